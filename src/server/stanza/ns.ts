@@ -1,0 +1,70 @@
+/** Every namespace that Waxwing speaks, by the name that the code uses for it. */
+export const NS = {
+  // RFC 6120, 6121, 7395
+  client: 'jabber:client',
+  server: 'jabber:server',
+  stream: 'http://etherx.jabber.org/streams',
+  streams: 'urn:ietf:params:xml:ns:xmpp-streams',
+  stanzas: 'urn:ietf:params:xml:ns:xmpp-stanzas',
+  tls: 'urn:ietf:params:xml:ns:xmpp-tls',
+  sasl: 'urn:ietf:params:xml:ns:xmpp-sasl',
+  bind: 'urn:ietf:params:xml:ns:xmpp-bind',
+  session: 'urn:ietf:params:xml:ns:xmpp-session',
+  framing: 'urn:ietf:params:xml:ns:xmpp-framing',
+  roster: 'jabber:iq:roster',
+  rosterver: 'urn:xmpp:features:rosterver',
+  subPreApproval: 'urn:xmpp:features:pre-approval',
+  xml: 'http://www.w3.org/XML/1998/namespace',
+  // XEPs by number
+  dataForms: 'jabber:x:data', // 0004
+  last: 'jabber:iq:last', // 0012
+  discoInfo: 'http://jabber.org/protocol/disco#info', // 0030
+  discoItems: 'http://jabber.org/protocol/disco#items', // 0030
+  addresses: 'http://jabber.org/protocol/address', // 0033
+  muc: 'http://jabber.org/protocol/muc', // 0045
+  mucUser: 'http://jabber.org/protocol/muc#user',
+  mucAdmin: 'http://jabber.org/protocol/muc#admin',
+  mucOwner: 'http://jabber.org/protocol/muc#owner',
+  bookmarksPrivate: 'storage:bookmarks', // 0048
+  private: 'jabber:iq:private', // 0049
+  commands: 'http://jabber.org/protocol/commands', // 0050
+  vcardTemp: 'vcard-temp', // 0054
+  rsm: 'http://jabber.org/protocol/rsm', // 0059
+  pubsub: 'http://jabber.org/protocol/pubsub', // 0060
+  pubsubEvent: 'http://jabber.org/protocol/pubsub#event',
+  pubsubOwner: 'http://jabber.org/protocol/pubsub#owner',
+  pubsubErrors: 'http://jabber.org/protocol/pubsub#errors',
+  register: 'jabber:iq:register', // 0077
+  registerFeature: 'http://jabber.org/features/iq-register',
+  chatStates: 'http://jabber.org/protocol/chatstates', // 0085
+  version: 'jabber:iq:version', // 0092
+  caps: 'http://jabber.org/protocol/caps', // 0115
+  vcardUpdate: 'vcard-temp:x:update', // 0153
+  serverInfo: 'http://jabber.org/network/serverinfo', // 0157
+  receipts: 'urn:xmpp:receipts', // 0184
+  blocking: 'urn:xmpp:blocking', // 0191
+  blockingErrors: 'urn:xmpp:blocking:errors',
+  sm: 'urn:xmpp:sm:3', // 0198
+  ping: 'urn:xmpp:ping', // 0199
+  time: 'urn:xmpp:time', // 0202
+  delay: 'urn:xmpp:delay', // 0203
+  conference: 'jabber:x:conference', // 0249
+  carbons: 'urn:xmpp:carbons:2', // 0280
+  carbonsRules: 'urn:xmpp:carbons:rules:0',
+  forward: 'urn:xmpp:forward:0', // 0297
+  mam: 'urn:xmpp:mam:2', // 0313
+  mamExtended: 'urn:xmpp:mam:2#extended',
+  markers: 'urn:xmpp:chat-markers:0', // 0333
+  hints: 'urn:xmpp:hints', // 0334
+  csi: 'urn:xmpp:csi:0', // 0352
+  stanzaId: 'urn:xmpp:sid:0', // 0359
+  reporting: 'urn:xmpp:reporting:1', // 0377
+  bind2: 'urn:xmpp:bind:0', // 0386
+  sasl2: 'urn:xmpp:sasl:2', // 0388
+  occupantId: 'urn:xmpp:occupant-id:0', // 0421
+  channelBinding: 'urn:xmpp:sasl-cb:0', // 0440
+  streamLimits: 'urn:xmpp:stream-limits:0', // 0478
+  saslUpgrade: 'urn:xmpp:sasl:upgrade:0', // 0480
+  scramUpgrade: 'urn:xmpp:scram-upgrade:0', // 0480
+  fast: 'urn:xmpp:fast:0', // 0484
+} as const;

@@ -1,0 +1,3 @@
+export const prepareLocal = (text: string): string => text.toLowerCase();
+export const prepareDomain = (text: string): string => text.toLowerCase();
+export const prepareResource = (text: string): string => text;

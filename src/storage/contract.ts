@@ -1,0 +1,144 @@
+/**
+ * What a storage driver provides: three shapes, and nothing about XMPP. Modules declare stores of a shape; the
+ * configuration puts each on a driver. Promises state what has happened when they resolve: a write that resolved
+ * survives the power going. A read sees every write of this process that was called before it.
+ *
+ * `owner` is the bare JID that the data belongs to (or the host); keys, ids and owners are compared by code unit.
+ * Values are JSON: what is read equals what was written by deep equality, and is the reader's own copy.
+ */
+
+export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable';
+
+/** The operation did not happen (a write may have, where the disk failed in between), and why. */
+export class StorageError extends Error {
+  override readonly name = 'StorageError';
+  constructor(
+    readonly failure: StorageFailure,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** A page was asked relative to an entry that is not there. */
+export class UnknownId extends Error {
+  override readonly name = 'UnknownId';
+  constructor(readonly id: string) {
+    super('no such entry');
+  }
+}
+
+export interface OwnerRange {
+  /** Owners after this one, in order. */
+  readonly after?: string | undefined;
+  readonly limit: number;
+  /** Only owners that end so: `@example.org` lists the accounts of one host. */
+  readonly suffix?: string | undefined;
+}
+
+interface Store {
+  /** Owners that have anything here, in order, a page at a time. */
+  owners(range: OwnerRange): Promise<string[]>;
+  /** Removes all that belongs to the owner. */
+  forget(owner: string): Promise<void>;
+}
+
+/** One value per owner: credentials, a vCard, a room's configuration. */
+export interface DocumentStore<T> extends Store {
+  get(owner: string): Promise<T | undefined>;
+  getMany(owners: readonly string[]): Promise<Map<string, T>>;
+  set(owner: string, value: T): Promise<void>;
+  /** Whether there was one. */
+  delete(owner: string): Promise<boolean>;
+  /** Writes `next` (undefined: deletes) if the present value equals `expected` (undefined: none is there). */
+  compareAndSet(owner: string, expected: T | undefined, next: T | undefined): Promise<boolean>;
+}
+
+/** Many keyed values per owner: roster items, PEP items, affiliations, a block list, tokens. */
+export interface MapStore<T> extends Store {
+  get(owner: string, key: string): Promise<T | undefined>;
+  /** In the order of the keys. */
+  all(owner: string): Promise<Map<string, T>>;
+  /** At most `limit` entries with keys after `after`, in order. */
+  page(owner: string, range: { readonly after?: string | undefined; readonly limit: number }): Promise<[string, T][]>;
+  count(owner: string): Promise<number>;
+  /** Sets all of them or none. */
+  set(owner: string, entries: Iterable<readonly [string, T]>): Promise<void>;
+  /** How many of the keys were there. All are deleted or none. */
+  delete(owner: string, keys: readonly string[]): Promise<number>;
+}
+
+export interface LogEntry {
+  /** Unique for the owner; entries are ordered by it (see stanza/ids.ts: sortable, begins with the time). */
+  readonly id: string;
+  /** Whom the entry is with (a bare JID): what a page can be narrowed to. */
+  readonly with?: string | undefined;
+  /** Words that a full-text search may find; never set for what is encrypted. */
+  readonly text?: string | undefined;
+  /** A free mark that a page can be narrowed to (a kind of entry). */
+  readonly tag?: string | undefined;
+  /** The entry itself, as text (XML). */
+  readonly value: string;
+}
+
+/** Which entries. All that are given hold together. */
+export interface LogFilter {
+  readonly with?: string | undefined;
+  readonly tag?: string | undefined;
+  /** Ids not below this, not above that (need not exist): how times become ranges. */
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  /** Ids after this, before that. */
+  readonly after?: string | undefined;
+  readonly before?: string | undefined;
+  readonly ids?: readonly string[] | undefined;
+  /** Full text: entries that have all of these words. */
+  readonly words?: string | undefined;
+}
+
+export interface LogQuery extends LogFilter {
+  readonly limit: number;
+  /** The last `limit` entries of the range instead of the first. The page reads oldest first all the same. */
+  readonly backwards?: boolean | undefined;
+  /** `after` and `before` must name entries that exist: else UnknownId. */
+  readonly strict?: boolean | undefined;
+}
+
+export interface LogPage {
+  readonly entries: LogEntry[];
+  /** No further entry lies in the range in the direction of reading. */
+  readonly complete: boolean;
+}
+
+/** Append-only entries per owner in the order of their ids: archives, offline messages, histories. */
+export interface LogStore extends Store {
+  /** Appends made together share one commit. A second entry with the same id replaces the first. */
+  append(owner: string, entry: LogEntry): Promise<void>;
+  /** Rejects with UnknownId when `strict` and `after` or `before` names no entry. */
+  page(owner: string, query: LogQuery): Promise<LogPage>;
+  /** How many lie in the range, counting no further than `limit`. */
+  count(owner: string, filter: LogFilter, limit?: number): Promise<number>;
+  /** The bytes of all values of the owner: what quotas are made of. */
+  size(owner: string): Promise<number>;
+  /** How many of the ids were there. */
+  remove(owner: string, ids: readonly string[]): Promise<number>;
+  /** Removes what lies below the id `before` and all but the last `keep`, at most `limit` of them; how many went. */
+  trim(
+    owner: string,
+    what: { readonly before?: string | undefined; readonly keep?: number | undefined; readonly limit?: number | undefined },
+  ): Promise<number>;
+}
+
+export type Shape = 'document' | 'map' | 'log';
+
+/** A driver, opened. Asking for the same name and shape again gives the same data. */
+export interface Storage {
+  document<T>(name: string): DocumentStore<T>;
+  map<T>(name: string): MapStore<T>;
+  log(name: string): LogStore;
+  /** Resolves once every write called before is durable. */
+  flush(): Promise<void>;
+  /** Flushes and closes; further calls are refused with StorageError('unavailable'). */
+  close(): Promise<void>;
+}
