@@ -1,0 +1,46 @@
+/** Addresses to listen on, and lists of addresses and networks, as the configuration writes them. */
+import { BlockList, isIP } from 'node:net';
+
+export interface ListenAddress {
+  /** An IP address; undefined: every address of the machine, IPv6 and IPv4. */
+  readonly host: string | undefined;
+  /** 0: any free port. */
+  readonly port: number;
+}
+
+/** "127.0.0.1:5222", "[::1]:5222", "*:5222", "localhost:5222"; undefined for anything else. */
+export function parseListenAddress(text: string): ListenAddress | undefined {
+  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)|(\*)|(localhost)):(\d{1,5})$/.exec(text);
+  if (parts === null) return undefined;
+  const [, v6, v4, every, local, digits] = parts;
+  const port = Number(digits);
+  if (port > 65_535) return undefined;
+  if (every !== undefined) return { host: undefined, port };
+  if (local !== undefined) return { host: '127.0.0.1', port };
+  const host = v6 ?? v4!;
+  return isIP(host) === (v6 === undefined ? 4 : 6) ? { host, port } : undefined;
+}
+
+/** Whether only programs on this machine can have, or reach, the address: 127.0.0.0/8, ::1. */
+export function isLoopback(address: string | undefined): boolean {
+  if (address === undefined) return false;
+  const family = isIP(address);
+  return family !== 0 && loopback.check(address, family === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** A list of addresses ("192.0.2.7") and networks ("10.0.0.0/8", "fd00::/8"). Throws RangeError for anything else. */
+export function networks(texts: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const text of texts) {
+    const [address = '', prefix, ...rest] = text.split('/');
+    const family = isIP(address);
+    const longest = family === 6 ? 128 : 32;
+    const length = prefix === undefined ? longest : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
+    if (family === 0 || rest.length > 0 || !(length <= longest)) throw new RangeError(`${text} is no network`);
+    list.addSubnet(address, length, family === 6 ? 'ipv6' : 'ipv4');
+  }
+  return list;
+}
+
+// an IPv4 address inside IPv6 (::ffff:127.0.0.1) matches the IPv4 rule
+const loopback = networks(['127.0.0.0/8', '::1']);

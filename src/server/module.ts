@@ -1,0 +1,399 @@
+/**
+ * What a feature is: `defineModule()`. The top declares what others need to know (specifications, disco features,
+ * configuration, stores, services); `start` returns its hooks. A module reaches only what `start` is given.
+ */
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import type { DocumentStore, LogStore, MapStore } from '../storage/contract.js';
+import type { Accounts } from './accounts.js';
+import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
+import type { Session } from './routing/session.js';
+import type { Jid } from './stanza/jid.js';
+import type { Stanza } from './stanza/stanza.js';
+import type { Element } from './xml/element.js';
+
+// ---------------------------------------------------------------------------------------------------------------
+// Stores
+
+/** A store that a module declares; `start` finds it opened under the same name. */
+export type StoreDeclaration<S = unknown> = { readonly shape: 'document' | 'map' | 'log'; readonly __store?: S };
+
+export const document = <T>(): StoreDeclaration<DocumentStore<T>> => ({ shape: 'document' });
+export const map = <T>(): StoreDeclaration<MapStore<T>> => ({ shape: 'map' });
+export const log = (): StoreDeclaration<LogStore> => ({ shape: 'log' });
+
+type Opened<D> = D extends StoreDeclaration<infer S> ? S : never;
+
+// ---------------------------------------------------------------------------------------------------------------
+// Hooks
+
+/**
+ * Whom an IQ or a disco query is for: an account (`user@host`), the server itself (`host`), the module's own service
+ * (`subdomain.host` and every address in it), or a stream that has not authenticated yet.
+ */
+export type Target = 'account' | 'server' | 'service';
+
+/** Who may ask. What is not allowed looks like what does not exist. */
+export type Access =
+  /** Anybody, on whichever server. */
+  | 'anyone'
+  /** Users of this host. */
+  | 'users'
+  /** The account itself (target account). */
+  | 'owner'
+  /** The account itself and those who may see its presence (target account). */
+  | 'contacts'
+  /** Administrators of this host. */
+  | 'admins';
+
+export interface IqRequest {
+  readonly stanza: Stanza;
+  readonly from: Jid;
+  /** The account, server or service that is asked; the sender's own account where the stanza has no `to`. */
+  readonly to: Jid;
+  /** The one child of the stanza. */
+  readonly payload: Element;
+  /** The session that asks, where it is one of ours. */
+  readonly session: Session | undefined;
+  /** Whether an account asks about itself. */
+  readonly isOwn: boolean;
+}
+
+/** Returning an element is the result, nothing an empty one, throwing a StanzaError the error (RFC 6120 §8.2.3). */
+export type IqHandler = (request: IqRequest) => Element | undefined | void | Promise<Element | undefined | void>;
+
+/** An IQ on a stream that has not authenticated: in-band registration and the like. */
+export interface StrangerRequest {
+  readonly stanza: Stanza;
+  readonly payload: Element;
+  readonly secure: boolean;
+  readonly remoteAddress: string;
+}
+
+export interface DiscoQuery {
+  readonly from: Jid;
+  readonly to: Jid;
+  readonly node: string | undefined;
+  /** The session that asks, where it is one of ours. */
+  readonly session: Session | undefined;
+}
+
+export interface Identity {
+  readonly category: string;
+  readonly type: string;
+  readonly name?: string | undefined;
+  readonly lang?: string | undefined;
+}
+
+/** What a module adds to an answer of service discovery (XEP-0030) besides its declared features. */
+export interface DiscoSource {
+  /** The node that this source answers for; undefined: the address itself. A function claims whole families of nodes. */
+  readonly node?: string | ((node: string) => boolean) | undefined;
+  readonly access?: Access | undefined;
+  identities?(query: DiscoQuery): readonly Identity[] | Promise<readonly Identity[]>;
+  features?(query: DiscoQuery): readonly string[] | Promise<readonly string[]>;
+  /** XEP-0128 forms. */
+  forms?(query: DiscoQuery): readonly Element[] | Promise<readonly Element[]>;
+  items?(query: DiscoQuery): readonly Element[] | Promise<readonly Element[]>;
+}
+
+/** An ad-hoc command (XEP-0050). */
+export interface Command {
+  readonly node: string;
+  readonly name: string;
+  readonly target: Target;
+  readonly access: Access;
+  /** One step. `form` is the submitted form of this step; `state` what the step before returned. */
+  run(step: CommandStep): CommandResult | Promise<CommandResult>;
+}
+
+export interface CommandStep {
+  readonly request: IqRequest;
+  readonly action: 'execute' | 'next' | 'prev' | 'complete';
+  readonly form: Element | undefined;
+  readonly state: unknown;
+}
+
+export type CommandResult =
+  | {
+      readonly status: 'executing';
+      readonly state?: unknown;
+      readonly actions?: readonly ('prev' | 'next' | 'complete')[];
+      readonly payload: readonly Element[];
+    }
+  | {
+      readonly status: 'completed';
+      readonly payload?: readonly Element[];
+      readonly note?: { readonly type: 'info' | 'warn' | 'error'; readonly text: string };
+    };
+
+/** What a stream offers or is asked, before modules know a session of it. */
+export interface StreamInfo {
+  readonly secure: boolean;
+  readonly remoteAddress: string;
+  readonly transport: string;
+  /** Set once authenticated. */
+  readonly account: Jid | undefined;
+}
+
+/**
+ * Things that happened, for whoever cares. Modules add theirs by declaration merging. A handler that returns a promise
+ * is waited for by whoever `emit`s and awaits.
+ */
+export interface Events {
+  accountCreated: { readonly jid: Jid };
+  /** Every store has forgotten the account already when this is told. */
+  accountDeleted: { readonly jid: Jid };
+  passwordChanged: { readonly jid: Jid };
+  accountDisabled: { readonly jid: Jid };
+  /** A session became available (RFC 6121 §4.2): its first available presence after being unavailable. */
+  available: { readonly session: Session };
+  /** A session that was available is so no more; `stanza` is the unavailable presence, made by us if it just vanished. */
+  unavailable: { readonly session: Session; readonly stanza: Stanza };
+  /** A user's roster item changed: presence subscription, name or groups; undefined: it was removed. */
+  rosterChanged: { readonly owner: Jid; readonly contact: Jid; readonly item: RosterItem | undefined };
+  /** The configuration was read again. */
+  reloaded: Record<string, never>;
+}
+
+export type Hook =
+  | {
+      readonly kind: 'iq';
+      readonly type: 'get' | 'set';
+      readonly target: Target;
+      readonly ns: string;
+      readonly name: string;
+      readonly access: Access;
+      readonly handler: IqHandler;
+    }
+  | {
+      readonly kind: 'strangerIq';
+      readonly type: 'get' | 'set';
+      readonly ns: string;
+      readonly name: string;
+      readonly handler: (request: StrangerRequest) => ReturnType<IqHandler>;
+    }
+  | { readonly kind: 'admit'; readonly handler: (passage: Passage) => void | Promise<void> }
+  | {
+      readonly kind: 'message';
+      readonly step: Step;
+      readonly handler: MessageHandler;
+      readonly after: readonly string[];
+    }
+  | { readonly kind: 'presence'; readonly handler: PresenceHandler }
+  | {
+      readonly kind: 'session';
+      readonly moment: SessionMoment;
+      readonly handler: (session: Session) => void | Promise<void>;
+    }
+  | { readonly kind: 'event'; readonly name: keyof Events; readonly handler: (event: never) => void | Promise<void> }
+  | { readonly kind: 'every'; readonly ms: number; readonly handler: () => void | Promise<void> }
+  | { readonly kind: 'disco'; readonly target: Target; readonly source: DiscoSource }
+  | { readonly kind: 'command'; readonly command: Command }
+  | {
+      readonly kind: 'streamFeature';
+      readonly phase: 'stranger' | 'authenticated';
+      readonly feature: (stream: StreamInfo) => Element | undefined;
+    }
+  | {
+      readonly kind: 'inline';
+      readonly ns: string;
+      readonly name: string;
+      readonly handler: (session: Session, element: Element) => Element | undefined | void;
+    }
+  | { readonly kind: 'service'; readonly service: Service };
+
+export type MessageHandler = (
+  passage: MessagePassage,
+) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
+/** Presence on its way out of or into an account, after it was admitted. Exactly one module hooks it: RFC 6121. */
+export type PresenceHandler = (passage: Passage) => void | Promise<void>;
+/** bound: ready to send. resumed: back on a new connection (XEP-0198). gone: for good. */
+export type SessionMoment = 'bound' | 'resumed' | 'gone';
+
+/** A subdomain of the host that the module answers for: rooms, pubsub. */
+export interface Service {
+  readonly subdomain: string;
+  /** IQs for which the module has hooks with target 'service' go there; all else comes here. */
+  message(stanza: Stanza, origin: Origin): void | Promise<void>;
+  presence(stanza: Stanza, origin: Origin): void | Promise<void>;
+  /** IQs that nobody claims, results and errors: rooms pass them on to occupants. 'unhandled' answers service-unavailable. */
+  iq?(stanza: Stanza, origin: Origin): 'unhandled' | void | Promise<'unhandled' | void>;
+}
+
+const iqHook =
+  (type: 'get' | 'set') =>
+  (target: Target, ns: string, name: string, handler: IqHandler, options: { access?: Access } = {}): Hook => ({
+    kind: 'iq',
+    type,
+    target,
+    ns,
+    name,
+    handler,
+    access: options.access ?? (target === 'account' ? 'owner' : 'anyone'),
+  });
+
+/** Answers IQs by the namespace and name of their payload. Accounts answer only themselves unless `access` says more. */
+export const iq = { get: iqHook('get'), set: iqHook('set') } as const;
+
+/** Answers IQs on streams that have not authenticated. */
+export const strangerIq = (
+  type: 'get' | 'set',
+  ns: string,
+  name: string,
+  handler: (request: StrangerRequest) => ReturnType<IqHandler>,
+): Hook => ({ kind: 'strangerIq', type, ns, name, handler });
+
+/** May refuse (StanzaError) any stanza between an account and another party, before all else. Not called for what an account says to itself. */
+export const admit = (handler: (passage: Passage) => void | Promise<void>): Hook => ({ kind: 'admit', handler });
+
+/** Takes part in a step. `after` names modules whose handlers of this step come first. */
+export const message = (step: Step, handler: MessageHandler, options: { after?: readonly string[] } = {}): Hook => ({
+  kind: 'message',
+  step,
+  handler,
+  after: options.after ?? [],
+});
+export const presence = (handler: PresenceHandler): Hook => ({ kind: 'presence', handler });
+export const session = (moment: SessionMoment, handler: (session: Session) => void | Promise<void>): Hook => ({
+  kind: 'session',
+  moment,
+  handler,
+});
+export const event = <E extends keyof Events>(name: E, handler: (event: Events[E]) => void | Promise<void>): Hook => ({
+  kind: 'event',
+  name,
+  handler,
+});
+/** Runs about every `ms` milliseconds while the host runs; never overlapping itself. */
+export const every = (ms: number, handler: () => void | Promise<void>): Hook => ({ kind: 'every', ms, handler });
+export const disco = (target: Target, source: DiscoSource): Hook => ({ kind: 'disco', target, source });
+export const command = (command: Command): Hook => ({ kind: 'command', command });
+/** Adds an element to `<stream:features/>`. */
+export const streamFeature = (
+  phase: 'stranger' | 'authenticated',
+  feature: (stream: StreamInfo) => Element | undefined,
+): Hook => ({ kind: 'streamFeature', phase, feature });
+/** Something that a client may ask for while it binds (XEP-0386 §5, inline features); the element returned goes into `<bound/>`. */
+export const inline = (
+  ns: string,
+  name: string,
+  handler: (session: Session, element: Element) => Element | undefined | void,
+): Hook => ({ kind: 'inline', ns, name, handler });
+export const service = (service: Service): Hook => ({ kind: 'service', service });
+
+// ---------------------------------------------------------------------------------------------------------------
+// Services between modules
+
+export interface RosterItem {
+  readonly name?: string | undefined;
+  readonly groups: readonly string[];
+  readonly subscription: 'none' | 'to' | 'from' | 'both';
+  /** RFC 6121 §3.1.2: we asked, no answer yet. */
+  readonly ask?: boolean | undefined;
+  /** RFC 6121 §3.4: will be approved when it is asked for. */
+  readonly approved?: boolean | undefined;
+  /** They asked, we did not answer: kept to be shown to each session (§3.1.3); the stanza as text. */
+  readonly pendingIn?: string | undefined;
+}
+
+/** What modules offer each other, by the name in `provides` and `needs`. Modules add theirs by declaration merging. */
+export interface Services {
+  roster: {
+    /** The items of an account by contact (bare JID); synchronous while it is in memory. Not to be changed. */
+    get(owner: string): ReadonlyMap<string, RosterItem> | Promise<ReadonlyMap<string, RosterItem>>;
+    /** Whether `contact` is subscribed to the owner's presence. */
+    sees(owner: string, contact: Jid): boolean | Promise<boolean>;
+  };
+  blocking: {
+    /** Whether the owner has blocked this address. */
+    isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
+  };
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// The host that a module works for
+
+export interface Host {
+  readonly domain: string;
+  readonly jid: Jid;
+  /** Puts a stanza into the line like everybody else: `to` decides. It must carry `from`. */
+  route(stanza: Stanza, origin?: Origin): void | Promise<void>;
+  /** Sends an IQ get or set (`id` is given to it) and resolves with the result; rejects with the StanzaError that came, or remote-server-timeout. */
+  ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza>;
+  /** The sessions of an account of this host; not to be kept. */
+  sessions(bare: string): readonly Session[];
+  session(full: Jid): Session | undefined;
+  allSessions(): Iterable<Session>;
+  /** Whether this server answers for the domain (this host, another, or a service). */
+  isLocal(domain: string): boolean;
+  isAdmin(jid: Jid): boolean;
+  readonly accounts: Accounts;
+  emit<E extends keyof Events>(name: E, event: Events[E]): void | Promise<void>;
+  /** What the modules declared: for those that answer for all (disco, ad-hoc commands). */
+  readonly declared: Declared;
+  /** Counts that something reached its limit: `waxwing_limits_hit_total{limit=…}`. */
+  limitHit(limit: string): void;
+  /** The core configuration, checked. */
+  readonly config: import('./config/schema.js').Config;
+  readonly software: { readonly name: string; readonly version: string };
+}
+
+export interface Declared {
+  features(target: Target, module?: string): readonly string[];
+  disco(target: Target): readonly DiscoSource[];
+  commands(): readonly Command[];
+  services(): readonly { readonly domain: string; readonly module: string }[];
+  /** Specifications by module, for documents. */
+  modules(): readonly ModuleDefinition[];
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+
+export interface ModuleContext<C, S, N extends keyof Services> {
+  readonly host: Host;
+  readonly config: C;
+  readonly stores: S;
+  readonly services: Pick<Services, N>;
+  readonly log: Logger;
+  /** Makes this module's service known; called once in `start`. */
+  provide<K extends keyof Services>(name: K, service: Services[K]): void;
+}
+
+export interface ModuleDefinition {
+  /** Its name in the configuration: `[modules.NAME]`. */
+  readonly name: string;
+  /** One sentence for the documents. */
+  readonly summary: string;
+  /** Specifications with the version that is implemented. */
+  readonly implements: Readonly<Record<string, string>>;
+  /** What is left out of them, if anything: goes into docs/xeps.md. */
+  readonly notes?: string | undefined;
+  /** Disco features (XEP-0030) by target. */
+  readonly features?: Partial<Readonly<Record<Target, readonly string[]>>> | undefined;
+  readonly config?: z.ZodObject | undefined;
+  readonly stores?: Readonly<Record<string, StoreDeclaration>> | undefined;
+  readonly needs?: readonly (keyof Services)[] | undefined;
+  readonly provides?: readonly (keyof Services)[] | undefined;
+  /** Runs only when it is asked for: `[modules.NAME] enabled = true`. Otherwise it runs unless disabled. */
+  readonly optional?: boolean | undefined;
+  readonly start: (context: never) => readonly Hook[] | Promise<readonly Hook[]>;
+}
+
+/** Declares a module; inference gives `start` the types of its configuration, stores and services. */
+export function defineModule<
+  C extends z.ZodObject = z.ZodObject<Record<string, never>>,
+  S extends Readonly<Record<string, StoreDeclaration>> = Record<string, never>,
+  N extends keyof Services = never,
+>(
+  definition: Omit<ModuleDefinition, 'config' | 'stores' | 'needs' | 'start'> & {
+    readonly config?: C;
+    readonly stores?: S;
+    readonly needs?: readonly N[];
+    readonly start: (
+      context: ModuleContext<z.output<C>, { readonly [K in keyof S]: Opened<S[K]> }, N>,
+    ) => readonly Hook[] | Promise<readonly Hook[]>;
+  },
+): ModuleDefinition {
+  return definition as ModuleDefinition;
+}

@@ -1,0 +1,14 @@
+import type { Stanza } from '../stanza/stanza.js';
+
+/** What became of one delivery; shared by the links that it went to. Each link calls one of the two, once. */
+export interface Receipt {
+  /** The client acknowledged it (XEP-0198), or the link has no acknowledgements and wrote it out. */
+  delivered(): void;
+  /** The session ended, and nobody acknowledged it. */
+  lost(stanza: Stanza): void;
+}
+
+/** The only thing the router knows of where a stanza goes next: this socket, that node, that server. */
+export interface Link {
+  send(stanza: Stanza, receipt?: Receipt): void;
+}

@@ -1,0 +1,52 @@
+import type { Jid } from '../stanza/jid.js';
+import type { Stanza } from '../stanza/stanza.js';
+import type { Receipt } from './link.js';
+import type { Session } from './session.js';
+
+/**
+ * The steps of a message through an account, in the order in which it takes them.
+ * clean: take off what must not come from outside. archive: keep it. deliver: the recipient's sessions, or on the
+ * way out the router. copy: further sessions of the owner. absent: nobody was there to take it (way in only).
+ */
+export const steps = ['clean', 'archive', 'deliver', 'copy', 'absent'] as const;
+export type Step = (typeof steps)[number];
+
+export type Way = 'out' | 'in';
+
+/** Where a stanza came in: the stream of a session, another server, or this server itself. */
+export interface Origin {
+  /** The session that sent it, where it is one of ours. */
+  readonly session: Session | undefined;
+  /** Somebody is told when the stanza has been dealt with, so that truth matters: XEP-0198, another server. */
+  readonly acknowledges: boolean;
+  /** The acknowledgement waits for this. */
+  acknowledgeAfter(durable: Promise<unknown>): void;
+}
+
+/** A stanza passing an account: the sender's on the way out, the recipient's on the way in. */
+export interface Passage {
+  readonly way: Way;
+  /** Whose account this is, bare. */
+  readonly owner: Jid;
+  /** The other party, as addressed. */
+  readonly peer: Jid;
+  /** Replaceable; itself immutable. */
+  stanza: Stanza;
+  readonly origin: Origin;
+}
+
+/** One message passing one account (or room). */
+export interface MessagePassage extends Passage {
+  /** The owner's sessions, looked up once. */
+  readonly sessions: readonly Session[];
+  /** Set by 'archive': the id in the owner's archive (XEP-0359). */
+  archivedAs: string | undefined;
+  /** What the owner's sessions get: the stanza with the owner's archive id. */
+  readonly seen: Stanza;
+  /** Set by 'deliver': the sessions of the owner that got it. */
+  deliveredTo: readonly Session[];
+  /** The sender's acknowledgement waits for this; the message does not. */
+  acknowledgeAfter(durable: Promise<unknown>): void;
+  /** Tells `receipt` what became of the delivery to the sessions in `deliveredTo`. For steps before 'deliver'. */
+  receipt: Receipt | undefined;
+}
