@@ -67,6 +67,8 @@ export interface StrangerRequest {
   readonly stanza: Stanza;
   readonly payload: Element;
   readonly secure: boolean;
+  /** It is encrypted, or the configuration trusts the connection as much. */
+  readonly trusted: boolean;
   readonly remoteAddress: string;
 }
 
@@ -76,6 +78,8 @@ export interface DiscoQuery {
   readonly node: string | undefined;
   /** The session that asks, where it is one of ours. */
   readonly session: Session | undefined;
+  /** The `<query/>` itself, which may ask for a page of the items (XEP-0059). */
+  readonly payload?: Element | undefined;
 }
 
 export interface Identity {
@@ -85,7 +89,10 @@ export interface Identity {
   readonly lang?: string | undefined;
 }
 
-/** What a module adds to an answer of service discovery (XEP-0030) besides its declared features. */
+/**
+ * What a module adds to an answer of service discovery (XEP-0030) besides its declared features. Each function may throw
+ * a StanzaError, which then is the answer. `items` may return a result set's `<set/>` (XEP-0059) as the last element.
+ */
 export interface DiscoSource {
   /** The node that this source answers for; undefined: the address itself. A function claims whole families of nodes. */
   readonly node?: string | ((node: string) => boolean) | undefined;
@@ -131,7 +138,8 @@ export type CommandResult =
 export interface StreamInfo {
   readonly secure: boolean;
   readonly remoteAddress: string;
-  readonly transport: string;
+  /** 'tcp', 'tls', 'websocket' … */
+  readonly kind: string;
   /** Set once authenticated. */
   readonly account: Jid | undefined;
 }
@@ -142,6 +150,8 @@ export interface StreamInfo {
  */
 export interface Events {
   accountCreated: { readonly jid: Jid };
+  /** The account is about to go: its stores still know it, and its sessions are still there. */
+  accountDeleting: { readonly jid: Jid };
   /** Every store has forgotten the account already when this is told. */
   accountDeleted: { readonly jid: Jid };
   passwordChanged: { readonly jid: Jid };
@@ -150,8 +160,17 @@ export interface Events {
   available: { readonly session: Session };
   /** A session that was available is so no more; `stanza` is the unavailable presence, made by us if it just vanished. */
   unavailable: { readonly session: Session; readonly stanza: Stanza };
-  /** A user's roster item changed: presence subscription, name or groups; undefined: it was removed. */
-  rosterChanged: { readonly owner: Jid; readonly contact: Jid; readonly item: RosterItem | undefined };
+  /** An available session sent another presence (RFC 6121 §4.4), which it has now; `before` and its priority went. */
+  presenceChanged: { readonly session: Session; readonly before: Stanza; readonly priorityBefore: number };
+  /** Presence, available or not, came to an account's bare address: of whoever it sees, or directed. */
+  contactPresence: { readonly owner: Jid; readonly stanza: Stanza };
+  /** A user's roster item changed: presence subscription, name or groups; undefined: it was removed, or not there before. */
+  rosterChanged: {
+    readonly owner: Jid;
+    readonly contact: Jid;
+    readonly item: RosterItem | undefined;
+    readonly before: RosterItem | undefined;
+  };
   /** The configuration was read again. */
   reloaded: Record<string, never>;
 }
@@ -164,6 +183,7 @@ export type Hook =
       readonly ns: string;
       readonly name: string;
       readonly access: Access;
+      readonly absent: boolean;
       readonly handler: IqHandler;
     }
   | {
@@ -221,9 +241,18 @@ export interface Service {
   iq?(stanza: Stanza, origin: Origin): 'unhandled' | void | Promise<'unhandled' | void>;
 }
 
+export interface IqOptions {
+  readonly access?: Access;
+  /**
+   * Target account: the handler is asked for accounts that do not exist too, so that it can answer for them as it does
+   * to whoever may not ask. Else the answer is service-unavailable (RFC 6121 §8.5.1).
+   */
+  readonly absent?: boolean;
+}
+
 const iqHook =
   (type: 'get' | 'set') =>
-  (target: Target, ns: string, name: string, handler: IqHandler, options: { access?: Access } = {}): Hook => ({
+  (target: Target, ns: string, name: string, handler: IqHandler, options: IqOptions = {}): Hook => ({
     kind: 'iq',
     type,
     target,
@@ -231,9 +260,14 @@ const iqHook =
     name,
     handler,
     access: options.access ?? (target === 'account' ? 'owner' : 'anyone'),
+    absent: options.absent ?? false,
   });
 
-/** Answers IQs by the namespace and name of their payload. Accounts answer only themselves unless `access` says more. */
+/**
+ * Answers IQs by the namespace and name of their payload. Accounts answer only themselves unless `access` says more.
+ * Target service: for the module's own service; where it has none, for every service, at addresses without a resource,
+ * that does not answer the payload itself.
+ */
 export const iq = { get: iqHook('get'), set: iqHook('set') } as const;
 
 /** Answers IQs on streams that have not authenticated. */
@@ -295,6 +329,15 @@ export interface RosterItem {
   readonly approved?: boolean | undefined;
   /** They asked, we did not answer: kept to be shown to each session (§3.1.3); the stanza as text. */
   readonly pendingIn?: string | undefined;
+  /** Kept for `pendingIn` alone: the owner never put it there, and his clients do not see it (RFC 6121 §A.1). */
+  readonly hidden?: boolean | undefined;
+}
+
+/** XEP-0030: what an entity is and can do. */
+export interface ServerInfo {
+  readonly identities: readonly Identity[];
+  readonly features: readonly string[];
+  readonly forms: readonly Element[];
 }
 
 /** What modules offer each other, by the name in `provides` and `needs`. Modules add theirs by declaration merging. */
@@ -304,6 +347,15 @@ export interface Services {
     get(owner: string): ReadonlyMap<string, RosterItem> | Promise<ReadonlyMap<string, RosterItem>>;
     /** Whether `contact` is subscribed to the owner's presence. */
     sees(owner: string, contact: Jid): boolean | Promise<boolean>;
+    /**
+     * Keeps an item, or with undefined removes it, and tells the owner's clients: at once if the roster is in memory.
+     * Resolves when that is durable. Throws StanzaError('resource-constraint') where the roster is full.
+     */
+    set(owner: Jid, contact: Jid, item: RosterItem | undefined): Promise<void>;
+  };
+  disco: {
+    /** What the server says of itself to anybody: at once where no source has to wait. */
+    server(): ServerInfo | Promise<ServerInfo>;
   };
   blocking: {
     /** Whether the owner has blocked this address. */
@@ -327,7 +379,12 @@ export interface Host {
   allSessions(): Iterable<Session>;
   /** Whether this server answers for the domain (this host, another, or a service). */
   isLocal(domain: string): boolean;
-  isAdmin(jid: Jid): boolean;
+  /** Named in the configuration of the host, or an account with that role. */
+  isAdmin(jid: Jid): boolean | Promise<boolean>;
+  /** Whether `from` may ask the account, server or service `to`. */
+  permits(access: Access, from: Jid, to: Jid): boolean | Promise<boolean>;
+  /** Whether all `admit` hooks let this pass: for what goes out without having come from a session, such as presence to all. */
+  admits(passage: Passage): boolean | Promise<boolean>;
   readonly accounts: Accounts;
   emit<E extends keyof Events>(name: E, event: Events[E]): void | Promise<void>;
   /** What the modules declared: for those that answer for all (disco, ad-hoc commands). */
@@ -341,8 +398,8 @@ export interface Host {
 
 export interface Declared {
   features(target: Target, module?: string): readonly string[];
-  disco(target: Target): readonly DiscoSource[];
-  commands(): readonly Command[];
+  disco(target: Target, module?: string): readonly DiscoSource[];
+  commands(module?: string): readonly Command[];
   services(): readonly { readonly domain: string; readonly module: string }[];
   /** Specifications by module, for documents. */
   modules(): readonly ModuleDefinition[];

@@ -3,8 +3,10 @@
  * configuration puts each on a driver. Promises state what has happened when they resolve: a write that resolved
  * survives the power going. A read sees every write of this process that was called before it.
  *
- * `owner` is the bare JID that the data belongs to (or the host); keys, ids and owners are compared by code unit.
- * Values are JSON: what is read equals what was written by deep equality, and is the reader's own copy.
+ * `owner` is the bare JID that the data belongs to (or the host). Owners, keys and ids are well-formed Unicode, any
+ * character and none included, and are ordered by code point, which is the order of their UTF-8 bytes and what databases
+ * do (`<` of JavaScript, by UTF-16 code unit, differs above U+FFFF: see order.ts). Values are JSON: what is read equals
+ * what was written by deep equality, and is the reader's own copy. Limits are whole numbers, 0 included, or Infinity.
  */
 
 export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable';
@@ -63,9 +65,9 @@ export interface MapStore<T> extends Store {
   /** At most `limit` entries with keys after `after`, in order. */
   page(owner: string, range: { readonly after?: string | undefined; readonly limit: number }): Promise<[string, T][]>;
   count(owner: string): Promise<number>;
-  /** Sets all of them or none. */
+  /** Sets all of them or none. Of entries with one key the last counts. */
   set(owner: string, entries: Iterable<readonly [string, T]>): Promise<void>;
-  /** How many of the keys were there. All are deleted or none. */
+  /** How many of the keys were there, one named twice counted once. All are deleted or none. */
   delete(owner: string, keys: readonly string[]): Promise<number>;
 }
 
@@ -89,11 +91,11 @@ export interface LogFilter {
   /** Ids not below this, not above that (need not exist): how times become ranges. */
   readonly from?: string | undefined;
   readonly to?: string | undefined;
-  /** Ids after this, before that. */
+  /** Ids after this, before that (need not exist, unless `strict` is asked). */
   readonly after?: string | undefined;
   readonly before?: string | undefined;
   readonly ids?: readonly string[] | undefined;
-  /** Full text: entries that have all of these words. */
+  /** Full text: entries whose text has all of these words, as words.ts cuts them. Text without a word finds nothing. */
   readonly words?: string | undefined;
 }
 
@@ -101,7 +103,7 @@ export interface LogQuery extends LogFilter {
   readonly limit: number;
   /** The last `limit` entries of the range instead of the first. The page reads oldest first all the same. */
   readonly backwards?: boolean | undefined;
-  /** `after` and `before` must name entries that exist: else UnknownId. */
+  /** `after` and `before` must name entries of the owner, in the range or not: else UnknownId. */
   readonly strict?: boolean | undefined;
 }
 
@@ -119,26 +121,46 @@ export interface LogStore extends Store {
   page(owner: string, query: LogQuery): Promise<LogPage>;
   /** How many lie in the range, counting no further than `limit`. */
   count(owner: string, filter: LogFilter, limit?: number): Promise<number>;
-  /** The bytes of all values of the owner: what quotas are made of. */
+  /** The bytes (as UTF-8) of all values of the owner: what quotas are made of. */
   size(owner: string): Promise<number>;
-  /** How many of the ids were there. */
+  /** How many of the ids were there, one named twice counted once. */
   remove(owner: string, ids: readonly string[]): Promise<number>;
-  /** Removes what lies below the id `before` and all but the last `keep`, at most `limit` of them; how many went. */
+  /**
+   * Removes what lies below the id `before`, and all but the last `keep`: what either names goes, the oldest first, at
+   * most `limit` of them; how many went. The removal of many may take several commits.
+   */
   trim(
     owner: string,
-    what: { readonly before?: string | undefined; readonly keep?: number | undefined; readonly limit?: number | undefined },
+    what: {
+      readonly before?: string | undefined;
+      readonly keep?: number | undefined;
+      readonly limit?: number | undefined;
+    },
   ): Promise<number>;
 }
 
 export type Shape = 'document' | 'map' | 'log';
+
+export interface StoreName {
+  readonly shape: Shape;
+  readonly name: string;
+}
 
 /** A driver, opened. Asking for the same name and shape again gives the same data. */
 export interface Storage {
   document<T>(name: string): DocumentStore<T>;
   map<T>(name: string): MapStore<T>;
   log(name: string): LogStore;
-  /** Resolves once every write called before is durable. */
+  /** Every store that may hold something, whether it was asked for in this run or not. */
+  stores(): Promise<StoreName[]>;
+  /** Resolves once every write called before is durable, or has been rejected. */
   flush(): Promise<void>;
   /** Flushes and closes; further calls are refused with StorageError('unavailable'). */
   close(): Promise<void>;
+}
+
+/** Removes all that belongs to the owner from every store, also those of modules that are not loaded now. */
+export async function forgetOwner(storage: Storage, owner: string): Promise<void> {
+  const stores = await storage.stores();
+  await Promise.all(stores.map(({ shape, name }) => storage[shape](name).forget(owner)));
 }

@@ -83,7 +83,12 @@ export function parseQuantity(text: string, unit: Unit): number | undefined {
 export function formatQuantity(value: number, unit: Unit): string {
   if (value === Infinity) return 'unlimited';
   if (value === 0) return `${value} ${unit === 'count' ? '' : unit}`.trim();
-  const names = unit === 'bytes' ? ['TiB', 'GiB', 'MiB', 'KiB', 'GB', 'MB', 'KB'] : unit === 'seconds' ? ['day', 'hour', 'minute'] : [];
+  const names =
+    unit === 'bytes'
+      ? ['TiB', 'GiB', 'MiB', 'KiB', 'GB', 'MB', 'KB']
+      : unit === 'seconds'
+        ? ['day', 'hour', 'minute']
+        : [];
   for (const name of names) {
     const amount = value / factors[unit][name]!;
     if (Number.isInteger(amount)) return `${amount} ${name}${unit === 'seconds' && amount !== 1 ? 's' : ''}`;

@@ -6,7 +6,7 @@ import type { Link, Receipt } from './link.js';
 /** The connection behind a session, as far as others may know it. */
 export interface Connection {
   /** 'tcp', 'tls', 'websocket' … for lists and metrics. */
-  readonly transport: string;
+  readonly kind: string;
   /** Whether what is said is encrypted on the way. */
   readonly secure: boolean;
   readonly remoteAddress: string;

@@ -41,6 +41,8 @@ export interface StanzaErrorOptions {
   readonly uri?: string | undefined;
   /** Who refuses (`by`), where it is not the addressee. */
   readonly by?: string | undefined;
+  /** The answer does not repeat what is refused: there is a password in it. */
+  readonly bare?: boolean | undefined;
 }
 
 /** The peer asked something that we refuse. Thrown by handlers; the dispatcher answers it. */

@@ -1,8 +1,9 @@
 /**
  * RFC 7622: XMPP addresses. A `Jid` is valid and normalised from the moment it exists: the localpart by the
- * UsernameCaseMapped profile, the domainpart as an IDN, the resourcepart by OpaqueString (see precis.ts).
+ * UsernameCaseMapped profile, the resourcepart by OpaqueString (precis.ts), the domainpart as an IDN (domain.ts).
  */
-import { prepareDomain, prepareLocal, prepareResource } from './precis.js';
+import { prepareDomain } from './domain.js';
+import { PrecisError, prepareLocal, prepareResource } from './precis.js';
 
 /** The text is no XMPP address. Answered `jid-malformed` where a peer sent it. */
 export class JidError extends Error {
@@ -10,66 +11,57 @@ export class JidError extends Error {
 }
 
 export class Jid {
-  /** `local@domain`, or `domain` alone: the key of an account, room or host. */
-  readonly bare: string;
-  /** The whole address as it goes on the wire; equals `bare` where there is no resource. */
-  readonly full: string;
-
   private constructor(
+    /** The whole address as it goes on the wire; equals `bare` where there is no resource. */
+    readonly full: string,
+    /** `local@domain`, or `domain` alone: the key of an account, room or host. */
+    readonly bare: string,
     readonly local: string | undefined,
     readonly domain: string,
     readonly resource: string | undefined,
-  ) {
-    this.bare = local === undefined ? domain : `${local}@${domain}`;
-    this.full = resource === undefined ? this.bare : `${this.bare}/${resource}`;
-  }
+    private readonly owner: Jid | undefined,
+  ) {}
 
   /** Parses and normalises; the same text gives the same object while it is in the (bounded) cache. Throws JidError. */
   static parse(text: string): Jid {
-    const at = text.indexOf('/');
-    const bare = at < 0 ? text : text.slice(0, at);
-    const sign = bare.indexOf('@');
-    return Jid.of(
-      sign < 0 ? undefined : bare.slice(0, sign),
-      sign < 0 ? bare : bare.slice(sign + 1),
-      at < 0 ? undefined : text.slice(at + 1),
-    );
+    return recall(text) ?? Jid.#parse(text);
   }
 
   /** As `parse`, but undefined for what is no address. */
   static tryParse(text: string): Jid | undefined {
     try {
       return Jid.parse(text);
-    } catch {
-      return undefined;
+    } catch (error) {
+      if (error instanceof JidError) return undefined;
+      throw error;
     }
   }
 
   /** From parts not yet normalised. Throws JidError. */
   static of(local: string | undefined, domain: string, resource?: string): Jid {
-    return new Jid(
-      local === undefined ? undefined : prepareLocal(local),
-      prepareDomain(domain),
-      resource === undefined ? undefined : prepareResource(resource),
+    const owner = Jid.#bare(
+      local === undefined ? undefined : prepared('localpart', prepareLocal, local),
+      prepared('domainpart', prepareDomain, domain),
     );
+    return resource === undefined ? owner : owner.withResource(resource);
   }
 
   get isBare(): boolean {
     return this.resource === undefined;
   }
 
-  /** The address without its resource. */
+  /** The address without its resource: one object for all resources, while it is in the cache or one of them is. */
   toBare(): Jid {
-    return this.resource === undefined ? this : new Jid(this.local, this.domain, undefined);
+    return this.owner ?? this;
   }
 
   /** The address of one resource of this account or room. Throws JidError. */
   withResource(resource: string): Jid {
-    return new Jid(this.local, this.domain, prepareResource(resource));
+    return Jid.#full(this.toBare(), prepared('resourcepart', prepareResource, resource));
   }
 
   equals(other: Jid | undefined): boolean {
-    return other !== undefined && this.full === other.full;
+    return other !== undefined && (this === other || this.full === other.full);
   }
 
   /** Same account, room or host, whatever the resource. */
@@ -80,4 +72,100 @@ export class Jid {
   toString(): string {
     return this.full;
   }
+
+  /** RFC 7622 §3.2: the resource is what follows the first slash, the localpart what precedes the first at sign. */
+  static #parse(text: string): Jid {
+    const slash = text.indexOf('/');
+    if (slash < 0) return Jid.#parseBare(text);
+    const bareText = text.slice(0, slash);
+    const owner = recall(bareText) ?? Jid.#parseBare(bareText);
+    const resourceText = text.slice(slash + 1);
+    const resource = prepared('resourcepart', prepareResource, resourceText);
+    if (resource === resourceText && owner.full === bareText) return Jid.#makeFull(owner, text);
+    const jid = Jid.#full(owner, resource);
+    remember(text, jid);
+    return jid;
+  }
+
+  static #parseBare(text: string): Jid {
+    const sign = text.indexOf('@');
+    const localText = sign < 0 ? undefined : text.slice(0, sign);
+    const domainText = sign < 0 ? text : text.slice(sign + 1);
+    const local = localText === undefined ? undefined : prepared('localpart', prepareLocal, localText);
+    const domain = prepared('domainpart', prepareDomain, domainText);
+    if (local === localText && domain === domainText) return Jid.#makeBare(text, sign);
+    const jid = Jid.#bare(local, domain);
+    remember(text, jid);
+    return jid;
+  }
+
+  /** From normalised parts, by way of the cache. */
+  static #bare(local: string | undefined, domain: string): Jid {
+    const text = local === undefined ? domain : `${local}@${domain}`;
+    return recall(text) ?? Jid.#makeBare(text, local === undefined ? -1 : local.length);
+  }
+
+  static #full(owner: Jid, resource: string): Jid {
+    const text = `${owner.full}/${resource}`;
+    return recall(text) ?? Jid.#makeFull(owner, text);
+  }
+
+  /** The address that a normalised text is, and that is not in the cache; the at sign is at `sign`. */
+  static #makeBare(text: string, sign: number): Jid {
+    const full = flat(text);
+    const local = sign < 0 ? undefined : full.slice(0, sign);
+    const jid = new Jid(full, full, local, sign < 0 ? full : full.slice(sign + 1), undefined, undefined);
+    remember(full, jid);
+    return jid;
+  }
+
+  static #makeFull(owner: Jid, text: string): Jid {
+    const full = flat(text);
+    const jid = new Jid(full, owner.full, owner.local, owner.domain, full.slice(owner.full.length + 1), owner);
+    remember(full, jid);
+    return jid;
+  }
+}
+
+function prepared(part: string, prepare: (text: string) => string, text: string): string {
+  try {
+    return prepare(text);
+  } catch (error) {
+    if (error instanceof PrecisError) throw new JidError(`malformed ${part}: ${error.message}`);
+    throw error;
+  }
+}
+
+/**
+ * A copy of its own. A slice keeps alive the string that it was cut from, which may be a whole read of the socket; what
+ * is cut from the copy keeps alive the copy alone. (The engine copies when it has to slice a concatenation.)
+ */
+function flat(text: string): string {
+  return ` ${text}`.slice(1);
+}
+
+/**
+ * The cache, in two generations: when the young one is full it becomes the old one, and what is asked for again moves
+ * back. Longer addresses are rare and not worth their memory.
+ */
+const GENERATION = 5_000;
+const MAX_CACHED = 256;
+let young = new Map<string, Jid>();
+let old = new Map<string, Jid>();
+
+function recall(text: string): Jid | undefined {
+  const jid = young.get(text);
+  if (jid !== undefined) return jid;
+  const aged = old.get(text);
+  if (aged !== undefined) remember(text, aged);
+  return aged;
+}
+
+function remember(text: string, jid: Jid): void {
+  if (text.length > MAX_CACHED) return;
+  if (young.size >= GENERATION) {
+    old = young;
+    young = new Map();
+  }
+  young.set(text === jid.full ? jid.full : flat(text), jid);
 }

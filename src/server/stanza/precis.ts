@@ -1,3 +1,122 @@
-export const prepareLocal = (text: string): string => text.toLowerCase();
-export const prepareDomain = (text: string): string => text.toLowerCase();
-export const prepareResource = (text: string): string => text;
+/**
+ * PRECIS: which strings are names, and which names are the same. RFC 8264 (framework), RFC 8265 (usernames and
+ * passwords), RFC 8266 (nicknames), and what RFC 7622 §3.3 and §3.4 add for the parts of an XMPP address.
+ * Domains are in domain.ts.
+ */
+import { bidiHolds, contextsHold, isRightToLeft, mapWidth, points } from './unicode-rules.js';
+
+/** The string is none that the profile allows; the message says why, without the string. */
+export class PrecisError extends Error {
+  override readonly name = 'PrecisError';
+}
+
+const { letterDigits, exceptions, contextual, refused, ignorable } = points;
+/** RFC 8264 §8: the first code point outside IdentifierClass, compatibility characters aside. */
+const notIdentifier = new RegExp(`[${refused}]|${ignorable}|[^!-~${letterDigits}${exceptions}${contextual}]`, 'u');
+/** RFC 8264 §8: the first code point outside FreeformClass. */
+const notFreeform = new RegExp(`[${refused}]|${ignorable}|[^\\p{L}\\p{M}\\p{N}\\p{Zs}\\p{S}\\p{P}${contextual}]`, 'u');
+const spaces = /(?! )\p{Zs}/gu;
+
+/** RFC 7622 §3.3: each part of an address is at most this many bytes of UTF-8. */
+const MAX_BYTES = 1023;
+/** What normalizes to 1023 bytes was never longer than this many UTF-16 units: longer input is not worth the work. */
+const MAX_UNITS = 2048;
+
+/** ASCII that a localpart may hold: not `"&'/:<>@` (RFC 7622 §3.3.1). Nearly all are in their one spelling already. */
+const plainLocal = /^[!#-%(-.0-9;=?[-~]+$/;
+const capitalLocal = /^[!#-%(-.0-9;=?A-Z[-~]+$/;
+const plainResource = /^[ -~]+$/;
+
+/** A localpart in its one spelling: UsernameCaseMapped, less eight characters (RFC 7622 §3.3). Throws PrecisError. */
+export function prepareLocal(text: string): string {
+  if (text.length <= MAX_BYTES) {
+    if (plainLocal.test(text)) return text;
+    if (capitalLocal.test(text)) return text.toLowerCase();
+  }
+  const local = fits(stable(text, usernameCaseMapped));
+  if (/["&'/:<>@]/.test(local)) throw new PrecisError('one of "&\'/:<>@');
+  return local;
+}
+
+/** A resourcepart in its one spelling: OpaqueString (RFC 7622 §3.4; a leading space is valid, RFC erratum 4560). */
+export function prepareResource(text: string): string {
+  return text.length <= MAX_BYTES && plainResource.test(text) ? text : fits(opaqueString(text));
+}
+
+/** A password, or any string that is compared and never read (RFC 8265 §4.2). Throws PrecisError. */
+export function opaqueString(text: string): string {
+  return plainResource.test(text) ? text : stable(text, mapOpaque);
+}
+
+/** A nickname as it is shown (RFC 8266 §2.3). Throws PrecisError. */
+export function nickname(text: string): string {
+  return stable(text, mapNickname);
+}
+
+/** What two nicknames that pass for the same have in common (RFC 8266 §2.4): a key, not to be shown. */
+export function nicknameKey(text: string): string {
+  return stable(text, (nick) => mapNickname(nick.toLowerCase()));
+}
+
+/** RFC 8265 §3.3. */
+function usernameCaseMapped(text: string): string {
+  const wide = mapWidth(text);
+  refuse(wide, notIdentifier); // §3.3.1: a string is prepared before it is mapped
+  refuseCompat(wide);
+  const name = wide.toLowerCase().normalize('NFC');
+  refuse(name, notIdentifier);
+  if (!contextsHold(name)) throw new PrecisError('a character that is not allowed in this place');
+  if (isRightToLeft(name) && !bidiHolds(name)) throw new PrecisError('directions mixed');
+  return name;
+}
+
+/** RFC 8265 §4.2. */
+function mapOpaque(text: string): string {
+  refuse(text, notFreeform);
+  const string = text.replace(spaces, ' ').normalize('NFC');
+  if (!contextsHold(string)) throw new PrecisError('a character that is not allowed in this place');
+  return string;
+}
+
+/** RFC 8266 §2.1. */
+function mapNickname(text: string): string {
+  refuse(text, notFreeform);
+  const nick = text.replace(spaces, ' ').replace(/ {2,}/g, ' ').replace(/^ | $/g, '').normalize('NFKC');
+  if (!contextsHold(nick)) throw new PrecisError('a character that is not allowed in this place');
+  return nick;
+}
+
+/** RFC 8264 §7: the rules again until nothing changes, three times at most. The result is never empty. */
+function stable(text: string, rules: (text: string) => string): string {
+  let before = text;
+  for (let round = 0; round < 4; round++) {
+    const after = rules(before);
+    if (after === '') throw new PrecisError('empty');
+    if (after === before) return after;
+    before = after;
+  }
+  throw new PrecisError('no stable spelling');
+}
+
+function fits(text: string): string {
+  if (Buffer.byteLength(text) > MAX_BYTES) throw new PrecisError(`longer than ${MAX_BYTES} bytes`);
+  return text;
+}
+
+/** RFC 8264 §9.17. */
+function refuseCompat(text: string): void {
+  if (text.normalize('NFKC') === text) return;
+  const point = Array.from(text).find((point) => point.normalize('NFKC') !== point);
+  if (point !== undefined) throw new PrecisError(codePoint(point, 0));
+}
+
+function refuse(text: string, unwanted: RegExp): void {
+  if (text.length > MAX_UNITS) throw new PrecisError(`longer than ${MAX_BYTES} bytes`);
+  const at = text.search(unwanted);
+  if (at >= 0) throw new PrecisError(codePoint(text, at));
+}
+
+/** The code point at an index, as Unicode writes it. */
+export function codePoint(text: string, at: number): string {
+  return `U+${text.codePointAt(at)!.toString(16).toUpperCase().padStart(4, '0')}`;
+}

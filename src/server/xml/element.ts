@@ -1,9 +1,12 @@
 /**
- * Elements as module authors know them (ltx's `Element`), how they are built, and how they are written.
+ * Elements as module authors know them (ltx's `Element`), how they are built, read and written.
  * XML is never glued from strings: `el()` builds, `serialize()` escapes, once.
  */
-import { Element } from 'ltx';
+import { type ReaderLimits, readElement, type TopLevel } from './reader.js';
+import { build, Element, setAttribute } from './tree.js';
 
+export { XmlError } from './reader.js';
+export { escapeAttribute, escapeText, serialize } from './write.js';
 export { Element };
 
 export type Attributes = Readonly<Record<string, string | undefined>>;
@@ -24,9 +27,27 @@ export function el(name: string, attributes?: Attributes | null, ...children: Ch
   return element;
 }
 
+const LIMITS: ReaderLimits = { stanzaBytes: 2 ** 28, depth: 1000, attributes: 1000 };
+
 /**
- * Writes an element. An element without an `xmlns` of its own takes `inherited`, the namespace in force around it.
+ * Reads text that is exactly one element, as strictly as the stream reader does. Every element of the tree has its
+ * namespace in `attrs.xmlns`, and no prefix. Throws XmlError.
  */
-export function serialize(element: Element): string {
-  return element.toString();
+export function parse(xml: string, defaultNs = ''): Element {
+  readElement(xml, LIMITS);
+  const prolog = /^\ufeff?(?:<\?[^>]*>)?[ \t\r\n]*/.exec(xml);
+  return build(xml, prolog![0].length, defaultNs);
+}
+
+/** The child elements, without the text between them. */
+export function childrenOf(element: Element): Element[] {
+  return element.getChildElements();
+}
+
+/** The whole of a top-level element as a tree. */
+export function elementOf({ name, ns, attrs, content }: TopLevel): Element {
+  const element = build(`<x>${content}</x>`, 0, ns);
+  element.name = name;
+  for (const key in attrs) setAttribute(element.attrs, key, attrs[key]!);
+  return element;
 }

@@ -1,0 +1,35 @@
+/**
+ * What clients say to each other and the server only carries: nothing is to be done on the way but to leave it alone.
+ * Listed so that it is documented, and tested, that it arrives as it was sent. What else it asks of a server (hints
+ * obeyed by archives, chat states held back) is done by the modules for that.
+ */
+import { defineModule } from '../server/module.js';
+
+export default defineModule({
+  name: 'passing',
+  summary: 'What clients say to each other arrives as it was sent.',
+  implements: {
+    'XEP-0047': '2.0.1',
+    'XEP-0066': '1.5',
+    'XEP-0085': '2.1',
+    'XEP-0166': '1.1.2',
+    'XEP-0184': '1.4.0',
+    'XEP-0224': '1.0',
+    'XEP-0231': '1.1',
+    'XEP-0249': '1.2',
+    'XEP-0308': '1.2.1',
+    'XEP-0333': '1.0.0',
+    'XEP-0334': '1.0.0',
+    'XEP-0353': '0.8.0',
+    'XEP-0380': '0.4.0',
+    'XEP-0393': '1.1.1',
+    'XEP-0420': '0.5.0',
+    'XEP-0424': '0.4.2',
+    'XEP-0428': '0.2.1',
+    'XEP-0444': '0.2.1',
+    'XEP-0447': '0.3.1',
+    'XEP-0461': '0.2.1',
+    'XEP-0482': '0.1.0',
+  },
+  start: () => [],
+});

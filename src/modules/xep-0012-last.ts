@@ -1,0 +1,92 @@
+/**
+ * XEP-0012: Last Activity. How long an account has been away, for those who may see its presence, and how long the
+ * server has been running. What a client answers for its resource passes, from those who may ask.
+ */
+import { admit, defineModule, document, event, every, type IqHandler, iq } from '../server/module.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { NS } from '../server/stanza/ns.js';
+import type { Stanza } from '../server/stanza/stanza.js';
+import { type Element, el } from '../server/xml/element.js';
+
+interface Activity {
+  /** When the account went, in ms; while it is there, when it came. */
+  readonly at: number;
+  /** Of its unavailable presence. */
+  readonly status?: string;
+  /** It is there, in the run of the server that began then. */
+  readonly run?: number;
+}
+
+/** From the start of the server to the end, or to when it was last seen running; in ms. */
+interface Run {
+  readonly from: number;
+  readonly to: number;
+}
+
+const minute = 60_000;
+/** Runs that are remembered. */
+const mostRuns = 200;
+/** Of a status text, in characters. */
+const longestStatus = 1024;
+
+export default defineModule({
+  name: 'last',
+  summary: 'Tells contacts how long an account has been away, and anybody how long the server has been running.',
+  implements: { 'XEP-0012': '2.0' },
+  features: { server: [NS.last], account: [NS.last] },
+  stores: { last_activity: document<Activity>(), runs: document<readonly Run[]>() },
+
+  start: async ({ host, stores }) => {
+    const from = Date.now();
+    const before = ((await stores.runs.get(host.domain)) ?? []).slice(-mostRuns);
+    // So that a crash leaves behind when it happened, for all that were online.
+    const note = () => stores.runs.set(host.domain, [...before, { from, to: Date.now() }]);
+    await note();
+
+    const isElsewhereToo = (bare: string, jid: { readonly full: string }) =>
+      host.sessions(bare).some((other) => other.available && other.jid.full !== jid.full);
+
+    const ended = ({ at, run }: Activity): number =>
+      run === undefined ? at : Math.max(at, before.find((other) => other.from === run)?.to ?? at);
+
+    const answer: IqHandler = async ({ from, to }) => {
+      // §3: forbidden is said for accounts that are not there too
+      if (!(await host.permits('contacts', from, to))) throw new StanzaError('forbidden');
+      if (host.sessions(to.bare).some(({ available }) => available)) return last(0);
+      const activity = await stores.last_activity.get(to.bare);
+      if (activity === undefined) throw new StanzaError('item-not-found');
+      return last(Date.now() - ended(activity), activity.status);
+    };
+
+    return [
+      iq.get('account', NS.last, 'query', answer, { access: 'anyone', absent: true }),
+      iq.get('server', NS.last, 'query', () => last(Date.now() - from)), // §5
+      // §4: the question to a resource is not delivered for those who may not see presence
+      admit(({ way, owner, peer, stanza }) => {
+        if (way !== 'in' || !asksLast(stanza) || stanza.to?.resource === undefined) return undefined;
+        const permitted = host.permits('contacts', peer, owner);
+        return permitted instanceof Promise ? permitted.then(demand) : demand(permitted);
+      }),
+      event('available', ({ session: { jid } }) => {
+        if (!isElsewhereToo(jid.bare, jid)) return stores.last_activity.set(jid.bare, { at: Date.now(), run: from });
+        return undefined;
+      }),
+      event('unavailable', ({ session: { jid }, stanza }) => {
+        if (isElsewhereToo(jid.bare, jid)) return undefined;
+        const status = stanza.text(NS.client, 'status')?.slice(0, longestStatus);
+        return stores.last_activity.set(jid.bare, { at: Date.now(), ...(status && { status }) });
+      }),
+      every(minute, note),
+    ];
+  },
+});
+
+const last = (ms: number, text?: string): Element =>
+  el('query', { xmlns: NS.last, seconds: String(Math.max(0, Math.floor(ms / 1000))) }, text);
+
+const asksLast = (stanza: Stanza): boolean =>
+  stanza.name === 'iq' && stanza.type === 'get' && stanza.has(NS.last, 'query');
+
+function demand(permitted: boolean): void {
+  if (!permitted) throw new StanzaError('forbidden');
+}

@@ -1,0 +1,175 @@
+/**
+ * XEP-0030: Service Discovery, with the forms of XEP-0128. What the server, its accounts and its services are, can do
+ * and hold: the features that modules declare, and what their disco sources add.
+ */
+import {
+  type DiscoQuery,
+  type DiscoSource,
+  defineModule,
+  type Identity,
+  type IqRequest,
+  iq,
+  type ModuleDefinition,
+  type ServerInfo,
+  type Target,
+} from '../server/module.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { NS } from '../server/stanza/ns.js';
+import { type Element, el } from '../server/xml/element.js';
+
+type Maybe<T> = T | Promise<T>;
+
+const both = [NS.discoInfo, NS.discoItems];
+
+export default defineModule({
+  name: 'disco',
+  summary: 'Tells what the server, its accounts and its services are, can do and hold.',
+  implements: { 'XEP-0030': '2.5.0', 'XEP-0128': '1.0.1' },
+  features: { server: both, account: both, service: both },
+  provides: ['disco'],
+
+  start: ({ host, provide }) => {
+    const features = new Map<string, readonly string[]>();
+
+    const serviceOf = (domain: string): string | undefined =>
+      host.declared.services().find((service) => service.domain === domain)?.module;
+
+    /** Modules that have a say: for a service its own, and all that have no service and so speak for any. */
+    const modulesFor = (target: Target, domain: string): readonly ModuleDefinition[] => {
+      if (target !== 'service') return host.declared.modules();
+      const owners = new Set(host.declared.services().map(({ module }) => module));
+      const own = serviceOf(domain);
+      return host.declared.modules().filter(({ name }) => name === own || !owners.has(name));
+    };
+
+    /** What the modules declared, collected once. */
+    const featuresOf = (target: Target, domain: string): readonly string[] => {
+      const key = target === 'service' ? `service ${domain}` : target;
+      let names = features.get(key);
+      if (names === undefined) {
+        names = modulesFor(target, domain).flatMap((module) => module.features?.[target] ?? []);
+        features.set(key, names);
+      }
+      return names;
+    };
+
+    /** What answers for the node that is asked, as far as the asker may know of it. */
+    const sources = async (target: Target, query: DiscoQuery): Promise<DiscoSource[]> => {
+      const found: DiscoSource[] = [];
+      for (const { name } of modulesFor(target, query.to.domain)) {
+        for (const source of host.declared.disco(target, name)) {
+          if (!answersFor(source, query.node)) continue;
+          if (await host.permits(source.access ?? 'anyone', query.from, query.to)) found.push(source);
+        }
+      }
+      return found;
+    };
+
+    const identityOf = (target: Target, query: DiscoQuery): readonly Identity[] => {
+      if (target === 'server') return [{ category: 'server', type: 'im', name: host.software.name }];
+      if (target === 'service') return [];
+      const isPassing = host.sessions(query.to.bare).some(({ mechanism }) => mechanism === 'ANONYMOUS');
+      return [{ category: 'account', type: isPassing ? 'anonymous' : 'registered' }];
+    };
+
+    const info = (target: Target) => async (request: IqRequest) => {
+      const query = queryOf(request);
+      const answering = await sources(target, query);
+      if (query.node !== undefined && answering.length === 0) throw new StanzaError('item-not-found');
+      const own = query.node === undefined ? identityOf(target, query) : [];
+      const ownFeatures = query.node === undefined ? featuresOf(target, query.to.domain) : [];
+      const { identities, features: names, forms } = await describe(query, answering, own, ownFeatures);
+      return el(
+        'query',
+        { xmlns: NS.discoInfo, node: request.payload.attrs.node },
+        ...identities.map(({ category, type, name, lang }) =>
+          el('identity', { category, type, name, 'xml:lang': lang }),
+        ),
+        ...names.map((name) => el('feature', { var: name })),
+        ...forms,
+      );
+    };
+
+    const items = (target: Target) => async (request: IqRequest) => {
+      const query = queryOf(request);
+      const answering = await sources(target, query);
+      // §8: whoever may not see the account's presence is answered as if there were nothing, or nobody.
+      const isHidden = target === 'account' && !(await host.permits('contacts', query.from, query.to));
+      if (query.node !== undefined && answering.length === 0 && !isHidden) throw new StanzaError('item-not-found');
+      const own = query.node !== undefined || isHidden ? [] : itemsOf(target, query);
+      const further = await Promise.all(answering.map((source) => source.items?.(query) ?? []));
+      return el('query', { xmlns: NS.discoItems, node: request.payload.attrs.node }, ...own, ...further.flat());
+    };
+
+    const itemsOf = (target: Target, query: DiscoQuery): Element[] => {
+      if (target === 'server') return host.declared.services().map(({ domain }) => el('item', { jid: domain }));
+      if (target === 'service') return [];
+      return host
+        .sessions(query.to.bare)
+        .filter(({ available }) => available)
+        .map(({ jid }) => el('item', { jid: jid.full }));
+    };
+
+    provide('disco', {
+      server: () => {
+        const query: DiscoQuery = { from: host.jid, to: host.jid, node: undefined, session: undefined };
+        const open = host.declared
+          .disco('server')
+          .filter(({ node, access = 'anyone' }) => node === undefined && access === 'anyone');
+        return describe(query, open, identityOf('server', query), featuresOf('server', host.domain));
+      },
+    });
+
+    return [
+      iq.get('server', NS.discoInfo, 'query', info('server')),
+      iq.get('server', NS.discoItems, 'query', items('server')),
+      iq.get('service', NS.discoInfo, 'query', info('service')),
+      iq.get('service', NS.discoItems, 'query', items('service')),
+      // §8: service-unavailable, as for an account that is not there
+      iq.get('account', NS.discoInfo, 'query', info('account'), { access: 'contacts' }),
+      iq.get('account', NS.discoItems, 'query', items('account'), { access: 'anyone', absent: true }),
+    ];
+  },
+});
+
+/** An empty node is none. */
+const queryOf = ({ from, to, payload, session }: IqRequest): DiscoQuery => ({
+  from,
+  to,
+  node: payload.attrs.node || undefined,
+  session,
+  payload,
+});
+
+const answersFor = (source: DiscoSource, node: string | undefined): boolean =>
+  typeof source.node === 'function' ? node !== undefined && source.node(node) : source.node === node;
+
+/** Puts together what the sources say. */
+function describe(
+  query: DiscoQuery,
+  sources: readonly DiscoSource[],
+  ownIdentities: readonly Identity[],
+  ownFeatures: readonly string[],
+): Maybe<ServerInfo> {
+  const identities = gather([ownIdentities, ...sources.map((source) => source.identities?.(query) ?? [])]);
+  const features = gather([ownFeatures, ...sources.map((source) => source.features?.(query) ?? [])]);
+  const forms = gather(sources.map((source) => source.forms?.(query) ?? []));
+  if (identities instanceof Promise || features instanceof Promise || forms instanceof Promise) {
+    return Promise.all([identities, features, forms]).then(([i, f, x]) => ({
+      identities: i,
+      features: [...new Set(f)],
+      forms: x,
+    }));
+  }
+  return { identities, features: [...new Set(features)], forms };
+}
+
+/** All of them in one list; at once where none is a promise. */
+function gather<T>(lists: readonly Maybe<readonly T[]>[]): Maybe<T[]> {
+  const here: T[] = [];
+  for (const list of lists) {
+    if (list instanceof Promise) return Promise.all(lists).then((all) => all.flat());
+    here.push(...list);
+  }
+  return here;
+}

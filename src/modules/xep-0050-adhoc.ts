@@ -1,0 +1,198 @@
+/**
+ * XEP-0050: Ad-Hoc Commands: the engine for the commands that modules declare. A session belongs to the full address
+ * that opened it, and ends with it: completed, canceled, or forgotten after a while.
+ */
+import { z } from 'zod';
+import { count, seconds } from '../server/config/units.js';
+import {
+  type Command,
+  type CommandResult,
+  defineModule,
+  type DiscoQuery,
+  disco,
+  every,
+  type Hook,
+  type IqHandler,
+  iq,
+  type Target,
+} from '../server/module.js';
+import { StanzaError, type StanzaErrorCondition } from '../server/stanza/errors.js';
+import { randomId } from '../server/stanza/ids.js';
+import { NS } from '../server/stanza/ns.js';
+import { type Element, el } from '../server/xml/element.js';
+
+type Action = 'prev' | 'next' | 'complete';
+
+interface CommandSession {
+  readonly command: Command;
+  /** Who opened it (full), and with whom. */
+  readonly opener: string;
+  readonly responder: string;
+  /** In ms. */
+  touched: number;
+  state: unknown;
+  /** What may come next; undefined: it has ended, and is remembered to say so. */
+  actions: readonly Action[] | undefined;
+}
+
+const minute = 60_000;
+
+export default defineModule({
+  name: 'adhoc',
+  summary: 'Runs the commands that other modules offer.',
+  implements: { 'XEP-0050': '1.3.0' },
+  features: { server: [NS.commands], account: [NS.commands] },
+  config: z.strictObject({
+    session_seconds: seconds({ min: 10, max: 86_400 })
+      .default(900)
+      .describe('How long a command waits for its next step.'),
+    max_sessions: count({ min: 1 }).default(1000).describe('Commands that wait for their next step, in all.'),
+    max_sessions_per_user: count({ min: 1 }).default(10).describe('The same of one address.'),
+  }),
+
+  start: ({ host, config }) => {
+    /** By session id, the oldest first. */
+    const sessions = new Map<string, CommandSession>();
+
+    const remember = (id: string, session: CommandSession) => {
+      const own = [...sessions].filter(([, { opener }]) => opener === session.opener);
+      if (own.length >= config.max_sessions_per_user) sessions.delete(own[0]![0]);
+      else if (sessions.size >= config.max_sessions) {
+        host.limitHit('command_sessions');
+        sessions.delete(sessions.keys().next().value!);
+      }
+      sessions.set(id, session);
+    };
+
+    const isOver = ({ touched }: CommandSession) => Date.now() - touched > config.session_seconds * 1000;
+
+    const commands = (target: Target, domain: string): readonly Command[] => {
+      const module = host.declared.services().find((service) => service.domain === domain)?.module;
+      return host.declared.commands(module).filter((command) => command.target === target);
+    };
+
+    const run =
+      (target: Target): IqHandler =>
+      async (request) => {
+        const { from, to, payload } = request;
+        const { node, sessionid, action = 'execute' } = payload.attrs;
+        const command = commands(target, to.domain).find((other) => other.node === node);
+        if (command === undefined) throw new StanzaError('item-not-found');
+        if (!(await host.permits(command.access, from, to))) throw refusal('forbidden');
+        if (!isAction(action)) throw refusal('bad-request', 'malformed-action');
+        const form = payload.getChild('x', NS.dataForms);
+
+        if (sessionid === undefined) {
+          if (action !== 'execute') throw refusal('bad-request', 'bad-action');
+          const id = randomId();
+          const result = await command.run({ request, action, form, state: undefined });
+          const session: CommandSession = {
+            command,
+            opener: from.full,
+            responder: to.full,
+            touched: Date.now(),
+            state: undefined,
+            actions: undefined,
+          };
+          remember(id, session);
+          return proceed(id, session, result);
+        }
+
+        const session = sessions.get(sessionid);
+        // Another's session is not told from one that never was.
+        if (session?.opener !== from.full || session.responder !== to.full || session.command !== command)
+          throw refusal('bad-request', 'bad-sessionid');
+        if (session.actions === undefined || isOver(session)) throw refusal('not-allowed', 'session-expired');
+        if (action === 'cancel') {
+          session.actions = undefined;
+          session.state = undefined;
+          return answer(sessionid, command, 'canceled');
+        }
+        // §3.4: `execute` stands for the default of this stage.
+        const step = action === 'execute' ? defaultOf(session.actions) : action;
+        if (!session.actions.includes(step)) throw refusal('bad-request', 'bad-action');
+        const result = await command.run({ request, action: step, form, state: session.state });
+        session.touched = Date.now();
+        return proceed(sessionid, session, result);
+      };
+
+    const list = (target: Target): Hook =>
+      disco(target, {
+        node: NS.commands,
+        identities: () => [{ category: 'automation', type: 'command-list', name: 'Commands' }],
+        items: async (query) => {
+          const items: Element[] = [];
+          for (const { node, name, access } of commands(target, query.to.domain))
+            if (await host.permits(access, query.from, query.to))
+              items.push(el('item', { jid: query.to.full, node, name }));
+          return items;
+        },
+      });
+
+    /** §2.2: about one command. */
+    const about = (target: Target): Hook => {
+      const asked = async ({ from, to, node }: DiscoQuery): Promise<Command> => {
+        const command = commands(target, to.domain).find((other) => other.node === node);
+        if (command === undefined) throw new StanzaError('item-not-found');
+        if (!(await host.permits(command.access, from, to))) throw refusal('forbidden');
+        return command;
+      };
+      return disco(target, {
+        node: (node) => host.declared.commands().some((command) => command.target === target && command.node === node),
+        identities: async (query) => [
+          { category: 'automation', type: 'command-node', name: (await asked(query)).name },
+        ],
+        features: () => [NS.commands, NS.dataForms],
+        items: async (query) => {
+          await asked(query);
+          return [];
+        },
+      });
+    };
+
+    const targets: readonly Target[] = ['server', 'account', 'service'];
+    return [
+      iq.set('server', NS.commands, 'command', run('server')),
+      iq.set('service', NS.commands, 'command', run('service')),
+      iq.set('account', NS.commands, 'command', run('account'), { access: 'contacts' }),
+      ...targets.flatMap((target) => [list(target), about(target)]),
+      every(minute, () => {
+        for (const [id, session] of sessions) if (isOver(session)) sessions.delete(id);
+      }),
+    ];
+  },
+});
+
+/** Takes the session to where the step has brought it, and answers. */
+function proceed(id: string, session: CommandSession, result: CommandResult): Element {
+  if (result.status === 'completed') {
+    session.actions = undefined;
+    session.state = undefined;
+    const { payload = [], note } = result;
+    const noted = note && el('note', { type: note.type }, note.text);
+    return answer(id, session.command, 'completed', ...payload, ...(noted ? [noted] : []));
+  }
+  const { actions = ['complete'], payload, state } = result;
+  session.actions = actions;
+  session.state = state;
+  const allowed = el('actions', { execute: defaultOf(actions) }, ...actions.map((action) => el(action)));
+  return answer(id, session.command, 'executing', allowed, ...payload);
+}
+
+const answer = (id: string, { node }: Command, status: string, ...children: readonly Element[]): Element =>
+  el('command', { xmlns: NS.commands, 'xml:lang': 'en', node, sessionid: id, status }, ...children);
+
+/** §3.4: going on, where that is possible. */
+const defaultOf = (actions: readonly Action[]): Action =>
+  actions.includes('next') ? 'next' : actions.includes('complete') ? 'complete' : 'prev';
+
+const isAction = (text: string): text is Action | 'execute' | 'cancel' =>
+  ['execute', 'cancel', 'prev', 'next', 'complete'].includes(text);
+
+/** §4.4: the conditions of the table, with the types that it gives them. */
+function refusal(condition: StanzaErrorCondition, specific?: string): StanzaError {
+  return new StanzaError(condition, undefined, {
+    type: condition === 'bad-request' ? 'modify' : 'cancel',
+    extra: specific === undefined ? [] : [el(specific, { xmlns: NS.commands })],
+  });
+}

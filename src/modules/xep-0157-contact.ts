@@ -1,0 +1,20 @@
+/** XEP-0157: Contact Addresses for XMPP Services: those of the host's configuration, in its disco#info. */
+import { defineModule, disco } from '../server/module.js';
+import { NS } from '../server/stanza/ns.js';
+
+export default defineModule({
+  name: 'contact',
+  summary: 'Names the contact addresses of the service.',
+  implements: { 'XEP-0157': '1.1.1' },
+  start: ({ host }) => [
+    disco('server', {
+      forms: () => {
+        const contact = host.config.hosts[host.domain]?.contact ?? {};
+        const fields = Object.entries(contact)
+          .filter(([, addresses]) => addresses.length > 0)
+          .map(([role, addresses]) => ({ var: `${role}-addresses`, type: 'list-multi', value: addresses }));
+        return fields.length === 0 ? [] : [form('result', NS.serverInfo, fields)];
+      },
+    }),
+  ],
+});

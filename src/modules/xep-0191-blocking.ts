@@ -1,0 +1,267 @@
+/**
+ * XEP-0191: Blocking Command, and the reports of XEP-0377 that come with it. Who is blocked sees an account that is not
+ * there. Subscriptions are left as they are (§4, polite blocking). Reports are kept for the administrators and passed
+ * on to nobody.
+ */
+import { z } from 'zod';
+import { count } from '../server/config/units.js';
+import {
+  admit,
+  type Command,
+  command,
+  defineModule,
+  type IqHandler,
+  iq,
+  log,
+  map,
+  message,
+  type RosterItem,
+} from '../server/module.js';
+import type { Passage } from '../server/routing/passage.js';
+import type { Session } from '../server/routing/session.js';
+import { toDateTime } from '../server/stanza/datetime.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { form } from '../server/stanza/forms.js';
+import { idAt, randomId, stanzaId, timeOf } from '../server/stanza/ids.js';
+import { Jid } from '../server/stanza/jid.js';
+import { NS } from '../server/stanza/ns.js';
+import { Stanza } from '../server/stanza/stanza.js';
+import { type Element, el } from '../server/xml/element.js';
+import { Cache } from '../storage/cache.js';
+
+/** Full JIDs, bare JIDs and domains. */
+export type BlockList = ReadonlySet<string>;
+
+/** A report, as it is kept: JSON. */
+interface Report {
+  readonly by: string;
+  readonly jid: string;
+  readonly reason: string;
+  readonly text: string;
+  /** XEP-0359 ids of the messages that are complained of. */
+  readonly messages: readonly string[];
+}
+
+interface Item {
+  readonly jid: Jid;
+  readonly report: Element | undefined;
+}
+
+const day = 86_400_000;
+const noOne: BlockList = new Set();
+/** Lists that are kept in memory. */
+const cachedLists = 20_000;
+/** Of a report: characters of its text, messages that it names. */
+const longestText = 1000;
+const mostMessages = 50;
+/** Reports that the command lists. */
+const listedReports = 100;
+
+export default defineModule({
+  name: 'blocking',
+  summary: 'Lets accounts block addresses, and report them.',
+  implements: { 'XEP-0191': '1.3', 'XEP-0377': '0.4.1' },
+  features: { server: [NS.blocking, NS.reporting], account: [NS.blocking] },
+  config: z.strictObject({
+    max_items: count({ min: 1 }).default(1000).describe('Addresses that one account can block.'),
+    reports_kept: count({ min: 0 }).default(1000).describe('Reports that are kept; the oldest make room.'),
+    reports_per_day: count({ min: 0 })
+      .default(50)
+      .describe('Reports of one account in a day that are kept; the addresses of further ones are blocked all the same.'),
+  }),
+  stores: { blocked: map<true>(), reports: log() },
+  needs: ['roster'],
+  provides: ['blocking'],
+
+  start: ({ host, config, stores, services: { roster }, provide, log: logger }) => {
+    const lists = new Cache<BlockList>(cachedLists, async (owner) => {
+      const blocked = await stores.blocked.all(owner);
+      return blocked.size === 0 ? noOne : new Set(blocked.keys());
+    });
+    /** §3.3: who asked for the list is told of changes. */
+    const asked = new WeakSet<Session>();
+
+    const isBlocked = (list: BlockList, who: Jid) => matches(list, who) && who.full !== host.domain;
+
+    /** §3.2, the list of rules for what comes in and goes out. */
+    const judge = (list: BlockList, { way, peer, stanza }: Passage): void => {
+      if (!isBlocked(list, peer)) return;
+      if (way === 'out')
+        throw new StanzaError('not-acceptable', undefined, {
+          type: 'cancel',
+          extra: [el('blocked', { xmlns: NS.blockingErrors })],
+        });
+      // An error would put us out of the room that has the blocked occupant: dropped below instead.
+      if (stanza.name === 'message' && stanza.type === 'groupchat') return;
+      throw new StanzaError('service-unavailable');
+    };
+
+    const change = async (owner: Jid, write: Promise<unknown>, list: BlockList): Promise<void> => {
+      lists.set(owner.bare, list);
+      try {
+        await write;
+      } catch (error) {
+        lists.delete(owner.bare);
+        throw error;
+      }
+    };
+
+    const push = (owner: Jid, name: 'block' | 'unblock', jids: readonly Jid[]) => {
+      for (const session of host.sessions(owner.bare)) {
+        if (!asked.has(session)) continue;
+        const payload = el(name, { xmlns: NS.blocking }, ...jids.map(({ full }) => el('item', { jid: full })));
+        session.send(Stanza.build('iq', { type: 'set', id: randomId(), from: owner, to: session.jid }, payload));
+      }
+    };
+
+    /** Presence of every session to those that the rules cover and that may see it (RFC 6121 §4.4.2). */
+    const tell = async (owner: Jid, rules: readonly Jid[], presence: (session: Session) => Stanza | undefined) => {
+      const items = await roster.get(owner.bare);
+      const recipients = rules.flatMap((rule) => covered(rule, items));
+      for (const session of host.sessions(owner.bare)) {
+        const stanza = session.available ? presence(session) : undefined;
+        if (stanza === undefined) continue;
+        for (const to of recipients) await host.route(stanza.with({ from: session.jid, to }));
+      }
+    };
+
+    const list: IqHandler = async ({ to, session }) => {
+      if (session !== undefined) asked.add(session);
+      const blocked = await lists.get(to.bare);
+      return el('blocklist', { xmlns: NS.blocking }, ...[...blocked].map((jid) => el('item', { jid })));
+    };
+
+    const block: IqHandler = async ({ to, payload }) => {
+      const items = itemsOf(payload);
+      if (items.length === 0) throw new StanzaError('bad-request', 'Nobody is named.');
+      const before = await lists.get(to.bare);
+      const added = items.map(({ jid }) => jid).filter(({ full }) => !before.has(full));
+      if (new Set([...before, ...added.map(({ full }) => full)]).size > config.max_items) {
+        host.limitHit('blocked_items');
+        throw new StanzaError('resource-constraint', `An account blocks at most ${config.max_items} addresses.`);
+      }
+      // §3.2: whom we are about to block sees us go, while something can still be said to them
+      await tell(to, added, () => Stanza.build('presence', { type: 'unavailable' }));
+      const names = added.map(({ full }) => full);
+      const write = stores.blocked.set(
+        to.bare,
+        names.map((jid) => [jid, true]),
+      );
+      await change(to, write, new Set([...(lists.peek(to.bare) ?? before), ...names]));
+      for (const item of items) await keepReport(to, item);
+      push(
+        to,
+        'block',
+        items.map(({ jid }) => jid),
+      );
+    };
+
+    const unblock: IqHandler = async ({ to, payload }) => {
+      const items = itemsOf(payload);
+      const before = await lists.get(to.bare);
+      const jids = items.length === 0 ? [...before].map((jid) => Jid.parse(jid)) : items.map(({ jid }) => jid);
+      const removed = jids.filter(({ full }) => before.has(full));
+      const names = removed.map(({ full }) => full);
+      const after = new Set(before);
+      for (const name of names) after.delete(name);
+      await change(to, stores.blocked.delete(to.bare, names), after.size === 0 ? noOne : after);
+      push(
+        to,
+        'unblock',
+        items.map(({ jid }) => jid),
+      );
+      // §3.4, where no other rule still blocks them
+      await tell(
+        to,
+        removed.filter((jid) => !isBlocked(after, jid)),
+        ({ presence }) => presence,
+      );
+    };
+
+    const keepReport = async (owner: Jid, { jid, report }: Item): Promise<void> => {
+      if (report === undefined || config.reports_kept === 0) return;
+      const { reason = '' } = report.attrs;
+      const today = { with: owner.bare, from: idAt(Date.now() - day) };
+      if ((await stores.reports.count(host.domain, today, config.reports_per_day)) >= config.reports_per_day) {
+        host.limitHit('reports');
+        return;
+      }
+      const kept: Report = {
+        by: owner.bare,
+        jid: jid.full,
+        reason: shortened(reason),
+        text: shortened(report.getChildText('text') ?? ''),
+        messages: report
+          .getChildren('stanza-id', NS.stanzaId)
+          .slice(0, mostMessages)
+          .map(({ attrs }) => shortened(attrs.id ?? '')),
+      };
+      await stores.reports.append(host.domain, { id: stanzaId(), with: owner.bare, value: JSON.stringify(kept) });
+      await stores.reports.trim(host.domain, { keep: config.reports_kept });
+      logger.info({ by: owner.bare, reported: jid.full, reason: kept.reason }, 'an address was reported');
+    };
+
+    const reports: Command = {
+      node: 'reports',
+      name: 'Abuse reports',
+      target: 'server',
+      access: 'admins',
+      run: async () => {
+        const { entries } = await stores.reports.page(host.domain, { limit: listedReports, backwards: true });
+        return { status: 'completed', payload: [reportTable(entries.reverse())] };
+      },
+    };
+
+    provide('blocking', {
+      isBlocked: (owner, who) => {
+        const known = lists.get(owner);
+        return known instanceof Promise ? known.then((blocked) => isBlocked(blocked, who)) : isBlocked(known, who);
+      },
+    });
+
+    return [
+      iq.get('account', NS.blocking, 'blocklist', list),
+      iq.set('account', NS.blocking, 'block', block),
+      iq.set('account', NS.blocking, 'unblock', unblock),
+      admit((passage) => {
+        const known = lists.get(passage.owner.bare);
+        return known instanceof Promise ? known.then((blocked) => judge(blocked, passage)) : judge(known, passage);
+      }),
+      message('clean', ({ way, owner, peer, stanza }) => {
+        if (way === 'out' || stanza.type !== 'groupchat') return undefined;
+        const verdict = (blocked: BlockList) => (isBlocked(blocked, peer) ? 'handled' : undefined);
+        const known = lists.get(owner.bare);
+        return known instanceof Promise ? known.then(verdict) : verdict(known);
+      }),
+      command(reports),
+    ];
+  },
+});
+
+/** §6: a rule for the resource, for the account or room, for a resource of the domain, or for the domain. */
+export function matches(list: BlockList, { full, bare, domain, resource }: Jid): boolean {
+  if (list.size === 0) return false;
+  if (list.has(full) || list.has(bare) || list.has(domain)) return true;
+  return resource !== undefined && list.has(`${domain}/${resource}`);
+}
+
+/** The addresses of subscribers that a rule covers: to whom a change of the rule is to be told by presence. */
+export function covered(rule: Jid, items: ReadonlyMap<string, RosterItem>): Jid[] {
+  const sees = (bare: string) => {
+    const subscription = items.get(bare)?.subscription;
+    return subscription === 'from' || subscription === 'both';
+  };
+  if (rule.local !== undefined || rule.resource !== undefined) return sees(rule.bare) ? [rule] : [];
+  return [...items.keys()].map((bare) => Jid.parse(bare)).filter((jid) => jid.domain === rule.domain && sees(jid.bare));
+}
+
+function itemsOf(payload: Element): Item[] {
+  return payload.getChildren('item', NS.blocking).map((item) => {
+    if (item.attrs.jid === undefined) throw new StanzaError('bad-request', 'An item has an address.');
+    const jid = Jid.tryParse(item.attrs.jid);
+    if (jid === undefined) throw new StanzaError('jid-malformed');
+    return { jid, report: item.getChild('report', NS.reporting) };
+  });
+}
+
+const shortened = (text: string): string => Array.from(text.trim()).slice(0, longestText).join('');

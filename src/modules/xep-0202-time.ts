@@ -1,0 +1,22 @@
+/** XEP-0202: Entity Time, of the server, which tells UTC alone: its time zone is nobody's business (§6). */
+import { defineModule, iq } from '../server/module.js';
+import { NS } from '../server/stanza/ns.js';
+import { el } from '../server/xml/element.js';
+
+export default defineModule({
+  name: 'time',
+  summary: "Tells the server's time.",
+  implements: { 'XEP-0202': '2.0' },
+  features: { server: [NS.time] },
+  start: () => [
+    iq.get('server', NS.time, 'time', () =>
+      el(
+        'time',
+        { xmlns: NS.time },
+        el('tzo', null, '+00:00'),
+        // XEP-0082 §2.1: seconds without a fraction are what every client reads
+        el('utc', null, `${new Date().toISOString().slice(0, 19)}Z`),
+      ),
+    ),
+  ],
+});

@@ -1,0 +1,507 @@
+/**
+ * The accounts: who exists, with which credentials, and what follows when that changes. Passwords are kept as SCRAM
+ * keys only (RFC 5802 §3, XEP-0438), one salt for each hash. All times are in ms.
+ *
+ * Addresses are bare and normalised: `Jid.bare`.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { Cache } from '../storage/cache.js';
+import type { DocumentStore, Storage } from '../storage/contract.js';
+import { Jid } from './stanza/jid.js';
+import { opaqueString, PrecisError } from './stanza/precis.js';
+import {
+  hashLength,
+  hmac,
+  keysOf,
+  leastIterations,
+  type ScramHash,
+  type ScramKeys,
+  saltLength,
+  saltPassword,
+  scramHashes,
+} from './stream/sasl/keys.js';
+import type { Identity } from './stream/sasl/mechanism.js';
+import { Serial } from './stream/sasl/serial.js';
+import { Tokens } from './stream/sasl/tokens.js';
+
+export type Role = 'admin' | 'user';
+
+/** SCRAM keys, by hash; an account that logs in by certificate alone has none. */
+export type AccountKeys = Readonly<Partial<Record<ScramHash, ScramKeys>>>;
+
+export interface Account {
+  readonly bare: string;
+  readonly created: number;
+  readonly role: Role;
+  /** It keeps its data, and nobody can log in. */
+  readonly disabled: boolean;
+  /** Another with every password: what was derived from one (tokens, a proof) ends with it. */
+  readonly epoch: string;
+  readonly hashes: readonly ScramHash[];
+}
+
+/** Keys for a SCRAM exchange; decoys where `account` is undefined: no proof by them is to be accepted. */
+export interface Credentials extends ScramKeys {
+  readonly account: Account | undefined;
+}
+
+export type AccountEvent =
+  | {
+      readonly type: 'accountCreated' | 'passwordChanged' | 'accountDisabled' | 'accountEnabled' | 'roleChanged';
+      readonly jid: Jid;
+    }
+  /**
+   * Nobody can log in any more, and the name is taken until what is told here has resolved: the time to end sessions
+   * and to let every store but `accounts` (which keeps the name taken over a crash) forget the account. May be told
+   * again where it was cut short.
+   */
+  | { readonly type: 'accountDeleted'; readonly jid: Jid }
+  /** Of one device, or of all where `clientId` is undefined. */
+  | { readonly type: 'tokensRevoked'; readonly jid: Jid; readonly clientId: string | undefined };
+
+export type AccountFailure =
+  | 'conflict'
+  | 'not-found'
+  | 'invalid-name'
+  | 'password-too-short'
+  | 'password-invalid'
+  | 'busy';
+
+export class AccountError extends Error {
+  override readonly name = 'AccountError';
+  constructor(
+    readonly failure: AccountFailure,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface AccountsOptions {
+  readonly storage: Storage;
+  /** PBKDF2 rounds of new credentials. */
+  readonly iterations?: number | undefined;
+  /** Which keys are made from a password. */
+  readonly hashes?: readonly ScramHash[] | undefined;
+  /** In characters (code points). */
+  readonly minPasswordLength?: number | undefined;
+  /** Accounts, and names without one, that are remembered. */
+  readonly cacheSize?: number | undefined;
+  /** XEP-0484: how long a token is good, and the age at which it is replaced when used. */
+  readonly tokenLifetime?: number | undefined;
+  readonly tokenRotation?: number | undefined;
+  /** Most devices of one account that hold a token. */
+  readonly maxDevices?: number | undefined;
+  readonly now?: (() => number) | undefined;
+  /** Told after a change is stored; the change's promise waits for it, and rejects if it does. */
+  readonly onEvent?: ((event: AccountEvent) => void | Promise<void>) | undefined;
+}
+
+interface StoredKeys {
+  readonly salt: string;
+  readonly iterations: number;
+  readonly storedKey: string;
+  readonly serverKey: string;
+}
+
+/** An account, as it is stored under its bare address; keys are base64. */
+interface StoredAccount {
+  readonly v: 1;
+  readonly created: number;
+  readonly role?: 'admin';
+  /** `deleting`: its data is being removed; the name stays taken until that is done, also over a crash. */
+  readonly state?: 'disabled' | 'deleting';
+  readonly epoch: string;
+  readonly keys: Readonly<Partial<Record<ScramHash, StoredKeys>>>;
+}
+
+/** In bytes of UTF-8, prepared. */
+const longestPassword = 1024;
+/** PBKDF2 runs at once, waiting ones included: beyond it the thread pool would be late for everybody. */
+const mostHashing = 100;
+/** Logins that are noted and not yet written. */
+const mostLogins = 10_000;
+const day = 86_400_000;
+
+/** Hashes to check a password by, the quickest first. */
+const checkOrder: readonly ScramHash[] = ['SHA-256', 'SHA-1', 'SHA-512'];
+
+export class Accounts {
+  readonly tokens: Tokens;
+  /** Which keys are made from a password. */
+  readonly hashes: readonly ScramHash[];
+  readonly iterations: number;
+  readonly #store: DocumentStore<StoredAccount>;
+  readonly #logins: DocumentStore<{ readonly at: number }>;
+  readonly #newLogins = new Map<string, number>();
+  /** null: no such account, or one that is being removed. */
+  readonly #cache: Cache<StoredAccount | null>;
+  readonly #serial = new Serial();
+  readonly #secret: Buffer;
+  readonly #decoys: Readonly<Record<ScramHash, Pick<ScramKeys, 'storedKey' | 'serverKey'>>>;
+  readonly #minPasswordLength: number;
+  readonly #now: () => number;
+  readonly #onEvent: (event: AccountEvent) => void | Promise<void>;
+  #hashing = 0;
+
+  private constructor(options: AccountsOptions, secret: Buffer) {
+    const { storage } = options;
+    this.#store = storage.document('accounts');
+    this.#logins = storage.document('last_logins');
+    this.#secret = secret;
+    this.#now = options.now ?? Date.now;
+    this.#onEvent = options.onEvent ?? (() => {});
+    this.#cache = new Cache(options.cacheSize ?? 20_000, async (bare) => present(await this.#store.get(bare)));
+    this.#minPasswordLength = options.minPasswordLength ?? 8; // XEP-0438 §7
+    this.hashes = options.hashes ?? scramHashes;
+    this.iterations = Math.max(options.iterations ?? 10_000, leastIterations); // XEP-0438 §6
+    this.tokens = new Tokens(storage.map('fast_tokens'), {
+      lifetime: options.tokenLifetime ?? 21 * day,
+      rotateAfter: options.tokenRotation ?? day,
+      maxDevices: options.maxDevices ?? 32,
+      now: this.#now,
+    });
+    const decoy = (hash: ScramHash) => ({
+      storedKey: randomBytes(hashLength(hash)),
+      serverKey: randomBytes(hashLength(hash)),
+    });
+    this.#decoys = { 'SHA-1': decoy('SHA-1'), 'SHA-256': decoy('SHA-256'), 'SHA-512': decoy('SHA-512') };
+  }
+
+  /** The accounts in a storage, whose first opening makes the secret from which the salts of nobody's names come. */
+  static async open(options: AccountsOptions): Promise<Accounts> {
+    const secrets = options.storage.document<{ readonly salts: string }>('account_secrets');
+    const owner = 'server';
+    await secrets.compareAndSet(owner, undefined, { salts: randomBytes(32).toString('base64') });
+    const stored = await secrets.get(owner);
+    return new Accounts(options, Buffer.from(stored?.salts ?? '', 'base64'));
+  }
+
+  // -------------------------------------------------------------------------------------------------------------
+  // Reading
+
+  /** The account, at once where it is remembered. */
+  get(bare: string): Account | undefined | Promise<Account | undefined> {
+    const stored = this.#cache.get(bare);
+    return stored instanceof Promise ? stored.then((s) => account(bare, s)) : account(bare, stored);
+  }
+
+  /** Whether there is such an account, at once where that is remembered. */
+  exists(bare: string): boolean | Promise<boolean> {
+    const stored = this.#cache.get(bare);
+    return stored instanceof Promise ? stored.then((s) => s !== null) : stored !== null;
+  }
+
+  /** Whether what was proved still holds: the account is there and enabled, and has the password that it had. */
+  isCurrent(identity: Pick<Identity, 'jid' | 'epoch' | 'anonymous'>): boolean | Promise<boolean> {
+    if (identity.anonymous) return true;
+    const holds = (s: StoredAccount | null) => s !== null && s.state === undefined && s.epoch === identity.epoch;
+    const stored = this.#cache.get(identity.jid.bare);
+    return stored instanceof Promise ? stored.then(holds) : holds(stored);
+  }
+
+  /** The accounts of a host by name, those after `after` first; `next`: what to ask for the page after this one. */
+  async list(
+    host: string,
+    range: { readonly after?: string | undefined; readonly limit: number },
+  ): Promise<{ accounts: Account[]; next: string | undefined }> {
+    const owners = await this.#store.owners({ ...range, suffix: `@${host}` });
+    const stored = await this.#store.getMany(owners);
+    const accounts = owners.flatMap((bare) => account(bare, present(stored.get(bare))) ?? []);
+    return { accounts, next: owners.length < range.limit ? undefined : owners.at(-1) };
+  }
+
+  /** When the account last logged in, where it ever did (see noteLogin). */
+  async lastLogin(bare: string): Promise<number | undefined> {
+    return this.#newLogins.get(bare) ?? (await this.#logins.get(bare))?.at;
+  }
+
+  /** Another process changed the account: it is read again. */
+  uncache(bare: string): void {
+    this.#cache.delete(bare);
+  }
+
+  // -------------------------------------------------------------------------------------------------------------
+  // Proofs
+
+  /** What a SCRAM exchange needs. Who has no such keys gets decoys: the same salt every time, the usual rounds. */
+  async credentials(bare: string, hash: ScramHash): Promise<Credentials> {
+    const stored = await this.#cache.get(bare);
+    // Made for everybody, so that making it tells nothing.
+    const decoy = { ...this.#decoys[hash], salt: this.#decoySalt(bare, hash), iterations: this.iterations };
+    const keys = stored?.keys[hash];
+    return keys === undefined ? { ...decoy, account: undefined } : { ...decode(keys), account: account(bare, stored) };
+  }
+
+  #decoySalt(bare: string, hash: ScramHash): Buffer {
+    return hmac('SHA-256', this.#secret, `${hash}\0${bare}`).subarray(0, saltLength);
+  }
+
+  /**
+   * The account, if this is its password (also where it is disabled: what that means is the caller's to say). Takes
+   * as long for a name without an account. Rejects with AccountError('busy') when too many are being checked.
+   */
+  async verifyPassword(bare: string, password: string): Promise<Account | undefined> {
+    const prepared = prepare(password);
+    if (prepared === undefined) return undefined;
+    const before = await this.#cache.get(bare);
+    const hash = checkOrder.find((h) => before?.keys[h] !== undefined) ?? 'SHA-256';
+    const keys = await this.credentials(bare, hash);
+    const salted = await this.#salt(hash, prepared, keys.salt, keys.iterations);
+    const right = timingSafeEqual(keysOf(hash, salted, keys.salt, keys.iterations).storedKey, keys.storedKey);
+    const now = await this.get(bare);
+    // The password may have been changed while this one was being checked.
+    return right && now !== undefined && now.epoch === keys.account?.epoch ? now : undefined;
+  }
+
+  /** XEP-0480: whether keys for the hash are missing, or were made with fewer rounds than are usual now. */
+  async lacksKeys(bare: string, hash: ScramHash): Promise<boolean> {
+    const stored = await this.#cache.get(bare);
+    if (stored === null || !this.hashes.includes(hash)) return false;
+    return (stored.keys[hash]?.iterations ?? 0) < this.iterations;
+  }
+
+  /** Makes what keys the account lacks from its password, which was just verified. */
+  async completeKeys(verified: Account, password: string): Promise<void> {
+    const prepared = prepare(password);
+    if (prepared === undefined) return;
+    const lacking: ScramHash[] = [];
+    for (const hash of this.hashes) if (await this.lacksKeys(verified.bare, hash)) lacking.push(hash);
+    if (lacking.length > 0) await this.addKeys(verified.bare, verified.epoch, await this.#makeKeys(lacking, prepared));
+  }
+
+  /** Adds keys of the password that `epoch` stands for; false: it has been changed since, and nothing is added. */
+  async addKeys(bare: string, epoch: string, keys: AccountKeys): Promise<boolean> {
+    const after = await this.#change(bare, (stored) =>
+      stored.epoch === epoch ? { ...stored, keys: { ...stored.keys, ...encode(keys) } } : stored,
+    );
+    return after.epoch === epoch;
+  }
+
+  /** Keeps when the account logged in, for lists; written by writeLogins. */
+  noteLogin(bare: string): void {
+    this.#newLogins.delete(bare);
+    this.#newLogins.set(bare, this.#now());
+    if (this.#newLogins.size > mostLogins) this.#newLogins.delete(this.#newLogins.keys().next().value ?? '');
+  }
+
+  /** Stores the logins that were noted: to be called now and then, and at the end. */
+  async writeLogins(): Promise<void> {
+    const logins = [...this.#newLogins];
+    await Promise.all(
+      logins.map(async ([bare, at]) => {
+        // Not for an account that went meanwhile: nothing would ever remove it.
+        if (await this.exists(bare)) await this.#logins.set(bare, { at });
+        if (this.#newLogins.get(bare) === at) this.#newLogins.delete(bare);
+      }),
+    );
+  }
+
+  // -------------------------------------------------------------------------------------------------------------
+  // Changing
+
+  /**
+   * Makes an account, from its password or from keys that another server made. Rejects with AccountError: conflict,
+   * invalid-name, password-too-short, password-invalid, busy.
+   */
+  create(
+    jid: Jid,
+    secret: string | AccountKeys,
+    options: { readonly role?: Role; readonly disabled?: boolean } = {},
+  ): Promise<void> {
+    return this.#serial.run(jid.bare, async () => {
+      if (jid.local === undefined || !jid.isBare)
+        throw new AccountError('invalid-name', 'an account is named user@host');
+      const prepared = typeof secret === 'string' ? this.#acceptable(secret) : undefined;
+      const before = await this.#store.get(jid.bare);
+      if (before?.state === 'deleting') await this.#finishRemoval(jid.bare);
+      else if (before !== undefined) throw conflict();
+      const keys = typeof secret === 'string' ? await this.#makeKeys(this.hashes, prepared ?? '') : secret;
+      const stored: StoredAccount = {
+        v: 1,
+        created: this.#now(),
+        ...(options.role === 'admin' && { role: 'admin' }),
+        ...(options.disabled && { state: 'disabled' }),
+        epoch: newEpoch(),
+        keys: encode(keys),
+      };
+      if (!(await this.#store.compareAndSet(jid.bare, undefined, stored))) throw conflict();
+      this.#cache.set(jid.bare, stored);
+      await this.#onEvent({ type: 'accountCreated', jid });
+    });
+  }
+
+  /** Rejects with AccountError: not-found, password-too-short, password-invalid, busy. Ends all tokens. */
+  async setPassword(bare: string, password: string): Promise<void> {
+    const keys = encode(await this.#makeKeys(this.hashes, this.#acceptable(password)));
+    await this.#change(bare, (stored) => ({ ...stored, epoch: newEpoch(), keys }));
+    await this.tokens.revokeAll(bare); // void already, by their epoch
+    await this.#onEvent({ type: 'passwordChanged', jid: Jid.parse(bare) });
+  }
+
+  /** Rejects with AccountError('not-found'). */
+  disable(bare: string): Promise<void> {
+    return this.#changeAndTell(bare, 'accountDisabled', (stored) =>
+      stored.state === 'disabled' ? stored : { ...stored, state: 'disabled' },
+    );
+  }
+
+  /** Rejects with AccountError('not-found'). */
+  enable(bare: string): Promise<void> {
+    return this.#changeAndTell(bare, 'accountEnabled', (stored) => {
+      const { state, ...rest } = stored;
+      return state === undefined ? stored : rest;
+    });
+  }
+
+  /** Rejects with AccountError('not-found'). */
+  setRole(bare: string, role: Role): Promise<void> {
+    return this.#changeAndTell(bare, 'roleChanged', (stored) => {
+      const { role: before = 'user', ...rest } = stored;
+      if (before === role) return stored;
+      return role === 'admin' ? { ...rest, role } : rest;
+    });
+  }
+
+  /** Removes the account; whether there was one. Its data is gone too when it resolves: whoever was told has seen to it. */
+  remove(bare: string): Promise<boolean> {
+    return this.#serial.run(bare, async () => {
+      const before = await this.#store.get(bare);
+      if (before === undefined) return false;
+      if (before.state !== 'deleting')
+        await this.#change(bare, (stored) => ({ ...stored, state: 'deleting', keys: {} }));
+      await this.#finishRemoval(bare);
+      return true;
+    });
+  }
+
+  async #finishRemoval(bare: string): Promise<void> {
+    this.#newLogins.delete(bare);
+    await Promise.all([this.tokens.revokeAll(bare), this.#logins.delete(bare)]);
+    await this.#onEvent({ type: 'accountDeleted', jid: Jid.parse(bare) });
+    await this.#store.delete(bare);
+    this.#cache.set(bare, null);
+  }
+
+  /** Ends the tokens of one device, or of all where `clientId` is undefined. */
+  async revokeTokens(bare: string, clientId?: string): Promise<void> {
+    await (clientId === undefined ? this.tokens.revokeAll(bare) : this.tokens.revoke(bare, clientId));
+    await this.#onEvent({ type: 'tokensRevoked', jid: Jid.parse(bare), clientId });
+  }
+
+  /** Changes what is stored (returning it unchanged: nothing is written). Rejects with AccountError('not-found'). */
+  async #change(bare: string, change: (stored: StoredAccount) => StoredAccount): Promise<StoredAccount> {
+    for (;;) {
+      const before = present(await this.#store.get(bare));
+      if (before === null) throw new AccountError('not-found', 'no such account');
+      const after = change(before);
+      if (after === before) return before;
+      if (await this.#store.compareAndSet(bare, before, after)) {
+        this.#cache.set(bare, present(after));
+        return after;
+      }
+      // Somebody else changed it in between, and so got on.
+    }
+  }
+
+  async #changeAndTell(
+    bare: string,
+    type: 'accountDisabled' | 'accountEnabled' | 'roleChanged',
+    change: (stored: StoredAccount) => StoredAccount,
+  ): Promise<void> {
+    let changed = false;
+    await this.#change(bare, (stored) => {
+      const after = change(stored);
+      changed = after !== stored;
+      return after;
+    });
+    if (changed) await this.#onEvent({ type, jid: Jid.parse(bare) });
+  }
+
+  /** The password, prepared. Throws AccountError. */
+  #acceptable(password: string): string {
+    const prepared = prepare(password);
+    if (prepared === undefined)
+      throw new AccountError(
+        'password-invalid',
+        'the password has characters that passwords cannot have, or is too long',
+      );
+    if ([...prepared].length < this.#minPasswordLength) {
+      throw new AccountError('password-too-short', `a password has at least ${this.#minPasswordLength} characters`);
+    }
+    return prepared;
+  }
+
+  async #makeKeys(hashes: readonly ScramHash[], prepared: string): Promise<AccountKeys> {
+    const made = await Promise.all(
+      hashes.map(async (hash) => {
+        const salt = randomBytes(saltLength);
+        const salted = await this.#salt(hash, prepared, salt, this.iterations);
+        return [hash, keysOf(hash, salted, salt, this.iterations)] as const;
+      }),
+    );
+    return Object.fromEntries(made);
+  }
+
+  async #salt(hash: ScramHash, prepared: string, salt: Buffer, iterations: number): Promise<Buffer> {
+    if (this.#hashing >= mostHashing) throw new AccountError('busy', 'too many passwords are being checked');
+    this.#hashing++;
+    try {
+      return await saltPassword(hash, prepared, salt, iterations);
+    } finally {
+      this.#hashing--;
+    }
+  }
+}
+
+/** The password by the OpaqueString profile (RFC 8265 §4.2); undefined: it cannot be one. */
+function prepare(password: string): string | undefined {
+  if (Buffer.byteLength(password) > longestPassword) return undefined;
+  try {
+    return opaqueString(password);
+  } catch (error) {
+    if (error instanceof PrecisError) return undefined;
+    throw error;
+  }
+}
+
+/** Random, so that none comes twice, also where an account is removed and made again. */
+const newEpoch = (): string => randomBytes(12).toString('base64');
+
+const conflict = (): AccountError => new AccountError('conflict', 'the name is taken');
+
+/** An account that is being removed is none. */
+const present = (stored: StoredAccount | undefined): StoredAccount | null =>
+  stored === undefined || stored.state === 'deleting' ? null : stored;
+
+function account(bare: string, stored: StoredAccount | null): Account | undefined {
+  if (stored === null) return undefined;
+  return {
+    bare,
+    created: stored.created,
+    role: stored.role ?? 'user',
+    disabled: stored.state === 'disabled',
+    epoch: stored.epoch,
+    hashes: Object.keys(stored.keys) as ScramHash[],
+  };
+}
+
+const decode = (keys: StoredKeys): ScramKeys => ({
+  salt: Buffer.from(keys.salt, 'base64'),
+  iterations: keys.iterations,
+  storedKey: Buffer.from(keys.storedKey, 'base64'),
+  serverKey: Buffer.from(keys.serverKey, 'base64'),
+});
+
+const encode = (keys: AccountKeys): StoredAccount['keys'] =>
+  Object.fromEntries(
+    Object.entries(keys).map(([hash, { salt, iterations, storedKey, serverKey }]) => [
+      hash,
+      {
+        salt: salt.toString('base64'),
+        iterations,
+        storedKey: storedKey.toString('base64'),
+        serverKey: serverKey.toString('base64'),
+      },
+    ]),
+  );

@@ -1,0 +1,164 @@
+/** What the keys of a configuration must not say together, though each alone is fine. */
+import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
+import type { Complaint } from './findings.js';
+import type { KeyPath } from './positions.js';
+import type { Config } from './schema.js';
+import { formatQuantity } from './units.js';
+
+/** The longest path of a Unix socket in bytes that every system takes (sun_path of 104, with its NUL). */
+const longestSocketPath = 103;
+
+interface Rule {
+  /** The keys that the rule reads: it is silent where one of them is broken already. The first is where it is told. */
+  readonly keys: readonly string[];
+  readonly check: (config: Config) => readonly (Omit<Complaint, 'path'> & { readonly path?: KeyPath })[];
+}
+
+const rules: readonly Rule[] = [
+  {
+    keys: ['c2s.require_encryption', 'c2s.confirm_plain_anywhere', 'listen.c2s'],
+    check: ({ c2s, listen }) =>
+      c2s.require_encryption || c2s.confirm_plain_anywhere || listen.c2s.every(isLoopbackListener)
+        ? []
+        : [
+            {
+              problem: `false lets passwords and messages pass in the clear on ${listen.c2s.filter((text) => !isLoopbackListener(text)).join(', ')}`,
+              hint: 'keep it true and set c2s.allow_plain_tcp_on_loopback for tests, or listen on loopback addresses only, or confirm by c2s.confirm_plain_anywhere = true',
+            },
+          ],
+  },
+  {
+    keys: ['listen.http', 'http.confirm_plain_anywhere'],
+    check: ({ listen, http }) =>
+      http.confirm_plain_anywhere
+        ? []
+        : listen.http.flatMap((text, index) =>
+            isLoopbackListener(text)
+              ? []
+              : [
+                  {
+                    path: ['listen', 'http', index],
+                    problem: `"${text}" would serve HTTP without TLS to the network`,
+                    hint: 'listen on 127.0.0.1, or use listen.https, or confirm by http.confirm_plain_anywhere = true',
+                  },
+                ],
+          ),
+  },
+  {
+    keys: ['listen.c2s', 'listen.c2s_tls', 'listen.https', 'listen.http'],
+    check: ({ listen }) => {
+      const taken: { readonly address: ListenAddress; readonly key: string }[] = [];
+      return (['c2s', 'c2s_tls', 'https', 'http'] as const).flatMap((key) =>
+        listen[key].flatMap((text, index) => {
+          const address = parseListenAddress(text)!;
+          const other = taken.find((one) => collide(one.address, address));
+          taken.push({ address, key: `listen.${key}` });
+          return other === undefined
+            ? []
+            : [
+                {
+                  path: ['listen', key, index],
+                  problem: `"${text}" is taken already by ${other.key}`,
+                  hint: 'give each listener a port of its own',
+                },
+              ];
+        }),
+      );
+    },
+  },
+  {
+    keys: ['hosts'],
+    check: ({ hosts }) =>
+      Object.entries(hosts).flatMap(([name, { certificate, key }]) =>
+        certificate.length === key.length
+          ? []
+          : [
+              {
+                path: ['hosts', name, certificate.length > key.length ? 'certificate' : 'key'],
+                problem: `there are ${certificate.length} certificates and ${key.length} keys`,
+                hint: 'write a key for every certificate, in the same order',
+              },
+            ],
+      ),
+  },
+  {
+    keys: ['limits.stanza_bytes_unauthenticated', 'limits.stanza_bytes'],
+    check: ({ limits }) =>
+      limits.stanza_bytes_unauthenticated <= limits.stanza_bytes
+        ? []
+        : [
+            {
+              problem: `${limits.stanza_bytes_unauthenticated} is more than after the login`,
+              hint: `write at most limits.stanza_bytes, ${limits.stanza_bytes}`,
+            },
+          ],
+  },
+  ...(['limits.write_queue_bytes', 'stream_management.queue_bytes'] as const).map(
+    (name): Rule => ({
+      keys: [name, 'limits.stanza_bytes'],
+      check: ({ limits, stream_management }) => {
+        const queue = name === 'limits.write_queue_bytes' ? limits.write_queue_bytes : stream_management.queue_bytes;
+        return queue >= limits.stanza_bytes
+          ? []
+          : [
+              {
+                problem: `${queue} holds not even one stanza of limits.stanza_bytes`,
+                hint: `write at least ${formatQuantity(limits.stanza_bytes, 'bytes')}`,
+              },
+            ];
+      },
+    }),
+  ),
+  {
+    keys: ['stream_management.hibernate_seconds', 'stream_management.hibernate_max_seconds'],
+    check: ({ stream_management: { hibernate_seconds: usual, hibernate_max_seconds: most } }) =>
+      usual <= most
+        ? []
+        : [
+            {
+              problem: `${usual} is more than stream_management.hibernate_max_seconds`,
+              hint: `write at most ${formatQuantity(most, 'seconds')}`,
+            },
+          ],
+  },
+  {
+    keys: ['auth.mechanisms', 'tls.client_certificates', 'auth.anonymous'],
+    check: ({ auth, tls }) =>
+      tls.client_certificates || auth.anonymous || auth.mechanisms.some((name) => name !== 'EXTERNAL')
+        ? []
+        : [
+            {
+              problem: 'EXTERNAL alone lets nobody log in, as clients are not asked for certificates',
+              hint: 'set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
+            },
+          ],
+  },
+  {
+    keys: ['admin.socket', 'data'],
+    check: ({ admin }) =>
+      Buffer.byteLength(admin.socket) <= longestSocketPath
+        ? []
+        : [
+            {
+              problem: `the path ${admin.socket} is longer than a Unix socket can have`,
+              hint: `write one of at most ${longestSocketPath} bytes, such as "/run/waxwing.sock"`,
+            },
+          ],
+  },
+];
+
+/** `isBroken` tells keys that have a finding already. */
+export function contradictions(config: Config, isBroken: (key: string) => boolean): Complaint[] {
+  return rules
+    .filter(({ keys }) => !keys.some(isBroken))
+    .flatMap(({ keys, check }) => check(config).map((found) => ({ path: keys[0]!.split('.'), ...found })));
+}
+
+function isLoopbackListener(text: string): boolean {
+  return isLoopback(parseListenAddress(text)?.host);
+}
+
+/** Whether the system would refuse the second listener. */
+function collide(a: ListenAddress, b: ListenAddress): boolean {
+  return a.port !== 0 && a.port === b.port && (a.host === b.host || a.host === undefined || b.host === undefined);
+}

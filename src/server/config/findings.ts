@@ -1,0 +1,206 @@
+/** What is wrong with a configuration, in words: which key, what it says, what would be right. */
+import type { z } from 'zod';
+import type { KeyPath } from './positions.js';
+import { keysOf, type Schema, unwrap } from './shape.js';
+import { formatQuantity, type Quantity } from './units.js';
+
+export interface Finding {
+  /** As it was given; undefined: the finding is about no file (defaults, command line). */
+  readonly file: string | undefined;
+  /** From 1; undefined: the key is in no file. */
+  readonly line: number | undefined;
+  readonly column: number | undefined;
+  /** `limits.stanza_bytes`; empty: the file as a whole. */
+  readonly path: string;
+  /** What is wrong, beginning with the value. */
+  readonly problem: string;
+  /** What would be right. */
+  readonly hint: string;
+}
+
+/** The configuration cannot be used. The message has a line for every finding. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  constructor(readonly findings: readonly Finding[]) {
+    super(findings.map(formatFinding).join('\n'));
+  }
+}
+
+/** `waxwing.toml:12:16: limits.stanza_bytes: "64k" is text; write a number of bytes, such as 65536 or "64 KiB"` */
+export function formatFinding({ file, line, column, path, problem, hint }: Finding): string {
+  const place = file === undefined ? '' : `${[file, line, column].filter((part) => part !== undefined).join(':')}: `;
+  return `${place}${path === '' ? '' : `${path}: `}${problem}; ${hint}`;
+}
+
+/** What a finding says, before it is known where. */
+export interface Complaint {
+  readonly path: KeyPath;
+  readonly problem: string;
+  readonly hint: string;
+}
+
+/** Puts an issue that zod found into words. `schema` is the schema at the issue's path. */
+export function explain(issue: z.core.$ZodIssue, schema: Schema): Omit<Complaint, 'path'> {
+  const value = issue.input;
+  const { core, meta } = unwrap(schema);
+  const shown = meta.secret ? 'the value' : show(value);
+  const say = (problem: string, hint: string) => ({ problem: `${shown} ${problem}`, hint });
+  if (issue.code === 'invalid_key' && issue.issues[0] !== undefined) {
+    return explain({ ...issue.issues[0], input: issue.path.at(-1) } as z.core.$ZodIssue, core);
+  }
+  if (issue.code === 'custom' && typeof issue.params?.hint === 'string') return say(issue.message, issue.params.hint);
+  if (value === undefined) return { problem: 'is missing', hint: `write ${expectation(schema)}` };
+  if (meta.quantity !== undefined && typeof value === 'number') return { ...say(...outOfBounds(value, meta.quantity)) };
+  switch (issue.code) {
+    case 'invalid_type':
+    case 'invalid_union':
+      return say(`is ${kind(value)}`, `write ${expectation(schema)}`);
+    case 'invalid_value': {
+      const options = issue.values.filter((option) => typeof option === 'string');
+      const meant = typeof value === 'string' ? nearest(value, options) : undefined;
+      if (meant !== undefined) return say('is not known here', `did you mean ${JSON.stringify(meant)}?`);
+      return say(typeof value === 'string' ? 'is not known here' : `is ${kind(value)}`, `write ${expectation(schema)}`);
+    }
+    case 'too_small':
+      return say(
+        'is too little',
+        `write ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${measure(value)}`,
+      );
+    case 'too_big':
+      return say(
+        'is too much',
+        `write ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${measure(value)}`,
+      );
+    case 'custom':
+      // an amount that is no number, or a module's own refinement
+      if (meta.quantity !== undefined) return say(`is ${kind(value)}`, `write ${expectation(schema)}`);
+      return { problem: issue.message, hint: `write ${expectation(schema)}` };
+    default:
+      return { problem: `${shown}: ${issue.message}`, hint: `write ${expectation(schema)}` };
+  }
+}
+
+function outOfBounds(value: number, { unit, min, max }: Quantity): [problem: string, hint: string] {
+  if (Number.isNaN(value)) return ['is no number', 'write one'];
+  if (value === Infinity) return ['is not possible here', `write at most ${formatQuantity(max, unit)}`];
+  if (value < min) return ['is too little', `write at least ${formatQuantity(min, unit)}`];
+  if (value > max) return ['is too much', `write at most ${formatQuantity(max, unit)}`];
+  return ['is not whole', `write ${Math.floor(value)} or ${Math.ceil(value)}`];
+}
+
+/** What a key takes, as it follows "write". */
+export function expectation(schema: Schema): string {
+  const { core, meta } = unwrap(schema);
+  if (meta.quantity !== undefined) return quantityExpectation(meta.quantity, defaultOf(schema));
+  const { def } = (core as z.core.$ZodTypes)._zod;
+  const example = meta.example ?? defaultOf(schema);
+  const such = (text: string) =>
+    `${text}${example === undefined || example === '' ? '' : `, such as ${show(example)}`}`;
+  switch (def.type) {
+    case 'boolean':
+      return 'true or false';
+    case 'string':
+      return such('text in quotes');
+    case 'number':
+      return such('a number');
+    case 'enum':
+      return `one of ${Object.values(def.entries).map(show).join(', ')}`;
+    case 'literal':
+      return def.values.map(show).join(' or ');
+    case 'union':
+      return def.options.map(expectation).join(', or ');
+    case 'array': {
+      if (example !== undefined && !Array.isArray(example)) return `a list, such as [${show(example)}]`;
+      return Array.isArray(example) && example.length > 0
+        ? `a list, such as ${show(example)}`
+        : `a list of ${expectation(def.element)}`;
+    }
+    case 'record':
+      return 'a table';
+    case 'object': {
+      const keys = Object.keys(keysOf(core) ?? {});
+      return keys.length === 0 ? 'a table' : `a table with keys such as ${keys.slice(0, 3).join(', ')}`;
+    }
+    default:
+      return 'another value';
+  }
+}
+
+function quantityExpectation({ unit, min, unlimited }: Quantity, fallback: unknown): string {
+  const number = typeof fallback === 'number' && Number.isFinite(fallback) ? fallback : Math.max(min, 100);
+  const text = unit === 'count' ? 'a whole number' : `a number of ${unit}`;
+  const withUnit = unit === 'count' ? '' : ` or ${show(formatQuantity(number, unit))}`;
+  return `${text}, such as ${number}${withUnit}${unlimited ? ', or "unlimited"' : ''}`;
+}
+
+function defaultOf(schema: Schema): unknown {
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  return def.type === 'default' ? def.defaultValue : undefined;
+}
+
+/** A value as the file would have it, cut where it is long. */
+export function show(value: unknown): string {
+  const text =
+    typeof value === 'string' || Array.isArray(value)
+      ? JSON.stringify(value)
+      : value instanceof Date
+        ? value.toISOString()
+        : typeof value === 'object' && value !== null
+          ? `{ ${Object.keys(value).join(', ')} }`
+          : value === Infinity
+            ? '"unlimited"'
+            : String(value);
+  return text.length <= 80 ? text : `${text.slice(0, 77)}…`;
+}
+
+function kind(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return 'text';
+    case 'number':
+      return value === Infinity ? 'not possible here' : 'a number';
+    case 'boolean':
+      return 'a truth value';
+    default:
+      return Array.isArray(value) ? 'a list' : value instanceof Date ? 'a date' : 'a table';
+  }
+}
+
+function measure(value: unknown): string {
+  return typeof value === 'string' ? ' characters' : Array.isArray(value) ? ' entries' : '';
+}
+
+/** The name that was probably meant: the nearest one, where it is near. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const allowed = Math.max(1, Math.floor(name.length / 3));
+  let best: string | undefined;
+  let least = allowed + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase(), least);
+    if (distance < least) {
+      least = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours between two texts; at most `limit`. */
+function editDistance(a: string, b: string, limit: number): number {
+  if (Math.abs(a.length - b.length) >= limit) return limit;
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let cost = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        cost = Math.min(cost, beforeLast[j - 2]! + 1);
+      row.push(cost);
+    }
+    beforeLast = last;
+    last = row;
+  }
+  return Math.min(last[b.length]!, limit);
+}

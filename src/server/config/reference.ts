@@ -1,0 +1,201 @@
+/** The reference of the configuration, made from the schemas: `conf/reference.toml` and `docs/configuration.md`. */
+import { z } from 'zod';
+import { completeSchema, type ModuleSettings, usualFiles } from './load.js';
+import type { KeyPath } from './positions.js';
+import { childOf, entriesOf, formatKey, formatPath, isTable, keysOf, type Schema, unwrap } from './shape.js';
+import { formatQuantity, type Quantity } from './units.js';
+
+export interface Reference {
+  /** Every key with its default and description; as a configuration it equals the defaults. */
+  readonly toml: string;
+  /** The same as a page. */
+  readonly markdown: string;
+}
+
+/** One table of the configuration, with its own keys; tables below it come after it. */
+interface Section {
+  readonly path: KeyPath;
+  readonly description: string;
+  readonly keys: readonly Key[];
+}
+
+interface Key {
+  readonly name: string;
+  readonly description: string;
+  /** As TOML; undefined: the key has no default, or its table has free keys. */
+  readonly value: string | undefined;
+  /** What a value could be, where the default does not show it. */
+  readonly example: string | undefined;
+  readonly isLive: boolean;
+}
+
+/** `modules`: every module that there is; the reference has a table for each. */
+export function configReference(modules: readonly ModuleSettings[]): Reference {
+  const schema = completeSchema([...modules].sort((a, b) => (a.name < b.name ? -1 : 1)));
+  const sections = sectionsOf(schema, schema.parse({}), [], false).map((section) => ({
+    ...section,
+    description: section.description + specificationsOf(section, modules),
+  }));
+  return { toml: tomlOf(sections), markdown: markdownOf(sections) };
+}
+
+function specificationsOf({ path }: Section, modules: readonly ModuleSettings[]): string {
+  const module = path[0] === 'modules' && path.length === 2 ? modules.find(({ name }) => name === path[1]) : undefined;
+  const names = Object.keys(module?.implements ?? {});
+  return names.length === 0 ? '' : ` (${names.join(', ')})`;
+}
+
+function sectionsOf(schema: Schema, value: unknown, path: KeyPath, isLive: boolean, above = ''): Section[] {
+  const { meta } = unwrap(schema);
+  const description = meta.description ?? above;
+  const below = isLive || meta.live === true;
+  const parts: readonly (readonly [string, Schema, unknown])[] = isTable(value)
+    ? Object.keys({ ...keysOf(schema), ...value }).map((name) => [name, childOf(schema, name)!, value[name]])
+    : [];
+  const tables = parts.filter(([, part]) => isTableSchema(part));
+  const keys = parts
+    .filter(([, part]) => !isTableSchema(part))
+    .map(([name, part, held]) => keyOf(name, part, held, below));
+  const entries = entriesOf(schema);
+  if (entries !== undefined && !isTableSchema(entries)) {
+    keys.push({ ...keyOf('NAME', entries, undefined, below), example: meta.example ?? unwrap(entries).meta.example });
+  }
+  const own: Section[] = keys.length > 0 || path.length === 2 ? [{ path, description, keys }] : [];
+  return [
+    ...own,
+    ...tables.flatMap(([name, part, held]) => sectionsOf(part, held, [...path, name], below, description)),
+  ];
+}
+
+function isTableSchema(schema: Schema): boolean {
+  return keysOf(schema) !== undefined || entriesOf(schema) !== undefined;
+}
+
+function keyOf(name: string, schema: Schema, value: unknown, isLive: boolean): Key {
+  const { meta } = unwrap(schema);
+  const isEmpty = value === undefined || value === '' || (Array.isArray(value) && value.length === 0);
+  return {
+    name,
+    description: [meta.description ?? '', boundsOf(schema), meta.path === 'data' ? 'Relative to the data folder' : '']
+      .filter((sentence) => sentence !== '')
+      .map((sentence) => (/[.!?)]$/.test(sentence) ? sentence : `${sentence}.`))
+      .join(' '),
+    value: value === undefined ? undefined : tomlValue(value, meta.quantity),
+    example: isEmpty ? meta.example : undefined,
+    isLive: isLive || meta.live === true,
+  };
+}
+
+function boundsOf(schema: Schema): string {
+  const { core, meta } = unwrap(schema);
+  if (meta.quantity !== undefined) {
+    const { unit, min, max, unlimited } = meta.quantity;
+    const parts = [
+      min > 1 ? `at least ${formatQuantity(min, unit)}` : '',
+      max < Number.MAX_SAFE_INTEGER && !(unit === 'seconds') ? `at most ${formatQuantity(max, unit)}` : '',
+      unlimited ? 'or "unlimited"' : '',
+    ];
+    return capital(parts.filter((part) => part !== '').join(', '));
+  }
+  const options = optionsOf(core);
+  const lead = core instanceof z.ZodArray ? 'Of' : 'One of';
+  return options.length === 0 ? '' : `${lead} ${options.map((option) => JSON.stringify(option)).join(', ')}`;
+}
+
+function optionsOf(schema: Schema): readonly unknown[] {
+  const { def } = (unwrap(schema).core as z.core.$ZodTypes)._zod;
+  if (def.type === 'enum') return Object.values(def.entries);
+  return def.type === 'array' ? optionsOf(def.element) : [];
+}
+
+function tomlValue(value: unknown, quantity: Quantity | undefined): string {
+  if (typeof value === 'number' && quantity !== undefined) {
+    const text = formatQuantity(value, quantity.unit);
+    return /^\d+$/.test(text) ? text : JSON.stringify(text);
+  }
+  if (Array.isArray(value)) return `[${value.map((entry) => tomlValue(entry, undefined)).join(', ')}]`;
+  return value === Infinity ? 'inf' : JSON.stringify(value);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// TOML
+
+const introduction = `Waxwing: every key of the configuration, with its default.
+
+This file is made from the program's schemas (npm run docs) and equals an empty one: copy what you want to change. Keys \
+marked "live" are applied by \`waxwing reload\`, the others by a restart. Amounts are numbers in bytes or seconds, or text \
+with a unit: "64 KiB", "10 MB", "500 ms", "5 minutes", "14 days". Relative paths start in the folder of the configuration \
+file, or in the data folder where it says so.`;
+
+function tomlOf(sections: readonly Section[]): string {
+  const lines = introduction.split('\n').flatMap(comment);
+  for (const { path, description, keys } of sections) {
+    lines.push('');
+    if (path.length > 0) lines.push(...comment(description), `[${formatPath(path)}]`);
+    for (const key of keys) {
+      lines.push(...(key === keys[0] ? [] : ['']), ...comment(remark(key)));
+      if (key.value !== undefined) lines.push(`${formatKey(key.name)} = ${key.value}`);
+      if (key.example !== undefined) lines.push(`# ${formatKey(key.name)} = ${exampleValue(key)}`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function remark(key: Key): string {
+  return key.isLive ? `${key.description} (live)` : key.description;
+}
+
+function exampleValue({ value, example }: Key): string {
+  return value?.startsWith('[') ? `[${JSON.stringify(example)}]` : JSON.stringify(example);
+}
+
+/** A comment of lines of at most 110 characters. */
+function comment(text: string): string[] {
+  const lines: string[] = [];
+  let line = '#';
+  for (const word of text.split(' ')) {
+    if (line.length + word.length + 1 > 110 && line !== '#') {
+      lines.push(line);
+      line = '#';
+    }
+    line += word === '' ? '' : ` ${word}`;
+  }
+  return text === '' && lines.length === 0 ? ['#'] : [...lines, line];
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Markdown
+
+function markdownOf(sections: readonly Section[]): string {
+  const parts = [
+    '<!-- Made from the schemas by `npm run docs`; changes belong there. -->',
+    '# Configuration',
+    `The server reads one file in [TOML](https://toml.io): the one that \`--config\` names, else ${usualFiles.map((file) => `\`${file}\``).join(' or ')}, whichever is there first, else none. Every key has a default. The file is checked as a whole before anything starts; \`waxwing check\` does only that. Unknown keys are refused, so a misspelt limit cannot go unnoticed.`,
+    'Amounts are numbers in bytes or seconds, or text with a unit: `"64 KiB"` (1024s), `"10 MB"` (thousands), `"500 ms"`, `"5 minutes"`, `"14 days"`. Where `"unlimited"` is accepted, the table says so. Relative paths start in the folder of the configuration file (without a file: in the working directory), or in the data folder where it says so.',
+    'Keys marked ● are applied to the running server by `waxwing reload`; the others need a restart.',
+  ];
+  for (const { path, description, keys } of sections) {
+    if (path.length > 0)
+      parts.push(`${'#'.repeat(Math.min(path.length + 1, 4))} \`[${formatPath(path)}]\``, description);
+    if (keys.length === 0) continue;
+    const rows = keys.map(
+      (key) =>
+        `| \`${key.name}\`${key.isLive ? ' ●' : ''} | ${key.value === undefined ? '' : `\`${cell(key.value)}\``} | ${cell(meaning(key))} |`,
+    );
+    parts.push(['| key | default | meaning |', '| --- | --- | --- |', ...rows].join('\n'));
+  }
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}
+
+function meaning(key: Key): string {
+  const example = key.example === undefined ? '' : ` For instance \`${exampleValue(key)}\`.`;
+  return `${key.description}${example}`;
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|');
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

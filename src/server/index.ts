@@ -1,0 +1,429 @@
+/**
+ * `createServer()`: puts the parts together. The one file that knows every concrete class.
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BlockList, isIP } from 'node:net';
+import type { DestinationStream } from 'pino';
+import { standardModules } from '../modules/index.js';
+import type { Storage } from '../storage/contract.js';
+import { openStorage } from '../storage/open.js';
+import { type AccountEvent, Accounts } from './accounts.js';
+import { networks } from './config/address.js';
+import { diffConfig } from './config/diff.js';
+import { loadConfig, modulesToLoad } from './config/load.js';
+import type { Config } from './config/schema.js';
+import { type Bound, Listeners } from './listeners.js';
+import { chooseModules, importModules, startModules } from './loader.js';
+import { type Logs, openLogs } from './logging.js';
+import { Metrics } from './metrics.js';
+import type { Events, Host, ModuleDefinition } from './module.js';
+import { SessionDirectory } from './routing/directory.js';
+import { LocalHost } from './routing/host.js';
+import { Router } from './routing/router.js';
+import type { Session } from './routing/session.js';
+import { StreamError } from './stanza/errors.js';
+import type { Jid } from './stanza/jid.js';
+import { C2sStream } from './stream/c2s.js';
+import { StreamCounts } from './stream/counts.js';
+import { Login } from './stream/login.js';
+import { endPointHash, noBindings, tlsBindings } from './stream/sasl/binding.js';
+import type { ClientCertificate } from './stream/sasl/mechanism.js';
+import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
+import { Throttle } from './stream/sasl/throttle.js';
+import { Sessions } from './stream/sessions.js';
+import { Sweeper } from './stream/sweeper.js';
+import { Resumables, type SavedSm } from './stream/xep-0198-sm.js';
+import { Certificates } from './tls/certificates.js';
+import { xmppAddresses } from './tls/names.js';
+import { plainAddress } from './transport/tcp.js';
+
+export { ConfigError, formatFinding } from './config/load.js';
+export type { Config } from './config/schema.js';
+export * from './module.js';
+export { StanzaError, StreamError } from './stanza/errors.js';
+export { Jid } from './stanza/jid.js';
+export { NS } from './stanza/ns.js';
+export { Stanza } from './stanza/stanza.js';
+export { Element, el } from './xml/element.js';
+
+export interface ServerOptions {
+  /** The configuration file. Without it: `text`, or the usual places, or the defaults. */
+  readonly file?: string | undefined;
+  /** The configuration itself, in TOML. */
+  readonly text?: string | undefined;
+  /** Laid over the file, in its structure. */
+  readonly overrides?: Readonly<Record<string, unknown>> | undefined;
+  /** Further modules besides the standard ones and those that the configuration loads. */
+  readonly modules?: readonly ModuleDefinition[] | undefined;
+  /** Where logs go instead of where the configuration says. */
+  readonly logTo?: DestinationStream | undefined;
+  /** A storage that is open already, instead of the configured one; it is not closed with the server. */
+  readonly storage?: Storage | undefined;
+}
+
+export interface Reloaded {
+  /** Keys that changed and hold now, and those that need a restart. */
+  readonly applied: readonly string[];
+  readonly restart: readonly string[];
+}
+
+/** A server: made by createServer(), which has opened its storage and made its hosts; `start` opens the ports. */
+export interface Server {
+  readonly config: Config;
+  readonly accounts: Accounts;
+  readonly logs: Logs;
+  readonly metrics: Metrics;
+  readonly sessions: SessionDirectory;
+  readonly storage: Storage;
+  readonly certificates: Certificates;
+  readonly version: string;
+  readonly startedAt: number;
+  /** Every module that there is, running or not. */
+  readonly modules: readonly ModuleDefinition[];
+  host(domain: string): Host | undefined;
+  /** Opens the ports. Rejects with ListenError. */
+  start(): Promise<void>;
+  /** What it listens on. */
+  readonly listening: readonly Bound[];
+  /** Ends a session, telling its client why. */
+  kick(session: Session, text?: string): void;
+  /** Reads the configuration and certificates again and applies what can be applied. Rejects with ConfigError. */
+  reload(): Promise<Reloaded>;
+  /** Closes all streams with `system-shutdown`, keeps what can be resumed, and ends once all is on disk. */
+  stop(): Promise<void>;
+}
+
+/** Makes a server: checks the configuration (ConfigError), opens storage (StorageError), starts modules (ModuleError). */
+export async function createServer(options: ServerOptions = {}): Promise<Server> {
+  const server = new WaxwingServer(options);
+  try {
+    await server.open();
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return server;
+}
+
+class WaxwingServer implements Server {
+  readonly #options: ServerOptions;
+  config!: Config;
+  modules: readonly ModuleDefinition[] = [];
+  logs!: Logs;
+  storage!: Storage;
+  accounts!: Accounts;
+  certificates!: Certificates;
+  version = '';
+  readonly startedAt = Date.now();
+  readonly metrics = new Metrics();
+  readonly sessions = new SessionDirectory();
+  readonly #counts = new StreamCounts();
+  readonly #router = new Router();
+  readonly #hosts = new Map<string, LocalHost>();
+  readonly #streams = new Set<C2sStream>();
+  #listeners: Listeners | undefined;
+  #streamSessions!: Sessions;
+  #login!: Login;
+  #throttle!: Throttle;
+  #policy!: SaslPolicy;
+  #metricsFor = new BlockList();
+  #sweeper: Sweeper | undefined;
+  #logins: NodeJS.Timeout | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    const { file, text, overrides, modules = [] } = this.#options;
+    const imported = await importModules(modulesToLoad({ file, text, overrides }));
+    this.modules = [...standardModules, ...modules, ...imported];
+    this.config = loadConfig({ file, text, overrides, modules: this.modules });
+    const chosen = chooseModules(this.modules, this.config);
+    this.version = await readVersion();
+    this.logs = openLogs(this.config.log, this.#options.logTo);
+    await mkdir(this.config.data, { recursive: true, mode: 0o700 });
+    this.storage =
+      this.#options.storage ??
+      (await openStorage(this.config, (store, operation, seconds) =>
+        this.metrics.storageTook(store, operation, seconds),
+      ));
+    this.#configure();
+    const { auth } = this.config;
+    this.accounts = await Accounts.open({
+      storage: this.storage,
+      iterations: auth.scram_iterations,
+      minPasswordLength: auth.password_min_length,
+      tokenLifetime: auth.fast_token_seconds * 1000,
+      tokenRotation: auth.fast_token_rotate_seconds * 1000,
+      maxDevices: auth.fast_tokens_per_account,
+      onEvent: (event) => this.#accountChanged(event),
+    });
+    this.#throttle = new Throttle({
+      addressLimit: auth.failures_per_address,
+      accountLimit: auth.failures_per_account,
+      shutOut: auth.failure_window_seconds * 1000,
+      size: auth.failures_remembered,
+      now: () => Date.now(),
+    });
+    const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
+    this.#streamSessions = new Sessions({
+      ...shared,
+      host: (domain) => this.#hosts.get(domain),
+      directory: this.sessions,
+      resumables: new Resumables(this.storage.document<SavedSm>('stream_management')),
+      counts: this.#counts,
+      log: this.logs.area('streams'),
+    });
+    this.#login = new Login({
+      ...shared,
+      policy: () => this.#policy,
+      accounts: this.accounts,
+      throttle: this.#throttle,
+      sessions: this.#streamSessions,
+      counts: this.#counts,
+      attemptsPerStream: () => this.config.auth.attempts_per_stream,
+      bindings: (stream) => this.#bindings(stream),
+      clientCertificate: (stream) => this.#clientCertificate(stream),
+    });
+    const software = { name: 'Waxwing', version: this.version };
+    for (const domain of Object.keys(this.config.hosts)) {
+      const host = new LocalHost({
+        ...shared,
+        domain,
+        router: this.#router,
+        directory: this.sessions,
+        accounts: this.accounts,
+        log: this.logs.area('routing'),
+        software,
+      });
+      this.#hosts.set(domain, host);
+      this.#router.add(domain, host);
+    }
+    for (const host of this.#hosts.values()) {
+      const hooks = await startModules(host, chosen, {
+        storage: this.storage,
+        config: this.config,
+        log: this.logs.area('modules'),
+      });
+      host.start(hooks);
+    }
+    const log = this.logs.area('certificates');
+    this.certificates = await Certificates.open({
+      config: this.config,
+      subdomains: [...this.#hosts.values()].flatMap((host) =>
+        host.hooks.services().map(({ domain }) => domain.slice(0, -host.domain.length - 1)),
+      ),
+      report: (news) => {
+        if (news.kind === 'refused')
+          log.error({ err: news.error, host: news.host }, 'a certificate cannot be used; the one before stays');
+        else
+          log.info(
+            { host: news.host },
+            news.kind === 'made' ? 'made a self-signed certificate' : 'loaded a new certificate',
+          );
+      },
+    });
+    await this.#streamSessions.load();
+  }
+
+  /** What is reckoned from the configuration once. */
+  #configure(): void {
+    const { auth, c2s, metrics } = this.config;
+    const wanted: readonly string[] = [...auth.mechanisms, ...(auth.anonymous ? ['ANONYMOUS'] : [])];
+    this.#policy = {
+      ...defaultPolicy,
+      mechanisms: mechanismNames.filter((name) => wanted.includes(name.replace(/-PLUS$/, ''))),
+      plainWithoutTls: c2s.allow_sasl_plain_without_tls,
+    };
+    this.#metricsFor = networks(metrics.allow_from);
+  }
+
+  host(domain: string): Host | undefined {
+    return this.#hosts.get(domain);
+  }
+
+  get listening(): readonly Bound[] {
+    return this.#listeners?.bound ?? [];
+  }
+
+  async start(): Promise<void> {
+    const log = this.logs.area('streams');
+    const server = {
+      config: () => this.config,
+      host: (domain: string) => this.#hosts.get(domain),
+      sessions: this.#streamSessions,
+      login: this.#login,
+      log,
+      counts: this.#counts,
+      limitHit: (limit: string) => this.metrics.limitHit(limit),
+      closed: (stream: C2sStream) => void this.#streams.delete(stream),
+    };
+    this.#listeners = new Listeners({
+      config: () => this.config,
+      certificates: this.certificates,
+      log,
+      connected: (transport) => {
+        this.#counts.opened[transport.kind]++;
+        this.#streams.add(new C2sStream(transport, server));
+      },
+      http: (request, response) => this.#http(request, response),
+      tlsFailed: () => {
+        this.#counts.tlsFailures++;
+      },
+      limitHit: (limit) => this.metrics.limitHit(limit),
+    });
+    await this.#listeners.open();
+    this.#sweeper = new Sweeper(this.#streams, this.#streamSessions, () => this.config);
+    this.#logins = setInterval(() => {
+      this.accounts.writeLogins().catch((error: unknown) => log.error({ err: error }, 'logins could not be noted'));
+    }, 60_000).unref();
+    if (this.config.metrics.enabled)
+      this.metrics.start({
+        counts: this.#counts,
+        connections: () => this.#connections(),
+        sessions: () => this.sessions.size,
+        hibernating: () => this.#streamSessions.hibernating,
+      });
+  }
+
+  #connections(): Record<string, number> {
+    const counts: Record<string, number> = { tcp: 0, tls: 0, websocket: 0 };
+    for (const stream of this.#streams) counts[stream.kind] = (counts[stream.kind] ?? 0) + 1;
+    return counts;
+  }
+
+  /** What HTTP has besides WebSocket: the metrics. What is not there, and what one may not see, look the same. */
+  #http(request: IncomingMessage, response: ServerResponse): void {
+    const { metrics } = this.config;
+    const path = (request.url ?? '').split('?', 1)[0];
+    const from = plainAddress(request.socket.remoteAddress ?? '');
+    const isAllowed = isIP(from) !== 0 && this.#metricsFor.check(from, isIP(from) === 6 ? 'ipv6' : 'ipv4');
+    if (!metrics.enabled || path !== metrics.path || request.method !== 'GET' || !isAllowed) {
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
+      return;
+    }
+    this.metrics.text().then(
+      (text) => response.writeHead(200, { 'content-type': this.metrics.registry.contentType }).end(text),
+      (error: unknown) => {
+        this.logs.area('metrics').error({ err: error }, 'the metrics could not be read');
+        response.writeHead(500).end();
+      },
+    );
+  }
+
+  #bindings(stream: C2sStream): ReturnType<typeof tlsBindings> {
+    const socket = stream.transport.tls;
+    if (socket === undefined) return noBindings;
+    const certificate = socket.getX509Certificate();
+    return tlsBindings(socket, certificate === undefined ? undefined : endPointHash(certificate));
+  }
+
+  /** XEP-0178. */
+  #clientCertificate(stream: C2sStream): ClientCertificate | undefined {
+    const socket = stream.transport.tls;
+    if (socket === undefined || !this.config.tls.client_certificates) return undefined;
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) return undefined;
+    return { trusted: socket.authorized, xmppAddresses: xmppAddresses(certificate.raw).xmppAddr };
+  }
+
+  // --- accounts -----------------------------------------------------------------------------------------------------
+
+  async #accountChanged(event: AccountEvent): Promise<void> {
+    const host = this.#hosts.get(event.jid.domain);
+    switch (event.type) {
+      case 'accountDeleted':
+        await host?.emit('accountDeleting', { jid: event.jid });
+        this.#endSessions(event.jid, 'The account was removed.');
+        await this.#forget(event.jid.bare);
+        break;
+      case 'accountDisabled':
+        this.#endSessions(event.jid, 'The account was disabled.');
+        break;
+      case 'accountCreated':
+      case 'passwordChanged':
+        break;
+      default:
+        return;
+    }
+    await host?.emit(event.type, { jid: event.jid } as Events[typeof event.type]);
+  }
+
+  /** All data of the account, but for the mark that it is being removed: that goes last, so that a crash leaves no rest. */
+  async #forget(bare: string): Promise<void> {
+    const stores = await this.storage.stores();
+    await Promise.all(
+      stores.filter(({ name }) => name !== 'accounts').map(({ shape, name }) => this.storage[shape](name).forget(bare)),
+    );
+  }
+
+  #endSessions(jid: Jid, text: string): void {
+    for (const session of this.sessions.of(jid.bare))
+      this.#streamSessions.end(session, new StreamError('not-authorized', text));
+  }
+
+  kick(session: Session, text?: string): void {
+    this.#streamSessions.end(session, new StreamError('policy-violation', text));
+  }
+
+  // --- changes and end ------------------------------------------------------------------------------------------------
+
+  async reload(): Promise<Reloaded> {
+    const { file, text, overrides } = this.#options;
+    const next = loadConfig({ file, text, overrides, modules: this.modules });
+    const changes = diffConfig(this.config, next, this.modules);
+    // Keys that need a restart are taken too where nothing but their readers look at them live; they are reported.
+    this.config = changes.restart.length === 0 ? next : { ...next, listen: this.config.listen, data: this.config.data };
+    this.#configure();
+    this.logs.configure(next.log);
+    await this.certificates.reload(this.config);
+    for (const host of this.#hosts.values()) await host.emit('reloaded', {});
+    return { applied: changes.live, restart: changes.restart };
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    clearInterval(this.#logins);
+    this.#sweeper?.stop();
+    const closing = this.#listeners?.close();
+    // Sessions that can be resumed are on disk before their clients are told to go.
+    await this.#streamSessions?.save();
+    for (const stream of this.#streams) stream.close(new StreamError('system-shutdown'));
+    const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
+    await this.#streamsClosed(grace);
+    this.#listeners?.destroyAll();
+    await closing;
+    for (const host of this.#hosts.values()) host.stop();
+    this.certificates?.close();
+    await this.accounts?.writeLogins();
+    if (this.#options.storage === undefined) await this.storage?.close();
+    else await this.storage.flush();
+    this.metrics.stop();
+    this.logs?.flush();
+  }
+
+  /** Resolves when every client has closed its half, or the time is over. */
+  #streamsClosed(ms: number): Promise<void> {
+    const until = Date.now() + ms;
+    return new Promise((resolve) => {
+      const look = () => {
+        if (this.#streams.size === 0 || Date.now() >= until) resolve();
+        else setTimeout(look, 20);
+      };
+      look();
+    });
+  }
+}
+
+/** Of the package that this file belongs to. */
+async function readVersion(): Promise<string> {
+  const text = await readFile(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,217 @@
+/** The ports: TCP and TLS for clients, HTTP for WebSocket and metrics. Each connection becomes a transport and a stream. */
+import {
+  createServer as createHttpServer,
+  type Server as HttpServer,
+  type IncomingMessage,
+  type RequestListener,
+} from 'node:http';
+import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import type { Logger } from 'pino';
+import { parseListenAddress } from './config/address.js';
+import type { Config } from './config/schema.js';
+import { addressBlock } from './stream/sasl/throttle.js';
+import type { Certificates } from './tls/certificates.js';
+import { plainAddress, TcpTransport } from './transport/tcp.js';
+import type { Transport } from './transport/transport.js';
+import { WebSocketUpgrader } from './transport/websocket.js';
+
+export type ListenerKind = keyof Omit<Config['listen'], 'backlog'>;
+
+export interface Bound {
+  readonly kind: ListenerKind;
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface ListenersParts {
+  config(): Config;
+  readonly certificates: Certificates;
+  readonly log: Logger;
+  /** A connection is there. */
+  connected(transport: Transport): void;
+  /** Requests that are no upgrade. */
+  readonly http: RequestListener;
+  tlsFailed(): void;
+  limitHit(limit: string): void;
+}
+
+/** A port cannot be had. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+export class Listeners {
+  readonly #parts: ListenersParts;
+  readonly #servers: Server[] = [];
+  readonly bound: Bound[] = [];
+  /** Open connections by address block (an IPv4 address, an IPv6 /64), and all together. */
+  readonly #perAddress = new Map<string, number>();
+  readonly #httpServers: HttpServer[] = [];
+  readonly #sockets = new Set<Socket>();
+
+  constructor(parts: ListenersParts) {
+    this.#parts = parts;
+  }
+
+  /** Opens every port that the configuration names; rejects with ListenError, all closed again, if one cannot be had. */
+  async open(): Promise<void> {
+    const { listen } = this.#parts.config();
+    try {
+      for (const kind of ['c2s', 'c2s_tls', 'https', 'http'] as const)
+        for (const address of listen[kind]) await this.#listen(kind, address, listen.backlog);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Takes no more connections. Those that are open stay. */
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#servers.map(
+        (server) => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve())),
+      ),
+    );
+    this.#servers.length = 0;
+    this.bound.length = 0;
+  }
+
+  /** Connections that remain are cut, so that `close` can resolve. */
+  destroyAll(): void {
+    for (const server of this.#httpServers) server.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #listen(kind: ListenerKind, text: string, backlog: number): Promise<void> {
+    const { host, port } = parseListenAddress(text)!;
+    const server = this.#make(kind);
+    this.#servers.push(server);
+    return new Promise((resolve, reject) => {
+      server.once('error', (error: NodeJS.ErrnoException) =>
+        reject(new ListenError(`listen.${kind}: ${text}: ${explain(error)}`, { cause: error })),
+      );
+      server.listen({ port, host, backlog }, () => {
+        server.removeAllListeners('error');
+        server.on('error', (error) => this.#parts.log.error({ err: error }, `the listener ${kind} ${text} failed`));
+        const bound = server.address() as AddressInfo;
+        this.bound.push({ kind, address: bound.address, port: bound.port });
+        resolve();
+      });
+    });
+  }
+
+  #make(kind: ListenerKind): Server {
+    const tcp = (connected: (socket: Socket) => void) =>
+      createTcpServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => {
+        if (this.#count(socket)) connected(socket);
+      });
+    switch (kind) {
+      case 'c2s':
+        return tcp((socket) => this.#parts.connected(new TcpTransport(socket, () => this.#tls())));
+      case 'c2s_tls':
+        return tcp((socket) => {
+          // XEP-0368 §3: ALPN, for those who ask; others are welcome too.
+          const transport = new TcpTransport(socket, () => ({ ...this.#tls(), ALPNProtocols: ['xmpp-client'] }));
+          transport.startTls((error) => {
+            if (error === undefined) return;
+            this.#parts.tlsFailed();
+            transport.destroy();
+          });
+          this.#parts.connected(transport);
+        });
+      case 'http': {
+        const server = this.#http();
+        return tcp((socket) => server.emit('connection', socket));
+      }
+      case 'https': {
+        const server = this.#http();
+        return tcp((socket) => {
+          const secured = new TLSSocket(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'], isServer: true });
+          secured.disableRenegotiation();
+          const deadline = setTimeout(
+            () => secured.destroy(),
+            this.#parts.config().limits.login_deadline_seconds * 1000,
+          );
+          secured.once('close', () => clearTimeout(deadline));
+          secured.on('error', () => {
+            if (!secured.authorized && secured.getCipher() === undefined) this.#parts.tlsFailed();
+          });
+          secured.once('secure', () => {
+            clearTimeout(deadline);
+            server.emit('connection', secured);
+          });
+        });
+      }
+    }
+  }
+
+  /** An HTTP server without a port: connections are given to it. */
+  #http(): HttpServer {
+    const server = createHttpServer({ keepAliveTimeout: 10_000, requestTimeout: 30_000 }, this.#parts.http);
+    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket as Socket, head));
+    this.#httpServers.push(server);
+    return server;
+  }
+
+  #tls(): TLSSocketOptions {
+    const { certificates } = this.#parts;
+    return {
+      // Before SNI, or without it: the default host's.
+      secureContext: certificates.contextFor(undefined),
+      SNICallback: certificates.sniCallback,
+      requestCert: this.#parts.config().tls.client_certificates,
+      // Whether a client's certificate is trusted is SASL EXTERNAL's question (XEP-0178), not the connection's.
+      rejectUnauthorized: false,
+    };
+  }
+
+  /** RFC 7395 §3.1. */
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const { http, limits } = this.#parts.config();
+    const path = (request.url ?? '').split('?', 1)[0];
+    socket.on('error', () => {});
+    if (path !== http.websocket_path) {
+      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      return;
+    }
+    this.#upgrader ??= new WebSocketUpgrader(limits.stanza_bytes);
+    this.#upgrader.upgrade(request, socket, head, (transport) => this.#parts.connected(transport));
+  }
+
+  #upgrader: WebSocketUpgrader | undefined;
+
+  /** XEP-0205 §3.1: one address holds only so many connections, and all together only so many. Whether there is room. */
+  #count(socket: Socket): boolean {
+    if (socket.destroyed) return false;
+    const { limits } = this.#parts.config();
+    const block = addressBlock(plainAddress(socket.remoteAddress ?? ''));
+    const count = (this.#perAddress.get(block) ?? 0) + 1;
+    if (this.#sockets.size >= limits.connections || count > limits.connections_per_address) {
+      this.#parts.limitHit(this.#sockets.size >= limits.connections ? 'connections' : 'connections_per_address');
+      socket.destroy();
+      return false;
+    }
+    this.#perAddress.set(block, count);
+    this.#sockets.add(socket);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      const left = (this.#perAddress.get(block) ?? 1) - 1;
+      if (left === 0) this.#perAddress.delete(block);
+      else this.#perAddress.set(block, left);
+    });
+    return true;
+  }
+}
+function explain(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return 'another program listens there already; stop it, or choose another port';
+    case 'EACCES':
+      return 'this user may not listen there; ports below 1024 need privileges';
+    case 'EADDRNOTAVAIL':
+      return 'this machine has no such address';
+    default:
+      return error.message;
+  }
+}

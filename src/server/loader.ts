@@ -1,0 +1,130 @@
+/** Starts the modules of a host: finds them, orders them by what they need, opens their stores, collects their hooks. */
+import { isAbsolute } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Logger } from 'pino';
+import type { Storage } from '../storage/contract.js';
+import { isEnabled } from './config/load.js';
+import type { Config } from './config/schema.js';
+import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module.js';
+import { Hooks } from './routing/hooks.js';
+import type { LocalHost } from './routing/host.js';
+
+/** The modules cannot be started as they are. Stops the start. */
+export class ModuleError extends Error {
+  override readonly name = 'ModuleError';
+}
+
+/** Imports the modules that the configuration names: packages, or files by their absolute paths. */
+export async function importModules(names: readonly string[]): Promise<ModuleDefinition[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      const imported = (await import(isAbsolute(name) ? pathToFileURL(name).href : name).catch((error: unknown) => {
+        throw new ModuleError(`module ${name} cannot be loaded: ${error instanceof Error ? error.message : error}`, {
+          cause: error,
+        });
+      })) as { default?: Partial<ModuleDefinition> };
+      const definition = imported.default;
+      if (typeof definition?.name !== 'string' || typeof definition.start !== 'function')
+        throw new ModuleError(`${name} is no Waxwing module: its default export is not made by defineModule()`);
+      return definition as ModuleDefinition;
+    }),
+  );
+}
+
+/** Those that are to run, by the configuration, each behind the ones that provide what it needs. */
+export function chooseModules(all: readonly ModuleDefinition[], config: Config): ModuleDefinition[] {
+  const byName = new Map<string, ModuleDefinition>();
+  for (const definition of all) {
+    if (byName.has(definition.name)) throw new ModuleError(`two modules are named ${definition.name}`);
+    byName.set(definition.name, definition);
+  }
+  const stores = new Map<string, string>();
+  const chosen = all.filter(({ name }) => isEnabled(config, name));
+  for (const { name, stores: declared = {} } of chosen) {
+    for (const store of Object.keys(declared)) {
+      const other = stores.get(store);
+      if (other !== undefined) throw new ModuleError(`modules ${other} and ${name} both declare a store ${store}`);
+      stores.set(store, name);
+    }
+  }
+  return byNeed(chosen);
+}
+
+function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
+  const providers = new Map<keyof Services, string>();
+  for (const { name, provides = [] } of chosen) {
+    for (const service of provides) {
+      const other = providers.get(service);
+      if (other !== undefined) throw new ModuleError(`modules ${other} and ${name} both provide ${service}`);
+      providers.set(service, name);
+    }
+  }
+  const sorted: ModuleDefinition[] = [];
+  const state = new Map<string, 'visiting' | 'done'>();
+  const byName = new Map(chosen.map((definition) => [definition.name, definition]));
+  const visit = (definition: ModuleDefinition, path: readonly string[]): void => {
+    const { name, needs = [] } = definition;
+    if (state.get(name) === 'done') return;
+    if (state.get(name) === 'visiting')
+      throw new ModuleError(`modules need each other in a circle: ${[...path, name].join(' → ')}`);
+    state.set(name, 'visiting');
+    for (const need of needs) {
+      const provider = providers.get(need);
+      if (provider === undefined)
+        throw new ModuleError(`module ${name} needs ${need}, which no running module provides`);
+      visit(byName.get(provider)!, [...path, name]);
+    }
+    state.set(name, 'done');
+    sorted.push(definition);
+  };
+  for (const definition of chosen) visit(definition, []);
+  return sorted;
+}
+
+/** Starts the modules for a host, in their order, and gives their hooks. */
+export async function startModules(
+  host: LocalHost,
+  definitions: readonly ModuleDefinition[],
+  { storage, config, log }: { readonly storage: Storage; readonly config: Config; readonly log: Logger },
+): Promise<Hooks> {
+  const started: { definition: ModuleDefinition; hooks: readonly Hook[] }[] = [];
+  // Modules may ask for what was declared while they start; features are known then, hooks are not.
+  host.hooks = new Hooks(
+    host.domain,
+    definitions.map((definition) => ({ definition, hooks: [] })),
+  );
+  for (const definition of definitions) {
+    const { name, stores = {}, needs = [], provides = [] } = definition;
+    const opened = Object.fromEntries(
+      Object.entries(stores).map(([store, { shape }]) => [store, open(storage, store, shape)]),
+    );
+    const context = {
+      host,
+      config: definition.config === undefined ? {} : (config.modules[name] ?? definition.config.parse({})),
+      stores: opened,
+      services: Object.fromEntries(needs.map((need) => [need, host.services[need]])),
+      log: log.child({ module: name, host: host.domain }),
+      provide(service: keyof Services, implementation: never) {
+        if (!provides.includes(service))
+          throw new ModuleError(`module ${name} provides ${service} without declaring it`);
+        host.services[service] = implementation;
+      },
+    };
+    started.push({ definition, hooks: await definition.start(context as never) });
+    for (const service of provides)
+      if (host.services[service] === undefined)
+        throw new ModuleError(`module ${name} declares that it provides ${service}, and does not`);
+  }
+  return new Hooks(host.domain, started);
+}
+
+function open(storage: Storage, name: string, shape: StoreDeclaration['shape']): unknown {
+  switch (shape) {
+    case 'document':
+      return storage.document(name);
+    case 'map':
+      return storage.map(name);
+    case 'log':
+      return storage.log(name);
+  }
+}

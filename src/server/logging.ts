@@ -1,0 +1,60 @@
+/** Structured logs (pino): a JSON object a line, or a line for people. Never message bodies, never secrets. */
+import { type DestinationStream, destination, type Logger, levels, pino, stdTimeFunctions } from 'pino';
+import type { Config } from './config/schema.js';
+
+/** The log of the server; `area()` of it gives each part a level of its own. */
+export interface Logs {
+  readonly root: Logger;
+  /** The log of one area: `streams`, `storage`, `modules` …, whose level the configuration may set apart. */
+  area(name: string): Logger;
+  /** Applies changed levels. */
+  configure(config: Config['log']): void;
+  /** Writes out what waits. */
+  flush(): void;
+}
+
+export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
+  const out = to ?? destination({ dest: config.file === '' ? 1 : config.file, mkdir: true, sync: config.file === '' });
+  const root = pino(
+    { level: config.level, base: null, timestamp: stdTimeFunctions.isoTime },
+    config.format === 'pretty' ? prettyTo(out) : out,
+  );
+  let current = config;
+  const areas = new Map<string, Logger>();
+  return {
+    root,
+    area(name) {
+      let logger = areas.get(name);
+      if (logger === undefined) {
+        logger = root.child({ area: name }, { level: current.areas[name] ?? current.level });
+        areas.set(name, logger);
+      }
+      return logger;
+    },
+    configure(next) {
+      current = next;
+      root.level = next.level;
+      for (const [name, logger] of areas) logger.level = next.areas[name] ?? next.level;
+    },
+    flush() {
+      if ('flushSync' in out && typeof out.flushSync === 'function') out.flushSync();
+    },
+  };
+}
+
+/** "12:34:56 warn  streams: text key=value": what matters, for a terminal. */
+function prettyTo(out: DestinationStream): DestinationStream {
+  return {
+    write(line: string) {
+      const { level, time, area, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
+      const clock = String(time).slice(11, 19);
+      const label = (levels.labels[Number(level)] ?? '').padEnd(5);
+      const extra = Object.entries(rest).map(
+        ([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+      );
+      const where = area === undefined ? '' : `${area}: `;
+      const trace = typeof err === 'object' && err !== null ? `\n  ${(err as { stack?: string }).stack ?? ''}` : '';
+      out.write(`${clock} ${label} ${where}${msg ?? ''}${extra.join('')}${trace}\n`);
+    },
+  };
+}

@@ -1,0 +1,655 @@
+/**
+ * One host (a domain that the server answers for): takes stanzas through the accounts that they concern, answers IQs,
+ * and is what its modules reach of the server (`Host` of module.ts).
+ */
+import type { Logger } from 'pino';
+import { StorageError } from '../../storage/contract.js';
+import type { Accounts } from '../accounts.js';
+import type { Config } from '../config/schema.js';
+import type { Access, Events, Host, IqRequest, MessageHandler, Service, Services, SessionMoment } from '../module.js';
+import { StanzaError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { Jid } from '../stanza/jid.js';
+import { NS } from '../stanza/ns.js';
+import type { Stanza } from '../stanza/stanza.js';
+import { type Element, el, serialize } from '../xml/element.js';
+import type { SessionDirectory } from './directory.js';
+import { Hooks, type IqEntry, iqKey } from './hooks.js';
+import type { Receipt } from './link.js';
+import type { MessagePassage, Origin, Passage, Way } from './passage.js';
+import { type Destination, type Router, serverOrigin } from './router.js';
+import type { Session } from './session.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** What a host is made of; everything else it makes itself. */
+export interface HostParts {
+  readonly domain: string;
+  readonly router: Router;
+  readonly directory: SessionDirectory;
+  readonly accounts: Accounts;
+  readonly config: () => Config;
+  readonly log: Logger;
+  readonly software: { readonly name: string; readonly version: string };
+  limitHit(limit: string): void;
+}
+
+/** Requests of ours that wait for an answer, at most. */
+const maxAsks = 10_000;
+const askTimeoutMs = 30_000;
+
+class MessageOnItsWay implements MessagePassage {
+  archivedAs: string | undefined;
+  deliveredTo: readonly Session[] = [];
+  receipt: Receipt | undefined;
+  #seen: Stanza | undefined;
+
+  constructor(
+    readonly host: LocalHost,
+    readonly way: Way,
+    readonly owner: Jid,
+    readonly peer: Jid,
+    public stanza: Stanza,
+    readonly sessions: readonly Session[],
+    readonly origin: Origin,
+  ) {}
+
+  get seen(): Stanza {
+    if (this.archivedAs === undefined) return this.stanza;
+    this.#seen ??= this.stanza.plus(
+      serialize(el('stanza-id', { xmlns: NS.stanzaId, id: this.archivedAs, by: this.owner.bare })),
+    );
+    return this.#seen;
+  }
+
+  acknowledgeAfter(durable: Promise<unknown>): void {
+    const settled = durable.catch((error: unknown) => this.host.refuse(this.stanza, error, this.origin));
+    this.origin.acknowledgeAfter(settled);
+  }
+}
+
+export class LocalHost implements Host, Destination {
+  readonly jid: Jid;
+  hooks: Hooks;
+  services: Partial<Services> = {};
+  readonly #parts: HostParts;
+  #outgoing: MessageHandler[] = [];
+  #incoming: MessageHandler[] = [];
+  readonly #asks = new Map<
+    string,
+    { to: Jid; resolve(stanza: Stanza): void; reject(error: Error): void; timer: NodeJS.Timeout }
+  >();
+  #timers: NodeJS.Timeout[] = [];
+
+  constructor(parts: HostParts) {
+    this.#parts = parts;
+    this.jid = Jid.parse(parts.domain);
+    this.hooks = new Hooks(parts.domain, []);
+  }
+
+  /** Puts the hooks to work. */
+  start(hooks: Hooks): void {
+    this.hooks = hooks;
+    const { clean, archive, deliver, copy } = hooks.messages;
+    this.#outgoing = [...clean, ...archive, ...deliver, (passage) => this.#passOn(passage), ...copy];
+    this.#incoming = [...clean, ...archive, ...deliver, (passage) => this.#deliver(passage), ...copy];
+    for (const { domain, service, iq } of hooks.services())
+      this.#parts.router.add(domain, { receive: (stanza, origin) => this.#toService(service, iq, stanza, origin) });
+    this.#timers = hooks.timers.map(({ ms, handler }) => this.#every(ms, handler));
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const ask of this.#asks.values()) {
+      clearTimeout(ask.timer);
+      ask.reject(new StanzaError('remote-server-timeout'));
+    }
+    this.#asks.clear();
+  }
+
+  // --- what modules see ---------------------------------------------------------------------------------------
+
+  get domain(): string {
+    return this.#parts.domain;
+  }
+  get accounts(): Accounts {
+    return this.#parts.accounts;
+  }
+  get config(): Config {
+    return this.#parts.config();
+  }
+  get software(): HostParts['software'] {
+    return this.#parts.software;
+  }
+  get declared(): Hooks {
+    return this.hooks;
+  }
+
+  limitHit(limit: string): void {
+    this.#parts.limitHit(limit);
+  }
+
+  sessions(bare: string): readonly Session[] {
+    return this.#parts.directory.of(bare);
+  }
+
+  session(full: Jid): Session | undefined {
+    return this.#parts.directory.find(full);
+  }
+
+  *allSessions(): Iterable<Session> {
+    for (const session of this.#parts.directory.all()) if (session.jid.domain === this.domain) yield session;
+  }
+
+  isLocal(domain: string): boolean {
+    return this.#parts.router.isLocal(domain);
+  }
+
+  isAdmin(jid: Jid): Maybe<boolean> {
+    if (jid.domain !== this.domain || jid.local === undefined) return false;
+    if (this.config.hosts[this.domain]?.admins.includes(jid.bare) === true) return true;
+    const account = this.#parts.accounts.get(jid.bare);
+    return account instanceof Promise ? account.then((one) => one?.role === 'admin') : account?.role === 'admin';
+  }
+
+  route(stanza: Stanza, origin: Origin = serverOrigin): Maybe<void> {
+    try {
+      const routed = this.#parts.router.route(stanza, origin);
+      return routed?.catch((error: unknown) => this.refuse(stanza, error, origin));
+    } catch (error) {
+      this.refuse(stanza, error, origin);
+    }
+  }
+
+  ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {
+    const { to } = request;
+    if (to === undefined) throw new Error('a question needs an addressee');
+    if (this.#asks.size >= maxAsks) {
+      this.limitHit('asks');
+      return Promise.reject(new StanzaError('resource-constraint'));
+    }
+    const id = randomId();
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#asks.delete(id);
+        reject(new StanzaError('remote-server-timeout'));
+      }, timeoutMs);
+      timer.unref();
+      this.#asks.set(id, { to, resolve, reject, timer });
+      void this.route(request.with({ id, from: request.from ?? this.jid }));
+    });
+  }
+
+  emit<E extends keyof Events>(name: E, event: Events[E]): Maybe<void> {
+    const handlers = this.hooks.events.get(name);
+    return handlers === undefined ? undefined : this.#each(handlers, event as never, `event ${name}`);
+  }
+
+  /** Tells the modules of a session. */
+  tell(moment: SessionMoment, session: Session): Maybe<void> {
+    return this.#each(this.hooks.sessions[moment], session, `session ${moment}`);
+  }
+
+  /** Calls all, whatever becomes of each: one that fails is logged and hurts no other. */
+  #each<T>(handlers: readonly ((argument: T) => Maybe<void>)[], argument: T, what: string): Maybe<void> {
+    let waiting: Promise<void>[] | undefined;
+    const failed = (error: unknown) => this.#parts.log.error({ err: error }, `${what} failed`);
+    for (const handler of handlers) {
+      try {
+        const done = handler(argument);
+        if (done !== undefined) (waiting ??= []).push(done.catch(failed));
+      } catch (error) {
+        failed(error);
+      }
+    }
+    return waiting === undefined ? undefined : Promise.all(waiting).then(() => {});
+  }
+
+  #every(ms: number, handler: () => Maybe<void>): NodeJS.Timeout {
+    let running = false;
+    const timer = setInterval(async () => {
+      if (running) return;
+      running = true;
+      try {
+        await handler();
+      } catch (error) {
+        this.#parts.log.error({ err: error }, 'a periodic task failed');
+      } finally {
+        running = false;
+      }
+    }, ms);
+    timer.unref();
+    return timer;
+  }
+
+  // --- from a session of this host ----------------------------------------------------------------------------
+
+  /** What one of the host's own sessions says; `from` is stamped. Never throws: what is refused is answered. */
+  fromSession(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
+    try {
+      const done =
+        stanza.name === 'message'
+          ? this.#messageOut(stanza, session, origin)
+          : stanza.name === 'presence'
+            ? this.#presenceOut(stanza, session, origin)
+            : this.#iqOut(stanza, session, origin);
+      return done?.catch((error: unknown) => this.refuse(stanza, error, origin));
+    } catch (error) {
+      this.refuse(stanza, error, origin);
+    }
+  }
+
+  #messageOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
+    const owner = session.jid.toBare();
+    const peer = stanza.to ?? owner; // RFC 6121 §8.1.1.1
+    const passage = new MessageOnItsWay(
+      this,
+      'out',
+      owner,
+      peer,
+      stanza.to === undefined ? stanza.with({ to: owner }) : stanza,
+      this.sessions(owner.bare),
+      origin,
+    );
+    const admitted = peer.bare === owner.bare ? undefined : this.#admit(passage);
+    if (admitted !== undefined) return admitted.then(() => through(run(this.#outgoing, passage)));
+    return through(run(this.#outgoing, passage));
+  }
+
+  /** The core of 'deliver' on the way out. */
+  #passOn(passage: MessagePassage): Maybe<void> {
+    return this.#parts.router.route(passage.stanza, passage.origin);
+  }
+
+  #presenceOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
+    const { presence } = this.hooks;
+    if (presence === undefined) throw new StanzaError('service-unavailable');
+    const owner = session.jid.toBare();
+    const passage: Passage = { way: 'out', owner, peer: stanza.to ?? owner, stanza, origin };
+    const admitted = passage.peer.bare === owner.bare ? undefined : this.#admit(passage);
+    return admitted === undefined ? presence(passage) : admitted.then(() => presence(passage));
+  }
+
+  #iqOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
+    checkIq(stanza);
+    const { to } = stanza;
+    const isRequest = stanza.type === 'get' || stanza.type === 'set';
+    // RFC 6120 §10.3.3: without `to` the server acts for the account.
+    if (to === undefined) {
+      if (isRequest) return this.#answer(this.hooks.account, session.jid.toBare(), stanza, origin);
+      return;
+    }
+    if (!isRequest || to.bare === session.jid.bare || to.full === this.domain)
+      return this.#parts.router.route(stanza, origin);
+    const admitted = this.#admit({ way: 'out', owner: session.jid.toBare(), peer: to, stanza, origin });
+    if (admitted === undefined) return this.#parts.router.route(stanza, origin);
+    return admitted.then(() => this.#parts.router.route(stanza, origin));
+  }
+
+  // --- for the host or an account of it -----------------------------------------------------------------------
+
+  receive(stanza: Stanza, origin: Origin): Maybe<void> {
+    const to = stanza.to!;
+    if (to.local === undefined) return this.#toServer(stanza, to, origin);
+    const sessions = this.sessions(to.bare);
+    if (sessions.length > 0) return this.#toAccount(stanza, to, sessions, origin);
+    const exists = this.#parts.accounts.exists(to.bare);
+    if (typeof exists === 'boolean')
+      return exists ? this.#toAccount(stanza, to, sessions, origin) : this.#toNobody(stanza, to, origin);
+    return exists.then((there) =>
+      there ? this.#toAccount(stanza, to, this.sessions(to.bare), origin) : this.#toNobody(stanza, to, origin),
+    );
+  }
+
+  /** RFC 6121 §8.5.1: an account that is not there. */
+  #toNobody(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
+    if (stanza.name === 'presence') return;
+    if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set')) {
+      // What modules refuse is refused with the same words where there is nobody.
+      const admitted = this.#admit({ way: 'in', owner: to.toBare(), peer: stanza.from!, stanza, origin });
+      if (admitted !== undefined) return admitted.then(() => this.#iqToNobody(stanza, to, origin));
+      return this.#iqToNobody(stanza, to, origin);
+    }
+    throw new StanzaError('service-unavailable');
+  }
+
+  #iqToNobody(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
+    const { ns, name } = firstChild(stanza);
+    const entry = to.resource === undefined ? this.hooks.account.get(iqKey(stanza.type!, ns, name)) : undefined;
+    if (entry?.absent !== true) throw new StanzaError('service-unavailable');
+    return this.#answer(this.hooks.account, to, stanza, origin);
+  }
+
+  #toServer(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
+    if (stanza.name === 'presence') return;
+    if (stanza.name === 'message') {
+      if (stanza.type === 'headline') return;
+      throw new StanzaError('service-unavailable');
+    }
+    if (to.resource !== undefined) {
+      if (stanza.type === 'get' || stanza.type === 'set') throw new StanzaError('service-unavailable');
+      return;
+    }
+    if (stanza.type === 'get' || stanza.type === 'set') return this.#answer(this.hooks.server, to, stanza, origin);
+    this.#answered(stanza);
+  }
+
+  #toAccount(stanza: Stanza, to: Jid, sessions: readonly Session[], origin: Origin): Maybe<void> {
+    const owner = to.toBare();
+    const peer = stanza.from ?? owner;
+    if (stanza.name === 'message') {
+      const passage = new MessageOnItsWay(this, 'in', owner, peer, stanza, sessions, origin);
+      const admitted = peer.bare === owner.bare ? undefined : this.#admit(passage);
+      if (admitted !== undefined) return admitted.then(() => this.#messageIn(passage));
+      return this.#messageIn(passage);
+    }
+    if (stanza.name === 'presence') {
+      const { presence } = this.hooks;
+      if (presence === undefined) return;
+      const passage: Passage = { way: 'in', owner, peer, stanza, origin };
+      try {
+        const admitted = peer.bare === owner.bare ? undefined : this.#admit(passage);
+        // XEP-0191 §3: presence that is not admitted vanishes.
+        return admitted === undefined ? presence(passage) : admitted.then(() => presence(passage), silently);
+      } catch (error) {
+        silently(error);
+        return;
+      }
+    }
+    const admitted = peer.bare === owner.bare ? undefined : this.#admit({ way: 'in', owner, peer, stanza, origin });
+    if (admitted === undefined) return this.#iqIn(stanza, to, origin);
+    return admitted.then(() => this.#iqIn(stanza, to, origin));
+  }
+
+  #iqIn(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
+    if (to.resource !== undefined) return this.#iqToSession(stanza, to);
+    if (stanza.type === 'get' || stanza.type === 'set') return this.#answer(this.hooks.account, to, stanza, origin);
+    this.#answered(stanza);
+  }
+
+  /** RFC 6121 §8.5.3: an IQ for a resource. */
+  #iqToSession(stanza: Stanza, to: Jid): void {
+    const session = this.session(to);
+    if (session !== undefined) session.send(stanza);
+    else if (stanza.type === 'get' || stanza.type === 'set') throw new StanzaError('service-unavailable');
+  }
+
+  #messageIn(passage: MessageOnItsWay): Maybe<void> {
+    const done = run(this.#incoming, passage);
+    if (done === 'handled') return;
+    if (done !== undefined)
+      return done.then((ended) => {
+        if (ended !== 'handled' && passage.deliveredTo.length === 0) return this.#absent(passage);
+      });
+    if (passage.deliveredTo.length === 0) return this.#absent(passage);
+  }
+
+  /** The core of 'deliver' on the way in: RFC 6121 §8.5. */
+  #deliver(passage: MessagePassage): void {
+    const { stanza, sessions } = passage;
+    const resource = stanza.to!.resource;
+    if (resource !== undefined) {
+      for (const session of sessions) {
+        if (session.jid.resource !== resource) continue;
+        passage.deliveredTo = [session];
+        session.send(passage.seen, passage.receipt);
+        return;
+      }
+      // §8.5.3.2: no such resource; chat messages go on as if to the bare JID, others do not.
+      if (stanza.type !== 'chat') return;
+    }
+    // §8.5.2.1.1: groupchat to a bare JID is never delivered.
+    if (stanza.type === 'groupchat') return;
+    // RFC 6121 leaves a choice for normal and chat: every resource that wants messages gets them.
+    const present: Session[] = [];
+    for (const session of sessions) if (session.presence !== undefined && session.priority >= 0) present.push(session);
+    if (present.length === 0) return;
+    passage.deliveredTo = present;
+    for (const session of present) session.send(passage.seen, passage.receipt);
+  }
+
+  /** Nobody took it: modules may keep it, else the sender hears of it where RFC 6121 §8.5 says so. */
+  #absent(passage: MessagePassage): Maybe<void> {
+    const done = run(this.hooks.messages.absent, passage);
+    if (done === 'handled') return;
+    if (done !== undefined)
+      return done.then((ended) => {
+        if (ended !== 'handled') this.#unavailable(passage.stanza);
+      });
+    this.#unavailable(passage.stanza);
+  }
+
+  #unavailable({ type }: Stanza): void {
+    if (type === 'headline' || type === 'error') return;
+    throw new StanzaError('service-unavailable');
+  }
+
+  /**
+   * What a session was sent and its client never acknowledged, and no receipt speaks for (XEP-0198 §5): messages go the
+   * way of an absent user's, requests are answered, copies and presence are dropped.
+   */
+  undeliverable(stanza: Stanza, session: Session): Maybe<void> {
+    const { to, from } = stanza;
+    if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set'))
+      return this.refuse(stanza, new StanzaError('service-unavailable'), serverOrigin);
+    if (stanza.name !== 'message' || to === undefined || from?.bare === session.jid.bare) return;
+    const passage = new MessageOnItsWay(this, 'in', to.toBare(), from ?? to.toBare(), stanza, [], serverOrigin);
+    try {
+      const done = run(this.hooks.messages.absent, passage);
+      if (done instanceof Promise)
+        return done.then(
+          () => {},
+          (error: unknown) => this.refuse(stanza, error, serverOrigin),
+        );
+    } catch (error) {
+      this.refuse(stanza, error, serverOrigin);
+    }
+  }
+
+  // --- services -------------------------------------------------------------------------------------------------
+
+  #toService(service: Service, table: ReadonlyMap<string, IqEntry>, stanza: Stanza, origin: Origin): Maybe<void> {
+    if (stanza.name === 'message') return service.message(stanza, origin);
+    if (stanza.name === 'presence') return service.presence(stanza, origin);
+    const isRequest = stanza.type === 'get' || stanza.type === 'set';
+    if (isRequest) {
+      const payload = firstChild(stanza);
+      const key = iqKey(stanza.type, payload.ns, payload.name);
+      if (table.has(key)) return this.#answer(table, stanza.to!, stanza, origin);
+      if (stanza.to!.resource === undefined && this.hooks.anyService.has(key))
+        return this.#answer(this.hooks.anyService, stanza.to!, stanza, origin);
+    } else if (stanza.id !== undefined && this.#asks.has(stanza.id)) {
+      return this.#answered(stanza);
+    }
+    const unhandled = (outcome: 'unhandled' | void) => {
+      if (outcome === 'unhandled' && isRequest) throw new StanzaError('service-unavailable');
+    };
+    const outcome = service.iq === undefined ? 'unhandled' : service.iq(stanza, origin);
+    return outcome instanceof Promise ? outcome.then(unhandled) : unhandled(outcome);
+  }
+
+  // --- IQ -------------------------------------------------------------------------------------------------------
+
+  /** Answers a get or set with the handler of its payload: exactly once, whatever the handler does. */
+  #answer(table: ReadonlyMap<string, IqEntry>, to: Jid, stanza: Stanza, origin: Origin): Maybe<void> {
+    const { ns, name } = firstChild(stanza);
+    const entry = table.get(iqKey(stanza.type!, ns, name));
+    const from = stanza.from!;
+    if (entry === undefined) throw new StanzaError('service-unavailable');
+    const permitted = this.permits(entry.access, from, to);
+    if (typeof permitted !== 'boolean')
+      return permitted.then((yes) => this.#call(entry, yes, to, from, stanza, origin));
+    return this.#call(entry, permitted, to, from, stanza, origin);
+  }
+
+  #call(entry: IqEntry, permitted: boolean, to: Jid, from: Jid, stanza: Stanza, origin: Origin): Maybe<void> {
+    if (!permitted) throw new StanzaError(entry.access === 'admins' ? 'forbidden' : 'service-unavailable');
+    const request: IqRequest = {
+      stanza,
+      from,
+      to,
+      payload: stanza.children()[0]!,
+      session: origin.session,
+      isOwn: from.bare === to.bare,
+    };
+    const answer = entry.handler(request);
+    if (answer instanceof Promise)
+      return answer.then((payload) => this.reply(stanza.result(payload ?? undefined), origin));
+    return this.reply(stanza.result(answer ?? undefined), origin);
+  }
+
+  /** Whether `from` may ask the account, server or service `to`. */
+  permits(access: Access, from: Jid, to: Jid): Maybe<boolean> {
+    switch (access) {
+      case 'anyone':
+        return true;
+      case 'users':
+        return from.domain === this.domain && from.local !== undefined;
+      case 'owner':
+        return from.bare === to.bare;
+      case 'contacts':
+        return from.bare === to.bare || (this.services.roster?.sees(to.bare, from) ?? false);
+      case 'admins':
+        return this.isAdmin(from);
+    }
+  }
+
+  /** A result or error that answers one of `ask`: believed only from whom it was asked. */
+  #answered(stanza: Stanza): void {
+    const { id, from } = stanza;
+    const ask = id === undefined ? undefined : this.#asks.get(id);
+    if (ask === undefined || from === undefined || !from.equals(ask.to)) return;
+    this.#asks.delete(id!);
+    clearTimeout(ask.timer);
+    if (stanza.type === 'result') ask.resolve(stanza);
+    else ask.reject(errorOf(stanza));
+  }
+
+  /** Sends an answer back to where the stanza came from. */
+  reply(stanza: Stanza, origin: Origin): Maybe<void> {
+    const { session } = origin;
+    if (session !== undefined && (stanza.to === undefined || stanza.to.full === session.jid.full)) {
+      session.send(stanza);
+      return;
+    }
+    if (stanza.to !== undefined && stanza.from !== undefined) return this.route(stanza, serverOrigin);
+  }
+
+  /**
+   * Answers a stanza with what stopped it. A StanzaError is the peer's doing; a StorageError the disk's; anything else
+   * is our bug, logged, and hurts this stanza alone. Errors and results are never answered (RFC 6120 §8.3.1).
+   */
+  refuse(stanza: Stanza, error: unknown, origin: Origin): void {
+    const refusal = error instanceof StanzaError ? error : this.#ourFault(stanza, error);
+    if (stanza.type === 'error' || (stanza.name === 'iq' && stanza.type === 'result')) return;
+    void this.reply(stanza.error(refusal), origin);
+  }
+
+  #ourFault(stanza: Stanza, error: unknown): StanzaError {
+    const about = { err: error, stanza: stanza.name, id: stanza.id, type: stanza.type };
+    if (error instanceof StorageError) {
+      this.#parts.log.error(about, `storage: ${error.failure}`);
+      const constrained = error.failure === 'full' || error.failure === 'unavailable' || error.failure === 'locked';
+      return new StanzaError(constrained ? 'resource-constraint' : 'internal-server-error', undefined, {
+        type: 'wait',
+      });
+    }
+    this.#parts.log.error(about, 'a stanza failed');
+    return new StanzaError('internal-server-error', undefined, { type: 'wait' });
+  }
+
+  admits(passage: Passage): Maybe<boolean> {
+    const refused = (error: unknown) => {
+      silently(error);
+      return false;
+    };
+    try {
+      return this.#admit(passage)?.then(() => true, refused) ?? true;
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /** Runs the modules' `admit` hooks. */
+  #admit(passage: Passage): Promise<void> | undefined {
+    const { admit } = this.hooks;
+    for (let index = 0; index < admit.length; index++) {
+      const waiting = admit[index]!(passage);
+      if (waiting !== undefined) return waiting.then(() => admitFrom(admit, passage, index + 1));
+    }
+    return undefined;
+  }
+}
+
+async function admitFrom(
+  handlers: readonly ((passage: Passage) => Maybe<void>)[],
+  passage: Passage,
+  from: number,
+): Promise<void> {
+  for (let index = from; index < handlers.length; index++) await handlers[index]!(passage);
+}
+
+/** Runs handlers in order until one says 'handled'; allocates a promise only from the first one that waits. */
+function run(
+  handlers: readonly MessageHandler[],
+  passage: MessagePassage,
+): 'handled' | undefined | Promise<'handled' | undefined> {
+  for (let index = 0; index < handlers.length; index++) {
+    const outcome = handlers[index]!(passage);
+    if (outcome === undefined) continue;
+    if (outcome === 'handled') return outcome;
+    return runFrom(handlers, passage, index + 1, outcome as Promise<'handled' | undefined>);
+  }
+  return undefined;
+}
+
+async function runFrom(
+  handlers: readonly MessageHandler[],
+  passage: MessagePassage,
+  from: number,
+  first: Promise<'handled' | undefined | void>,
+): Promise<'handled' | undefined> {
+  if ((await first) === 'handled') return 'handled';
+  for (let index = from; index < handlers.length; index++)
+    if ((await handlers[index]!(passage)) === 'handled') return 'handled';
+  return undefined;
+}
+
+/** RFC 6120 §8.2.3: an id, a known type, and one child for requests, at most one for results. */
+function checkIq(stanza: Stanza): void {
+  if (stanza.id === undefined) throw new StanzaError('bad-request', 'An IQ needs an id.');
+  switch (stanza.type) {
+    case 'get':
+    case 'set':
+      if (stanza.childCount !== 1) throw new StanzaError('bad-request', 'A request has exactly one child.');
+      return;
+    case 'result':
+      if (stanza.childCount > 1) throw new StanzaError('bad-request', 'A result has at most one child.');
+      return;
+    case 'error':
+      return;
+    default:
+      throw new StanzaError('bad-request', 'An IQ is of type get, set, result or error.');
+  }
+}
+
+/** All steps were taken, whether or not one of them ended it. */
+function through(outcome: 'handled' | undefined | Promise<unknown>): Maybe<void> {
+  return outcome instanceof Promise ? outcome.then(() => {}) : undefined;
+}
+
+function firstChild(stanza: Stanza): { ns: string; name: string } {
+  for (const child of stanza.childNames()) return child;
+  throw new StanzaError('bad-request');
+}
+
+function silently(error: unknown): void {
+  if (!(error instanceof StanzaError)) throw error;
+}
+
+/** The StanzaError that an error reply carries. */
+function errorOf(stanza: Stanza): StanzaError {
+  const error: Element | undefined = stanza.child(NS.client, 'error');
+  const condition = error?.getChildElements().find((child) => child.getNS() === NS.stanzas && child.name !== 'text');
+  return new StanzaError((condition?.name ?? 'undefined-condition') as StanzaError['condition']);
+}

@@ -1,0 +1,124 @@
+/**
+ * XEP-0115: the verification string of what service discovery says of an entity, to announce ours and to check what
+ * others announce. `null` stands for an answer that is ill-formed (§5.4) and proves nothing.
+ */
+import { createHash } from 'node:crypto';
+import type { Element } from '../xml/element.js';
+import { NS } from './ns.js';
+
+/** The hash functions that we compute, by their names in the `hash` attribute (IANA). SHA-1 is the one that all know. */
+const algorithms: Readonly<Record<string, string>> = {
+  'sha-1': 'sha1',
+  'sha-256': 'sha256',
+  'sha-512': 'sha512',
+};
+
+export interface CapsIdentity {
+  readonly category: string;
+  readonly type: string;
+  readonly name?: string | undefined;
+  readonly lang?: string | undefined;
+}
+
+/** §5.1: the `ver` of these. Forms are XEP-0128 data forms; those without a hidden FORM_TYPE do not count (§5.4). */
+export function capsHash(
+  identities: readonly CapsIdentity[],
+  features: readonly string[],
+  forms: readonly Element[] = [],
+  algorithm = 'sha-1',
+): string {
+  const name = algorithms[algorithm];
+  if (name === undefined) throw new RangeError(`${algorithm} is no hash that we compute`);
+  return createHash(name)
+    .update(verificationString(identities, features, forms), 'utf8')
+    .digest('base64');
+}
+
+/**
+ * §5.4: whether an answer of disco#info has the hash that was announced for it. undefined: the hash function is unknown
+ * to us, so the answer says something of this one address and of nobody else.
+ */
+export function provesCaps(query: Element, algorithm: string, ver: string): boolean | undefined {
+  if (algorithms[algorithm] === undefined) return undefined;
+  const info = readInfo(query);
+  return info !== null && capsHash(info.identities, info.features, info.forms, algorithm) === ver;
+}
+
+export interface CapsInfo {
+  readonly identities: readonly CapsIdentity[];
+  readonly features: readonly string[];
+  readonly forms: readonly Element[];
+}
+
+/** What an answer of disco#info says; null where it is ill-formed (§5.4). */
+export function readInfo(query: Element): CapsInfo | null {
+  const children = query.getChildElements();
+  const own = (name: string) => children.filter((child) => child.getName() === name && child.getNS() === NS.discoInfo);
+  const identities = own('identity').map((child) => ({
+    category: child.attrs.category ?? '',
+    type: child.attrs.type ?? '',
+    lang: child.attrs['xml:lang'],
+    name: child.attrs.name,
+  }));
+  const features = own('feature').map((child) => child.attrs.var ?? '');
+  const forms = children.filter((child) => child.getName() === 'x' && child.getNS() === NS.dataForms);
+  const formTypes = forms.flatMap((form) => formType(form) ?? []);
+  const severalTypes = forms.some((form) => new Set(hiddenType(form)?.map((value) => value.getText())).size > 1);
+  if (identities.length === 0 || severalTypes) return null;
+  if (repeats(identities.map(identityText)) || repeats(features) || repeats(formTypes)) return null;
+  // §9.3: a part that has the separator in it could be read as several: such an answer is never believed.
+  if (verificationParts(identities, features, forms).some((part) => part.includes('<'))) return null;
+  return { identities, features, forms };
+}
+
+const verificationString = (
+  identities: readonly CapsIdentity[],
+  features: readonly string[],
+  forms: readonly Element[],
+): string =>
+  verificationParts(identities, features, forms)
+    .map((part) => `${part}<`)
+    .join('');
+
+function verificationParts(
+  identities: readonly CapsIdentity[],
+  features: readonly string[],
+  forms: readonly Element[],
+): string[] {
+  const known = forms.flatMap((form) => {
+    const type = formType(form);
+    return type === undefined ? [] : [{ type, form }];
+  });
+  return [
+    ...identities.map(identityText).sort(octets),
+    ...[...features].sort(octets),
+    ...known
+      .sort((one, other) => octets(one.type, other.type))
+      .flatMap(({ type, form }) => [
+        type,
+        ...form
+          .getChildren('field')
+          .filter((field) => field.attrs.var !== 'FORM_TYPE')
+          .sort((one, other) => octets(one.attrs.var ?? '', other.attrs.var ?? ''))
+          .flatMap((field) => [field.attrs.var ?? '', ...valuesOf(field).sort(octets)]),
+      ]),
+  ];
+}
+
+const identityText = ({ category, type, lang = '', name = '' }: CapsIdentity): string =>
+  `${category}/${type}/${lang}/${name}`;
+
+/** The values of the FORM_TYPE field; undefined where there is none, or it is not hidden. */
+function hiddenType(form: Element): Element[] | undefined {
+  const field = form.getChildren('field').find((child) => child.attrs.var === 'FORM_TYPE');
+  return field?.attrs.type === 'hidden' ? field.getChildren('value') : undefined;
+}
+
+const formType = (form: Element): string | undefined => hiddenType(form)?.[0]?.getText();
+
+const valuesOf = (field: Element): string[] => field.getChildren('value').map((value) => value.getText());
+
+const repeats = (texts: readonly string[]): boolean => new Set(texts).size < texts.length;
+
+/** The collation "i;octet" (RFC 4790 §9.3): by the bytes of UTF-8, which differs from `<` above U+FFFF. */
+const octets = (one: string, other: string): number => Buffer.compare(Buffer.from(one), Buffer.from(other));

@@ -1,0 +1,261 @@
+/**
+ * RFC 6120 §8: a stanza as the server carries it. The header is read, the content stays the text that came in, with an
+ * index of its children; elements are built for those who ask. Immutable: whatever changes a stanza makes another one.
+ *
+ * The content's default namespace is the stanza's own, whichever stream it came from (`jabber:client`, `jabber:server`
+ * or a component's): asked for and answered as `NS.client`. Attributes of the stanza other than the five of RFC 6120
+ * §8.1 are dropped.
+ */
+import {
+  countChildren,
+  elementAt,
+  findChild,
+  joinIndexes,
+  mapChildren,
+  nameAt,
+  namespaceAt,
+  nextChild,
+  textAt,
+  withoutChildren,
+} from '../xml/content.js';
+import { type Element, escapeAttribute, serialize } from '../xml/element.js';
+import { type ChildIndex, readContent, readElement, type TopLevel } from '../xml/reader.js';
+import type { StanzaError } from './errors.js';
+import { Jid } from './jid.js';
+import { NS } from './ns.js';
+
+export type StanzaName = 'message' | 'presence' | 'iq';
+
+export interface StanzaHeader {
+  readonly to?: Jid | undefined;
+  readonly from?: Jid | undefined;
+  readonly type?: string | undefined;
+  readonly id?: string | undefined;
+  /** `xml:lang`. */
+  readonly lang?: string | undefined;
+}
+
+export interface ChildName {
+  readonly ns: string;
+  readonly name: string;
+}
+
+const NO_CHILDREN: ChildIndex = [];
+
+export class Stanza {
+  private constructor(
+    readonly name: StanzaName,
+    readonly to: Jid | undefined,
+    readonly from: Jid | undefined,
+    readonly type: string | undefined,
+    readonly id: string | undefined,
+    readonly lang: string | undefined,
+    /** The children as XML text, and text between them. */
+    readonly content: string,
+    private readonly index: ChildIndex,
+  ) {}
+
+  /**
+   * From what the reader has read. Throws JidError where `to` or `from` is no address (`unaddressed` serves for the
+   * answer), TypeError where the element is no stanza. `sender`, where it is given, is stamped as `from`.
+   */
+  static fromTopLevel(top: TopLevel, sender?: Jid): Stanza {
+    const { to, from } = top.attrs;
+    return Stanza.make(
+      top,
+      to === undefined ? undefined : Jid.parse(to),
+      sender ?? (from === undefined ? undefined : Jid.parse(from)),
+    );
+  }
+
+  /** The same stanza with neither `to` nor `from`, for answering `jid-malformed`. */
+  static unaddressed(top: TopLevel): Stanza {
+    return Stanza.make(top, undefined, undefined);
+  }
+
+  private static make(top: TopLevel, to: Jid | undefined, from: Jid | undefined): Stanza {
+    const name = stanzaName(top.name);
+    if (name === undefined) throw new TypeError(`not a stanza: ${top.name}`);
+    const { attrs } = top;
+    const { content, children } = claimsOwnNamespace(top) ? withOwnNamespace(top) : top;
+    return new Stanza(name, to, from, attrs.type, attrs.id, attrs['xml:lang'], content, children);
+  }
+
+  static build(name: StanzaName, header: StanzaHeader, ...children: (Element | undefined)[]): Stanza {
+    const { to, from, type, id, lang } = header;
+    const bare = new Stanza(name, to, from, type, id, lang, '', NO_CHILDREN);
+    return children.length === 0 ? bare : bare.plus(...children);
+  }
+
+  /** From text of our own, as `toXml` writes it. Throws XmlError, JidError, TypeError. */
+  static parse(xml: string): Stanza {
+    return Stanza.fromTopLevel(readElement(xml));
+  }
+
+  get childCount(): number {
+    return countChildren(this.index);
+  }
+
+  get childCount(): number {
+    let count = 0;
+    for (let at = 0; at < this.index.length; at = nextChild(at)) count++;
+    return count;
+  }
+
+  has(ns: string, name: string): boolean {
+    return findChild(this.content, this.index, foreign(ns), name) >= 0;
+  }
+
+  /** The first child of this name, built anew at each call. */
+  child(ns: string, name: string): Element | undefined {
+    const at = findChild(this.content, this.index, foreign(ns), name);
+    return at < 0 ? undefined : elementAt(this.content, this.index, at, NS.client);
+  }
+
+  /** The character data of the first child of this name: '' where it is empty, undefined where there is none. */
+  text(ns: string, name: string): string | undefined {
+    const at = findChild(this.content, this.index, foreign(ns), name);
+    return at < 0 ? undefined : textAt(this.content, this.index, at);
+  }
+
+  /** All children, built anew at each call. */
+  children(): Element[] {
+    const children: Element[] = [];
+    for (let at = 0; at < this.index.length; at = nextChild(at)) {
+      children.push(elementAt(this.content, this.index, at, NS.client));
+    }
+    return children;
+  }
+
+  childNames(): ChildName[] {
+    const names: ChildName[] = [];
+    for (let at = 0; at < this.index.length; at = nextChild(at)) {
+      const ns = namespaceAt(this.content, this.index, at) ?? NS.client;
+      names.push({ ns, name: nameAt(this.content, this.index, at) });
+    }
+    return names;
+  }
+
+  /** The same content under a header changed by what is given; `undefined` takes a field away. */
+  with(header: StanzaHeader): Stanza {
+    return new Stanza(
+      this.name,
+      'to' in header ? header.to : this.to,
+      'from' in header ? header.from : this.from,
+      'type' in header ? header.type : this.type,
+      'id' in header ? header.id : this.id,
+      'lang' in header ? header.lang : this.lang,
+      this.content,
+      this.index,
+    );
+  }
+
+  /** With more children behind the others. A string is XML text in the stanza's own namespace; throws XmlError. */
+  plus(...children: (Element | string | undefined)[]): Stanza {
+    let { content, index } = this;
+    for (const child of children) {
+      if (child === undefined) continue;
+      const xml = typeof child === 'string' ? child : serialize(child, NS.client);
+      const known = typeof child === 'string' ? undefined : indexOf(child, xml);
+      const more = known === undefined ? readContent(xml) : { content: xml, children: known };
+      index = joinIndexes(index, content.length, more.children);
+      content += more.content;
+    }
+    return this.carrying(content, index);
+  }
+
+  /** Without the children of this name (those that `where` is true for); this same stanza where there are none. */
+  without(ns: string, name: string, where?: (child: Element) => boolean): Stanza {
+    let found: number[] | undefined;
+    const wanted = foreign(ns);
+    let at = findChild(this.content, this.index, wanted, name);
+    while (at >= 0) {
+      if (where === undefined || where(elementAt(this.content, this.index, at, NS.client))) (found ??= []).push(at);
+      at = findChild(this.content, this.index, wanted, name, nextChild(at));
+    }
+    if (found === undefined) return this;
+    const rest = withoutChildren(this.content, this.index, found);
+    return this.carrying(rest.content, rest.index);
+  }
+
+  /** RFC 6120 §8.2.3: the result of this IQ. */
+  result(payload?: Element): Stanza {
+    return Stanza.build('iq', { to: this.from, from: this.to, type: 'result', id: this.id }, payload);
+  }
+
+  /** RFC 6120 §8.3.1: this stanza sent back as an error, its content with it unless the error says otherwise. */
+  error(error: StanzaError): Stanza {
+    const header = { to: this.from, from: this.to, type: 'error', lang: undefined };
+    if (error.options.bare) return Stanza.build(this.name, { ...header, id: this.id }, error.toElement());
+    return this.with(header).plus(error.toElement());
+  }
+
+  /** The whole stanza. `xmlns` is written where it is given: WebSocket, archives. */
+  toXml(ns?: string): string {
+    const { to, from, type, id, lang, content } = this;
+    let xml = `<${this.name}`;
+    if (ns !== undefined) xml += ` xmlns="${escapeAttribute(ns)}"`;
+    if (to !== undefined) xml += ` to="${addressed(to)}"`;
+    if (from !== undefined) xml += ` from="${addressed(from)}"`;
+    if (type !== undefined) xml += ` type="${escapeAttribute(type)}"`;
+    if (id !== undefined) xml += ` id="${escapeAttribute(id)}"`;
+    if (lang !== undefined) xml += ` xml:lang="${escapeAttribute(lang)}"`;
+    return content === '' ? `${xml}/>` : `${xml}>${content}</${this.name}>`;
+  }
+
+  private carrying(content: string, index: ChildIndex): Stanza {
+    return new Stanza(this.name, this.to, this.from, this.type, this.id, this.lang, content, index);
+  }
+}
+
+/** 'message', 'presence' or 'iq', undefined for any other name. */
+export function stanzaName(name: string): StanzaName | undefined {
+  return name === 'message' || name === 'presence' || name === 'iq' ? name : undefined;
+}
+
+/** The namespace as the index knows it. */
+function foreign(ns: string): string | undefined {
+  return ns === NS.client ? undefined : ns;
+}
+
+/** RFC 7622 §3: only a resourcepart can hold what has to be escaped. */
+function addressed(jid: Jid): string {
+  return jid.resource === undefined ? jid.full : escapeAttribute(jid.full);
+}
+
+/** The index of a child that `serialize` wrote; undefined where it takes the reader to tell. */
+function indexOf(child: Element, xml: string): ChildIndex | undefined {
+  const { name } = child;
+  if (name.includes(':')) return undefined;
+  const declaration = xml.indexOf(' xmlns="');
+  if (declaration < 0 || declaration > xml.indexOf('>')) return [0, xml.length, name.length, -1, 0];
+  const start = declaration + 8;
+  const length = xml.indexOf('"', start) - start;
+  return [0, xml.length, name.length, xml.slice(start, start + length).includes('&') ? -2 - start : start, length];
+}
+
+/**
+ * Whether a child declares a content namespace by itself. Sent on from a stream of one content namespace to one of the
+ * other, it would change its meaning.
+ */
+function claimsOwnNamespace(top: TopLevel): boolean {
+  for (let at = 0; at < top.children.length; at = nextChild(at)) {
+    if (ownNamespace(top, at) !== undefined) return true;
+  }
+  return false;
+}
+
+/** The content namespace that the child at this position declares. */
+function ownNamespace({ content, children, ns }: TopLevel, at: number): string | undefined {
+  const declared = namespaceAt(content, children, at);
+  return declared === NS.client || declared === NS.server || declared === ns ? declared : undefined;
+}
+
+/** With such declarations left out. */
+function withOwnNamespace(top: TopLevel): TopLevel {
+  const content = mapChildren(top.content, top.children, (at) => {
+    const declared = ownNamespace(top, at);
+    return declared && serialize(elementAt(top.content, top.children, at, NS.client), declared);
+  });
+  return readContent(content);
+}

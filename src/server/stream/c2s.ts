@@ -1,0 +1,544 @@
+/**
+ * A client's connection (RFC 6120; over WebSocket RFC 7395): opens and closes the stream, negotiates, and once a
+ * resource is bound hands stanzas to the host with the sender's address stamped. Logging in is login.ts, binding and
+ * the life of sessions sessions.ts.
+ */
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.js';
+import type { StreamInfo } from '../module.js';
+import { iqKey } from '../routing/hooks.js';
+import type { LocalHost } from '../routing/host.js';
+import type { Link, Receipt } from '../routing/link.js';
+import type { Origin } from '../routing/passage.js';
+import type { Connection, Session } from '../routing/session.js';
+import { StanzaError, StreamError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { Jid, JidError } from '../stanza/jid.js';
+import { NS } from '../stanza/ns.js';
+import { Stanza } from '../stanza/stanza.js';
+import type { Transport, TransportReader } from '../transport/transport.js';
+import { type Element, el, serialize } from '../xml/element.js';
+import { type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
+import type { StreamCounts } from './counts.js';
+import { authenticatedFeatures, strangerFeatures } from './features.js';
+import type { Login } from './login.js';
+import type { Sessions } from './sessions.js';
+import type { Outlet, Sm } from './xep-0198-sm.js';
+import { CsiLink } from './xep-0352-csi.js';
+
+/** What streams need of the server around them. */
+export interface StreamServer {
+  config(): Config;
+  host(domain: string): LocalHost | undefined;
+  readonly sessions: Sessions;
+  readonly login: Login;
+  readonly log: Logger;
+  readonly counts: StreamCounts;
+  limitHit(limit: string): void;
+  /** The stream is over; its place is free. */
+  closed(stream: C2sStream): void;
+}
+
+/** opening: a header is due. stranger: features sent, not authenticated. known: authenticated, not bound. */
+type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
+
+/** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
+const pauseAbove = 65_536;
+
+export class C2sStream implements TransportReader, Origin, Link, Outlet, Connection, StreamInfo {
+  phase: Phase = 'opening';
+  host: LocalHost | undefined;
+  /** Authenticated as: bare. Set once. */
+  account: Jid | undefined;
+  /** How it authenticated; the resource is bound with it. */
+  mechanism = 'none';
+  anonymous = false;
+  session: Session | undefined;
+  sm: Sm | undefined;
+  csi: CsiLink | undefined;
+  /** The `from` of the stream header, where it was a bare address of this host. */
+  claimed: Jid | undefined;
+  /** What the login has come to so far; undefined before and after. */
+  negotiation: ReturnType<Login['begin']> | undefined;
+  readonly reader: XmlReader;
+  readonly openedAt = Date.now();
+  /** When something was last read, in ms, to the second or so. */
+  lastRead = this.openedAt;
+  /** When we asked for a sign of life, in ms; 0: we have not. */
+  askedAliveAt = 0;
+  #headerSent = false;
+  #busy = false;
+  #paused = false;
+  /** When to give up waiting for the peer's end, in ms. */
+  closeBy = 0;
+  // Token buckets (RFC 6120 §13.12): what may still be read, and when that was reckoned.
+  #stanzas: number;
+  #bytes: number;
+  #refilled = this.openedAt;
+  #throttled = false;
+
+  constructor(
+    readonly transport: Transport,
+    readonly server: StreamServer,
+  ) {
+    const { limits } = server.config();
+    this.reader = new XmlReader(transport.framed ? 'framed' : 'stream', {
+      stanzaBytes: limits.stanza_bytes_unauthenticated,
+      depth: limits.stanza_depth,
+      attributes: limits.stanza_attributes,
+    });
+    this.#stanzas = limits.rate_unauthenticated.stanza_burst;
+    this.#bytes = limits.rate_unauthenticated.byte_burst;
+    transport.reader = this;
+  }
+
+  get secure(): boolean {
+    return this.transport.secure;
+  }
+  get remoteAddress(): string {
+    return this.transport.remoteAddress;
+  }
+  /** How it is called in lists and metrics. */
+  get kind(): string {
+    return this.transport.kind;
+  }
+
+  /** Whether the client may log in without TLS: it has it, or the configuration allows this connection to do without. */
+  get trusted(): boolean {
+    if (this.transport.secure) return true;
+    const { c2s } = this.server.config();
+    return !c2s.require_encryption || (c2s.allow_plain_tcp_on_loopback && this.transport.loopback);
+  }
+
+  // --- in ---------------------------------------------------------------------------------------------------------
+
+  received(chunk: Buffer): void {
+    if (this.phase === 'closed') return;
+    const now = Date.now();
+    this.lastRead = now;
+    this.askedAliveAt = 0;
+    if (this.phase === 'closing' && this.transport.framed === false && this.#peerClosed) return;
+    this.#refill(now);
+    this.#bytes -= chunk.length;
+    try {
+      this.reader.push(chunk);
+      if (!this.#busy) this.#pump();
+      else if (this.reader.buffered > pauseAbove) this.#pause();
+    } catch (error) {
+      this.failed(error);
+    }
+    if (this.#bytes < 0 || this.#stanzas < 0) this.#throttle();
+  }
+
+  #peerClosed = false;
+
+  /** Takes what the reader has, one after the other; where a handler waits, so does the rest. */
+  #pump(): void {
+    for (;;) {
+      const item = this.reader.next();
+      if (item === undefined) return;
+      const waiting = this.#take(item);
+      if (waiting === undefined) {
+        if (this.phase === 'closed') return;
+        continue;
+      }
+      this.#busy = true;
+      waiting.then(
+        () => this.#goOn(),
+        (error: unknown) => {
+          this.failed(error);
+          this.#goOn();
+        },
+      );
+      return;
+    }
+  }
+
+  #goOn(): void {
+    this.#busy = false;
+    if (this.phase === 'closed') return;
+    try {
+      this.#pump();
+    } catch (error) {
+      this.failed(error);
+    }
+    if (!this.#busy && this.#paused && !this.#throttled) this.#unpause();
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.transport.pause();
+  }
+
+  #unpause(): void {
+    this.#paused = false;
+    this.transport.resume();
+  }
+
+  #rates(): Config['limits']['rate'] {
+    const { limits } = this.server.config();
+    return this.session === undefined ? limits.rate_unauthenticated : limits.rate;
+  }
+
+  #refill(now: number): void {
+    const elapsed = (now - this.#refilled) / 1000;
+    if (elapsed < 0.05) return;
+    const rates = this.#rates();
+    this.#refilled = now;
+    this.#stanzas = Math.min(rates.stanza_burst, this.#stanzas + elapsed * rates.stanzas_per_second);
+    this.#bytes = Math.min(rates.byte_burst, this.#bytes + elapsed * rates.bytes_per_second);
+  }
+
+  /** Reads no more until the buckets have something again: the peer is slowed down, nothing is dropped. */
+  #throttle(): void {
+    if (this.#throttled || this.phase === 'closed') return;
+    const rates = this.#rates();
+    const seconds = Math.max(-this.#stanzas / rates.stanzas_per_second, -this.#bytes / rates.bytes_per_second, 0.05);
+    this.#throttled = true;
+    this.#pause();
+    this.server.limitHit('rate');
+    setTimeout(() => {
+      this.#throttled = false;
+      if (!this.#busy && this.phase !== 'closed') this.#unpause();
+    }, seconds * 1000).unref();
+  }
+
+  /** After the login, the larger limits hold. */
+  #raiseLimits(): void {
+    const { limits } = this.server.config();
+    this.reader.limits = {
+      stanzaBytes: limits.stanza_bytes,
+      depth: limits.stanza_depth,
+      attributes: limits.stanza_attributes,
+    };
+    this.#stanzas = limits.rate.stanza_burst;
+    this.#bytes = limits.rate.byte_burst;
+  }
+
+  #take(item: StreamOpen | TopLevel | { kind: 'close' }): void | Promise<void> {
+    if (this.phase === 'closing') {
+      if (item.kind === 'close' || isFramedClose(item)) this.#peerEnded();
+      return;
+    }
+    if (item.kind === 'close') return this.#closedByPeer();
+    if (item.kind === 'open') return this.#opened(item.name, item.ns, item.defaultNs, item.attrs);
+    if (this.transport.framed && item.ns === NS.framing) {
+      if (item.name === 'open') return this.#opened('stream', NS.stream, NS.client, item.attrs);
+      if (item.name === 'close') return this.#closedByPeer();
+    }
+    if (this.phase === 'bound') return this.#fromSession(item);
+    this.#stanzas--;
+    if (this.phase === 'opening') throw new StreamError('bad-format', 'A stream header is due.');
+    if (item.ns === NS.tls && item.name === 'starttls' && !this.transport.framed) return this.#startTls();
+    if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.server.login.take(this, item);
+    if (this.phase === 'known') return this.server.sessions.negotiate(this, item);
+    if (item.ns === NS.client && item.name === 'iq') return this.#fromStranger(item);
+    throw new StreamError('not-authorized');
+  }
+
+  /** RFC 6120 §4.7, §4.8, RFC 7395 §3.3.2. */
+  #opened(name: string, ns: string, defaultNs: string, attrs: Readonly<Record<string, string | undefined>>): void {
+    if (this.phase !== 'opening') throw new StreamError('invalid-xml', 'The stream is open already.');
+    if (ns !== NS.stream) throw new StreamError('invalid-namespace');
+    if (name !== 'stream') throw new StreamError('bad-format');
+    if (defaultNs !== NS.client) throw new StreamError('invalid-namespace');
+    const to = attrs.to === undefined ? undefined : Jid.tryParse(attrs.to);
+    const host = to === undefined || to.local !== undefined ? undefined : this.server.host(to.domain);
+    if (host === undefined) throw new StreamError('host-unknown');
+    // A restart continues what was negotiated for one host; it cannot carry it to another.
+    if (this.host !== undefined && this.host !== host) throw new StreamError('host-unknown', 'The host was settled.');
+    this.host = host;
+    // §4.7.5: no version means a server of before, with which nothing can be negotiated.
+    if (attrs.version === undefined || !/^\d+\.\d+$/.test(attrs.version) || Number.parseInt(attrs.version, 10) < 1)
+      throw new StreamError('unsupported-version');
+    const from = attrs.from === undefined ? undefined : Jid.tryParse(attrs.from);
+    if (attrs.from !== undefined && from === undefined) throw new StreamError('improper-addressing');
+    if (this.account !== undefined && from !== undefined && !from.sameBare(this.account))
+      throw new StreamError('invalid-from');
+    this.claimed = from?.domain === host.domain ? from.toBare() : undefined;
+    this.#sendHeader(from);
+    this.phase = this.account === undefined ? 'stranger' : 'known';
+    this.sendFeatures();
+  }
+
+  #sendHeader(to?: Jid): void {
+    this.#headerSent = true;
+    const attributes = {
+      to: to?.full,
+      from: this.host?.domain,
+      id: randomId(),
+      version: '1.0',
+      'xml:lang': 'en',
+    };
+    if (this.transport.framed) {
+      this.transport.write(serialize(el('open', { xmlns: NS.framing, ...attributes })));
+      return;
+    }
+    const start = serialize(el('stream:stream', { xmlns: NS.client, 'xmlns:stream': NS.stream, ...attributes }));
+    this.transport.write(`<?xml version='1.0'?>${start.slice(0, -2)}>`);
+  }
+
+  sendFeatures(): void {
+    const children =
+      this.phase === 'stranger' ? strangerFeatures(this, this.server) : authenticatedFeatures(this, this.server);
+    this.writeElement(el('stream:features', this.transport.framed ? { 'xmlns:stream': NS.stream } : null, ...children));
+  }
+
+  /** RFC 6120 §5.4. */
+  #startTls(): void {
+    const { transport } = this;
+    if (this.phase !== 'stranger' || transport.secure || !('startTls' in transport) || this.negotiation !== undefined) {
+      this.write(`<failure xmlns='${NS.tls}'/>`);
+      this.close();
+      return;
+    }
+    this.write(`<proceed xmlns='${NS.tls}'/>`);
+    this.phase = 'opening';
+    this.#headerSent = false;
+    // What came behind <starttls/> in the clear is not ours to read (§5.4.3.3).
+    this.reader.restart();
+    (transport as import('../transport/transport.js').Upgradable).startTls((error) => {
+      if (error === undefined) return;
+      this.server.counts.tlsFailures++;
+      transport.destroy();
+    });
+  }
+
+  /** After SASL the client opens a new stream over the same connection (RFC 6120 §6.4.6). */
+  restart(): void {
+    this.phase = 'opening';
+    this.reader.restart();
+  }
+
+  /** Who the peer is has been proved. */
+  authenticated(account: Jid): void {
+    this.account = account;
+    this.phase = 'known';
+    this.#raiseLimits();
+  }
+
+  /** An IQ of somebody unknown: in-band registration and the like, where a module takes it. */
+  #fromStranger(item: TopLevel): void | Promise<void> {
+    const host = this.host!;
+    if (!this.trusted) throw new StreamError('not-authorized');
+    const stanza = Stanza.fromTopLevel(item);
+    if ((stanza.type !== 'get' && stanza.type !== 'set') || stanza.id === undefined || stanza.childCount !== 1)
+      throw new StreamError('not-authorized');
+    const payload = stanza.children()[0]!;
+    const handler = host.hooks.stranger.get(iqKey(stanza.type, payload.getNS() ?? '', payload.getName()));
+    if (handler === undefined || (stanza.to !== undefined && stanza.to.full !== host.domain))
+      throw new StreamError('not-authorized');
+    const refused = (error: unknown) => {
+      if (!(error instanceof StanzaError)) this.server.log.error({ err: error }, 'a request before login failed');
+      const refusal =
+        error instanceof StanzaError ? error : new StanzaError('internal-server-error', undefined, { type: 'wait' });
+      this.writeStanza(stanza.error(refusal));
+    };
+    const answered = (answer: Element | undefined | void) => this.writeStanza(stanza.result(answer ?? undefined));
+    try {
+      const answer = handler({
+        stanza,
+        payload,
+        secure: this.secure,
+        trusted: this.trusted,
+        remoteAddress: this.remoteAddress,
+      });
+      if (answer instanceof Promise) return answer.then(answered, refused);
+      answered(answer);
+    } catch (error) {
+      refused(error);
+    }
+  }
+
+  #fromSession(item: TopLevel): void | Promise<void> {
+    this.#stanzas--;
+    if (item.ns !== NS.client) return this.#nonza(item);
+    if (item.name !== 'message' && item.name !== 'presence' && item.name !== 'iq')
+      throw new StreamError('unsupported-stanza-type');
+    const session = this.session!;
+    const { counts } = this.server;
+    counts.received[item.name]++;
+    const { sm } = this;
+    sm?.begin();
+    const { from } = item.attrs;
+    if (from !== undefined && from !== session.jid.full) this.#checkFrom(from, session.jid);
+    let stanza: Stanza;
+    try {
+      stanza = Stanza.fromTopLevel(item, session.jid);
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error;
+      this.#malformedAddress(item, session.jid);
+      sm?.handled();
+      return;
+    }
+    const waiting = this.host!.fromSession(stanza, session, this);
+    if (sm === undefined) return waiting;
+    if (waiting === undefined) {
+      sm.handled();
+      return;
+    }
+    return waiting.then(() => sm.handled());
+  }
+
+  /** RFC 6120 §8.1.2.1: `from` is one's own full or bare address, or the stream ends. */
+  #checkFrom(from: string, own: Jid): void {
+    const claimed = Jid.tryParse(from);
+    if (claimed === undefined || !(claimed.equals(own) || claimed.full === own.bare))
+      throw new StreamError('invalid-from');
+  }
+
+  /** RFC 6120 §8.3.3.8: the stanza is answered, the stream goes on. */
+  #malformedAddress(item: TopLevel, own: Jid): void {
+    const { type } = item.attrs;
+    if (type === 'error' || (item.name === 'iq' && type === 'result')) return;
+    this.session!.send(Stanza.unaddressed(item).with({ from: own }).error(new StanzaError('jid-malformed')));
+  }
+
+  /** What is no stanza, on a bound stream: stream management and client state. */
+  #nonza(item: TopLevel): void | Promise<void> {
+    if (item.ns === NS.sm) return this.server.sessions.managed(this, item);
+    if (item.ns === NS.csi) return this.#clientState(item.name);
+    if (item.ns === NS.sasl || item.ns === NS.sasl2) throw new StreamError('policy-violation', 'You are logged in.');
+    if (item.ns === NS.stream || item.ns === NS.tls || item.ns === NS.framing)
+      throw new StreamError('unsupported-stanza-type');
+    throw new StreamError(item.ns === NS.server ? 'invalid-namespace' : 'unsupported-stanza-type');
+  }
+
+  #clientState(name: string): void {
+    if (name === 'inactive') {
+      if (this.csi === undefined) {
+        this.csi = new CsiLink(this.session!.link);
+        this.session!.link = this.csi;
+      }
+      this.csi.inactive = true;
+    } else if (name === 'active') {
+      if (this.csi !== undefined) {
+        this.csi.inactive = false;
+        this.csi.flush();
+      }
+    } else throw new StreamError('unsupported-stanza-type');
+  }
+
+  // --- out --------------------------------------------------------------------------------------------------------
+
+  write(xml: string): void {
+    if (this.phase === 'closed' || this.phase === 'closing') return;
+    this.transport.write(xml);
+  }
+
+  writeElement(element: Element): void {
+    this.write(serialize(element));
+  }
+
+  writeStanza(stanza: Stanza): void {
+    if (this.phase === 'closed' || this.phase === 'closing') return;
+    this.server.counts.sent[stanza.name]++;
+    this.transport.write(this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml());
+    if (this.transport.queued > this.server.config().limits.write_queue_bytes) this.#tooSlow();
+  }
+
+  /** As a session's link, where there is no stream management: what was written counts as delivered. */
+  send(stanza: Stanza, receipt?: Receipt): void {
+    if (this.phase !== 'bound') {
+      receipt?.lost(stanza);
+      return;
+    }
+    this.writeStanza(stanza);
+    receipt?.delivered();
+  }
+
+  /** The peer does not read: it is not waited for. With stream management the session hibernates, else it ends. */
+  #tooSlow(): void {
+    this.server.limitHit('write_queue_bytes');
+    this.transport.destroy();
+    this.ended();
+  }
+
+  // --- Origin -----------------------------------------------------------------------------------------------------
+
+  get acknowledges(): boolean {
+    return this.sm !== undefined;
+  }
+
+  acknowledgeAfter(durable: Promise<unknown>): void {
+    this.sm?.waitFor(durable);
+  }
+
+  // --- ends -------------------------------------------------------------------------------------------------------
+
+  /** Something was thrown on the way: the peer's fault ends the stream with the RFC's condition, ours too. */
+  failed(error: unknown): void {
+    if (error instanceof StreamError) return this.close(error);
+    if (error instanceof XmlError) return this.close(new StreamError(error.condition, error.message));
+    if (error instanceof JidError) return this.close(new StreamError('improper-addressing'));
+    this.server.log.error({ err: error }, 'a stream failed');
+    this.close(new StreamError('internal-server-error'));
+  }
+
+  /** Tells the peer why, closes our half, and waits a while for its half. The session ends: it was closed, not lost. */
+  close(error?: StreamError): void {
+    if (this.phase === 'closed' || this.phase === 'closing') return;
+    if (error !== undefined) {
+      this.server.counts.streamErrors.set(
+        error.condition,
+        (this.server.counts.streamErrors.get(error.condition) ?? 0) + 1,
+      );
+      // §4.9.1.2: an error during the set-up comes in a stream of ours all the same.
+      if (!this.#headerSent) this.#sendHeader();
+      this.writeElement(
+        el('stream:error', this.transport.framed ? { 'xmlns:stream': NS.stream } : null, ...error.toElements()),
+      );
+    }
+    this.#goodbye();
+    this.server.sessions.closed(this, error);
+    this.#linger();
+  }
+
+  #goodbye(): void {
+    if (!this.#headerSent) return;
+    this.write(this.transport.framed ? `<close xmlns='${NS.framing}'/>` : '</stream:stream>');
+  }
+
+  /** RFC 6120 §4.4: the peer has closed its stream; we close ours. */
+  #closedByPeer(): void {
+    this.#goodbye();
+    this.#peerClosed = true;
+    this.server.sessions.closed(this);
+    this.#linger();
+    this.#peerEnded();
+  }
+
+  #linger(): void {
+    this.phase = 'closing';
+    this.closeBy = Date.now() + this.server.config().limits.close_timeout_seconds * 1000;
+    if (!this.transport.framed) this.transport.end();
+  }
+
+  #peerEnded(): void {
+    this.#peerClosed = true;
+    this.transport.end();
+  }
+
+  /** TransportReader: the connection is gone, or its other half. A session that can be resumed waits; another is gone. */
+  ended(): void {
+    if (this.phase === 'closed') return;
+    const lost = this.phase !== 'closing';
+    this.phase = 'closed';
+    if (lost) this.server.sessions.lost(this);
+    this.transport.end();
+    this.server.closed(this);
+  }
+
+  drained(): void {}
+
+  /** Ends the connection without a word: it is dead, or its session goes on elsewhere. */
+  abandon(): void {
+    this.transport.destroy();
+    this.ended();
+  }
+}
+
+function isFramedClose(item: { kind: string; ns?: string; name?: string }): boolean {
+  return item.ns === NS.framing && item.name === 'close';
+}

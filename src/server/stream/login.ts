@@ -1,0 +1,400 @@
+/**
+ * Authentication on a stream: SASL (RFC 6120 §6) and SASL2 (XEP-0388) with what it takes in: Bind 2 (XEP-0386), stream
+ * resumption (XEP-0198), tokens (XEP-0484) and upgrades (XEP-0480). The mechanisms themselves are in sasl/.
+ */
+import type { Accounts } from '../accounts.js';
+import { formatDateTime } from '../stanza/datetime.js';
+import { StreamError } from '../stanza/errors.js';
+import { NS } from '../stanza/ns.js';
+import { type Element, el, elementOf } from '../xml/element.js';
+import type { TopLevel } from '../xml/reader.js';
+import type { C2sStream } from './c2s.js';
+import { increment, type StreamCounts } from './counts.js';
+import { type ChannelBindings, noBindings } from './sasl/binding.js';
+import {
+  type ClientCertificate,
+  type Exchange,
+  type FastRequest,
+  type Identity,
+  SaslError,
+  type SaslStep,
+} from './sasl/mechanism.js';
+import { type Offer, offer, offered, offeredFast, type SaslPolicy } from './sasl/offer.js';
+import type { Throttle } from './sasl/throttle.js';
+import { dueUpgrades, type Upgrade } from './sasl/upgrade.js';
+import type { InlineBind, Sessions } from './sessions.js';
+
+export interface LoginParts {
+  policy(stream: C2sStream): SaslPolicy;
+  readonly accounts: Accounts;
+  readonly throttle: Throttle;
+  readonly sessions: Sessions;
+  readonly counts: StreamCounts;
+  attemptsPerStream(): number;
+  bindings(stream: C2sStream): ChannelBindings;
+  clientCertificate(stream: C2sStream): ClientCertificate | undefined;
+  limitHit(limit: string): void;
+}
+
+/** What a client asked for in its `<authenticate/>`, to be done once it is authenticated. */
+interface Inline {
+  readonly bind: InlineBind | undefined;
+  readonly resume: { readonly previd: string | undefined; readonly h: string | undefined } | undefined;
+  readonly requestToken: string | undefined;
+  readonly invalidate: boolean;
+  readonly clientId: string | undefined;
+  readonly label: string | undefined;
+  readonly upgrades: readonly string[];
+}
+
+/** A login under way. */
+export interface Negotiation {
+  readonly offer: Offer;
+  readonly bindings: ChannelBindings;
+  readonly certificate: ClientCertificate | undefined;
+  attempts: number;
+  profile: typeof NS.sasl | typeof NS.sasl2;
+  exchange: Exchange | undefined;
+  /** The account that the client claims to be, for the accounting of failures. */
+  claimed: string | undefined;
+  inline: Inline | undefined;
+  /** Proved who it is; tasks are left to do. */
+  identity: Identity | undefined;
+  /** Success data that waits for an empty response, where the profile has no other place. */
+  upgrades: Upgrade[];
+  upgrading: boolean;
+}
+
+/** XEP-0388 §2.3.1: what tells clients apart. */
+const longestClientId = 64;
+
+export class Login {
+  readonly #parts: LoginParts;
+
+  constructor(parts: LoginParts) {
+    this.#parts = parts;
+  }
+
+  /** What the stream is offered. */
+  begin(stream: C2sStream): Negotiation {
+    const { accounts } = this.#parts;
+    const bindings = stream.secure ? this.#parts.bindings(stream) : noBindings;
+    const certificate = this.#parts.clientCertificate(stream);
+    return {
+      offer: offer(this.#parts.policy(stream), {
+        host: stream.host!.domain,
+        secure: stream.secure,
+        channelBindingTypes: bindings.channelBindingTypes,
+        clientCertificate: certificate,
+        hashes: accounts.hashes,
+      }),
+      bindings,
+      certificate,
+      attempts: stream.negotiation?.attempts ?? 0,
+      profile: NS.sasl,
+      exchange: undefined,
+      claimed: undefined,
+      inline: undefined,
+      identity: undefined,
+      upgrades: [],
+      upgrading: false,
+    };
+  }
+
+  /** An element of SASL or SASL2. */
+  async take(stream: C2sStream, item: TopLevel): Promise<void> {
+    // RFC 6120 §6.4.6: once is enough.
+    if (stream.phase !== 'stranger') throw new StreamError('policy-violation', 'You are authenticated.');
+    const { negotiation } = stream;
+    if (negotiation === undefined) {
+      stream.writeElement(failure(item.ns, new SaslError('encryption-required')));
+      return;
+    }
+    try {
+      await this.#step(stream, negotiation, item);
+    } catch (error) {
+      if (!(error instanceof SaslError)) throw error;
+      await this.#failed(stream, negotiation, item.ns, error);
+    }
+  }
+
+  async #step(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
+    const start = item.ns === NS.sasl ? 'auth' : 'authenticate';
+    if (item.name === start) {
+      if (negotiation.exchange !== undefined || negotiation.identity !== undefined)
+        throw new SaslError('malformed-request', 'an exchange is under way');
+      return this.#start(stream, negotiation, item);
+    }
+    if (item.ns !== negotiation.profile) throw new SaslError('malformed-request');
+    if (item.name === 'abort') throw new SaslError('aborted');
+    if (negotiation.identity !== undefined) return this.#task(stream, negotiation, item);
+    const { exchange } = negotiation;
+    if (item.name !== 'response' || exchange === undefined) throw new SaslError('malformed-request');
+    return this.#took(stream, negotiation, await exchange.step(decode(item.content)));
+  }
+
+  async #start(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
+    if (this.#parts.throttle.shutOut(stream.remoteAddress) > 0) {
+      this.#parts.limitHit('auth.failures_per_address');
+      throw new SaslError('temporary-auth-failure', 'Too many failures; try again later.');
+    }
+    const name = item.attrs.mechanism ?? '';
+    const element = item.ns === NS.sasl2 ? elementOf(item) : undefined;
+    const fastElement = element?.getChild('fast', NS.fast);
+    const inline = element === undefined ? undefined : readInline(element);
+    const policy = this.#parts.policy(stream);
+    const mechanism =
+      fastElement === undefined ? offered(negotiation.offer, name, policy) : offeredFast(negotiation.offer, name);
+    if (mechanism === undefined) throw new SaslError('invalid-mechanism');
+    negotiation.profile = item.ns === NS.sasl ? NS.sasl : NS.sasl2;
+    negotiation.inline = inline;
+    negotiation.claimed = undefined;
+    const initial =
+      element === undefined ? (item.content === '' ? undefined : decode(item.content)) : initialResponse(element);
+    negotiation.exchange = mechanism.start({
+      host: stream.host!.domain,
+      // What may be done on this connection at all may be done on it like this.
+      secure: stream.secure || stream.trusted,
+      ...negotiation.bindings,
+      channelBindingTypes: negotiation.offer.channelBindingTypes,
+      mechanisms: negotiation.offer.mechanisms,
+      clientCertificate: negotiation.certificate,
+      fast: fastElement === undefined ? undefined : readFast(fastElement, inline?.clientId),
+      from: stream.claimed,
+      accounts: this.#parts.accounts,
+      admit: (bare) => {
+        negotiation.claimed = bare;
+        if (this.#parts.throttle.shutOut(stream.remoteAddress, bare) > 0) {
+          this.#parts.limitHit('auth.failures_per_account');
+          throw new SaslError('temporary-auth-failure', 'Too many failures; try again later.');
+        }
+      },
+    });
+    await this.#took(stream, negotiation, await negotiation.exchange.step(initial));
+  }
+
+  #took(stream: C2sStream, negotiation: Negotiation, step: SaslStep): Promise<void> | void {
+    if (step.challenge !== undefined) {
+      stream.writeElement(el('challenge', { xmlns: negotiation.profile }, encode(step.challenge)));
+      return;
+    }
+    return this.#proved(stream, negotiation, step.success, step.data);
+  }
+
+  /** The mechanism is content. What the client asked for besides is done now. */
+  async #proved(
+    stream: C2sStream,
+    negotiation: Negotiation,
+    identity: Identity,
+    data: Buffer | undefined,
+  ): Promise<void> {
+    if (negotiation.profile === NS.sasl) {
+      await this.#accept(stream, negotiation, identity);
+      stream.writeElement(el('success', { xmlns: NS.sasl }, data === undefined ? undefined : encode(data)));
+      stream.restart();
+      return;
+    }
+    const { inline } = negotiation;
+    if (inline !== undefined && inline.upgrades.length > 0) {
+      negotiation.upgrades = await dueUpgrades(identity, inline.upgrades, this.#parts.accounts);
+      if (negotiation.upgrades.length > 0) {
+        negotiation.identity = identity;
+        this.#continue(stream, negotiation, data);
+        return;
+      }
+    }
+    await this.#succeed(stream, negotiation, identity, data);
+  }
+
+  /** From here on the stream is the account's. */
+  async #accept(stream: C2sStream, negotiation: Negotiation, identity: Identity): Promise<void> {
+    const { accounts, throttle, counts } = this.#parts;
+    // The account may have gone, or got another password, while the exchange went on.
+    if (!identity.anonymous && !(await accounts.isCurrent(identity))) throw new SaslError('not-authorized');
+    if (!identity.anonymous) {
+      throttle.succeeded(stream.remoteAddress, identity.jid.bare);
+      accounts.noteLogin(identity.jid.bare);
+    }
+    increment(counts.logins, identity.mechanism);
+    stream.mechanism = identity.mechanism;
+    stream.anonymous = identity.anonymous;
+    negotiation.exchange = undefined;
+    stream.negotiation = undefined;
+    stream.authenticated(identity.jid);
+  }
+
+  /** XEP-0388 §2.6.1: `<success/>` with all that was asked for inline. */
+  async #succeed(
+    stream: C2sStream,
+    negotiation: Negotiation,
+    identity: Identity,
+    data: Buffer | undefined,
+  ): Promise<void> {
+    const { inline } = negotiation;
+    await this.#accept(stream, negotiation, identity);
+    const token = await this.#token(identity, negotiation);
+    const answers: Element[] = [];
+    let afterwards: (() => void) | undefined;
+    if (inline?.resume !== undefined) {
+      const resumption = await this.#parts.sessions.resume(stream, inline.resume.previd, inline.resume.h);
+      answers.push(resumption.element);
+      afterwards = resumption.afterwards;
+    }
+    // XEP-0386 §3: a resumed session is bound already.
+    if (inline?.bind !== undefined && stream.session === undefined) {
+      answers.push(this.#parts.sessions.bind2(stream, inline.bind));
+      afterwards = () => this.#parts.sessions.announce(stream);
+    }
+    stream.writeElement(
+      el(
+        'success',
+        { xmlns: NS.sasl2 },
+        data === undefined ? undefined : el('additional-data', null, encode(data)),
+        el('authorization-identifier', null, (stream.session?.jid ?? identity.jid).full),
+        token,
+        ...answers,
+      ),
+    );
+    stream.sendFeatures();
+    afterwards?.();
+  }
+
+  /** XEP-0484 §3.3, §3.5: a token where one was asked for, or where the one that was used is due. */
+  async #token(identity: Identity, { inline, offer }: Negotiation): Promise<Element | undefined> {
+    const clientId = inline?.clientId;
+    const wanted = inline?.requestToken ?? (inline?.invalidate === true ? undefined : identity.tokenDue);
+    const mechanism = offer.fast.find((name) => name === wanted);
+    if (clientId === undefined || mechanism === undefined || identity.epoch === undefined) return undefined;
+    const { token, expires } = await this.#parts.accounts.tokens.issue(identity.jid.bare, {
+      clientId,
+      mechanism,
+      epoch: identity.epoch,
+      ...(inline?.label !== undefined && { label: inline.label }),
+    });
+    return el('token', { xmlns: NS.fast, token, expiry: formatDateTime(expires) });
+  }
+
+  // --- XEP-0480 ---------------------------------------------------------------------------------------------------
+
+  /** XEP-0388 §2.6.3: one task after the other. */
+  #continue(stream: C2sStream, { upgrades }: Negotiation, data?: Buffer): void {
+    stream.writeElement(
+      el(
+        'continue',
+        { xmlns: NS.sasl2 },
+        data === undefined ? undefined : el('additional-data', null, encode(data)),
+        el('tasks', null, el('task', null, upgrades[0]!.task)),
+      ),
+    );
+  }
+
+  async #task(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
+    const upgrade = negotiation.upgrades[0]!;
+    const element = elementOf(item);
+    if (!negotiation.upgrading) {
+      if (item.name !== 'next' || item.attrs.task !== upgrade.task) throw new SaslError('malformed-request');
+      negotiation.upgrading = true;
+      stream.writeElement(
+        el(
+          'task-data',
+          { xmlns: NS.sasl2 },
+          el('salt', { xmlns: NS.scramUpgrade, iterations: String(upgrade.iterations) }, encode(upgrade.salt)),
+        ),
+      );
+      return;
+    }
+    const hash = item.name === 'task-data' ? element.getChildText('hash', NS.scramUpgrade) : null;
+    if (hash === null || hash === '') throw new SaslError('malformed-request');
+    await upgrade.finish(decode(hash));
+    negotiation.upgrading = false;
+    negotiation.upgrades.shift();
+    if (negotiation.upgrades.length > 0) return this.#continue(stream, negotiation);
+    return this.#succeed(stream, negotiation, negotiation.identity!, undefined);
+  }
+
+  // --- failures ---------------------------------------------------------------------------------------------------
+
+  /** Slower each time, and after some the stream ends (RFC 6120 §6.4.5). */
+  async #failed(stream: C2sStream, negotiation: Negotiation, ns: string, error: SaslError): Promise<void> {
+    const { throttle, counts } = this.#parts;
+    increment(counts.loginFailures, error.condition);
+    const guessed = error.condition === 'not-authorized' || error.condition === 'credentials-expired';
+    const delay = guessed ? throttle.failed(stream.remoteAddress, negotiation.claimed) : 0;
+    negotiation.exchange = undefined;
+    negotiation.identity = undefined;
+    negotiation.upgrades = [];
+    negotiation.upgrading = false;
+    negotiation.inline = undefined;
+    negotiation.attempts++;
+    if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay).unref());
+    stream.writeElement(failure(ns, error));
+    if (negotiation.attempts >= this.#parts.attemptsPerStream()) {
+      this.#parts.limitHit('auth.attempts_per_stream');
+      throw new StreamError('policy-violation', 'Too many failed attempts.');
+    }
+  }
+}
+
+function failure(ns: string, error: SaslError): Element {
+  return el(
+    'failure',
+    { xmlns: ns },
+    el(error.condition, { xmlns: NS.sasl }),
+    error.text === undefined ? undefined : el('text', { 'xml:lang': 'en' }, error.text),
+  );
+}
+
+/** RFC 6120 §6.4.2: an empty message is written "=". */
+function encode(bytes: Buffer): string {
+  return bytes.length === 0 ? '=' : bytes.toString('base64');
+}
+
+/** Strict base64 (RFC 6120 §6.5.5, RFC 4648 §3.3). */
+function decode(text: string): Buffer {
+  const trimmed = text.trim();
+  if (trimmed === '' || trimmed === '=') return Buffer.alloc(0);
+  if (trimmed.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(trimmed)) throw new SaslError('incorrect-encoding');
+  return Buffer.from(trimmed, 'base64');
+}
+
+function initialResponse(element: Element): Buffer | undefined {
+  const response = element.getChildText('initial-response', NS.sasl2);
+  return response === null ? undefined : decode(response);
+}
+
+function readFast(element: Element, clientId: string | undefined): FastRequest {
+  const { count, invalidate } = element.attrs;
+  if (count !== undefined && !/^\d{1,15}$/.test(count)) throw new SaslError('malformed-request');
+  return {
+    clientId: clientId ?? '',
+    count: count === undefined ? undefined : Number(count),
+    invalidate: invalidate === 'true' || invalidate === '1',
+  };
+}
+
+function readInline(element: Element): Inline {
+  const agent = element.getChild('user-agent', NS.sasl2);
+  const id = agent?.attrs.id;
+  const bind = element.getChild('bind', NS.bind2);
+  const resume = element.getChild('resume', NS.sm);
+  const fast = element.getChild('fast', NS.fast);
+  const clientId = id === undefined || id === '' || id.length > longestClientId ? undefined : id;
+  const names = [agent?.getChildText('software', NS.sasl2), agent?.getChildText('device', NS.sasl2)];
+  const label = names.filter((name) => typeof name === 'string' && name !== '').join(', ');
+  return {
+    clientId,
+    label: label === '' ? undefined : label,
+    bind:
+      bind === undefined
+        ? undefined
+        : {
+            tag: bind.getChildText('tag', NS.bind2) ?? undefined,
+            clientId,
+            features: bind.getChildElements().filter((child) => child.getNS() !== NS.bind2),
+          },
+    resume: resume === undefined ? undefined : { previd: resume.attrs.previd, h: resume.attrs.h },
+    requestToken: element.getChild('request-token', NS.fast)?.attrs.mechanism,
+    invalidate: fast?.attrs.invalidate === 'true' || fast?.attrs.invalidate === '1',
+    upgrades: element.getChildren('upgrade', NS.saslUpgrade).map((task) => task.getText()),
+  };
+}

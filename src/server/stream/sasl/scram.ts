@@ -1,0 +1,190 @@
+/**
+ * SCRAM (RFC 5802, RFC 7677) with SHA-1, SHA-256 and SHA-512, with and without channel binding, and with the downgrade
+ * protection of XEP-0474. A name without an account gets the messages, and costs the work, of a wrong password.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Credentials } from '../../accounts.js';
+import type { Jid } from '../../stanza/jid.js';
+import { digest, hmac, type ScramHash } from './keys.js';
+import {
+  accountOf,
+  askForFirst,
+  type ChannelBindingType,
+  checkAuthzid,
+  type Exchange,
+  type Mechanism,
+  type SaslContext,
+  SaslError,
+  type SaslStep,
+  text,
+} from './mechanism.js';
+
+export function scram(hash: ScramHash, options: { readonly plus: boolean }): Mechanism {
+  const { plus } = options;
+  const name = plus ? `SCRAM-${hash}-PLUS` : `SCRAM-${hash}`;
+  return {
+    name,
+    start: (context): Exchange => {
+      let begun: Begun | undefined;
+      return {
+        step: (message) => {
+          if (begun !== undefined) return finish(name, hash, context, begun, message ?? Buffer.alloc(0));
+          if (message === undefined) return askForFirst;
+          return begin(hash, plus, context, message).then((next) => {
+            begun = next;
+            return { challenge: Buffer.from(next.serverFirst) };
+          });
+        },
+      };
+    },
+  };
+}
+
+/** What the second step has to know of the first. */
+interface Begun {
+  readonly account: Jid;
+  readonly keys: Credentials;
+  readonly nonce: string;
+  /** What `c=` has to be. */
+  readonly binding: string;
+  readonly channelBound: boolean;
+  readonly clientFirstBare: string;
+  readonly serverFirst: string;
+}
+
+const malformed = (why: string): SaslError => new SaslError('malformed-request', why);
+
+// RFC 5802 §7. A message is far shorter: names have 1023 bytes at most.
+const longestMessage = 8192;
+const gs2Header = /^(?:p=([A-Za-z0-9.-]+)|([ny])),(?:a=([^,]+))?,/;
+const nonceSyntax = /^r=[\x21-\x2b\x2d-\x7e]+$/;
+const attribute = /^[A-Za-z]=./s;
+
+async function begin(hash: ScramHash, plus: boolean, context: SaslContext, message: Buffer): Promise<Begun> {
+  const first = read(message);
+  const header = gs2Header.exec(first);
+  if (header === null) throw malformed('no GS2 header');
+  const [gs2, type, flag, authzid] = header;
+  const clientFirstBare = first.slice(gs2.length);
+  const [name = '', clientNonce = '', ...extensions] = clientFirstBare.split(',');
+  if (name.startsWith('m=')) throw malformed('an extension that is not known'); // §5.1: mandatory, and we know none
+  if (!name.startsWith('n=') || !nonceSyntax.test(clientNonce)) throw malformed('no name or no nonce');
+  checkExtensions(extensions);
+
+  const bound = bindingData(plus, context, type, flag);
+  const account = accountOf(saslName(name.slice(2)), context.host);
+  if (authzid !== undefined) checkAuthzid(saslName(authzid), account, context);
+  context.admit?.(account.bare);
+
+  const keys = await context.accounts.credentials(account.bare, hash);
+  const nonce = `${clientNonce.slice(2)}${randomBytes(18).toString('base64')}`;
+  return {
+    account,
+    keys,
+    nonce,
+    binding: Buffer.concat([Buffer.from(gs2), ...(bound === undefined ? [] : [bound])]).toString('base64'),
+    channelBound: bound !== undefined,
+    clientFirstBare,
+    serverFirst: `r=${nonce},s=${keys.salt.toString('base64')},i=${keys.iterations},h=${offerHash(hash, context)}`,
+  };
+}
+
+/** §6: the data to bind to, where the client binds. Throws where what it says does not fit with what was offered. */
+function bindingData(
+  plus: boolean,
+  context: SaslContext,
+  type: string | undefined,
+  flag: string | undefined,
+): Buffer | undefined {
+  if ((type !== undefined) !== plus) throw malformed('channel binding and mechanism do not fit');
+  if (type !== undefined) {
+    const data = context.channelBindingTypes.includes(type)
+      ? context.channelBinding(type as ChannelBindingType)
+      : undefined;
+    if (data === undefined) throw new SaslError('not-authorized', 'no such channel binding here');
+    return data;
+  }
+  // The client can bind and was made to believe that we cannot: somebody took the -PLUS mechanisms off our list.
+  if (flag === 'y' && context.mechanisms.some((mechanism) => mechanism.endsWith('-PLUS'))) {
+    throw new SaslError('not-authorized', 'channel binding was offered');
+  }
+  return undefined;
+}
+
+async function finish(
+  mechanism: string,
+  hash: ScramHash,
+  context: SaslContext,
+  begun: Begun,
+  message: Buffer,
+): Promise<SaslStep> {
+  const { account, keys } = begun;
+  const final = read(message);
+  const proofAt = final.lastIndexOf(',p=');
+  if (proofAt < 0) throw malformed('no proof');
+  const withoutProof = final.slice(0, proofAt);
+  const [binding = '', nonce = '', ...extensions] = withoutProof.split(',');
+  if (!binding.startsWith('c=') || !nonce.startsWith('r=')) throw malformed('no binding or no nonce');
+  checkExtensions(extensions);
+  const proof = strictBase64(final.slice(proofAt + 3));
+
+  // §5.1: both whole. Neither is a secret by now.
+  if (binding.slice(2) !== begun.binding || nonce.slice(2) !== begun.nonce) throw new SaslError('not-authorized');
+  const authMessage = `${begun.clientFirstBare},${begun.serverFirst},${withoutProof}`;
+  const signature = hmac(hash, keys.storedKey, authMessage);
+  if (proof.length !== signature.length) throw new SaslError('not-authorized');
+  for (let at = 0; at < signature.length; at++) signature[at]! ^= proof[at]!; // now it is ClientKey (§3)
+  const right = timingSafeEqual(digest(hash, signature), keys.storedKey);
+  // Read again: the account may have gone, and its password changed, since the first message.
+  const now = await context.accounts.get(account.bare);
+  if (!right || keys.account === undefined || now?.epoch !== keys.account.epoch) throw new SaslError('not-authorized');
+  if (now.disabled) throw new SaslError('account-disabled');
+
+  return {
+    success: {
+      jid: account,
+      local: account.local ?? '',
+      mechanism,
+      channelBound: begun.channelBound,
+      anonymous: false,
+      epoch: now.epoch,
+      byPassword: true,
+    },
+    data: Buffer.from(`v=${hmac(hash, keys.serverKey, authMessage).toString('base64')}`),
+  };
+}
+
+function read(message: Buffer): string {
+  if (message.length > longestMessage) throw malformed('too long');
+  const line = text(message);
+  if (line.includes('\0')) throw malformed('a NUL');
+  return line;
+}
+
+/** §5.1: optional ones are ignored, if they are written as such; `m` is mandatory to understand wherever it stands. */
+function checkExtensions(extensions: readonly string[]): void {
+  for (const extension of extensions) {
+    if (!attribute.test(extension) || extension.startsWith('m=')) throw malformed('an extension that is not known');
+  }
+}
+
+/** §5.1: "=2C" is a comma, "=3D" an equals sign, and no other equals sign is allowed. */
+function saslName(escaped: string): string {
+  if (escaped === '' || /=(?!2C|3D)/.test(escaped)) throw malformed('not a name');
+  return escaped.replaceAll('=2C', ',').replaceAll('=3D', '=');
+}
+
+/** Throws where the text is no base64 or not the one way to write its bytes. */
+function strictBase64(encoded: string): Buffer {
+  const bytes = Buffer.from(encoded, 'base64');
+  if (bytes.toString('base64') !== encoded) throw malformed('not base64');
+  return bytes;
+}
+
+/** XEP-0474 §5.1: what was offered, so that the client sees whether somebody changed it on the way. */
+function offerHash(hash: ScramHash, context: SaslContext): string {
+  const list = (names: readonly string[]): string => [...names].sort().join('\x1e');
+  const types = context.channelBindingTypes;
+  const offer = types.length === 0 ? list(context.mechanisms) : `${list(context.mechanisms)}\x1f${list(types)}`;
+  return digest(hash, offer).toString('base64');
+}

@@ -1,0 +1,391 @@
+/**
+ * From an authenticated stream to a session and to its end: resource binding (RFC 6120 §7), Bind 2 (XEP-0386),
+ * stream management (XEP-0198), conflicts, hibernation, and what a restart leaves of it all.
+ */
+import { createHash } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.js';
+import type { SessionDirectory } from '../routing/directory.js';
+import type { LocalHost } from '../routing/host.js';
+import { Session } from '../routing/session.js';
+import { StanzaError, StreamError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { type Jid, JidError } from '../stanza/jid.js';
+import { NS } from '../stanza/ns.js';
+import { Stanza } from '../stanza/stanza.js';
+import { type Element, el } from '../xml/element.js';
+import type { TopLevel } from '../xml/reader.js';
+import type { C2sStream } from './c2s.js';
+import type { StreamCounts } from './counts.js';
+import { type Resumables, revived, Sm } from './xep-0198-sm.js';
+import { CsiLink } from './xep-0352-csi.js';
+
+export interface SessionsParts {
+  config(): Config;
+  host(domain: string): LocalHost | undefined;
+  readonly directory: SessionDirectory;
+  readonly resumables: Resumables;
+  readonly counts: StreamCounts;
+  readonly log: Logger;
+  limitHit(limit: string): void;
+}
+
+/** What a client asks for while it binds (XEP-0386). */
+export interface InlineBind {
+  readonly tag: string | undefined;
+  readonly clientId: string | undefined;
+  readonly features: readonly Element[];
+}
+
+export class Sessions {
+  readonly #parts: SessionsParts;
+  /** Sessions by their stream management: what ends with them. */
+  readonly #sms = new Map<Session, Sm>();
+
+  constructor(parts: SessionsParts) {
+    this.#parts = parts;
+  }
+
+  // --- binding ----------------------------------------------------------------------------------------------------
+
+  /** An element on a stream that has authenticated and has no session yet. */
+  negotiate(stream: C2sStream, item: TopLevel): void | Promise<void> {
+    if (item.ns === NS.sm) {
+      if (item.name === 'resume') return this.#resumeClassic(stream, item);
+      if (item.name === 'enable') {
+        // §3: not before a resource is bound.
+        stream.writeElement(failed('unexpected-request'));
+        return;
+      }
+    }
+    // RFC 6120 §6.4.6, §7.1: nothing but binding now.
+    if (item.ns !== NS.client || item.name !== 'iq')
+      throw new StreamError('not-authorized', 'A resource is not bound.');
+    const stanza = Stanza.fromTopLevel(item);
+    const request = stanza.type === 'set' && stanza.id !== undefined ? stanza.child(NS.bind, 'bind') : undefined;
+    if (request === undefined) throw new StreamError('not-authorized', 'A resource is not bound.');
+    const wanted = request.getChildText('resource', NS.bind) ?? undefined;
+    try {
+      const jid = this.#address(stream, wanted === '' ? undefined : wanted);
+      this.#makeRoom(jid);
+      this.#begin(stream, jid, undefined, (session) =>
+        stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, session.jid.full)))),
+      );
+      this.announce(stream);
+    } catch (error) {
+      if (!(error instanceof StanzaError)) throw error;
+      stream.writeStanza(stanza.error(error));
+    }
+  }
+
+  /** The full address for a new session. Throws StanzaError('bad-request') for what is no resource. */
+  #address(stream: C2sStream, wanted: string | undefined): Jid {
+    try {
+      return stream.account!.withResource(wanted ?? randomId(9));
+    } catch (error) {
+      if (error instanceof JidError) throw new StanzaError('bad-request'); // RFC 6120 §7.7.2.1
+      throw error;
+    }
+  }
+
+  /** RFC 6120 §7.7.2.2: of two with one address the newer wins. And nobody has more sessions than the limit. */
+  #makeRoom(jid: Jid): void {
+    const { directory } = this.#parts;
+    const same = directory.find(jid);
+    if (same !== undefined) this.end(same, new StreamError('conflict', 'Replaced by a newer connection.'));
+    const sessions = directory.of(jid.bare);
+    if (sessions.length < this.#parts.config().limits.sessions_per_account) return;
+    this.#parts.limitHit('sessions_per_account');
+    const asleep = sessions.find((session) => session.connection === undefined);
+    if (asleep === undefined) throw new StanzaError('resource-constraint'); // §7.6.2.1
+    this.end(asleep);
+  }
+
+  #begin(stream: C2sStream, jid: Jid, clientId: string | undefined, announce: (session: Session) => void): Session {
+    const session = new Session(jid, stream, stream.mechanism, clientId);
+    session.connection = stream;
+    stream.session = session;
+    stream.phase = 'bound';
+    this.#parts.directory.add(session);
+    announce(session);
+    return session;
+  }
+
+  /** The client knows of its session: from now on the modules may. */
+  announce(stream: C2sStream): void {
+    if (stream.session !== undefined) void stream.host!.tell('bound', stream.session);
+  }
+
+  /** XEP-0386: binds while authenticating; the `<bound/>` for the `<success/>`. */
+  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element {
+    const host = stream.host!;
+    // §3.2: one client keeps one resource, and takes its own place when it comes again.
+    const suffix =
+      clientId === undefined
+        ? randomId(6)
+        : createHash('sha256').update(`${stream.account!.bare} ${clientId}`).digest('base64url').slice(0, 8);
+    const jid = this.#address(stream, tag === undefined || tag === '' ? suffix : `${tag.slice(0, 256)}/${suffix}`);
+    this.#makeRoom(jid);
+    const children: Element[] = [];
+    this.#begin(stream, jid, clientId, (session) => {
+      for (const feature of features) {
+        const ns = feature.getNS() ?? '';
+        if (ns === NS.sm && feature.getName() === 'enable') {
+          children.push(this.#enable(stream, session, feature.attrs.resume, feature.attrs.max));
+          continue;
+        }
+        if (ns === NS.csi && feature.getName() === 'inactive') continue;
+        const inline = host.hooks.inline.find((hook) => hook.ns === ns && hook.name === feature.getName());
+        const answer = inline?.handler(session, feature);
+        if (answer !== undefined) children.push(answer as Element);
+      }
+    });
+    return el('bound', { xmlns: NS.bind2 }, ...children);
+  }
+
+  // --- XEP-0198 ---------------------------------------------------------------------------------------------------
+
+  /** An element of stream management on a bound stream. */
+  managed(stream: C2sStream, item: TopLevel): void | Promise<void> {
+    const { sm } = stream;
+    switch (item.name) {
+      case 'r':
+        if (sm === undefined) throw new StreamError('policy-violation', 'Stream management is not enabled.');
+        sm.requested();
+        return;
+      case 'a': {
+        if (sm === undefined) throw new StreamError('policy-violation', 'Stream management is not enabled.');
+        sm.acknowledged(counter(item.attrs.h));
+        return;
+      }
+      case 'enable':
+        if (sm !== undefined) {
+          stream.writeElement(failed('unexpected-request')); // §3
+          return;
+        }
+        stream.writeElement(this.#enable(stream, stream.session!, item.attrs.resume, item.attrs.max));
+        return;
+      case 'resume':
+        stream.writeElement(failed('unexpected-request'));
+        return;
+      default:
+        throw new StreamError('unsupported-stanza-type');
+    }
+  }
+
+  #enable(stream: C2sStream, session: Session, resume: string | undefined, max: string | undefined): Element {
+    const { stream_management } = this.#parts.config();
+    const wanted = max === undefined ? stream_management.hibernate_seconds : Number.parseInt(max, 10);
+    const hold =
+      resume === 'true' || resume === '1'
+        ? Math.min(
+            Number.isNaN(wanted) ? stream_management.hibernate_seconds : wanted,
+            stream_management.hibernate_max_seconds,
+          )
+        : 0;
+    const sm = this.#makeSm(session, stream.host!, hold);
+    sm.attach(stream);
+    stream.sm = sm;
+    session.acknowledges = true;
+    if (stream.csi === undefined) session.link = sm;
+    else {
+      // What was held back stays in its order: behind the count that begins now.
+      const csi = new CsiLink(sm);
+      csi.inactive = stream.csi.inactive;
+      stream.csi.flush();
+      stream.csi = csi;
+      session.link = csi;
+    }
+    return hold > 0
+      ? el('enabled', { xmlns: NS.sm, id: sm.id, resume: 'true', max: String(hold) })
+      : el('enabled', { xmlns: NS.sm });
+  }
+
+  #makeSm(session: Session, host: LocalHost, hold: number, id?: string): Sm {
+    const sm = new Sm(
+      session,
+      host,
+      hold,
+      () => this.#parts.config().stream_management,
+      () => {
+        this.#parts.limitHit('stream_management.queue');
+        // Not from within the send that found the queue full.
+        setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much is unacknowledged.')));
+      },
+      id,
+    );
+    this.#sms.set(session, sm);
+    if (hold > 0) this.#parts.resumables.add(sm);
+    return sm;
+  }
+
+  #resumeClassic(stream: C2sStream, item: TopLevel): void | Promise<void> {
+    const resumed = this.resume(stream, item.attrs.previd, item.attrs.h);
+    const done = (answer: Resumption) => {
+      stream.writeElement(answer.element);
+      answer.afterwards?.();
+    };
+    return resumed instanceof Promise ? resumed.then(done) : done(resumed);
+  }
+
+  /**
+   * §5: takes up a session again. The element is `<resumed/>` or `<failed/>`; once it is written, `afterwards` sends what
+   * the client missed.
+   */
+  resume(stream: C2sStream, previd: string | undefined, h: string | undefined): Resumption | Promise<Resumption> {
+    const sm = previd === undefined ? undefined : this.#parts.resumables.get(previd);
+    // Whose it is, is not told to others: it looks as if it were not there.
+    if (sm === undefined || sm.session.jid.bare !== stream.account?.bare) {
+      this.#parts.counts.resumeFailures++;
+      return { element: failed('item-not-found') };
+    }
+    const acknowledged = counter(h);
+    // The old connection is cut before its count is told: nothing that it still brings is handled.
+    const old = sm.session.connection;
+    sm.session.connection = undefined;
+    sm.detach(Date.now());
+    if (old !== undefined) {
+      (old as C2sStream).session = undefined;
+      (old as C2sStream).sm = undefined;
+      old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
+    }
+    const settled = sm.whenSettled();
+    const take = (): Resumption => {
+      sm.acknowledged(acknowledged);
+      const { session } = sm;
+      stream.session = session;
+      stream.sm = sm;
+      stream.phase = 'bound';
+      sm.attach(stream);
+      session.connection = stream;
+      // §5: state of the client that was not saved begins anew (XEP-0352 §5.1: active).
+      if (session.link instanceof CsiLink) {
+        session.link.inactive = false;
+        stream.csi = session.link;
+      }
+      this.#parts.counts.resumed++;
+      void this.#parts.resumables
+        .outdated(sm)
+        ?.catch((error: unknown) => this.#parts.log.error({ err: error }, 'a resumed session could not be forgotten'));
+      return {
+        element: el('resumed', { xmlns: NS.sm, previd: sm.id, h: String(sm.h) }),
+        afterwards: () => {
+          sm.resend();
+          stream.csi?.flush();
+          void sm.host.tell('resumed', session);
+        },
+      };
+    };
+    return settled === undefined ? take() : settled.then(take);
+  }
+
+  // --- ends -------------------------------------------------------------------------------------------------------
+
+  /** The stream was closed by one side or the other: its session ends. */
+  closed(stream: C2sStream, error?: StreamError): void {
+    const { session } = stream;
+    if (session === undefined) return;
+    stream.session = undefined;
+    // What is closed because the server stops, or went quiet, can be resumed.
+    if (stream.sm !== undefined && stream.sm.holdSeconds > 0 && error?.condition === 'system-shutdown') {
+      this.#hibernate(stream.sm, session);
+      return;
+    }
+    this.#gone(session);
+  }
+
+  /** The connection was lost: a session that can be resumed waits for its client. */
+  lost(stream: C2sStream): void {
+    const { session, sm } = stream;
+    if (session === undefined) return;
+    stream.session = undefined;
+    if (sm === undefined || sm.holdSeconds === 0) this.#gone(session);
+    else this.#hibernate(sm, session);
+  }
+
+  #hibernate(sm: Sm, session: Session): void {
+    session.connection = undefined;
+    sm.detach(Date.now());
+    if (session.link instanceof CsiLink) {
+      session.link.inactive = false;
+      session.link.flush();
+    }
+    const asleep = this.#parts.directory.of(session.jid.bare).filter((other) => other.connection === undefined);
+    if (asleep.length > this.#parts.config().stream_management.hibernated_per_account) {
+      this.#parts.limitHit('stream_management.hibernated_per_account');
+      this.#gone(asleep[0]!);
+    }
+  }
+
+  /** Ends a session, telling its client why if it is there. */
+  end(session: Session, error?: StreamError): void {
+    const { connection } = session;
+    if (connection !== undefined) connection.close(error);
+    else this.#gone(session);
+  }
+
+  #gone(session: Session): void {
+    if (!this.#parts.directory.remove(session)) return;
+    session.connection = undefined;
+    const { link } = session;
+    const sm = this.#sms.get(session);
+    const host = this.#parts.host(session.jid.domain);
+    void host?.tell('gone', session);
+    if (link instanceof CsiLink) link.end();
+    if (sm === undefined) return;
+    this.#sms.delete(session);
+    sm.end();
+    void this.#parts.resumables
+      .delete(sm)
+      ?.catch((error: unknown) => this.#parts.log.error({ err: error }, 'an ended session could not be forgotten'));
+  }
+
+  /** Ends the hibernating sessions whose time is over. */
+  sweep(now: number): void {
+    for (const sm of this.#parts.resumables.all())
+      if (!sm.connected && sm.expires !== 0 && sm.expires <= now) this.#gone(sm.session);
+  }
+
+  /** Sessions that wait for their clients. */
+  get hibernating(): number {
+    let count = 0;
+    for (const sm of this.#parts.resumables.all()) if (!sm.connected) count++;
+    return count;
+  }
+
+  // --- restarts ---------------------------------------------------------------------------------------------------
+
+  /** Writes down the sessions that can be resumed. Resolves once they are on disk. */
+  save(): Promise<number> {
+    return this.#parts.resumables.save(Date.now());
+  }
+
+  /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
+  load(): Promise<void> {
+    return this.#parts.resumables.load(Date.now(), (id, saved) => {
+      const session = revived(saved, { send: (stanza, receipt) => receipt?.lost(stanza) });
+      const host = this.#parts.host(session.jid.domain);
+      if (host === undefined) return;
+      const sm = this.#makeSm(session, host, saved.holdSeconds, id);
+      session.link = sm;
+      sm.restore(saved);
+      this.#parts.directory.add(session);
+    });
+  }
+}
+
+export interface Resumption {
+  readonly element: Element;
+  readonly afterwards?: () => void;
+}
+
+/** A count of XEP-0198: throws StreamError('invalid-xml') for what is none. */
+function counter(text: string | undefined): number {
+  if (text === undefined || !/^\d{1,10}$/.test(text) || Number(text) >= 2 ** 32)
+    throw new StreamError('invalid-xml', 'h is a number below 2^32.');
+  return Number(text);
+}
+
+function failed(condition: string): Element {
+  return el('failed', { xmlns: NS.sm }, el(condition, { xmlns: NS.stanzas }));
+}

@@ -1,0 +1,71 @@
+/**
+ * One timer for all streams: each second it looks for logins that take too long, peers that went silent, streams that
+ * nobody closes, and sessions whose time to be resumed is over.
+ */
+import type { Config } from '../config/schema.js';
+import { StreamError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { NS } from '../stanza/ns.js';
+import { Stanza } from '../stanza/stanza.js';
+import { el } from '../xml/element.js';
+import type { C2sStream } from './c2s.js';
+import type { Sessions } from './sessions.js';
+
+const intervalMs = 1000;
+
+export class Sweeper {
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(
+    readonly streams: ReadonlySet<C2sStream>,
+    readonly sessions: Sessions,
+    readonly config: () => Config,
+  ) {
+    this.#timer = setInterval(() => this.sweep(Date.now()), intervalMs).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  sweep(now: number): void {
+    const { limits } = this.config();
+    const login = limits.login_deadline_seconds * 1000;
+    const silence = limits.ping_after_seconds * 1000;
+    const patience = limits.ping_timeout_seconds * 1000;
+    const keepalive = limits.idle_whitespace_seconds === false ? 0 : limits.idle_whitespace_seconds * 1000;
+    for (const stream of this.streams) {
+      if (stream.phase === 'closing') {
+        if (now >= stream.closeBy) stream.abandon();
+      } else if (stream.phase !== 'bound') {
+        // From connecting to binding there is one deadline, and nothing puts it off.
+        if (now - stream.openedAt >= login) {
+          stream.server.limitHit('login_deadline_seconds');
+          stream.close(new StreamError('connection-timeout'));
+        }
+      } else if (stream.askedAliveAt !== 0) {
+        if (now - stream.askedAliveAt >= patience) stream.abandon();
+      } else if (now - stream.lastRead >= silence) {
+        stream.askedAliveAt = now;
+        askAlive(stream);
+      } else if (keepalive > 0 && stream.sm === undefined && !stream.transport.framed) {
+        // RFC 6120 §4.6.1: a space keeps the ways through routers open.
+        if (now - stream.lastRead >= keepalive && (now - stream.lastRead) % keepalive < intervalMs) stream.write(' ');
+      }
+    }
+    this.sessions.sweep(now);
+  }
+}
+
+/** By stream management where the client has it, else by a ping (XEP-0199 §4.1). */
+function askAlive(stream: C2sStream): void {
+  if (stream.sm !== undefined) stream.sm.ask();
+  else
+    stream.writeStanza(
+      Stanza.build(
+        'iq',
+        { type: 'get', id: randomId(), from: stream.host!.jid, to: stream.session!.jid },
+        el('ping', { xmlns: NS.ping }),
+      ),
+    );
+}

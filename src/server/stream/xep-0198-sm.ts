@@ -1,0 +1,364 @@
+/**
+ * XEP-0198: Stream Management. An `Sm` is what a session remembers of its streams: what it sent and the client has not
+ * acknowledged, and how much of what it received is dealt with (and durable, where that was asked for). It outlives
+ * the connection, so that a client can resume, and the process, when that stops in order.
+ */
+import type { DocumentStore } from '../../storage/contract.js';
+import type { LocalHost } from '../routing/host.js';
+import type { Link, Receipt } from '../routing/link.js';
+import { Session } from '../routing/session.js';
+import { StreamError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { Jid } from '../stanza/jid.js';
+import { NS } from '../stanza/ns.js';
+import { Stanza } from '../stanza/stanza.js';
+import { el } from '../xml/element.js';
+
+/** Where the stanzas of a session are written: its stream. */
+export interface Outlet {
+  writeStanza(stanza: Stanza): void;
+  write(xml: string): void;
+  close(error?: StreamError): void;
+}
+
+/** Counters wrap at 2^32 (§4). */
+const modulus = 2 ** 32;
+
+interface Sent {
+  readonly stanza: Stanza;
+  readonly receipt: Receipt | undefined;
+}
+
+/** A stanza that was taken but is not on disk yet. */
+interface Unsettled {
+  readonly number: number;
+  left: number;
+}
+
+/** What of an Sm survives a restart. */
+export interface SavedSm {
+  readonly jid: string;
+  readonly mechanism: string;
+  readonly clientId?: string | undefined;
+  readonly received: number;
+  readonly acknowledged: number;
+  readonly queue: readonly string[];
+  readonly presence?: string | undefined;
+  readonly priority: number;
+  readonly interested: boolean;
+  readonly carbons: boolean;
+  readonly expires: number;
+  readonly holdSeconds: number;
+}
+
+export class Sm implements Link {
+  /** When a hibernating session ends, in ms; 0 while it is connected. */
+  expires = 0;
+  #outlet: Outlet | undefined;
+  /** Stanzas that came from the client since `<enable/>`. */
+  #received = 0;
+  /** Of these, how many were handled. */
+  #handled = 0;
+  readonly #unsettled: Unsettled[] = [];
+  /** The number that the first unanswered `<r/>` wants to see acknowledged, and the last. */
+  #owed = -1;
+  #owedLast = -1;
+  #settled: (() => void) | undefined;
+  #queue: Sent[] = [];
+  /** The first entry of #queue that is still there. */
+  #head = 0;
+  #bytes = 0;
+  #acknowledged = 0;
+  /** Whether an `<r/>` of ours waits for its answer. */
+  #asked = false;
+
+  constructor(
+    readonly session: Session,
+    readonly host: LocalHost,
+    /** Seconds that it may be away; 0: it cannot be resumed. */
+    readonly holdSeconds: number,
+    readonly limits: () => { readonly queue_stanzas: number; readonly queue_bytes: number },
+    /** The queue is full: the session cannot go on. */
+    readonly overflowed: (sm: Sm) => void,
+    /** The `previd` that resumes it. */
+    readonly id: string = randomId(),
+  ) {}
+
+  // --- what we receive ------------------------------------------------------------------------------------------
+
+  /** A stanza begins to be handled. */
+  begin(): void {
+    this.#received = (this.#received + 1) % modulus;
+  }
+
+  /** The stanza that began last was handled. */
+  handled(): void {
+    this.#handled = this.#received;
+    this.#settle();
+  }
+
+  /** The acknowledgement of the present stanza waits for this. */
+  waitFor(durable: Promise<unknown>): void {
+    const last = this.#unsettled.at(-1);
+    let entry: Unsettled;
+    if (last !== undefined && last.number === this.#received) entry = last;
+    else {
+      entry = { number: this.#received, left: 0 };
+      this.#unsettled.push(entry);
+    }
+    entry.left++;
+    const settle = () => {
+      entry.left--;
+      this.#settle();
+    };
+    durable.then(settle, settle);
+  }
+
+  /** How many stanzas may be acknowledged: handled, and on disk with all before them. */
+  get h(): number {
+    const first = this.#unsettled[0];
+    return first === undefined ? this.#handled : (first.number - 1 + modulus) % modulus;
+  }
+
+  #settle(): void {
+    while (this.#unsettled.length > 0 && this.#unsettled[0]!.left === 0) this.#unsettled.shift();
+    if (this.#owed >= 0 && distance(this.#owed, this.h) >= 0) {
+      this.#acknowledge();
+      this.#owed = this.#owedLast !== this.#owed && distance(this.#owedLast, this.h) < 0 ? this.#owedLast : -1;
+    }
+    if (this.#unsettled.length === 0 && this.#settled !== undefined) {
+      this.#settled();
+      this.#settled = undefined;
+    }
+  }
+
+  #acknowledge(): void {
+    this.#outlet?.write(`<a xmlns='${NS.sm}' h='${this.h}'/>`);
+  }
+
+  /** `<r/>`: answered once all that came before it is on disk. */
+  requested(): void {
+    if (distance(this.#received, this.h) >= 0) return this.#acknowledge();
+    this.#owedLast = this.#received;
+    if (this.#owed < 0) this.#owed = this.#received;
+  }
+
+  /** Resolves once everything received can be acknowledged: until then nobody may resume. */
+  whenSettled(): Promise<void> | undefined {
+    if (this.#unsettled.length === 0) return undefined;
+    return new Promise((resolve) => {
+      const before = this.#settled;
+      this.#settled = () => {
+        before?.();
+        resolve();
+      };
+    });
+  }
+
+  // --- what we send -----------------------------------------------------------------------------------------------
+
+  send(stanza: Stanza, receipt?: Receipt): void {
+    this.#queue.push({ stanza, receipt });
+    this.#bytes += stanza.content.length;
+    if (this.#outlet !== undefined) {
+      this.#outlet.writeStanza(stanza);
+      if (!this.#asked) this.ask();
+    }
+    const limits = this.limits();
+    if (this.waiting > limits.queue_stanzas || this.#bytes > limits.queue_bytes) this.overflowed(this);
+  }
+
+  /** Stanzas that the client has not acknowledged. */
+  get waiting(): number {
+    return this.#queue.length - this.#head;
+  }
+
+  /** Asks the client what it has (§4: `<r/>`); also how one finds out whether it is still there. */
+  ask(): void {
+    this.#asked = true;
+    this.#outlet?.write(`<r xmlns='${NS.sm}'/>`);
+  }
+
+  /** `<a/>`: throws StreamError where it acknowledges what was never sent (§4). */
+  acknowledged(h: number): void {
+    this.#asked = false;
+    const count = (h - this.#acknowledged + modulus) % modulus;
+    if (count > this.waiting)
+      throw new StreamError('undefined-condition', 'You acknowledged more than was sent.', [
+        el('handled-count-too-high', {
+          xmlns: NS.sm,
+          h: String(h),
+          'send-count': String((this.#acknowledged + this.waiting) % modulus),
+        }),
+      ]);
+    this.#acknowledged = h;
+    for (let left = count; left > 0; left--) {
+      const { stanza, receipt } = this.#queue[this.#head]!;
+      this.#head++;
+      this.#bytes -= stanza.content.length;
+      receipt?.delivered();
+    }
+    if (this.#head === this.#queue.length) {
+      this.#queue.length = 0;
+      this.#head = 0;
+    } else if (this.#head > 64 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    if (this.waiting > 0 && this.#outlet !== undefined) this.ask();
+  }
+
+  /** Whether an `<r/>` is out. */
+  get asking(): boolean {
+    return this.#asked;
+  }
+
+  // --- connections ------------------------------------------------------------------------------------------------
+
+  get connected(): boolean {
+    return this.#outlet !== undefined;
+  }
+
+  attach(outlet: Outlet): void {
+    this.#outlet = outlet;
+    this.#asked = false;
+    this.#owed = -1;
+    this.expires = 0;
+  }
+
+  /** The connection is gone; what is sent now waits. */
+  detach(now: number): void {
+    this.#outlet = undefined;
+    this.expires = now + this.holdSeconds * 1000;
+  }
+
+  /** Writes again what the client has not got, in order (§5). */
+  resend(): void {
+    for (let index = this.#head; index < this.#queue.length; index++)
+      this.#outlet?.writeStanza(this.#queue[index]!.stanza);
+    if (this.waiting > 0) this.ask();
+  }
+
+  /** The session is over: tells what became of everything that was not acknowledged. */
+  end(): void {
+    const lost = this.#queue.slice(this.#head);
+    this.#queue = [];
+    this.#head = 0;
+    this.#outlet = undefined;
+    for (const { stanza, receipt } of lost) {
+      if (receipt !== undefined) receipt.lost(stanza);
+      else this.host.undeliverable(stanza, this.session);
+    }
+  }
+
+  // --- restarts ---------------------------------------------------------------------------------------------------
+
+  save(): SavedSm {
+    const { session } = this;
+    return {
+      jid: session.jid.full,
+      mechanism: session.mechanism,
+      clientId: session.clientId,
+      received: this.h,
+      acknowledged: this.#acknowledged,
+      queue: this.#queue.slice(this.#head).map(({ stanza }) => stanza.toXml(NS.client)),
+      presence: session.presence?.toXml(NS.client),
+      priority: session.priority,
+      interested: session.interested,
+      carbons: session.carbons,
+      expires: this.expires,
+      holdSeconds: this.holdSeconds,
+    };
+  }
+
+  /** Their receipts go with the process: what was saved needs no other copy. */
+  delivered(): void {
+    for (const { receipt } of this.#queue.slice(this.#head)) receipt?.delivered();
+  }
+
+  restore(saved: SavedSm): void {
+    this.#received = this.#handled = saved.received;
+    this.#acknowledged = saved.acknowledged;
+    for (const xml of saved.queue) {
+      const stanza = Stanza.parse(xml);
+      this.#queue.push({ stanza, receipt: undefined });
+      this.#bytes += stanza.content.length;
+    }
+    this.expires = saved.expires;
+  }
+}
+
+/** How far `to` is ahead of `from` on the circle of 2^32: negative where it is behind. */
+function distance(from: number, to: number): number {
+  const ahead = (to - from + modulus) % modulus;
+  return ahead < modulus / 2 ? ahead : ahead - modulus;
+}
+
+/** The resumable sessions of this process, by their ids. */
+export class Resumables {
+  readonly #all = new Map<string, Sm>();
+  /** Those that are on disk from the process before. */
+  readonly #saved = new Set<string>();
+
+  constructor(readonly store: DocumentStore<SavedSm>) {}
+
+  add(sm: Sm): void {
+    this.#all.set(sm.id, sm);
+  }
+
+  get(id: string): Sm | undefined {
+    return this.#all.get(id);
+  }
+
+  /** It was resumed or has ended: what a process before saved of it holds no longer. */
+  outdated(sm: Sm): Promise<void> | undefined {
+    return this.#saved.delete(sm.id) ? this.store.forget(sm.id) : undefined;
+  }
+
+  delete(sm: Sm): Promise<void> | undefined {
+    this.#all.delete(sm.id);
+    return this.outdated(sm);
+  }
+
+  all(): Iterable<Sm> {
+    return this.#all.values();
+  }
+
+  /** Writes all down, to be resumed by the next process; how many. Resolves once they are on disk. */
+  async save(now: number): Promise<number> {
+    const saved: Promise<void>[] = [];
+    for (const sm of this.#all.values()) {
+      if (sm.holdSeconds === 0) continue;
+      if (sm.connected) sm.detach(now);
+      saved.push(this.store.set(sm.id, sm.save()).then(() => sm.delivered()));
+    }
+    await Promise.all(saved);
+    return saved.length;
+  }
+
+  /** Takes up what the process before saved: each that has not expired is handed to `revive`. */
+  async load(now: number, revive: (id: string, saved: SavedSm) => void): Promise<void> {
+    let after: string | undefined;
+    for (;;) {
+      const ids = await this.store.owners({ after, limit: 500 });
+      if (ids.length === 0) return;
+      after = ids.at(-1);
+      for (const [id, saved] of await this.store.getMany(ids)) {
+        this.#saved.add(id);
+        if (saved.expires > now || saved.queue.length > 0) revive(id, saved);
+        else await this.store.forget(id);
+      }
+    }
+  }
+}
+
+/** The session of a saved Sm, as it was. */
+export function revived(saved: SavedSm, link: Link): Session {
+  const session = new Session(Jid.parse(saved.jid), link, saved.mechanism, saved.clientId);
+  session.presence = saved.presence === undefined ? undefined : Stanza.parse(saved.presence);
+  session.priority = saved.priority;
+  session.interested = saved.interested;
+  session.carbons = saved.carbons;
+  session.acknowledges = true;
+  return session;
+}

@@ -1,0 +1,67 @@
+/**
+ * XEP-0352: Client State Indication. While the client says that nobody looks at it, what can wait is held back, in
+ * order, and goes out with the next stanza that cannot wait, or when the client says that somebody looks.
+ */
+import type { Link, Receipt } from '../routing/link.js';
+import { NS } from '../stanza/ns.js';
+import type { Stanza } from '../stanza/stanza.js';
+
+/** Held back at most; then all of it goes out. */
+const most = 500;
+
+export class CsiLink implements Link {
+  inactive = false;
+  #held: { stanza: Stanza; receipt: Receipt | undefined }[] = [];
+
+  constructor(readonly next: Link) {}
+
+  send(stanza: Stanza, receipt?: Receipt): void {
+    if (!this.inactive || !canWait(stanza)) {
+      if (this.#held.length > 0) this.flush();
+      this.next.send(stanza, receipt);
+      return;
+    }
+    // Of a contact's presence only the latest matters.
+    if (stanza.name === 'presence') {
+      const from = stanza.from?.full;
+      this.#held = this.#held.filter((held) => held.stanza.name !== 'presence' || held.stanza.from?.full !== from);
+    }
+    this.#held.push({ stanza, receipt });
+    if (this.#held.length >= most) this.flush();
+  }
+
+  flush(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const { stanza, receipt } of held) this.next.send(stanza, receipt);
+  }
+
+  /** The session is over: what was held back was never sent. */
+  end(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const { stanza, receipt } of held) receipt?.lost(stanza);
+  }
+}
+
+/** Presence, chat states alone, and events of nodes: nobody misses them who does not look. */
+function canWait(stanza: Stanza): boolean {
+  if (stanza.name === 'presence') return stanza.type === undefined || stanza.type === 'unavailable';
+  if (stanza.name !== 'message' || stanza.type === 'error') return false;
+  if (stanza.has(NS.pubsubEvent, 'event')) return !stanza.has(NS.client, 'body');
+  let states = 0;
+  for (const { ns, name } of stanza.childNames()) {
+    if (ns === NS.chatStates) states++;
+    else if (ns === NS.carbons) return carriesOnlyChatState(stanza);
+    else if (
+      !(ns === NS.hints || ns === NS.stanzaId || ns === NS.occupantId || (ns === NS.client && name === 'thread'))
+    )
+      return false;
+  }
+  return states > 0;
+}
+
+/** A carbon (XEP-0280) of a message that could wait. */
+function carriesOnlyChatState(stanza: Stanza): boolean {
+  return stanza.content.includes(NS.chatStates) && !/<(body|subject|encrypted|result)[\s>/]/.test(stanza.content);
+}

@@ -1,0 +1,337 @@
+/**
+ * The certificates of the hosts, by the name that a client asks for (SNI, RFC 6066 §3): loaded from the files that the
+ * configuration names or made by the server, and loaded again when the files change. Wildcards, and an ECDSA and an RSA
+ * certificate side by side, are served as the files have them.
+ */
+import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { domainToASCII } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
+import type { Config } from '../config/schema.js';
+import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
+import { ensureSelfSigned, filesOf, isSelfSigned } from './self-signed.js';
+
+/** A host's certificate cannot be used: which file, and why. */
+export class CertificateError extends Error {
+  override readonly name = 'CertificateError';
+  constructor(
+    readonly host: string,
+    readonly file: string,
+    readonly problem: string,
+  ) {
+    super(`certificate of ${host}: ${file}: ${problem}`);
+  }
+}
+
+export type CertificateNews =
+  /** A self-signed certificate was made or renewed. */
+  | { readonly kind: 'made'; readonly host: string; readonly file: string }
+  /** Changed files were loaded; new connections get them. */
+  | { readonly kind: 'reloaded'; readonly host: string }
+  /** Changed files could not be used; the certificate before them is still served. */
+  | { readonly kind: 'refused'; readonly host: string; readonly error: Error };
+
+export interface CertificateOptions {
+  readonly config: Pick<Config, 'data' | 'hosts' | 'tls'>;
+  /** Subdomains that a self-signed certificate covers besides the host: 'conference', 'upload', … */
+  readonly subdomains?: readonly string[];
+  /** Told of changes while the server runs. */
+  readonly report?: (news: CertificateNews) => void;
+}
+
+/** What `waxwing check` tells of a certificate. */
+export interface Inspection {
+  readonly host: string;
+  readonly file: string;
+  /** The domains that it is for. */
+  readonly names: readonly string[];
+  readonly notAfter: Date | undefined;
+  readonly selfSigned: boolean;
+  /** What is wrong or soon will be; none: all is well. */
+  readonly problems: readonly string[];
+}
+
+interface Loaded {
+  readonly host: string;
+  readonly pairs: readonly Pair[];
+  /** What each certificate proves. */
+  readonly names: readonly CertificateNames[];
+  readonly context: SecureContext;
+}
+
+/** A certificate chain and its key, both PEM. */
+interface Pair {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+const day = 86_400_000;
+/** The key of tickets reads every TLS 1.2 session that was resumed by one, so it does not live long. */
+const ticketKeyLife = day;
+/** Certificates of Let's Encrypt are renewed a month before they end: with less left, something is amiss. */
+const soon = 14 * day;
+
+export class Certificates {
+  #options: CertificateOptions;
+  readonly #loaded = new Map<string, Loaded>();
+  /** By host: what the files looked like when they were last read, well or ill. */
+  readonly #tried = new Map<string, string>();
+  /** By host: why they cannot be used now, so that it is reported once. */
+  readonly #refusals = new Map<string, string>();
+  #ticketKeys = randomBytes(48);
+  #ticketKeysMade = Date.now();
+  #timer: NodeJS.Timeout | undefined;
+  /** Settled when no reload is under way: they do not overlap. */
+  #idle: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  private constructor(options: CertificateOptions) {
+    this.#options = options;
+  }
+
+  /** Loads all of them, making self-signed ones where none is named. Rejects with CertificateError. */
+  static async open(options: CertificateOptions): Promise<Certificates> {
+    const certificates = new Certificates(options);
+    for (const host of Object.keys(options.config.hosts)) {
+      await certificates.#renew(host);
+      certificates.#tried.set(host, await stampOf(certificates.#files(host)));
+      certificates.#loaded.set(host, await certificates.#load(host));
+    }
+    certificates.#watch();
+    return certificates;
+  }
+
+  /**
+   * For the name that the client asks for, in any spelling: that host's, else the one of a host whose certificate covers
+   * the name, else that of the host above it, else that of the default host.
+   */
+  contextFor(servername: string | undefined): SecureContext {
+    const name = domainToASCII((servername ?? '').replace(/\.$/, ''));
+    const all = [...this.#loaded.values()];
+    const found =
+      all.find(({ host }) => domainToASCII(host) === name) ??
+      all.find(({ names }) => name !== '' && names.some((one) => coversDomain(one, name))) ??
+      all.find(({ host }) => name.endsWith(`.${domainToASCII(host)}`)) ??
+      all[0]!;
+    return found.context;
+  }
+
+  /** For `SNICallback` of node:tls. */
+  readonly sniCallback = (servername: string, done: (error: Error | null, context?: SecureContext) => void): void => {
+    done(null, this.contextFor(servername));
+  };
+
+  /**
+   * Reads changed files again; everything, where `config` is given. A certificate that cannot be used is reported, and
+   * the one before it stays. Never rejects.
+   */
+  reload(config?: CertificateOptions['config']): Promise<void> {
+    this.#idle = this.#idle.then(() => this.#reload(config));
+    return this.#idle;
+  }
+
+  inspect(): Promise<Inspection[]> {
+    return inspectCertificates(this.#options);
+  }
+
+  /** Stops looking for changes. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Looks at the files every so often: watchers lose files that are replaced by a rename or behind a link. */
+  #watch(): void {
+    if (this.#isClosed) return;
+    const ms = this.#options.config.tls.reload_check_seconds * 1000;
+    this.#timer = setTimeout(() => void this.reload().then(() => this.#watch()), ms).unref();
+  }
+
+  async #reload(config: CertificateOptions['config'] | undefined): Promise<void> {
+    if (config !== undefined) this.#options = { ...this.#options, config };
+    const hosts = Object.keys(this.#options.config.hosts);
+    const isNewKey = Date.now() - this.#ticketKeysMade > ticketKeyLife;
+    if (isNewKey) {
+      this.#ticketKeys = randomBytes(48);
+      this.#ticketKeysMade = Date.now();
+    }
+    for (const host of hosts) await this.#refresh(host, config !== undefined || isNewKey);
+    for (const host of [...this.#loaded.keys()]) {
+      if (hosts.includes(host)) continue;
+      for (const known of [this.#loaded, this.#tried, this.#refusals]) known.delete(host);
+    }
+  }
+
+  async #refresh(host: string, isForced: boolean): Promise<void> {
+    try {
+      await this.#renew(host);
+      const stamp = await stampOf(this.#files(host));
+      if (!isForced && stamp === this.#tried.get(host)) return;
+      this.#tried.set(host, stamp);
+      const before = this.#loaded.get(host);
+      const after = await this.#load(host);
+      this.#loaded.set(host, after);
+      this.#refusals.delete(host);
+      if (!isDeepStrictEqual(after.pairs, before?.pairs)) this.#options.report?.({ kind: 'reloaded', host });
+    } catch (caught) {
+      const error = caught as Error;
+      if (this.#refusals.get(host) === error.message) return;
+      this.#refusals.set(host, error.message);
+      this.#options.report?.({ kind: 'refused', host, error });
+    }
+  }
+
+  async #load(host: string): Promise<Loaded> {
+    const pairs = await Promise.all(this.#files(host).map((pair) => readPair(host, pair)));
+    const { tls } = this.#options.config;
+    const authorities = await Promise.all(tls.client_authorities.map((file) => readText(host, file)));
+    return {
+      host,
+      pairs,
+      names: pairs.map(({ certificate }) => xmppAddresses(new X509Certificate(certificate).raw)),
+      context: createSecureContext({
+        cert: pairs.map(({ certificate }) => certificate),
+        key: pairs.map(({ key }) => key),
+        // without client certificates nobody is verified: no list at all spares the memory of Node's own
+        ...(tls.client_certificates && authorities.length === 0 ? {} : { ca: authorities }),
+        minVersion: `TLSv${tls.minimum_version}`,
+        ciphers: tls.ciphers,
+        // all that are offered are strong: the client knows best which is fast for it
+        honorCipherOrder: false,
+        sessionTimeout: tls.session_seconds,
+        sessionIdContext: 'waxwing',
+        ticketKeys: this.#ticketKeys,
+      }),
+    };
+  }
+
+  /** Makes the self-signed certificate of a host that has no other, where it is due. */
+  async #renew(host: string): Promise<void> {
+    if (this.#options.config.hosts[host]!.certificate.length > 0) return;
+    const folder = folderOf(this.#options);
+    const domains = [host, ...(this.#options.subdomains ?? []).map((name) => `${name}.${host}`)];
+    const { certificate: file } = filesOf(folder, host);
+    const isMade = await ensureSelfSigned(folder, domains).catch((error: Error) => {
+      throw new CertificateError(host, file, `no certificate can be made: ${error.message}`);
+    });
+    if (isMade) this.#options.report?.({ kind: 'made', host, file });
+  }
+
+  #files(host: string): readonly Pair[] {
+    return filesFor(this.#options, host);
+  }
+}
+
+/** Reads the certificates as they lie on disk, makes none, and tells what is wrong with them. */
+export async function inspectCertificates(options: CertificateOptions, now = Date.now()): Promise<Inspection[]> {
+  const perHost = Object.keys(options.config.hosts).map(async (host) => {
+    const isOwn = options.config.hosts[host]!.certificate.length === 0;
+    const { certificate: file } = filesFor(options, host)[0]!;
+    // a fresh server makes it when it starts
+    if (isOwn && (await stampOf(filesFor(options, host))).includes('ENOENT')) {
+      return [{ host, file, names: [], notAfter: undefined, selfSigned: true, problems: [] }];
+    }
+    return Promise.all(filesFor(options, host).map((pair) => inspectPair(host, pair, now)));
+  });
+  return (await Promise.all(perHost)).flat();
+}
+
+async function inspectPair(host: string, files: Pair, now: number): Promise<Inspection> {
+  const file = files.certificate;
+  try {
+    const pair = await readPair(host, files);
+    const certificate = new X509Certificate(pair.certificate);
+    const selfSigned = isSelfSigned(certificate);
+    const names = xmppAddresses(certificate.raw);
+    const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
+    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificate.publicKey;
+    const isOpen = ((await stat(files.key)).mode & 0o004) !== 0;
+    const problems = [
+      to < now ? `has ended on ${dateOf(to)}` : to - now < soon ? `ends soon, on ${dateOf(to)}` : '',
+      from > now ? `is not valid before ${dateOf(from)}` : '',
+      coversDomain(names, host) ? '' : `is not for ${host}`,
+      type === 'rsa' && (details?.modulusLength ?? 0) < 2048 ? 'has an RSA key of less than 2048 bits' : '',
+      !selfSigned && pair.certificate.split('-----BEGIN CERTIFICATE-----').length === 2
+        ? 'stands alone in its file: without the intermediate certificates clients may not trust it'
+        : '',
+      isOpen ? `has a key that others can read: ${files.key}` : '',
+    ];
+    return {
+      host,
+      file,
+      names: names.dns,
+      notAfter: new Date(to),
+      selfSigned,
+      problems: problems.filter((problem) => problem !== ''),
+    };
+  } catch (error) {
+    const problem = error instanceof CertificateError ? error.problem : (error as Error).message;
+    return { host, file, names: [], notAfter: undefined, selfSigned: false, problems: [problem] };
+  }
+}
+
+function filesFor(options: CertificateOptions, host: string): readonly Pair[] {
+  const { certificate, key } = options.config.hosts[host]!;
+  if (certificate.length === 0) return [filesOf(folderOf(options), host)];
+  return certificate.map((file, index) => ({ certificate: file, key: key[index]! }));
+}
+
+function folderOf({ config }: CertificateOptions): string {
+  return join(config.data, 'certs');
+}
+
+/** Rejects with CertificateError unless both files are there and fit together. */
+async function readPair(host: string, files: Pair): Promise<Pair> {
+  const [certificate, key] = await Promise.all([readText(host, files.certificate), readText(host, files.key)]);
+  const parsed = attempt(
+    host,
+    files.certificate,
+    'holds no certificate in PEM',
+    () => new X509Certificate(certificate),
+  );
+  const secret = attempt(host, files.key, 'holds no private key in PEM without a passphrase', () =>
+    createPrivateKey(key),
+  );
+  if (!parsed.checkPrivateKey(secret)) {
+    throw new CertificateError(host, files.key, `is not the key of ${files.certificate}`);
+  }
+  return { certificate, key };
+}
+
+async function readText(host: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CertificateError(host, file, code === 'ENOENT' ? 'there is no such file' : `cannot be read (${code})`);
+  }
+}
+
+function attempt<T>(host: string, file: string, problem: string, read: () => T): T {
+  try {
+    return read();
+  } catch {
+    throw new CertificateError(host, file, problem);
+  }
+}
+
+/** Changes whenever a file is written, replaced, or linked to another. */
+async function stampOf(files: readonly Pair[]): Promise<string> {
+  const stamps = files
+    .flatMap(({ certificate, key }) => [certificate, key])
+    .map(async (file) => {
+      try {
+        const { ino, size, mtimeMs } = await stat(file);
+        return `${ino} ${size} ${mtimeMs}`;
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code ?? 'unreadable';
+      }
+    });
+  return (await Promise.all(stamps)).join();
+}
+
+function dateOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}

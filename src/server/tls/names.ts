@@ -1,0 +1,156 @@
+/**
+ * What a certificate says of itself: the names it proves (RFC 5280 §4.2.1.6, RFC 6120 §13.7.1) and its channel binding
+ * (RFC 5929). The names come from its structure, never from a textual form that a name could imitate.
+ */
+import { createHash } from 'node:crypto';
+import { domainToASCII } from 'node:url';
+import { DerError, type DerValue, derTag, readDer, readOid, readOne, writeDer, writeOid } from './der.js';
+
+/** RFC 6120 §13.7.1.4: a JID in a certificate. */
+const xmppAddr = '1.3.6.1.5.5.7.8.5';
+const subjectAltName = '2.5.29.17';
+
+export interface CertificateNames {
+  /** id-on-xmppAddr: JIDs of users and servers, as they stand in the certificate. */
+  readonly xmppAddr: readonly string[];
+  /** dNSName: domains as A-labels, perhaps with a wildcard. */
+  readonly dns: readonly string[];
+}
+
+const noNames: CertificateNames = { xmppAddr: [], dns: [] };
+
+/** The names in the subjectAltName of a certificate in DER. One that cannot be read proves no name at all. */
+export function xmppAddresses(certificate: Buffer): CertificateNames {
+  try {
+    const found = extensions(certificate).filter(({ oid }) => oid === subjectAltName);
+    // RFC 5280 §4.2: no extension twice
+    return found.length === 1 ? readNames(found[0]!.value) : noNames;
+  } catch (error) {
+    if (error instanceof DerError || error instanceof TypeError) return noNames;
+    throw error;
+  }
+}
+
+function readNames(extension: Buffer): CertificateNames {
+  const names = { xmppAddr: [] as string[], dns: [] as string[] };
+  for (const { tag, content } of readDer(readOne(extension, derTag.sequence))) {
+    if (tag === derTag.implicit(2)) {
+      // IA5String; a NUL would let another reader see a shorter name
+      if (!content.every((byte) => byte > 0x20 && byte < 0x7f)) throw new DerError('no domain name');
+      names.dns.push(content.toString('latin1'));
+    } else if (tag === derTag.context(0)) {
+      const [type, value] = readDer(content);
+      if (type?.tag !== derTag.oid || value?.tag !== derTag.context(0)) throw new DerError('no otherName');
+      if (readOid(type.content) === xmppAddr) names.xmppAddr.push(readUtf8(readOne(value.content, derTag.utf8String)));
+    }
+  }
+  return names;
+}
+
+/** Throws TypeError for what is no UTF-8. */
+function readUtf8(content: Buffer): string {
+  const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
+  if (text.includes('\0')) throw new DerError('a NUL in a name');
+  return text;
+}
+
+function extensions(certificate: Buffer): { readonly oid: string; readonly value: Buffer }[] {
+  // Certificate ::= SEQUENCE { tbsCertificate, … }, TBSCertificate ::= SEQUENCE { …, extensions [3] }
+  const tbs = readDer(readOne(certificate, derTag.sequence))[0];
+  if (tbs?.tag !== derTag.sequence) throw new DerError('no certificate');
+  const list = readDer(tbs.content).filter(({ tag }) => tag === derTag.context(3));
+  if (list.length === 0) return [];
+  return readDer(readOne(list[0]!.content, derTag.sequence)).map((extension) => {
+    const parts = readDer(extension.content);
+    const value = parts.at(-1); // between them stands whether it is critical
+    if (parts[0]?.tag !== derTag.oid || value?.tag !== derTag.octetString) throw new DerError('no extension');
+    return { oid: readOid(parts[0].content), value: value.content };
+  });
+}
+
+/** The content of a subjectAltName for hosts of our own: their domains, and themselves as XMPP addresses. */
+export function writeNames(domains: readonly string[], addresses: readonly string[]): Buffer {
+  return writeDer(
+    derTag.sequence,
+    ...domains.map((domain) => writeDer(derTag.implicit(2), Buffer.from(domainToASCII(domain), 'latin1'))),
+    ...addresses.map((address) =>
+      writeDer(
+        derTag.context(0),
+        writeOid(xmppAddr),
+        writeDer(derTag.context(0), writeDer(derTag.utf8String, Buffer.from(address))),
+      ),
+    ),
+  );
+}
+
+/** Whether the names prove the domain (RFC 6125 §6.4: a wildcard stands for one whole label, never for a top one). */
+export function coversDomain(names: CertificateNames, domain: string): boolean {
+  if (names.xmppAddr.includes(domain)) return true;
+  const wanted = domainToASCII(domain);
+  const parent = wanted.slice(wanted.indexOf('.') + 1);
+  return names.dns.some((name) => {
+    const plain = name.toLowerCase();
+    return plain === wanted || (plain.startsWith('*.') && parent.includes('.') && plain.slice(2) === parent);
+  });
+}
+
+/**
+ * RFC 5929 §4.1: the channel binding tls-server-end-point, the hash of the certificate (in DER) by the hash function of
+ * its signature; SHA-256 in place of MD5 and SHA-1. Undefined where the signature has no hash function of its own
+ * (Ed25519) or one unknown here: the binding then does not exist.
+ */
+export function serverEndPoint(certificate: Buffer): Buffer | undefined {
+  const hash = signatureHash(certificate);
+  return hash === undefined ? undefined : createHash(hash).update(certificate).digest();
+}
+
+/** By the object identifier of the signature's algorithm: RFC 4055, 5754, 5758. */
+const signatureHashes: Readonly<Record<string, string>> = {
+  '1.2.840.113549.1.1.4': 'sha256', // MD5 with RSA
+  '1.2.840.113549.1.1.5': 'sha256', // SHA-1 with RSA
+  '1.2.840.113549.1.1.14': 'sha224',
+  '1.2.840.113549.1.1.11': 'sha256',
+  '1.2.840.113549.1.1.12': 'sha384',
+  '1.2.840.113549.1.1.13': 'sha512',
+  '1.2.840.10045.4.1': 'sha256', // SHA-1 with ECDSA
+  '1.2.840.10045.4.3.1': 'sha224',
+  '1.2.840.10045.4.3.2': 'sha256',
+  '1.2.840.10045.4.3.3': 'sha384',
+  '1.2.840.10045.4.3.4': 'sha512',
+};
+
+const rsaPss = '1.2.840.113549.1.1.10';
+
+const hashes: Readonly<Record<string, string>> = {
+  '1.3.14.3.2.26': 'sha256', // SHA-1
+  '2.16.840.1.101.3.4.2.4': 'sha224',
+  '2.16.840.1.101.3.4.2.1': 'sha256',
+  '2.16.840.1.101.3.4.2.2': 'sha384',
+  '2.16.840.1.101.3.4.2.3': 'sha512',
+};
+
+function signatureHash(certificate: Buffer): string | undefined {
+  try {
+    const [, algorithm] = readDer(readOne(certificate, derTag.sequence));
+    const [oid, parameters] = readDer(sequence(algorithm));
+    if (oid?.tag !== derTag.oid) return undefined;
+    const name = readOid(oid.content);
+    return name === rsaPss ? hashes[pssHash(parameters)] : signatureHashes[name];
+  } catch (error) {
+    if (error instanceof DerError) return undefined;
+    throw error;
+  }
+}
+
+/** RFC 4055 §3.1: RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] AlgorithmIdentifier DEFAULT sha1, … } */
+function pssHash(parameters: DerValue | undefined): string {
+  const first = readDer(sequence(parameters)).find(({ tag }) => tag === derTag.context(0));
+  if (first === undefined) return '1.3.14.3.2.26';
+  const [oid] = readDer(readOne(first.content, derTag.sequence));
+  return oid?.tag === derTag.oid ? readOid(oid.content) : '';
+}
+
+function sequence(value: DerValue | undefined): Buffer {
+  if (value?.tag !== derTag.sequence) throw new DerError('no sequence');
+  return value.content;
+}

@@ -1,0 +1,168 @@
+/**
+ * Self-signed certificates (RFC 5280) for hosts that have no other, so that a fresh server speaks TLS at once. Written
+ * with the few lines of DER that this takes: the certificate is always of the one form below.
+ */
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  X509Certificate,
+} from 'node:crypto';
+import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { derTag, writeDer, writeOid } from './der.js';
+import { coversDomain, writeNames, xmppAddresses } from './names.js';
+
+/**
+ * Apple's systems refuse a certificate that is valid for longer, even one that the user trusts. Clients that remember
+ * the key and not the certificate notice no renewal, as it keeps the key.
+ */
+const validDays = 825;
+
+/** A certificate that ends within this is renewed. */
+const renewDays = 30;
+
+const day = 86_400_000;
+
+export interface Pem {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** ECDSA on P-256: every client knows it, and its handshake costs a fraction of RSA's. */
+function newKey(): KeyObject {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+}
+
+/** For the host, its other domains, and both as XMPP addresses. `now` in ms since the epoch. */
+export function makeSelfSigned(domains: readonly string[], key = newKey(), now = Date.now()): Pem {
+  const algorithm = writeDer(derTag.sequence, writeOid('1.2.840.10045.4.3.2')); // ecdsa-with-SHA256
+  const name = distinguishedName(domains[0] ?? '');
+  const from = now - 3_600_000; // clocks of clients are behind at times
+  const body = writeDer(
+    derTag.sequence,
+    writeDer(derTag.context(0), writeDer(0x02, Buffer.of(2))), // version 3
+    writeDer(0x02, serialNumber()),
+    algorithm,
+    name,
+    writeDer(derTag.sequence, time(from), time(from + validDays * day - 1000)),
+    name,
+    createPublicKey(key).export({ type: 'spki', format: 'der' }),
+    writeDer(
+      derTag.context(3),
+      writeDer(
+        derTag.sequence,
+        extension('2.5.29.17', false, writeNames(domains, domains)), // subjectAltName
+        extension('2.5.29.19', true, writeDer(derTag.sequence)), // basicConstraints: no authority
+        extension('2.5.29.15', true, writeDer(0x03, Buffer.of(7, 0x80))), // keyUsage: digitalSignature
+        // extKeyUsage: serverAuth, and clientAuth for connections to other servers
+        extension(
+          '2.5.29.37',
+          false,
+          writeDer(derTag.sequence, writeOid('1.3.6.1.5.5.7.3.1'), writeOid('1.3.6.1.5.5.7.3.2')),
+        ),
+      ),
+    ),
+  );
+  const signature = sign('sha256', body, key);
+  const der = writeDer(derTag.sequence, body, algorithm, writeDer(0x03, Buffer.of(0), signature));
+  return {
+    certificate: new X509Certificate(der).toString(),
+    key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  };
+}
+
+/** Where the certificate of a host lies that the configuration names none for. */
+export function filesOf(folder: string, host: string): { readonly certificate: string; readonly key: string } {
+  return { certificate: join(folder, `${host}.crt`), key: join(folder, `${host}.key`) };
+}
+
+/**
+ * Sees to it that the folder has a certificate for the domains, the host first. Makes one if there is none, and a new
+ * one with the same key if ours ends soon or lacks a domain; files that somebody else put there stay. Whether it made
+ * one. Rejects with the error of the file system.
+ */
+export async function ensureSelfSigned(folder: string, domains: readonly string[], now = Date.now()): Promise<boolean> {
+  const files = filesOf(folder, domains[0]!);
+  const [certificate, key] = await Promise.all([readIfThere(files.certificate), readIfThere(files.key)]);
+  if (certificate !== undefined && !isDue(certificate, domains, now)) return false;
+  const made = makeSelfSigned(domains, key === undefined ? newKey() : createPrivateKey(key), now);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (key === undefined) await writeWhole(files.key, made.key);
+  await writeWhole(files.certificate, made.certificate);
+  return true;
+}
+
+/** Whether it is one of ours, and has to be renewed. */
+function isDue(pem: string, domains: readonly string[], now: number): boolean {
+  const certificate = parse(pem);
+  if (certificate === undefined || !isSelfSigned(certificate)) return false;
+  const names = xmppAddresses(certificate.raw);
+  return (
+    Date.parse(certificate.validTo) - now < renewDays * day || !domains.every((domain) => coversDomain(names, domain))
+  );
+}
+
+function parse(pem: string): X509Certificate | undefined {
+  try {
+    return new X509Certificate(pem);
+  } catch {
+    return undefined;
+  }
+}
+
+export function isSelfSigned(certificate: X509Certificate): boolean {
+  return certificate.subject === certificate.issuer && certificate.verify(certificate.publicKey);
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Writes a file so that whoever reads it finds the old or the new one, and nobody else may read it. */
+async function writeWhole(file: string, text: string): Promise<void> {
+  const draft = `${file}.new`;
+  const handle = await open(draft, 'w', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await chmod(draft, 0o600); // the mode above does not hold for a draft that was left behind
+  await rename(draft, file);
+  const folder = await open(dirname(file));
+  await folder.sync().finally(() => folder.close());
+}
+
+function extension(oid: string, isCritical: boolean, value: Buffer): Buffer {
+  const critical = isCritical ? [writeDer(0x01, Buffer.of(0xff))] : [];
+  return writeDer(derTag.sequence, writeOid(oid), ...critical, writeDer(derTag.octetString, value));
+}
+
+/** RFC 5280 §4.1.2.2: positive, unique, at most 20 octets. */
+function serialNumber(): Buffer {
+  const bytes = randomBytes(16);
+  bytes[0] = (bytes[0]! & 0x3f) | 0x40;
+  return bytes;
+}
+
+/** A common name alone; it is for people, clients read the subjectAltName. At most 64 characters (X.520). */
+function distinguishedName(text: string): Buffer {
+  const value = writeDer(derTag.utf8String, Buffer.from([...text].slice(0, 64).join('')));
+  return writeDer(derTag.sequence, writeDer(0x31, writeDer(derTag.sequence, writeOid('2.5.4.3'), value)));
+}
+
+/** RFC 5280 §4.1.2.5: UTCTime until 2049, GeneralizedTime after it. */
+function time(ms: number): Buffer {
+  const text = `${new Date(ms).toISOString().slice(0, 19).replace(/[-:T]/g, '')}Z`;
+  return text < '2050' ? writeDer(0x17, Buffer.from(text.slice(2))) : writeDer(0x18, Buffer.from(text));
+}

@@ -1,0 +1,132 @@
+/** TCP and TLS connections. */
+import type { Socket } from 'node:net';
+import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { flushSoon, type TransportReader, type Upgradable } from './transport.js';
+
+const key = Symbol('transport');
+type Owned = Socket & { [key]?: TcpTransport };
+
+const silent: TransportReader = { received() {}, ended() {}, drained() {} };
+
+// One function each for all sockets: nothing is kept per connection but the transport itself.
+function onData(this: Owned, chunk: Buffer): void {
+  this[key]?.reader.received(chunk);
+}
+function onEnd(this: Owned): void {
+  this[key]?.ended();
+}
+function onDrain(this: Owned): void {
+  this[key]?.reader.drained();
+}
+function onError(): void {
+  // 'close' follows, and says all that a stream needs to know.
+}
+
+export class TcpTransport implements Upgradable {
+  reader: TransportReader = silent;
+  readonly framed = false;
+  #socket: Owned;
+  #out = '';
+  #ended = false;
+  readonly remoteAddress: string;
+  readonly loopback: boolean;
+
+  constructor(
+    socket: Socket,
+    /** How to become a TLS connection: made for each, since it needs the address's certificates. */
+    readonly tlsOptions: () => TLSSocketOptions,
+  ) {
+    this.#socket = socket;
+    this.remoteAddress = plainAddress(socket.remoteAddress ?? '');
+    this.loopback = isLoopback(this.remoteAddress) && isLoopback(plainAddress(socket.localAddress ?? ''));
+    this.#listen(socket);
+  }
+
+  get kind(): 'tcp' | 'tls' {
+    return this.secure ? 'tls' : 'tcp';
+  }
+
+  get secure(): boolean {
+    return this.#socket instanceof TLSSocket;
+  }
+
+  get tls(): TLSSocket | undefined {
+    return this.#socket instanceof TLSSocket ? this.#socket : undefined;
+  }
+
+  #listen(socket: Owned): void {
+    socket[key] = this;
+    socket.on('data', onData).on('end', onEnd).on('close', onEnd).on('drain', onDrain).on('error', onError);
+  }
+
+  ended(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.reader.ended();
+  }
+
+  write(text: string): void {
+    if (this.#out === '') flushSoon(this);
+    this.#out += text;
+  }
+
+  flush(): void {
+    if (this.#out === '') return;
+    const out = this.#out;
+    this.#out = '';
+    if (this.#socket.writable) this.#socket.write(out, 'utf8');
+  }
+
+  get queued(): number {
+    return this.#out.length + this.#socket.writableLength;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    this.flush();
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#out = '';
+    this.#socket.destroy();
+  }
+
+  startTls(ready: (error: Error | undefined) => void): void {
+    this.flush();
+    const plain = this.#socket;
+    plain.removeListener('data', onData).removeListener('end', onEnd);
+    plain.removeListener('close', onEnd).removeListener('drain', onDrain);
+    // Node's TLSSocket takes over the handle; the plain socket must not go on reading (RFC 6120 §5.4.3.3: what the
+    // client sent behind <starttls/> is not used).
+    const socket: Owned & TLSSocket = new TLSSocket(plain, { ...this.tlsOptions(), isServer: true });
+    this.#socket = socket;
+    let settled = false;
+    const settle = (error?: Error) => {
+      if (settled) return;
+      settled = true;
+      ready(error);
+    };
+    socket.once('secure', () => settle());
+    socket.once('error', settle);
+    socket.once('close', () => settle(new Error('closed during the TLS handshake')));
+    this.#listen(socket);
+    socket.disableRenegotiation();
+  }
+}
+
+/** IPv4 addresses arrive as IPv4-mapped ones on dual-stack sockets. */
+export function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
+}
+
+export function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.');
+}

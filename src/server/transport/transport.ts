@@ -1,0 +1,59 @@
+/** A connection as a stream sees it: text in, text out. TLS, WebSocket frames and flow control end here. */
+import type { TLSSocket } from 'node:tls';
+
+/** What a transport tells its stream. */
+export interface TransportReader {
+  /** Bytes as they came; framed transports give one whole message at a time. */
+  received(chunk: Buffer): void;
+  /** The peer sends no more: its half is closed, or the connection is gone. Told once. */
+  ended(): void;
+  /** What was queued has been taken by the system. */
+  drained(): void;
+}
+
+export interface Transport {
+  readonly kind: 'tcp' | 'tls' | 'websocket';
+  /** Each message is one element (RFC 7395). */
+  readonly framed: boolean;
+  /** Nobody on the way can read along. */
+  readonly secure: boolean;
+  readonly remoteAddress: string;
+  /** Both ends are on this machine. */
+  readonly loopback: boolean;
+  /** The TLS connection below, where it ends in this process. */
+  readonly tls: TLSSocket | undefined;
+  reader: TransportReader;
+  /** Queues; what is written in one turn of the event loop goes out together. Framed: one element a call. */
+  write(text: string): void;
+  /** Bytes (about) that the peer has not taken yet. */
+  readonly queued: number;
+  pause(): void;
+  resume(): void;
+  /** Sends what is queued and closes our half. */
+  end(): void;
+  /** Closes at once; what is queued is lost. */
+  destroy(): void;
+}
+
+/** A transport that can become a TLS one (RFC 6120 §5). */
+export interface Upgradable extends Transport {
+  /** Sends what is queued, then starts TLS; calls `ready` with whether it was agreed upon. */
+  startTls(ready: (error: Error | undefined) => void): void;
+}
+
+interface Flushable {
+  flush(): void;
+}
+
+let waiting: Flushable[] = [];
+
+function flushAll(): void {
+  const flushing = waiting;
+  waiting = [];
+  for (const one of flushing) one.flush();
+}
+
+/** Has `flush` called once the turn of the event loop is over: after all sockets that were readable have been read. */
+export function flushSoon(one: Flushable): void {
+  if (waiting.push(one) === 1) setImmediate(flushAll);
+}

@@ -1,0 +1,136 @@
+/** RFC 7395: XMPP over WebSocket. Framing is the ws package's; one message is one element. */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import { type RawData, type WebSocket, WebSocketServer } from 'ws';
+import { isLoopback, plainAddress } from './tcp.js';
+import { flushSoon, type Transport, type TransportReader } from './transport.js';
+
+const silent: TransportReader = { received() {}, ended() {}, drained() {} };
+
+const key = Symbol('transport');
+type Owned = WebSocket & { [key]?: WebSocketTransport };
+
+function onMessage(this: Owned, data: RawData, isBinary: boolean): void {
+  const transport = this[key]!;
+  // RFC 7395 §3.2: text only.
+  if (isBinary) transport.refuse(1003, 'text messages only');
+  else transport.reader.received(data as Buffer);
+}
+function onClose(this: Owned): void {
+  this[key]!.ended();
+}
+function onError(): void {
+  // 'close' follows.
+}
+
+/** Takes upgrades of HTTP connections. */
+export class WebSocketUpgrader {
+  readonly #server: WebSocketServer;
+
+  constructor(maxMessageBytes: number) {
+    this.#server = new WebSocketServer({
+      noServer: true,
+      // Inflation is where small things become large ones before any limit sees them.
+      perMessageDeflate: false,
+      clientTracking: false,
+      maxPayload: maxMessageBytes,
+      handleProtocols: (protocols) => (protocols.has('xmpp') ? 'xmpp' : false),
+    });
+  }
+
+  /** Answers the upgrade; `opened` gets the transport, unless the client does not speak `xmpp` (RFC 7395 §3.1). */
+  upgrade(
+    request: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    opened: (transport: WebSocketTransport) => void,
+  ): void {
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+    if (!offered.includes('xmpp')) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      return;
+    }
+    this.#server.handleUpgrade(request, socket, head, (ws) => opened(new WebSocketTransport(ws, socket)));
+  }
+}
+
+export class WebSocketTransport implements Transport {
+  reader: TransportReader = silent;
+  readonly kind = 'websocket';
+  readonly framed = true;
+  readonly remoteAddress: string;
+  readonly loopback: boolean;
+  readonly secure: boolean;
+  readonly #ws: Owned;
+  readonly #socket: Socket;
+  #out: string[] = [];
+  #ended = false;
+
+  constructor(ws: WebSocket, socket: Socket) {
+    this.#ws = ws;
+    this.#socket = socket;
+    this.remoteAddress = plainAddress(socket.remoteAddress ?? '');
+    this.loopback = isLoopback(this.remoteAddress) && isLoopback(plainAddress(socket.localAddress ?? ''));
+    this.secure = socket instanceof TLSSocket;
+    this.#ws[key] = this;
+    ws.on('message', onMessage).on('close', onClose).on('error', onError);
+  }
+
+  get tls(): TLSSocket | undefined {
+    return this.#socket instanceof TLSSocket ? this.#socket : undefined;
+  }
+
+  ended(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.reader.ended();
+  }
+
+  refuse(code: number, reason: string): void {
+    this.flush();
+    this.#ws.close(code, reason);
+  }
+
+  write(text: string): void {
+    if (this.#out.push(text) === 1) flushSoon(this);
+  }
+
+  flush(): void {
+    if (this.#out.length === 0) return;
+    const out = this.#out;
+    this.#out = [];
+    if (this.#ws.readyState !== this.#ws.OPEN) return;
+    if (out.length === 1) {
+      this.#ws.send(out[0]!);
+      return;
+    }
+    this.#socket.cork();
+    for (const text of out) this.#ws.send(text);
+    this.#socket.uncork();
+  }
+
+  get queued(): number {
+    let waiting = this.#ws.bufferedAmount;
+    for (const text of this.#out) waiting += text.length;
+    return waiting;
+  }
+
+  pause(): void {
+    this.#ws.pause();
+  }
+
+  resume(): void {
+    this.#ws.resume();
+  }
+
+  end(): void {
+    this.flush();
+    this.#ws.close(1000);
+  }
+
+  destroy(): void {
+    this.#out = [];
+    this.#ws.terminate();
+  }
+}

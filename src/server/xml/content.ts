@@ -1,0 +1,124 @@
+/**
+ * Looks into the content of an element by its child index, without building a tree. A child is known here by its
+ * position in the index, -1 meaning none; a namespace undefined means the element's own.
+ */
+import type { ChildIndex } from './reader.js';
+import { attributeValue, build, characterData, type Element } from './tree.js';
+
+const CHILD = 5;
+
+export function countChildren(index: ChildIndex): number {
+  return index.length / CHILD;
+}
+
+/** The first child of this name at `from` or behind it. */
+export function findChild(content: string, index: ChildIndex, ns: string | undefined, name: string, from = 0): number {
+  for (let at = from; at < index.length; at += CHILD) {
+    if (
+      index[at + 2] === name.length &&
+      content.startsWith(name, index[at]! + 1) &&
+      isNamespace(content, index, at, ns)
+    ) {
+      return at;
+    }
+  }
+  return -1;
+}
+
+function isNamespace(content: string, index: ChildIndex, at: number, ns: string | undefined): boolean {
+  const start = index[at + 3]!;
+  if (start === -1 || ns === undefined) return start === -1 && ns === undefined;
+  if (start < 0) return namespaceAt(content, index, at) === ns;
+  return index[at + 4] === ns.length && content.startsWith(ns, start);
+}
+
+/** The position behind this one; the end is `index.length`. */
+export function nextChild(at: number): number {
+  return at + CHILD;
+}
+
+export function nameAt(content: string, index: ChildIndex, at: number): string {
+  const start = index[at]! + 1;
+  return content.slice(start, start + index[at + 2]!);
+}
+
+/** Undefined: the element's own. */
+export function namespaceAt(content: string, index: ChildIndex, at: number): string | undefined {
+  const start = index[at + 3]!;
+  if (start === -1) return undefined;
+  const from = start < 0 ? -2 - start : start;
+  const raw = content.slice(from, from + index[at + 4]!);
+  return start < 0 ? attributeValue(raw) : raw;
+}
+
+/** The content with each child as it stands, or as `replace` writes it anew. */
+export function mapChildren(content: string, index: ChildIndex, replace: (at: number) => string | undefined): string {
+  let mapped = '';
+  let from = 0;
+  for (let at = 0; at < index.length; at += CHILD) {
+    const xml = replace(at);
+    if (xml === undefined) continue;
+    mapped += content.slice(from, index[at]!) + xml;
+    from = index[at + 1]!;
+  }
+  return mapped + content.slice(from);
+}
+
+/** The child as a tree; `ns` is the namespace of the element around it. */
+export function elementAt(content: string, index: ChildIndex, at: number, ns: string): Element {
+  return build(content, index[at]!, ns);
+}
+
+/** The character data of the child, that of its own children left out. */
+export function textAt(content: string, index: ChildIndex, at: number): string {
+  const end = index[at + 1]!;
+  const close = content.lastIndexOf('<', end - 1);
+  if (close <= index[at]!) return '';
+  const open = content.lastIndexOf('>', close - 1);
+  // The start tag may hold a > in a value, so the text begins behind the last one only if that is the tag's end:
+  // elements inside, and a > in the text, are left to the tree.
+  if (content.lastIndexOf('<', close - 1) !== index[at] || content.indexOf('>', index[at]!) !== open) {
+    return build(content, index[at]!).getText();
+  }
+  return characterData(content.slice(open + 1, close));
+}
+
+/** Without the children at these positions (in order): the content, and its index. */
+export function withoutChildren(
+  content: string,
+  index: ChildIndex,
+  positions: readonly number[],
+): { content: string; index: ChildIndex } {
+  let rest = '';
+  let from = 0;
+  let next = 0;
+  const kept: number[] = [];
+  for (let at = 0; at < index.length; at += CHILD) {
+    if (positions[next] === at) {
+      rest += content.slice(from, index[at]!);
+      from = index[at + 1]!;
+      next++;
+    } else {
+      pushMoved(kept, index, at, rest.length - from);
+    }
+  }
+  return { content: rest + content.slice(from), index: kept };
+}
+
+/** One content behind another: the index of both. */
+export function joinIndexes(index: ChildIndex, length: number, more: ChildIndex): ChildIndex {
+  const joined = index.slice();
+  for (let at = 0; at < more.length; at += CHILD) pushMoved(joined, more, at, length);
+  return joined;
+}
+
+function pushMoved(to: number[], index: ChildIndex, at: number, by: number): void {
+  const ns = index[at + 3]!;
+  to.push(
+    index[at]! + by,
+    index[at + 1]! + by,
+    index[at + 2]!,
+    ns === -1 ? -1 : ns < 0 ? ns - by : ns + by,
+    index[at + 4]!,
+  );
+}

@@ -1,0 +1,204 @@
+/**
+ * Text to elements, for text that the reader has already found well-formed and namespace-well-formed: nothing is
+ * checked again here, so text from anywhere else goes through `parse` of element.ts.
+ */
+import { Element as LtxElement } from 'ltx';
+
+export const XML_NS = 'http://www.w3.org/XML/1998/namespace';
+
+/** ltx's element, with its namespaces right (`xmlns=""`, `xml:`), and its look-ups without garbage. */
+export class Element extends LtxElement {
+  declare attrs: Record<string, string | undefined>;
+  declare children: (Element | string)[];
+  declare parent: Element | null;
+
+  override findNS(prefix?: string): string | undefined {
+    const key = prefix ? `xmlns:${prefix}` : 'xmlns';
+    for (let at: Element | null = this; at !== null; at = at.parent) {
+      const ns = at.attrs[key];
+      if (ns !== undefined) return ns;
+    }
+    return prefix === 'xml' ? XML_NS : undefined;
+  }
+
+  /** The first child element of this name, in this namespace where one is given. */
+  override getChild(name: string, xmlns?: string): Element | undefined {
+    for (const child of this.children) {
+      if (typeof child === 'object' && child.is(name, xmlns)) return child;
+    }
+    return undefined;
+  }
+
+  override getChildren(name: string, xmlns?: string): Element[] {
+    return this.getChildElements().filter((child) => child.is(name, xmlns));
+  }
+
+  override getChildElements(): Element[] {
+    const elements: Element[] = [];
+    for (const child of this.children) if (typeof child === 'object' && child !== null) elements.push(child);
+    return elements;
+  }
+
+  /** The character data of the child of this name; null where there is none. */
+  override getChildText(name: string, xmlns?: string): string | null {
+    return this.getChild(name, xmlns)?.getText() ?? null;
+  }
+}
+
+/** Prefixes declared so far, the innermost first. */
+interface Scope {
+  readonly prefix: string;
+  readonly ns: string;
+  readonly outer: Scope | undefined;
+}
+
+/**
+ * Builds the element whose start tag begins at `from`. Every element carries its namespace in `attrs.xmlns` and a name
+ * without prefix, and declares the prefixes of its own attributes, so it means the same wherever it is put.
+ * `ns` and `prefixes` are what is in force around it.
+ */
+export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record<string, string>>): Element {
+  const references = xml.indexOf('&', from) >= 0;
+  let scope: Scope | undefined;
+  for (const prefix in prefixes) scope = { prefix, ns: prefixes[prefix]!, outer: scope };
+  const scopes: (Scope | undefined)[] = [];
+  const defaults: string[] = [];
+  let parent: Element | null = null;
+  let at = from;
+
+  for (;;) {
+    const next = xml.charCodeAt(at + 1);
+    if (next === 0x2f /* / */) {
+      at = xml.indexOf('>', at) + 1;
+      const closed: Element = parent!;
+      scope = scopes.pop();
+      ns = defaults.pop()!;
+      if (closed.parent === null) return closed;
+      parent = closed.parent;
+    } else if (next === 0x21 /* ! */) {
+      const end = xml.indexOf(']]>', at);
+      addText(parent!, endOfLines(xml.slice(at + 9, end)));
+      at = end + 3;
+    } else {
+      scopes.push(scope);
+      defaults.push(ns);
+      let end = at + 1;
+      while (!endsName(xml.charCodeAt(end))) end++;
+      const rawName = xml.slice(at + 1, end);
+      const colon = rawName.indexOf(':');
+      const element = new Element(colon < 0 ? rawName : rawName.slice(colon + 1));
+      const attrs = element.attrs;
+      attrs.xmlns = ns;
+      let foreign: string[] | undefined;
+      at = end;
+      for (;;) {
+        let c = xml.charCodeAt(at);
+        while (isSpace(c)) c = xml.charCodeAt(++at);
+        if (c === 0x3e /* > */ || c === 0x2f /* / */) break;
+        end = at + 1;
+        while (!endsName(xml.charCodeAt(end))) end++;
+        const key = xml.slice(at, end);
+        while (!isQuote((c = xml.charCodeAt(end)))) end++;
+        at = end + 1;
+        end = xml.indexOf(c === 0x22 ? '"' : "'", at);
+        const value = attributeValue(xml.slice(at, end));
+        at = end + 1;
+        if (key === 'xmlns') {
+          attrs.xmlns = ns = value;
+        } else if (key.startsWith('xmlns:')) {
+          scope = { prefix: key.slice(6), ns: value, outer: scope };
+        } else {
+          if (key.includes(':')) (foreign ??= []).push(key.slice(0, key.indexOf(':')));
+          setAttribute(attrs, key, value);
+        }
+      }
+      if (colon >= 0) attrs.xmlns = resolve(scope, rawName.slice(0, colon));
+      if (foreign !== undefined) {
+        for (const prefix of foreign) if (prefix !== 'xml') attrs[`xmlns:${prefix}`] = resolve(scope, prefix);
+      }
+      if (parent !== null) {
+        parent.children.push(element);
+        element.parent = parent;
+      }
+      if (xml.charCodeAt(at) === 0x2f /* / */) {
+        at += 2;
+        scope = scopes.pop();
+        ns = defaults.pop()!;
+        if (parent === null) return element;
+      } else {
+        at++;
+        parent = element;
+      }
+    }
+
+    const markup = xml.indexOf('<', at);
+    if (markup > at) {
+      const text = endOfLines(xml.slice(at, markup));
+      addText(parent!, references ? dereferenced(text) : text);
+      at = markup;
+    }
+  }
+}
+
+/** `attrs.__proto__ = …` would set no attribute. */
+export function setAttribute(attrs: Record<string, string | undefined>, key: string, value: string): void {
+  if (key === '__proto__') Object.defineProperty(attrs, key, { value, enumerable: true, configurable: true });
+  else attrs[key] = value;
+}
+
+function addText(parent: Element, text: string): void {
+  if (text === '') return;
+  const last = parent.children.length - 1;
+  const before = parent.children[last];
+  if (typeof before === 'string') parent.children[last] = before + text;
+  else parent.children.push(text);
+}
+
+function resolve(scope: Scope | undefined, prefix: string): string {
+  if (prefix === 'xml') return XML_NS;
+  for (let at = scope; at !== undefined; at = at.outer) if (at.prefix === prefix) return at.ns;
+  throw new Error(`undeclared prefix ${prefix}`);
+}
+
+function isSpace(c: number): boolean {
+  return c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09;
+}
+
+function isQuote(c: number): boolean {
+  return c === 0x22 || c === 0x27;
+}
+
+function endsName(c: number): boolean {
+  return c === 0x3d /* = */ || c === 0x3e /* > */ || c === 0x2f /* / */ || isSpace(c);
+}
+
+/** XML 1.0 §2.11. */
+function endOfLines(text: string): string {
+  return text.includes('\r') ? text.replace(/\r\n?/g, '\n') : text;
+}
+
+/** XML 1.0 §3.3.3: white space written plainly is a space, written as a reference it stays. */
+export function attributeValue(raw: string): string {
+  const spaced = /[\t\n\r]/.test(raw) ? raw.replace(/\r\n|[\t\n\r]/g, ' ') : raw;
+  return dereferenced(spaced);
+}
+
+/** Character data as the text of an element, from `from` to `to` of an already checked text without markup. */
+export function characterData(raw: string): string {
+  return dereferenced(endOfLines(raw));
+}
+
+function dereferenced(text: string): string {
+  return text.includes('&') ? text.replace(/&(?:#x([0-9a-fA-F]+)|#([0-9]+)|([a-z]+));/g, dereference) : text;
+}
+
+function dereference(
+  _: string,
+  hex: string | undefined,
+  decimal: string | undefined,
+  name: string | undefined,
+): string {
+  if (hex !== undefined) return String.fromCodePoint(Number.parseInt(hex, 16));
+  if (decimal !== undefined) return String.fromCodePoint(Number.parseInt(decimal, 10));
+  return name === 'amp' ? '&' : name === 'lt' ? '<' : name === 'gt' ? '>' : name === 'quot' ? '"' : "'";
+}

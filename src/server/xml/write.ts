@@ -1,0 +1,128 @@
+/**
+ * Elements to text. Everything that goes out is escaped here, once; what XML 1.0 cannot carry becomes U+FFFD, so that
+ * nothing that a module says can break the stream that it is said on.
+ */
+import { BYTES, isNameChar, isNameStart, NAME, NAME_START } from './characters.js';
+import type { Element } from './tree.js';
+
+const TEXT_SPECIAL = new Uint8Array(64);
+const ATTRIBUTE_SPECIAL = new Uint8Array(64);
+for (let c = 0; c < 0x20; c++) {
+  TEXT_SPECIAL[c] = c === 0x09 || c === 0x0a ? 0 : 1;
+  ATTRIBUTE_SPECIAL[c] = 1;
+}
+for (const c of '&<>') TEXT_SPECIAL[c.charCodeAt(0)] = 1;
+for (const c of '&<>"\'') ATTRIBUTE_SPECIAL[c.charCodeAt(0)] = 1;
+
+/** Character data: `&`, `<`, `>` (of `]]>`), and CR, which a reader would take for a line end (XML 1.0 §2.11). */
+export function escapeText(text: string): string {
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c < 0x40 ? TEXT_SPECIAL[c] === 1 : c >= 0xd800) return text.replace(TEXT_ESCAPES, escaped);
+  }
+  return text;
+}
+
+/** An attribute's value for either kind of quote; tab and line ends as references (XML 1.0 §3.3.3). */
+export function escapeAttribute(text: string): string {
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c < 0x40 ? ATTRIBUTE_SPECIAL[c] === 1 : c >= 0xd800) return text.replace(ATTRIBUTE_ESCAPES, escaped);
+  }
+  return text;
+}
+
+const TEXT_ESCAPES = /[&<>\0-\x08\x0b-\x1f\ufffe\uffff]|\p{Surrogate}/gu;
+const ATTRIBUTE_ESCAPES = /[&<>"'\0-\x1f\ufffe\uffff]|\p{Surrogate}/gu;
+
+function escaped(character: string): string {
+  switch (character) {
+    case '&':
+      return '&amp;';
+    case '<':
+      return '&lt;';
+    case '>':
+      return '&gt;';
+    case '"':
+      return '&quot;';
+    case "'":
+      return '&apos;';
+    case '\t':
+      return '&#9;';
+    case '\n':
+      return '&#10;';
+    case '\r':
+      return '&#13;';
+    default:
+      return '\ufffd';
+  }
+}
+
+/**
+ * Writes an element. `inherited` is the default namespace in force where the text will stand: an `xmlns` equal to it is
+ * left out. Throws where a name is no XML name, which is a bug of the caller, and RangeError where the text grows
+ * beyond `limit` characters.
+ */
+export function serialize(element: Element, inherited?: string, limit = Number.POSITIVE_INFINITY): string {
+  // Taken out of its tree, an element keeps the namespace that it had there.
+  const ns = element.attrs.xmlns === undefined ? element.findNS() : undefined;
+  return write('', element, inherited, ns === inherited ? undefined : ns, limit);
+}
+
+function write(
+  before: string,
+  element: Element,
+  inherited: string | undefined,
+  missing: string | undefined,
+  limit: number,
+): string {
+  if (before.length > limit) throw new RangeError(`the XML text is longer than ${limit} characters`);
+  const { name, attrs, children } = element;
+  checkName(name);
+  let out = `${before}<${name}`;
+  let ns = inherited;
+  if (missing !== undefined) {
+    out += ` xmlns="${escapeAttribute(missing)}"`;
+    ns = missing;
+  }
+  for (const key in attrs) {
+    const value: unknown = attrs[key];
+    if (value === undefined || value === null) continue;
+    if (key === 'xmlns') {
+      if (value === ns) continue;
+      ns = String(value);
+    }
+    checkName(key);
+    out += ` ${key}="${escapeAttribute(typeof value === 'string' ? value : String(value))}"`;
+  }
+  if (children.length === 0) return `${out}/>`;
+  out += '>';
+  for (const child of children) {
+    if (typeof child === 'string') out += escapeText(child);
+    else if (typeof child === 'object' && child !== null) out = write(out, child, ns, undefined, limit);
+    else if (child !== undefined && child !== null) out += escapeText(String(child));
+  }
+  return `${out}</${name}>`;
+}
+
+/** XML-NAMES §4 QName. */
+function checkName(name: string): void {
+  let first = 0;
+  for (let i = 0; i < name.length; i++) {
+    let c = name.charCodeAt(i);
+    if (c < 0x80) {
+      if ((BYTES[c]! & (i === first ? NAME_START : NAME)) !== 0) continue;
+      if (c !== 0x3a || i === first || first !== 0) refuseName(name);
+      first = i + 1;
+      continue;
+    }
+    c = name.codePointAt(i)!;
+    if (i === first ? !isNameStart(c) : !isNameChar(c)) refuseName(name);
+    if (c > 0xffff) i++;
+  }
+  if (first === name.length) refuseName(name);
+}
+
+function refuseName(name: string): never {
+  throw new TypeError(`not an XML name: ${JSON.stringify(name)}`);
+}

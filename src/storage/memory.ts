@@ -1,0 +1,287 @@
+/** Storage in this process's memory: for tests, and for what may be lost. Nothing outlives the process. */
+import {
+  type DocumentStore,
+  type LogEntry,
+  type LogFilter,
+  type LogStore,
+  type MapStore,
+  type OwnerRange,
+  type Shape,
+  type Storage,
+  StorageError,
+  type StoreName,
+  UnknownId,
+} from './contract.js';
+import { matches, rangeOf } from './filter.js';
+import * as json from './json.js';
+import { compare } from './order.js';
+
+/** Called first by every operation: throws once the storage is closed. */
+type Check = () => void;
+
+export class MemoryStorage implements Storage {
+  readonly #stores = {
+    document: new Map<string, DocumentStore<unknown>>(),
+    map: new Map<string, MapStore<unknown>>(),
+    log: new Map<string, LogStore>(),
+  };
+  #closed = false;
+
+  document<T>(name: string): DocumentStore<T> {
+    return this.#store('document', name, memoryDocument) as DocumentStore<T>;
+  }
+
+  map<T>(name: string): MapStore<T> {
+    return this.#store('map', name, memoryMap) as MapStore<T>;
+  }
+
+  log(name: string): LogStore {
+    return this.#store('log', name, memoryLog) as LogStore;
+  }
+
+  async stores(): Promise<StoreName[]> {
+    this.#check();
+    return (['document', 'map', 'log'] as const).flatMap((shape) =>
+      [...this.#stores[shape].keys()].map((name) => ({ shape, name })),
+    );
+  }
+
+  async flush(): Promise<void> {
+    this.#check();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const stores of Object.values(this.#stores)) stores.clear();
+  }
+
+  #check = (): void => {
+    if (this.#closed) throw new StorageError('unavailable', 'the storage is closed');
+  };
+
+  #store<S>(shape: Shape, name: string, make: (check: Check) => S): unknown {
+    const stores = this.#stores[shape] as Map<string, unknown>;
+    let store = stores.get(name);
+    if (store === undefined) stores.set(name, (store = make(this.#check)));
+    return store;
+  }
+}
+
+function memoryDocument(check: Check): DocumentStore<unknown> {
+  const texts = new Map<string, string>();
+  const read = (owner: string): unknown => json.read(texts.get(owner));
+  return {
+    get: async (owner) => {
+      check();
+      return read(owner);
+    },
+    getMany: async (owners) => {
+      check();
+      return new Map(owners.filter((owner) => texts.has(owner)).map((owner) => [owner, read(owner)]));
+    },
+    set: async (owner, value) => {
+      check();
+      texts.set(owner, json.write(value));
+    },
+    delete: async (owner) => {
+      check();
+      return texts.delete(owner);
+    },
+    compareAndSet: async (owner, expected, next) => {
+      check();
+      if (!json.isSame(texts.get(owner), expected === undefined ? undefined : json.write(expected))) return false;
+      if (next === undefined) texts.delete(owner);
+      else texts.set(owner, json.write(next));
+      return true;
+    },
+    owners: async (range) => {
+      check();
+      return ownersIn(texts.keys(), range);
+    },
+    forget: async (owner) => {
+      check();
+      texts.delete(owner);
+    },
+  };
+}
+
+function memoryMap(check: Check): MapStore<unknown> {
+  const owned = new Map<string, Map<string, string>>();
+  const sorted = (owner: string): [string, string][] => [...(owned.get(owner) ?? [])].sort(([a], [b]) => compare(a, b));
+  return {
+    get: async (owner, key) => {
+      check();
+      return json.read(owned.get(owner)?.get(key));
+    },
+    all: async (owner) => {
+      check();
+      return new Map(sorted(owner).map(([key, text]) => [key, json.read(text)]));
+    },
+    page: async (owner, { after, limit }) => {
+      check();
+      return sorted(owner)
+        .filter(([key]) => after === undefined || compare(key, after) > 0)
+        .slice(0, limit)
+        .map(([key, text]) => [key, json.read(text)]);
+    },
+    count: async (owner) => {
+      check();
+      return owned.get(owner)?.size ?? 0;
+    },
+    set: async (owner, entries) => {
+      check();
+      const texts = Array.from(entries, ([key, value]) => [key, json.write(value)] as const);
+      if (texts.length === 0) return;
+      let items = owned.get(owner);
+      if (items === undefined) owned.set(owner, (items = new Map()));
+      for (const [key, text] of texts) items.set(key, text);
+    },
+    delete: async (owner, keys) => {
+      check();
+      const items = owned.get(owner);
+      if (items === undefined) return 0;
+      const gone = keys.filter((key) => items.delete(key)).length;
+      if (items.size === 0) owned.delete(owner);
+      return gone;
+    },
+    owners: async (range) => {
+      check();
+      return ownersIn(owned.keys(), range);
+    },
+    forget: async (owner) => {
+      check();
+      owned.delete(owner);
+    },
+  };
+}
+
+interface OwnedLog {
+  /** In the order of their ids. */
+  entries: LogEntry[];
+  bytes: number;
+}
+
+function memoryLog(check: Check): LogStore {
+  const logs = new Map<string, OwnedLog>();
+  /** Takes `count` entries out from `start` on. */
+  const cut = (owner: string, log: OwnedLog, start: number, count: number): number => {
+    const gone = log.entries.splice(start, count);
+    for (const entry of gone) log.bytes -= Buffer.byteLength(entry.value);
+    if (log.entries.length === 0) logs.delete(owner);
+    return gone.length;
+  };
+  return {
+    append: async (owner, entry) => {
+      check();
+      let log = logs.get(owner);
+      if (log === undefined) logs.set(owner, (log = { entries: [], bytes: 0 }));
+      const at = position(log.entries, entry.id);
+      const present = log.entries[at];
+      const replaces = present?.id === entry.id;
+      log.entries.splice(at, replaces ? 1 : 0, copy(entry));
+      log.bytes += Buffer.byteLength(entry.value) - (replaces ? Buffer.byteLength(present.value) : 0);
+    },
+    page: async (owner, query) => {
+      check();
+      const all = logs.get(owner)?.entries ?? [];
+      if (query.strict) {
+        for (const id of [query.after, query.before]) {
+          if (id !== undefined && all[position(all, id)]?.id !== id) throw new UnknownId(id);
+        }
+      }
+      const { limit, backwards = false } = query;
+      const found = select(all, query, limit + 1, backwards);
+      const complete = found.length <= limit;
+      if (!complete) found.pop();
+      if (backwards) found.reverse();
+      return { entries: found.map(copy), complete };
+    },
+    count: async (owner, filter, limit = Number.POSITIVE_INFINITY) => {
+      check();
+      return select(logs.get(owner)?.entries ?? [], filter, limit, false).length;
+    },
+    size: async (owner) => {
+      check();
+      return logs.get(owner)?.bytes ?? 0;
+    },
+    remove: async (owner, ids) => {
+      check();
+      const log = logs.get(owner);
+      if (log === undefined) return 0;
+      let gone = 0;
+      for (const id of ids) {
+        const at = position(log.entries, id);
+        if (log.entries[at]?.id === id) gone += cut(owner, log, at, 1);
+      }
+      return gone;
+    },
+    trim: async (owner, { before, keep, limit = Number.POSITIVE_INFINITY }) => {
+      check();
+      const log = logs.get(owner);
+      if (log === undefined) return 0;
+      const below = before === undefined ? 0 : position(log.entries, before);
+      const surplus = keep === undefined ? 0 : log.entries.length - keep;
+      return cut(owner, log, 0, Math.min(Math.max(below, surplus, 0), limit));
+    },
+    owners: async (range) => {
+      check();
+      return ownersIn(logs.keys(), range);
+    },
+    forget: async (owner) => {
+      check();
+      logs.delete(owner);
+    },
+  };
+}
+
+/** The first `limit` entries that pass, in the direction of reading. */
+function select(all: readonly LogEntry[], filter: LogFilter, limit: number, backwards: boolean): LogEntry[] {
+  const { low, high } = rangeOf(filter);
+  const start = low === undefined ? 0 : low.inclusive ? position(all, low.id) : positionAfter(all, low.id);
+  const end = high === undefined ? all.length : high.inclusive ? positionAfter(all, high.id) : position(all, high.id);
+  const isMatch = matches(filter);
+  const ids = filter.ids && new Set(filter.ids);
+  const found: LogEntry[] = [];
+  for (let n = 0; n < end - start && found.length < limit; n++) {
+    const entry = all[backwards ? end - 1 - n : start + n]!;
+    if ((ids === undefined || ids.has(entry.id)) && isMatch(entry)) found.push(entry);
+  }
+  return found;
+}
+
+/** Where the id stands or would stand. */
+function position(entries: readonly LogEntry[], id: string): number {
+  const last = entries.at(-1);
+  if (last === undefined || compare(last.id, id) < 0) return entries.length;
+  let low = 0;
+  let high = entries.length - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compare(entries[middle]!.id, id) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function positionAfter(entries: readonly LogEntry[], id: string): number {
+  const at = position(entries, id);
+  return entries[at]?.id === id ? at + 1 : at;
+}
+
+/** Without properties that are undefined, as every driver gives entries back. */
+function copy(entry: LogEntry): LogEntry {
+  return {
+    id: entry.id,
+    ...(entry.with !== undefined && { with: entry.with }),
+    ...(entry.text !== undefined && { text: entry.text }),
+    ...(entry.tag !== undefined && { tag: entry.tag }),
+    value: entry.value,
+  };
+}
+
+function ownersIn(owners: Iterable<string>, { after, limit, suffix = '' }: OwnerRange): string[] {
+  return [...owners]
+    .filter((owner) => owner.endsWith(suffix) && (after === undefined || compare(owner, after) > 0))
+    .sort(compare)
+    .slice(0, limit);
+}

@@ -1,0 +1,18 @@
+/** The order of owners, keys and ids (contract.ts): by code point, the order of UTF-8 bytes. */
+
+/** Below, at or above 0, as for Array.sort. */
+export function compare(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
+}
+
+/** Puts surrogates, that is all above U+FFFF, after U+E000 to U+FFFF. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
+}

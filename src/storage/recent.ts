@@ -1,0 +1,48 @@
+/**
+ * A bounded map that forgets what was not used lately, in halves: entries live in two generations, a hit in the younger
+ * is one look-up and changes nothing, a hit in the older moves the entry to the younger, and when that is full the older
+ * is dropped and the younger takes its place. So at least the `max / 2` last used are kept, and never more than `max`.
+ */
+export class Recent<V extends NonNullable<unknown> | null> {
+  readonly #half: number;
+  #young = new Map<string, V>();
+  #old = new Map<string, V>();
+
+  /** At most `max` entries, at least 2. */
+  constructor(max: number) {
+    this.#half = Math.max(1, Math.floor(max / 2));
+  }
+
+  get(key: string): V | undefined {
+    const hit = this.#young.get(key);
+    if (hit !== undefined) return hit;
+    const older = this.#old.get(key);
+    if (older !== undefined) this.set(key, older);
+    return older;
+  }
+
+  set(key: string, value: V): void {
+    if (!this.#young.has(key)) {
+      this.#old.delete(key);
+      if (this.#young.size >= this.#half) {
+        this.#old = this.#young;
+        this.#young = new Map();
+      }
+    }
+    this.#young.set(key, value);
+  }
+
+  delete(key: string): void {
+    this.#young.delete(key);
+    this.#old.delete(key);
+  }
+
+  clear(): void {
+    this.#young.clear();
+    this.#old.clear();
+  }
+
+  get size(): number {
+    return this.#young.size + this.#old.size;
+  }
+}

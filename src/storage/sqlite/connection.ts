@@ -1,0 +1,141 @@
+/** The main thread's one connection to the database, and the descriptor that its write-ahead log is synced by. */
+import { closeSync, fdatasync, openSync } from 'node:fs';
+import type { Database, Statement } from 'better-sqlite3';
+import { type FileOptions, openFile } from './file.js';
+
+/** Makes what was written to a file durable. */
+export type Sync = (descriptor: number, done: (error?: Error | null) => void) => void;
+
+/** Milliseconds between attempts to open a file anew that fails. */
+const reopenInterval = 250;
+
+/** What the commits so far left in the log, in frames of a page each. */
+export interface WalState {
+  readonly log: number;
+  readonly checkpointed: number;
+}
+
+export class Connection {
+  readonly file: string;
+  readonly pageSize: number;
+  readonly #options: FileOptions;
+  readonly #syncFile: Sync;
+  readonly #statements = new Map<string, Statement<unknown[], unknown>>();
+  /** What is remembered of the database's content, dropped when a transaction is undone. */
+  readonly #memories: { clear(): void }[] = [];
+  #db: Database;
+  #wal: number;
+  #syncing = 0;
+  #tables: Set<string> | undefined;
+  #isSuspect = false;
+  #reopenedAt = 0;
+
+  /** The lock of the file must be held. Throws StorageError. */
+  constructor(file: string, options: FileOptions, sync: Sync = fdatasync) {
+    this.file = file;
+    this.#options = options;
+    this.#syncFile = sync;
+    this.#db = openFile(file, options);
+    this.#wal = openSync(`${file}-wal`, 'r+');
+    this.pageSize = Number(this.#db.pragma('page_size', { simple: true }));
+  }
+
+  statement(sql: string): Statement<unknown[], unknown> {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+
+  /** Throws what SQLite throws, also when another process writes. */
+  begin(): void {
+    if (this.#isSuspect) this.#reopen();
+    this.statement('BEGIN IMMEDIATE').run();
+  }
+
+  commit(): void {
+    this.statement('COMMIT').run();
+  }
+
+  /** After any failure since `begin`, whatever SQLite has undone itself. */
+  rollback(): void {
+    try {
+      if (this.#db.inTransaction) this.statement('ROLLBACK').run();
+    } finally {
+      this.#forget();
+    }
+  }
+
+  /** Names of the tables there are. Those made in a transaction are added with `addTable`. */
+  hasTable(name: string): boolean {
+    return this.tables().has(name);
+  }
+
+  createTable(name: string, sql: string): void {
+    this.#db.exec(sql);
+    this.tables().add(name);
+  }
+
+  tables(): Set<string> {
+    if (this.#tables === undefined) {
+      const names = this.#db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all();
+      this.#tables = new Set(names as string[]);
+    }
+    return this.#tables;
+  }
+
+  /** Has a memory cleared whenever it may hold what was not committed. */
+  remember(memory: { clear(): void }): void {
+    this.#memories.push(memory);
+  }
+
+  /** Takes no lock and moves nothing. */
+  walState(): WalState {
+    return this.statement('PRAGMA wal_checkpoint(NOOP)').get() as WalState;
+  }
+
+  /** Makes all commits so far durable, in the background. */
+  sync(done: (error?: Error | null) => void): void {
+    const wal = this.#wal;
+    this.#syncing++;
+    this.#syncFile(wal, (error) => {
+      this.#syncing--;
+      if (wal !== this.#wal && this.#syncing === 0) closeSync(wal);
+      done(error);
+    });
+  }
+
+  /** The disk failed: before the next use the file is opened anew, which helps where its descriptors went stale. */
+  suspect(): void {
+    this.#isSuspect = true;
+  }
+
+  /** Before reading outside of a transaction. */
+  ready(): void {
+    if (this.#isSuspect) this.#reopen();
+  }
+
+  close(): void {
+    this.#db.close();
+    closeSync(this.#wal);
+  }
+
+  #reopen(): void {
+    if (Date.now() - this.#reopenedAt < reopenInterval) return;
+    this.#reopenedAt = Date.now();
+    const db = openFile(this.file, this.#options);
+    const wal = openSync(`${this.file}-wal`, 'r+');
+    const old = { db: this.#db, wal: this.#wal };
+    this.#db = db;
+    this.#wal = wal;
+    this.#statements.clear();
+    this.#forget();
+    this.#isSuspect = false;
+    old.db.close();
+    if (this.#syncing === 0) closeSync(old.wal);
+  }
+
+  #forget(): void {
+    this.#tables = undefined;
+    for (const memory of this.#memories) memory.clear();
+  }
+}

@@ -1,0 +1,58 @@
+/** What SQLite and the file system say, as what a caller of the storage can do about it. */
+import { accessSync, constants } from 'node:fs';
+import Database from 'better-sqlite3';
+import { StorageError, type StorageFailure } from '../contract.js';
+
+/**
+ * The StorageError for an error of SQLite or of a system call on `file`. Anything else is given back as it is: a fault of
+ * the program, not of the disk.
+ */
+export function storageError(error: unknown, file: string): unknown {
+  const code = codeOf(error);
+  if (code === undefined || error instanceof StorageError) return error;
+  const failure = failures.find(([pattern]) => pattern.test(code))?.[1];
+  if (failure === undefined) return error;
+  const refined = failure === 'unavailable' && isReadOnly(file) ? 'read-only' : failure;
+  return new StorageError(refined, `${file}: ${(error as Error).message} (${code})`, { cause: error });
+}
+
+/** Whether the operation can succeed when somebody else's lock is gone. */
+export function isLocked(error: unknown): boolean {
+  return /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error) ?? '');
+}
+
+/** Whether the file or the connection to it is in doubt, beyond the one operation. */
+export function isDiskFault(error: unknown): boolean {
+  const failure = failures.find(([pattern]) => pattern.test(codeOf(error) ?? ''))?.[1];
+  return failure === 'unavailable' || failure === 'corrupt';
+}
+
+export function isFull(error: unknown): boolean {
+  return error instanceof StorageError && error.failure === 'full';
+}
+
+/** The first that fits counts. Codes of SQLite as in its list of result codes, others as in errno(3). */
+const failures: readonly (readonly [RegExp, StorageFailure])[] = [
+  [/^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)$/, 'full'],
+  [/^SQLITE_READONLY_DBMOVED$/, 'unavailable'],
+  [/^(SQLITE_READONLY.*|SQLITE_PERM|EROFS|EACCES|EPERM)$/, 'read-only'],
+  [/^SQLITE_(BUSY|LOCKED)/, 'locked'],
+  [/^SQLITE_(CORRUPT|NOTADB)/, 'corrupt'],
+  [/^(SQLITE_(IOERR|CANTOPEN|NOMEM|PROTOCOL|NOLFS)|E[A-Z]+$)/, 'unavailable'],
+];
+
+function codeOf(error: unknown): string | undefined {
+  if (error instanceof Database.SqliteError) return error.code;
+  const code = error instanceof Error && 'code' in error && 'syscall' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : undefined;
+}
+
+/** SQLite reports a file system that was made read-only as an I/O error. Asking does not open the file: see wal.ts. */
+function isReadOnly(file: string): boolean {
+  try {
+    accessSync(file, constants.W_OK);
+    return false;
+  } catch (error) {
+    return ['EROFS', 'EACCES', 'EPERM'].includes(codeOf(error) ?? '');
+  }
+}

@@ -1,0 +1,102 @@
+/** Storage in one SQLite file: the default driver. One process has the file open at a time. */
+import type { DocumentStore, MapStore, Shape, Storage, StoreName } from '../contract.js';
+import { checkpoints } from './checkpoints.js';
+import { Connection, type Sync } from './connection.js';
+import { sqliteDocument } from './document.js';
+import { lockFile, syncFolder } from './file.js';
+import type { Purge } from './forget.js';
+import { sqliteLog } from './log.js';
+import { sqliteMap } from './map.js';
+import { Queue } from './queue.js';
+import { nameOf, storeOf } from './tables.js';
+
+export interface SqliteOptions {
+  /** Its folder must exist and be writable: `-wal`, `-shm` and `-lock` are put beside it. */
+  readonly file: string;
+  /** KiB of pages kept in memory. */
+  readonly cacheSize?: number | undefined;
+  /** Bytes that the file may grow to; writes beyond are refused as on a full disk. */
+  readonly maxBytes?: number | undefined;
+  /** Bytes of the write-ahead log from which on it is copied into the file. */
+  readonly walBytes?: number | undefined;
+  /** Operations, and bytes of them, that may wait for the disk; further writes are refused. */
+  readonly maxWaiting?: number | undefined;
+  readonly maxWaitingBytes?: number | undefined;
+  /** Milliseconds that operations wait for another process's lock (of sqlite3, say). */
+  readonly lockTimeout?: number | undefined;
+  /** Told what needs somebody's attention but fails no operation. */
+  readonly warn?: ((message: string, error: unknown) => void) | undefined;
+  /** How the log is made durable; fdatasync(2). */
+  readonly sync?: Sync | undefined;
+}
+
+/** Milliseconds without a checkpoint after which its thread ends. */
+const linger = 20_000;
+
+/** Rejects with StorageError: locked (another process has it), read-only, corrupt, unavailable. */
+export async function openSqlite(options: SqliteOptions): Promise<Storage> {
+  const { file, warn = () => {} } = options;
+  const lock = lockFile(file);
+  let connection: Connection;
+  try {
+    connection = new Connection(
+      file,
+      { cacheSize: options.cacheSize ?? 16 * 1024, maxBytes: options.maxBytes },
+      options.sync,
+    );
+    await syncFolder(file);
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+  const queue: Queue = new Queue(
+    connection,
+    {
+      maxOperations: options.maxWaiting ?? 50_000,
+      maxBytes: options.maxWaitingBytes ?? 64 * 2 ** 20,
+      lockTimeout: options.lockTimeout ?? 5000,
+    },
+    { afterCommit: (isFull) => checkpoint.consider(isFull), rescue: () => checkpoint.complete() },
+  );
+  const checkpoint = checkpoints({
+    file,
+    pageSize: connection.pageSize,
+    threshold: options.walBytes ?? 8 * 2 ** 20,
+    linger,
+    walState: () => connection.walState(),
+    hold: () => queue.hold(),
+    release: () => queue.release(),
+    warn,
+  });
+
+  const opened = new Map<string, unknown>();
+  const open = <S>(shape: Shape, name: string, make: (connection: Connection, queue: Queue, name: string) => S): S => {
+    const key = nameOf(shape, name);
+    let store = opened.get(key) as S | undefined;
+    if (store === undefined) opened.set(key, (store = make(connection, queue, name)));
+    return store;
+  };
+  const present = (): StoreName[] => [...connection.tables()].flatMap((table) => storeOf(table) ?? []);
+
+  for (const { shape, name } of present()) {
+    if (shape === 'document') continue;
+    const store: Purge = shape === 'map' ? open(shape, name, sqliteMap) : open(shape, name, sqliteLog);
+    store.purge().catch((error: unknown) => warn(`what forgotten owners left in ${file} could not be removed`, error));
+  }
+  return {
+    document: <T>(name: string) => open('document', name, sqliteDocument) as DocumentStore<T>,
+    map: <T>(name: string) => open('map', name, sqliteMap) as MapStore<unknown> as MapStore<T>,
+    log: (name) => open('log', name, sqliteLog),
+    stores: async () => {
+      await queue.flush();
+      return present();
+    },
+    flush: () => queue.flush(),
+    close: async () => {
+      await queue.close();
+      await checkpoint.close();
+      connection.close();
+      lock.close();
+    },
+  };
+}

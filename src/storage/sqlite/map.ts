@@ -1,0 +1,81 @@
+import type { MapStore } from '../contract.js';
+import * as json from '../json.js';
+import type { Connection } from './connection.js';
+import { forgetInSteps, type Purge } from './forget.js';
+import { clamp, Owners } from './owners.js';
+import type { Lane, Queue } from './queue.js';
+import { nameOf, tableOf } from './tables.js';
+
+interface Item {
+  readonly key: string;
+  readonly value: string;
+}
+
+export function sqliteMap(connection: Connection, queue: Queue, name: string): MapStore<unknown> & Purge {
+  const table = tableOf('map', name);
+  const lane: Lane = { waiting: 0 };
+  const owners = new Owners<{ readonly id: number }>(connection, 'map', name, '', ({ id }) => ({ id }));
+
+  const create = (): void => {
+    owners.create();
+    // Clustered: an owner's entries are read together.
+    connection.createTable(
+      nameOf('map', name),
+      `CREATE TABLE ${table} (owner INTEGER, key TEXT, value TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID`,
+    );
+  };
+  /** In order, keys after `after`. */
+  const items = (name: string, after: string | undefined, limit: number): [string, unknown][] => {
+    const owner = owners.find(name);
+    if (owner === undefined) return [];
+    const sql = `SELECT key, value FROM ${table} WHERE owner = ? AND key ${after === undefined ? '>=' : '>'} ? ORDER BY key LIMIT ?`;
+    const rows = connection.statement(sql).all(owner.id, after ?? '', clamp(limit)) as Item[];
+    return rows.map(({ key, value }) => [key, json.read(value)]);
+  };
+  const forgetting = forgetInSteps(queue, lane, owners, (id, limit) => {
+    const keys = `SELECT key FROM ${table} WHERE owner = ?1 LIMIT ?2`;
+    return connection.statement(`DELETE FROM ${table} WHERE owner = ?1 AND key IN (${keys})`).run(id, limit).changes;
+  });
+
+  return {
+    get: (name, key) =>
+      queue.read(lane, () => {
+        const owner = owners.find(name);
+        if (owner === undefined) return undefined;
+        const row = connection.statement(`SELECT value FROM ${table} WHERE owner = ? AND key = ?`).get(owner.id, key);
+        return json.read((row as Item | undefined)?.value);
+      }),
+    all: (name) => queue.read(lane, () => new Map(items(name, undefined, Number.POSITIVE_INFINITY))),
+    page: (name, { after, limit }) => queue.read(lane, () => items(name, after, limit)),
+    count: (name) =>
+      queue.read(lane, () => {
+        const owner = owners.find(name);
+        if (owner === undefined) return 0;
+        const row = connection.statement(`SELECT count(*) AS count FROM ${table} WHERE owner = ?`).get(owner.id);
+        return (row as { count: number }).count;
+      }),
+    set: async (name, entries) => {
+      const texts = Array.from(entries, ([key, value]) => [key, json.write(value)] as const);
+      if (texts.length === 0) return;
+      const run = (): void => {
+        if (!owners.exist) create();
+        const { id } = owners.findOrMake(name);
+        const put = connection.statement(`INSERT OR REPLACE INTO ${table} (owner, key, value) VALUES (?, ?, ?)`);
+        for (const [key, text] of texts) put.run(id, key, text);
+      };
+      const bytes = texts.reduce((sum, [key, text]) => sum + key.length + text.length, 0);
+      await queue.write({ lane, kind: 'set', owner: name, bytes, run });
+    },
+    delete: async (name, keys) => {
+      const run = (): number => {
+        const owner = owners.find(name);
+        if (owner === undefined) return 0;
+        const remove = connection.statement(`DELETE FROM ${table} WHERE owner = ? AND key = ?`);
+        return keys.reduce((count, key) => count + remove.run(owner.id, key).changes, 0);
+      };
+      return queue.write({ lane, kind: 'other', owner: name, bytes: keys.length * 32, run });
+    },
+    owners: (range) => queue.read(lane, () => owners.list(range)),
+    ...forgetting,
+  };
+}

@@ -1,0 +1,46 @@
+/**
+ * The schema that all stores share, as steps in order. A step once released is never changed; a new one is put at the
+ * end, and finds the stores' own tables (tables.ts) in sqlite_schema.
+ */
+import type { Database } from 'better-sqlite3';
+import { StorageError } from '../contract.js';
+
+export type Migration = (db: Database) => void;
+
+export const migrations: readonly Migration[] = [
+  (db) => {
+    db.exec('CREATE TABLE waxwing (property TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID');
+    db.pragma(`application_id = ${applicationId}`);
+  },
+];
+
+/** Marks the file as ours (`file` shows it): "Waxw". */
+const applicationId = 0x57617877;
+
+/** Brings the file to the newest schema, each step a transaction. Refuses files that are newer or not ours. */
+export function migrate(db: Database, steps: readonly Migration[] = migrations): void {
+  let version = schemaVersion(db);
+  if (version > steps.length) {
+    const known = `has schema ${version}, this version of the program knows ${steps.length}`;
+    throw new StorageError('unavailable', `${db.name} was written by a newer version: it ${known}`);
+  }
+  for (const step of steps.slice(version)) {
+    version++;
+    db.transaction(() => {
+      step(db);
+      db.prepare("INSERT OR REPLACE INTO waxwing VALUES ('schema', ?)").run(version);
+    }).immediate();
+  }
+}
+
+function schemaVersion(db: Database): number {
+  const tables = new Set(db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all());
+  if (tables.size === 0) return 0;
+  const version = tables.has('waxwing')
+    ? db.prepare("SELECT value FROM waxwing WHERE property = 'schema'").pluck().get()
+    : undefined;
+  if (typeof version !== 'number') {
+    throw new StorageError('unavailable', `${db.name} is a database of another program`);
+  }
+  return version;
+}

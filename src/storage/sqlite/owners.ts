@@ -1,0 +1,137 @@
+/** Numbers for owners, a table per store: so that the keys of its entries are narrow, and owners can be listed. */
+import type { OwnerRange, Shape } from '../contract.js';
+import { Recent } from '../recent.js';
+import type { Connection } from './connection.js';
+import { nameOf, tableOf } from './tables.js';
+
+/** Owners of a store whose numbers are kept at hand. */
+const remembered = 10_000;
+
+export class Owners<O extends { readonly id: number }> {
+  readonly #connection: Connection;
+  readonly #table: string;
+  readonly #tableName: string;
+  readonly #host: string;
+  readonly #entries: string;
+  readonly #columns: string;
+  readonly #describe: (row: O) => O;
+  readonly #known = new Recent<O>(remembered);
+
+  /**
+   * `columns` are further ones (each with a default), and `describe` makes of a row with all columns what is to be
+   * remembered of an owner.
+   */
+  constructor(connection: Connection, shape: Shape, name: string, columns: string, describe: (row: O) => O) {
+    this.#connection = connection;
+    this.#table = tableOf(shape, name, 'owners');
+    this.#tableName = nameOf(shape, name, 'owners');
+    this.#host = tableOf(shape, name, 'hosts');
+    this.#entries = tableOf(shape, name);
+    this.#columns = columns;
+    this.#describe = describe;
+    connection.remember(this.#known);
+  }
+
+  get exist(): boolean {
+    return this.#connection.hasTable(this.#tableName);
+  }
+
+  create(): void {
+    // An owner without a name is forgotten, and keeps its number while its entries are being removed.
+    this.#connection.createTable(
+      this.#tableName,
+      `CREATE TABLE ${this.#table} (id INTEGER PRIMARY KEY, name TEXT UNIQUE, host TEXT ${this.#columns});
+       CREATE INDEX ${this.#host} ON ${this.#table} (host, name) WHERE host IS NOT NULL`,
+    );
+  }
+
+  find(name: string): O | undefined {
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    if (!this.exist) return undefined;
+    const row = this.#connection.statement(`SELECT * FROM ${this.#table} WHERE name = ?`).get(name);
+    if (row === undefined) return undefined;
+    const owner = this.#describe(row as O);
+    this.#known.set(name, owner);
+    return owner;
+  }
+
+  findOrMake(name: string): O {
+    const found = this.find(name);
+    if (found !== undefined) return found;
+    const sql = `INSERT INTO ${this.#table} (name, host) VALUES (?, ?) RETURNING *`;
+    const owner = this.#describe(this.#connection.statement(sql).get(name, hostOf(name)) as O);
+    this.#known.set(name, owner);
+    return owner;
+  }
+
+  /** The owner is gone; the number stays until `release`. */
+  detach(name: string, { id }: O): void {
+    this.#known.delete(name);
+    this.#connection.statement(`UPDATE ${this.#table} SET name = NULL, host = NULL WHERE id = ?`).run(id);
+  }
+
+  release(id: number): void {
+    this.#connection.statement(`DELETE FROM ${this.#table} WHERE id = ?`).run(id);
+  }
+
+  /** Numbers of those that were detached. */
+  detached(): number[] {
+    if (!this.exist) return [];
+    const rows = this.#connection.statement(`SELECT id FROM ${this.#table} WHERE name IS NULL`).all();
+    return (rows as { id: number }[]).map(({ id }) => id);
+  }
+
+  /** In order, those that have entries. */
+  list(range: OwnerRange): string[] {
+    if (!this.exist) return [];
+    return listOwners(
+      this.#connection,
+      this.#table,
+      'name',
+      range,
+      `EXISTS (SELECT 1 FROM ${this.#entries} WHERE owner = id)`,
+    );
+  }
+}
+
+/** What comes after the last `@`; null: there is none. */
+export function hostOf(owner: string): string | null {
+  const at = owner.lastIndexOf('@');
+  return at === -1 ? null : owner.slice(at + 1);
+}
+
+/** Owners in the column `name` of a table that has their hosts in `host`. */
+export function listOwners(
+  connection: Connection,
+  table: string,
+  name: string,
+  { after, limit, suffix = '' }: OwnerRange,
+  condition = 'TRUE',
+): string[] {
+  const isHost = suffix.lastIndexOf('@') === 0;
+  const select = (start: string | undefined, count: number): string[] => {
+    const sql =
+      `SELECT ${name} AS name FROM ${table} WHERE ${isHost ? 'host = ? AND' : ''}` +
+      ` ${name} ${start === undefined ? '>=' : '>'} ? AND ${condition} ORDER BY ${name} LIMIT ?`;
+    const parameters = [start ?? '', clamp(count)];
+    const rows = connection.statement(sql).all(...(isHost ? [suffix.slice(1)] : []), ...parameters);
+    return (rows as { name: string }[]).map((row) => row.name);
+  };
+  if (isHost || suffix === '') return select(after, limit);
+
+  const found: string[] = [];
+  let start = after;
+  while (found.length < limit) {
+    const names = select(start, 1000);
+    found.push(...names.filter((owner) => owner.endsWith(suffix)));
+    start = names.at(-1);
+    if (start === undefined) break;
+  }
+  return found.slice(0, limit);
+}
+
+/** A limit as SQLite takes it. */
+export function clamp(limit: number): number {
+  return Math.min(Math.max(limit, 0), Number.MAX_SAFE_INTEGER);
+}

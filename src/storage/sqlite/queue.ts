@@ -1,0 +1,371 @@
+/**
+ * Writes, gathered into transactions and made durable without the event loop ever waiting for the disk (see
+ * docs/decisions/0002-sqlite-commit.md).
+ *
+ * What is written in one turn of the event loop runs at its end as one transaction, which puts it into the write-ahead
+ * log but not yet on the disk; then the log is synced in libuv's pool, and only after that the writers' promises resolve.
+ * While a sync runs the next writes gather; what was executed meanwhile takes part in the next sync.
+ */
+import { StorageError } from '../contract.js';
+import type { Connection } from './connection.js';
+import { isDiskFault, isFull, isLocked, storageError } from './errors.js';
+
+/** A store's part of the queue. */
+export interface Lane {
+  /** Operations of the store that are not executed yet. */
+  waiting: number;
+}
+
+export interface Work {
+  readonly lane: Lane;
+  /** What stores tell their own waiting operations by. */
+  readonly kind: 'set' | 'append' | 'remove' | 'other' | 'flush';
+  readonly owner: string;
+  readonly id?: string | undefined;
+  /** About what it holds in memory. */
+  readonly bytes: number;
+  /** Runs in a transaction, perhaps again in another one if that was undone. */
+  run: () => unknown;
+  /** Waiting operations that have no effect any more once this one has run. They are not run, and end as this one does. */
+  readonly instead?: readonly Operation[] | undefined;
+}
+
+export interface Operation extends Work {
+  resolve: (value: unknown) => void;
+  reject: (error: unknown) => void;
+  /** Needs no durability: is answered as soon as it ran. */
+  readonly isRead: boolean;
+  isSuperseded: boolean;
+  carried: Operation[] | undefined;
+  result: unknown;
+}
+
+export interface QueueOptions {
+  /** Operations, and bytes of them, that may wait to run or to be durable; further writes are refused. */
+  readonly maxOperations: number;
+  readonly maxBytes: number;
+  /** Milliseconds that writes wait for another process's lock. */
+  readonly lockTimeout: number;
+}
+
+/** What one transaction holds at most, so that other work gets its turn: about 3 ms. */
+const batchOperations = 256;
+const batchBytes = 2 ** 20;
+/** Transactions that a read may run for what it must see; if more waits, the read waits too. */
+const batchesForRead = 4;
+/** How far back a store looks for its own waiting operations. */
+const lookBack = 512;
+/** Milliseconds between attempts against another process's lock. */
+const lockInterval = 10;
+
+export class Queue {
+  readonly #connection: Connection;
+  readonly #options: QueueOptions;
+  /** Called after commits became durable; `isFull` when the disk ran out of space. */
+  readonly #afterCommit: (isFull: boolean) => void;
+  /** Copies the log into the database and makes that durable; rejects when it cannot. */
+  readonly #rescue: () => Promise<void>;
+
+  #waiting: Operation[] = [];
+  #executed: Operation[] = [];
+  #syncing: Operation[] | undefined;
+  #count = 0;
+  #bytes = 0;
+  #isScheduled = false;
+  #isHeld = false;
+  /** A sync failed: whether commits before now are on the disk is unknown, so that nothing after can be promised. */
+  #isUnsafe = false;
+  #isClosed = false;
+  #retry: NodeJS.Timeout | undefined;
+  #lockedSince: number | undefined;
+
+  constructor(
+    connection: Connection,
+    options: QueueOptions,
+    hooks: { afterCommit: (isFull: boolean) => void; rescue: () => Promise<void> },
+  ) {
+    this.#connection = connection;
+    this.#options = options;
+    this.#afterCommit = hooks.afterCommit;
+    this.#rescue = hooks.rescue;
+  }
+
+  /** Resolves with what `run` returned once that is durable. Rejects with StorageError, or what `run` threw. */
+  write<R>(work: Work & { run: () => R }): Promise<R> {
+    if (this.#isClosed) return Promise.reject(closed());
+    if (this.#count >= this.#options.maxOperations || this.#bytes >= this.#options.maxBytes) {
+      return Promise.reject(new StorageError('unavailable', 'too many writes wait for the disk'));
+    }
+    return this.#enqueue(work, false) as Promise<R>;
+  }
+
+  /** Resolves with what `run` returns once all earlier writes of the lane have run. */
+  read<R>(lane: Lane, run: () => R): Promise<R> {
+    if (this.#isClosed) return Promise.reject(closed());
+    for (let n = 0; n < batchesForRead && lane.waiting > 0 && this.#canRun(); n++) this.#execute();
+    if (lane.waiting === 0) {
+      try {
+        this.#connection.ready();
+        return Promise.resolve(run());
+      } catch (error) {
+        if (!isLocked(error)) return Promise.reject(this.#explain(error));
+      } finally {
+        this.#schedule();
+      }
+    }
+    return this.#enqueue({ lane, kind: 'other', owner: '', bytes: 0, run }, true) as Promise<R>;
+  }
+
+  /**
+   * The operations of an owner that wait, newest first, as far as it is worth looking and as they may be superseded:
+   * not past a read, which must see them, nor a flush, which must find them done.
+   */
+  *newest(lane: Lane, owner: string): Generator<Operation> {
+    const end = Math.max(0, this.#waiting.length - lookBack);
+    for (let n = this.#waiting.length - 1; n >= end && lane.waiting > 0; n--) {
+      const operation = this.#waiting[n]!;
+      if (operation.kind === 'flush' || (operation.lane === lane && operation.isRead)) return;
+      if (operation.lane === lane && operation.owner === owner && !operation.isSuperseded) yield operation;
+    }
+  }
+
+  /** Resolves when all that was written before has come to its end. */
+  async flush(): Promise<void> {
+    if (this.#isClosed) throw closed();
+    await this.#settled();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#settled();
+  }
+
+  /** Runs nothing that writes until `release`. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    this.#schedule();
+  }
+
+  async #settled(): Promise<void> {
+    if (this.#count === 0) return;
+    const flush: Work = { lane: { waiting: 0 }, kind: 'flush', owner: '', bytes: 0, run: () => {} };
+    await this.#enqueue(flush, false).catch(() => {});
+  }
+
+  #enqueue(work: Work, isRead: boolean): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const operation: Operation = {
+        ...work,
+        resolve,
+        reject,
+        isRead,
+        isSuperseded: false,
+        carried: undefined,
+        result: undefined,
+      };
+      for (const earlier of work.instead ?? []) supersede(earlier, operation);
+      this.#count++;
+      this.#bytes += work.bytes;
+      work.lane.waiting++;
+      this.#waiting.push(operation);
+      this.#schedule();
+    });
+  }
+
+  #canRun(): boolean {
+    return !this.#isHeld && !this.#isUnsafe && this.#retry === undefined;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#isHeld || this.#retry !== undefined) return;
+    if (this.#waiting.length === 0 && this.#executed.length === 0) return;
+    // The end of the sync comes here again, and until then more gathers.
+    if (this.#syncing !== undefined && this.#waiting.length < batchOperations) return;
+    this.#isScheduled = true;
+    setImmediate(this.#turn);
+  }
+
+  #turn = (): void => {
+    this.#isScheduled = false;
+    if (this.#isHeld || this.#retry !== undefined) return;
+    if (this.#isUnsafe) {
+      this.#recover();
+      return;
+    }
+    if (this.#waiting.length > 0) this.#execute();
+    this.#sync();
+    this.#schedule();
+  };
+
+  /** Runs one transaction of what waits. */
+  #execute(limit = batchOperations): void {
+    const batch = this.#take(limit);
+    if (batch.length === 0) return;
+    try {
+      this.#transaction(batch);
+    } catch (error) {
+      if (isLocked(error)) this.#waitForLock(batch, error);
+      else if (batch.length === 1 || isDiskFault(error)) this.#fail(batch, error);
+      else this.#executeSingly(batch);
+      return;
+    }
+    this.#lockedSince = undefined;
+    this.#done(batch);
+  }
+
+  /** One of the batch cannot be done: the others must not suffer. */
+  #executeSingly(batch: readonly Operation[]): void {
+    this.#putBack(batch);
+    for (let n = batch.length; n > 0 && this.#canRun(); n--) this.#execute(1);
+  }
+
+  #transaction(batch: readonly Operation[]): void {
+    try {
+      this.#connection.begin();
+      for (const operation of batch) operation.result = operation.run();
+      this.#connection.commit();
+    } catch (error) {
+      this.#connection.rollback();
+      throw error;
+    }
+  }
+
+  #take(limit: number): Operation[] {
+    let length = 0;
+    for (let bytes = 0; length < this.#waiting.length && length < limit && bytes < batchBytes; length++) {
+      bytes += this.#waiting[length]!.bytes;
+    }
+    const batch = this.#waiting.splice(0, length).filter((operation) => !operation.isSuperseded);
+    for (const { lane } of batch) lane.waiting--;
+    return batch;
+  }
+
+  #takeAll(): Operation[] {
+    const all: Operation[] = [];
+    while (this.#waiting.length > 0) all.push(...this.#take(batchOperations));
+    return all;
+  }
+
+  #putBack(batch: readonly Operation[]): void {
+    for (const { lane } of batch) lane.waiting++;
+    this.#waiting = [...batch, ...this.#waiting];
+  }
+
+  #done(batch: readonly Operation[]): void {
+    for (const operation of batch) {
+      if (operation.isRead) this.#resolve(operation);
+      else this.#executed.push(operation);
+    }
+  }
+
+  #sync(): void {
+    if (this.#syncing !== undefined || this.#executed.length === 0) return;
+    this.#syncing = this.#executed;
+    this.#executed = [];
+    this.#connection.sync((error) => {
+      const batch = this.#syncing ?? [];
+      this.#syncing = undefined;
+      if (error) {
+        this.#isUnsafe = true;
+        this.#fail([...batch, ...this.#executed.splice(0)], error);
+      } else {
+        for (const operation of batch) this.#resolve(operation);
+        this.#afterCommit(false);
+      }
+      this.#schedule();
+    });
+  }
+
+  /** After a failed sync the log cannot be trusted, but its content can be written to the database instead. */
+  #recover(): void {
+    this.hold();
+    this.#rescue()
+      .then(
+        () => {
+          this.#isUnsafe = false;
+        },
+        (error: unknown) => this.#fail(this.#takeAll(), error),
+      )
+      .finally(() => this.release());
+  }
+
+  #waitForLock(batch: readonly Operation[], error: unknown): void {
+    this.#putBack(batch);
+    this.#lockedSince ??= performance.now();
+    if (performance.now() - this.#lockedSince >= this.#options.lockTimeout) {
+      this.#lockedSince = undefined;
+      this.#fail(this.#takeAll(), error);
+      return;
+    }
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#schedule();
+    }, lockInterval);
+  }
+
+  #fail(batch: readonly Operation[], error: unknown): void {
+    if (isDiskFault(error)) this.#connection.suspect();
+    const reason = this.#explain(error);
+    for (const operation of batch) {
+      if (operation.isRead) this.#readAlone(operation);
+      else this.#reject(operation, reason);
+    }
+    if (isFull(reason)) this.#afterCommit(true);
+  }
+
+  /** A read that waited for writes that failed. */
+  #readAlone(operation: Operation): void {
+    try {
+      operation.result = operation.run();
+      this.#resolve(operation);
+    } catch (error) {
+      this.#reject(operation, this.#explain(error));
+    }
+  }
+
+  #resolve(operation: Operation): void {
+    this.#leave(operation);
+    operation.resolve(operation.result);
+    for (const earlier of operation.carried ?? []) {
+      this.#leave(earlier);
+      earlier.resolve(undefined);
+    }
+  }
+
+  #reject(operation: Operation, reason: unknown): void {
+    this.#leave(operation);
+    operation.reject(reason);
+    for (const earlier of operation.carried ?? []) {
+      this.#leave(earlier);
+      earlier.reject(reason);
+    }
+  }
+
+  #leave(operation: Operation): void {
+    this.#count--;
+    this.#bytes -= operation.bytes;
+  }
+
+  #explain(error: unknown): unknown {
+    if (isDiskFault(error)) this.#connection.suspect();
+    return storageError(error, this.#connection.file);
+  }
+}
+
+function supersede(earlier: Operation, by: Operation): void {
+  earlier.isSuperseded = true;
+  earlier.lane.waiting--;
+  earlier.run = () => {};
+  by.carried ??= earlier.carried ?? [];
+  if (by.carried !== earlier.carried) by.carried.push(...(earlier.carried ?? []));
+  by.carried.push(earlier);
+  earlier.carried = undefined;
+}
+
+function closed(): StorageError {
+  return new StorageError('unavailable', 'the storage is closed');
+}

@@ -1,0 +1,119 @@
+/** Storages around storages. Each keeps the contract, and passes its suite. */
+import type { DocumentStore, LogStore, MapStore, Shape, Storage, StoreName } from './contract.js';
+
+/** Runs an operation of a store and answers for it. */
+type Around = <R>(call: StoreCall, run: () => Promise<R>) => Promise<R>;
+
+export interface StoreCall {
+  readonly shape: Shape;
+  /** The store's name. */
+  readonly name: string;
+  /** The method of the store. */
+  readonly operation: string;
+}
+
+const operations = {
+  document: ['get', 'getMany', 'set', 'delete', 'compareAndSet', 'owners', 'forget'],
+  map: ['get', 'all', 'page', 'count', 'set', 'delete', 'owners', 'forget'],
+  log: ['append', 'page', 'count', 'size', 'remove', 'trim', 'owners', 'forget'],
+} as const satisfies {
+  document: readonly (keyof DocumentStore<unknown>)[];
+  map: readonly (keyof MapStore<unknown>)[];
+  log: readonly (keyof LogStore)[];
+};
+
+/** Tells how long each operation took, in milliseconds, and whether it failed (an UnknownId is an answer, too). */
+export function measured(
+  storage: Storage,
+  observe: (call: StoreCall, milliseconds: number, error: unknown) => void,
+): Storage {
+  return around(storage, async (call, run) => {
+    const start = performance.now();
+    try {
+      const result = await run();
+      observe(call, performance.now() - start, undefined);
+      return result;
+    } catch (error) {
+      observe(call, performance.now() - start, error);
+      throw error;
+    }
+  });
+}
+
+/**
+ * Answers late and out of order, as a database over a network does: each reply waits for up to 3 ms, drawn from `seed`.
+ * For tests of whoever uses storage.
+ */
+export function delayed(storage: Storage, seed: number): Storage {
+  const random = mulberry32(seed);
+  return around(storage, (_, run) => {
+    const delay = random() * 4;
+    const later = new Promise((resolve) => (delay < 1 ? setImmediate(resolve) : setTimeout(resolve, delay - 1)));
+    const result = run();
+    return later.then(() => result);
+  });
+}
+
+/** Each store on the driver that is named for it, the others on the default. */
+export function routed(drivers: {
+  readonly default: Storage;
+  readonly stores: Readonly<Record<string, Storage>>;
+}): Storage {
+  const byName = new Map(Object.entries(drivers.stores));
+  const all = [...new Set([drivers.default, ...byName.values()])];
+  const driverOf = (name: string): Storage => byName.get(name) ?? drivers.default;
+  return {
+    document: (name) => driverOf(name).document(name),
+    map: (name) => driverOf(name).map(name),
+    log: (name) => driverOf(name).log(name),
+    stores: async () => {
+      const found = await Promise.all(all.map(async (driver) => ({ driver, stores: await driver.stores() })));
+      // What a driver has of a store that is on another one now cannot be reached here.
+      return found.flatMap(({ driver, stores }) => stores.filter(({ name }) => driverOf(name) === driver));
+    },
+    flush: async () => {
+      await Promise.all(all.map((driver) => driver.flush()));
+    },
+    close: async () => {
+      await Promise.all(all.map((driver) => driver.close()));
+    },
+  };
+}
+
+function around(storage: Storage, wrap: Around): Storage {
+  const stores = new Map<string, unknown>();
+  const wrapped = <S extends object>(shape: Shape, name: string, inner: S): S => {
+    const key = `${shape}:${name}`;
+    let store = stores.get(key) as S | undefined;
+    if (store === undefined) stores.set(key, (store = wrapStore(inner, { shape, name }, wrap)));
+    return store;
+  };
+  return {
+    document: <T>(name: string) => wrapped('document', name, storage.document<T>(name)),
+    map: <T>(name: string) => wrapped('map', name, storage.map<T>(name)),
+    log: (name) => wrapped('log', name, storage.log(name)),
+    stores: () => storage.stores(),
+    flush: () => storage.flush(),
+    close: () => storage.close(),
+  };
+}
+
+function wrapStore<S extends object>(store: S, { shape, name }: StoreName, wrap: Around): S {
+  const methods = operations[shape].map((operation) => {
+    const inner = (store as unknown as Record<string, (...parameters: unknown[]) => Promise<unknown>>)[operation]!;
+    const call = { shape, name, operation };
+    return [operation, (...parameters: unknown[]) => wrap(call, () => inner(...parameters))];
+  });
+  return Object.fromEntries(methods) as S;
+}
+
+/** A small generator of numbers from 0 to 1, the same for the same seed. */
+function mulberry32(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { standardModules } from '../../src/modules/index.js';
+import { documents } from '../../src/server/docs.js';
+import { parse } from '../../src/server/xml/element.js';
+
+const root = new URL('../../../', import.meta.url);
+const project = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
+const made = documents(standardModules, project);
+
+for (const [path, text] of made) {
+  test(`${path} says what the code says (npm run docs)`, () => {
+    assert.equal(readFileSync(new URL(path, root), 'utf8'), text);
+  });
+}
+
+test('the DOAP file names every specification once', () => {
+  const implemented = parse(made.get('doap.xml')!).getChild('Project')!.getChildren('implements');
+  const addresses = implemented.map((entry) => {
+    const xep = entry.getChild('SupportedXep')?.getChild('xep');
+    return (xep ?? entry).attrs['rdf:resource'];
+  });
+  assert.equal(new Set(addresses).size, addresses.length);
+  const claimed = new Set(standardModules.flatMap((module) => Object.keys(module.implements)));
+  for (const spec of claimed)
+    if (spec.startsWith('XEP'))
+      assert.ok(addresses.includes(`https://xmpp.org/extensions/${spec.toLowerCase()}.html`), spec);
+});
+
+test('no two modules have one name', () => {
+  const names = standardModules.map(({ name }) => name);
+  assert.deepEqual(names, [...new Set(names)]);
+});

@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { type ConnectionOptions, connect, type TLSSocket, TLSSocket as TlsSocket } from 'node:tls';
+import { loadConfig } from '../../src/server/config/load.js';
+import {
+  CertificateError,
+  type CertificateNews,
+  Certificates,
+  inspectCertificates,
+} from '../../src/server/tls/certificates.js';
+import { xmppAddresses } from '../../src/server/tls/names.js';
+import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+
+const day = 86_400_000;
+
+let folder: string;
+let undo: (() => void)[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
+  undo = [];
+});
+afterEach(() => {
+  for (const one of undo) one();
+  rmSync(folder, { recursive: true });
+});
+
+const configOf = (text = '') => loadConfig({ file: join(folder, 'w.toml'), text, modules: [] });
+
+async function open(text = '', subdomains: string[] = []) {
+  const news: CertificateNews[] = [];
+  const options = { config: configOf(text), subdomains, report: (one: CertificateNews) => void news.push(one) };
+  const certificates = await Certificates.open(options);
+  undo.push(() => certificates.close());
+  return { certificates, news, kinds: () => news.map(({ kind }) => kind) };
+}
+
+/** Writes NAME.crt and NAME.key for the domains. */
+function put(name: string, ...domains: string[]): void {
+  const { certificate, key } = makeSelfSigned(domains);
+  writeFileSync(join(folder, `${name}.crt`), certificate);
+  writeFileSync(join(folder, `${name}.key`), key, { mode: 0o600 });
+}
+
+const files = (name: string) => `certificate = "${name}.crt"\nkey = "${name}.key"\n`;
+
+/** A listener that starts TLS on plain sockets, as STARTTLS does; connects to it and resolves once it is encrypted. */
+async function handshaker(certificates: Certificates) {
+  const server = createServer((socket) => {
+    new TlsSocket(socket, {
+      isServer: true,
+      secureContext: certificates.contextFor(undefined),
+      SNICallback: certificates.sniCallback,
+    })
+      .on('error', () => socket.destroy())
+      .once('secure', function (this: TLSSocket) {
+        this.write('x');
+      });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  undo.push(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  return async (options: ConnectionOptions) => {
+    const client = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ...options });
+    let session: Buffer | undefined;
+    client.on('session', (one: Buffer) => {
+      session = one;
+    });
+    // the first byte comes behind the ticket
+    await once(client, 'data');
+    const names = xmppAddresses(client.getPeerX509Certificate()!.raw).dns;
+    const result = { names, session, isReused: client.isSessionReused(), protocol: client.getProtocol() };
+    client.destroy();
+    return result;
+  };
+}
+
+describe('certificates', () => {
+  test('are made where there are none, for the host and its services, readable by nobody else', async () => {
+    const { kinds } = await open('[hosts.localhost]\n[hosts."exämple.org"]', ['conference']);
+    assert.deepEqual(kinds(), ['made', 'made']);
+    const file = join(folder, 'data/certs/exämple.org.crt');
+    assert.deepEqual(xmppAddresses(new X509Certificate(readFileSync(file)).raw), {
+      dns: ['xn--exmple-cua.org', 'conference.xn--exmple-cua.org'],
+      xmppAddr: ['exämple.org', 'conference.exämple.org'],
+    });
+    assert.equal(statSync(join(folder, 'data/certs/exämple.org.key')).mode & 0o777, 0o600);
+    assert.equal(statSync(join(folder, 'data/certs')).mode & 0o777, 0o700);
+    assert.deepEqual((await open('[hosts.localhost]\n[hosts."exämple.org"]', ['conference'])).kinds(), []);
+  });
+
+  test('of our own are renewed with the same key before they end', async () => {
+    const certs = join(folder, 'data/certs');
+    mkdirSync(certs, { recursive: true });
+    const old = makeSelfSigned(['localhost'], undefined, Date.now() - 800 * day);
+    writeFileSync(join(certs, 'localhost.crt'), old.certificate);
+    writeFileSync(join(certs, 'localhost.key'), old.key);
+    assert.deepEqual((await open()).kinds(), ['made']);
+    const renewed = new X509Certificate(readFileSync(join(certs, 'localhost.crt')));
+    assert.ok(Date.parse(renewed.validTo) > Date.now() + 800 * day);
+    assert.deepEqual(
+      renewed.publicKey.export({ type: 'spki', format: 'pem' }),
+      new X509Certificate(old.certificate).publicKey.export({ type: 'spki', format: 'pem' }),
+    );
+    assert.deepEqual((await open('', ['upload'])).kinds(), ['made'], 'a service is new');
+  });
+
+  test('are chosen by the name that the client asks for', async () => {
+    put('a', 'a.example', '*.a.example');
+    put('b', 'b.example', 'talk.other.example');
+    const { certificates } = await open(`[hosts."a.example"]\n${files('a')}[hosts."b.example"]\n${files('b')}`);
+    const shake = await handshaker(certificates);
+    const chosen = async (options: ConnectionOptions) => (await shake(options)).names[0];
+    assert.equal(await chosen({ servername: 'a.example' }), 'a.example');
+    assert.equal(await chosen({ servername: 'B.example' }), 'b.example');
+    assert.equal(await chosen({ servername: 'talk.other.example' }), 'b.example', 'covered by the certificate');
+    assert.equal(await chosen({ servername: 'conference.a.example' }), 'a.example', 'covered by a wildcard');
+    assert.equal(await chosen({ servername: 'pubsub.b.example' }), 'b.example', 'below the host');
+    assert.equal(await chosen({ servername: 'unknown.example' }), 'a.example', 'the default host');
+    assert.equal(await chosen({ servername: '' }), 'a.example', 'no name at all');
+  });
+
+  test('come with TLS 1.2 and 1.3, or the newer alone', async () => {
+    const { certificates } = await open();
+    const shake = await handshaker(certificates);
+    assert.equal((await shake({ maxVersion: 'TLSv1.2' })).protocol, 'TLSv1.2');
+    assert.equal((await shake({})).protocol, 'TLSv1.3');
+    await certificates.reload(configOf('[tls]\nminimum_version = "1.3"'));
+    await assert.rejects(shake({ maxVersion: 'TLSv1.2' }));
+  });
+
+  test('let sessions be resumed by tickets, also after they were read again', async () => {
+    const { certificates, kinds } = await open();
+    const shake = await handshaker(certificates);
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const first = await shake({ maxVersion, servername: 'localhost' });
+      assert.equal(first.isReused, false);
+      await certificates.reload(configOf());
+      const second = await shake({ maxVersion, servername: 'localhost', session: first.session! });
+      assert.equal(second.isReused, true, maxVersion);
+    }
+    assert.deepEqual(kinds(), ['made'], 'nothing new was read');
+  });
+
+  test('are read again when their files changed, also behind a link', async () => {
+    mkdirSync(join(folder, 'live'));
+    put('live/one', 'one.example');
+    put('live/two', 'two.example');
+    const link = (name: string) => {
+      for (const end of ['crt', 'key']) {
+        symlinkSync(join(folder, `live/${name}.${end}`), join(folder, `new.${end}`));
+        renameSync(join(folder, `new.${end}`), join(folder, `x.${end}`));
+      }
+    };
+    link('one');
+    const { certificates, kinds } = await open(`[hosts.localhost]\n${files('x')}`);
+    const shake = await handshaker(certificates);
+    await certificates.reload();
+    assert.deepEqual(kinds(), []);
+    link('two');
+    await certificates.reload();
+    assert.deepEqual(kinds(), ['reloaded']);
+    assert.deepEqual((await shake({})).names, ['two.example']);
+  });
+
+  test('that are bad are refused once, and the ones before stay', async () => {
+    put('x', 'x.example');
+    const { certificates, kinds, news } = await open(`[hosts.localhost]\n${files('x')}`);
+    const shake = await handshaker(certificates);
+    const { certificate } = makeSelfSigned(['y.example']);
+    writeFileSync(join(folder, 'x.crt'), certificate);
+    await certificates.reload();
+    await certificates.reload();
+    assert.deepEqual(kinds(), ['refused']);
+    assert.match(String((news[0] as { error: Error }).error), /x\.key: is not the key of .*x\.crt$/);
+    assert.deepEqual((await shake({})).names, ['x.example']);
+    put('x', 'z.example');
+    await certificates.reload();
+    assert.deepEqual(kinds(), ['refused', 'reloaded']);
+    assert.deepEqual((await shake({})).names, ['z.example']);
+  });
+
+  test('that are bad at the start stop it', async () => {
+    put('x', 'x.example');
+    const start = (text: string) => Certificates.open({ config: configOf(`[hosts.localhost]\n${text}`) });
+    await assert.rejects(start(files('missing')), CertificateError);
+    await assert.rejects(start(files('missing')), { message: /localhost: .*missing\.crt: there is no such file$/ });
+    await assert.rejects(start('certificate = "x.key"\nkey = "x.key"'), {
+      message: /x\.key: holds no certificate in PEM$/,
+    });
+    await assert.rejects(start('certificate = "x.crt"\nkey = "x.crt"'), {
+      message: /x\.crt: holds no private key in PEM/,
+    });
+  });
+});
+
+describe('the inspection', () => {
+  const problemsOf = async (text: string, now?: number) =>
+    (await inspectCertificates({ config: configOf(text) }, now)).map(({ problems }) => problems);
+
+  test('tells what a certificate is for and how long', async () => {
+    put('x', 'localhost', '*.localhost');
+    const [found] = await inspectCertificates({ config: configOf(`[hosts.localhost]\n${files('x')}`) });
+    assert.deepEqual(found?.names, ['localhost', '*.localhost']);
+    assert.equal(found?.selfSigned, true);
+    assert.ok(found!.notAfter!.getTime() > Date.now() + 800 * day);
+    assert.deepEqual(found?.problems, []);
+  });
+
+  test('tells what is wrong', async () => {
+    put('x', 'x.example');
+    chmodSync(join(folder, 'x.key'), 0o644);
+    const text = `[hosts.localhost]\n${files('x')}`;
+    assert.deepEqual(await problemsOf(text), [
+      ['is not for localhost', `has a key that others can read: ${join(folder, 'x.key')}`],
+    ]);
+    chmodSync(join(folder, 'x.key'), 0o600);
+    assert.match((await problemsOf(text, Date.now() + 820 * day))[0]![0]!, /^ends soon, on \d{4}-\d\d-\d\d$/);
+    assert.match((await problemsOf(text, Date.now() + 826 * day))[0]![0]!, /^has ended on /);
+    assert.match((await problemsOf(text, Date.now() - day))[0]![0]!, /^is not valid before /);
+    assert.deepEqual(await problemsOf(`[hosts.localhost]\n${files('missing')}`), [['there is no such file']]);
+  });
+
+  test('makes nothing', async () => {
+    assert.deepEqual(await problemsOf(''), [[]]);
+    assert.throws(() => statSync(join(folder, 'data')), { code: 'ENOENT' });
+  });
+});

@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { describe, test } from 'node:test';
+import { DerError, derTag, readDer, readOid, readOne, writeDer, writeOid } from '../../src/server/tls/der.js';
+import { coversDomain, serverEndPoint, writeNames, xmppAddresses } from '../../src/server/tls/names.js';
+import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+
+const { sequence, octetString, utf8String, context, implicit } = derTag;
+
+const san = '2.5.29.17';
+const text = (tag: number, value: string) => writeDer(tag, Buffer.from(value));
+const otherName = (type: string, value: Buffer) => writeDer(context(0), writeOid(type), writeDer(context(0), value));
+const xmppAddr = (address: string) => otherName('1.3.6.1.5.5.7.8.5', text(utf8String, address));
+const nameList = (...names: Buffer[]) => writeDer(sequence, ...names);
+
+/** A certificate of no more than its frame, these extensions and this signature algorithm. */
+function certificate(
+  extensions: readonly (readonly [oid: string, value: Buffer])[],
+  algorithm = writeOid('1.2.840.10045.4.3.2'),
+) {
+  const list = extensions.map(([oid, value]) => writeDer(sequence, writeOid(oid), writeDer(octetString, value)));
+  const tbs = writeDer(
+    sequence,
+    writeDer(context(0), writeDer(2, Buffer.of(2))),
+    writeDer(context(3), writeDer(sequence, ...list)),
+  );
+  return writeDer(sequence, tbs, writeDer(sequence, algorithm), writeDer(3, Buffer.of(0)));
+}
+
+describe('DER', () => {
+  test('lengths and identifiers are read as they were written', () => {
+    for (const size of [0, 1, 127, 128, 255, 256, 65_535, 65_536]) {
+      assert.equal(readOne(writeDer(octetString, Buffer.alloc(size)), octetString).length, size);
+    }
+    for (const oid of ['2.5.29.17', '1.2.840.113549.1.1.11', '1.3.6.1.5.5.7.8.5', '2.999.1', '0.9.2342']) {
+      assert.equal(readOid(readOne(writeOid(oid), derTag.oid)), oid);
+    }
+  });
+
+  const broken: readonly (readonly [name: string, hex: string])[] = [
+    ['a cut value', '0403aabb'],
+    ['a cut length', '0482'],
+    ['a missing length', '04'],
+    ['an indefinite length', '3080040100'],
+    ['a length in more bytes than it needs', '048101aa'],
+    ['a length with a leading zero', `0482007f${'00'.repeat(127)}`],
+    ['a length beyond all bounds', '0484ffffffff'],
+    ['a tag of many bytes', '1f8101'],
+  ];
+  for (const [name, hex] of broken) {
+    test(`${name} is refused`, () => assert.throws(() => readDer(Buffer.from(hex, 'hex')), DerError));
+  }
+  test('identifiers that are none are refused', () => {
+    for (const hex of ['', '80', '2a80', '2a8001', 'ffffffffffffffff7f']) {
+      assert.throws(() => readOid(Buffer.from(hex, 'hex')), DerError, hex);
+    }
+  });
+});
+
+describe('the names of a certificate', () => {
+  const found = (...extensions: readonly (readonly [string, Buffer])[]) => xmppAddresses(certificate(extensions));
+
+  test('are domains and XMPP addresses, all of them', () => {
+    const names = nameList(
+      text(implicit(2), 'example.org'),
+      text(implicit(1), 'alice@mail.example'),
+      xmppAddr('alice@example.org'),
+      otherName('1.3.6.1.5.5.7.8.7', text(0x16, '_xmpp-client.example.org')),
+      text(implicit(2), '*.example.org'),
+      xmppAddr('älice@example.org'),
+    );
+    assert.deepEqual(found([san, names]), {
+      dns: ['example.org', '*.example.org'],
+      xmppAddr: ['alice@example.org', 'älice@example.org'],
+    });
+  });
+
+  test('a name that reads like another is just a name', () => {
+    const forged = nameList(
+      text(implicit(1), 'x, othername:XmppAddr:admin@example.org'),
+      text(implicit(6), 'xmpp:admin@example.org'),
+    );
+    assert.deepEqual(found([san, forged]), { dns: [], xmppAddr: [] });
+  });
+
+  const nothing: readonly (readonly [name: string, der: Buffer])[] = [
+    ['no extension', certificate([])],
+    [
+      'the extension twice',
+      certificate([
+        [san, nameList(xmppAddr('a@b'))],
+        [san, nameList(xmppAddr('c@d'))],
+      ]),
+    ],
+    ['a NUL in a domain', certificate([[san, nameList(text(implicit(2), 'example.org\0.evil.example'))]])],
+    ['a NUL in an address', certificate([[san, nameList(xmppAddr('admin@example.org\0@evil.example'))]])],
+    [
+      'an address that is no UTF-8',
+      certificate([[san, nameList(otherName('1.3.6.1.5.5.7.8.5', writeDer(utf8String, Buffer.of(0x61, 0xff))))]]),
+    ],
+    ['an address of another type', certificate([[san, nameList(otherName('1.3.6.1.5.5.7.8.5', text(0x16, 'a@b')))]])],
+    ['bytes behind the names', certificate([[san, Buffer.concat([nameList(xmppAddr('a@b')), Buffer.of(5, 0)])]])],
+    ['bytes behind the certificate', Buffer.concat([certificate([[san, nameList(xmppAddr('a@b'))]]), Buffer.of(5, 0)])],
+    ['no certificate', Buffer.from('nonsense')],
+    ['nothing', Buffer.alloc(0)],
+  ];
+  for (const [name, der] of nothing) {
+    test(`${name}: no names`, () => assert.deepEqual(xmppAddresses(der), { dns: [], xmppAddr: [] }));
+  }
+
+  test('every cut certificate is read without an error', () => {
+    const whole = new X509Certificate(makeSelfSigned(['example.org']).certificate).raw;
+    for (let length = 0; length < whole.length; length++) {
+      assert.deepEqual(xmppAddresses(whole.subarray(0, length)), { dns: [], xmppAddr: [] });
+      assert.equal(serverEndPoint(whole.subarray(0, length)), undefined);
+    }
+  });
+});
+
+describe('the domains that names prove', () => {
+  const table: readonly (readonly [names: readonly string[], domain: string, covers: boolean])[] = [
+    [['example.org'], 'example.org', true],
+    [['EXAMPLE.org'], 'example.org', true],
+    [['xn--exmple-cua.org'], 'exämple.org', true],
+    [['*.example.org'], 'chat.example.org', true],
+    [['*.example.org'], 'example.org', false],
+    [['*.example.org'], 'a.b.example.org', false],
+    [['c*.example.org'], 'chat.example.org', false],
+    [['*.org'], 'example.org', false],
+    [['*'], 'localhost', false],
+    [['example.org.evil.example'], 'example.org', false],
+  ];
+  for (const [dns, domain, covers] of table) {
+    test(`${dns} ${covers ? 'proves' : 'does not prove'} ${domain}`, () =>
+      assert.equal(coversDomain({ dns, xmppAddr: [] }, domain), covers));
+  }
+  test('an XMPP address proves its domain', () => {
+    assert.ok(coversDomain({ dns: [], xmppAddr: ['example.org'] }, 'example.org'));
+    assert.ok(!coversDomain({ dns: [], xmppAddr: ['a@example.org'] }, 'example.org'));
+  });
+  test('written names are read again', () => {
+    assert.deepEqual(xmppAddresses(certificate([[san, writeNames(['exämple.org'], ['exämple.org'])]])), {
+      dns: ['xn--exmple-cua.org'],
+      xmppAddr: ['exämple.org'],
+    });
+  });
+});
+
+// RFC 5929 §4.1
+describe('tls-server-end-point', () => {
+  const pss = (hash: string | undefined) =>
+    Buffer.concat([
+      writeOid('1.2.840.113549.1.1.10'),
+      writeDer(sequence, ...(hash === undefined ? [] : [writeDer(context(0), writeDer(sequence, writeOid(hash)))])),
+    ]);
+  const table: readonly (readonly [name: string, algorithm: Buffer, hash: string | undefined])[] = [
+    ['MD5 with RSA', writeOid('1.2.840.113549.1.1.4'), 'sha256'],
+    ['SHA-1 with RSA', writeOid('1.2.840.113549.1.1.5'), 'sha256'],
+    ['SHA-256 with RSA', writeOid('1.2.840.113549.1.1.11'), 'sha256'],
+    ['SHA-384 with RSA', writeOid('1.2.840.113549.1.1.12'), 'sha384'],
+    ['SHA-512 with RSA', writeOid('1.2.840.113549.1.1.13'), 'sha512'],
+    ['SHA-1 with ECDSA', writeOid('1.2.840.10045.4.1'), 'sha256'],
+    ['SHA-384 with ECDSA', writeOid('1.2.840.10045.4.3.3'), 'sha384'],
+    ['PSS with SHA-512', pss('2.16.840.1.101.3.4.2.3'), 'sha512'],
+    ['PSS as it is by default', pss(undefined), 'sha256'],
+    ['Ed25519', writeOid('1.3.101.112'), undefined],
+    ['an unknown one', writeOid('1.2.3.4'), undefined],
+  ];
+  for (const [name, algorithm, hash] of table) {
+    test(`${name}: ${hash ?? 'none'}`, () => {
+      const der = certificate([], algorithm);
+      assert.deepEqual(serverEndPoint(der), hash === undefined ? undefined : createHash(hash).update(der).digest());
+    });
+  }
+});
+
+describe('a self-signed certificate', () => {
+  const now = Date.UTC(2026, 0, 1);
+  const domains = ['exämple.org', 'conference.exämple.org'];
+  const { certificate: pem, key } = makeSelfSigned(domains, undefined, now);
+  const parsed = new X509Certificate(pem);
+
+  test('is for its domains, and no authority', () => {
+    assert.deepEqual(xmppAddresses(parsed.raw), {
+      dns: ['xn--exmple-cua.org', 'conference.xn--exmple-cua.org'],
+      xmppAddr: domains,
+    });
+    assert.equal(parsed.ca, false);
+    assert.deepEqual(parsed.keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
+    assert.ok(parsed.verify(parsed.publicKey));
+    assert.match(key, /^-----BEGIN PRIVATE KEY-----/);
+    assert.equal(parsed.publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1');
+  });
+
+  test('is valid for 825 days, from an hour ago', () => {
+    assert.equal(Date.parse(parsed.validFrom), now - 3_600_000);
+    assert.equal(Date.parse(parsed.validTo), now - 3_600_000 + 825 * 86_400_000 - 1000);
+  });
+
+  test('works with a given key, a long name, and beyond 2049', () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const long = `${'a'.repeat(60)}.${'b'.repeat(60)}.example`;
+    const other = new X509Certificate(makeSelfSigned([long], privateKey, Date.UTC(2049, 0, 1)).certificate);
+    assert.ok(other.checkPrivateKey(privateKey));
+    assert.deepEqual(xmppAddresses(other.raw).dns, [long]);
+    assert.equal(new Date(other.validTo).getUTCFullYear(), 2051);
+    assert.notEqual(other.serialNumber, parsed.serialNumber);
+  });
+});
