@@ -33,7 +33,8 @@ if (gc !== undefined) {
     return process.memoryUsage().heapUsed;
   };
   const before = heap();
-  for (let i = 0; i < 5000; i++) Jid.parse(cut(`keeper${i}@verona.example/Conversations.${i}`, String(i).repeat(20_000)));
+  for (let i = 0; i < 5000; i++)
+    Jid.parse(cut(`keeper${i}@verona.example/Conversations.${i}`, String(i).repeat(20_000)));
   const each = (heap() - before) / 10_000; // 5000 full addresses and 5000 bare ones
   console.log(`${'a cached address, cut from 80 kB'.padEnd(40)} ${each.toFixed(0).padStart(6)} bytes`);
 }
@@ -49,4 +50,8 @@ time('new, in capitals', (i) => cut(`Tybalt${i}@verona.example`), Jid.parse);
 time('new, not ASCII', (i) => cut(`\u03C0${i}@m\xFCnchen.example/B\xFCro`), Jid.parse);
 time('refused', (i) => cut(`a b${i}@verona.example`), Jid.tryParse);
 const room = Jid.parse('orchard@rooms.verona.example');
-time('withResource, cached', (i) => cut(`nick${i % 500}`), (nick) => room.withResource(nick));
+time(
+  'withResource, cached',
+  (i) => cut(`nick${i % 500}`),
+  (nick) => room.withResource(nick),
+);

@@ -27,7 +27,7 @@ import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
 /** One account's roster in memory. */
-interface Roster {
+export interface Roster {
   readonly items: Map<string, RosterItem>;
   /** Once somebody asked for it, kept current. */
   version: string | undefined;
@@ -89,12 +89,15 @@ export default defineModule({
       if (roster instanceof Promise) return roster.then(() => set(owner, contact, item));
       const key = contact.bare;
       const before = roster.items.get(key);
+      if (item === before) return Promise.resolve();
       if (item !== undefined && (before === undefined || isHidden(before) !== isHidden(item))) makeRoom(roster.items, item);
       const written =
         item === undefined ? store.delete(owner.bare, [key]).then(() => {}) : store.set(owner.bare, [[key, item]]);
       if (item === undefined) roster.items.delete(key);
       else roster.items.set(key, item);
-      if (isVisible(before) || isVisible(item)) {
+      // A request that waits is no change that the owner's clients would see.
+      const isRequest = before?.pendingIn !== item?.pendingIn && lookOf(key, before) === lookOf(key, item);
+      if (!isRequest) {
         noteChange(roster, key);
         push(owner, roster, itemElement(key, isVisible(item) ? item : undefined));
         void host.emit('rosterChanged', { owner, contact, item, before });
@@ -125,33 +128,39 @@ export default defineModule({
     });
 
     /** §2.6.3: brings a client up to date, after the empty result that announces it. */
-    const sendChanges = (owner: Jid, session: Session, version: string) => {
-      const roster = rosters.peek(owner.bare);
-      if (host.session(session.jid) !== session) return;
+    const sendChanges = (roster: Roster, session: Session, seen: string) => {
       session.interested = true;
-      for (const change of (roster && changesSince(roster, version)) ?? []) {
-        const item = roster?.items.get(change.contact);
-        const element = itemElement(change.contact, isVisible(item) ? item : undefined);
-        session.send(pushOf(element, change.version).with({ to: session.jid }));
+      for (const { contact, version } of changesSince(roster, seen) ?? []) {
+        const item = roster.items.get(contact);
+        const push = pushOf(itemElement(contact, isVisible(item) ? item : undefined), version);
+        session.send(push.with({ to: session.jid }));
       }
     };
 
     /** §2.1.3, §2.6.2. */
-    const answer = ({ to, payload, session }: IqRequest, roster: Roster): Element | undefined => {
-      const version = payload.attrs.ver;
-      const changes = version === undefined ? undefined : changesSince(roster, version);
-      if (changes !== undefined && changes.length > 0 && session !== undefined) {
-        setImmediate(() => sendChanges(to, session, version!));
+    const answer = ({ payload, session }: IqRequest, roster: Roster): Element | undefined => {
+      const seen = payload.attrs.ver;
+      const changes = seen === undefined ? undefined : changesSince(roster, seen);
+      if (seen !== undefined && changes !== undefined && changes.length > 0 && session !== undefined) {
+        setImmediate(sendChanges, roster, session, seen);
         return undefined;
       }
       if (session !== undefined) session.interested = true;
       if (changes?.length === 0) return undefined;
       const items: Element[] = [];
       for (const [contact, item] of roster.items) if (isVisible(item)) items.push(itemElement(contact, item));
-      return el('query', { xmlns: NS.roster, ver: version === undefined ? undefined : versionOf(roster) }, ...items);
+      return el('query', { xmlns: NS.roster, ver: seen === undefined ? undefined : versionOf(roster) }, ...items);
     };
 
-    const change: IqHandler = async ({ to, payload }) => {
+    const read: IqHandler = (request) => {
+      demandOwn(request);
+      const roster = rosters.get(request.to.bare);
+      return roster instanceof Promise ? roster.then((loaded) => answer(request, loaded)) : answer(request, roster);
+    };
+
+    const change: IqHandler = async (request) => {
+      demandOwn(request);
+      const { to, payload } = request;
       const { contact, wanted } = readSet(payload);
       const items = await get(to.bare);
       const before = items.get(contact.bare);
@@ -166,17 +175,21 @@ export default defineModule({
       await set(to, contact, { ...kept, ...wanted });
     };
 
+    // Others are refused alike, whether the account exists or not.
+    const options = { access: 'anyone', absent: true } as const;
     return [
-      iq.get('account', NS.roster, 'query', (request) => {
-        const roster = rosters.get(request.to.bare);
-        return roster instanceof Promise ? roster.then((loaded) => answer(request, loaded)) : answer(request, roster);
-      }),
-      iq.set('account', NS.roster, 'query', change),
+      iq.get('account', NS.roster, 'query', read, options),
+      iq.set('account', NS.roster, 'query', change, options),
       streamFeature('authenticated', () => el('ver', { xmlns: NS.rosterver })), // §2.6.1
       event('accountDeleted', ({ jid }) => rosters.delete(jid.bare)),
     ];
   },
 });
+
+/** §2.3.3. */
+function demandOwn({ isOwn }: IqRequest): void {
+  if (!isOwn) throw new StanzaError('forbidden');
+}
 
 const isHidden = (item: RosterItem): boolean => item.hidden === true;
 const isVisible = (item: RosterItem | undefined): item is RosterItem => item !== undefined && !isHidden(item);
@@ -232,12 +245,16 @@ function versionOf(roster: Roster): string {
 export function digest(items: ReadonlyMap<string, RosterItem>): string {
   const hash = createHash('sha256');
   for (const contact of [...items.keys()].sort()) {
-    const item = items.get(contact)!;
-    if (!isVisible(item)) continue;
-    const { name, groups, subscription, ask, approved } = item;
-    hash.update(JSON.stringify([contact, name ?? '', groups, subscription, ask ?? false, approved ?? false]));
+    hash.update(lookOf(contact, items.get(contact)));
   }
   return hash.digest('base64url').slice(0, 22);
+}
+
+/** All that clients see of an item; '' where they see none. */
+function lookOf(contact: string, item: RosterItem | undefined): string {
+  if (!isVisible(item)) return '';
+  const { name, groups, subscription, ask, approved } = item;
+  return JSON.stringify([contact, name ?? '', groups, subscription, ask ?? false, approved ?? false]);
 }
 
 /** The item of a contact has changed. */

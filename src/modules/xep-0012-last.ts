@@ -34,13 +34,13 @@ export default defineModule({
   summary: 'Tells contacts how long an account has been away, and anybody how long the server has been running.',
   implements: { 'XEP-0012': '2.0' },
   features: { server: [NS.last], account: [NS.last] },
-  stores: { last_activity: document<Activity>(), runs: document<readonly Run[]>() },
+  stores: { last_activity: document<Activity>(), server_runs: document<readonly Run[]>() },
 
   start: async ({ host, stores }) => {
     const from = Date.now();
-    const before = ((await stores.runs.get(host.domain)) ?? []).slice(-mostRuns);
+    const before = ((await stores.server_runs.get(host.domain)) ?? []).slice(-mostRuns);
     // So that a crash leaves behind when it happened, for all that were online.
-    const note = () => stores.runs.set(host.domain, [...before, { from, to: Date.now() }]);
+    const note = () => stores.server_runs.set(host.domain, [...before, { from, to: Date.now() }]);
     await note();
 
     const isElsewhereToo = (bare: string, jid: { readonly full: string }) =>
@@ -73,7 +73,7 @@ export default defineModule({
       }),
       event('unavailable', ({ session: { jid }, stanza }) => {
         if (isElsewhereToo(jid.bare, jid)) return undefined;
-        const status = stanza.text(NS.client, 'status')?.slice(0, longestStatus);
+        const status = Array.from(stanza.text(NS.client, 'status') ?? '').slice(0, longestStatus).join('');
         return stores.last_activity.set(jid.bare, { at: Date.now(), ...(status && { status }) });
       }),
       every(minute, note),

@@ -145,11 +145,13 @@ class WaxwingServer implements Server {
     this.version = await readVersion();
     this.logs = openLogs(this.config.log, this.#options.logTo);
     await mkdir(this.config.data, { recursive: true, mode: 0o700 });
+    const storageLog = this.logs.area('storage');
     this.storage =
       this.#options.storage ??
-      (await openStorage(this.config, (store, operation, seconds) =>
-        this.metrics.storageTook(store, operation, seconds),
-      ));
+      (await openStorage(this.config, {
+        observe: ({ name, operation }, milliseconds) => this.metrics.storageTook(name, operation, milliseconds / 1000),
+        warn: (message, error) => storageLog.warn({ err: error }, message),
+      }));
     this.#configure();
     const { auth } = this.config;
     this.accounts = await Accounts.open({

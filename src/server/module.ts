@@ -383,8 +383,8 @@ export interface Host {
   isAdmin(jid: Jid): boolean | Promise<boolean>;
   /** Whether `from` may ask the account, server or service `to`. */
   permits(access: Access, from: Jid, to: Jid): boolean | Promise<boolean>;
-  /** Whether all `admit` hooks let this pass: for what goes out without having come from a session, such as presence to all. */
-  admits(passage: Passage): boolean | Promise<boolean>;
+  /** Whether the `admit` hooks let an account say this: for what no session sent to this address, such as presence to all. */
+  admits(stanza: Stanza): boolean | Promise<boolean>;
   readonly accounts: Accounts;
   emit<E extends keyof Events>(name: E, event: Events[E]): void | Promise<void>;
   /** What the modules declared: for those that answer for all (disco, ad-hoc commands). */

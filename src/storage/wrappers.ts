@@ -50,7 +50,7 @@ export function delayed(storage: Storage, seed: number): Storage {
     const delay = random() * 4;
     const later = new Promise((resolve) => (delay < 1 ? setImmediate(resolve) : setTimeout(resolve, delay - 1)));
     const result = run();
-    return later.then(() => result);
+    return Promise.allSettled([later, result]).then(() => result);
   });
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AccountError, type AccountEvent, type AccountFailure, Accounts } from '../../src/server/accounts.js';
 import { Jid } from '../../src/server/stanza/jid.js';
+import { keysOf } from '../../src/server/stream/sasl/keys.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { quickKeys, salted, someAccounts } from './sasl-client.js';
 
@@ -113,6 +114,16 @@ test('a password is verified, changed, and the one before is none any more', asy
   assert.equal(events.at(-1)?.type, 'passwordChanged');
   await assert.rejects(accounts.setPassword('nobody@capulet.example', 'brushes'), refused('not-found'));
   assert.equal(await accounts.verifyPassword('nobody@capulet.example', 'brushes'), undefined);
+});
+
+test('a password that is changed while it is checked is none any more', async () => {
+  const { accounts } = await someAccounts({ hashes: ['SHA-256'] });
+  const salt = Buffer.alloc(16);
+  const slow = keysOf('SHA-256', salted('SHA-256', 'how now', salt, 60_000), salt, 60_000);
+  await accounts.create(nurse, { 'SHA-256': slow });
+  const checking = accounts.verifyPassword(nurse.bare, 'how now');
+  await accounts.setPassword(nurse.bare, 'brushes');
+  assert.equal(await checking, undefined);
 });
 
 test('what was proved holds as long as the account and its password do', async () => {

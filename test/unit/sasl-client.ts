@@ -60,6 +60,8 @@ export interface ScramClient {
   readonly password?: string;
   readonly header?: string;
   readonly binding?: Buffer;
+  /** The nonce that it answers with, signed as it stands. */
+  readonly nonce?: (nonce: string) => string;
   /** What the client would send, changed on its way. */
   readonly first?: (message: string) => string;
   readonly final?: (message: string) => string;
@@ -91,7 +93,7 @@ export async function runScram(mechanism: Mechanism, on: SaslContext, client: Sc
   const clientKey = mac(saltedPassword, 'Client Key');
   const storedKey = createHash(names[hash]).update(clientKey).digest();
   const c = Buffer.concat([Buffer.from(header), client.binding ?? Buffer.alloc(0)]).toString('base64');
-  const withoutProof = `c=${c},r=${r}`;
+  const withoutProof = `c=${c},r=${client.nonce?.(r) ?? r}`;
   const authMessage = `${bare},${challenge.toString()},${withoutProof}`;
   const signature = mac(storedKey, authMessage);
   const proof = clientKey.map((byte, at) => byte ^ signature[at]!);

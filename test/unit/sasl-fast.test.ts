@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { type FastMechanism, fast } from '../../src/server/stream/sasl/fast.js';
 import type { SaslContext } from '../../src/server/stream/sasl/mechanism.js';
@@ -186,6 +187,22 @@ test('a token issued for a password that is changed meanwhile is good for nothin
   await accounts.setPassword(juliet, 'brushes');
   const { token } = await accounts.tokens.issue(juliet, { clientId, mechanism: 'HT-SHA-256-NONE', epoch });
   await fails('not-authorized', () => login(token));
+});
+
+test('a password that is changed while the token is checked ends the login', async () => {
+  const { accounts, storage, issue, login } = await world();
+  const { token } = await issue();
+  const { epoch } = (await accounts.get(juliet))!;
+  const store = storage.map('fast_tokens');
+  const set = store.set.bind(store);
+  let changed: Promise<void> | undefined;
+  store.set = async (owner, entries) => {
+    changed = accounts.setPassword(juliet, 'brushes');
+    while ((await accounts.get(juliet))?.epoch === epoch) await setImmediate();
+    return set(owner, entries);
+  };
+  await fails('not-authorized', () => login(token));
+  await changed;
 });
 
 test('an account has a bounded number of devices: the one whose token expires first makes room', async () => {

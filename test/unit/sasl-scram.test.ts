@@ -100,7 +100,7 @@ test('an authorization identity is oneself or nothing', async () => {
   for (const other of ['romeo@capulet.example', 'juliet@capulet.example/balcony', 'juliet', 'capulet.example', '@']) {
     await fails('invalid-authzid', () => runScram(scram256, context(accounts), { header: `n,a=${other},` }));
   }
-  // XEP-0388 §7.4: nor anybody but whom the stream header named
+  // XEP-0388 §4.4: nor anybody but whom the stream header named
   await fails('invalid-authzid', () =>
     runScram(scram256, context(accounts, { from: Jid.parse('romeo@capulet.example') }), {
       header: 'n,a=juliet@capulet.example,',
@@ -180,6 +180,27 @@ test('the flags y, n and p mean what RFC 5802 §6 says', async () => {
   for (const header of ['p=tls-unique,,', 'p=tls-server-end-point,,', 'p=toString,,']) {
     await fails('not-authorized', () => runScram(scram256plus, context(accounts, bound), { header, binding }));
   }
+});
+
+test('a nonce that is not the one of this exchange fails, however well it is signed', async () => {
+  const { accounts } = await someAccounts();
+  for (const nonce of [() => 'fyko+d2lbbFgONRv9qkxdawL', (r: string) => `${r}x`, (r: string) => r.slice(1)]) {
+    await fails('not-authorized', () => runScram(scram256, context(accounts), { nonce }));
+  }
+});
+
+test('a binding that was not offered is not taken, even if it could be had', async () => {
+  const { accounts } = await someAccounts();
+  const on = context(accounts, { ...bound, channelBinding: () => binding });
+  for (const header of ['p=tls-unique,,', 'p=tls-server-end-points,,']) {
+    await fails('not-authorized', () => runScram(scram256plus, on, { header, binding }));
+  }
+});
+
+test('accounts of another host are strangers', async () => {
+  const { accounts } = await someAccounts();
+  await accounts.create(Jid.parse('romeo@montague.example'), quickKeys('pencil'));
+  await fails('not-authorized', () => runScram(scram256, context(accounts), { name: 'romeo@montague.example' }));
 });
 
 test('binding to another channel fails', async () => {
@@ -361,7 +382,7 @@ test('a password that is changed, or an account that goes, between the messages 
   }
 });
 
-test('XEP-0474 §5.3: the example offer gives the example hash', async () => {
+test('XEP-0474 §6.3: the example offer gives the example hash', async () => {
   const { accounts } = await someAccounts();
   const h = async (mechanisms: string[], channelBindingTypes: string[]) => {
     const exchange = scram('SHA-1', { plus: false }).start(context(accounts, { mechanisms, channelBindingTypes }));

@@ -558,7 +558,10 @@ export class LocalHost implements Host, Destination {
     return new StanzaError('internal-server-error', undefined, { type: 'wait' });
   }
 
-  admits(passage: Passage): Maybe<boolean> {
+  admits(stanza: Stanza): Maybe<boolean> {
+    const { from, to } = stanza;
+    if (from === undefined || to === undefined || from.bare === to.bare) return true;
+    const passage: Passage = { way: 'out', owner: from.toBare(), peer: to, stanza, origin: serverOrigin };
     const refused = (error: unknown) => {
       silently(error);
       return false;

@@ -96,12 +96,6 @@ export class Stanza {
     return countChildren(this.index);
   }
 
-  get childCount(): number {
-    let count = 0;
-    for (let at = 0; at < this.index.length; at = nextChild(at)) count++;
-    return count;
-  }
-
   has(ns: string, name: string): boolean {
     return findChild(this.content, this.index, foreign(ns), name) >= 0;
   }

@@ -106,6 +106,11 @@ const DECLARATION_LENGTH = 200;
 const REFERENCE_LENGTH = 16;
 const NAME_LENGTH = 256;
 const CDATA_START = Buffer.from('<![CDATA[');
+const FROM = Buffer.from('from');
+const TYPE = Buffer.from('type');
+const XML_LANG = Buffer.from('xml:lang');
+const XML = Buffer.from('xml');
+const XMLNS = Buffer.from('xmlns');
 const DECLARATION =
   /^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*(?:"([\w.-]*)"|'([\w.-]*)')(?:[ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*(?:"([A-Za-z][\w.-]*)"|'([A-Za-z][\w.-]*)'))?(?:[ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*(?:"(?:yes|no)"|'(?:yes|no)'))?[ \t\r\n]*\?>$/;
 
@@ -412,13 +417,14 @@ export class XmlReader {
     const end = Math.min(cap, this.end);
     const nameLength = limits.nameLength ?? NAME_LENGTH;
     const { open, attributes } = work;
+    const bytes = BYTES;
     let { state, depth, shift } = work;
     let i = this.at;
 
     scanning: for (;;) {
       if (state === TEXT) {
         for (;;) {
-          while (i < end && (BYTES[buffer[i]!]! & TEXT_STOP) === 0) i++;
+          while (i < end && (bytes[buffer[i]!]! & TEXT_STOP) === 0) i++;
           if (i >= end) break scanning;
           const c = buffer[i]!;
           if (c === 0x3c /* < */) break;
@@ -460,9 +466,9 @@ export class XmlReader {
           work.tagShift = shift;
           i = j;
           state = END_TAG;
-        } else if ((BYTES[c]! & NAME_START) !== 0 || c >= 0x80) {
+        } else if ((bytes[c]! & NAME_START) !== 0 || c >= 0x80) {
           let j = i + 1;
-          while (j < end && (BYTES[buffer[j]!]! & NAME) !== 0) j++;
+          while (j < end && (bytes[buffer[j]!]! & NAME) !== 0) j++;
           if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80)) {
             j = qname(buffer, i + 1, end, nameLength, work);
           } else {
@@ -499,7 +505,7 @@ export class XmlReader {
       }
 
       if (state === IN_TAG) {
-        while (i < end && (BYTES[buffer[i]!]! & SPACE) !== 0) i++;
+        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
         if (i >= end) break;
         let c = buffer[i]!;
         if (c === 0x3e /* > */ || c === 0x2f /* / */) {
@@ -511,7 +517,7 @@ export class XmlReader {
           if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
           const tagEnd = i + (empty ? 2 : 1);
           if (work.prefixed) this.bind(work, buffer, base, depth);
-          else if (work.declaration >= 0 && (work.nsLength > 28 || !work.plain)) this.checkDefault(work, buffer, base);
+          else if (work.declaration >= 0 && (work.nsLength === 29 || work.nsLength === 36 || work.nsLength > NAMESPACE_LENGTH || !work.plain)) this.checkDefault(work, buffer, base);
           if (depth === 0) {
             i = tagEnd;
             if (this.phase === HEADER) return this.opened(work, buffer, base, i, empty);
@@ -539,14 +545,14 @@ export class XmlReader {
           state = TEXT;
           continue;
         }
-        if ((BYTES[buffer[i - 1]!]! & SPACE) === 0) fail('not-well-formed', 'not white space in front of an attribute');
+        if ((bytes[buffer[i - 1]!]! & SPACE) === 0) fail('not-well-formed', 'not white space in front of an attribute');
         if (work.count >= limits.attributes) fail('policy-violation', `more than ${limits.attributes} attributes`);
         let j = i;
-        while (j < end && (BYTES[buffer[j]!]! & NAME) !== 0) j++;
+        while (j < end && (bytes[buffer[j]!]! & NAME) !== 0) j++;
         if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80 || j === i)) {
           j = qname(buffer, i, end, nameLength, work);
         } else {
-          if ((BYTES[buffer[i]!]! & NAME_START) === 0) fail('not-well-formed', 'not the name of an attribute');
+          if ((bytes[buffer[i]!]! & NAME_START) === 0) fail('not-well-formed', 'not the name of an attribute');
           work.colon = work.nameShift = 0;
           if (j - i > nameLength) refuseName();
         }
@@ -558,8 +564,8 @@ export class XmlReader {
         if ((work.hashes & bit) !== 0) checkUnique(work, buffer, base, i, j);
         work.hashes |= bit;
         if (work.colon !== 0) {
-          if (!startsXml(buffer, i, work.colon)) work.prefixed = true;
-        } else if (j - i === 5 && isXmlns(buffer, i)) {
+          if (work.colon !== 3 || !matches(buffer, i, XML)) work.prefixed = true;
+        } else if (j - i === 5 && matches(buffer, i, XMLNS)) {
           work.declaration = work.count;
         }
         shift += work.nameShift;
@@ -568,7 +574,7 @@ export class XmlReader {
       }
 
       if (state === EQUALS) {
-        while (i < end && (BYTES[buffer[i]!]! & SPACE) !== 0) i++;
+        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
         if (i >= end) break;
         if (buffer[i] !== 0x3d /* = */) fail('not-well-formed', 'an attribute without value');
         i++;
@@ -576,7 +582,7 @@ export class XmlReader {
       }
 
       if (state === QUOTED) {
-        while (i < end && (BYTES[buffer[i]!]! & SPACE) !== 0) i++;
+        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
         if (i >= end) break;
         work.quote = buffer[i]!;
         if (work.quote !== 0x22 && work.quote !== 0x27) fail('not-well-formed', 'an attribute without quotes');
@@ -589,7 +595,7 @@ export class XmlReader {
       if (state === VALUE) {
         const { quote } = work;
         for (;;) {
-          while (i < end && (BYTES[buffer[i]!]! & VALUE_STOP) === 0) i++;
+          while (i < end && (bytes[buffer[i]!]! & VALUE_STOP) === 0) i++;
           if (i >= end) break scanning;
           const c = buffer[i]!;
           if (c === quote) break;
@@ -606,7 +612,7 @@ export class XmlReader {
           } else if (c === 0x3c /* < */) {
             fail('not-well-formed', '< in an attribute');
           } else if (c < 0x20) {
-            if ((BYTES[c]! & SPACE) === 0) fail('not-well-formed', 'a character that XML does not allow');
+            if ((bytes[c]! & SPACE) === 0) fail('not-well-formed', 'a character that XML does not allow');
             work.plain = false;
             i++;
           } else {
@@ -622,7 +628,7 @@ export class XmlReader {
       }
 
       if (state === END_TAG) {
-        while (i < end && (BYTES[buffer[i]!]! & SPACE) !== 0) i++;
+        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
         if (i >= end) break;
         if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'an end tag that does not match');
         i++;
@@ -636,7 +642,7 @@ export class XmlReader {
 
       if (state === IN_CDATA) {
         for (;;) {
-          while (i < end && (BYTES[buffer[i]!]! & TEXT_STOP) === 0) i++;
+          while (i < end && (bytes[buffer[i]!]! & TEXT_STOP) === 0) i++;
           if (i >= end) break scanning;
           const c = buffer[i]!;
           if (c >= 0x80) {
@@ -787,15 +793,11 @@ export class XmlReader {
         to = readValue(work, buffer, base, k, text);
       } else if (length === 2 && c === 0x69 && buffer[nameStart + 1] === 0x64) {
         id = readValue(work, buffer, base, k, text);
-      } else if (length === 4 && c === 0x66 && buffer.toString('latin1', nameStart, nameStart + 4) === 'from') {
+      } else if (length === 4 && c === 0x66 && matches(buffer, nameStart, FROM)) {
         from = readValue(work, buffer, base, k, text);
-      } else if (length === 4 && c === 0x74 && buffer.toString('latin1', nameStart, nameStart + 4) === 'type') {
+      } else if (length === 4 && c === 0x74 && matches(buffer, nameStart, TYPE)) {
         type = readValue(work, buffer, base, k, text);
-      } else if (
-        length === 8 &&
-        startsXml(buffer, nameStart, 3) &&
-        buffer.toString('latin1', nameStart, nameStart + 8) === 'xml:lang'
-      ) {
+      } else if (length === 8 && c === 0x78 && matches(buffer, nameStart, XML_LANG)) {
         lang = readValue(work, buffer, base, k, text);
       } else if (k !== ATTRIBUTE * work.headerDeclaration) {
         others = true;
@@ -1021,18 +1023,9 @@ function checkUnique(work: Work, buffer: Buffer, base: number, from: number, to:
   }
 }
 
-function startsXml(buffer: Buffer, at: number, colon: number): boolean {
-  return colon === 3 && buffer[at] === 0x78 && buffer[at + 1] === 0x6d && buffer[at + 2] === 0x6c;
-}
-
-function isXmlns(buffer: Buffer, at: number): boolean {
-  return (
-    buffer[at] === 0x78 &&
-    buffer[at + 1] === 0x6d &&
-    buffer[at + 2] === 0x6c &&
-    buffer[at + 3] === 0x6e &&
-    buffer[at + 4] === 0x73
-  );
+function matches(buffer: Buffer, at: number, name: Uint8Array): boolean {
+  for (let i = 0; i < name.length; i++) if (buffer[at + i] !== name[i]) return false;
+  return true;
 }
 
 /** RFC 3629 §4: length in bytes of the character beyond ASCII that begins at `at`; 0 where bytes are missing. */

@@ -44,6 +44,7 @@ const trimStep = 500;
  */
 export function sqliteLog(connection: Connection, queue: Queue, name: string): LogStore & Purge {
   const table = tableOf('log', name);
+  const ownersTable = tableOf('log', name, 'owners');
   const byId = tableOf('log', name, 'ids');
   const byPeer = tableOf('log', name, 'peers');
   const byTag = tableOf('log', name, 'tags');
@@ -92,7 +93,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
       // Rare: moved in from elsewhere, or a clock that went back.
       removeOne(owner, entry.id);
       if (entry.id !== last && owner.disordered === 0) {
-        connection.statement(`UPDATE ${tableOf('log', name, 'owners')} SET disordered = 1 WHERE id = ?`).run(owner.id);
+        connection.statement(`UPDATE ${ownersTable} SET disordered = 1 WHERE id = ?`).run(owner.id);
         owner.disordered = 1;
       }
     } else owner.last = entry.id;
@@ -258,9 +259,9 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
   });
 
   return {
-    append: (owner, entry) => {
-      const bytes = entry.value.length + (entry.text?.length ?? 0);
-      return queue.write({ lane, kind: 'append', owner, id: entry.id, bytes, run: () => append(owner, entry) });
+    append: (owner, { id, with: peer, text, tag, value }) => {
+      const run = (): void => append(owner, { id, with: peer, text, tag, value });
+      return queue.write({ lane, kind: 'append', owner, id, bytes: value.length + (text?.length ?? 0), run });
     },
     page: (name, query) =>
       queue.read(lane, () => {

@@ -33,8 +33,8 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
     return rows.map(({ key, value }) => [key, json.read(value)]);
   };
   const forgetting = forgetInSteps(queue, lane, owners, (id, limit) => {
-    const keys = `SELECT key FROM ${table} WHERE owner = ?1 LIMIT ?2`;
-    return connection.statement(`DELETE FROM ${table} WHERE owner = ?1 AND key IN (${keys})`).run(id, limit).changes;
+    const sql = `DELETE FROM ${table} WHERE owner = ? ORDER BY key LIMIT ?`;
+    return connection.statement(sql).run(id, limit).changes;
   });
 
   return {

@@ -90,7 +90,7 @@ export class Owners<O extends { readonly id: number }> {
       this.#table,
       'name',
       range,
-      `EXISTS (SELECT 1 FROM ${this.#entries} WHERE owner = id)`,
+      `EXISTS (SELECT 1 FROM ${this.#entries} WHERE owner = ${this.#table}.id)`,
     );
   }
 }

@@ -136,7 +136,7 @@ export function accountOf(name: string, host: string): Jid {
   throw new SaslError('not-authorized');
 }
 
-/** RFC 6120 §6.3.8, §6.5.6: one may act as oneself. XEP-0388 §7.4: nor as another than the stream header said. */
+/** RFC 6120 §6.3.8, §6.5.6: one may act as oneself. XEP-0388 §4.4: nor as another than the stream header said. */
 export function checkAuthzid(authzid: string, account: Jid, context: SaslContext): void {
   if (authzid === '') return;
   const asked = Jid.tryParse(authzid);

@@ -181,7 +181,7 @@ function strictBase64(encoded: string): Buffer {
   return bytes;
 }
 
-/** XEP-0474 §5.1: what was offered, so that the client sees whether somebody changed it on the way. */
+/** XEP-0474 §6.1: what was offered, so that the client sees whether somebody changed it on the way. */
 function offerHash(hash: ScramHash, context: SaslContext): string {
   const list = (names: readonly string[]): string => [...names].sort().join('\x1e');
   const types = context.channelBindingTypes;

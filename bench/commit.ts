@@ -1,0 +1,135 @@
+/**
+ * What a durable row costs: this driver against SQLite with synchronous=FULL, in the same thread and in a worker thread.
+ * Archive rows of 300 bytes for 1,000 owners, so many per turn of the event loop; the next turn comes when less than
+ * `inFlight` rows wait. See docs/decisions/0002-sqlite-commit.md.
+ *
+ *     node dist/bench/commit.js [seconds for each case]
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import Sqlite, { type Database } from 'better-sqlite3';
+import { openSqlite } from '../src/storage/sqlite/index.js';
+
+interface Row {
+  readonly owner: number;
+  readonly id: string;
+  readonly peer: string;
+  readonly value: string;
+}
+
+interface Target {
+  write(rows: readonly Row[]): Promise<unknown>;
+  close(): Promise<unknown>;
+}
+
+const inFlight = 2048;
+const value = `<message>${'x'.repeat(282)}</message>`;
+
+/** The driver's own layout, without what it does for owners. */
+function plain(file: string): (rows: readonly Row[]) => void {
+  const db: Database = new Sqlite(file);
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = FULL');
+  db.exec(`
+    CREATE TABLE log (seq INTEGER PRIMARY KEY, owner INTEGER, id TEXT, bytes INTEGER, peer TEXT, tag TEXT, text TEXT, value TEXT);
+    CREATE INDEX ids ON log (owner, id, bytes);
+    CREATE INDEX peers ON log (owner, peer, id) WHERE peer IS NOT NULL;`);
+  const insert = db.prepare('INSERT INTO log (owner, id, bytes, peer, value) VALUES (?, ?, ?, ?, ?)');
+  return db.transaction((rows: readonly Row[]) => {
+    for (const { owner, id, peer, value } of rows) insert.run(owner, id, Buffer.byteLength(value), peer, value);
+  });
+}
+
+const targets: Readonly<Record<string, (file: string) => Promise<Target>>> = {
+  'this driver': async (file) => {
+    const storage = await openSqlite({ file });
+    const log = storage.log('archive');
+    return {
+      write: (rows) =>
+        Promise.all(
+          rows.map(({ owner, id, peer, value }) => log.append(`u${owner}@localhost`, { id, with: peer, value })),
+        ),
+      close: () => storage.close(),
+    };
+  },
+  'FULL, same thread': async (file) => {
+    const write = plain(file);
+    return { write: async (rows) => write(rows), close: async () => {} };
+  },
+  'FULL, worker thread': async (file) => {
+    const worker = new Worker(fileURLToPath(import.meta.url), { workerData: file });
+    const waiting: (() => void)[] = [];
+    worker.on('message', () => waiting.shift()!());
+    return {
+      write: (rows) =>
+        new Promise<void>((resolve) => {
+          waiting.push(resolve);
+          worker.postMessage(rows);
+        }),
+      close: () => worker.terminate(),
+    };
+  },
+};
+
+async function measure(target: Target, perTurn: number, milliseconds: number): Promise<void> {
+  let n = 0;
+  let waiting = 0;
+  const start = { cpu: process.cpuUsage(), time: performance.now(), loop: performance.eventLoopUtilization(), n };
+  const latencies: number[] = [];
+  while (performance.now() - start.time < milliseconds) {
+    const rows = Array.from({ length: perTurn }, (_, i): Row => {
+      const k = n + i;
+      const id = (1_700_000_000_000 + k).toString(36).padStart(20, '0');
+      return { owner: k % 1000, id, peer: `u${(k * 7) % 1000}@localhost`, value };
+    });
+    n += perTurn;
+    waiting += perTurn;
+    const called = performance.now();
+    void target.write(rows).then(() => {
+      waiting -= perTurn;
+      latencies.push(performance.now() - called);
+    });
+    do await setImmediate();
+    while (waiting >= inFlight);
+  }
+  while (waiting > 0) await setImmediate();
+  const time = performance.now() - start.time;
+  const cpu = process.cpuUsage(start.cpu);
+  latencies.sort((a, b) => a - b);
+  const median = latencies[latencies.length >> 1]!;
+  console.log(
+    `${String(perTurn).padStart(4)} a turn ${Math.round((n / time) * 1000)
+      .toString()
+      .padStart(
+        8,
+      )} rows/s ${((cpu.user + cpu.system) / n).toFixed(1).padStart(6)} us CPU a row ${median.toFixed(2).padStart(7)} ms to be durable (median)`,
+  );
+}
+
+if (!isMainThread) {
+  const write = plain(workerData as string);
+  parentPort!.on('message', (rows: Row[]) => {
+    write(rows);
+    parentPort!.postMessage(0);
+  });
+} else {
+  const milliseconds = Number(process.argv[2] ?? 3) * 1000;
+  const folder = mkdtempSync(join(tmpdir(), 'commit-'));
+  try {
+    for (const [name, open] of Object.entries(targets)) {
+      console.log(name);
+      for (const perTurn of [1, 32, 256]) {
+        const target = await open(join(folder, `${name} ${perTurn}.db`));
+        await measure(target, perTurn, milliseconds / 3);
+        await measure(target, perTurn, milliseconds);
+        await target.close();
+      }
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

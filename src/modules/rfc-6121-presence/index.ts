@@ -1,0 +1,342 @@
+/**
+ * RFC 6121 §3 and §4: presence and the subscriptions to it. Every presence stanza out of an account and into one comes
+ * here. Who may see whom is decided in subscription.ts, by the tables of Appendix A.
+ */
+import { z } from 'zod';
+import { count } from '../../server/config/units.js';
+import { defineModule, event, presence, type RosterItem, session, streamFeature } from '../../server/module.js';
+import type { Origin, Passage } from '../../server/routing/passage.js';
+import type { Session } from '../../server/routing/session.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
+
+type Maybe<T> = T | Promise<T>;
+type Items = ReadonlyMap<string, RosterItem>;
+
+/** What a session's presence has left elsewhere. */
+interface Traces {
+  /** Addresses that got presence directly and have not been told that it is over (§4.6), by themselves. */
+  readonly directed: Map<string, Jid>;
+  /** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
+  readonly stale: Set<string>;
+}
+
+/** Of a kept subscription request, in characters: what is longer is kept without its content. */
+const longestRequest = 16_384;
+
+export default defineModule({
+  name: 'presence',
+  summary: 'Carries presence between contacts and manages who may see it.',
+  implements: { 'RFC 6121': '2011' },
+  needs: ['roster'],
+  config: z.strictObject({
+    directed: count({ min: 10 })
+      .default(2000)
+      .describe('Addresses outside the roster, such as rooms, that one session can be present at.'),
+  }),
+
+  start: ({ host, config, services: { roster }, log }) => {
+    const traces = new WeakMap<Session, Traces>();
+
+    const tracesOf = (of: Session): Traces => {
+      let known = traces.get(of);
+      if (known === undefined) traces.set(of, (known = { directed: new Map(), stale: new Set() }));
+      return known;
+    };
+
+    /** Calls with the roster of an account: at once if it is in memory. */
+    const withRoster = (owner: Jid, then: (items: Items) => Maybe<void>): Maybe<void> => {
+      const items = roster.get(owner.bare);
+      return items instanceof Promise ? items.then(then) : then(items);
+    };
+
+    /** Sends what an account says without having been asked to say it to this one: not to whom it has blocked. */
+    const tell = (stanza: Stanza): Maybe<void> => {
+      const admitted = host.admits(stanza);
+      if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza) : undefined));
+      return admitted ? host.route(stanza) : undefined;
+    };
+
+    /** Nobody is there to take it: not worth a stanza. */
+    const isIdle = (contact: string) => contact.endsWith(`@${host.domain}`) && host.sessions(contact).length === 0;
+
+    const available = (owner: Jid) => host.sessions(owner.bare).filter((other) => other.available);
+
+    // --- out: presence to all ---------------------------------------------------------------------------------
+
+    /** §4.2.2, §4.4.2, §4.5.2: to all subscribers; with `probe` to all that the account is subscribed to (§4.3). */
+    const broadcast = (from: Session, stanza: Stanza, items: Items, probe?: Stanza): Maybe<void> => {
+      const { stale } = tracesOf(from);
+      const told: Maybe<void>[] = [];
+      for (const [contact, item] of items) {
+        const isSubscriber = hasFrom(item) && !stale.has(contact);
+        const isProbed = probe !== undefined && hasTo(item);
+        if (!(isSubscriber || isProbed) || isIdle(contact)) continue;
+        const to = Jid.parse(contact);
+        if (isSubscriber) told.push(tell(stanza.with({ to })));
+        if (isProbed) told.push(tell(probe.with({ to })));
+      }
+      return allOf(told);
+    };
+
+    /** To all available resources of the account itself. */
+    const toOwn = (owner: Jid, stanza: Stanza) => {
+      for (const own of available(owner)) own.send(stanza.with({ to: own.jid }));
+    };
+
+    /** §4.2, §4.4. */
+    const becomeAvailable = (from: Session, stanza: Stanza, items: Items): Maybe<void> => {
+      if (host.session(from.jid) !== from) return undefined; // gone while the roster was loaded
+      const { presence: before, priority: priorityBefore } = from;
+      const owner = from.jid.toBare();
+      from.presence = stanza;
+      from.priority = priorityOf(stanza);
+      toOwn(owner, stanza);
+      if (before !== undefined) {
+        const told = broadcast(from, stanza, items);
+        void host.emit('presenceChanged', { session: from, before, priorityBefore });
+        return told;
+      }
+      traces.get(from)?.stale.clear();
+      for (const other of available(owner)) if (other !== from) from.send(other.presence!.with({ to: from.jid }));
+      const told = [broadcast(from, stanza, items, Stanza.build('presence', { from: from.jid, type: 'probe' }))];
+      for (const [contact, { ask, pendingIn }] of items) {
+        if (pendingIn !== undefined) from.send(Stanza.parse(pendingIn)); // §3.1.3: until it is answered
+        if (ask && !isIdle(contact)) told.push(tell(subscription('subscribe', owner, Jid.parse(contact)))); // §3.1.2
+      }
+      void host.emit('available', { session: from });
+      return allOf(told);
+    };
+
+    /** §4.5, §4.6.3: to whoever knows of the session. */
+    const becomeUnavailable = (from: Session, stanza: Stanza): Maybe<void> => {
+      const { directed } = tracesOf(from);
+      const wasAvailable = from.available;
+      const owner = from.jid.toBare();
+      if (wasAvailable) toOwn(owner, stanza); // the session itself among them
+      from.presence = undefined;
+      from.priority = 0;
+      if (!wasAvailable && directed.size === 0) return undefined;
+      const others = [...directed.values()];
+      directed.clear();
+      if (wasAvailable) void host.emit('unavailable', { session: from, stanza });
+      return withRoster(owner, (items) => {
+        const told: Maybe<void>[] = [];
+        if (wasAvailable) told.push(broadcast(from, stanza, items));
+        for (const to of others)
+          if (!wasAvailable || !hasFrom(items.get(to.bare))) told.push(tell(stanza.with({ to })));
+        return allOf(told);
+      });
+    };
+
+    // --- out: to one --------------------------------------------------------------------------------------------
+
+    /** §4.6.2: presence to one address. Throws StanzaError where the session is present at too many. */
+    const direct = (from: Session, to: Jid, stanza: Stanza, origin: Origin): Maybe<void> => {
+      const { directed, stale } = tracesOf(from);
+      stale.delete(to.bare);
+      if (stanza.type === 'unavailable') directed.delete(to.full);
+      else {
+        if (directed.size >= config.directed && !directed.has(to.full)) {
+          host.limitHit('presence.directed');
+          throw new StanzaError('resource-constraint');
+        }
+        directed.set(to.full, to);
+      }
+      return host.route(stanza, origin);
+    };
+
+    const out = ({ owner, peer, stanza, origin }: Passage): Maybe<void> => {
+      const { type, to } = stanza;
+      const from = origin.session;
+      if (from === undefined) return undefined;
+      if (isSubscriptionType(type)) {
+        if (to === undefined) throw new StanzaError('bad-request', 'A subscription is to somebody.');
+        if (peer.bare === owner.bare) throw new StanzaError('not-allowed', 'You see your own presence anyway.');
+        return withRoster(owner, (items) => subscriptionOut(type, owner, stanza, items, origin));
+      }
+      switch (type) {
+        case undefined:
+          if (to !== undefined) return direct(from, to, stanza, origin);
+          priorityOf(stanza); // throws before anything is done
+          return withRoster(owner, (items) => becomeAvailable(from, stanza, items));
+        case 'unavailable':
+          if (to !== undefined) return direct(from, to, stanza, origin);
+          return becomeUnavailable(from, stanza);
+        case 'probe':
+        case 'error':
+          return to === undefined ? undefined : host.route(stanza, origin);
+        default:
+          throw new StanzaError('bad-request', 'There is no such type of presence.'); // §4.7.1
+      }
+    };
+
+    // --- subscriptions ------------------------------------------------------------------------------------------
+
+    /** Begins to write a changed item down; what is acknowledged waits for it. */
+    const keep = (owner: Jid, contact: Jid, item: RosterItem | undefined, origin: Origin) => {
+      const written = roster.set(owner, contact, item);
+      origin.acknowledgeAfter(
+        written.catch((error: unknown) => log.error({ err: error }, 'a subscription could not be written')),
+      );
+    };
+
+    /** The presence of every available resource to one contact, or that they all are gone. */
+    const tellPresence = (owner: Jid, contact: Jid, gone = false): Maybe<void> =>
+      allOf(
+        available(owner).map(({ jid, presence: last }) =>
+          tell((gone ? unavailable(jid) : last!).with({ to: contact })),
+        ),
+      );
+
+    /** §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2: from a client. The pushes go first: answers may come at once. */
+    const subscriptionOut = (
+      type: SubscriptionType,
+      owner: Jid,
+      stanza: Stanza,
+      items: Items,
+      origin: Origin,
+    ): Maybe<void> => {
+      const contact = stanza.to!.toBare();
+      const before = items.get(contact.bare);
+      const { item, route } = outbound(type, before);
+      if (item !== before) keep(owner, contact, item, origin);
+      if (!route) return undefined;
+      const sent: Maybe<void>[] = [];
+      // §3.2.2: while the contact may still see it
+      if (type === 'unsubscribed' && hasFrom(before)) sent.push(tellPresence(owner, contact, true));
+      sent.push(host.route(stanza.with({ from: owner, to: contact }), origin));
+      if (type === 'subscribed') sent.push(tellPresence(owner, contact));
+      return allOf(sent);
+    };
+
+    /** §3.1.3, §3.1.6, §3.2.3, §3.3.3: from a contact. The stanza goes before the push that follows from it. */
+    const subscriptionIn = (
+      type: SubscriptionType,
+      { owner, peer, stanza, origin }: Passage,
+      items: Items,
+    ): Maybe<void> => {
+      const contact = peer.toBare();
+      if (contact.bare === owner.bare) return undefined;
+      const received = stanza.with({ from: contact, to: owner });
+      const before = items.get(contact.bare);
+      const { item, deliver, approve } = inbound(type, before, requestOf(type, received));
+      const isRequest = type === 'subscribe';
+      if (isRequest && item !== before) keep(owner, contact, item, origin); // throws where too many are waiting
+      if (deliver)
+        for (const own of host.sessions(owner.bare))
+          if (isRequest ? own.available : own.interested) own.send(received);
+      if (!isRequest && item !== before) keep(owner, contact, item, origin);
+      if (approve) return allOf([tell(subscription('subscribed', owner, contact)), tellPresence(owner, contact)]);
+      if (type === 'unsubscribe' && hasFrom(before)) return tellPresence(owner, contact, true);
+      return undefined;
+    };
+
+    /** §2.5.2: the contact is no more in the roster; ends what there was between the two. */
+    const cancel = (owner: Jid, contact: Jid, before: RosterItem): Maybe<void> => {
+      const told: Maybe<void>[] = [];
+      if (hasTo(before) || before.ask) told.push(tell(subscription('unsubscribe', owner, contact)));
+      if (hasFrom(before)) told.push(tellPresence(owner, contact, true));
+      if (hasFrom(before) || before.pendingIn !== undefined)
+        told.push(tell(subscription('unsubscribed', owner, contact)));
+      return allOf(told);
+    };
+
+    // --- in -----------------------------------------------------------------------------------------------------
+
+    /** §8.5.2.1.2, §8.5.3.1: to all available resources, or to the one. */
+    const deliver = ({ owner, peer, stanza }: Passage): Maybe<void> => {
+      const to = stanza.to!;
+      if (to.resource === undefined) {
+        if (stanza.type !== 'error') void host.emit('contactPresence', { owner, stanza });
+        for (const own of available(owner)) {
+          traces.get(own)?.stale.delete(peer.bare);
+          own.send(stanza);
+        }
+        return;
+      }
+      const own = host.session(to);
+      if (own === undefined) return;
+      const trace = traces.get(own);
+      if (trace !== undefined) {
+        if (stanza.type === undefined) trace.stale.delete(peer.bare);
+        else if (trace.directed.delete(peer.full)); // the room is left, or was never entered
+        else if (stanza.type === 'error' && trace.stale.size < config.directed) trace.stale.add(peer.bare);
+      }
+      own.send(stanza);
+    };
+
+    /** §4.3.2. */
+    const answerProbe = (owner: Jid, to: Jid, prober: Jid, item: RosterItem | undefined): Maybe<void> => {
+      if (!hasFrom(item) && prober.bare !== owner.bare) {
+        // Who waits for an answer of the owner's is not to be told that it is no.
+        return item?.pendingIn === undefined ? tell(subscription('unsubscribed', owner, prober.toBare())) : undefined;
+      }
+      const asked = available(owner).filter(({ jid }) => to.resource === undefined || jid.resource === to.resource);
+      if (asked.length === 0) return tell(unavailable(to).with({ to: prober }));
+      return allOf(asked.map((own) => tell(own.presence!.with({ to: prober }))));
+    };
+
+    const into = (passage: Passage): Maybe<void> => {
+      const { owner, peer, stanza } = passage;
+      const { type } = stanza;
+      if (isSubscriptionType(type)) return withRoster(owner, (items) => subscribed(type, passage, items));
+      switch (type) {
+        case undefined:
+        case 'unavailable':
+        case 'error':
+          return deliver(passage);
+        case 'probe':
+          return withRoster(owner, (items) => answerProbe(owner, stanza.to!, peer, items.get(peer.bare)));
+        default:
+          throw new StanzaError('bad-request');
+      }
+    };
+
+    return [
+      presence((passage) => (passage.way === 'out' ? out(passage) : into(passage))),
+      session('gone', (gone) => becomeUnavailable(gone, unavailable(gone.jid))),
+      event('rosterChanged', ({ owner, contact, item, before }) =>
+        item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,
+      ),
+      event('accountDeleting', async ({ jid }) => {
+        for (const own of host.sessions(jid.bare)) await becomeUnavailable(own, unavailable(own.jid));
+        for (const [contact, item] of await roster.get(jid.bare)) await cancel(jid, Jid.parse(contact), item);
+      }),
+      streamFeature('authenticated', () => el('sub', { xmlns: NS.subPreApproval })), // §3.4
+    ];
+  },
+});
+
+/** Waits for those that wait. */
+function allOf(outcomes: readonly Maybe<void>[]): Maybe<void> {
+  const waiting = outcomes.filter((outcome) => outcome instanceof Promise);
+  return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
+}
+
+const subscription = (type: SubscriptionType, from: Jid, to: Jid): Stanza =>
+  Stanza.build('presence', { from, to, type });
+
+const unavailable = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
+
+/** §4.7.2.3. Throws StanzaError for what is no integer from -128 to 127. */
+export function priorityOf(stanza: Stanza): number {
+  const text = stanza.text(NS.client, 'priority')?.trim();
+  if (text === undefined) return 0;
+  const priority = /^[+-]?\d{1,4}$/.test(text) ? Number(text) : Number.NaN;
+  if (priority >= -128 && priority <= 127) return priority;
+  throw new StanzaError('bad-request', 'A priority is an integer from -128 to 127.');
+}
+
+/** A subscription request as it is kept (§3.1.3). */
+function requestOf(type: SubscriptionType, stanza: Stanza): string {
+  if (type !== 'subscribe') return '';
+  const xml = stanza.toXml(NS.client);
+  if (xml.length <= longestRequest) return xml;
+  const { from, to, id } = stanza;
+  return Stanza.build('presence', { from, to, type, id }).toXml(NS.client);
+}

@@ -1,0 +1,339 @@
+/**
+ * XEP-0160: messages for somebody who is not there are kept until he is. And what is on its way to somebody whose client
+ * acknowledges (XEP-0198) is kept until that has: what its sender was told is done is on disk, or has arrived.
+ *
+ * A message that goes out has a `Delivery` for a receipt. It is `spooled` where the log has it already; then its id is
+ * among those in flight until it has arrived (and is removed) or was lost (and is an offline message as any other).
+ * After a restart all that is in the log is offline messages.
+ *
+ * Not here: flexible retrieval (XEP-0013).
+ */
+import { z } from 'zod';
+import { bytes } from '../server/config/units.js';
+import { defineModule, event, log, message, session } from '../server/module.js';
+import type { Receipt } from '../server/routing/link.js';
+import type { MessagePassage } from '../server/routing/passage.js';
+import type { Session } from '../server/routing/session.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { stanzaId, timeOf } from '../server/stanza/ids.js';
+import { Jid } from '../server/stanza/jid.js';
+import { NS } from '../server/stanza/ns.js';
+import { Stanza } from '../server/stanza/stanza.js';
+import { el } from '../server/xml/element.js';
+import { Cache } from '../storage/cache.js';
+
+/** Messages, and characters of them, that go out before the first must have arrived. */
+const pageLength = 50;
+const mostOnTheWay = 262_144;
+const cachedUsages = 20_000;
+
+/** What an account keeps in the log, as far as it is known. */
+interface Usage {
+  messages: number;
+  bytes: number;
+}
+
+/** The log of one account is being read out to its sessions. */
+interface Flush {
+  /** Something was added, or somebody came: look again before it is over. */
+  again: boolean;
+  /** Ends the wait for acknowledgements. */
+  wake: () => void;
+}
+
+export default defineModule({
+  name: 'offline',
+  summary: 'Keeps messages for those who are not there.',
+  implements: { 'XEP-0160': '1.0.1', 'XEP-0203': '2.0' },
+  features: { server: ['msgoffline'] },
+  config: z.strictObject({
+    bytes: bytes({ min: 0, unlimited: true })
+      .default(8_388_608)
+      .describe('Offline messages of one account in bytes; their number is limits.offline_messages.'),
+  }),
+  stores: { offline: log() },
+
+  start: ({ host, config, stores, log: logger }) => {
+    const store = stores.offline;
+    const usages = new Cache<Usage>(cachedUsages, async (owner) => {
+      const [messages, size] = await Promise.all([store.count(owner, {}), store.size(owner)]);
+      return { messages, bytes: size };
+    });
+    /** Ids in the log that some session has been sent, by account. As many as session queues hold. */
+    const inFlight = new Map<string, Set<string>>();
+    const flushes = new Map<string, Flush>();
+    /** To be removed at the end of this turn, all at once. */
+    const arrived = new Map<string, string[]>();
+
+    const reachable = (owner: string) => host.sessions(owner).filter(({ presence, priority }) => presence && priority >= 0);
+
+    const use = (owner: string, messages: number, size: number) => {
+      const usage = usages.peek(owner);
+      if (usage === undefined) return usages.delete(owner); // one that is being read is out of date
+      usage.messages += messages;
+      usage.bytes += size;
+    };
+
+    const hasRoom = (owner: string): boolean | Promise<boolean> => {
+      const fits = ({ messages, bytes: size }: Usage) => {
+        const room = messages < host.config.limits.offline_messages && size < config.bytes;
+        if (!room) host.limitHit('offline_messages');
+        return room;
+      };
+      const usage = usages.get(owner);
+      return usage instanceof Promise ? usage.then(fits) : fits(usage);
+    };
+
+    /** Resolves once the message would survive the power going. */
+    const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
+      const value = asKept(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
+      use(owner.bare, 1, Buffer.byteLength(value));
+      return store.append(owner.bare, { id, value });
+    };
+
+    const remove = (owner: string, id: string) => {
+      if (arrived.size === 0) queueMicrotask(removeArrived);
+      const ids = arrived.get(owner);
+      if (ids === undefined) arrived.set(owner, [id]);
+      else ids.push(id);
+    };
+
+    const removeArrived = () => {
+      for (const [owner, ids] of arrived) {
+        const removed = store.remove(owner, ids);
+        usages.delete(owner);
+        removed.catch((error: unknown) => logger.error({ err: error }, 'messages that arrived could not be removed'));
+      }
+      arrived.clear();
+    };
+
+    const setOff = (owner: string, id: string) => {
+      const ids = inFlight.get(owner);
+      if (ids === undefined) inFlight.set(owner, new Set([id]));
+      else ids.add(id);
+    };
+
+    const landed = (owner: string, id: string) => {
+      const ids = inFlight.get(owner);
+      if (ids?.delete(id) && ids.size === 0) inFlight.delete(owner);
+    };
+
+    /** One message on its way to one or more sessions. The first that has it counts; lost is what all have lost. */
+    class Delivery implements Receipt {
+      #expected = Number.POSITIVE_INFINITY;
+      #losses = 0;
+      #over = false;
+
+      constructor(
+        readonly owner: Jid,
+        readonly id: string,
+        public spooled: boolean,
+        readonly settled: () => void = () => {},
+      ) {
+        if (spooled) setOff(owner.bare, id);
+      }
+
+      /** To so many sessions it went; before that is known, nothing is lost. */
+      went(to: number, stanza: Stanza): void {
+        this.#expected = to;
+        if (to > 0 && this.#losses >= to) this.#lose(stanza);
+      }
+
+      delivered(): void {
+        if (this.#over) return;
+        this.#end();
+        if (this.spooled) remove(this.owner.bare, this.id);
+      }
+
+      lost(stanza: Stanza): void {
+        this.#losses++;
+        if (this.#losses >= this.#expected) this.#lose(stanza);
+      }
+
+      /** It is not on its way: it stays in the log. Whether it is there. */
+      stay(): boolean {
+        this.#end();
+        return this.spooled;
+      }
+
+      #lose(stanza: Stanza): void {
+        if (this.#over) return;
+        this.#end();
+        if (!this.spooled)
+          append(this.owner, this.id, stanza).catch((error: unknown) =>
+            logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
+          );
+        readOut(this.owner.bare);
+      }
+
+      #end(): void {
+        this.#over = true;
+        if (this.spooled) landed(this.owner.bare, this.id);
+        this.settled();
+      }
+    }
+
+    /** Sends what is in the log to those who are there, in order, a window at a time. */
+    const flush = async (owner: string, state: Flush): Promise<void> => {
+      let after: string | undefined;
+      for (;;) {
+        state.again = false;
+        const { entries, complete } = await store.page(owner, { after, limit: pageLength });
+        let onTheWay: Promise<void>[] = [];
+        let size = 0;
+        for (const { id, value } of entries) {
+          const sessions = reachable(owner);
+          if (sessions.length === 0) return;
+          after = id;
+          if (inFlight.get(owner)?.has(id)) continue;
+          onTheWay.push(sendTo(sessions, owner, id, value));
+          size += value.length;
+          if (size < mostOnTheWay) continue;
+          await arrival(onTheWay, state);
+          onTheWay = [];
+          size = 0;
+        }
+        if (complete && !state.again) return;
+        if (!complete) await arrival(onTheWay, state);
+      }
+    };
+
+    /** Resolves when it has arrived somewhere or nowhere. */
+    const sendTo = (sessions: readonly Session[], owner: string, id: string, value: string): Promise<void> =>
+      new Promise((resolve) => {
+        const stanza = Stanza.parse(value);
+        const delivery = new Delivery(Jid.parse(owner), id, true, resolve);
+        for (const to of sessions) to.send(stanza, delivery);
+        delivery.went(sessions.length, stanza);
+      });
+
+    const arrival = (onTheWay: readonly Promise<void>[], state: Flush): Promise<unknown> => {
+      const woken = new Promise<void>((resolve) => {
+        state.wake = resolve;
+      });
+      return Promise.race([Promise.all(onTheWay), woken]);
+    };
+
+    /** Somebody is there now, or there is something for those who are. */
+    const readOut = (owner: string): void => {
+      const running = flushes.get(owner);
+      if (running !== undefined) {
+        running.again = true;
+        running.wake();
+        return;
+      }
+      if (reachable(owner).length === 0) return;
+      const state: Flush = { again: false, wake: () => {} };
+      flushes.set(owner, state);
+      const over = () => void flushes.delete(owner);
+      flush(owner, state).then(over, (error: unknown) => {
+        over();
+        logger.error({ err: error }, 'offline messages could not be read');
+      });
+    };
+
+    const keep = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
+      if (!hasRoomYet) throw new StanzaError('service-unavailable'); // XEP-0160 §2
+      const { owner } = passage;
+      passage.acknowledgeAfter(append(owner, stanzaId(), passage.seen));
+      readOut(owner.bare);
+      return 'handled';
+    };
+
+    /** Behind what is being read out, so that it does not overtake it. */
+    const keepOrAsk = (passage: MessagePassage): 'handled' | Promise<'handled'> => {
+      const room = hasRoom(passage.owner.bare);
+      return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
+    };
+
+    return [
+      message('clean', (passage) => {
+        // XEP-0203 §6: our word on delays is ours.
+        if (passage.peer.full === host.domain) return;
+        passage.stanza = passage.stanza.without(NS.delay, 'delay', (delay) => isOurs(delay.attrs.from, host.domain));
+      }),
+      message(
+        'archive',
+        (passage) => {
+          const { way, owner, origin, sessions } = passage;
+          if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
+          if (flushes.has(owner.bare)) return keepOrAsk(passage);
+          if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
+          const delivery = new Delivery(owner, stanzaId(), origin.acknowledges);
+          passage.receipt = delivery;
+          if (delivery.spooled) {
+            const appended = append(owner, delivery.id, passage.seen);
+            passage.acknowledgeAfter(appended);
+            appended.catch(() => {
+              landed(owner.bare, delivery.id);
+              delivery.spooled = false;
+            });
+          }
+          return undefined;
+        },
+        { after: ['mam'] },
+      ),
+      message('copy', ({ receipt, deliveredTo, seen }) => {
+        if (receipt instanceof Delivery && deliveredTo.length > 0) receipt.went(deliveredTo.length, seen);
+      }),
+      message('absent', (passage) => {
+        const { receipt, stanza } = passage;
+        if (receipt instanceof Delivery && receipt.stay()) {
+          readOut(passage.owner.bare);
+          return 'handled';
+        }
+        if (isWorthKeeping(stanza)) return keepOrAsk(passage);
+        return isDispensable(stanza) ? 'handled' : undefined;
+      }),
+      event('available', ({ session: { jid, priority } }) => {
+        if (priority >= 0) readOut(jid.bare);
+      }),
+      event('presenceChanged', ({ session: { jid, priority }, priorityBefore }) => {
+        if (priority >= 0 && priorityBefore < 0) readOut(jid.bare);
+      }),
+      event('accountDeleted', ({ jid }) => usages.delete(jid.bare)),
+    ];
+  },
+});
+
+/** XEP-0160 §3, XEP-0334 §4: what somebody would miss. */
+export function isWorthKeeping(stanza: Stanza): boolean {
+  const { type } = stanza;
+  if (type === 'error' || type === 'groupchat') return false;
+  if (stanza.has(NS.hints, 'no-store')) return false;
+  if (stanza.has(NS.hints, 'store')) return true;
+  if (type === 'headline') return false;
+  return stanza.has(NS.client, 'body') || stanza.childNames().some(({ ns, name }) => isContent(ns, name));
+}
+
+/** Not what only says something about a message, or about the moment; carbons are copies of something kept elsewhere. */
+function isContent(ns: string, name: string): boolean {
+  switch (ns) {
+    case NS.chatStates:
+    case NS.hints:
+    case NS.stanzaId:
+    case NS.delay:
+    case NS.carbons:
+    case NS.pubsubEvent: // sent anew to whoever becomes available (XEP-0163 §4.3)
+      return false;
+    case NS.client:
+      return name !== 'thread';
+    default:
+      return true;
+  }
+}
+
+/** Its sender need not hear that nobody took it. Groupchat is not: rooms want to know who has gone (XEP-0045 §17.1). */
+export const isDispensable = (stanza: Stanza): boolean =>
+  stanza.type === 'error' || (stanza.type !== 'groupchat' && !stanza.has(NS.client, 'body'));
+
+/** The message as it is kept: for the account, with when it came (XEP-0160 §2), told once. */
+export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
+  const delayed = stanza.child(NS.delay, 'delay');
+  const kept = stanza.with({ to: owner });
+  if (isOurs(delayed?.attrs.from, domain)) return kept;
+  return kept.plus(el('delay', { xmlns: NS.delay, from: domain, stamp: new Date(time).toISOString() }));
+}
+
+const isOurs = (from: string | undefined, domain: string): boolean =>
+  from !== undefined && Jid.tryParse(from.trim())?.full === domain;

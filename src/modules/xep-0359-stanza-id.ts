@@ -1,0 +1,28 @@
+/**
+ * XEP-0359: Unique and Stable Stanza IDs. What claims to be an id of our account is taken off every message, archived or
+ * not, so that the ids which the archive gives (xep-0313) can be believed. Ids by others and origin ids pass.
+ */
+import { defineModule, message } from '../server/module.js';
+import { Jid } from '../server/stanza/jid.js';
+import { NS } from '../server/stanza/ns.js';
+import type { Stanza } from '../server/stanza/stanza.js';
+
+export default defineModule({
+  name: 'stanza_id',
+  summary: 'Takes forged archive ids off messages.',
+  implements: { 'XEP-0359': '0.7.0' },
+  features: { account: [NS.stanzaId] },
+  start: () => [
+    message('clean', (passage) => {
+      passage.stanza = withoutForged(passage.stanza, passage.owner);
+    }),
+  ],
+});
+
+/** §3: without the ids that claim to be given by `owner`, however the address is spelled. */
+export function withoutForged(stanza: Stanza, owner: Jid): Stanza {
+  return stanza.without(NS.stanzaId, 'stanza-id', ({ attrs: { by } }) => {
+    const claimed = by === undefined ? undefined : Jid.tryParse(by.trim());
+    return claimed?.bare === owner.bare;
+  });
+}

@@ -1,0 +1,506 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { type LogEntry, type LogQuery, type LogStore, type Storage, UnknownId } from '../../src/storage/contract.js';
+import { compare } from '../../src/storage/order.js';
+import { oddNames } from './names.js';
+
+const all = Number.POSITIVE_INFINITY;
+
+/** What every driver promises of logs. `open` gives an empty storage. */
+export function logContract(driver: string, open: () => Promise<Storage>): void {
+  describe(`${driver}: log`, () => {
+    let storage: Storage;
+    let count = 0;
+    before(async () => {
+      storage = await open();
+    });
+    after(() => storage.close());
+
+    const store = (): LogStore => storage.log(`log-${count++}`);
+    const filled = async (entries: readonly LogEntry[], owner = 'romeo'): Promise<LogStore> => {
+      const log = store();
+      await Promise.all(entries.map((entry) => log.append(owner, entry)));
+      return log;
+    };
+    const idsOf = async (log: LogStore, query: Partial<LogQuery>, owner = 'romeo'): Promise<string> => {
+      const { entries } = await log.page(owner, { limit: all, ...query });
+      return entries.map(({ id }) => id).join(' ');
+    };
+
+    test('what was never written is not there', async () => {
+      const log = store();
+      assert.deepEqual(await log.page('romeo', { limit: 10 }), { entries: [], complete: true });
+      assert.deepEqual(await log.page('romeo', { limit: 10, words: 'a' }), { entries: [], complete: true });
+      assert.deepEqual(await log.page('romeo', { limit: 10, ids: ['a'] }), { entries: [], complete: true });
+      await assert.rejects(log.page('romeo', { limit: 10, after: 'a', strict: true }), UnknownId);
+      assert.equal(await log.count('romeo', {}), 0);
+      assert.equal(await log.size('romeo'), 0);
+      assert.equal(await log.remove('romeo', ['a']), 0);
+      assert.equal(await log.trim('romeo', { keep: 0 }), 0);
+      assert.deepEqual(await log.owners({ limit: 10 }), []);
+      await log.forget('romeo');
+    });
+
+    test('what is read equals what was written', async () => {
+      const entries: LogEntry[] = [
+        { id: '1', value: '' },
+        { id: '2', value: '<message/>', with: '', text: '', tag: '' },
+        { id: '3', value: 'a\0b 😀 ﬀ', with: 'juliet@capulet\0', text: 'a\0b', tag: '\0' },
+        { id: '4', value: 'x'.repeat(2 ** 20), text: 'y '.repeat(2 ** 16) },
+      ];
+      const log = await filled(entries);
+      assert.deepEqual(await log.page('romeo', { limit: 10 }), { entries, complete: true });
+      const { entries: read } = await log.page('romeo', { limit: 1 });
+      assert.deepEqual(Object.keys(read[0]!), ['id', 'value']);
+    });
+
+    test('an entry is the reader’s own, and the writer’s stays the writer’s', async () => {
+      const log = store();
+      const entry = { id: '1', value: 'a' };
+      const written = log.append('romeo', entry);
+      entry.value = 'b';
+      await written;
+      const { entries } = await log.page('romeo', { limit: 1 });
+      (entries[0] as { value: string }).value = 'c';
+      assert.deepEqual((await log.page('romeo', { limit: 1 })).entries, [{ id: '1', value: 'a' }]);
+    });
+
+    test('entries are ordered by id, however they came', async () => {
+      const log = await filled([...oddNames].reverse().map((id) => ({ id, value: id })));
+      const { entries } = await log.page('romeo', { limit: all });
+      assert.deepEqual(
+        entries.map(({ id }) => id),
+        oddNames,
+      );
+      for (const id of oddNames) {
+        assert.deepEqual((await log.page('romeo', { limit: 1, ids: [id] })).entries, [{ id, value: id }]);
+      }
+    });
+
+    test('an entry with the same id replaces the first', async () => {
+      const log = await filled([
+        { id: 'a', value: '1', with: 'x', text: 'old', tag: 't' },
+        { id: 'b', value: '22' },
+      ]);
+      await log.append('romeo', { id: 'a', value: '333', text: 'new' });
+      assert.deepEqual((await log.page('romeo', { limit: 9 })).entries, [
+        { id: 'a', value: '333', text: 'new' },
+        { id: 'b', value: '22' },
+      ]);
+      assert.equal(await idsOf(log, { words: 'old' }), '');
+      assert.equal(await idsOf(log, { words: 'new' }), 'a');
+      assert.equal(await idsOf(log, { with: 'x' }), '');
+      assert.equal(await idsOf(log, { tag: 't' }), '');
+      assert.equal(await log.size('romeo'), 5);
+      assert.equal(await log.count('romeo', {}), 2);
+      await Promise.all([
+        log.append('romeo', { id: 'c', value: '1' }),
+        log.append('romeo', { id: 'c', value: '2', text: 'last' }),
+      ]);
+      assert.deepEqual((await log.page('romeo', { limit: 1, backwards: true })).entries, [
+        { id: 'c', value: '2', text: 'last' },
+      ]);
+      assert.equal(await log.size('romeo'), 6);
+    });
+
+    const letters = 'abcdefghij'.split('').map((id) => ({ id, value: id }));
+
+    test('pages both ways', async () => {
+      const log = await filled(letters);
+      const walk = async (backwards: boolean): Promise<{ ids: string[]; complete: boolean }[]> => {
+        const pages: { ids: string[]; complete: boolean }[] = [];
+        let bound: string | undefined;
+        for (;;) {
+          const range = backwards ? { before: bound } : { after: bound };
+          const { entries, complete } = await log.page('romeo', { limit: 4, backwards, ...range });
+          pages.push({ ids: entries.map(({ id }) => id), complete });
+          if (complete) return pages;
+          bound = entries.at(backwards ? 0 : -1)!.id;
+        }
+      };
+      assert.deepEqual(await walk(false), [
+        { ids: ['a', 'b', 'c', 'd'], complete: false },
+        { ids: ['e', 'f', 'g', 'h'], complete: false },
+        { ids: ['i', 'j'], complete: true },
+      ]);
+      assert.deepEqual(await walk(true), [
+        { ids: ['g', 'h', 'i', 'j'], complete: false },
+        { ids: ['c', 'd', 'e', 'f'], complete: false },
+        { ids: ['a', 'b'], complete: true },
+      ]);
+    });
+
+    test('a page that ends with the range is complete', async () => {
+      const log = await filled(letters);
+      assert.equal((await log.page('romeo', { limit: 10 })).complete, true);
+      assert.equal((await log.page('romeo', { limit: 9 })).complete, false);
+      assert.equal((await log.page('romeo', { limit: 3, from: 'b', to: 'd' })).complete, true);
+      assert.equal((await log.page('romeo', { limit: 2, from: 'b', to: 'd', backwards: true })).complete, false);
+      assert.deepEqual(await log.page('romeo', { limit: 0 }), { entries: [], complete: false });
+      assert.deepEqual(await log.page('romeo', { limit: 0, after: 'j' }), { entries: [], complete: true });
+    });
+
+    test('ranges', async () => {
+      const log = await filled(letters);
+      const cases: [Partial<LogQuery>, string][] = [
+        [{ from: 'c', to: 'e' }, 'c d e'],
+        [{ from: 'bb', to: 'ee' }, 'c d e'],
+        [{ after: 'c', before: 'e' }, 'd'],
+        [{ after: 'cc', before: 'dd' }, 'd'],
+        [{ from: 'b', after: 'd', to: 'h', before: 'g' }, 'e f'],
+        [{ from: 'd', after: 'b', to: 'g', before: 'h' }, 'd e f g'],
+        [{ from: 'd', after: 'd', to: 'f', before: 'f' }, 'e'],
+        [{ from: 'e', to: 'c' }, ''],
+        [{ after: 'e', before: 'e' }, ''],
+        [{ from: 'x' }, ''],
+        [{ to: '' }, ''],
+        [{ after: '' }, 'a b c d e f g h i j'],
+        [{ from: 'i', before: '\u{10ffff}' }, 'i j'],
+      ];
+      for (const [query, ids] of cases) {
+        assert.equal(await idsOf(log, query), ids, JSON.stringify(query));
+        assert.equal(await idsOf(log, { ...query, backwards: true }), ids, JSON.stringify(query));
+        assert.equal(await log.count('romeo', query), ids.split(' ').filter(Boolean).length, JSON.stringify(query));
+      }
+    });
+
+    test('strict: a page beside an entry that is not there', async () => {
+      const log = await filled(letters);
+      await log.append('juliet', { id: 'x', value: 'x' });
+      const unknown = (query: Partial<LogQuery>, id: string): Promise<void> =>
+        assert.rejects(log.page('romeo', { limit: 5, strict: true, ...query }), (error) => {
+          assert.ok(error instanceof UnknownId);
+          assert.equal(error.id, id);
+          return true;
+        });
+      await unknown({ after: 'x' }, 'x');
+      await unknown({ before: 'bb' }, 'bb');
+      await unknown({ after: 'a', before: '' }, '');
+      await unknown({ after: 'zz', words: 'nothing' }, 'zz');
+      assert.equal(await idsOf(log, { after: 'a', before: 'd', strict: true }), 'b c');
+      // In the range or not, with the same filter or not.
+      assert.equal(await idsOf(log, { after: 'a', from: 'i', with: 'nobody', strict: true }), '');
+      assert.equal(await idsOf(log, { after: 'bb', to: 'd' }), 'c d');
+    });
+
+    const rich: LogEntry[] = [
+      { id: '01', value: 'v', with: 'juliet', tag: 'chat', text: 'Good night, good night!' },
+      { id: '02', value: 'v', with: 'juliet', tag: 'chat', text: 'Parting is such sweet sorrow' },
+      { id: '03', value: 'v', with: 'nurse', tag: 'chat', text: 'good day' },
+      { id: '04', value: 'v', with: 'juliet', tag: 'call' },
+      { id: '05', value: 'v', with: 'juliet', text: 'night' },
+      { id: '06', value: 'v', tag: 'call', text: 'the night is sweet' },
+      { id: '07', value: 'v', with: 'Juliet', tag: 'Chat', text: 'NIGHT' },
+    ];
+
+    test('filters, alone and together', async () => {
+      const log = await filled(rich);
+      const cases: [Partial<LogQuery>, string][] = [
+        [{ with: 'juliet' }, '01 02 04 05'],
+        [{ with: 'nobody' }, ''],
+        [{ tag: 'chat' }, '01 02 03'],
+        [{ with: 'juliet', tag: 'chat' }, '01 02'],
+        [{ with: 'juliet', tag: 'chat', after: '01' }, '02'],
+        [{ tag: 'call', to: '05' }, '04'],
+        [{ ids: ['06', '02', '99', '02'] }, '02 06'],
+        [{ ids: [] }, ''],
+        [{ ids: ['01', '03'], with: 'nurse' }, '03'],
+        [{ ids: ['01', '03', '05'], after: '01', before: '05' }, '03'],
+        [{ words: 'night' }, '01 05 06 07'],
+        [{ words: 'Good NIGHT' }, '01'],
+        [{ words: 'night', with: 'juliet' }, '01 05'],
+        [{ words: 'night', tag: 'call' }, '06'],
+        [{ words: 'sweet', with: 'juliet', tag: 'chat', from: '02', to: '02' }, '02'],
+        [{ words: 'night', after: '01', before: '07' }, '05 06'],
+        [{ words: 'night', after: '06x' }, '07'],
+        [{ words: 'night', from: '08' }, ''],
+        [{ words: 'night', to: '00' }, ''],
+        [{ words: 'night', ids: ['01', '02', '06'] }, '01 06'],
+      ];
+      for (const [query, ids] of cases) {
+        assert.equal(await idsOf(log, query), ids, JSON.stringify(query));
+        assert.equal(await idsOf(log, { ...query, backwards: true }), ids, JSON.stringify(query));
+        const expected = ids.split(' ').filter(Boolean);
+        assert.equal(await log.count('romeo', query), expected.length, JSON.stringify(query));
+        assert.equal(await idsOf(log, { ...query, limit: 1 }), expected[0] ?? '', JSON.stringify(query));
+        const last = await log.page('romeo', { ...query, limit: 1, backwards: true });
+        assert.equal(last.entries[0]?.id, expected.at(-1), JSON.stringify(query));
+        assert.equal(last.complete, expected.length <= 1, JSON.stringify(query));
+        assert.equal(await idsOf(log, query, 'juliet'), '');
+      }
+    });
+
+    test('words: whole, without case and accents, never more than words', async () => {
+      const texts = [
+        'Café au lait',
+        'NIGHT’s ﬁne',
+        'straße 42',
+        '東京タワー go',
+        'a "quoted" (thing) AND that* col:x NEAR/2 -minus',
+        'שָׁלוֹם',
+        `${'z'.repeat(500)} end`,
+        'nightly',
+      ];
+      const log = await filled(texts.map((text, n) => ({ id: String(n), value: '', text })));
+      const cases: [string, string][] = [
+        ['cafe', '0'],
+        ['CAFÉ lait', '0'],
+        ['cafe\u0301', '0'],
+        ['night', '1'],
+        ['fine', '1'],
+        ['STRASSE', ''],
+        ['straße', '2'],
+        ['4', ''],
+        ['42', '2'],
+        ['東京', '3'],
+        ['京都', ''],
+        ['go', '3'],
+        ['AND', '4'],
+        ['"quoted"', '4'],
+        ['quoted OR cafe', ''],
+        ['quoted NOT thing', ''],
+        ['tha*', ''],
+        ['col:x', '4'],
+        ['"', ''],
+        ['""" OR (', ''],
+        ['*', ''],
+        ['', ''],
+        ['terms:cafe', ''],
+        ['\ue0001', ''],
+        ['\0', ''],
+        ['שלום', '5'],
+        ['z'.repeat(500), '6'],
+        ['end', '6'],
+      ];
+      for (const [query, ids] of cases) {
+        assert.equal(await idsOf(log, { words: query }), ids, query);
+        assert.equal(await log.count('romeo', { words: query }), ids === '' ? 0 : 1, query);
+      }
+    });
+
+    test('words stay in order when entries came out of order, and go when they go', async () => {
+      const log = await filled(['05', '01', '09', '03', '07'].map((id) => ({ id, value: id, text: 'night' })));
+      assert.equal(await idsOf(log, { words: 'night' }), '01 03 05 07 09');
+      assert.equal(await idsOf(log, { words: 'night', after: '03', limit: 2 }), '05 07');
+      assert.equal(await idsOf(log, { words: 'night', before: '07', limit: 2, backwards: true }), '03 05');
+      assert.equal(await log.remove('romeo', ['05']), 1);
+      assert.equal(await log.trim('romeo', { before: '03' }), 1);
+      assert.equal(await idsOf(log, { words: 'night' }), '03 07 09');
+      await log.append('romeo', { id: '02', value: '', text: 'night again' });
+      assert.equal(await idsOf(log, { words: 'again night' }), '02');
+      await log.forget('romeo');
+      await log.append('romeo', { id: '10', value: '', text: 'night' });
+      assert.equal(await idsOf(log, { words: 'night' }), '10');
+      assert.equal(await log.count('romeo', { words: 'night' }), 1);
+    });
+
+    test('count goes no further than its limit', async () => {
+      const log = await filled(rich);
+      assert.equal(await log.count('romeo', {}), 7);
+      assert.equal(await log.count('romeo', {}, 3), 3);
+      assert.equal(await log.count('romeo', {}, 0), 0);
+      assert.equal(await log.count('romeo', { with: 'juliet' }, 2), 2);
+      assert.equal(await log.count('romeo', { words: 'night' }, 2), 2);
+      assert.equal(await log.count('romeo', { ids: ['01', '02', '03'] }, 2), 2);
+    });
+
+    test('size is the bytes of the values', async () => {
+      const log = await filled([
+        { id: '1', value: 'abc' },
+        { id: '2', value: 'ä😀', text: 'not counted' },
+      ]);
+      assert.equal(await log.size('romeo'), 9);
+      await log.append('romeo', { id: '3', value: 'xx' });
+      await log.append('juliet', { id: '3', value: 'other' });
+      assert.equal(await log.size('romeo'), 11);
+      await log.append('romeo', { id: '3', value: 'x' });
+      assert.equal(await log.size('romeo'), 10);
+      await log.remove('romeo', ['1', '4']);
+      assert.equal(await log.size('romeo'), 7);
+      await log.trim('romeo', { keep: 1 });
+      assert.equal(await log.size('romeo'), 1);
+      await log.forget('romeo');
+      assert.equal(await log.size('romeo'), 0);
+      assert.equal(await log.size('juliet'), 5);
+    });
+
+    test('remove says how many there were, also of those just appended', async () => {
+      const log = await filled(letters);
+      assert.equal(await log.remove('romeo', []), 0);
+      assert.equal(await log.remove('romeo', ['b', 'b', 'x', 'd']), 2);
+      const results = await Promise.all([
+        log.append('romeo', { id: 'k', value: '' }),
+        log.append('romeo', { id: 'a', value: 'again' }),
+        log.append('romeo', { id: 'l', value: '' }),
+        log.remove('romeo', ['k', 'a', 'c', 'x']),
+        log.remove('romeo', ['k']),
+        log.append('romeo', { id: 'k', value: 'new' }),
+        log.append('romeo', { id: 'm', value: '' }),
+        log.count('romeo', {}),
+        log.remove('romeo', ['m']),
+        log.append('romeo', { id: 'n', value: '1' }),
+        log.append('romeo', { id: 'n', value: '2' }),
+        log.append('juliet', { id: 'n', value: 'hers' }),
+        log.remove('romeo', ['n', 'l']),
+      ]);
+      assert.deepEqual(
+        results.filter((result) => result !== undefined),
+        [3, 0, 9, 1, 2],
+      );
+      assert.equal(await idsOf(log, {}), 'e f g h i j k');
+      assert.equal(await idsOf(log, {}, 'juliet'), 'n');
+      assert.equal(await log.size('romeo'), 9);
+    });
+
+    test('what is called in order happens in order', async () => {
+      const log = store();
+      const results = await Promise.all([
+        log.append('romeo', { id: 'a', value: '' }),
+        log.trim('romeo', { keep: 0 }),
+        log.remove('romeo', ['a']),
+        log.append('romeo', { id: 'b', value: '' }),
+        log.forget('romeo'),
+        log.remove('romeo', ['b']),
+        log.append('romeo', { id: 'c', value: '' }),
+        log.count('romeo', {}),
+      ]);
+      assert.deepEqual(results, [undefined, 1, 0, undefined, undefined, 0, undefined, 1]);
+    });
+
+    test('trim by id, by number, by both', async () => {
+      const trimmed = async (what: Parameters<LogStore['trim']>[1]): Promise<string> => {
+        const log = await filled(letters);
+        const gone = await log.trim('romeo', what);
+        return `${gone}: ${await idsOf(log, {})}`;
+      };
+      assert.equal(await trimmed({}), '0: a b c d e f g h i j');
+      assert.equal(await trimmed({ before: 'c' }), '2: c d e f g h i j');
+      assert.equal(await trimmed({ before: 'cc' }), '3: d e f g h i j');
+      assert.equal(await trimmed({ before: '' }), '0: a b c d e f g h i j');
+      assert.equal(await trimmed({ keep: 3 }), '7: h i j');
+      assert.equal(await trimmed({ keep: 30 }), '0: a b c d e f g h i j');
+      assert.equal(await trimmed({ keep: 0 }), '10: ');
+      assert.equal(await trimmed({ before: 'c', keep: 3 }), '7: h i j');
+      assert.equal(await trimmed({ before: 'i', keep: 3 }), '8: i j');
+      assert.equal(await trimmed({ before: 'x', limit: 4 }), '4: e f g h i j');
+      assert.equal(await trimmed({ keep: 8, limit: 4 }), '2: c d e f g h i j');
+      assert.equal(await trimmed({ keep: 0, limit: 0 }), '0: a b c d e f g h i j');
+    });
+
+    test('trim in steps, and of more than one commit takes', async () => {
+      const log = await filled(Array.from({ length: 1800 }, (_, n) => ({ id: String(10_000 + n), value: 'v' })));
+      const steps: number[] = [];
+      do steps.push(await log.trim('romeo', { before: '10500', limit: 200 }));
+      while (steps.at(-1) === 200);
+      assert.deepEqual(steps, [200, 200, 100]);
+      assert.equal(await log.trim('romeo', { keep: 7 }), 1293);
+      assert.equal(await log.size('romeo'), 7);
+      assert.equal((await log.page('romeo', { limit: 1 })).entries[0]?.id, '11793');
+    });
+
+    test('owners do not touch', async () => {
+      const log = store();
+      await Promise.all(oddNames.map((owner, n) => log.append(owner, { id: 'same', value: String(n), text: 'night' })));
+      for (const [n, owner] of oddNames.entries()) {
+        const expected = { entries: [{ id: 'same', value: String(n), text: 'night' }], complete: true };
+        assert.deepEqual(await log.page(owner, { limit: 5 }), expected);
+        assert.deepEqual(await log.page(owner, { limit: 5, words: 'night' }), expected);
+      }
+      await log.remove('a', ['same']);
+      await log.forget('😀');
+      const left = oddNames.filter((owner) => owner !== 'a' && owner !== '😀');
+      assert.deepEqual(await log.owners({ limit: all }), left);
+      assert.deepEqual(await log.owners({ limit: 3, after: 'B' }), ['^a', '_', 'a\0']);
+      assert.deepEqual(await log.owners({ limit: 9, suffix: '@example.org' }), ['A@example.org', 'a@example.org']);
+    });
+
+    test('an owner with many entries is forgotten whole, and can begin anew', async () => {
+      const log = await filled(
+        Array.from({ length: 1700 }, (_, n) => ({
+          id: `${n}`,
+          value: 'v',
+          with: 'juliet',
+          text: n % 9 ? 'night' : 'day',
+        })),
+      );
+      await log.append('juliet', { id: '1', value: 'v', text: 'night' });
+      const forgotten = log.forget('romeo');
+      const anew = log.append('romeo', { id: 'new', value: 'v', text: 'night' });
+      assert.equal(await log.count('romeo', {}), 1);
+      await Promise.all([forgotten, anew]);
+      assert.equal(await idsOf(log, { words: 'night' }), 'new');
+      assert.equal(await log.size('romeo'), 1);
+      assert.equal(await log.count('juliet', { words: 'night' }), 1);
+      assert.deepEqual(await log.owners({ limit: 9 }), ['juliet', 'romeo']);
+    });
+
+    test('many appends at once are all there, in order', async () => {
+      const log = store();
+      const ids = Array.from({ length: 3000 }, (_, n) => String((n * 7919) % 3000).padStart(5, '0'));
+      await Promise.all(ids.map((id) => log.append('romeo', { id, value: id })));
+      const { entries, complete } = await log.page('romeo', { limit: all });
+      assert.equal(complete, true);
+      assert.deepEqual(
+        entries.map(({ id }) => id),
+        [...ids].sort(compare),
+      );
+    });
+
+    test('what chance does to a log is the same as to a list', async () => {
+      const log = store();
+      const model = new Map<string, LogEntry>();
+      let state = 7;
+      const random = (below: number): number => {
+        state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+        return Math.floor((state / 2 ** 32) * below);
+      };
+      const pick = <T>(...values: T[]): T => values[random(values.length)]!;
+      const checks: Promise<void>[] = [];
+      for (let n = 0; n < 400; n++) {
+        const id = String(random(60)).padStart(2, '0');
+        const action = random(10);
+        if (action < 5) {
+          const entry: LogEntry = {
+            id,
+            value: `v${n}`,
+            with: pick('a', 'b'),
+            tag: pick('x', 'y'),
+            text: pick('one', 'two'),
+          };
+          model.set(id, entry);
+          checks.push(log.append('romeo', entry));
+        } else if (action < 7) {
+          const there = model.delete(id) ? 1 : 0;
+          checks.push(log.remove('romeo', [id]).then((gone) => assert.equal(gone, there)));
+        } else if (action < 8) {
+          const sorted = [...model.keys()].sort(compare);
+          const gone = sorted.slice(0, Math.max(0, sorted.length - 25));
+          for (const id of gone) model.delete(id);
+          checks.push(log.trim('romeo', { keep: 25 }).then((count) => assert.equal(count, gone.length)));
+        } else {
+          const query: LogQuery = {
+            limit: 1 + random(8),
+            with: pick('a', undefined),
+            tag: pick('x', undefined),
+            words: pick('one', undefined),
+            after: pick(id, undefined),
+            backwards: pick(true, false),
+          };
+          const found = [...model.values()]
+            .filter((entry) => query.with === undefined || entry.with === query.with)
+            .filter((entry) => query.tag === undefined || entry.tag === query.tag)
+            .filter((entry) => query.words === undefined || entry.text === query.words)
+            .filter((entry) => query.after === undefined || entry.id > query.after)
+            .sort((a, b) => compare(a.id, b.id));
+          const entries = query.backwards ? found.slice(-query.limit) : found.slice(0, query.limit);
+          const expected = { entries, complete: found.length <= query.limit };
+          checks.push(log.page('romeo', query).then((page) => assert.deepEqual(page, expected)));
+          checks.push(log.count('romeo', query).then((count) => assert.equal(count, found.length)));
+        }
+      }
+      await Promise.all(checks);
+      const bytes = [...model.values()].reduce((sum, { value }) => sum + value.length, 0);
+      assert.equal(await log.size('romeo'), bytes);
+    });
+  });
+}

@@ -1,0 +1,41 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after } from 'node:test';
+import type { Storage } from '../../src/storage/contract.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { openSqlite } from '../../src/storage/sqlite/index.js';
+import { delayed, measured, routed } from '../../src/storage/wrappers.js';
+import { documentContract } from './document.js';
+import { logContract } from './log.js';
+import { mapContract } from './map.js';
+import { persistenceContract, storageContract } from './whole.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'storage-'));
+after(() => rmSync(folder, { recursive: true }));
+let files = 0;
+
+const memory = async (): Promise<Storage> => new MemoryStorage();
+const sqlite = (): Promise<Storage> => openSqlite({ file: join(folder, `${files++}.db`) });
+
+const drivers: Readonly<Record<string, () => Promise<Storage>>> = {
+  memory,
+  sqlite,
+  'memory, delayed': async () => delayed(await memory(), 1),
+  'sqlite, delayed': async () => delayed(await sqlite(), 2),
+  'sqlite, measured': async () => measured(await sqlite(), () => {}),
+  'memory and sqlite, routed': async () =>
+    routed({
+      default: await memory(),
+      stores: { d: await sqlite(), 'document-1': await sqlite(), 'map-1': await sqlite(), 'log-1': await sqlite() },
+    }),
+};
+
+for (const [name, open] of Object.entries(drivers)) {
+  documentContract(name, open);
+  mapContract(name, open);
+  logContract(name, open);
+  storageContract(name, open);
+}
+
+persistenceContract('sqlite', (place) => openSqlite({ file: join(folder, `${place}.db`) }));

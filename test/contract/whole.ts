@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { forgetOwner, type Storage, StorageError } from '../../src/storage/contract.js';
+
+/** What every driver promises beyond its shapes. `open` gives an empty storage. */
+export function storageContract(driver: string, open: () => Promise<Storage>): void {
+  describe(`${driver}: storage`, () => {
+    test('the same name and shape is the same data, another shape is not', async () => {
+      const storage = await open();
+      await storage.document('same').set('romeo', 1);
+      await storage.map('same').set('romeo', [['a', 2]]);
+      await storage.log('same').append('romeo', { id: 'a', value: '3' });
+      assert.equal(await storage.document('same').get('romeo'), 1);
+      assert.deepEqual(await storage.map('same').all('romeo'), new Map([['a', 2]]));
+      assert.equal(await storage.log('same').size('romeo'), 1);
+      assert.equal(await storage.document('Same').get('romeo'), undefined);
+      await storage.close();
+    });
+
+    test('lists its stores, and forgets an owner in all', async () => {
+      const storage = await open();
+      await storage.document('d').set('romeo', 1);
+      await storage.document('d').set('juliet', 1);
+      await storage.map('m').set('romeo', [['a', 2]]);
+      await storage.map('m').set('juliet', [['a', 2]]);
+      void storage.log('l').append('romeo', { id: 'a', value: '3' });
+      const stores = (await storage.stores()).map(({ shape, name }) => `${shape} ${name}`);
+      assert.deepEqual(stores.sort(), ['document d', 'log l', 'map m']);
+      await forgetOwner(storage, 'romeo');
+      assert.deepEqual(await storage.document('d').owners({ limit: 9 }), ['juliet']);
+      assert.deepEqual(await storage.map('m').owners({ limit: 9 }), ['juliet']);
+      assert.deepEqual(await storage.log('l').owners({ limit: 9 }), []);
+      await storage.close();
+    });
+
+    test('flush waits for what was written, and can be called with nothing written', async () => {
+      const storage = await open();
+      await storage.flush();
+      const done: string[] = [];
+      const writes = [
+        storage.document('d').set('romeo', 1),
+        storage.document('d').set('romeo', 2),
+        storage.log('l').append('romeo', { id: 'a', value: '' }),
+        storage.log('l').remove('romeo', ['a']),
+      ].map((write, n) => write.then(() => done.push(String(n))));
+      await storage.flush();
+      if (driver.includes('delayed')) await Promise.all(writes);
+      assert.deepEqual(done.sort(), ['0', '1', '2', '3']);
+      const later = storage.flush();
+      void storage.document('d').set('romeo', 3);
+      await later;
+      await storage.close();
+    });
+
+    test('what was written before closing is done, what comes after is refused', async () => {
+      const storage = await open();
+      const log = storage.log('l');
+      const document = storage.document('d');
+      const written = log.append('romeo', { id: 'a', value: '' });
+      const closed = storage.close();
+      const late = [
+        log.append('romeo', { id: 'b', value: '' }),
+        log.page('romeo', { limit: 1 }),
+        document.get('romeo'),
+        document.set('romeo', 1),
+        storage.map('m').all('romeo'),
+        storage.stores(),
+        storage.flush(),
+      ];
+      for (const result of await Promise.allSettled(late)) {
+        assert.equal(result.status, 'rejected');
+        assert.ok(result.reason instanceof StorageError);
+        assert.equal(result.reason.failure, 'unavailable');
+      }
+      await written;
+      await closed;
+    });
+  });
+}
+
+/** What a driver promises that outlives the process. `openAt` opens what is at a place that it made before. */
+export function persistenceContract(driver: string, openAt: (place: string) => Promise<Storage>): void {
+  describe(`${driver}: opened again`, () => {
+    test('all is there', async () => {
+      const first = await openAt('again');
+      await first.document('Document').set('romeo@example.org', { a: 1 });
+      await first.map('map').set('romeo', [['ä😀\0', [1]]]);
+      const entry = { id: '1', value: '<message/>', with: 'juliet', tag: 't', text: 'night' };
+      await first.log('log').append('romeo', entry);
+      await first.log('log').append('romeo', { id: '2', value: '' });
+      await first.close();
+
+      const second = await openAt('again');
+      const stores = (await second.stores()).map(({ shape, name }) => `${shape} ${name}`);
+      assert.deepEqual(stores.sort(), ['document Document', 'log log', 'map map']);
+      assert.deepEqual(await second.document('Document').get('romeo@example.org'), { a: 1 });
+      assert.deepEqual(await second.document('Document').owners({ suffix: '@example.org', limit: 1 }), [
+        'romeo@example.org',
+      ]);
+      assert.deepEqual(await second.map('map').all('romeo'), new Map([['ä😀\0', [1]]]));
+      assert.deepEqual((await second.log('log').page('romeo', { limit: 5, words: 'night' })).entries, [entry]);
+      assert.equal(await second.log('log').size('romeo'), 10);
+      await second.log('log').append('romeo', { id: '0', value: 'x', text: 'night' });
+      await second.log('log').append('romeo', { id: '1', value: 'new' });
+      const { entries } = await second.log('log').page('romeo', { limit: 5 });
+      assert.deepEqual(
+        entries.map(({ value }) => value),
+        ['x', 'new', ''],
+      );
+      await second.close();
+    });
+  });
+}

@@ -1,0 +1,99 @@
+/** A host with some modules on memory storage, and sessions without connections: what modules are tested on. */
+import pino from 'pino';
+import { Accounts } from '../../src/server/accounts.js';
+import { loadConfig } from '../../src/server/config/load.js';
+import { chooseModules, startModules } from '../../src/server/loader.js';
+import type { ModuleDefinition } from '../../src/server/module.js';
+import { SessionDirectory } from '../../src/server/routing/directory.js';
+import { LocalHost } from '../../src/server/routing/host.js';
+import { Router, serverOrigin } from '../../src/server/routing/router.js';
+import { Session } from '../../src/server/routing/session.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+
+export interface Client {
+  readonly session: Session;
+  /** What was sent to it, the oldest first, as XML. */
+  readonly received: string[];
+  /** Says something, and resolves when it has been dealt with. */
+  says(xml: string): Promise<void>;
+  /** Says something; resolves with what came meanwhile, which is then no more in `received`. */
+  asks(xml: string): Promise<string>;
+  /** Becomes available, for those who look at the session and those who hear of it. */
+  appears(presence?: string): Promise<void>;
+  vanishes(presence?: string): Promise<void>;
+}
+
+export async function startHost(
+  modules: readonly ModuleDefinition[],
+  { config = {}, storage = new MemoryStorage() }: { config?: Record<string, unknown>; storage?: MemoryStorage } = {},
+) {
+  const settings = loadConfig({
+    text: '[hosts."example.org"]',
+    modules,
+    overrides: { storage: { driver: 'memory' }, ...config },
+  });
+  const router = new Router();
+  const directory = new SessionDirectory();
+  const accounts = await Accounts.open({ storage, hashes: ['SHA-256'] });
+  const limits: string[] = [];
+  const log = pino({ level: 'silent' });
+  const host = new LocalHost({
+    domain: 'example.org',
+    router,
+    directory,
+    accounts,
+    config: () => settings,
+    log,
+    software: { name: 'Waxwing', version: '1.2.3' },
+    limitHit: (limit) => limits.push(limit),
+  });
+  router.add(host.domain, host);
+  host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
+
+  const connect = (full: string, mechanism = 'SCRAM-SHA-256'): Client => {
+    const received: string[] = [];
+    const session = new Session(
+      Jid.parse(full),
+      { send: (stanza) => void received.push(stanza.toXml()) },
+      mechanism,
+    );
+    directory.add(session);
+    const origin = { ...serverOrigin, session };
+    const says = async (xml: string) => {
+      await host.fromSession(Stanza.parse(xml).with({ from: session.jid }), session, origin);
+    };
+    return {
+      session,
+      received,
+      says,
+      asks: async (xml) => {
+        await says(xml);
+        return received.splice(0).join('\n');
+      },
+      appears: async (presence = '<presence/>') => {
+        session.presence = Stanza.parse(presence).with({ from: session.jid });
+        await host.emit('available', { session });
+      },
+      vanishes: async (presence = '<presence type="unavailable"/>') => {
+        session.presence = undefined;
+        directory.remove(session);
+        await host.emit('unavailable', { session, stanza: Stanza.parse(presence).with({ from: session.jid }) });
+      },
+    };
+  };
+
+  /** An account, made at once, with contacts by their subscription. */
+  const account = async (name: string, contacts: Record<string, 'to' | 'from' | 'both'> = {}) => {
+    const jid = Jid.parse(`${name}@example.org`);
+    await accounts.create(jid, {});
+    await storage.map('roster').set(
+      jid.bare,
+      Object.entries(contacts).map(([contact, subscription]) => [contact, { subscription, groups: [] }]),
+    );
+    return jid;
+  };
+
+  return { host, storage, accounts, directory, router, limits, connect, account, stop: () => host.stop() };
+}
