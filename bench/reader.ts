@@ -2,20 +2,22 @@
  * What reading costs: our reader against ltx, saxes and sax, in CPU time per stanza.
  * `node dist/bench/reader.js [rounds]`; the best of several alternating rounds is printed.
  */
+import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
 import { Element } from 'ltx';
-import LtxTokenizer from 'ltx/src/parsers/ltx.js';
 import { SaxesParser } from 'saxes';
 import { Stanza } from '../src/server/stanza/stanza.js';
 import { XmlReader } from '../src/server/xml/reader.js';
 
-/** sax comes without types. */
-const sax = createRequire(import.meta.url)('sax') as {
+// Neither comes with types of its own.
+const require = createRequire(import.meta.url);
+const sax = require('sax') as {
   parser(
     strict: boolean,
     options: object,
   ): { write(text: string): void; onopentag: () => void; onclosetag: () => void };
 };
+const LtxTokenizer = require('ltx/lib/parsers/ltx.js') as new () => EventEmitter & { write(text: string): void };
 
 const HEADER =
   "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.net' version='1.0'>";
@@ -23,7 +25,10 @@ const LIMITS = { stanzaBytes: 1 << 20, depth: 100, attributes: 100 };
 
 function base64(length: number, seed: number): string {
   let text = '';
-  for (let i = 0; text.length < length; i++) text += Buffer.from(`${seed * 7919 + i * 104729}`).toString('base64').replace(/=/g, 'A');
+  for (let i = 0; text.length < length; i++)
+    text += Buffer.from(`${seed * 7919 + i * 104729}`)
+      .toString('base64')
+      .replace(/=/g, 'A');
   return text.slice(0, length);
 }
 

@@ -1,5 +1,48 @@
+/** The modules that come with the server, in the order in which they are started, needs apart. */
 import type { ModuleDefinition } from '../server/module.js';
+import passing from './passing.js';
 import session from './rfc-3921-session.js';
+import presence from './rfc-6121-presence/index.js';
+import roster from './rfc-6121-roster.js';
+import last from './xep-0012-last.js';
+import disco from './xep-0030-disco.js';
+import privateStorage from './xep-0049-private.js';
+import adhoc from './xep-0050-adhoc.js';
+import vcard from './xep-0054-vcard.js';
+import register from './xep-0077-register.js';
+import version from './xep-0092-version.js';
+import caps from './xep-0115-caps.js';
+import admin from './xep-0133-admin/index.js';
+import contact from './xep-0157-contact.js';
+import offline from './xep-0160-offline.js';
+import blocking from './xep-0191-blocking.js';
 import ping from './xep-0199-ping.js';
+import time from './xep-0202-time.js';
+import carbons from './xep-0280-carbons.js';
+import stanzaIds from './xep-0359-stanza-id.js';
+import limits from './xep-0478-limits.js';
 
-export const standardModules: readonly ModuleDefinition[] = [session, ping];
+export const standardModules: readonly ModuleDefinition[] = [
+  disco,
+  roster,
+  // before all else that admits: whom an account has blocked has no say in anything
+  blocking,
+  session,
+  presence,
+  stanzaIds,
+  offline,
+  carbons,
+  last,
+  privateStorage,
+  adhoc,
+  vcard,
+  register,
+  version,
+  caps,
+  admin,
+  contact,
+  ping,
+  time,
+  limits,
+  passing,
+];

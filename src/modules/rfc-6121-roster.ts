@@ -90,7 +90,8 @@ export default defineModule({
       const key = contact.bare;
       const before = roster.items.get(key);
       if (item === before) return Promise.resolve();
-      if (item !== undefined && (before === undefined || isHidden(before) !== isHidden(item))) makeRoom(roster.items, item);
+      if (item !== undefined && (before === undefined || isHidden(before) !== isHidden(item)))
+        makeRoom(roster.items, item);
       const written =
         item === undefined ? store.delete(owner.bare, [key]).then(() => {}) : store.set(owner.bare, [[key, item]]);
       if (item === undefined) roster.items.delete(key);
@@ -231,7 +232,10 @@ export function readSet(query: Element): {
   if (name !== undefined && name.length > longestName) throw new StanzaError('not-acceptable', 'The name is too long.');
   const groups = item.getChildren('group', NS.roster).map((group) => group.getText().normalize('NFC'));
   if (groups.some((group) => group === '' || group.length > longestName) || groups.length > mostGroups)
-    throw new StanzaError('not-acceptable', 'A group has a name of reasonable length, and a contact not too many groups.');
+    throw new StanzaError(
+      'not-acceptable',
+      'A group has a name of reasonable length, and a contact not too many groups.',
+    );
   if (new Set(groups).size < groups.length) throw new StanzaError('bad-request', 'A group is named twice.');
   return { contact, wanted: { name: name === '' ? undefined : name, groups } };
 }

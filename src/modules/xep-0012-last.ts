@@ -73,7 +73,9 @@ export default defineModule({
       }),
       event('unavailable', ({ session: { jid }, stanza }) => {
         if (isElsewhereToo(jid.bare, jid)) return undefined;
-        const status = Array.from(stanza.text(NS.client, 'status') ?? '').slice(0, longestStatus).join('');
+        const status = Array.from(stanza.text(NS.client, 'status') ?? '')
+          .slice(0, longestStatus)
+          .join('');
         return stores.last_activity.set(jid.bare, { at: Date.now(), ...(status && { status }) });
       }),
       every(minute, note),

@@ -45,10 +45,7 @@ export default defineModule({
 
     // Others are refused alike, whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
-    return [
-      iq.get('account', NS.private, 'query', get, options),
-      iq.set('account', NS.private, 'query', set, options),
-    ];
+    return [iq.get('account', NS.private, 'query', get, options), iq.set('account', NS.private, 'query', set, options)];
   },
 });
 

@@ -7,8 +7,9 @@ import { count, seconds } from '../server/config/units.js';
 import {
   type Command,
   type CommandResult,
-  defineModule,
+  type CommandStep,
   type DiscoQuery,
+  defineModule,
   disco,
   every,
   type Hook,
@@ -85,7 +86,7 @@ export default defineModule({
         if (sessionid === undefined) {
           if (action !== 'execute') throw refusal('bad-request', 'bad-action');
           const id = randomId();
-          const result = await command.run({ request, action, form, state: undefined });
+          const result = await take(command, { request, action, form, state: undefined });
           const session: CommandSession = {
             command,
             opener: from.full,
@@ -111,7 +112,7 @@ export default defineModule({
         // §3.4: `execute` stands for the default of this stage.
         const step = action === 'execute' ? defaultOf(session.actions) : action;
         if (!session.actions.includes(step)) throw refusal('bad-request', 'bad-action');
-        const result = await command.run({ request, action: step, form, state: session.state });
+        const result = await take(command, { request, action: step, form, state: session.state });
         session.touched = Date.now();
         return proceed(sessionid, session, result);
       };
@@ -163,6 +164,17 @@ export default defineModule({
   },
 });
 
+/** Runs a step. §4.4: what is wrong with the form is said in the words of the table; the session goes on. */
+async function take(command: Command, step: CommandStep): Promise<CommandResult> {
+  try {
+    return await command.run(step);
+  } catch (error) {
+    if (!(error instanceof StanzaError) || error.options.extra !== undefined) throw error;
+    if (error.condition !== 'bad-request' && error.condition !== 'not-acceptable') throw error;
+    throw refusal('bad-request', 'bad-payload', error.text);
+  }
+}
+
 /** Takes the session to where the step has brought it, and answers. */
 function proceed(id: string, session: CommandSession, result: CommandResult): Element {
   if (result.status === 'completed') {
@@ -190,8 +202,8 @@ const isAction = (text: string): text is Action | 'execute' | 'cancel' =>
   ['execute', 'cancel', 'prev', 'next', 'complete'].includes(text);
 
 /** §4.4: the conditions of the table, with the types that it gives them. */
-function refusal(condition: StanzaErrorCondition, specific?: string): StanzaError {
-  return new StanzaError(condition, undefined, {
+function refusal(condition: StanzaErrorCondition, specific?: string, text?: string): StanzaError {
+  return new StanzaError(condition, text, {
     type: condition === 'bad-request' ? 'modify' : 'cancel',
     extra: specific === undefined ? [] : [el(specific, { xmlns: NS.commands })],
   });

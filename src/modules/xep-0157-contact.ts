@@ -1,5 +1,6 @@
 /** XEP-0157: Contact Addresses for XMPP Services: those of the host's configuration, in its disco#info. */
 import { defineModule, disco } from '../server/module.js';
+import { form } from '../server/stanza/forms.js';
 import { NS } from '../server/stanza/ns.js';
 
 export default defineModule({
@@ -9,11 +10,11 @@ export default defineModule({
   start: ({ host }) => [
     disco('server', {
       forms: () => {
-        const contact = host.config.hosts[host.domain]?.contact ?? {};
+        const contact: Readonly<Record<string, readonly string[]>> = host.config.hosts[host.domain]?.contact ?? {};
         const fields = Object.entries(contact)
           .filter(([, addresses]) => addresses.length > 0)
-          .map(([role, addresses]) => ({ var: `${role}-addresses`, type: 'list-multi', value: addresses }));
-        return fields.length === 0 ? [] : [form('result', NS.serverInfo, fields)];
+          .map(([role, addresses]) => ({ var: `${role}-addresses`, type: 'list-multi' as const, value: addresses }));
+        return fields.length === 0 ? [] : [form({ type: 'result', formType: NS.serverInfo, fields })];
       },
     }),
   ],

@@ -10,16 +10,16 @@
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
-import { defineModule, event, log, message, session } from '../server/module.js';
+import { defineModule, event, log, message } from '../server/module.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
+import { delay } from '../server/stanza/delay.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
-import { el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
 /** Messages, and characters of them, that go out before the first must have arrived. */
@@ -35,8 +35,10 @@ interface Usage {
 
 /** The log of one account is being read out to its sessions. */
 interface Flush {
-  /** Something was added, or somebody came: look again before it is over. */
+  /** Something was added or was lost, or somebody came: look again before it is over. */
   again: boolean;
+  /** What is lost while it is being sent is not sent again. */
+  sending: boolean;
   /** Ends the wait for acknowledgements. */
   wake: () => void;
 }
@@ -65,12 +67,12 @@ export default defineModule({
     /** To be removed at the end of this turn, all at once. */
     const arrived = new Map<string, string[]>();
 
-    const reachable = (owner: string) => host.sessions(owner).filter(({ presence, priority }) => presence && priority >= 0);
+    const reachable = (owner: string) => host.sessions(owner).filter(isReachable);
 
-    const use = (owner: string, messages: number, size: number) => {
+    const use = (owner: string, size: number) => {
       const usage = usages.peek(owner);
       if (usage === undefined) return usages.delete(owner); // one that is being read is out of date
-      usage.messages += messages;
+      usage.messages++;
       usage.bytes += size;
     };
 
@@ -87,7 +89,7 @@ export default defineModule({
     /** Resolves once the message would survive the power going. */
     const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
       const value = asKept(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
-      use(owner.bare, 1, Buffer.byteLength(value));
+      use(owner.bare, Buffer.byteLength(value));
       return store.append(owner.bare, { id, value });
     };
 
@@ -173,33 +175,41 @@ export default defineModule({
       }
     }
 
-    /** Sends what is in the log to those who are there, in order, a window at a time. */
+    /** Sends what is in the log to those who are there, in order, no more at a time than they can take. */
     const flush = async (owner: string, state: Flush): Promise<void> => {
-      let after: string | undefined;
-      for (;;) {
-        state.again = false;
-        const { entries, complete } = await store.page(owner, { after, limit: pageLength });
-        let onTheWay: Promise<void>[] = [];
-        let size = 0;
-        for (const { id, value } of entries) {
-          const sessions = reachable(owner);
-          if (sessions.length === 0) return;
-          after = id;
-          if (inFlight.get(owner)?.has(id)) continue;
-          onTheWay.push(sendTo(sessions, owner, id, value));
-          size += value.length;
-          if (size < mostOnTheWay) continue;
-          await arrival(onTheWay, state);
-          onTheWay = [];
-          size = 0;
+      try {
+        let after: string | undefined;
+        for (;;) {
+          state.again = false;
+          const { entries, complete } = await store.page(owner, { after, limit: pageLength });
+          let onTheWay: Promise<void>[] = [];
+          let size = 0;
+          for (const { id, value } of entries) {
+            const sessions = reachable(owner);
+            if (sessions.length === 0) return;
+            after = id;
+            if (inFlight.get(owner)?.has(id)) continue;
+            state.sending = true;
+            onTheWay.push(send(sessions, owner, id, value));
+            state.sending = false;
+            size += value.length;
+            if (size < mostOnTheWay) continue;
+            await arrival(onTheWay, state);
+            onTheWay = [];
+            size = 0;
+          }
+          if (!complete) await arrival(onTheWay, state);
+          else if (state.again) after = undefined;
+          else return;
         }
-        if (complete && !state.again) return;
-        if (!complete) await arrival(onTheWay, state);
+      } finally {
+        // In the turn of the last look: what comes now goes out directly.
+        flushes.delete(owner);
       }
     };
 
-    /** Resolves when it has arrived somewhere or nowhere. */
-    const sendTo = (sessions: readonly Session[], owner: string, id: string, value: string): Promise<void> =>
+    /** Resolves when it has arrived somewhere, or nowhere. */
+    const send = (sessions: readonly Session[], owner: string, id: string, value: string): Promise<void> =>
       new Promise((resolve) => {
         const stanza = Stanza.parse(value);
         const delivery = new Delivery(Jid.parse(owner), id, true, resolve);
@@ -214,22 +224,23 @@ export default defineModule({
       return Promise.race([Promise.all(onTheWay), woken]);
     };
 
-    /** Somebody is there now, or there is something for those who are. */
+    /** There is something in the log for those who are there. */
     const readOut = (owner: string): void => {
       const running = flushes.get(owner);
       if (running !== undefined) {
-        running.again = true;
-        running.wake();
+        if (!running.sending) running.again = true;
         return;
       }
       if (reachable(owner).length === 0) return;
-      const state: Flush = { again: false, wake: () => {} };
+      const state: Flush = { again: false, sending: false, wake: () => {} };
       flushes.set(owner, state);
-      const over = () => void flushes.delete(owner);
-      flush(owner, state).then(over, (error: unknown) => {
-        over();
-        logger.error({ err: error }, 'offline messages could not be read');
-      });
+      flush(owner, state).catch((error: unknown) => logger.error({ err: error }, 'offline messages could not be read'));
+    };
+
+    /** Somebody is there now, and does not wait for what another client takes its time to acknowledge. */
+    const welcome = (owner: string): void => {
+      readOut(owner);
+      flushes.get(owner)?.wake();
     };
 
     const keep = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
@@ -249,15 +260,15 @@ export default defineModule({
     return [
       message('clean', (passage) => {
         // XEP-0203 §6: our word on delays is ours.
-        if (passage.peer.full === host.domain) return;
-        passage.stanza = passage.stanza.without(NS.delay, 'delay', (delay) => isOurs(delay.attrs.from, host.domain));
+        if (passage.way === 'in' && passage.peer.full === host.domain) return;
+        passage.stanza = passage.stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
       }),
       message(
         'archive',
         (passage) => {
           const { way, owner, origin, sessions } = passage;
           if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
-          if (flushes.has(owner.bare)) return keepOrAsk(passage);
+          if (flushes.has(owner.bare) && isForReachable(passage)) return keepOrAsk(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
           const delivery = new Delivery(owner, stanzaId(), origin.acknowledges);
           passage.receipt = delivery;
@@ -286,15 +297,24 @@ export default defineModule({
         return isDispensable(stanza) ? 'handled' : undefined;
       }),
       event('available', ({ session: { jid, priority } }) => {
-        if (priority >= 0) readOut(jid.bare);
+        if (priority >= 0) welcome(jid.bare);
       }),
       event('presenceChanged', ({ session: { jid, priority }, priorityBefore }) => {
-        if (priority >= 0 && priorityBefore < 0) readOut(jid.bare);
+        if (priority >= 0 && priorityBefore < 0) welcome(jid.bare);
       }),
       event('accountDeleted', ({ jid }) => usages.delete(jid.bare)),
     ];
   },
 });
+
+/** Messages to the bare address go there (RFC 6121 §8.5.2.1.1). */
+const isReachable = ({ available, priority }: Session): boolean => available && priority >= 0;
+
+/** Not for the one resource that gets only what is addressed to it. */
+const isForReachable = ({ stanza, sessions }: MessagePassage): boolean => {
+  const addressed = sessions.find(({ jid }) => jid.resource === stanza.to?.resource);
+  return addressed === undefined || isReachable(addressed);
+};
 
 /** XEP-0160 §3, XEP-0334 §4: what somebody would miss. */
 export function isWorthKeeping(stanza: Stanza): boolean {
@@ -329,10 +349,9 @@ export const isDispensable = (stanza: Stanza): boolean =>
 
 /** The message as it is kept: for the account, with when it came (XEP-0160 §2), told once. */
 export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
-  const delayed = stanza.child(NS.delay, 'delay');
   const kept = stanza.with({ to: owner });
-  if (isOurs(delayed?.attrs.from, domain)) return kept;
-  return kept.plus(el('delay', { xmlns: NS.delay, from: domain, stamp: new Date(time).toISOString() }));
+  const isDelayed = stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, domain)) !== stanza;
+  return isDelayed ? kept : kept.plus(delay(domain, time));
 }
 
 const isOurs = (from: string | undefined, domain: string): boolean =>

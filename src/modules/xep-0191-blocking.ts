@@ -19,15 +19,16 @@ import {
 } from '../server/module.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
-import { toDateTime } from '../server/stanza/datetime.js';
+import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { form } from '../server/stanza/forms.js';
+import { table } from '../server/stanza/forms.js';
 import { idAt, randomId, stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
+import type { LogEntry } from '../storage/contract.js';
 
 /** Full JIDs, bare JIDs and domains. */
 export type BlockList = ReadonlySet<string>;
@@ -67,7 +68,9 @@ export default defineModule({
     reports_kept: count({ min: 0 }).default(1000).describe('Reports that are kept; the oldest make room.'),
     reports_per_day: count({ min: 0 })
       .default(50)
-      .describe('Reports of one account in a day that are kept; the addresses of further ones are blocked all the same.'),
+      .describe(
+        'Reports of one account in a day that are kept; the addresses of further ones are blocked all the same.',
+      ),
   }),
   stores: { blocked: map<true>(), reports: log() },
   needs: ['roster'],
@@ -142,6 +145,8 @@ export default defineModule({
       }
       // §3.2: whom we are about to block sees us go, while something can still be said to them
       await tell(to, added, () => Stanza.build('presence', { type: 'unavailable' }));
+      const rules = new Set(added.map(({ full }) => full));
+      await host.emit('blocking', { owner: to, covers: (jid) => matches(rules, jid) });
       const names = added.map(({ full }) => full);
       const write = stores.blocked.set(
         to.bare,
@@ -208,7 +213,7 @@ export default defineModule({
       access: 'admins',
       run: async () => {
         const { entries } = await stores.reports.page(host.domain, { limit: listedReports, backwards: true });
-        return { status: 'completed', payload: [reportTable(entries.reverse())] };
+        return { status: 'completed', payload: [reportTable(entries)] };
       },
     };
 
@@ -254,6 +259,24 @@ export function covered(rule: Jid, items: ReadonlyMap<string, RosterItem>): Jid[
   if (rule.local !== undefined || rule.resource !== undefined) return sees(rule.bare) ? [rule] : [];
   return [...items.keys()].map((bare) => Jid.parse(bare)).filter((jid) => jid.domain === rule.domain && sees(jid.bare));
 }
+
+/** The latest first. */
+const reportTable = (entries: readonly LogEntry[]): Element =>
+  table({
+    title: 'Abuse reports',
+    columns: [
+      { var: 'time', label: 'Time' },
+      { var: 'by', label: 'Reported by', type: 'jid-single' },
+      { var: 'jid', label: 'Address', type: 'jid-single' },
+      { var: 'reason', label: 'Reason' },
+      { var: 'text', label: 'Text' },
+      { var: 'messages', label: 'Ids of messages' },
+    ],
+    rows: [...entries].reverse().map(({ id, value }) => {
+      const report = JSON.parse(value) as Report;
+      return { ...report, messages: report.messages.join(' '), time: formatDateTime(timeOf(id)) };
+    }),
+  });
 
 function itemsOf(payload: Element): Item[] {
   return payload.getChildren('item', NS.blocking).map((item) => {

@@ -87,11 +87,14 @@ export function isEligible(stanza: Stanza, way: Way, peer: Jid): boolean {
 
 /** §7, §8: the copy, for any session of the owner; `to` is left open. */
 export function wrap(stanza: Stanza, way: Way, owner: Jid): Stanza {
-  const name = way === 'out' ? 'sent' : 'received';
-  const wrapper = serialize(el(name, { xmlns: NS.carbons }, el('forwarded', { xmlns: NS.forward }, ' ')));
-  // The message is text already: it is put where the wrapper holds its place.
-  const [before, after] = wrapper.split(' </') as [string, string];
-  return Stanza.build('message', { from: owner, type: stanza.type }).plus(
-    `${before}${stanza.toXml(NS.client)}</${after}`,
-  );
+  const [before, after] = wrappers[way];
+  return Stanza.build('message', { from: owner, type: stanza.type }).plus(before + stanza.toXml(NS.client) + after);
 }
+
+/** What stands around a message that is text already: before it and behind it. */
+function wrapper(name: 'sent' | 'received'): readonly [string, string] {
+  const around = serialize(el(name, { xmlns: NS.carbons }, el('forwarded', { xmlns: NS.forward }, '|')));
+  return around.split('|') as [string, string];
+}
+
+const wrappers = { out: wrapper('sent'), in: wrapper('received') } as const;

@@ -4,6 +4,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BlockList, isIP } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { DestinationStream } from 'pino';
 import { standardModules } from '../modules/index.js';
 import type { Storage } from '../storage/contract.js';
@@ -200,6 +201,7 @@ class WaxwingServer implements Server {
         accounts: this.accounts,
         log: this.logs.area('routing'),
         software,
+        end: (session, reason) => this.#streamSessions.end(session, reason),
       });
       this.#hosts.set(domain, host);
       this.#router.add(domain, host);
@@ -319,6 +321,9 @@ class WaxwingServer implements Server {
   #bindings(stream: C2sStream): ReturnType<typeof tlsBindings> {
     const socket = stream.transport.tls;
     if (socket === undefined) return noBindings;
+    // servername is false where the client named none.
+    const known = this.certificates.endPointFor((socket as TLSSocket & { servername?: string | false }).servername || undefined);
+    if (known !== undefined) return tlsBindings(socket, known);
     const certificate = socket.getX509Certificate();
     return tlsBindings(socket, certificate === undefined ? undefined : endPointHash(certificate));
   }

@@ -8,6 +8,7 @@ import type { DocumentStore, LogStore, MapStore } from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
 import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
 import type { Session } from './routing/session.js';
+import type { StreamError } from './stanza/errors.js';
 import type { Jid } from './stanza/jid.js';
 import type { Stanza } from './stanza/stanza.js';
 import type { Element } from './xml/element.js';
@@ -155,6 +156,8 @@ export interface Events {
   /** Every store has forgotten the account already when this is told. */
   accountDeleted: { readonly jid: Jid };
   passwordChanged: { readonly jid: Jid };
+  /** An account is about to block the addresses that this covers (XEP-0191): what it says to them still arrives. */
+  blocking: { readonly owner: Jid; covers(jid: Jid): boolean };
   accountDisabled: { readonly jid: Jid };
   /** A session became available (RFC 6121 §4.2): its first available presence after being unavailable. */
   available: { readonly session: Session };
@@ -377,6 +380,8 @@ export interface Host {
   sessions(bare: string): readonly Session[];
   session(full: Jid): Session | undefined;
   allSessions(): Iterable<Session>;
+  /** Ends a session for good, whether it is connected or waits to be resumed; the client is told why. */
+  end(session: Session, reason: StreamError): void;
   /** Whether this server answers for the domain (this host, another, or a service). */
   isLocal(domain: string): boolean;
   /** Named in the configuration of the host, or an account with that role. */

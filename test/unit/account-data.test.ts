@@ -70,7 +70,10 @@ test('several elements of one name are kept together, and replaced together', as
   await alice.asks(iq('set', asPrivate('<x xmlns="urn:x">1</x>', '<x xmlns="urn:x">2</x>')));
   assert.match(await alice.asks(iq('get', asPrivate('<x xmlns="urn:x"/>'))), />1<\/x><x xmlns="urn:x">2<\/x>/);
   await alice.asks(iq('set', asPrivate('<x xmlns="urn:x">3</x>')));
-  assert.match(await alice.asks(iq('get', asPrivate('<x xmlns="urn:x"/>'))), /private"><x xmlns="urn:x">3<\/x><\/query>/);
+  assert.match(
+    await alice.asks(iq('get', asPrivate('<x xmlns="urn:x"/>'))),
+    /private"><x xmlns="urn:x">3<\/x><\/query>/,
+  );
 });
 
 test('private data is the owner’s, whether there is an account or not', async () => {

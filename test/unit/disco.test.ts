@@ -79,7 +79,7 @@ test('an unknown node is not found, nor is one that may not be seen', async () =
     for (const ask of [info, items]) assert.match(await bob.asks(ask('example.org', node)), /<item-not-found /);
 });
 
-test("an account is described to itself and to those who see its presence (XEP-0030 §8)", async () => {
+test('an account is described to itself and to those who see its presence (XEP-0030 §8)', async () => {
   for (const client of [alice, bob]) {
     const answer = await client.asks(info('alice@example.org'));
     assert.match(answer, /<identity category="account" type="registered"\/>/);

@@ -48,17 +48,14 @@ export async function startHost(
     log,
     software: { name: 'Waxwing', version: '1.2.3' },
     limitHit: (limit) => limits.push(limit),
+    end: (session) => void directory.remove(session),
   });
   router.add(host.domain, host);
   host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
 
   const connect = (full: string, mechanism = 'SCRAM-SHA-256'): Client => {
     const received: string[] = [];
-    const session = new Session(
-      Jid.parse(full),
-      { send: (stanza) => void received.push(stanza.toXml()) },
-      mechanism,
-    );
+    const session = new Session(Jid.parse(full), { send: (stanza) => void received.push(stanza.toXml()) }, mechanism);
     directory.add(session);
     const origin = { ...serverOrigin, session };
     const says = async (xml: string) => {

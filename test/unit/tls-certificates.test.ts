@@ -82,12 +82,20 @@ async function handshaker(certificates: Certificates) {
     client.on('session', (one: Buffer) => {
       session = one;
     });
-    // the first byte comes behind the ticket
-    await once(client, 'data');
-    const names = xmppAddresses(client.getPeerX509Certificate()!.raw).dns;
-    const result = { names, session, isReused: client.isSessionReused(), protocol: client.getProtocol() };
-    client.destroy();
-    return result;
+    try {
+      await once(client, 'data');
+      if (session === undefined && !client.isSessionReused()) await once(client, 'session');
+      // a session resumed in TLS 1.2 shows no certificate
+      const raw = client.getPeerX509Certificate()?.raw ?? Buffer.alloc(0);
+      return {
+        names: xmppAddresses(raw).dns,
+        session,
+        isReused: client.isSessionReused(),
+        protocol: client.getProtocol(),
+      };
+    } finally {
+      client.destroy();
+    }
   };
 }
 

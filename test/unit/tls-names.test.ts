@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { DerError, derTag, readDer, readOid, readOne, writeDer, writeOid } from '../../src/server/tls/der.js';
-import { coversDomain, serverEndPoint, writeNames, xmppAddresses } from '../../src/server/tls/names.js';
+import { coversDomain, writeNames, xmppAddresses } from '../../src/server/tls/names.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
 
 const { sequence, octetString, utf8String, context, implicit } = derTag;
@@ -13,18 +13,11 @@ const otherName = (type: string, value: Buffer) => writeDer(context(0), writeOid
 const xmppAddr = (address: string) => otherName('1.3.6.1.5.5.7.8.5', text(utf8String, address));
 const nameList = (...names: Buffer[]) => writeDer(sequence, ...names);
 
-/** A certificate of no more than its frame, these extensions and this signature algorithm. */
-function certificate(
-  extensions: readonly (readonly [oid: string, value: Buffer])[],
-  algorithm = writeOid('1.2.840.10045.4.3.2'),
-) {
+/** A certificate of no more than its frame and these extensions. */
+function certificate(extensions: readonly (readonly [oid: string, value: Buffer])[]) {
   const list = extensions.map(([oid, value]) => writeDer(sequence, writeOid(oid), writeDer(octetString, value)));
-  const tbs = writeDer(
-    sequence,
-    writeDer(context(0), writeDer(2, Buffer.of(2))),
-    writeDer(context(3), writeDer(sequence, ...list)),
-  );
-  return writeDer(sequence, tbs, writeDer(sequence, algorithm), writeDer(3, Buffer.of(0)));
+  const version = writeDer(context(0), writeDer(2, Buffer.of(2)));
+  return writeDer(sequence, writeDer(sequence, version, writeDer(context(3), writeDer(sequence, ...list))));
 }
 
 describe('DER', () => {
@@ -112,7 +105,6 @@ describe('the names of a certificate', () => {
     const whole = new X509Certificate(makeSelfSigned(['example.org']).certificate).raw;
     for (let length = 0; length < whole.length; length++) {
       assert.deepEqual(xmppAddresses(whole.subarray(0, length)), { dns: [], xmppAddr: [] });
-      assert.equal(serverEndPoint(whole.subarray(0, length)), undefined);
     }
   });
 });
@@ -144,34 +136,6 @@ describe('the domains that names prove', () => {
       xmppAddr: ['exämple.org'],
     });
   });
-});
-
-// RFC 5929 §4.1
-describe('tls-server-end-point', () => {
-  const pss = (hash: string | undefined) =>
-    Buffer.concat([
-      writeOid('1.2.840.113549.1.1.10'),
-      writeDer(sequence, ...(hash === undefined ? [] : [writeDer(context(0), writeDer(sequence, writeOid(hash)))])),
-    ]);
-  const table: readonly (readonly [name: string, algorithm: Buffer, hash: string | undefined])[] = [
-    ['MD5 with RSA', writeOid('1.2.840.113549.1.1.4'), 'sha256'],
-    ['SHA-1 with RSA', writeOid('1.2.840.113549.1.1.5'), 'sha256'],
-    ['SHA-256 with RSA', writeOid('1.2.840.113549.1.1.11'), 'sha256'],
-    ['SHA-384 with RSA', writeOid('1.2.840.113549.1.1.12'), 'sha384'],
-    ['SHA-512 with RSA', writeOid('1.2.840.113549.1.1.13'), 'sha512'],
-    ['SHA-1 with ECDSA', writeOid('1.2.840.10045.4.1'), 'sha256'],
-    ['SHA-384 with ECDSA', writeOid('1.2.840.10045.4.3.3'), 'sha384'],
-    ['PSS with SHA-512', pss('2.16.840.1.101.3.4.2.3'), 'sha512'],
-    ['PSS as it is by default', pss(undefined), 'sha256'],
-    ['Ed25519', writeOid('1.3.101.112'), undefined],
-    ['an unknown one', writeOid('1.2.3.4'), undefined],
-  ];
-  for (const [name, algorithm, hash] of table) {
-    test(`${name}: ${hash ?? 'none'}`, () => {
-      const der = certificate([], algorithm);
-      assert.deepEqual(serverEndPoint(der), hash === undefined ? undefined : createHash(hash).update(der).digest());
-    });
-  }
 });
 
 describe('a self-signed certificate', () => {

@@ -228,8 +228,7 @@ export default defineModule({
       const isRequest = type === 'subscribe';
       if (isRequest && item !== before) keep(owner, contact, item, origin); // throws where too many are waiting
       if (deliver)
-        for (const own of host.sessions(owner.bare))
-          if (isRequest ? own.available : own.interested) own.send(received);
+        for (const own of host.sessions(owner.bare)) if (isRequest ? own.available : own.interested) own.send(received);
       if (!isRequest && item !== before) keep(owner, contact, item, origin);
       if (approve) return allOf([tell(subscription('subscribed', owner, contact)), tellPresence(owner, contact)]);
       if (type === 'unsubscribe' && hasFrom(before)) return tellPresence(owner, contact, true);
@@ -263,9 +262,11 @@ export default defineModule({
       if (own === undefined) return;
       const trace = traces.get(own);
       if (trace !== undefined) {
-        if (stanza.type === undefined) trace.stale.delete(peer.bare);
-        else if (trace.directed.delete(peer.full)); // the room is left, or was never entered
-        else if (stanza.type === 'error' && trace.stale.size < config.directed) trace.stale.add(peer.bare);
+        const { directed, stale } = trace;
+        if (stanza.type === undefined) stale.delete(peer.bare);
+        // A room that was left or never entered; else a contact who cannot be reached.
+        else if (!directed.delete(peer.full) && stanza.type === 'error' && stale.size < config.directed)
+          stale.add(peer.bare);
       }
       own.send(stanza);
     };
@@ -284,7 +285,7 @@ export default defineModule({
     const into = (passage: Passage): Maybe<void> => {
       const { owner, peer, stanza } = passage;
       const { type } = stanza;
-      if (isSubscriptionType(type)) return withRoster(owner, (items) => subscribed(type, passage, items));
+      if (isSubscriptionType(type)) return withRoster(owner, (items) => subscriptionIn(type, passage, items));
       switch (type) {
         case undefined:
         case 'unavailable':

@@ -1,5 +1,5 @@
 /** Addresses to listen on, and lists of addresses and networks, as the configuration writes them. */
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
 
 export interface ListenAddress {
   /** An IP address; undefined: every address of the machine, IPv6 and IPv4. */
@@ -44,3 +44,21 @@ export function networks(texts: readonly string[]): BlockList {
 
 // an IPv4 address inside IPv6 (::ffff:127.0.0.1) matches the IPv4 rule
 const loopback = networks(['127.0.0.0/8', '::1']);
+
+/** What stands for an address: an IPv4 address itself, the /64 of an IPv6 address, anything else as it is. */
+export function addressBlock(address: string): string {
+  const plain = address.replace(/%.*$/s, '');
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain)?.[1];
+  if (mapped !== undefined && isIPv4(mapped)) return mapped;
+  if (!isIPv6(plain)) return address;
+  const [head = '', tail] = plain.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  // "::" stands for as many groups of zeros as are missing; a dotted end is two groups.
+  const after = tail === undefined || tail === '' ? [] : tail.split(':');
+  const missing = tail === undefined ? 0 : 8 - groups.length - after.length - (plain.includes('.') ? 1 : 0);
+  const all = [...groups, ...Array<string>(missing).fill('0'), ...after];
+  return `${all
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}

@@ -7,7 +7,7 @@ import { StorageError } from '../../storage/contract.js';
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
 import type { Access, Events, Host, IqRequest, MessageHandler, Service, Services, SessionMoment } from '../module.js';
-import { StanzaError } from '../stanza/errors.js';
+import { StanzaError, type StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
@@ -32,6 +32,7 @@ export interface HostParts {
   readonly log: Logger;
   readonly software: { readonly name: string; readonly version: string };
   limitHit(limit: string): void;
+  end(session: Session, reason: StreamError): void;
 }
 
 /** Requests of ours that wait for an answer, at most. */
@@ -139,6 +140,10 @@ export class LocalHost implements Host, Destination {
 
   *allSessions(): Iterable<Session> {
     for (const session of this.#parts.directory.all()) if (session.jid.domain === this.domain) yield session;
+  }
+
+  end(session: Session, reason: StreamError): void {
+    this.#parts.end(session, reason);
   }
 
   isLocal(domain: string): boolean {

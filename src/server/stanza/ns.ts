@@ -39,6 +39,8 @@ export const NS = {
   chatStates: 'http://jabber.org/protocol/chatstates', // 0085
   version: 'jabber:iq:version', // 0092
   caps: 'http://jabber.org/protocol/caps', // 0115
+  admin: 'http://jabber.org/protocol/admin', // 0133
+  dataFormsValidate: 'http://jabber.org/protocol/xdata-validate', // 0122
   vcardUpdate: 'vcard-temp:x:update', // 0153
   serverInfo: 'http://jabber.org/network/serverinfo', // 0157
   receipts: 'urn:xmpp:receipts', // 0184

@@ -10,6 +10,7 @@ import {
   countChildren,
   elementAt,
   findChild,
+  isNamespace,
   joinIndexes,
   mapChildren,
   nameAt,
@@ -214,7 +215,8 @@ function foreign(ns: string): string | undefined {
 
 /** RFC 7622 §3: only a resourcepart can hold what has to be escaped. */
 function addressed(jid: Jid): string {
-  return jid.resource === undefined ? jid.full : escapeAttribute(jid.full);
+  const { resource } = jid;
+  return resource === undefined || escapeAttribute(resource) === resource ? jid.full : escapeAttribute(jid.full);
 }
 
 /** The index of a child that `serialize` wrote; undefined where it takes the reader to tell. */
@@ -241,8 +243,9 @@ function claimsOwnNamespace(top: TopLevel): boolean {
 
 /** The content namespace that the child at this position declares. */
 function ownNamespace({ content, children, ns }: TopLevel, at: number): string | undefined {
-  const declared = namespaceAt(content, children, at);
-  return declared === NS.client || declared === NS.server || declared === ns ? declared : undefined;
+  if (isNamespace(content, children, at, NS.client)) return NS.client;
+  if (isNamespace(content, children, at, NS.server)) return NS.server;
+  return isNamespace(content, children, at, ns) ? ns : undefined;
 }
 
 /** With such declarations left out. */

@@ -288,7 +288,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** RFC 6120 §5.4. */
   #startTls(): void {
     const { transport } = this;
-    if (this.phase !== 'stranger' || transport.secure || !('startTls' in transport) || this.negotiation !== undefined) {
+    if (this.phase !== 'stranger' || transport.secure || !('startTls' in transport) || this.negotiation?.exchange !== undefined) {
       this.write(`<failure xmlns='${NS.tls}'/>`);
       this.close();
       return;

@@ -10,6 +10,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/schema.js';
+import { endPointHash } from '../stream/sasl/binding.js';
 import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
 import { ensureSelfSigned, filesOf, isSelfSigned } from './self-signed.js';
 
@@ -59,6 +60,8 @@ interface Loaded {
   /** What each certificate proves. */
   readonly names: readonly CertificateNames[];
   readonly context: SecureContext;
+  /** RFC 5929 §4, where there is one certificate. */
+  readonly endPoint: Buffer | undefined;
 }
 
 /** A certificate chain and its key, both PEM. */
@@ -108,6 +111,18 @@ export class Certificates {
    * the name, else that of the host above it, else that of the default host.
    */
   contextFor(servername: string | undefined): SecureContext {
+    return this.#loadedFor(servername).context;
+  }
+
+  /**
+   * The tls-server-end-point (RFC 5929 §4) of a connection that asked for the name: known without looking at the
+   * connection where the host has one certificate; undefined where it depends on what was negotiated.
+   */
+  endPointFor(servername: string | undefined): Buffer | undefined {
+    return this.#loadedFor(servername).endPoint;
+  }
+
+  #loadedFor(servername: string | undefined): Loaded {
     const name = domainToASCII((servername ?? '').replace(/\.$/, ''));
     const all = [...this.#loaded.values()];
     const found =
@@ -115,7 +130,7 @@ export class Certificates {
       all.find(({ names }) => name !== '' && names.some((one) => coversDomain(one, name))) ??
       all.find(({ host }) => name.endsWith(`.${domainToASCII(host)}`)) ??
       all[0]!;
-    return found.context;
+    return found;
   }
 
   /** For `SNICallback` of node:tls. */
@@ -190,6 +205,7 @@ export class Certificates {
     return {
       host,
       pairs,
+      endPoint: pairs.length === 1 ? endPointHash(new X509Certificate(pairs[0]!.certificate)) : undefined,
       names: pairs.map(({ certificate }) => xmppAddresses(new X509Certificate(certificate).raw)),
       context: createSecureContext({
         cert: pairs.map(({ certificate }) => certificate),
@@ -284,7 +300,8 @@ function folderOf({ config }: CertificateOptions): string {
 
 /** Rejects with CertificateError unless both files are there and fit together. */
 async function readPair(host: string, files: Pair): Promise<Pair> {
-  const [certificate, key] = await Promise.all([readText(host, files.certificate), readText(host, files.key)]);
+  const certificate = await readText(host, files.certificate);
+  const key = await readText(host, files.key);
   const parsed = attempt(
     host,
     files.certificate,

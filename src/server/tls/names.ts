@@ -1,10 +1,9 @@
 /**
- * What a certificate says of itself: the names it proves (RFC 5280 §4.2.1.6, RFC 6120 §13.7.1) and its channel binding
- * (RFC 5929). The names come from its structure, never from a textual form that a name could imitate.
+ * The names that a certificate proves (RFC 5280 §4.2.1.6, RFC 6120 §13.7.1). They come from its structure, never from a
+ * textual form that a name could imitate.
  */
-import { createHash } from 'node:crypto';
 import { domainToASCII } from 'node:url';
-import { DerError, type DerValue, derTag, readDer, readOid, readOne, writeDer, writeOid } from './der.js';
+import { DerError, derTag, readDer, readOid, readOne, writeDer, writeOid } from './der.js';
 
 /** RFC 6120 §13.7.1.4: a JID in a certificate. */
 const xmppAddr = '1.3.6.1.5.5.7.8.5';
@@ -92,65 +91,4 @@ export function coversDomain(names: CertificateNames, domain: string): boolean {
     const plain = name.toLowerCase();
     return plain === wanted || (plain.startsWith('*.') && parent.includes('.') && plain.slice(2) === parent);
   });
-}
-
-/**
- * RFC 5929 §4.1: the channel binding tls-server-end-point, the hash of the certificate (in DER) by the hash function of
- * its signature; SHA-256 in place of MD5 and SHA-1. Undefined where the signature has no hash function of its own
- * (Ed25519) or one unknown here: the binding then does not exist.
- */
-export function serverEndPoint(certificate: Buffer): Buffer | undefined {
-  const hash = signatureHash(certificate);
-  return hash === undefined ? undefined : createHash(hash).update(certificate).digest();
-}
-
-/** By the object identifier of the signature's algorithm: RFC 4055, 5754, 5758. */
-const signatureHashes: Readonly<Record<string, string>> = {
-  '1.2.840.113549.1.1.4': 'sha256', // MD5 with RSA
-  '1.2.840.113549.1.1.5': 'sha256', // SHA-1 with RSA
-  '1.2.840.113549.1.1.14': 'sha224',
-  '1.2.840.113549.1.1.11': 'sha256',
-  '1.2.840.113549.1.1.12': 'sha384',
-  '1.2.840.113549.1.1.13': 'sha512',
-  '1.2.840.10045.4.1': 'sha256', // SHA-1 with ECDSA
-  '1.2.840.10045.4.3.1': 'sha224',
-  '1.2.840.10045.4.3.2': 'sha256',
-  '1.2.840.10045.4.3.3': 'sha384',
-  '1.2.840.10045.4.3.4': 'sha512',
-};
-
-const rsaPss = '1.2.840.113549.1.1.10';
-
-const hashes: Readonly<Record<string, string>> = {
-  '1.3.14.3.2.26': 'sha256', // SHA-1
-  '2.16.840.1.101.3.4.2.4': 'sha224',
-  '2.16.840.1.101.3.4.2.1': 'sha256',
-  '2.16.840.1.101.3.4.2.2': 'sha384',
-  '2.16.840.1.101.3.4.2.3': 'sha512',
-};
-
-function signatureHash(certificate: Buffer): string | undefined {
-  try {
-    const [, algorithm] = readDer(readOne(certificate, derTag.sequence));
-    const [oid, parameters] = readDer(sequence(algorithm));
-    if (oid?.tag !== derTag.oid) return undefined;
-    const name = readOid(oid.content);
-    return name === rsaPss ? hashes[pssHash(parameters)] : signatureHashes[name];
-  } catch (error) {
-    if (error instanceof DerError) return undefined;
-    throw error;
-  }
-}
-
-/** RFC 4055 §3.1: RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] AlgorithmIdentifier DEFAULT sha1, … } */
-function pssHash(parameters: DerValue | undefined): string {
-  const first = readDer(sequence(parameters)).find(({ tag }) => tag === derTag.context(0));
-  if (first === undefined) return '1.3.14.3.2.26';
-  const [oid] = readDer(readOne(first.content, derTag.sequence));
-  return oid?.tag === derTag.oid ? readOid(oid.content) : '';
-}
-
-function sequence(value: DerValue | undefined): Buffer {
-  if (value?.tag !== derTag.sequence) throw new DerError('no sequence');
-  return value.content;
 }

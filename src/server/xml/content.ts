@@ -25,7 +25,8 @@ export function findChild(content: string, index: ChildIndex, ns: string | undef
   return -1;
 }
 
-function isNamespace(content: string, index: ChildIndex, at: number, ns: string | undefined): boolean {
+/** Whether the child is in this namespace by a declaration of its own, or in the element's own. */
+export function isNamespace(content: string, index: ChildIndex, at: number, ns: string | undefined): boolean {
   const start = index[at + 3]!;
   if (start === -1 || ns === undefined) return start === -1 && ns === undefined;
   if (start < 0) return namespaceAt(content, index, at) === ns;

@@ -6,17 +6,7 @@
  * Where the text is cut into chunks makes no difference to what is read or refused: the scanner stops at any byte and
  * goes on there, and every error is decided by the bytes up to it.
  */
-import {
-  BYTES,
-  isChar,
-  isNameChar,
-  isNameStart,
-  NAME,
-  NAME_START,
-  SPACE,
-  TEXT_STOP,
-  VALUE_STOP,
-} from './characters.js';
+import { isChar, isNameChar, isNameStart, isSpace } from './characters.js';
 import { attributeValue, build, type Element, setAttribute, XML_NS } from './tree.js';
 import { escapeText, serialize } from './write.js';
 
@@ -135,14 +125,42 @@ const UNTOUCHED = 2;
 const RESTARTED = 3;
 
 /** Where in an element the scanner stands. */
-const TEXT = 0;
-const MARKUP = 1;
-const IN_TAG = 2;
-const EQUALS = 3;
-const QUOTED = 4;
-const VALUE = 5;
-const END_TAG = 6;
-const IN_CDATA = 7;
+// biome-ignore lint/suspicious/noConstEnum: has to be a constant in the loops over bytes
+const enum State {
+  Text,
+  Markup,
+  Tag,
+  Equals,
+  Quote,
+  Value,
+  EndTag,
+  Cdata,
+}
+
+/** What a byte can be. */
+// biome-ignore lint/suspicious/noConstEnum: as above
+const enum Is {
+  /** XML 1.0 §2.3 NameStartChar, without the colon and what is beyond ASCII. */
+  NameStart = 1,
+  /** NameChar, likewise. */
+  Name = 2,
+  Space = 4,
+  /** Ends a run of plain character data: markup, a reference, `]` (of `]]>`), a forbidden character, beyond ASCII. */
+  TextStop = 8,
+  /** Ends a run of plain attribute value: as above, quotes, and white space that is to be normalised. */
+  ValueStop = 16,
+}
+
+const BYTES = Uint8Array.from({ length: 256 }, (_, c) => {
+  const special = c >= 0x80 || c === 0x3c || c === 0x26 || (c < 0x20 && !isSpace(c));
+  return (
+    (c < 0x80 && isNameStart(c) ? Is.NameStart : 0) |
+    (c < 0x80 && isNameChar(c) ? Is.Name : 0) |
+    (isSpace(c) ? Is.Space : 0) |
+    (special || c === 0x5d ? Is.TextStop : 0) |
+    (special || c < 0x20 || c === 0x22 || c === 0x27 ? Is.ValueStop : 0)
+  );
+});
 
 /** Numbers for each attribute of a tag: start and end of its name, start and end of its value, in bytes. */
 const ATTRIBUTE = 4;
@@ -161,7 +179,7 @@ interface Binding {
 
 /** What is known of an element while it is being read. All offsets count from its start; in bytes if not said. */
 class Work {
-  state = MARKUP;
+  state = State.Markup;
   depth = 0;
   /** By how much bytes are ahead of UTF-16 units here. */
   shift = 0;
@@ -209,7 +227,7 @@ class Work {
   nsLength = 0;
 
   begin(): void {
-    this.state = MARKUP;
+    this.state = State.Markup;
     this.depth = 0;
     this.shift = 0;
     this.childCount = 0;
@@ -244,6 +262,7 @@ export class XmlReader {
   private start = 0;
   private at = 0;
   private end = 0;
+  private view: DataView | undefined;
   private frames: Buffer[] | undefined;
   /** Of the element that is waiting for more bytes. */
   private work: Work | undefined;
@@ -330,7 +349,7 @@ export class XmlReader {
         }
       }
       const from = at;
-      while (at < end && (BYTES[buffer[at]!]! & SPACE) !== 0) at++;
+      while (at < end && (BYTES[buffer[at]!]! & Is.Space) !== 0) at++;
       if (at > from && this.fresh !== RESTARTED) this.fresh = BEGUN;
       this.start = this.at = at;
       if (at === end) {
@@ -394,7 +413,7 @@ export class XmlReader {
       if (buffer[at + i] !== expected[i]) fail('not-well-formed', 'not the end tag of the stream');
     }
     let i = at + expected.length;
-    while (i < this.end && (BYTES[buffer[i]!]! & SPACE) !== 0) {
+    while (i < this.end && (BYTES[buffer[i]!]! & Is.Space) !== 0) {
       if (++i - at > DECLARATION_LENGTH + expected.length) fail('policy-violation', 'the end tag is too long');
     }
     if (i === this.end) return this.wait();
@@ -418,21 +437,24 @@ export class XmlReader {
     const nameLength = limits.nameLength ?? NAME_LENGTH;
     const { open, attributes } = work;
     const bytes = BYTES;
+    const view = this.lookAt(buffer, this.at);
     let { state, depth, shift } = work;
     let i = this.at;
 
     scanning: for (;;) {
-      if (state === TEXT) {
+      if (state === State.Text) {
         for (;;) {
-          while (i < end && (bytes[buffer[i]!]! & TEXT_STOP) === 0) i++;
+          i = plainText(buffer, view, i, end);
           if (i >= end) break scanning;
           const c = buffer[i]!;
           if (c === 0x3c /* < */) break;
           if (c >= 0x80) {
-            const size = sequence(buffer, i, end);
-            if (size === 0) break scanning;
-            i += size;
-            shift += size === 2 ? 1 : 2;
+            do {
+              const size = sequence(buffer, i, end);
+              if (size === 0) break scanning;
+              i += size;
+              shift += size === 2 ? 1 : 2;
+            } while (i < end && buffer[i]! >= 0x80);
           } else if (c === 0x26 /* & */) {
             const after = reference(buffer, i, end);
             if (after < 0) break scanning;
@@ -448,10 +470,10 @@ export class XmlReader {
             fail('not-well-formed', 'a character that XML does not allow');
           }
         }
-        state = MARKUP;
+        state = State.Markup;
       }
 
-      if (state === MARKUP) {
+      if (state === State.Markup) {
         if (i + 1 >= end) break;
         let c = buffer[i + 1]!;
         if (c === 0x2f /* / */) {
@@ -465,10 +487,10 @@ export class XmlReader {
           work.tagStart = i - base;
           work.tagShift = shift;
           i = j;
-          state = END_TAG;
-        } else if ((bytes[c]! & NAME_START) !== 0 || c >= 0x80) {
+          state = State.EndTag;
+        } else if ((bytes[c]! & Is.NameStart) !== 0 || c >= 0x80) {
           let j = i + 1;
-          while (j < end && (bytes[buffer[j]!]! & NAME) !== 0) j++;
+          while (j < end && (bytes[buffer[j]!]! & Is.Name) !== 0) j++;
           if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80)) {
             j = qname(buffer, i + 1, end, nameLength, work);
           } else {
@@ -488,7 +510,7 @@ export class XmlReader {
           work.declaration = -1;
           shift += work.nameShift;
           i = j;
-          state = IN_TAG;
+          state = State.Tag;
         } else if (c === 0x21 /* ! */) {
           for (let k = 2; k < 9; k++) {
             if (i + k >= end) break scanning;
@@ -496,16 +518,16 @@ export class XmlReader {
           }
           i += 9;
           work.rewrite = true;
-          state = IN_CDATA;
+          state = State.Cdata;
         } else if (c === 0x3f /* ? */) {
           fail('restricted-xml', 'processing instructions are not allowed');
         } else {
-          fail('not-well-formed', 'not a name behind <');
+          fail('not-well-formed', 'not a name');
         }
       }
 
-      if (state === IN_TAG) {
-        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
+      if (state === State.Tag) {
+        while (i < end && (bytes[buffer[i]!]! & Is.Space) !== 0) i++;
         if (i >= end) break;
         let c = buffer[i]!;
         if (c === 0x3e /* > */ || c === 0x2f /* / */) {
@@ -517,7 +539,11 @@ export class XmlReader {
           if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
           const tagEnd = i + (empty ? 2 : 1);
           if (work.prefixed) this.bind(work, buffer, base, depth);
-          else if (work.declaration >= 0 && (work.nsLength === 29 || work.nsLength === 36 || work.nsLength > NAMESPACE_LENGTH || !work.plain)) this.checkDefault(work, buffer, base);
+          else if (
+            work.declaration >= 0 &&
+            (work.nsLength === 29 || work.nsLength === 36 || work.nsLength > NAMESPACE_LENGTH || !work.plain)
+          )
+            this.checkDefault(work, buffer, base);
           if (depth === 0) {
             i = tagEnd;
             if (this.phase === HEADER) return this.opened(work, buffer, base, i, empty);
@@ -542,17 +568,18 @@ export class XmlReader {
             unbind(work, depth);
           }
           i = tagEnd;
-          state = TEXT;
+          state = State.Text;
           continue;
         }
-        if ((bytes[buffer[i - 1]!]! & SPACE) === 0) fail('not-well-formed', 'not white space in front of an attribute');
+        if ((bytes[buffer[i - 1]!]! & Is.Space) === 0)
+          fail('not-well-formed', 'not white space in front of an attribute');
         if (work.count >= limits.attributes) fail('policy-violation', `more than ${limits.attributes} attributes`);
         let j = i;
-        while (j < end && (bytes[buffer[j]!]! & NAME) !== 0) j++;
+        while (j < end && (bytes[buffer[j]!]! & Is.Name) !== 0) j++;
         if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80 || j === i)) {
           j = qname(buffer, i, end, nameLength, work);
         } else {
-          if ((bytes[buffer[i]!]! & NAME_START) === 0) fail('not-well-formed', 'not the name of an attribute');
+          if ((bytes[buffer[i]!]! & Is.NameStart) === 0) fail('not-well-formed', 'not a name');
           work.colon = work.nameShift = 0;
           if (j - i > nameLength) refuseName();
         }
@@ -570,40 +597,42 @@ export class XmlReader {
         }
         shift += work.nameShift;
         i = j;
-        state = EQUALS;
+        state = State.Equals;
       }
 
-      if (state === EQUALS) {
-        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
+      if (state === State.Equals) {
+        while (i < end && (bytes[buffer[i]!]! & Is.Space) !== 0) i++;
         if (i >= end) break;
         if (buffer[i] !== 0x3d /* = */) fail('not-well-formed', 'an attribute without value');
         i++;
-        state = QUOTED;
+        state = State.Quote;
       }
 
-      if (state === QUOTED) {
-        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
+      if (state === State.Quote) {
+        while (i < end && (bytes[buffer[i]!]! & Is.Space) !== 0) i++;
         if (i >= end) break;
         work.quote = buffer[i]!;
         if (work.quote !== 0x22 && work.quote !== 0x27) fail('not-well-formed', 'an attribute without quotes');
         i++;
         attributes[ATTRIBUTE * (work.headerCount + work.count) + 2] = i - base;
         if (work.declaration === work.count) work.nsStart = i - base - shift;
-        state = VALUE;
+        state = State.Value;
       }
 
-      if (state === VALUE) {
+      if (state === State.Value) {
         const { quote } = work;
         for (;;) {
-          while (i < end && (bytes[buffer[i]!]! & VALUE_STOP) === 0) i++;
+          i = plainValue(buffer, view, i, end, quote);
           if (i >= end) break scanning;
           const c = buffer[i]!;
           if (c === quote) break;
           if (c >= 0x80) {
-            const size = sequence(buffer, i, end);
-            if (size === 0) break scanning;
-            i += size;
-            shift += size === 2 ? 1 : 2;
+            do {
+              const size = sequence(buffer, i, end);
+              if (size === 0) break scanning;
+              i += size;
+              shift += size === 2 ? 1 : 2;
+            } while (i < end && buffer[i]! >= 0x80);
           } else if (c === 0x26 /* & */) {
             const after = reference(buffer, i, end);
             if (after < 0) break scanning;
@@ -612,7 +641,7 @@ export class XmlReader {
           } else if (c === 0x3c /* < */) {
             fail('not-well-formed', '< in an attribute');
           } else if (c < 0x20) {
-            if ((bytes[c]! & SPACE) === 0) fail('not-well-formed', 'a character that XML does not allow');
+            if ((bytes[c]! & Is.Space) === 0) fail('not-well-formed', 'a character that XML does not allow');
             work.plain = false;
             i++;
           } else {
@@ -623,26 +652,26 @@ export class XmlReader {
         if (work.declaration === work.count) work.nsLength = i - base - shift - work.nsStart;
         i++;
         work.count++;
-        state = IN_TAG;
+        state = State.Tag;
         continue;
       }
 
-      if (state === END_TAG) {
-        while (i < end && (bytes[buffer[i]!]! & SPACE) !== 0) i++;
+      if (state === State.EndTag) {
+        while (i < end && (bytes[buffer[i]!]! & Is.Space) !== 0) i++;
         if (i >= end) break;
         if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'an end tag that does not match');
         i++;
         depth--;
-        if (work.bindings !== undefined) unbind(work, depth);
+        if (depth === 0) return this.complete(work, i, shift, work.tagStart - work.tagShift);
         if (depth === 1) work.children[CHILD * work.childCount - 4] = i - base - shift - work.contentStart;
-        else if (depth === 0) return this.complete(work, i, shift, work.tagStart - work.tagShift);
-        state = TEXT;
+        if (work.bindings !== undefined) unbind(work, depth);
+        state = State.Text;
         continue;
       }
 
-      if (state === IN_CDATA) {
+      if (state === State.Cdata) {
         for (;;) {
-          while (i < end && (bytes[buffer[i]!]! & TEXT_STOP) === 0) i++;
+          i = plainText(buffer, view, i, end);
           if (i >= end) break scanning;
           const c = buffer[i]!;
           if (c >= 0x80) {
@@ -664,7 +693,7 @@ export class XmlReader {
           }
         }
         i += 3;
-        state = TEXT;
+        state = State.Text;
       }
     }
 
@@ -679,6 +708,14 @@ export class XmlReader {
       idle = new Work();
     }
     return this.wait();
+  }
+
+  /** A view of the buffer for reading words, where enough is left to make it worth while. */
+  private lookAt(buffer: Buffer, at: number): DataView | undefined {
+    if (this.view === undefined && this.end - at > 128) {
+      this.view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+    }
+    return this.view;
   }
 
   /** The start tag of a top-level element has been read, up to `at`. */
@@ -892,7 +929,7 @@ export class XmlReader {
   private endFrame(): void {
     const buffer = this.buffer!;
     while (this.at < this.end) {
-      if ((BYTES[buffer[this.at++]!]! & SPACE) === 0) fail('bad-format', 'more than one element in a message');
+      if ((BYTES[buffer[this.at++]!]! & Is.Space) === 0) fail('bad-format', 'more than one element in a message');
     }
     this.nextFrame();
   }
@@ -901,13 +938,14 @@ export class XmlReader {
     const next = this.frames?.shift();
     if (this.frames?.length === 0) this.frames = undefined;
     this.buffer = next;
+    this.view = undefined;
     this.start = this.at = 0;
     this.end = next === undefined ? 0 : next.length;
     this.fresh = UNTOUCHED;
   }
 
   private release(): void {
-    this.buffer = this.frames = this.work = undefined;
+    this.buffer = this.view = this.frames = this.work = undefined;
     this.owned = false;
     this.start = this.at = this.end = 0;
   }
@@ -920,6 +958,7 @@ export class XmlReader {
     const kept = Buffer.allocUnsafeSlow(Math.max(64, left + (left >> 1)));
     kept.set(this.buffer!.subarray(this.start, this.end));
     this.buffer = kept;
+    this.view = undefined;
     this.owned = true;
     this.at -= this.start;
     this.start = 0;
@@ -934,6 +973,7 @@ export class XmlReader {
       const grown = this.owned && size <= buffer.length ? buffer : Buffer.allocUnsafeSlow(size + (size >> 1));
       grown.set(buffer.subarray(this.start, this.end));
       this.buffer = grown;
+      this.view = undefined;
       this.owned = true;
       this.at -= this.start;
       this.start = 0;
@@ -994,7 +1034,7 @@ function refuseNamespace(): never {
 
 /** RFC 6120 §11.1: what begins with `<!`. */
 function refuseDeclaration(third: number): never {
-  const known = third === 0x2d /* - */ || (BYTES[third]! & NAME_START) !== 0;
+  const known = third === 0x2d /* - */ || (BYTES[third]! & Is.NameStart) !== 0;
   fail(known ? 'restricted-xml' : 'not-well-formed', 'comments and declarations are not allowed');
 }
 
@@ -1021,6 +1061,48 @@ function checkUnique(work: Work, buffer: Buffer, base: number, from: number, to:
     while (i < to - from && buffer[start + i] === buffer[from + i]) i++;
     if (i === to - from) fail('not-well-formed', 'an attribute twice');
   }
+}
+
+/** Goes over plain character data. */
+function plainText(buffer: Buffer, view: DataView | undefined, at: number, end: number): number {
+  let i = at;
+  if (view !== undefined) {
+    // Four bytes at once: the high bit of one is set where it is below U+0020, `<`, `&`, `]`, or beyond ASCII.
+    for (const last = end - 4; i <= last; i += 4) {
+      const word = view.getInt32(i, true);
+      const stops =
+        word |
+        (word - 0x20202020) |
+        ((word ^ 0x3c3c3c3c) - 0x01010101) |
+        ((word ^ 0x26262626) - 0x01010101) |
+        ((word ^ 0x5d5d5d5d) - 0x01010101);
+      if ((stops & 0x80808080) !== 0) break;
+    }
+  }
+  const bytes = BYTES;
+  while (i < end && (bytes[buffer[i]!]! & Is.TextStop) === 0) i++;
+  return i;
+}
+
+/** Goes over plain attribute value. */
+function plainValue(buffer: Buffer, view: DataView | undefined, at: number, end: number, quote: number): number {
+  let i = at;
+  if (view !== undefined) {
+    const quotes = quote * 0x01010101;
+    for (const last = end - 4; i <= last; i += 4) {
+      const word = view.getInt32(i, true);
+      const stops =
+        word |
+        (word - 0x20202020) |
+        ((word ^ 0x3c3c3c3c) - 0x01010101) |
+        ((word ^ 0x26262626) - 0x01010101) |
+        ((word ^ quotes) - 0x01010101);
+      if ((stops & 0x80808080) !== 0) break;
+    }
+  }
+  const bytes = BYTES;
+  while (i < end && (bytes[buffer[i]!]! & Is.ValueStop) === 0) i++;
+  return i;
 }
 
 function matches(buffer: Buffer, at: number, name: Uint8Array): boolean {
@@ -1075,7 +1157,7 @@ function qname(buffer: Buffer, from: number, end: number, limit: number, work: W
       if (start ? !isNameStart(character) : !isNameChar(character)) fail('not-well-formed', 'not a name');
       i += size;
       shift += size === 2 ? 1 : 2;
-    } else if ((BYTES[c]! & (start ? NAME_START : NAME)) !== 0) {
+    } else if ((BYTES[c]! & (start ? Is.NameStart : Is.Name)) !== 0) {
       i++;
     } else if (c === 0x3a /* : */ && !start && colon === 0) {
       colon = i - from;
@@ -1120,7 +1202,7 @@ function reference(buffer: Buffer, at: number, end: number): number {
   for (; ; i++) {
     if (i >= end) return -1;
     const c = buffer[i]!;
-    const named = (BYTES[c]! & (i === at + 1 ? NAME_START : NAME)) !== 0 || c === 0x3a;
+    const named = (BYTES[c]! & (i === at + 1 ? Is.NameStart : Is.Name)) !== 0 || c === 0x3a;
     if (c >= 0x80 || i - at > REFERENCE_LENGTH) refuseEntity();
     if (named) continue;
     if (c !== 0x3b /* ; */ || i === at + 1) fail('not-well-formed', 'a & that is no reference');

@@ -3,6 +3,7 @@
  * checked again here, so text from anywhere else goes through `parse` of element.ts.
  */
 import { Element as LtxElement } from 'ltx';
+import { isSpace } from './characters.js';
 
 export const XML_NS = 'http://www.w3.org/XML/1998/namespace';
 
@@ -158,10 +159,6 @@ function resolve(scope: Scope | undefined, prefix: string): string {
   if (prefix === 'xml') return XML_NS;
   for (let at = scope; at !== undefined; at = at.outer) if (at.prefix === prefix) return at.ns;
   throw new Error(`undeclared prefix ${prefix}`);
-}
-
-function isSpace(c: number): boolean {
-  return c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09;
 }
 
 function isQuote(c: number): boolean {

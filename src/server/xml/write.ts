@@ -2,7 +2,7 @@
  * Elements to text. Everything that goes out is escaped here, once; what XML 1.0 cannot carry becomes U+FFFD, so that
  * nothing that a module says can break the stream that it is said on.
  */
-import { BYTES, isNameChar, isNameStart, NAME, NAME_START } from './characters.js';
+import { isNameChar, isNameStart } from './characters.js';
 import type { Element } from './tree.js';
 
 const TEXT_SPECIAL = new Uint8Array(64);
@@ -16,18 +16,20 @@ for (const c of '&<>"\'') ATTRIBUTE_SPECIAL[c.charCodeAt(0)] = 1;
 
 /** Character data: `&`, `<`, `>` (of `]]>`), and CR, which a reader would take for a line end (XML 1.0 §2.11). */
 export function escapeText(text: string): string {
+  const special = TEXT_SPECIAL;
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
-    if (c < 0x40 ? TEXT_SPECIAL[c] === 1 : c >= 0xd800) return text.replace(TEXT_ESCAPES, escaped);
+    if (c < 0x40 ? special[c] === 1 : c >= 0xd800) return text.replace(TEXT_ESCAPES, escaped);
   }
   return text;
 }
 
 /** An attribute's value for either kind of quote; tab and line ends as references (XML 1.0 §3.3.3). */
 export function escapeAttribute(text: string): string {
+  const special = ATTRIBUTE_SPECIAL;
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
-    if (c < 0x40 ? ATTRIBUTE_SPECIAL[c] === 1 : c >= 0xd800) return text.replace(ATTRIBUTE_ESCAPES, escaped);
+    if (c < 0x40 ? special[c] === 1 : c >= 0xd800) return text.replace(ATTRIBUTE_ESCAPES, escaped);
   }
   return text;
 }
@@ -110,15 +112,13 @@ function checkName(name: string): void {
   let first = 0;
   for (let i = 0; i < name.length; i++) {
     let c = name.charCodeAt(i);
-    if (c < 0x80) {
-      if ((BYTES[c]! & (i === first ? NAME_START : NAME)) !== 0) continue;
-      if (c !== 0x3a || i === first || first !== 0) refuseName(name);
+    if (c >= 0x80) c = name.codePointAt(i)!;
+    if (i === first ? isNameStart(c) : isNameChar(c)) {
+      if (c > 0xffff) i++;
+    } else {
+      if (c !== 0x3a /* : */ || i === first || first !== 0) refuseName(name);
       first = i + 1;
-      continue;
     }
-    c = name.codePointAt(i)!;
-    if (i === first ? !isNameStart(c) : !isNameChar(c)) refuseName(name);
-    if (c > 0xffff) i++;
   }
   if (first === name.length) refuseName(name);
 }

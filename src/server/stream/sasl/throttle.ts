@@ -4,7 +4,9 @@
  * An account is not shut out from an address at which somebody logged in to it of late, so that a stranger who guesses
  * does not keep the owner out. Attempts of one stream are counted by the stream (RFC 6120 §6.4.5).
  */
-import { isIPv4, isIPv6 } from 'node:net';
+import { addressBlock } from '../../config/address.js';
+
+export { addressBlock };
 
 export interface ThrottleOptions {
   /** Failures that slow nothing: people mistype. */
@@ -111,22 +113,4 @@ export class Throttle {
     map.set(key, value);
     if (map.size > this.#options.size) map.delete(map.keys().next().value ?? '');
   }
-}
-
-/** What stands for an address: an IPv4 address itself, the /64 of an IPv6 address, anything else as it is. */
-export function addressBlock(address: string): string {
-  const plain = address.replace(/%.*$/s, '');
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain)?.[1];
-  if (mapped !== undefined && isIPv4(mapped)) return mapped;
-  if (!isIPv6(plain)) return address;
-  const [head = '', tail] = plain.split('::');
-  const groups = head === '' ? [] : head.split(':');
-  // "::" stands for as many groups of zeros as are missing; a dotted end is two groups.
-  const after = tail === undefined || tail === '' ? [] : tail.split(':');
-  const missing = tail === undefined ? 0 : 8 - groups.length - after.length - (plain.includes('.') ? 1 : 0);
-  const all = [...groups, ...Array<string>(missing).fill('0'), ...after];
-  return `${all
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`;
 }

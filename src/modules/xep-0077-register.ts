@@ -1,0 +1,253 @@
+/**
+ * XEP-0077: In-Band Registration, with data forms (§4). Accounts change their password and remove themselves; strangers
+ * make accounts only where the configuration lets them, over channels that nobody reads along, and not many.
+ * Left out: further fields than name and password, redirection (§5), the obsolete key (§7).
+ */
+import { z } from 'zod';
+import { accountRefusal } from '../server/account-refusal.js';
+import { addressBlock, isLoopback } from '../server/config/address.js';
+import { count, seconds } from '../server/config/units.js';
+import {
+  defineModule,
+  event,
+  type IqHandler,
+  type IqRequest,
+  iq,
+  type StrangerRequest,
+  strangerIq,
+  streamFeature,
+} from '../server/module.js';
+import { defineForm } from '../server/stanza/define-form.js';
+import { StanzaError, type StanzaErrorOptions } from '../server/stanza/errors.js';
+import { readForm } from '../server/stanza/forms.js';
+import { Jid } from '../server/stanza/jid.js';
+import { NS } from '../server/stanza/ns.js';
+import { type Element, el } from '../server/xml/element.js';
+
+const registration = defineForm(NS.register, {
+  username: { type: 'text-single', label: 'Name', required: true },
+  password: { type: 'text-private', label: 'Password', required: true },
+});
+
+/** Address blocks whose attempts are remembered. */
+const rememberedAddresses = 10_000;
+
+/** Mailboxes of RFC 2142, and names that seem to speak for the service. */
+const reservedNames = [
+  'abuse',
+  'admin',
+  'administrator',
+  'hostmaster',
+  'info',
+  'noc',
+  'operator',
+  'postmaster',
+  'root',
+  'security',
+  'server',
+  'support',
+  'system',
+  'webmaster',
+  'xmpp',
+];
+
+export default defineModule({
+  name: 'register',
+  summary:
+    'Lets accounts change their password and remove themselves and, where that is wanted, strangers make accounts.',
+  implements: { 'XEP-0077': '2.4' },
+  notes: 'Fields besides name and password; redirection.',
+  features: { server: [NS.register] },
+  config: z.strictObject({
+    open: z.boolean().default(false).describe('Whether strangers may make accounts.'),
+    instructions: z
+      .string()
+      .default('Choose a name and a password.')
+      .describe('What somebody reads who is about to make an account.'),
+    per_address: count({ min: 1, unlimited: true })
+      .default(10)
+      .describe('Attempts to make an account from one IPv4 address or one IPv6 /64 in window_seconds.'),
+    in_all: count({ min: 1, unlimited: true })
+      .default(200)
+      .describe('Attempts from all addresses together in window_seconds.'),
+    window_seconds: seconds({ min: 1 }).default(3600).describe('How long an attempt counts.'),
+    reserved: z.array(z.string()).default(reservedNames).describe('Names that nobody can take.'),
+    password_change: z.boolean().default(true).describe('Whether accounts may change their password.'),
+    removal: z.boolean().default(true).describe('Whether accounts may remove themselves.'),
+  }),
+
+  start: ({ host, config, log }) => {
+    const attempts = new Attempts(config.window_seconds * 1000, rememberedAddresses);
+    const reserved = new Set(config.reserved.map((name) => Jid.tryParse(`${name}@${host.domain}`)?.bare));
+    /** By account: tells the session that removes it that this is done, before all its sessions end. */
+    const leaving = new Map<string, () => void>();
+
+    // --- strangers ------------------------------------------------------------------------------------------------
+
+    const fields = (): Element =>
+      el(
+        'query',
+        { xmlns: NS.register },
+        el('instructions', null, config.instructions),
+        el('username'),
+        el('password'),
+        registration.form({}, { title: 'Registration', instructions: config.instructions }),
+      );
+
+    const demandOpen = (stranger: StrangerRequest) => {
+      if (!config.open) throw new StanzaError('service-unavailable'); // §3.1
+      if (!isSafe(stranger)) throw new StanzaError('not-authorized', 'Use TLS first.');
+    };
+
+    const create = async (stranger: StrangerRequest) => {
+      demandOpen(stranger);
+      const { username, password } = submitted(stranger.payload);
+      // §3.1: all that is asked for is to be given
+      if (!username || !password) throw new StanzaError('not-acceptable', 'A name and a password are needed.');
+      const jid = nameOf(username, host.domain);
+      if (jid === undefined) throw new StanzaError('not-acceptable', 'This cannot be a name.');
+      const block = addressBlock(stranger.remoteAddress);
+      if (attempts.of(block) >= config.per_address || attempts.total() >= config.in_all) {
+        host.limitHit('registrations');
+        throw new StanzaError('resource-constraint', 'Too many accounts are being made. Try again later.');
+      }
+      attempts.note(block);
+      if (reserved.has(jid.bare)) throw new StanzaError('conflict', 'The name is taken.');
+      await host.accounts.create(jid, password).catch((error: unknown) => {
+        throw accountRefusal(error);
+      });
+      log.info({ account: jid.bare, address: stranger.remoteAddress }, 'an account was registered');
+    };
+
+    // --- accounts ---------------------------------------------------------------------------------------------------
+
+    /** The account that asks; not that of a passing, anonymous session. */
+    const accountOf = async ({ from }: IqRequest): Promise<Jid> => {
+      const account = from.toBare();
+      if (!(await host.accounts.exists(account.bare))) throw new StanzaError('registration-required');
+      return account;
+    };
+
+    const tell: IqHandler = async (request) => {
+      const { local } = await accountOf(request);
+      return el(
+        'query',
+        { xmlns: NS.register },
+        el('registered'),
+        el('instructions', null, 'You have an account. You can change its password, or remove it.'),
+        el('username', null, local),
+        el('password'),
+      );
+    };
+
+    /** §3.2, §3.3. */
+    const change: IqHandler = async (request) => {
+      const account = await accountOf(request);
+      const isRemoval = request.payload.getChild('remove', NS.register) !== undefined;
+      return isRemoval ? remove(account, request) : changePassword(account, request);
+    };
+
+    const remove = async ({ bare }: Jid, { payload, stanza, session }: IqRequest): Promise<void> => {
+      if (payload.getChildElements().length > 1) throw new StanzaError('bad-request');
+      if (!config.removal) throw new StanzaError('not-allowed');
+      leaving.set(bare, () => session?.send(stanza.result()));
+      try {
+        await host.accounts.remove(bare);
+      } finally {
+        leaving.delete(bare);
+      }
+      log.info({ account: bare }, 'an account removed itself');
+    };
+
+    const changePassword = async (account: Jid, { payload, session }: IqRequest): Promise<void> => {
+      if (!config.password_change) throw new StanzaError('not-allowed', undefined, withheld);
+      const { connection } = session ?? {};
+      if (connection === undefined || !isSafe(connection))
+        throw new StanzaError('not-authorized', 'Use TLS first.', withheld);
+      const { username, password } = submitted(payload);
+      if (!username || !password)
+        throw new StanzaError('bad-request', 'The name and the new password are needed.', withheld);
+      if (!account.equals(nameOf(username, host.domain)))
+        throw new StanzaError('forbidden', 'You have an account.', withheld);
+      await host.accounts.setPassword(account.bare, password).catch((error: unknown) => {
+        throw accountRefusal(error, withheld);
+      });
+    };
+
+    return [
+      strangerIq('get', NS.register, 'query', (stranger) => {
+        demandOpen(stranger);
+        return fields();
+      }),
+      strangerIq('set', NS.register, 'query', create),
+      streamFeature('stranger', (stream) =>
+        config.open && isSafe(stream) ? el('register', { xmlns: NS.registerFeature }) : undefined,
+      ),
+      iq.get('account', NS.register, 'query', tell),
+      iq.set('account', NS.register, 'query', change),
+      iq.get('server', NS.register, 'query', tell, { access: 'users' }),
+      iq.set('server', NS.register, 'query', change, { access: 'users' }),
+      event('accountDeleting', ({ jid }) => leaving.get(jid.bare)?.()),
+    ];
+  },
+});
+
+/** §11: what is said is encrypted, or does not leave the machine. */
+const isSafe = ({ secure, remoteAddress }: { readonly secure: boolean; readonly remoteAddress: string }): boolean =>
+  secure || isLoopback(remoteAddress);
+
+/** §4: the form comes first where there is one. */
+function submitted(payload: Element): { username: string | undefined; password: string | undefined } {
+  const x = payload.getChild('x', NS.dataForms);
+  if (x !== undefined) {
+    const form = readForm(x);
+    return { username: form.get('username'), password: form.get('password') };
+  }
+  return {
+    username: payload.getChildText('username', NS.register) ?? undefined,
+    password: payload.getChildText('password', NS.register) ?? undefined,
+  };
+}
+
+/** The account of that name on this host: the name alone, or (as in §3.3's forms) its whole address. */
+function nameOf(username: string, domain: string): Jid | undefined {
+  const text = username.trim();
+  const jid = Jid.tryParse(text.includes('@') ? text : `${text}@${domain}`);
+  return jid?.local !== undefined && jid.isBare && jid.domain === domain ? jid : undefined;
+}
+
+/** §3.3: an answer about a password does not repeat it. */
+const withheld: StanzaErrorOptions = { bare: true };
+
+/** How many attempts there were of late, by address block: those of a window that begins with the first of them. */
+export class Attempts {
+  readonly #windows = new Map<string, { attempts: number; ends: number }>();
+  readonly #all = { attempts: 0, ends: 0 };
+
+  /** `window`: ms. `size`: blocks that are remembered; those that began first make room. */
+  constructor(
+    readonly window: number,
+    readonly size: number,
+    readonly now: () => number = Date.now,
+  ) {}
+
+  of(block: string): number {
+    const window = this.#windows.get(block);
+    return window === undefined || window.ends <= this.now() ? 0 : window.attempts;
+  }
+
+  total(): number {
+    return this.#all.ends <= this.now() ? 0 : this.#all.attempts;
+  }
+
+  note(block: string): void {
+    const attempts = this.of(block) + 1;
+    const ends = attempts === 1 ? this.now() + this.window : this.#windows.get(block)!.ends;
+    if (attempts === 1) this.#windows.delete(block);
+    this.#windows.set(block, { attempts, ends });
+    if (this.#windows.size > this.size) this.#windows.delete(this.#windows.keys().next().value!);
+    const total = this.total() + 1;
+    if (total === 1) this.#all.ends = this.now() + this.window;
+    this.#all.attempts = total;
+  }
+}

@@ -1,0 +1,171 @@
+/** XEP-0133 §4.1 to §4.10: what concerns single accounts. */
+import { accountRefusal } from '../../server/account-refusal.js';
+import type { Command, Host, IqRequest, RosterItem, Services } from '../../server/module.js';
+import { formatDateTime } from '../../server/stanza/datetime.js';
+import { StanzaError, StreamError } from '../../server/stanza/errors.js';
+import { form } from '../../server/stanza/forms.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { asking } from './asking.js';
+
+/** Accounts that one form may name. */
+const mostAtOnce = 100;
+
+export function accountCommands(host: Host, roster: Services['roster']): Command[] {
+  const accountjid = { type: 'jid-single', label: 'The address of the account', required: true } as const;
+  const accountjids = { type: 'jid-multi', label: 'The addresses of the accounts', required: true } as const;
+
+  const isOurs = (jid: Jid) => jid.local !== undefined && jid.domain === host.domain;
+
+  /** Throws StanzaError where one of them is no account of this host. */
+  const known = async (jids: readonly Jid[]): Promise<readonly Jid[]> => {
+    if (jids.length > mostAtOnce) throw new StanzaError('not-acceptable', `At most ${mostAtOnce} at once.`);
+    for (const jid of jids)
+      if (!isOurs(jid) || !(await host.accounts.exists(jid.bare)))
+        throw new StanzaError('item-not-found', `${jid.bare} is no account here.`);
+    return jids;
+  };
+
+  /** Does it to each; refuses where the asker is among them, who would lock himself out. */
+  const toOthers = async (jids: readonly Jid[], { from }: IqRequest, change: (bare: string) => Promise<unknown>) => {
+    if (jids.some((jid) => jid.sameBare(from)))
+      throw new StanzaError('not-allowed', 'Somebody else has to do that to your account.');
+    for (const { bare } of await known(jids)) await change(bare).catch(rethrow);
+  };
+
+  return [
+    asking({
+      node: 'add-user',
+      name: 'Add a user',
+      instructions: 'Make an account.',
+      fields: {
+        accountjid,
+        password: { type: 'text-private', label: 'The password', required: true },
+        'password-verify': { type: 'text-private', label: 'The password again', required: true },
+      },
+      run: async (given) => {
+        if (given.password !== given['password-verify'])
+          throw new StanzaError('not-acceptable', 'The passwords are not the same.');
+        if (!isOurs(given.accountjid)) throw new StanzaError('not-acceptable', `Not an address of ${host.domain}.`);
+        await host.accounts.create(given.accountjid.toBare(), given.password).catch(rethrow);
+      },
+    }),
+    asking({
+      node: 'delete-user',
+      name: 'Delete users',
+      instructions: 'Remove accounts and everything that is kept for them.',
+      fields: { accountjids },
+      run: (given, request) => toOthers(given.accountjids, request, (bare) => host.accounts.remove(bare)),
+    }),
+    asking({
+      node: 'disable-user',
+      name: 'Disable users',
+      instructions: 'Keep accounts from logging in. What is kept for them stays.',
+      fields: { accountjids },
+      run: (given, request) => toOthers(given.accountjids, request, (bare) => host.accounts.disable(bare)),
+    }),
+    asking({
+      node: 'reenable-user',
+      name: 'Enable users again',
+      instructions: 'Let disabled accounts log in again.',
+      fields: { accountjids },
+      run: (given, request) => toOthers(given.accountjids, request, (bare) => host.accounts.enable(bare)),
+    }),
+    asking({
+      node: 'end-user-session',
+      name: 'End sessions of users',
+      instructions: 'End all sessions of an account, or the one of a full address.',
+      fields: { accountjids },
+      run: async (given) => {
+        const reason = new StreamError('policy-violation', 'The session was ended by an administrator.');
+        for (const jid of await known(given.accountjids))
+          for (const session of host.sessions(jid.bare))
+            if (jid.isBare || session.jid.equals(jid)) host.end(session, reason);
+      },
+    }),
+    asking({
+      node: 'change-user-password',
+      name: 'Change the password of a user',
+      instructions: 'The account keeps its sessions.',
+      fields: { accountjid, password: { type: 'text-private', label: 'The new password', required: true } },
+      run: async (given) => {
+        await known([given.accountjid]);
+        await host.accounts.setPassword(given.accountjid.bare, given.password).catch(rethrow);
+      },
+    }),
+    asking({
+      node: 'get-user-roster',
+      name: 'Get the contact list of a user',
+      instructions: 'The contacts of accounts, as their clients see them.',
+      fields: { accountjids },
+      run: async (given) => {
+        const payload: Element[] = [];
+        for (const { bare } of await known(given.accountjids)) {
+          const told = about(bare);
+          told.cnode(rosterOf(await roster.get(bare)));
+          payload.push(told);
+        }
+        return { payload };
+      },
+    }),
+    asking({
+      node: 'get-user-lastlogin',
+      name: 'Get the time of the last login of a user',
+      instructions: 'When accounts last logged in.',
+      fields: { accountjids },
+      run: async (given) => {
+        const payload: Element[] = [];
+        for (const { bare } of await known(given.accountjids)) {
+          const at = await host.accounts.lastLogin(bare);
+          payload.push(about(bare, { lastlogin: at === undefined ? [] : [formatDateTime(at)] }));
+        }
+        return { payload };
+      },
+    }),
+    asking({
+      node: 'user-stats',
+      name: 'Get statistics of a user',
+      instructions: 'What the account has and where it is connected.',
+      fields: { accountjid },
+      run: async (given) => {
+        const { bare } = (await known([given.accountjid]))[0]!;
+        const sessions = host.sessions(bare);
+        const shown = rosterOf(await roster.get(bare)).getChildElements();
+        const told = about(bare, {
+          ipaddresses: sessions.flatMap(({ connection }) => connection?.remoteAddress ?? []),
+          rostersize: [String(shown.length)],
+          onlineresources: sessions.map(({ jid }) => jid.resource ?? ''),
+        });
+        return { payload: [told] };
+      },
+    }),
+  ];
+}
+
+const about = (bare: string, values: Readonly<Record<string, readonly string[]>> = {}): Element =>
+  form({
+    type: 'result',
+    formType: NS.admin,
+    fields: Object.entries({ accountjids: [bare], ...values }).map(([name, value]) => ({ var: name, value })),
+  });
+
+/** RFC 6121 §2.1.2. */
+function rosterOf(items: ReadonlyMap<string, RosterItem>): Element {
+  const shown = [...items].filter(([, { hidden }]) => !hidden);
+  return el(
+    'query',
+    { xmlns: NS.roster },
+    ...shown.map(([jid, { name, subscription, ask, groups }]) =>
+      el(
+        'item',
+        { jid, name, subscription, ask: ask ? 'subscribe' : undefined },
+        ...groups.map((group) => el('group', null, group)),
+      ),
+    ),
+  );
+}
+
+function rethrow(error: unknown): never {
+  throw accountRefusal(error);
+}

@@ -1,0 +1,58 @@
+/** Commands of XEP-0133 as they all are: a form that is asked for and filled in, or an answer at once. */
+import type { Command, CommandResult, IqRequest } from '../../server/module.js';
+import {
+  defineForm,
+  type FieldDeclaration,
+  type FormValues,
+  type Submission,
+} from '../../server/stanza/define-form.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Element } from '../../server/xml/element.js';
+
+type Fields = Readonly<Record<string, FieldDeclaration>>;
+
+export interface Outcome {
+  readonly payload?: readonly Element[];
+  readonly note?: { readonly type: 'info' | 'warn'; readonly text: string };
+}
+
+export interface Question<F extends Fields> {
+  /** Behind the `#` of its node. */
+  readonly node: string;
+  readonly name: string;
+  readonly instructions: string;
+  readonly fields: F;
+  /** What the form is filled in with. */
+  values?(): FormValues<F> | Promise<FormValues<F>>;
+  run(given: Submission<F>, request: IqRequest): Outcome | void | Promise<Outcome | void>;
+}
+
+const admins = { target: 'server', access: 'admins' } as const;
+
+export function asking<const F extends Fields>(question: Question<F>): Command {
+  const { node, name, instructions } = question;
+  const form = defineForm(NS.admin, question.fields);
+  return {
+    ...admins,
+    node: `${NS.admin}#${node}`,
+    name,
+    run: async (step): Promise<CommandResult> => {
+      if (step.state === undefined) {
+        const values = (await question.values?.()) ?? {};
+        return { status: 'executing', state: 'asked', payload: [form.form(values, { title: name, instructions })] };
+      }
+      const given = form.read(step.form);
+      if (given === undefined) return { status: 'completed', note: { type: 'info', text: 'Nothing was done.' } };
+      return { status: 'completed', ...(await question.run(given, step.request)) };
+    },
+  };
+}
+
+export function answering(node: string, name: string, run: () => Outcome | void | Promise<Outcome | void>): Command {
+  return {
+    ...admins,
+    node: `${NS.admin}#${node}`,
+    name,
+    run: async () => ({ status: 'completed', ...(await run()) }),
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * XEP-0133 §4.23 to §4.28: what the administrators say to everybody: at once, to each once when it comes (message of the
+ * day), and to each new account (welcome message). Headlines, so that nobody finds them days later.
+ */
+import { type Command, event, type Hook, type Host } from '../../server/module.js';
+import { stanzaId } from '../../server/stanza/ids.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import type { DocumentStore } from '../../storage/contract.js';
+import { answering, asking } from './asking.js';
+
+/** Of the host. An edited message of the day keeps its id, so that nobody gets it twice (§4.25). */
+export interface Greetings {
+  readonly motd?: { readonly id: string; readonly text: string };
+  readonly welcome?: string;
+}
+
+/** Of an account: which message of the day it got, and whether it is still to be welcomed. */
+export interface Greeted {
+  readonly motd?: string;
+  readonly isNew?: boolean;
+}
+
+export interface GreetingStores {
+  readonly greetings: DocumentStore<Greetings>;
+  readonly greeted: DocumentStore<Greeted>;
+}
+
+/** Accounts that are told at once. */
+const batch = 100;
+
+export async function announcements(
+  host: Host,
+  { greetings, greeted }: GreetingStores,
+): Promise<{ commands: Command[]; hooks: Hook[] }> {
+  let current = (await greetings.get(host.domain)) ?? {};
+
+  const change = async (next: Greetings) => {
+    await greetings.set(host.domain, next);
+    current = next;
+  };
+
+  const say = (to: Jid, subject: string, text: string) =>
+    host.route(
+      Stanza.build(
+        'message',
+        { from: host.jid, to, type: 'headline' },
+        el('subject', null, subject),
+        el('body', null, text),
+      ),
+    );
+
+  /** Does it for every account that is online, some at a time, so that others are served meanwhile. */
+  const toAll = async (act: (account: Jid) => Promise<void>) => {
+    const accounts = new Map<string, Jid>();
+    for (const { jid } of host.allSessions()) accounts.set(jid.bare, jid.toBare());
+    const all = [...accounts.values()];
+    for (let at = 0; at < all.length; at += batch) {
+      await Promise.all(all.slice(at, at + batch).map(act));
+      await new Promise(setImmediate);
+    }
+  };
+
+  /** Says to the address what its account has not been told yet. */
+  const greet = async (to: Jid): Promise<void> => {
+    const { motd, welcome } = current;
+    if (motd === undefined && welcome === undefined) return;
+    const before = (await greeted.get(to.bare)) ?? {};
+    const isWelcome = before.isNew === true && welcome !== undefined;
+    const isNews = motd !== undefined && before.motd !== motd.id;
+    if (!isWelcome && !isNews) return;
+    if (isWelcome) await say(to, 'Welcome', welcome);
+    if (isNews) await say(to, 'Message of the day', motd.text);
+    const told = isNews ? motd.id : before.motd;
+    await greeted.set(to.bare, told === undefined ? {} : { motd: told });
+  };
+
+  const text = (label: string) => ({ type: 'text-multi', label, required: true }) as const;
+  const lines = (written: string | undefined) => (written === undefined ? undefined : written.split('\n'));
+
+  const setMotd = async (id: string, written: readonly string[]) => {
+    await change({ ...current, motd: { id, text: written.join('\n') } });
+    await toAll(greet);
+  };
+
+  const commands = [
+    asking({
+      node: 'announce',
+      name: 'Send an announcement to online users',
+      instructions: 'Everybody who is online gets it now.',
+      fields: { announcement: text('Announcement') },
+      run: (given) => toAll(async (account) => say(account, 'Announcement', given.announcement.join('\n'))),
+    }),
+    asking({
+      node: 'set-motd',
+      name: 'Set the message of the day',
+      instructions: 'Everybody gets it once, now or at the next login.',
+      fields: { motd: text('Message of the day') },
+      run: (given) => setMotd(stanzaId(), given.motd),
+    }),
+    asking({
+      node: 'edit-motd',
+      name: 'Edit the message of the day',
+      instructions: 'Who got it already does not get it again.',
+      fields: { motd: text('Message of the day') },
+      values: () => ({ motd: lines(current.motd?.text) }),
+      run: (given) => setMotd(current.motd?.id ?? stanzaId(), given.motd),
+    }),
+    answering('delete-motd', 'Delete the message of the day', async () => {
+      const { motd: _, ...rest } = current;
+      await change(rest);
+    }),
+    asking({
+      node: 'set-welcome',
+      name: 'Set the welcome message',
+      instructions: 'New accounts get it at their first login.',
+      fields: { welcome: text('Welcome message') },
+      values: () => ({ welcome: lines(current.welcome) }),
+      run: (given) => change({ ...current, welcome: given.welcome.join('\n') }),
+    }),
+    answering('delete-welcome', 'Delete the welcome message', async () => {
+      const { welcome: _, ...rest } = current;
+      await change(rest);
+    }),
+  ];
+
+  return {
+    commands,
+    hooks: [
+      event('available', ({ session }) => greet(session.jid)),
+      event('accountCreated', ({ jid }) =>
+        current.welcome === undefined ? undefined : greeted.set(jid.bare, { isNew: true }),
+      ),
+    ],
+  };
+}

@@ -1,0 +1,17 @@
+/** What a client is told of a change to an account that could not be made. */
+import { AccountError, type AccountFailure } from './accounts.js';
+import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from './stanza/errors.js';
+
+const conditions: Readonly<Record<AccountFailure, StanzaErrorCondition>> = {
+  conflict: 'conflict',
+  'not-found': 'item-not-found',
+  'invalid-name': 'not-acceptable',
+  'password-too-short': 'not-acceptable',
+  'password-invalid': 'not-acceptable',
+  busy: 'resource-constraint',
+};
+
+/** The StanzaError for an AccountError; anything else as it is. */
+export function accountRefusal(error: unknown, options?: StanzaErrorOptions): unknown {
+  return error instanceof AccountError ? new StanzaError(conditions[error.failure], error.message, options) : error;
+}

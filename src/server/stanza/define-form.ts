@@ -1,0 +1,279 @@
+/**
+ * A form that is offered and then submitted (XEP-0004, XEP-0122), declared once: the declaration writes the form, checks
+ * the submission and gives its values their types.
+ *
+ *     const config = defineForm(NS.mucRoomConfig, {
+ *       'muc#roomconfig_roomname': { type: 'text-single', label: 'Name' },
+ *       'muc#roomconfig_whois': { type: 'list-single', options: ['moderators', 'anyone'] },
+ *       'muc#roomconfig_roomadmins': { type: 'jid-multi' },
+ *     });
+ *     config.form({ 'muc#roomconfig_whois': 'moderators' }); // <x type='form'> with the present values
+ *     config.read(element)?.['muc#roomconfig_whois'];        // 'moderators' | 'anyone' | undefined
+ */
+import type { Element } from '../xml/element.js';
+import { formatDateTime, parseDate, parseDateTime } from './datetime.js';
+import { StanzaError } from './errors.js';
+import {
+  type Field,
+  type FieldOption,
+  type FieldValue,
+  type FormHead,
+  form,
+  malformed,
+  readBoolean,
+  readForm,
+  unacceptable,
+  type Validation,
+} from './forms.js';
+import { Jid } from './jid.js';
+
+interface Described {
+  readonly label?: string | undefined;
+  readonly desc?: string | undefined;
+  /** A submission without it, or with an empty value, is refused. */
+  readonly required?: boolean | undefined;
+}
+
+interface TextField extends Described {
+  readonly type: 'text-single' | 'text-private' | 'text-multi' | 'hidden';
+  readonly datatype?: undefined;
+  /** Most UTF-16 units in one value. */
+  readonly longest?: number | undefined;
+}
+
+interface NumberField extends Described {
+  readonly type: 'text-single' | 'hidden';
+  /** The second is XEP-0060's (§13): a number, or the word `max`. */
+  readonly datatype: 'xs:integer' | 'pubsub:integer-or-max';
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
+}
+
+interface TimeField extends Described {
+  readonly type: 'text-single' | 'hidden';
+  readonly datatype: 'xs:dateTime';
+}
+
+interface DateField extends Described {
+  readonly type: 'text-single' | 'hidden';
+  readonly datatype: 'xs:date';
+}
+
+interface ListField extends Described {
+  readonly type: 'list-single' | 'list-multi';
+  readonly options: readonly (string | FieldOption)[];
+  /** Values that are no option are taken as well. */
+  readonly open?: boolean | undefined;
+}
+
+interface PlainField extends Described {
+  readonly type: 'boolean' | 'jid-single' | 'jid-multi';
+}
+
+/** Text among the fields. */
+interface FixedField extends Described {
+  readonly type: 'fixed';
+  readonly value: string;
+}
+
+export type FieldDeclaration = TextField | NumberField | TimeField | DateField | ListField | PlainField | FixedField;
+
+type Declarations = Readonly<Record<string, FieldDeclaration>>;
+
+/** What a field without data type or options is read as. */
+interface Plain {
+  boolean: boolean;
+  fixed: never;
+  hidden: string;
+  'jid-multi': readonly Jid[];
+  'jid-single': Jid;
+  'text-multi': readonly string[];
+  'text-private': string;
+  'text-single': string;
+}
+
+type OptionOf<O> = O extends { readonly value: infer V } ? V : O;
+type Chosen<D> = D extends { readonly open: true }
+  ? string
+  : D extends { readonly options: readonly (infer O)[] }
+    ? OptionOf<O>
+    : never;
+
+/** What a field is read as. Times are ms since 1970, days the ms at which they begin (UTC). */
+export type ValueOf<D extends FieldDeclaration> = D extends { readonly type: 'list-single' }
+  ? Chosen<D>
+  : D extends { readonly type: 'list-multi' }
+    ? readonly Chosen<D>[]
+    : D extends { readonly datatype: 'pubsub:integer-or-max' }
+      ? number | 'max'
+      : D extends { readonly datatype: string }
+        ? number
+        : D['type'] extends keyof Plain
+          ? Plain[D['type']]
+          : never;
+
+type Asked<F extends Declarations> = { [K in keyof F]: F[K] extends { readonly type: 'fixed' } ? never : K }[keyof F];
+type Required<F extends Declarations> = {
+  [K in Asked<F>]: F[K] extends { readonly required: true } ? K : never;
+}[Asked<F>];
+
+/** What a submission says; a field that it leaves out is not there, and keeps its value (§3.5). */
+export type Submission<F extends Declarations> = {
+  readonly [K in Required<F>]: ValueOf<F[K]>;
+} & {
+  readonly [K in Exclude<Asked<F>, Required<F>>]?: ValueOf<F[K]>;
+};
+
+export type FormValues<F extends Declarations> = { readonly [K in Asked<F>]?: ValueOf<F[K]> | undefined };
+
+export interface DeclaredForm<F extends Declarations> {
+  readonly formType: string;
+  readonly fields: F;
+  /** The form to be filled in, with the present values. */
+  form(values?: FormValues<F>, head?: FormHead): Element;
+  /** The values alone, as information (XEP-0128 among others). */
+  result(values: FormValues<F>, head?: FormHead): Element;
+  /**
+   * Reads what was submitted; undefined where the form was cancelled. An empty value of a field that is no text counts as
+   * left out. Throws StanzaError: `bad-request` for what is no such form, `not-acceptable` for values that are not
+   * allowed.
+   */
+  read(element: Element | undefined): Submission<F> | undefined;
+}
+
+export interface FormRules {
+  /** Fields that are not declared: XEP-0004 §3.1 ignores them, XEP-0313 answers `feature-not-implemented`. */
+  readonly unknown?: 'ignore' | 'refuse';
+}
+
+export function defineForm<const F extends Declarations>(
+  formType: string,
+  fields: F,
+  { unknown = 'ignore' }: FormRules = {},
+): DeclaredForm<F> {
+  const declared = Object.entries<FieldDeclaration>(fields);
+  return {
+    formType,
+    fields,
+    form: (values = {}, head = {}) =>
+      form({ ...head, type: 'form', formType, fields: declared.map(([name, field]) => offered(name, field, values)) }),
+    result: (values, head = {}) =>
+      form({
+        ...head,
+        type: 'result',
+        formType,
+        fields: declared.flatMap(([name, field]) => told(name, field, values)),
+      }),
+    read: (element) => {
+      const reading = readForm(element, formType);
+      if (reading.type === 'cancel') return undefined;
+      if (reading.type !== 'submit') throw malformed('The form is not submitted');
+      for (const name of reading.fields.keys()) {
+        if (unknown === 'refuse' && !Object.hasOwn(fields, name)) {
+          throw new StanzaError('feature-not-implemented', `There is no field ${name}`);
+        }
+      }
+      const submission: Record<string, unknown> = {};
+      for (const [name, field] of declared) {
+        const values = reading.fields.get(name);
+        const value = values === undefined ? undefined : readValue(name, field, values);
+        if (field.required && (value === undefined || value === '' || (Array.isArray(value) && value.length === 0))) {
+          throw unacceptable(name, 'required');
+        }
+        if (value !== undefined) submission[name] = value;
+      }
+      return submission as Submission<F>;
+    },
+  };
+}
+
+type Values = Readonly<Record<string, unknown>>;
+
+function offered(name: string, declaration: FieldDeclaration, values: Values): Field {
+  const { type, label, desc, required } = declaration;
+  const options = 'options' in declaration ? declaration.options : undefined;
+  const value = type === 'fixed' ? declaration.value : told(name, declaration, values)[0]?.value;
+  return { var: name, type, label, desc, required, value, options, validate: validation(declaration) };
+}
+
+/** None where there is no value. */
+function told(name: string, declaration: FieldDeclaration, values: Values): Field[] {
+  const value = values[name] as FieldValue | readonly FieldValue[] | undefined;
+  if (value === undefined) return [];
+  const { type, label } = declaration;
+  const datatype = 'datatype' in declaration ? declaration.datatype : undefined;
+  if (datatype === 'xs:dateTime') return [{ var: name, type, label, value: formatDateTime(value as number) }];
+  if (datatype === 'xs:date') return [{ var: name, type, label, value: formatDateTime(value as number).slice(0, 10) }];
+  return [{ var: name, type, label, value }];
+}
+
+function validation(declaration: FieldDeclaration): Validation | undefined {
+  if ('options' in declaration) return declaration.open ? { datatype: 'xs:string', open: true } : undefined;
+  if (!('datatype' in declaration) || declaration.datatype === undefined) return undefined;
+  const { datatype } = declaration;
+  return 'min' in declaration || 'max' in declaration
+    ? { datatype, min: declaration.min, max: declaration.max }
+    : { datatype };
+}
+
+/** Undefined where the values are none: an empty one of a field that is no text. */
+function readValue(name: string, field: FieldDeclaration, values: readonly string[]): unknown {
+  const given = values.filter((value) => value !== '');
+  switch (field.type) {
+    case 'fixed':
+      return undefined;
+    case 'text-multi':
+      return values.map((value) => textOf(name, field, value));
+    case 'list-multi':
+      return [...new Set(given)].map((value) => optionOf(name, field, value));
+    case 'jid-multi': {
+      const jids = given.map((value) => jidOf(name, value));
+      return [...new Map(jids.map((jid) => [jid.full, jid])).values()]; // §3.3: duplicates are ignored
+    }
+  }
+  if (values.length > 1) throw malformed(`More than one ${name}`);
+  if (isText(field)) return textOf(name, field, values[0] ?? '');
+  const [value] = given;
+  if (value === undefined) return undefined;
+  if ('options' in field) return optionOf(name, field, value);
+  if ('datatype' in field) return dataOf(name, field, value);
+  return field.type === 'boolean' ? readBoolean(name, value) : jidOf(name, value);
+}
+
+function isText(field: FieldDeclaration): field is TextField {
+  return ['text-single', 'text-private', 'hidden'].includes(field.type) && !('datatype' in field && field.datatype);
+}
+
+function textOf(name: string, { longest }: TextField, value: string): string {
+  if (longest !== undefined && value.length > longest) throw unacceptable(name, `longer than ${longest} characters`);
+  return value;
+}
+
+function optionOf(name: string, { options, open }: ListField, value: string): string {
+  const known = open || options.some((option) => (typeof option === 'string' ? option : option.value) === value);
+  if (!known) throw unacceptable(name, 'none of the options');
+  return value;
+}
+
+function jidOf(name: string, value: string): Jid {
+  const jid = Jid.tryParse(value);
+  if (jid === undefined) throw unacceptable(name, 'not an address');
+  return jid;
+}
+
+/** XEP-0122 §3.1, §3.2.3. */
+function dataOf(name: string, field: NumberField | TimeField | DateField, text: string): number | 'max' {
+  const value = text.trim(); // XML Schema collapses the white space around all types but strings
+  if (field.datatype === 'xs:dateTime' || field.datatype === 'xs:date') {
+    const time = field.datatype === 'xs:date' ? parseDate(value) : parseDateTime(value);
+    if (time === undefined) throw unacceptable(name, `no ${field.datatype}`);
+    return time;
+  }
+  if (field.datatype === 'pubsub:integer-or-max' && value === 'max') return 'max';
+  const number = /^[+-]?\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
+  if (!Number.isSafeInteger(number)) throw unacceptable(name, 'not a number');
+  const { min, max } = field;
+  if (min !== undefined && number < min) throw unacceptable(name, `less than ${min}`);
+  if (max !== undefined && number > max) throw unacceptable(name, `more than ${max}`);
+  return number;
+}

@@ -1,0 +1,737 @@
+/**
+ * Dialogues with a started server over its real sockets: what one sends and what has to come back, in XML. README.md
+ * shows how to write one.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { WebSocket } from 'ws';
+import { createServer, type Server } from '../../src/server/index.js';
+import type { ListenerKind } from '../../src/server/listeners.js';
+import type { ModuleDefinition } from '../../src/server/module.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
+import { XmlReader } from '../../src/server/xml/reader.js';
+import type { Storage } from '../../src/storage/contract.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { difference, fillIn } from './match.js';
+import { digest, mac, Scram, saltPassword } from './scram.js';
+
+export type TransportName = 'tcp' | 'starttls' | 'tls' | 'websocket' | 'wss';
+
+/** Every account of a dialogue has it, unless it is given another. */
+export const password = 'pencil';
+
+/** Patience, in ms: only a dialogue that fails waits for so long. */
+const patience = 5000;
+
+const hosts = { localhost: {}, 'elsewhere.example': {} };
+
+const usual = {
+  hosts,
+  listen: { c2s: ['127.0.0.1:0'], c2s_tls: ['127.0.0.1:0'], https: ['127.0.0.1:0'], http: ['127.0.0.1:0'] },
+  c2s: { allow_plain_tcp_on_loopback: true },
+  auth: { scram_iterations: 4096, password_min_length: 4 },
+  admin: { shutdown_grace_seconds: 1 },
+  log: { level: 'error' },
+};
+
+// ---------------------------------------------------------------------------------------------------------------
+// Scenarios
+
+export interface ScenarioOptions {
+  /** Laid over the usual configuration of dialogues. Scenarios of one file with equal configurations share a server. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Modules besides the standard ones. A server with its own modules or storage is not shared. */
+  readonly modules?: readonly ModuleDefinition[];
+  readonly storage?: () => Storage;
+  /** A server of its own, whatever the configuration. */
+  readonly alone?: boolean;
+  /** The server may log errors; else one is a failure. */
+  readonly errors?: boolean;
+}
+
+export interface Scene {
+  readonly stage: Stage;
+  readonly server: Server;
+  /** A client that has logged in as `user@host/resource`; the account is made if there is none. */
+  actor(address: string, options?: ActorOptions): Promise<Peer>;
+  /** A connection on which nothing was said yet. */
+  connect(options?: ConnectOptions): Promise<Peer>;
+}
+
+/** One test: a dialogue. Its accounts and all that belongs to them are gone when it ends. */
+export function scenario(title: string, play: (scene: Scene) => Promise<void>): void;
+export function scenario(title: string, options: ScenarioOptions, play: (scene: Scene) => Promise<void>): void;
+export function scenario(
+  title: string,
+  options: ScenarioOptions | ((scene: Scene) => Promise<void>),
+  play?: (scene: Scene) => Promise<void>,
+): void {
+  if (typeof options === 'function') return scenario(title, {}, options);
+  test(title, { timeout: 60_000 }, async () => {
+    const stage = await stageFor(options);
+    try {
+      await play!({
+        stage,
+        get server() {
+          return stage.server;
+        },
+        actor: (address, more) => stage.actor(address, more),
+        connect: (more) => stage.connect(more),
+      });
+    } finally {
+      await stage.clear();
+    }
+    if (options.errors !== true) assert.deepEqual(stage.takeErrors(), [], 'the server logged errors');
+    stage.takeErrors();
+  });
+}
+
+const stages = new Map<string, Promise<Stage>>();
+const own: Stage[] = [];
+
+after(async () => {
+  const shared = await Promise.allSettled(stages.values());
+  const all = [...own, ...shared.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))];
+  await Promise.all(all.map((stage) => stage.close()));
+});
+
+async function stageFor(options: ScenarioOptions): Promise<Stage> {
+  if (options.storage !== undefined || options.modules !== undefined || options.alone === true) {
+    const stage = await Stage.open(options);
+    own.push(stage);
+    return stage;
+  }
+  const key = JSON.stringify(options.config ?? {});
+  let stage = stages.get(key);
+  if (stage === undefined) stages.set(key, (stage = Stage.open(options)));
+  return stage;
+}
+
+/** A server with the clients that talk to it. */
+export class Stage {
+  server: Server;
+  /** Values of placeholders, for all clients of the scenario. */
+  captured = new Map<string, string>();
+  readonly #folder: string;
+  readonly #options: ScenarioOptions;
+  readonly #storage: Storage;
+  readonly #errors: string[];
+  #peers: Peer[] = [];
+  #accounts = new Set<string>();
+
+  private constructor(server: Server, folder: string, options: ScenarioOptions, storage: Storage, errors: string[]) {
+    this.server = server;
+    this.#folder = folder;
+    this.#options = options;
+    this.#storage = storage;
+    this.#errors = errors;
+  }
+
+  static async open(options: ScenarioOptions = {}): Promise<Stage> {
+    const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
+    const storage = options.storage?.() ?? new MemoryStorage();
+    const errors: string[] = [];
+    const server = await started(options, folder, storage, errors);
+    return new Stage(server, folder, options, storage, errors);
+  }
+
+  port(kind: ListenerKind): number {
+    const found = this.server.listening.find((one) => one.kind === kind);
+    assert.ok(found, `nothing listens for ${kind}`);
+    return found.port;
+  }
+
+  get folder(): string {
+    return this.#folder;
+  }
+
+  /** Stops the server and starts another on the same storage and configuration. */
+  async restart(): Promise<void> {
+    await this.server.stop();
+    this.server = await started(this.#options, this.#folder, this.#storage, this.#errors);
+  }
+
+  async account(address: string, secret?: string): Promise<void> {
+    const jid = Jid.parse(address).toBare();
+    if (await this.server.accounts.exists(jid.bare)) return;
+    this.#accounts.add(jid.bare);
+    await this.server.accounts.create(jid, secret ?? usualKeys);
+  }
+
+  async connect(options: ConnectOptions = {}): Promise<Peer> {
+    const peer = new Peer(this, options);
+    this.#peers.push(peer);
+    await peer.connects();
+    return peer;
+  }
+
+  async actor(address: string, options: ActorOptions = {}): Promise<Peer> {
+    const jid = Jid.parse(address);
+    if (options.password === undefined) await this.account(address);
+    const peer = await this.connect({ ...options, host: jid.domain, name: address });
+    await peer.logsIn(jid, options);
+    if (options.presence !== undefined) {
+      await peer.sends(options.presence === true ? '<presence/>' : options.presence);
+      await peer.syncs();
+      peer.forgets();
+    }
+    return peer;
+  }
+
+  /** Waits until the server has dealt with everything that any of its clients sent. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#peers.filter((peer) => peer.bound).map((peer) => peer.syncs()));
+  }
+
+  async clear(): Promise<void> {
+    for (const peer of this.#peers) peer.cut();
+    this.#peers = [];
+    this.captured = new Map();
+    for (const bare of this.#accounts) await this.server.accounts.remove(bare);
+    this.#accounts = new Set();
+  }
+
+  takeErrors(): string[] {
+    return this.#errors.splice(0);
+  }
+
+  async close(): Promise<void> {
+    for (const peer of this.#peers) peer.cut();
+    await this.server.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+async function started(
+  options: ScenarioOptions,
+  folder: string,
+  storage: Storage,
+  errors: string[],
+): Promise<Server> {
+  const server = await createServer({
+    text: '',
+    overrides: { ...merged(usual, options.config ?? {}), data: folder },
+    modules: options.modules,
+    storage,
+    logTo: { write: (line) => void errors.push(line) },
+  });
+  await server.start();
+  return server;
+}
+
+function merged(below: Record<string, unknown>, above: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const result = { ...below };
+  for (const [key, value] of Object.entries(above)) {
+    const old = result[key];
+    const deeper = key !== 'hosts' && isTable(old) && isTable(value);
+    result[key] = deeper ? merged(old, value) : value;
+  }
+  return result;
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The keys of the usual password, made once. */
+const usualKeys = Object.fromEntries(
+  (['SHA-1', 'SHA-256', 'SHA-512'] as const).map((hash) => {
+    const salt = Buffer.from('a salt of tests.');
+    const iterations = 4096;
+    const key = saltPassword(hash, password, salt, iterations);
+    const storedKey = digest(hash, mac(hash, key, 'Client Key'));
+    return [hash, { salt, iterations, storedKey, serverKey: mac(hash, key, 'Server Key') }];
+  }),
+);
+
+// ---------------------------------------------------------------------------------------------------------------
+// Clients
+
+export interface ConnectOptions {
+  /** Default: tcp, without TLS. */
+  readonly transport?: TransportName;
+  /** The host to talk to, and to ask for by SNI. Default: localhost. */
+  readonly host?: string;
+  /** A loopback address to come from: failed logins and connections are counted by it. Default: any. */
+  readonly address?: string;
+  readonly tls?: ConnectionOptions;
+  /** What it is called in messages. */
+  readonly name?: string;
+}
+
+export interface ActorOptions extends ConnectOptions {
+  /** Of an account with another password than usual; it is not made. */
+  readonly password?: string;
+  /** Sends presence and passes over what comes of it at once; true: without anything in it. */
+  readonly presence?: string | true;
+}
+
+type Item =
+  | { readonly kind: 'open'; readonly attrs: Readonly<Record<string, string>> }
+  | { readonly kind: 'element'; readonly element: Element }
+  | { readonly kind: 'close' }
+  /** The connection, or the server's half of it, is over. */
+  | { readonly kind: 'end' };
+
+export interface ReceiveOptions {
+  /** Nothing may be there besides what is written: no further children, no further attributes. */
+  readonly exactly?: boolean;
+}
+
+let pings = 0;
+
+/** One connection to the server: what is said on it as text, what is heard as elements. */
+export class Peer {
+  readonly #stage: Stage;
+  readonly #options: ConnectOptions;
+  #socket: Socket | TLSSocket | undefined;
+  #ws: WebSocket | undefined;
+  readonly #reader: XmlReader;
+  #inbox: Item[] = [];
+  #wake: (() => void) | undefined;
+  readonly #transcript: string[] = [];
+  readonly #pings = new Map<string, () => void>();
+  #ended = false;
+  #streamed = false;
+  /** The full address, once it is bound. */
+  jid = '';
+  /** XEP-0198: what managesStream() counts. */
+  #acks = false;
+  handled = 0;
+
+  constructor(stage: Stage, options: ConnectOptions) {
+    this.#stage = stage;
+    this.#options = options;
+    this.#reader = new XmlReader(this.#framed ? 'framed' : 'stream', {
+      stanzaBytes: 2 ** 26,
+      depth: 1000,
+      attributes: 1000,
+    });
+  }
+
+  get host(): string {
+    return this.#options.host ?? 'localhost';
+  }
+  get bound(): boolean {
+    return this.jid !== '' && !this.#ended;
+  }
+  get tls(): TLSSocket | undefined {
+    const socket = this.#socket;
+    return socket !== undefined && 'encrypted' in socket ? socket : undefined;
+  }
+  get #framed(): boolean {
+    return this.#options.transport === 'websocket' || this.#options.transport === 'wss';
+  }
+  get #tlsOptions(): ConnectionOptions {
+    return { rejectUnauthorized: false, servername: this.host, ...this.#options.tls };
+  }
+
+  // --- the connection ---------------------------------------------------------------------------------------------
+
+  async connects(): Promise<void> {
+    const { transport = 'tcp', address } = this.#options;
+    const from = address === undefined ? {} : { localAddress: address };
+    if (transport === 'websocket' || transport === 'wss') {
+      const [scheme, port] =
+        transport === 'wss' ? ['wss', this.#stage.port('https')] : ['ws', this.#stage.port('http')];
+      const ws = new WebSocket(`${scheme}://127.0.0.1:${port}/xmpp-websocket`, 'xmpp', {
+        ...this.#tlsOptions,
+        ...from,
+      });
+      this.#ws = ws;
+      ws.on('message', (data) => this.#heard(data as Buffer));
+      ws.on('error', () => {});
+      ws.on('close', () => this.#over());
+      await this.#happens('connecting', (done, failed) => ws.once('open', done).once('error', failed));
+      return;
+    }
+    const direct = transport === 'tls';
+    const socket = connectTcp({ host: '127.0.0.1', port: this.#stage.port(direct ? 'c2s_tls' : 'c2s'), ...from });
+    socket.setNoDelay(true);
+    await this.#happens('connecting', (done, failed) => socket.once('connect', done).once('error', failed));
+    this.#socket = socket;
+    if (direct) await this.startsTls({ ALPNProtocols: ['xmpp-client'] });
+    else this.#listens(socket);
+    if (transport === 'starttls') {
+      await this.opens();
+      await this.receivesFeatures();
+      await this.sends(`<starttls xmlns='${NS.tls}'/>`);
+      await this.receives(`<proceed xmlns='${NS.tls}'/>`);
+      await this.startsTls();
+    }
+  }
+
+  /** The TLS handshake, at once. */
+  async startsTls(options: ConnectionOptions = {}): Promise<void> {
+    const plain = this.#socket!;
+    plain.removeAllListeners('data').removeAllListeners('end').removeAllListeners('close');
+    const socket = connectTls({ ...options, ...this.#tlsOptions, socket: plain });
+    this.#reader.restart();
+    this.#streamed = false;
+    await this.#happens('the TLS handshake', (done, failed) =>
+      socket
+        .once('secureConnect', done)
+        .once('error', failed)
+        .once('close', () => failed(new Error('closed during the handshake'))),
+    );
+    this.#socket = socket;
+    this.#listens(socket);
+  }
+
+  #listens(socket: Socket): void {
+    socket.on('data', (chunk) => this.#heard(chunk));
+    socket.on('end', () => this.#over());
+    socket.on('close', () => this.#over());
+    socket.on('error', () => {});
+  }
+
+  #heard(chunk: Buffer): void {
+    this.#log('S', chunk.toString());
+    try {
+      this.#reader.push(chunk);
+      for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
+        if (item.kind === 'element') this.#heardElement(elementOf(item));
+        else if (item.kind === 'open') this.#put({ kind: 'open', attrs: item.attrs });
+        else this.#put({ kind: 'close' });
+      }
+    } catch (error) {
+      // The server says nothing that is not well-formed: whoever waits hears of it.
+      this.#broken = error as Error;
+      this.#wake?.();
+    }
+  }
+  #broken: Error | undefined;
+
+  #heardElement(element: Element): void {
+    const ns = element.getNS();
+    if (this.#framed && ns === NS.framing) {
+      const attrs = element.attrs as Record<string, string>;
+      this.#put(element.name === 'open' ? { kind: 'open', attrs } : { kind: 'close' });
+      return;
+    }
+    if (element.name === 'iq' && element.attrs.type === 'result') {
+      const answered = this.#pings.get(element.attrs.id ?? '');
+      if (answered !== undefined) {
+        this.#pings.delete(element.attrs.id!);
+        if (this.#acks) this.handled++;
+        answered();
+        return;
+      }
+    }
+    if (this.#acks && ns === NS.client) this.handled++;
+    if (this.#acks && element.name === 'r' && ns === NS.sm) {
+      void this.sends(`<a xmlns='${NS.sm}' h='${this.handled}'/>`);
+      return;
+    }
+    this.#put({ kind: 'element', element });
+  }
+
+  #put(item: Item): void {
+    this.#inbox.push(item);
+    this.#wake?.();
+  }
+
+  #over(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#put({ kind: 'end' });
+  }
+
+  #log(who: string, text: string): void {
+    this.#transcript.push(`${who}: ${text.length > 2000 ? `${text.slice(0, 2000)}…` : text}`);
+    if (this.#transcript.length > 30) this.#transcript.shift();
+  }
+
+  // --- saying -----------------------------------------------------------------------------------------------------
+
+  /** Placeholders that were met before are filled in. */
+  sends(xml: string | Buffer): Promise<void> {
+    const text = typeof xml === 'string' ? fillIn(xml, this.#stage.captured) : xml;
+    this.#log('C', text.toString());
+    return new Promise((resolve) => {
+      const done = () => resolve();
+      if (this.#ws !== undefined) this.#ws.send(typeof text === 'string' ? withNamespace(text) : text, done);
+      else this.#socket!.write(text, done);
+    });
+  }
+
+  /** In pieces, each a write (and mostly a segment) of its own. */
+  async sendsInPieces(text: string, size = 1): Promise<void> {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length; at += size) {
+      await this.sends(bytes.subarray(at, at + size));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** The stream header. Attributes may be changed, or left out by undefined. */
+  async opens(attributes: Readonly<Record<string, string | undefined>> = {}): Promise<void> {
+    const all = { to: this.host, version: '1.0', ...attributes };
+    const given = Object.entries(all)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => ` ${name}='${value}'`)
+      .join('');
+    if (this.#framed) return this.sends(`<open xmlns='${NS.framing}'${given}/>`);
+    if (this.#streamed) this.#reader.restart();
+    this.#streamed = true;
+    return this.sends(`<?xml version='1.0'?><stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}'${given}>`);
+  }
+
+  /** The stream's end, said as one should. */
+  closes(): Promise<void> {
+    return this.sends(this.#framed ? `<close xmlns='${NS.framing}'/>` : '</stream:stream>');
+  }
+
+  /** The connection is gone without a word. */
+  cut(): void {
+    this.#ended = true;
+    this.#ws?.terminate();
+    if (this.#socket !== undefined) {
+      this.#socket.removeAllListeners('end').removeAllListeners('close');
+      if ('resetAndDestroy' in this.#socket && this.tls === undefined) this.#socket.resetAndDestroy();
+      else this.#socket.destroy();
+    }
+  }
+
+  /** Sends no more, and goes on reading. */
+  halfCloses(): void {
+    this.#socket!.end();
+  }
+
+  /** Reads no more: what the server sends piles up. */
+  stopsReading(): void {
+    this.#ws?.pause();
+    this.#socket?.pause();
+  }
+
+  readsAgain(): void {
+    this.#ws?.resume();
+    this.#socket?.resume();
+  }
+
+  // --- hearing ----------------------------------------------------------------------------------------------------
+
+  /** The next element, which has to be this one. Returns it. */
+  async receives(xml: string, options: ReceiveOptions = {}): Promise<Element> {
+    const wanted = parse(xml, NS.client);
+    const item = await this.#next(xml);
+    if (item.kind !== 'element') throw this.#wrong(xml, describe(item));
+    const captured = new Map(this.#stage.captured);
+    const wrong = difference(wanted, item.element, captured, options.exactly === true);
+    if (wrong !== undefined) throw this.#wrong(xml, `${serialize(item.element)}\n  ${wrong}`);
+    this.#stage.captured = captured;
+    return item.element;
+  }
+
+  /** As many elements, each of which has to be one of these. In the order of what was wanted. */
+  async receivesAnyOrder(wanted: readonly string[], options: ReceiveOptions = {}): Promise<Element[]> {
+    const found: (Element | undefined)[] = wanted.map(() => undefined);
+    for (let left = wanted.length; left > 0; left--) {
+      const missing = wanted.filter((_, at) => found[at] === undefined);
+      const item = await this.#next(missing.join('\n'));
+      if (item.kind !== 'element') throw this.#wrong(missing.join('\n'), describe(item));
+      const at = wanted.findIndex((xml, index) => {
+        if (found[index] !== undefined) return false;
+        const captured = new Map(this.#stage.captured);
+        const wrong = difference(parse(xml, NS.client), item.element, captured, options.exactly === true);
+        if (wrong === undefined) this.#stage.captured = captured;
+        return wrong === undefined;
+      });
+      if (at < 0) throw this.#wrong(missing.join('\n'), serialize(item.element));
+      found[at] = item.element;
+    }
+    return found as Element[];
+  }
+
+  /** Nothing has come, and nothing is on its way: the server has dealt with what everybody sent before this. */
+  async receivesNothing(): Promise<void> {
+    await this.#stage.settle();
+    const item = this.#inbox[0];
+    if (item !== undefined) throw this.#wrong('nothing', describe(item));
+  }
+
+  /** Any element: the next one. */
+  async receivesAny(): Promise<Element> {
+    const item = await this.#next('any element');
+    if (item.kind !== 'element') throw this.#wrong('any element', describe(item));
+    return item.element;
+  }
+
+  async receivesOpen(): Promise<Readonly<Record<string, string>>> {
+    const item = await this.#next('a stream header');
+    if (item.kind !== 'open') throw this.#wrong('a stream header', describe(item));
+    return item.attrs;
+  }
+
+  /** The stream header and the features. */
+  async receivesFeatures(): Promise<Element> {
+    await this.receivesOpen();
+    return this.receives(`<features xmlns='${NS.stream}'/>`);
+  }
+
+  /** A stream error with this condition, the end of the stream, and the end of the connection. */
+  async receivesStreamError(condition: string): Promise<Element> {
+    if (this.#inbox[0]?.kind === 'open' || !this.#streamed) {
+      const item = await this.#next(`stream error ${condition}`);
+      if (item.kind !== 'open') this.#inbox.unshift(item);
+    }
+    const error = await this.receives(`<error xmlns='${NS.stream}'><${condition} xmlns='${NS.streams}'/></error>`);
+    await this.isClosed();
+    return error;
+  }
+
+  /** The server ends the stream, having said why if a condition is given, and the connection. */
+  async closed(condition?: string): Promise<void> {
+    if (condition !== undefined) await this.receivesStreamError(condition);
+    else await this.isClosed();
+  }
+
+  async isClosed(): Promise<void> {
+    const close = await this.#next('the end of the stream');
+    if (close.kind !== 'close') throw this.#wrong('the end of the stream', describe(close));
+    if (this.#framed) {
+      // RFC 7395 §3.6: the one that was told answers in kind.
+      await this.closes();
+    }
+    await this.ends();
+  }
+
+  /** The server ends the connection. */
+  async ends(): Promise<void> {
+    const item = await this.#next('the end of the connection');
+    if (item.kind !== 'end') throw this.#wrong('the end of the connection', describe(item));
+  }
+
+  /** Waits for everything that the server has to say to what was sent before. Needs a bound session. */
+  async syncs(): Promise<void> {
+    const id = `sync-${++pings}`;
+    await this.#happens('the answer to a ping', (done, failed) => {
+      this.#pings.set(id, done);
+      const ended = () => failed(new Error('the connection ended'));
+      (this.#socket ?? this.#ws)!.once('close', ended);
+      void this.sends(`<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`);
+    });
+  }
+
+  /** Passes over what has come. */
+  forgets(): Element[] {
+    const elements = this.#inbox.flatMap((item) => (item.kind === 'element' ? [item.element] : []));
+    this.#inbox = [];
+    return elements;
+  }
+
+  /** What was said and heard last. */
+  raw(): string {
+    return this.#transcript.join('\n');
+  }
+
+  #next(wanted: string): Promise<Item> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#wake = undefined;
+        reject(this.#wrong(wanted, `nothing in ${patience / 1000} s`));
+      }, patience);
+      const look = () => {
+        const item = this.#inbox.shift();
+        if (item === undefined && this.#broken === undefined) return;
+        clearTimeout(timer);
+        this.#wake = undefined;
+        if (item === undefined) reject(this.#wrong(wanted, `what is no XML: ${this.#broken}`));
+        else resolve(item);
+      };
+      this.#wake = look;
+      look();
+    });
+  }
+
+  #wrong(wanted: string, came: string): Error {
+    const name = this.jid || this.#options.name || 'a client';
+    return new assert.AssertionError({
+      message: `${name} should have received\n  ${wanted}\nand received\n  ${came}\nThe last that was said:\n${this.raw()}`,
+      stackStartFn: this.receives,
+    });
+  }
+
+  #happens(what: string, start: (done: () => void, failed: (error: Error) => void) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(this.#wrong(what, `nothing in ${patience / 1000} s`)), patience);
+      start(
+        () => {
+          clearTimeout(timer);
+          resolve();
+        },
+        (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      );
+    });
+  }
+
+  // --- logging in -------------------------------------------------------------------------------------------------
+
+  /** SCRAM and resource binding (RFC 6120 §6, §7). */
+  async logsIn(jid: Jid, options: { readonly password?: string } = {}): Promise<void> {
+    await this.opens();
+    await this.receivesFeatures();
+    await this.authenticates(jid.local!, options.password ?? password);
+    await this.binds(jid.resource);
+  }
+
+  /** Through SCRAM-SHA-1 to the features of the new stream. */
+  async authenticates(user: string, secret: string = password): Promise<Element> {
+    const scram = new Scram({ hash: 'SHA-1', user, password: secret });
+    await this.sends(`<auth xmlns='${NS.sasl}' mechanism='SCRAM-SHA-1'>${base64(scram.first())}</auth>`);
+    const challenge = await this.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
+    await this.sends(`<response xmlns='${NS.sasl}'>${base64(scram.final(plain(challenge)))}</response>`);
+    const success = await this.receives(`<success xmlns='${NS.sasl}'>*</success>`);
+    assert.ok(scram.verify(plain(success)), 'the server does not know the password');
+    await this.opens();
+    return this.receivesFeatures();
+  }
+
+  async binds(resource?: string): Promise<void> {
+    const wanted = resource === undefined ? '' : `<resource>${resource}</resource>`;
+    await this.sends(`<iq type='set' id='bind'><bind xmlns='${NS.bind}'>${wanted}</bind></iq>`);
+    const result = await this.receives(`<iq type='result' id='bind'><bind xmlns='${NS.bind}'><jid>*</jid></bind></iq>`);
+    this.jid = result.getChild('bind', NS.bind)!.getChildText('jid', NS.bind)!;
+  }
+
+  /** XEP-0198: enables it, counts, and acknowledges when it is asked. Returns `<enabled/>`. */
+  async managesStream(attributes = "resume='true'"): Promise<Element> {
+    await this.sends(`<enable xmlns='${NS.sm}' ${attributes}/>`);
+    const enabled = await this.receives(`<enabled xmlns='${NS.sm}'/>`);
+    this.#acks = true;
+    this.handled = 0;
+    return enabled;
+  }
+}
+
+export const base64 = (text: string | Buffer): string => Buffer.from(text).toString('base64');
+export const plain = (element: Element): string => Buffer.from(element.getText().trim(), 'base64').toString();
+
+/** In RFC 7395 every message stands alone and says its namespace; dialogues need not. */
+function withNamespace(xml: string): string {
+  const tag = /^<(message|presence|iq)(?=[\s/>])([^>]*)/.exec(xml);
+  return tag === null || /\sxmlns=/.test(tag[2]!) ? xml : xml.replace(/^<[a-z]+/, `$& xmlns='${NS.client}'`);
+}
+
+function describe(item: Item): string {
+  switch (item.kind) {
+    case 'element':
+      return serialize(item.element);
+    case 'open':
+      return 'a stream header';
+    case 'close':
+      return 'the end of the stream';
+    case 'end':
+      return 'the end of the connection';
+  }
+}
