@@ -70,18 +70,20 @@ function npm(...args) {
 
 function build() {
   const stampFile = join(root, 'dist/.sources.json');
-  const now = Object.fromEntries([...sources.flatMap(filesIn), ...settings].map((file) => [file, stampOf(file)]));
-  const text = JSON.stringify(now);
-  const before = readIfThere(stampFile);
-  if (before === text) return;
+  const files = Object.fromEntries([...sources.flatMap(filesIn), ...settings].map((file) => [file, stampOf(file)]));
+  const stamp = (isWhole) => JSON.stringify({ isWhole, files });
+  const known = readIfThere(stampFile);
+  if (known === stamp(true)) return;
   // what was compiled from a file that is gone would still be there, and its tests would run
-  const isGone = before === undefined || Object.keys(JSON.parse(before)).some((file) => !Object.hasOwn(now, file));
-  if (isGone) rmSync(join(root, 'dist'), { recursive: true, force: true });
-  rmSync(stampFile, { force: true });
+  const before = known === undefined ? undefined : Object.keys(JSON.parse(known).files);
+  if (before === undefined || before.some((file) => !Object.hasOwn(files, file))) {
+    rmSync(join(root, 'dist'), { recursive: true, force: true });
+  }
+  mkdirSync(join(root, 'dist'), { recursive: true });
+  writeFileSync(stampFile, stamp(false));
   console.error('Compiling …');
   run('tsc', process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')]);
-  mkdirSync(join(root, 'dist'), { recursive: true });
-  writeFileSync(stampFile, text);
+  writeFileSync(stampFile, stamp(true));
 }
 
 function filesIn(folder) {

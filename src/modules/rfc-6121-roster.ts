@@ -84,12 +84,14 @@ export default defineModule({
       }
     };
 
-    const set: Services['roster']['set'] = (owner, contact, item) => {
+    const set: Services['roster']['set'] = (owner, contact, wanted) => {
       const roster = rosters.get(owner.bare);
-      if (roster instanceof Promise) return roster.then(() => set(owner, contact, item));
+      if (roster instanceof Promise) return roster.then(() => set(owner, contact, wanted));
       const key = contact.bare;
       const before = roster.items.get(key);
-      if (item === before) return Promise.resolve();
+      if (wanted === before) return Promise.resolve();
+      // A copy, so that its texts do not keep alive the stanza that they were cut from.
+      const item = wanted && (JSON.parse(JSON.stringify(wanted)) as RosterItem);
       if (item !== undefined && (before === undefined || isHidden(before) !== isHidden(item)))
         makeRoom(roster.items, item);
       const written =

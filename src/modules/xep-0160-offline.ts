@@ -5,8 +5,6 @@
  * A message that goes out has a `Delivery` for a receipt. It is `spooled` where the log has it already; then its id is
  * among those in flight until it has arrived (and is removed) or was lost (and is an offline message as any other).
  * After a restart all that is in the log is offline messages.
- *
- * Not here: flexible retrieval (XEP-0013).
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
@@ -46,7 +44,7 @@ interface Flush {
 export default defineModule({
   name: 'offline',
   summary: 'Keeps messages for those who are not there.',
-  implements: { 'XEP-0160': '1.0.1', 'XEP-0203': '2.0' },
+  implements: { 'XEP-0160': '1.0.1' },
   features: { server: ['msgoffline'] },
   config: z.strictObject({
     bytes: bytes({ min: 0, unlimited: true })

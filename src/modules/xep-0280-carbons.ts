@@ -16,6 +16,8 @@ import { Recent } from '../storage/recent.js';
 
 /** Copied messages whose errors are still known to belong to them. */
 const mostCopied = 20_000;
+/** Of an id that is remembered, in characters. */
+const longestId = 256;
 
 export default defineModule({
   name: 'carbons',
@@ -33,9 +35,10 @@ export default defineModule({
       if (way === 'out' && peer.bare === owner.bare) return;
       const others = passage.sessions.filter((other) => other.carbons && !hasIt(passage, other));
       if (others.length === 0) return;
-      const key = stanza.id === undefined ? undefined : `${owner.bare} ${peer.bare} ${stanza.id}`;
-      if (stanza.type === 'error' ? key === undefined || !copied.get(key) : !isEligible(stanza, way, peer)) return;
-      if (key !== undefined && stanza.type !== 'error') copied.set(key, true);
+      const { id = '', type } = stanza;
+      const key = `${owner.bare} ${peer.bare} ${id}`;
+      if (type === 'error' ? !copied.get(key) : !isEligible(stanza, way, peer)) return;
+      if (type !== 'error' && id !== '' && id.length <= longestId) copied.set(key, true);
       const wrapped = wrap(passage.seen, way, owner);
       for (const other of others) other.send(wrapped.with({ to: other.jid }));
     };

@@ -16,6 +16,10 @@ export interface Project {
   readonly homepage?: string;
 }
 
+const doapNs = 'http://usefulinc.com/ns/doap#';
+/** RFCs that xmpp.org has as pages. */
+const xmppRfcs = ['3921', '6120', '6121', '7395', '7590', '7622'];
+
 interface Row {
   readonly spec: string;
   readonly title: string;
@@ -90,13 +94,13 @@ function page(rows: readonly Row[], modules: readonly ModuleDefinition[]): strin
     'What is implemented, in which version, and where: modules are named `so`, all else is a folder of `src/server`.',
     table(['Specification', 'Title', 'Version', 'Where', 'Left out'], specifications),
     '## Modules',
-    table(['Module', 'What it does', 'Specifications', 'By default'], features),
+    `${table(['Module', 'What it does', 'Specifications', 'By default'], features)}\n`,
   ].join('\n\n');
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
-  return line(head) + line(head.map(() => '---')) + rows.map(line).join('');
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [head, head.map(() => '---'), ...rows].map(line).join('\n');
 }
 
 function doap(rows: readonly Row[], project: Project): string {
@@ -133,7 +137,7 @@ function doap(rows: readonly Row[], project: Project): string {
     'rdf:RDF',
     {
       'xmlns:rdf': 'http://www.w3.org/1999/02/22-rdf-syntax-ns#',
-      xmlns: 'http://usefulinc.com/ns/doap#',
+      xmlns: doapNs,
       'xmlns:xmpp': 'https://linkmauve.fr/ns/xmpp-doap#',
     },
     described,
@@ -145,13 +149,14 @@ function doap(rows: readonly Row[], project: Project): string {
 function indented(element: Element, depth = 0): string {
   const margin = '  '.repeat(depth);
   const children = element.getChildElements();
-  if (children.length === 0) return `${margin}${serialize(element)}\n`;
-  const [start, end] = serialize(el(element.name, element.attrs, '\n')).split('\n');
+  if (children.length === 0) return `${margin}${serialize(element, doapNs)}\n`;
+  const [start, end] = serialize(el(element.name, element.attrs, '\n'), depth === 0 ? '' : doapNs).split('\n');
   return `${margin}${start}\n${children.map((child) => indented(child, depth + 1)).join('')}${margin}${end}\n`;
 }
 
 function addressOf(spec: string): string {
-  const [kind, number] = spec.split(' ');
+  const [kind, number = ''] = spec.split(' ');
+  if (kind === 'RFC' && xmppRfcs.includes(number)) return `https://xmpp.org/rfcs/rfc${number}.html`;
   if (kind === 'RFC') return `https://www.rfc-editor.org/rfc/rfc${number}`;
   return `https://xmpp.org/extensions/${spec.toLowerCase()}.html`;
 }

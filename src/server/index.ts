@@ -87,6 +87,10 @@ export interface Server {
   start(): Promise<void>;
   /** What it listens on. */
   readonly listening: readonly Bound[];
+  /** Open connections of clients, by kind of transport. */
+  readonly connections: Readonly<Record<string, number>>;
+  /** Sessions that wait for their clients to come back. */
+  readonly hibernating: number;
   /** Ends a session, telling its client why. */
   kick(session: Session, text?: string): void;
   /** Reads the configuration and certificates again and applies what can be applied. Rejects with ConfigError. */
@@ -287,13 +291,17 @@ class WaxwingServer implements Server {
     if (this.config.metrics.enabled)
       this.metrics.start({
         counts: this.#counts,
-        connections: () => this.#connections(),
+        connections: () => this.connections,
         sessions: () => this.sessions.size,
-        hibernating: () => this.#streamSessions.hibernating,
+        hibernating: () => this.hibernating,
       });
   }
 
-  #connections(): Record<string, number> {
+  get hibernating(): number {
+    return this.#streamSessions.hibernating;
+  }
+
+  get connections(): Record<string, number> {
     const counts: Record<string, number> = { tcp: 0, tls: 0, websocket: 0 };
     for (const stream of this.#streams) counts[stream.kind] = (counts[stream.kind] ?? 0) + 1;
     return counts;
@@ -322,7 +330,9 @@ class WaxwingServer implements Server {
     const socket = stream.transport.tls;
     if (socket === undefined) return noBindings;
     // servername is false where the client named none.
-    const known = this.certificates.endPointFor((socket as TLSSocket & { servername?: string | false }).servername || undefined);
+    const known = this.certificates.endPointFor(
+      (socket as TLSSocket & { servername?: string | false }).servername || undefined,
+    );
     if (known !== undefined) return tlsBindings(socket, known);
     const certificate = socket.getX509Certificate();
     return tlsBindings(socket, certificate === undefined ? undefined : endPointHash(certificate));

@@ -7,8 +7,10 @@ export interface Logs {
   readonly root: Logger;
   /** The log of one area: `streams`, `storage`, `modules` …, whose level the configuration may set apart. */
   area(name: string): Logger;
+  /** The levels that hold now. */
+  readonly levels: Pick<Config['log'], 'level' | 'areas'>;
   /** Applies changed levels. */
-  configure(config: Config['log']): void;
+  configure(config: Pick<Config['log'], 'level' | 'areas'>): void;
   /** Writes out what waits. */
   flush(): void;
 }
@@ -19,7 +21,7 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
     { level: config.level, base: null, timestamp: stdTimeFunctions.isoTime },
     config.format === 'pretty' ? prettyTo(out) : out,
   );
-  let current = config;
+  let current: Logs['levels'] = config;
   const areas = new Map<string, Logger>();
   return {
     root,
@@ -30,6 +32,9 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
         areas.set(name, logger);
       }
       return logger;
+    },
+    get levels() {
+      return current;
     },
     configure(next) {
       current = next;

@@ -50,6 +50,7 @@ export const coreSpecifications: readonly CoreSpecification[] = [
 
 /** Whatever is implemented has its title here. */
 export const titles: Readonly<Record<string, string>> = {
+  'RFC 3921': 'XMPP: Instant Messaging and Presence (of 2004)',
   'RFC 4616': 'The PLAIN SASL Mechanism',
   'RFC 5802': 'Salted Challenge Response Authentication Mechanism (SCRAM)',
   'RFC 5929': 'Channel Bindings for TLS',

@@ -66,7 +66,10 @@ const gone = (received: string[]) => received.filter((xml) => xml.includes('type
 test('the list, and pushes to those who asked for it', async () => {
   assert.match(await alice.asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
   const answer = await alice.asks(set('block', 'eve@x.org', 'EVIL.org'));
-  assert.match(answer, /<iq [^>]*type="set"[^>]*><block [^>]*><item jid="eve@x.org"\/><item jid="evil.org"\/><\/block>/);
+  assert.match(
+    answer,
+    /<iq [^>]*type="set"[^>]*><block [^>]*><item jid="eve@x.org"\/><item jid="evil.org"\/><\/block>/,
+  );
   assert.match(answer, /<iq [^>]*type="result" id="1"\/>/);
   assert.deepEqual(alice2.received.splice(0), []);
   assert.match(await alice2.asks(list), /<item jid="eve@x.org"\/><item jid="evil.org"\/>/);
@@ -96,9 +99,7 @@ test('whoever is blocked sees every session go, and is answered as if nobody wer
   assert.match(await bob.asks(message('alice@example.org')), /type="error".*<service-unavailable /);
   assert.match(await bob.asks(message('alice@example.org/a')), /<service-unavailable /);
   assert.match(await bob.asks(pings('alice@example.org/a')), /<service-unavailable /);
-  const probe = await bob.asks(
-    `<iq type="get" id="1" to="alice@example.org"><query xmlns="${NS.discoInfo}"/></iq>`,
-  );
+  const probe = await bob.asks(`<iq type="get" id="1" to="alice@example.org"><query xmlns="${NS.discoInfo}"/></iq>`);
   assert.match(probe, /<service-unavailable /);
   for (const type of ['probe', 'subscribe', 'unavailable'])
     assert.equal(await bob.asks(`<presence type="${type}" to="alice@example.org"/>`), '');
@@ -111,14 +112,13 @@ test('whoever is blocked sees every session go, and is answered as if nobody wer
 });
 
 test('nothing goes out to the blocked (§3.2)', async () => {
-  for (const xml of [
-    message('bob@example.org'),
-    pings('bob@example.org/b'),
-    '<presence to="bob@example.org"/>',
-  ]) {
+  for (const xml of [message('bob@example.org'), pings('bob@example.org/b'), '<presence to="bob@example.org"/>']) {
     const answer = await alice.asks(xml);
     assert.match(answer, /from="bob@example.org[^"]*" type="error"/);
-    assert.match(answer, /<error type="cancel"[^>]*><not-acceptable [^>]*\/><blocked xmlns="urn:xmpp:blocking:errors"\/>/);
+    assert.match(
+      answer,
+      /<error type="cancel"[^>]*><not-acceptable [^>]*\/><blocked xmlns="urn:xmpp:blocking:errors"\/>/,
+    );
   }
   assert.deepEqual(bob.received, []);
 });
@@ -131,7 +131,10 @@ test('others are not concerned', async () => {
 
 test('unblocked, one sees the presence again', async () => {
   await alice.asks(set('unblock', 'bob@example.org'));
-  assert.match(bob.received.splice(0).join(), /from="alice@example.org\/a"[^>]*><show>away<\/show>.*from="alice@example.org\/2"/);
+  assert.match(
+    bob.received.splice(0).join(),
+    /from="alice@example.org\/a"[^>]*><show>away<\/show>.*from="alice@example.org\/2"/,
+  );
   await bob.says(message('alice@example.org/a'));
   assert.equal(alice.received.splice(0).length, 1);
 });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isLoopback, networks, parseListenAddress } from '../../src/server/config/address.js';
-import { nearest } from '../../src/server/config/findings.js';
 import { formatQuantity, parseQuantity, type Unit } from '../../src/server/config/units.js';
+import { nearest } from '../../src/server/nearest.js';
 
 describe('amounts', () => {
   const read: readonly (readonly [text: string, unit: Unit, value: number | undefined])[] = [

@@ -16,9 +16,11 @@ for (const [path, text] of made) {
 }
 
 test('the DOAP file names every specification once', () => {
-  const implemented = parse(made.get('doap.xml')!).getChild('Project')!.getChildren('implements');
+  const implemented = parse(made.get('doap.xml')!)
+    .getChild('Project', 'http://usefulinc.com/ns/doap#')!
+    .getChildren('implements');
   const addresses = implemented.map((entry) => {
-    const xep = entry.getChild('SupportedXep')?.getChild('xep');
+    const xep = entry.getChild('SupportedXep', 'https://linkmauve.fr/ns/xmpp-doap#')?.getChild('xep');
     return (xep ?? entry).attrs['rdf:resource'];
   });
   assert.equal(new Set(addresses).size, addresses.length);

@@ -8,6 +8,7 @@ import { SessionDirectory } from '../../src/server/routing/directory.js';
 import { LocalHost } from '../../src/server/routing/host.js';
 import { Router, serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';
+import { StreamError } from '../../src/server/stanza/errors.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
@@ -36,10 +37,22 @@ export async function startHost(
   });
   const router = new Router();
   const directory = new SessionDirectory();
-  const accounts = await Accounts.open({ storage, hashes: ['SHA-256'] });
+  const accounts = await Accounts.open({
+    storage,
+    hashes: ['SHA-256'],
+    onEvent: async (event) => {
+      if (event.type === 'tokensRevoked' || event.type === 'accountEnabled' || event.type === 'roleChanged') return;
+      if (event.type === 'accountDeleted') {
+        await host.emit('accountDeleting', { jid: event.jid });
+        for (const session of directory.of(event.jid.bare)) host.end(session, new StreamError('not-authorized'));
+      }
+      await host.emit(event.type, { jid: event.jid });
+    },
+  });
+  const streams = new Map<Session, string[]>();
   const limits: string[] = [];
   const log = pino({ level: 'silent' });
-  const host = new LocalHost({
+  const host: LocalHost = new LocalHost({
     domain: 'example.org',
     router,
     directory,
@@ -48,7 +61,10 @@ export async function startHost(
     log,
     software: { name: 'Waxwing', version: '1.2.3' },
     limitHit: (limit) => limits.push(limit),
-    end: (session) => void directory.remove(session),
+    end: (session, reason) => {
+      streams.get(session)?.push(`<stream:error><${reason.condition}/></stream:error>`);
+      directory.remove(session);
+    },
   });
   router.add(host.domain, host);
   host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
@@ -56,6 +72,7 @@ export async function startHost(
   const connect = (full: string, mechanism = 'SCRAM-SHA-256'): Client => {
     const received: string[] = [];
     const session = new Session(Jid.parse(full), { send: (stanza) => void received.push(stanza.toXml()) }, mechanism);
+    streams.set(session, received);
     directory.add(session);
     const origin = { ...serverOrigin, session };
     const says = async (xml: string) => {

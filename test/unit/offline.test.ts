@@ -69,7 +69,7 @@ function acknowledging(full: string) {
     send: (stanza, receipt) => {
       if (stanza.name !== 'message') return;
       sent.push({ body: stanza.text(NS.client, 'body') ?? '', xml: stanza.toXml(), receipt });
-      watchers.splice(0).forEach((watch) => watch());
+      for (const watch of watchers.splice(0)) watch();
     },
   });
   const watchers: (() => void)[] = [];

@@ -93,7 +93,8 @@ export default defineModule({
       if (host.session(from.jid) !== from) return undefined; // gone while the roster was loaded
       const { presence: before, priority: priorityBefore } = from;
       const owner = from.jid.toBare();
-      from.presence = stanza;
+      // Read anew, so that it does not keep alive the whole that was read from the socket with it.
+      from.presence = Stanza.parse(stanza.toXml(NS.client));
       from.priority = priorityOf(stanza);
       toOwn(owner, stanza);
       if (before !== undefined) {
@@ -253,7 +254,7 @@ export default defineModule({
       if (to.resource === undefined) {
         if (stanza.type !== 'error') void host.emit('contactPresence', { owner, stanza });
         for (const own of available(owner)) {
-          traces.get(own)?.stale.delete(peer.bare);
+          if (stanza.type !== 'error') traces.get(own)?.stale.delete(peer.bare);
           own.send(stanza);
         }
         return;

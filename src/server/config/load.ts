@@ -2,20 +2,20 @@
  * Reads the configuration: TOML, checked whole before anything starts. Every finding is reported, with file, line and
  * what would be right; a configuration with findings is not used.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+import { nearest } from '../nearest.js';
 import { contradictions } from './contradictions.js';
-import { type Complaint, ConfigError, explain, type Finding, nearest } from './findings.js';
+import { type Complaint, ConfigError, explain, type Finding } from './findings.js';
+import { findConfigFile } from './places.js';
 import { type KeyPath, type Locate, locator } from './positions.js';
 import { type Config, configSchema } from './schema.js';
 import { along, childOf, entriesOf, formatPath, isTable, keysOf, refusesOthers, type Schema, unwrap } from './shape.js';
 
 export { ConfigError, type Finding, formatFinding } from './findings.js';
-
-/** Where a configuration is looked for when none is named. */
-export const usualFiles = ['waxwing.toml', '/etc/waxwing/waxwing.toml'] as const;
+export { findConfigFile, usualFiles } from './places.js';
 
 /** What the configuration has to know of a module. */
 export interface ModuleSettings {
@@ -39,11 +39,6 @@ export interface LoadOptions extends Source {
   readonly modules: readonly ModuleSettings[];
   /** Laid over the file: what the command line or the program says. Tables are merged, all else is replaced. */
   readonly overrides?: Readonly<Record<string, unknown>> | undefined;
-}
-
-/** The first usual file that is there. */
-export function findConfigFile(): string | undefined {
-  return usualFiles.find((file) => existsSync(file));
 }
 
 /** Throws ConfigError. Without `file` and `text` the usual files are tried, and without those the defaults hold. */

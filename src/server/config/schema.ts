@@ -11,6 +11,7 @@ import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { Jid } from '../stanza/jid.js';
 import { networks, parseListenAddress } from './address.js';
+import { defaultPlaces } from './places.js';
 import { bytes, count, longestTimer, seconds } from './units.js';
 
 /** A type and not an interface, so that it fits the open record that zod takes. */
@@ -502,7 +503,7 @@ const admin = z
     socket: z
       .string()
       .min(1)
-      .default('admin.sock')
+      .default(defaultPlaces.socket)
       .describe('Unix socket by which the commands of `waxwing` reach the running server.')
       .meta({ path: 'data' }),
     shutdown_grace_seconds: wait()
@@ -517,7 +518,7 @@ export const configSchema = z.strictObject({
   data: z
     .string()
     .min(1)
-    .default('data')
+    .default(defaultPlaces.data)
     .describe(
       'Folder for everything that the server keeps: database, certificates, sockets, uploads. Made when it is not there.',
     )

@@ -539,11 +539,7 @@ export class XmlReader {
           if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
           const tagEnd = i + (empty ? 2 : 1);
           if (work.prefixed) this.bind(work, buffer, base, depth);
-          else if (
-            work.declaration >= 0 &&
-            (work.nsLength === 29 || work.nsLength === 36 || work.nsLength > NAMESPACE_LENGTH || !work.plain)
-          )
-            this.checkDefault(work, buffer, base);
+          else if (work.declaration >= 0 && !isOrdinary(work, buffer, base)) this.checkDefault(work, buffer, base);
           if (depth === 0) {
             i = tagEnd;
             if (this.phase === HEADER) return this.opened(work, buffer, base, i, empty);
@@ -872,12 +868,12 @@ export class XmlReader {
       names.push(name);
       if (!name.startsWith('xmlns:')) continue;
       const prefix = name.slice(6);
-      const ns = readValue(work, buffer, base, k, undefined);
+      const ns = decodeValue(work, buffer, base, k);
+      checkNamespace(ns);
       if (prefix === 'xmlns' || ns === XMLNS_NS || (prefix === 'xml') !== (ns === XML_NS)) {
         fail('not-well-formed', 'a reserved prefix or namespace');
       }
       if (ns === '') fail('not-well-formed', 'a prefix without namespace');
-      if (ns.length > NAMESPACE_LENGTH) refuseNamespace();
       if (prefix === 'xml') continue;
       const outer = work.bindings;
       const count = outer === undefined ? 1 : outer.count + 1;
@@ -892,7 +888,7 @@ export class XmlReader {
       if (prefix === 'xml') fail('bad-namespace-prefix', 'an element in the namespace of XML');
       if (this.resolve(work, prefix).depth <= 1 && depth > 0) work.rewrite = true;
     }
-    const expanded = new Set<string>();
+    let expanded: Set<string> | undefined;
     for (const name of names) {
       const colon = name.indexOf(':');
       if (colon < 0) continue;
@@ -901,16 +897,16 @@ export class XmlReader {
       const binding = this.resolve(work, prefix);
       if (binding.depth <= 1 && depth > 0) work.rewrite = true;
       const key = `${name.slice(colon + 1)} ${binding.ns}`;
-      if (expanded.has(key)) fail('not-well-formed', 'an attribute twice');
-      expanded.add(key);
+      if (expanded?.has(key)) fail('not-well-formed', 'an attribute twice');
+      (expanded ??= new Set()).add(key);
     }
   }
 
   private checkDefault(work: Work, buffer: Buffer, base: number): void {
     const k = ATTRIBUTE * (work.headerCount + work.declaration);
-    const ns = attributeValue(buffer.toString('utf8', base + work.attributes[k + 2]!, base + work.attributes[k + 3]!));
+    const ns = decodeValue(work, buffer, base, k);
     if (ns === XML_NS || ns === XMLNS_NS) fail('not-well-formed', 'a reserved namespace');
-    if (ns.length > NAMESPACE_LENGTH) refuseNamespace();
+    checkNamespace(ns);
   }
 
   private resolve(work: Work, prefix: string): { readonly ns: string; readonly depth: number } {
@@ -1028,8 +1024,33 @@ function refuseName(): never {
   fail('policy-violation', 'a name that is too long');
 }
 
-function refuseNamespace(): never {
-  fail('policy-violation', `a namespace of more than ${NAMESPACE_LENGTH} characters`);
+/**
+ * Whether the tag's `xmlns` can be nothing that is forbidden. Most are as long as neither of the reserved ones, and begin
+ * and end with something visible.
+ */
+function isOrdinary(work: Work, buffer: Buffer, base: number): boolean {
+  const { attributes, nsLength } = work;
+  const k = ATTRIBUTE * (work.headerCount + work.declaration);
+  const first = buffer[base + attributes[k + 2]!]!;
+  const last = buffer[base + attributes[k + 3]! - 1]!;
+  return (
+    work.plain &&
+    nsLength !== XML_NS.length &&
+    nsLength !== XMLNS_NS.length &&
+    nsLength <= NAMESPACE_LENGTH &&
+    first > 0x20 &&
+    first < 0x80 &&
+    last > 0x20 &&
+    last < 0x80
+  );
+}
+
+/** Some readers trim names of namespaces, and would take one for another that we tell apart. */
+function checkNamespace(ns: string): void {
+  if (ns.trim() !== ns) fail('not-well-formed', 'white space around a namespace');
+  if (ns.length > NAMESPACE_LENGTH) {
+    fail('policy-violation', `a namespace of more than ${NAMESPACE_LENGTH} characters`);
+  }
 }
 
 /** RFC 6120 §11.1: what begins with `<!`. */
@@ -1038,10 +1059,15 @@ function refuseDeclaration(third: number): never {
   fail(known ? 'restricted-xml' : 'not-well-formed', 'comments and declarations are not allowed');
 }
 
+/** A value of any tag; `k` is where its numbers begin. */
+function decodeValue({ attributes }: Work, buffer: Buffer, base: number, k: number): string {
+  return attributeValue(buffer.toString('utf8', base + attributes[k + 2]!, base + attributes[k + 3]!));
+}
+
+/** A value of the top-level tag; `text` is that element where its characters stand where its bytes do. */
 function readValue(work: Work, buffer: Buffer, base: number, k: number, text: string | undefined): string {
-  const start = work.attributes[k + 2]!;
-  const end = work.attributes[k + 3]!;
-  const raw = text === undefined ? buffer.toString('utf8', base + start, base + end) : text.slice(start, end);
+  if (text === undefined) return decodeValue(work, buffer, base, k);
+  const raw = text.slice(work.attributes[k + 2]!, work.attributes[k + 3]!);
   return work.headerPlain ? raw : attributeValue(raw);
 }
 

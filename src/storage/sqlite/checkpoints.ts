@@ -50,6 +50,14 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
   /** Length of the log from which on another attempt makes sense, after one that could not copy all. */
   let retryAt = 0;
 
+  const look = (): WalState | undefined => {
+    try {
+      return walState();
+    } catch {
+      return undefined; // who writes next will be told
+    }
+  };
+
   const alone = <R>(work: () => Promise<R>): Promise<R> => {
     const result = (running ?? Promise.resolve()).then(work, work);
     const end = result
@@ -62,24 +70,23 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
   };
 
   const copy = async (): Promise<void> => {
-    let state = await thread.pass();
-    for (let n = 1; n < freePasses && rest(state) > shortRest; n++) state = await thread.pass();
-    if (rest(state) > 0) {
-      hold();
-      try {
-        state = await thread.pass();
-      } finally {
-        release();
-      }
+    for (let n = 0; n < freePasses && rest(walState()) > shortRest; n++) await thread.pass();
+    hold();
+    try {
+      if (rest(walState()) > 0) await thread.pass();
+    } finally {
+      release();
     }
     // Another process that reads, as a backup does, keeps what it reads in the log.
+    const state = walState();
     retryAt = rest(state) > 0 ? state.log + threshold / pageSize : 0;
   };
 
   return {
     consider: (isFull) => {
       if (running !== undefined || (!isFull && ++syncs % syncsBetweenLooks !== 0)) return;
-      const state = walState();
+      const state = look();
+      if (state === undefined) return;
       if (isFull ? rest(state) === 0 : rest(state) * pageSize < threshold || state.log < retryAt) return;
       alone(copy).catch((error: unknown) => {
         retryAt = state.log + threshold / pageSize;
@@ -120,7 +127,7 @@ function checkpointThread(file: string, linger: number): { pass(): Promise<WalSt
       current.ref();
       return new Promise<WalState>((resolve, reject) => {
         const settle = (reply: CheckpointReply): void => {
-          current.removeAllListeners();
+          current.off('message', settle).off('error', fail).off('exit', fail);
           current.unref();
           if ('log' in reply) {
             idle = setTimeout(end, linger).unref();
@@ -130,9 +137,8 @@ function checkpointThread(file: string, linger: number): { pass(): Promise<WalSt
             reject(new StorageError('unavailable', `${file}: ${reply.error}`));
           }
         };
-        current.on('message', settle);
-        current.on('error', (error) => settle({ error: String(error) }));
-        current.on('exit', () => settle({ error: 'the thread ended' }));
+        const fail = (reason: unknown): void => settle({ error: `the checkpoint's thread ended: ${reason}` });
+        current.on('message', settle).on('error', fail).on('exit', fail);
         current.postMessage('pass');
       });
     },

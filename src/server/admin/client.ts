@@ -1,0 +1,91 @@
+/** Calls a command in the running server: see protocol.ts. */
+import { type IncomingMessage, request } from 'node:http';
+import { connect } from 'node:net';
+import { CommandError, type RawValues } from './command.js';
+import { type Line, linesType, pathOf } from './protocol.js';
+
+/** Milliseconds of silence after which a server that took the call does not answer any more. */
+const patience = 120_000;
+
+/** Whether a server listens at the socket. Rejects with CommandError where one may not look. */
+export function isAnswering(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      const refused = unreachable(path, error);
+      if (refused.failure === 'not-running') resolve(false);
+      else reject(refused);
+    });
+  });
+}
+
+/** The command's data. Rejects with CommandError, `not-running` where no server listens. */
+export async function call(
+  socketPath: string,
+  name: string,
+  values: RawValues,
+  progress: (text: string) => void,
+): Promise<unknown> {
+  const response = await send(socketPath, name, values);
+  let rest = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response as AsyncIterable<string>) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop()!;
+    for (const text of lines) {
+      const line = JSON.parse(text) as Line;
+      if ('progress' in line) progress(line.progress);
+      else if ('result' in line) return line.result;
+      else throw asError(line.error, name);
+    }
+  }
+  throw new CommandError('failed', 'the server ended before it answered');
+}
+
+function send(socketPath: string, name: string, values: RawValues): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const call = request(
+      {
+        socketPath,
+        path: pathOf(name),
+        method: 'POST',
+        headers: { accept: linesType, 'content-type': 'application/json' },
+        agent: false,
+        timeout: patience,
+      },
+      resolve,
+    );
+    call.once('timeout', () => call.destroy(new CommandError('failed', 'the server does not answer')));
+    call.once('error', (error) => reject(error instanceof CommandError ? error : unreachable(socketPath, error)));
+    call.end(JSON.stringify(values));
+  });
+}
+
+function unreachable(path: string, error: NodeJS.ErrnoException): CommandError {
+  switch (error.code) {
+    case 'ENOENT':
+    case 'ECONNREFUSED':
+    case 'ENOTDIR':
+      return new CommandError('not-running', `no server runs: nobody answers at ${path}`);
+    case 'EACCES':
+    case 'EPERM':
+      return new CommandError('failed', `${path} is closed to this user; run the command as the user of the server`);
+    default:
+      return new CommandError('failed', `${path}: ${error.message}`);
+  }
+}
+
+function asError({ code, message }: (Line & { error: unknown })['error'], name: string): CommandError {
+  switch (code) {
+    case 'unknown-command':
+      return new CommandError('failed', `the running server is of another version and does not know ${name}`);
+    case 'internal':
+      return new CommandError('failed', message);
+    default:
+      return new CommandError(code, message);
+  }
+}

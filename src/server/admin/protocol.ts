@@ -1,0 +1,32 @@
+/**
+ * How a command reaches the running server: HTTP/1.1 with JSON over a Unix socket that only the server's user can open.
+ *
+ * `POST /v1/user/add` with the values as a JSON object. The answer is `{"result": …}` with 200, or `{"error": {"code",
+ * "message"}}` with the status below. Whoever accepts `application/x-ndjson` gets lines instead, as they come: any number
+ * of `{"progress": "text"}`, and one of the above at the end.
+ */
+import type { Failure } from './command.js';
+
+export const linesType = 'application/x-ndjson';
+
+export type Answer =
+  | { readonly result: unknown }
+  | { readonly error: { readonly code: Failure | 'internal' | 'unknown-command'; readonly message: string } };
+
+export type Line = Answer | { readonly progress: string };
+
+export const statusCodes: Readonly<Record<(Answer & { error: unknown })['error']['code'], number>> = {
+  usage: 400,
+  'not-found': 404,
+  'unknown-command': 404,
+  conflict: 409,
+  configuration: 422,
+  busy: 503,
+  'not-running': 503,
+  failed: 500,
+  internal: 500,
+};
+
+export function pathOf(name: string): string {
+  return `/v1/${name.replaceAll(' ', '/')}`;
+}

@@ -1,0 +1,125 @@
+/** The admin socket of the running server: see protocol.ts. */
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import { isAnswering } from './client.js';
+import { type Command, CommandError, type RawValues, type ServerContext } from './command.js';
+import { commands } from './commands.js';
+import { type Answer, type Line, linesType, pathOf, statusCodes } from './protocol.js';
+import { run } from './run.js';
+
+/** Bytes of a request's values. */
+const largestBody = 65_536;
+const mostConnections = 64;
+
+export interface AdminSocket {
+  /** Takes no more commands, and removes the socket; those that run go on. */
+  close(): void;
+}
+
+/** Rejects with CommandError('conflict') if another server answers there, and with errors of the system. */
+export async function openAdminSocket(
+  path: string,
+  context: Omit<ServerContext, 'progress'>,
+  log: Logger,
+): Promise<AdminSocket> {
+  const byPath = new Map(commands.filter(({ where }) => where !== 'local').map((one) => [pathOf(one.name), one]));
+  const server = createServer({ requestTimeout: 10_000, keepAlive: false }, (request, response) => {
+    answer(request, response, byPath, context, log).catch((error: unknown) => {
+      log.error({ err: error }, 'an administration request could not be answered');
+      response.destroy();
+    });
+  });
+  server.maxConnections = mostConnections;
+  const listen = () =>
+    new Promise<void>((resolve, reject) => {
+      // The socket is made in this turn: nobody else can open it for a moment.
+      const mask = process.umask(0o177);
+      try {
+        server.once('error', reject).listen({ path }, () => {
+          server.removeListener('error', reject);
+          resolve();
+        });
+      } finally {
+        process.umask(mask);
+      }
+    });
+  try {
+    await listen();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    if (await isAnswering(path)) throw new CommandError('conflict', `another server answers at ${path}`);
+    rmSync(path, { force: true }); // of a server that was killed
+    await listen();
+  }
+  chmodSync(path, 0o600);
+  server.on('error', (error) => log.error({ err: error }, 'the admin socket failed'));
+  return { close: () => void server.close() };
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  byPath: ReadonlyMap<string, Command>,
+  context: Omit<ServerContext, 'progress'>,
+  log: Logger,
+): Promise<void> {
+  const inLines = request.headers.accept === linesType;
+  const say = (line: Line) => {
+    if (!response.headersSent) response.writeHead(200, { 'content-type': linesType });
+    response.write(`${JSON.stringify(line)}\n`);
+  };
+  const finish = (status: number, reply: Answer) => {
+    if (inLines) {
+      say(reply);
+      response.end();
+    } else response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(reply)}\n`);
+  };
+  const refuse = (code: keyof typeof statusCodes, message: string, status = statusCodes[code]) =>
+    finish(status, { error: { code, message } });
+
+  const command = byPath.get(request.url ?? '');
+  if (command === undefined) return refuse('unknown-command', 'there is no such command');
+  if (request.method !== 'POST') return refuse('usage', 'commands are sent by POST', 405);
+  const raw = await readBody(request);
+  if (raw === undefined) return refuse('usage', 'the body is a JSON object of at most 64 KiB');
+  if (command.reads !== true) log.info({ command: command.name, ...shown(command, raw) }, 'administration');
+  const progress = (text: string) => {
+    if (inLines) say({ progress: text });
+  };
+  try {
+    const result = await run(command, { ...context, progress } as ServerContext, raw);
+    finish(200, { result: result ?? null });
+  } catch (error) {
+    if (error instanceof CommandError) return refuse(error.failure, error.message);
+    log.error({ err: error, command: command.name }, 'a command failed');
+    refuse('internal', 'an error inside the server; its log has more');
+  }
+}
+
+/** What the log may have of the values: all but secrets. */
+function shown({ parameters }: Command, raw: RawValues): RawValues {
+  return Object.fromEntries(
+    Object.entries(raw).filter(
+      ([name, value]) =>
+        Object.hasOwn(parameters, name) && parameters[name]!.type !== 'secret' && typeof value !== 'object',
+    ),
+  );
+}
+
+/** undefined: it is no JSON object, or too large. */
+async function readBody(request: IncomingMessage): Promise<RawValues | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > largestBody) return undefined;
+    chunks.push(chunk);
+  }
+  try {
+    const value: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}');
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as RawValues) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,68 @@
+/** Data in words, for terminals. */
+
+/** Columns of the width that they need, two spaces apart. */
+export function columns(rows: readonly (readonly string[])[], head?: readonly string[]): string {
+  const all = head === undefined ? rows : [head, ...rows];
+  const widths: number[] = [];
+  for (const row of all)
+    row.forEach((cell, index) => {
+      widths[index] = Math.max(widths[index] ?? 0, cell.length);
+    });
+  return all.map((row) => row.map((cell, index) => cell.padEnd(widths[index]!)).join('  ').trimEnd()).join('\n');
+}
+
+/** Lines "name  value" without those that have none. */
+export function facts(entries: readonly (readonly [string, string | undefined])[]): string {
+  return columns(entries.flatMap(([name, value]) => (value === undefined || value === '' ? [] : [[name, value]])));
+}
+
+/** 200000 s: "2 days 7 hours". The two largest units. */
+export function duration(seconds: number): string {
+  const parts: string[] = [];
+  let left = Math.floor(seconds);
+  for (const [unit, size] of [
+    ['day', 86_400],
+    ['hour', 3600],
+    ['minute', 60],
+    ['second', 1],
+  ] as const) {
+    const amount = Math.floor(left / size);
+    left -= amount * size;
+    if (amount > 0) parts.push(count(amount, unit));
+    else if (parts.length > 0) break;
+  }
+  return parts.length === 0 ? '0 seconds' : parts.slice(0, 2).join(' ');
+}
+
+/** "1 session", "3 sessions". */
+export function count(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
+export function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`;
+}
+
+/** A time as ISO text, to the second and with a space: "2025-01-31 17:05:00 UTC". */
+export function time(iso: string): string {
+  return `${iso.slice(0, 19).replace('T', ' ')} UTC`;
+}
+
+/** Text in which a terminal finds lines and nothing but: what users chose is shown to administrators. */
+export function plain(text: string): string {
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+}
+
+/** Indented by two spaces and broken at `width`. */
+export function paragraph(text: string, width = 78, margin = '  '): string {
+  const lines: string[] = [];
+  let line = margin;
+  for (const word of text.split(' ')) {
+    if (line.length + word.length > width && line !== margin) {
+      lines.push(line.trimEnd());
+      line = margin;
+    }
+    line += `${word} `;
+  }
+  return [...lines, line.trimEnd()].join('\n');
+}

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import roster from '../../src/modules/rfc-6121-roster.js';
+import register, { Attempts } from '../../src/modules/xep-0077-register.js';
+import type { Session } from '../../src/server/routing/session.js';
+import { StanzaError } from '../../src/server/stanza/errors.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { serialize } from '../../src/server/xml/element.js';
+import { startHost } from './module-host.js';
+
+const query = (content: string) => `<query xmlns="${NS.register}">${content}</query>`;
+const naming = (username: string, password = 'correct horse') =>
+  query(`<username>${username}</username><password>${password}</password>`);
+const set = (content: string, to = 'example.org') => `<iq type="set" id="1" to="${to}">${content}</iq>`;
+
+type Started = Awaited<ReturnType<typeof startHost>>;
+
+/** What a stream that has not logged in is answered: the error's condition, or the result's payload. */
+async function stranger(
+  { host }: Started,
+  type: 'get' | 'set',
+  payload: string,
+  { secure = true, remoteAddress = '192.0.2.1' } = {},
+): Promise<string> {
+  const stanza = Stanza.parse(`<iq type="${type}" id="r1">${payload}</iq>`);
+  const handler = host.hooks.stranger.get(`${type} query ${NS.register}`)!;
+  try {
+    const request = { stanza, payload: stanza.children()[0]!, secure, trusted: true, remoteAddress };
+    const answer = await handler(request);
+    return answer === undefined ? 'result' : serialize(answer as never);
+  } catch (error) {
+    assert.ok(error instanceof StanzaError, String(error));
+    return error.condition;
+  }
+}
+
+const withConfig = (config: Record<string, unknown>) =>
+  startHost([roster, register], { config: { modules: { register: config } } });
+
+const closed = await withConfig({});
+const open = await withConfig({ open: true, per_address: 'unlimited', in_all: 'unlimited' });
+after(closed.stop);
+after(open.stop);
+
+const features = ({ host }: Started, secure: boolean, remoteAddress = '192.0.2.1') =>
+  host.hooks.streamFeatures
+    .filter(({ phase }) => phase === 'stranger')
+    .map(({ feature }) => feature({ secure, remoteAddress, kind: 'tcp', account: undefined }));
+
+test('strangers make no accounts unless the configuration lets them', async () => {
+  assert.equal(await stranger(closed, 'get', query('')), 'service-unavailable');
+  assert.equal(await stranger(closed, 'set', naming('alice')), 'service-unavailable');
+  assert.equal(await closed.accounts.exists('alice@example.org'), false);
+  assert.deepEqual(features(closed, true), [undefined]);
+  assert.match(String(features(open, true)[0]), /<register xmlns="http:\/\/jabber.org\/features\/iq-register"/);
+});
+
+test('not where somebody could read along, but on this machine', async () => {
+  assert.equal(await stranger(open, 'set', naming('plain'), { secure: false }), 'not-authorized');
+  assert.deepEqual(features(open, false), [undefined]);
+  const local = { secure: false, remoteAddress: '::1' };
+  assert.notEqual(features(open, false, '::1')[0], undefined);
+  assert.equal(await stranger(open, 'set', naming('local'), local), 'result');
+});
+
+test('the fields, also as a form', async () => {
+  const answer = await stranger(open, 'get', query(''));
+  assert.match(answer, /<instructions>Choose .*<\/instructions><username\/><password\/><x /);
+  assert.match(answer, /<value>jabber:iq:register<\/value>.*var="username".*<required\/>/);
+});
+
+test('an account is made, by its normalised name, once', async () => {
+  assert.equal(await stranger(open, 'set', naming('Alice')), 'result');
+  assert.notEqual(await open.accounts.verifyPassword('alice@example.org', 'correct horse'), undefined);
+  assert.equal(await stranger(open, 'set', naming('ALICE', 'taken over')), 'conflict');
+  assert.equal(await open.accounts.verifyPassword('alice@example.org', 'taken over'), undefined);
+});
+
+test('an account is made by a form', async () => {
+  const field = (name: string, value: string) => `<field var="${name}"><value>${value}</value></field>`;
+  const form = (...fields: string[]) => query(`<x xmlns="jabber:x:data" type="submit">${fields.join('')}</x>`);
+  assert.equal(
+    await stranger(open, 'set', form(field('username', 'formed'), field('password', 'correct horse'))),
+    'result',
+  );
+  assert.equal(await open.accounts.exists('formed@example.org'), true);
+  assert.equal(await stranger(open, 'set', form(field('username', 'formed2'))), 'not-acceptable');
+});
+
+for (const [what, payload] of Object.entries({
+  'no password': query('<username>x</username>'),
+  'an empty password': query('<username>x</username><password/>'),
+  'no name': query('<password>correct horse</password>'),
+  'a short password': naming('x', 'short'),
+  'no possible name': naming('a b'),
+  'a whole address with a resource': naming('x@example.org/r'),
+  'an address elsewhere': naming('x@example.com'),
+  nothing: query(''),
+})) {
+  test(`not acceptable: ${what}`, async () => {
+    assert.equal(await stranger(open, 'set', payload), 'not-acceptable');
+  });
+}
+
+test('names that seem to speak for the service are taken', async () => {
+  for (const name of ['admin', 'Postmaster']) assert.equal(await stranger(open, 'set', naming(name)), 'conflict');
+});
+
+test('one address makes so many', async () => {
+  const server = await withConfig({ open: true, per_address: 2, in_all: 4 });
+  after(server.stop);
+  const from = (remoteAddress: string, name: string) => stranger(server, 'set', naming(name), { remoteAddress });
+  assert.equal(await from('2001:db8::1', 'a'), 'result');
+  assert.equal(await from('2001:db8::2', 'a'), 'conflict'); // trying out names counts too
+  assert.equal(await from('2001:db8::3', 'b'), 'resource-constraint');
+  assert.equal(await from('2001:db8:0:1::1', 'b'), 'result');
+  assert.equal(await from('192.0.2.1', 'c'), 'result');
+  assert.equal(await from('192.0.2.2', 'd'), 'resource-constraint');
+  assert.deepEqual(server.limits, ['registrations', 'registrations']);
+});
+
+test('attempts are counted in windows, for so many addresses', () => {
+  let now = 0;
+  const attempts = new Attempts(1000, 2, () => now);
+  attempts.note('a');
+  now = 999;
+  attempts.note('a');
+  assert.deepEqual([attempts.of('a'), attempts.total()], [2, 2]);
+  now = 1000;
+  assert.deepEqual([attempts.of('a'), attempts.total()], [0, 0]);
+  for (const block of ['a', 'b', 'c']) attempts.note(block);
+  assert.deepEqual(
+    ['a', 'b', 'c'].map((block) => attempts.of(block)),
+    [0, 1, 1],
+  );
+});
+
+// --- accounts
+
+const connected = (session: Session, secure = true, remoteAddress = '192.0.2.1') => {
+  session.connection = { kind: 'tcp', secure, remoteAddress, close() {} };
+};
+const alice = closed.connect('alice@example.org/a');
+connected(alice.session);
+await closed.accounts.create(alice.session.jid.toBare(), 'first password');
+const isPassword = async (password: string) =>
+  (await closed.accounts.verifyPassword('alice@example.org', password)) !== undefined;
+
+test('an account is told that it is one', async () => {
+  for (const to of ['example.org', 'alice@example.org'])
+    assert.match(
+      await alice.asks(`<iq type="get" id="1" to="${to}">${query('')}</iq>`),
+      /<registered\/><instructions>.*<\/instructions><username>alice<\/username><password\/>/,
+    );
+});
+
+test('an account changes its password (§3.3)', async () => {
+  assert.match(await alice.asks(set(naming('alice', 'second password'))), /^<iq [^>]*type="result"[^>]*\/>$/);
+  assert.equal(await isPassword('second password'), true);
+  assert.match(await alice.asks(`<iq type="set" id="2">${naming('ALICE', 'third password')}</iq>`), /type="result"/);
+  assert.equal(await isPassword('third password'), true);
+});
+
+for (const [what, payload, condition] of [
+  ['no password', query('<username>alice</username>'), 'bad-request'],
+  ['an empty password', naming('alice', ''), 'bad-request'],
+  ['no name', query('<password>secret word</password>'), 'bad-request'],
+  ["another's name", naming('bob', 'secret word'), 'forbidden'],
+  ['a short password', naming('alice', 'secret'), 'not-acceptable'],
+] as const) {
+  test(`the password stays, and is not repeated: ${what}`, async () => {
+    const answer = await alice.asks(set(payload));
+    assert.match(answer, new RegExp(`<${condition} `));
+    assert.doesNotMatch(answer, /secret|<query/);
+    assert.equal(await isPassword('third password'), true);
+  });
+}
+
+test('no password over a channel that others read', async () => {
+  const plain = closed.connect('alice@example.org/plain');
+  connected(plain.session, false);
+  assert.match(await plain.asks(set(naming('alice', 'fourth password'))), /<not-authorized /);
+  assert.equal(await isPassword('third password'), true);
+});
+
+test('what the configuration forbids', async () => {
+  const strict = await withConfig({ password_change: false, removal: false });
+  after(strict.stop);
+  const bob = strict.connect('bob@example.org/b');
+  connected(bob.session);
+  await strict.account('bob');
+  assert.match(await bob.asks(set(naming('bob'))), /<not-allowed /);
+  assert.match(await bob.asks(set(query('<remove/>'))), /<not-allowed /);
+  assert.equal(await strict.accounts.exists('bob@example.org'), true);
+});
+
+test('a passing session has no account to change', async () => {
+  const ghost = closed.connect('ghost@example.org/g', 'ANONYMOUS');
+  connected(ghost.session);
+  for (const payload of [naming('ghost'), query('<remove/>')])
+    assert.match(await ghost.asks(set(payload)), /<registration-required /);
+});
+
+test('an account removes itself, and hears of it before its sessions end (§3.2)', async () => {
+  assert.match(await alice.asks(set(query('<remove/><username>alice</username>'))), /<bad-request /);
+  await closed.host.emit('accountDeleting', { jid: alice.session.jid.toBare() });
+  assert.deepEqual(alice.received, []); // somebody else's doing is not answered
+  const [result, end, ...further] = (await alice.asks(set(query('<remove/>')))).split('\n');
+  assert.match(result!, /^<iq [^>]*type="result" id="1"\/>$/);
+  assert.equal(end, '<stream:error><not-authorized/></stream:error>');
+  assert.ok(further.length <= 1, 'what follows goes nowhere');
+  assert.equal(await closed.accounts.exists('alice@example.org'), false);
+});
