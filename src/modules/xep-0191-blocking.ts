@@ -10,6 +10,7 @@ import {
   type Command,
   command,
   defineModule,
+  event,
   type IqHandler,
   iq,
   log,
@@ -239,6 +240,7 @@ export default defineModule({
         return known instanceof Promise ? known.then(verdict) : verdict(known);
       }),
       command(reports),
+      event('accountDeleted', ({ jid }) => lists.delete(jid.bare)),
     ];
   },
 });

@@ -1,5 +1,6 @@
 /** XEP-0202: Entity Time, of the server, which tells UTC alone: its time zone is nobody's business (§6). */
 import { defineModule, iq } from '../server/module.js';
+import { formatDateTime } from '../server/stanza/datetime.js';
 import { NS } from '../server/stanza/ns.js';
 import { el } from '../server/xml/element.js';
 
@@ -10,13 +11,7 @@ export default defineModule({
   features: { server: [NS.time] },
   start: () => [
     iq.get('server', NS.time, 'time', () =>
-      el(
-        'time',
-        { xmlns: NS.time },
-        el('tzo', null, '+00:00'),
-        // XEP-0082 §2.1: seconds without a fraction are what every client reads
-        el('utc', null, `${new Date().toISOString().slice(0, 19)}Z`),
-      ),
+      el('time', { xmlns: NS.time }, el('tzo', null, '+00:00'), el('utc', null, formatDateTime(Date.now()))),
     ),
   ],
 });

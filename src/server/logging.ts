@@ -19,7 +19,7 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
   const out = to ?? destination({ dest: config.file === '' ? 1 : config.file, mkdir: true, sync: config.file === '' });
   const root = pino(
     { level: config.level, base: null, timestamp: stdTimeFunctions.isoTime },
-    config.format === 'pretty' ? prettyTo(out) : out,
+    isForPeople(config, to) ? prettyTo(out) : out,
   );
   let current: Logs['levels'] = config;
   const areas = new Map<string, Logger>();
@@ -45,6 +45,10 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
       if ('flushSync' in out && typeof out.flushSync === 'function') out.flushSync();
     },
   };
+}
+
+function isForPeople({ format, file }: Config['log'], to: DestinationStream | undefined): boolean {
+  return format === 'auto' ? to === undefined && file === '' && process.stdout.isTTY : format === 'pretty';
 }
 
 /** "12:34:56 warn  streams: text key=value": what matters, for a terminal. */

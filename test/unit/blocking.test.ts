@@ -34,7 +34,7 @@ test('whom a rule covers of those who see presence', () => {
   assert.deepEqual(who('x.org/r'), ['x.org/r']);
 });
 
-const { host, storage, limits, connect, account, stop } = await startHost(
+const { host, accounts, storage, limits, connect, account, stop } = await startHost(
   [disco, roster, blocking, presence, adhoc, ping],
   {
     config: {
@@ -147,6 +147,16 @@ test('a rule that still holds keeps the presence back', async () => {
   await alice.asks(set('unblock'));
 });
 
+test('who got presence directly sees it end', async () => {
+  await alice.says('<presence to="carol@example.org/c"/>');
+  carol.received.length = 0;
+  await alice.asks(set('block', 'carol@example.org'));
+  assert.match(carol.received.splice(0).join(), /^<presence [^>]*from="alice@example.org\/a" type="unavailable"\/>$/);
+  await alice.asks(set('unblock'));
+  assert.deepEqual(carol.received, []); // she was never a contact
+  alice2.received.length = 0;
+});
+
 test("one's own server and account go on working, whatever is blocked", async () => {
   await alice.asks(set('block', 'example.org', 'alice@example.org'));
   assert.match(await alice.asks(pings('example.org')), /type="result"/);
@@ -187,6 +197,16 @@ test('reports are kept for administrators, so many a day (XEP-0377)', async () =
   for (const value of ['two', 'bob@example.org', 'eve@x.org', 'urn:xmpp:reporting:spam', 's1'])
     assert.ok(shown.includes(`<value>${value}</value>`), value);
   assert.ok(!shown.includes('three'));
+});
+
+test('a new account of an old name has an empty list', async () => {
+  const dave = await account('dave');
+  assert.match(await connect('dave@example.org/d').asks(set('block', 'x.org')), /type="result"/);
+  await accounts.remove(dave.bare);
+  await storage.map('blocked').forget(dave.bare); // as createServer() does before it tells
+  await host.emit('accountDeleted', { jid: dave });
+  await account('dave');
+  assert.match(await connect('dave@example.org/d').asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
 });
 
 test('the list is there after a restart', async () => {

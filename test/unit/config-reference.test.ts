@@ -64,12 +64,14 @@ describe('changes', () => {
       rate = { stanza_burst = 5 }
       [listen]
       c2s = []
+      [tls]
+      session_seconds = 60
       [modules.upload]
       enabled = true
       size = 5000
     `);
     assert.deepEqual(diffConfig(before, after, modules), {
-      live: ['hosts.localhost.admins', 'limits.rate.stanza_burst', 'modules.upload.size'],
+      live: ['hosts.localhost.admins', 'tls.session_seconds', 'limits.rate.stanza_burst', 'modules.upload.size'],
       restart: ['hosts."b.example"', 'hosts."c.example"', 'listen.c2s', 'modules.upload.enabled'],
     });
   });

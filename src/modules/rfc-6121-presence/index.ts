@@ -305,6 +305,18 @@ export default defineModule({
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,
       ),
+      // XEP-0191 §3.2: who got presence directly is told as well, while something can still be said to them
+      event('blocking', ({ owner, covers }) => {
+        const told: Maybe<void>[] = [];
+        for (const own of host.sessions(owner.bare)) {
+          const { directed } = tracesOf(own);
+          for (const to of [...directed.values()].filter(covers)) {
+            directed.delete(to.full);
+            told.push(tell(unavailable(own.jid).with({ to })));
+          }
+        }
+        return allOf(told);
+      }),
       event('accountDeleting', async ({ jid }) => {
         for (const own of host.sessions(jid.bare)) await becomeUnavailable(own, unavailable(own.jid));
         for (const [contact, item] of await roster.get(jid.bare)) await cancel(jid, Jid.parse(contact), item);

@@ -1,6 +1,7 @@
 /** Calls a command in the running server: see protocol.ts. */
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
 import { CommandError, type RawValues } from './command.js';
 import { type Line, linesType, pathOf } from './protocol.js';
 
@@ -31,17 +32,15 @@ export async function call(
   progress: (text: string) => void,
 ): Promise<unknown> {
   const response = await send(socketPath, name, values);
-  let rest = '';
-  response.setEncoding('utf8');
-  for await (const chunk of response as AsyncIterable<string>) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop()!;
-    for (const text of lines) {
+  try {
+    for await (const text of createInterface({ input: response })) {
       const line = JSON.parse(text) as Line;
       if ('progress' in line) progress(line.progress);
       else if ('result' in line) return line.result;
       else throw asError(line.error, name);
     }
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
   }
   throw new CommandError('failed', 'the server ended before it answered');
 }

@@ -1,5 +1,5 @@
 /** The admin socket of the running server: see protocol.ts. */
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { isAnswering } from './client.js';
@@ -49,7 +49,8 @@ export async function openAdminSocket(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     if (await isAnswering(path)) throw new CommandError('conflict', `another server answers at ${path}`);
-    rmSync(path, { force: true }); // of a server that was killed
+    if (!lstatSync(path).isSocket()) throw new CommandError('failed', `${path} is there already, and no socket`);
+    rmSync(path); // of a server that was killed
     await listen();
   }
   chmodSync(path, 0o600);

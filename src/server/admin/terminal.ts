@@ -1,6 +1,7 @@
 /** The program as a local command sees it: where its server lies, and who sits before it. */
-import { Writable } from 'node:stream';
+import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
 import type { Places } from '../config/places.js';
 import { CommandError } from './command.js';
 
@@ -62,4 +63,10 @@ function ask(question: string, hidden: boolean): Promise<string> {
       reject(new CommandError('failed', 'nothing was answered'));
     });
   });
+}
+
+/** Whether what is printed is read and not kept: by a terminal or a pipe, but no file and not systemd's journal. */
+export function showsSecrets(): boolean {
+  const output = fstatSync(1);
+  return !output.isFile() && process.env.JOURNAL_STREAM !== `${output.dev}:${output.ino}`;
 }

@@ -29,7 +29,10 @@ export interface Places {
 }
 
 /** `data`: instead of what the file says. Throws what reading and parsing throw. */
-export function findPlaces(options: { readonly file?: string | undefined; readonly data?: string | undefined }): Places {
+export function findPlaces(options: {
+  readonly file?: string | undefined;
+  readonly data?: string | undefined;
+}): Places {
   const named = options.file ?? findConfigFile();
   const file = named === undefined ? undefined : resolve(named);
   const folder = file === undefined ? process.cwd() : dirname(file);

@@ -117,11 +117,11 @@ const host = z.strictObject({
     .describe(
       'Certificate chain in PEM, the certificate first; a list of files where there is an ECDSA and an RSA one. Empty: certs/HOST.crt in the data folder, self-signed if it is not there.',
     )
-    .meta({ path: 'config', example: '/etc/letsencrypt/live/example.org/fullchain.pem' }),
+    .meta({ ...live, path: 'config', example: '/etc/letsencrypt/live/example.org/fullchain.pem' }),
   key: oneOrMore(z.string().min(1))
     .default([])
     .describe('Private key in PEM; one for each certificate, in the same order.')
-    .meta({ path: 'config', example: '/etc/letsencrypt/live/example.org/privkey.pem' }),
+    .meta({ ...live, path: 'config', example: '/etc/letsencrypt/live/example.org/privkey.pem' }),
   admins: z
     .array(accountAddress)
     .default([])
@@ -165,8 +165,7 @@ const tls = z
     minimum_version: z
       .enum(['1.2', '1.3'])
       .default('1.2')
-      .describe('Oldest version of TLS that is accepted. 1.2 still has clients of its own.')
-      .meta(live),
+      .describe('Oldest version of TLS that is accepted. 1.2 still has clients of its own.'),
     ciphers: z
       .string()
       .refine(
@@ -174,8 +173,7 @@ const tls = z
         because('names no cipher that is known here', 'write a list in the syntax of OpenSSL, such as "HIGH"'),
       )
       .default(ciphers)
-      .describe('OpenSSL cipher list. The default has forward secrecy and authenticated encryption only (RFC 9325).')
-      .meta(live),
+      .describe('OpenSSL cipher list. The default has forward secrecy and authenticated encryption only (RFC 9325).'),
     session_seconds: seconds({ min: 0, max: 604_800 })
       .default(7200)
       .describe('How long a TLS session can be resumed by its ticket.'),
@@ -193,7 +191,8 @@ const tls = z
       .describe('How often certificate files are looked at for changes, which are then applied.'),
   })
   .prefault({})
-  .describe('Encryption of connections.');
+  .describe('Encryption of connections.')
+  .meta(live);
 
 const c2s = z
   .strictObject({
@@ -471,7 +470,10 @@ const log = z
       .default('')
       .describe('File that is appended to. Empty: standard output.')
       .meta({ path: 'config', example: '/var/log/waxwing/waxwing.log' }),
-    format: z.enum(['json', 'pretty']).default('json').describe('A JSON object a line, or text for people.'),
+    format: z
+      .enum(['auto', 'json', 'pretty'])
+      .default('auto')
+      .describe('A JSON object a line, or text for people; "auto" is text on a terminal, JSON everywhere else.'),
     areas: z
       .record(z.string(), level)
       .default({})

@@ -106,7 +106,8 @@ const DECLARATION =
 
 const CLOSE: StreamClose = { kind: 'close' };
 const NO_PREFIXES: Readonly<Record<string, string>> = Object.freeze({});
-/** What nearly every client declares; shared, so that a waiting stream does not hold its own. */
+/** What nearly every header says; shared, so that a waiting stream does not hold its own. */
+const USUAL = ['stream:stream', 'jabber:client', 'jabber:server'];
 const USUAL_PREFIXES: Readonly<Record<string, string>> = Object.freeze({ stream: STREAM_NS });
 const NO_CHILDREN: ChildIndex = Object.freeze([]);
 
@@ -790,8 +791,8 @@ export class XmlReader {
     for (let b = work.bindings; b !== undefined; b = b.outer) setAttribute(prefixes, b.prefix, b.ns);
     const usual = work.bindings?.prefix === 'stream' && work.bindings.ns === STREAM_NS && work.bindings.count === 1;
     this.prefixes = usual ? USUAL_PREFIXES : work.bindings === undefined ? NO_PREFIXES : Object.freeze(prefixes);
-    this.defaultNs = defaultNs;
-    this.headerName = rawName;
+    this.defaultNs = USUAL.find((usual) => usual === defaultNs) ?? defaultNs;
+    this.headerName = USUAL.find((usual) => usual === rawName) ?? rawName;
     this.work = undefined;
     this.start = this.at = at;
     this.phase = empty ? ENDING : STANZAS;

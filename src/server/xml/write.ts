@@ -5,36 +5,20 @@
 import { isNameChar, isNameStart } from './characters.js';
 import type { Element } from './tree.js';
 
-const TEXT_SPECIAL = new Uint8Array(64);
-const ATTRIBUTE_SPECIAL = new Uint8Array(64);
-for (let c = 0; c < 0x20; c++) {
-  TEXT_SPECIAL[c] = c === 0x09 || c === 0x0a ? 0 : 1;
-  ATTRIBUTE_SPECIAL[c] = 1;
-}
-for (const c of '&<>') TEXT_SPECIAL[c.charCodeAt(0)] = 1;
-for (const c of '&<>"\'') ATTRIBUTE_SPECIAL[c.charCodeAt(0)] = 1;
-
 /** Character data: `&`, `<`, `>` (of `]]>`), and CR, which a reader would take for a line end (XML 1.0 §2.11). */
 export function escapeText(text: string): string {
-  const special = TEXT_SPECIAL;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c < 0x40 ? special[c] === 1 : c >= 0xd800) return text.replace(TEXT_ESCAPES, escaped);
-  }
-  return text;
+  return TEXT_SPECIAL.test(text) ? text.replace(TEXT_ESCAPES, escaped) : text;
 }
 
 /** An attribute's value for either kind of quote; tab and line ends as references (XML 1.0 §3.3.3). */
 export function escapeAttribute(text: string): string {
-  const special = ATTRIBUTE_SPECIAL;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c < 0x40 ? special[c] === 1 : c >= 0xd800) return text.replace(ATTRIBUTE_ESCAPES, escaped);
-  }
-  return text;
+  return ATTRIBUTE_SPECIAL.test(text) ? text.replace(ATTRIBUTE_ESCAPES, escaped) : text;
 }
 
+// The quick tests stop at any surrogate; it takes the others to tell a pair from half of one.
+const TEXT_SPECIAL = /[&<>\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]/;
 const TEXT_ESCAPES = /[&<>\0-\x08\x0b-\x1f\ufffe\uffff]|\p{Surrogate}/gu;
+const ATTRIBUTE_SPECIAL = /[&<>"'\0-\x1f\ud800-\udfff\ufffe\uffff]/;
 const ATTRIBUTE_ESCAPES = /[&<>"'\0-\x1f\ufffe\uffff]|\p{Surrogate}/gu;
 
 function escaped(character: string): string {
@@ -107,8 +91,11 @@ function write(
   return `${out}</${name}>`;
 }
 
+const PLAIN_NAME = /^[A-Za-z_][\w.-]*(?::[A-Za-z_][\w.-]*)?$/;
+
 /** XML-NAMES §4 QName. */
 function checkName(name: string): void {
+  if (PLAIN_NAME.test(name)) return;
   let first = 0;
   for (let i = 0; i < name.length; i++) {
     let c = name.charCodeAt(i);

@@ -46,7 +46,7 @@ export function sqliteDocument(connection: Connection, queue: Queue, name: strin
     set: async (owner, value) => {
       const text = json.write(value);
       const [last] = queue.newest(lane, owner);
-      const instead = last?.kind === 'set' ? [last] : undefined;
+      const instead = last?.work.kind === 'set' ? [last] : undefined;
       await queue.write({ lane, kind: 'set', owner, bytes: text.length, run: () => put(owner, text), instead });
     },
     delete: (owner) => queue.write({ lane, kind: 'other', owner, bytes: 0, run: () => remove(owner) }),

@@ -287,7 +287,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     remove: (name, ids) => {
       const wanted = new Set(ids);
       const instead = appendsOf(queue.newest(lane, name), wanted);
-      const pending = new Set(instead.map(({ id }) => id));
+      const pending = new Set(instead.map(({ work }) => work.id));
       const run = (): number => {
         const owner = owners.find(name);
         let count = 0;
@@ -318,9 +318,9 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
 function appendsOf(newest: Iterable<Operation>, ids: ReadonlySet<string>): Operation[] {
   const found: Operation[] = [];
   for (const operation of newest) {
-    if (operation.kind === 'append') {
-      if (ids.has(operation.id ?? '')) found.push(operation);
-    } else if (operation.kind !== 'remove') break;
+    if (operation.work.kind === 'append') {
+      if (ids.has(operation.work.id ?? '')) found.push(operation);
+    } else if (operation.work.kind !== 'remove') break;
   }
   return found;
 }

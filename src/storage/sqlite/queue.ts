@@ -30,11 +30,12 @@ export interface Work {
   readonly instead?: readonly Operation[] | undefined;
 }
 
-export interface Operation extends Work {
-  resolve: (value: unknown) => void;
-  reject: (error: unknown) => void;
+export interface Operation {
+  readonly work: Work;
   /** Needs no durability: is answered as soon as it ran. */
   readonly isRead: boolean;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
   isSuperseded: boolean;
   carried: Operation[] | undefined;
   result: unknown;
@@ -124,8 +125,8 @@ export class Queue {
     const end = Math.max(0, this.#waiting.length - lookBack);
     for (let n = this.#waiting.length - 1; n >= end && lane.waiting > 0; n--) {
       const operation = this.#waiting[n]!;
-      if (operation.kind === 'flush' || (operation.lane === lane && operation.isRead)) return;
-      if (operation.lane === lane && operation.owner === owner && !operation.isSuperseded) yield operation;
+      if (operation.work.kind === 'flush' || (operation.work.lane === lane && operation.isRead)) return;
+      if (operation.work.lane === lane && operation.work.owner === owner && !operation.isSuperseded) yield operation;
     }
   }
 
@@ -159,15 +160,15 @@ export class Queue {
   #enqueue(work: Work, isRead: boolean): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const operation: Operation = {
-        ...work,
+        work,
+        isRead,
         resolve,
         reject,
-        isRead,
         isSuperseded: false,
         carried: undefined,
         result: undefined,
       };
-      for (const earlier of work.instead ?? []) supersede(earlier, operation);
+      if (work.instead !== undefined) for (const earlier of work.instead) supersede(earlier, operation);
       this.#count++;
       this.#bytes += work.bytes;
       work.lane.waiting++;
@@ -226,7 +227,7 @@ export class Queue {
   #transaction(batch: readonly Operation[]): void {
     try {
       this.#connection.begin();
-      for (const operation of batch) operation.result = operation.run();
+      for (const operation of batch) operation.result = operation.work.run();
       this.#connection.commit();
     } catch (error) {
       this.#connection.rollback();
@@ -237,10 +238,10 @@ export class Queue {
   #take(limit: number): Operation[] {
     let length = 0;
     for (let bytes = 0; length < this.#waiting.length && length < limit && bytes < batchBytes; length++) {
-      bytes += this.#waiting[length]!.bytes;
+      bytes += this.#waiting[length]!.work.bytes;
     }
     const batch = this.#waiting.splice(0, length).filter((operation) => !operation.isSuperseded);
-    for (const { lane } of batch) lane.waiting--;
+    for (const { work } of batch) work.lane.waiting--;
     return batch;
   }
 
@@ -251,7 +252,7 @@ export class Queue {
   }
 
   #putBack(batch: readonly Operation[]): void {
-    for (const { lane } of batch) lane.waiting++;
+    for (const { work } of batch) work.lane.waiting++;
     this.#waiting = [...batch, ...this.#waiting];
   }
 
@@ -320,7 +321,7 @@ export class Queue {
   /** A read that waited for writes that failed. */
   #readAlone(operation: Operation): void {
     try {
-      operation.result = operation.run();
+      operation.result = operation.work.run();
       this.#resolve(operation);
     } catch (error) {
       this.#reject(operation, this.#explain(error));
@@ -330,7 +331,8 @@ export class Queue {
   #resolve(operation: Operation): void {
     this.#leave(operation);
     operation.resolve(operation.result);
-    for (const earlier of operation.carried ?? []) {
+    if (operation.carried === undefined) return;
+    for (const earlier of operation.carried) {
       this.#leave(earlier);
       earlier.resolve(undefined);
     }
@@ -347,7 +349,7 @@ export class Queue {
 
   #leave(operation: Operation): void {
     this.#count--;
-    this.#bytes -= operation.bytes;
+    this.#bytes -= operation.work.bytes;
   }
 
   #explain(error: unknown): unknown {
@@ -358,8 +360,8 @@ export class Queue {
 
 function supersede(earlier: Operation, by: Operation): void {
   earlier.isSuperseded = true;
-  earlier.lane.waiting--;
-  earlier.run = () => {};
+  earlier.work.lane.waiting--;
+  earlier.work.run = () => {};
   by.carried ??= earlier.carried ?? [];
   if (by.carried !== earlier.carried) by.carried.push(...(earlier.carried ?? []));
   by.carried.push(earlier);

@@ -1,0 +1,19 @@
+/** The configuration, checked with the schemas of all modules, without a server. */
+import { standardModules } from '../../modules/index.js';
+import { loadConfig, modulesToLoad } from '../config/load.js';
+import type { Config } from '../config/schema.js';
+import { importModules } from '../loader.js';
+import type { ModuleDefinition } from '../module.js';
+
+export interface Configuration {
+  readonly config: Config;
+  /** Every module that there is, running or not. */
+  readonly modules: readonly ModuleDefinition[];
+}
+
+/** `data`: instead of the folder that the file names. Rejects with ConfigError and ModuleError. */
+export async function loadConfiguration(file: string | undefined, data: string | undefined): Promise<Configuration> {
+  const source = { file, ...(data !== undefined && { overrides: { data } }) };
+  const modules = [...standardModules, ...(await importModules(modulesToLoad(source)))];
+  return { config: loadConfig({ ...source, modules }), modules };
+}

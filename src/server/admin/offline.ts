@@ -1,0 +1,37 @@
+/** Commands without a running server: on the configuration, and on the storage, which nobody else may have open. */
+import { createServer, type Server } from '../index.js';
+import type { Command, Context, RawValues } from './command.js';
+import { CommandError } from './command.js';
+import { loadConfiguration } from './configuration.js';
+import { run } from './run.js';
+import type { Terminal } from './terminal.js';
+
+/** The command's data. Rejects as run() does. */
+export async function runOffline(command: Command, raw: RawValues, terminal: Terminal): Promise<unknown> {
+  const { file } = await terminal.places();
+  const { data } = terminal.given;
+  const { config, modules } = await loadConfiguration(file, data);
+  let server: Promise<Server> | undefined;
+  const context: Context = {
+    config,
+    modules,
+    server: undefined,
+    async accounts() {
+      if ((config.storage.stores.accounts ?? config.storage.driver) === 'memory')
+        throw new CommandError('not-running', 'accounts are kept in memory only, and no server runs');
+      // A server that opens no port: its modules see to it that what hangs on an account changes with it.
+      server ??= createServer({
+        file,
+        overrides: { ...(data !== undefined && { data }), log: { level: 'warn', areas: {} } },
+        logTo: { write: (line) => process.stderr.write(line) },
+      });
+      return (await server).accounts;
+    },
+    progress: terminal.progress,
+  };
+  try {
+    return await run(command, context, raw);
+  } finally {
+    await (await server?.catch(() => undefined))?.stop();
+  }
+}

@@ -1,0 +1,164 @@
+/** `waxwing start`: the server in this process, from the first port to the last byte on disk. */
+import { createServer, type Server, type ServerOptions } from '../index.js';
+import type { Bound } from '../listeners.js';
+import { Jid } from '../stanza/jid.js';
+import { background } from './background.js';
+import { isAnswering } from './client.js';
+import { CommandError, type Launch } from './command.js';
+import { newPassword } from './password.js';
+import { openAdminSocket } from './socket.js';
+import { showsSecrets, type Terminal } from './terminal.js';
+import { count } from './words.js';
+
+/** What is told of a server that is ready. */
+export interface Started {
+  readonly version: string;
+  readonly pid: number;
+  /** The file that its output goes to; null: it runs in the foreground. */
+  readonly background: string | null;
+  readonly hosts: readonly string[];
+  readonly listening: readonly Bound[];
+  /** The account that the first start made. */
+  readonly admin: { readonly jid: string; readonly password: string } | null;
+  /** What to do next, a sentence each. */
+  readonly advice: readonly string[];
+}
+
+/**
+ * Runs until it is told to stop. Rejects with CommandError and the errors of createServer where it cannot start. `text`
+ * puts into words what is told when it is ready.
+ */
+export async function runServer(terminal: Terminal, text: (started: Started) => string): Promise<undefined> {
+  try {
+    await runUntilStopped(terminal, text);
+  } catch (error) {
+    background?.failed(error);
+    throw error;
+  }
+}
+
+async function runUntilStopped(terminal: Terminal, text: (started: Started) => string): Promise<void> {
+  const places = await terminal.places();
+  if (await isAnswering(places.socket))
+    throw new CommandError('conflict', `a server runs already: it answers at ${places.socket}`);
+  const { data } = terminal.given;
+  const server = await createServer(optionsFor(places.file, data));
+  const log = server.logs.area('admin');
+  process.on('uncaughtExceptionMonitor', (error) => {
+    log.fatal({ err: error }, 'the server ends by an error of its own');
+    server.logs.flush();
+  });
+
+  let ended!: () => void;
+  const end = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const launch: Launch = { file: places.file, data, folder: process.cwd() };
+  let stopping: Promise<void> | undefined;
+  const shutdown = (progress: (text: string) => void) => {
+    stopping ??= stop(server, progress).finally(() => {
+      socket.close();
+      ended();
+    });
+    return stopping;
+  };
+  const socket = await openAdminSocket(
+    server.config.admin.socket,
+    {
+      server,
+      launch,
+      get config() {
+        return server.config;
+      },
+      modules: server.modules,
+      accounts: async () => server.accounts,
+      shutdown,
+    },
+    log,
+  ).catch(async (error: unknown) => {
+    await server.stop();
+    throw error;
+  });
+  try {
+    await server.start();
+    obeySignals(server, shutdown, terminal);
+    const { admin, advice } = await firstAccount(server);
+    const started: Started = {
+      version: server.version,
+      pid: process.pid,
+      background: background?.logFile ?? null,
+      hosts: Object.keys(server.config.hosts),
+      listening: [...server.listening],
+      admin,
+      advice: [...advice, 'Problems are found by waxwing check, commands by waxwing help.'],
+    };
+    log.info({ pid: process.pid, version: server.version }, 'started');
+    if (background === undefined) terminal.print(started, text(started));
+    else background.ready(started);
+  } catch (error) {
+    await shutdown(() => {});
+    throw error;
+  }
+  await end;
+  await stopping;
+}
+
+/** As `waxwing` reads the configuration, with or without a server. */
+export function optionsFor(file: string | undefined, data: string | undefined): ServerOptions {
+  return { file, ...(data !== undefined && { overrides: { data } }) };
+}
+
+async function stop(server: Server, progress: (text: string) => void): Promise<void> {
+  const tell = () => {
+    const open = Object.values(server.connections).reduce((sum, count) => sum + count, 0);
+    progress(open === 0 ? 'writing what is left to disk' : `waiting for ${count(open, 'connection')} to close`);
+  };
+  const timer = setInterval(tell, 1000);
+  try {
+    await server.stop();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function obeySignals(server: Server, shutdown: (progress: (text: string) => void) => Promise<void>, terminal: Terminal) {
+  const log = server.logs.area('admin');
+  let isStopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (isStopping && signal === 'SIGINT') process.exit(130);
+      if (isStopping) return;
+      isStopping = true;
+      if (process.stderr.isTTY) terminal.progress('Stopping; Ctrl-C again ends it at once.');
+      shutdown(process.stderr.isTTY ? terminal.progress : () => {}).catch((error: unknown) => {
+        log.error({ err: error }, 'the server did not stop in order');
+        process.exitCode = 1;
+      });
+    });
+  }
+  process.on('SIGHUP', () => {
+    server.reload().then(
+      ({ applied, restart }) => log.info({ applied, restart }, 'the configuration was read again'),
+      (error: unknown) => log.error({ err: error }, 'the configuration was not applied'),
+    );
+  });
+}
+
+/** Makes the account of the administrator if there is none of anybody. */
+async function firstAccount(server: Server): Promise<Pick<Started, 'admin' | 'advice'>> {
+  const { config, accounts } = server;
+  const hosts = Object.entries(config.hosts);
+  const [first] = hosts[0]!;
+  const invitation = `Make accounts by waxwing user add NAME@${first}, and log in with any XMPP client.`;
+  for (const [host] of hosts)
+    if ((await accounts.list(host, { limit: 1 })).accounts.length > 0) return { admin: null, advice: [] };
+  // Who is named as administrator already is the one to have an account.
+  const named = hosts.flatMap(([host, { admins }]) => admins.filter((address) => address.endsWith(`@${host}`)))[0];
+  const jid = Jid.parse(named ?? `admin@${first}`);
+  if (!(background?.showsSecrets ?? showsSecrets())) {
+    return { admin: null, advice: [`There is no account yet. Make yours by: waxwing user add ${jid.bare} --admin`] };
+  }
+  const password = newPassword();
+  await accounts.create(jid, password, { role: named === undefined ? 'admin' : 'user' });
+  return { admin: { jid: jid.bare, password }, advice: [invitation] };
+}
