@@ -10,7 +10,7 @@ import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js
 import type { Session } from './routing/session.js';
 import type { StreamError } from './stanza/errors.js';
 import type { Jid } from './stanza/jid.js';
-import type { Stanza } from './stanza/stanza.js';
+import type { ChildName, Stanza } from './stanza/stanza.js';
 import type { Element } from './xml/element.js';
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -174,6 +174,8 @@ export interface Events {
     readonly item: RosterItem | undefined;
     readonly before: RosterItem | undefined;
   };
+  /** An account's own client was given these messages out of its archive. */
+  archiveRead: { readonly owner: Jid; readonly ids: readonly string[] };
   /** The configuration was read again. */
   reloaded: Record<string, never>;
 }
@@ -224,7 +226,11 @@ export type Hook =
       readonly name: string;
       readonly handler: (session: Session, element: Element) => Element | undefined | void;
     }
+  | { readonly kind: 'binding'; readonly handler: BindingHandler }
   | { readonly kind: 'service'; readonly service: Service };
+
+/** The element goes into `<bound/>`. */
+export type BindingHandler = (session: Session) => Element | undefined | void | Promise<Element | undefined | void>;
 
 export type MessageHandler = (
   passage: MessagePassage,
@@ -317,6 +323,11 @@ export const inline = (
   name: string,
   handler: (session: Session, element: Element) => Element | undefined | void,
 ): Hook => ({ kind: 'inline', ns, name, handler });
+/**
+ * Something that every client is told as it binds by XEP-0386. The session is bound already: what it is sent until all
+ * have answered comes to the client behind the answer.
+ */
+export const binding = (handler: BindingHandler): Hook => ({ kind: 'binding', handler });
 export const service = (service: Service): Hook => ({ kind: 'service', service });
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -343,6 +354,70 @@ export interface ServerInfo {
   readonly forms: readonly Element[];
 }
 
+/** A message of an archive (XEP-0313). */
+export interface Archived {
+  readonly id: string;
+  /** When it was archived, in ms since 1970. */
+  readonly time: number;
+  /** The message as XML, its namespace declared. */
+  readonly xml: string;
+}
+
+/** What of an archive somebody may see who may see it at all; of an account's: everything. */
+export interface ArchiveView {
+  /** What is shown of a message, as XML: rooms leave out what not everybody may know. */
+  readonly show?: ((xml: string) => string) | undefined;
+  /** Whether the field `with` may be a sender's real address (XEP-0313 §4.1.1). Rooms: it is the room's `with`. */
+  readonly knowsSenders: boolean;
+}
+
+/** What its owner wants of an archive (XEP-0441). Synchronous while it is in memory. */
+export interface ArchivePreferences {
+  /** Whether what is said with this address is archived. */
+  wants(owner: Jid, peer: Jid): boolean | Promise<boolean>;
+  /** Seconds after which it may go; Infinity: the configuration alone decides. */
+  keeps(owner: string): number | Promise<number>;
+}
+
+/**
+ * The archives of accounts and rooms, by their bare addresses. Who may read is for the caller to find out: these are
+ * not asked twice.
+ */
+export interface Archives {
+  /** Disco features of an address that has an archive. */
+  readonly features: readonly string[];
+  /**
+   * Keeps a message as it is to be shown, under an id that is known at once. `with`: whom it is with, rooms: who really
+   * said it. Clean it first: what it claims of ids (XEP-0359) or senders is believed by whoever reads it.
+   */
+  append(owner: Jid, stanza: Stanza, others: { readonly with?: Jid | undefined }): ArchiveReceipt;
+  /** Answers `<query/>` (set): sends the results to who asks, then gives the `<fin/>`. Throws StanzaError. */
+  answer(request: IqRequest, view?: ArchiveView): Promise<Element>;
+  /** Answers `<query/>` (get): the form with the fields that `answer` knows. */
+  form(): Element;
+  /** `<metadata/>`: the first and the last message. */
+  metadata(owner: Jid): Promise<Element>;
+  /** The last messages, at most `limit` of them and none from before `since` (ms), the oldest first. */
+  recent(owner: Jid, range: { readonly limit: number; readonly since?: number | undefined }): Promise<Archived[]>;
+  /** One message. */
+  get(owner: Jid, id: string): Promise<Archived | undefined>;
+  /**
+   * Puts `retracted` in the place of what a message says (XEP-0424 §4, XEP-0425): its header stays, and the children
+   * that `stays` is true for. Whether it was there.
+   */
+  tombstone(owner: Jid, id: string, retracted: Element, stays?: (child: ChildName) => boolean): Promise<boolean>;
+  /** Removes a message and all before it; without an id, all that is there now. Throws StanzaError('item-not-found'). */
+  trim(owner: Jid, through?: string): Promise<void>;
+  /** Asks them from now on; one module does. */
+  prefer(preferences: ArchivePreferences): void;
+}
+
+export interface ArchiveReceipt {
+  readonly id: string;
+  /** Resolves once the message would survive the power going. */
+  readonly durable: Promise<void>;
+}
+
 /** What modules offer each other, by the name in `provides` and `needs`. Modules add theirs by declaration merging. */
 export interface Services {
   roster: {
@@ -364,6 +439,7 @@ export interface Services {
     /** Whether the owner has blocked this address. */
     isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
   };
+  archive: Archives;
 }
 
 // ---------------------------------------------------------------------------------------------------------------

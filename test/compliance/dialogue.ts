@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { createServer, type Server } from '../../src/server/index.js';
@@ -74,33 +74,40 @@ export function scenario(
   play?: (scene: Scene) => Promise<void>,
 ): void {
   if (typeof options === 'function') return scenario(title, {}, options);
+  scenarios++;
   test(title, { timeout: 60_000 }, async () => {
-    const stage = await stageFor(options);
+    let stage: Stage | undefined;
     try {
+      const opened = await stageFor(options);
+      stage = opened;
       await play!({
-        stage,
+        stage: opened,
         get server() {
-          return stage.server;
+          return opened.server;
         },
-        actor: (address, more) => stage.actor(address, more),
-        connect: (more) => stage.connect(more),
+        actor: (address, more) => opened.actor(address, more),
+        connect: (more) => opened.connect(more),
       });
     } finally {
-      await stage.clear();
+      await stage?.clear();
+      if (--scenarios === 0) await closeStages();
     }
-    if (options.errors !== true) assert.deepEqual(stage.takeErrors(), [], 'the server logged errors');
-    stage.takeErrors();
+    const errors = stage.takeErrors();
+    if (options.errors !== true) assert.deepEqual(errors, [], 'the server logged errors');
   });
 }
 
+/** Scenarios that have not ended: with the last one the servers stop, as the process would not end with them. */
+let scenarios = 0;
 const stages = new Map<string, Promise<Stage>>();
 const own: Stage[] = [];
 
-after(async () => {
+async function closeStages(): Promise<void> {
   const shared = await Promise.allSettled(stages.values());
-  const all = [...own, ...shared.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))];
+  stages.clear();
+  const all = [...own.splice(0), ...shared.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))];
   await Promise.all(all.map((stage) => stage.close()));
-});
+}
 
 async function stageFor(options: ScenarioOptions): Promise<Stage> {
   if (options.storage !== undefined || options.modules !== undefined || options.alone === true) {

@@ -1,3 +1,115 @@
-export async function main(_args: string[]): Promise<number> {
-  return 0;
+/**
+ * `waxwing`: finds the command, runs it where it belongs, prints what it made. Loads only what the command needs: the
+ * server's own code comes with `start` alone, or where no server runs.
+ */
+import { resolve } from 'node:path';
+import { findPlaces, type Places } from '../config/places.js';
+import { type Call, readArguments, secretOf } from './arguments.js';
+import { type Command, CommandError, exitCodeOf, exitCodes, type RawValues } from './command.js';
+import { commands } from './commands.js';
+import { askNewPassword, askWhether, readLine, type Terminal } from './terminal.js';
+import { plain } from './words.js';
+
+/** The exit code. `args`: what follows the program's name. */
+export async function main(args: readonly string[]): Promise<number> {
+  for (const output of [process.stdout, process.stderr])
+    // `waxwing user list | head`: nobody reads on
+    output.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  const isJson = args.includes('--json');
+  try {
+    return await runCall(readArguments(commands, args));
+  } catch (error) {
+    const { asCommandError } = await import('./run.js');
+    const known = asCommandError(error);
+    if (!(known instanceof CommandError)) throw error;
+    const { failure, message } = known;
+    if (isJson) printJson({ error: { code: failure, message } });
+    else process.stderr.write(plain(`${message.includes('\n') ? '' : 'waxwing: '}${message}\n`));
+    return exitCodeOf(failure);
+  }
+}
+
+async function runCall(call: Call): Promise<number> {
+  const { command, json } = call;
+  if (command === undefined || call.help) {
+    const { explain, overview } = await import('./help.js');
+    process.stdout.write(`${command === undefined ? overview(commands) : explain(command)}\n`);
+    return command === undefined && !call.help ? exitCodes.usage : exitCodes.done;
+  }
+  const terminal = terminalOf(call);
+  const raw = await complete(command, call);
+  const data = await perform(command, raw, terminal);
+  if (data !== undefined) {
+    if (json) printJson(data);
+    else printText(await command.text(data as never));
+  }
+  return command.exitCode?.(data as never) ?? exitCodes.done;
+}
+
+async function perform(command: Command, raw: RawValues, terminal: Terminal): Promise<unknown> {
+  if (command.where === 'local') {
+    const flags = Object.entries(command.parameters).filter(([, { type }]) => type === 'flag');
+    const values = { ...Object.fromEntries(flags.map(([name]) => [name, false])), ...raw };
+    return command.run(terminal as never, values as never);
+  }
+  const { socket } = await terminal.places();
+  const { call } = await import('./client.js');
+  try {
+    return await call(socket, command.name, raw, terminal.progress);
+  } catch (error) {
+    const isMissing = error instanceof CommandError && error.failure === 'not-running';
+    if (!isMissing || command.where === 'server') throw error;
+    const { runOffline } = await import('./offline.js');
+    return runOffline(command, raw, terminal);
+  }
+}
+
+/** Asks for what only a person can say: a password, a confirmation. */
+async function complete(command: Command, { raw, yes, secretFromStdin }: Call): Promise<RawValues> {
+  const isInteractive = process.stdin.isTTY === true && process.stderr.isTTY === true;
+  if (command.confirm !== undefined && !yes) {
+    if (!isInteractive) throw new CommandError('usage', `${command.name} cannot be undone: confirm it by --yes`);
+    if (!(await askWhether(command.confirm(raw)))) throw new CommandError('failed', 'nothing was done');
+  }
+  const secret = secretOf(command);
+  if (secret === undefined || raw.generate === true) {
+    if (secretFromStdin) throw new CommandError('usage', `--${secret}-stdin and --generate exclude each other`);
+    return raw;
+  }
+  if (secretFromStdin) return { ...raw, [secret]: await readLine() };
+  if (isInteractive) return { ...raw, [secret]: await askNewPassword() };
+  throw new CommandError('usage', `there is no terminal to ask on: use --${secret}-stdin or --generate`);
+}
+
+function terminalOf({ config, data, json }: Call): Terminal {
+  const given = {
+    file: config === undefined ? undefined : resolve(config),
+    data: data === undefined ? undefined : resolve(data),
+  };
+  let places: Places | undefined;
+  return {
+    given,
+    json,
+    async places() {
+      try {
+        places ??= findPlaces(given);
+        return places;
+      } catch (error) {
+        // It says what is wrong with the file, by line.
+        const { modulesToLoad } = await import('../config/load.js');
+        modulesToLoad({ file: given.file });
+        throw error;
+      }
+    },
+    progress: (text) => process.stderr.write(plain(`${text} …\n`)),
+    print: (value, text) => (json ? printJson(value) : printText(text)),
+  };
+}
+
+function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+function printText(text: string): void {
+  if (text !== '') process.stdout.write(`${plain(text)}\n`);
 }

@@ -3,7 +3,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { CommandError, type RawValues } from './command.js';
-import { type Line, linesType, pathOf } from './protocol.js';
+import { type Line, linesType, pathOf, type Refusal } from './protocol.js';
 
 /** Milliseconds of silence after which a server that took the call does not answer any more. */
 const patience = 120_000;
@@ -78,7 +78,7 @@ function unreachable(path: string, error: NodeJS.ErrnoException): CommandError {
   }
 }
 
-function asError({ code, message }: (Line & { error: unknown })['error'], name: string): CommandError {
+function asError({ code, message }: Refusal, name: string): CommandError {
   switch (code) {
     case 'unknown-command':
       return new CommandError('failed', `the running server is of another version and does not know ${name}`);

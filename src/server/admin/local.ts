@@ -1,7 +1,6 @@
 /** Commands that are done by the program that was called: the life of the server, the check, and what tells of the program. */
 import { readFile } from 'node:fs/promises';
 import { CommandError, exitCodes, localCommand } from './command.js';
-import { commands } from './commands.js';
 import { place } from './running.js';
 import type { Started } from './start.js';
 import { columns, paragraph } from './words.js';
@@ -42,8 +41,8 @@ export const check = localCommand({
     full: { type: 'flag', description: 'Reads the whole database, however large it is.' },
   },
   async run(terminal, { full }) {
-    const { checkAll } = await import('./check/index.js');
-    return checkAll(terminal, full);
+    const { check } = await import('./check/index.js');
+    return check(terminal, full);
   },
   text({ findings, errors, warnings }) {
     const marks = { ok: 'ok     ', note: 'note   ', warning: 'WARNING', error: 'ERROR  ' };
@@ -72,7 +71,7 @@ export const completion = localCommand({
     },
   },
   async run(_, { shell }) {
-    const { completionScript } = await import('./completion.js');
+    const [{ completionScript }, { commands }] = await Promise.all([import('./completion.js'), import('./commands.js')]);
     return { script: completionScript(shell, commands) };
   },
   text: ({ script }) => script.trimEnd(),
@@ -85,7 +84,7 @@ export const help = localCommand({
     command: { type: 'text', positional: true, description: 'The words of a command, such as user add.' },
   },
   async run(_, { command: words }) {
-    const { explain, overview } = await import('./help.js');
+    const [{ explain, overview }, { commands }] = await Promise.all([import('./help.js'), import('./commands.js')]);
     if (words === undefined) return { help: overview(commands) };
     const found = commands.filter(({ name }) => name === words || name.startsWith(`${words} `));
     if (found.length === 0) throw new CommandError('usage', `there is no command ${words}; see waxwing help`);

@@ -9,13 +9,16 @@ import type { Failure } from './command.js';
 
 export const linesType = 'application/x-ndjson';
 
-export type Answer =
-  | { readonly result: unknown }
-  | { readonly error: { readonly code: Failure | 'internal' | 'unknown-command'; readonly message: string } };
+export interface Refusal {
+  readonly code: Failure | 'internal' | 'unknown-command';
+  readonly message: string;
+}
+
+export type Answer = { readonly result: unknown } | { readonly error: Refusal };
 
 export type Line = Answer | { readonly progress: string };
 
-export const statusCodes: Readonly<Record<(Answer & { error: unknown })['error']['code'], number>> = {
+export const statusCodes: Readonly<Record<Refusal['code'], number>> = {
   usage: 400,
   'not-found': 404,
   'unknown-command': 404,

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { isAnswering } from './client.js';
 import { type Command, CommandError, type RawValues, type ServerContext } from './command.js';
 import { commands } from './commands.js';
-import { type Answer, type Line, linesType, pathOf, statusCodes } from './protocol.js';
+import { type Answer, type Line, linesType, pathOf, type Refusal, statusCodes } from './protocol.js';
 import { run } from './run.js';
 
 /** Bytes of a request's values. */
@@ -76,7 +76,7 @@ async function answer(
       response.end();
     } else response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(reply)}\n`);
   };
-  const refuse = (code: keyof typeof statusCodes, message: string, status = statusCodes[code]) =>
+  const refuse = (code: Refusal['code'], message: string, status: number = statusCodes[code]) =>
     finish(status, { error: { code, message } });
 
   const command = byPath.get(request.url ?? '');

@@ -3,6 +3,7 @@
  */
 import type {
   Access,
+  BindingHandler,
   Command,
   Declared,
   DiscoSource,
@@ -59,6 +60,7 @@ export class Hooks implements Declared {
   readonly timers: OfKind<'every'>[] = [];
   readonly streamFeatures: OfKind<'streamFeature'>[] = [];
   readonly inline: OfKind<'inline'>[] = [];
+  readonly binding: BindingHandler[] = [];
   readonly #services: ServiceEntry[] = [];
   readonly #sources: { module: string; target: Target; source: DiscoSource }[] = [];
   readonly #commands: { module: string; command: Command }[] = [];
@@ -128,6 +130,9 @@ export class Hooks implements Declared {
             break;
           case 'inline':
             this.inline.push(hook);
+            break;
+          case 'binding':
+            this.binding.push(hook.handler);
             break;
           case 'service':
             this.#services.push({

@@ -52,6 +52,11 @@ export function idAt(ms: number): string {
   return digits(Math.min(Math.max(Math.ceil(ms), 0), 32 ** TIME_DIGITS - 1), TIME_DIGITS).padEnd(16, '0');
 }
 
+/** Greater than every id made at `ms` (since 1970) or before, smaller than any made after: the other end of a range. */
+export function idAfter(ms: number): string {
+  return digits(Math.min(Math.max(Math.floor(ms), 0), 32 ** TIME_DIGITS - 1), TIME_DIGITS).padEnd(17, 'v');
+}
+
 /** When an id was made, in ms since 1970; NaN for what `stanzaId` never made. */
 export function timeOf(id: string): number {
   return /^[0-9a-v]{16}$/.test(id) ? Number.parseInt(id.slice(0, TIME_DIGITS), 32) : Number.NaN;

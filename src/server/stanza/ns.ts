@@ -39,6 +39,7 @@ export const NS = {
   chatStates: 'http://jabber.org/protocol/chatstates', // 0085
   version: 'jabber:iq:version', // 0092
   caps: 'http://jabber.org/protocol/caps', // 0115
+  pgpLegacy: 'jabber:x:encrypted', // 0027
   admin: 'http://jabber.org/protocol/admin', // 0133
   dataFormsValidate: 'http://jabber.org/protocol/xdata-validate', // 0122
   vcardUpdate: 'vcard-temp:x:update', // 0153
@@ -56,17 +57,33 @@ export const NS = {
   forward: 'urn:xmpp:forward:0', // 0297
   mam: 'urn:xmpp:mam:2', // 0313
   mamExtended: 'urn:xmpp:mam:2#extended',
+  mamGroupchatField: 'urn:xmpp:mam:2#groupchat-field',
   markers: 'urn:xmpp:chat-markers:0', // 0333
   hints: 'urn:xmpp:hints', // 0334
+  jingleMessage: 'urn:xmpp:jingle-message:0', // 0353
   csi: 'urn:xmpp:csi:0', // 0352
   stanzaId: 'urn:xmpp:sid:0', // 0359
   reporting: 'urn:xmpp:reporting:1', // 0377
+  openPgp: 'urn:xmpp:openpgp:0', // 0373
+  encryption: 'urn:xmpp:eme:0', // 0380
+  omemo: 'urn:xmpp:omemo:2', // 0384
+  omemoLegacy: 'eu.siacs.conversations.axolotl',
   bind2: 'urn:xmpp:bind:0', // 0386
   sasl2: 'urn:xmpp:sasl:2', // 0388
+  orderBy: 'urn:xmpp:order-by:1', // 0413
   occupantId: 'urn:xmpp:occupant-id:0', // 0421
+  fasten: 'urn:xmpp:fasten:0', // 0422
+  retract: 'urn:xmpp:message-retract:1', // 0424
+  retractTombstone: 'urn:xmpp:message-retract:1#tombstone',
+  moderate: 'urn:xmpp:message-moderate:1', // 0425
+  inbox: 'urn:xmpp:inbox:1', // 0430
+  fullText: 'urn:xmpp:fulltext:0', // 0431
   channelBinding: 'urn:xmpp:sasl-cb:0', // 0440
+  reactions: 'urn:xmpp:reactions:0', // 0444
   streamLimits: 'urn:xmpp:stream-limits:0', // 0478
   saslUpgrade: 'urn:xmpp:sasl:upgrade:0', // 0480
   scramUpgrade: 'urn:xmpp:scram-upgrade:0', // 0480
   fast: 'urn:xmpp:fast:0', // 0484
+  callInvites: 'urn:xmpp:call-invites:0', // 0482
+  mamTrim: 'urn:xmpp:mamtrim:0', // ProtoXEP: Message Archive Management: Trim Command
 } as const;

@@ -159,6 +159,15 @@ export class Stanza {
     return this.carrying(content, index);
   }
 
+  /** With one more child, which is text that we wrote: `<name xmlns="ns"…`. It is not read, and has to be well-formed. */
+  plusWritten(xml: string): Stanza {
+    const name = xml.indexOf(' ') - 1;
+    const start = name + 9; // `<name xmlns="`
+    const length = xml.indexOf('"', start) - start;
+    const index = joinIndexes(this.index, this.content.length, [0, xml.length, name, start, length]);
+    return this.carrying(this.content + xml, index);
+  }
+
   /** Without the children of this name (those that `where` is true for); this same stanza where there are none. */
   without(ns: string, name: string, where?: (child: Element) => boolean): Stanza {
     let found: number[] | undefined;

@@ -44,6 +44,8 @@ type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
 
 /** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
 const pauseAbove = 65_536;
+/** Stanzas that may wait until a client knows of its session. */
+const mostHeld = 1000;
 
 export class C2sStream implements TransportReader, Origin, Link, Outlet, Connection, StreamInfo {
   phase: Phase = 'opening';
@@ -66,6 +68,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   lastRead = this.openedAt;
   /** When we asked for a sign of life, in ms; 0: we have not. */
   askedAliveAt = 0;
+  /** What waits until the client knows of its session. */
+  #held: string[] | undefined;
   #headerSent = false;
   #busy = false;
   #paused = false;
@@ -424,7 +428,20 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   write(xml: string): void {
     if (this.phase === 'closed' || this.phase === 'closing') return;
-    this.transport.write(xml);
+    if (this.#held === undefined) this.transport.write(xml);
+    else if (this.#held.push(xml) > mostHeld) this.#tooSlow();
+  }
+
+  /** What is written from now on waits: the client does not know of its session yet. */
+  hold(): void {
+    this.#held = [];
+  }
+
+  /** Writes again, beginning with what the caller has to say; what waited is his to write behind that. */
+  release(): readonly string[] {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    return held;
   }
 
   writeElement(element: Element): void {
@@ -434,7 +451,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   writeStanza(stanza: Stanza): void {
     if (this.phase === 'closed' || this.phase === 'closing') return;
     this.server.counts.sent[stanza.name]++;
-    this.transport.write(this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml());
+    this.write(this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml());
     if (this.transport.queued > this.server.config().limits.write_queue_bytes) this.#tooSlow();
   }
 
@@ -479,6 +496,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** Tells the peer why, closes our half, and waits a while for its half. The session ends: it was closed, not lost. */
   close(error?: StreamError): void {
     if (this.phase === 'closed' || this.phase === 'closing') return;
+    this.#held = undefined;
     if (error !== undefined) {
       this.server.counts.streamErrors.set(
         error.condition,

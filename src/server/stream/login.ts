@@ -242,9 +242,11 @@ export class Login {
     }
     // XEP-0386 §3: a resumed session is bound already.
     if (inline?.bind !== undefined && stream.session === undefined) {
-      answers.push(this.#parts.sessions.bind2(stream, inline.bind));
+      const bound = this.#parts.sessions.bind2(stream, inline.bind);
+      answers.push(bound instanceof Promise ? await bound : bound);
       afterwards = () => this.#parts.sessions.announce(stream);
     }
+    const held = stream.release();
     stream.writeElement(
       el(
         'success',
@@ -256,6 +258,7 @@ export class Login {
       ),
     );
     stream.sendFeatures();
+    for (const xml of held) stream.write(xml);
     afterwards?.();
   }
 

@@ -13,7 +13,7 @@ import { randomId } from '../stanza/ids.js';
 import { type Jid, JidError } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
-import { type Element, el } from '../xml/element.js';
+import { Element, el } from '../xml/element.js';
 import type { TopLevel } from '../xml/reader.js';
 import type { C2sStream } from './c2s.js';
 import type { StreamCounts } from './counts.js';
@@ -116,8 +116,11 @@ export class Sessions {
     if (stream.session !== undefined) void stream.host!.tell('bound', stream.session);
   }
 
-  /** XEP-0386: binds while authenticating; the `<bound/>` for the `<success/>`. */
-  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element {
+  /**
+   * XEP-0386: binds while authenticating; the `<bound/>` for the `<success/>`. What the session is sent before that is
+   * written waits in the stream, to be released behind it.
+   */
+  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element | Promise<Element> {
     const host = stream.host!;
     // §3.2: one client keeps one resource, and takes its own place when it comes again.
     const suffix =
@@ -127,7 +130,7 @@ export class Sessions {
     const jid = this.#address(stream, tag === undefined || tag === '' ? suffix : `${tag.slice(0, 256)}/${suffix}`);
     this.#makeRoom(jid);
     const children: Element[] = [];
-    this.#begin(stream, jid, clientId, (session) => {
+    const session = this.#begin(stream, jid, clientId, (session) => {
       for (const feature of features) {
         const ns = feature.getNS() ?? '';
         if (ns === NS.sm && feature.getName() === 'enable') {
@@ -140,7 +143,20 @@ export class Sessions {
         if (answer !== undefined) children.push(answer as Element);
       }
     });
-    return el('bound', { xmlns: NS.bind2 }, ...children);
+    const bound = (answers: readonly (Element | undefined | void)[]) =>
+      el('bound', { xmlns: NS.bind2 }, ...children, ...answers.filter((answer) => answer instanceof Element));
+    if (host.hooks.binding.length === 0) return bound([]);
+    stream.hold();
+    const answering = host.hooks.binding.map(async (handler) => handler(session));
+    return Promise.allSettled(answering).then((settled) =>
+      bound(
+        settled.map((outcome) => {
+          if (outcome.status === 'fulfilled') return outcome.value;
+          this.#parts.log.error({ err: outcome.reason }, 'a module failed while a client was binding');
+          return undefined;
+        }),
+      ),
+    );
   }
 
   // --- XEP-0198 ---------------------------------------------------------------------------------------------------

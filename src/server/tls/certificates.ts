@@ -50,6 +50,8 @@ export interface Inspection {
   readonly names: readonly string[];
   readonly notAfter: Date | undefined;
   readonly selfSigned: boolean;
+  /** Whether it proves the host to clients that trust its authority: it can be read, is valid now, and for the host. */
+  readonly usable: boolean;
   /** What is wrong or soon will be; none: all is well. */
   readonly problems: readonly string[];
 }
@@ -247,7 +249,7 @@ export async function inspectCertificates(options: CertificateOptions, now = Dat
     const { certificate: file } = filesFor(options, host)[0]!;
     // a fresh server makes it when it starts
     if (isOwn && (await stampOf(filesFor(options, host))).includes('ENOENT')) {
-      return [{ host, file, names: [], notAfter: undefined, selfSigned: true, problems: [] }];
+      return [{ host, file, names: [], notAfter: undefined, selfSigned: true, usable: true, problems: [] }];
     }
     return Promise.all(filesFor(options, host).map((pair) => inspectPair(host, pair, now)));
   });
@@ -280,11 +282,12 @@ async function inspectPair(host: string, files: Pair, now: number): Promise<Insp
       names: names.dns,
       notAfter: new Date(to),
       selfSigned,
+      usable: from <= now && now <= to && coversDomain(names, host),
       problems: problems.filter((problem) => problem !== ''),
     };
   } catch (error) {
     const problem = error instanceof CertificateError ? error.problem : (error as Error).message;
-    return { host, file, names: [], notAfter: undefined, selfSigned: false, problems: [problem] };
+    return { host, file, names: [], notAfter: undefined, selfSigned: false, usable: false, problems: [problem] };
   }
 }
 

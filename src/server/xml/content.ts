@@ -3,7 +3,7 @@
  * position in the index, -1 meaning none; a namespace undefined means the element's own.
  */
 import type { ChildIndex } from './reader.js';
-import { attributeValue, build, characterData, type Element } from './tree.js';
+import { attributeValue, build, characterData, cut, type Element } from './tree.js';
 
 const CHILD = 5;
 
@@ -72,7 +72,7 @@ export function textAt(content: string, index: ChildIndex, at: number): string {
   const open = index[at]! + 1 + index[at + 2]!;
   if (content.charCodeAt(open) === 0x3e /* > */) {
     const close = content.indexOf('<', open);
-    if (content.charCodeAt(close + 1) === 0x2f /* / */) return characterData(content.slice(open + 1, close));
+    if (content.charCodeAt(close + 1) === 0x2f /* / */) return characterData(cut(content, open + 1, close));
   }
   return build(content, index[at]!).getText();
 }

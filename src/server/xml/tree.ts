@@ -78,14 +78,14 @@ export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record
       parent = closed.parent;
     } else if (next === 0x21 /* ! */) {
       const end = xml.indexOf(']]>', at);
-      addText(parent!, endOfLines(xml.slice(at + 9, end)));
+      addText(parent!, endOfLines(cut(xml, at + 9, end)));
       at = end + 3;
     } else {
       scopes.push(scope);
       defaults.push(ns);
       let end = at + 1;
       while (!endsName(xml.charCodeAt(end))) end++;
-      const rawName = xml.slice(at + 1, end);
+      const rawName = cut(xml, at + 1, end);
       const colon = rawName.indexOf(':');
       const element = new Element(colon < 0 ? rawName : rawName.slice(colon + 1));
       const attrs = element.attrs;
@@ -98,11 +98,11 @@ export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record
         if (c === 0x3e /* > */ || c === 0x2f /* / */) break;
         end = at + 1;
         while (!endsName(xml.charCodeAt(end))) end++;
-        const key = xml.slice(at, end);
+        const key = cut(xml, at, end);
         while (!isQuote((c = xml.charCodeAt(end)))) end++;
         at = end + 1;
         end = xml.indexOf(c === 0x22 ? '"' : "'", at);
-        const value = attributeValue(xml.slice(at, end));
+        const value = attributeValue(cut(xml, at, end));
         at = end + 1;
         if (key === 'xmlns') {
           attrs.xmlns = ns = value;
@@ -134,11 +134,21 @@ export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record
 
     const markup = xml.indexOf('<', at);
     if (markup > at) {
-      const text = endOfLines(xml.slice(at, markup));
+      const text = endOfLines(cut(xml, at, markup));
       addText(parent!, references ? dereferenced(text) : text);
       at = markup;
     }
   }
+}
+
+/**
+ * As `slice`. A slice holds the whole text in memory; where that is much longer this is a copy, so that what is kept of
+ * a stanza (in a cache, a roster) never holds more than a kilobyte, or sixteen times its length.
+ */
+export function cut(text: string, from: number, to: number): string {
+  const part = text.slice(from, to);
+  // Shorter slices are copies anyway. Slicing a concatenation makes one.
+  return part.length < 13 || text.length <= 1024 || part.length * 16 > text.length ? part : ` ${part}`.slice(1);
 }
 
 /** `attrs.__proto__ = …` would set no attribute. */
@@ -180,7 +190,7 @@ export function attributeValue(raw: string): string {
   return dereferenced(spaced);
 }
 
-/** Character data as the text of an element, from `from` to `to` of an already checked text without markup. */
+/** What character data without markup stands for. */
 export function characterData(raw: string): string {
   return dereferenced(endOfLines(raw));
 }

@@ -1,0 +1,134 @@
+/** DNS as clients and other servers see it (RFC 6120 §3.2, XEP-0368). */
+import { Resolver, type SrvRecord } from 'node:dns';
+import { parseListenAddress } from '../../config/address.js';
+import type { Finding, Subject } from './finding.js';
+import { isPrivateName } from './names.js';
+
+/** Lookups: an empty list is the answer that there is no such record. Rejects where there is no answer. */
+export interface DnsResolver {
+  srv(name: string): Promise<readonly SrvRecord[]>;
+  /** IPv4 and IPv6. */
+  addresses(name: string): Promise<readonly string[]>;
+}
+
+/** Hosts that are looked up; a server of thousands is not to flood its resolver. */
+const mostHosts = 50;
+
+/** That of the system, with little patience. */
+export function systemResolver(): DnsResolver {
+  const resolver = new Resolver({ timeout: 2000, tries: 2 });
+  const ask = <T>(look: (done: (error: NodeJS.ErrnoException | null, found: T[]) => void) => void) =>
+    new Promise<T[]>((resolve, reject) =>
+      look((error, found) => {
+        if (error === null) resolve(found);
+        else if (error.code === 'ENODATA' || error.code === 'ENOTFOUND') resolve([]);
+        else reject(error);
+      }),
+    );
+  return {
+    srv: (name) => ask((done) => resolver.resolveSrv(name, done)),
+    addresses: async (name) => [
+      ...(await ask<string>((done) => resolver.resolve4(name, done))),
+      ...(await ask<string>((done) => resolver.resolve6(name, done))),
+    ],
+  };
+}
+
+export async function checkDns({ config }: Pick<Subject, 'config'>, resolver: DnsResolver): Promise<Finding[]> {
+  const hosts = Object.keys(config.hosts);
+  const isPublic = hosts.filter((host) => !isPrivateName(host));
+  const findings = await Promise.all(
+    isPublic.slice(0, mostHosts).map((host) =>
+      checkHost(host, config.listen, resolver).catch(
+        (error: NodeJS.ErrnoException): Finding[] => [
+          {
+            area: 'dns',
+            level: 'warning',
+            what: `${host}: DNS gives no answer (${error.code ?? error.message})`,
+            why: 'Clients find the server by it.',
+            advice: 'See whether this machine reaches its resolver (/etc/resolv.conf), and check again.',
+          },
+        ],
+      ),
+    ),
+  );
+  const skipped = hosts.length - isPublic.length;
+  return [
+    ...(skipped === 0 ? [] : [ok(`${hosts.filter(isPrivateName).slice(0, 5).join(', ')}: not in public DNS`)]),
+    ...findings.flat(),
+    ...(isPublic.length > mostHosts
+      ? [{ area: 'dns', level: 'note', what: `only the first ${mostHosts} hosts were looked up` } as const]
+      : []),
+  ];
+}
+
+type Listen = Subject['config']['listen'];
+
+/** What is looked for, and which listener it should lead to. */
+const services = [
+  { name: '_xmpp-client._tcp', kind: 'c2s', usual: 5222 },
+  { name: '_xmpps-client._tcp', kind: 'c2s_tls', usual: undefined },
+  { name: '_xmpp-server._tcp', kind: undefined, usual: 5269 },
+] as const;
+
+async function checkHost(host: string, listen: Listen, resolver: DnsResolver): Promise<Finding[]> {
+  const [own, ...records] = await Promise.all([
+    resolver.addresses(host),
+    ...services.map(({ name }) => resolver.srv(`${name}.${host}`)),
+  ]);
+  const perService = services.map(async ({ name, kind, usual }, index): Promise<Finding[]> => {
+    const found = records[index]!;
+    const what = `${name}.${host}`;
+    // RFC 2782: a lone "." says that there is no such service
+    if (found.length === 1 && (found[0]!.name === '' || found[0]!.name === '.'))
+      return [{ area: 'dns', level: 'note', what: `${what}: DNS says that there is no such service` }];
+    if (found.length === 0) return usual === undefined ? [] : [withoutSrv(what, host, own, usual)];
+    const targets = await Promise.all(found.map(({ name: target }) => resolver.addresses(target)));
+    return found.map(({ name: target, port }, at) => {
+      if (targets[at]!.length === 0) return unknownTarget(what, target);
+      const ports = kind === undefined ? [port] : portsOf(listen[kind]);
+      return ports.includes(port) ? ok(`${what}: ${target}:${port}`) : otherPort(what, `${target}:${port}`, kind, ports);
+    });
+  });
+  return (await Promise.all(perService)).flat();
+}
+
+function portsOf(addresses: readonly string[]): number[] {
+  return addresses.map((text) => parseListenAddress(text)!.port);
+}
+
+/** RFC 6120 §3.2.2: the host's own addresses and the usual port. */
+function withoutSrv(what: string, host: string, own: readonly string[], usual: number): Finding {
+  if (own.length > 0)
+    return { area: 'dns', level: 'ok', what: `${what}: none, so ${host} itself is tried at port ${usual}` };
+  const forClients = usual === 5222;
+  return {
+    area: 'dns',
+    level: forClients ? 'error' : 'warning',
+    what: `${what}: there is none, and ${host} has no address`,
+    why: `${forClients ? 'Clients' : 'Other servers'} cannot find the server.`,
+    advice: `Add an SRV record (${what} → this machine, port ${usual}), or an A or AAAA record for ${host}.`,
+  };
+}
+
+function unknownTarget(what: string, target: string): Finding {
+  return {
+    area: 'dns',
+    level: 'error',
+    what: `${what}: its target ${target} has no address`,
+    why: 'Who follows the record finds nothing.',
+    advice: `Add an A or AAAA record for ${target}, or correct the SRV record.`,
+  };
+}
+
+function otherPort(what: string, place: string, kind: string | undefined, ports: readonly number[]): Finding {
+  return {
+    area: 'dns',
+    level: 'warning',
+    what: `${what} leads to ${place}, but listen.${kind} has ${ports.length === 0 ? 'no port' : `port ${ports.join(', ')}`}`,
+    why: 'Unless a proxy or firewall passes that port on, nobody answers there.',
+    advice: 'Make the two the same, if nothing stands between.',
+  };
+}
+
+const ok = (what: string): Finding => ({ area: 'dns', level: 'ok', what });

@@ -1,0 +1,80 @@
+/** `waxwing check`: looks for what keeps the server from working, now or soon. Changes nothing. */
+import { ConfigError, formatFinding } from '../../config/findings.js';
+import { statusOf } from '../background.js';
+import { loadConfiguration } from '../configuration.js';
+import type { Terminal } from '../terminal.js';
+import { checkCertificates } from './certificates.js';
+import { checkClock } from './clock.js';
+import { checkDns, systemResolver } from './dns.js';
+import type { Finding, Subject } from './finding.js';
+import { checkLimits } from './limits.js';
+import { checkPorts } from './ports.js';
+import { checkStorage } from './storage.js';
+
+export interface CheckData {
+  readonly findings: readonly Finding[];
+  readonly errors: number;
+  readonly warnings: number;
+}
+
+/** `full`: also what takes long. */
+export async function check(terminal: Terminal, full: boolean): Promise<CheckData> {
+  const findings = await look(terminal, full);
+  const count = (level: Finding['level']) => findings.filter((finding) => finding.level === level).length;
+  return { findings, errors: count('error'), warnings: count('warning') };
+}
+
+async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
+  let subject: Subject;
+  let file: string | undefined;
+  let socket: string;
+  try {
+    const places = await terminal.places();
+    ({ file, socket } = places);
+    const { config } = await loadConfiguration(file, terminal.given.data);
+    subject = { config, running: await statusOf(socket), full };
+  } catch (error) {
+    return fromConfiguration(error);
+  }
+  const configuration: Finding = { area: 'configuration', level: 'ok', what: file ?? 'there is none; the defaults hold' };
+  const parts = await Promise.all([
+    part('certificates', checkCertificates(subject)),
+    part('ports', checkPorts(subject)),
+    part('storage', checkStorage(subject)),
+    part('clock', checkClock(subject)),
+    part('dns', checkDns(subject, systemResolver())),
+    part('limits', checkLimits(subject)),
+  ]);
+  return [configuration, server(subject, socket), ...parts.flat()];
+}
+
+function fromConfiguration(error: unknown): Finding[] {
+  if (error instanceof ConfigError) {
+    return error.findings.map((finding) => ({
+      area: 'configuration',
+      level: 'error',
+      what: formatFinding({ ...finding, hint: '' }).replace(/; $/, ''),
+      advice: `${finding.hint.charAt(0).toUpperCase()}${finding.hint.slice(1)}.`,
+    }));
+  }
+  if (!(error instanceof Error) || (error.name !== 'ModuleError' && error.name !== 'CommandError')) throw error;
+  return [{ area: error.name === 'ModuleError' ? 'configuration' : 'server', level: 'error', what: error.message }];
+}
+
+function server({ running }: Subject, socket: string): Finding {
+  return {
+    area: 'server',
+    level: 'ok',
+    what:
+      running === undefined
+        ? `none runs (nobody answers at ${socket})`
+        : `version ${running.version} runs as process ${running.pid}`,
+  };
+}
+
+/** A part that cannot be done is a finding, and the others are done. */
+function part(area: Finding['area'], findings: Promise<Finding[]>): Promise<Finding[]> {
+  return findings.catch((error: Error) => [
+    { area, level: 'error', what: `could not be checked: ${error.message}` } satisfies Finding,
+  ]);
+}
