@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import type { DocumentStore, LogStore, MapStore } from '../storage/contract.js';
+import type { DocumentStore, LogPage, LogQuery, LogStore, MapStore } from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
 import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
 import type { Session } from './routing/session.js';
@@ -354,15 +354,6 @@ export interface ServerInfo {
   readonly forms: readonly Element[];
 }
 
-/** A message of an archive (XEP-0313). */
-export interface Archived {
-  readonly id: string;
-  /** When it was archived, in ms since 1970. */
-  readonly time: number;
-  /** The message as XML, its namespace declared. */
-  readonly xml: string;
-}
-
 /** What of an archive somebody may see who may see it at all; of an account's: everything. */
 export interface ArchiveView {
   /** What is shown of a message, as XML: rooms leave out what not everybody may know. */
@@ -397,10 +388,8 @@ export interface Archives {
   form(): Element;
   /** `<metadata/>`: the first and the last message. */
   metadata(owner: Jid): Promise<Element>;
-  /** The last messages, at most `limit` of them and none from before `since` (ms), the oldest first. */
-  recent(owner: Jid, range: { readonly limit: number; readonly since?: number | undefined }): Promise<Archived[]>;
-  /** One message. */
-  get(owner: Jid, id: string): Promise<Archived | undefined>;
+  /** What is kept, as it is: values are messages as XML, their namespace declared; `timeOf` an id is when. */
+  read(owner: Jid, query: LogQuery): Promise<LogPage>;
   /**
    * Puts `retracted` in the place of what a message says (XEP-0424 §4, XEP-0425): its header stays, and the children
    * that `stays` is true for. Whether it was there.

@@ -502,7 +502,9 @@ export class Peer {
     this.#ws?.terminate();
     if (this.#socket !== undefined) {
       this.#socket.removeAllListeners('end').removeAllListeners('close');
-      if ('resetAndDestroy' in this.#socket && this.tls === undefined) this.#socket.resetAndDestroy();
+      // a reset behind an `end` leaves Node a handle that never closes, and the process spins when it should exit
+      const isReset = 'resetAndDestroy' in this.#socket && this.tls === undefined && !this.#socket.writableEnded;
+      if (isReset) this.#socket.resetAndDestroy();
       else this.#socket.destroy();
     }
   }

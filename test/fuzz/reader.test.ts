@@ -6,8 +6,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SaxesParser } from 'saxes';
+import { NS } from '../../src/server/stanza/ns.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
 import { isNameStart } from '../../src/server/xml/characters.js';
-import { Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
+import { childrenOf, Element, el, elementOf, parse, serialize } from '../../src/server/xml/element.js';
 import { type ReaderLimits, type StreamItem, XmlError, XmlReader } from '../../src/server/xml/reader.js';
 
 const SEED = Number(process.env.SEED ?? 1);
@@ -263,6 +265,22 @@ function read(mode: 'stream' | 'framed', bytes: Buffer, cut: () => number): Read
   }
 }
 
+/** What the index says of a stanza is what its tree says. */
+function checkStanza(stanza: Stanza): void {
+  const children = childrenOf(parse(stanza.toXml(NS.client)));
+  const names = children.map((child) => ({ ns: child.getNS(), name: child.name }));
+  assert.deepEqual(stanza.childNames(), names);
+  assert.deepEqual(stanza.children().map(treeOf), children.map(treeOf));
+  for (const { ns, name } of stanza.childNames()) {
+    const first = children.find((child) => child.is(name, ns) && child.getNS() === ns)!;
+    assert.equal(stanza.text(ns, name), first.getText());
+    const rest = stanza.without(ns, name).plus(el('end', { xmlns: 'urn:end' }, 'ö'));
+    const kept = names.filter((other) => other.ns !== ns || other.name !== name);
+    assert.deepEqual(rest.childNames(), [...kept, { ns: 'urn:end', name: 'end' }]);
+    assert.deepEqual(Stanza.parse(rest.toXml(NS.client)).childNames(), rest.childNames());
+  }
+}
+
 function check(bytes: Buffer, header: string, rnd: Random): 'accepted' | 'refused' {
   const inside = header !== '';
   const mode = inside ? 'stream' : 'framed';
@@ -300,6 +318,7 @@ function check(bytes: Buffer, header: string, rnd: Random): 'accepted' | 'refuse
     assert.equal(carried.error, undefined);
     assert.equal(JSON.stringify(carried.trees[0]!.slice(3)), JSON.stringify(treeOf(element).slice(3)));
     assert.equal(JSON.stringify(treeOf(parse(serialize(element)))), tree);
+    checkStanza(Stanza.fromTopLevel({ ...top, name: 'message', attrs: {} }));
   }
 
   // The stream has ended earlier than the document: what follows is none of ours.

@@ -90,7 +90,7 @@ function outOfBounds(value: number, { unit, min, max }: Quantity): [problem: str
 }
 
 /** What a key takes, as it follows "write". */
-export function expectation(schema: Schema): string {
+function expectation(schema: Schema): string {
   const { core, meta } = unwrap(schema);
   if (meta.quantity !== undefined) return quantityExpectation(meta.quantity, defaultOf(schema));
   const { def } = (core as z.core.$ZodTypes)._zod;

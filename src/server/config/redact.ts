@@ -4,7 +4,7 @@ import type { Config } from './schema.js';
 import { childOf, isTable, type Schema, unwrap } from './shape.js';
 
 /** Stands where a secret was. */
-export const hidden = '(hidden)';
+const hidden = '(hidden)';
 
 /** Names of text that is a secret even where a module forgot to mark it `secret`. */
 const secretName = /(?:password|passphrase|secret|token|credential|api_?key)s?$/i;

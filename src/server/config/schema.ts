@@ -542,7 +542,6 @@ export const configSchema = z.strictObject({
 
 /** The whole configuration: checked, defaults filled in, amounts in bytes and seconds, paths absolute. */
 export type Config = z.output<typeof configSchema>;
-export type HostConfig = Config['hosts'][string];
 
 function isCipherList(text: string): boolean {
   if (text === ciphers) return true;

@@ -261,7 +261,8 @@ function ownNamespace({ content, children, ns }: TopLevel, at: number): string |
 function withOwnNamespace(top: TopLevel): TopLevel {
   const content = mapChildren(top.content, top.children, (at) => {
     const declared = ownNamespace(top, at);
-    return declared && serialize(elementAt(top.content, top.children, at, NS.client), declared);
+    if (declared === undefined) return undefined;
+    return serialize(elementAt(top.content, top.children, at, NS.client), declared);
   });
   return readContent(content);
 }

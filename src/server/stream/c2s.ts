@@ -301,6 +301,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.phase = 'opening';
     this.#headerSent = false;
     // What came behind <starttls/> in the clear is not ours to read (§5.4.3.3).
+    this.reader.discard();
     this.reader.restart();
     (transport as import('../transport/transport.js').Upgradable).startTls((error) => {
       if (error === undefined) return;

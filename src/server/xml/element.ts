@@ -2,7 +2,7 @@
  * Elements as module authors know them (ltx's `Element`), how they are built, read and written.
  * XML is never glued from strings: `el()` builds, `serialize()` escapes, once.
  */
-import { type ReaderLimits, readElement, type TopLevel } from './reader.js';
+import { readElement, type TopLevel } from './reader.js';
 import { build, Element, setAttribute } from './tree.js';
 
 export { XmlError } from './reader.js';
@@ -27,14 +27,12 @@ export function el(name: string, attributes?: Attributes | null, ...children: Ch
   return element;
 }
 
-const LIMITS: ReaderLimits = { stanzaBytes: 2 ** 28, depth: 1000, attributes: 1000 };
-
 /**
  * Reads text that is exactly one element, as strictly as the stream reader does. Every element of the tree has its
  * namespace in `attrs.xmlns`, and no prefix. Throws XmlError.
  */
 export function parse(xml: string, defaultNs = ''): Element {
-  readElement(xml, LIMITS);
+  readElement(xml);
   const prolog = /^\ufeff?(?:<\?[^>]*>)?[ \t\r\n]*/.exec(xml);
   return build(xml, prolog![0].length, defaultNs);
 }

@@ -428,7 +428,10 @@ export class XmlReader {
     return CLOSE;
   }
 
-  /** Scans the element that begins at `start`, from `at` on. */
+  /**
+   * Scans the element that begins at `start`, from `at` on. One function, long as it is: what it knows of the byte in
+   * hand stays in registers.
+   */
   private scan(work: Work): StreamItem | undefined {
     const buffer = this.buffer!;
     const base = this.start;
@@ -981,7 +984,8 @@ export class XmlReader {
   }
 }
 
-const UNLIMITED: ReaderLimits = { stanzaBytes: 2 ** 30, depth: 10_000, attributes: 10_000, nameLength: 10_000 };
+/** For text of our own: no deeper than what calls itself for each level can go. */
+const UNLIMITED: ReaderLimits = { stanzaBytes: 2 ** 30, depth: 1000, attributes: 10_000, nameLength: 10_000 };
 
 /** Reads text as the content of an element (whose own namespace is ''). Throws XmlError. */
 export function readContent(content: string): TopLevel {
@@ -989,9 +993,9 @@ export function readContent(content: string): TopLevel {
 }
 
 /** Reads text that is exactly one element. Throws XmlError. */
-export function readElement(xml: string, limits: ReaderLimits = UNLIMITED): TopLevel {
+export function readElement(xml: string): TopLevel {
   if (/\p{Surrogate}/u.test(xml)) fail('not-well-formed', 'half a character');
-  const reader = new XmlReader('framed', limits);
+  const reader = new XmlReader('framed', UNLIMITED);
   reader.push(Buffer.from(xml));
   const top = reader.next();
   if (top?.kind !== 'element') fail('not-well-formed', 'not an element');

@@ -1,0 +1,66 @@
+/** XEP-0045 §5: what the roles and affiliations may do, as tables. */
+
+/** What somebody is in a room while being there, by rising power. */
+export const roles = ['none', 'visitor', 'participant', 'moderator'] as const;
+export type Role = (typeof roles)[number];
+
+/** What somebody is to a room for long, by rising power. */
+export const affiliations = ['outcast', 'none', 'member', 'admin', 'owner'] as const;
+export type Affiliation = (typeof affiliations)[number];
+
+export const isRole = (text: string | undefined): text is Role => roles.includes(text as Role);
+export const isAffiliation = (text: string | undefined): text is Affiliation =>
+  affiliations.includes(text as Affiliation);
+
+/** At least as much as. */
+export const hasRole = (role: Role, least: Role): boolean => roles.indexOf(role) >= roles.indexOf(least);
+export const isAtLeast = (affiliation: Affiliation, least: Affiliation): boolean =>
+  affiliations.indexOf(affiliation) >= affiliations.indexOf(least);
+
+/** §5.1.2: the role in which somebody enters; outcasts do not. */
+const entering: Readonly<Record<'moderated' | 'unmoderated', Readonly<Record<Affiliation, Role>>>> = {
+  moderated: { outcast: 'none', none: 'visitor', member: 'participant', admin: 'moderator', owner: 'moderator' },
+  unmoderated: { outcast: 'none', none: 'participant', member: 'participant', admin: 'moderator', owner: 'moderator' },
+};
+
+export const defaultRole = (affiliation: Affiliation, isModerated: boolean): Role =>
+  entering[isModerated ? 'moderated' : 'unmoderated'][affiliation];
+
+/**
+ * §5.1.3: the role of an occupant whose affiliation changes. What the new affiliation gives is his; what the old one gave
+ * goes with it.
+ */
+export function roleAfter(role: Role, before: Affiliation, after: Affiliation, isModerated: boolean): Role {
+  const given = defaultRole(after, isModerated);
+  const lostPower = isAtLeast(before, 'admin') && !isAtLeast(after, 'admin');
+  return lostPower || hasRole(given, role) ? given : role;
+}
+
+export interface Standing {
+  readonly role: Role;
+  readonly affiliation: Affiliation;
+}
+
+/** Allowed, or the error: `forbidden` to whoever has no such right at all, `not-allowed` where it is the target. */
+export type Verdict = 'allowed' | 'forbidden' | 'not-allowed';
+
+/** §5.1.3, §8.2-8.4, §9.6-9.7: whether one occupant may give another a role. */
+export function judgeRole(actor: Standing, target: Standing, role: Role): Verdict {
+  if (!hasRole(actor.role, 'moderator')) return 'forbidden';
+  const touchesModerators = role === 'moderator' || target.role === 'moderator';
+  if (touchesModerators && !isAtLeast(actor.affiliation, 'admin'))
+    return role === 'moderator' ? 'forbidden' : 'not-allowed';
+  if (role === 'moderator') return 'allowed';
+  // Admins and owners are moderators for as long as they are that (§8.4, §9.7).
+  if (role !== 'none') return isAtLeast(target.affiliation, 'admin') ? 'not-allowed' : 'allowed';
+  // §8.2: nobody of a higher affiliation is kicked
+  return isAtLeast(actor.affiliation, target.affiliation) ? 'allowed' : 'not-allowed';
+}
+
+/** §5.2.2: whether somebody of one affiliation may change another's. That an owner stays is for the caller to see to. */
+export function judgeAffiliation(actor: Affiliation, before: Affiliation, after: Affiliation): Verdict {
+  if (actor === 'owner') return 'allowed';
+  if (actor !== 'admin') return 'forbidden';
+  if (isAtLeast(after, 'admin')) return 'forbidden';
+  return isAtLeast(before, 'admin') ? 'not-allowed' : 'allowed';
+}

@@ -1,0 +1,228 @@
+/** XEP-0045 §10.2, §15.5.3: what the owners of a room can set. */
+import { defineForm } from '../../server/stanza/define-form.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Element } from '../../server/xml/element.js';
+import type { Role } from './privileges.js';
+
+export interface RoomConfig {
+  readonly name: string;
+  readonly description: string;
+  readonly lang: string;
+  /** It stays when nobody is there. */
+  readonly persistent: boolean;
+  readonly public: boolean;
+  readonly membersOnly: boolean;
+  readonly moderated: boolean;
+  /** Empty: none is needed. */
+  readonly password: string;
+  /** Who sees the real addresses. */
+  readonly whois: 'moderators' | 'anyone';
+  readonly privateMessages: 'anyone' | 'participants' | 'moderators' | 'none';
+  /** Whether members may invite to a members-only room. */
+  readonly memberInvites: boolean;
+  /** Whether participants may change the subject. */
+  readonly subjectByAll: boolean;
+  /** Occupants; null: as many as the service lets in. */
+  readonly maxUsers: number | null;
+  /** Roles whose presence the others see. */
+  readonly presenceOf: readonly Role[];
+  /** Roles that may read the lists of members, admins and owners, besides admins and owners. */
+  readonly memberListFor: readonly Role[];
+  /** Whether messages are archived. */
+  readonly logging: boolean;
+  /** Most messages that are sent on entering. */
+  readonly historyLength: number;
+  /** Whether whoever is not a member can register as one. */
+  readonly registration: boolean;
+  /** Whether service discovery lists the occupants. */
+  readonly publicOccupants: boolean;
+  readonly pubsub: string;
+  /** XEP-0500: seconds between two messages of one occupant; 0: none. */
+  readonly slowMode: number;
+  /** XEP-0452. */
+  readonly forwardMentions: boolean;
+}
+
+export interface ConfigLimits {
+  readonly occupants: number;
+  readonly history: number;
+}
+
+const shown = ['moderator', 'participant', 'visitor'] as const;
+
+/** The form, within the limits of the service. */
+export const roomForm = (limits: ConfigLimits) =>
+  defineForm(NS.mucRoomConfig, {
+    'muc#roomconfig_roomname': { type: 'text-single', label: 'Name', longest: 200 },
+    'muc#roomconfig_roomdesc': { type: 'text-single', label: 'Description', longest: 2000 },
+    'muc#roomconfig_lang': { type: 'text-single', label: 'Language of the discussion', longest: 35 },
+    'muc#roomconfig_persistentroom': { type: 'boolean', label: 'The room stays when everybody has left' },
+    'muc#roomconfig_publicroom': { type: 'boolean', label: 'The room is listed' },
+    'muc#roomconfig_membersonly': { type: 'boolean', label: 'Only members may enter' },
+    'muc#roomconfig_moderatedroom': { type: 'boolean', label: 'Only who was given voice may speak' },
+    'muc#roomconfig_passwordprotectedroom': { type: 'boolean', label: 'A password is needed to enter' },
+    'muc#roomconfig_roomsecret': { type: 'text-private', label: 'The password', longest: 200 },
+    'muc#roomconfig_whois': {
+      type: 'list-single',
+      label: 'Who sees the real addresses',
+      options: [
+        { value: 'moderators', label: 'Moderators' },
+        { value: 'anyone', label: 'Anyone' },
+      ],
+    },
+    'muc#roomconfig_allowpm': {
+      type: 'list-single',
+      label: 'Who may send private messages',
+      options: [
+        { value: 'anyone', label: 'Anyone' },
+        { value: 'participants', label: 'Whoever has voice' },
+        { value: 'moderators', label: 'Moderators' },
+        { value: 'none', label: 'Nobody' },
+      ],
+    },
+    'muc#roomconfig_allowinvites': { type: 'boolean', label: 'Members may invite others' },
+    'muc#roomconfig_changesubject': { type: 'boolean', label: 'Participants may change the subject' },
+    'muc#roomconfig_maxusers': {
+      type: 'list-single',
+      label: 'Most occupants',
+      options: ['10', '20', '50', '100', '200', '500', '1000', 'none'],
+      open: true,
+    },
+    'muc#roomconfig_presencebroadcast': {
+      type: 'list-multi',
+      label: 'Roles whose presence the others see',
+      options: shown,
+    },
+    'muc#roomconfig_getmemberlist': {
+      type: 'list-multi',
+      label: 'Roles that may read the list of members',
+      options: shown,
+    },
+    'muc#roomconfig_enablelogging': { type: 'boolean', label: 'Messages are archived' },
+    'muc#maxhistoryfetch': {
+      type: 'text-single',
+      label: 'Most messages that are sent on entering',
+      datatype: 'xs:integer',
+      min: 0,
+      max: limits.history,
+    },
+    'muc#roomconfig_registration': { type: 'boolean', label: 'Anybody may register as a member' },
+    'muc#roomconfig_publicoccupants': { type: 'boolean', label: 'Occupants are listed to those outside' },
+    'muc#roomconfig_pubsub': { type: 'text-single', label: 'Address of an associated pubsub node', longest: 1000 },
+    'muc#roomconfig_slow_mode_duration': {
+      type: 'text-single',
+      label: 'Slow mode',
+      desc: '0=disabled, any positive integer= users can send a message every X seconds.',
+      datatype: 'xs:integer',
+      min: 0,
+      max: 86_400,
+    },
+    'muc#roomconfig_forwardmentions': {
+      type: 'boolean',
+      label: 'Forward messages with mentions to non-present, affiliated users',
+    },
+    'muc#roomconfig_roomadmins': { type: 'jid-multi', label: 'Admins' },
+    'muc#roomconfig_roomowners': { type: 'jid-multi', label: 'Owners' },
+  });
+
+export type RoomForm = ReturnType<typeof roomForm>;
+
+/** The form as an owner gets it. */
+export function offered(
+  form: RoomForm,
+  config: RoomConfig,
+  { admins, owners }: { readonly admins: readonly Jid[]; readonly owners: readonly Jid[] },
+): Element {
+  return form.form(
+    {
+      'muc#roomconfig_roomname': config.name,
+      'muc#roomconfig_roomdesc': config.description,
+      'muc#roomconfig_lang': config.lang,
+      'muc#roomconfig_persistentroom': config.persistent,
+      'muc#roomconfig_publicroom': config.public,
+      'muc#roomconfig_membersonly': config.membersOnly,
+      'muc#roomconfig_moderatedroom': config.moderated,
+      'muc#roomconfig_passwordprotectedroom': config.password !== '',
+      'muc#roomconfig_roomsecret': config.password,
+      'muc#roomconfig_whois': config.whois,
+      'muc#roomconfig_allowpm': config.privateMessages,
+      'muc#roomconfig_allowinvites': config.memberInvites,
+      'muc#roomconfig_changesubject': config.subjectByAll,
+      'muc#roomconfig_maxusers': String(config.maxUsers ?? 'none'),
+      'muc#roomconfig_presencebroadcast': only(config.presenceOf),
+      'muc#roomconfig_getmemberlist': only(config.memberListFor),
+      'muc#roomconfig_enablelogging': config.logging,
+      'muc#maxhistoryfetch': config.historyLength,
+      'muc#roomconfig_registration': config.registration,
+      'muc#roomconfig_publicoccupants': config.publicOccupants,
+      'muc#roomconfig_pubsub': config.pubsub,
+      'muc#roomconfig_slow_mode_duration': config.slowMode,
+      'muc#roomconfig_forwardmentions': config.forwardMentions,
+      'muc#roomconfig_roomadmins': admins,
+      'muc#roomconfig_roomowners': owners,
+    },
+    { title: 'Room configuration' },
+  );
+}
+
+const only = (wanted: readonly Role[]) => shown.filter((role) => wanted.includes(role));
+
+/** The configuration as a submission leaves it; fields that are not there keep their values. Throws StanzaError. */
+export function configured(
+  config: RoomConfig,
+  values: NonNullable<ReturnType<RoomForm['read']>>,
+  limits: ConfigLimits,
+): RoomConfig {
+  return {
+    name: values['muc#roomconfig_roomname']?.trim() ?? config.name,
+    description: values['muc#roomconfig_roomdesc'] ?? config.description,
+    lang: values['muc#roomconfig_lang'] ?? config.lang,
+    persistent: values['muc#roomconfig_persistentroom'] ?? config.persistent,
+    public: values['muc#roomconfig_publicroom'] ?? config.public,
+    membersOnly: values['muc#roomconfig_membersonly'] ?? config.membersOnly,
+    moderated: values['muc#roomconfig_moderatedroom'] ?? config.moderated,
+    password: passwordOf(config, values),
+    whois: values['muc#roomconfig_whois'] ?? config.whois,
+    privateMessages: values['muc#roomconfig_allowpm'] ?? config.privateMessages,
+    memberInvites: values['muc#roomconfig_allowinvites'] ?? config.memberInvites,
+    subjectByAll: values['muc#roomconfig_changesubject'] ?? config.subjectByAll,
+    maxUsers: maxUsersOf(values['muc#roomconfig_maxusers'], config, limits),
+    presenceOf: values['muc#roomconfig_presencebroadcast'] ?? config.presenceOf,
+    memberListFor: values['muc#roomconfig_getmemberlist'] ?? config.memberListFor,
+    logging: values['muc#roomconfig_enablelogging'] ?? config.logging,
+    historyLength: values['muc#maxhistoryfetch'] ?? config.historyLength,
+    registration: values['muc#roomconfig_registration'] ?? config.registration,
+    publicOccupants: values['muc#roomconfig_publicoccupants'] ?? config.publicOccupants,
+    pubsub: values['muc#roomconfig_pubsub'] ?? config.pubsub,
+    slowMode: values['muc#roomconfig_slow_mode_duration'] ?? config.slowMode,
+    forwardMentions: values['muc#roomconfig_forwardmentions'] ?? config.forwardMentions,
+  };
+}
+
+function passwordOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): string {
+  const isWanted = values['muc#roomconfig_passwordprotectedroom'] ?? config.password !== '';
+  const password = values['muc#roomconfig_roomsecret'] ?? config.password;
+  if (isWanted && password === '') throw new StanzaError('not-acceptable', 'The password is missing.');
+  return isWanted ? password : '';
+}
+
+function maxUsersOf(text: string | undefined, { maxUsers }: RoomConfig, { occupants }: ConfigLimits): number | null {
+  if (text === undefined) return maxUsers;
+  if (text === 'none') return null;
+  const number = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (number < 1 || number > occupants)
+    throw new StanzaError('not-acceptable', `There can be 1 to ${occupants} occupants.`);
+  return number;
+}
+
+/** §10.2.1: the status codes that tell the occupants what has changed; none where nothing has. */
+export function changeCodes(before: RoomConfig, after: RoomConfig): string[] {
+  const codes: string[] = [];
+  if (before.logging !== after.logging) codes.push(after.logging ? '170' : '171');
+  if (before.whois !== after.whois) codes.push(after.whois === 'anyone' ? '172' : '173');
+  const rest = (config: RoomConfig) => JSON.stringify({ ...config, logging: true, whois: 'anyone' });
+  if (rest(before) !== rest(after)) codes.push('104');
+  return codes;
+}

@@ -1,0 +1,329 @@
+/** A room while it is in memory: what it is, who is there, and the order in which things happen in it. */
+import { createHmac } from 'node:crypto';
+import type { Session } from '../../server/routing/session.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { nicknameKey } from '../../server/stanza/precis.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { type Affiliation, isAtLeast, type Role, type Standing } from './privileges.js';
+import type { RoomConfig } from './room-config.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** Whom the room has a lasting relation with. */
+export interface Member {
+  readonly affiliation: Exclude<Affiliation, 'none'>;
+  /** Reserved for him (§7.10). */
+  readonly nick?: string | undefined;
+  readonly reason?: string | undefined;
+}
+
+export interface Subject {
+  readonly text: string;
+  /** The message that set it, as XML. */
+  readonly xml: string;
+  /** Ms since 1970. */
+  readonly at: number;
+}
+
+/** XEP-0317. */
+export interface Hat {
+  readonly uri: string;
+  readonly title: string;
+  readonly hue?: string | undefined;
+}
+
+/** What is stored of a room, besides its members. */
+export interface StoredRoom {
+  readonly v: 1;
+  readonly config: RoomConfig;
+  readonly creator: string;
+  /** Ms since 1970. */
+  readonly created: number;
+  /** XEP-0421 §4.1: the key of the occupant ids, base64. */
+  readonly secret: string;
+  readonly subject?: Subject | undefined;
+  /** XEP-0486: the SHA-1 hashes of its pictures. */
+  readonly avatar?: readonly string[] | undefined;
+  readonly hats?: readonly Hat[] | undefined;
+  /** The URIs of hats by bare address. */
+  readonly wearers?: Readonly<Record<string, readonly string[]>> | undefined;
+}
+
+/** One client in the room. */
+export interface Seat {
+  /** Its real address. */
+  readonly jid: Jid;
+  /** Where it is a session of this server. */
+  readonly session: Session | undefined;
+  readonly occupant: Occupant;
+  /** Its last presence, without what only the room may say. */
+  presence: Stanza;
+}
+
+/** A nickname in the room, with one client of a user or several. */
+export interface Occupant {
+  nick: string;
+  /** `room@service/nick`. */
+  jid: Jid;
+  /** Whose it is. */
+  readonly user: Jid;
+  /** XEP-0421. */
+  readonly id: string;
+  role: Role;
+  /** The one whose presence is shown comes last. */
+  readonly seats: Seat[];
+  /** How the others see it: who knows real addresses, and who does not. Built when it is needed. */
+  shown: { known?: Stanza; unknown?: Stanza };
+  /** XEP-0500: when it last spoke, ms since 1970. */
+  spokeAt: number;
+}
+
+/** A message that who enters is sent. */
+export interface Remembered {
+  readonly id: string;
+  /** Ms since 1970. */
+  readonly at: number;
+  stanza: Stanza;
+}
+
+export class Room {
+  readonly occupants = new Map<string, Occupant>();
+  readonly seats = new Map<string, Seat>();
+  readonly members = new Map<string, Member>();
+  /** Whose each reserved nickname is. */
+  readonly reserved = new Map<string, string>();
+  /** The oldest first. */
+  history: Remembered[] = [];
+  /** Who was invited, and by whom: bare addresses, the oldest first. */
+  readonly invited = new Map<string, string>();
+  /** §10.1.1: nobody else comes in until its owner has configured it. Since when, ms; undefined: it is open. */
+  lockedSince: number | undefined;
+  /** No more the room of this address: ask for it again. */
+  isGone = false;
+  /** When somebody last asked for it, ms. */
+  touched = Date.now();
+  #isBusy = false;
+  readonly #waiting: (() => Maybe<void>)[] = [];
+
+  constructor(
+    readonly jid: Jid,
+    public stored: StoredRoom,
+  ) {}
+
+  get config(): RoomConfig {
+    return this.stored.config;
+  }
+
+  get name(): string {
+    return this.config.name || this.jid.local!;
+  }
+
+  // --- order --------------------------------------------------------------------------------------------------
+
+  /**
+   * Does something in the room when all that was begun before is done: at once where nothing is. What the room itself
+   * sets off meanwhile, such as an error that comes back, waits as well.
+   */
+  turn<T>(operation: () => Maybe<T>): Maybe<T> {
+    if (this.#isBusy) {
+      return new Promise<T>((resolve, reject) => {
+        this.#waiting.push(() => settled(operation, resolve, reject));
+      });
+    }
+    this.#isBusy = true;
+    let outcome: Maybe<T>;
+    try {
+      outcome = operation();
+    } catch (error) {
+      this.#next();
+      throw error;
+    }
+    if (outcome instanceof Promise) return outcome.finally(() => this.#next());
+    this.#next();
+    return outcome;
+  }
+
+  get isIdle(): boolean {
+    return !this.#isBusy;
+  }
+
+  #next(): void {
+    for (;;) {
+      const waiting = this.#waiting.shift();
+      if (waiting === undefined) {
+        this.#isBusy = false;
+        return;
+      }
+      const done = waiting();
+      if (done !== undefined) {
+        void done.then(() => this.#next());
+        return;
+      }
+    }
+  }
+
+  // --- who is who ---------------------------------------------------------------------------------------------
+
+  affiliationOf(user: Jid): Affiliation {
+    const own = this.members.get(user.bare)?.affiliation;
+    if (own !== undefined) return own;
+    // §9.2: a whole domain can be banned
+    return this.members.get(user.domain)?.affiliation === 'outcast' ? 'outcast' : 'none';
+  }
+
+  standingOf(occupant: Occupant): Standing {
+    return { role: occupant.role, affiliation: this.affiliationOf(occupant.user) };
+  }
+
+  seat(jid: Jid): Seat | undefined {
+    return this.seats.get(jid.full);
+  }
+
+  /** The occupant of that nickname, however it is spelled. */
+  occupant(nick: string): Occupant | undefined {
+    return this.occupants.get(keyOf(nick));
+  }
+
+  occupantsOf(user: string): Occupant[] {
+    return [...this.occupants.values()].filter((occupant) => occupant.user.bare === user);
+  }
+
+  /** Whether somebody in this role sees the real addresses of others (§4.2). */
+  knows(role: Role): boolean {
+    return this.config.whois === 'anyone' || role === 'moderator';
+  }
+
+  /** Whether the others see somebody in this role. */
+  isShown(role: Role): boolean {
+    return this.config.presenceOf.includes(role);
+  }
+
+  owners(): string[] {
+    return this.withAffiliation('owner');
+  }
+
+  withAffiliation(affiliation: Affiliation): string[] {
+    return [...this.members].filter(([, member]) => member.affiliation === affiliation).map(([jid]) => jid);
+  }
+
+  /** Notes a relation; what it means for who is there is the caller's. */
+  setMember(user: string, member: Member | undefined): void {
+    const before = this.members.get(user);
+    if (before?.nick !== undefined) this.reserved.delete(keyOf(before.nick));
+    if (member === undefined) this.members.delete(user);
+    else this.members.set(user, member);
+    if (member?.nick !== undefined) this.reserved.set(keyOf(member.nick), user);
+  }
+
+  /** Whose this nickname is by reservation: a bare address. */
+  reservedFor(nick: string): string | undefined {
+    return this.reserved.get(keyOf(nick));
+  }
+
+  /** XEP-0421 §4.1. */
+  occupantId(user: Jid): string {
+    return createHmac('sha256', Buffer.from(this.stored.secret, 'base64')).update(user.bare).digest('base64url');
+  }
+
+  // --- presence -----------------------------------------------------------------------------------------------
+
+  /** The presence of an occupant as others see it. */
+  presenceOf(occupant: Occupant, isKnown: boolean): Stanza {
+    const key = isKnown ? 'known' : 'unknown';
+    let stanza = occupant.shown[key];
+    if (stanza === undefined) {
+      stanza = this.presence(occupant, { isKnown, codes: [] });
+      occupant.shown[key] = stanza;
+    }
+    return stanza;
+  }
+
+  /** One that is written for the occasion. */
+  presence(
+    occupant: Occupant,
+    {
+      stanza = lastOf(occupant).presence,
+      isKnown,
+      codes,
+      standing = this.standingOf(occupant),
+      item = {},
+      more = [],
+    }: PresenceParts,
+  ): Stanza {
+    const { affiliation, role } = standing;
+    const { nick, reason, actor } = item;
+    const x = el(
+      'x',
+      { xmlns: NS.mucUser },
+      el(
+        'item',
+        { affiliation, role, jid: isKnown ? lastOf(occupant).jid.full : undefined, nick },
+        actor === undefined ? undefined : el('actor', { nick: actor }),
+        reason === undefined ? undefined : el('reason', null, reason),
+      ),
+      ...more,
+      ...codes.map((code) => el('status', { code })),
+    );
+    return stanza
+      .with({ from: occupant.jid, to: undefined })
+      .plus(x, occupantIdElement(occupant.id), this.#hatsOf(occupant));
+  }
+
+  /** XEP-0317 §3. */
+  #hatsOf({ user }: Occupant): Element | undefined {
+    const { hats = [], wearers = {} } = this.stored;
+    const worn = hats.filter(({ uri }) => wearers[user.bare]?.includes(uri));
+    if (worn.length === 0) return undefined;
+    return el(
+      'hats',
+      { xmlns: NS.hats },
+      ...worn.map(({ uri, title, hue }) => el('hat', { title, uri, 'xmlns:hue': undefined, hue })),
+    );
+  }
+}
+
+export interface PresenceParts {
+  /** What is said; the occupant's last presence unless it is given. */
+  readonly stanza?: Stanza;
+  readonly isKnown: boolean;
+  readonly codes: readonly string[];
+  readonly standing?: Standing;
+  readonly item?: ItemParts;
+  /** Further children of `<x/>`. */
+  readonly more?: readonly Element[];
+}
+
+export interface ItemParts {
+  readonly nick?: string | undefined;
+  readonly reason?: string | undefined;
+  /** The nickname of who did it. */
+  readonly actor?: string | undefined;
+}
+
+export const occupantIdElement = (id: string): Element => el('occupant-id', { xmlns: NS.occupantId, id });
+
+/** The client whose presence stands for the occupant. */
+export const lastOf = (occupant: Occupant): Seat => occupant.seats.at(-1)!;
+
+/** RFC 8266: what nicknames that pass for the same have in common. Throws PrecisError. */
+export const keyOf = (nick: string): string => nicknameKey(nick);
+
+/** Whether the room may be entered, or read, by somebody of this affiliation: but for its password. */
+export const isWelcome = ({ config }: Room, affiliation: Affiliation): boolean =>
+  affiliation !== 'outcast' && (!config.membersOnly || isAtLeast(affiliation, 'member'));
+
+function settled<T>(
+  operation: () => Maybe<T>,
+  resolve: (value: T) => void,
+  reject: (error: unknown) => void,
+): Maybe<void> {
+  try {
+    const outcome = operation();
+    if (outcome instanceof Promise) return outcome.then(resolve, reject);
+    resolve(outcome);
+  } catch (error) {
+    reject(error);
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * XEP-0313: Message Archive Management, with full-text search (XEP-0431) and orders (XEP-0413). Keeps what passes an
+ * account, and answers queries for it; rooms and other modules use the same through the service `archive`.
+ *
+ * Preferences (XEP-0441), tombstones (XEP-0424), the inbox (XEP-0430) and trimming on demand are modules of their own.
+ * What is said in rooms is in the archives of the rooms alone. Left out: archives of nodes (XEP-0442).
+ */
+import { z } from 'zod';
+import { count, seconds } from '../../server/config/units.js';
+import {
+  type ArchivePreferences,
+  type Archives,
+  binding,
+  defineModule,
+  disco,
+  every,
+  type IqRequest,
+  iq,
+  log,
+  message,
+} from '../../server/module.js';
+import type { MessagePassage } from '../../server/routing/passage.js';
+import { formatDateTime } from '../../server/stanza/datetime.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import type { LogEntry } from '../../storage/contract.js';
+import { formElement, formOf, readQuery } from './query.js';
+import { find, send } from './results.js';
+import { retention, stepMs } from './retention.js';
+import { isWorthKeeping, searchable } from './worth.js';
+
+export default defineModule({
+  name: 'mam',
+  summary: 'Keeps the messages of accounts, and gives them to their clients.',
+  implements: { 'XEP-0313': '1.1.3', 'XEP-0334': '0.4.0', 'XEP-0413': '0.2.1', 'XEP-0431': '0.2.0' },
+  notes: 'What is said in rooms is not in the archives of accounts.',
+  provides: ['archive'],
+  config: z.strictObject({
+    page: count({ min: 1, max: 1000 }).default(50).describe('Messages in an answer that asks for no number.'),
+    page_limit: count({ min: 1, max: 1000 }).default(250).describe('Most messages in one answer.'),
+    keep: seconds({ min: 60, unlimited: true })
+      .default(Number.POSITIVE_INFINITY)
+      .describe('How long messages are kept, of accounts and of rooms.'),
+    keep_messages: count({ min: 1, unlimited: true })
+      .default(1_000_000)
+      .describe('Messages kept of one account or room; the oldest make room.'),
+    search: z
+      .enum(['scan', 'index', 'off'])
+      .default('scan')
+      .describe(
+        'Full-text search. "scan" looks through the archive when somebody searches; "index" keeps the words of every message at hand, which makes archiving about twice as dear, and finds what was archived since it was chosen.',
+      ),
+  }),
+  stores: { archive: log() },
+
+  start: ({ host, config, stores, provide, log: logger }) => {
+    const store = stores.archive;
+    const searching = { store, isIndexed: config.search === 'index' };
+    const form = formOf(config.search !== 'off');
+    const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
+    let preferences: ArchivePreferences | undefined;
+
+    const archive: Archives = {
+      features: [
+        NS.mam,
+        NS.mamExtended,
+        NS.mamGroupchatField,
+        NS.orderBy,
+        `${NS.orderBy}@${NS.mam}`,
+        ...(config.search === 'off' ? [] : [NS.fullText]),
+      ],
+      append: (owner, stanza, { with: peer }) => {
+        const id = stanzaId();
+        const text = searching.isIndexed ? searchable(stanza) : undefined;
+        const entry: LogEntry = { id, with: peer?.bare, text, value: stanza.toXml(NS.client) };
+        return { id, durable: store.append(owner.bare, entry) };
+      },
+      answer: async (request, view) => {
+        const query = readQuery(request.payload, form, limits);
+        const found = await find(request.to.toBare(), query, view, searching);
+        return send(host, request, query, view, found);
+      },
+      form: () => formElement(form),
+      metadata: async (owner) => {
+        const [first, last] = await Promise.all([
+          store.page(owner.bare, { limit: 1 }),
+          store.page(owner.bare, { limit: 1, backwards: true }),
+        ]);
+        return el('metadata', { xmlns: NS.mam }, end('start', first.entries[0]), end('end', last.entries[0]));
+      },
+      read: (owner, query) => store.page(owner.bare, query),
+      tombstone: async (owner, id, retracted, stays = () => false) => {
+        const [entry] = (await store.page(owner.bare, { ids: [id], limit: 1 })).entries;
+        if (entry === undefined) return false;
+        const stanza = Stanza.parse(entry.value);
+        const staying = stanza.children().filter((child) => stays({ ns: child.getNS() ?? '', name: child.getName() }));
+        const { to, from, type, id: messageId } = stanza;
+        const tombstone = Stanza.build('message', { to, from, type, id: messageId }, ...staying, retracted);
+        await store.append(owner.bare, { id, with: entry.with, value: tombstone.toXml(NS.client) });
+        return true;
+      },
+      trim: async (owner, through) => {
+        const ids = through === undefined ? undefined : [through];
+        const [last] = (await store.page(owner.bare, { ids, limit: 1, backwards: true })).entries;
+        if (last !== undefined) await store.trim(owner.bare, { before: `${last.id} ` }); // no id is between the two
+        else if (through !== undefined) throw new StanzaError('item-not-found');
+      },
+      prefer: (asked) => {
+        preferences = asked;
+      },
+    };
+    provide('archive', archive);
+
+    const keep = (passage: MessagePassage): void => {
+      const { id, durable } = archive.append(passage.owner, passage.stanza, { with: passage.peer });
+      passage.archivedAs = id;
+      passage.acknowledgeAfter(durable);
+    };
+
+    const answer = async (request: IqRequest): Promise<Element> => {
+      demandOwn(request);
+      const query = readQuery(request.payload, form, limits);
+      const owner = request.to.toBare();
+      const found = await find(owner, query, undefined, searching);
+      const fin = await send(host, request, query, undefined, found);
+      if (found.entries.length > 0) void host.emit('archiveRead', { owner, ids: found.entries.map(({ id }) => id) });
+      return fin;
+    };
+
+    const tidy = retention(
+      store,
+      {
+        domains: () => [host.domain, ...host.declared.services().map(({ domain }) => domain)],
+        messages: config.keep_messages,
+        age: async (owner) => Math.min(config.keep, (await preferences?.keeps(owner)) ?? config.keep) * 1000,
+        isEndless: () =>
+          config.keep === Number.POSITIVE_INFINITY &&
+          config.keep_messages === Number.POSITIVE_INFINITY &&
+          preferences === undefined,
+      },
+      logger,
+    );
+
+    // §8.1: of an archive that is not one's own nothing is said, not even whether it is there.
+    const others = { access: 'anyone', absent: true } as const;
+    return [
+      message('archive', (passage) => {
+        if (isPassing(passage) || !isWorthKeeping(passage)) return undefined;
+        const wanted = preferences?.wants(passage.owner, passage.peer) ?? true;
+        if (wanted === true) keep(passage);
+        else if (wanted !== false)
+          return wanted.then((yes) => {
+            if (yes) keep(passage);
+          });
+        return undefined;
+      }),
+      // Nobody took it, and it is not lost.
+      message('absent', ({ archivedAs }) => (archivedAs === undefined ? undefined : 'handled'), { after: ['offline'] }),
+      iq.set('account', NS.mam, 'query', answer, others),
+      iq.get(
+        'account',
+        NS.mam,
+        'query',
+        (request) => {
+          demandOwn(request);
+          return archive.form();
+        },
+        others,
+      ),
+      iq.get(
+        'account',
+        NS.mam,
+        'metadata',
+        (request) => {
+          demandOwn(request);
+          return archive.metadata(request.to.toBare());
+        },
+        others,
+      ),
+      binding(({ jid }) => archive.metadata(jid.toBare())), // XEP-0386 §3
+      disco('account', { features: () => archive.features }),
+      every(stepMs, () => tidy()),
+    ];
+  },
+});
+
+function demandOwn({ isOwn }: IqRequest): void {
+  if (!isOwn) throw new StanzaError('forbidden');
+}
+
+/** XEP-0175: an address for one session has nobody to come back for it. */
+const isPassing = ({ sessions }: MessagePassage): boolean => sessions[0]?.mechanism === 'ANONYMOUS';
+
+const end = (name: 'start' | 'end', entry: LogEntry | undefined): Element | undefined =>
+  entry && el(name, { id: entry.id, timestamp: formatDateTime(timeOf(entry.id) || 0) });

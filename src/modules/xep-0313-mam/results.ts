@@ -1,0 +1,212 @@
+/** Finds the messages that a query asks for, and sends them (XEP-0313 §4.2, §4.3). */
+import { setImmediate } from 'node:timers/promises';
+import type { ArchiveView, Host, IqRequest } from '../../server/module.js';
+import { formatDateTime } from '../../server/stanza/datetime.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { idAfter, idAt, timeOf } from '../../server/stanza/ids.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { rsmSet } from '../../server/stanza/rsm.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el, escapeAttribute, serialize } from '../../server/xml/element.js';
+import { type LogEntry, type LogFilter, type LogStore, UnknownId } from '../../storage/contract.js';
+import { matches } from '../../storage/filter.js';
+import { compare } from '../../storage/order.js';
+import type { Query } from './query.js';
+import { searchable } from './worth.js';
+
+/** Messages that are read at once. */
+const chunk = 50;
+/** The same where each has to be looked at, and of how many of these one page is made. */
+const scanChunk = 200;
+const mostScanned = 5000;
+/** Characters of one page; it has one message at least. A session's queues hold several. */
+const mostCharacters = 524_288;
+/** How far a result is counted where nothing but its number is asked for. */
+const mostCounted = 10_000;
+
+export interface Found {
+  /** In the order of the result. */
+  readonly entries: readonly LogEntry[];
+  /** Nothing else follows in the direction of reading. */
+  readonly complete: boolean;
+  /** Where to go on, if nothing was found so far. */
+  readonly edge: string | undefined;
+  readonly count: number | undefined;
+}
+
+export interface Searching {
+  readonly store: LogStore;
+  /** Whether the store finds words by itself. */
+  readonly isIndexed: boolean;
+}
+
+/** Throws StanzaError('item-not-found') where the query names a message that is not there. */
+export async function find(
+  owner: Jid,
+  query: Query,
+  view: ArchiveView | undefined,
+  { store, isIndexed }: Searching,
+): Promise<Found> {
+  const { page, descending } = query;
+  // Before and after in the archive; in a result that descends the page's words mean the opposite.
+  const pageAfter = descending ? named(page.before) : page.after;
+  const pageBefore = descending ? page.after : named(page.before);
+  const backwards = descending ? page.before === undefined : page.before !== undefined;
+  let after = later(query.afterId, pageAfter);
+  let before = earlier(query.beforeId, pageBefore);
+  const others = [query.afterId, query.beforeId, pageAfter, pageBefore].filter((id) => id !== after && id !== before);
+  await demand(store, owner, [...(query.ids ?? []), ...others.filter((id) => id !== undefined)]);
+
+  const narrowed = narrow(owner, query, view, isIndexed);
+  if (narrowed === undefined) return { entries: [], complete: true, edge: undefined, count: 0 };
+  const { filter, isMatch } = narrowed;
+  if (page.max === 0) {
+    if (isMatch !== undefined) return { entries: [], complete: false, edge: undefined, count: undefined };
+    const count = await store.count(owner.bare, { ...filter, after, before }, mostCounted);
+    return { entries: [], complete: count === 0, edge: undefined, count: count < mostCounted ? count : undefined };
+  }
+
+  const entries: LogEntry[] = [];
+  let characters = 0;
+  let scanned = 0;
+  let edge: string | undefined;
+  const found = (complete: boolean): Found => {
+    const isWhole = complete && page.after === undefined && named(page.before) === undefined;
+    if (backwards !== descending) entries.reverse();
+    return { entries, complete, edge, count: isWhole ? entries.length : undefined };
+  };
+  for (let strict = true; ; strict = false) {
+    const limit = isMatch === undefined ? Math.min(page.max - entries.length, chunk) : scanChunk;
+    const read = await store.page(owner.bare, { ...filter, after, before, limit, backwards, strict }).catch(notFound);
+    for (const entry of backwards ? read.entries.reverse() : read.entries) {
+      if (isMatch === undefined || isMatch(entry)) {
+        if (entries.length === page.max || characters >= mostCharacters) return found(false);
+        entries.push(entry);
+        characters += entry.value.length;
+      }
+      edge = entry.id;
+    }
+    if (read.complete) return found(true);
+    scanned += isMatch === undefined ? 0 : read.entries.length;
+    if (entries.length === page.max || characters >= mostCharacters || scanned >= mostScanned) return found(false);
+    if (isMatch !== undefined) await setImmediate();
+    if (backwards) before = edge;
+    else after = edge;
+  }
+}
+
+const named = (id: string | true | undefined): string | undefined => (id === true ? undefined : id);
+
+function later(a: string | undefined, b: string | undefined): string | undefined {
+  return a === undefined || (b !== undefined && compare(b, a) > 0) ? b : a;
+}
+
+function earlier(a: string | undefined, b: string | undefined): string | undefined {
+  return a === undefined || (b !== undefined && compare(b, a) < 0) ? b : a;
+}
+
+/** §4.1.3: every message that is named has to be there. */
+async function demand(store: LogStore, owner: Jid, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  const distinct = [...new Set(ids)];
+  if ((await store.count(owner.bare, { ids: distinct })) < distinct.length) throw new StanzaError('item-not-found');
+}
+
+function notFound(error: unknown): never {
+  throw error instanceof UnknownId ? new StanzaError('item-not-found') : error;
+}
+
+/**
+ * What the store narrows the page to, and what has to be looked at in each message besides; undefined: there is nothing
+ * that the asker could see.
+ */
+function narrow(
+  owner: Jid,
+  query: Query,
+  view: ArchiveView | undefined,
+  isIndexed: boolean,
+): { filter: LogFilter; isMatch: ((entry: LogEntry) => boolean) | undefined } | undefined {
+  const { with: peer, words } = query;
+  const conditions: ((entry: LogEntry) => boolean)[] = [];
+  let key: string | undefined;
+  if (view === undefined) {
+    key = peer?.bare;
+    if (peer?.resource !== undefined) conditions.push(isToOrFrom(peer));
+  } else if (peer !== undefined && peer.bare !== owner.bare) {
+    if (!view.knowsSenders) return undefined;
+    key = peer.bare;
+  } else if (peer?.resource !== undefined) {
+    conditions.push(isToOrFrom(peer)); // what an occupant said, by the name that he had
+  }
+  if (words !== undefined && !isIndexed) conditions.push(hasWords(words));
+  return {
+    filter: {
+      with: key,
+      from: query.start === undefined ? undefined : idAt(query.start),
+      to: query.end === undefined ? undefined : idAfter(query.end),
+      ids: query.ids,
+      words: isIndexed ? words : undefined,
+    },
+    isMatch: conditions.length === 0 ? undefined : (entry) => conditions.every((condition) => condition(entry)),
+  };
+}
+
+/** By the start tag, as it was written by us. */
+function isToOrFrom({ full }: Jid): (entry: LogEntry) => boolean {
+  const address = escapeAttribute(full);
+  return ({ value }) => {
+    const tag = value.slice(0, value.indexOf('>'));
+    return tag.includes(` to="${address}"`) || tag.includes(` from="${address}"`);
+  };
+}
+
+/** Compares as a store does that has an index of words. */
+function hasWords(text: string): (entry: LogEntry) => boolean {
+  const isMatch = matches({ words: text });
+  return (entry) => isMatch({ ...entry, text: searchable(Stanza.parse(entry.value)) });
+}
+
+/** §4.2: sends the messages, each wrapped up, and gives the end of it. */
+export async function send(
+  host: Host,
+  request: IqRequest,
+  { queryId, flipped }: Query,
+  view: ArchiveView | undefined,
+  found: Found,
+): Promise<Element> {
+  const { from, session } = request;
+  const owner = request.to.toBare();
+  const head = Stanza.build('message', { to: from, from: owner });
+  const entries = flipped ? found.entries.toReversed() : found.entries;
+  for (const { id, value } of entries) {
+    const xml = view?.show === undefined ? value : view.show(value);
+    const result = head.plusWritten(resultXml(id, queryId, xml));
+    if (session !== undefined) session.send(result);
+    else await host.route(result);
+  }
+  const { complete, edge, count } = found;
+  const set = rsmSet({
+    first: found.entries[0]?.id ?? (complete ? undefined : edge),
+    last: found.entries.at(-1)?.id ?? (complete ? undefined : edge),
+    count,
+    index: count === undefined || found.entries.length === 0 ? undefined : 0,
+  });
+  return el('fin', { xmlns: NS.mam, complete: complete ? 'true' : undefined }, set);
+}
+
+/** What stands around a message that is text already. */
+const [beforeId, beforeQuery, beforeStamp, beforeMessage, behind] = serialize(
+  el(
+    'result',
+    { xmlns: NS.mam, id: '|', queryid: '|' },
+    el('forwarded', { xmlns: NS.forward }, el('delay', { xmlns: NS.delay, stamp: '|' }), '|'),
+  ),
+).split('|') as [string, string, string, string, string];
+
+/** `<result/>` with the message in it, which is XML with its namespace declared. */
+export function resultXml(id: string, queryId: string | undefined, message: string): string {
+  const query = queryId === undefined ? '' : beforeQuery + escapeAttribute(queryId);
+  const stamp = formatDateTime(timeOf(id) || 0);
+  return `${beforeId}${escapeAttribute(id)}${query}${beforeStamp}${stamp}${beforeMessage}${message}${behind}`;
+}

@@ -1,0 +1,270 @@
+/**
+ * A small client that keeps account of everything: what it sent and the server acknowledged (XEP-0198), what it
+ * received and acknowledged. Speaks XMPP over plain TCP, and resumes its session where it can.
+ */
+import { connect, type Socket } from 'node:net';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Element, elementOf, serialize } from '../../src/server/xml/element.js';
+import { type TopLevel, XmlReader } from '../../src/server/xml/reader.js';
+import { within } from '../interop/server.js';
+
+export interface ClientOptions {
+  /** `user@host/resource`. */
+  readonly address: string;
+  readonly password: string;
+  readonly port: () => number;
+  /** How likely it answers `<r/>`; what it leaves unanswered the next answer covers. Default: always. */
+  readonly diligence?: () => boolean;
+  received?(stanza: Element): void;
+}
+
+interface Sent {
+  readonly xml: string;
+  readonly acknowledged: (() => void) | undefined;
+}
+
+/** Patience with one answer of the server, in ms. */
+const patience = 10_000;
+
+export class Client {
+  readonly bare: string;
+  readonly resource: string;
+  readonly #options: ClientOptions;
+  #socket: Socket | undefined;
+  #reader = new XmlReader('stream', { stanzaBytes: 2 ** 26, depth: 1000, attributes: 1000 });
+  /** What was sent and not acknowledged, the oldest first. */
+  #outbox: Sent[] = [];
+  #h = 0;
+  #received = 0;
+  #counting = false;
+  /** The id to resume by. */
+  #previd: string | undefined;
+  readonly #requests = new Map<string, (answer: Element) => void>();
+  #waiting: { ready: (item: TopLevel) => void; lost: (error: Error) => void } | undefined;
+  #pending: TopLevel[] = [];
+  #online = false;
+  #ids = 0;
+  /** Sessions that it took up again, and those that it could not. */
+  resumed = 0;
+  refused = 0;
+  /** What ended a stream of it, besides `system-shutdown` and `conflict`. */
+  readonly streamErrors: string[] = [];
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    const [bare = '', resource = ''] = options.address.split('/');
+    this.bare = bare;
+    this.resource = resource;
+  }
+
+  get online(): boolean {
+    return this.#online;
+  }
+
+  /** Stanzas that the server has not acknowledged. */
+  get unacknowledged(): number {
+    return this.#outbox.length;
+  }
+
+  // --- saying -------------------------------------------------------------------------------------------------------
+
+  /** Sends a stanza, now or when it is connected again; again until the server acknowledges it. */
+  send(xml: string, acknowledged?: () => void): void {
+    this.#outbox.push({ xml, acknowledged });
+    if (this.#online) this.#write(`${xml}<r xmlns='${NS.sm}'/>`);
+  }
+
+  /** Sends an IQ; calls back with the result or error, however many connections later. */
+  ask(type: 'get' | 'set', payload: string, answered: (answer: Element) => void, to?: string): void {
+    const id = `${this.resource}-${++this.#ids}`;
+    this.#requests.set(id, answered);
+    this.send(`<iq type='${type}' id='${id}'${to === undefined ? '' : ` to='${to}'`}>${payload}</iq>`);
+  }
+
+  /** An IQ that has to succeed, in so many ms. */
+  request(type: 'get' | 'set', payload: string, to?: string): Promise<Element> {
+    return within(
+      patience,
+      `an answer to ${payload}`,
+      () =>
+        new Promise((resolve, reject) =>
+          this.ask(
+            type,
+            payload,
+            (answer) =>
+              answer.attrs.type === 'result' ? resolve(answer) : reject(new Error(`refused: ${serialize(answer)}`)),
+            to,
+          ),
+        ),
+    );
+  }
+
+  /** Tells the server what it has got, asked or not. */
+  acknowledge(): void {
+    if (this.#online) this.#write(`<a xmlns='${NS.sm}' h='${this.#received}'/>`);
+  }
+
+  // --- connections --------------------------------------------------------------------------------------------------
+
+  /** Resumes the session if there is one, else begins anew and sends again what was not acknowledged. */
+  connect(): Promise<void> {
+    return within(patience, `the login of ${this.#options.address}`, () => this.#connect());
+  }
+
+  async #connect(): Promise<void> {
+    this.cut();
+    const socket = connect({ host: '127.0.0.1', port: this.#options.port(), noDelay: true });
+    this.#socket = socket;
+    this.#reader = new XmlReader('stream', { stanzaBytes: 2 ** 26, depth: 1000, attributes: 1000 });
+    this.#pending = [];
+    this.#counting = false;
+    socket.on('data', (chunk) => {
+      if (socket === this.#socket) this.#heard(chunk);
+    });
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      if (socket === this.#socket) this.cut();
+    });
+    const [user = '', host = ''] = this.bare.split('@');
+    const header = `<?xml version='1.0'?><stream:stream to='${host}' version='1.0' xmlns='${NS.client}' xmlns:stream='${NS.stream}'>`;
+    const secret = Buffer.from(`\0${user}\0${this.#options.password}`).toString('base64');
+    this.#write(`${header}<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${secret}</auth>`);
+    await this.#next('features');
+    await this.#next('success');
+    this.#reader.restart();
+    this.#write(header);
+    await this.#next('features');
+    if (this.#previd === undefined || !(await this.#resume(this.#previd))) await this.#begin();
+  }
+
+  async #resume(previd: string): Promise<boolean> {
+    this.#write(`<resume xmlns='${NS.sm}' previd='${previd}' h='${this.#received}'/>`);
+    const answer = await this.#next('resumed', 'failed');
+    if (answer.name === 'failed') {
+      this.refused++;
+      this.#previd = undefined;
+      return false;
+    }
+    this.resumed++;
+    this.#goOn(this.#outbox);
+    return true;
+  }
+
+  async #begin(): Promise<void> {
+    this.#write(`<iq type='set' id='bind'><bind xmlns='${NS.bind}'><resource>${this.resource}</resource></bind></iq>`);
+    await this.#next('iq');
+    this.#write(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    const enabled = await this.#next('enabled');
+    this.#previd = enabled.attrs.id;
+    const again = this.#outbox.filter(({ xml }) => xml !== '<presence/>');
+    this.#outbox = [{ xml: '<presence/>', acknowledged: undefined }, ...again];
+    this.#goOn(this.#outbox);
+  }
+
+  #goOn(again: readonly Sent[]): void {
+    this.#online = true;
+    for (const { xml } of again) this.#write(xml);
+    this.#write(`<r xmlns='${NS.sm}'/>`);
+  }
+
+  /** The connection is gone, without a word. */
+  cut(): void {
+    this.#online = false;
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.resetAndDestroy();
+    this.#waiting?.lost(new Error('the connection was lost'));
+    this.#waiting = undefined;
+  }
+
+  /** Loses its session: the next connection begins another. What was sent and not acknowledged is sent again then. */
+  forget(): void {
+    this.cut();
+    this.#previd = undefined;
+  }
+
+  /** Leaves as one should: what it received is acknowledged, the session is over. */
+  async leave(): Promise<void> {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    this.acknowledge();
+    this.#previd = undefined;
+    await within(patience, 'the end of a stream', () => {
+      const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+      socket.end('</stream:stream>');
+      return closed;
+    });
+  }
+
+  #write(xml: string): void {
+    this.#socket?.write(xml);
+  }
+
+  // --- hearing ------------------------------------------------------------------------------------------------------
+
+  #heard(chunk: Buffer): void {
+    this.#reader.push(chunk);
+    for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
+      if (item.kind === 'close') return;
+      if (item.kind === 'element') this.#take(item);
+    }
+  }
+
+  #take(item: TopLevel): void {
+    if (item.ns === NS.stream && item.name === 'error') {
+      if (!/system-shutdown|conflict/.test(item.content)) this.streamErrors.push(item.content);
+      return;
+    }
+    if (item.ns === NS.sm) {
+      if (item.name === 'r') {
+        if (this.#options.diligence?.() ?? true) this.#write(`<a xmlns='${NS.sm}' h='${this.#received}'/>`);
+        return;
+      }
+      if (item.name === 'a') return this.#acknowledged(Number(item.attrs.h));
+      // From this element on stanzas count, whatever came with it in one segment.
+      if (item.name === 'enabled') {
+        this.#counting = true;
+        this.#received = 0;
+        this.#h = 0;
+      } else if (item.name === 'resumed') {
+        this.#counting = true;
+        this.#acknowledged(Number(item.attrs.h));
+      }
+    }
+    if (!this.#counting || item.ns === NS.sm) {
+      const waiting = this.#waiting;
+      this.#waiting = undefined;
+      if (waiting === undefined) this.#pending.push(item);
+      else waiting.ready(item);
+      return;
+    }
+    this.#received = (this.#received + 1) % 2 ** 32;
+    const stanza = elementOf(item);
+    if (item.name === 'iq' && (item.attrs.type === 'result' || item.attrs.type === 'error')) {
+      const id = item.attrs.id ?? '';
+      const answered = this.#requests.get(id);
+      this.#requests.delete(id);
+      answered?.(stanza);
+    } else this.#options.received?.(stanza);
+  }
+
+  #acknowledged(h: number): void {
+    const count = (h - this.#h + 2 ** 32) % 2 ** 32;
+    if (count > this.#outbox.length)
+      throw new Error(`${this.#options.address}: the server acknowledged ${count} of ${this.#outbox.length} stanzas`);
+    this.#h = h;
+    for (const { acknowledged } of this.#outbox.splice(0, count)) acknowledged?.();
+  }
+
+  async #next(...names: string[]): Promise<TopLevel> {
+    const item =
+      this.#pending.shift() ??
+      (await new Promise<TopLevel>((ready, lost) => {
+        if (this.#socket === undefined) lost(new Error('the connection was lost'));
+        else this.#waiting = { ready, lost };
+      }));
+    if (!names.includes(item.name))
+      throw new Error(`${item.name} came instead of ${names.join(' or ')}: ${item.content}`);
+    return item;
+  }
+}

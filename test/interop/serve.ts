@@ -1,0 +1,23 @@
+/**
+ * A server as a process of its own, for tests that kill it: `node serve.js SETTINGS`, SETTINGS being JSON with the
+ * configuration and the accounts to make. Writes one line of JSON when it is ready; SIGTERM stops it in order.
+ */
+import { createServer } from '../../src/server/index.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import type { Ready, Settings } from './server.js';
+
+const { config, accounts } = JSON.parse(process.argv[2]!) as Settings;
+const server = await createServer({ text: '', overrides: config, logTo: process.stderr });
+for (const [address, password] of Object.entries(accounts)) {
+  const jid = Jid.parse(address);
+  if (!(await server.accounts.exists(jid.bare))) await server.accounts.create(jid, password);
+}
+await server.start();
+process.on('SIGTERM', () => {
+  server.stop().catch((error: unknown) => {
+    console.error(error);
+    process.exitCode = 1;
+  });
+});
+const ready: Ready = { listening: server.listening };
+console.log(JSON.stringify(ready));

@@ -1,0 +1,172 @@
+/** Starts Waxwing as a process of its own on free ports of 127.0.0.1, and ends it: in order, or at once. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Bound, ListenerKind } from '../../src/server/listeners.js';
+
+/** What serve.ts is told. */
+export interface Settings {
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Passwords by bare address. Those that are not there yet are made. */
+  readonly accounts: Readonly<Record<string, string>>;
+}
+
+/** What serve.ts says when it listens. */
+export interface Ready {
+  readonly listening: readonly Bound[];
+}
+
+export interface ServerOptions {
+  /** Laid over the usual configuration, table by table. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  readonly accounts: Readonly<Record<string, string>>;
+  /** The data folder; default: a temporary one, which goes with the server. */
+  readonly data?: string;
+}
+
+const usual = {
+  hosts: { localhost: {} },
+  listen: { c2s: ['127.0.0.1:0'], c2s_tls: ['127.0.0.1:0'], https: ['127.0.0.1:0'], http: ['127.0.0.1:0'] },
+  auth: { scram_iterations: 4096, password_min_length: 4 },
+  admin: { shutdown_grace_seconds: 2 },
+  log: { level: 'warn' },
+};
+
+/** Patience with a server that starts or stops, in ms: one that takes longer hangs. */
+const patience = 20_000;
+const program = fileURLToPath(new URL('./serve.js', import.meta.url));
+
+/** A server that can be ended and started again on the same data and ports. */
+export class ServerProcess {
+  readonly data: string;
+  readonly #isOurs: boolean;
+  readonly #accounts: Readonly<Record<string, string>>;
+  #config: Record<string, unknown>;
+  #process: ChildProcess | undefined;
+  #ports = new Map<ListenerKind, number>();
+  /** What it logged, line by line, over all starts; as JSON. */
+  readonly log: string[] = [];
+
+  private constructor(data: string, isOurs: boolean, { config = {}, accounts }: ServerOptions) {
+    this.data = data;
+    this.#isOurs = isOurs;
+    this.#accounts = accounts;
+    this.#config = merged({ ...usual, data }, config);
+  }
+
+  static async start(options: ServerOptions): Promise<ServerProcess> {
+    const data = options.data ?? (await mkdtemp(join(tmpdir(), 'waxwing-interop-')));
+    const server = new ServerProcess(data, options.data === undefined, options);
+    try {
+      await server.start();
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+    return server;
+  }
+
+  /** Resolves once it listens. */
+  async start(): Promise<void> {
+    const settings: Settings = { config: this.#config, accounts: this.#accounts };
+    const child = spawn(process.execPath, [program, JSON.stringify(settings)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = child;
+    createInterface(child.stderr).on('line', (line) => void this.log.push(line));
+    const ready = await within(patience, 'the start of the server', async () => {
+      const exited = once(child, 'exit').then(() => {
+        throw new Error(`the server did not start:\n${this.log.slice(-20).join('\n')}`);
+      });
+      const [line] = (await Promise.race([once(createInterface(child.stdout), 'line'), exited])) as [string];
+      exited.catch(() => {});
+      return JSON.parse(line) as Ready;
+    });
+    for (const { kind, port } of ready.listening) this.#ports.set(kind, port);
+    // What comes after finds it where this one was.
+    this.#config = merged(this.#config, {
+      listen: Object.fromEntries(ready.listening.map(({ kind, port }) => [kind, [`127.0.0.1:${port}`]])),
+    });
+  }
+
+  port(kind: ListenerKind): number {
+    const port = this.#ports.get(kind);
+    assert.ok(port !== undefined, `nothing listens for ${kind}`);
+    return port;
+  }
+
+  get running(): boolean {
+    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  get pid(): number {
+    assert.ok(this.#process?.pid !== undefined, 'the server was not started');
+    return this.#process.pid;
+  }
+
+  /** The power goes, as far as the process knows of it. Resolves once it is gone. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** Ends it in order. Rejects where it does not end, or not well. */
+  async stop(): Promise<void> {
+    const child = this.#process;
+    await this.#end('SIGTERM');
+    assert.equal(child?.exitCode, 0, `the server did not stop well:\n${this.log.slice(-20).join('\n')}`);
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || !this.running) return;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    try {
+      await within(patience, `the end of the server by ${signal}`, () => exited);
+    } catch (error) {
+      child.kill('SIGKILL');
+      await exited;
+      throw error;
+    }
+  }
+
+  /** Errors and warnings that it logged since this was asked last. */
+  takeLog(): string[] {
+    return this.log.splice(0);
+  }
+
+  /** Ends it whatever it does, and removes its data. */
+  async close(): Promise<void> {
+    await this.kill();
+    if (this.#isOurs) await rm(this.data, { recursive: true, force: true });
+  }
+}
+
+/** Rejects, naming `what`, where the work is not done in so many ms. */
+export async function within<T>(ms: number, what: string, work: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took longer than ${ms / 1000} s`)), ms);
+  });
+  try {
+    return await Promise.race([work(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function merged(below: Readonly<Record<string, unknown>>, above: Readonly<Record<string, unknown>>) {
+  const result: Record<string, unknown> = { ...below };
+  for (const [key, value] of Object.entries(above)) {
+    const old = result[key];
+    result[key] = key !== 'hosts' && isTable(old) && isTable(value) ? merged(old, value) : value;
+  }
+  return result;
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
