@@ -1,11 +1,13 @@
 /** The modules that come with the server, in the order in which they are started, needs apart. */
 import type { ModuleDefinition } from '../server/module.js';
 import passing from './passing.js';
+import mamTrim from './proto-mam-trim.js';
 import session from './rfc-3921-session.js';
 import presence from './rfc-6121-presence/index.js';
 import roster from './rfc-6121-roster.js';
 import last from './xep-0012-last.js';
 import disco from './xep-0030-disco.js';
+import muc from './xep-0045-muc/index.js';
 import privateStorage from './xep-0049-private.js';
 import adhoc from './xep-0050-adhoc.js';
 import vcard from './xep-0054-vcard.js';
@@ -19,7 +21,11 @@ import blocking from './xep-0191-blocking.js';
 import ping from './xep-0199-ping.js';
 import time from './xep-0202-time.js';
 import carbons from './xep-0280-carbons.js';
+import mam from './xep-0313-mam/index.js';
 import stanzaIds from './xep-0359-stanza-id.js';
+import retraction from './xep-0424-retraction.js';
+import inbox from './xep-0430-inbox.js';
+import mamPreferences from './xep-0441-mam-prefs.js';
 import limits from './xep-0478-limits.js';
 
 export const standardModules: readonly ModuleDefinition[] = [
@@ -30,6 +36,11 @@ export const standardModules: readonly ModuleDefinition[] = [
   session,
   presence,
   stanzaIds,
+  mam,
+  mamPreferences,
+  mamTrim,
+  retraction,
+  inbox,
   offline,
   carbons,
   last,
@@ -44,5 +55,6 @@ export const standardModules: readonly ModuleDefinition[] = [
   ping,
   time,
   limits,
+  muc,
   passing,
 ];

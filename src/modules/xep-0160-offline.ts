@@ -4,11 +4,13 @@
  *
  * A message that goes out has a `Delivery` for a receipt. It is `spooled` where the log has it already; then its id is
  * among those in flight until it has arrived (and is removed) or was lost (and is an offline message as any other).
- * After a restart all that is in the log is offline messages.
+ * After a crash all that is in the log is offline messages. A process that stops in order writes down the queues of the
+ * sessions that can be resumed, and which entry of the log each of their messages is; it stays there until it arrived,
+ * since the next process may crash.
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
-import { defineModule, event, log, message } from '../server/module.js';
+import { binding, defineModule, event, log, message } from '../server/module.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
@@ -24,6 +26,8 @@ import { Cache } from '../storage/cache.js';
 const pageLength = 50;
 const mostOnTheWay = 262_144;
 const cachedUsages = 20_000;
+/** The tag of messages that are in the account's archive as well. */
+const archived = 'archived';
 
 /** What an account keeps in the log, as far as it is known. */
 interface Usage {
@@ -46,6 +50,7 @@ export default defineModule({
   summary: 'Keeps messages for those who are not there.',
   implements: { 'XEP-0160': '1.0.1' },
   features: { server: ['msgoffline'] },
+  provides: ['offline'],
   config: z.strictObject({
     bytes: bytes({ min: 0, unlimited: true })
       .default(8_388_608)
@@ -53,14 +58,14 @@ export default defineModule({
   }),
   stores: { offline: log() },
 
-  start: ({ host, config, stores, log: logger }) => {
+  start: ({ host, config, stores, provide, log: logger }) => {
     const store = stores.offline;
     const usages = new Cache<Usage>(cachedUsages, async (owner) => {
       const [messages, size] = await Promise.all([store.count(owner, {}), store.size(owner)]);
       return { messages, bytes: size };
     });
     /** Ids in the log that some session has been sent, by account. As many as session queues hold. */
-    const inFlight = new Map<string, Set<string>>();
+    const inFlight = new Map<string, Map<string, Delivery>>();
     const flushes = new Map<string, Flush>();
     /** To be removed at the end of this turn, all at once. */
     const arrived = new Map<string, string[]>();
@@ -88,7 +93,7 @@ export default defineModule({
     const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
       const value = asKept(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
       use(owner.bare, Buffer.byteLength(value));
-      return store.append(owner.bare, { id, value });
+      return store.append(owner.bare, { id, tag: isArchived(id, stanza) ? archived : undefined, value });
     };
 
     const remove = (owner: string, id: string) => {
@@ -107,10 +112,10 @@ export default defineModule({
       arrived.clear();
     };
 
-    const setOff = (owner: string, id: string) => {
+    const setOff = (owner: string, id: string, delivery: Delivery) => {
       const ids = inFlight.get(owner);
-      if (ids === undefined) inFlight.set(owner, new Set([id]));
-      else ids.add(id);
+      if (ids === undefined) inFlight.set(owner, new Map([[id, delivery]]));
+      else ids.set(id, delivery);
     };
 
     const landed = (owner: string, id: string) => {
@@ -130,13 +135,23 @@ export default defineModule({
         public spooled: boolean,
         readonly settled: () => void = () => {},
       ) {
-        if (spooled) setOff(owner.bare, id);
+        if (spooled) setOff(owner.bare, id, this);
+      }
+
+      get reference(): string | undefined {
+        if (this.#over) return '';
+        return this.spooled ? this.id : undefined;
       }
 
       /** To so many sessions it went; before that is known, nothing is lost. */
       went(to: number, stanza: Stanza): void {
         this.#expected = to;
         if (to > 0 && this.#losses >= to) this.#lose(stanza);
+      }
+
+      /** To one more session it went, in the process before. */
+      wentBefore(): void {
+        this.#expected = Number.isFinite(this.#expected) ? this.#expected + 1 : 1;
       }
 
       delivered(): void {
@@ -222,6 +237,31 @@ export default defineModule({
       return Promise.race([Promise.all(onTheWay), woken]);
     };
 
+    /** Its client has these from the archive. What is on its way to some session stays until that has it. */
+    const drop = async (owner: string, ids: readonly string[]): Promise<void> => {
+      if ((await usages.get(owner)).messages === 0) return;
+      const onTheirWay = inFlight.get(owner);
+      const gone = await store.remove(
+        owner,
+        ids.filter((id) => onTheirWay?.has(id) !== true),
+      );
+      if (gone > 0) usages.delete(owner);
+    };
+
+    /** XEP-0386 §3: whoever binds so reads the archive. */
+    const dropArchived = async (owner: string): Promise<void> => {
+      for (let after: string | undefined; ; ) {
+        const { entries, complete } = await store.page(owner, { tag: archived, after, limit: pageLength });
+        if (entries.length > 0)
+          await drop(
+            owner,
+            entries.map(({ id }) => id),
+          );
+        if (complete) return;
+        after = entries.at(-1)?.id;
+      }
+    };
+
     /** There is something in the log for those who are there. */
     const readOut = (owner: string): void => {
       const running = flushes.get(owner);
@@ -242,9 +282,12 @@ export default defineModule({
     };
 
     const keep = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
-      if (!hasRoomYet) throw new StanzaError('service-unavailable'); // XEP-0160 §2
-      const { owner } = passage;
-      passage.acknowledgeAfter(append(owner, stanzaId(), passage.seen));
+      const { owner, archivedAs } = passage;
+      if (!hasRoomYet) {
+        if (archivedAs !== undefined) return 'handled'; // it is not lost
+        throw new StanzaError('service-unavailable'); // XEP-0160 §2
+      }
+      passage.acknowledgeAfter(append(owner, archivedAs ?? stanzaId(), passage.seen));
       readOut(owner.bare);
       return 'handled';
     };
@@ -254,6 +297,16 @@ export default defineModule({
       const room = hasRoom(passage.owner.bare);
       return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
     };
+
+    provide('offline', {
+      receipt: (owner, reference) => {
+        if (reference === '') return settled;
+        const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, true);
+        delivery.wentBefore();
+        return delivery;
+      },
+      readOut,
+    });
 
     return [
       message('clean', (passage) => {
@@ -268,7 +321,7 @@ export default defineModule({
           if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
           if (flushes.has(owner.bare) && isForReachable(passage)) return keepOrAsk(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
-          const delivery = new Delivery(owner, stanzaId(), origin.acknowledges);
+          const delivery = new Delivery(owner, passage.archivedAs ?? stanzaId(), origin.acknowledges);
           passage.receipt = delivery;
           if (delivery.spooled) {
             const appended = append(owner, delivery.id, passage.seen);
@@ -300,10 +353,19 @@ export default defineModule({
       event('presenceChanged', ({ session: { jid, priority }, priorityBefore }) => {
         if (priority >= 0 && priorityBefore < 0) welcome(jid.bare);
       }),
+      event('archiveRead', ({ owner, ids }) => drop(owner.bare, ids)),
+      binding(({ jid }) => dropArchived(jid.bare)),
       event('accountDeleted', ({ jid }) => usages.delete(jid.bare)),
     ];
   },
 });
+
+/** Of a message that has arrived elsewhere already. */
+const settled: Receipt = { delivered() {}, lost() {}, reference: '' };
+
+/** Whether the archive (XEP-0313) has it: under the id that it tells the owner's clients. */
+const isArchived = (id: string, stanza: Stanza): boolean =>
+  stanza.without(NS.stanzaId, 'stanza-id', ({ attrs }) => attrs.id === id) !== stanza;
 
 /** Messages to the bare address go there (RFC 6121 §8.5.2.1.1). */
 const isReachable = ({ available, priority }: Session): boolean => available && priority >= 0;

@@ -1,7 +1,9 @@
 /**
  * The documents that are made from the code, by their paths: what is implemented, as a page and as a DOAP file
- * (XEP-0453), and the reference of the configuration.
+ * (XEP-0453), and the references of the configuration and of the commands.
  */
+import { commands } from './admin/commands.js';
+import { cliReference } from './admin/help.js';
 import { configReference } from './config/reference.js';
 import type { ModuleDefinition } from './module.js';
 import { type CoreSpecification, coreSpecifications, titles } from './specifications.js';
@@ -39,6 +41,7 @@ export function documents(modules: readonly ModuleDefinition[], project: Project
     ['doap.xml', doap(rows, project)],
     ['docs/configuration.md', reference.markdown],
     ['conf/reference.toml', reference.toml],
+    ['docs/cli.md', cliReference(commands)],
   ]);
 }
 

@@ -318,7 +318,7 @@ class WaxwingServer implements Server {
       return;
     }
     this.metrics.text().then(
-      (text) => response.writeHead(200, { 'content-type': this.metrics.registry.contentType }).end(text),
+      ({ type, text }) => response.writeHead(200, { 'content-type': type }).end(text),
       (error: unknown) => {
         this.logs.area('metrics').error({ err: error }, 'the metrics could not be read');
         response.writeHead(500).end();
@@ -344,7 +344,7 @@ class WaxwingServer implements Server {
     if (socket === undefined || !this.config.tls.client_certificates) return undefined;
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return undefined;
-    return { trusted: socket.authorized, xmppAddresses: xmppAddresses(certificate.raw).xmppAddr };
+    return { trusted: isVerified(socket), xmppAddresses: xmppAddresses(certificate.raw).xmppAddr };
   }
 
   // --- accounts -----------------------------------------------------------------------------------------------------
@@ -380,6 +380,9 @@ class WaxwingServer implements Server {
   #endSessions(jid: Jid, text: string): void {
     for (const session of this.sessions.of(jid.bare))
       this.#streamSessions.end(session, new StreamError('not-authorized', text));
+    // Those that have proved who they are, and have no session yet.
+    for (const stream of this.#streams)
+      if (stream.account?.sameBare(jid)) stream.close(new StreamError('not-authorized', text));
   }
 
   kick(session: Session, text?: string): void {
@@ -410,10 +413,15 @@ class WaxwingServer implements Server {
     clearInterval(this.#logins);
     this.#sweeper?.stop();
     const closing = this.#listeners?.close();
-    // Sessions that can be resumed are on disk before their clients are told to go.
-    await this.#streamSessions?.save();
-    for (const stream of this.#streams) stream.close(new StreamError('system-shutdown'));
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
+    // What comes from now on is not taken: whoever resumes sends it again. What was taken is finished.
+    const settled = Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
+    await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, grace).unref())]);
+    const goodbye = () => new StreamError('system-shutdown');
+    // Those that stay hear of those that go, before they are written down; and are before they are told to go.
+    for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
+    await this.#streamSessions?.save();
+    for (const stream of this.#streams) stream.close(goodbye());
     await this.#streamsClosed(grace);
     this.#listeners?.destroyAll();
     await closing;
@@ -437,6 +445,15 @@ class WaxwingServer implements Server {
       look();
     });
   }
+}
+
+/**
+ * Whether the chain of the peer's certificate ends in an authority that is trusted. A TLSSocket of a tls.Server has that
+ * as `authorized`; others have to ask their handle, as tls.Server does. False where a Node has no such thing.
+ */
+function isVerified(socket: TLSSocket): boolean {
+  const { _handle } = socket as TLSSocket & { readonly _handle?: { verifyError?(): Error | null } | null };
+  return _handle?.verifyError?.() === null;
 }
 
 /** Of the package that this file belongs to. */

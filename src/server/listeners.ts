@@ -14,7 +14,7 @@ import { addressBlock } from './stream/sasl/throttle.js';
 import type { Certificates } from './tls/certificates.js';
 import { plainAddress, TcpTransport } from './transport/tcp.js';
 import type { Transport } from './transport/transport.js';
-import { WebSocketUpgrader } from './transport/websocket.js';
+import type { WebSocketUpgrader } from './transport/websocket.js';
 
 export type ListenerKind = keyof Omit<Config['listen'], 'backlog'>;
 
@@ -175,11 +175,19 @@ export class Listeners {
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       return;
     }
-    this.#upgrader ??= new WebSocketUpgrader(limits.stanza_bytes);
-    this.#upgrader.upgrade(request, socket, head, (transport) => this.#parts.connected(transport));
+    // Loaded with the first client that comes so: many servers have none.
+    this.#upgrader ??= import('./transport/websocket.js').then(
+      ({ WebSocketUpgrader }) => new WebSocketUpgrader(limits.stanza_bytes),
+    );
+    this.#upgrader
+      .then((upgrader) => upgrader.upgrade(request, socket, head, (transport) => this.#parts.connected(transport)))
+      .catch((error: unknown) => {
+        this.#parts.log.error({ err: error }, 'a WebSocket could not be opened');
+        socket.destroy();
+      });
   }
 
-  #upgrader: WebSocketUpgrader | undefined;
+  #upgrader: Promise<WebSocketUpgrader> | undefined;
 
   /** XEP-0205 §3.1: one address holds only so many connections, and all together only so many. Whether there is room. */
   #count(socket: Socket): boolean {

@@ -1,6 +1,9 @@
-/** Prometheus metrics: read from plain counters when they are asked for, so that counting costs an addition. */
+/**
+ * Prometheus metrics: read from plain counters when they are asked for, so that counting costs an addition, and the
+ * library that writes them is loaded only where somebody asks.
+ */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Metric, Registry } from 'prom-client';
 import type { StreamCounts } from './stream/counts.js';
 
 export interface MetricsSources {
@@ -12,43 +15,69 @@ export interface MetricsSources {
   accountsCached?(): number;
 }
 
-export class Metrics {
-  readonly registry = new Registry();
-  readonly #limits: Counter<'limit'>;
-  readonly #storage: Histogram<'store' | 'operation'>;
-  readonly #delay = monitorEventLoopDelay({ resolution: 20 });
+/** Upper bounds of the buckets in seconds. */
+const buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5] as const;
 
-  constructor() {
-    const registers = [this.registry];
-    this.#limits = new Counter({
-      name: 'waxwing_limits_hit_total',
-      help: 'How often a limit was reached, by its name in the configuration',
-      labelNames: ['limit'],
-      registers,
-    });
-    this.#storage = new Histogram({
-      name: 'waxwing_storage_seconds',
-      help: 'Time until a storage operation was done; for writes: until it was durable',
-      labelNames: ['store', 'operation'],
-      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
-      registers,
-    });
-  }
+/** How long one operation of one store took. */
+interface Times {
+  readonly labels: { readonly store: string; readonly operation: string };
+  /** How many ended within each bucket and in none before it; the last: beyond all. */
+  readonly counts: number[];
+  sum: number;
+}
+
+/** What writes a metric: prom-client, once it is loaded. */
+type Library = typeof import('prom-client');
+
+export class Metrics {
+  /** By their names in the configuration: how often each was reached. */
+  readonly #limits = new Map<string, number>();
+  readonly #storage = new Map<string, Times>();
+  readonly #delay = monitorEventLoopDelay({ resolution: 20 });
+  #sources: MetricsSources | undefined;
+  #registry: Promise<Registry> | undefined;
 
   limitHit(limit: string): void {
-    this.#limits.inc({ limit });
+    this.#limits.set(limit, (this.#limits.get(limit) ?? 0) + 1);
   }
 
   storageTook(store: string, operation: string, seconds: number): void {
-    this.#storage.observe({ store, operation }, seconds);
+    const key = `${store} ${operation}`;
+    let times = this.#storage.get(key);
+    if (times === undefined) {
+      times = { labels: { store, operation }, counts: Array<number>(buckets.length + 1).fill(0), sum: 0 };
+      this.#storage.set(key, times);
+    }
+    const bucket = buckets.findIndex((bound) => seconds <= bound);
+    times.counts[bucket < 0 ? buckets.length : bucket]!++;
+    times.sum += seconds;
   }
 
   /** Begins to watch; `stop` ends it. */
   start(sources: MetricsSources): void {
-    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 20 });
+    this.#sources = sources;
     this.#delay.enable();
+  }
+
+  stop(): void {
+    this.#delay.disable();
+    this.#registry?.then((registry) => registry.clear());
+  }
+
+  /** For Prometheus, and the media type of it. Only between `start` and `stop`. */
+  async text(): Promise<{ readonly type: string; readonly text: string }> {
+    this.#registry ??= import('prom-client').then((library) => this.#register(library, this.#sources!));
+    const registry = await this.#registry;
+    return { type: registry.contentType, text: await registry.metrics() };
+  }
+
+  #register(library: Library, sources: MetricsSources): Registry {
+    const registry = new library.Registry();
+    library.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 20 });
     const { counts } = sources;
-    this.#gauge(
+    const gauge = gaugeOf.bind(undefined, library, registry);
+    const counter = counterOf.bind(undefined, library, registry);
+    gauge(
       'waxwing_event_loop_delay_p99_seconds',
       'Delay of the event loop since the last scrape, 99th percentile',
       [],
@@ -58,70 +87,103 @@ export class Metrics {
         return [[{}, p99]];
       },
     );
-    this.#gauge('waxwing_connections', 'Open connections of clients', ['transport'], () =>
+    gauge('waxwing_connections', 'Open connections of clients', ['transport'], () =>
       Object.entries(sources.connections()).map(([transport, count]) => [{ transport }, count]),
     );
-    this.#gauge('waxwing_sessions', 'Sessions, hibernating ones included', [], () => [[{}, sources.sessions()]]);
-    this.#gauge('waxwing_sessions_hibernating', 'Sessions that wait for their client to come back', [], () => [
+    gauge('waxwing_sessions', 'Sessions, hibernating ones included', [], () => [[{}, sources.sessions()]]);
+    gauge('waxwing_sessions_hibernating', 'Sessions that wait for their client to come back', [], () => [
       [{}, sources.hibernating()],
     ]);
-    this.#counter('waxwing_connections_opened_total', 'Connections of clients ever', ['transport'], () =>
+    counter('waxwing_connections_opened_total', 'Connections of clients ever', ['transport'], () =>
       Object.entries(counts.opened).map(([transport, count]) => [{ transport }, count]),
     );
-    this.#counter('waxwing_stanzas_received_total', 'Stanzas from clients', ['kind'], () =>
+    counter('waxwing_stanzas_received_total', 'Stanzas from clients', ['kind'], () =>
       Object.entries(counts.received).map(([kind, count]) => [{ kind }, count]),
     );
-    this.#counter('waxwing_stanzas_sent_total', 'Stanzas to clients', ['kind'], () =>
+    counter('waxwing_stanzas_sent_total', 'Stanzas to clients', ['kind'], () =>
       Object.entries(counts.sent).map(([kind, count]) => [{ kind }, count]),
     );
-    this.#counter('waxwing_logins_total', 'Logins by mechanism', ['mechanism'], () =>
+    counter('waxwing_logins_total', 'Logins by mechanism', ['mechanism'], () =>
       [...counts.logins].map(([mechanism, count]) => [{ mechanism }, count]),
     );
-    this.#counter('waxwing_login_failures_total', 'Failed logins by condition', ['condition'], () =>
+    counter('waxwing_login_failures_total', 'Failed logins by condition', ['condition'], () =>
       [...counts.loginFailures].map(([condition, count]) => [{ condition }, count]),
     );
-    this.#counter('waxwing_stream_errors_total', 'Stream errors that were sent, by condition', ['condition'], () =>
+    counter('waxwing_stream_errors_total', 'Stream errors that were sent, by condition', ['condition'], () =>
       [...counts.streamErrors].map(([condition, count]) => [{ condition }, count]),
     );
-    this.#counter('waxwing_tls_failures_total', 'TLS handshakes that failed', [], () => [[{}, counts.tlsFailures]]);
-    this.#counter('waxwing_resumptions_total', 'Sessions that were resumed, or could not be', ['outcome'], () => [
+    counter('waxwing_tls_failures_total', 'TLS handshakes that failed', [], () => [[{}, counts.tlsFailures]]);
+    counter('waxwing_resumptions_total', 'Sessions that were resumed, or could not be', ['outcome'], () => [
       [{ outcome: 'resumed' }, counts.resumed],
       [{ outcome: 'failed' }, counts.resumeFailures],
     ]);
+    counter(
+      'waxwing_limits_hit_total',
+      'How often a limit was reached, by its name in the configuration',
+      ['limit'],
+      () => [...this.#limits].map(([limit, count]) => [{ limit }, count]),
+    );
+    registry.registerMetric(storageHistogram(() => this.#storage.values()));
+    return registry;
   }
+}
 
-  stop(): void {
-    this.#delay.disable();
-    this.registry.clear();
-  }
+type Read = () => readonly (readonly [labels: Record<string, string>, value: number])[];
 
-  text(): Promise<string> {
-    return this.registry.metrics();
-  }
+function gaugeOf({ Gauge }: Library, registry: Registry, name: string, help: string, labelNames: string[], read: Read) {
+  new Gauge({
+    name,
+    help,
+    labelNames,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [labels, value] of read()) this.set(labels, value);
+    },
+  });
+}
 
-  #gauge(name: string, help: string, labelNames: string[], read: () => [Record<string, string>, number][]): void {
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers: [this.registry],
-      collect() {
-        this.reset();
-        for (const [labels, value] of read()) this.set(labels, value);
-      },
-    });
-  }
+function counterOf(
+  { Counter }: Library,
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: string[],
+  read: Read,
+) {
+  new Counter({
+    name,
+    help,
+    labelNames,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [labels, value] of read()) this.inc(labels, value);
+    },
+  });
+}
 
-  #counter(name: string, help: string, labelNames: string[], read: () => [Record<string, string>, number][]): void {
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers: [this.registry],
-      collect() {
-        this.reset();
-        for (const [labels, value] of read()) this.inc(labels, value);
-      },
-    });
-  }
+/** The histogram of storage operations, as the registry reads metrics: the library's own counts each value by itself. */
+function storageHistogram(all: () => Iterable<Times>): Metric {
+  const name = 'waxwing_storage_seconds';
+  const metric = {
+    name,
+    help: 'Time until a storage operation was done; for writes: until it was durable',
+    type: 'histogram',
+    aggregator: 'sum',
+  };
+  const valuesOf = ({ labels, counts, sum }: Times) => {
+    let count = 0;
+    const cumulated = counts.map((own, index) => ({
+      metricName: `${name}_bucket`,
+      labels: { ...labels, le: buckets[index] ?? '+Inf' },
+      value: (count += own),
+    }));
+    return [
+      ...cumulated,
+      { metricName: `${name}_sum`, labels, value: sum },
+      { metricName: `${name}_count`, labels, value: count },
+    ];
+  };
+  return { ...metric, get: async () => ({ ...metric, values: [...all()].flatMap(valuesOf) }) } as unknown as Metric;
 }

@@ -4,8 +4,9 @@
  */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import type { DocumentStore, LogPage, LogQuery, LogStore, MapStore } from '../storage/contract.js';
+import type { DocumentStore, LogEntry, LogPage, LogQuery, LogStore, MapStore } from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
+import type { Receipt } from './routing/link.js';
 import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
 import type { Session } from './routing/session.js';
 import type { StreamError } from './stanza/errors.js';
@@ -354,6 +355,15 @@ export interface ServerInfo {
   readonly forms: readonly Element[];
 }
 
+/** A message of an archive (XEP-0313). */
+export interface Archived {
+  readonly id: string;
+  /** When it was archived, in ms since 1970. */
+  readonly time: number;
+  /** The message as XML, its namespace declared. */
+  readonly xml: string;
+}
+
 /** What of an archive somebody may see who may see it at all; of an account's: everything. */
 export interface ArchiveView {
   /** What is shown of a message, as XML: rooms leave out what not everybody may know. */
@@ -388,6 +398,10 @@ export interface Archives {
   form(): Element;
   /** `<metadata/>`: the first and the last message. */
   metadata(owner: Jid): Promise<Element>;
+  /** `<result/>` with a message of the archive in it, as text for `Stanza.plusWritten`. */
+  result(entry: LogEntry, queryId: string | undefined): string;
+  /** The last messages, at most `limit` of them and none from before `since` (ms), the oldest first. */
+  recent(owner: Jid, range: { readonly limit: number; readonly since?: number | undefined }): Promise<Archived[]>;
   /** What is kept, as it is: values are messages as XML, their namespace declared; `timeOf` an id is when. */
   read(owner: Jid, query: LogQuery): Promise<LogPage>;
   /**
@@ -429,6 +443,12 @@ export interface Services {
     isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
   };
   archive: Archives;
+  offline: {
+    /** Takes up the delivery of a message again, after a restart: what was the receipt's `reference`. */
+    receipt(owner: Jid, reference: string): Receipt;
+    /** Sends what is kept to those of the account who are there and have not been sent it. */
+    readOut(owner: string): void;
+  };
 }
 
 // ---------------------------------------------------------------------------------------------------------------

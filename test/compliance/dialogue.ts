@@ -8,7 +8,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { createServer, type Server } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
@@ -73,14 +73,14 @@ export function scenario(
   options: ScenarioOptions | ((scene: Scene) => Promise<void>),
   play?: (scene: Scene) => Promise<void>,
 ): void {
-  if (typeof options === 'function') return scenario(title, {}, options);
+  const [more, acts] = typeof options === 'function' ? [{}, options] : [options, play!];
   scenarios++;
   test(title, { timeout: 60_000 }, async () => {
     let stage: Stage | undefined;
     try {
-      const opened = await stageFor(options);
+      const opened = await stageFor(more);
       stage = opened;
-      await play!({
+      await acts({
         stage: opened,
         get server() {
           return opened.server;
@@ -93,7 +93,7 @@ export function scenario(
       if (--scenarios === 0) await closeStages();
     }
     const errors = stage.takeErrors();
-    if (options.errors !== true) assert.deepEqual(errors, [], 'the server logged errors');
+    if (more.errors !== true) assert.deepEqual(errors, [], 'the server logged errors');
   });
 }
 
@@ -194,7 +194,9 @@ export class Stage {
 
   /** Waits until the server has dealt with everything that any of its clients sent. */
   async settle(): Promise<void> {
-    await Promise.all(this.#peers.filter((peer) => peer.bound).map((peer) => peer.syncs()));
+    // Once more: what the last of them caused may have gone to one who was through already.
+    for (let round = 0; round < 2; round++)
+      await Promise.all(this.#peers.filter((peer) => peer.bound).map((peer) => peer.syncs()));
   }
 
   async clear(): Promise<void> {
@@ -216,12 +218,7 @@ export class Stage {
   }
 }
 
-async function started(
-  options: ScenarioOptions,
-  folder: string,
-  storage: Storage,
-  errors: string[],
-): Promise<Server> {
+async function started(options: ScenarioOptions, folder: string, storage: Storage, errors: string[]): Promise<Server> {
   const server = await createServer({
     text: '',
     overrides: { ...merged(usual, options.config ?? {}), data: folder },
@@ -269,6 +266,8 @@ export interface ConnectOptions {
   /** A loopback address to come from: failed logins and connections are counted by it. Default: any. */
   readonly address?: string;
   readonly tls?: ConnectionOptions;
+  /** Whether it keeps its half of a connection that the server has ended. */
+  readonly halfOpen?: boolean;
   /** What it is called in messages. */
   readonly name?: string;
 }
@@ -306,9 +305,10 @@ export class Peer {
   readonly #transcript: string[] = [];
   readonly #pings = new Map<string, () => void>();
   #ended = false;
-  #streamed = false;
   /** The full address, once it is bound. */
   jid = '';
+  /** Everything goes out in pieces of so many bytes, each a segment of its own where the system lets it. */
+  pieceSize = Number.POSITIVE_INFINITY;
   /** XEP-0198: what managesStream() counts. */
   #acks = false;
   handled = 0;
@@ -360,7 +360,12 @@ export class Peer {
       return;
     }
     const direct = transport === 'tls';
-    const socket = connectTcp({ host: '127.0.0.1', port: this.#stage.port(direct ? 'c2s_tls' : 'c2s'), ...from });
+    const socket = connectTcp({
+      host: '127.0.0.1',
+      port: this.#stage.port(direct ? 'c2s_tls' : 'c2s'),
+      allowHalfOpen: this.#options.halfOpen === true,
+      ...from,
+    });
     socket.setNoDelay(true);
     await this.#happens('connecting', (done, failed) => socket.once('connect', done).once('error', failed));
     this.#socket = socket;
@@ -381,7 +386,6 @@ export class Peer {
     plain.removeAllListeners('data').removeAllListeners('end').removeAllListeners('close');
     const socket = connectTls({ ...options, ...this.#tlsOptions, socket: plain });
     this.#reader.restart();
-    this.#streamed = false;
     await this.#happens('the TLS handshake', (done, failed) =>
       socket
         .once('secureConnect', done)
@@ -404,8 +408,11 @@ export class Peer {
     try {
       this.#reader.push(chunk);
       for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
-        if (item.kind === 'element') this.#heardElement(elementOf(item));
-        else if (item.kind === 'open') this.#put({ kind: 'open', attrs: item.attrs });
+        if (item.kind === 'element') {
+          // RFC 6120 §6.4.6: a new stream begins here.
+          if (item.ns === NS.sasl && item.name === 'success') this.#reader.restart();
+          this.#heardElement(elementOf(item));
+        } else if (item.kind === 'open') this.#put({ kind: 'open', attrs: item.attrs });
         else this.#put({ kind: 'close' });
       }
     } catch (error) {
@@ -459,23 +466,23 @@ export class Peer {
   // --- saying -----------------------------------------------------------------------------------------------------
 
   /** Placeholders that were met before are filled in. */
-  sends(xml: string | Buffer): Promise<void> {
+  async sends(xml: string | Buffer): Promise<void> {
     const text = typeof xml === 'string' ? fillIn(xml, this.#stage.captured) : xml;
     this.#log('C', text.toString());
-    return new Promise((resolve) => {
-      const done = () => resolve();
-      if (this.#ws !== undefined) this.#ws.send(typeof text === 'string' ? withNamespace(text) : text, done);
-      else this.#socket!.write(text, done);
-    });
+    if (this.#ws !== undefined) return this.#writes(typeof text === 'string' ? withNamespace(text) : text);
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length; at += this.pieceSize) {
+      await this.#writes(bytes.subarray(at, at + this.pieceSize));
+      if (this.pieceSize < bytes.length) await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
-  /** In pieces, each a write (and mostly a segment) of its own. */
-  async sendsInPieces(text: string, size = 1): Promise<void> {
-    const bytes = Buffer.from(text);
-    for (let at = 0; at < bytes.length; at += size) {
-      await this.sends(bytes.subarray(at, at + size));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+  #writes(data: string | Buffer): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => resolve();
+      if (this.#ws !== undefined) this.#ws.send(data, done);
+      else this.#socket!.write(data, done);
+    });
   }
 
   /** The stream header. Attributes may be changed, or left out by undefined. */
@@ -486,8 +493,6 @@ export class Peer {
       .map(([name, value]) => ` ${name}='${value}'`)
       .join('');
     if (this.#framed) return this.sends(`<open xmlns='${NS.framing}'${given}/>`);
-    if (this.#streamed) this.#reader.restart();
-    this.#streamed = true;
     return this.sends(`<?xml version='1.0'?><stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}'${given}>`);
   }
 
@@ -587,10 +592,9 @@ export class Peer {
 
   /** A stream error with this condition, the end of the stream, and the end of the connection. */
   async receivesStreamError(condition: string): Promise<Element> {
-    if (this.#inbox[0]?.kind === 'open' || !this.#streamed) {
-      const item = await this.#next(`stream error ${condition}`);
-      if (item.kind !== 'open') this.#inbox.unshift(item);
-    }
+    // One that comes of the header comes in a stream of the server's all the same.
+    const item = await this.#next(`the stream error ${condition}`);
+    if (item.kind !== 'open') this.#inbox.unshift(item);
     const error = await this.receives(`<error xmlns='${NS.stream}'><${condition} xmlns='${NS.streams}'/></error>`);
     await this.isClosed();
     return error;
@@ -616,6 +620,18 @@ export class Peer {
   async ends(): Promise<void> {
     const item = await this.#next('the end of the connection');
     if (item.kind !== 'end') throw this.#wrong('the end of the connection', describe(item));
+  }
+
+  /** The connection is torn down, though this end of it was left open. */
+  async isCut(): Promise<void> {
+    await this.#happens('the connection being cut', (done) => {
+      // Whoever writes learns of it.
+      const trying = setInterval(() => void this.#socket!.write(' '), 50);
+      this.#socket!.once('close', () => {
+        clearInterval(trying);
+        done();
+      });
+    });
   }
 
   /** Waits for everything that the server has to say to what was sent before. Needs a bound session. */
@@ -696,14 +712,23 @@ export class Peer {
 
   /** Through SCRAM-SHA-1 to the features of the new stream. */
   async authenticates(user: string, secret: string = password): Promise<Element> {
+    await this.proves(user, undefined, secret);
+    await this.opens();
+    return this.receivesFeatures();
+  }
+
+  /** SCRAM-SHA-1 up to `<success/>`: a new header is due. `respond` sends the last message, where that is special. */
+  async proves(
+    user: string,
+    respond: (xml: string) => Promise<void> = (xml) => this.sends(xml),
+    secret: string = password,
+  ): Promise<void> {
     const scram = new Scram({ hash: 'SHA-1', user, password: secret });
     await this.sends(`<auth xmlns='${NS.sasl}' mechanism='SCRAM-SHA-1'>${base64(scram.first())}</auth>`);
     const challenge = await this.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
-    await this.sends(`<response xmlns='${NS.sasl}'>${base64(scram.final(plain(challenge)))}</response>`);
+    await respond(`<response xmlns='${NS.sasl}'>${base64(scram.final(plain(challenge)))}</response>`);
     const success = await this.receives(`<success xmlns='${NS.sasl}'>*</success>`);
     assert.ok(scram.verify(plain(success)), 'the server does not know the password');
-    await this.opens();
-    return this.receivesFeatures();
   }
 
   async binds(resource?: string): Promise<void> {

@@ -86,6 +86,6 @@ function isSame(wanted: string, actual: string | undefined, known: Map<string, s
   if (names.length === 0) return false;
   const found = new RegExp(`^${pattern}$`).exec(actual);
   if (found === null) return false;
-  names.forEach((name, at) => known.set(name, found[at + 1]!));
+  for (const [at, name] of names.entries()) known.set(name, found[at + 1]!);
   return true;
 }

@@ -220,7 +220,10 @@ export class Client {
         if (this.#options.diligence?.() ?? true) this.#write(`<a xmlns='${NS.sm}' h='${this.#received}'/>`);
         return;
       }
-      if (item.name === 'a') return this.#acknowledged(Number(item.attrs.h));
+      if (item.name === 'a') {
+        this.#acknowledged(Number(item.attrs.h));
+        return;
+      }
       // From this element on stanzas count, whatever came with it in one segment.
       if (item.name === 'enabled') {
         this.#counting = true;

@@ -90,7 +90,8 @@ class Actor {
     // RFC 6120 §10.1: in order, as far as it came for the first time.
     const number = Number(id.split('-')[1]);
     const before = this.#highest.get(from) ?? 0;
-    if (times === 0 && number < before) this.wrong.push(`${this.client.bare} got ${id} behind number ${before}`);
+    if (times === 0 && number < before)
+      this.wrong.push(`${this.client.bare}/${this.client.resource} got ${id} behind number ${before}`);
     this.#highest.set(from, Math.max(before, number));
   }
 
@@ -220,13 +221,18 @@ class World {
     return missing;
   }
 
+  /** What came twice to and from those who resume: the others say again, and are told again, what they lost. */
   doubled(): string[] {
-    return this.actors.flatMap(({ client, got }) =>
-      [...got].flatMap(([id, times]) => (times > 1 ? [`${id} came ${times} times to ${client.bare}`] : [])),
+    const resumes = ({ habit }: Actor) => habit !== 'fickle';
+    return this.actors.filter(resumes).flatMap(({ client, got }) =>
+      [...got].flatMap(([id, times]) => {
+        const [sender] = this.#byAccount.get(this.messages.get(id)!.from.split('/')[0]!)!;
+        return times > 1 && resumes(sender!) ? [`${id} came ${times} times to ${client.bare}`] : [];
+      }),
     );
   }
 
-  /** `exactly`: nothing was under way that may or may not have been done. */
+  /** What was confirmed is kept, and nothing that was never said. */
   async compare(): Promise<void> {
     for (const actor of this.actors) {
       // Two clients of one account write the same things: only what nobody else writes can be compared.

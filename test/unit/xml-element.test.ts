@@ -39,11 +39,11 @@ test('attributes are escaped', () => {
 });
 
 test('what is no name is not written', () => {
-  for (const name of ['', 'a b', '1', '-a', 'a>', 'a:', ':a', 'a:b:c', 'a:1', 'a"', '\u00d7', '\ud800']) {
+  for (const name of ['', 'a b', '1', '-a', 'a>', 'a:', ':a', 'a:b:c', 'a:1', 'a"', '\u00d7', '€', '\ud800']) {
     assert.throws(() => serialize(el(name)), TypeError, name);
     assert.throws(() => serialize(el('a', { [name]: '1' })), TypeError, name);
   }
-  for (const name of ['a', 'a:b', '_', 'é.1-2', 'stream:features', '\u{10000}']) {
+  for (const name of ['a', 'a:b', '_', 'é.1-2', 'stream:features', 'жизнь', '名前']) {
     assert.equal(serialize(el(name, { [name]: '1' })), `<${name} ${name}="1"/>`);
   }
 });

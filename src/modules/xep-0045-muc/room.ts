@@ -276,11 +276,7 @@ export class Room {
     const { hats = [], wearers = {} } = this.stored;
     const worn = hats.filter(({ uri }) => wearers[user.bare]?.includes(uri));
     if (worn.length === 0) return undefined;
-    return el(
-      'hats',
-      { xmlns: NS.hats },
-      ...worn.map(({ uri, title, hue }) => el('hat', { title, uri, 'xmlns:hue': undefined, hue })),
-    );
+    return el('hats', { xmlns: NS.hats }, ...worn.map(({ uri, title, hue }) => el('hat', { title, uri, hue })));
   }
 }
 
@@ -303,6 +299,9 @@ export interface ItemParts {
 }
 
 export const occupantIdElement = (id: string): Element => el('occupant-id', { xmlns: NS.occupantId, id });
+
+export const stanzaIdElement = (id: string, by: Jid): Element =>
+  el('stanza-id', { xmlns: NS.stanzaId, id, by: by.bare });
 
 /** The client whose presence stands for the occupant. */
 export const lastOf = (occupant: Occupant): Seat => occupant.seats.at(-1)!;

@@ -10,6 +10,7 @@ import { count, seconds } from '../../server/config/units.js';
 import {
   type ArchivePreferences,
   type Archives,
+  type ArchiveView,
   binding,
   defineModule,
   disco,
@@ -22,20 +23,20 @@ import {
 import type { MessagePassage } from '../../server/routing/passage.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
 import { formElement, formOf, readQuery } from './query.js';
-import { find, send } from './results.js';
+import { find, resultXml, send } from './results.js';
 import { retention, stepMs } from './retention.js';
 import { isWorthKeeping, searchable } from './worth.js';
 
 export default defineModule({
   name: 'mam',
   summary: 'Keeps the messages of accounts, and gives them to their clients.',
-  implements: { 'XEP-0313': '1.1.3', 'XEP-0334': '0.4.0', 'XEP-0413': '0.2.1', 'XEP-0431': '0.2.0' },
+  implements: { 'XEP-0313': '1.1.3', 'XEP-0334': '1.0.0', 'XEP-0413': '0.2.1', 'XEP-0431': '0.2.0' },
   notes: 'What is said in rooms is not in the archives of accounts.',
   provides: ['archive'],
   config: z.strictObject({
@@ -45,7 +46,7 @@ export default defineModule({
       .default(Number.POSITIVE_INFINITY)
       .describe('How long messages are kept, of accounts and of rooms.'),
     keep_messages: count({ min: 1, unlimited: true })
-      .default(1_000_000)
+      .default(250_000)
       .describe('Messages kept of one account or room; the oldest make room.'),
     search: z
       .enum(['scan', 'index', 'off'])
@@ -63,6 +64,12 @@ export default defineModule({
     const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
     let preferences: ArchivePreferences | undefined;
 
+    const answer = async (request: IqRequest, view: ArchiveView | undefined) => {
+      const query = readQuery(request.payload, form, limits);
+      const found = await find(request.to.toBare(), query, view, searching);
+      return { found, fin: await send(host, request, query, view, found) };
+    };
+
     const archive: Archives = {
       features: [
         NS.mam,
@@ -78,11 +85,7 @@ export default defineModule({
         const entry: LogEntry = { id, with: peer?.bare, text, value: stanza.toXml(NS.client) };
         return { id, durable: store.append(owner.bare, entry) };
       },
-      answer: async (request, view) => {
-        const query = readQuery(request.payload, form, limits);
-        const found = await find(request.to.toBare(), query, view, searching);
-        return send(host, request, query, view, found);
-      },
+      answer: async (request, view) => (await answer(request, view)).fin,
       form: () => formElement(form),
       metadata: async (owner) => {
         const [first, last] = await Promise.all([
@@ -91,6 +94,12 @@ export default defineModule({
         ]);
         return el('metadata', { xmlns: NS.mam }, end('start', first.entries[0]), end('end', last.entries[0]));
       },
+      recent: async (owner, { limit, since }) => {
+        const from = since === undefined ? undefined : idAt(since);
+        const { entries } = await store.page(owner.bare, { from, limit, backwards: true });
+        return entries.map(({ id, value }) => ({ id, time: timeOf(id), xml: value }));
+      },
+      result: ({ id, value }, queryId) => resultXml(id, queryId, value),
       read: (owner, query) => store.page(owner.bare, query),
       tombstone: async (owner, id, retracted, stays = () => false) => {
         const [entry] = (await store.page(owner.bare, { ids: [id], limit: 1 })).entries;
@@ -105,7 +114,8 @@ export default defineModule({
       trim: async (owner, through) => {
         const ids = through === undefined ? undefined : [through];
         const [last] = (await store.page(owner.bare, { ids, limit: 1, backwards: true })).entries;
-        if (last !== undefined) await store.trim(owner.bare, { before: `${last.id} ` }); // no id is between the two
+        if (last !== undefined)
+          await store.trim(owner.bare, { before: `${last.id} ` }); // no id is between the two
         else if (through !== undefined) throw new StanzaError('item-not-found');
       },
       prefer: (asked) => {
@@ -120,13 +130,11 @@ export default defineModule({
       passage.acknowledgeAfter(durable);
     };
 
-    const answer = async (request: IqRequest): Promise<Element> => {
+    const answerOwn = async (request: IqRequest): Promise<Element> => {
       demandOwn(request);
-      const query = readQuery(request.payload, form, limits);
-      const owner = request.to.toBare();
-      const found = await find(owner, query, undefined, searching);
-      const fin = await send(host, request, query, undefined, found);
-      if (found.entries.length > 0) void host.emit('archiveRead', { owner, ids: found.entries.map(({ id }) => id) });
+      const { found, fin } = await answer(request, undefined);
+      const ids = found.entries.map(({ id }) => id);
+      if (ids.length > 0) void host.emit('archiveRead', { owner: request.to.toBare(), ids });
       return fin;
     };
 
@@ -159,7 +167,7 @@ export default defineModule({
       }),
       // Nobody took it, and it is not lost.
       message('absent', ({ archivedAs }) => (archivedAs === undefined ? undefined : 'handled'), { after: ['offline'] }),
-      iq.set('account', NS.mam, 'query', answer, others),
+      iq.set('account', NS.mam, 'query', answerOwn, others),
       iq.get(
         'account',
         NS.mam,

@@ -55,15 +55,19 @@ export async function find(
   const backwards = descending ? page.before === undefined : page.before !== undefined;
   let after = later(query.afterId, pageAfter);
   let before = earlier(query.beforeId, pageBefore);
-  const others = [query.afterId, query.beforeId, pageAfter, pageBefore].filter((id) => id !== after && id !== before);
-  await demand(store, owner, [...(query.ids ?? []), ...others.filter((id) => id !== undefined)]);
+  const ids = [query.afterId, query.beforeId, pageAfter, pageBefore].filter((id) => id !== undefined);
+  // What bounds the page the store looks for by itself.
+  const others = page.max === 0 ? ids : ids.filter((id) => id !== after && id !== before);
+  await demand(store, owner, [...(query.ids ?? []), ...others]);
 
   const narrowed = narrow(owner, query, view, isIndexed);
   if (narrowed === undefined) return { entries: [], complete: true, edge: undefined, count: 0 };
   const { filter, isMatch } = narrowed;
   if (page.max === 0) {
+    // XEP-0059 §2.7: the size of the whole result
     if (isMatch !== undefined) return { entries: [], complete: false, edge: undefined, count: undefined };
-    const count = await store.count(owner.bare, { ...filter, after, before }, mostCounted);
+    const whole = { ...filter, after: query.afterId, before: query.beforeId };
+    const count = await store.count(owner.bare, whole, mostCounted);
     return { entries: [], complete: count === 0, edge: undefined, count: count < mostCounted ? count : undefined };
   }
 

@@ -8,7 +8,7 @@ export const stepMs = 10_000;
 const ownersAStep = 100;
 const removedAStep = 500;
 /** From the end of one round to the beginning of the next. */
-const pauseMs = 3_600_000;
+const pauseMs = 6 * 3_600_000;
 
 export interface Keeping {
   /** Of domains: whose archives these are. */
@@ -27,7 +27,7 @@ export function retention(store: LogStore, keeping: Keeping, log: Logger): (now?
   let domains: string[] = [];
   let after: string | undefined;
   /** Archives that had more to go than one step takes. */
-  let unfinished: string[] = [];
+  const unfinished: string[] = [];
   let removed = 0;
   let notBefore = 0;
 

@@ -11,7 +11,12 @@ const mostSearched = 10_000;
  * that it was received, read, reacted to or taken back, calls and invitations. Rooms keep what is said in them
  * themselves.
  */
-export function isWorthKeeping({ way, owner, peer, stanza }: Pick<Passage, 'way' | 'owner' | 'peer' | 'stanza'>): boolean {
+export function isWorthKeeping({
+  way,
+  owner,
+  peer,
+  stanza,
+}: Pick<Passage, 'way' | 'owner' | 'peer' | 'stanza'>): boolean {
   // A note to oneself is kept once, coming in.
   if (way === 'out' && peer.bare === owner.bare) return false;
   const { type } = stanza;

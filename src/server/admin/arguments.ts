@@ -4,7 +4,11 @@ import { type Command, CommandError, type Parameter, type RawValues } from './co
 
 /** Options of every command. */
 export const globalOptions: Readonly<Record<string, Parameter & { readonly value?: string }>> = {
-  config: { type: 'text', value: 'FILE', description: 'The configuration file (waxwing.toml, /etc/waxwing/waxwing.toml).' },
+  config: {
+    type: 'text',
+    value: 'FILE',
+    description: 'The configuration file (waxwing.toml, /etc/waxwing/waxwing.toml).',
+  },
   data: { type: 'text', value: 'FOLDER', description: 'The data folder, instead of what the configuration says.' },
   json: { type: 'flag', description: 'Prints JSON.' },
   help: { type: 'flag', description: 'Explains the command.' },
@@ -13,7 +17,10 @@ export const globalOptions: Readonly<Record<string, Parameter & { readonly value
 /** Of commands that ask before they do something. */
 export const yesOption: Parameter = { type: 'flag', description: 'Does not ask.' };
 /** Of commands that take a password. */
-export const stdinOption: Parameter = { type: 'flag', description: 'Reads the password from standard input: its first line.' };
+export const stdinOption: Parameter = {
+  type: 'flag',
+  description: 'Reads the password from standard input: its first line.',
+};
 
 /** The options that a command has on the command line, by their names. */
 export function optionsOf(command: Command): Readonly<Record<string, Parameter & { readonly value?: string }>> {
@@ -102,8 +109,7 @@ function takeCommand(commands: readonly Command[], left: string[], wantsHelp: bo
   }
   const [first = '', second = ''] = left;
   const group = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name);
-  if (group.length > 0 && (wantsHelp || second === '--help' || second === '-h'))
-    return takeHelp(commands, left, first);
+  if (group.length > 0 && (wantsHelp || second === '--help' || second === '-h')) return takeHelp(commands, left, first);
   const known = group.length > 0 ? group : commands.map(({ name }) => name);
   const written = group.length > 0 ? `${first} ${second}`.trim() : first;
   const meant = nearest(written, known) ?? (group.length > 0 ? undefined : nearest(`${first} ${second}`, known));

@@ -102,8 +102,8 @@ export async function restart(terminal: Terminal): Promise<Started> {
   // What could not start is not stopped for.
   await loadConfiguration(from.file, from.data);
   terminal.progress('stopping the server');
+  // When this is answered, the server has let go of everything; its process ends without more ado.
   await call(socket, 'stop', {}, terminal.progress);
-  await hasEnded(before.pid);
   terminal.progress('starting it again');
   return startInBackground(terminal, from);
 }
@@ -115,18 +115,5 @@ export async function statusOf(socket: string): Promise<StatusData | undefined> 
   } catch (error) {
     if (error instanceof CommandError && error.failure === 'not-running') return undefined;
     throw error;
-  }
-}
-
-/** The process has let go of everything already; its end follows. */
-async function hasEnded(pid: number): Promise<void> {
-  const until = Date.now() + 5000;
-  while (Date.now() < until) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

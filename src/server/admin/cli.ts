@@ -12,8 +12,8 @@ import { plain } from './words.js';
 
 /** The exit code. `args`: what follows the program's name. */
 export async function main(args: readonly string[]): Promise<number> {
+  // `waxwing user list | head`: nobody reads on
   for (const output of [process.stdout, process.stderr])
-    // `waxwing user list | head`: nobody reads on
     output.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const isJson = args.includes('--json');
   try {

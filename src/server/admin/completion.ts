@@ -45,7 +45,9 @@ function placesOf(commands: readonly Command[]): Place[] {
       text: `--${name}`,
       about: description,
     }));
-    const words = positionalsOf(command).flatMap(([, { choices = [] }]) => choices.map((text) => ({ text, about: '' })));
+    const words = positionalsOf(command).flatMap(([, { choices = [] }]) =>
+      choices.map((text) => ({ text, about: '' })),
+    );
     places.push({ typed: command.name, words, options });
   }
   return places;
@@ -54,7 +56,9 @@ function placesOf(commands: readonly Command[]): Place[] {
 const choiceOf = ({ name, summary }: Command): Choice => ({ text: name, about: summary });
 
 /** Options that are followed by a value, and what kind of file that is. */
-function valuedOptions(commands: readonly Command[]): { readonly name: string; readonly names: 'file' | 'folder' | '' }[] {
+function valuedOptions(
+  commands: readonly Command[],
+): { readonly name: string; readonly names: 'file' | 'folder' | '' }[] {
   const all: Record<string, Parameter> = Object.assign({}, ...commands.map(optionsOf));
   return Object.entries(all)
     .filter(([, { type }]) => type !== 'flag')

@@ -65,7 +65,7 @@ export function cliReference(commands: readonly Command[]): string {
   const parts = [
     '<!-- Made from the table of commands by `npm run docs`; changes belong there. -->',
     '# Commands',
-    '`waxwing COMMAND …` starts and stops the server, looks for problems, and administers accounts and sessions. Commands reach the running server over a Unix socket in its data folder (`admin.socket` in the configuration), which only its own user can open. Those that are marked so work without a running server too: they open the storage themselves, alone, and end with an error if another program has it.',
+    '`waxwing COMMAND …` starts and stops the server, looks for problems, and administers accounts and sessions. Commands reach the running server over a Unix socket in its data folder (`admin.socket` in the configuration), which only its own user can open. Commands on accounts and configuration work without a running server too: they then open the storage themselves, alone, and end with an error if another program has it.',
     'A command finds the server by the same configuration that the server was started with: `--config`, else `waxwing.toml` in the working directory, else `/etc/waxwing/waxwing.toml`, else the defaults.',
     'Passwords are never taken from the command line, where others could read them, and never logged: they are asked for on a terminal without showing them, read from standard input (`--password-stdin`), or chosen by the program (`--generate`).',
     '## Options of all commands',
@@ -106,7 +106,8 @@ function section(command: Command): string[] {
       .filter(([option]) => !global.includes(option))
       .map(([option, one]) => [`\`${optionUsage(option, one)}\``, described(one.description, one.choices)]),
   ];
-  const socket = where === 'local' ? '' : ` Over the socket: \`${pathOf(name)}\`${fieldsText(Object.keys(parameters))}.`;
+  const socket =
+    where === 'local' ? '' : ` Over the socket: \`${pathOf(name)}\`${fieldsText(Object.keys(parameters))}.`;
   return [
     `## \`waxwing ${usageOf(command)}\``,
     `${summary}.${details === undefined ? '' : ` ${details}`}`,
@@ -120,7 +121,10 @@ function fieldsText(fields: readonly string[]): string {
 }
 
 function optionTable(options: ReturnType<typeof optionsOf>): string {
-  const rows = Object.entries(options).map(([name, option]) => [`\`${optionUsage(name, option)}\``, option.description]);
+  const rows = Object.entries(options).map(([name, option]) => [
+    `\`${optionUsage(name, option)}\``,
+    option.description,
+  ]);
   return table(['Option', 'Meaning'], rows);
 }
 

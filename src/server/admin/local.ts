@@ -71,7 +71,10 @@ export const completion = localCommand({
     },
   },
   async run(_, { shell }) {
-    const [{ completionScript }, { commands }] = await Promise.all([import('./completion.js'), import('./commands.js')]);
+    const [{ completionScript }, { commands }] = await Promise.all([
+      import('./completion.js'),
+      import('./commands.js'),
+    ]);
     return { script: completionScript(shell, commands) };
   },
   text: ({ script }) => script.trimEnd(),
@@ -125,4 +128,3 @@ function startedText({ version, pid, background, hosts, listening, admin, advice
   const next = advice.map((text) => `\n${text}`).join('');
   return `Waxwing ${version} serves ${hosts.slice(0, 5).join(', ')}${hosts.length > 5 ? ' …' : ''}.\n${columns(ports)}${log}${account}\n${next}`;
 }
-

@@ -163,7 +163,8 @@ export const logLevel = serverCommand({
     area: {
       type: 'text',
       positional: true,
-      description: 'The part of the server, such as streams, storage or modules. Without it: all that have no level of their own.',
+      description:
+        'The part of the server, such as streams, storage or modules. Without it: all that have no level of their own.',
     },
     level: {
       type: 'text',

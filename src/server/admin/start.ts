@@ -121,7 +121,11 @@ async function stop(server: Server, progress: (text: string) => void): Promise<v
   }
 }
 
-function obeySignals(server: Server, shutdown: (progress: (text: string) => void) => Promise<void>, terminal: Terminal) {
+function obeySignals(
+  server: Server,
+  shutdown: (progress: (text: string) => void) => Promise<void>,
+  terminal: Terminal,
+) {
   const log = server.logs.area('admin');
   let isStopping = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -129,7 +133,7 @@ function obeySignals(server: Server, shutdown: (progress: (text: string) => void
       if (isStopping && signal === 'SIGINT') process.exit(130);
       if (isStopping) return;
       isStopping = true;
-      if (process.stderr.isTTY) terminal.progress('Stopping; Ctrl-C again ends it at once.');
+      if (process.stderr.isTTY) terminal.progress('stopping (Ctrl-C again ends it at once)');
       shutdown(process.stderr.isTTY ? terminal.progress : () => {}).catch((error: unknown) => {
         log.error({ err: error }, 'the server did not stop in order');
         process.exitCode = 1;

@@ -49,9 +49,14 @@ export async function askWhether(question: string): Promise<boolean> {
 
 /** Asks on the terminal; the answer comes without its line break. Ctrl-C and Ctrl-D end the question as a refusal. */
 function ask(question: string, hidden: boolean): Promise<string> {
-  process.stderr.write(question);
   const output = hidden ? new Writable({ write: (_chunk, _encoding, done) => done() }) : process.stderr;
+  // From here on the terminal shows nothing by itself: only then it is asked.
   const lines = createInterface({ input: process.stdin, output, terminal: true, historySize: 0 });
+  if (hidden) process.stderr.write(question);
+  else {
+    lines.setPrompt(question);
+    lines.prompt();
+  }
   return new Promise((resolve, reject) => {
     lines.once('line', (line) => {
       resolve(line);

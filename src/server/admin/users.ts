@@ -2,7 +2,6 @@
 import type { Account } from '../accounts.js';
 import type { Jid } from '../stanza/jid.js';
 import { CommandError, type Context, eitherCommand } from './command.js';
-import { newPassword } from './password.js';
 import { describeSession, type SessionData, sessionTable } from './sessions.js';
 import { columns, count, facts, time } from './words.js';
 
@@ -28,7 +27,7 @@ export const add = eitherCommand({
   },
   async run(context, values) {
     const { accounts, account } = await reach(context, values.jid);
-    const chosen = choosePassword(values.password, values.generate);
+    const chosen = await choosePassword(values.password, values.generate);
     await accounts.create(account, chosen.password, { role: values.admin ? 'admin' : 'user' });
     return { jid: account.bare, admin: values.admin, ...chosen.shown };
   },
@@ -44,12 +43,11 @@ export const passwd = eitherCommand({
   parameters: { jid, password, generate },
   async run(context, values) {
     const { accounts, account } = await reach(context, values.jid);
-    const chosen = choosePassword(values.password, values.generate);
+    const chosen = await choosePassword(values.password, values.generate);
     await accounts.setPassword(account.bare, chosen.password);
     return { jid: account.bare, ...chosen.shown };
   },
-  text: ({ jid, password }) =>
-    `${jid} has a new password.${password === undefined ? '' : `\nPassword: ${password}`}`,
+  text: ({ jid, password }) => `${jid} has a new password.${password === undefined ? '' : `\nPassword: ${password}`}`,
 });
 
 /** What a list tells of an account. */
@@ -112,7 +110,11 @@ export const show = eitherCommand({
     const account = await accounts.get(jid.bare);
     if (account === undefined) throw unknownAccount(jid);
     const sessions: SessionData[] = [...(context.server?.sessions.of(jid.bare) ?? [])].map(describeSession);
-    return { ...(await describe(context, account)), mechanisms: account.hashes.map((hash) => `SCRAM-${hash}`), sessions };
+    return {
+      ...(await describe(context, account)),
+      mechanisms: account.hashes.map((hash) => `SCRAM-${hash}`),
+      sessions,
+    };
   },
   text: ({ jid, admin, disabled, created, lastLogin, mechanisms, sessions }) =>
     facts([
@@ -168,10 +170,11 @@ async function reach(context: Context, account: Jid) {
   return { accounts: await context.accounts(), account };
 }
 
-function choosePassword(given: string | undefined, generate: boolean) {
+async function choosePassword(given: string | undefined, generate: boolean) {
   if (generate === (given !== undefined))
     throw new CommandError('usage', generate ? 'a password and --generate exclude each other' : 'password: is missing');
   if (given !== undefined) return { password: given, shown: {} };
+  const { newPassword } = await import('./password.js');
   const password = newPassword();
   return { password, shown: { password } };
 }

@@ -231,6 +231,7 @@ export class LocalHost implements Host, Destination {
 
   /** What one of the host's own sessions says; `from` is stamped. Never throws: what is refused is answered. */
   fromSession(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
+    this.#trace(stanza, 'received');
     try {
       const done =
         stanza.name === 'message'
@@ -397,6 +398,7 @@ export class LocalHost implements Host, Destination {
       for (const session of sessions) {
         if (session.jid.resource !== resource) continue;
         passage.deliveredTo = [session];
+        this.#trace(stanza, 'delivered', passage.deliveredTo);
         session.send(passage.seen, passage.receipt);
         return;
       }
@@ -410,11 +412,22 @@ export class LocalHost implements Host, Destination {
     for (const session of sessions) if (session.presence !== undefined && session.priority >= 0) present.push(session);
     if (present.length === 0) return;
     passage.deliveredTo = present;
+    this.#trace(stanza, 'delivered', present);
     for (const session of present) session.send(passage.seen, passage.receipt);
+  }
+
+  /** A stanza's way can be followed by its id, at level debug: never its content. */
+  #trace(stanza: Stanza, what: string, sessions?: readonly Session[]): void {
+    const { log } = this.#parts;
+    if (!log.isLevelEnabled('debug')) return;
+    const { name, id, type, from, to } = stanza;
+    const resources = sessions?.map(({ jid }) => jid.resource);
+    log.debug({ stanza: name, id, type, from: from?.full, to: to?.full, resources }, what);
   }
 
   /** Nobody took it: modules may keep it, else the sender hears of it where RFC 6121 §8.5 says so. */
   #absent(passage: MessagePassage): Maybe<void> {
+    this.#trace(passage.stanza, 'nobody there');
     const done = run(this.hooks.messages.absent, passage);
     if (done === 'handled') return;
     if (done !== undefined)
@@ -546,6 +559,7 @@ export class LocalHost implements Host, Destination {
    */
   refuse(stanza: Stanza, error: unknown, origin: Origin): void {
     const refusal = error instanceof StanzaError ? error : this.#ourFault(stanza, error);
+    this.#trace(stanza, `refused: ${refusal.condition}`);
     if (stanza.type === 'error' || (stanza.name === 'iq' && stanza.type === 'result')) return;
     void this.reply(stanza.error(refusal), origin);
   }

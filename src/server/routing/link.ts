@@ -6,6 +6,11 @@ export interface Receipt {
   delivered(): void;
   /** The session ended, and nobody acknowledged it. */
   lost(stanza: Stanza): void;
+  /**
+   * By what the next process finds it again where this one stops in order: the id of the stanza in the offline log, ''
+   * where nothing depends on it any more, undefined where the session's queue alone has the stanza.
+   */
+  readonly reference: string | undefined;
 }
 
 /** The only thing the router knows of where a stanza goes next: this socket, that node, that server. */

@@ -25,6 +25,12 @@ export const NS = {
   mucUser: 'http://jabber.org/protocol/muc#user',
   mucAdmin: 'http://jabber.org/protocol/muc#admin',
   mucOwner: 'http://jabber.org/protocol/muc#owner',
+  mucRegister: 'http://jabber.org/protocol/muc#register',
+  mucRequest: 'http://jabber.org/protocol/muc#request',
+  mucRoomConfig: 'http://jabber.org/protocol/muc#roomconfig',
+  mucRoomInfo: 'http://jabber.org/protocol/muc#roominfo',
+  mucStableId: 'http://jabber.org/protocol/muc#stable_id',
+  mucTraffic: 'http://jabber.org/protocol/muc#traffic',
   bookmarksPrivate: 'storage:bookmarks', // 0048
   private: 'jabber:iq:private', // 0049
   commands: 'http://jabber.org/protocol/commands', // 0050
@@ -51,10 +57,16 @@ export const NS = {
   ping: 'urn:xmpp:ping', // 0199
   time: 'urn:xmpp:time', // 0202
   delay: 'urn:xmpp:delay', // 0203
+  delayLegacy: 'jabber:x:delay', // 0091
   conference: 'jabber:x:conference', // 0249
+  mucUnique: 'http://jabber.org/protocol/muc#unique', // 0307
+  hats: 'urn:xmpp:hats:0', // 0317
+  hatsCommands: 'urn:xmpp:hats:commands',
+  reference: 'urn:xmpp:reference:0', // 0372
   carbons: 'urn:xmpp:carbons:2', // 0280
   carbonsRules: 'urn:xmpp:carbons:rules:0',
   forward: 'urn:xmpp:forward:0', // 0297
+  correct: 'urn:xmpp:message-correct:0', // 0308
   mam: 'urn:xmpp:mam:2', // 0313
   mamExtended: 'urn:xmpp:mam:2#extended',
   mamGroupchatField: 'urn:xmpp:mam:2#groupchat-field',
@@ -73,9 +85,12 @@ export const NS = {
   orderBy: 'urn:xmpp:order-by:1', // 0413
   occupantId: 'urn:xmpp:occupant-id:0', // 0421
   fasten: 'urn:xmpp:fasten:0', // 0422
+  selfPing: 'http://jabber.org/protocol/muc#self-ping-optimization', // 0410
   retract: 'urn:xmpp:message-retract:1', // 0424
+  retractOld: 'urn:xmpp:message-retract:0',
   retractTombstone: 'urn:xmpp:message-retract:1#tombstone',
   moderate: 'urn:xmpp:message-moderate:1', // 0425
+  moderateOld: 'urn:xmpp:message-moderate:0',
   inbox: 'urn:xmpp:inbox:1', // 0430
   fullText: 'urn:xmpp:fulltext:0', // 0431
   channelBinding: 'urn:xmpp:sasl-cb:0', // 0440
@@ -84,6 +99,7 @@ export const NS = {
   saslUpgrade: 'urn:xmpp:sasl:upgrade:0', // 0480
   scramUpgrade: 'urn:xmpp:scram-upgrade:0', // 0480
   fast: 'urn:xmpp:fast:0', // 0484
+  mentions: 'urn:xmpp:mmn:0', // 0452
   callInvites: 'urn:xmpp:call-invites:0', // 0482
   mamTrim: 'urn:xmpp:mamtrim:0', // ProtoXEP: Message Archive Management: Trim Command
 } as const;

@@ -15,13 +15,13 @@ import { StanzaError, StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid, JidError } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
-import { Stanza } from '../stanza/stanza.js';
-import type { Transport, TransportReader } from '../transport/transport.js';
+import { Stanza, stanzaName } from '../stanza/stanza.js';
+import type { Transport, TransportReader, Upgradable } from '../transport/transport.js';
 import { type Element, el, serialize } from '../xml/element.js';
 import { type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
-import type { StreamCounts } from './counts.js';
+import { increment, type StreamCounts } from './counts.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
-import type { Login } from './login.js';
+import { isUnderWay, type Login } from './login.js';
 import type { Sessions } from './sessions.js';
 import type { Outlet, Sm } from './xep-0198-sm.js';
 import { CsiLink } from './xep-0352-csi.js';
@@ -114,14 +114,19 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     return !c2s.require_encryption || (c2s.allow_plain_tcp_on_loopback && this.transport.loopback);
   }
 
+  /** Whether its session outlives it. */
+  get resumable(): boolean {
+    return this.sm !== undefined && this.sm.holdSeconds > 0;
+  }
+
   // --- in ---------------------------------------------------------------------------------------------------------
 
   received(chunk: Buffer): void {
-    if (this.phase === 'closed') return;
+    // §4.4: whoever was told the end is heard no more; over WebSocket its <close/> ends the connection.
+    if (this.phase === 'closed' || (this.phase === 'closing' && !this.transport.framed)) return;
     const now = Date.now();
     this.lastRead = now;
     this.askedAliveAt = 0;
-    if (this.phase === 'closing' && this.transport.framed === false && this.#peerClosed) return;
     this.#refill(now);
     this.#bytes -= chunk.length;
     try {
@@ -134,7 +139,18 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (this.#bytes < 0 || this.#stanzas < 0) this.#throttle();
   }
 
-  #peerClosed = false;
+  #stopped = false;
+  #idle: (() => void) | undefined;
+
+  /** Takes no more stanzas. Resolves once what was taken has been dealt with, and could be acknowledged. */
+  async stopTaking(): Promise<void> {
+    this.#stopped = true;
+    if (this.#busy)
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    await this.sm?.whenSettled();
+  }
 
   /** Takes what the reader has, one after the other; where a handler waits, so does the rest. */
   #pump(): void {
@@ -160,6 +176,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   #goOn(): void {
     this.#busy = false;
+    this.#idle?.();
     if (this.phase === 'closed') return;
     try {
       this.#pump();
@@ -182,7 +199,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   #rates(): Config['limits']['rate'] {
     const { limits } = this.server.config();
-    return this.session === undefined ? limits.rate_unauthenticated : limits.rate;
+    return this.account === undefined ? limits.rate_unauthenticated : limits.rate;
   }
 
   #refill(now: number): void {
@@ -198,7 +215,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   #throttle(): void {
     if (this.#throttled || this.phase === 'closed') return;
     const rates = this.#rates();
-    const seconds = Math.max(-this.#stanzas / rates.stanzas_per_second, -this.#bytes / rates.bytes_per_second, 0.05);
+    const seconds = Math.max(
+      this.#stanzas < 0 ? -this.#stanzas / rates.stanzas_per_second : 0,
+      this.#bytes < 0 ? -this.#bytes / rates.bytes_per_second : 0,
+      0.05,
+    );
     this.#throttled = true;
     this.#pause();
     this.server.limitHit('rate');
@@ -222,10 +243,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   #take(item: StreamOpen | TopLevel | { kind: 'close' }): void | Promise<void> {
     if (this.phase === 'closing') {
-      if (item.kind === 'close' || isFramedClose(item)) this.#peerEnded();
+      if (isFramedClose(item)) this.transport.end();
       return;
     }
     if (item.kind === 'close') return this.#closedByPeer();
+    if (this.#stopped && !isFramedClose(item)) return;
     if (item.kind === 'open') return this.#opened(item.name, item.ns, item.defaultNs, item.attrs);
     if (this.transport.framed && item.ns === NS.framing) {
       if (item.name === 'open') return this.#opened('stream', NS.stream, NS.client, item.attrs);
@@ -243,12 +265,13 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** RFC 6120 §4.7, §4.8, RFC 7395 §3.3.2. */
   #opened(name: string, ns: string, defaultNs: string, attrs: Readonly<Record<string, string | undefined>>): void {
-    if (this.phase !== 'opening') throw new StreamError('invalid-xml', 'The stream is open already.');
+    if (this.phase !== 'opening') throw new StreamError('bad-format', 'The stream is open already.');
     if (ns !== NS.stream) throw new StreamError('invalid-namespace');
     if (name !== 'stream') throw new StreamError('bad-format');
     if (defaultNs !== NS.client) throw new StreamError('invalid-namespace');
     const to = attrs.to === undefined ? undefined : Jid.tryParse(attrs.to);
-    const host = to === undefined || to.local !== undefined ? undefined : this.server.host(to.domain);
+    if (to === undefined) throw new StreamError('improper-addressing', 'The header says no host in its to.'); // §4.7.2
+    const host = to.full === to.domain ? this.server.host(to.domain) : undefined;
     if (host === undefined) throw new StreamError('host-unknown');
     // A restart continues what was negotiated for one host; it cannot carry it to another.
     if (this.host !== undefined && this.host !== host) throw new StreamError('host-unknown', 'The host was settled.');
@@ -258,10 +281,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       throw new StreamError('unsupported-version');
     const from = attrs.from === undefined ? undefined : Jid.tryParse(attrs.from);
     if (attrs.from !== undefined && from === undefined) throw new StreamError('improper-addressing');
-    if (this.account !== undefined && from !== undefined && !from.sameBare(this.account))
+    // §4.9.3.9; XEP-0388 §2.1: nor is one of another domain.
+    if (from !== undefined && (this.account === undefined ? from.domain !== host.domain : !from.sameBare(this.account)))
       throw new StreamError('invalid-from');
-    this.claimed = from?.domain === host.domain ? from.toBare() : undefined;
-    this.#sendHeader(from);
+    this.claimed = from?.toBare();
+    this.#sendHeader(this.claimed);
     this.phase = this.account === undefined ? 'stranger' : 'known';
     this.sendFeatures();
   }
@@ -270,7 +294,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#headerSent = true;
     const attributes = {
       to: to?.full,
-      from: this.host?.domain,
+      // §4.7.1: one of our hosts, also where the client asked for none of them.
+      from: this.host?.domain ?? Object.keys(this.server.config().hosts)[0],
       id: randomId(),
       version: '1.0',
       'xml:lang': 'en',
@@ -285,25 +310,25 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   sendFeatures(): void {
     const children =
-      this.phase === 'stranger' ? strangerFeatures(this, this.server) : authenticatedFeatures(this, this.server);
+      this.phase === 'stranger' ? strangerFeatures(this, this.server.login) : authenticatedFeatures(this);
     this.writeElement(el('stream:features', this.transport.framed ? { 'xmlns:stream': NS.stream } : null, ...children));
   }
 
   /** RFC 6120 §5.4. */
   #startTls(): void {
     const { transport } = this;
-    if (this.phase !== 'stranger' || transport.secure || !('startTls' in transport) || this.negotiation?.exchange !== undefined) {
+    if (this.phase !== 'stranger' || transport.secure || !isUpgradable(transport) || isUnderWay(this.negotiation)) {
       this.write(`<failure xmlns='${NS.tls}'/>`);
       this.close();
       return;
     }
     this.write(`<proceed xmlns='${NS.tls}'/>`);
-    this.phase = 'opening';
-    this.#headerSent = false;
-    // What came behind <starttls/> in the clear is not ours to read (§5.4.3.3).
+    // §5.4.3.3: what was said in the clear is forgotten, and what came behind <starttls/> is not read.
+    this.host = undefined;
+    this.claimed = undefined;
     this.reader.discard();
-    this.reader.restart();
-    (transport as import('../transport/transport.js').Upgradable).startTls((error) => {
+    this.restart();
+    transport.startTls((error) => {
       if (error === undefined) return;
       this.server.counts.tlsFailures++;
       transport.destroy();
@@ -313,11 +338,13 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** After SASL the client opens a new stream over the same connection (RFC 6120 §6.4.6). */
   restart(): void {
     this.phase = 'opening';
+    this.#headerSent = false;
     this.reader.restart();
   }
 
-  /** Who the peer is has been proved. */
+  /** Who the peer is has been proved. Throws StreamError where it went meanwhile. */
   authenticated(account: Jid): void {
+    if (this.phase !== 'stranger') throw new StreamError('connection-timeout');
     this.account = account;
     this.phase = 'known';
     this.#raiseLimits();
@@ -326,7 +353,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** An IQ of somebody unknown: in-band registration and the like, where a module takes it. */
   #fromStranger(item: TopLevel): void | Promise<void> {
     const host = this.host!;
-    if (!this.trusted) throw new StreamError('not-authorized');
+    // XEP-0388 §2.4: nothing but authentication while one is under way.
+    if (!this.trusted || isUnderWay(this.negotiation)) throw new StreamError('not-authorized');
     const stanza = Stanza.fromTopLevel(item);
     if ((stanza.type !== 'get' && stanza.type !== 'set') || stanza.id === undefined || stanza.childCount !== 1)
       throw new StreamError('not-authorized');
@@ -359,11 +387,10 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   #fromSession(item: TopLevel): void | Promise<void> {
     this.#stanzas--;
     if (item.ns !== NS.client) return this.#nonza(item);
-    if (item.name !== 'message' && item.name !== 'presence' && item.name !== 'iq')
-      throw new StreamError('unsupported-stanza-type');
+    const name = stanzaName(item.name);
+    if (name === undefined) throw new StreamError('unsupported-stanza-type');
     const session = this.session!;
-    const { counts } = this.server;
-    counts.received[item.name]++;
+    this.server.counts.received[name]++;
     const { sm } = this;
     sm?.begin();
     const { from } = item.attrs;
@@ -403,21 +430,17 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** What is no stanza, on a bound stream: stream management and client state. */
   #nonza(item: TopLevel): void | Promise<void> {
     if (item.ns === NS.sm) return this.server.sessions.managed(this, item);
+    if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(); // §4.9.1.1
     if (item.ns === NS.csi) return this.#clientState(item.name);
     if (item.ns === NS.sasl || item.ns === NS.sasl2) throw new StreamError('policy-violation', 'You are logged in.');
-    if (item.ns === NS.stream || item.ns === NS.tls || item.ns === NS.framing)
-      throw new StreamError('unsupported-stanza-type');
-    throw new StreamError(item.ns === NS.server ? 'invalid-namespace' : 'unsupported-stanza-type');
+    // §4.8.3: stanzas of another namespace are none, also where WebSocket's messages have none at all.
+    throw new StreamError(stanzaName(item.name) === undefined ? 'unsupported-stanza-type' : 'invalid-namespace');
   }
 
+  /** XEP-0352 §4.2. */
   #clientState(name: string): void {
-    if (name === 'inactive') {
-      if (this.csi === undefined) {
-        this.csi = new CsiLink(this.session!.link);
-        this.session!.link = this.csi;
-      }
-      this.csi.inactive = true;
-    } else if (name === 'active') {
+    if (name === 'inactive') this.becomeInactive();
+    else if (name === 'active') {
       if (this.csi !== undefined) {
         this.csi.inactive = false;
         this.csi.flush();
@@ -425,12 +448,27 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     } else throw new StreamError('unsupported-stanza-type');
   }
 
+  becomeInactive(): void {
+    if (this.csi === undefined) {
+      this.csi = new CsiLink(this.session!.link);
+      this.session!.link = this.csi;
+    }
+    this.csi.inactive = true;
+  }
+
   // --- out --------------------------------------------------------------------------------------------------------
 
   write(xml: string): void {
     if (this.phase === 'closed' || this.phase === 'closing') return;
-    if (this.#held === undefined) this.transport.write(xml);
-    else if (this.#held.push(xml) > mostHeld) this.#tooSlow();
+    if (this.#held !== undefined) {
+      if (this.#held.push(xml) > mostHeld) this.#tooSlow();
+      return;
+    }
+    this.transport.write(xml);
+    const { limits, stream_management } = this.server.config();
+    // What a client has to acknowledge is bounded already, and goes out all at once when its session is resumed.
+    const most = limits.write_queue_bytes + (this.sm === undefined ? 0 : stream_management.queue_bytes);
+    if (this.transport.queued > most) this.#tooSlow();
   }
 
   /** What is written from now on waits: the client does not know of its session yet. */
@@ -438,7 +476,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#held = [];
   }
 
-  /** Writes again, beginning with what the caller has to say; what waited is his to write behind that. */
+  /** Writes again, beginning with what the caller has to say; what waited is theirs to write behind that. */
   release(): readonly string[] {
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -450,27 +488,22 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   writeStanza(stanza: Stanza): void {
-    if (this.phase === 'closed' || this.phase === 'closing') return;
     this.server.counts.sent[stanza.name]++;
     this.write(this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml());
-    if (this.transport.queued > this.server.config().limits.write_queue_bytes) this.#tooSlow();
   }
 
   /** As a session's link, where there is no stream management: what was written counts as delivered. */
   send(stanza: Stanza, receipt?: Receipt): void {
-    if (this.phase !== 'bound') {
-      receipt?.lost(stanza);
-      return;
-    }
-    this.writeStanza(stanza);
-    receipt?.delivered();
+    if (this.phase === 'bound') this.writeStanza(stanza);
+    // Written just now, or not: it may have been one too many.
+    if (this.phase === 'bound') receipt?.delivered();
+    else receipt?.lost(stanza);
   }
 
   /** The peer does not read: it is not waited for. With stream management the session hibernates, else it ends. */
   #tooSlow(): void {
     this.server.limitHit('write_queue_bytes');
-    this.transport.destroy();
-    this.ended();
+    this.abandon();
   }
 
   // --- Origin -----------------------------------------------------------------------------------------------------
@@ -487,11 +520,15 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** Something was thrown on the way: the peer's fault ends the stream with the RFC's condition, ours too. */
   failed(error: unknown): void {
-    if (error instanceof StreamError) return this.close(error);
-    if (error instanceof XmlError) return this.close(new StreamError(error.condition, error.message));
-    if (error instanceof JidError) return this.close(new StreamError('improper-addressing'));
+    this.close(this.#streamError(error));
+  }
+
+  #streamError(error: unknown): StreamError {
+    if (error instanceof StreamError) return error;
+    if (error instanceof XmlError) return new StreamError(error.condition, error.text);
+    if (error instanceof JidError) return new StreamError('improper-addressing');
     this.server.log.error({ err: error }, 'a stream failed');
-    this.close(new StreamError('internal-server-error'));
+    return new StreamError('internal-server-error');
   }
 
   /** Tells the peer why, closes our half, and waits a while for its half. The session ends: it was closed, not lost. */
@@ -499,63 +536,61 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (this.phase === 'closed' || this.phase === 'closing') return;
     this.#held = undefined;
     if (error !== undefined) {
-      this.server.counts.streamErrors.set(
-        error.condition,
-        (this.server.counts.streamErrors.get(error.condition) ?? 0) + 1,
-      );
+      increment(this.server.counts.streamErrors, error.condition);
       // §4.9.1.2: an error during the set-up comes in a stream of ours all the same.
       if (!this.#headerSent) this.#sendHeader();
       this.writeElement(
         el('stream:error', this.transport.framed ? { 'xmlns:stream': NS.stream } : null, ...error.toElements()),
       );
     }
-    this.#goodbye();
+    if (this.#headerSent) this.write(this.transport.framed ? `<close xmlns='${NS.framing}'/>` : '</stream:stream>');
+    this.#leave();
+    // RFC 7395 §3.6: over WebSocket the connection is open until the peer has said <close/> too.
+    if (!this.transport.framed) this.transport.end();
     this.server.sessions.closed(this, error);
-    this.#linger();
-  }
-
-  #goodbye(): void {
-    if (!this.#headerSent) return;
-    this.write(this.transport.framed ? `<close xmlns='${NS.framing}'/>` : '</stream:stream>');
   }
 
   /** RFC 6120 §4.4: the peer has closed its stream; we close ours. */
   #closedByPeer(): void {
-    this.#goodbye();
-    this.#peerClosed = true;
-    this.server.sessions.closed(this);
-    this.#linger();
-    this.#peerEnded();
+    this.close();
+    this.transport.end();
   }
 
-  #linger(): void {
+  /** Nothing more is said, and the peer has only so long to go. */
+  #leave(): void {
     this.phase = 'closing';
     this.closeBy = Date.now() + this.server.config().limits.close_timeout_seconds * 1000;
-    if (!this.transport.framed) this.transport.end();
   }
 
-  #peerEnded(): void {
-    this.#peerClosed = true;
-    this.transport.end();
+  /** The stream is over, though nobody closed it: a session that can be resumed waits, another is gone. */
+  #lose(): void {
+    if (this.phase === 'closing' || this.phase === 'closed') return;
+    this.#leave();
+    this.server.sessions.lost(this);
   }
 
-  /** TransportReader: the connection is gone, or its other half. A session that can be resumed waits; another is gone. */
+  /** TransportReader: who says no more is gone, though he may still read. */
   ended(): void {
-    if (this.phase === 'closed') return;
-    const lost = this.phase !== 'closing';
-    this.phase = 'closed';
-    if (lost) this.server.sessions.lost(this);
+    this.#lose();
     this.transport.end();
+  }
+
+  /** TransportReader: the connection is gone. */
+  closed(): void {
+    this.#lose();
+    this.phase = 'closed';
     this.server.closed(this);
   }
 
-  drained(): void {}
-
-  /** Ends the connection without a word: it is dead, or its session goes on elsewhere. */
+  /** Ends the connection without a word: it is dead, or the peer does not go. */
   abandon(): void {
+    this.#lose();
     this.transport.destroy();
-    this.ended();
   }
+}
+
+function isUpgradable(transport: Transport): transport is Upgradable {
+  return 'startTls' in transport;
 }
 
 function isFramedClose(item: { kind: string; ns?: string; name?: string }): boolean {

@@ -1,16 +1,17 @@
 /** `<stream:features/>` (RFC 6120 §4.3.2): what a stream is offered, by how far it has come. */
 import { NS } from '../stanza/ns.js';
 import { type Element, el } from '../xml/element.js';
-import type { C2sStream, StreamServer } from './c2s.js';
+import type { C2sStream } from './c2s.js';
+import type { Login } from './login.js';
 
 /** Before authentication. */
-export function strangerFeatures(stream: C2sStream, server: StreamServer): Element[] {
+export function strangerFeatures(stream: C2sStream, login: Login): Element[] {
   const features: Element[] = [];
   if (!stream.secure && stream.transport.kind === 'tcp')
     features.push(el('starttls', { xmlns: NS.tls }, stream.trusted ? undefined : el('required')));
   // RFC 6120 §5.3.1: nothing else is to be had before TLS where TLS is required.
   if (!stream.trusted) return features;
-  const negotiation = server.login.begin(stream);
+  const negotiation = login.begin(stream);
   stream.negotiation = negotiation;
   const { mechanisms, channelBindingTypes, fast, upgrades } = negotiation.offer;
   if (mechanisms.length > 0) {
@@ -54,7 +55,7 @@ function inlineFeatures(stream: C2sStream): string[] {
 }
 
 /** After authentication. A stream that has bound while it authenticated is not offered that again. */
-export function authenticatedFeatures(stream: C2sStream, _server: StreamServer): Element[] {
+export function authenticatedFeatures(stream: C2sStream): Element[] {
   const features: Element[] = [];
   if (stream.session === undefined) {
     features.push(

@@ -60,13 +60,18 @@ export interface Negotiation {
   inline: Inline | undefined;
   /** Proved who it is; tasks are left to do. */
   identity: Identity | undefined;
-  /** Success data that waits for an empty response, where the profile has no other place. */
+  /** XEP-0480: those that are left to do. */
   upgrades: Upgrade[];
   upgrading: boolean;
 }
 
-/** XEP-0388 §2.3.1: what tells clients apart. */
+/** XEP-0388 §2.3.1: what tells clients apart; a UUID, but not all of them know. */
 const longestClientId = 64;
+
+/** Whether the client has begun to authenticate: nothing else is taken until that has an end. */
+export function isUnderWay(negotiation: Negotiation | undefined): boolean {
+  return negotiation !== undefined && (negotiation.exchange !== undefined || negotiation.identity !== undefined);
+}
 
 export class Login {
   readonly #parts: LoginParts;
@@ -121,8 +126,9 @@ export class Login {
   async #step(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
     const start = item.ns === NS.sasl ? 'auth' : 'authenticate';
     if (item.name === start) {
-      if (negotiation.exchange !== undefined || negotiation.identity !== undefined)
-        throw new SaslError('malformed-request', 'an exchange is under way');
+      // XEP-0388 §4.9: who is asked for a task has authenticated already.
+      if (negotiation.identity !== undefined) throw new StreamError('policy-violation', 'You are authenticated.');
+      if (negotiation.exchange !== undefined) throw new SaslError('malformed-request', 'an exchange is under way');
       return this.#start(stream, negotiation, item);
     }
     if (item.ns !== negotiation.profile) throw new SaslError('malformed-request');
@@ -130,7 +136,7 @@ export class Login {
     if (negotiation.identity !== undefined) return this.#task(stream, negotiation, item);
     const { exchange } = negotiation;
     if (item.name !== 'response' || exchange === undefined) throw new SaslError('malformed-request');
-    return this.#took(stream, negotiation, await exchange.step(decode(item.content)));
+    return this.#took(stream, negotiation, await exchange.step(message(item.content, item.ns)));
   }
 
   async #start(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
@@ -149,8 +155,8 @@ export class Login {
     negotiation.profile = item.ns === NS.sasl ? NS.sasl : NS.sasl2;
     negotiation.inline = inline;
     negotiation.claimed = undefined;
-    const initial =
-      element === undefined ? (item.content === '' ? undefined : decode(item.content)) : initialResponse(element);
+    // RFC 6120 §6.4.2: none is not the same as an empty one, which is "=" there, and an empty element in SASL2.
+    const initial = element === undefined ? item.content || null : element.getChildText('initial-response', NS.sasl2);
     negotiation.exchange = mechanism.start({
       host: stream.host!.domain,
       // What may be done on this connection at all may be done on it like this.
@@ -170,12 +176,13 @@ export class Login {
         }
       },
     });
-    await this.#took(stream, negotiation, await negotiation.exchange.step(initial));
+    const first = initial === null ? undefined : message(initial, item.ns);
+    await this.#took(stream, negotiation, await negotiation.exchange.step(first));
   }
 
   #took(stream: C2sStream, negotiation: Negotiation, step: SaslStep): Promise<void> | void {
     if (step.challenge !== undefined) {
-      stream.writeElement(el('challenge', { xmlns: negotiation.profile }, encode(step.challenge)));
+      stream.writeElement(el('challenge', { xmlns: negotiation.profile }, step.challenge.toString('base64')));
       return;
     }
     return this.#proved(stream, negotiation, step.success, step.data);
@@ -190,7 +197,7 @@ export class Login {
   ): Promise<void> {
     if (negotiation.profile === NS.sasl) {
       await this.#accept(stream, negotiation, identity);
-      stream.writeElement(el('success', { xmlns: NS.sasl }, data === undefined ? undefined : encode(data)));
+      stream.writeElement(el('success', { xmlns: NS.sasl }, data?.toString('base64')));
       stream.restart();
       return;
     }
@@ -233,33 +240,34 @@ export class Login {
     const { inline } = negotiation;
     await this.#accept(stream, negotiation, identity);
     const token = await this.#token(identity, negotiation);
-    const answers: Element[] = [];
-    let afterwards: (() => void) | undefined;
+    const say = (...answers: (Element | undefined)[]) =>
+      stream.writeElement(
+        el(
+          'success',
+          { xmlns: NS.sasl2 },
+          additionalData(data),
+          el('authorization-identifier', null, (stream.session?.jid ?? identity.jid).full),
+          token,
+          ...answers,
+        ),
+      );
+    let failed: Element | undefined;
     if (inline?.resume !== undefined) {
-      const resumption = await this.#parts.sessions.resume(stream, inline.resume.previd, inline.resume.h);
-      answers.push(resumption.element);
-      afterwards = resumption.afterwards;
+      failed = await this.#parts.sessions.resume(stream, inline.resume.previd, inline.resume.h, say);
+      // XEP-0198 §9.2: a stream that goes on has its features already, and XEP-0386 §3.2: its resource.
+      if (failed === undefined) return;
     }
-    // XEP-0386 §3: a resumed session is bound already.
-    if (inline?.bind !== undefined && stream.session === undefined) {
-      const bound = this.#parts.sessions.bind2(stream, inline.bind);
-      answers.push(bound instanceof Promise ? await bound : bound);
-      afterwards = () => this.#parts.sessions.announce(stream);
+    if (inline?.bind === undefined) {
+      say(failed);
+      stream.sendFeatures();
+      return;
     }
+    const bound = await this.#parts.sessions.bind2(stream, inline.bind);
     const held = stream.release();
-    stream.writeElement(
-      el(
-        'success',
-        { xmlns: NS.sasl2 },
-        data === undefined ? undefined : el('additional-data', null, encode(data)),
-        el('authorization-identifier', null, (stream.session?.jid ?? identity.jid).full),
-        token,
-        ...answers,
-      ),
-    );
+    say(failed, bound);
     stream.sendFeatures();
     for (const xml of held) stream.write(xml);
-    afterwards?.();
+    this.#parts.sessions.announce(stream);
   }
 
   /** XEP-0484 §3.3, §3.5: a token where one was asked for, or where the one that was used is due. */
@@ -282,12 +290,7 @@ export class Login {
   /** XEP-0388 §2.6.3: one task after the other. */
   #continue(stream: C2sStream, { upgrades }: Negotiation, data?: Buffer): void {
     stream.writeElement(
-      el(
-        'continue',
-        { xmlns: NS.sasl2 },
-        data === undefined ? undefined : el('additional-data', null, encode(data)),
-        el('tasks', null, el('task', null, upgrades[0]!.task)),
-      ),
+      el('continue', { xmlns: NS.sasl2 }, additionalData(data), el('tasks', null, el('task', null, upgrades[0]!.task))),
     );
   }
 
@@ -301,14 +304,18 @@ export class Login {
         el(
           'task-data',
           { xmlns: NS.sasl2 },
-          el('salt', { xmlns: NS.scramUpgrade, iterations: String(upgrade.iterations) }, encode(upgrade.salt)),
+          el(
+            'salt',
+            { xmlns: NS.scramUpgrade, iterations: String(upgrade.iterations) },
+            upgrade.salt.toString('base64'),
+          ),
         ),
       );
       return;
     }
     const hash = item.name === 'task-data' ? element.getChildText('hash', NS.scramUpgrade) : null;
     if (hash === null || hash === '') throw new SaslError('malformed-request');
-    await upgrade.finish(decode(hash));
+    await upgrade.finish(message(hash, item.ns));
     negotiation.upgrading = false;
     negotiation.upgrades.shift();
     if (negotiation.upgrades.length > 0) return this.#continue(stream, negotiation);
@@ -347,22 +354,17 @@ function failure(ns: string, error: SaslError): Element {
   );
 }
 
-/** RFC 6120 §6.4.2: an empty message is written "=". */
-function encode(bytes: Buffer): string {
-  return bytes.length === 0 ? '=' : bytes.toString('base64');
+/** What the client says, from strict base64 (RFC 6120 §6.5.5, §13.9.1); only SASL2 may have white space around it. */
+function message(text: string, ns: string): Buffer {
+  const encoded = ns === NS.sasl2 ? text.trim() : text;
+  if (encoded === '=') return Buffer.alloc(0);
+  const bytes = Buffer.from(encoded, 'base64');
+  if (bytes.toString('base64') !== encoded) throw new SaslError('incorrect-encoding');
+  return bytes;
 }
 
-/** Strict base64 (RFC 6120 §6.5.5, RFC 4648 §3.3). */
-function decode(text: string): Buffer {
-  const trimmed = text.trim();
-  if (trimmed === '' || trimmed === '=') return Buffer.alloc(0);
-  if (trimmed.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(trimmed)) throw new SaslError('incorrect-encoding');
-  return Buffer.from(trimmed, 'base64');
-}
-
-function initialResponse(element: Element): Buffer | undefined {
-  const response = element.getChildText('initial-response', NS.sasl2);
-  return response === null ? undefined : decode(response);
+function additionalData(data: Buffer | undefined): Element | undefined {
+  return data === undefined ? undefined : el('additional-data', null, data.toString('base64'));
 }
 
 function readFast(element: Element, clientId: string | undefined): FastRequest {

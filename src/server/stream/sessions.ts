@@ -37,6 +37,9 @@ export interface InlineBind {
   readonly features: readonly Element[];
 }
 
+/** Longer tags are left out of the resource. */
+const longestTag = 256;
+
 export class Sessions {
   readonly #parts: SessionsParts;
   /** Sessions by their stream management: what ends with them. */
@@ -68,9 +71,8 @@ export class Sessions {
     try {
       const jid = this.#address(stream, wanted === '' ? undefined : wanted);
       this.#makeRoom(jid);
-      this.#begin(stream, jid, undefined, (session) =>
-        stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, session.jid.full)))),
-      );
+      this.#begin(stream, jid, undefined);
+      stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, jid.full))));
       this.announce(stream);
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
@@ -101,13 +103,12 @@ export class Sessions {
     this.end(asleep);
   }
 
-  #begin(stream: C2sStream, jid: Jid, clientId: string | undefined, announce: (session: Session) => void): Session {
+  #begin(stream: C2sStream, jid: Jid, clientId: string | undefined): Session {
     const session = new Session(jid, stream, stream.mechanism, clientId);
     session.connection = stream;
     stream.session = session;
     stream.phase = 'bound';
     this.#parts.directory.add(session);
-    announce(session);
     return session;
   }
 
@@ -121,28 +122,34 @@ export class Sessions {
    * written waits in the stream, to be released behind it.
    */
   bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element | Promise<Element> {
+    // It may have gone while the login went on.
+    if (stream.phase !== 'known') throw new StreamError('connection-timeout');
     const host = stream.host!;
-    // §3.2: one client keeps one resource, and takes its own place when it comes again.
-    const suffix =
-      clientId === undefined
-        ? randomId(6)
-        : createHash('sha256').update(`${stream.account!.bare} ${clientId}`).digest('base64url').slice(0, 8);
-    const jid = this.#address(stream, tag === undefined || tag === '' ? suffix : `${tag.slice(0, 256)}/${suffix}`);
-    this.#makeRoom(jid);
+    const jid = this.#stableAddress(stream.account!, tag, clientId);
+    this.#endEarlier(jid, clientId);
+    try {
+      this.#makeRoom(jid);
+    } catch (error) {
+      // There is no other answer: the client is authenticated, and told so with the resource that it has.
+      throw error instanceof StanzaError ? new StreamError('resource-constraint', 'Too many sessions.') : error;
+    }
     const children: Element[] = [];
-    const session = this.#begin(stream, jid, clientId, (session) => {
-      for (const feature of features) {
-        const ns = feature.getNS() ?? '';
-        if (ns === NS.sm && feature.getName() === 'enable') {
-          children.push(this.#enable(stream, session, feature.attrs.resume, feature.attrs.max));
-          continue;
-        }
-        if (ns === NS.csi && feature.getName() === 'inactive') continue;
-        const inline = host.hooks.inline.find((hook) => hook.ns === ns && hook.name === feature.getName());
-        const answer = inline?.handler(session, feature);
-        if (answer !== undefined) children.push(answer as Element);
+    const session = this.#begin(stream, jid, clientId);
+    for (const feature of features) {
+      const ns = feature.getNS() ?? '';
+      const name = feature.getName();
+      if (ns === NS.sm && name === 'enable') {
+        children.push(this.#enable(stream, session, feature.attrs.resume, feature.attrs.max));
+        continue;
       }
-    });
+      if (ns === NS.csi && name === 'inactive') {
+        stream.becomeInactive(); // §3.3
+        continue;
+      }
+      const inline = host.hooks.inline.find((hook) => hook.ns === ns && hook.name === name);
+      const answer = inline?.handler(session, feature);
+      if (answer !== undefined) children.push(answer as Element);
+    }
     const bound = (answers: readonly (Element | undefined | void)[]) =>
       el('bound', { xmlns: NS.bind2 }, ...children, ...answers.filter((answer) => answer instanceof Element));
     if (host.hooks.binding.length === 0) return bound([]);
@@ -159,46 +166,46 @@ export class Sessions {
     );
   }
 
+  /** XEP-0386 §3.2.1: the client's tag, and what tells it from others, always the same for one client. */
+  #stableAddress(account: Jid, tag: string | undefined, clientId: string | undefined): Jid {
+    const suffix =
+      clientId === undefined
+        ? randomId(6)
+        : createHash('sha256').update(`${account.bare} ${clientId}`).digest('base64url').slice(0, 8);
+    try {
+      if (tag !== undefined && tag !== '' && tag.length <= longestTag) return account.withResource(`${tag}/${suffix}`);
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error;
+    }
+    return account.withResource(suffix);
+  }
+
+  /** XEP-0386 §3.2: a client that binds anew has no use for its session of before. */
+  #endEarlier(jid: Jid, clientId: string | undefined): void {
+    if (clientId === undefined) return;
+    for (const session of this.#parts.directory.of(jid.bare))
+      if (session.clientId === clientId)
+        this.end(session, new StreamError('conflict', 'The client has a newer connection.'));
+  }
+
   // --- XEP-0198 ---------------------------------------------------------------------------------------------------
 
   /** An element of stream management on a bound stream. */
-  managed(stream: C2sStream, item: TopLevel): void | Promise<void> {
+  managed(stream: C2sStream, item: TopLevel): void {
     const { sm } = stream;
-    switch (item.name) {
-      case 'r':
-        if (sm === undefined) throw new StreamError('policy-violation', 'Stream management is not enabled.');
-        sm.requested();
-        return;
-      case 'a': {
-        if (sm === undefined) throw new StreamError('policy-violation', 'Stream management is not enabled.');
-        sm.acknowledged(counter(item.attrs.h));
-        return;
-      }
-      case 'enable':
-        if (sm !== undefined) {
-          stream.writeElement(failed('unexpected-request')); // §3
-          return;
-        }
-        stream.writeElement(this.#enable(stream, stream.session!, item.attrs.resume, item.attrs.max));
-        return;
-      case 'resume':
-        stream.writeElement(failed('unexpected-request'));
-        return;
-      default:
-        throw new StreamError('unsupported-stanza-type');
-    }
+    if (sm !== undefined && item.name === 'r') sm.requested();
+    else if (sm !== undefined && item.name === 'a') sm.acknowledged(counter(item.attrs.h));
+    else if (sm === undefined && item.name === 'enable')
+      stream.writeElement(this.#enable(stream, stream.session!, item.attrs.resume, item.attrs.max));
+    // §3, §6: what comes at the wrong time is refused, and the stream goes on.
+    else if (['r', 'a', 'enable', 'resume'].includes(item.name)) stream.writeElement(failed('unexpected-request'));
+    else throw new StreamError('unsupported-stanza-type');
   }
 
   #enable(stream: C2sStream, session: Session, resume: string | undefined, max: string | undefined): Element {
-    const { stream_management } = this.#parts.config();
-    const wanted = max === undefined ? stream_management.hibernate_seconds : Number.parseInt(max, 10);
-    const hold =
-      resume === 'true' || resume === '1'
-        ? Math.min(
-            Number.isNaN(wanted) ? stream_management.hibernate_seconds : wanted,
-            stream_management.hibernate_max_seconds,
-          )
-        : 0;
+    const { hibernate_seconds, hibernate_max_seconds } = this.#parts.config().stream_management;
+    const wanted = max !== undefined && /^\d+$/.test(max) ? Number(max) : hibernate_seconds;
+    const hold = resume === 'true' || resume === '1' ? Math.min(wanted, hibernate_max_seconds) : 0;
     const sm = this.#makeSm(session, stream.host!, hold);
     sm.attach(stream);
     stream.sm = sm;
@@ -235,64 +242,71 @@ export class Sessions {
     return sm;
   }
 
-  #resumeClassic(stream: C2sStream, item: TopLevel): void | Promise<void> {
-    const resumed = this.resume(stream, item.attrs.previd, item.attrs.h);
-    const done = (answer: Resumption) => {
-      stream.writeElement(answer.element);
-      answer.afterwards?.();
-    };
-    return resumed instanceof Promise ? resumed.then(done) : done(resumed);
+  async #resumeClassic(stream: C2sStream, item: TopLevel): Promise<void> {
+    const refusal = await this.resume(stream, item.attrs.previd, item.attrs.h, (resumed) =>
+      stream.writeElement(resumed),
+    );
+    if (refusal !== undefined) stream.writeElement(refusal);
   }
 
   /**
-   * §5: takes up a session again. The element is `<resumed/>` or `<failed/>`; once it is written, `afterwards` sends what
-   * the client missed.
+   * §5: takes up a session again. `tell` is given `<resumed/>` to write, and what the client missed goes out behind it.
+   * Where that cannot be, nothing is told, and what resolves is the `<failed/>`.
    */
-  resume(stream: C2sStream, previd: string | undefined, h: string | undefined): Resumption | Promise<Resumption> {
-    const sm = previd === undefined ? undefined : this.#parts.resumables.get(previd);
-    // Whose it is, is not told to others: it looks as if it were not there.
-    if (sm === undefined || sm.session.jid.bare !== stream.account?.bare) {
-      this.#parts.counts.resumeFailures++;
-      return { element: failed('item-not-found') };
-    }
+  async resume(
+    stream: C2sStream,
+    previd = '',
+    h: string | undefined,
+    tell: (resumed: Element) => void,
+  ): Promise<Element | undefined> {
+    const { resumables, counts, log } = this.#parts;
     const acknowledged = counter(h);
-    // The old connection is cut before its count is told: nothing that it still brings is handled.
-    const old = sm.session.connection;
+    const sm = resumables.get(previd);
+    // Whose it is, is not told to others: it looks as if it were not there.
+    if (sm === undefined || !sm.session.jid.sameBare(stream.account)) {
+      counts.resumeFailures++;
+      return failed('item-not-found', resumables.lastCount(previd, stream.account!));
+    }
+    this.#disconnect(sm);
+    // What the process before wrote down must not come back after a crash, when the client knows of later counts.
+    await resumables
+      .outdated(sm)
+      ?.catch((error: unknown) => log.error({ err: error }, 'a resumed session could not be forgotten'));
+    // `h` has to tell all that was taken. Another connection may have resumed it meanwhile: the last one has it.
+    for (let settled = sm.whenSettled(); settled !== undefined || sm.connected; settled = sm.whenSettled()) {
+      this.#disconnect(sm);
+      await settled;
+    }
+    if (stream.phase !== 'known') throw new StreamError('connection-timeout');
+    if (resumables.get(previd) !== sm) return failed('item-not-found', resumables.lastCount(previd, stream.account!));
+    sm.acknowledged(acknowledged);
+    const { session } = sm;
+    stream.session = session;
+    stream.sm = sm;
+    stream.phase = 'bound';
+    session.connection = stream;
+    // XEP-0352 §5.2: active.
+    if (session.link instanceof CsiLink) {
+      session.link.inactive = false;
+      stream.csi = session.link;
+    }
+    counts.resumed++;
+    tell(el('resumed', { xmlns: NS.sm, previd: sm.id, h: String(sm.h) }));
+    sm.attach(stream);
+    sm.resend();
+    stream.csi?.flush();
+    void sm.host.tell('resumed', session);
+    return undefined;
+  }
+
+  /** Takes the session from its connection: nothing that this one still brings is handled. */
+  #disconnect(sm: Sm): void {
+    const old = sm.session.connection as C2sStream | undefined;
+    if (old === undefined) return;
     sm.session.connection = undefined;
     sm.detach(Date.now());
-    if (old !== undefined) {
-      (old as C2sStream).session = undefined;
-      (old as C2sStream).sm = undefined;
-      old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
-    }
-    const settled = sm.whenSettled();
-    const take = (): Resumption => {
-      sm.acknowledged(acknowledged);
-      const { session } = sm;
-      stream.session = session;
-      stream.sm = sm;
-      stream.phase = 'bound';
-      sm.attach(stream);
-      session.connection = stream;
-      // §5: state of the client that was not saved begins anew (XEP-0352 §5.1: active).
-      if (session.link instanceof CsiLink) {
-        session.link.inactive = false;
-        stream.csi = session.link;
-      }
-      this.#parts.counts.resumed++;
-      void this.#parts.resumables
-        .outdated(sm)
-        ?.catch((error: unknown) => this.#parts.log.error({ err: error }, 'a resumed session could not be forgotten'));
-      return {
-        element: el('resumed', { xmlns: NS.sm, previd: sm.id, h: String(sm.h) }),
-        afterwards: () => {
-          sm.resend();
-          stream.csi?.flush();
-          void sm.host.tell('resumed', session);
-        },
-      };
-    };
-    return settled === undefined ? take() : settled.then(take);
+    old.session = undefined;
+    old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
   }
 
   // --- ends -------------------------------------------------------------------------------------------------------
@@ -303,7 +317,7 @@ export class Sessions {
     if (session === undefined) return;
     stream.session = undefined;
     // What is closed because the server stops, or went quiet, can be resumed.
-    if (stream.sm !== undefined && stream.sm.holdSeconds > 0 && error?.condition === 'system-shutdown') {
+    if (stream.sm !== undefined && stream.resumable && error?.condition === 'system-shutdown') {
       this.#hibernate(stream.sm, session);
       return;
     }
@@ -372,13 +386,19 @@ export class Sessions {
   // --- restarts ---------------------------------------------------------------------------------------------------
 
   /** Writes down the sessions that can be resumed. Resolves once they are on disk. */
-  save(): Promise<number> {
-    return this.#parts.resumables.save(Date.now());
+  async save(): Promise<void> {
+    for (const { link } of this.#sms.keys()) if (link instanceof CsiLink) link.flush();
+    try {
+      await this.#parts.resumables.save(Date.now());
+    } catch (error) {
+      // Their clients begin anew, and find their messages where those of absent users are.
+      this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
+    }
   }
 
   /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
-  load(): Promise<void> {
-    return this.#parts.resumables.load(Date.now(), (id, saved) => {
+  async load(): Promise<void> {
+    await this.#parts.resumables.load(Date.now(), (id, saved) => {
       const session = revived(saved, { send: (stanza, receipt) => receipt?.lost(stanza) });
       const host = this.#parts.host(session.jid.domain);
       if (host === undefined) return;
@@ -387,12 +407,9 @@ export class Sessions {
       sm.restore(saved);
       this.#parts.directory.add(session);
     });
+    // What was kept for them and is in no queue: they wait for it like others who are there.
+    for (const { jid } of this.#sms.keys()) this.#parts.host(jid.domain)?.services.offline?.readOut(jid.bare);
   }
-}
-
-export interface Resumption {
-  readonly element: Element;
-  readonly afterwards?: () => void;
 }
 
 /** A count of XEP-0198: throws StreamError('invalid-xml') for what is none. */
@@ -402,6 +419,6 @@ function counter(text: string | undefined): number {
   return Number(text);
 }
 
-function failed(condition: string): Element {
-  return el('failed', { xmlns: NS.sm }, el(condition, { xmlns: NS.stanzas }));
+function failed(condition: string, h?: number): Element {
+  return el('failed', { xmlns: NS.sm, h: h?.toString() }, el(condition, { xmlns: NS.stanzas }));
 }

@@ -24,6 +24,9 @@ export interface Outlet {
 /** Counters wrap at 2^32 (§4). */
 const modulus = 2 ** 32;
 
+/** Ended sessions whose last count is remembered. */
+const mostPast = 10_000;
+
 interface Sent {
   readonly stanza: Stanza;
   readonly receipt: Receipt | undefined;
@@ -35,6 +38,12 @@ interface Unsettled {
   left: number;
 }
 
+interface SavedStanza {
+  readonly xml: string;
+  /** Of its receipt. */
+  readonly reference?: string | undefined;
+}
+
 /** What of an Sm survives a restart. */
 export interface SavedSm {
   readonly jid: string;
@@ -42,7 +51,7 @@ export interface SavedSm {
   readonly clientId?: string | undefined;
   readonly received: number;
   readonly acknowledged: number;
-  readonly queue: readonly string[];
+  readonly queue: readonly SavedStanza[];
   readonly presence?: string | undefined;
   readonly priority: number;
   readonly interested: boolean;
@@ -126,7 +135,7 @@ export class Sm implements Link {
       this.#acknowledge();
       this.#owed = this.#owedLast !== this.#owed && distance(this.#owedLast, this.h) < 0 ? this.#owedLast : -1;
     }
-    if (this.#unsettled.length === 0 && this.#settled !== undefined) {
+    if (this.#settled !== undefined && this.#isSettled()) {
       this.#settled();
       this.#settled = undefined;
     }
@@ -138,14 +147,20 @@ export class Sm implements Link {
 
   /** `<r/>`: answered once all that came before it is on disk. */
   requested(): void {
-    if (distance(this.#received, this.h) >= 0) return this.#acknowledge();
-    this.#owedLast = this.#received;
-    if (this.#owed < 0) this.#owed = this.#received;
+    if (distance(this.#received, this.h) >= 0) this.#acknowledge();
+    else {
+      this.#owedLast = this.#received;
+      if (this.#owed < 0) this.#owed = this.#received;
+    }
+  }
+
+  #isSettled(): boolean {
+    return this.#unsettled.length === 0 && this.#handled === this.#received;
   }
 
   /** Resolves once everything received can be acknowledged: until then nobody may resume. */
   whenSettled(): Promise<void> | undefined {
-    if (this.#unsettled.length === 0) return undefined;
+    if (this.#isSettled()) return undefined;
     return new Promise((resolve) => {
       const before = this.#settled;
       this.#settled = () => {
@@ -261,7 +276,9 @@ export class Sm implements Link {
       clientId: session.clientId,
       received: this.h,
       acknowledged: this.#acknowledged,
-      queue: this.#queue.slice(this.#head).map(({ stanza }) => stanza.toXml(NS.client)),
+      queue: this.#queue
+        .slice(this.#head)
+        .map(({ stanza, receipt }) => ({ xml: stanza.toXml(NS.client), reference: receipt?.reference })),
       presence: session.presence?.toXml(NS.client),
       priority: session.priority,
       interested: session.interested,
@@ -271,17 +288,14 @@ export class Sm implements Link {
     };
   }
 
-  /** Their receipts go with the process: what was saved needs no other copy. */
-  delivered(): void {
-    for (const { receipt } of this.#queue.slice(this.#head)) receipt?.delivered();
-  }
-
   restore(saved: SavedSm): void {
     this.#received = this.#handled = saved.received;
     this.#acknowledged = saved.acknowledged;
-    for (const xml of saved.queue) {
+    for (const { xml, reference } of saved.queue) {
       const stanza = Stanza.parse(xml);
-      this.#queue.push({ stanza, receipt: undefined });
+      const receipt =
+        reference === undefined ? undefined : this.host.services.offline?.receipt(this.session.jid.toBare(), reference);
+      this.#queue.push({ stanza, receipt });
       this.#bytes += stanza.content.length;
     }
     this.expires = saved.expires;
@@ -299,6 +313,8 @@ export class Resumables {
   readonly #all = new Map<string, Sm>();
   /** Those that are on disk from the process before. */
   readonly #saved = new Set<string>();
+  /** What those that ended had handled. */
+  readonly #past = new Map<string, { readonly bare: string; readonly h: number }>();
 
   constructor(readonly store: DocumentStore<SavedSm>) {}
 
@@ -316,8 +332,16 @@ export class Resumables {
   }
 
   delete(sm: Sm): Promise<void> | undefined {
-    this.#all.delete(sm.id);
+    if (!this.#all.delete(sm.id)) return undefined;
+    this.#past.set(sm.id, { bare: sm.session.jid.bare, h: sm.h });
+    if (this.#past.size > mostPast) this.#past.delete(this.#past.keys().next().value!);
     return this.outdated(sm);
+  }
+
+  /** §5: how many stanzas of the client were handled in a session that has ended, where that is still known. */
+  lastCount(id: string, owner: Jid): number | undefined {
+    const past = this.#past.get(id);
+    return past?.bare === owner.bare ? past.h : undefined;
   }
 
   all(): Iterable<Sm> {
@@ -330,7 +354,7 @@ export class Resumables {
     for (const sm of this.#all.values()) {
       if (sm.holdSeconds === 0) continue;
       if (sm.connected) sm.detach(now);
-      saved.push(this.store.set(sm.id, sm.save()).then(() => sm.delivered()));
+      saved.push(this.store.set(sm.id, sm.save()));
     }
     await Promise.all(saved);
     return saved.length;

@@ -1,22 +1,20 @@
 /** TCP and TLS connections. */
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
-import { flushSoon, type TransportReader, type Upgradable } from './transport.js';
+import { flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = Socket & { [key]?: TcpTransport };
-
-const silent: TransportReader = { received() {}, ended() {}, drained() {} };
 
 // One function each for all sockets: nothing is kept per connection but the transport itself.
 function onData(this: Owned, chunk: Buffer): void {
   this[key]?.reader.received(chunk);
 }
 function onEnd(this: Owned): void {
-  this[key]?.ended();
+  this[key]?.reader.ended();
 }
-function onDrain(this: Owned): void {
-  this[key]?.reader.drained();
+function onClose(this: Owned): void {
+  this[key]?.reader.closed();
 }
 function onError(): void {
   // 'close' follows, and says all that a stream needs to know.
@@ -27,7 +25,6 @@ export class TcpTransport implements Upgradable {
   readonly framed = false;
   #socket: Owned;
   #out = '';
-  #ended = false;
   readonly remoteAddress: string;
   readonly loopback: boolean;
 
@@ -56,13 +53,7 @@ export class TcpTransport implements Upgradable {
 
   #listen(socket: Owned): void {
     socket[key] = this;
-    socket.on('data', onData).on('end', onEnd).on('close', onEnd).on('drain', onDrain).on('error', onError);
-  }
-
-  ended(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.reader.ended();
+    socket.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onError);
   }
 
   write(text: string): void {
@@ -102,8 +93,7 @@ export class TcpTransport implements Upgradable {
   startTls(ready: (error: Error | undefined) => void): void {
     this.flush();
     const plain = this.#socket;
-    plain.removeListener('data', onData).removeListener('end', onEnd);
-    plain.removeListener('close', onEnd).removeListener('drain', onDrain);
+    plain.removeListener('data', onData).removeListener('end', onEnd).removeListener('close', onClose);
     // Node's TLSSocket takes over the handle; the plain socket must not go on reading (RFC 6120 §5.4.3.3: what the
     // client sent behind <starttls/> is not used).
     const socket: Owned & TLSSocket = new TLSSocket(plain, { ...this.tlsOptions(), isServer: true });

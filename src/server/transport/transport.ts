@@ -5,10 +5,10 @@ import type { TLSSocket } from 'node:tls';
 export interface TransportReader {
   /** Bytes as they came; framed transports give one whole message at a time. */
   received(chunk: Buffer): void;
-  /** The peer sends no more: its half is closed, or the connection is gone. Told once. */
+  /** The peer sends no more, and may still read. Not told where the whole connection goes at once. */
   ended(): void;
-  /** What was queued has been taken by the system. */
-  drained(): void;
+  /** The connection is gone. Told once, last. */
+  closed(): void;
 }
 
 export interface Transport {
@@ -40,6 +40,9 @@ export interface Upgradable extends Transport {
   /** Sends what is queued, then starts TLS; calls `ready` with whether it was agreed upon. */
   startTls(ready: (error: Error | undefined) => void): void;
 }
+
+/** The reader of a transport that has no stream yet. */
+export const silent: TransportReader = { received() {}, ended() {}, closed() {} };
 
 interface Flushable {
   flush(): void;

@@ -4,9 +4,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isLoopback, plainAddress } from './tcp.js';
-import { flushSoon, type Transport, type TransportReader } from './transport.js';
-
-const silent: TransportReader = { received() {}, ended() {}, drained() {} };
+import { flushSoon, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -18,7 +16,7 @@ function onMessage(this: Owned, data: RawData, isBinary: boolean): void {
   else transport.reader.received(data as Buffer);
 }
 function onClose(this: Owned): void {
-  this[key]!.ended();
+  this[key]!.reader.closed();
 }
 function onError(): void {
   // 'close' follows.
@@ -65,7 +63,8 @@ export class WebSocketTransport implements Transport {
   readonly #ws: Owned;
   readonly #socket: Socket;
   #out: string[] = [];
-  #ended = false;
+  /** Characters in #out. */
+  #waiting = 0;
 
   constructor(ws: WebSocket, socket: Socket) {
     this.#ws = ws;
@@ -81,18 +80,13 @@ export class WebSocketTransport implements Transport {
     return this.#socket instanceof TLSSocket ? this.#socket : undefined;
   }
 
-  ended(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.reader.ended();
-  }
-
   refuse(code: number, reason: string): void {
     this.flush();
     this.#ws.close(code, reason);
   }
 
   write(text: string): void {
+    this.#waiting += text.length;
     if (this.#out.push(text) === 1) flushSoon(this);
   }
 
@@ -100,6 +94,7 @@ export class WebSocketTransport implements Transport {
     if (this.#out.length === 0) return;
     const out = this.#out;
     this.#out = [];
+    this.#waiting = 0;
     if (this.#ws.readyState !== this.#ws.OPEN) return;
     if (out.length === 1) {
       this.#ws.send(out[0]!);
@@ -111,9 +106,7 @@ export class WebSocketTransport implements Transport {
   }
 
   get queued(): number {
-    let waiting = this.#ws.bufferedAmount;
-    for (const text of this.#out) waiting += text.length;
-    return waiting;
+    return this.#waiting + this.#ws.bufferedAmount;
   }
 
   pause(): void {
@@ -131,6 +124,7 @@ export class WebSocketTransport implements Transport {
 
   destroy(): void {
     this.#out = [];
+    this.#waiting = 0;
     this.#ws.terminate();
   }
 }

@@ -168,6 +168,9 @@ const ATTRIBUTE = 4;
 /** Numbers for each child in a ChildIndex. */
 const CHILD = 5;
 
+/** Numbers that are not kept from one element to the next. */
+const MANY = 1000;
+
 /** A declared prefix. */
 interface Binding {
   readonly prefix: string;
@@ -235,6 +238,7 @@ class Work {
     this.headerCount = 0;
     this.bindings = undefined;
     this.rewrite = false;
+    if (this.children.length > MANY) this.children = [];
   }
 
   /** Gives back what larger elements have left behind. */
@@ -697,7 +701,7 @@ export class XmlReader {
       }
     }
 
-    if (this.end >= cap) fail('policy-violation', `an element of more than ${limits.stanzaBytes} bytes`);
+    if (this.end >= cap) refuseSize(limits.stanzaBytes);
     this.at = i;
     work.state = state;
     work.depth = depth;
@@ -953,8 +957,8 @@ export class XmlReader {
   /** More bytes are needed: what is there moves to a buffer of its own size, so that no chunk is held. */
   private wait(): undefined {
     if (this.framed) fail('not-well-formed', 'the element is incomplete');
-    if (this.owned) return;
     const left = this.end - this.start;
+    if (this.owned && this.buffer!.length <= 4 * left + 256) return;
     const kept = Buffer.allocUnsafeSlow(Math.max(64, left + (left >> 1)));
     kept.set(this.buffer!.subarray(this.start, this.end));
     this.buffer = kept;
@@ -1011,18 +1015,22 @@ function standAlone(element: Element, ns: string, limit: number): string {
       continue;
     }
     try {
-      content += serialize(child, ns, limit);
+      content += serialize(child, ns, limit - content.length);
     } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      content += ' '.repeat(limit);
+      if (error instanceof RangeError) refuseSize(limit);
+      throw error;
     }
-    if (content.length > limit) fail('policy-violation', `an element of more than ${limit} bytes`);
   }
+  if (content.length > limit) refuseSize(limit);
   return content;
 }
 
 function fail(condition: XmlErrorCondition, text: string): never {
   throw new XmlError(condition, text);
+}
+
+function refuseSize(limit: number): never {
+  fail('policy-violation', `an element of more than ${limit} bytes`);
 }
 
 function refuseName(): never {
@@ -1096,23 +1104,27 @@ function checkUnique(work: Work, buffer: Buffer, base: number, from: number, to:
 
 /** Goes over plain character data. */
 function plainText(buffer: Buffer, view: DataView | undefined, at: number, end: number): number {
-  let i = at;
-  if (view !== undefined) {
-    // Four bytes at once: the high bit of one is set where it is below U+0020, `<`, `&`, `]`, or beyond ASCII.
-    for (const last = end - 4; i <= last; i += 4) {
-      const word = view.getInt32(i, true);
-      const stops =
-        word |
-        (word - 0x20202020) |
-        ((word ^ 0x3c3c3c3c) - 0x01010101) |
-        ((word ^ 0x26262626) - 0x01010101) |
-        ((word ^ 0x5d5d5d5d) - 0x01010101);
-      if ((stops & 0x80808080) !== 0) break;
-    }
-  }
   const bytes = BYTES;
-  while (i < end && (bytes[buffer[i]!]! & Is.TextStop) === 0) i++;
-  return i;
+  let i = at;
+  for (;;) {
+    let near = end;
+    if (view !== undefined) {
+      // Four bytes at once: the high bit of one is set where it is below U+0020, `<`, `&`, `]`, or beyond ASCII.
+      for (const last = end - 4; i <= last; i += 4) {
+        const word = view.getInt32(i, true);
+        const stops =
+          word |
+          (word - 0x20202020) |
+          ((word ^ 0x3c3c3c3c) - 0x01010101) |
+          ((word ^ 0x26262626) - 0x01010101) |
+          ((word ^ 0x5d5d5d5d) - 0x01010101);
+        if ((stops & 0x80808080) !== 0) break;
+      }
+      near = Math.min(i + 4, end);
+    }
+    while (i < near && (bytes[buffer[i]!]! & Is.TextStop) === 0) i++;
+    if (i < near || i >= end) return i;
+  }
 }
 
 /** Goes over plain attribute value. */

@@ -1,5 +1,5 @@
 /** The main thread's one connection to the database, and the descriptor that its write-ahead log is synced by. */
-import { closeSync, fdatasync, openSync } from 'node:fs';
+import { closeSync, fdatasync, openSync, statSync } from 'node:fs';
 import type { Database, Statement } from 'better-sqlite3';
 import { type FileOptions, openFile } from './file.js';
 
@@ -25,7 +25,9 @@ export class Connection {
   readonly #memories: { clear(): void }[] = [];
   #db: Database;
   #wal: number;
-  #syncing = 0;
+  /** Logs of connections before; what was committed last through them is not known to be durable yet. */
+  readonly #stale: number[] = [];
+  readonly #inode: number;
   #tables: Set<string> | undefined;
   #isSuspect = false;
   #reopenedAt = 0;
@@ -37,6 +39,7 @@ export class Connection {
     this.#syncFile = sync;
     this.#db = openFile(file, options);
     this.#wal = openSync(`${file}-wal`, 'r+');
+    this.#inode = statSync(file).ino;
     this.pageSize = Number(this.#db.pragma('page_size', { simple: true }));
   }
 
@@ -93,14 +96,17 @@ export class Connection {
     return this.statement('PRAGMA wal_checkpoint(NOOP)').get() as WalState;
   }
 
-  /** Makes all commits so far durable, in the background. */
+  /** Makes all commits so far durable, in the background. One at a time. */
   sync(done: (error?: Error | null) => void): void {
-    const wal = this.#wal;
-    this.#syncing++;
-    this.#syncFile(wal, (error) => {
-      this.#syncing--;
-      if (wal !== this.#wal && this.#syncing === 0) closeSync(wal);
-      done(error);
+    const stale = this.#stale.shift();
+    if (stale === undefined) {
+      this.#syncFile(this.#wal, done);
+      return;
+    }
+    this.#syncFile(stale, (error) => {
+      closeSync(stale);
+      if (error) done(error);
+      else this.sync(done);
     });
   }
 
@@ -116,22 +122,29 @@ export class Connection {
 
   close(): void {
     this.#db.close();
-    closeSync(this.#wal);
+    for (const descriptor of [this.#wal, ...this.#stale]) closeSync(descriptor);
   }
 
   #reopen(): void {
     if (Date.now() - this.#reopenedAt < reopenInterval) return;
     this.#reopenedAt = Date.now();
-    const db = openFile(this.file, this.#options);
-    const wal = openSync(`${this.file}-wal`, 'r+');
-    const old = { db: this.#db, wal: this.#wal };
+    let db: Database | undefined;
+    try {
+      // Another file in its place does not have what was promised.
+      if (statSync(this.file).ino !== this.#inode) return;
+      db = openFile(this.file, this.#options);
+      const wal = openSync(`${this.file}-wal`, 'r+');
+      this.#stale.push(this.#wal);
+      this.#wal = wal;
+    } catch {
+      db?.close();
+      return; // perhaps the old one can still do something; it says why not
+    }
+    this.#db.close();
     this.#db = db;
-    this.#wal = wal;
     this.#statements.clear();
     this.#forget();
     this.#isSuspect = false;
-    old.db.close();
-    if (this.#syncing === 0) closeSync(old.wal);
   }
 
   #forget(): void {

@@ -61,7 +61,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Storage> {
   const checkpoint = checkpoints({
     file,
     pageSize: connection.pageSize,
-    threshold: options.walBytes ?? 8 * 2 ** 20,
+    threshold: options.walBytes ?? 32 * 2 ** 20,
     linger,
     walState: () => connection.walState(),
     hold: () => queue.hold(),

@@ -10,7 +10,14 @@ export async function checkClock({ config }: Pick<Subject, 'config'>, now = Date
   const program = [new URL(import.meta.url), new URL('../../../../../package.json', import.meta.url)];
   const names = await readdir(config.data).catch(() => []);
   const files = [...program, ...names.slice(0, 100).map((name) => join(config.data, name))];
-  const times = await Promise.all(files.map((file) => stat(file).then(({ mtimeMs }) => mtimeMs, () => 0)));
+  const times = await Promise.all(
+    files.map((file) =>
+      stat(file).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      ),
+    ),
+  );
   const latest = Math.max(...times);
   if (latest <= now + tolerance) return [{ area: 'clock', level: 'ok', what: new Date(now).toISOString() }];
   return [

@@ -39,17 +39,15 @@ export async function checkDns({ config }: Pick<Subject, 'config'>, resolver: Dn
   const isPublic = hosts.filter((host) => !isPrivateName(host));
   const findings = await Promise.all(
     isPublic.slice(0, mostHosts).map((host) =>
-      checkHost(host, config.listen, resolver).catch(
-        (error: NodeJS.ErrnoException): Finding[] => [
-          {
-            area: 'dns',
-            level: 'warning',
-            what: `${host}: DNS gives no answer (${error.code ?? error.message})`,
-            why: 'Clients find the server by it.',
-            advice: 'See whether this machine reaches its resolver (/etc/resolv.conf), and check again.',
-          },
-        ],
-      ),
+      checkHost(host, config.listen, resolver).catch((error: NodeJS.ErrnoException): Finding[] => [
+        {
+          area: 'dns',
+          level: 'warning',
+          what: `${host}: DNS gives no answer (${error.code ?? error.message})`,
+          why: 'Clients find the server by it.',
+          advice: 'See whether this machine reaches its resolver (/etc/resolv.conf), and check again.',
+        },
+      ]),
     ),
   );
   const skipped = hosts.length - isPublic.length;
@@ -87,7 +85,9 @@ async function checkHost(host: string, listen: Listen, resolver: DnsResolver): P
     return found.map(({ name: target, port }, at) => {
       if (targets[at]!.length === 0) return unknownTarget(what, target);
       const ports = kind === undefined ? [port] : portsOf(listen[kind]);
-      return ports.includes(port) ? ok(`${what}: ${target}:${port}`) : otherPort(what, `${target}:${port}`, kind, ports);
+      return ports.includes(port)
+        ? ok(`${what}: ${target}:${port}`)
+        : otherPort(what, `${target}:${port}`, kind, ports);
     });
   });
   return (await Promise.all(perService)).flat();

@@ -36,7 +36,11 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
   } catch (error) {
     return fromConfiguration(error);
   }
-  const configuration: Finding = { area: 'configuration', level: 'ok', what: file ?? 'there is none; the defaults hold' };
+  const configuration: Finding = {
+    area: 'configuration',
+    level: 'ok',
+    what: file ?? 'there is none; the defaults hold',
+  };
   const parts = await Promise.all([
     part('certificates', checkCertificates(subject)),
     part('ports', checkPorts(subject)),

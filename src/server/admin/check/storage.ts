@@ -24,7 +24,9 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
     });
   }
   const isBroken = findings.some(({ level }) => level === 'error');
-  return isOnDisk && !isBroken ? [...findings, ...(await database(sqlite.file, running !== undefined, full))] : findings;
+  return isOnDisk && !isBroken
+    ? [...findings, ...(await database(sqlite.file, running !== undefined, full))]
+    : findings;
 }
 
 async function folder(path: string): Promise<Finding[]> {
@@ -40,7 +42,10 @@ async function folder(path: string): Promise<Finding[]> {
     if (stats.code !== 'ENOENT') return [error(`cannot be looked at (${stats.code})`, 'Let this user into it.')];
     const above = await nearestFolder(path);
     return (await isWritable(above))
-      ? [{ area: 'storage', level: 'ok', what: `${path} is not there yet; the server makes it` }, ...(await space(above))]
+      ? [
+          { area: 'storage', level: 'ok', what: `${path} is not there yet; the server makes it` },
+          ...(await space(above)),
+        ]
       : [error(`is not there, and this user may not make it in ${above}`, 'Make it, and give it to this user.')];
   }
   if (!stats.isDirectory()) return [error('is no folder', 'Name another by data in the configuration.')];

@@ -1,0 +1,160 @@
+/**
+ * What a page of an archive costs, in archives of different lengths on SQLite, and what archiving costs a message.
+ *
+ *     node dist/bench/mam.js [messages of the longest archive]
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import mam from '../src/modules/xep-0313-mam/index.js';
+import { Accounts } from '../src/server/accounts.js';
+import { loadConfig } from '../src/server/config/load.js';
+import { chooseModules, startModules } from '../src/server/loader.js';
+import { SessionDirectory } from '../src/server/routing/directory.js';
+import { LocalHost } from '../src/server/routing/host.js';
+import { Router, serverOrigin } from '../src/server/routing/router.js';
+import { Session } from '../src/server/routing/session.js';
+import { idAt } from '../src/server/stanza/ids.js';
+import { Jid } from '../src/server/stanza/jid.js';
+import { NS } from '../src/server/stanza/ns.js';
+import { Stanza } from '../src/server/stanza/stanza.js';
+import { openSqlite } from '../src/storage/sqlite/index.js';
+
+const longest = Number(process.argv[2] ?? 1_000_000);
+const lengths = [1000, 100_000, 1_000_000].filter((length) => length <= longest);
+const rounds = 400;
+const peers = 50;
+
+const folder = mkdtempSync(join(tmpdir(), 'mam-'));
+const storage = await openSqlite({ file: join(folder, 'waxwing.db') });
+const settings = loadConfig({ text: '[hosts."example.org"]', modules: [mam], overrides: { data: folder } });
+const log = pino({ level: 'silent' });
+const directory = new SessionDirectory();
+const router = new Router();
+const host = new LocalHost({
+  domain: 'example.org',
+  router,
+  directory,
+  accounts: await Accounts.open({ storage, hashes: ['SHA-256'] }),
+  config: () => settings,
+  log,
+  software: { name: 'Waxwing', version: '0' },
+  limitHit: () => {},
+  end: () => {},
+});
+router.add(host.domain, host);
+host.start(await startModules(host, chooseModules([mam], settings), { storage, config: settings, log }));
+
+const words = Array.from({ length: 3000 }, (_, n) => `w${((n * 7919) % 3000).toString(36)}`);
+const body = (n: number): string => Array.from({ length: 12 }, (_, k) => words[(n * 31 + k * k * 17) % 3000]).join(' ');
+const messageXml = (n: number, owner: string): string =>
+  `<message xmlns="${NS.client}" to="${owner}" from="u${n % peers}@example.org/phone" type="chat" id="m${n}">` +
+  `<body>${body(n)}</body><origin-id xmlns="${NS.stanzaId}" id="m${n}"/><request xmlns="${NS.receipts}"/></message>`;
+
+/** The id of the n-th message: one a second. */
+const idOf = (n: number): string => `${idAt(1_700_000_000_000 + n * 1000).slice(0, 12)}0000`;
+
+async function fill(owner: string, length: number): Promise<void> {
+  const archive = storage.log('archive');
+  for (let n = 0; n < length; n += 500) {
+    const entries = Array.from({ length: Math.min(500, length - n) }, (_, k) => ({
+      id: idOf(n + k),
+      with: `u${(n + k) % peers}@example.org`,
+      value: messageXml(n + k, owner),
+    }));
+    await Promise.all(entries.map((entry) => archive.append(owner, entry)));
+  }
+}
+
+let written = 0;
+const connect = (full: string): Session => {
+  const session = new Session(Jid.parse(full), {
+    send: (stanza) => {
+      written += stanza.toXml().length;
+      if (stanza.type === 'error') throw new Error(stanza.toXml());
+    },
+  });
+  directory.add(session);
+  return session;
+};
+
+/** Milliseconds of CPU that each of so many takes. */
+async function cost(times: number, work: (n: number) => Promise<unknown> | void): Promise<number> {
+  for (let n = 0; n < Math.min(times, 200); n++) await work(n);
+  const before = process.cpuUsage();
+  for (let n = 0; n < times; n++) await work(n);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000 / times;
+}
+
+const field = (name: string, value: string): string => `<field var="${name}"><value>${value}</value></field>`;
+const form = (...fields: string[]): string =>
+  `<x xmlns="${NS.dataForms}" type="submit">${field('FORM_TYPE', NS.mam)}${fields.join('')}</x>`;
+const set = (inner: string): string => `<set xmlns="${NS.rsm}">${inner}</set>`;
+
+try {
+  for (const length of lengths) {
+    const session = connect(`a${length}@example.org/desk`);
+    const owner = session.jid.bare;
+    await fill(owner, length);
+    const origin = { ...serverOrigin, session };
+    const ask = (inner: string) =>
+      host.fromSession(
+        Stanza.parse(`<iq type="set" id="1"><query xmlns="${NS.mam}" queryid="q">${inner}</query></iq>`).with({
+          from: session.jid,
+        }),
+        session,
+        origin,
+      ) as Promise<void>;
+    const middle = (n: number) => idOf(Math.floor((length * (n % 97)) / 100));
+    const pages: Record<string, (n: number) => string> = {
+      'the first page': () => '',
+      'the last page': () => set('<max>50</max><before/>'),
+      'after a message': (n) => set(`<max>50</max><after>${middle(n)}</after>`),
+      'before a message': (n) => set(`<max>50</max><before>${idOf(length - 1 - (n % 97))}</before>`),
+      'with somebody, after a message': (n) =>
+        form(field('with', `u${n % peers}@example.org`), field('after-id', middle(n))) + set('<max>20</max>'),
+      'from a time on': (n) =>
+        form(field('start', new Date(1_700_000_000_000 + 1000 * Math.floor(length * (n % 97) * 0.01)).toISOString())),
+      'of 250': (n) => set(`<max>250</max><after>${middle(n % 70)}</after>`),
+      'the number alone': () => set('<max>0</max>'),
+    };
+    console.log(`an archive of ${length} messages`);
+    for (const [title, page] of Object.entries(pages)) {
+      written = 0;
+      const ms = await cost(rounds, (n) => ask(page(n)));
+      const kilobytes = (written / (rounds + 200) / 1024).toFixed(0);
+      console.log(`  ${title.padEnd(32)} ${ms.toFixed(3)} ms CPU ${kilobytes.padStart(4)} KiB`);
+    }
+    const search = await cost(20, () => ask(form(field(`{${NS.fullText}}fulltext`, 'w1 neverwritten'))));
+    console.log(`  ${'words that nobody wrote'.padEnd(32)} ${search.toFixed(3)} ms CPU`);
+  }
+  const romeo = connect('romeo@example.org/orchard');
+  const juliet = connect('juliet@example.org/balcony');
+  juliet.presence = Stanza.parse('<presence/>');
+  for (const [title, hint] of [
+    ['archived on both sides', ''],
+    ['not archived', `<no-store xmlns="${NS.hints}"/>`],
+  ] as const) {
+    const stanza = Stanza.parse(
+      `<message to="juliet@example.org" type="chat" id="x"><body>${body(1)}</body>${hint}</message>`,
+    ).with({ from: romeo.jid });
+    let waiting: Promise<unknown>[] = [];
+    const origin = {
+      session: romeo,
+      acknowledges: true,
+      acknowledgeAfter: (durable: Promise<unknown>) => void waiting.push(durable),
+    };
+    const ms = await cost(1000, async () => {
+      for (let n = 0; n < 32; n++) void host.fromSession(stanza, romeo, origin);
+      await Promise.all(waiting);
+      waiting = [];
+    });
+    console.log(`a message, ${title}: ${((ms / 32) * 1000).toFixed(1)} us CPU`);
+  }
+} finally {
+  host.stop();
+  await storage.close();
+  rmSync(folder, { recursive: true });
+}

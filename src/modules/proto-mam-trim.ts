@@ -1,0 +1,30 @@
+/**
+ * ProtoXEP "Message Archive Management: Trim Command" (0.0.1, March 2026): an account's client has the archive emptied,
+ * up to a message or altogether.
+ */
+import { defineModule, iq } from '../server/module.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { NS } from '../server/stanza/ns.js';
+
+export default defineModule({
+  name: 'mam_trim',
+  summary: 'Lets accounts empty their message archives (ProtoXEP MAM Trim Command).',
+  implements: {},
+  features: { account: [NS.mamTrim] },
+  needs: ['archive'],
+
+  start: ({ services: { archive } }) => [
+    iq.set(
+      'account',
+      NS.mamTrim,
+      'trim',
+      async ({ isOwn, to, payload }) => {
+        if (!isOwn) throw new StanzaError('forbidden');
+        const [id, ...further] = payload.getChildren('id', NS.mamTrim).map((child) => child.getText());
+        if (further.length > 0 || id === '') throw new StanzaError('bad-request', 'One message is named, or none.');
+        await archive.trim(to.toBare(), id);
+      },
+      { access: 'anyone', absent: true },
+    ),
+  ],
+});

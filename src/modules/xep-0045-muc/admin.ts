@@ -1,0 +1,142 @@
+/** XEP-0045 §8, §9, §10: requests of muc#admin, which read and change the lists of roles and affiliations. */
+import type { IqRequest } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { nickname, PrecisError } from '../../server/stanza/precis.js';
+import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { type AffiliationChange, change, checkChanges, mayRead, nickFor } from './affiliations.js';
+import type { Muc } from './muc.js';
+import { type Affiliation, isAffiliation, isAtLeast, isRole, type Role } from './privileges.js';
+import { checkRole, setRole } from './roles.js';
+import { lastOf, type Occupant, type Room } from './room.js';
+
+/** Items of one request, at most. */
+const mostItems = 1000;
+const longestReason = 1000;
+
+/** Answers with a list of one role or one affiliation; where a page of it is asked for (XEP-0059), with that. */
+export function readList(room: Room, { from, payload }: IqRequest): Element {
+  const [item, ...others] = itemsOf(payload);
+  if (item === undefined || others.length > 0) throw new StanzaError('bad-request', 'One list at a time.');
+  const { role, affiliation } = item.attrs;
+  if ((role === undefined) === (affiliation === undefined)) throw new StanzaError('bad-request');
+  if (role !== undefined) {
+    if (!isRole(role) || role === 'none') throw new StanzaError('bad-request');
+    return el('query', { xmlns: NS.mucAdmin }, ...occupantsIn(room, from, role));
+  }
+  if (!isAffiliation(affiliation) || affiliation === 'none') throw new StanzaError('bad-request');
+  if (!mayRead(room, from, affiliation)) throw new StanzaError('forbidden');
+  return membersPage(room, affiliation, payload.getChild('set', NS.rsm));
+}
+
+/** §8.5 for moderators, §9.8 for admins. */
+function occupantsIn(room: Room, reader: Jid, role: Role): Element[] {
+  const own = room.seat(reader)?.occupant;
+  const isAllowed =
+    isAtLeast(room.affiliationOf(reader), 'admin') || (role !== 'moderator' && own?.role === 'moderator');
+  if (!isAllowed) throw new StanzaError('forbidden');
+  return [...room.occupants.values()]
+    .filter((occupant) => occupant.role === role)
+    .map((occupant) =>
+      el('item', {
+        affiliation: room.affiliationOf(occupant.user),
+        jid: lastOf(occupant).jid.full,
+        nick: occupant.nick,
+        role,
+      }),
+    );
+}
+
+function membersPage(room: Room, affiliation: Affiliation, set: Element | undefined): Element {
+  const all = room.withAffiliation(affiliation).sort();
+  const query = (jids: readonly string[], rsm?: Element) =>
+    el('query', { xmlns: NS.mucAdmin }, ...jids.map((jid) => memberItem(room, jid, affiliation)), rsm);
+  if (set === undefined) return query(all);
+  const { max, after, before, index } = readRsm(set, { default: all.length, cap: all.length });
+  let start = index ?? 0;
+  let end = all.length;
+  if (after !== undefined) start = all.findIndex((jid) => jid > after);
+  if (typeof before === 'string') end = all.filter((jid) => jid < before).length;
+  if (start < 0) start = all.length;
+  if (before !== undefined) start = Math.max(start, end - max);
+  const shown = all.slice(start, Math.min(end, start + max));
+  return query(shown, rsmSet({ first: shown[0], last: shown.at(-1), index: start, count: all.length }));
+}
+
+function memberItem(room: Room, jid: string, affiliation: Affiliation): Element {
+  const reason = room.members.get(jid)?.reason;
+  const nick = affiliation === 'outcast' ? undefined : nickFor(room, jid);
+  return el('item', { affiliation, jid, nick }, reason === undefined ? undefined : el('reason', null, reason));
+}
+
+/** Changes roles or affiliations, all or none. */
+export async function changeLists(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<void> {
+  const items = itemsOf(payload);
+  if (items.length === 0 || items.length > mostItems) throw new StanzaError('bad-request');
+  const isAboutRoles = items.every(({ attrs }) => attrs.role !== undefined && attrs.affiliation === undefined);
+  const isAboutAffiliations = items.every(({ attrs }) => attrs.affiliation !== undefined && attrs.role === undefined);
+  // §16.7.4: never both
+  if (isAboutRoles) return changeRoles(muc, room, from, items);
+  if (!isAboutAffiliations) throw new StanzaError('bad-request', 'Either roles or affiliations.');
+  const changes = items.map((item) => changeIn(room, item));
+  checkChanges(room, from, changes);
+  return change(muc, room, changes, { nick: room.seat(from)?.occupant.nick, user: from.toBare() });
+}
+
+async function changeRoles(muc: Muc, room: Room, from: Jid, items: readonly Element[]): Promise<void> {
+  const actor = room.seat(from)?.occupant;
+  if (actor === undefined) throw new StanzaError('forbidden', 'You are not in the room.');
+  const wanted: { target: Occupant; role: Role; reason: string | undefined }[] = [];
+  for (const item of items) {
+    const { role, nick } = item.attrs;
+    if (!isRole(role) || !nick) throw new StanzaError('bad-request');
+    const target = occupantNamed(room, nick);
+    checkRole(room, actor, target, role);
+    wanted.push({ target, role, reason: reasonOf(item) });
+  }
+  for (const { target, role, reason } of wanted) {
+    if (target.role === role) continue;
+    await setRole(muc, room, target, role, { actor: actor.nick, reason });
+  }
+}
+
+function occupantNamed(room: Room, nick: string): Occupant {
+  try {
+    const occupant = room.occupant(nick);
+    if (occupant !== undefined) return occupant;
+  } catch (error) {
+    if (!(error instanceof PrecisError)) throw error;
+  }
+  throw new StanzaError('item-not-found', 'There is nobody of that name.');
+}
+
+/** By a bare address, or by the nickname of somebody who is there. */
+function changeIn(room: Room, item: Element): AffiliationChange {
+  const { affiliation, jid, nick } = item.attrs;
+  if (!isAffiliation(affiliation)) throw new StanzaError('bad-request');
+  const reason = reasonOf(item);
+  if (jid === undefined) {
+    if (!nick) throw new StanzaError('bad-request', 'An item has an address.');
+    return { user: occupantNamed(room, nick).user, affiliation, reason };
+  }
+  const user = Jid.tryParse(jid)?.toBare();
+  if (user === undefined) throw new StanzaError('jid-malformed');
+  if (user.local === undefined && affiliation !== 'outcast' && affiliation !== 'none')
+    throw new StanzaError('not-acceptable', 'Only users can be that.');
+  return { user, affiliation, reason, nick: nick === undefined || nick === '' ? nick : reservable(nick) };
+}
+
+function reservable(nick: string): string {
+  try {
+    return nickname(nick);
+  } catch (error) {
+    if (error instanceof PrecisError) throw new StanzaError('not-acceptable', 'This cannot be a nickname.');
+    throw error;
+  }
+}
+
+const itemsOf = (payload: Element): Element[] => payload.getChildren('item', NS.mucAdmin);
+const reasonOf = (item: Element): string | undefined =>
+  item.getChildText('reason', NS.mucAdmin)?.slice(0, longestReason) || undefined;

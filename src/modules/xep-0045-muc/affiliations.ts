@@ -1,0 +1,141 @@
+/** XEP-0045 §9, §10.3-10.8: who is what to a room, and what follows for who is there. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import { sendInvitation } from './invitations.js';
+import { deliver, type Muc } from './muc.js';
+import { remove } from './presence.js';
+import { type Affiliation, isAtLeast, judgeAffiliation, roleAfter } from './privileges.js';
+import { changeRole } from './roles.js';
+import { type ItemParts, isWelcome, type Member, type Room } from './room.js';
+
+export interface AffiliationChange {
+  readonly user: Jid;
+  readonly affiliation: Affiliation;
+  readonly reason?: string | undefined;
+  /** The reserved nickname; undefined: as it is, empty: none. */
+  readonly nick?: string | undefined;
+}
+
+/** §9.1, §9.2, §10.4: whether an actor may make all these changes. Throws StanzaError. */
+export function checkChanges(room: Room, actor: Jid, changes: readonly AffiliationChange[]): void {
+  const own = room.affiliationOf(actor);
+  for (const { user, affiliation, nick } of changes) {
+    const verdict = judgeAffiliation(own, room.members.get(user.bare)?.affiliation ?? 'none', affiliation);
+    if (verdict !== 'allowed') throw new StanzaError(verdict);
+    if (affiliation === 'outcast' && (user.bare === actor.bare || user.bare === actor.domain))
+      throw new StanzaError('conflict', 'You cannot ban yourself.');
+    if (nick) {
+      const holder = room.reservedFor(nick);
+      if (holder !== undefined && holder !== user.bare) throw new StanzaError('conflict', 'The nickname is taken.');
+    }
+  }
+}
+
+/** Makes changes of lists: durable first, then in the room. An owner stays. Throws StanzaError. */
+export async function change(
+  muc: Muc,
+  room: Room,
+  changes: readonly AffiliationChange[],
+  actor: { readonly nick?: string | undefined; readonly user?: Jid } = {},
+): Promise<void> {
+  const { bare } = room.jid;
+  const before = new Map(changes.map(({ user }) => [user.bare, room.members.get(user.bare)]));
+  const after = new Map<string, Member | undefined>();
+  for (const one of changes) after.set(one.user.bare, memberAfter(one, before.get(one.user.bare)));
+  const owners = new Set(room.owners());
+  for (const [user, member] of after)
+    if (member?.affiliation === 'owner') owners.add(user);
+    else owners.delete(user);
+  if (owners.size === 0) throw new StanzaError('conflict', 'A room has an owner.'); // §10.4
+  const added = [...after].filter(([user, member]) => member !== undefined && !room.members.has(user));
+  if (room.members.size + added.length > muc.config.members) {
+    muc.host.limitHit('muc.members');
+    throw new StanzaError('resource-constraint', 'The list is full.');
+  }
+
+  const kept = [...after].filter((entry): entry is [string, Member] => entry[1] !== undefined);
+  const removed = [...after].filter(([, member]) => member === undefined).map(([user]) => user);
+  if (kept.length > 0) await muc.stores.muc_members.set(bare, kept);
+  if (removed.length > 0) await muc.stores.muc_members.delete(bare, removed);
+  for (const [user, member] of after) room.setMember(user, member);
+
+  for (const { user, reason } of changes) {
+    const old = before.get(user.bare)?.affiliation ?? 'none';
+    const now = after.get(user.bare)?.affiliation ?? 'none';
+    if (old === now) continue;
+    await apply(muc, room, user, { old, now, item: { reason, actor: actor.nick } }, actor.user);
+  }
+}
+
+/** The entry of a list after a change; what is not said stays. */
+function memberAfter({ affiliation, reason, nick }: AffiliationChange, before: Member | undefined): Member | undefined {
+  if (affiliation === 'none') return undefined;
+  // §9.1: outcasts have no nickname
+  const reserved = affiliation === 'outcast' ? undefined : nick === undefined ? before?.nick : nick || undefined;
+  return {
+    affiliation,
+    ...(reserved !== undefined && { nick: reserved }),
+    ...(reason !== undefined && { reason }),
+  };
+}
+
+/** What a change means for who is in the room, or is not. */
+async function apply(
+  muc: Muc,
+  room: Room,
+  user: Jid,
+  { old, now, item }: { old: Affiliation; now: Affiliation; item: ItemParts },
+  actor: Jid | undefined,
+): Promise<void> {
+  const { moderated, membersOnly } = room.config;
+  // A whole domain is banned with one entry.
+  const present = [...room.occupants.values()].filter((occupant) =>
+    user.local === undefined ? occupant.user.domain === user.domain : occupant.user.bare === user.bare,
+  );
+  for (const occupant of present) {
+    const affiliation = room.affiliationOf(occupant.user);
+    if (affiliation === 'outcast') await remove(muc, room, occupant, { codes: ['301'], item });
+    else if (!isWelcome(room, affiliation)) await remove(muc, room, occupant, { codes: ['321'], item });
+    else changeRole(muc, room, occupant, roleAfter(occupant.role, old, now, moderated), item);
+  }
+  if (present.length > 0) return;
+  tellAbsentChange(muc, room, user, now);
+  // §9.5: who becomes a member of a members-only room is invited
+  if (membersOnly && old === 'none' && now === 'member' && actor !== undefined) sendInvitation(muc, room, user, actor);
+}
+
+/** §10.3: somebody who is not there; told to those who may see his address. */
+function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliation): void {
+  const x = el('x', { xmlns: NS.mucUser }, el('item', { affiliation, role: 'none', jid: user.bare }));
+  const message = Stanza.build('message', { from: room.jid, id: randomId() }, x);
+  for (const seat of room.seats.values())
+    if (room.knows(seat.occupant.role) && (affiliation !== 'outcast' || seat.occupant.role === 'moderator'))
+      deliver(muc, seat, message);
+}
+
+/** Gives an affiliation to somebody who has none. */
+export const grant = (muc: Muc, room: Room, user: Jid, affiliation: Affiliation, nick?: string): Promise<void> =>
+  change(muc, room, [{ user: user.toBare(), affiliation, nick }]);
+
+/** §9.2, §9.5, §10.5, §10.8: who may read a list. */
+export function mayRead(room: Room, reader: Jid, list: Affiliation): boolean {
+  const own = room.affiliationOf(reader);
+  if (isAtLeast(own, 'owner')) return true;
+  const isHigh = list === 'owner' || list === 'admin';
+  if (isAtLeast(own, 'admin') && !isHigh) return true;
+  if (list === 'outcast') return false;
+  const occupant = room.seat(reader)?.occupant;
+  if (occupant !== undefined && room.config.memberListFor.includes(occupant.role)) return true;
+  // Where all see the real addresses the lists hide nothing.
+  if (room.config.whois !== 'anyone') return false;
+  return isAtLeast(own, 'member') || (occupant !== undefined && room.config.membersOnly);
+}
+
+/** The nickname of a user: that of him who is there, else the reserved one. */
+export function nickFor(room: Room, user: string): string | undefined {
+  return room.occupantsOf(user)[0]?.nick ?? room.members.get(user)?.nick;
+}

@@ -1,0 +1,139 @@
+/** XEP-0045 §6: what the service and its rooms tell of themselves. Hidden rooms are found only by who knows their name. */
+import type { DiscoQuery, DiscoSource, Identity } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { type Field, form } from '../../server/stanza/forms.js';
+import { NS } from '../../server/stanza/ns.js';
+import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
+import { type Element, el } from '../../server/xml/element.js';
+import type { Muc } from './muc.js';
+import { reservedNick } from './registration.js';
+import { isWelcome, type Room } from './room.js';
+import { hatsHash } from './xep-0317-hats.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** What the service and every room have. */
+const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];
+const ofService = [NS.mucUnique];
+const ofRooms = [
+  NS.mucRequest,
+  NS.mucUser,
+  NS.mucAdmin,
+  NS.mucOwner,
+  NS.register,
+  NS.selfPing,
+  NS.moderate,
+  NS.moderateOld,
+  NS.stanzaId,
+  NS.hats,
+];
+
+export function sources(muc: Muc): DiscoSource[] {
+  const inRoom = <T>({ to }: DiscoQuery, answer: (room: Room) => T): Maybe<T> =>
+    muc.rooms.inRoom(to, (room) => {
+      if (room === undefined || room.lockedSince !== undefined) throw new StanzaError('item-not-found');
+      return answer(room);
+    });
+  return [
+    {
+      identities: (query): Maybe<readonly Identity[]> =>
+        query.to.local === undefined
+          ? [{ category: 'conference', type: 'text', name: muc.config.name }]
+          : inRoom(query, (room) => [{ category: 'conference', type: 'text', name: room.name }]),
+      features: (query): Maybe<readonly string[]> =>
+        query.to.local === undefined
+          ? [...common, ...ofService]
+          : inRoom(query, (room) => [
+              ...common,
+              ...ofRooms,
+              ...(room.config.logging ? muc.archive.features : []),
+              ...typeOf(room),
+            ]),
+      forms: (query): Maybe<readonly Element[]> =>
+        query.to.local === undefined ? [] : inRoom(query, (room) => [roomInfo(room)]),
+      items: (query): Maybe<readonly Element[]> =>
+        query.to.local === undefined ? roomsPage(muc, query) : inRoom(query, (room) => occupantsOf(room, query)),
+    },
+    {
+      node: 'x-roomuser-item',
+      identities: (query) => inRoom(query, (room) => reservedNick(room, query.from)),
+    },
+    {
+      // §17.1.1: nothing is taken off but what only the room may say
+      node: NS.mucTraffic,
+      identities: () => {
+        throw new StanzaError('service-unavailable');
+      },
+    },
+  ];
+}
+
+/** §4.2. */
+const typeOf = ({ config }: Room): string[] => [
+  config.password === '' ? 'muc_unsecured' : 'muc_passwordprotected',
+  config.public ? 'muc_public' : 'muc_hidden',
+  config.persistent ? 'muc_persistent' : 'muc_temporary',
+  config.membersOnly ? 'muc_membersonly' : 'muc_open',
+  config.moderated ? 'muc_moderated' : 'muc_unmoderated',
+  config.whois === 'anyone' ? 'muc_nonanonymous' : 'muc_semianonymous',
+];
+
+/** §6.4, XEP-0128. The subject is for those who may come in. */
+function roomInfo({ config, stored, occupants }: Room): Element {
+  const fields: Field[] = [
+    { var: 'muc#roominfo_description', type: 'text-single', label: 'Description', value: config.description },
+    { var: 'muc#roominfo_occupants', type: 'text-single', label: 'Number of occupants', value: occupants.size },
+    { var: 'muc#roominfo_subjectmod', type: 'boolean', label: 'Subject can be modified', value: config.subjectByAll },
+    { var: 'muc#roomconfig_changesubject', type: 'boolean', value: config.subjectByAll },
+    { var: 'muc#maxhistoryfetch', type: 'text-single', value: config.historyLength },
+    { var: 'muc#roominfo_slow_mode_duration', type: 'text-single', label: 'Slow mode', value: config.slowMode },
+  ];
+  if (config.lang !== '') fields.push({ var: 'muc#roominfo_lang', type: 'text-single', value: config.lang });
+  if (config.pubsub !== '') fields.push({ var: 'muc#roominfo_pubsub', type: 'text-single', value: config.pubsub });
+  if (stored.subject !== undefined && !config.membersOnly && config.password === '')
+    fields.push({ var: 'muc#roominfo_subject', type: 'text-single', label: 'Subject', value: stored.subject.text });
+  // XEP-0486 §3.3
+  if (stored.avatar !== undefined && stored.avatar.length > 0)
+    fields.push({ var: 'muc#roominfo_avatarhash', type: 'text-multi', label: 'Avatar hash', value: stored.avatar });
+  if (stored.hats !== undefined && stored.hats.length > 0)
+    fields.push({ var: 'hats#hash', type: 'text-single', label: 'Hats hash', value: hatsHash(stored.hats) });
+  return form({ type: 'result', formType: NS.mucRoomInfo, fields });
+}
+
+/** §6.3. */
+function roomsPage({ rooms, config }: Muc, { payload }: DiscoQuery): Element[] {
+  const all = rooms.public;
+  const request = readRsm(payload?.getChild('set', NS.rsm), { default: config.page, cap: config.page });
+  let start = request.index ?? 0;
+  let end = all.length;
+  if (request.after !== undefined) start = after(all, request.after);
+  if (typeof request.before === 'string') end = at(all, request.before);
+  if (request.before !== undefined) start = Math.max(start, end - request.max);
+  const shown = all.slice(start, Math.min(end, start + request.max));
+  const items = shown.map(({ jid, name }) => el('item', { jid: jid.bare, name }));
+  const isAll = shown.length === all.length && payload?.getChild('set', NS.rsm) === undefined;
+  if (isAll) return items;
+  return [
+    ...items,
+    rsmSet({ first: shown[0]?.jid.bare, last: shown.at(-1)?.jid.bare, index: start, count: all.length }),
+  ];
+}
+
+type Addressed = Muc['rooms']['public'];
+
+function at(all: Addressed, bare: string): number {
+  const found = all.findIndex(({ jid }) => jid.bare === bare);
+  if (found < 0) throw new StanzaError('item-not-found');
+  return found;
+}
+
+const after = (all: Addressed, bare: string): number => at(all, bare) + 1;
+
+/** §6.5: to those who are there, and to others where the owner wants it. */
+function occupantsOf(room: Room, { from }: DiscoQuery): Element[] {
+  const isListed = room.config.publicOccupants && isWelcome(room, room.affiliationOf(from));
+  if (room.seat(from) === undefined && !isListed) return [];
+  return [...room.occupants.values()]
+    .filter(({ role }) => room.isShown(role))
+    .map(({ jid }) => el('item', { jid: jid.full }));
+}

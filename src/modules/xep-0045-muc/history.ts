@@ -1,0 +1,47 @@
+/** XEP-0045 §7.2.13, §7.2.14: what was said lately, for who enters. */
+import { parseDateTime } from '../../server/stanza/datetime.js';
+import { delay } from '../../server/stanza/delay.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import type { Element } from '../../server/xml/element.js';
+import { deliver, detached, type Muc } from './muc.js';
+import type { Remembered, Room, Seat } from './room.js';
+
+/** Keeps a message, as everybody got it, for those who enter later. */
+export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
+  if (config.history === 0) return;
+  room.history.push({ id, at: Date.now(), stanza: detached(stanza.with({ to: undefined })) });
+  // Twice as many as are sent, so that the oldest are not moved with every message
+  if (room.history.length >= config.history * 2) room.history = room.history.slice(-config.history);
+}
+
+export function sendHistory(muc: Muc, room: Room, seat: Seat, request: Element | undefined): void {
+  for (const { stanza, at } of chosen(muc, room, request)) deliver(muc, seat, stanza.plus(delay(room.jid, at)));
+}
+
+/** §7.2.14: the fewest that any of the limits leaves. */
+function chosen({ config }: Muc, room: Room, request: Element | undefined): Remembered[] {
+  const { maxstanzas, maxchars, seconds, since } = request?.attrs ?? {};
+  const most = Math.min(numberOf(maxstanzas), room.config.historyLength, config.history);
+  const characters = numberOf(maxchars);
+  if (most === 0 || characters === 0) return [];
+  const earliest = Math.max(
+    seconds === undefined ? 0 : Date.now() - numberOf(seconds) * 1000,
+    since === undefined ? 0 : (parseDateTime(since) ?? 0),
+  );
+  const last = room.history.slice(-most).filter(({ at }) => at >= earliest);
+  if (characters === Number.POSITIVE_INFINITY) return last;
+  let left = characters;
+  let from = last.length;
+  while (from > 0) {
+    const { stanza, at } = last[from - 1]!;
+    left -= stanza.plus(delay(room.jid, at)).toXml(NS.client).length;
+    if (left < 0) break;
+    from--;
+  }
+  return last.slice(from);
+}
+
+/** What is no number limits nothing. */
+const numberOf = (text: string | undefined): number =>
+  text !== undefined && /^\d{1,12}$/.test(text) ? Number(text) : Number.POSITIVE_INFINITY;

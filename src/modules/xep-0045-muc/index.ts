@@ -1,0 +1,193 @@
+/**
+ * XEP-0045: Multi-User Chat. A service of rooms; each room does one thing at a time (room.ts), speaks to its occupants
+ * (muc.ts), and survives restarts but for who is there: clients learn that from a ping to themselves (XEP-0410).
+ *
+ * One file for each concern: entering and leaving (presence.ts), what is said (messages.ts, subject.ts, history.ts),
+ * invitations, voice, lists (admin.ts, affiliations.ts, roles.ts), owners (owner.ts, room-config.ts), registration,
+ * discovery, IQs between occupants; and small extensions under their own numbers.
+ */
+import {
+  command,
+  defineModule,
+  disco,
+  document,
+  event,
+  every,
+  type IqHandler,
+  type IqRequest,
+  iq,
+  map,
+  service,
+} from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { el } from '../../server/xml/element.js';
+import { changeLists, readList } from './admin.js';
+import { change } from './affiliations.js';
+import * as archive from './archive.js';
+import { sources } from './discovery.js';
+import { passIqs } from './iq.js';
+import { receiveMessage } from './messages.js';
+import type { Muc } from './muc.js';
+import { offerConfig, ruleRoom } from './owner.js';
+import { receivePresence } from './presence.js';
+import { offerRegistration, register } from './registration.js';
+import type { Member, Room, StoredRoom } from './room.js';
+import { roomForm } from './room-config.js';
+import { Rooms } from './rooms.js';
+import { settings } from './settings.js';
+import { hatCommands } from './xep-0317-hats.js';
+import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
+
+const sweepMs = 60_000;
+
+export default defineModule({
+  name: 'muc',
+  summary: 'Rooms in which many talk.',
+  implements: {
+    'XEP-0045': '1.35.5',
+    'XEP-0307': '0.1',
+    'XEP-0317': '0.2',
+    'XEP-0410': '1.1.0',
+    'XEP-0421': '1.0.1',
+    'XEP-0425': '0.3.0',
+    'XEP-0452': '0.2.2',
+    'XEP-0486': '0.1.0',
+    'XEP-0500': '0.1.1',
+  },
+  notes: 'Approval of registrations by admins, locked nicknames; XEP-0425 also as of version 0.2.',
+  features: { service: [NS.muc] },
+  config: settings,
+  stores: {
+    muc_rooms: document<StoredRoom>(),
+    muc_members: map<Member>(),
+    muc_vcards: document<string>(),
+  },
+  needs: ['archive', 'blocking'],
+
+  start: async ({ host, config, stores, services, log }) => {
+    const parts = {
+      host,
+      jid: Jid.parse(`${config.subdomain}.${host.domain}`),
+      config,
+      stores,
+      archive: services.archive,
+      blocking: services.blocking,
+      log,
+    };
+    const rooms = new Rooms(parts);
+    const muc: Muc = { ...parts, rooms };
+    await rooms.open();
+    const form = roomForm(config);
+
+    /** An IQ to the bare address of a room that is there, and open or the asker's own. */
+    const inRoom =
+      <T>(handler: (room: Room, request: IqRequest) => T | Promise<T>) =>
+      (request: IqRequest): T | Promise<T> => {
+        const { from, to } = request;
+        if (to.local === undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
+        return rooms.inRoom(to, (room) => {
+          const isOpen = room?.lockedSince === undefined || room.affiliationOf(from) === 'owner';
+          if (room === undefined || !isOpen) throw new StanzaError('item-not-found', 'There is no such room.');
+          return handler(room, request);
+        });
+      };
+
+    /** XEP-0307. */
+    const uniqueName: IqHandler = ({ to }) => {
+      if (to.local !== undefined) throw new StanzaError('service-unavailable');
+      return el('unique', { xmlns: NS.mucUnique }, randomId().toLowerCase());
+    };
+
+    /** Whoever gets the name of an account that is no more does not get its rights. */
+    const forgetAccount = async (account: Jid): Promise<void> => {
+      for (const jid of rooms.all()) {
+        const member = await stores.muc_members.get(jid.bare, account.bare);
+        if (member === undefined || member.affiliation === 'outcast') continue;
+        await rooms.inRoom(jid, async (room) => {
+          if (room === undefined) return;
+          const isLast = member.affiliation === 'owner' && room.owners().length === 1;
+          if (!isLast) return change(muc, room, [{ user: account, affiliation: 'none' }]);
+          await stores.muc_members.delete(jid.bare, [account.bare]);
+          room.setMember(account.bare, undefined);
+        });
+      }
+    };
+
+    return [
+      service({
+        subdomain: config.subdomain,
+        message: (stanza, origin) => receiveMessage(muc, stanza, origin),
+        presence: (stanza, origin) => receivePresence(muc, stanza, origin),
+        iq: passIqs(muc),
+      }),
+      iq.get('service', NS.mucAdmin, 'query', inRoom(readList)),
+      iq.set(
+        'service',
+        NS.mucAdmin,
+        'query',
+        inRoom((room, request) => changeLists(muc, room, request)),
+      ),
+      iq.get(
+        'service',
+        NS.mucOwner,
+        'query',
+        inRoom((room, request) => offerConfig(form, room, request)),
+      ),
+      iq.set(
+        'service',
+        NS.mucOwner,
+        'query',
+        inRoom((room, request) => ruleRoom(muc, form, room, request)),
+      ),
+      iq.get('service', NS.register, 'query', inRoom(offerRegistration)),
+      iq.set(
+        'service',
+        NS.register,
+        'query',
+        inRoom((room, request) => register(muc, room, request)),
+      ),
+      iq.set(
+        'service',
+        NS.mam,
+        'query',
+        inRoom((room, request) => archive.query(muc, room, request)),
+      ),
+      iq.get(
+        'service',
+        NS.mam,
+        'query',
+        inRoom((room, request) => archive.fields(muc, room, request)),
+      ),
+      iq.get(
+        'service',
+        NS.mam,
+        'metadata',
+        inRoom((room, request) => archive.metadata(muc, room, request)),
+      ),
+      iq.set(
+        'service',
+        NS.moderate,
+        'moderate',
+        inRoom((room, request) => moderate(muc, room, request, moderationIn(request))),
+      ),
+      iq.set(
+        'service',
+        NS.fasten,
+        'apply-to',
+        inRoom((room, request) => moderate(muc, room, request, oldModerationIn(request))),
+      ),
+      iq.get('service', NS.mucUnique, 'unique', uniqueName),
+      ...sources(muc).map((source) => disco('service', source)),
+      ...hatCommands(muc).map(command),
+      event('accountDeleted', ({ jid }) => forgetAccount(jid)),
+      every(sweepMs, () =>
+        rooms.sweep((room) => {
+          room.lockedSince = undefined;
+        }),
+      ),
+    ];
+  },
+});

@@ -1,0 +1,45 @@
+/** XEP-0045 §7.8.2: an invitation as the room passes it on. */
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import type { Muc } from './muc.js';
+import type { Room } from './room.js';
+
+/** Of a room: whoever was invited longer ago cannot decline any more. */
+const remembered = 500;
+/** Characters of a reason. */
+const longestReason = 1000;
+
+/** §7.8.2; the continuation of a chat (§7.9) is passed on with it. */
+export function sendInvitation(
+  muc: Muc,
+  room: Room,
+  to: Jid,
+  inviter: Jid,
+  invitation?: Element,
+  id?: string | undefined,
+): void {
+  const { password } = room.config;
+  room.invited.delete(to.bare);
+  room.invited.set(to.bare, inviter.bare);
+  if (room.invited.size > remembered) room.invited.delete(room.invited.keys().next().value!);
+  const reason = reasonIn(invitation);
+  const continued = invitation?.getChild('continue', NS.mucUser);
+  const x = el(
+    'x',
+    { xmlns: NS.mucUser },
+    el(
+      'invite',
+      { from: inviter.bare },
+      reason === undefined ? undefined : el('reason', null, reason),
+      continued === undefined ? undefined : el('continue', { thread: continued.attrs.thread }),
+    ),
+    password === '' ? undefined : el('password', null, password),
+  );
+  void muc.host.route(Stanza.build('message', { from: room.jid, to, id }, x));
+}
+
+export function reasonIn(element: Element | undefined): string | undefined {
+  return element?.getChildText('reason', NS.mucUser)?.slice(0, longestReason) ?? undefined;
+}

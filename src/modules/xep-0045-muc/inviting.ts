@@ -1,0 +1,59 @@
+/** XEP-0045 §7.8.2: occupants invite others through the room, who may decline. Direct invitations (XEP-0249) just pass. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { grant } from './affiliations.js';
+import { reasonIn, sendInvitation } from './invitations.js';
+import type { Muc } from './muc.js';
+import { isAtLeast } from './privileges.js';
+import type { Room } from './room.js';
+
+export async function invite(muc: Muc, room: Room, stanza: Stanza, x: Element): Promise<void> {
+  const { config } = room;
+  const inviter = stanza.from!;
+  const seat = room.seat(inviter);
+  if (seat === undefined) throw new StanzaError('not-acceptable', 'You are not in the room.');
+  const affiliation = room.affiliationOf(inviter);
+  const mayInvite = !config.membersOnly || isAtLeast(affiliation, config.memberInvites ? 'member' : 'admin');
+  if (!mayInvite) throw new StanzaError('forbidden', 'You cannot invite others to the room.'); // §9.5
+  const invitations = x.getChildren('invite', NS.mucUser);
+  if (invitations.length > muc.config.invitations) {
+    muc.host.limitHit('muc.invitations');
+    throw new StanzaError('not-acceptable', 'Too many invitations at once.');
+  }
+  for (const invitation of invitations) {
+    const to = addressIn(invitation);
+    if (room.affiliationOf(to) === 'outcast') throw new StanzaError('not-acceptable', `${to.bare} is banned.`);
+    // §9.5: who is invited to a members-only room is a member
+    if (config.membersOnly && room.affiliationOf(to) === 'none') await grant(muc, room, to, 'member');
+    sendInvitation(muc, room, to, inviter, invitation, stanza.id);
+  }
+}
+
+/** Only from who was invited, and to who invited him. */
+export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void {
+  const declined = x.getChild('decline', NS.mucUser)!;
+  const from = stanza.from!;
+  const inviter = room.invited.get(from.bare);
+  if (inviter === undefined || addressIn(declined).bare !== inviter)
+    throw new StanzaError('item-not-found', 'There is no such invitation.');
+  room.invited.delete(from.bare);
+  const reason = reasonIn(declined);
+  const answer = el(
+    'x',
+    { xmlns: NS.mucUser },
+    el('decline', { from: from.bare }, reason === undefined ? undefined : el('reason', null, reason)),
+  );
+  const message = Stanza.build('message', { from: room.jid, id: stanza.id }, answer);
+  const seats = room.occupantsOf(inviter).flatMap((occupant) => occupant.seats);
+  if (seats.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }));
+  for (const seat of seats) void muc.host.route(message.with({ to: seat.jid }));
+}
+
+function addressIn(element: Element): Jid {
+  const jid = Jid.tryParse(element.attrs.to ?? '');
+  if (jid === undefined) throw new StanzaError('jid-malformed');
+  return jid;
+}

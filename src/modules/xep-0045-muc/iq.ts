@@ -1,0 +1,92 @@
+/**
+ * XEP-0045 §16.7: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
+ * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
+ */
+import type { Origin } from '../../server/routing/passage.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import type { Muc } from './muc.js';
+import { lastOf, type Room } from './room.js';
+import { readCard, writeCard } from './xep-0486-avatar.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** A request that was passed on and has not been answered. */
+interface Question {
+  /** The client that asked. */
+  readonly asker: Jid;
+  readonly id: string | undefined;
+  /** The occupant that was asked, as the asker knows it. */
+  readonly asked: Jid;
+  /** Who has to answer. */
+  readonly answerer: Jid;
+}
+
+/** The oldest are forgotten first. */
+const mostQuestions = 10_000;
+
+export function passIqs(muc: Muc) {
+  const questions = new Map<string, Question>();
+
+  const ask = (room: Room, stanza: Stanza): void => {
+    const to = stanza.to!;
+    const seat = room.seat(stanza.from!);
+    const isPing = stanza.type === 'get' && stanza.has(NS.ping, 'ping');
+    if (seat === undefined) {
+      // §6.6 for disco, XEP-0410 §3.3 for the rest
+      const isDisco = stanza.has(NS.discoInfo, 'query') || stanza.has(NS.discoItems, 'query');
+      throw new StanzaError(isDisco ? 'bad-request' : 'not-acceptable', 'You are not in the room.');
+    }
+    if (isPing && seat.occupant.jid.equals(to)) {
+      void muc.host.route(stanza.result());
+      return;
+    }
+    const occupant = room.occupant(to.resource!);
+    if (occupant === undefined || occupant.nick !== to.resource)
+      throw new StanzaError('item-not-found', 'There is nobody of that name.');
+    // An account answers for its vCard itself.
+    const answerer = stanza.has(NS.vcardTemp, 'vCard') ? occupant.user : lastOf(occupant).jid;
+    if (questions.size >= mostQuestions) questions.delete(questions.keys().next().value!);
+    const id = randomId();
+    questions.set(id, { asker: seat.jid, id: stanza.id, asked: to, answerer });
+    void muc.host.route(stanza.with({ from: seat.occupant.jid, to: answerer, id }));
+  };
+
+  const answer = (stanza: Stanza): void => {
+    const question = stanza.id === undefined ? undefined : questions.get(stanza.id);
+    // Only from whom it was asked
+    if (question === undefined || !question.answerer.equals(stanza.from)) return;
+    questions.delete(stanza.id!);
+    void muc.host.route(stanza.with({ from: question.asked, to: question.asker, id: question.id }));
+  };
+
+  return (stanza: Stanza, _origin: Origin): Maybe<'unhandled' | void> => {
+    const to = stanza.to!;
+    if (stanza.type !== 'get' && stanza.type !== 'set') return answer(stanza);
+    if (to.local === undefined) return answerAtService(muc, stanza);
+    return muc.rooms.inRoom(to, (room): Maybe<'unhandled' | void> => {
+      if (room === undefined) throw new StanzaError('item-not-found', 'There is no such room.');
+      if (to.resource !== undefined) return ask(room, stanza);
+      return answerInRoom(muc, room, stanza);
+    });
+  };
+}
+
+function answerAtService({ host }: Muc, stanza: Stanza): 'unhandled' | void {
+  if (stanza.type !== 'get' || !stanza.has(NS.ping, 'ping')) return 'unhandled';
+  void host.route(stanza.result());
+}
+
+function answerInRoom(muc: Muc, room: Room, stanza: Stanza): Maybe<'unhandled' | void> {
+  if (stanza.type === 'get' && stanza.has(NS.ping, 'ping')) {
+    void muc.host.route(stanza.result());
+    return;
+  }
+  const card = stanza.child(NS.vcardTemp, 'vCard');
+  if (card === undefined) return 'unhandled';
+  const done = stanza.type === 'get' ? readCard(muc, room) : writeCard(muc, room, stanza.from!, card);
+  return done.then((payload) => void muc.host.route(stanza.result(payload)));
+}

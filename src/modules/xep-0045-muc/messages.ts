@@ -1,0 +1,122 @@
+/** XEP-0045 §7.4, §7.5: what is said to all, and to one. */
+import type { Origin } from '../../server/routing/passage.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId, stanzaId } from '../../server/stanza/ids.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import { remember } from './history.js';
+import { decline, invite } from './inviting.js';
+import { cleaned, deliverByAccount, deliverToAll, type Muc } from './muc.js';
+import { receiveError } from './presence.js';
+import { hasRole, type Role } from './privileges.js';
+import { type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
+import { changeSubject, isSubject } from './subject.js';
+import { receiveVoiceForm } from './voice.js';
+import { forwardMentions } from './xep-0452-mentions.js';
+import { checkPace } from './xep-0500-slow-mode.js';
+
+type Maybe<T> = T | Promise<T>;
+
+export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
+  const to = stanza.to!;
+  if (stanza.type === 'error') return to.local === undefined ? undefined : receiveError(muc, stanza);
+  if (to.local === undefined) throw new StanzaError('service-unavailable');
+  return muc.rooms.inRoom(to, (room) => {
+    // §16.2.3
+    if (room === undefined) throw new StanzaError('item-not-found', 'There is no such room.');
+    if (to.resource !== undefined) return whisper(muc, room, stanza);
+    if (stanza.type === 'groupchat') return say(muc, room, stanza, origin);
+    return mediate(muc, room, stanza);
+  });
+}
+
+/** §7.4. */
+function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
+  const { occupant } = seatOf(room, stanza);
+  if (!hasRole(occupant.role, 'participant')) throw new StanzaError('forbidden', 'You have no voice in the room.');
+  const said = cleaned(stanza, room.jid)
+    .with({ from: occupant.jid, id: stanza.id ?? randomId() })
+    .plus(occupantIdElement(occupant.id));
+  if (isSubject(said)) return changeSubject(muc, room, occupant, said);
+  checkPace(room, occupant, said);
+  if (!isWorthKeeping(said)) {
+    deliverToAll(muc, room, said);
+    return;
+  }
+  const id = keep(muc, room, said, origin, occupant.user);
+  const identified = said.plus(stanzaIdElement(id, room.jid));
+  deliverToAll(muc, room, identified);
+  remember(muc, room, id, identified);
+  if (room.config.forwardMentions) forwardMentions(muc, room, identified);
+}
+
+/** Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). */
+export function keep({ archive }: Muc, room: Room, stanza: Stanza, origin: Origin | undefined, user?: Jid): string {
+  if (!room.config.logging) return stanzaId();
+  const { id, durable } = archive.append(room.jid, stanza.with({ to: room.jid }), { with: user });
+  origin?.acknowledgeAfter(durable);
+  return id;
+}
+
+/** XEP-0313 §5.1.1, XEP-0334: what people wrote or changed, not that they are typing. */
+function isWorthKeeping(stanza: Stanza): boolean {
+  if (stanza.has(NS.hints, 'no-store') || stanza.has(NS.hints, 'no-permanent-store')) return false;
+  return (
+    stanza.has(NS.client, 'body') ||
+    stanza.has(NS.hints, 'store') ||
+    stanza.has(NS.retract, 'retract') ||
+    stanza.has(NS.reactions, 'reactions') ||
+    stanza.has(NS.markers, 'displayed')
+  );
+}
+
+/** Roles that may send private messages, by the setting; none: nobody. */
+const whisperers: Readonly<Record<Room['config']['privateMessages'], Role | undefined>> = {
+  anyone: 'visitor',
+  participants: 'participant',
+  moderators: 'moderator',
+  none: undefined,
+};
+
+/** §7.5. */
+function whisper(muc: Muc, room: Room, stanza: Stanza): void {
+  if (stanza.type === 'groupchat') throw new StanzaError('bad-request', 'This goes to the room.');
+  const { occupant } = seatOf(room, stanza);
+  const target = occupantAt(room, stanza.to!);
+  const least = whisperers[room.config.privateMessages];
+  // Nobody is kept from asking a moderator.
+  const isAllowed = least !== undefined && (hasRole(occupant.role, least) || target.role === 'moderator');
+  if (!isAllowed) throw new StanzaError('forbidden', 'You cannot send private messages here.');
+  const said = cleaned(stanza, room.jid)
+    .with({ from: occupant.jid })
+    .plus(el('x', { xmlns: NS.mucUser }), occupantIdElement(occupant.id));
+  for (const seat of target.seats) deliverByAccount(muc, seat, said);
+}
+
+/** To the room itself and not for all: something that it passes on, or decides. */
+function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
+  const x = stanza.child(NS.mucUser, 'x');
+  if (x?.getChild('invite', NS.mucUser) !== undefined) return invite(muc, room, stanza, x);
+  if (x?.getChild('decline', NS.mucUser) !== undefined) return decline(muc, room, stanza, x);
+  const form = stanza.child(NS.dataForms, 'x');
+  if (form !== undefined) return receiveVoiceForm(muc, room, seatOf(room, stanza), form);
+  seatOf(room, stanza);
+  throw new StanzaError('bad-request', 'Messages to all are of type groupchat.'); // §16.2.1
+}
+
+/** Whose stanza it is. Throws StanzaError: §7.4, §7.5. */
+export function seatOf(room: Room, stanza: Stanza): Seat {
+  const seat = room.seat(stanza.from!);
+  if (seat === undefined) throw new StanzaError('not-acceptable', 'You are not in the room.');
+  return seat;
+}
+
+/** Throws StanzaError. */
+export function occupantAt(room: Room, jid: Jid): Occupant {
+  const occupant = room.occupant(jid.resource!);
+  if (occupant === undefined || occupant.nick !== jid.resource)
+    throw new StanzaError('item-not-found', 'There is nobody of that name.');
+  return occupant;
+}

@@ -1,0 +1,125 @@
+/** What every part of the service works with, and how a room speaks to its occupants. */
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import type { Archives, Host, Services } from '../../server/module.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import type { DocumentStore, MapStore } from '../../storage/contract.js';
+import type { Standing } from './privileges.js';
+import type { ItemParts, Member, Occupant, Room, Seat, StoredRoom } from './room.js';
+import type { Rooms } from './rooms.js';
+import type { settings } from './settings.js';
+
+export type Settings = z.output<typeof settings>;
+
+export interface Stores {
+  readonly muc_rooms: DocumentStore<StoredRoom>;
+  readonly muc_members: MapStore<Member>;
+  readonly muc_vcards: DocumentStore<string>;
+}
+
+export interface Muc {
+  readonly host: Host;
+  /** The address of the service. */
+  readonly jid: Jid;
+  readonly config: Settings;
+  readonly stores: Stores;
+  readonly archive: Archives;
+  readonly blocking: Services['blocking'];
+  readonly rooms: Rooms;
+  readonly log: Logger;
+}
+
+/** Hands one client what its room says. */
+export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): void {
+  const addressed = stanza.with({ to: jid });
+  // Straight to a session of ours: what its account would do with it is to look whether the room is blocked.
+  if (session !== undefined && blocking.isBlocked(jid.bare, stanza.from!) === false) session.send(addressed);
+  else void host.route(addressed);
+}
+
+/** Hands one client what its own account has to hear of too: that it is out, or came under another name. */
+export function deliverByAccount({ host }: Muc, { jid }: Seat, stanza: Stanza): void {
+  void host.route(stanza.with({ to: jid }));
+}
+
+export function deliverToAll(muc: Muc, room: Room, stanza: Stanza): void {
+  for (const seat of room.seats.values()) deliver(muc, seat, stanza);
+}
+
+export interface News {
+  /** What is said; the occupant's last presence unless it is given. */
+  readonly stanza?: Stanza;
+  /** Codes for all. */
+  readonly codes?: readonly string[];
+  /** Codes for the occupant alone, besides 110. */
+  readonly ownCodes?: readonly string[];
+  /** As it is to be told, where it differs from what it is. */
+  readonly standing?: Standing;
+  readonly item?: ItemParts;
+  /** Further children of `<x/>`, for all. */
+  readonly more?: readonly Element[];
+  /** Whether the others see it; else as the occupant's role has it. */
+  readonly isShown?: boolean;
+}
+
+/** Tells everybody of an occupant's presence, himself as well (§7.2.2, §7.7). */
+export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = {}): void {
+  const { stanza, codes = [], ownCodes = [], standing, item, more, isShown = room.isShown(occupant.role) } = news;
+  const isPlain = stanza === undefined && codes.length === 0 && !standing && !item && !more;
+  const parts = {
+    ...(stanza && { stanza }),
+    ...(standing && { standing }),
+    ...(item && { item }),
+    ...(more && { more }),
+  };
+  const versions: { known?: Stanza; unknown?: Stanza } = {};
+  for (const seat of room.seats.values()) {
+    if (seat.occupant === occupant || !isShown) continue;
+    const isKnown = room.knows(seat.occupant.role);
+    const key = isKnown ? 'known' : 'unknown';
+    versions[key] ??= isPlain
+      ? room.presenceOf(occupant, isKnown)
+      : room.presence(occupant, { ...parts, isKnown, codes });
+    deliver(muc, seat, versions[key]);
+  }
+  const own = room.presence(occupant, { ...parts, isKnown: true, codes: [...ownCodes, ...codes, '110'] });
+  for (const seat of occupant.seats) {
+    if (own.type === 'unavailable') deliverByAccount(muc, seat, own);
+    else deliver(muc, seat, own);
+  }
+}
+
+/** §10.2.1: tells all that something has changed. */
+export function announceChange(muc: Muc, room: Room, codes: readonly string[]): void {
+  if (codes.length === 0) return;
+  const x = el('x', { xmlns: NS.mucUser }, ...codes.map((code) => el('status', { code })));
+  deliverToAll(muc, room, Stanza.build('message', { from: room.jid, type: 'groupchat', id: randomId() }, x));
+}
+
+/** An unavailable presence, to be sent for an occupant. */
+export const gone = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
+
+/**
+ * What a client says, without what only a room may say (§16.6.6, XEP-0421 §4): data of roles and codes, ids of occupants
+ * and of the archive, hats, and delays, by which live messages would look like old ones.
+ */
+export function cleaned(stanza: Stanza, room: Jid): Stanza {
+  return stanza
+    .without(NS.muc, 'x')
+    .without(NS.mucUser, 'x')
+    .without(NS.occupantId, 'occupant-id')
+    .without(NS.hats, 'hats')
+    .without(NS.delay, 'delay')
+    .without(NS.delayLegacy, 'x')
+    .without(NS.stanzaId, 'stanza-id', ({ attrs: { by } }) => {
+      const claimed = by === undefined ? undefined : Jid.tryParse(by.trim());
+      return claimed === undefined || claimed.bare === room.bare;
+    });
+}
+
+/** A copy that does not keep alive all that was read from the socket with it. */
+export const detached = (stanza: Stanza): Stanza => Stanza.parse(stanza.toXml(NS.client));

@@ -1,0 +1,103 @@
+/** XEP-0045 §10.1, §10.2, §10.9: what owners do: configuring a room, and destroying it. */
+import type { IqRequest } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { type AffiliationChange, change } from './affiliations.js';
+import { announceChange, deliverByAccount, gone, type Muc } from './muc.js';
+import { forgetOccupant, remove } from './presence.js';
+import { isWelcome, type Room } from './room.js';
+import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
+
+const demandOwner = (room: Room, { from }: IqRequest): void => {
+  if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'You are no owner of the room.');
+};
+
+/** §10.1.3, §10.2. */
+export function offerConfig(form: RoomForm, room: Room, request: IqRequest): Element {
+  demandOwner(room, request);
+  const addresses = (list: 'admin' | 'owner') => room.withAffiliation(list).map((jid) => Jid.parse(jid));
+  return el(
+    'query',
+    { xmlns: NS.mucOwner },
+    offered(form, room.config, { admins: addresses('admin'), owners: addresses('owner') }),
+  );
+}
+
+/** A submission, a cancellation, or a destruction. */
+export async function ruleRoom(muc: Muc, form: RoomForm, room: Room, request: IqRequest): Promise<void> {
+  demandOwner(room, request);
+  const destruction = request.payload.getChild('destroy', NS.mucOwner);
+  if (destruction !== undefined) return destroy(muc, room, destruction);
+  const submission = form.read(request.payload.getChild('x', NS.dataForms));
+  if (submission === undefined) {
+    // §10.1.3: who cancels the first configuration wants no room
+    if (room.lockedSince !== undefined) await destroy(muc, room, el('destroy'));
+    return;
+  }
+  const config = configured(room.config, submission, muc.config);
+  const listed = changesOf(room, submission);
+  if (listed.length > 0) await change(muc, room, listed, { user: request.from.toBare() });
+  const before = room.config;
+  if (JSON.stringify(before) !== JSON.stringify(config)) await muc.rooms.save(room, { config });
+  room.lockedSince = undefined;
+  await applyConfig(muc, room, before, config);
+}
+
+/** The lists of owners and admins are submitted whole. */
+function changesOf(room: Room, submission: NonNullable<ReturnType<RoomForm['read']>>): AffiliationChange[] {
+  const changes = new Map<string, AffiliationChange>();
+  for (const [list, jids] of [
+    ['admin', submission['muc#roomconfig_roomadmins']],
+    ['owner', submission['muc#roomconfig_roomowners']],
+  ] as const) {
+    if (jids === undefined) continue;
+    for (const jid of room.withAffiliation(list))
+      if (!changes.has(jid)) changes.set(jid, { user: Jid.parse(jid), affiliation: 'none' });
+    for (const jid of jids) {
+      if (jid.local === undefined) throw new StanzaError('not-acceptable', 'Only users can own a room.');
+      changes.set(jid.bare, { user: jid.toBare(), affiliation: list });
+    }
+  }
+  return [...changes.values()].filter(
+    ({ user, affiliation }) => (room.members.get(user.bare)?.affiliation ?? 'none') !== affiliation,
+  );
+}
+
+async function applyConfig(muc: Muc, room: Room, before: RoomConfig, after: RoomConfig): Promise<void> {
+  for (const occupant of room.occupants.values()) occupant.shown = {};
+  if (!after.logging && before.logging) room.history = [];
+  announceChange(muc, room, changeCodes(before, after));
+  if (!after.membersOnly || before.membersOnly) return;
+  // §9.4: whoever is no member has to go
+  for (const occupant of [...room.occupants.values()])
+    if (!isWelcome(room, room.affiliationOf(occupant.user))) await remove(muc, room, occupant, { codes: ['322'] });
+}
+
+/** §10.9: each is told once, and nothing of the room stays. */
+export async function destroy(muc: Muc, room: Room, request: Element): Promise<void> {
+  const { jid } = request.attrs;
+  const venue = jid === undefined ? undefined : Jid.tryParse(jid);
+  if (jid !== undefined && venue === undefined) throw new StanzaError('jid-malformed');
+  const textOf = (name: string) => request.getChildText(name, NS.mucOwner) ?? undefined;
+  const password = textOf('password');
+  const reason = textOf('reason');
+  const more = [
+    el(
+      'destroy',
+      { jid: venue?.full },
+      password === undefined ? undefined : el('password', null, password),
+      reason === undefined ? undefined : el('reason', null, reason),
+    ),
+  ];
+  await muc.rooms.remove(room);
+  const occupants = [...room.occupants.values()];
+  for (const occupant of occupants) {
+    const standing = { affiliation: 'none', role: 'none' } as const;
+    const parts = { stanza: gone(occupant.jid), isKnown: false, codes: [], standing, more };
+    const farewell = room.presence(occupant, parts);
+    for (const seat of occupant.seats) deliverByAccount(muc, seat, farewell);
+    forgetOccupant(muc, room, occupant);
+  }
+}

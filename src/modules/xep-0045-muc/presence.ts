@@ -1,0 +1,304 @@
+/** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, being there under a name and with a presence, and leaving. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Origin } from '../../server/routing/passage.js';
+import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from '../../server/stanza/errors.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { nickname, PrecisError } from '../../server/stanza/precis.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import { sendHistory } from './history.js';
+import { announce, cleaned, deliver, deliverByAccount, detached, gone, type Muc, type News } from './muc.js';
+import { defaultRole, isAtLeast } from './privileges.js';
+import { isWelcome, keyOf, lastOf, type Occupant, type Room, type Seat } from './room.js';
+import { sendSubject } from './subject.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** §17.7.2: errors by which a client is known to be no more there. */
+const deliveryErrors = [
+  'gone',
+  'item-not-found',
+  'recipient-unavailable',
+  'redirect',
+  'remote-server-not-found',
+  'remote-server-timeout',
+  'service-unavailable',
+];
+
+export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
+  const to = stanza.to!;
+  if (to.local === undefined) return;
+  switch (stanza.type) {
+    case undefined:
+      return muc.rooms.inRoom(to, (room) => available(muc, room, stanza, origin));
+    case 'unavailable':
+      return muc.rooms.inRoom(to, (room) => {
+        const seat = room?.seat(stanza.from!);
+        // §16.6.5: whoever is not there leaves unnoticed
+        if (room === undefined || seat === undefined) return;
+        return leave(muc, room, seat, { stanza: cleaned(stanza, room.jid) });
+      });
+    case 'error':
+      return receiveError(muc, stanza);
+    default:
+      // §16.6.1: other types neither enter nor leave
+      return;
+  }
+}
+
+function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Origin): Maybe<void> {
+  const to = stanza.to!;
+  const from = stanza.from!;
+  if (to.resource === undefined) throw refusal('jid-malformed', to, 'A nickname is needed.'); // §7.2.1
+  const seat = room?.seat(from);
+  const isJoin = stanza.has(NS.muc, 'x');
+  if (room === undefined || seat === undefined) {
+    if (!isJoin) return tellNotThere(muc, stanza);
+    return room === undefined ? create(muc, stanza, origin) : enter(muc, room, stanza, origin, false);
+  }
+  const nick = nickOf(muc, to);
+  if (nick !== seat.occupant.nick) changeNick(muc, room, seat, stanza, nick);
+  else changePresence(muc, room, seat, stanza);
+  // §16.6.3: who is there and joins is told everything again
+  if (isJoin) welcome(muc, room, seat, stanza, []);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Entering
+
+/** §10.1. */
+function create(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
+  const { host, config } = muc;
+  const from = stanza.from!;
+  const to = stanza.to!;
+  nickOf(muc, to);
+  const access = config.creation;
+  const make = async (isPermitted: boolean): Promise<void> => {
+    if (!isPermitted) throw refusal('not-allowed', to, 'You cannot create rooms here.');
+    const { room, isNew } = await muc.rooms.create(to.toBare(), from.toBare());
+    await muc.rooms.inRoom(room.jid, (present) => {
+      if (present === undefined) throw refusal('item-not-found', to);
+      return enter(muc, present, stanza, origin, isNew && present === room);
+    });
+  };
+  const permitted = host.permits(access, from, to);
+  return permitted instanceof Promise ? permitted.then(make) : make(permitted);
+}
+
+function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: boolean): void {
+  const from = stanza.from!;
+  const to = stanza.to!;
+  const { session } = origin;
+  const local = session?.jid.full === from.full ? session : undefined;
+  if (local !== undefined && muc.host.session(from) !== local) return; // It went while the room was loaded.
+  const nick = nickOf(muc, to);
+  checkEntry(muc, room, from, nick, stanza);
+
+  const user = from.toBare();
+  let occupant = room.occupant(nick);
+  const isFirst = occupant === undefined;
+  occupant ??= {
+    nick,
+    jid: room.jid.withResource(nick),
+    user,
+    id: room.occupantId(user),
+    role: defaultRole(room.affiliationOf(user), room.config.moderated),
+    seats: [],
+    shown: {},
+    spokeAt: 0,
+  };
+  const before = isFirst ? undefined : lastOf(occupant).presence.content;
+  const seat: Seat = { jid: from, session: local, occupant, presence: presenceIn(stanza, room) };
+  occupant.seats.push(seat);
+  occupant.shown = {};
+  room.occupants.set(keyOf(nick), occupant);
+  room.seats.set(from.full, seat);
+  muc.rooms.countJoin(user.bare, 1);
+
+  const codes: string[] = [];
+  if (isNew) codes.push('201');
+  if (occupant.nick !== to.resource) codes.push('210');
+  welcome(muc, room, seat, stanza, codes, seat.presence.content !== before);
+}
+
+/** §7.2.5 to §7.2.10. Throws StanzaError. */
+function checkEntry(muc: Muc, room: Room, from: Jid, nick: string, stanza: Stanza): void {
+  const { config } = room;
+  const affiliation = room.affiliationOf(from);
+  if (affiliation === 'outcast') throw refusal('forbidden', room.jid, 'You are banned from the room.');
+  if (room.lockedSince !== undefined && affiliation !== 'owner')
+    throw refusal('item-not-found', room.jid, 'The room is not open yet.');
+  if (!isWelcome(room, affiliation)) throw refusal('registration-required', room.jid, 'The room is for members.');
+  if (config.password !== '') {
+    const given = stanza.child(NS.muc, 'x')?.getChildText('password', NS.muc) ?? '';
+    if (!isSame(given, config.password)) throw refusal('not-authorized', room.jid, 'The password is wrong.');
+  }
+  checkNick(room, from, nick);
+  const isThere = room.occupant(nick) !== undefined;
+  const most = isAtLeast(affiliation, 'admin') ? muc.config.occupants : (config.maxUsers ?? muc.config.occupants);
+  if (!isThere && room.occupants.size >= Math.min(most, muc.config.occupants)) {
+    muc.host.limitHit('muc.occupants');
+    throw refusal('service-unavailable', room.jid, 'The room is full.', { type: 'wait' });
+  }
+  if (muc.rooms.joins(from.bare) >= muc.config.joins_per_user) {
+    muc.host.limitHit('muc.joins_per_user');
+    throw refusal('resource-constraint', room.jid, 'You are in too many rooms.');
+  }
+}
+
+/** §7.2.8: a nickname that is in use, or reserved, by somebody else. */
+function checkNick(room: Room, user: Jid, nick: string): void {
+  const other = room.occupant(nick)?.user.bare ?? room.reservedFor(nick);
+  const reserved = room.reservedFor(nick);
+  if ((other !== undefined && other !== user.bare) || (reserved !== undefined && reserved !== user.bare))
+    throw refusal('conflict', room.jid, 'The nickname is taken.');
+}
+
+/** §7.2.2 to §7.2.15, in this order: the others, oneself, what was said, the subject. */
+function welcome(muc: Muc, room: Room, seat: Seat, stanza: Stanza, codes: readonly string[], isNews = false): void {
+  const { occupant } = seat;
+  const isKnowing = room.knows(occupant.role);
+  for (const other of room.occupants.values()) {
+    if (other === occupant || !room.isShown(other.role)) continue;
+    deliver(muc, seat, room.presenceOf(other, isKnowing));
+  }
+  const ownCodes = [...codes];
+  if (room.config.whois === 'anyone') ownCodes.push('100');
+  if (room.config.logging) ownCodes.push('170');
+  if (isNews) announce(muc, room, occupant, { ownCodes });
+  else deliver(muc, seat, room.presence(occupant, { isKnown: true, codes: [...ownCodes, '110'] }));
+  sendHistory(muc, room, seat, stanza.child(NS.muc, 'x')?.getChild('history', NS.muc));
+  sendSubject(muc, room, seat);
+}
+
+/** §7.2.18: it believes to be there and is not. */
+function tellNotThere({ host }: Muc, stanza: Stanza): void {
+  const x = el(
+    'x',
+    { xmlns: NS.mucUser },
+    el('item', { affiliation: 'none', role: 'none' }, el('reason', null, 'You are not in the room.')),
+    el('status', { code: '110' }),
+    el('status', { code: '307' }),
+    el('status', { code: '333' }),
+  );
+  void host.route(gone(stanza.to!).with({ to: stanza.from, id: stanza.id }).plus(x));
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Being there
+
+/** §7.7. */
+function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void {
+  const { occupant } = seat;
+  const before = lastOf(occupant).presence.content;
+  show(room, seat, stanza);
+  // §16.6.3: nobody else is told again what he knows
+  if (!stanza.has(NS.muc, 'x') || seat.presence.content !== before) announce(muc, room, occupant);
+}
+
+/** From now on the presence of this client is the occupant's. */
+function show(room: Room, seat: Seat, stanza: Stanza): void {
+  const { occupant } = seat;
+  seat.presence = presenceIn(stanza, room);
+  occupant.seats.splice(occupant.seats.indexOf(seat), 1);
+  occupant.seats.push(seat);
+  occupant.shown = {};
+}
+
+/** §7.6. */
+function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: string): void {
+  const { occupant } = seat;
+  const other = room.occupant(nick);
+  if (other !== undefined && other !== occupant) throw refusal('conflict', room.jid, 'The nickname is taken.');
+  checkNick(room, occupant.user, nick);
+  announce(muc, room, occupant, { stanza: gone(occupant.jid), codes: ['303'], item: { nick } });
+  room.occupants.delete(keyOf(occupant.nick));
+  occupant.nick = nick;
+  occupant.jid = room.jid.withResource(nick);
+  room.occupants.set(keyOf(nick), occupant);
+  show(room, seat, stanza);
+  announce(muc, room, occupant, { ownCodes: nick === stanza.to!.resource ? [] : ['210'] });
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Leaving
+
+/** One client leaves, of its own will or not: with it the occupant, where it was the only one. */
+export function leave(muc: Muc, room: Room, seat: Seat, news: News): Maybe<void> {
+  const { occupant } = seat;
+  if (occupant.seats.length === 1) return remove(muc, room, occupant, news);
+  const parts = {
+    stanza: gone(occupant.jid),
+    isKnown: true,
+    standing: { ...room.standingOf(occupant), role: 'none' },
+  } as const;
+  deliverByAccount(muc, seat, room.presence(occupant, { ...parts, codes: [...(news.codes ?? []), '110'] }));
+  const wasShown = lastOf(occupant) === seat;
+  unseat(muc, room, seat);
+  if (!wasShown) return;
+  occupant.shown = {};
+  if (lastOf(occupant).presence.content !== seat.presence.content) announce(muc, room, occupant);
+}
+
+/** An occupant leaves, or is put out, with all clients. A temporary room goes with the last one (§3). */
+export function remove(muc: Muc, room: Room, occupant: Occupant, news: News = {}): Maybe<void> {
+  announce(muc, room, occupant, {
+    stanza: gone(occupant.jid),
+    standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
+    ...news,
+  });
+  forgetOccupant(muc, room, occupant);
+  if (room.seats.size === 0 && !room.config.persistent) return muc.rooms.remove(room);
+}
+
+export function forgetOccupant(muc: Muc, room: Room, occupant: Occupant): void {
+  room.occupants.delete(keyOf(occupant.nick));
+  for (const seat of [...occupant.seats]) unseat(muc, room, seat);
+}
+
+function unseat(muc: Muc, room: Room, seat: Seat): void {
+  const { occupant } = seat;
+  room.seats.delete(seat.jid.full);
+  occupant.seats.splice(occupant.seats.indexOf(seat), 1);
+  muc.rooms.countJoin(occupant.user.bare, -1);
+}
+
+/** §11.1, §17.7.2: what the room said did not arrive. */
+export function receiveError(muc: Muc, stanza: Stanza): Maybe<void> {
+  const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
+  if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
+  return muc.rooms.inRoom(stanza.to!, (room) => {
+    const seat = room?.seat(stanza.from!);
+    if (room === undefined || seat === undefined) return;
+    return leave(muc, room, seat, { codes: ['333'] });
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+
+/** The nickname that an address asks for. Throws StanzaError where it can be none. */
+export function nickOf(muc: Muc, jid: Jid): string {
+  try {
+    const nick = nickname(jid.resource ?? '');
+    if (nick.length > muc.config.nickname_length) throw refusal('not-acceptable', jid, 'The nickname is too long.');
+    return nick;
+  } catch (error) {
+    // §16.1: empty, or nothing to be seen
+    if (error instanceof PrecisError) throw refusal('jid-malformed', jid, 'This cannot be a nickname.');
+    throw error;
+  }
+}
+
+const presenceIn = (stanza: Stanza, room: Room): Stanza =>
+  detached(cleaned(stanza, room.jid).with({ to: undefined, type: undefined }));
+
+export const refusal = (
+  condition: StanzaErrorCondition,
+  room: Jid,
+  text?: string,
+  options: StanzaErrorOptions = {},
+): StanzaError => new StanzaError(condition, text, { by: room.bare, ...options });
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+const isSame = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other));

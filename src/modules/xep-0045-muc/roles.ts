@@ -1,0 +1,32 @@
+/** XEP-0045 §8.2-8.4, §9.6-9.7: giving and taking roles, which last as long as the occupant stays. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { announce, gone, type Muc } from './muc.js';
+import { remove } from './presence.js';
+import { judgeRole, type Role } from './privileges.js';
+import type { ItemParts, Occupant, Room } from './room.js';
+
+/** Throws StanzaError where the actor may not. */
+export function checkRole(room: Room, actor: Occupant, target: Occupant, role: Role): void {
+  if (role === 'none' && actor === target) throw new StanzaError('conflict', 'You can leave the room.');
+  const verdict = judgeRole(room.standingOf(actor), room.standingOf(target), role);
+  if (verdict !== 'allowed') throw new StanzaError(verdict);
+}
+
+/** Gives a role, and tells all. `none`: the occupant is put out. */
+export function setRole(muc: Muc, room: Room, occupant: Occupant, role: Role, item: ItemParts): void | Promise<void> {
+  if (role === 'none') return remove(muc, room, occupant, { codes: ['307'], item });
+  changeRole(muc, room, occupant, role, item);
+}
+
+/** Announces a role, or an affiliation, that has changed; for those who saw him and do so no more he is gone. */
+export function changeRole(muc: Muc, room: Room, occupant: Occupant, role: Role, item: ItemParts): void {
+  const wasShown = room.isShown(occupant.role);
+  occupant.role = role;
+  occupant.shown = {};
+  if (wasShown && !room.isShown(role)) {
+    const away = room.presence(occupant, { stanza: gone(occupant.jid), isKnown: false, codes: [], item });
+    for (const seat of room.seats.values())
+      if (seat.occupant !== occupant) void muc.host.route(away.with({ to: seat.jid }));
+  }
+  announce(muc, room, occupant, Object.keys(item).length === 0 ? {} : { item });
+}

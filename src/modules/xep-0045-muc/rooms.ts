@@ -1,0 +1,254 @@
+/** Which rooms there are: a short entry of each, and the whole of those that are in use. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId, timeOf } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { compare } from '../../storage/order.js';
+import type { Muc } from './muc.js';
+import { Room, type StoredRoom, stanzaIdElement } from './room.js';
+import { defaultsOf } from './settings.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** What is known of every room without loading it. */
+export interface Listed {
+  readonly jid: Jid;
+  readonly creator: string;
+  readonly name: string;
+  readonly description: string;
+  readonly lang: string;
+  readonly isPublic: boolean;
+  readonly isOpen: boolean;
+  readonly persistent: boolean;
+}
+
+const page = 500;
+
+export class Rooms {
+  readonly #listed = new Map<string, Listed>();
+  readonly #loaded = new Map<string, Room>();
+  readonly #loading = new Map<string, Promise<Room>>();
+  /** Rooms by creator. */
+  readonly #created = new Map<string, number>();
+  /** Clients in rooms, by account. */
+  readonly #joins = new Map<string, number>();
+  #sorted: Listed[] | undefined;
+  readonly #muc: Omit<Muc, 'rooms'>;
+  readonly #started = Date.now();
+  /** Temporary rooms of an earlier run: whoever was there may come back. */
+  #leftovers: Jid[] = [];
+
+  constructor(muc: Omit<Muc, 'rooms'>) {
+    this.#muc = muc;
+  }
+
+  /** Reads what rooms there are. */
+  async open(): Promise<void> {
+    const { stores, jid } = this.#muc;
+    let after: string | undefined;
+    for (;;) {
+      const names = await stores.muc_rooms.owners({ after, limit: page, suffix: `@${jid.domain}` });
+      for (const [bare, stored] of await stores.muc_rooms.getMany(names)) {
+        const jid = Jid.parse(bare);
+        this.#list(jid, stored);
+        if (!stored.config.persistent) this.#leftovers.push(jid);
+      }
+      if (names.length < page) return;
+      after = names.at(-1);
+    }
+  }
+
+  get size(): number {
+    return this.#listed.size;
+  }
+
+  /** Those that everybody may know of, in the order of their addresses. */
+  get public(): readonly Listed[] {
+    this.#sorted ??= [...this.#listed.values()]
+      .filter(({ isPublic }) => isPublic)
+      .sort((one, other) => compare(one.jid.bare, other.jid.bare));
+    return this.#sorted;
+  }
+
+  /** The addresses of all. */
+  all(): Jid[] {
+    return [...this.#listed.values()].map(({ jid }) => jid);
+  }
+
+  /** The room if it is in memory. */
+  peek(bare: string): Room | undefined {
+    return this.#loaded.get(bare);
+  }
+
+  loaded(): Iterable<Room> {
+    return this.#loaded.values();
+  }
+
+  /** Does something in a room, in its turn; with undefined where there is no such room. */
+  inRoom<T>(jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
+    const room = this.#find(jid.toBare());
+    if (room instanceof Promise) return room.then((loaded) => this.#inTurn(loaded, operation));
+    return room === undefined ? operation(undefined) : this.#inTurn(room, operation);
+  }
+
+  #inTurn<T>(room: Room, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
+    room.touched = Date.now();
+    return room.turn(() => (room.isGone ? this.inRoom(room.jid, operation) : operation(room)));
+  }
+
+  #find(jid: Jid): Room | undefined | Promise<Room> {
+    const { bare } = jid;
+    return this.#loaded.get(bare) ?? this.#loading.get(bare) ?? (this.#listed.has(bare) ? this.#load(jid) : undefined);
+  }
+
+  #load(jid: Jid): Promise<Room> {
+    const { stores, archive, config } = this.#muc;
+    const load = async (): Promise<Room> => {
+      const stored = await stores.muc_rooms.get(jid.bare);
+      if (stored === undefined) throw new StanzaError('item-not-found');
+      const room = new Room(jid, stored);
+      for (const [user, member] of await stores.muc_members.all(jid.bare)) room.setMember(user, member);
+      if (stored.config.logging && config.history > 0) {
+        const { entries } = await archive.read(jid, { limit: config.history, backwards: true });
+        room.history = entries.map(({ id, value }) => ({
+          id,
+          at: timeOf(id),
+          stanza: Stanza.parse(value).with({ to: undefined }).plus(stanzaIdElement(id, jid)),
+        }));
+      }
+      return room;
+    };
+    return this.#whileLoading(jid, load());
+  }
+
+  /** Others who ask meanwhile wait for the same room. */
+  #whileLoading(jid: Jid, loading: Promise<Room>): Promise<Room> {
+    const shared = loading
+      .then((room) => {
+        this.#loaded.set(jid.bare, room);
+        return room;
+      })
+      .finally(() => this.#loading.delete(jid.bare));
+    this.#loading.set(jid.bare, shared);
+    return shared;
+  }
+
+  /** §10.1: makes a room, durably, with its owner; or gives the one that somebody else has made by now. */
+  async create(jid: Jid, creator: Jid): Promise<{ room: Room; isNew: boolean }> {
+    const present = this.#find(jid);
+    if (present !== undefined) return { room: await present, isNew: false };
+    const { stores, config, host } = this.#muc;
+    if (this.size >= config.rooms || (this.#created.get(creator.bare) ?? 0) >= config.rooms_per_user) {
+      host.limitHit('muc.rooms');
+      throw new StanzaError('resource-constraint', 'There are too many rooms.', { type: 'wait' });
+    }
+    const stored: StoredRoom = {
+      v: 1,
+      config: defaultsOf(config),
+      creator: creator.bare,
+      created: Date.now(),
+      secret: Buffer.from(randomId(32), 'base64url').toString('base64'),
+    };
+    this.#list(jid, stored);
+    const make = async (): Promise<Room> => {
+      try {
+        await stores.muc_members.set(jid.bare, [[creator.bare, { affiliation: 'owner' }]]);
+        await stores.muc_rooms.set(jid.bare, stored);
+      } catch (error) {
+        this.#unlist(jid.bare);
+        throw error;
+      }
+      const room = new Room(jid, stored);
+      room.setMember(creator.bare, { affiliation: 'owner' });
+      if (config.lock_new_rooms) room.lockedSince = Date.now();
+      return room;
+    };
+    return { room: await this.#whileLoading(jid, make()), isNew: true };
+  }
+
+  /** Writes down what has changed of a room. It is so once it is durable. */
+  async save(room: Room, changed: Partial<StoredRoom>): Promise<void> {
+    const stored = { ...room.stored, ...changed };
+    await this.#muc.stores.muc_rooms.set(room.jid.bare, stored);
+    room.stored = stored;
+    this.#list(room.jid, stored);
+  }
+
+  /** Removes a room and all that belongs to it: a later one of this name has nothing of it. */
+  async remove(room: Room): Promise<void> {
+    const { stores, archive } = this.#muc;
+    const { bare } = room.jid;
+    await stores.muc_rooms.delete(bare);
+    room.isGone = true;
+    this.#loaded.delete(bare);
+    // Until nothing is left of it, the name is taken.
+    await Promise.all([
+      stores.muc_members.forget(bare),
+      stores.muc_vcards.delete(bare),
+      archive.trim(room.jid).catch((error: unknown) => {
+        if (!(error instanceof StanzaError)) throw error;
+      }),
+    ]);
+    this.#unlist(bare);
+  }
+
+  /** §10.9: what nobody needs is put away: idle rooms from memory, temporary ones for good. */
+  async sweep(unlock: (room: Room) => void): Promise<void> {
+    const { config } = this.#muc;
+    const now = Date.now();
+    for (const room of [...this.#loaded.values()]) {
+      if (room.lockedSince !== undefined && now - room.lockedSince > config.lock_seconds * 1000) unlock(room);
+      if (room.seats.size > 0 || !room.isIdle || now - room.touched < config.idle_seconds * 1000) continue;
+      if (!room.config.persistent) await room.turn(() => (room.seats.size > 0 ? undefined : this.remove(room)));
+      else {
+        room.isGone = true;
+        this.#loaded.delete(room.jid.bare);
+      }
+    }
+    if (now - this.#started < config.idle_seconds * 1000) return;
+    for (const jid of this.#leftovers.splice(0)) {
+      await this.inRoom(jid, (room) =>
+        room === undefined || room.config.persistent || room.seats.size > 0 ? undefined : this.remove(room),
+      );
+    }
+  }
+
+  // --- counts -------------------------------------------------------------------------------------------------
+
+  joins(user: string): number {
+    return this.#joins.get(user) ?? 0;
+  }
+
+  countJoin(user: string, by: 1 | -1): void {
+    const joins = this.joins(user) + by;
+    if (joins > 0) this.#joins.set(user, joins);
+    else this.#joins.delete(user);
+  }
+
+  // --- the list -----------------------------------------------------------------------------------------------
+
+  #list(jid: Jid, { config, creator }: StoredRoom): void {
+    if (!this.#listed.has(jid.bare)) this.#created.set(creator, (this.#created.get(creator) ?? 0) + 1);
+    this.#listed.set(jid.bare, {
+      jid,
+      creator,
+      name: config.name || jid.local!,
+      description: config.description,
+      lang: config.lang,
+      isPublic: config.public,
+      isOpen: !config.membersOnly && config.password === '',
+      persistent: config.persistent,
+    });
+    this.#sorted = undefined;
+  }
+
+  #unlist(bare: string): void {
+    const entry = this.#listed.get(bare);
+    if (entry === undefined) return;
+    this.#listed.delete(bare);
+    this.#sorted = undefined;
+    const created = (this.#created.get(entry.creator) ?? 1) - 1;
+    if (created > 0) this.#created.set(entry.creator, created);
+    else this.#created.delete(entry.creator);
+  }
+}

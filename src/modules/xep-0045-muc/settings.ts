@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import { count, seconds } from '../../server/config/units.js';
+import type { RoomConfig } from './room-config.js';
+
+/** `[modules.muc]`. */
+export const settings = z.strictObject({
+  subdomain: z.string().min(1).default('conference').describe('The rooms are at SUBDOMAIN.HOST.'),
+  name: z.string().default('Chat rooms').describe('What the service is called.'),
+  creation: z
+    .enum(['anyone', 'users', 'admins'])
+    .default('users')
+    .describe('Who may create rooms: anyone, users of this host, or its administrators.'),
+  lock_new_rooms: z
+    .boolean()
+    .default(true)
+    .describe('Whether nobody else can enter a new room before its owner has configured it.'),
+  lock_seconds: seconds({ min: 10 })
+    .default(300)
+    .describe('After this long a new room opens with the usual configuration.'),
+  rooms: count({ min: 1 }).default(100_000).describe('Rooms in all.'),
+  rooms_per_user: count({ min: 1 }).default(100).describe('Rooms that one user can have created.'),
+  joins_per_user: count({ min: 1 }).default(500).describe('Clients that one user can have in rooms, in all.'),
+  occupants: count({ min: 1 }).default(5000).describe('Occupants of one room.'),
+  members: count({ min: 1 })
+    .default(10_000)
+    .describe('Addresses on the lists of one room: members, admins, owners and banned ones.'),
+  nickname_length: count({ min: 1, max: 255 }).default(100).describe('Characters of a nickname.'),
+  subject_length: count({ min: 1 }).default(2000).describe('Characters of a subject.'),
+  history: count({ min: 0, max: 1000 })
+    .default(100)
+    .describe('Messages that a room can send to who enters; also what it holds in memory.'),
+  invitations: count({ min: 1 }).default(20).describe('Invitations in one message.'),
+  idle_seconds: seconds({ min: 10 })
+    .default(300)
+    .describe('How long a room without occupants stays in memory, and a temporary one after a restart.'),
+  page: count({ min: 10 }).default(100).describe('Rooms in one answer of service discovery.'),
+  defaults: z
+    .strictObject({
+      persistent: z.boolean().default(false).describe('The room stays when everybody has left.'),
+      public: z.boolean().default(true).describe('The room is listed.'),
+      members_only: z.boolean().default(false).describe('Only members may enter.'),
+      moderated: z.boolean().default(false).describe('Only who was given voice may speak.'),
+      whois: z.enum(['moderators', 'anyone']).default('moderators').describe('Who sees the real addresses.'),
+      private_messages: z
+        .enum(['anyone', 'participants', 'moderators', 'none'])
+        .default('anyone')
+        .describe('Who may send private messages.'),
+      member_invites: z.boolean().default(false).describe('Members may invite to members-only rooms.'),
+      subject_by_all: z.boolean().default(false).describe('Participants may change the subject.'),
+      logging: z.boolean().default(true).describe('Messages are archived.'),
+      history_length: count({ max: 1000 }).default(20).describe('Most messages that are sent on entering.'),
+      registration: z.boolean().default(true).describe('Anybody may register as a member.'),
+      lang: z.string().default('').describe('The language of the discussion.'),
+    })
+    .prefault({})
+    .describe('How new rooms are configured.'),
+});
+
+/** How a new room is configured. */
+export function defaultsOf({ defaults, history }: z.output<typeof settings>): RoomConfig {
+  return {
+    name: '',
+    description: '',
+    lang: defaults.lang,
+    persistent: defaults.persistent,
+    public: defaults.public,
+    membersOnly: defaults.members_only,
+    moderated: defaults.moderated,
+    password: '',
+    whois: defaults.whois,
+    privateMessages: defaults.private_messages,
+    memberInvites: defaults.member_invites,
+    subjectByAll: defaults.subject_by_all,
+    maxUsers: null,
+    presenceOf: ['moderator', 'participant', 'visitor'],
+    memberListFor: [],
+    logging: defaults.logging,
+    historyLength: Math.min(defaults.history_length, history),
+    registration: defaults.registration,
+    publicOccupants: false,
+    pubsub: '',
+    slowMode: 0,
+    forwardMentions: false,
+  };
+}

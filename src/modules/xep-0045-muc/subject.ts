@@ -1,0 +1,34 @@
+/** XEP-0045 §7.2.15, §8.1: what a room is about. */
+import { delay } from '../../server/stanza/delay.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import { deliver, deliverToAll, detached, type Muc } from './muc.js';
+import { hasRole } from './privileges.js';
+import type { Occupant, Room, Seat } from './room.js';
+
+/** §7.2.15: a subject and nothing to read. */
+export const isSubject = (stanza: Stanza): boolean =>
+  stanza.has(NS.client, 'subject') && !stanza.has(NS.client, 'body') && !stanza.has(NS.client, 'thread');
+
+/** By which a client knows that it has entered. */
+export function sendSubject(muc: Muc, room: Room, seat: Seat): void {
+  const { subject } = room.stored;
+  const stanza =
+    subject === undefined
+      ? Stanza.build('message', { from: room.jid, type: 'groupchat' }, el('subject'))
+      : Stanza.parse(subject.xml).plus(delay(room.jid, subject.at));
+  deliver(muc, seat, stanza);
+}
+
+/** §8.1. The message is clean, and from the occupant. Throws StanzaError. */
+export async function changeSubject(muc: Muc, room: Room, occupant: Occupant, stanza: Stanza): Promise<void> {
+  const isAllowed = hasRole(occupant.role, room.config.subjectByAll ? 'participant' : 'moderator');
+  if (!isAllowed) throw new StanzaError('forbidden', 'You cannot change the subject.');
+  const text = stanza.text(NS.client, 'subject') ?? '';
+  if (text.length > muc.config.subject_length) throw new StanzaError('not-acceptable', 'The subject is too long.');
+  const kept = detached(stanza.with({ to: undefined }));
+  await muc.rooms.save(room, { subject: { text, xml: kept.toXml(NS.client), at: Date.now() } });
+  deliverToAll(muc, room, kept);
+}

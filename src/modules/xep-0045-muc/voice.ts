@@ -1,0 +1,53 @@
+/** XEP-0045 §7.13, §8.6: visitors ask for voice, moderators decide. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { form, readForm } from '../../server/stanza/forms.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import type { Element } from '../../server/xml/element.js';
+import { deliver, type Muc } from './muc.js';
+import { setRole } from './roles.js';
+import type { Room, Seat } from './room.js';
+
+/** Throws StanzaError. */
+export function receiveVoiceForm(muc: Muc, room: Room, seat: Seat, element: Element): void | Promise<void> {
+  const reading = readForm(element, NS.mucRequest);
+  if (reading.type !== 'submit') return;
+  if (reading.get('muc#role') !== 'participant') throw new StanzaError('bad-request');
+  return reading.bool('muc#request_allow') === undefined
+    ? ask(muc, room, seat)
+    : decide(muc, room, seat, reading.bool('muc#request_allow')!, reading.get('muc#roomnick'));
+}
+
+/** §8.6: the form goes to all moderators, who see real addresses anyway. */
+function ask(muc: Muc, room: Room, { occupant, jid }: Seat): void {
+  if (occupant.role !== 'visitor') throw new StanzaError('not-acceptable', 'You have voice.');
+  const request = form({
+    type: 'form',
+    formType: NS.mucRequest,
+    title: 'Voice request',
+    instructions:
+      'To approve this request for voice, select the field “Grant voice to this person?” and submit the form.',
+    fields: [
+      { var: 'muc#role', type: 'list-single', label: 'Requested role', value: 'participant', options: ['participant'] },
+      { var: 'muc#jid', type: 'jid-single', label: 'User ID', value: jid },
+      { var: 'muc#roomnick', type: 'text-single', label: 'Room Nickname', value: occupant.nick },
+      { var: 'muc#request_allow', type: 'boolean', label: 'Grant voice to this person?', value: false },
+    ],
+  });
+  const message = Stanza.build('message', { from: room.jid, id: randomId() }, request);
+  for (const seat of room.seats.values()) if (seat.occupant.role === 'moderator') deliver(muc, seat, message);
+}
+
+function decide(
+  muc: Muc,
+  room: Room,
+  { occupant }: Seat,
+  isGranted: boolean,
+  nick: string | undefined,
+): void | Promise<void> {
+  if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'You are no moderator.');
+  const target = nick === undefined ? undefined : room.occupant(nick);
+  if (!isGranted || target?.role !== 'visitor') return;
+  return setRole(muc, room, target, 'participant', {});
+}

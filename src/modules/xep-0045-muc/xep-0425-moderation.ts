@@ -1,0 +1,88 @@
+/** XEP-0425: moderators take back what others said, in the version of today and in the one that older clients speak. */
+import type { IqRequest } from '../../server/module.js';
+import { formatDateTime } from '../../server/stanza/datetime.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { remember } from './history.js';
+import { keep, seatOf } from './messages.js';
+import { deliverToAll, type Muc } from './muc.js';
+import { type Occupant, occupantIdElement, type Room, stanzaIdElement } from './room.js';
+
+const longestReason = 1000;
+
+interface Moderation {
+  readonly id: string;
+  readonly reason: string | undefined;
+}
+
+/** §4: `<moderate id='…'><retract/></moderate>`. */
+export function moderationIn({ payload }: IqRequest): Moderation {
+  return demanded(payload, payload.attrs.id, NS.moderate, NS.retract);
+}
+
+/** Version 0.2: `<apply-to id='…'><moderate><retract/></moderate></apply-to>`. */
+export function oldModerationIn({ payload }: IqRequest): Moderation {
+  const moderate = payload.getChild('moderate', NS.moderateOld);
+  if (moderate === undefined) throw new StanzaError('bad-request');
+  return demanded(moderate, payload.attrs.id, NS.moderateOld, NS.retractOld);
+}
+
+function demanded(moderate: Element, id: string | undefined, ns: string, retractNs: string): Moderation {
+  const isRetraction = moderate.getChild('retract', retractNs) !== undefined;
+  if (!id || !isRetraction) throw new StanzaError('bad-request', 'Which message is to be retracted?');
+  return { id, reason: moderate.getChildText('reason', ns)?.slice(0, longestReason) || undefined };
+}
+
+/** Durable in the archive before all are told. Throws StanzaError. */
+export async function moderate(muc: Muc, room: Room, { stanza }: IqRequest, { id, reason }: Moderation): Promise<void> {
+  const { occupant } = seatOf(room, stanza);
+  if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'Only moderators can do that.');
+  const remembered = room.history.find((message) => message.id === id);
+  const tombstone = retracted(occupant, reason);
+  const wasArchived = await muc.archive.tombstone(room.jid, id, tombstone, staysInTombstone);
+  if (!wasArchived && remembered === undefined) throw new StanzaError('item-not-found', 'There is no such message.');
+  if (remembered !== undefined) remembered.stanza = emptied(remembered.stanza).plus(tombstone);
+
+  const message = Stanza.build(
+    'message',
+    { from: room.jid, type: 'groupchat', id: randomId() },
+    el('retract', { xmlns: NS.retract, id }, moderated(occupant), reasonElement(reason)),
+    el(
+      'apply-to',
+      { xmlns: NS.fasten, id },
+      el(
+        'moderated',
+        { xmlns: NS.moderateOld, by: occupant.jid.full },
+        el('retract', { xmlns: NS.retractOld }),
+        reasonElement(reason),
+      ),
+    ),
+  );
+  const archived = keep(muc, room, message, undefined);
+  const told = message.plus(stanzaIdElement(archived, room.jid));
+  deliverToAll(muc, room, told);
+  remember(muc, room, archived, told);
+}
+
+/** §5: what stands in the place of the message. */
+const retracted = (by: Occupant, reason: string | undefined): Element =>
+  el('retracted', { xmlns: NS.retract, stamp: formatDateTime(Date.now()) }, moderated(by), reasonElement(reason));
+
+const moderated = (by: Occupant): Element =>
+  el('moderated', { xmlns: NS.moderate, by: by.jid.full }, occupantIdElement(by.id));
+
+const reasonElement = (reason: string | undefined): Element | undefined =>
+  reason === undefined ? undefined : el('reason', null, reason);
+
+/** §5: who said it stays known, and by which id it goes. */
+const staysInTombstone = ({ ns, name }: { readonly ns: string; readonly name: string }): boolean =>
+  (ns === NS.occupantId && name === 'occupant-id') || (ns === NS.stanzaId && name === 'stanza-id');
+
+function emptied(stanza: Stanza): Stanza {
+  let left = stanza;
+  for (const child of stanza.childNames()) if (!staysInTombstone(child)) left = left.without(child.ns, child.name);
+  return left;
+}

@@ -1,0 +1,50 @@
+/** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372). */
+import { delay } from '../../server/stanza/delay.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el, parse } from '../../server/xml/element.js';
+import type { Muc } from './muc.js';
+import { keyOf, type Room } from './room.js';
+
+/** Of one message. */
+const mostMentions = 20;
+
+export function forwardMentions(muc: Muc, room: Room, stanza: Stanza): void {
+  if (!stanza.has(NS.reference, 'reference')) return;
+  const mentioned = new Set(
+    stanza
+      .children()
+      .filter((child) => child.is('reference', NS.reference) && child.attrs.type === 'mention')
+      .map(({ attrs }) => mentionedUser(room, attrs.uri ?? ''))
+      .filter((user) => user !== undefined),
+  );
+  for (const user of [...mentioned].slice(0, mostMentions)) {
+    if (room.occupantsOf(user).length > 0) continue;
+    const forwarded = el('forwarded', { xmlns: NS.forward }, delay(undefined, Date.now()), wholeOf(stanza, room));
+    void muc.host.route(
+      Stanza.build(
+        'message',
+        { from: room.jid, to: Jid.parse(user) },
+        el('mentions', { xmlns: NS.mentions }, forwarded),
+      ),
+    );
+  }
+}
+
+/** By the address, or by the address of the reserved nickname in the room. */
+function mentionedUser(room: Room, uri: string): string | undefined {
+  let address = '';
+  try {
+    address = uri.startsWith('xmpp:') ? decodeURIComponent(uri.slice(5).split(/[?#]/)[0]!) : '';
+  } catch {
+    return undefined; // no URI
+  }
+  const jid = Jid.tryParse(address);
+  if (jid === undefined) return undefined;
+  const user = jid.sameBare(room.jid) && jid.resource !== undefined ? room.reserved.get(keyOf(jid.resource)) : jid.bare;
+  const affiliation = user === undefined ? undefined : room.members.get(user)?.affiliation;
+  return affiliation === undefined || affiliation === 'outcast' ? undefined : user;
+}
+
+const wholeOf = (stanza: Stanza, room: Room): Element => parse(stanza.with({ to: room.jid }).toXml(NS.client));

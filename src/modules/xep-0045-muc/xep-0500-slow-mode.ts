@@ -1,0 +1,21 @@
+/** XEP-0500: time that has to pass between two messages of one occupant. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { isAtLeast } from './privileges.js';
+import type { Occupant, Room } from './room.js';
+
+/** §6: of messages with something to read, by whoever is neither admin nor owner. Throws StanzaError. */
+export function checkPace(room: Room, occupant: Occupant, stanza: Stanza): void {
+  const { slowMode } = room.config;
+  if (slowMode === 0 || !stanza.has(NS.client, 'body')) return;
+  if (isAtLeast(room.affiliationOf(occupant.user), 'admin')) return;
+  const now = Date.now();
+  // By whichever of his names he speaks
+  const last = Math.max(...room.occupantsOf(occupant.user.bare).map(({ spokeAt }) => spokeAt));
+  if (now - last < slowMode * 1000)
+    throw new StanzaError('policy-violation', `You have to wait ${slowMode} seconds between messages.`, {
+      type: 'wait',
+    });
+  occupant.spokeAt = now;
+}

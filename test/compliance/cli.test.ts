@@ -1,0 +1,374 @@
+/** The program as administrators call it: real processes on folders and ports of their own. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { connect } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { openSqlite } from '../../src/storage/sqlite/index.js';
+
+const root = mkdtempSync(join(tmpdir(), 'waxwing-cli-'));
+const servers = new Set<ChildProcess>();
+after(() => {
+  for (const server of servers) server.kill('SIGKILL');
+  rmSync(root, { recursive: true, maxRetries: 5 });
+});
+
+// The program itself, of the build that this test belongs to.
+const built = fileURLToPath(new URL('../../', import.meta.url));
+const program = join(root, 'waxwing.mjs');
+const source = readFileSync(new URL('../../../bin/waxwing.js', import.meta.url), 'utf8');
+writeFileSync(program, source.replace("'../dist/", `'${built}`));
+
+interface Home {
+  readonly file: string;
+  readonly data: string;
+}
+
+let homes = 0;
+
+/** A folder with a configuration whose data lies in it. */
+function home(more = ''): Home {
+  const folder = join(root, String(homes++));
+  mkdirSync(folder);
+  const made = { file: join(folder, 'waxwing.toml'), data: join(folder, 'data') };
+  configure(made, more);
+  return made;
+}
+
+function configure({ file }: Home, more: string): void {
+  const listen = 'c2s = ["127.0.0.1:0"]\nc2s_tls = ["127.0.0.1:0"]\nhttps = []\nhttp = []';
+  writeFileSync(file, `[listen]\n${listen}\n[auth]\nscram_iterations = 4096\n${more}`);
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function call({ file }: Home, args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [program, ...args, '--config', file], { stdio: 'pipe' });
+}
+
+/** Calls the program and waits for its end. */
+async function waxwing(at: Home, args: readonly string[], input = ''): Promise<Ended> {
+  const child = call(at, args);
+  const [out, err] = [collect(child.stdout!), collect(child.stderr!)];
+  child.stdin!.on('error', () => {}).end(input);
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, out: out.text, err: err.text };
+}
+
+/** The data that a command prints with --json; it must have worked. */
+async function dataOf(at: Home, args: readonly string[], input = ''): Promise<Record<string, unknown>> {
+  const { code, out, err } = await waxwing(at, [...args, '--json'], input);
+  assert.equal(code, 0, `${args.join(' ')}: ${out}${err}`);
+  return JSON.parse(out) as Record<string, unknown>;
+}
+
+/** The code of an error that a command prints with --json, and its exit code. */
+async function errorOf(at: Home, args: readonly string[], input = ''): Promise<[string, number | null]> {
+  const { code, out } = await waxwing(at, [...args, '--json'], input);
+  return [(JSON.parse(out) as { error: { code: string } }).error.code, code];
+}
+
+function collect(stream: NodeJS.ReadableStream) {
+  const read = {
+    text: '',
+    /** Resolves with what was read when it matches; rejects where the stream ends before. */
+    until: (pattern: RegExp) =>
+      new Promise<string>((resolve, reject) => {
+        const look = () => {
+          if (!pattern.test(read.text)) return;
+          stream.off('data', look);
+          resolve(read.text);
+        };
+        stream.on('data', look).once('end', () => reject(new Error(`no ${pattern} in ${read.text}`)));
+        look();
+      }),
+  };
+  stream.on('data', (chunk: Buffer | string) => {
+    read.text += String(chunk);
+  });
+  return read;
+}
+
+interface Ready {
+  readonly pid: number;
+  readonly listening: readonly { readonly kind: string; readonly port: number }[];
+  readonly admin: { readonly jid: string; readonly password: string } | null;
+}
+
+/** Starts a server in the foreground and waits until it is ready. */
+async function start(at: Home) {
+  const child = call(at, ['start', '--json']);
+  servers.add(child);
+  const out = collect(child.stdout!);
+  const err = collect(child.stderr!);
+  const ended = once(child, 'close').then(([code]) => {
+    servers.delete(child);
+    return code as number | null;
+  });
+  await out.until(/"listening":.*\n/).catch(() => assert.fail(`${out.text}${err.text}`));
+  const line = out.text.split('\n').find((one) => one.includes('"listening"'))!;
+  return { child, out, err, ended, ready: JSON.parse(line) as Ready };
+}
+
+const portOf = ({ listening }: Ready) => listening.find(({ kind }) => kind === 'c2s_tls')!.port;
+
+/** A client over direct TLS, as far as the password and a resource. Rejects where the password is wrong. */
+async function logIn(port: number, jid: string, password: string) {
+  const [user, host] = jid.split('@');
+  const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
+  const read = collect(socket);
+  socket.on('error', () => {});
+  const header = `<stream:stream to="${host}" version="1.0" xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams">`;
+  socket.write(header);
+  await read.until(/<\/stream:features>/);
+  const proof = Buffer.from(`\0${user}\0${password}`).toString('base64');
+  socket.write(`<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="PLAIN">${proof}</auth>`);
+  if (/<failure/.test(await read.until(/<(?:success|failure)/))) {
+    socket.destroy();
+    throw new Error('wrong password');
+  }
+  socket.write(header);
+  await read.until(/<\/stream:features>[\s\S]*<\/stream:features>/);
+  const bind = '<bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"><resource>desk</resource></bind>';
+  socket.write(`<iq type="set" id="b">${bind}</iq>`);
+  await read.until(/type=['"]result['"]/);
+  return { socket, read };
+}
+
+describe('waxwing', { concurrency: 2 }, () => {
+  describe('the life of a server', { concurrency: 1 }, () => {
+    const at = home('[hosts.localhost]\n[admin]\nshutdown_grace_seconds = 1\n');
+
+    test('the first start makes an account, says its password once, and the password is right', async () => {
+      const server = await start(at);
+      const { admin } = server.ready;
+      assert.equal(admin?.jid, 'admin@localhost');
+      assert.equal(statSync(join(at.data, 'admin.sock')).mode & 0o777, 0o600);
+      const client = await logIn(portOf(server.ready), admin.jid, admin.password);
+
+      // SIGTERM: clients are told, and the process ends well.
+      server.child.kill('SIGTERM');
+      await client.read.until(/<system-shutdown/);
+      client.socket.end('</stream:stream>');
+      assert.equal(await server.ended, 0, server.err.text + server.out.text);
+      assert.equal(server.out.text.split(admin.password).length, 2, 'it was printed once');
+      assert.equal(existsSync(join(at.data, 'admin.sock')), false);
+    });
+
+    test('the next start makes none; commands administer the running server', async () => {
+      const server = await start(at);
+      assert.equal(server.ready.admin, null);
+
+      const status = await dataOf(at, ['status']);
+      assert.deepEqual(
+        Object.keys(status).sort(),
+        [
+          ...[
+            'configFile',
+            'connections',
+            'data',
+            'hibernating',
+            'hosts',
+            'launch',
+            'listening',
+            'memory',
+            'node',
+            'pid',
+          ],
+          ...['sessions', 'startedAt', 'supervised', 'uptimeSeconds', 'version'],
+        ].sort(),
+      );
+      assert.equal(status.pid, server.ready.pid);
+
+      const juliet = ['user', 'add', 'Juliet@localhost', '--password-stdin'];
+      assert.deepEqual(await dataOf(at, juliet, 'nightingale\nlark\n'), { jid: 'juliet@localhost', admin: false });
+      assert.deepEqual(await errorOf(at, juliet, 'nightingale\n'), ['conflict', 1]);
+      assert.deepEqual(await errorOf(at, ['user', 'add', 'nurse@localhost', '--password-stdin'], 'lark'), ['usage', 2]);
+      assert.deepEqual(await errorOf(at, ['user', 'add', 'nurse@verona.example', '--generate']), ['not-found', 1]);
+
+      const client = await logIn(portOf(server.ready), 'juliet@localhost', 'nightingale');
+      const { sessions } = (await dataOf(at, ['session', 'list'])) as { sessions: Record<string, unknown>[] };
+      assert.equal(sessions.length, 1);
+      const { since, ...session } = sessions[0]!;
+      assert.match(String(since), /^\d{4}-\d\d-\d\dT.*Z$/);
+      assert.deepEqual(session, {
+        jid: 'juliet@localhost/desk',
+        connected: true,
+        transport: 'tls',
+        secure: true,
+        address: '127.0.0.1',
+        mechanism: 'PLAIN',
+        priority: null,
+      });
+      assert.deepEqual(await dataOf(at, ['session', 'kick', 'juliet@localhost/desk', '--reason=The lark sings']), {
+        kicked: ['juliet@localhost/desk'],
+      });
+      assert.match(await client.read.until(/<\/stream:error>/), /The lark sings/);
+      client.socket.end('</stream:stream>');
+
+      await waxwing(at, ['user', 'disable', 'juliet@localhost']);
+      await assert.rejects(logIn(portOf(server.ready), 'juliet@localhost', 'nightingale'));
+      assert.doesNotMatch(server.out.text, /nightingale/);
+
+      // a second server on the same data folder
+      const second = await waxwing(at, ['start']);
+      assert.equal(second.code, 1);
+      assert.match(second.err, /a server runs already/);
+
+      // SIGHUP
+      configure(at, '[hosts.localhost]\n[limits]\nstanza_bytes = 99999\n');
+      server.child.kill('SIGHUP');
+      await server.out.until(/the configuration was read again/);
+      const { config } = (await dataOf(at, ['config', 'show'])) as { config: { limits: { stanza_bytes: number } } };
+      assert.equal(config.limits.stanza_bytes, 99_999);
+      configure(at, '[limits]\nstanza_byte = 1\n');
+      const refused = await waxwing(at, ['reload']);
+      assert.equal(refused.code, 4);
+      assert.match(refused.err, /did you mean limits\.stanza_bytes\?/);
+      configure(at, '[admin]\nshutdown_grace_seconds = 1\n');
+
+      const checked = (await dataOf(at, ['check'])) as { findings: { area: string; level: string }[]; errors: number };
+      assert.equal(checked.errors, 0);
+      assert.deepEqual(
+        new Set(checked.findings.map(({ area }) => area)),
+        new Set(['configuration', 'server', 'certificates', 'ports', 'storage', 'clock', 'dns', 'limits']),
+      );
+
+      // A killed server leaves its socket and nothing else.
+      server.child.kill('SIGKILL');
+      await server.ended;
+      assert.equal(existsSync(join(at.data, 'admin.sock')), true);
+      assert.deepEqual(await errorOf(at, ['status']), ['not-running', 3]);
+      const next = await start(at);
+      const stopped = await waxwing(at, ['stop']);
+      assert.deepEqual([stopped.code, stopped.out], [0, 'The server has stopped.\n']);
+      assert.equal(await next.ended, 0);
+    });
+  });
+
+  describe('the ends of a server', { concurrency: 1 }, () => {
+    test('a second SIGINT ends it at once', async () => {
+      const patient = home('[admin]\nshutdown_grace_seconds = 60\n');
+      const server = await start(patient);
+      const { jid, password } = server.ready.admin!;
+      const client = await logIn(portOf(server.ready), jid, password);
+      server.child.kill('SIGINT');
+      await client.read.until(/<system-shutdown/); // and the client does not close
+      server.child.kill('SIGINT');
+      assert.equal(await server.ended, 130);
+      client.socket.destroy();
+    });
+
+    test('in the background: started, started again, stopped', async () => {
+      const quiet = home();
+      try {
+        const first = (await dataOf(quiet, ['start', '--background'])) as unknown as Ready & { background: string };
+        assert.equal(first.background, join(quiet.data, 'waxwing.log'));
+        assert.equal(first.admin?.jid, 'admin@localhost');
+        assert.deepEqual(await errorOf(quiet, ['start', '--background']), ['conflict', 1]);
+        const second = (await dataOf(quiet, ['restart'])) as unknown as Ready;
+        assert.notEqual(second.pid, first.pid);
+        assert.equal(second.admin, null);
+        assert.equal((await dataOf(quiet, ['status'])).pid, second.pid);
+        // What could not start is not stopped for.
+        configure(quiet, '[limits]\nnonsense = 1\n');
+        assert.deepEqual(await errorOf(quiet, ['restart']), ['configuration', 4]);
+        assert.doesNotMatch(readFileSync(first.background, 'utf8'), new RegExp(first.admin!.password));
+      } finally {
+        assert.equal((await waxwing(quiet, ['stop'])).code, 0);
+      }
+      const failed = await waxwing(quiet, ['start', '--background']);
+      assert.equal(failed.code, 4);
+      assert.match(failed.err, /limits\.nonsense: no such key/);
+    });
+  });
+
+  describe('without a running server', { concurrency: 1 }, () => {
+    const at = home('[hosts.localhost]\nadmins = ["romeo@localhost"]\n');
+
+    test('accounts are administered on the storage', async () => {
+      const made = await dataOf(at, ['user', 'add', 'romeo@localhost', '--generate']);
+      assert.match(String(made.password), /^[2-9a-z-]{31}$/);
+      await dataOf(at, ['user', 'add', 'paris@localhost', '--generate', '--admin']);
+      const { accounts, next } = await dataOf(at, ['user', 'list', '--limit', '2']);
+      assert.deepEqual(
+        (accounts as Record<string, unknown>[]).map(({ created, ...account }) => account),
+        ['paris@localhost', 'romeo@localhost'].map((jid) => ({ jid, admin: true, disabled: false, lastLogin: null })),
+      );
+      assert.equal(next, 'romeo@localhost');
+      const shown = await dataOf(at, ['user', 'show', 'romeo@localhost']);
+      assert.deepEqual(shown.sessions, []);
+      assert.deepEqual(await errorOf(at, ['user', 'delete', 'paris@localhost']), ['usage', 2]);
+      assert.deepEqual(await dataOf(at, ['user', 'delete', 'paris@localhost', '--yes']), {
+        jid: 'paris@localhost',
+        deleted: true,
+      });
+      assert.deepEqual(await errorOf(at, ['user', 'show', 'paris@localhost']), ['not-found', 1]);
+    });
+
+    test('what needs the server says that none runs', async () => {
+      const { code, err } = await waxwing(at, ['session', 'list']);
+      assert.equal(code, 3);
+      assert.match(err, /^waxwing: no server runs/);
+    });
+
+    test('a storage that another program has open is left alone', async () => {
+      const storage = await openSqlite({ file: join(at.data, 'waxwing.sqlite') });
+      try {
+        const list = await waxwing(at, ['user', 'list']);
+        assert.equal(list.code, 1);
+        assert.match(list.err, /is open in another process/);
+        const checked = await waxwing(at, ['check']);
+        assert.equal(checked.code, 4);
+        assert.match(checked.out, /ERROR +storage: .* is open in another process/);
+      } finally {
+        await storage.close();
+      }
+    });
+
+    test('check finds all that is wrong with a configuration', async () => {
+      const broken = home('[limits]\nstanza_byte = 1\nconnections = "many"\n');
+      const { code, out } = await waxwing(broken, ['check']);
+      assert.equal(code, 4);
+      assert.match(out, /stanza_byte: no such key\n\s+Did you mean limits\.stanza_bytes\?/);
+      assert.match(out, /connections: "many"/);
+      assert.match(out, /Errors: 2, warnings: 0\.$/m);
+      assert.equal(existsSync(broken.data), false);
+    });
+  });
+});
+
+test('bash completes commands, options and choices', async () => {
+  const { out } = await waxwing(home(), ['completion', 'bash']);
+  const complete = (...words: string[]) => {
+    const line = words.map((word) => `'${word}'`).join(' ');
+    const script = `${out}\nCOMP_WORDS=(waxwing ${line}); COMP_CWORD=${words.length}; _waxwing; echo "\${COMPREPLY[@]}"`;
+    const { stdout, stderr, status } = spawnSync('bash', ['-c', script], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    return stdout.trim();
+  };
+  assert.equal(complete('sta'), 'start status');
+  assert.equal(complete('user', 'dis'), 'disable');
+  assert.equal(complete('--config', '/etc/x', 'user', 'add', 'me@localhost', '--pass'), '--password-stdin');
+  assert.equal(complete('logs', 'level', 'w'), 'warn');
+});
+
+test('a command for the running server loads nothing of it: no storage, no logs, no TLS', () => {
+  const { file } = home();
+  const loader = `
+    import { createRequire } from 'node:module';
+    import { main } from ${JSON.stringify(join(built, 'src/server/admin/cli.js'))};
+    process.exitCode = await main(['status', '--config', ${JSON.stringify(file)}]);
+    const own = process.moduleLoadList.filter((name) => /NativeModule (?:tls|crypto|worker_threads)$/.test(name));
+    console.log(JSON.stringify([...own, ...Object.keys(createRequire(import.meta.url).cache)]));`;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', loader], { encoding: 'utf8' });
+  assert.deepEqual(JSON.parse(stdout), []);
+});

@@ -1,0 +1,29 @@
+/** What dialogues say again and again. */
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import type { Peer } from './dialogue.js';
+
+/** The `<error/>` of RFC 6120 §8.3.2, of a condition and its type. */
+export const refusal = (type: string, condition: string): string =>
+  `<error type='${type}'><${condition} xmlns='${NS.stanzas}'/></error>`;
+
+export const bareOf = (peer: Peer): string => Jid.parse(peer.jid).bare;
+
+/** RFC 6121 §3.1, §3.4: the one gets to see the other's presence. Both pass over what comes of it. */
+export async function subscribes(one: Peer, other: Peer): Promise<void> {
+  await other.sends(`<presence to='${bareOf(one)}' type='subscribed'/>`);
+  await other.syncs();
+  await one.sends(`<presence to='${bareOf(other)}' type='subscribe'/>`);
+  await one.syncs();
+  await other.syncs();
+  one.forgets();
+  other.forgets();
+}
+
+/** Each gets to see the other's presence. */
+export async function befriends(one: Peer, other: Peer): Promise<void> {
+  await subscribes(one, other);
+  await subscribes(other, one);
+  await one.syncs();
+  one.forgets();
+}

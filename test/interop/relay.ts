@@ -1,0 +1,48 @@
+/** A way to the server that can be cut: what a change of networks looks like to both ends. */
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+
+export class Relay {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** Listens on a free port of 127.0.0.1, and passes on to `port`. */
+  static open(port: number): Promise<Relay> {
+    const server = createServer({ noDelay: true }, (near) => {
+      const far = connect({ host: '127.0.0.1', port, noDelay: true });
+      for (const socket of [near, far]) {
+        relay.#sockets.add(socket);
+        socket.on('error', () => {});
+        socket.once('close', () => {
+          relay.#sockets.delete(socket);
+          near.destroy();
+          far.destroy();
+        });
+      }
+      near.pipe(far);
+      far.pipe(near);
+    });
+    const relay = new Relay(server);
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(0, '127.0.0.1', () => resolve(relay));
+    });
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Resets all connections. New ones pass. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+}

@@ -1,0 +1,104 @@
+/** slixmpp (Python): STARTTLS and direct TLS; SCRAM, with channel binding where Python can. A process of its own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { type Account, type Device, type Happening, Inbox } from './device.js';
+import { folder } from './libraries.js';
+import { within } from './server.js';
+
+export interface SlixmppOptions extends Account {
+  readonly port: number;
+  readonly tls: 'starttls' | 'direct';
+  /** The certificate to trust, in PEM. */
+  readonly certificate: string;
+  /** Only this mechanism. Default: what the library prefers. */
+  readonly only?: string;
+  /** No TLS 1.3. */
+  readonly tls12?: boolean;
+}
+
+type Said = { readonly id: number; readonly result?: unknown; readonly error?: string };
+
+/** Python with slixmpp: what run.sh made. */
+const python = process.env.WAXWING_INTEROP_PYTHON ?? `${folder}venv/bin/python`;
+
+export function slixmpp(options: SlixmppOptions): Device {
+  const inbox = new Inbox(`${options.bare}/${options.resource} (slixmpp)`);
+  const waiting = new Map<number, (said: Said) => void>();
+  const complaints: string[] = [];
+  let child: ChildProcess | undefined;
+  let requests = 0;
+  let known: { readonly jid: string; readonly mechanism: string } | undefined;
+
+  const start = (): ChildProcess => {
+    const started = spawn(python, [`${folder}slixmpp_device.py`, JSON.stringify(options)], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    createInterface(started.stdout).on('line', (line) => {
+      const said = JSON.parse(line) as Said | { readonly happening: Happening };
+      if ('happening' in said) {
+        inbox.put(said.happening);
+        return;
+      }
+      waiting.get(said.id)?.(said);
+      waiting.delete(said.id);
+    });
+    createInterface(started.stderr).on('line', (line) => complaints.push(line));
+    return started;
+  };
+
+  const ask = <T>(what: string, ...args: readonly unknown[]): Promise<T> => {
+    child ??= start();
+    const id = ++requests;
+    const answered = new Promise<T>((resolve, reject) => {
+      waiting.set(id, ({ result, error }) =>
+        error === undefined
+          ? resolve(result as T)
+          : reject(new Error(`slixmpp: ${what}: ${error}\n${complaints.slice(-20).join('\n')}`)),
+      );
+    });
+    child.stdin!.write(`${JSON.stringify({ id, do: what, args })}\n`);
+    return within(20_000, `slixmpp: ${what}`, () => answered).catch((error: unknown) => {
+      throw new Error(`${error}\n${complaints.slice(-20).join('\n')}`, { cause: error });
+    });
+  };
+
+  return {
+    library: 'slixmpp',
+    inbox,
+    get jid() {
+      return known?.jid ?? '';
+    },
+    get mechanism() {
+      return known?.mechanism;
+    },
+    async online() {
+      known = await ask('online');
+    },
+    offline: () => ask('offline'),
+    async destroy() {
+      if (child === undefined || child.exitCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill('SIGKILL');
+      await exited;
+    },
+    say: (to, body) => ask('say', to, body),
+    subscribe: (to) => ask('subscribe', to),
+    accept: (from) => ask('accept', from),
+    roster: () => ask('roster'),
+    setContact: (jid, name, groups) => ask('setContact', jid, name, groups),
+    removeContact: (jid) => ask('removeContact', jid),
+    enableCarbons: () => ask('enableCarbons'),
+    setCard: (name) => ask('setCard', name),
+    card: (of) => ask('card', of),
+    setPrivate: (text) => ask('setPrivate', text),
+    private: () => ask('private'),
+    ping: (to) => ask('ping', to),
+    version: (of) => ask('version', of),
+    features: (of) => ask('features', of),
+    block: (jid) => ask('block', jid),
+    unblock: (jid) => ask('unblock', jid),
+    blocked: () => ask('blocked'),
+    commands: (of) => ask('commands', of),
+  };
+}

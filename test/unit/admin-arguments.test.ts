@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { readArguments } from '../../src/server/admin/arguments.js';
+import { CommandError, type RawValues } from '../../src/server/admin/command.js';
+import { commands } from '../../src/server/admin/commands.js';
+import { completionScript } from '../../src/server/admin/completion.js';
+import { cliReference, explain, overview } from '../../src/server/admin/help.js';
+import { newPassword } from '../../src/server/admin/password.js';
+import { readValues } from '../../src/server/admin/values.js';
+import { columns, duration, plain } from '../../src/server/admin/words.js';
+import { loadConfig } from '../../src/server/config/load.js';
+import { findPlaces } from '../../src/server/config/places.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+
+const named = (name: string) => commands.find((command) => command.name === name)!;
+const read = (line: string) => readArguments(commands, line === '' ? [] : line.split(' '));
+
+describe('command lines', () => {
+  const right: readonly (readonly [line: string, name: string | undefined, raw: RawValues])[] = [
+    ['', undefined, {}],
+    ['status', 'status', {}],
+    ['user add a@b --admin', 'user add', { jid: 'a@b', admin: true }],
+    ['user add --admin a@b --password-stdin', 'user add', { jid: 'a@b', admin: true }],
+    ['user add -- --odd', 'user add', { jid: '--odd' }],
+    ['--config f.toml user list --host=b --limit 5', 'user list', { host: 'b', limit: 5 }],
+    ['logs level debug', 'logs level', { level: 'debug' }],
+    ['logs level streams debug', 'logs level', { area: 'streams', level: 'debug' }],
+    ['session list', 'session list', {}],
+    ['session kick a@b/c --reason=so=so', 'session kick', { jid: 'a@b/c', reason: 'so=so' }],
+    ['help user add', 'help', { command: 'user add' }],
+    ['user --help', 'help', { command: 'user' }],
+    ['--version', 'version', {}],
+  ];
+  for (const [line, name, raw] of right) {
+    test(`waxwing ${line}`, () => {
+      const call = read(line);
+      assert.equal(call.command?.name, name);
+      assert.deepEqual(call.raw, raw);
+    });
+  }
+
+  const wrong: readonly (readonly [line: string, message: RegExp])[] = [
+    ['statis', /there is no command statis; did you mean status\?/],
+    ['user ad a@b', /there is no command user ad; did you mean user add\?/],
+    ['user', /there is no command user; there are user add, user passwd/],
+    ['user add', /JID is missing/],
+    ['user add a@b c@d', /"c@d" is too much/],
+    ['user add a@b --pasword-stdin', /no option --pasword-stdin; did you mean --password-stdin\?/],
+    ['user add a@b --password secret', /could be read by others/],
+    ['user add a@b --admin=yes', /--admin takes no value/],
+    ['user list --limit many', /limit: "many" is no whole number/],
+    ['user list --host', /--host needs a value/],
+    ['logs level loud', /"loud" is no level; write one of fatal/],
+    ['completion tcsh', /write one of bash, zsh, fish/],
+  ];
+  for (const [line, message] of wrong) {
+    test(`waxwing ${line} is refused`, () => {
+      assert.throws(
+        () => read(line),
+        (error) => error instanceof CommandError && error.failure === 'usage' && message.test(error.message),
+      );
+    });
+  }
+
+  test('what is for every command', () => {
+    const call = read('status --json --config a.toml --data d -h');
+    assert.deepEqual([call.json, call.config, call.data, call.help], [true, 'a.toml', 'd', true]);
+    assert.equal(read('user passwd a@b --password-stdin').secretFromStdin, true);
+    assert.equal(read('user delete a@b --yes').yes, true);
+  });
+});
+
+test('values are checked where they are used', () => {
+  const add = named('user add');
+  const values = readValues(add, { jid: 'Alice@Example.ORG', password: 'p' });
+  assert.ok(Jid.parse('alice@example.org').equals(values.jid as unknown as Jid));
+  assert.deepEqual([values.password, values.admin, values.generate], ['p', false, false]);
+  for (const raw of [
+    {},
+    { jid: 'example.org' },
+    { jid: 'a@b/c' },
+    { jid: 5 },
+    { jid: 'a@b', admin: 'yes' },
+    { jid: 'a@b', other: 1 },
+    { jid: 'a@b', constructor: 1 },
+    { jid: 'a@b', password: { length: 8 } },
+  ])
+    assert.throws(() => readValues(add, raw as RawValues), CommandError, JSON.stringify(raw));
+  assert.throws(() => readValues(named('user list'), { limit: 0 }), CommandError);
+  assert.throws(() => readValues(named('logs level'), { level: 'loud' }), CommandError);
+});
+
+test('names of commands are distinct, and every one is explained', () => {
+  const names = commands.map(({ name }) => name);
+  assert.deepEqual(names, [...new Set(names)]);
+  const [all, page] = [overview(commands), cliReference(commands)];
+  for (const command of commands) {
+    assert.ok(all.includes(`  ${command.name}`), command.name);
+    assert.ok(page.includes(`## \`waxwing ${command.name}`), command.name);
+    assert.ok(explain(command).startsWith(`Usage: waxwing ${command.name}`), command.name);
+    assert.match(command.summary, /^[A-Z].*[^.]$/);
+  }
+});
+
+test('completion scripts name all commands, and shells can read them', () => {
+  for (const shell of ['bash', 'zsh', 'fish'] as const) {
+    const script = completionScript(shell, commands);
+    for (const word of ['passwd', '--password-stdin', 'completion', 'silent']) {
+      assert.ok(script.includes(shell === 'fish' ? word.replace(/^--/, '-l ') : word), `${shell}: ${word}`);
+    }
+    const options = shell === 'fish' ? ['--no-execute'] : ['-n'];
+    const { error, status, stderr } = spawnSync(shell, [...options], { input: script, encoding: 'utf8' });
+    // zsh and fish are not everywhere
+    if (error === undefined) assert.equal(status, 0, `${shell}: ${stderr}`);
+    else assert.notEqual(shell, 'bash');
+  }
+});
+
+test('where things lie is told as the configuration has it', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
+  const file = join(folder, 'waxwing.toml');
+  try {
+    for (const [text, data] of [
+      ['', undefined],
+      ['data = "store"', undefined],
+      ['data = "/srv/waxwing"\n[admin]\nsocket = "../run/w.sock"', undefined],
+      ['[admin]\nsocket = "/run/w.sock"\n[log]\nfile = "logs/w.log"', '/elsewhere'],
+    ] as const) {
+      writeFileSync(file, text);
+      const places = findPlaces({ file, data });
+      const config = loadConfig({ file, modules: [], overrides: { data } });
+      assert.equal(places.file, file);
+      assert.equal(places.data, config.data);
+      assert.equal(places.socket, config.admin.socket);
+      assert.equal(places.logFile, config.log.file === '' ? join(config.data, 'waxwing.log') : config.log.file);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('words', () => {
+  assert.equal(duration(0.4), '0 seconds');
+  assert.equal(duration(61), '1 minute 1 second');
+  assert.equal(duration(86_400 * 2 + 3600 + 5), '2 days 1 hour');
+  assert.equal(
+    columns(
+      [
+        ['a', 'b'],
+        ['ccc', ''],
+      ],
+      ['X', 'Y'],
+    ),
+    'X    Y\na    b\nccc',
+  );
+  assert.equal(plain('a\u001b[2Jb\u202ec\nd'), 'a\ufffd[2Jb\ufffdc\nd');
+});
+
+test('passwords that are chosen', () => {
+  const made = Array.from({ length: 50 }, newPassword);
+  assert.equal(new Set(made).size, 50);
+  for (const password of made) assert.match(password, /^(?:[2-9a-hjkmnp-z]{7}-){3}[2-9a-hjkmnp-z]{7}$/);
+});

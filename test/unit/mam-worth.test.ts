@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isWorthKeeping, searchable } from '../../src/modules/xep-0313-mam/worth.js';
+import type { Way } from '../../src/server/routing/passage.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+
+const BODY = '<body>Hi</body>';
+const hint = (name: string) => `<${name} xmlns='${NS.hints}'/>`;
+const romeo = Jid.parse('romeo@example.org');
+const juliet = Jid.parse('juliet@example.org/balcony');
+
+const parse = (type: string, content: string) =>
+  Stanza.parse(`<message${type === '' ? '' : ` type='${type}'`}>${content}</message>`);
+const isKept = (type: string, content: string, way: Way = 'in', peer = juliet) =>
+  isWorthKeeping({ way, owner: romeo, peer, stanza: parse(type, content) });
+
+test('what is archived for an account (XEP-0313 §7.1.1, XEP-0334 §4)', () => {
+  const cases: [title: string, type: string, content: string, kept: boolean][] = [
+    ['chat', 'chat', BODY, true],
+    ['normal', 'normal', BODY, true],
+    ['without a type', '', BODY, true],
+    ['headline', 'headline', BODY, false],
+    ['headline that is to be stored', 'headline', BODY + hint('store'), true],
+    ['error', 'error', BODY, false],
+    ['error that is to be stored', 'error', BODY + hint('store'), false],
+    ['groupchat', 'groupchat', BODY, false],
+    ['groupchat that is to be stored', 'groupchat', BODY + hint('store'), false],
+    ['not to be stored', 'chat', BODY + hint('no-store'), false],
+    ['not to be stored for good', 'chat', BODY + hint('no-permanent-store'), false],
+    ['not to be stored and to be stored', 'chat', BODY + hint('store') + hint('no-store'), false],
+    ['not to be copied', 'chat', BODY + hint('no-copy'), true],
+    ['a chat state', 'chat', `<composing xmlns='${NS.chatStates}'/>`, false],
+    ['a chat state that is to be stored', 'chat', `<active xmlns='${NS.chatStates}'/>${hint('store')}`, true],
+    ['nothing', 'chat', '', false],
+    ['a thread and ids', 'chat', `<thread>x</thread><origin-id xmlns='${NS.stanzaId}' id='1'/>`, false],
+    ['an event of a node', '', `<event xmlns='${NS.pubsubEvent}'/>`, false],
+    ['encrypted', 'chat', `<encrypted xmlns='${NS.omemo}'/>`, true],
+    ['encrypted, the older way', 'chat', `<encrypted xmlns='${NS.omemoLegacy}'/>`, true],
+    ['encrypted with OpenPGP', 'chat', `<openpgp xmlns='${NS.openPgp}'/>`, true],
+    ['it was received', 'chat', `<received xmlns='${NS.receipts}' id='1'/>`, true],
+    ['a request for a receipt alone', 'chat', `<request xmlns='${NS.receipts}'/>`, false],
+    ['it was displayed', 'chat', `<displayed xmlns='${NS.markers}' id='1'/>`, true],
+    ['markable alone', 'chat', `<markable xmlns='${NS.markers}'/>`, false],
+    ['a reaction', 'chat', `<reactions xmlns='${NS.reactions}' id='1'/>`, true],
+    ['a retraction', 'chat', `<retract xmlns='${NS.retract}' id='1'/>`, true],
+    ['a retraction, the older way', 'chat', `<apply-to xmlns='${NS.fasten}' id='1'/>`, true],
+    ['a call', 'chat', `<propose xmlns='${NS.jingleMessage}' id='1'/>`, true],
+    ['an invitation to a call', 'chat', `<invite xmlns='${NS.callInvites}'/>`, true],
+    ['an invitation', 'normal', `<x xmlns='${NS.conference}' jid='a@b'/>`, true],
+    ['an invitation by the room', 'normal', `<x xmlns='${NS.mucUser}'><invite from='a@b'/></x>`, true],
+    ['real-time text', 'chat', "<rtt xmlns='urn:xmpp:rtt:0'/>", false],
+  ];
+  for (const [title, type, content, kept] of cases) assert.equal(isKept(type, content), kept, title);
+});
+
+test('a note to oneself is kept once', () => {
+  assert.equal(isKept('chat', BODY, 'out', romeo), false);
+  assert.equal(isKept('chat', BODY, 'out', romeo.withResource('x')), false);
+  assert.equal(isKept('chat', BODY, 'in', romeo.withResource('x')), true);
+  assert.equal(isKept('chat', BODY, 'out'), true);
+});
+
+test('what a search looks at', () => {
+  const long = 'x'.repeat(20_000);
+  const cases: [content: string, text: string | undefined][] = [
+    [BODY, 'Hi'],
+    ['<body>&lt;b&gt;</body>', '<b>'],
+    ['<body/>', undefined],
+    ['<subject>Hi</subject>', undefined],
+    [`${BODY}<encryption xmlns='${NS.encryption}' namespace='${NS.omemo}'/>`, undefined],
+    [`${BODY}<encrypted xmlns='${NS.omemo}'/>`, undefined],
+    [`${BODY}<encrypted xmlns='${NS.omemoLegacy}'/>`, undefined],
+    [`${BODY}<openpgp xmlns='${NS.openPgp}'>a</openpgp>`, undefined],
+    [`${BODY}<x xmlns='${NS.pgpLegacy}'>a</x>`, undefined],
+    ['<body>?OTRv23?</body>', undefined],
+    [`<body>${long}</body>`, long.slice(0, 10_000)],
+  ];
+  for (const [content, text] of cases) assert.equal(searchable(parse('chat', content)), text, content.slice(0, 80));
+});

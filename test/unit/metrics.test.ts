@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Metrics } from '../../src/server/metrics.js';
+import { StreamCounts } from '../../src/server/stream/counts.js';
+
+test('what was counted is written for Prometheus', async () => {
+  const metrics = new Metrics();
+  const counts = new StreamCounts();
+  metrics.start({ counts, connections: () => ({ tcp: 2 }), sessions: () => 3, hibernating: () => 1 });
+  try {
+    counts.opened.tcp = 5;
+    metrics.limitHit('roster_items');
+    metrics.limitHit('roster_items');
+    for (const seconds of [0.0005, 0.002, 0.002, 60]) metrics.storageTook('roster', 'set', seconds);
+    const { type, text } = await metrics.text();
+    assert.match(type, /^text\/plain; version=0\.0\.4/);
+    const lines = text.split('\n');
+    for (const line of [
+      'waxwing_connections{transport="tcp"} 2',
+      'waxwing_connections_opened_total{transport="tcp"} 5',
+      'waxwing_sessions 3',
+      'waxwing_sessions_hibernating 1',
+      'waxwing_limits_hit_total{limit="roster_items"} 2',
+      '# TYPE waxwing_storage_seconds histogram',
+      'waxwing_storage_seconds_bucket{store="roster",operation="set",le="0.0005"} 1',
+      'waxwing_storage_seconds_bucket{store="roster",operation="set",le="0.001"} 1',
+      'waxwing_storage_seconds_bucket{store="roster",operation="set",le="0.0025"} 3',
+      'waxwing_storage_seconds_bucket{store="roster",operation="set",le="5"} 3',
+      'waxwing_storage_seconds_bucket{store="roster",operation="set",le="+Inf"} 4',
+      'waxwing_storage_seconds_count{store="roster",operation="set"} 4',
+    ])
+      assert.ok(lines.includes(line), line);
+    // counters are read anew, not added up, at every scrape
+    assert.ok((await metrics.text()).text.includes('waxwing_limits_hit_total{limit="roster_items"} 2'));
+  } finally {
+    metrics.stop();
+  }
+});

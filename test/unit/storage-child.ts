@@ -1,0 +1,55 @@
+/** Another process with the database: run by the storage tests as `node storage-child.js TASK FILE`. */
+import Sqlite from 'better-sqlite3';
+import { openSqlite } from '../../src/storage/sqlite/index.js';
+
+const [task, file] = process.argv.slice(2) as [string, string];
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+if (task === 'append') {
+  // Until it is killed: says which entries it may count on.
+  const storage = await openSqlite({ file, walBytes: 256 * 1024 });
+  const log = storage.log('archive');
+  const document = storage.document<number>('last');
+  let n = 0;
+  const write = async (): Promise<void> => {
+    for (;;) {
+      const number = n++;
+      const owner = `${number % 10}`;
+      const id = `${process.pid}-${String(number).padStart(8, '0')}`;
+      await log.append(owner, { id, value: 'x'.repeat(number % 2000), text: 'night' });
+      say(`${owner} ${id}`);
+    }
+  };
+  const count = async (): Promise<void> => {
+    for (let value = 0; ; value++) {
+      await document.set('counter', value);
+      say(`counter ${value}`);
+    }
+  };
+  await Promise.all([...Array.from({ length: 40 }, write), count()]);
+} else if (task === 'open') {
+  // Holds the database until it is told to end, or killed.
+  const storage = await openSqlite({ file });
+  say('open');
+  process.stdin.once('data', () => void storage.close());
+} else if (task === 'lock') {
+  // As somebody with SQLite's shell: writes, and does not commit before it is told.
+  const db = new Sqlite(file);
+  db.exec('BEGIN IMMEDIATE');
+  say('locked');
+  process.stdin.once('data', () => {
+    db.exec('COMMIT');
+    db.close();
+    process.stdin.destroy();
+  });
+} else if (task === 'read') {
+  // As a backup does: reads, and keeps what it reads from being written over.
+  const db = new Sqlite(file, { readonly: true });
+  db.exec('BEGIN');
+  db.prepare('SELECT count(*) FROM sqlite_schema').get();
+  say('reading');
+  process.stdin.once('data', () => {
+    db.close();
+    process.stdin.destroy();
+  });
+}
