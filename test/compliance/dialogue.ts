@@ -459,7 +459,7 @@ export class Peer {
   }
 
   #log(who: string, text: string): void {
-    this.#transcript.push(`${who}: ${text.length > 2000 ? `${text.slice(0, 2000)}…` : text}`);
+    this.#transcript.push(`${who}: ${text.length > 500 ? `${text.slice(0, 500)}…` : text}`);
     if (this.#transcript.length > 30) this.#transcript.shift();
   }
 
@@ -638,9 +638,13 @@ export class Peer {
   async syncs(): Promise<void> {
     const id = `sync-${++pings}`;
     await this.#happens('the answer to a ping', (done, failed) => {
-      this.#pings.set(id, done);
+      const connection = (this.#socket ?? this.#ws)!;
       const ended = () => failed(new Error('the connection ended'));
-      (this.#socket ?? this.#ws)!.once('close', ended);
+      this.#pings.set(id, () => {
+        connection.off('close', ended);
+        done();
+      });
+      connection.once('close', ended);
       void this.sends(`<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`);
     });
   }

@@ -1,8 +1,9 @@
 /** XEP-0045 §6, §7.2, §7.14, §10.1: finding, creating, entering and leaving rooms. */
+import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { configures, enters, item, joins, opens } from './rooms.js';
+import { enters, founds, grants, item, joins, opens, service } from './rooms.js';
 
 scenario('§10.1.2: an instant room is locked until its owner takes the usual configuration', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
@@ -50,4 +51,304 @@ scenario('§10.1.2: an instant room is locked until its owner takes the usual co
   );
   await hag.receivesNothing();
   await crone.receivesNothing();
+});
+
+const room = (name: string) => `${name}@${service}`;
+const refused = (address: string, error: string) =>
+  `<presence type='error' from='${address}'><x xmlns='${NS.muc}'/>${error}</presence>`;
+
+scenario('§7.2.1: a nickname is needed, and one that can be seen', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  await crone.sends(joins(room('enter-nick')));
+  await crone.receives(refused(room('enter-nick'), refusal('modify', 'jid-malformed')));
+  await crone.sends(joins(`${room('enter-nick')}/\u00a0 `));
+  await crone.receives(`<presence type='error'>${refusal('modify', 'jid-malformed')}</presence>`);
+  await crone.sends(joins(`${room('enter-nick')}/${'x'.repeat(300)}`));
+  await crone.receives(`<presence type='error'>${refusal('modify', 'not-acceptable')}</presence>`);
+  await crone.receivesNothing();
+});
+
+scenario('§7.2.18: a presence without <x/> enters nothing, and its sender hears that he is out', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-old', 'firstwitch');
+  for (const name of ['enter-old', 'enter-nowhere']) {
+    await hag.sends(`<presence to='${room(name)}/thirdwitch'/>`);
+    await hag.receives(
+      `<presence type='unavailable' from='${room(name)}/thirdwitch'><x xmlns='${NS.mucUser}'>
+        ${item('none', 'none')}<status code='110'/><status code='307'/><status code='333'/></x></presence>`,
+    );
+  }
+  // §16.6.1, §16.6.5
+  await hag.sends(`<presence type='probe' to='${room('enter-old')}/firstwitch'/>`);
+  await hag.sends(`<presence type='unavailable' to='${room('enter-old')}/firstwitch'/>`);
+  await hag.receivesNothing();
+  await crone.receivesNothing();
+});
+
+scenario('§7.2.5: a password', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-pw', 'firstwitch', {
+    'muc#roomconfig_passwordprotectedroom': '1',
+    'muc#roomconfig_roomsecret': 'cauldronburn',
+  });
+  const address = `${room('enter-pw')}/thirdwitch`;
+  await hag.sends(joins(address));
+  await hag.receives(refused(address, refusal('auth', 'not-authorized')));
+  await hag.sends(joins(address, '<password>cauldron</password>'));
+  await hag.receives(refused(address, refusal('auth', 'not-authorized')));
+  await crone.receivesNothing();
+  await enters(hag, 'enter-pw', 'thirdwitch', '<password>cauldronburn</password>');
+});
+
+scenario('§7.2.6, §7.2.7, §9.2: members-only rooms, bans, and bans of domains', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  const far = await actor('macbeth@elsewhere.example/castle');
+  await founds(crone, 'enter-members', 'firstwitch', { 'muc#roomconfig_membersonly': 'true' });
+  const address = `${room('enter-members')}/thirdwitch`;
+  await hag.sends(joins(address));
+  await hag.receives(refused(address, refusal('auth', 'registration-required')));
+  await grants(crone, 'enter-members', 'hag66@localhost', 'member');
+  await enters(hag, 'enter-members', 'thirdwitch');
+
+  await founds(crone, 'enter-banned', 'firstwitch');
+  await grants(crone, 'enter-banned', 'hag66@localhost', 'outcast');
+  await grants(crone, 'enter-banned', 'elsewhere.example', 'outcast');
+  for (const banned of [hag, far]) {
+    banned.forgets();
+    await banned.sends(joins(`${room('enter-banned')}/thirdwitch`));
+    await banned.receives(refused(`${room('enter-banned')}/thirdwitch`, refusal('auth', 'forbidden')));
+    await banned.receivesNothing();
+  }
+});
+
+scenario('§7.2.8: a nickname that somebody else has, in whatever case', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-conflict', 'FirstWitch');
+  for (const nick of ['FirstWitch', 'firstwitch']) {
+    await hag.sends(joins(`${room('enter-conflict')}/${nick}`));
+    await hag.receives(refused(`${room('enter-conflict')}/${nick}`, refusal('cancel', 'conflict')));
+  }
+  await crone.receivesNothing();
+});
+
+scenario('§7.2.9: a full room, but not for its admins', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-full', 'firstwitch', { 'muc#roomconfig_maxusers': '1' });
+  await hag.sends(joins(`${room('enter-full')}/thirdwitch`));
+  await hag.receives(refused(`${room('enter-full')}/thirdwitch`, refusal('wait', 'service-unavailable')));
+  await grants(crone, 'enter-full', 'hag66@localhost', 'admin');
+  await enters(hag, 'enter-full', 'thirdwitch');
+});
+
+scenario(
+  '§10.1.1: rooms are made by whom the configuration lets',
+  { config: { modules: { muc: { creation: 'admins' } }, hosts: { localhost: { admins: ['crone1@localhost'] } } } },
+  async ({ actor }) => {
+    const hag = await actor('hag66@localhost/pda');
+    const crone = await actor('crone1@localhost/desktop');
+    await hag.sends(joins(`${room('enter-rights')}/thirdwitch`));
+    await hag.receives(refused(`${room('enter-rights')}/thirdwitch`, refusal('cancel', 'not-allowed')));
+    await founds(crone, 'enter-rights', 'firstwitch');
+    await enters(hag, 'enter-rights', 'thirdwitch');
+  },
+);
+
+scenario('by default strangers of other hosts make no rooms', async ({ actor }) => {
+  const macbeth = await actor('macbeth@elsewhere.example/castle');
+  await macbeth.sends(joins(`${room('enter-stranger')}/thane`));
+  await macbeth.receives(refused(`${room('enter-stranger')}/thane`, refusal('cancel', 'not-allowed')));
+});
+
+scenario('§7.2.3, §7.2.12: who enters is told what the room is like', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  const witch = await actor('wiccarocks@localhost/laptop');
+  await founds(crone, 'enter-nonanon', 'firstwitch', { 'muc#roomconfig_whois': 'anyone' });
+  await hag.sends(joins(`${room('enter-nonanon')}/thirdwitch`));
+  await hag.receives(
+    `<presence from='${room('enter-nonanon')}/firstwitch'><x xmlns='${NS.mucUser}'>
+      <item affiliation='owner' role='moderator' jid='crone1@localhost/desktop'/></x></presence>`,
+  );
+  await hag.receives(
+    `<presence from='${room('enter-nonanon')}/thirdwitch'><x xmlns='${NS.mucUser}'>
+      <item affiliation='none' role='participant' jid='hag66@localhost/pda'/>
+      <status code='100'/><status code='110'/><status code='170'/></x></presence>`,
+  );
+  hag.forgets();
+  // §7.2.4: semi-anonymous is the usual
+  await founds(crone, 'enter-semi', 'firstwitch');
+  await enters(hag, 'enter-semi', 'thirdwitch');
+  await witch.sends(joins(`${room('enter-semi')}/ secondwitch  `));
+  const [first, third, self] = [await witch.receivesAny(), await witch.receivesAny(), await witch.receivesAny()];
+  for (const other of [first, third]) {
+    assert.equal(other.attrs.type, undefined);
+    assert.equal(other.getChild('x', NS.mucUser)!.getChild('item', NS.mucUser)!.attrs.jid, undefined);
+  }
+  // §7.2.2: the room has trimmed the nickname
+  assert.equal(self.attrs.from, `${room('enter-semi')}/secondwitch`);
+  assert.match(self.toString(), /code="210"/);
+  await hag.syncs();
+  const [seen] = hag.forgets();
+  assert.doesNotMatch(seen!.toString(), /wiccarocks/);
+  await crone.syncs();
+  assert.match(crone.forgets().at(-1)!.toString(), /wiccarocks@localhost\/laptop/);
+});
+
+scenario('§7.2.8: several clients of one user are one occupant', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const pda = await actor('hag66@localhost/pda');
+  const laptop = await actor('hag66@localhost/laptop');
+  await founds(crone, 'enter-clients', 'firstwitch');
+  await enters(pda, 'enter-clients', 'thirdwitch');
+  crone.forgets();
+  await enters(laptop, 'enter-clients', 'thirdwitch');
+  await crone.receivesNothing();
+  await crone.sends(`<message type='groupchat' to='${room('enter-clients')}' id='1'><body>hail</body></message>`);
+  for (const client of [crone, pda, laptop])
+    await client.receives(`<message type='groupchat' from='${room('enter-clients')}/firstwitch' id='1'/>`);
+  await pda.sends(`<presence type='unavailable' to='${room('enter-clients')}/thirdwitch'/>`);
+  await pda.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
+  await crone.receivesNothing();
+  await laptop.receivesNothing();
+  // a session that vanishes leaves
+  laptop.cut();
+  await crone.receives(
+    `<presence type='unavailable' from='${room('enter-clients')}/thirdwitch'>
+      <x xmlns='${NS.mucUser}'>${item('none', 'none')}</x></presence>`,
+  );
+});
+
+scenario('§16.6.3: who is there and joins again is told everything again', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-again', 'firstwitch');
+  await enters(hag, 'enter-again', 'thirdwitch');
+  crone.forgets();
+  await hag.sends(joins(`${room('enter-again')}/thirdwitch`));
+  await hag.receives(`<presence from='${room('enter-again')}/firstwitch'/>`);
+  await hag.receives(
+    `<presence from='${room('enter-again')}/thirdwitch'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`,
+  );
+  await hag.receives(`<message type='groupchat'><subject/></message>`);
+  await hag.receivesNothing();
+  await crone.receivesNothing();
+});
+
+scenario('§7.2.13, §7.2.14: history, and how much of it', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  await founds(crone, 'enter-history', 'firstwitch');
+  for (const n of [1, 2, 3])
+    await crone.sends(
+      `<message type='groupchat' to='${room('enter-history')}' id='h${n}'><body>line ${n}</body></message>`,
+    );
+  // not worth remembering
+  await crone.sends(
+    `<message type='groupchat' to='${room('enter-history')}'><composing xmlns='${NS.chatStates}'/></message>`,
+  );
+  await crone.syncs();
+  const cases: [string, string[]][] = [
+    ['', ['h1', 'h2', 'h3']],
+    [`<history maxstanzas='2'/>`, ['h2', 'h3']],
+    [`<history maxstanzas='0'/>`, []],
+    [`<history maxchars='0'/>`, []],
+    [`<history maxchars='900'/>`, ['h2', 'h3']],
+    [`<history seconds='0'/>`, []],
+    [`<history seconds='180'/>`, ['h1', 'h2', 'h3']],
+    [`<history since='1970-01-01T00:00:00Z'/>`, ['h1', 'h2', 'h3']],
+    [`<history since='2999-01-01T00:00:00Z'/>`, []],
+  ];
+  for (const [n, [history, ids]] of cases.entries()) {
+    const hag = await actor(`hag${n}@localhost/pda`);
+    await hag.sends(joins(`${room('enter-history')}/hag${n}`, history));
+    await hag.syncs();
+    const messages = hag.forgets().filter(({ name }) => name === 'message');
+    // §7.2.15: the subject is the last
+    assert.notEqual(messages.pop()!.getChild('subject'), undefined);
+    assert.deepEqual(
+      messages.map(({ attrs }) => attrs.id),
+      ids,
+      history,
+    );
+    for (const message of messages) {
+      assert.equal(message.attrs.from, `${room('enter-history')}/firstwitch`);
+      assert.equal(message.getChild('delay', NS.delay)?.attrs.from, room('enter-history'));
+      assert.notEqual(message.getChild('occupant-id', NS.occupantId), undefined);
+      assert.equal(message.getChild('stanza-id', NS.stanzaId)?.attrs.by, room('enter-history'));
+    }
+  }
+});
+
+scenario('§6: discovery, where hidden rooms and occupants stay hidden', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'disco-open', 'firstwitch', {
+    'muc#roomconfig_roomname': 'A Dark Cave',
+    'muc#roomconfig_roomdesc': 'The place for all good witches!',
+  });
+  await founds(crone, 'disco-hidden', 'firstwitch', { 'muc#roomconfig_publicroom': '0' });
+  const asks = (to: string, ns: string, inside = '') =>
+    `<iq type='get' id='d' to='${to}'><query xmlns='${ns}'>${inside}</query></iq>`;
+  await hag.sends(asks(service, NS.discoInfo));
+  await hag.receives(
+    `<iq type='result' id='d' from='${service}'><query xmlns='${NS.discoInfo}'>
+      <identity category='conference' type='text' name='*'/><feature var='${NS.muc}'/>
+      <feature var='${NS.mucStableId}'/><feature var='${NS.occupantId}'/></query></iq>`,
+  );
+  await hag.sends(asks(service, NS.discoItems));
+  const list = await hag.receives(`<iq type='result'><query xmlns='${NS.discoItems}'>
+    <item jid='${room('disco-open')}' name='A Dark Cave'/></query></iq>`);
+  assert.doesNotMatch(list.toString(), /disco-hidden/);
+  await hag.sends(asks(service, NS.discoItems, `<set xmlns='${NS.rsm}'><max>1</max></set>`));
+  await hag.receives(`<iq type='result'><query xmlns='${NS.discoItems}'>
+    <item jid='*'/><set xmlns='${NS.rsm}'><first index='0'>*</first><last>*</last><count>*</count></set></query></iq>`);
+  await hag.sends(asks(room('disco-open'), NS.discoInfo));
+  await hag.receives(
+    `<iq type='result'><query xmlns='${NS.discoInfo}'>
+      <identity category='conference' type='text' name='A Dark Cave'/>
+      <feature var='${NS.muc}'/><feature var='${NS.mucStableId}'/><feature var='muc_unsecured'/>
+      <feature var='muc_public'/><feature var='muc_temporary'/><feature var='muc_open'/>
+      <feature var='muc_unmoderated'/><feature var='muc_semianonymous'/>
+      <feature var='${NS.selfPing}'/><feature var='${NS.occupantId}'/><feature var='${NS.moderate}'/>
+      <feature var='${NS.mam}'/>
+      <x xmlns='${NS.dataForms}' type='result'>
+        <field var='FORM_TYPE' type='hidden'><value>${NS.mucRoomInfo}</value></field>
+        <field var='muc#roominfo_description'><value>The place for all good witches!</value></field>
+        <field var='muc#roominfo_occupants'><value>1</value></field></x></query></iq>`,
+  );
+  await hag.sends(asks(room('disco-nowhere'), NS.discoInfo));
+  await hag.receives(`<iq type='error'>${refusal('cancel', 'item-not-found')}</iq>`);
+  // §6.5, §6.6
+  await hag.sends(asks(room('disco-open'), NS.discoItems));
+  const items = await hag.receives(`<iq type='result'><query xmlns='${NS.discoItems}'/></iq>`);
+  assert.equal(items.getChild('query', NS.discoItems)!.getChildElements().length, 0);
+  await crone.sends(asks(room('disco-open'), NS.discoItems));
+  await crone.receives(`<iq type='result'><query xmlns='${NS.discoItems}'>
+    <item jid='${room('disco-open')}/firstwitch'/></query></iq>`);
+  await hag.sends(asks(`${room('disco-open')}/firstwitch`, NS.discoInfo));
+  await hag.receives(`<iq type='error'>${refusal('modify', 'bad-request')}</iq>`);
+  // §17.1.1
+  await hag.sends(
+    `<iq type='get' id='d' to='${room('disco-open')}'><query xmlns='${NS.discoInfo}' node='${NS.mucTraffic}'/></iq>`,
+  );
+  await hag.receives(`<iq type='error'>${refusal('cancel', 'service-unavailable')}</iq>`);
+});
+
+scenario('a temporary room goes with its last occupant, and what was said in it', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-temporary', 'firstwitch');
+  await crone.sends(`<message type='groupchat' to='${room('enter-temporary')}'><body>secret</body></message>`);
+  await crone.sends(`<presence type='unavailable' to='${room('enter-temporary')}/firstwitch'/>`);
+  await crone.syncs();
+  await hag.sends(joins(`${room('enter-temporary')}/thirdwitch`));
+  await hag.receives(
+    `<presence><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}<status code='201'/></x></presence>`,
+  );
+  await hag.receives(`<message><subject/></message>`);
+  await hag.receivesNothing();
 });

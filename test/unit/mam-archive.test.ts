@@ -1,0 +1,332 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import mamTrim from '../../src/modules/proto-mam-trim.js';
+import presence from '../../src/modules/rfc-6121-presence/index.js';
+import roster from '../../src/modules/rfc-6121-roster.js';
+import offline from '../../src/modules/xep-0160-offline.js';
+import carbons from '../../src/modules/xep-0280-carbons.js';
+import mam from '../../src/modules/xep-0313-mam/index.js';
+import stanzaIds from '../../src/modules/xep-0359-stanza-id.js';
+import retraction, { isByAuthor } from '../../src/modules/xep-0424-retraction.js';
+import mamPreferences from '../../src/modules/xep-0441-mam-prefs.js';
+import type { Archives } from '../../src/server/module.js';
+import type { Receipt } from '../../src/server/routing/link.js';
+import { serverOrigin } from '../../src/server/routing/router.js';
+import { Session } from '../../src/server/routing/session.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { el } from '../../src/server/xml/element.js';
+import { startHost } from './module-host.js';
+
+const modules = [roster, presence, stanzaIds, mam, mamPreferences, mamTrim, retraction, offline, carbons];
+const { host, storage, account, connect, directory, stop } = await startHost(modules, {
+  config: { limits: { offline_messages: 3 } },
+});
+after(stop);
+const archive: Archives = host.services.archive!;
+const log = storage.log('archive');
+const offlineLog = storage.log('offline');
+
+let users = 0;
+/** Two accounts of their own. */
+const couple = async () => {
+  users++;
+  return { romeo: await account(`romeo${users}`), juliet: await account(`juliet${users}`) };
+};
+const kept = async (owner: Jid) => (await log.page(owner.bare, { limit: 100 })).entries;
+const bodies = async (owner: Jid) =>
+  (await kept(owner)).map(({ value }) => Stanza.parse(value).text(NS.client, 'body') ?? '');
+const chat = (to: Jid, body: string, more = '', id = body) =>
+  `<message to='${to}' type='chat' id='${id}'><body>${body}</body>${more}</message>`;
+
+test('a message is in both archives, under ids that only the owners see (§3.5)', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  const garden = connect(`${romeo}/garden`);
+  garden.session.carbons = true;
+  const balcony = connect(`${juliet}/balcony`);
+  await balcony.appears();
+  await orchard.says(
+    chat(juliet, 'But soft', `<stanza-id xmlns='${NS.stanzaId}' by='${juliet}' id='forged'/>`).replace(
+      '<body>',
+      `<stanza-id xmlns='${NS.stanzaId}' by='${romeo}' id='forged'/><body>`,
+    ),
+  );
+  const [sent] = await kept(romeo);
+  const [received] = await kept(juliet);
+  assert.equal(sent!.with, juliet.bare);
+  assert.equal(received!.with, romeo.bare);
+  assert.notEqual(sent!.id, received!.id);
+  assert.equal(
+    received!.value,
+    `<message xmlns="jabber:client" to="${juliet}" from="${romeo}/orchard" type="chat" id="But soft"><body>But soft</body></message>`,
+  );
+  assert.equal(received!.text, undefined, 'no words are kept for a search unless it has an index');
+  const idsOf = (xml: string) => [...xml.matchAll(/<stanza-id [^>]*\bid=["']([^"']*)["']/g)].map(([, id]) => id);
+  assert.deepEqual(idsOf(balcony.received.join()), [received!.id]);
+  assert.deepEqual(idsOf(garden.received.join()), [sent!.id]);
+});
+
+test('a note to oneself is archived once, with oneself', async () => {
+  const { romeo } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  await orchard.appears();
+  await orchard.says(chat(romeo, 'remember'));
+  await orchard.says('<message type="chat"><body>and this</body></message>');
+  assert.deepEqual(await bodies(romeo), ['remember', 'and this']);
+  assert.equal((await kept(romeo))[0]!.with, romeo.bare);
+});
+
+test('the acknowledgement waits for both archives, the message does not', async () => {
+  const { romeo, juliet } = await couple();
+  const balcony = connect(`${juliet}/balcony`);
+  await balcony.appears();
+  const waiting: Promise<unknown>[] = [];
+  const session = connect(`${romeo}/orchard`).session;
+  const origin = { session, acknowledges: true, acknowledgeAfter: (one: Promise<unknown>) => void waiting.push(one) };
+  // What is known of the account is in memory after its first message.
+  await host.fromSession(Stanza.parse(chat(juliet, 'one')).with({ from: session.jid }), session, origin);
+  waiting.length = 0;
+  const done = host.fromSession(Stanza.parse(chat(juliet, 'two')).with({ from: session.jid }), session, origin);
+  assert.equal(done, undefined, 'nothing was waited for');
+  assert.equal(balcony.received.length, 2);
+  assert.equal(waiting.length, 2);
+  await Promise.all(waiting);
+});
+
+test('a passing address has no archive (XEP-0175)', async () => {
+  const { juliet } = await couple();
+  const guest = connect('guest@example.org/x', 'ANONYMOUS');
+  await guest.says(chat(juliet, 'hello'));
+  assert.deepEqual(await bodies(Jid.parse('guest@example.org')), []);
+  assert.deepEqual(await bodies(juliet), ['hello']);
+});
+
+test('what the recipient refuses is not in his archive', async () => {
+  const { romeo } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  await orchard.says(chat(Jid.parse('nobody@example.org'), 'anybody there?'));
+  assert.deepEqual(await kept(Jid.parse('nobody@example.org')), []);
+  assert.match(orchard.received.join(), /service-unavailable/);
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// Offline messages
+
+const query = (inner = '') => `<iq type='set' id='q'><query xmlns='${NS.mam}'>${inner}</query></iq>`;
+
+test('an offline message has the id of the archive, and goes when its owner has read the archive (§7.1.1)', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  await orchard.says(chat(juliet, 'one'));
+  await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
+  const spooled = (await offlineLog.page(juliet.bare, { limit: 10 })).entries;
+  const archived = await kept(juliet);
+  assert.deepEqual(
+    spooled.map(({ id, tag }) => [id === archived[0]!.id, tag]),
+    [
+      [true, 'archived'],
+      [false, undefined],
+    ],
+  );
+  const balcony = connect(`${juliet}/balcony`);
+  await balcony.asks(query());
+  assert.equal(await offlineLog.count(juliet.bare, {}), 1);
+  await balcony.appears();
+  while (balcony.received.length === 0) await new Promise(setImmediate);
+  assert.match(balcony.received.join(), /<body>two</);
+  assert.doesNotMatch(balcony.received.join(), /<body>one</);
+});
+
+test('binding by XEP-0386 clears what the archive has, and nothing else', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  await orchard.says(chat(juliet, 'one'));
+  await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
+  const { session } = connect(`${juliet}/balcony`);
+  const answers = await Promise.all(host.hooks.binding.map((bind) => bind(session)));
+  const left = (await offlineLog.page(juliet.bare, { limit: 10 })).entries;
+  assert.deepEqual(
+    left.map(({ value }) => Stanza.parse(value).text(NS.client, 'body')),
+    ['two'],
+  );
+  const [{ id }] = (await kept(juliet)) as [{ id: string }];
+  const metadata = answers.find((answer) => answer !== undefined);
+  assert.equal(metadata?.getChild('start')?.attrs.id, id);
+  assert.equal(metadata?.getChild('end')?.attrs.id, id);
+});
+
+test('what is on its way to a session that acknowledges is not taken from it', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  const receipts: Receipt[] = [];
+  const phone = new Session(juliet.withResource('phone'), {
+    send: (_, receipt) => void (receipt !== undefined && receipts.push(receipt)),
+  });
+  phone.acknowledges = true;
+  phone.presence = Stanza.parse('<presence/>');
+  directory.add(phone);
+  const origin = { ...serverOrigin, session: orchard.session, acknowledges: true };
+  const stanza = Stanza.parse(chat(juliet, 'one')).with({ from: orchard.session.jid });
+  await host.fromSession(stanza, orchard.session, origin);
+  assert.equal(await offlineLog.count(juliet.bare, {}), 1);
+  await connect(`${juliet}/balcony`).asks(query());
+  assert.equal(await offlineLog.count(juliet.bare, {}), 1);
+  receipts[0]!.delivered();
+  await new Promise(setImmediate);
+  assert.equal(await offlineLog.count(juliet.bare, {}), 0);
+});
+
+test('a full offline store is no loss to who has an archive', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  for (let n = 0; n < 5; n++) await orchard.says(chat(juliet, `${n}`));
+  assert.deepEqual(orchard.received, []);
+  assert.equal(await offlineLog.count(juliet.bare, {}), 3);
+  assert.equal((await kept(juliet)).length, 5);
+  await orchard.says(chat(juliet, '6', `<no-permanent-store xmlns='${NS.hints}'/>`));
+  assert.match(orchard.received.join(), /service-unavailable/);
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// Preferences
+
+const prefs = (policy: string, lists = '') =>
+  `<iq type='set' id='p'><prefs xmlns='${NS.mam}' default='${policy}'>${lists}</prefs></iq>`;
+
+test('preferences decide (XEP-0441 §2.4)', async () => {
+  const { romeo } = await couple();
+  const sender = connect('anybody@example.org/home');
+  const orchard = connect(`${romeo}/orchard`);
+  await storage.map('roster').set(romeo.bare, [
+    ['friend@example.org', { subscription: 'both', groups: [] }],
+    ['hidden@example.org', { subscription: 'none', groups: [], hidden: true }],
+  ]);
+  const cases: [preferences: string, peer: string, isKept: boolean][] = [
+    [prefs('always'), 'stranger@example.org/x', true],
+    [prefs('never'), 'friend@example.org/x', false],
+    [prefs('roster'), 'friend@example.org/x', true],
+    [prefs('roster'), 'stranger@example.org/x', false],
+    [prefs('roster'), 'hidden@example.org/x', false],
+    [prefs('roster'), `${romeo}/x`, true],
+    [prefs('never', '<always><jid>a@example.org</jid></always>'), 'a@example.org/x', true],
+    [prefs('never', '<always><jid>a@example.org/y</jid></always>'), 'a@example.org/x', false],
+    [prefs('never', '<always><jid>a@example.org/y</jid></always>'), 'a@example.org/y', true],
+    [prefs('always', '<never><jid>a@example.org</jid></never>'), 'a@example.org/x', false],
+    [prefs('always', '<never><jid>a@example.org</jid></never>'), 'b@example.org/x', true],
+    [
+      prefs('always', '<never><jid>a@example.org</jid></never><always><jid>a@example.org</jid></always>'),
+      'a@example.org/x',
+      false,
+    ],
+  ];
+  for (const [preferences, peer, isKept] of cases) {
+    await orchard.asks(preferences);
+    await archive.trim(romeo);
+    await host.route(Stanza.parse(chat(romeo, 'x')).with({ from: Jid.parse(peer) }), {
+      ...serverOrigin,
+      session: sender.session,
+    });
+    assert.equal((await kept(romeo)).length, isKept ? 1 : 0, `${preferences} ${peer}`);
+    await archive.trim(romeo);
+    await orchard.says(chat(Jid.parse(peer), 'x'));
+    if (!peer.startsWith(romeo.bare))
+      assert.equal((await kept(romeo)).length, isKept ? 1 : 0, `to: ${preferences} ${peer}`);
+  }
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// Retractions and trimming
+
+const retract = (to: Jid, id: string, own = 'r') =>
+  `<message to='${to}' type='chat' id='${own}'><retract xmlns='${NS.retract}' id='${id}'/></message>`;
+
+/** Until every retraction was dealt with: they look into the archive one after the other. */
+const settled = async () => {
+  for (let n = 0; n < 50; n++) await new Promise(setImmediate);
+};
+
+test('what its author takes back is a tombstone on both sides, with its corrections (XEP-0424 §4)', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  const phone = connect(`${romeo}/phone`);
+  await orchard.says(chat(juliet, 'secret', '', 'm1'));
+  await orchard.says(chat(juliet, 'secrett', `<replace xmlns='${NS.correct}' id='m1'/>`, 'm2'));
+  await orchard.says(chat(juliet, 'harmless', '', 'm3'));
+  await phone.says(retract(juliet, 'm1'));
+  await settled();
+  for (const owner of [romeo, juliet]) {
+    const entries = await kept(owner);
+    assert.deepEqual(await bodies(owner), ['', '', 'harmless', '']);
+    const tombstone = Stanza.parse(entries[0]!.value);
+    assert.equal(tombstone.id, 'm1');
+    assert.equal(tombstone.from?.full, `${romeo}/orchard`);
+    const { id, stamp } = tombstone.child(NS.retract, 'retracted')!.attrs;
+    assert.equal(id, 'r');
+    assert.ok(Date.parse(stamp!) > Date.now() - 60_000);
+    assert.equal(tombstone.childCount, 1);
+    assert.equal(entries[0]!.with, owner === romeo ? juliet.bare : romeo.bare);
+    assert.deepEqual(await bodies(owner), ['', '', 'harmless', '']);
+  }
+});
+
+test('nobody takes back what somebody else said', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  const balcony = connect(`${juliet}/balcony`);
+  await orchard.says(chat(juliet, 'mine', '', 'm1'));
+  await balcony.says(retract(romeo, 'm1'));
+  await connect('tybalt@example.org/x').says(retract(juliet, 'm1'));
+  await orchard.says(retract(juliet, 'm1', '').replace("id=''", ''));
+  await settled();
+  assert.equal((await bodies(juliet))[0], 'mine');
+  assert.equal((await bodies(romeo))[0], 'mine');
+});
+
+test('occupants of a room do not speak for each other', () => {
+  const from = (resource: string, x = '') =>
+    Stanza.parse(`<message from='verona@rooms.example.org/${resource}'>${x}</message>`);
+  const x = `<x xmlns='${NS.mucUser}'/>`;
+  assert.equal(isByAuthor(from('romeo', x), from('romeo', x)), true);
+  assert.equal(isByAuthor(from('romeo', x), from('tybalt', x)), false);
+  assert.equal(isByAuthor(from('romeo', x), from('tybalt')), false);
+  assert.equal(isByAuthor(from('romeo'), from('tybalt', x)), false);
+  assert.equal(isByAuthor(from('phone'), from('desk')), true);
+  assert.equal(isByAuthor(Stanza.parse('<message/>'), Stanza.parse('<message/>')), false);
+});
+
+test('a room keeps of a retracted message what it says', async () => {
+  const room = Jid.parse('verona@rooms.example.org');
+  const stanza = Stanza.parse(
+    `<message from='${room}/romeo' type='groupchat' id='m'><body>x</body><occupant-id xmlns='${NS.occupantId}' id='o'/></message>`,
+  );
+  const { id, durable } = archive.append(room, stanza, { with: Jid.parse('romeo@example.org') });
+  await durable;
+  const retracted = el('retracted', { xmlns: NS.retract, id: 'r' }, el('moderated', { xmlns: NS.moderate }));
+  assert.equal(await archive.tombstone(room, id, retracted, ({ ns }) => ns === NS.occupantId), true);
+  assert.equal(await archive.tombstone(room, 'x', retracted), false);
+  assert.deepEqual(await archive.recent(room, { limit: 5, since: 0 }), [
+    {
+      id,
+      time: (await archive.recent(room, { limit: 1 }))[0]!.time,
+      xml: `<message xmlns="jabber:client" from="${room}/romeo" type="groupchat" id="m"><occupant-id xmlns="urn:xmpp:occupant-id:0" id="o"/><retracted xmlns="urn:xmpp:message-retract:1" id="r"><moderated xmlns="urn:xmpp:message-moderate:1"/></retracted></message>`,
+    },
+  ]);
+  assert.equal((await log.page(room.bare, { limit: 1 })).entries[0]!.with, 'romeo@example.org');
+  assert.deepEqual(await archive.recent(room, { limit: 5, since: Date.now() + 60_000 }), []);
+});
+
+test('trims up to a message, or all', async () => {
+  const { romeo, juliet } = await couple();
+  const orchard = connect(`${romeo}/orchard`);
+  for (const body of ['1', '2', '3', '4']) await orchard.says(chat(juliet, body));
+  const entries = await kept(romeo);
+  await archive.trim(romeo, entries[1]!.id);
+  assert.deepEqual(await bodies(romeo), ['3', '4']);
+  await assert.rejects(archive.trim(romeo, entries[1]!.id), { condition: 'item-not-found' });
+  await archive.trim(romeo);
+  await archive.trim(romeo);
+  assert.deepEqual(await bodies(romeo), []);
+  assert.equal((await kept(juliet)).length, 4);
+});
