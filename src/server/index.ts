@@ -38,6 +38,7 @@ import { Resumables, type SavedSm } from './stream/xep-0198-sm.js';
 import { Certificates } from './tls/certificates.js';
 import { xmppAddresses } from './tls/names.js';
 import { plainAddress } from './transport/tcp.js';
+import { isVerified } from './transport/tls.js';
 
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
@@ -445,15 +446,6 @@ class WaxwingServer implements Server {
       look();
     });
   }
-}
-
-/**
- * Whether the chain of the peer's certificate ends in an authority that is trusted. A TLSSocket of a tls.Server has that
- * as `authorized`; others have to ask their handle, as tls.Server does. False where a Node has no such thing.
- */
-function isVerified(socket: TLSSocket): boolean {
-  const { _handle } = socket as TLSSocket & { readonly _handle?: { verifyError?(): Error | null } | null };
-  return _handle?.verifyError?.() === null;
 }
 
 /** Of the package that this file belongs to. */

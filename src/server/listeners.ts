@@ -6,13 +6,14 @@ import {
   type RequestListener,
 } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
-import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { parseListenAddress } from './config/address.js';
 import type { Config } from './config/schema.js';
 import { addressBlock } from './stream/sasl/throttle.js';
 import type { Certificates } from './tls/certificates.js';
 import { plainAddress, TcpTransport } from './transport/tcp.js';
+import { secured } from './transport/tls.js';
 import type { Transport } from './transport/transport.js';
 import type { WebSocketUpgrader } from './transport/websocket.js';
 
@@ -127,19 +128,19 @@ export class Listeners {
       case 'https': {
         const server = this.#http();
         return tcp((socket) => {
-          const secured = new TLSSocket(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'], isServer: true });
-          secured.disableRenegotiation();
-          const deadline = setTimeout(
-            () => secured.destroy(),
-            this.#parts.config().limits.login_deadline_seconds * 1000,
-          );
-          secured.once('close', () => clearTimeout(deadline));
-          secured.on('error', () => {
-            if (!secured.authorized && secured.getCipher() === undefined) this.#parts.tlsFailed();
-          });
-          secured.once('secure', () => {
+          const tls = secured(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'] });
+          const { login_deadline_seconds } = this.#parts.config().limits;
+          const deadline = setTimeout(() => tls.destroy(), login_deadline_seconds * 1000);
+          let isSecure = false;
+          tls.on('error', () => {});
+          tls.once('close', () => {
             clearTimeout(deadline);
-            server.emit('connection', secured);
+            if (!isSecure) this.#parts.tlsFailed();
+          });
+          tls.once('secure', () => {
+            clearTimeout(deadline);
+            isSecure = true;
+            server.emit('connection', tls);
           });
         });
       }

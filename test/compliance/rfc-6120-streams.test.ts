@@ -7,8 +7,10 @@ import { type Peer, scenario } from './dialogue.js';
 /** One reader serves all transports, and is tried on each that has a stream of bytes. */
 const transports = ['tcp', 'tls'] as const;
 
-const header = (attributes: string, { root = 'stream:stream', content = NS.client, prefixed = NS.stream } = {}) =>
-  `<?xml version='1.0'?><${root} xmlns='${content}' xmlns:stream='${prefixed}' ${attributes}>`;
+const header = (attributes: string, changed: { root?: string; content?: string; prefixed?: string } = {}) => {
+  const { root = 'stream:stream', content = NS.client, prefixed = NS.stream } = changed;
+  return `<?xml version='1.0'?><${root} xmlns='${content}' xmlns:stream='${prefixed}' ${attributes}>`;
+};
 
 const ping = (id: string) => `<iq type='get' id='${id}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>`;
 const pong = (id: string) => `<iq type='result' id='${id}' from='localhost'/>`;

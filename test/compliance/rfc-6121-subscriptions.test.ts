@@ -193,39 +193,40 @@ scenario('§3.1.4: a request is refused', async ({ actor }) => {
 });
 
 const requests = new MemoryStorage();
-scenario('§3.1.3: a request waits, over restarts, until it is answered', { storage: () => requests }, async ({
-  actor,
-  stage,
-}) => {
-  await stage.account('juliet@localhost');
-  for (const name of ['romeo', 'paris']) {
-    const suitor = await actor(`${name}@localhost/orchard`, { presence: true });
-    await suitor.sends(`<presence type='subscribe' to='juliet@localhost'><status>${name}</status></presence>`);
-    await suitor.sends(`<presence type='subscribe' to='juliet@localhost'><status>again</status></presence>`);
-    await suitor.syncs();
-  }
-  await stage.restart();
-  const request = (name: string) =>
-    `<presence type='subscribe' from='${name}@localhost' to='juliet@localhost'><status>${name}</status></presence>`;
-  const own = (resource: string) => `<presence from='juliet@localhost/${resource}'/>`;
-  const balcony = await actor('juliet@localhost/balcony');
-  await balcony.receivesNothing();
-  await balcony.sends('<presence/>');
-  await balcony.receivesAnyOrder([own('balcony'), request('romeo'), request('paris')]);
-  await balcony.sends('<presence><show>away</show></presence>');
-  await balcony.receives(own('balcony'));
-  await balcony.receivesNothing(); // only initial presence asks again
-  const chamber = await actor('juliet@localhost/chamber');
-  await chamber.sends('<presence/>');
-  await chamber.receivesAnyOrder([own('balcony'), own('chamber'), request('romeo'), request('paris')]);
-  await chamber.sends(`<presence type='subscribed' to='romeo@localhost'/>`);
-  await chamber.sends(`<presence type='unsubscribed' to='paris@localhost'/>`);
-  await chamber.receivesNothing();
-  const garden = await actor('juliet@localhost/garden');
-  await garden.sends('<presence/>');
-  await garden.receivesAnyOrder([own('balcony'), own('chamber'), own('garden')]);
-  await garden.receivesNothing();
-});
+scenario(
+  '§3.1.3: a request waits, over restarts, until it is answered',
+  { storage: () => requests },
+  async ({ actor, stage }) => {
+    await stage.account('juliet@localhost');
+    for (const name of ['romeo', 'paris']) {
+      const suitor = await actor(`${name}@localhost/orchard`, { presence: true });
+      await suitor.sends(`<presence type='subscribe' to='juliet@localhost'><status>${name}</status></presence>`);
+      await suitor.sends(`<presence type='subscribe' to='juliet@localhost'><status>again</status></presence>`);
+      await suitor.syncs();
+    }
+    await stage.restart();
+    const request = (name: string) =>
+      `<presence type='subscribe' from='${name}@localhost' to='juliet@localhost'><status>${name}</status></presence>`;
+    const own = (resource: string) => `<presence from='juliet@localhost/${resource}'/>`;
+    const balcony = await actor('juliet@localhost/balcony');
+    await balcony.receivesNothing();
+    await balcony.sends('<presence/>');
+    await balcony.receivesAnyOrder([own('balcony'), request('romeo'), request('paris')]);
+    await balcony.sends('<presence><show>away</show></presence>');
+    await balcony.receives(own('balcony'));
+    await balcony.receivesNothing(); // only initial presence asks again
+    const chamber = await actor('juliet@localhost/chamber');
+    await chamber.sends('<presence/>');
+    await chamber.receivesAnyOrder([own('balcony'), own('chamber'), request('romeo'), request('paris')]);
+    await chamber.sends(`<presence type='subscribed' to='romeo@localhost'/>`);
+    await chamber.sends(`<presence type='unsubscribed' to='paris@localhost'/>`);
+    await chamber.receivesNothing();
+    const garden = await actor('juliet@localhost/garden');
+    await garden.sends('<presence/>');
+    await garden.receivesAnyOrder([own('balcony'), own('chamber'), own('garden')]);
+    await garden.receivesNothing();
+  },
+);
 
 scenario('§3.1.2: who has asked goes on asking, until there is an answer', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -408,12 +409,14 @@ scenario('§3.2: an account that is removed takes its leave of those who saw it'
   await befriends(romeo, juliet);
   await server.accounts.remove('juliet@localhost');
   await romeo.receivesAnyOrder([
-    push(`<item jid='juliet@localhost' subscription='from'/>`),
+    push(`<item jid='juliet@localhost' subscription='to'/>`),
     push(`<item jid='juliet@localhost' subscription='none'/>`),
     `<presence type='unavailable' from='juliet@localhost/balcony'/>`,
     `<presence type='unsubscribe' from='juliet@localhost'/>`,
     `<presence type='unsubscribed' from='juliet@localhost'/>`,
   ]);
+  await juliet.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  await juliet.closed('not-authorized');
   await romeo.receivesNothing();
   assert.equal((await itemOf(romeo, 'juliet@localhost'))?.subscription, 'none');
 });

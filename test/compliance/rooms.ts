@@ -71,3 +71,11 @@ export async function grants(owner: Peer, room: string, jid: string, affiliation
   const result = owner.forgets().find(({ attrs }) => attrs.id === 'grant');
   if (result?.attrs.type !== 'result') throw new Error(`not granted: ${result}`);
 }
+
+/** All pass over what has come. */
+export async function quiets(...peers: readonly Peer[]): Promise<void> {
+  for (const peer of peers) {
+    await peer.syncs();
+    peer.forgets();
+  }
+}

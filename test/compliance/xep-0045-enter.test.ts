@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { enters, founds, grants, item, joins, opens, service } from './rooms.js';
+import { enters, founds, grants, item, joins, opens, quiets, service } from './rooms.js';
 
 scenario('§10.1.2: an instant room is locked until its owner takes the usual configuration', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
@@ -205,7 +205,7 @@ scenario('§7.2.8: several clients of one user are one occupant', async ({ actor
   const laptop = await actor('hag66@localhost/laptop');
   await founds(crone, 'enter-clients', 'firstwitch');
   await enters(pda, 'enter-clients', 'thirdwitch');
-  crone.forgets();
+  await quiets(crone);
   await enters(laptop, 'enter-clients', 'thirdwitch');
   await crone.receivesNothing();
   await crone.sends(`<message type='groupchat' to='${room('enter-clients')}' id='1'><body>hail</body></message>`);
@@ -228,7 +228,7 @@ scenario('§16.6.3: who is there and joins again is told everything again', asyn
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-again', 'firstwitch');
   await enters(hag, 'enter-again', 'thirdwitch');
-  crone.forgets();
+  await quiets(crone);
   await hag.sends(joins(`${room('enter-again')}/thirdwitch`));
   await hag.receives(`<presence from='${room('enter-again')}/firstwitch'/>`);
   await hag.receives(
@@ -349,6 +349,6 @@ scenario('a temporary room goes with its last occupant, and what was said in it'
   await hag.receives(
     `<presence><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}<status code='201'/></x></presence>`,
   );
-  await hag.receives(`<message><subject/></message>`);
+  await hag.receives(`<message type='groupchat'><subject/></message>`);
   await hag.receivesNothing();
 });

@@ -33,6 +33,7 @@ describe('command lines', () => {
     ['session kick a@b/c --reason=so=so', 'session kick', { jid: 'a@b/c', reason: 'so=so' }],
     ['help user add', 'help', { command: 'user add' }],
     ['user --help', 'help', { command: 'user' }],
+    ['--help user', 'help', { command: 'user' }],
     ['--version', 'version', {}],
   ];
   for (const [line, name, raw] of right) {
@@ -54,6 +55,7 @@ describe('command lines', () => {
     ['user add a@b --admin=yes', /--admin takes no value/],
     ['user list --limit many', /limit: "many" is no whole number/],
     ['user list --host', /--host needs a value/],
+    ['status -x', /there is no option -x/],
     ['logs level loud', /"loud" is no level; write one of fatal/],
     ['completion tcsh', /write one of bash, zsh, fish/],
   ];

@@ -47,12 +47,8 @@ test('a message is in both archives, under ids that only the owners see (§3.5)'
   garden.session.carbons = true;
   const balcony = connect(`${juliet}/balcony`);
   await balcony.appears();
-  await orchard.says(
-    chat(juliet, 'But soft', `<stanza-id xmlns='${NS.stanzaId}' by='${juliet}' id='forged'/>`).replace(
-      '<body>',
-      `<stanza-id xmlns='${NS.stanzaId}' by='${romeo}' id='forged'/><body>`,
-    ),
-  );
+  const forged = `<stanza-id xmlns='${NS.stanzaId}' by='${romeo}' id='forged'/>`;
+  await orchard.says(chat(juliet, 'But soft', forged + forged.replace(romeo.bare, ` ${juliet}/x`)));
   const [sent] = await kept(romeo);
   const [received] = await kept(juliet);
   assert.equal(sent!.with, juliet.bare);
@@ -65,7 +61,11 @@ test('a message is in both archives, under ids that only the owners see (§3.5)'
   assert.equal(received!.text, undefined, 'no words are kept for a search unless it has an index');
   const idsOf = (xml: string) => [...xml.matchAll(/<stanza-id [^>]*\bid=["']([^"']*)["']/g)].map(([, id]) => id);
   assert.deepEqual(idsOf(balcony.received.join()), [received!.id]);
-  assert.deepEqual(idsOf(garden.received.join()), [sent!.id]);
+  assert.deepEqual(
+    idsOf(garden.received.join()),
+    ['forged', sent!.id],
+    "what claims to be Juliet's is for her to take off",
+  );
 });
 
 test('a note to oneself is archived once, with oneself', async () => {
@@ -151,7 +151,7 @@ test('binding by XEP-0386 clears what the archive has, and nothing else', async 
     left.map(({ value }) => Stanza.parse(value).text(NS.client, 'body')),
     ['two'],
   );
-  const [{ id }] = (await kept(juliet)) as [{ id: string }];
+  const { id } = (await kept(juliet))[0]!;
   const metadata = answers.find((answer) => answer !== undefined);
   assert.equal(metadata?.getChild('start')?.attrs.id, id);
   assert.equal(metadata?.getChild('end')?.attrs.id, id);

@@ -54,7 +54,7 @@ test('goes through many archives, then rests for a while', async () => {
   await store.append('u1@example.org', { id: idAt(now + 1), value: '<message/>' });
   await step(now + 1000);
   assert.equal(await store.count('u1@example.org', {}), 2, 'a round has just ended');
-  await step(now + day);
+  for (let n = 0; n < 4; n++) await step(now + day);
   assert.equal(await store.count('u1@example.org', {}), 1);
 });
 

@@ -15,9 +15,9 @@ export const globalOptions: Readonly<Record<string, Parameter & { readonly value
 };
 
 /** Of commands that ask before they do something. */
-export const yesOption: Parameter = { type: 'flag', description: 'Does not ask.' };
+const yesOption: Parameter = { type: 'flag', description: 'Does not ask.' };
 /** Of commands that take a password. */
-export const stdinOption: Parameter = {
+const stdinOption: Parameter = {
   type: 'flag',
   description: 'Reads the password from standard input: its first line.',
 };
@@ -59,7 +59,8 @@ export function readArguments(commands: readonly Command[], args: readonly strin
   const options: Record<string, unknown> = {};
   const left = [...args];
   const readOption = (known: Readonly<Record<string, Parameter>>) => {
-    const [, written = '', attached] = /^--([^=]*)(?:=(.*))?$/s.exec(left.shift()!) ?? [];
+    const word = left.shift()!;
+    const [, written = word, attached] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
     const parameter = Object.hasOwn(known, written) ? known[written] : undefined;
     if (parameter === undefined) throw unknownOption(written, Object.keys(known));
     if (parameter.type === 'flag') {
@@ -73,12 +74,13 @@ export function readArguments(commands: readonly Command[], args: readonly strin
   };
   const isOption = () => left[0]?.startsWith('-') === true && left[0] !== '-' && left[0] !== '--';
 
-  for (; isOption(); ) {
+  while (isOption()) {
     if (left[0] === '-h') left[0] = '--help';
     if (left[0] === '--version' || left[0] === '-v') left[0] = 'version';
     else readOption(globalOptions);
   }
   const command = takeCommand(commands, left, options.help === true);
+  if (command?.name === 'help') options.help = false;
   const given: string[] = [];
   const known = command === undefined ? globalOptions : optionsOf(command);
   while (left.length > 0) {
@@ -156,7 +158,8 @@ function unknownOption(written: string, known: readonly string[]): CommandError 
   if (written === 'password')
     return usage('a password on the command line could be read by others; use --password-stdin');
   const meant = nearest(written, known);
-  return usage(`there is no option --${written}${meant === undefined ? '' : `; did you mean --${meant}?`}`);
+  const option = written.startsWith('-') ? written : `--${written}`;
+  return usage(`there is no option ${option}${meant === undefined ? '' : `; did you mean --${meant}?`}`);
 }
 
 const usage = (message: string) => new CommandError('usage', message);

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { call, isAnswering } from './client.js';
+import { call } from './client.js';
 import { CommandError, type Failure } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { asCommandError } from './run.js';
@@ -51,8 +51,7 @@ interface From {
 
 /** Resolves when the server is ready. Rejects with CommandError. */
 export async function startInBackground(terminal: Terminal, from?: From): Promise<Started> {
-  const { socket, logFile, file, data } = await terminal.places();
-  if (await isAnswering(socket)) throw new CommandError('conflict', `a server runs already: it answers at ${socket}`);
+  const { logFile, file, data } = await terminal.places();
   const { file: config, data: otherData, folder } = from ?? { file, data: terminal.given.data, folder: process.cwd() };
   mkdirSync(data, { recursive: true, mode: 0o700 });
   mkdirSync(dirname(logFile), { recursive: true });

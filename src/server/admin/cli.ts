@@ -89,7 +89,6 @@ function terminalOf({ config, data, json }: Call): Terminal {
   let places: Places | undefined;
   return {
     given,
-    json,
     async places() {
       try {
         places ??= findPlaces(given);

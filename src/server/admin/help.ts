@@ -31,7 +31,7 @@ export function explain(command: Command): string {
 }
 
 /** `user add JID`: the words and what stands by its place. */
-export function usageOf(command: Command): string {
+function usageOf(command: Command): string {
   const slots = positionalsOf(command).map(([name, { required }]) => {
     const slot = name.toUpperCase();
     return required ? slot : `[${slot}]`;

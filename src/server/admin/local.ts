@@ -14,6 +14,9 @@ export const start = localCommand({
     background: { type: 'flag', description: 'Returns when the server is ready; its output goes to its log file.' },
   },
   async run(terminal, { background }): Promise<Started | undefined> {
+    const { socket } = await terminal.places();
+    const { isAnswering } = await import('./client.js');
+    if (await isAnswering(socket)) throw new CommandError('conflict', `a server runs already: it answers at ${socket}`);
     if (background) return (await import('./background.js')).startInBackground(terminal);
     const { runServer } = await import('./start.js');
     return runServer(terminal, startedText);

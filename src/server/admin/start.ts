@@ -3,8 +3,7 @@ import { createServer, type Server, type ServerOptions } from '../index.js';
 import type { Bound } from '../listeners.js';
 import { Jid } from '../stanza/jid.js';
 import { background } from './background.js';
-import { isAnswering } from './client.js';
-import { CommandError, type Launch } from './command.js';
+import type { Launch } from './command.js';
 import { newPassword } from './password.js';
 import { openAdminSocket } from './socket.js';
 import { showsSecrets, type Terminal } from './terminal.js';
@@ -39,8 +38,6 @@ export async function runServer(terminal: Terminal, text: (started: Started) => 
 
 async function runUntilStopped(terminal: Terminal, text: (started: Started) => string): Promise<void> {
   const places = await terminal.places();
-  if (await isAnswering(places.socket))
-    throw new CommandError('conflict', `a server runs already: it answers at ${places.socket}`);
   const { data } = terminal.given;
   const server = await createServer(optionsFor(places.file, data));
   const log = server.logs.area('admin');
@@ -101,10 +98,12 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
   }
   await end;
   await stopping;
+  // What a module left open does not keep the process.
+  setTimeout(() => process.exit(), 2000).unref();
 }
 
 /** As `waxwing` reads the configuration, with or without a server. */
-export function optionsFor(file: string | undefined, data: string | undefined): ServerOptions {
+function optionsFor(file: string | undefined, data: string | undefined): ServerOptions {
   return { file, ...(data !== undefined && { overrides: { data } }) };
 }
 

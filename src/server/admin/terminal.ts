@@ -10,7 +10,6 @@ export interface Terminal {
   places(): Promise<Places>;
   /** What the command line says of them, in whole paths. */
   readonly given: { readonly file: string | undefined; readonly data: string | undefined };
-  readonly json: boolean;
   /** To standard error: what happens while one waits. */
   progress(text: string): void;
   /** To standard output: data of a command that goes on, as it would be printed at the end. */

@@ -1,6 +1,7 @@
 /** TCP and TLS connections. */
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { secured } from './tls.js';
 import { flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
 
 const key = Symbol('transport');
@@ -96,7 +97,7 @@ export class TcpTransport implements Upgradable {
     plain.removeListener('data', onData).removeListener('end', onEnd).removeListener('close', onClose);
     // Node's TLSSocket takes over the handle; the plain socket must not go on reading (RFC 6120 §5.4.3.3: what the
     // client sent behind <starttls/> is not used).
-    const socket: Owned & TLSSocket = new TLSSocket(plain, { ...this.tlsOptions(), isServer: true });
+    const socket: Owned & TLSSocket = secured(plain, this.tlsOptions());
     this.#socket = socket;
     let settled = false;
     const settle = (error?: Error) => {
@@ -106,9 +107,9 @@ export class TcpTransport implements Upgradable {
     };
     socket.once('secure', () => settle());
     socket.once('error', settle);
-    socket.once('close', () => settle(new Error('closed during the TLS handshake')));
+    const ended = () => settle(new Error('the connection ended during the TLS handshake'));
+    socket.once('end', ended).once('close', ended);
     this.#listen(socket);
-    socket.disableRenegotiation();
   }
 }
 

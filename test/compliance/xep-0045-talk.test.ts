@@ -1,0 +1,348 @@
+/** XEP-0045 §7.4 to §7.9, §7.13, §8.1, §8.6, §11: what occupants say, are called and look like. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+import { refusal } from './phrases.js';
+import { enters, founds, grants, item, joins, quiets, service } from './rooms.js';
+
+const room = (name: string) => `${name}@${service}`;
+const says = (name: string, body: string, more = '') =>
+  `<message type='groupchat' to='${room(name)}' id='m'><body>${body}</body>${more}</message>`;
+
+/** An owner and a participant in an open room. */
+async function pair(
+  { actor }: Scene,
+  name: string,
+  fields: Readonly<Record<string, string | readonly string[]>> = {},
+): Promise<[Peer, Peer]> {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, name, 'firstwitch', fields);
+  await enters(hag, name, 'thirdwitch');
+  await quiets(crone, hag);
+  return [crone, hag];
+}
+
+scenario('§7.4: a message goes to all, with its id; strangers are refused', async (scene) => {
+  const [crone, hag] = await pair(scene, 'talk');
+  const stranger = await scene.actor('macbeth@elsewhere.example/castle');
+  await hag.sends(says('talk', 'Harpier cries'));
+  for (const peer of [crone, hag])
+    await peer.receives(
+      `<message type='groupchat' id='m' from='${room('talk')}/thirdwitch'><body>Harpier cries</body>
+        <occupant-id xmlns='${NS.occupantId}' id='{hag}'/>
+        <stanza-id xmlns='${NS.stanzaId}' id='{archived}' by='${room('talk')}'/></message>`,
+    );
+  await stranger.sends(says('talk', 'hail'));
+  await stranger.receives(
+    `<message type='error' id='m' from='${room('talk')}'><body>hail</body>${refusal('modify', 'not-acceptable')}</message>`,
+  );
+  await stranger.sends(says('talk-nowhere', 'hail'));
+  await stranger.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  // §16.2.1
+  await hag.sends(`<message to='${room('talk')}' id='m'><body>to whom?</body></message>`);
+  await hag.receives(`<message type='error'>${refusal('modify', 'bad-request')}</message>`);
+  await crone.receivesNothing();
+});
+
+scenario("what is the room's to say is taken off what occupants say", async (scene) => {
+  const [crone, hag] = await pair(scene, 'forged');
+  await hag.sends(
+    says(
+      'forged',
+      'x',
+      `<x xmlns='${NS.mucUser}'><status code='104'/></x>
+       <occupant-id xmlns='${NS.occupantId}' id='1'/><occupant-id xmlns='${NS.occupantId}' id='2'/>
+       <stanza-id xmlns='${NS.stanzaId}' id='forged' by='${room('forged').toUpperCase()}'/>
+       <stanza-id xmlns='${NS.stanzaId}' id='other' by='elsewhere.example'/>
+       <delay xmlns='${NS.delay}' stamp='2001-01-01T00:00:00Z' from='${room('forged')}'/>
+       <origin-id xmlns='${NS.stanzaId}' id='mine'/>`,
+    ),
+  );
+  const message = await crone.receives(`<message type='groupchat' id='m'><origin-id xmlns='${NS.stanzaId}' id='mine'/>
+    <stanza-id xmlns='${NS.stanzaId}' id='other' by='elsewhere.example'/></message>`);
+  assert.equal(message.getChild('x', NS.mucUser), undefined);
+  assert.equal(message.getChild('delay', NS.delay), undefined);
+  assert.equal(message.getChildren('occupant-id', NS.occupantId).length, 1);
+  assert.doesNotMatch(message.toString(), /forged"|id="[12]"/);
+  assert.equal(message.getChildren('stanza-id', NS.stanzaId).length, 2);
+  await hag.sends(
+    `<presence to='${room('forged')}/thirdwitch'><show>xa</show><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}
+      <status code='110'/></x><occupant-id xmlns='${NS.occupantId}' id='1'/>
+      <hats xmlns='${NS.hats}'><hat title='King' uri='urn:king'/></hats></presence>`,
+  );
+  const presence = await crone.receives(
+    `<presence from='${room('forged')}/thirdwitch'><show>xa</show>
+      <x xmlns='${NS.mucUser}'>${item('none', 'participant')}</x></presence>`,
+  );
+  assert.equal(presence.getChildren('x', NS.mucUser).length, 1);
+  assert.equal(presence.getChildren('occupant-id', NS.occupantId).length, 1);
+  assert.equal(presence.getChild('hats', NS.hats), undefined);
+  assert.doesNotMatch(presence.toString(), /110/);
+});
+
+scenario('§7.5: private messages, between occupants only', async (scene) => {
+  const [crone, hag] = await pair(scene, 'whisper');
+  const stranger = await scene.actor('macbeth@localhost/castle');
+  const to = (nick: string, type = 'chat') =>
+    `<message type='${type}' to='${room('whisper')}/${nick}' id='p'><body>I'll give thee a wind.</body></message>`;
+  await hag.sends(to('firstwitch'));
+  await crone.receives(
+    `<message type='chat' id='p' from='${room('whisper')}/thirdwitch'><body>I'll give thee a wind.</body>
+      <x xmlns='${NS.mucUser}'/><occupant-id xmlns='${NS.occupantId}' id='*'/></message>`,
+  );
+  await hag.sends(to('firstwitch', 'groupchat'));
+  await hag.receives(`<message type='error'>${refusal('modify', 'bad-request')}</message>`);
+  await hag.sends(to('nobody'));
+  await hag.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  await stranger.sends(to('firstwitch'));
+  await stranger.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
+  await crone.receivesNothing();
+});
+
+scenario('§7.5, muc#roomconfig_allowpm: participants may still ask a moderator', async (scene) => {
+  const [crone, hag] = await pair(scene, 'whisper-less', { 'muc#roomconfig_allowpm': 'moderators' });
+  const witch = await scene.actor('wiccarocks@localhost/laptop');
+  await enters(witch, 'whisper-less', 'secondwitch');
+  await quiets(crone, hag);
+  await hag.sends(`<message type='chat' to='${room('whisper-less')}/secondwitch'><body>psst</body></message>`);
+  await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
+  await hag.sends(`<message type='chat' to='${room('whisper-less')}/firstwitch'><body>help</body></message>`);
+  await crone.receives(`<message type='chat'><body>help</body></message>`);
+  await witch.receivesNothing();
+});
+
+scenario('§7.6: changing the nickname', async (scene) => {
+  const [crone, hag] = await pair(scene, 'nicks');
+  await hag.sends(`<presence to='${room('nicks')}/oldhag'/>`);
+  for (const [peer, own] of [
+    [crone, ''],
+    [hag, `<status code='110'/>`],
+  ] as const) {
+    await peer.receives(
+      `<presence type='unavailable' from='${room('nicks')}/thirdwitch'><x xmlns='${NS.mucUser}'>
+        <item affiliation='none' role='participant' nick='oldhag'/><status code='303'/>${own}</x></presence>`,
+    );
+    await peer.receives(
+      `<presence from='${room('nicks')}/oldhag'><x xmlns='${NS.mucUser}'>${item('none', 'participant')}${own}</x></presence>`,
+    );
+  }
+  await hag.sends(`<presence to='${room('nicks')}/FirstWitch'/>`);
+  await hag.receives(
+    `<presence type='error' from='${room('nicks')}/FirstWitch'>${refusal('cancel', 'conflict')}</presence>`,
+  );
+  // the old name is free, and the new one works
+  await hag.sends(says('nicks', 'still here'));
+  await crone.receives(`<message type='groupchat' from='${room('nicks')}/oldhag'/>`);
+  await enters(await scene.actor('wiccarocks@localhost/laptop'), 'nicks', 'thirdwitch');
+});
+
+scenario('§7.7: changing availability', async (scene) => {
+  const [crone, hag] = await pair(scene, 'away');
+  await hag.sends(
+    `<presence to='${room('away')}/thirdwitch' id='kr7v'><show>xa</show><status>gone where the goblins go</status></presence>`,
+  );
+  await crone.receives(
+    `<presence from='${room('away')}/thirdwitch'><show>xa</show><status>gone where the goblins go</status>
+      <x xmlns='${NS.mucUser}'><item affiliation='none' role='participant' jid='hag66@localhost/pda'/></x></presence>`,
+  );
+  await hag.receives(`<presence id='kr7v'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
+});
+
+scenario('§8.1: the subject, by moderators, and by all where the owner wants it', async (scene) => {
+  const [crone, hag] = await pair(scene, 'subject');
+  const subject = (text: string) =>
+    `<message type='groupchat' to='${room('subject')}'><subject>${text}</subject></message>`;
+  await hag.sends(subject('Toil'));
+  await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
+  await crone.sends(subject('Trouble'));
+  for (const peer of [crone, hag])
+    await peer.receives(
+      `<message type='groupchat' from='${room('subject')}/firstwitch'><subject>Trouble</subject></message>`,
+    );
+  // a message that also has a body is no change
+  await hag.sends(`<message type='groupchat' to='${room('subject')}'><subject>Toil</subject><body>x</body></message>`);
+  await crone.receives(`<message type='groupchat'><subject>Toil</subject><body>x</body></message>`);
+  const witch = await scene.actor('wiccarocks@localhost/laptop');
+  await witch.sends(joins(`${room('subject')}/secondwitch`, `<history maxstanzas='0'/>`));
+  await witch.syncs();
+  const last = witch.forgets().at(-1)!;
+  assert.equal(last.getChildText('subject'), 'Trouble');
+  assert.equal(last.attrs.from, `${room('subject')}/firstwitch`);
+  assert.equal(last.getChild('delay', NS.delay)?.attrs.from, room('subject'));
+});
+
+scenario('§7.8.2: invitations through the room, and declining them', async (scene) => {
+  const [crone, hag] = await pair(scene, 'invite', { 'muc#roomconfig_passwordprotectedroom': '0' });
+  const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
+  const stranger = await scene.actor('macbeth@localhost/castle');
+  const invitation = `<message to='${room('invite')}' id='i'><x xmlns='${NS.mucUser}'>
+    <invite to='hecate@localhost'><reason>Hey Hecate</reason></invite></x></message>`;
+  await hag.sends(invitation);
+  await hecate.receives(
+    `<message from='${room('invite')}' id='i'><x xmlns='${NS.mucUser}'>
+      <invite from='hag66@localhost'><reason>Hey Hecate</reason></invite></x></message>`,
+  );
+  const declines = (to: string) => `<message to='${room('invite')}' id='d'><x xmlns='${NS.mucUser}'>
+    <decline to='${to}'><reason>Too busy</reason></decline></x></message>`;
+  // only to who invited, and only by who was invited
+  await hecate.sends(declines('crone1@localhost'));
+  await hecate.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  await stranger.sends(declines('hag66@localhost'));
+  await stranger.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  await hecate.sends(declines('hag66@localhost'));
+  await hag.receives(
+    `<message from='${room('invite')}' id='d'><x xmlns='${NS.mucUser}'>
+      <decline from='hecate@localhost'><reason>Too busy</reason></decline></x></message>`,
+  );
+  await stranger.sends(invitation);
+  await stranger.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
+  await crone.receivesNothing();
+});
+
+scenario('§9.5: inviting to a members-only room is for admins, and makes members', async (scene) => {
+  const { actor } = scene;
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  const hecate = await actor('hecate@localhost/broom', { presence: true });
+  await founds(crone, 'invite-members', 'firstwitch', {
+    'muc#roomconfig_membersonly': '1',
+    'muc#roomconfig_passwordprotectedroom': '1',
+    'muc#roomconfig_roomsecret': 'cauldronburn',
+  });
+  await grants(crone, 'invite-members', 'hag66@localhost', 'member');
+  await enters(hag, 'invite-members', 'thirdwitch', '<password>cauldronburn</password>');
+  await quiets(crone, hag);
+  const invitation = `<message to='${room('invite-members')}'><x xmlns='${NS.mucUser}'>
+    <invite to='hecate@localhost'/></x></message>`;
+  await hag.sends(invitation);
+  await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
+  await crone.sends(invitation);
+  await hecate.receives(
+    `<message from='${room('invite-members')}'><x xmlns='${NS.mucUser}'><invite from='crone1@localhost'/>
+      <password>cauldronburn</password></x></message>`,
+  );
+  await enters(hecate, 'invite-members', 'hecate', '<password>cauldronburn</password>');
+});
+
+scenario('§7.13, §8.6: visitors have no voice, ask for it and get it', async (scene) => {
+  const [crone, hag] = await pair(scene, 'voice', { 'muc#roomconfig_moderatedroom': '1' });
+  await hag.sends(says('voice', 'may I?'));
+  await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
+  const form = (...fields: [string, string][]) =>
+    `<message to='${room('voice')}' id='v'><x xmlns='${NS.dataForms}' type='submit'>
+      <field var='FORM_TYPE'><value>${NS.mucRequest}</value></field>
+      <field var='muc#role'><value>participant</value></field>
+      ${fields.map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`).join('')}</x></message>`;
+  // nobody grants it to himself
+  await hag.sends(form(['muc#roomnick', 'thirdwitch'], ['muc#request_allow', 'true']));
+  await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
+  await hag.sends(form());
+  await crone.receives(
+    `<message from='${room('voice')}'><x xmlns='${NS.dataForms}' type='form'>
+      <field var='FORM_TYPE' type='hidden'><value>${NS.mucRequest}</value></field>
+      <field var='muc#role'><value>participant</value></field>
+      <field var='muc#jid'><value>hag66@localhost/pda</value></field>
+      <field var='muc#roomnick'><value>thirdwitch</value></field>
+      <field var='muc#request_allow' type='boolean'><value>0</value></field></x></message>`,
+  );
+  await crone.sends(form(['muc#roomnick', 'thirdwitch'], ['muc#request_allow', 'true']));
+  await hag.receives(
+    `<presence from='${room('voice')}/thirdwitch'><x xmlns='${NS.mucUser}'>${item('none', 'participant')}</x></presence>`,
+  );
+  await quiets(crone);
+  await hag.sends(says('voice', 'thanks'));
+  await crone.receives(`<message type='groupchat'><body>thanks</body></message>`);
+});
+
+scenario('muc#roomconfig_presencebroadcast: visitors are not seen, until they are more', async (scene) => {
+  const [crone, hag] = await pair(scene, 'unseen', {
+    'muc#roomconfig_moderatedroom': '1',
+    'muc#roomconfig_presencebroadcast': ['moderator', 'participant'],
+  });
+  const witch = await scene.actor('wiccarocks@localhost/laptop');
+  await witch.sends(joins(`${room('unseen')}/secondwitch`));
+  await witch.receives(`<presence from='${room('unseen')}/firstwitch'/>`);
+  await witch.receives(
+    `<presence from='${room('unseen')}/secondwitch'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`,
+  );
+  await quiets(witch);
+  await crone.receivesNothing();
+  await hag.receivesNothing();
+  await crone.sends(
+    `<iq type='set' id='v' to='${room('unseen')}'><query xmlns='${NS.mucAdmin}'>
+      <item nick='secondwitch' role='participant'/></query></iq>`,
+  );
+  await hag.receives(`<presence from='${room('unseen')}/secondwitch'/>`);
+  await quiets(crone);
+  await crone.sends(
+    `<iq type='set' id='v' to='${room('unseen')}'><query xmlns='${NS.mucAdmin}'>
+      <item nick='secondwitch' role='visitor'/></query></iq>`,
+  );
+  await hag.receives(`<presence type='unavailable' from='${room('unseen')}/secondwitch'/>`);
+});
+
+scenario('§11.1, §17.7.2: who cannot be reached is taken out', async (scene) => {
+  const [crone, hag] = await pair(scene, 'ghosts');
+  await hag.sends(
+    `<message type='error' to='${room('ghosts')}/firstwitch'>${refusal('wait', 'recipient-unavailable')}</message>`,
+  );
+  await crone.receives(
+    `<presence type='unavailable' from='${room('ghosts')}/thirdwitch'><x xmlns='${NS.mucUser}'>
+      ${item('none', 'none')}<status code='333'/></x></presence>`,
+  );
+  await hag.receives(
+    `<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/><status code='333'/></x></presence>`,
+  );
+  // other errors hurt nobody
+  await crone.sends(
+    `<message type='error' to='${room('ghosts')}/firstwitch'>${refusal('auth', 'forbidden')}</message>`,
+  );
+  await crone.receivesNothing();
+});
+
+scenario('XEP-0500: slow mode holds back who is no admin', async (scene) => {
+  const [crone, hag] = await pair(scene, 'slow', { 'muc#roomconfig_slow_mode_duration': '3600' });
+  await hag.sends(says('slow', 'one'));
+  await hag.receives(`<message type='groupchat'><body>one</body></message>`);
+  await hag.sends(says('slow', 'two'));
+  await hag.receives(`<message type='error'>${refusal('wait', 'policy-violation')}</message>`);
+  await hag.sends(`<message type='groupchat' to='${room('slow')}'><composing xmlns='${NS.chatStates}'/></message>`);
+  await hag.receives(`<message type='groupchat'><composing xmlns='${NS.chatStates}'/></message>`);
+  await quiets(crone);
+  for (const body of ['three', 'four']) {
+    await crone.sends(says('slow', body));
+    await crone.receives(`<message type='groupchat'><body>${body}</body></message>`);
+  }
+});
+
+scenario('XEP-0452: mentions reach affiliated users who are not there', async (scene) => {
+  const [crone] = await pair(scene, 'mentions', { 'muc#roomconfig_forwardmentions': '1' });
+  const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
+  const stranger = await scene.actor('macbeth@localhost/castle', { presence: true });
+  await grants(crone, 'mentions', 'hecate@localhost', 'member');
+  const mention = (jid: string) => `<reference xmlns='${NS.reference}' type='mention' uri='xmpp:${jid}'/>`;
+  await crone.sends(says('mentions', 'Hecate?', mention('hecate@localhost') + mention('macbeth@localhost')));
+  await hecate.receives(
+    `<message from='${room('mentions')}'><mentions xmlns='${NS.mentions}'><forwarded xmlns='${NS.forward}'>
+      <delay xmlns='${NS.delay}' stamp='*'/>
+      <message xmlns='jabber:client' type='groupchat' from='${room('mentions')}/firstwitch'><body>Hecate?</body>
+        <stanza-id xmlns='${NS.stanzaId}' id='*' by='${room('mentions')}'/></message>
+      </forwarded></mentions></message>`,
+  );
+  await stranger.receivesNothing();
+});
+
+scenario('§7.4, XEP-0191: who has blocked an occupant does not hear him, and stays in the room', async (scene) => {
+  const [crone, hag] = await pair(scene, 'blocked');
+  await hag.sends(
+    `<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${room('blocked')}/firstwitch'/></block></iq>`,
+  );
+  await quiets(hag);
+  await crone.sends(says('blocked', 'hear me'));
+  await crone.receives(`<message type='groupchat'/>`);
+  await hag.receivesNothing();
+  await hag.sends(says('blocked', 'lalala'));
+  await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
+  await hag.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
+});
