@@ -248,7 +248,7 @@ export default defineModule({
       if (gone > 0) usages.delete(owner);
     };
 
-    /** XEP-0386 §3: whoever binds so reads the archive. */
+    /** XEP-0386 §3.2: whoever binds so reads the archive. */
     const dropArchived = async (owner: string): Promise<void> => {
       for (let after: string | undefined; ; ) {
         const { entries, complete } = await store.page(owner, { tag: archived, after, limit: pageLength });

@@ -63,7 +63,7 @@ export default defineModule({
 
     const wants = (preferences: Preferences, owner: Jid, peer: Jid): boolean | Promise<boolean> => {
       if (preferences === usual && usual.default === 'always') return true;
-      // §2.4.1; of two rules for one address the stricter holds
+      // §2.3.1; of two rules for one address the stricter holds
       if (names(preferences.never, peer)) return false;
       if (names(preferences.always, peer)) return true;
       if (preferences.default !== 'roster' || peer.bare === owner.bare) return preferences.default !== 'never';
@@ -167,14 +167,14 @@ function demandOwn({ isOwn }: IqRequest): void {
   if (!isOwn) throw new StanzaError('forbidden');
 }
 
-/** §2.4.1. */
+/** §2.3.1. */
 const names = (listed: readonly string[], peer: Jid): boolean =>
   listed.length > 0 && (listed.includes(peer.bare) || listed.includes(peer.full));
 
 /** Throws StanzaError. */
 export function readPreferences(prefs: Element): Preferences {
   const policy = policies.find((one) => one === prefs.attrs.default);
-  if (policy === undefined) throw new StanzaError('bad-request', `The default is ${policies.join(', ')}.`); // §2.3.1
+  if (policy === undefined) throw new StanzaError('bad-request', `The default is ${policies.join(', ')}.`); // §2.1.1
   return { default: policy, always: readList(prefs, 'always'), never: readList(prefs, 'never') };
 }
 

@@ -116,7 +116,7 @@ test('what the recipient refuses is not in his archive', async () => {
 
 const query = (inner = '') => `<iq type='set' id='q'><query xmlns='${NS.mam}'>${inner}</query></iq>`;
 
-test('an offline message has the id of the archive, and goes when its owner has read the archive (§7.1.1)', async () => {
+test('an offline message has the id of the archive, and goes when its owner has read the archive (§6.1.1)', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(juliet, 'one'));
@@ -195,7 +195,7 @@ test('a full offline store is no loss to who has an archive', async () => {
 const prefs = (policy: string, lists = '') =>
   `<iq type='set' id='p'><prefs xmlns='${NS.mam}' default='${policy}'>${lists}</prefs></iq>`;
 
-test('preferences decide (XEP-0441 §2.4)', async () => {
+test('preferences decide (XEP-0441 §2.3)', async () => {
   const { romeo } = await couple();
   const sender = connect('anybody@example.org/home');
   const orchard = connect(`${romeo}/orchard`);

@@ -16,7 +16,7 @@ const parse = (type: string, content: string) =>
 const isKept = (type: string, content: string, way: Way = 'in', peer = juliet) =>
   isWorthKeeping({ way, owner: romeo, peer, stanza: parse(type, content) });
 
-test('what is archived for an account (XEP-0313 §7.1.1, XEP-0334 §4)', () => {
+test('what is archived for an account (XEP-0313 §6.1.1, XEP-0334 §4)', () => {
   const cases: [title: string, type: string, content: string, kept: boolean][] = [
     ['chat', 'chat', BODY, true],
     ['normal', 'normal', BODY, true],

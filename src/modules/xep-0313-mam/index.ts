@@ -188,7 +188,7 @@ export default defineModule({
         },
         others,
       ),
-      binding(({ jid }) => archive.metadata(jid.toBare())), // XEP-0386 §3
+      binding(({ jid }) => archive.metadata(jid.toBare())), // XEP-0386 §3.2
       disco('account', { features: () => archive.features }),
       every(stepMs, () => tidy()),
     ];

@@ -78,7 +78,7 @@ export function readQuery(query: Element, form: QueryForm, limits: PageLimits): 
   };
 }
 
-/** XEP-0413 §4.4, §4.5. */
+/** XEP-0413 §4.3, §4.4. */
 function isDescending(order: Element | undefined): boolean {
   if (order === undefined) return false;
   const { by, desc } = order.attrs;

@@ -7,7 +7,7 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 const mostSearched = 10_000;
 
 /**
- * XEP-0313 §7.1.1, XEP-0334 §4: what people wrote to each other, and what a client has to know of it that was away:
+ * XEP-0313 §6.1.1, XEP-0334 §4: what people wrote to each other, and what a client has to know of it that was away:
  * that it was received, read, reacted to or taken back, calls and invitations. Rooms keep what is said in them
  * themselves.
  */

@@ -309,7 +309,7 @@ export class LocalHost implements Host, Destination {
 
   /** RFC 6121 §8.5.1: an account that is not there. */
   #toNobody(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
-    if (stanza.name === 'presence') return;
+    if (stanza.name === 'presence' || stanza.type === 'headline') return;
     if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set')) {
       // What modules refuse is refused with the same words where there is nobody.
       const admitted = this.#admit({ way: 'in', owner: to.toBare(), peer: stanza.from!, stanza, origin });
@@ -381,6 +381,15 @@ export class LocalHost implements Host, Destination {
   }
 
   #messageIn(passage: MessageOnItsWay): Maybe<void> {
+    const { stanza, sessions } = passage;
+    const { type } = stanza;
+    const resource = stanza.to!.resource;
+    // §8.5.3.2.1: no such resource. Chat goes on as if to the bare JID; what else is said to it is kept by nobody.
+    if (resource !== undefined && type !== 'chat' && type !== 'error')
+      if (!sessions.some(({ jid }) => jid.resource === resource)) {
+        if (type === 'headline') return;
+        throw new StanzaError('service-unavailable');
+      }
     const done = run(this.#incoming, passage);
     if (done === 'handled') return;
     if (done !== undefined)
@@ -402,11 +411,9 @@ export class LocalHost implements Host, Destination {
         session.send(passage.seen, passage.receipt);
         return;
       }
-      // §8.5.3.2: no such resource; chat messages go on as if to the bare JID, others do not.
-      if (stanza.type !== 'chat') return;
     }
-    // §8.5.2.1.1: groupchat to a bare JID is never delivered.
-    if (stanza.type === 'groupchat') return;
+    // §8.5.2.1.1: groupchat and errors to a bare JID are never delivered.
+    if (stanza.type === 'groupchat' || stanza.type === 'error') return;
     // RFC 6121 leaves a choice for normal and chat: every resource that wants messages gets them.
     const present: Session[] = [];
     for (const session of sessions) if (session.presence !== undefined && session.priority >= 0) present.push(session);
