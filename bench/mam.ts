@@ -7,7 +7,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
+import roster from '../src/modules/rfc-6121-roster.js';
 import mam from '../src/modules/xep-0313-mam/index.js';
+import retraction from '../src/modules/xep-0424-retraction.js';
+import inbox from '../src/modules/xep-0430-inbox.js';
+import preferences from '../src/modules/xep-0441-mam-prefs.js';
 import { Accounts } from '../src/server/accounts.js';
 import { loadConfig } from '../src/server/config/load.js';
 import { chooseModules, startModules } from '../src/server/loader.js';
@@ -26,9 +30,10 @@ const lengths = [1000, 100_000, 1_000_000].filter((length) => length <= longest)
 const rounds = 400;
 const peers = 50;
 
+const modules = [roster, mam, preferences, retraction, inbox];
 const folder = mkdtempSync(join(tmpdir(), 'mam-'));
 const storage = await openSqlite({ file: join(folder, 'waxwing.db') });
-const settings = loadConfig({ text: '[hosts."example.org"]', modules: [mam], overrides: { data: folder } });
+const settings = loadConfig({ text: '[hosts."example.org"]', modules, overrides: { data: folder } });
 const log = pino({ level: 'silent' });
 const directory = new SessionDirectory();
 const router = new Router();
@@ -44,7 +49,7 @@ const host = new LocalHost({
   end: () => {},
 });
 router.add(host.domain, host);
-host.start(await startModules(host, chooseModules([mam], settings), { storage, config: settings, log }));
+host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
 
 const words = Array.from({ length: 3000 }, (_, n) => `w${((n * 7919) % 3000).toString(36)}`);
 const body = (n: number): string => Array.from({ length: 12 }, (_, k) => words[(n * 31 + k * k * 17) % 3000]).join(' ');
@@ -127,6 +132,17 @@ try {
       const kilobytes = (written / (rounds + 200) / 1024).toFixed(0);
       console.log(`  ${title.padEnd(32)} ${ms.toFixed(3)} ms CPU ${kilobytes.padStart(4)} KiB`);
     }
+    const list = () =>
+      host.fromSession(
+        Stanza.parse(`<iq type="get" id="1"><inbox xmlns="${NS.inbox}"/></iq>`).with({ from: session.jid }),
+        session,
+        origin,
+      );
+    const start = process.cpuUsage();
+    await list();
+    const { user, system } = process.cpuUsage(start);
+    console.log(`  ${'the inbox, asked for first'.padEnd(32)} ${((user + system) / 1000).toFixed(3)} ms CPU`);
+    console.log(`  ${'the inbox, asked for again'.padEnd(32)} ${(await cost(rounds, list)).toFixed(3)} ms CPU`);
     const search = await cost(20, () => ask(form(field(`{${NS.fullText}}fulltext`, 'w1 neverwritten'))));
     console.log(`  ${'words that nobody wrote'.padEnd(32)} ${search.toFixed(3)} ms CPU`);
   }

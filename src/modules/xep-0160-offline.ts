@@ -37,8 +37,10 @@ interface Usage {
 
 /** The log of one account is being read out to its sessions. */
 interface Flush {
-  /** Something was added or was lost, or somebody came: look again before it is over. */
+  /** Something was added, or somebody came: look again before it is over. */
   again: boolean;
+  /** Something was lost, which may lie before what was sent last: go on from the beginning, so that order is kept. */
+  back: boolean;
   /** What is lost while it is being sent is not sent again. */
   sending: boolean;
   /** Ends the wait for acknowledgements. */
@@ -178,7 +180,7 @@ export default defineModule({
           append(this.owner, this.id, stanza).catch((error: unknown) =>
             logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
           );
-        readOut(this.owner.bare);
+        readOut(this.owner.bare, true);
       }
 
       #end(): void {
@@ -194,10 +196,12 @@ export default defineModule({
         let after: string | undefined;
         for (;;) {
           state.again = false;
+          state.back = false;
           const { entries, complete } = await store.page(owner, { after, limit: pageLength });
           let onTheWay: Promise<void>[] = [];
           let size = 0;
           for (const { id, value } of entries) {
+            if (state.back) break;
             const sessions = reachable(owner);
             if (sessions.length === 0) return;
             after = id;
@@ -211,9 +215,9 @@ export default defineModule({
             onTheWay = [];
             size = 0;
           }
-          if (!complete) await arrival(onTheWay, state);
-          else if (state.again) after = undefined;
-          else return;
+          if (!complete && !state.back) await arrival(onTheWay, state);
+          if (state.back) after = undefined;
+          else if (complete && !state.again) return;
         }
       } finally {
         // In the turn of the last look: what comes now goes out directly.
@@ -263,14 +267,16 @@ export default defineModule({
     };
 
     /** There is something in the log for those who are there. */
-    const readOut = (owner: string): void => {
+    const readOut = (owner: string, back = false): void => {
       const running = flushes.get(owner);
       if (running !== undefined) {
-        if (!running.sending) running.again = true;
+        if (running.sending) return;
+        running.again = true;
+        running.back ||= back;
         return;
       }
       if (reachable(owner).length === 0) return;
-      const state: Flush = { again: false, sending: false, wake: () => {} };
+      const state: Flush = { again: false, back: false, sending: false, wake: () => {} };
       flushes.set(owner, state);
       flush(owner, state).catch((error: unknown) => logger.error({ err: error }, 'offline messages could not be read'));
     };
@@ -305,7 +311,7 @@ export default defineModule({
         delivery.wentBefore();
         return delivery;
       },
-      readOut,
+      readOut: (owner) => readOut(owner),
     });
 
     return [

@@ -25,6 +25,7 @@ import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import { StreamError } from './stanza/errors.js';
 import type { Jid } from './stanza/jid.js';
+import { Backlog } from './stream/backlog.js';
 import { C2sStream } from './stream/c2s.js';
 import { StreamCounts } from './stream/counts.js';
 import { Login } from './stream/login.js';
@@ -267,6 +268,10 @@ class WaxwingServer implements Server {
       login: this.#login,
       log,
       counts: this.#counts,
+      backlog: new Backlog(
+        () => this.config.limits.waiting_for_disk,
+        () => this.metrics.limitHit('waiting_for_disk'),
+      ),
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: C2sStream) => void this.#streams.delete(stream),
     };

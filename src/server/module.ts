@@ -355,15 +355,6 @@ export interface ServerInfo {
   readonly forms: readonly Element[];
 }
 
-/** A message of an archive (XEP-0313). */
-export interface Archived {
-  readonly id: string;
-  /** When it was archived, in ms since 1970. */
-  readonly time: number;
-  /** The message as XML, its namespace declared. */
-  readonly xml: string;
-}
-
 /** What of an archive somebody may see who may see it at all; of an account's: everything. */
 export interface ArchiveView {
   /** What is shown of a message, as XML: rooms leave out what not everybody may know. */
@@ -400,8 +391,6 @@ export interface Archives {
   metadata(owner: Jid): Promise<Element>;
   /** `<result/>` with a message of the archive in it, as text for `Stanza.plusWritten`. */
   result(entry: LogEntry, queryId: string | undefined): string;
-  /** The last messages, at most `limit` of them and none from before `since` (ms), the oldest first. */
-  recent(owner: Jid, range: { readonly limit: number; readonly since?: number | undefined }): Promise<Archived[]>;
   /** What is kept, as it is: values are messages as XML, their namespace declared; `timeOf` an id is when. */
   read(owner: Jid, query: LogQuery): Promise<LogPage>;
   /**

@@ -61,6 +61,8 @@ export interface Scene {
   readonly server: Server;
   /** A client that has logged in as `user@host/resource`; the account is made if there is none. */
   actor(address: string, options?: ActorOptions): Promise<Peer>;
+  /** A client that has authenticated as `user@host`, and has no resource yet. */
+  known(address: string, options?: ActorOptions): Promise<Peer>;
   /** A connection on which nothing was said yet. */
   connect(options?: ConnectOptions): Promise<Peer>;
 }
@@ -86,6 +88,7 @@ export function scenario(
           return opened.server;
         },
         actor: (address, more) => opened.actor(address, more),
+        known: (address, more) => opened.known(address, more),
         connect: (more) => opened.connect(more),
       });
     } finally {
@@ -159,9 +162,10 @@ export class Stage {
     return this.#folder;
   }
 
-  /** Stops the server and starts another on the same storage and configuration. */
-  async restart(): Promise<void> {
+  /** Stops the server and starts another on the same storage and configuration; in between `meanwhile` is done. */
+  async restart(meanwhile: (storage: Storage) => Promise<void> = async () => {}): Promise<void> {
     await this.server.stop();
+    await meanwhile(this.#storage);
     this.server = await started(this.#options, this.#folder, this.#storage, this.#errors);
   }
 
@@ -179,11 +183,19 @@ export class Stage {
     return peer;
   }
 
-  async actor(address: string, options: ActorOptions = {}): Promise<Peer> {
+  async known(address: string, options: ActorOptions = {}): Promise<Peer> {
     const jid = Jid.parse(address);
     if (options.password === undefined) await this.account(address);
     const peer = await this.connect({ ...options, host: jid.domain, name: address });
-    await peer.logsIn(jid, options);
+    await peer.opens();
+    await peer.receivesFeatures();
+    await peer.authenticates(jid.local!, options.password);
+    return peer;
+  }
+
+  async actor(address: string, options: ActorOptions = {}): Promise<Peer> {
+    const peer = await this.known(address, options);
+    await peer.binds(Jid.parse(address).resource);
     if (options.presence !== undefined) {
       await peer.sends(options.presence === true ? '<presence/>' : options.presence);
       await peer.syncs();
@@ -705,14 +717,6 @@ export class Peer {
   }
 
   // --- logging in -------------------------------------------------------------------------------------------------
-
-  /** SCRAM and resource binding (RFC 6120 §6, §7). */
-  async logsIn(jid: Jid, options: { readonly password?: string } = {}): Promise<void> {
-    await this.opens();
-    await this.receivesFeatures();
-    await this.authenticates(jid.local!, options.password ?? password);
-    await this.binds(jid.resource);
-  }
 
   /** Through SCRAM-SHA-1 to the features of the new stream. */
   async authenticates(user: string, secret: string = password): Promise<Element> {

@@ -1,5 +1,6 @@
 /** RFC 6121 §5 and §8.5: where messages go, by their type, their address, and who is there. */
 import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
@@ -155,7 +156,7 @@ scenario('§5.2: a message arrives as it was sent', async ({ actor }) => {
   await romeo.sends(`<message to='juliet@localhost' id='a&amp;b' type='chat' xml:lang='en'>${content}</message>`);
   const message = await juliet.receives(
     `<message from='romeo@localhost/orchard' to='juliet@localhost' id='a&amp;b' type='chat' xml:lang='en'>
-      ${content}</message>`,
+      ${content}<stanza-id xmlns='${NS.stanzaId}' id='*' by='juliet@localhost'/></message>`,
     { exactly: true },
   );
   assert.equal(message.getChildText('body'), 'Wherefore art <thou> & why?\n\t“Romeo” 🌹');

@@ -21,9 +21,7 @@ scenario('§4.2: who comes is seen by those who may, as he said it, and sees the
   // Not there, he sees nothing
   await romeo.receivesNothing();
   await romeo.sends(rich);
-  await juliet.receives(
-    rich.replace('<presence', `<presence from='romeo@localhost/orchard'`),
-  );
+  await juliet.receives(rich.replace('<presence', `<presence from='romeo@localhost/orchard'`));
   await romeo.receivesAnyOrder([
     rich.replace('<presence', `<presence from='romeo@localhost/orchard' to='romeo@localhost/orchard'`),
     `<presence from='juliet@localhost/balcony'><show>away</show><status>sighing</status></presence>`,
@@ -120,9 +118,7 @@ scenario('§4.4: presence is changed, and nobody is probed again', async ({ acto
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
   await romeo.sends('<presence><show>away</show><priority>-1</priority></presence>');
-  await juliet.receives(
-    `<presence from='romeo@localhost/orchard'><show>away</show><priority>-1</priority></presence>`,
-  );
+  await juliet.receives(`<presence from='romeo@localhost/orchard'><show>away</show><priority>-1</priority></presence>`);
   await romeo.receives(`<presence from='romeo@localhost/orchard'/>`);
   await romeo.sends('<presence/>');
   await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
@@ -191,7 +187,9 @@ scenario('§4.6: directed presence goes to one, and ends with the session', asyn
       await romeo.closes();
       await romeo.isClosed();
     } else romeo.cut();
-    await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard' to='juliet@localhost/balcony'/>`);
+    await juliet.receives(
+      `<presence type='unavailable' from='romeo@localhost/orchard' to='juliet@localhost/balcony'/>`,
+    );
     await juliet.receivesNothing();
     await chamber.receivesNothing();
     for (const peer of [romeo, juliet, chamber]) peer.cut();
@@ -204,7 +202,9 @@ scenario('§4.6.3: who was told himself that it is over is not told again', asyn
   await romeo.sends(`<presence to='juliet@localhost'/>`);
   await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
   await romeo.sends(`<presence to='juliet@localhost' type='unavailable'><status>enough</status></presence>`);
-  await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard'><status>enough</status></presence>`);
+  await juliet.receives(
+    `<presence type='unavailable' from='romeo@localhost/orchard'><status>enough</status></presence>`,
+  );
   await romeo.sends(`<presence type='unavailable'/>`);
   await juliet.receivesNothing();
 });

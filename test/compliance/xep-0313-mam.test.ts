@@ -1,7 +1,10 @@
 /** XEP-0313: Message Archive Management, with XEP-0431 (full text), XEP-0413 (order) and what XEP-0386 says of archives. */
+
+import { binding, defineModule } from '../../src/server/module.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import type { Peer } from './dialogue.js';
-import { base64, password, plain, scenario } from './dialogue.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { el } from '../../src/server/xml/element.js';
+import { base64, type Peer, password, plain, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { Scram } from './scram.js';
 
@@ -463,24 +466,63 @@ scenario(
 
 // --- XEP-0386 -------------------------------------------------------------------------------------------------------
 
+/** Juliet logs in by SASL2 and binds at once; what comes of it is the next thing to be received. */
+async function bindsInline(connect: Scene['connect'], features: string): Promise<Peer> {
+  const peer = await connect({ transport: 'starttls' });
+  await peer.opens();
+  await peer.receivesFeatures();
+  const scram = new Scram({ hash: 'SHA-256', user: 'juliet', password });
+  await peer.sends(
+    `<authenticate xmlns='${NS.sasl2}' mechanism='SCRAM-SHA-256'><initial-response>${base64(scram.first())}</initial-response>
+      <bind xmlns='${NS.bind2}'><tag>Test</tag>${features}</bind></authenticate>`,
+  );
+  const challenge = await peer.receives(`<challenge xmlns='${NS.sasl2}'>*</challenge>`);
+  await peer.sends(`<response xmlns='${NS.sasl2}'>${base64(scram.final(plain(challenge)))}</response>`);
+  return peer;
+}
+
+/** Talks to a session that its client does not know of yet. */
+const eager = defineModule({
+  name: 'eager',
+  summary: 'For tests.',
+  implements: {},
+  start: ({ host }) => [
+    binding(async (session) => {
+      session.send(Stanza.build('message', { to: session.jid, from: host.jid }, el('body', null, 'early')));
+      await Promise.resolve();
+      return el('early', { xmlns: 'urn:example:early' });
+    }),
+    binding(() => {
+      throw new Error('a module may fail');
+    }),
+  ],
+});
+
+for (const [title, features, enabled] of [
+  ['', '', ''],
+  [' with stream management', `<enable xmlns='${NS.sm}' resume='true'/>`, `<enabled xmlns='${NS.sm}'/>`],
+] as const)
+  scenario(
+    `XEP-0386 §3.2: what a session is sent while it binds comes behind the answer${title}`,
+    { modules: [eager], errors: true },
+    async ({ stage, connect }) => {
+      await stage.account(juliet);
+      const balcony = await bindsInline(connect, features);
+      await balcony.receives(
+        `<success xmlns='${NS.sasl2}'><bound xmlns='${NS.bind2}'>${enabled}<metadata xmlns='${NS.mam}'/><early xmlns='urn:example:early'/></bound></success>`,
+      );
+      await balcony.receives(`<features xmlns='${NS.stream}'/>`);
+      await balcony.receives('<message from="localhost"><body>early</body></message>');
+      if (enabled !== '') await balcony.receives(`<r xmlns='${NS.sm}'/>`);
+    },
+  );
+
 scenario(
   'XEP-0386 §3.2: who binds so is told of his archive, and gets no offline messages that are in it',
   async ({ actor, stage, connect }) => {
     const orchard = await actor(`${romeo}/orchard`);
     await stage.account(juliet);
-    const bind = async (): Promise<Peer> => {
-      const peer = await connect({ transport: 'starttls' });
-      await peer.opens();
-      await peer.receivesFeatures();
-      const scram = new Scram({ hash: 'SHA-256', user: 'juliet', password });
-      await peer.sends(
-        `<authenticate xmlns='${NS.sasl2}' mechanism='SCRAM-SHA-256'><initial-response>${base64(scram.first())}</initial-response>
-        <bind xmlns='${NS.bind2}'><tag>Test</tag><enable xmlns='${NS.carbons}'/></bind></authenticate>`,
-      );
-      const challenge = await peer.receives(`<challenge xmlns='${NS.sasl2}'>*</challenge>`);
-      await peer.sends(`<response xmlns='${NS.sasl2}'>${base64(scram.final(plain(challenge)))}</response>`);
-      return peer;
-    };
+    const bind = () => bindsInline(connect, `<enable xmlns='${NS.carbons}'/>`);
     const success = (inner: string) =>
       `<success xmlns='${NS.sasl2}'><bound xmlns='${NS.bind2}'><metadata xmlns='${NS.mam}'>${inner}</metadata></bound></success>`;
     const empty = await bind();

@@ -74,6 +74,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
       }
       await written;
       await closed;
+      await storage.close();
     });
   });
 }

@@ -13,7 +13,10 @@ for (const [address, password] of Object.entries(accounts)) {
   if (!(await server.accounts.exists(jid.bare))) await server.accounts.create(jid, password);
 }
 await server.start();
+// Whoever started it is gone: nobody would end it.
+process.stdin.on('end', () => process.exit(2)).resume();
 process.on('SIGTERM', () => {
+  process.stdin.destroy();
   server.stop().catch((error: unknown) => {
     console.error(error);
     process.exitCode = 1;

@@ -74,7 +74,7 @@ export class ServerProcess {
   /** Resolves once it listens. */
   async start(): Promise<void> {
     const settings: Settings = { config: this.#config, accounts: this.#accounts };
-    const child = spawn(process.execPath, [program, JSON.stringify(settings)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [program, JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#process = child;
     createInterface(child.stderr).on('line', (line) => void this.log.push(line));
     const ready = await within(patience, 'the start of the server', async () => {
@@ -115,8 +115,10 @@ export class ServerProcess {
   /** Ends it in order. Rejects where it does not end, or not well. */
   async stop(): Promise<void> {
     const child = this.#process;
+    const told = (what: string) => `the server ${what}:\n${this.log.slice(-20).join('\n')}`;
+    assert.ok(this.running, told(`was gone already, by ${child?.signalCode ?? child?.exitCode}`));
     await this.#end('SIGTERM');
-    assert.equal(child?.exitCode, 0, `the server did not stop well:\n${this.log.slice(-20).join('\n')}`);
+    assert.equal(child?.exitCode ?? child?.signalCode, 0, told('did not stop well'));
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formOf, type Query, readQuery } from '../../src/modules/xep-0313-mam/query.js';
-import { find, resultXml } from '../../src/modules/xep-0313-mam/results.js';
+import { find, resultXml, turns } from '../../src/modules/xep-0313-mam/results.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { idAfter, idAt } from '../../src/server/stanza/ids.js';
 import { Jid } from '../../src/server/stanza/jid.js';
@@ -114,7 +114,7 @@ const archive = Array.from({ length: 90 }, (_, n) => {
 });
 for (const { id, with: peer, value } of archive) await store.append(owner.bare, { id, with: peer, value });
 const idOf = (n: number) => archive[n]!.id;
-const searching = { store, isIndexed: false };
+const searching = { store, isIndexed: false, inTurn: turns() };
 const seek = (asked: Partial<Query>) => find(owner, { ...nothing, ...asked }, undefined, searching);
 
 test('finds what a slow reading of the rules finds, a page after the other, in both orders and directions', async () => {
@@ -208,7 +208,11 @@ test('a page is not too long, and not too long looked for', async () => {
   const body = 'x'.repeat(100_000);
   for (let n = 0; n < 20; n++)
     await big.append(owner.bare, { id: idAfter(n).slice(0, 16), value: `<message><body>${body}</body></message>` });
-  const { entries, complete } = await find(owner, nothing, undefined, { store: big, isIndexed: false });
+  const { entries, complete } = await find(owner, nothing, undefined, {
+    store: big,
+    isIndexed: false,
+    inTurn: turns(),
+  });
   assert.equal(entries.length, 6);
   assert.equal(complete, false);
 
@@ -217,17 +221,25 @@ test('a page is not too long, and not too long looked for', async () => {
   for (let n = 0; n < 5500; n++)
     await vast.append(owner.bare, { id: id(n), value: `<message><body>${n === 5400 ? 'lark' : n}</body></message>` });
   const words = 'lark';
-  const first = await find(owner, { ...nothing, words }, undefined, { store: vast, isIndexed: false });
+  const first = await find(owner, { ...nothing, words }, undefined, { store: vast, isIndexed: false, inTurn: turns() });
   assert.deepEqual(first, { entries: [], complete: false, edge: id(4999), count: undefined });
   const page = { max: 50, after: first.edge! };
-  const second = await find(owner, { ...nothing, words, page }, undefined, { store: vast, isIndexed: false });
+  const second = await find(owner, { ...nothing, words, page }, undefined, {
+    store: vast,
+    isIndexed: false,
+    inTurn: turns(),
+  });
   assert.deepEqual([second.entries.map((entry) => entry.id), second.complete], [[id(5400)], true]);
 });
 
 test('words by an index', async () => {
   const indexed = new MemoryStorage().log('archive');
   for (const [n, text] of texts.entries()) await indexed.append(owner.bare, { id: `${n}`, text, value: '<message/>' });
-  const { entries } = await find(owner, { ...nothing, words: 'Lark' }, undefined, { store: indexed, isIndexed: true });
+  const { entries } = await find(owner, { ...nothing, words: 'Lark' }, undefined, {
+    store: indexed,
+    isIndexed: true,
+    inTurn: turns(),
+  });
   assert.deepEqual(
     entries.map(({ id }) => id),
     ['1', '3'],
@@ -247,7 +259,7 @@ test('in a room, who may not know who is who finds nobody by a real address', as
   await say('2', 'Juliet &amp; Co', 'juliet@example.org');
   const seen = async (who: string, knowsSenders: boolean) => {
     const query = { ...nothing, with: Jid.parse(who) };
-    const { entries } = await find(room, query, { knowsSenders }, { store: log, isIndexed: false });
+    const { entries } = await find(room, query, { knowsSenders }, { store: log, isIndexed: false, inTurn: turns() });
     return entries.map(({ id }) => id).join();
   };
   assert.equal(await seen('romeo@example.org', true), '1');

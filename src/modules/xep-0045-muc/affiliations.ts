@@ -46,11 +46,12 @@ export async function change(
   const before = new Map(changes.map(({ user }) => [user.bare, room.members.get(user.bare)]));
   const after = new Map<string, Member | undefined>();
   for (const one of changes) after.set(one.user.bare, memberAfter(one, before.get(one.user.bare)));
-  const owners = new Set(room.owners());
+  const present = room.owners();
+  const owners = new Set(present);
   for (const [user, member] of after)
     if (member?.affiliation === 'owner') owners.add(user);
     else owners.delete(user);
-  if (owners.size === 0) throw new StanzaError('conflict', 'A room has an owner.'); // §10.4
+  if (owners.size === 0 && present.length > 0) throw new StanzaError('conflict', 'A room has an owner.'); // §10.4
   const added = [...after].filter(([user, member]) => member !== undefined && !room.members.has(user));
   if (room.members.size + added.length > muc.config.members) {
     muc.host.limitHit('muc.members');

@@ -23,13 +23,13 @@ import {
 import type { MessagePassage } from '../../server/routing/passage.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
 import { formElement, formOf, readQuery } from './query.js';
-import { find, resultXml, send } from './results.js';
+import { find, resultXml, send, turns } from './results.js';
 import { retention, stepMs } from './retention.js';
 import { isWorthKeeping, searchable } from './worth.js';
 
@@ -59,7 +59,7 @@ export default defineModule({
 
   start: ({ host, config, stores, provide, log: logger }) => {
     const store = stores.archive;
-    const searching = { store, isIndexed: config.search === 'index' };
+    const searching = { store, isIndexed: config.search === 'index', inTurn: turns() };
     const form = formOf(config.search !== 'off');
     const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
     let preferences: ArchivePreferences | undefined;
@@ -93,11 +93,6 @@ export default defineModule({
           store.page(owner.bare, { limit: 1, backwards: true }),
         ]);
         return el('metadata', { xmlns: NS.mam }, end('start', first.entries[0]), end('end', last.entries[0]));
-      },
-      recent: async (owner, { limit, since }) => {
-        const from = since === undefined ? undefined : idAt(since);
-        const { entries } = await store.page(owner.bare, { from, limit, backwards: true });
-        return entries.map(({ id, value }) => ({ id, time: timeOf(id), xml: value }));
       },
       result: ({ id, value }, queryId) => resultXml(id, queryId, value),
       read: (owner, query) => store.page(owner.bare, query),

@@ -39,6 +39,8 @@ export interface Searching {
   readonly store: LogStore;
   /** Whether the store finds words by itself. */
   readonly isIndexed: boolean;
+  /** Runs one after the other what takes long: looking at messages one by one. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /** Throws StanzaError('item-not-found') where the query names a message that is not there. */
@@ -46,18 +48,21 @@ export async function find(
   owner: Jid,
   query: Query,
   view: ArchiveView | undefined,
-  { store, isIndexed }: Searching,
+  { store, isIndexed, inTurn }: Searching,
 ): Promise<Found> {
   const { page, descending } = query;
   // Before and after in the archive; in a result that descends the page's words mean the opposite.
   const pageAfter = descending ? named(page.before) : page.after;
   const pageBefore = descending ? page.after : named(page.before);
-  const backwards = descending ? page.before === undefined : page.before !== undefined;
-  let after = later(query.afterId, pageAfter);
-  let before = earlier(query.beforeId, pageBefore);
+  const range: Range = {
+    after: later(query.afterId, pageAfter),
+    before: earlier(query.beforeId, pageBefore),
+    backwards: descending ? page.before === undefined : page.before !== undefined,
+    max: page.max,
+  };
   const ids = [query.afterId, query.beforeId, pageAfter, pageBefore].filter((id) => id !== undefined);
   // What bounds the page the store looks for by itself.
-  const others = page.max === 0 ? ids : ids.filter((id) => id !== after && id !== before);
+  const others = page.max === 0 ? ids : ids.filter((id) => id !== range.after && id !== range.before);
   await demand(store, owner, [...(query.ids ?? []), ...others]);
 
   const narrowed = narrow(owner, query, view, isIndexed);
@@ -71,33 +76,60 @@ export async function find(
     return { entries: [], complete: count === 0, edge: undefined, count: count < mostCounted ? count : undefined };
   }
 
+  const read = () => gather(store, owner, filter, isMatch, range);
+  const { entries, complete, edge } = await (isMatch === undefined ? read() : inTurn(read));
+  if (range.backwards !== descending) entries.reverse();
+  const isWhole = complete && page.after === undefined && named(page.before) === undefined;
+  return { entries, complete, edge, count: isWhole ? entries.length : undefined };
+}
+
+interface Range {
+  readonly after: string | undefined;
+  readonly before: string | undefined;
+  readonly backwards: boolean;
+  readonly max: number;
+}
+
+/** The entries of a page, in the direction of reading. */
+async function gather(
+  store: LogStore,
+  owner: Jid,
+  filter: LogFilter,
+  isMatch: ((entry: LogEntry) => boolean) | undefined,
+  { after, before, backwards, max }: Range,
+): Promise<{ entries: LogEntry[]; complete: boolean; edge: string | undefined }> {
   const entries: LogEntry[] = [];
   let characters = 0;
   let scanned = 0;
   let edge: string | undefined;
-  const found = (complete: boolean): Found => {
-    const isWhole = complete && page.after === undefined && named(page.before) === undefined;
-    if (backwards !== descending) entries.reverse();
-    return { entries, complete, edge, count: isWhole ? entries.length : undefined };
-  };
   for (let strict = true; ; strict = false) {
-    const limit = isMatch === undefined ? Math.min(page.max - entries.length, chunk) : scanChunk;
-    const read = await store.page(owner.bare, { ...filter, after, before, limit, backwards, strict }).catch(notFound);
+    const bounds = backwards ? { after, before: edge ?? before } : { after: edge ?? after, before };
+    const limit = isMatch === undefined ? Math.min(max - entries.length, chunk) : scanChunk;
+    const read = await store.page(owner.bare, { ...filter, ...bounds, limit, backwards, strict }).catch(notFound);
     for (const entry of backwards ? read.entries.reverse() : read.entries) {
       if (isMatch === undefined || isMatch(entry)) {
-        if (entries.length === page.max || characters >= mostCharacters) return found(false);
+        if (entries.length === max || characters >= mostCharacters) return { entries, complete: false, edge };
         entries.push(entry);
         characters += entry.value.length;
       }
       edge = entry.id;
     }
-    if (read.complete) return found(true);
+    if (read.complete) return { entries, complete: true, edge };
     scanned += isMatch === undefined ? 0 : read.entries.length;
-    if (entries.length === page.max || characters >= mostCharacters || scanned >= mostScanned) return found(false);
+    if (entries.length === max || characters >= mostCharacters || scanned >= mostScanned)
+      return { entries, complete: false, edge };
     if (isMatch !== undefined) await setImmediate();
-    if (backwards) before = edge;
-    else after = edge;
   }
+}
+
+/** Gives a function that runs what it is given one after the other. */
+export function turns(): Searching['inTurn'] {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const mine = last.then(work);
+    last = mine.catch(() => {});
+    return mine;
+  };
 }
 
 const named = (id: string | true | undefined): string | undefined => (id === true ? undefined : id);

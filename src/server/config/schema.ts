@@ -379,6 +379,10 @@ const limits = z
       .default(5)
       .describe('How long a client may take to close its half of a closed stream.')
       .meta(live),
+    waiting_for_disk: count({ min: 10 })
+      .default(2000)
+      .describe('Messages that may wait for the disk in all; beyond it those who send more are read more slowly.')
+      .meta(live),
     offline_messages: count({ min: 0, unlimited: true })
       .default(1000)
       .describe('Messages kept for an account that is offline; further ones are refused.')

@@ -43,6 +43,8 @@ class MessageOnItsWay implements MessagePassage {
   archivedAs: string | undefined;
   deliveredTo: readonly Session[] = [];
   receipt: Receipt | undefined;
+  /** Why the other side did not take it. */
+  refusal: unknown;
   #seen: Stanza | undefined;
 
   constructor(
@@ -92,7 +94,7 @@ export class LocalHost implements Host, Destination {
   start(hooks: Hooks): void {
     this.hooks = hooks;
     const { clean, archive, deliver, copy } = hooks.messages;
-    this.#outgoing = [...clean, ...archive, ...deliver, (passage) => this.#passOn(passage), ...copy];
+    this.#outgoing = [...clean, ...archive, ...deliver, (passage) => this.#passOn(passage as MessageOnItsWay), ...copy];
     this.#incoming = [...clean, ...archive, ...deliver, (passage) => this.#deliver(passage), ...copy];
     for (const { domain, service, iq } of hooks.services())
       this.#parts.router.add(domain, { receive: (stanza, origin) => this.#toService(service, iq, stanza, origin) });
@@ -258,13 +260,30 @@ export class LocalHost implements Host, Destination {
       origin,
     );
     const admitted = peer.bare === owner.bare ? undefined : this.#admit(passage);
-    if (admitted !== undefined) return admitted.then(() => through(run(this.#outgoing, passage)));
-    return through(run(this.#outgoing, passage));
+    return admitted === undefined ? this.#send(passage) : admitted.then(() => this.#send(passage));
   }
 
-  /** The core of 'deliver' on the way out. */
-  #passOn(passage: MessagePassage): Maybe<void> {
-    return this.#parts.router.route(passage.stanza, passage.origin);
+  #send(passage: MessageOnItsWay): Maybe<void> {
+    const done = run(this.#outgoing, passage);
+    return done instanceof Promise ? done.then(() => this.#bounce(passage)) : this.#bounce(passage);
+  }
+
+  /** The core of 'deliver' on the way out. What the other side refuses was sent all the same, and is copied. */
+  #passOn(passage: MessageOnItsWay): Maybe<void> {
+    const refused = (error: unknown) => {
+      passage.refusal = error;
+    };
+    try {
+      return this.#parts.router.route(passage.stanza, passage.origin)?.catch(refused);
+    } catch (error) {
+      refused(error);
+    }
+  }
+
+  /** Its error comes in behind the copies, through the account, as from any other server. */
+  #bounce({ stanza, refusal }: MessageOnItsWay): Maybe<void> {
+    const error = refusal === undefined ? undefined : this.#refusalOf(stanza, refusal);
+    return error && this.route(error);
   }
 
   #presenceOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
@@ -565,10 +584,15 @@ export class LocalHost implements Host, Destination {
    * is our bug, logged, and hurts this stanza alone. Errors and results are never answered (RFC 6120 §8.3.1).
    */
   refuse(stanza: Stanza, error: unknown, origin: Origin): void {
+    const answer = this.#refusalOf(stanza, error);
+    if (answer !== undefined) void this.reply(answer, origin);
+  }
+
+  #refusalOf(stanza: Stanza, error: unknown): Stanza | undefined {
     const refusal = error instanceof StanzaError ? error : this.#ourFault(stanza, error);
     this.#trace(stanza, `refused: ${refusal.condition}`);
-    if (stanza.type === 'error' || (stanza.name === 'iq' && stanza.type === 'result')) return;
-    void this.reply(stanza.error(refusal), origin);
+    if (stanza.type === 'error' || (stanza.name === 'iq' && stanza.type === 'result')) return undefined;
+    return stanza.error(refusal);
   }
 
   #ourFault(stanza: Stanza, error: unknown): StanzaError {
@@ -660,11 +684,6 @@ function checkIq(stanza: Stanza): void {
     default:
       throw new StanzaError('bad-request', 'An IQ is of type get, set, result or error.');
   }
-}
-
-/** All steps were taken, whether or not one of them ended it. */
-function through(outcome: 'handled' | undefined | Promise<unknown>): Maybe<void> {
-  return outcome instanceof Promise ? outcome.then(() => {}) : undefined;
 }
 
 function firstChild(stanza: Stanza): { ns: string; name: string } {

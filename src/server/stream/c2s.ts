@@ -19,6 +19,7 @@ import { Stanza, stanzaName } from '../stanza/stanza.js';
 import type { Transport, TransportReader, Upgradable } from '../transport/transport.js';
 import { type Element, el, serialize } from '../xml/element.js';
 import { type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
+import type { Backlog } from './backlog.js';
 import { increment, type StreamCounts } from './counts.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
 import { isUnderWay, type Login } from './login.js';
@@ -34,6 +35,7 @@ export interface StreamServer {
   readonly login: Login;
   readonly log: Logger;
   readonly counts: StreamCounts;
+  readonly backlog: Backlog;
   limitHit(limit: string): void;
   /** The stream is over; its place is free. */
   closed(stream: C2sStream): void;
@@ -44,6 +46,8 @@ type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
 
 /** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
 const pauseAbove = 65_536;
+/** RFC 5646 §4.4.1: in characters. */
+const longestLanguage = 35;
 /** Stanzas that may wait until a client knows of its session. */
 const mostHeld = 1000;
 
@@ -58,8 +62,10 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   session: Session | undefined;
   sm: Sm | undefined;
   csi: CsiLink | undefined;
-  /** The `from` of the stream header, where it was a bare address of this host. */
+  /** The `from` of the stream header, bare. */
   claimed: Jid | undefined;
+  /** The language of the stream header (RFC 6120 §4.7.4). */
+  #lang: string | undefined;
   /** What the login has come to so far; undefined before and after. */
   negotiation: ReturnType<Login['begin']> | undefined;
   readonly reader: XmlReader;
@@ -109,7 +115,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** Whether the client may log in without TLS: it has it, or the configuration allows this connection to do without. */
   get trusted(): boolean {
-    if (this.transport.secure) return true;
+    // HTTP without TLS is served for proxies, who have it (`listen.http`).
+    if (this.transport.secure || this.transport.kind === 'websocket') return true;
     const { c2s } = this.server.config();
     return !c2s.require_encryption || (c2s.allow_plain_tcp_on_loopback && this.transport.loopback);
   }
@@ -122,8 +129,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   // --- in ---------------------------------------------------------------------------------------------------------
 
   received(chunk: Buffer): void {
-    // §4.4: whoever was told the end is heard no more; over WebSocket its <close/> ends the connection.
-    if (this.phase === 'closed' || (this.phase === 'closing' && !this.transport.framed)) return;
+    if (this.phase === 'closing' || this.phase === 'closed') {
+      // §4.4: whoever was told the end is heard no more; only RFC 7395 §3.6: with its <close/> the connection ends.
+      if (this.transport.framed && chunk.subarray(0, 6).toString() === '<close') this.transport.end();
+      return;
+    }
     const now = Date.now();
     this.lastRead = now;
     this.askedAliveAt = 0;
@@ -285,6 +295,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (from !== undefined && (this.account === undefined ? from.domain !== host.domain : !from.sameBare(this.account)))
       throw new StreamError('invalid-from');
     this.claimed = from?.toBare();
+    const lang = attrs['xml:lang'];
+    this.#lang = lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
     this.#sendHeader(this.claimed);
     this.phase = this.account === undefined ? 'stranger' : 'known';
     this.sendFeatures();
@@ -393,6 +405,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.server.counts.received[name]++;
     const { sm } = this;
     sm?.begin();
+    // §8.1.5: what a stanza does not say of its language the stream does.
+    if (this.#lang !== undefined) item.attrs['xml:lang'] ??= this.#lang;
     const { from } = item.attrs;
     if (from !== undefined && from !== session.jid.full) this.#checkFrom(from, session.jid);
     let stanza: Stanza;
@@ -405,12 +419,24 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       return;
     }
     const waiting = this.host!.fromSession(stanza, session, this);
-    if (sm === undefined) return waiting;
     if (waiting === undefined) {
-      sm.handled();
-      return;
+      sm?.handled();
+      return this.#room();
     }
-    return waiting.then(() => sm.handled());
+    return waiting.then(() => {
+      sm?.handled();
+      return this.#room();
+    });
+  }
+
+  /** Whether the stanza waits for the disk. */
+  #waits = false;
+
+  /** Where too much waits for the disk, a stream that adds to it waits too. */
+  #room(): Promise<void> | undefined {
+    if (!this.#waits) return undefined;
+    this.#waits = false;
+    return this.server.backlog.room();
   }
 
   /** RFC 6120 §8.1.2.1: `from` is one's own full or bare address, or the stream ends. */
@@ -513,6 +539,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   acknowledgeAfter(durable: Promise<unknown>): void {
+    this.#waits = true;
+    this.server.backlog.add(durable);
     this.sm?.waitFor(durable);
   }
 

@@ -4,12 +4,14 @@
  *
  * Only when all of the log has been copied, and nothing has been written since, does SQLite begin the log anew. Under
  * constant writing that would never come about: so what is left after the passes beside the writers is copied while the
- * queue holds its next transaction, which is short. So the log stays bounded.
+ * queue holds its next transaction, which is short. So the log stays bounded. Beginning anew makes the writer wait for
+ * the disk, so the thread does that too.
  */
 import { Worker } from 'node:worker_threads';
 import { StorageError } from '../contract.js';
 import type { WalState } from './connection.js';
 
+export type CheckpointRequest = 'copy' | 'restart' | 'end';
 export type CheckpointReply = WalState | { readonly error: string };
 
 export interface Checkpoints {
@@ -70,16 +72,15 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
   };
 
   const copy = async (): Promise<void> => {
-    for (let n = 0; n < freePasses && rest(walState()) > shortRest; n++) await thread.pass();
+    for (let n = 0; n < freePasses && rest(walState()) > shortRest; n++) await thread.ask('copy');
     hold();
     try {
-      if (rest(walState()) > 0) await thread.pass();
+      const state = await thread.ask('restart');
+      // Another process that reads, as a backup does, keeps what it reads in the log.
+      retryAt = rest(state) > 0 ? state.log + threshold / pageSize : 0;
     } finally {
       release();
     }
-    // Another process that reads, as a backup does, keeps what it reads in the log.
-    const state = walState();
-    retryAt = rest(state) > 0 ? state.log + threshold / pageSize : 0;
   };
 
   return {
@@ -95,9 +96,8 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
     },
     complete: () =>
       alone(async () => {
-        const state = await thread.pass();
-        if (rest(state) > 0)
-          throw new StorageError('unavailable', `another process reads ${file} and keeps its log from being copied`);
+        if (rest(await thread.ask('copy')) === 0) return;
+        throw new StorageError('unavailable', `another process reads ${file} and keeps its log from being copied`);
       }),
     close: async () => {
       await running;
@@ -110,8 +110,11 @@ function rest(state: WalState): number {
   return state.log - state.checkpointed;
 }
 
-/** One pass at a time. */
-function checkpointThread(file: string, linger: number): { pass(): Promise<WalState>; close(): Promise<void> } {
+/** One request at a time. */
+function checkpointThread(
+  file: string,
+  linger: number,
+): { ask(request: CheckpointRequest): Promise<WalState>; close(): Promise<void> } {
   let worker: Worker | undefined;
   let idle: NodeJS.Timeout | undefined;
 
@@ -121,7 +124,7 @@ function checkpointThread(file: string, linger: number): { pass(): Promise<WalSt
   };
 
   return {
-    pass: () => {
+    ask: (request) => {
       clearTimeout(idle);
       const current = (worker ??= new Worker(workerFile, { workerData: { file }, execArgv: [] }));
       current.ref();
@@ -133,13 +136,13 @@ function checkpointThread(file: string, linger: number): { pass(): Promise<WalSt
             idle = setTimeout(end, linger).unref();
             resolve(reply);
           } else {
-            end(); // the next pass begins with a new connection
+            end(); // the next one begins with a new connection
             reject(new StorageError('unavailable', `${file}: ${reply.error}`));
           }
         };
         const fail = (reason: unknown): void => settle({ error: `the checkpoint's thread ended: ${reason}` });
         current.on('message', settle).on('error', fail).on('exit', fail);
-        current.postMessage('pass');
+        current.postMessage(request);
       });
     },
     close: async () => {

@@ -31,6 +31,7 @@ export function lockFile(file: string): Database {
     accessSync(dirname(file), constants.W_OK);
     const lock = new Sqlite(`${file}-lock`, { timeout: 0 });
     try {
+      lock.pragma('journal_mode = MEMORY'); // else another file lies beside it
       lock.exec('BEGIN EXCLUSIVE');
     } catch (error) {
       lock.close();

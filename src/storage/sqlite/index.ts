@@ -1,4 +1,5 @@
 /** Storage in one SQLite file: the default driver. One process has the file open at a time. */
+import { existsSync, realpathSync } from 'node:fs';
 import type { DocumentStore, MapStore, Shape, Storage, StoreName } from '../contract.js';
 import { checkpoints } from './checkpoints.js';
 import { Connection, type Sync } from './connection.js';
@@ -35,7 +36,9 @@ const linger = 20_000;
 
 /** Rejects with StorageError: locked (another process has it), read-only, corrupt, unavailable. */
 export async function openSqlite(options: SqliteOptions): Promise<Storage> {
-  const { file, warn = () => {} } = options;
+  const { warn = () => {} } = options;
+  // By whatever way it is named, there is one lock beside it.
+  const file = existsSync(options.file) ? realpathSync(options.file) : options.file;
   const lock = lockFile(file);
   let connection: Connection;
   try {
@@ -78,6 +81,14 @@ export async function openSqlite(options: SqliteOptions): Promise<Storage> {
   };
   const present = (): StoreName[] => [...connection.tables()].flatMap((table) => storeOf(table) ?? []);
 
+  const close = async (): Promise<void> => {
+    await queue.close();
+    await checkpoint.close();
+    connection.close();
+    lock.close();
+  };
+  let closing: Promise<void> | undefined;
+
   for (const { shape, name } of present()) {
     if (shape === 'document') continue;
     const store: Purge = shape === 'map' ? open(shape, name, sqliteMap) : open(shape, name, sqliteLog);
@@ -92,11 +103,6 @@ export async function openSqlite(options: SqliteOptions): Promise<Storage> {
       return present();
     },
     flush: () => queue.flush(),
-    close: async () => {
-      await queue.close();
-      await checkpoint.close();
-      connection.close();
-      lock.close();
-    },
+    close: () => (closing ??= close()),
   };
 }

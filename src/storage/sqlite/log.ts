@@ -89,19 +89,20 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     if (!owners.exist) create();
     const owner = owners.findOrMake(name);
     const last = lastOf(owner);
+    /** An entry that is replaced keeps its place. */
+    let seq: number | undefined;
     if (last !== null && compare(entry.id, last) <= 0) {
+      seq = removeOne(owner, entry.id);
       // Rare: moved in from elsewhere, or a clock that went back.
-      removeOne(owner, entry.id);
-      if (entry.id !== last && owner.disordered === 0) {
+      if (seq === undefined && owner.disordered === 0) {
         connection.statement(`UPDATE ${ownersTable} SET disordered = 1 WHERE id = ?`).run(owner.id);
         owner.disordered = 1;
       }
     } else owner.last = entry.id;
     const bytes = Buffer.byteLength(entry.value);
-    const sql = `INSERT INTO ${table} (owner, id, bytes, peer, tag, text, value) VALUES (?, ?, ?, ?, ?, ?, ?)`;
-    const { lastInsertRowid } = connection
-      .statement(sql)
-      .run(owner.id, entry.id, bytes, entry.with ?? null, entry.tag ?? null, entry.text ?? null, entry.value);
+    const sql = `INSERT INTO ${table} (seq, owner, id, bytes, peer, tag, text, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+    const { id, with: peer = null, tag = null, text = null, value } = entry;
+    const { lastInsertRowid } = connection.statement(sql).run(seq ?? null, owner.id, id, bytes, peer, tag, text, value);
     if (entry.text !== undefined) texts.add(Number(lastInsertRowid), owner.id, entry);
     if (owner.totals !== undefined) {
       owner.totals.count++;
@@ -109,13 +110,14 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     }
   };
 
-  const removeOne = (owner: LogOwner, id: string): boolean => {
+  /** Where it was; undefined: it was not there. */
+  const removeOne = (owner: LogOwner, id: string): number | undefined => {
     const sql = `DELETE FROM ${table} WHERE owner = ? AND id = ? RETURNING seq, bytes, text IS NOT NULL AS has_text`;
     const row = connection.statement(sql).get(owner.id, id) as Removed | undefined;
-    if (row === undefined) return false;
+    if (row === undefined) return undefined;
     tidy(owner, [row]);
     if (owner.last === id) owner.last = undefined;
-    return true;
+    return row.seq;
   };
 
   /** The first entries of an owner; how many there were. */
@@ -292,7 +294,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
         const owner = owners.find(name);
         let count = 0;
         for (const id of wanted) {
-          const isRemoved = owner !== undefined && removeOne(owner, id);
+          const isRemoved = owner !== undefined && removeOne(owner, id) !== undefined;
           if (isRemoved || pending.has(id)) count++;
         }
         return count;

@@ -98,7 +98,8 @@ export class Throttle {
     const record = records.get(key) ?? { score: 0, at: now, shutUntil: 0 };
     record.score = Math.max(0, record.score - (now - record.at) / decay) + 1;
     record.at = now;
-    if (record.score >= limit) {
+    // A little of the first is forgotten before the last: it counts all the same.
+    if (Math.ceil(record.score) >= limit) {
       record.shutUntil = now + shutOut;
       // Half of it is forgiven with the time, so that the door does not fall shut again at the first mistake.
       record.score = limit / 2;

@@ -1,0 +1,129 @@
+/** Who may do what with a node (§4.1, §4.5). Asked on every way to what a node has: items, notifications, discovery. */
+import type { RosterItem } from '../../server/module.js';
+import type { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { forbidden, noSuchNode, pubsubError } from './errors.js';
+import type { Affiliation, Holder, Node, PubSub } from './node.js';
+
+type Maybe<T> = T | Promise<T>;
+
+export type Barrier = 'outcast' | 'publish-only' | 'presence' | 'roster' | 'authorize' | 'whitelist';
+
+export function affiliationOf(holder: Holder, node: Node, bare: string): Affiliation {
+  if (holder.isAccount && bare === holder.jid.bare) return 'owner';
+  return Object.hasOwn(node.stored.affiliations, bare) ? node.stored.affiliations[bare]! : 'none';
+}
+
+/** The owners by their bare addresses. */
+export function ownersOf(holder: Holder, node: Node): string[] {
+  const named = Object.entries(node.stored.affiliations).flatMap(([bare, one]) => (one === 'owner' ? [bare] : []));
+  return holder.isAccount ? [holder.jid.bare, ...named] : named;
+}
+
+const sees = (item: RosterItem | undefined): boolean => item?.subscription === 'from' || item?.subscription === 'both';
+
+/**
+ * What keeps somebody from reading; undefined: nothing. `item` is the entry for him in the roster of the account, or of
+ * an owner of the node: the models presence and roster go by it.
+ */
+export function barrier(holder: Holder, node: Node, bare: string, item: RosterItem | undefined): Barrier | undefined {
+  switch (affiliationOf(holder, node, bare)) {
+    case 'owner':
+    case 'publisher':
+    case 'member':
+      return undefined;
+    case 'outcast':
+      return 'outcast';
+    case 'publish-only':
+      return 'publish-only';
+  }
+  const model = node.config['pubsub#access_model'];
+  switch (model) {
+    case 'open':
+      return undefined;
+    case 'presence':
+      return sees(item) ? undefined : model;
+    case 'roster': {
+      const groups = node.config['pubsub#roster_groups_allowed'];
+      return sees(item) && item!.groups.some((group) => groups.includes(group)) ? undefined : model;
+    }
+    case 'authorize':
+      return isSubscribed(node, bare) ? undefined : model;
+    case 'whitelist':
+      return model;
+  }
+}
+
+export function isSubscribed(node: Node, bare: string): boolean {
+  for (const [jid, { state }] of node.subscriptions)
+    if (state === 'subscribed' && Jid.parse(jid).bare === bare) return true;
+  return false;
+}
+
+/** §6.1.3, §6.5.9. */
+export function refusal(barrier: Barrier): StanzaError {
+  switch (barrier) {
+    case 'outcast':
+    case 'publish-only':
+      return forbidden();
+    case 'presence':
+      return pubsubError('not-authorized', 'presence-subscription-required');
+    case 'roster':
+      return pubsubError('not-authorized', 'not-in-roster-group');
+    case 'authorize':
+      return pubsubError('not-authorized', 'not-subscribed');
+    case 'whitelist':
+      return pubsubError('not-allowed', 'closed-node');
+  }
+}
+
+/** The entry that `barrier` goes by. */
+export function entryFor({ roster, host }: PubSub, holder: Holder, node: Node, bare: string): Maybe<RosterItem | undefined> {
+  const model = node.config['pubsub#access_model'];
+  if (model !== 'presence' && model !== 'roster') return undefined;
+  if (holder.isAccount) {
+    const items = roster.get(holder.jid.bare);
+    return items instanceof Promise ? items.then((all) => all.get(bare)) : items.get(bare);
+  }
+  // On a service it is the owner's presence that counts, where the owner is an account of ours.
+  const owners = ownersOf(holder, node).filter((owner) => Jid.parse(owner).domain === host.domain);
+  const find = async (): Promise<RosterItem | undefined> => {
+    for (const owner of owners) {
+      const item = owner === bare ? ownEntry : (await roster.get(owner)).get(bare);
+      if (sees(item)) return item;
+    }
+    return undefined;
+  };
+  return find();
+}
+
+const ownEntry: RosterItem = { subscription: 'both', groups: [] };
+
+/** Throws where somebody may not read. Nobody is told apart by it whether the node is there who may not know. */
+export function demandReading(holder: Holder, node: Node | undefined, bare: string, item: RosterItem | undefined): Node {
+  if (node === undefined) throw noSuchNode();
+  const obstacle = barrier(holder, node, bare, item);
+  if (obstacle !== undefined) throw refusal(obstacle);
+  return node;
+}
+
+/** §8: throws for all but owners. */
+export function demandOwner(holder: Holder, node: Node | undefined, bare: string): Node {
+  // An account's nodes are nobody else's business: not even whether they are there.
+  if (node === undefined) throw holder.isAccount && bare !== holder.jid.bare ? forbidden() : noSuchNode();
+  if (affiliationOf(holder, node, bare) !== 'owner') throw forbidden();
+  return node;
+}
+
+export function mayPublish(holder: Holder, node: Node, bare: string): boolean {
+  switch (affiliationOf(holder, node, bare)) {
+    case 'owner':
+    case 'publisher':
+    case 'publish-only':
+      return true;
+    case 'outcast':
+      return false;
+  }
+  const model = node.config['pubsub#publish_model'];
+  return model === 'open' || (model === 'subscribers' && isSubscribed(node, bare));
+}

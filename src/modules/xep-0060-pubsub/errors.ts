@@ -1,0 +1,42 @@
+/** XEP-0060's own error conditions, with the stanza errors that they come with. */
+import { StanzaError, type StanzaErrorCondition } from '../../server/stanza/errors.js';
+import { NS } from '../../server/stanza/ns.js';
+import { el } from '../../server/xml/element.js';
+
+type Condition =
+  | 'closed-node'
+  | 'invalid-jid'
+  | 'invalid-options'
+  | 'invalid-payload'
+  | 'invalid-subid'
+  | 'item-forbidden'
+  | 'item-required'
+  | 'jid-required'
+  | 'max-items-exceeded'
+  | 'max-nodes-exceeded'
+  | 'node-full'
+  | 'nodeid-required'
+  | 'not-in-roster-group'
+  | 'not-subscribed'
+  | 'payload-required'
+  | 'payload-too-big'
+  | 'pending-subscription'
+  | 'precondition-not-met'
+  | 'presence-subscription-required'
+  | 'too-many-subscriptions';
+
+const withExtra = (condition: StanzaErrorCondition, name: string, text?: string, feature?: string): StanzaError =>
+  new StanzaError(condition, text, {
+    ...(condition === 'feature-not-implemented' ? { type: 'cancel' } : {}),
+    extra: [el(name, { xmlns: NS.pubsubErrors, feature })],
+  });
+
+export const pubsubError = (condition: StanzaErrorCondition, name: Condition, text?: string): StanzaError =>
+  withExtra(condition, name, text);
+
+/** The node or the service does not do this: a feature of §10, without its prefix. */
+export const unsupported = (feature: string): StanzaError =>
+  withExtra('feature-not-implemented', 'unsupported', undefined, feature);
+
+export const noSuchNode = (): StanzaError => new StanzaError('item-not-found');
+export const forbidden = (): StanzaError => new StanzaError('forbidden');

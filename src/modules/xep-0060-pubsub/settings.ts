@@ -1,0 +1,17 @@
+/** `[modules.pubsub]`. */
+import { z } from 'zod';
+import { bytes, count } from '../../server/config/units.js';
+
+export const settings = z.strictObject({
+  nodes_per_account: count({ min: 10 }).default(500).describe('Nodes that one account can have (XEP-0163).'),
+  items_per_node: count({ min: 1 })
+    .default(2000)
+    .describe("Items that one node keeps at most: what the word 'max' stands for in a node's configuration."),
+  items_per_account: count({ min: 10 }).default(5000).describe('Items of all nodes of one account together.'),
+  item_bytes: bytes({ min: 1000 }).default(262_144).describe('Largest payload of an item.'),
+  subscriptions_per_node: count({ min: 1 }).default(5000).describe('Subscriptions to one node.'),
+  affiliations_per_node: count({ min: 1 }).default(1000).describe('Affiliations with one node.'),
+  cached: count({ min: 10 }).default(20_000).describe('Accounts whose nodes are kept in memory, without their items.'),
+});
+
+export type Settings = z.output<typeof settings>;

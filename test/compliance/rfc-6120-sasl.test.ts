@@ -1,0 +1,574 @@
+/**
+ * RFC 6120 §6 with RFC 4616 (PLAIN), RFC 5802 and 7677 (SCRAM), RFC 4505 and XEP-0175 (ANONYMOUS), XEP-0178 (EXTERNAL),
+ * XEP-0440 (channel bindings) and XEP-0474 (downgrade protection).
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after } from 'node:test';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+import { base64, type Peer, password, plain, scenario } from './dialogue.js';
+import { type Attempt, attempts, bindingOf, channelBindings, greeted, hashOf, mechanisms, outcome } from './sasl.js';
+import { digest, mac, Scram, saltPassword } from './scram.js';
+
+const scrams = ['SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1'];
+const pluses = scrams.map((name) => `${name}-PLUS`);
+
+const auth = (mechanism: string, message?: string) =>
+  `<auth xmlns='${NS.sasl}' mechanism='${mechanism}'>${message === undefined ? '' : base64(message)}</auth>`;
+const failure = (condition: string) => `<failure xmlns='${NS.sasl}'><${condition}/></failure>`;
+
+/** Addresses that failures are counted by: another for each scenario, so that none is slowed by one before it. */
+let places = 1;
+const newPlace = () => `127.1.0.${++places}`;
+let people = 0;
+const newName = () => `somebody-${++people}`;
+
+// --- §6.3, XEP-0440: what is offered ------------------------------------------------------------------------------
+
+scenario('§6.3.3: what is offered depends on the channel', async ({ connect }) => {
+  const [, bare] = await greeted(connect);
+  assert.deepEqual(mechanisms(bare), scrams);
+  assert.deepEqual(channelBindings(bare), []);
+  for (const transport of ['tls', 'starttls', 'wss'] as const) {
+    const [, features] = await greeted(connect, { transport });
+    assert.deepEqual(mechanisms(features), [...pluses, ...scrams, 'PLAIN']);
+    assert.deepEqual(mechanisms(features, 'sasl2'), [...pluses, ...scrams, 'PLAIN']);
+    assert.deepEqual(channelBindings(features), ['tls-exporter', 'tls-server-end-point']);
+  }
+  const [, old] = await greeted(connect, { transport: 'tls', tls: { maxVersion: 'TLSv1.2' } });
+  assert.deepEqual(channelBindings(old), ['tls-server-end-point']);
+});
+
+scenario(
+  '§6.3.3: what the configuration leaves out is not offered',
+  { config: { auth: { mechanisms: ['SCRAM-SHA-256'] } } },
+  async ({ connect, stage }) => {
+    await stage.account('romeo@localhost');
+    const [peer, features] = await greeted(connect, { transport: 'tls' });
+    assert.deepEqual(mechanisms(features), ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256']);
+    for (const mechanism of ['PLAIN', 'SCRAM-SHA-1']) {
+      await peer.sends(auth(mechanism, 'n,,n=romeo,r=x'));
+      await peer.receives(failure('invalid-mechanism'));
+    }
+  },
+);
+
+// --- §6.4: the mechanisms ------------------------------------------------------------------------------------------
+
+for (const mechanism of [...scrams, ...pluses]) {
+  scenario(`${mechanism} proves the one to the other`, async ({ connect, stage }) => {
+    await stage.account('romeo@localhost');
+    const bindings = mechanism.endsWith('-PLUS') ? (['tls-exporter', 'tls-server-end-point'] as const) : [undefined];
+    for (const binding of bindings) {
+      const [peer] = await greeted(connect, { transport: 'tls' });
+      const attempt: Attempt = { mechanism, ...(binding !== undefined && { binding }) };
+      assert.equal(outcome(await attempts(peer, attempt)), 'success');
+      await peer.opens();
+      await peer.receivesFeatures();
+      await peer.binds('orchard');
+      await peer.closes();
+      await peer.isClosed();
+    }
+  });
+
+  scenario(
+    `${mechanism} fails with a wrong password, and without an account in the same way`,
+    async ({ connect, stage }) => {
+      const [user, nobody] = [newName(), newName()];
+      await stage.account(`${user}@localhost`);
+      const address = newPlace();
+      const [peer] = await greeted(connect, { transport: 'tls', address });
+      const [other] = await greeted(connect, { transport: 'tls', address });
+      const wrong = await attempts(peer, { mechanism, user, secret: 'wrong' });
+      const unknown = await attempts(other, { mechanism, user: nobody });
+      assert.equal(outcome(wrong), 'not-authorized');
+      assert.equal(wrong.toString(), unknown.toString());
+      assert.equal(outcome(await attempts(peer, { mechanism, user })), 'success');
+    },
+  );
+}
+
+scenario('§6.5.10, RFC 5802: who has no account has a salt, always the same', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const seen = new Set<string>();
+  for (const [user, count] of [
+    ['nobody', 1],
+    ['nobody', 1],
+    ['nobody2', 2],
+    ['romeo', 3],
+  ] as const) {
+    const [peer] = await greeted(connect);
+    const scram = new Scram({ hash: 'SHA-256', user, password });
+    await peer.sends(auth('SCRAM-SHA-256', scram.first()));
+    scram.final(plain(await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`)));
+    const { s, i, h } = scram.challenge;
+    assert.equal(Buffer.from(s!, 'base64').length, 16);
+    assert.equal(i, '4096');
+    assert.equal(Buffer.from(h!, 'base64').length, 32);
+    seen.add(s!);
+    assert.equal(seen.size, count);
+  }
+});
+
+scenario('XEP-0474 §6.1: the challenge tells what was offered', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  for (const transport of ['tcp', 'tls'] as const) {
+    const [peer, features] = await greeted(connect, { transport });
+    const scram = new Scram({ hash: 'SHA-256', user: 'romeo', password });
+    await peer.sends(auth('SCRAM-SHA-256', scram.first()));
+    scram.final(plain(await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`)));
+    const types = channelBindings(features);
+    const offer = [mechanisms(features), ...(types.length === 0 ? [] : [types])];
+    const text = offer.map((names) => [...names].sort().join('\x1e')).join('\x1f');
+    assert.equal(scram.challenge.h, createHash('sha256').update(text).digest('base64'));
+  }
+});
+
+scenario('PLAIN, with the initial response and without', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  for (const message of [
+    `\0romeo\0${password}`,
+    `romeo@localhost\0romeo\0${password}`,
+    `\0romeo@localhost\0${password}`,
+    `\0ROMEO\0${password}`,
+  ]) {
+    const [peer] = await greeted(connect, { transport: 'tls' });
+    await peer.sends(auth('PLAIN', message));
+    const success = await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+    assert.equal(success.getText(), '');
+    const [asked] = await greeted(connect, { transport: 'tls' });
+    await asked.sends(auth('PLAIN'));
+    const challenge = await asked.receives(`<challenge xmlns='${NS.sasl}'/>`);
+    assert.equal(challenge.getText(), '');
+    await asked.sends(`<response xmlns='${NS.sasl}'>${base64(message)}</response>`);
+    await asked.receives(`<success xmlns='${NS.sasl}'/>`);
+  }
+});
+
+scenario('PLAIN says not-authorized for a wrong password and for no account alike', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect, { transport: 'tls', address: newPlace() });
+  await peer.sends(auth('PLAIN', '\0romeo\0wrong'));
+  const wrong = await peer.receives(failure('not-authorized'));
+  await peer.sends(auth('PLAIN', '\0nobody\0wrong'));
+  assert.equal((await peer.receives(failure('not-authorized'))).toString(), wrong.toString());
+});
+
+scenario('RFC 5802 §5.1: names with a comma and an equals sign', async ({ connect, stage }) => {
+  await stage.account('a,b=c@localhost');
+  const [peer] = await greeted(connect);
+  assert.equal(outcome(await attempts(peer, { user: 'a,b=c' })), 'success');
+});
+
+scenario('RFC 8265 §4: passwords mean what is seen', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost', 'pass\u0061\u0308word\u00a0x'.normalize('NFD'));
+  const [peer] = await greeted(connect, { transport: 'tls' });
+  await peer.sends(auth('PLAIN', '\0romeo\0passäword x'));
+  await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+});
+
+scenario('§6.5.2: a disabled account', async ({ connect, stage, server }) => {
+  await stage.account('romeo@localhost');
+  await server.accounts.disable('romeo@localhost');
+  const [peer] = await greeted(connect, { transport: 'tls', address: newPlace() });
+  assert.equal(outcome(await attempts(peer)), 'account-disabled');
+  assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
+});
+
+// --- §6.5: what goes wrong -----------------------------------------------------------------------------------------
+
+scenario('§6.5.7: a mechanism that was not offered', async ({ connect }) => {
+  for (const mechanism of ['', 'DIGEST-MD5', 'EXTERNAL', 'ANONYMOUS', 'scram-sha-1', 'HT-SHA-256-NONE', '__proto__'])
+    for (const transport of ['tcp', 'tls'] as const) {
+      const [peer] = await greeted(connect, { transport });
+      await peer.sends(auth(mechanism, 'x'));
+      await peer.receives(failure('invalid-mechanism'));
+    }
+  const [peer] = await greeted(connect);
+  for (const mechanism of ['PLAIN', 'SCRAM-SHA-1-PLUS']) {
+    await peer.sends(auth(mechanism, '\0romeo\0pencil'));
+    await peer.receives(failure('invalid-mechanism'));
+  }
+});
+
+scenario('§6.5.5: what is no base64', async ({ connect }) => {
+  for (const text of [
+    'a',
+    'ab',
+    'abc',
+    'ab=c',
+    '====',
+    'YQ==YQ==',
+    'YQ== ',
+    ' YQ==',
+    'YW\nJj',
+    'YQ=',
+    'YQ',
+    'YR==',
+    'YW-_',
+    '<a/>',
+    '&amp;',
+  ]) {
+    const [peer] = await greeted(connect, { transport: 'tls' });
+    await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${text}</auth>`);
+    await peer.receives(failure('incorrect-encoding'));
+  }
+});
+
+scenario('§6.5.8: messages that cannot be', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const nothing = async (_: Peer) => {};
+  const wrong: readonly (readonly [string, string, ((peer: Peer) => Promise<void>)?])[] = [
+    ['a response without auth', `<response xmlns='${NS.sasl}'>YQ==</response>`],
+    ['an element that is none', `<hello xmlns='${NS.sasl}'/>`],
+    ['success from the client', `<success xmlns='${NS.sasl}'/>`],
+    ['PLAIN without NUL', auth('PLAIN', 'romeo pencil')],
+    ['PLAIN with one NUL', auth('PLAIN', 'romeo\0pencil')],
+    ['PLAIN with three NULs', auth('PLAIN', '\0romeo\0pencil\0')],
+    ['PLAIN without a password', auth('PLAIN', '\0romeo\0')],
+    ['PLAIN without a name', auth('PLAIN', '\0\0pencil')],
+    ['PLAIN that is no UTF-8', `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>AP8A/w==</auth>`],
+    ['PLAIN that is empty', `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>=</auth>`],
+    ['SCRAM without a header', auth('SCRAM-SHA-1', 'n=romeo,r=abc')],
+    ['SCRAM without a nonce', auth('SCRAM-SHA-1', 'n,,n=romeo')],
+    ['SCRAM with an extension that it must know', auth('SCRAM-SHA-1', 'n,,m=x,n=romeo,r=abc')],
+    ['SCRAM with a name that is badly written', auth('SCRAM-SHA-1', 'n,,n=ro=meo,r=abc')],
+    ['SCRAM that binds without -PLUS', auth('SCRAM-SHA-1', 'p=tls-exporter,,n=romeo,r=abc')],
+    ['SCRAM-PLUS that does not bind', auth('SCRAM-SHA-1-PLUS', 'n,,n=romeo,r=abc')],
+    [
+      'auth while one is under way',
+      auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'),
+      async (peer) => {
+        await peer.sends(auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'));
+        await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
+      },
+    ],
+    [
+      'the other profile while one is under way',
+      `<response xmlns='${NS.sasl2}'>YQ==</response>`,
+      async (peer) => {
+        await peer.sends(auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'));
+        await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
+      },
+    ],
+    [
+      'a final message without proof',
+      `<response xmlns='${NS.sasl}'>${base64('c=biws,r=abc')}</response>`,
+      async (peer) => {
+        await peer.sends(auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'));
+        await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
+      },
+    ],
+  ];
+  for (const [title, xml, before = nothing] of wrong) {
+    const [peer] = await greeted(connect, { transport: 'tls', name: title });
+    await before(peer);
+    await peer.sends(xml);
+    const ns = xml.includes(NS.sasl2) ? NS.sasl2 : NS.sasl;
+    await peer.receives(`<failure xmlns='${ns}'><malformed-request xmlns='${NS.sasl}'/></failure>`);
+    // The stream goes on (§6.4.5).
+    assert.equal(outcome(await attempts(peer)), 'success');
+  }
+});
+
+scenario('§6.5.6: one is oneself or nobody', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  await stage.account('juliet@localhost');
+  for (const authzid of [
+    'juliet@localhost',
+    'romeo@elsewhere.example',
+    'localhost',
+    'romeo',
+    'romeo@localhost/orchard',
+  ]) {
+    const [peer] = await greeted(connect, { transport: 'tls' });
+    await peer.sends(auth('PLAIN', `${authzid}\0romeo\0${password}`));
+    await peer.receives(failure('invalid-authzid'));
+    assert.equal(outcome(await attempts(peer, { header: `n,a=${authzid},` })), 'invalid-authzid');
+  }
+  const [peer] = await greeted(connect);
+  assert.equal(outcome(await attempts(peer, { header: 'n,a=romeo@localhost,' })), 'success');
+});
+
+scenario('XEP-0388 §4.4: nor another than the header said', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect, {}, { from: 'juliet@localhost' });
+  assert.equal(outcome(await attempts(peer, { header: 'n,a=romeo@localhost,' })), 'invalid-authzid');
+});
+
+scenario('§6.3.8: accounts of another host are none here', async ({ connect, stage }) => {
+  await stage.account('romeo@elsewhere.example');
+  const [peer] = await greeted(connect, { address: newPlace() });
+  for (const user of ['romeo@elsewhere.example', 'romeo']) {
+    assert.equal(outcome(await attempts(peer, { user })), 'not-authorized');
+  }
+  const [there] = await greeted(connect, { host: 'elsewhere.example' });
+  assert.equal(outcome(await attempts(there)), 'success');
+});
+
+scenario('§6.5.1: who aborts may try again', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect);
+  await peer.sends(auth('SCRAM-SHA-1'));
+  await peer.receives(`<challenge xmlns='${NS.sasl}'/>`);
+  await peer.sends(`<abort xmlns='${NS.sasl}'/>`);
+  await peer.receives(failure('aborted'));
+  assert.equal(outcome(await attempts(peer)), 'success');
+});
+
+scenario('§6.4.5: after some failures the stream ends', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect, { address: newPlace() });
+  for (let at = 0; at < 3; at++) assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
+  await peer.receivesStreamError('policy-violation');
+});
+
+scenario('XEP-0388 §2.4: nothing else while one logs in', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  for (const xml of [`<iq type='get' id='1'><query xmlns='${NS.register}'/></iq>`, '<presence/>', `<a xmlns='b'/>`]) {
+    const [peer] = await greeted(connect, { transport: 'tls' });
+    await peer.sends(auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'));
+    await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
+    await peer.sends(xml);
+    await peer.receivesStreamError('not-authorized');
+  }
+});
+
+// --- RFC 5802: what is changed on the way ---------------------------------------------------------------------------
+
+scenario('RFC 5802 §5.1: nonce, binding and proof are compared whole', async ({ connect, stage }) => {
+  const changes: readonly (readonly [string, (message: string) => string])[] = [
+    ['another nonce', (message) => message.replace(/r=[^,]+/, 'r=abcdefgh')],
+    ['a shorter nonce', (message) => message.replace(/(r=[^,]+)[^,],/, '$1,')],
+    ['another header', (message) => message.replace('c=biws', `c=${base64('y,,')}`)],
+    ['no proof worth the name', (message) => message.replace(/p=.*/, 'p=YQ==')],
+    ['a proof with a bit less', (message) => message.replace(/p=(.)/, (_, c) => `p=${c === 'A' ? 'B' : 'A'}`)],
+  ];
+  for (const [title, final] of changes) {
+    const user = newName();
+    await stage.account(`${user}@localhost`);
+    const [peer] = await greeted(connect, { address: newPlace(), name: title });
+    assert.equal(outcome(await attempts(peer, { user, final })), 'not-authorized');
+  }
+});
+
+scenario('RFC 5802 §6: a client that was made to believe that there is no binding', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [over] = await greeted(connect, { transport: 'tls', address: newPlace() });
+  assert.equal(outcome(await attempts(over, { header: 'y,,' })), 'not-authorized');
+  // Where none was offered, that is so.
+  const [bare] = await greeted(connect);
+  assert.equal(outcome(await attempts(bare, { header: 'y,,' })), 'success');
+});
+
+scenario('RFC 5802 §6: another channel than this', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const address = newPlace();
+  const [peer] = await greeted(connect, { transport: 'tls', address });
+  const [other] = await greeted(connect, { transport: 'tls', address });
+  const mechanism = 'SCRAM-SHA-256-PLUS';
+  const binding = bindingOf(other, 'tls-exporter');
+  assert.equal(outcome(await attempts(peer, { mechanism, binding })), 'not-authorized');
+  const header = 'p=tls-unique,,';
+  assert.equal(outcome(await attempts(peer, { mechanism, header, binding })), 'not-authorized');
+});
+
+scenario('§6: the password may change while the exchange goes on', async ({ connect, stage, server }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect, { address: newPlace() });
+  const scram = new Scram({ hash: 'SHA-1', user: 'romeo', password });
+  await peer.sends(auth('SCRAM-SHA-1', scram.first()));
+  const final = scram.final(plain(await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`)));
+  await server.accounts.setPassword('romeo@localhost', 'another');
+  await peer.sends(`<response xmlns='${NS.sasl}'>${base64(final)}</response>`);
+  await peer.receives(failure('not-authorized'));
+});
+
+scenario('§6: an account that goes takes its half-open streams along', async ({ connect, stage, server }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect);
+  await peer.authenticates('romeo');
+  await server.accounts.remove('romeo@localhost');
+  await peer.receivesStreamError('not-authorized');
+});
+
+// --- §13.9.5: guessing ------------------------------------------------------------------------------------------------
+
+const few = (more: object) => ({ config: { auth: { attempts_per_stream: 10, ...more } } });
+
+scenario(
+  'an account that is guessed at is shut, but not for its owner',
+  few({ failures_per_account: 3 }),
+  async ({ connect, stage }) => {
+    await stage.account('guessed@localhost');
+    const home = newPlace();
+    const away = newPlace();
+    const [owner] = await greeted(connect, { address: home });
+    assert.equal(outcome(await attempts(owner, { user: 'guessed' })), 'success');
+    const [guesser] = await greeted(connect, { address: away });
+    for (let at = 0; at < 3; at++)
+      assert.equal(outcome(await attempts(guesser, { user: 'guessed', secret: 'wrong' })), 'not-authorized');
+    // Also with the right password: else one could go on guessing.
+    assert.equal(outcome(await attempts(guesser, { user: 'guessed' })), 'temporary-auth-failure');
+    const [again] = await greeted(connect, { address: home });
+    assert.equal(outcome(await attempts(again, { user: 'guessed' })), 'success');
+  },
+);
+
+scenario(
+  'an account that is not there is shut in the same way',
+  few({ failures_per_account: 3 }),
+  async ({ connect }) => {
+    const [guesser] = await greeted(connect, { address: newPlace() });
+    for (let at = 0; at < 3; at++) assert.equal(outcome(await attempts(guesser, { user: 'noone' })), 'not-authorized');
+    assert.equal(outcome(await attempts(guesser, { user: 'noone' })), 'temporary-auth-failure');
+  },
+);
+
+scenario(
+  'an address that guesses is shut, and no other',
+  few({ failures_per_address: 3 }),
+  async ({ connect, stage }) => {
+    await stage.account('romeo@localhost');
+    const address = newPlace();
+    const [guesser] = await greeted(connect, { address });
+    for (const user of ['a', 'b', 'c']) assert.equal(outcome(await attempts(guesser, { user })), 'not-authorized');
+    const [next] = await greeted(connect, { address });
+    assert.equal(outcome(await attempts(next)), 'temporary-auth-failure');
+    const [elsewhere] = await greeted(connect, { address: newPlace() });
+    assert.equal(outcome(await attempts(elsewhere)), 'success');
+  },
+);
+
+// --- XEP-0178: EXTERNAL -----------------------------------------------------------------------------------------------
+
+const folder = mkdtempSync(join(tmpdir(), 'waxwing-external-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const certificates = {
+  romeo: makeSelfSigned(['romeo@localhost']),
+  both: makeSelfSigned(['juliet@localhost', 'romeo@localhost', 'romeo@elsewhere.example']),
+  nobody: makeSelfSigned(['nobody@localhost']),
+  elsewhere: makeSelfSigned(['romeo@elsewhere.example']),
+  untrusted: makeSelfSigned(['romeo@localhost']),
+};
+const authorities = join(folder, 'authorities.pem');
+writeFileSync(
+  authorities,
+  [certificates.romeo, certificates.both, certificates.nobody, certificates.elsewhere]
+    .map(({ certificate }) => certificate)
+    .join(''),
+);
+const asking = { config: { tls: { client_certificates: true, client_authorities: [authorities] } } };
+const by = (name: keyof typeof certificates) => ({
+  transport: 'tls' as const,
+  tls: { cert: certificates[name].certificate, key: certificates[name].key },
+});
+
+scenario(
+  'XEP-0178 §2: a certificate with one address, with and without saying which',
+  asking,
+  async ({ connect, stage }) => {
+    await stage.account('romeo@localhost');
+    for (const message of ['', 'romeo@localhost']) {
+      for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+        const options = by('romeo');
+        const [peer, features] = await greeted(connect, { ...options, tls: { ...options.tls, maxVersion: version } });
+        assert.equal(mechanisms(features)[0], 'EXTERNAL');
+        await peer.sends(
+          `<auth xmlns='${NS.sasl}' mechanism='EXTERNAL'>${message === '' ? '=' : base64(message)}</auth>`,
+        );
+        await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+        await peer.opens();
+        await peer.receivesFeatures();
+        await peer.binds('orchard');
+        assert.equal(peer.jid, 'romeo@localhost/orchard');
+        peer.cut();
+      }
+    }
+  },
+);
+
+scenario('XEP-0178 §2: a certificate with several addresses', asking, async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  await stage.account('juliet@localhost');
+  const [peer] = await greeted(connect, by('both'));
+  await peer.sends(auth('EXTERNAL'));
+  await peer.receives(`<challenge xmlns='${NS.sasl}'/>`);
+  await peer.sends(`<response xmlns='${NS.sasl}'/>`);
+  await peer.receives(failure('invalid-authzid'));
+  await peer.sends(auth('EXTERNAL', 'romeo@elsewhere.example'));
+  await peer.receives(failure('invalid-authzid'));
+  await peer.sends(auth('EXTERNAL', 'juliet@localhost'));
+  await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+});
+
+scenario('XEP-0178 §2: certificates that prove nothing here', asking, async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  for (const name of ['untrusted', 'elsewhere'] as const) {
+    const [peer, features] = await greeted(connect, by(name));
+    assert.ok(!mechanisms(features).includes('EXTERNAL'));
+    await peer.sends(auth('EXTERNAL', 'romeo@localhost'));
+    await peer.receives(failure('invalid-mechanism'));
+  }
+  const [without, features] = await greeted(connect, { transport: 'tls' });
+  assert.ok(!mechanisms(features).includes('EXTERNAL'));
+  assert.equal(outcome(await attempts(without)), 'success');
+  const [nobody] = await greeted(connect, { ...by('nobody'), address: newPlace() });
+  await nobody.sends(auth('EXTERNAL', 'nobody@localhost'));
+  await nobody.receives(failure('not-authorized'));
+});
+
+// --- XEP-0175: ANONYMOUS ------------------------------------------------------------------------------------------------
+
+scenario(
+  'XEP-0175: a passing address',
+  { config: { auth: { anonymous: true } } },
+  async ({ connect, actor, server }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const [peer, features] = await greeted(connect);
+    assert.ok(mechanisms(features).includes('ANONYMOUS'));
+    await peer.sends(auth('ANONYMOUS'));
+    await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+    await peer.opens();
+    await peer.receivesFeatures();
+    await peer.binds('orchard');
+    const jid = Jid.parse(peer.jid);
+    assert.match(jid.local!, /^[0-9a-f-]{36}$/);
+    await peer.sends(`<message to='juliet@localhost' type='chat'><body>boo</body></message>`);
+    await juliet.receives(`<message from='${peer.jid}' type='chat'><body>boo</body></message>`);
+    await juliet.sends(`<message to='${peer.jid}' type='chat'><body>who?</body></message>`);
+    await peer.receives(`<message type='chat'><body>who?</body></message>`);
+    assert.equal(await server.accounts.exists(jid.bare), false);
+    const [other] = await greeted(connect);
+    await other.sends(auth('ANONYMOUS', 'a trace'));
+    await other.receives(`<success xmlns='${NS.sasl}'/>`);
+    await other.opens();
+    await other.receivesFeatures();
+    await other.binds('orchard');
+    assert.notEqual(Jid.parse(other.jid).local, jid.local);
+  },
+);
+
+// --- over WebSocket -------------------------------------------------------------------------------------------------------
+
+scenario('the same is had over WebSocket', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect, { transport: 'wss', address: newPlace() });
+  assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
+  assert.equal(outcome(await attempts(peer, { mechanism: 'SCRAM-SHA-512' })), 'success');
+});
+
+scenario('the keys of each hash are of the one password', async ({ stage, server }) => {
+  await stage.account('romeo@localhost', 'a password');
+  for (const hash of scrams.map(hashOf)) {
+    const { salt, iterations, storedKey } = await server.accounts.credentials('romeo@localhost', hash);
+    const key = saltPassword(hash, 'a password', salt, iterations);
+    assert.deepEqual(digest(hash, mac(hash, key, 'Client Key')), storedKey);
+  }
+});

@@ -1,0 +1,225 @@
+/** RFC 7395: XMPP over WebSocket. What is the same as over TCP is tried with the other transports. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { type ClientOptions, WebSocket } from 'ws';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Stage, scenario } from './dialogue.js';
+
+const path = '/xmpp-websocket';
+
+function socket(stage: Stage, protocols: string[] | string = 'xmpp', options: ClientOptions = {}): WebSocket {
+  const ws = new WebSocket(`ws://127.0.0.1:${stage.port('http')}${path}`, protocols, options);
+  ws.on('error', () => {});
+  return ws;
+}
+
+/** The code with which the server closes. */
+async function closing(ws: WebSocket): Promise<number> {
+  const [code] = (await once(ws, 'close')) as [number];
+  return code;
+}
+
+async function greeted(connect: () => Promise<Peer>): Promise<Peer> {
+  const peer = await connect();
+  await peer.opens();
+  await peer.receivesFeatures();
+  return peer;
+}
+
+// --- §3.1: the handshake --------------------------------------------------------------------------------------------
+
+scenario('§3.1: the subprotocol is xmpp, or there is none', async ({ stage }) => {
+  for (const protocols of ['xmpp', ['other', 'xmpp']]) {
+    const ws = socket(stage, protocols);
+    await once(ws, 'open');
+    assert.equal(ws.protocol, 'xmpp');
+    ws.terminate();
+  }
+  for (const protocols of [[], ['other'], ['XMPP']]) {
+    const ws = socket(stage, protocols);
+    const [, response] = await once(ws, 'unexpected-response');
+    assert.equal(response.statusCode, 400);
+    ws.terminate();
+  }
+});
+
+scenario('§3.1: at its path alone, and for upgrades alone', async ({ stage }) => {
+  const other = new WebSocket(`ws://127.0.0.1:${stage.port('http')}/other`, 'xmpp');
+  other.on('error', () => {});
+  const [, refused] = await once(other, 'unexpected-response');
+  assert.equal(refused.statusCode, 404);
+  other.terminate();
+  const plain = request({ host: '127.0.0.1', port: stage.port('http'), path }).end();
+  const [response] = await once(plain, 'response');
+  assert.equal(response.statusCode, 404);
+  response.destroy();
+});
+
+scenario('XEP-0205: nothing is inflated', async ({ stage }) => {
+  const ws = socket(stage, 'xmpp', { perMessageDeflate: true });
+  await once(ws, 'open');
+  assert.equal(ws.extensions, '');
+  ws.terminate();
+});
+
+// --- §3.3, §3.4: messages -----------------------------------------------------------------------------------------------
+
+scenario('§3.3.2, §3.4: each message is one element that stands alone', async ({ stage }) => {
+  const ws = socket(stage);
+  const messages: string[] = [];
+  ws.on('message', (data, isBinary) => {
+    assert.equal(isBinary, false);
+    messages.push(String(data));
+  });
+  await once(ws, 'open');
+  ws.send(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
+  while (messages.length < 2) await once(ws, 'message');
+  assert.match(
+    messages[0]!,
+    /^<open xmlns="urn:ietf:params:xml:ns:xmpp-framing" from="localhost" id="[^"]{16,}" version="1.0" xml:lang="en"\/>$/,
+  );
+  assert.match(
+    messages[1]!,
+    /^<stream:features xmlns:stream="http:\/\/etherx.jabber.org\/streams">.*<\/stream:features>$/,
+  );
+  ws.terminate();
+});
+
+scenario('§3.3.3: what the server says has its namespace', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+  await romeo.sends(`<iq xmlns='${NS.client}' type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>`);
+  await romeo.receives(`<iq type='result' id='1'/>`);
+  assert.match(romeo.raw(), /S: <iq xmlns="jabber:client" [^>]*id="1"/);
+});
+
+scenario('§3.4: a restart is another <open/>', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+  assert.equal(romeo.raw().match(/C: <open/g)?.length, 2);
+  await romeo.sends(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
+  await romeo.receivesStreamError('bad-format');
+});
+
+for (const [title, text, condition] of [
+  [
+    '§3.3.1: a stream header as over TCP',
+    `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'>`,
+    'not-well-formed',
+  ],
+  ['§3.3.3: two elements', `<presence xmlns='${NS.client}'/><presence xmlns='${NS.client}'/>`, 'bad-format'],
+  ['§3.3.3: half an element', `<presence xmlns='${NS.client}'>`, 'not-well-formed'],
+  ['§3.3.3: text', 'hello', 'bad-format'],
+  ['§3.3.3: a prefix that would be declared over TCP', '<stream:features/>', 'bad-namespace-prefix'],
+  ['§4.8.3 of RFC 6120: a stanza without its namespace', '<presence xmlns=""/>', 'invalid-namespace'],
+  ['a DTD', '<!DOCTYPE x>', 'restricted-xml'],
+  ['a comment', `<presence xmlns='${NS.client}'><!-- --></presence>`, 'restricted-xml'],
+  ['too deep', `<message xmlns='${NS.client}'>${'<a>'.repeat(100)}${'</a>'.repeat(100)}</message>`, 'policy-violation'],
+] as const) {
+  scenario(title, async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+    await romeo.sends(text);
+    await romeo.receivesStreamError(condition);
+  });
+}
+
+scenario('§3.4: what is wrong with <open/> is told in a stream', async ({ connect }) => {
+  for (const [attributes, condition] of [
+    [{ to: 'nowhere.example' }, 'host-unknown'],
+    [{ to: undefined }, 'improper-addressing'],
+    [{ version: undefined }, 'unsupported-version'],
+    [{ from: 'romeo@elsewhere.example' }, 'invalid-from'],
+  ] as const) {
+    const peer = await connect({ transport: 'websocket' });
+    await peer.opens(attributes);
+    await peer.receivesOpen();
+    await peer.receivesStreamError(condition);
+  }
+  const early = await connect({ transport: 'websocket' });
+  await early.sends(`<presence xmlns='${NS.client}'/>`);
+  await early.receivesOpen();
+  await early.receivesStreamError('bad-format');
+});
+
+scenario('§3.2: text only', async ({ connect, stage }) => {
+  const ws = socket(stage);
+  await once(ws, 'open');
+  ws.send(Buffer.from(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`), { binary: true });
+  assert.equal(await closing(ws), 1003);
+  await greeted(() => connect({ transport: 'websocket' }));
+});
+
+scenario('RFC 6455 §8.1: UTF-8 only', async ({ stage }) => {
+  const ws = socket(stage);
+  await once(ws, 'open');
+  ws.send(Buffer.from([0x3c, 0xff, 0x3e]), { binary: false });
+  assert.equal(await closing(ws), 1007);
+});
+
+scenario('RFC 6455 §5.4: fragments are joined', async ({ stage }) => {
+  const ws = socket(stage);
+  await once(ws, 'open');
+  const text = `<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`;
+  ws.send(text.slice(0, 10), { fin: false });
+  ws.send(text.slice(10, 20), { fin: false });
+  ws.send(text.slice(20), { fin: true });
+  const [data] = await once(ws, 'message');
+  assert.match(String(data), /^<open /);
+  ws.terminate();
+});
+
+scenario('before the login messages are small, and never larger than a stanza', async ({ connect, actor, stage }) => {
+  const peer = await greeted(() => connect({ transport: 'websocket' }));
+  await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${'A'.repeat(10_000)}</auth>`);
+  await peer.receivesStreamError('policy-violation');
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+  await romeo.sends(`<message xmlns='${NS.client}'><body>${'x'.repeat(262_144)}</body></message>`);
+  await romeo.ends();
+  const ws = socket(stage);
+  await once(ws, 'open');
+  ws.send('x'.repeat(200_000), { fin: false });
+  ws.send('x'.repeat(200_000), { fin: false });
+  assert.equal(await closing(ws), 1009);
+});
+
+scenario('RFC 6455 §5.5.2: pings are answered', async ({ stage }) => {
+  const ws = socket(stage);
+  await once(ws, 'open');
+  ws.ping('are you there');
+  const [data] = await once(ws, 'pong');
+  assert.equal(String(data), 'are you there');
+  ws.terminate();
+});
+
+// --- §3.6: ends -----------------------------------------------------------------------------------------------------------
+
+scenario('§3.6: <close/> is answered, and the connection closed', async ({ stage }) => {
+  const ws = socket(stage);
+  const messages: string[] = [];
+  ws.on('message', (data) => messages.push(String(data)));
+  await once(ws, 'open');
+  ws.send(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
+  ws.send(`<close xmlns='${NS.framing}'/>`);
+  assert.equal(await closing(ws), 1000);
+  assert.match(messages.at(-1)!, /^<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'\/>$/);
+});
+
+scenario('§3.6: a connection that closes without it is a lost one', async ({ actor, server }) => {
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await romeo.sends(`<presence to='${juliet.jid}'/>`);
+  await juliet.receives(`<presence from='${romeo.jid}'/>`);
+  romeo.cut();
+  await juliet.receives(`<presence from='${romeo.jid}' type='unavailable'/>`);
+  assert.equal(server.connections.websocket, 0);
+});
+
+scenario('what is said between the transports is the same', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'wss' });
+  const juliet = await actor('juliet@localhost/balcony', { transport: 'tls', presence: true });
+  await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>&lt; € 𝄞</body><x xmlns='y' z='"'/></message>`);
+  await juliet.receives(`<message from='${romeo.jid}' type='chat'><body>&lt; € 𝄞</body><x xmlns='y' z='"'/></message>`);
+  await juliet.sends(`<message to='${romeo.jid}' type='chat'><body>&gt;</body><stream:x/></message>`);
+  await romeo.receives(
+    `<message from='${juliet.jid}' type='chat'><body>&gt;</body><x xmlns='${NS.stream}'/></message>`,
+  );
+});

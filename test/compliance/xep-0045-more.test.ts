@@ -1,0 +1,278 @@
+/** What rooms do beyond XEP-0045: XEP-0199, 0307, 0313, 0317, 0410, 0421, 0425, 0486; and that they survive a restart. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+import { refusal } from './phrases.js';
+import { configures, enters, founds, grants, item, joins, quiets, service } from './rooms.js';
+
+const room = (name: string) => `${name}@${service}`;
+const says = (name: string, body: string, id = 'm') =>
+  `<message type='groupchat' to='${room(name)}' id='${id}'><body>${body}</body></message>`;
+const error = (type: string, condition: string) => `<iq type='error'>${refusal(type, condition)}</iq>`;
+
+async function pair(
+  { actor }: Scene,
+  name: string,
+  fields: Readonly<Record<string, string>> = {},
+): Promise<[Peer, Peer]> {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, name, 'firstwitch', fields);
+  await enters(hag, name, 'thirdwitch');
+  await quiets(crone, hag);
+  return [crone, hag];
+}
+
+scenario('XEP-0410: a ping to oneself, answered by the room', async (scene) => {
+  const [crone, hag] = await pair(scene, 'ping');
+  const stranger = await scene.actor('macbeth@localhost/castle');
+  const ping = (to: string) => `<iq type='get' id='p' to='${to}'><ping xmlns='${NS.ping}'/></iq>`;
+  await hag.sends(ping(`${room('ping')}/thirdwitch`));
+  await hag.receives(`<iq type='result' id='p' from='${room('ping')}/thirdwitch'/>`);
+  await stranger.sends(ping(`${room('ping')}/thirdwitch`));
+  await stranger.receives(error('modify', 'not-acceptable'));
+  await hag.sends(ping(`${room('ping')}/nobody`));
+  await hag.receives(error('cancel', 'item-not-found'));
+  await hag.sends(ping(room('ping')));
+  await hag.receives(`<iq type='result' id='p' from='${room('ping')}'/>`);
+  await hag.sends(ping(service));
+  await hag.receives(`<iq type='result' id='p' from='${service}'/>`);
+  await hag.sends(ping(`${room('ping-nowhere')}/thirdwitch`));
+  await hag.receives(error('cancel', 'item-not-found'));
+  await crone.receivesNothing();
+});
+
+scenario('§16.7.3: IQs between occupants tell neither who the other is', async (scene) => {
+  const [crone, hag] = await pair(scene, 'iq');
+  const stranger = await scene.actor('macbeth@localhost/castle');
+  await hag.sends(`<iq type='get' id='v1' to='${room('iq')}/firstwitch'><query xmlns='${NS.version}'/></iq>`);
+  const request = await crone.receives(
+    `<iq type='get' from='${room('iq')}/thirdwitch' to='crone1@localhost/desktop'><query xmlns='${NS.version}'/></iq>`,
+  );
+  const answer = `<iq type='result' id='${request.attrs.id}' to='${room('iq')}/thirdwitch'><query xmlns='${NS.version}'>
+    <name>broom</name></query></iq>`;
+  await stranger.sends(answer); // nobody else answers
+  await stranger.syncs();
+  await crone.sends(answer);
+  await hag.receives(
+    `<iq type='result' id='v1' from='${room('iq')}/firstwitch' to='hag66@localhost/pda'>
+      <query xmlns='${NS.version}'><name>broom</name></query></iq>`,
+  );
+  await crone.sends(answer); // nor twice
+  await hag.receivesNothing();
+});
+
+scenario('XEP-0421: an occupant id is of a user in a room', async (scene) => {
+  const [crone, hag] = await pair(scene, 'ids-one');
+  await founds(crone, 'ids-two', 'firstwitch');
+  await enters(hag, 'ids-two', 'thirdwitch');
+  await quiets(crone, hag);
+  const idIn = async (name: string): Promise<string> => {
+    await hag.sends(says(name, 'x'));
+    const message = await crone.receives(`<message type='groupchat'/>`);
+    await quiets(hag);
+    return message.getChild('occupant-id', NS.occupantId)!.attrs.id!;
+  };
+  const one = await idIn('ids-one');
+  assert.notEqual(one, await idIn('ids-two'));
+  await hag.sends(`<presence type='unavailable' to='${room('ids-one')}/thirdwitch'/>`);
+  await quiets(hag);
+  await enters(hag, 'ids-one', 'another');
+  await quiets(crone);
+  assert.equal(await idIn('ids-one'), one);
+});
+
+scenario('XEP-0425: moderators take back what others said', async (scene) => {
+  const [crone, hag] = await pair(scene, 'moderate');
+  await hag.sends(says('moderate', 'DM me for free magic potions!'));
+  const message = await crone.receives(`<message type='groupchat'/>`);
+  const id = message.getChild('stanza-id', NS.stanzaId)!.attrs.id!;
+  await quiets(hag);
+  const moderation = (target: string) =>
+    `<iq type='set' id='r' to='${room('moderate')}'><moderate xmlns='${NS.moderate}' id='${target}'>
+      <retract xmlns='${NS.retract}'/><reason>Not here</reason></moderate></iq>`;
+  await hag.sends(moderation(id));
+  await hag.receives(error('auth', 'forbidden'));
+  await crone.sends(moderation('nothing'));
+  await crone.receives(error('cancel', 'item-not-found'));
+  await crone.sends(moderation(id));
+  const told = `<message type='groupchat' from='${room('moderate')}'>
+    <retract xmlns='${NS.retract}' id='${id}'><moderated xmlns='${NS.moderate}' by='${room('moderate')}/firstwitch'>
+      <occupant-id xmlns='${NS.occupantId}' id='*'/></moderated><reason>Not here</reason></retract>
+    <apply-to xmlns='${NS.fasten}' id='${id}'><moderated xmlns='${NS.moderateOld}'>
+      <retract xmlns='${NS.retractOld}'/></moderated></apply-to></message>`;
+  await hag.receives(told);
+  await crone.receivesAnyOrder([told, `<iq type='result' id='r'/>`]);
+  // a tombstone in the history and in the archive
+  const witch = await scene.actor('wiccarocks@localhost/laptop');
+  await witch.sends(joins(`${room('moderate')}/secondwitch`));
+  await witch.syncs();
+  const history = witch.forgets().filter(({ name }) => name === 'message');
+  assert.doesNotMatch(history.join(''), /potions/);
+  assert.match(history[0]!.toString(), /<retracted/);
+  await witch.sends(`<iq type='set' id='q' to='${room('moderate')}'><query xmlns='${NS.mam}'/></iq>`);
+  await witch.receives(`<message from='${room('moderate')}'><result xmlns='${NS.mam}' id='${id}'><forwarded
+    xmlns='${NS.forward}'><message xmlns='jabber:client' from='${room('moderate')}/thirdwitch'>
+    <retracted xmlns='${NS.retract}'><moderated xmlns='${NS.moderate}'/></retracted></message></forwarded></result></message>`);
+  await quiets(witch, hag, crone);
+  // the older version
+  await hag.sends(says('moderate', 'again'));
+  const second = (await crone.receives(`<message type='groupchat'/>`)).getChild('stanza-id', NS.stanzaId)!.attrs.id!;
+  await crone.sends(
+    `<iq type='set' id='r' to='${room('moderate')}'><apply-to xmlns='${NS.fasten}' id='${second}'>
+      <moderate xmlns='${NS.moderateOld}'><retract xmlns='${NS.retractOld}'/></moderate></apply-to></iq>`,
+  );
+  await crone.receivesAnyOrder([
+    `<message type='groupchat'><retract xmlns='${NS.retract}' id='${second}'/></message>`,
+    `<iq type='result' id='r'/>`,
+  ]);
+});
+
+scenario('XEP-0313: the archive of a room is for who may enter it', async (scene) => {
+  const [crone, hag] = await pair(scene, 'archive');
+  const stranger = await scene.actor('macbeth@localhost/castle');
+  await hag.sends(says('archive', 'Thrice the brinded cat hath mew’d.'));
+  await quiets(hag, crone);
+  const query = `<iq type='set' id='q' to='${room('archive')}'><query xmlns='${NS.mam}' queryid='f'/></iq>`;
+  const result = `<message from='${room('archive')}'><result xmlns='${NS.mam}' queryid='f' id='*'>
+    <forwarded xmlns='${NS.forward}'><delay xmlns='${NS.delay}' stamp='*'/>
+    <message xmlns='jabber:client' type='groupchat' from='${room('archive')}/thirdwitch'>
+    <occupant-id xmlns='${NS.occupantId}' id='*'/></message></forwarded></result></message>`;
+  const fin = `<iq type='result' id='q'><fin xmlns='${NS.mam}' complete='true'/></iq>`;
+  for (const reader of [hag, stranger]) {
+    await reader.sends(query);
+    await reader.receives(result);
+    await reader.receives(fin);
+  }
+  await grants(crone, 'archive', 'macbeth@localhost', 'outcast');
+  await stranger.sends(query);
+  await stranger.receives(error('auth', 'forbidden'));
+  await grants(crone, 'archive', 'macbeth@localhost', 'none');
+  await configures(crone, 'archive', {
+    'muc#roomconfig_passwordprotectedroom': '1',
+    'muc#roomconfig_roomsecret': 'cauldronburn',
+  });
+  await quiets(hag);
+  await stranger.sends(query);
+  await stranger.receives(error('auth', 'forbidden'));
+  await hag.sends(query);
+  await hag.receives(result);
+  await hag.receives(fin);
+  await grants(crone, 'archive', 'hag66@localhost', 'member');
+  await configures(crone, 'archive', {
+    'muc#roomconfig_membersonly': '1',
+    'muc#roomconfig_passwordprotectedroom': '0',
+  });
+  await stranger.sends(query);
+  await stranger.receives(error('auth', 'forbidden'));
+  await configures(crone, 'archive', { 'muc#roomconfig_enablelogging': '0' });
+  await quiets(hag);
+  await hag.sends(query);
+  await hag.receives(error('cancel', 'service-unavailable'));
+});
+
+scenario('XEP-0486: the picture of a room', async (scene) => {
+  const [crone, hag] = await pair(scene, 'avatar');
+  const data = Buffer.from('a picture').toString('base64');
+  const card = `<vCard xmlns='${NS.vcardTemp}'><PHOTO><TYPE>image/png</TYPE><BINVAL>${data}</BINVAL></PHOTO></vCard>`;
+  const set = (inside: string) => `<iq type='set' id='c' to='${room('avatar')}'>${inside}</iq>`;
+  await hag.sends(set(card));
+  await hag.receives(error('auth', 'forbidden'));
+  await crone.sends(set(card));
+  await crone.receivesAnyOrder([
+    `<iq type='result' id='c'/>`,
+    `<message type='groupchat'><x xmlns='${NS.mucUser}'><status code='104'/></x></message>`,
+  ]);
+  await quiets(hag);
+  const hash = createHash('sha1').update('a picture').digest('hex');
+  await hag.sends(`<iq type='get' id='d' to='${room('avatar')}'><query xmlns='${NS.discoInfo}'/></iq>`);
+  await hag.receives(
+    `<iq type='result'><query xmlns='${NS.discoInfo}'><feature var='${NS.vcardTemp}'/><x xmlns='${NS.dataForms}'>
+      <field var='muc#roominfo_avatarhash'><value>${hash}</value></field></x></query></iq>`,
+  );
+  const get = `<iq type='get' id='c' to='${room('avatar')}'><vCard xmlns='${NS.vcardTemp}'/></iq>`;
+  await hag.sends(get);
+  await hag.receives(`<iq type='result' id='c'>${card}</iq>`);
+  await crone.sends(set(`<vCard xmlns='${NS.vcardTemp}'/>`));
+  await quiets(crone, hag);
+  await hag.sends(get);
+  const empty = await hag.receives(`<iq type='result' id='c'><vCard xmlns='${NS.vcardTemp}'/></iq>`);
+  assert.equal(empty.getChild('vCard', NS.vcardTemp)!.children.length, 0);
+});
+
+scenario('XEP-0317: hats', async (scene) => {
+  const [crone, hag] = await pair(scene, 'hats');
+  const command = (node: string, fields: Readonly<Record<string, string>>) =>
+    `<iq type='set' id='h' to='${room('hats')}'><command xmlns='${NS.commands}' action='execute'
+      node='${NS.hatsCommands}:${node}'><x xmlns='${NS.dataForms}' type='submit'>
+      <field var='FORM_TYPE'><value>${NS.hatsCommands}</value></field>
+      ${Object.entries(fields)
+        .map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`)
+        .join('')}</x></command></iq>`;
+  const hat = { 'hats#uri': 'urn:hats:host', 'hats#title': 'Host', 'hats#hue': '327.25' };
+  await hag.sends(command('create', hat));
+  await hag.receives(error('auth', 'forbidden'));
+  const completes = async (xml: string) => {
+    await crone.sends(xml);
+    await crone.syncs();
+    const result = crone.forgets().find(({ attrs }) => attrs.id === 'h')!;
+    assert.equal(result.getChild('command', NS.commands)?.attrs.status, 'completed');
+    return result;
+  };
+  await completes(command('create', hat));
+  await quiets(hag);
+  const worn = { 'hats#jid': 'hag66@localhost', 'hats#uri': 'urn:hats:host' };
+  await completes(command('assign', worn));
+  await hag.receives(
+    `<presence from='${room('hats')}/thirdwitch'><hats xmlns='${NS.hats}'>
+      <hat title='Host' uri='urn:hats:host' hue='327.25'/></hats></presence>`,
+  );
+  assert.match((await completes(command('list-assigned', {}))).toString(), /hag66@localhost/);
+  await completes(command('destroy', { 'hats#uri': 'urn:hats:host' }));
+  const bare = await hag.receives(`<presence from='${room('hats')}/thirdwitch'/>`);
+  assert.equal(bare.getChild('hats', NS.hats), undefined);
+});
+
+scenario('XEP-0307: a name that nobody has', async ({ actor }) => {
+  const hag = await actor('hag66@localhost/pda');
+  await hag.sends(`<iq type='get' id='u' to='${service}'><unique xmlns='${NS.mucUnique}'/></iq>`);
+  await hag.receives(`<iq type='result' id='u'><unique xmlns='${NS.mucUnique}'>*</unique></iq>`);
+});
+
+scenario(
+  'a persistent room survives a restart, and its occupants learn that they are out',
+  { alone: true },
+  async (scene) => {
+    const [crone, hag] = await pair(scene, 'forres', {
+      'muc#roomconfig_persistentroom': '1',
+      'muc#roomconfig_roomname': 'The Palace',
+      'muc#roomconfig_passwordprotectedroom': '0',
+    });
+    await grants(crone, 'forres', 'hag66@localhost', 'member');
+    await grants(crone, 'forres', 'macbeth@localhost', 'outcast');
+    await crone.sends(`<message type='groupchat' to='${room('forres')}'><subject>Spells</subject></message>`);
+    await hag.sends(says('forres', 'before', 'before'));
+    const before = await crone.receives(`<message type='groupchat' id='*'><subject>Spells</subject></message>`);
+    await quiets(crone, hag);
+    await scene.stage.restart();
+    const again = await scene.actor('hag66@localhost/pda');
+    await again.sends(`<iq type='get' id='p' to='${room('forres')}/thirdwitch'><ping xmlns='${NS.ping}'/></iq>`);
+    await again.receives(error('modify', 'not-acceptable'));
+    await again.sends(joins(`${room('forres')}/thirdwitch`));
+    await again.receives(
+      `<presence from='${room('forres')}/thirdwitch'><x xmlns='${NS.mucUser}'>${item('member', 'participant')}
+      <status code='110'/></x></presence>`,
+    );
+    await again.receives(
+      `<message type='groupchat' id='before' from='${room('forres')}/thirdwitch'><body>before</body>
+      <delay xmlns='${NS.delay}' from='${room('forres')}' stamp='*'/>
+      <stanza-id xmlns='${NS.stanzaId}' by='${room('forres')}' id='*'/></message>`,
+    );
+    await again.receives(`<message type='groupchat' from='${before.attrs.from}'><subject>Spells</subject></message>`);
+    await again.receivesNothing();
+    const macbeth = await scene.actor('macbeth@localhost/castle');
+    await macbeth.sends(joins(`${room('forres')}/thane`));
+    await macbeth.receives(`<presence type='error'>${refusal('auth', 'forbidden')}</presence>`);
+  },
+);

@@ -1,0 +1,334 @@
+/** XEP-0045 §8, §9, §10, §7.10, §7.12: what moderators, admins and owners do, and everybody else does not. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+import { refusal } from './phrases.js';
+import { configuration, configures, enters, founds, grants, item, joins, quiets, service } from './rooms.js';
+
+const room = (name: string) => `${name}@${service}`;
+const sets = (name: string, items: string, ns: string = NS.mucAdmin) =>
+  `<iq type='set' id='s' to='${room(name)}'><query xmlns='${ns}'>${items}</query></iq>`;
+const gets = (name: string, items: string, ns: string = NS.mucAdmin) =>
+  `<iq type='get' id='g' to='${room(name)}'><query xmlns='${ns}'>${items}</query></iq>`;
+const error = (type: string, condition: string) => `<iq type='error'>${refusal(type, condition)}</iq>`;
+
+/** An owner, an admin, a member and somebody who is nothing of this, all in an open room. */
+async function court({ actor }: Scene, name: string, fields: Readonly<Record<string, string>> = {}) {
+  const owner = await actor('owner@localhost/desktop');
+  const admin = await actor('admin@localhost/desktop');
+  const member = await actor('member@localhost/desktop');
+  const guest = await actor('guest@localhost/desktop');
+  await founds(owner, name, 'owner', fields);
+  await grants(owner, name, 'admin@localhost', 'admin');
+  await grants(owner, name, 'member@localhost', 'member');
+  await enters(admin, name, 'admin');
+  await enters(member, name, 'member');
+  await enters(guest, name, 'guest');
+  await quiets(owner, admin, member, guest);
+  return { owner, admin, member, guest, all: [owner, admin, member, guest] as Peer[] };
+}
+
+scenario('§8.2: kicking', async (scene) => {
+  const { owner, admin, member, guest } = await court(scene, 'kick');
+  const kick = (nick: string) => sets('kick', `<item nick='${nick}' role='none'><reason>Avaunt!</reason></item>`);
+  await member.sends(kick('guest'));
+  await member.receives(error('auth', 'forbidden'));
+  await admin.sends(kick('owner'));
+  await admin.receives(error('cancel', 'not-allowed'));
+  await admin.sends(kick('nobody'));
+  await admin.receives(error('cancel', 'item-not-found'));
+  await admin.sends(kick('admin'));
+  await admin.receives(error('cancel', 'conflict'));
+  await admin.sends(kick('guest'));
+  const out = (own: string) =>
+    `<presence type='unavailable' from='${room('kick')}/guest'><x xmlns='${NS.mucUser}'>
+      <item affiliation='none' role='none'><actor nick='admin'/><reason>Avaunt!</reason></item>
+      <status code='307'/>${own}</x></presence>`;
+  await guest.receives(out(`<status code='110'/>`));
+  await owner.receives(out(''));
+  await member.receives(out(''));
+  await admin.receivesAnyOrder([out(''), `<iq type='result' id='s'/>`]);
+  await enters(guest, 'kick', 'guest');
+});
+
+scenario('§8.3, §8.4, §9.6, §9.7: voice and moderation given and taken', async (scene) => {
+  const { owner, admin, member, guest } = await court(scene, 'roles');
+  const give = (nick: string, role: string) => sets('roles', `<item nick='${nick}' role='${role}'/>`);
+  const changed = (nick: string, affiliation: string, role: string) =>
+    `<presence from='${room('roles')}/${nick}'><x xmlns='${NS.mucUser}'>${item(affiliation, role)}</x></presence>`;
+  await guest.sends(give('guest', 'moderator'));
+  await guest.receives(error('auth', 'forbidden'));
+  await admin.sends(give('guest', 'visitor'));
+  await member.receives(changed('guest', 'none', 'visitor'));
+  await admin.sends(give('guest', 'moderator'));
+  await member.receives(changed('guest', 'none', 'moderator'));
+  await quiets(owner, admin, guest);
+  // a moderator by role rules visitors and participants, and no more
+  await guest.sends(give('admin', 'participant'));
+  await guest.receives(error('cancel', 'not-allowed'));
+  await guest.sends(give('member', 'moderator'));
+  await guest.receives(error('auth', 'forbidden'));
+  await guest.sends(give('member', 'visitor'));
+  await member.receives(changed('member', 'member', 'visitor'));
+  await admin.sends(give('guest', 'participant'));
+  await member.receives(changed('guest', 'none', 'participant'));
+  await quiets(owner, admin, guest);
+  // §16.7.4
+  await admin.sends(sets('roles', `<item nick='guest' role='visitor' affiliation='member'/>`));
+  await admin.receives(error('modify', 'bad-request'));
+});
+
+scenario('§9.1, §9.2: bans', async (scene) => {
+  const { owner, admin, member, guest } = await court(scene, 'ban');
+  const ban = (...jids: string[]) =>
+    sets('ban', jids.map((jid) => `<item affiliation='outcast' jid='${jid}'><reason>Treason</reason></item>`).join(''));
+  await member.sends(ban('guest@localhost'));
+  await member.receives(error('auth', 'forbidden'));
+  await admin.sends(ban('guest@localhost', 'owner@localhost'));
+  await admin.receives(error('cancel', 'not-allowed'));
+  await admin.sends(ban('admin@localhost'));
+  await admin.receives(`<iq type='error'/>`);
+  await owner.sends(ban('owner@localhost'));
+  await owner.receives(error('cancel', 'conflict'));
+  // all or nothing
+  await guest.receivesNothing();
+  await admin.sends(ban('guest@localhost/desktop'));
+  await guest.receives(
+    `<presence type='unavailable' from='${room('ban')}/guest'><x xmlns='${NS.mucUser}'>
+      <item affiliation='outcast' role='none'><actor nick='admin'/><reason>Treason</reason></item>
+      <status code='301'/><status code='110'/></x></presence>`,
+  );
+  await member.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='301'/></x></presence>`);
+  await guest.sends(joins(`${room('ban')}/guest`));
+  await guest.receives(`<presence type='error'>${refusal('auth', 'forbidden')}</presence>`);
+  await quiets(admin, owner, member);
+  await admin.sends(gets('ban', `<item affiliation='outcast'/>`));
+  await admin.receives(
+    `<iq type='result'><query xmlns='${NS.mucAdmin}'><item affiliation='outcast' jid='guest@localhost'>
+      <reason>Treason</reason></item></query></iq>`,
+  );
+  for (const peer of [member, guest]) {
+    await peer.sends(gets('ban', `<item affiliation='outcast'/>`));
+    await peer.receives(error('auth', 'forbidden'));
+  }
+  await admin.sends(sets('ban', `<item affiliation='none' jid='guest@localhost'/>`));
+  await admin.receives(`<iq type='result'/>`);
+  await quiets(admin);
+  await enters(guest, 'ban', 'guest');
+});
+
+scenario('§9.3-9.5, §10.3-10.8: affiliations are given downwards only, and an owner stays', async (scene) => {
+  const { owner, admin, member, guest } = await court(scene, 'ranks');
+  const give = (jid: string, affiliation: string) => sets('ranks', `<item jid='${jid}' affiliation='${affiliation}'/>`);
+  for (const peer of [member, guest])
+    for (const affiliation of ['owner', 'admin', 'member', 'none']) {
+      await peer.sends(give('guest@localhost', affiliation));
+      await peer.receives(error('auth', 'forbidden'));
+    }
+  for (const affiliation of ['owner', 'admin']) {
+    await admin.sends(give('admin@localhost', affiliation));
+    await admin.receives(error('auth', 'forbidden'));
+  }
+  for (const jid of ['owner@localhost', 'admin@localhost']) {
+    await admin.sends(give(jid, 'none'));
+    await admin.receives(error('cancel', 'not-allowed'));
+  }
+  await admin.sends(give('guest@localhost', 'member'));
+  await member.receives(
+    `<presence from='${room('ranks')}/guest'><x xmlns='${NS.mucUser}'>${item('member', 'participant')}</x></presence>`,
+  );
+  await quiets(owner, admin, guest);
+  // §10.4
+  await owner.sends(give('owner@localhost', 'admin'));
+  await owner.receives(error('cancel', 'conflict'));
+  await owner.sends(give('member@localhost', 'owner'));
+  await member.receives(
+    `<presence from='${room('ranks')}/member'><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}</x></presence>`,
+  );
+  await quiets(owner);
+  await owner.sends(give('owner@localhost', 'none'));
+  await member.receives(
+    `<presence from='${room('ranks')}/owner'><x xmlns='${NS.mucUser}'>${item('none', 'participant')}</x></presence>`,
+  );
+});
+
+scenario('§9.5, §10.5, §10.8: who reads which list', async (scene) => {
+  const { owner, admin, member, guest } = await court(scene, 'lists');
+  const can = async (peer: Peer, list: string, isAllowed: boolean) => {
+    await peer.sends(gets('lists', `<item ${list}/>`));
+    await peer.receives(
+      isAllowed ? `<iq type='result'><query xmlns='${NS.mucAdmin}'/></iq>` : error('auth', 'forbidden'),
+    );
+  };
+  const table: [string, boolean, boolean, boolean, boolean][] = [
+    ["affiliation='owner'", true, false, false, false],
+    ["affiliation='admin'", true, false, false, false],
+    ["affiliation='member'", true, true, false, false],
+    ["affiliation='outcast'", true, true, false, false],
+    ["role='moderator'", true, true, false, false],
+    ["role='participant'", true, true, false, false],
+  ];
+  for (const [list, ...allowed] of table)
+    for (const [n, peer] of [owner, admin, member, guest].entries()) await can(peer, list, allowed[n]!);
+  await configures(owner, 'lists', { 'muc#roomconfig_whois': 'anyone' });
+  await quiets(admin, member, guest);
+  for (const list of ['owner', 'admin', 'member']) {
+    await can(member, `affiliation='${list}'`, true);
+    await can(guest, `affiliation='${list}'`, false);
+  }
+  await can(member, "affiliation='outcast'", false);
+  // a page
+  await grants(owner, 'lists', 'zoe@localhost', 'member');
+  await owner.sends(gets('lists', `<item affiliation='member'/><set xmlns='${NS.rsm}'><max>1</max></set>`));
+  await owner.receives(
+    `<iq type='result'><query xmlns='${NS.mucAdmin}'><item affiliation='member' jid='member@localhost' nick='member'/>
+      <set xmlns='${NS.rsm}'><first index='0'>member@localhost</first><count>2</count></set></query></iq>`,
+  );
+});
+
+scenario('§10.2: the configuration is its owners’', async (scene) => {
+  const { owner, admin, guest } = await court(scene, 'config');
+  for (const peer of [admin, guest]) {
+    await peer.sends(gets('config', '', NS.mucOwner));
+    await peer.receives(error('auth', 'forbidden'));
+    await peer.sends(configuration('config', { 'muc#roomconfig_roomname': 'mine' }));
+    await peer.receives(error('auth', 'forbidden'));
+    await peer.sends(sets('config', '<destroy/>', NS.mucOwner));
+    await peer.receives(error('auth', 'forbidden'));
+  }
+  await owner.sends(gets('config', '', NS.mucOwner));
+  await owner.receives(
+    `<iq type='result'><query xmlns='${NS.mucOwner}'><x xmlns='${NS.dataForms}' type='form'>
+      <field var='FORM_TYPE' type='hidden'><value>${NS.mucRoomConfig}</value></field>
+      <field var='muc#roomconfig_roomname' type='text-single'/>
+      <field var='muc#roomconfig_whois' type='list-single'><value>moderators</value></field>
+      <field var='muc#roomconfig_roomadmins' type='jid-multi'><value>admin@localhost</value></field>
+      <field var='muc#roomconfig_roomowners' type='jid-multi'><value>owner@localhost</value></field></x></query></iq>`,
+  );
+  const told = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
+    await owner.sends(configuration('config', fields));
+    const message = await guest.receives(
+      `<message type='groupchat' from='${room('config')}'><x xmlns='${NS.mucUser}'/></message>`,
+    );
+    const found = message.getChild('x', NS.mucUser)!.getChildElements();
+    assert.deepEqual(
+      found.map(({ attrs }) => attrs.code),
+      codes,
+    );
+    await quiets(owner, admin);
+  };
+  await told({ 'muc#roomconfig_roomname': 'A Dark Cave' }, '104');
+  await told({ 'muc#roomconfig_whois': 'anyone' }, '172');
+  await told({ 'muc#roomconfig_whois': 'moderators' }, '173');
+  await told({ 'muc#roomconfig_enablelogging': '0' }, '171');
+  await told({ 'muc#roomconfig_enablelogging': '1', 'muc#roomconfig_roomdesc': 'x' }, '170', '104');
+  for (const fields of [
+    { 'muc#roomconfig_whois': 'nobody' },
+    { 'muc#roomconfig_passwordprotectedroom': '1' },
+    { 'muc#roomconfig_maxusers': '0' },
+    { 'muc#roomconfig_roomname': 'x'.repeat(300) },
+  ]) {
+    await owner.sends(configuration('config', fields as unknown as Record<string, string>));
+    await owner.receives(error('modify', 'not-acceptable'));
+  }
+  await owner.sends(configuration('config', { 'muc#roomconfig_roomowners': [] }));
+  await owner.receives(error('cancel', 'conflict'));
+});
+
+scenario('§9.4: a room becomes members-only', async (scene) => {
+  const { owner, member, guest } = await court(scene, 'closing');
+  await configures(owner, 'closing', { 'muc#roomconfig_membersonly': '1' });
+  await guest.receives(`<message type='groupchat'><x xmlns='${NS.mucUser}'><status code='104'/></x></message>`);
+  await guest.receives(
+    `<presence type='unavailable' from='${room('closing')}/guest'><x xmlns='${NS.mucUser}'>
+      ${item('none', 'none')}<status code='322'/><status code='110'/></x></presence>`,
+  );
+  await quiets(member);
+  await owner.sends(sets('closing', `<item affiliation='none' jid='member@localhost'/>`));
+  await member.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='321'/></x></presence>`);
+});
+
+scenario('§10.9: destroying a room', async (scene) => {
+  const { owner, all } = await court(scene, 'heath', { 'muc#roomconfig_persistentroom': '1' });
+  await owner.sends(
+    sets('heath', `<destroy jid='coven@${service}'><reason>Macbeth doth come.</reason></destroy>`, NS.mucOwner),
+  );
+  for (const [n, peer] of all.entries()) {
+    const farewell = `<presence type='unavailable' from='${room('heath')}/${['owner', 'admin', 'member', 'guest'][n]}'>
+      <x xmlns='${NS.mucUser}'>${item('none', 'none')}
+      <destroy jid='coven@${service}'><reason>Macbeth doth come.</reason></destroy></x></presence>`;
+    await peer.receivesAnyOrder(peer === owner ? [farewell, `<iq type='result' id='s'/>`] : [farewell]);
+    await peer.receivesNothing();
+  }
+  const [, , , guest] = all;
+  await guest!.sends(joins(`${room('heath')}/guest`));
+  await guest!.receives(
+    `<presence><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}<status code='201'/></x></presence>`,
+  );
+});
+
+scenario('§10.1.3: who cancels the first configuration wants no room', async ({ actor }) => {
+  const owner = await actor('owner@localhost/desktop');
+  await enters(owner, 'cancelled', 'owner');
+  await owner.sends(sets('cancelled', `<x xmlns='${NS.dataForms}' type='cancel'/>`, NS.mucOwner));
+  await owner.receivesAnyOrder([
+    `<presence type='unavailable'><x xmlns='${NS.mucUser}'><destroy/></x></presence>`,
+    `<iq type='result' id='s'/>`,
+  ]);
+});
+
+scenario('§7.10, §7.12: registration reserves a nickname', async (scene) => {
+  const { owner, guest, member } = await court(scene, 'register');
+  await guest.sends(gets('register', '', NS.register));
+  await guest.receives(
+    `<iq type='result'><query xmlns='${NS.register}'><x xmlns='${NS.dataForms}' type='form'>
+      <field var='FORM_TYPE' type='hidden'><value>${NS.mucRegister}</value></field>
+      <field var='muc#register_roomnick' type='text-single'><required/></field></x></query></iq>`,
+  );
+  const registers = (nick: string) =>
+    sets(
+      'register',
+      `<x xmlns='${NS.dataForms}' type='submit'><field var='FORM_TYPE'><value>${NS.mucRegister}</value></field>
+        <field var='muc#register_roomnick'><value>${nick}</value></field></x>`,
+      NS.register,
+    );
+  await guest.sends(registers('owner'));
+  await guest.receives(error('cancel', 'conflict'));
+  await guest.sends(sets('register', '', NS.register));
+  await guest.receives(error('modify', 'bad-request'));
+  await guest.sends(registers('thane'));
+  await owner.receives(
+    `<presence from='${room('register')}/guest'><x xmlns='${NS.mucUser}'>${item('member', 'participant')}</x></presence>`,
+  );
+  await quiets(guest, member);
+  await guest.sends(gets('register', '', NS.register));
+  await guest.receives(
+    `<iq type='result'><query xmlns='${NS.register}'><registered/><username>thane</username></query></iq>`,
+  );
+  await guest.sends(
+    `<iq type='get' id='n' to='${room('register')}'><query xmlns='${NS.discoInfo}' node='x-roomuser-item'/></iq>`,
+  );
+  await guest.receives(
+    `<iq type='result'><query xmlns='${NS.discoInfo}'><identity category='conference' type='text' name='thane'/></query></iq>`,
+  );
+  await member.sends(`<presence to='${room('register')}/Thane'/>`);
+  await member.receives(`<presence type='error'>${refusal('cancel', 'conflict')}</presence>`);
+  await guest.sends(sets('register', '<remove/>', NS.register));
+  await guest.syncs();
+  assert.ok(guest.forgets().some(({ attrs }) => attrs.id === 's' && attrs.type === 'result'));
+  await configures(owner, 'register', { 'muc#roomconfig_registration': '0' });
+  await quiets(guest);
+  await guest.sends(gets('register', '', NS.register));
+  await guest.receives(error('cancel', 'not-allowed'));
+});
+
+scenario('the rights of an account go with it', async (scene) => {
+  const { owner } = await court(scene, 'heirs', { 'muc#roomconfig_persistentroom': '1' });
+  await scene.server.accounts.remove('admin@localhost');
+  await quiets(owner);
+  await owner.sends(gets('heirs', `<item affiliation='admin'/>`));
+  const list = await owner.receives(`<iq type='result'><query xmlns='${NS.mucAdmin}'/></iq>`);
+  assert.doesNotMatch(list.toString(), /admin@localhost/);
+  await owner.sends(sets('heirs', '<destroy/>', NS.mucOwner));
+  await quiets(owner);
+});

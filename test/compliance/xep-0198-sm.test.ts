@@ -1,0 +1,681 @@
+/** XEP-0198: Stream Management. Inline in SASL2: xep-0388-sasl2.test.ts. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';
+import type { Storage } from '../../src/storage/contract.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+import { refusal } from './phrases.js';
+
+const r = `<r xmlns='${NS.sm}'/>`;
+const a = (h: number) => `<a xmlns='${NS.sm}' h='${h}'/>`;
+const ping = (id: string) => `<iq type='get' id='${id}' to='localhost'><ping xmlns='${NS.ping}'/></iq>`;
+const pong = (id: string) => `<iq type='result' id='${id}'/>`;
+const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
+const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const failed = (condition: string) => `<failed xmlns='${NS.sm}'><${condition} xmlns='${NS.stanzas}'/></failed>`;
+
+/** Enables it, without acknowledging anything. Returns the id that resumes. */
+async function enables(peer: Peer, attributes = "resume='true'"): Promise<string> {
+  await peer.sends(`<enable xmlns='${NS.sm}' ${attributes}/>`);
+  const enabled = await peer.receives(`<enabled xmlns='${NS.sm}'/>`);
+  return enabled.attrs.id ?? '';
+}
+
+const resume = (previd: string, h: number) => `<resume xmlns='${NS.sm}' previd='${previd}' h='${h}'/>`;
+
+/** Another connection asks for the session. */
+async function returns(
+  scene: Scene,
+  address: string,
+  previd: string,
+  h: number,
+  transport: TransportName = 'tcp',
+): Promise<Peer> {
+  const peer = await scene.known(address, { transport });
+  await peer.sends(resume(previd, h));
+  return peer;
+}
+
+/** Juliet, available and not acknowledging, gets `count` messages and as many as there are of them. */
+async function gets(peer: Peer, ...bodies: string[]): Promise<void> {
+  for (const body of bodies) await peer.receives(said(body));
+}
+
+// --- §2, §3: enabling -------------------------------------------------------------------------------------------------
+
+scenario('§2: it is offered once one has authenticated', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const romeo = await connect();
+  await romeo.opens();
+  assert.equal((await romeo.receivesFeatures()).getChild('sm', NS.sm), undefined);
+  assert.ok((await romeo.authenticates('romeo')).getChild('sm', NS.sm));
+});
+
+scenario('§3: with resumption, and without', async ({ actor }) => {
+  for (const [attributes, answer] of [
+    ['', ''],
+    [`resume='false'`, ''],
+    [`resume='0' max='60'`, ''],
+    [`resume='true' max='0'`, ''],
+    [`resume='true'`, `id='*' resume='true' max='600'`],
+    [`resume='1' max='60'`, `id='*' resume='true' max='60'`],
+    [`resume='true' max='9999999999'`, `id='*' resume='true' max='86400'`],
+    [`resume='true' max='long'`, `id='*' resume='true' max='600'`],
+  ] as const) {
+    const romeo = await actor('romeo@localhost/orchard');
+    await romeo.sends(`<enable xmlns='${NS.sm}' ${attributes}/>`);
+    await romeo.receives(`<enabled xmlns='${NS.sm}' ${answer}/>`, { exactly: true });
+    romeo.cut();
+  }
+});
+
+scenario('§3: not before a resource is bound, and once', async ({ known }) => {
+  const romeo = await known('romeo@localhost');
+  await romeo.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+  await romeo.receives(failed('unexpected-request'));
+  await romeo.binds('orchard');
+  await enables(romeo);
+  await romeo.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+  await romeo.receives(failed('unexpected-request'));
+  await romeo.receivesNothing();
+});
+
+scenario('§6: what comes at the wrong time is refused', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  for (const xml of [r, a(0), resume('x', 0)]) {
+    await romeo.sends(xml);
+    await romeo.receives(failed('unexpected-request'));
+  }
+  await enables(romeo);
+  await romeo.sends(resume('x', 0));
+  await romeo.receives(failed('unexpected-request'));
+  await romeo.sends(`<whatever xmlns='${NS.sm}'/>`);
+  await romeo.receivesStreamError('unsupported-stanza-type');
+});
+
+// --- §4: acks -----------------------------------------------------------------------------------------------------------
+
+for (const transport of ['tcp', 'websocket'] as const) {
+  scenario(`§4: stanzas are counted, and nothing else (${transport})`, async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard', { transport });
+    // What comes behind <enable/> counts, whether or not the answer has arrived.
+    await romeo.sends(`<enable xmlns='${NS.sm}'/>`);
+    await romeo.sends(ping('1'));
+    await romeo.receives(`<enabled xmlns='${NS.sm}'/>`);
+    await romeo.receives(pong('1'));
+    await romeo.receives(r);
+    await romeo.sends(a(1));
+    const steps: readonly (readonly [string, number])[] = [
+      ['', 1],
+      [`<message to='localhost' type='headline'/>`, 2],
+      [`<message to='@' type='error'/>`, 3],
+      [`<iq type='result' id='7'/>`, 4],
+      [`<presence to='juliet@localhost'/>`, 5],
+      [a(1), 5],
+      [`<inactive xmlns='${NS.csi}'/>`, 5],
+      ['', 5],
+    ];
+    for (const [xml, h] of steps) {
+      if (xml !== '') await romeo.sends(xml);
+      await romeo.sends(r);
+      await romeo.receives(a(h), { exactly: true });
+    }
+  });
+}
+
+scenario('§4: the server asks, and is told', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await enables(juliet);
+  await romeo.sends(chat('juliet@localhost', '1'));
+  await juliet.receives(said('1'));
+  await juliet.receives(r);
+  await romeo.sends(chat('juliet@localhost', '2'));
+  await juliet.receives(said('2'));
+  await juliet.sends(a(1));
+  await juliet.receives(r);
+  await juliet.sends(a(2));
+  // The client may tell without being asked.
+  await juliet.sends(a(2));
+  await juliet.sends(ping('1'));
+  await juliet.receives(pong('1'));
+});
+
+for (const h of ['2', '4294967295']) {
+  scenario(`§6: ${h} of one stanza are too many`, async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    await enables(romeo);
+    await romeo.sends(ping('1'));
+    await romeo.receives(pong('1'));
+    await romeo.receives(r);
+    await romeo.sends(`<a xmlns='${NS.sm}' h='${h}'/>`);
+    const error = await romeo.receivesStreamError('undefined-condition');
+    const about = error.getChild('handled-count-too-high', NS.sm);
+    assert.deepEqual([about?.attrs.h, about?.attrs['send-count']], [h, '1']);
+  });
+}
+
+scenario('§4: fewer than before are too many', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  await enables(romeo);
+  await romeo.sends(ping('1'));
+  await romeo.receives(pong('1'));
+  await romeo.receives(r);
+  await romeo.sends(a(1));
+  await romeo.sends(a(0));
+  await romeo.receivesStreamError('undefined-condition');
+});
+
+scenario('§4: what is no count', async ({ actor }) => {
+  for (const attributes of ['', `h=''`, `h='-1'`, `h='1.0'`, `h='4294967296'`, `h='x'`, `h=' 1'`]) {
+    const romeo = await actor('romeo@localhost/orchard');
+    await enables(romeo);
+    await romeo.sends(`<a xmlns='${NS.sm}' ${attributes}/>`);
+    await romeo.receivesStreamError('invalid-xml');
+  }
+});
+
+// --- acknowledged is on disk ----------------------------------------------------------------------------------------------
+
+/** Writes are done at once, and said to be done when the gate is open. */
+class Gate {
+  #waiting: (() => void)[] = [];
+  #isOpen = true;
+
+  close(): void {
+    this.#isOpen = false;
+  }
+  open(): void {
+    this.#isOpen = true;
+    for (const go of this.#waiting.splice(0)) go();
+  }
+  #pass(): Promise<void> {
+    return this.#isOpen ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  around(storage: Storage): Storage {
+    const guard = <S extends object>(store: S): S =>
+      new Proxy(store, {
+        get: (target, name) => {
+          const method = Reflect.get(target, name) as (...parameters: unknown[]) => Promise<unknown>;
+          if (!['append', 'set', 'compareAndSet', 'delete', 'remove'].includes(String(name))) return method;
+          return async (...parameters: unknown[]) => {
+            const result = await method.call(target, ...parameters);
+            await this.#pass();
+            return result;
+          };
+        },
+      });
+    return {
+      document: <T>(name: string) => guard(storage.document<T>(name)),
+      map: <T>(name: string) => guard(storage.map<T>(name)),
+      log: (name) => guard(storage.log(name)),
+      stores: () => storage.stores(),
+      flush: () => storage.flush(),
+      close: () => storage.close(),
+    };
+  }
+}
+
+/** A server whose disk can be made to wait. */
+function slowly(title: string, play: (scene: Scene, gate: Gate) => Promise<void>, options: ScenarioOptions = {}): void {
+  const gate = new Gate();
+  scenario(title, { ...options, storage: () => gate.around(new MemoryStorage()) }, async (scene) => {
+    try {
+      await play(scene, gate);
+    } finally {
+      gate.open();
+    }
+  });
+}
+
+slowly(
+  '§4: <r/> is answered when what came before it is on disk, and everything else meanwhile',
+  async ({ actor, stage }, gate) => {
+    await stage.account('juliet@localhost');
+    const romeo = await actor('romeo@localhost/orchard');
+    await enables(romeo);
+    gate.close();
+    await romeo.sends(chat('juliet@localhost', '1') + r + chat('juliet@localhost', '2') + r + ping('p'));
+    await romeo.receives(pong('p'));
+    await romeo.receives(r);
+    await romeo.sends(a(1));
+    await romeo.sends(ping('q'));
+    await romeo.receives(pong('q'));
+    await romeo.receives(r);
+    gate.open();
+    // Both questions have been answered once the last is.
+    let told = -1;
+    while (told < 2) told = Number((await romeo.receives(`<a xmlns='${NS.sm}' h='*'/>`)).attrs.h);
+    assert.ok(told <= 4);
+  },
+);
+
+slowly('§4: a question about nothing new is answered at once', async ({ actor, stage }, gate) => {
+  await stage.account('juliet@localhost');
+  const romeo = await actor('romeo@localhost/orchard');
+  await enables(romeo);
+  await romeo.sends(chat('juliet@localhost', '1') + r);
+  await romeo.receives(a(1));
+  gate.close();
+  await romeo.sends(r);
+  await romeo.receives(a(1));
+  await romeo.sends(`<presence to='nobody@localhost'/>${r}`);
+  await romeo.receives(a(2));
+});
+
+slowly('§5: <resumed/> waits for the disk, and tells all that was handled', async (scene, gate) => {
+  const { actor, stage } = scene;
+  await stage.account('juliet@localhost');
+  const romeo = await actor('romeo@localhost/orchard');
+  const id = await enables(romeo);
+  gate.close();
+  await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2') + ping('p'));
+  await romeo.receives(pong('p'));
+  const again = await returns(scene, 'romeo@localhost', id, 0);
+  await romeo.receives(r);
+  await romeo.receivesStreamError('conflict');
+  assert.deepEqual(again.forgets(), []);
+  gate.open();
+  await again.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='3'/>`);
+  await again.receives(pong('p'));
+});
+
+// --- §5: resumption -----------------------------------------------------------------------------------------------------
+
+for (const [first, second] of [
+  ['tcp', 'tcp'],
+  ['tls', 'websocket'],
+  ['websocket', 'starttls'],
+] as const) {
+  scenario(`§5: a session is resumed where it was (${first}, ${second})`, async (scene) => {
+    const { actor } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true, transport: first });
+    await juliet.sends(`<presence to='${romeo.jid}'/>`);
+    await romeo.receives(`<presence from='${juliet.jid}'/>`);
+    const id = await enables(juliet);
+    await juliet.sends(ping('1') + ping('2'));
+    await juliet.receives(pong('1'));
+    await juliet.receives(r);
+    await juliet.receives(pong('2'));
+    await romeo.sends(chat('juliet@localhost', 'seen') + chat('juliet@localhost', 'unseen'));
+    await gets(juliet, 'seen', 'unseen');
+    juliet.cut();
+    await romeo.sends(chat('juliet@localhost', 'away') + chat(juliet.jid, 'to her'));
+    await romeo.receivesNothing();
+    const again = await returns(scene, 'juliet@localhost', id, 3, second);
+    await again.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='2'/>`, { exactly: true });
+    await gets(again, 'unseen', 'away', 'to her');
+    await again.receives(r);
+    await again.sends(a(6));
+    again.jid = juliet.jid;
+    // She has her address and her presence, and nobody heard of it.
+    await romeo.sends(chat('juliet@localhost', 'back'));
+    await again.receives(`<message from='${romeo.jid}' type='chat'><body>back</body></message>`);
+    await again.receives(r);
+    await again.sends(`${a(7)}${chat(romeo.jid, 'yes')}`);
+    await romeo.receives(`<message from='${juliet.jid}' type='chat'><body>yes</body></message>`);
+    await romeo.receivesNothing();
+  });
+}
+
+scenario('§5: a connection that is still open is closed, and what it still brings is not taken', async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  const again = await returns(scene, 'juliet@localhost', id, 0);
+  await juliet.sends(chat(romeo.jid, 'late'));
+  await again.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+  await juliet.receivesStreamError('conflict');
+  again.jid = juliet.jid;
+  await again.sends(chat(romeo.jid, 'new'));
+  await romeo.receives(said('new'));
+  await romeo.receivesNothing();
+});
+
+scenario('§5: of two that resume at once the last has it', async (scene) => {
+  const { actor, known } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  const [one, two] = [await known('juliet@localhost'), await known('juliet@localhost')];
+  await Promise.all([one.sends(resume(id, 0)), two.sends(resume(id, 0))]);
+  await Promise.all([one, two].map((peer) => peer.receives(`<resumed xmlns='${NS.sm}' previd='${id}'/>`)));
+  await romeo.sends(chat('juliet@localhost', 'which?'));
+  const answers = await Promise.all([one, two].map((peer) => peer.receivesAny()));
+  assert.deepEqual(answers.map(({ name }) => name).sort(), ['error', 'message']);
+});
+
+scenario('§5: what is not known is not found, and a resource can be bound instead', async ({ known }) => {
+  const romeo = await known('romeo@localhost');
+  for (const previd of ['nope', '', '__proto__']) {
+    await romeo.sends(resume(previd, 0));
+    await romeo.receives(failed('item-not-found'), { exactly: true });
+  }
+  await romeo.binds('orchard');
+  await romeo.receivesNothing();
+});
+
+scenario("§5, §10: somebody else's is not found either", async (scene) => {
+  const { actor } = scene;
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  const tybalt = await returns(scene, 'tybalt@localhost', id, 0);
+  await tybalt.receives(failed('item-not-found'), { exactly: true });
+  // Also when she is away, and when her session has ended.
+  juliet.cut();
+  await tybalt.sends(resume(id, 0));
+  await tybalt.receives(failed('item-not-found'), { exactly: true });
+  const again = await returns(scene, 'juliet@localhost', id, 0);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  await again.closes();
+  await again.isClosed();
+  await tybalt.sends(resume(id, 0));
+  await tybalt.receives(failed('item-not-found'), { exactly: true });
+});
+
+scenario('§6: who acknowledges too much while resuming', async (scene) => {
+  const { actor } = scene;
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  juliet.cut();
+  const wrong = await returns(scene, 'juliet@localhost', id, 1);
+  const error = await wrong.receivesStreamError('undefined-condition');
+  assert.equal(error.getChild('handled-count-too-high', NS.sm)?.attrs['send-count'], '0');
+  const again = await returns(scene, 'juliet@localhost', id, 0);
+  await again.receives(`<resumed xmlns='${NS.sm}' h='0'/>`);
+});
+
+scenario('§5: without a count there is no resumption', async (scene) => {
+  const { actor, known } = scene;
+  const juliet = await actor('juliet@localhost/balcony');
+  const id = await enables(juliet);
+  const wrong = await known('juliet@localhost');
+  await wrong.sends(`<resume xmlns='${NS.sm}' previd='${id}'/>`);
+  await wrong.receivesStreamError('invalid-xml');
+});
+
+scenario('§7: a closed stream has an end, and the count is told', async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(`<presence to='${romeo.jid}'/>`);
+  await romeo.receives(`<presence from='${juliet.jid}'/>`);
+  const id = await enables(juliet);
+  await juliet.sends(ping('1'));
+  await juliet.receives(pong('1'));
+  await juliet.receives(r);
+  await juliet.closes();
+  await juliet.isClosed();
+  await romeo.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
+  const again = await returns(scene, 'juliet@localhost', id, 0);
+  await again.receives(`<failed xmlns='${NS.sm}' h='1'><item-not-found xmlns='${NS.stanzas}'/></failed>`);
+});
+
+scenario('§5: live stanzas never overtake the resent ones', async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  juliet.cut();
+  const all = Array.from({ length: 200 }, (_, at) => String(at));
+  for (const body of all.slice(0, 100)) await romeo.sends(chat('juliet@localhost', body));
+  await romeo.syncs();
+  const [again] = await Promise.all([
+    returns(scene, 'juliet@localhost', id, 0),
+    (async () => {
+      for (const body of all.slice(100)) await romeo.sends(chat('juliet@localhost', body));
+    })(),
+  ]);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  const heard: string[] = [];
+  while (heard.length < all.length) {
+    const element = await again.receivesAny();
+    if (element.name === 'message') heard.push(element.getChildText('body')!);
+  }
+  assert.deepEqual(heard, all);
+});
+
+scenario('§5: resumed again and again, nothing is lost and nothing comes twice', async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  let juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  const heard: string[] = [];
+  for (let round = 0; round < 5; round++) {
+    await romeo.sends(chat('juliet@localhost', `${round} live`));
+    const element = await juliet.receivesAny();
+    heard.push(element.getChildText('body')!);
+    juliet.cut();
+    await romeo.sends(chat('juliet@localhost', `${round} away`));
+    await romeo.syncs();
+    juliet = await returns(scene, 'juliet@localhost', id, heard.length);
+    await juliet.receives(`<resumed xmlns='${NS.sm}'/>`);
+    heard.push((await juliet.receivesAny()).getChildText('body')!);
+    await juliet.receives(r);
+    await juliet.sends(a(heard.length));
+  }
+  assert.deepEqual(heard, Array.from({ length: 5 }, (_, round) => [`${round} live`, `${round} away`]).flat());
+});
+
+// --- what becomes of what was not acknowledged ------------------------------------------------------------------------------
+
+for (const [title, attributes, end] of [
+  ['a lost connection', '', async (peer: Peer) => peer.cut()],
+  ['a closed stream', `resume='true'`, async (peer: Peer) => peer.closes()],
+] as const) {
+  scenario(`§4: ${title} loses no message that was not acknowledged`, async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await enables(juliet, attributes);
+    await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2') + chat('juliet@localhost', '3'));
+    await juliet.receives(said('1'));
+    await juliet.receives(r);
+    await gets(juliet, '2', '3');
+    await juliet.sends(a(1));
+    await juliet.receives(r);
+    await end(juliet);
+    await romeo.receivesNothing();
+    const again = await actor('juliet@localhost/garden');
+    await again.sends('<presence/>');
+    await again.receives(`<presence from='${again.jid}'/>`);
+    await gets(again, '2', '3');
+    await again.receivesNothing();
+  });
+}
+
+scenario('§4: a request that was not acknowledged is answered', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await enables(juliet, '');
+  await romeo.sends(`<iq type='get' id='1' to='${juliet.jid}'><query xmlns='nope'/></iq>`);
+  await juliet.receives(`<iq type='get' id='1'/>`);
+  juliet.cut();
+  await romeo.receives(`<iq type='error' id='1' from='${juliet.jid}'>${refusal('cancel', 'service-unavailable')}</iq>`);
+});
+
+scenario('§5: after its time a session ends', async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(`<presence to='${romeo.jid}'/>`);
+  await romeo.receives(`<presence from='${juliet.jid}'/>`);
+  const id = await enables(juliet, `resume='true' max='1'`);
+  await juliet.sends(ping('1'));
+  await juliet.receives(pong('1'));
+  juliet.cut();
+  await romeo.sends(
+    chat('juliet@localhost', 'away') + `<iq type='get' id='1' to='${juliet.jid}'><query xmlns='nope'/></iq>`,
+  );
+  await romeo.receivesAnyOrder([
+    `<presence from='${juliet.jid}' type='unavailable'/>`,
+    `<iq type='error' id='1' from='${juliet.jid}'/>`,
+  ]);
+  const again = await returns(scene, 'juliet@localhost', id, 0);
+  await again.receives(`<failed xmlns='${NS.sm}' h='1'><item-not-found xmlns='${NS.stanzas}'/></failed>`);
+  await again.binds('balcony');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await again.receives(said('away'));
+});
+
+// --- bounds -----------------------------------------------------------------------------------------------------------------
+
+const few = { config: { stream_management: { queue_stanzas: 10, hibernated_per_account: 2 } } };
+
+scenario('the queue of a client that does not acknowledge is bounded', few, async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await enables(juliet);
+  const all = Array.from({ length: 15 }, (_, at) => String(at));
+  await romeo.sends(all.map((body) => chat('juliet@localhost', body)).join(''));
+  for (;;) {
+    const element = await juliet.receivesAny();
+    if (element.name === 'error') break;
+  }
+  const again = await actor('juliet@localhost/garden');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await gets(again, ...all);
+});
+
+scenario('and so is that of one that is away', few, async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  juliet.cut();
+  const all = Array.from({ length: 15 }, (_, at) => String(at));
+  await romeo.sends(all.map((body) => chat('juliet@localhost', body)).join(''));
+  await romeo.syncs();
+  const again = await returns(scene, 'juliet@localhost', id, 0);
+  await again.receives(failed('item-not-found'));
+  await again.binds('garden');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await gets(again, ...all);
+});
+
+scenario('an account has only so many sessions that wait', few, async (scene) => {
+  const { actor, server } = scene;
+  const ids: string[] = [];
+  for (const resource of ['1', '2', '3']) {
+    const juliet = await actor(`juliet@localhost/${resource}`);
+    ids.push(await enables(juliet));
+    const gone = server.connections.tcp!;
+    juliet.cut();
+    while (server.connections.tcp === gone) await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(server.hibernating, 2);
+  const first = await returns(scene, 'juliet@localhost', ids[0]!, 0);
+  await first.receives(failed('item-not-found'));
+  const last = await returns(scene, 'juliet@localhost', ids[2]!, 0);
+  await last.receives(`<resumed xmlns='${NS.sm}'/>`);
+});
+
+scenario('§5: a session whose resource is bound anew is over', async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  juliet.cut();
+  await romeo.sends(chat('juliet@localhost', 'away'));
+  await romeo.syncs();
+  const again = await actor('juliet@localhost/balcony');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await again.receives(said('away'));
+  const late = await returns(scene, 'juliet@localhost', id, 0);
+  await late.receives(failed('item-not-found'));
+});
+
+// --- restarts -----------------------------------------------------------------------------------------------------------------
+
+const alone = { alone: true };
+
+scenario('a session goes on after a restart of the server', alone, async (scene) => {
+  const { actor, stage } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  await juliet.sends(ping('1'));
+  await juliet.receives(pong('1'));
+  await juliet.receives(r);
+  await juliet.sends(a(1));
+  await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2'));
+  await juliet.receives(said('1'));
+  await juliet.receives(r);
+  await juliet.receives(said('2'));
+  await Promise.all([stage.restart(), juliet.receivesStreamError('system-shutdown')]);
+  // She is available all the while.
+  const again = await actor('romeo@localhost/orchard', { presence: true });
+  await again.sends(chat('juliet@localhost', '3'));
+  await again.receivesNothing();
+  const back = await returns(scene, 'juliet@localhost', id, 2);
+  await back.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='1'/>`);
+  await gets(back, '2', '3');
+  await back.receives(r);
+  await back.sends(a(4));
+  back.jid = juliet.jid;
+  await back.sends(chat(again.jid, 'here'));
+  await again.receives(`<message from='${juliet.jid}' type='chat'><body>here</body></message>`);
+  await back.receivesNothing();
+});
+
+scenario('§4: counts begin anew behind 2^32 - 1', alone, async (scene) => {
+  const { actor, stage } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  juliet.cut();
+  await romeo.syncs();
+  const high = 2 ** 32 - 2;
+  await stage.restart(async (storage) => {
+    const store = storage.document<SavedSm>('stream_management');
+    const saved = await store.get(id);
+    await store.set(id, { ...saved!, received: high, acknowledged: high });
+  });
+  const back = await returns(scene, 'juliet@localhost', id, high);
+  await back.receives(`<resumed xmlns='${NS.sm}' h='${high}'/>`);
+  for (const [at, h] of [high + 1, 0, 1].entries()) {
+    await back.sends(ping(`p${at}`) + r);
+    await back.receives(pong(`p${at}`));
+    await back.receives(r);
+    await back.receives(a(h));
+    await back.sends(a(h));
+  }
+  await back.sends(ping('x') + ping('y'));
+  await back.receives(pong('x'));
+  await back.receives(r);
+  await back.receives(pong('y'));
+  back.cut();
+  const third = await returns(scene, 'juliet@localhost', id, 2);
+  await third.receives(`<resumed xmlns='${NS.sm}' h='3'/>`);
+  await third.receives(pong('y'));
+});
+
+scenario('a session that nobody resumes in time ends after a restart, too', alone, async (scene) => {
+  const { actor, stage } = scene;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  await romeo.sends(chat('juliet@localhost', '1'));
+  await juliet.receives(said('1'));
+  juliet.cut();
+  await romeo.syncs();
+  await stage.restart(async (storage) => {
+    const store = storage.document<SavedSm>('stream_management');
+    const saved = await store.get(id);
+    await store.set(id, { ...saved!, expires: Date.now() - 1 });
+  });
+  const tybalt = await actor('tybalt@localhost/street');
+  while (stage.server.hibernating > 0) await new Promise((resolve) => setTimeout(resolve, 50));
+  await tybalt.receivesNothing();
+  const again = await actor('juliet@localhost/garden');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await again.receives(said('1'));
+});
