@@ -89,28 +89,36 @@ function makeRows(count: number): Row[] {
 async function measure(target: Target, perTurn: number, milliseconds: number): Promise<void> {
   let written = 0;
   let waiting = 0;
+  let wake = (): void => {};
+  const fewer = async (limit: number): Promise<void> => {
+    while (waiting >= limit) await new Promise<void>((resolve) => (wake = resolve));
+  };
   const latencies: number[] = [];
   const start = performance.now();
   const cpuBefore = process.cpuUsage();
+  const loopBefore = performance.eventLoopUtilization();
   while (performance.now() - start < milliseconds) {
     written += perTurn;
     waiting += perTurn;
     const called = performance.now();
     void target.write(makeRows(perTurn)).then(() => {
       waiting -= perTurn;
+      wake();
       latencies.push(performance.now() - called);
     });
-    do await setImmediate();
-    while (waiting >= inFlight(perTurn));
+    await setImmediate();
+    await fewer(inFlight(perTurn));
   }
-  while (waiting > 0) await setImmediate();
+  await fewer(1);
   const { user, system } = process.cpuUsage(cpuBefore);
+  const { active } = performance.eventLoopUtilization(loopBefore);
   const rate = (written / (performance.now() - start)) * 1000;
   const latency = latencies.sort((a, b) => a - b)[latencies.length >> 1]!;
   const columns = [
     `${perTurn} a turn`.padStart(10),
     `${rate.toFixed(0).padStart(8)} rows/s`,
     `${((user + system) / written).toFixed(1).padStart(6)} us CPU a row`,
+    `${((active / written) * 1000).toFixed(1).padStart(6)} us of the event loop`,
     `durable after ${latency.toFixed(2)} ms (median)`,
   ];
   console.log(columns.join('  '));

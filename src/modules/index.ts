@@ -11,9 +11,11 @@ import muc from './xep-0045-muc/index.js';
 import privateStorage from './xep-0049-private.js';
 import adhoc from './xep-0050-adhoc.js';
 import vcard from './xep-0054-vcard.js';
+import pubsub from './xep-0060-pubsub/index.js';
 import register from './xep-0077-register.js';
 import version from './xep-0092-version.js';
 import caps from './xep-0115-caps.js';
+import clientCaps from './xep-0115-client-caps.js';
 import admin from './xep-0133-admin/index.js';
 import contact from './xep-0157-contact.js';
 import offline from './xep-0160-offline.js';
@@ -50,6 +52,8 @@ export const standardModules: readonly ModuleDefinition[] = [
   register,
   version,
   caps,
+  clientCaps,
+  pubsub,
   admin,
   contact,
   ping,

@@ -84,7 +84,8 @@ export default defineModule({
 
     const settle = (session: Session, known: Known, features: ReadonlySet<string>): void => {
       known.features = features;
-      const gained = known.before.size === 0 ? features : new Set([...features].filter((one) => !known.before.has(one)));
+      const gained =
+        known.before.size === 0 ? features : new Set([...features].filter((one) => !known.before.has(one)));
       if (gained.size > 0) void host.emit('featuresKnown', { session, gained });
     };
 
@@ -112,7 +113,7 @@ export default defineModule({
         const asked = waitingFor(key, [queue[at]!])[0];
         if (asked === undefined) continue;
         const features = await featuresOf(asked.session, caps);
-        const proven = features !== undefined && features.proven;
+        const proven = features?.proven === true;
         if (proven) keep(key, features.features);
         for (const { session, known } of proven ? waitingFor(key, queue) : waitingFor(key, [asked.session])) {
           if (features !== undefined) settle(session, known, features.features);
@@ -154,7 +155,10 @@ export default defineModule({
       const known: Known = { key, features: undefined, before: last?.features ?? none };
       sessions.set(session, known);
       const features = versions.get(key);
-      if (features !== undefined) return settle(session, known, features);
+      if (features !== undefined) {
+        settle(session, known, features);
+        return;
+      }
       const queue = asking.get(key);
       if (queue !== undefined) {
         queue.push(session);

@@ -272,7 +272,9 @@ export default defineModule({
       if (running !== undefined) {
         if (running.sending) return;
         running.again = true;
-        running.back ||= back;
+        if (!back) return;
+        running.back = true;
+        running.wake();
         return;
       }
       if (reachable(owner).length === 0) return;

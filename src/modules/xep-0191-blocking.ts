@@ -95,8 +95,7 @@ export default defineModule({
           type: 'cancel',
           extra: [el('blocked', { xmlns: NS.blockingErrors })],
         });
-      // An error would put us out of the room that has the blocked occupant: dropped below instead.
-      if (stanza.name === 'message' && stanza.type === 'groupchat') return;
+      if (stanza.name === 'message' && isDroppedSilently(stanza)) return;
       throw new StanzaError('service-unavailable');
     };
 
@@ -234,7 +233,7 @@ export default defineModule({
         return known instanceof Promise ? known.then((blocked) => judge(blocked, passage)) : judge(known, passage);
       }),
       message('clean', ({ way, owner, peer, stanza }) => {
-        if (way === 'out' || stanza.type !== 'groupchat') return undefined;
+        if (way === 'out' || !isDroppedSilently(stanza)) return undefined;
         const verdict = (blocked: BlockList) => (isBlocked(blocked, peer) ? 'handled' : undefined);
         const known = lists.get(owner.bare);
         return known instanceof Promise ? known.then(verdict) : verdict(known);
@@ -244,6 +243,12 @@ export default defineModule({
     ];
   },
 });
+
+/**
+ * In the step 'clean' and without a word: an error to groupchat would put us out of the room that has the blocked occupant,
+ * and nobody answers a headline to an account that is not there (RFC 6121 §8.5.4).
+ */
+const isDroppedSilently = ({ type }: Stanza): boolean => type === 'groupchat' || type === 'headline';
 
 /** §6: a rule for the resource, for the account or room, for a resource of the domain, or for the domain. */
 export function matches(list: BlockList, { full, bare, domain, resource }: Jid): boolean {

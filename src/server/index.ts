@@ -435,7 +435,7 @@ class WaxwingServer implements Server {
     this.certificates?.close();
     await this.accounts?.writeLogins();
     if (this.#options.storage === undefined) await this.storage?.close();
-    else await this.storage.flush();
+    else await this.storage?.flush();
     this.metrics.stop();
     this.logs?.flush();
   }

@@ -128,7 +128,8 @@ export class Listeners {
       case 'https': {
         const server = this.#http();
         return tcp((socket) => {
-          const tls = secured(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'] });
+          // Browsers would ask their users for a certificate.
+          const tls = secured(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'], requestCert: false });
           const { login_deadline_seconds } = this.#parts.config().limits;
           const deadline = setTimeout(() => tls.destroy(), login_deadline_seconds * 1000);
           let isSecure = false;
@@ -149,7 +150,18 @@ export class Listeners {
 
   /** An HTTP server without a port: connections are given to it. */
   #http(): HttpServer {
-    const server = createHttpServer({ keepAliveTimeout: 10_000, requestTimeout: 30_000 }, this.#parts.http);
+    const headersTimeout = this.#parts.config().limits.login_deadline_seconds * 1000;
+    const server = createHttpServer(
+      {
+        keepAliveTimeout: 10_000,
+        headersTimeout,
+        requestTimeout: Math.max(30_000, headersTimeout),
+        connectionsCheckingInterval: 1000,
+      },
+      this.#parts.http,
+    );
+    // Only a server that listens looks for requests that take too long.
+    server.emit('listening');
     server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket as Socket, head));
     this.#httpServers.push(server);
     return server;

@@ -207,8 +207,11 @@ export class Stage {
   /** Waits until the server has dealt with everything that any of its clients sent. */
   async settle(): Promise<void> {
     // Once more: what the last of them caused may have gone to one who was through already.
-    for (let round = 0; round < 2; round++)
-      await Promise.all(this.#peers.filter((peer) => peer.bound).map((peer) => peer.syncs()));
+    for (let round = 0; round < 2; round++) {
+      const bound = this.#peers.filter((peer) => peer.bound);
+      // One that ends meanwhile has nothing more to say.
+      await Promise.all(bound.map((peer) => peer.syncs().catch((error: Error) => assert.ok(!peer.bound, error))));
+    }
   }
 
   async clear(): Promise<void> {
@@ -315,7 +318,7 @@ export class Peer {
   #inbox: Item[] = [];
   #wake: (() => void) | undefined;
   readonly #transcript: string[] = [];
-  readonly #pings = new Map<string, () => void>();
+  readonly #pings = new Map<string, (error?: Error) => void>();
   #ended = false;
   /** The full address, once it is bound. */
   jid = '';
@@ -467,6 +470,8 @@ export class Peer {
   #over(): void {
     if (this.#ended) return;
     this.#ended = true;
+    for (const answered of this.#pings.values()) answered(new Error('the connection ended'));
+    this.#pings.clear();
     this.#put({ kind: 'end' });
   }
 
@@ -634,6 +639,16 @@ export class Peer {
     if (item.kind !== 'end') throw this.#wrong('the end of the connection', describe(item));
   }
 
+  /** Everything until the server ends the connection. */
+  async drains(): Promise<Element[]> {
+    const elements: Element[] = [];
+    for (;;) {
+      const item = await this.#next('the end of the connection');
+      if (item.kind === 'end') return elements;
+      if (item.kind === 'element') elements.push(item.element);
+    }
+  }
+
   /** The connection is torn down, though this end of it was left open. */
   async isCut(): Promise<void> {
     await this.#happens('the connection being cut', (done) => {
@@ -650,13 +665,7 @@ export class Peer {
   async syncs(): Promise<void> {
     const id = `sync-${++pings}`;
     await this.#happens('the answer to a ping', (done, failed) => {
-      const connection = (this.#socket ?? this.#ws)!;
-      const ended = () => failed(new Error('the connection ended'));
-      this.#pings.set(id, () => {
-        connection.off('close', ended);
-        done();
-      });
-      connection.once('close', ended);
+      this.#pings.set(id, (error) => (error === undefined ? done() : failed(error)));
       void this.sends(`<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`);
     });
   }

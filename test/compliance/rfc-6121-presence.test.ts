@@ -3,7 +3,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
 import { befriends, refusal, subscribes } from './phrases.js';
 
-const caps = `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>`;
+const caps = `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x'/>`;
 const rich = `<presence xml:lang='it'><show>dnd</show><status>Sto pensando</status><status xml:lang='en'>&lt;wooing&gt;</status>
   <priority>5</priority>${caps}<x xmlns='vcard-temp:x:update'><photo>ab</photo></x></presence>`;
 
@@ -218,6 +218,23 @@ scenario('§4.6.3: contacts are told once', async ({ actor }) => {
   romeo.cut();
   await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
   await juliet.receivesNothing();
+});
+
+scenario('§4.6.3: so are one’s own clients', async ({ actor }) => {
+  const orchard = await actor('romeo@localhost/orchard', { presence: true });
+  const garden = await actor('romeo@localhost/garden', { presence: true });
+  orchard.forgets();
+  for (const to of ['romeo@localhost', 'romeo@localhost/garden']) {
+    await orchard.sends(`<presence to='${to}'><status>here</status></presence>`);
+    await garden.receives(`<presence from='romeo@localhost/orchard'><status>here</status></presence>`);
+  }
+  await orchard.syncs();
+  orchard.forgets();
+  await orchard.sends(`<presence type='unavailable'/>`);
+  for (const peer of [orchard, garden]) {
+    await peer.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
+    await peer.receivesNothing();
+  }
 });
 
 scenario('§4.6.1: who is not available can be present at one place', async ({ actor }) => {

@@ -70,7 +70,7 @@ export async function attempts(peer: Peer, attempt: Attempt = {}): Promise<Eleme
   assert.equal(challenge.getNS(), ns);
   await peer.sends(`<response xmlns='${ns}'>${base64(final(scram.final(plain(challenge))))}</response>`);
   const end = await peer.receivesAny();
-  if (end.name === 'failure') return end;
+  if (end.name !== 'success' && end.name !== 'continue') return end;
   const proof = ns === NS.sasl ? end : end.getChild('additional-data', NS.sasl2)!;
   assert.ok(scram.verify(plain(proof)), 'the server does not know the password');
   return end;

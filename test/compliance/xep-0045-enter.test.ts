@@ -21,6 +21,12 @@ scenario('§10.1.2: an instant room is locked until its owner takes the usual co
     `<presence type='error' from='coven@conference.localhost/thirdwitch'><x xmlns='${NS.muc}'/>
       ${refusal('cancel', 'item-not-found')}</presence>`,
   );
+  // §6.4: but for its owner there is no such room yet
+  const info = `<iq type='get' id='d' to='coven@conference.localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
+  await hag.sends(info);
+  await hag.receives(`<iq type='error'>${refusal('cancel', 'item-not-found')}</iq>`);
+  await crone.sends(info);
+  await crone.receives(`<iq type='result'><query xmlns='${NS.discoInfo}'/></iq>`);
   await opens(crone, 'coven');
   await hag.sends(joins('coven@conference.localhost/thirdwitch'));
   // §7.2.2: the others first, then oneself

@@ -234,6 +234,122 @@ scenario('XEP-0317: hats', async (scene) => {
   assert.equal(bare.getChild('hats', NS.hats), undefined);
 });
 
+scenario('XEP-0463: who enters again is told what has changed of the lists', async (scene) => {
+  const [crone, hag] = await pair(scene, 'versions', { 'muc#roomconfig_persistentroom': '1' });
+  const enter = async (peer: Peer, nick: string, mav: string) => {
+    await peer.sends(joins(`${room('versions')}/${nick}`, mav));
+    await peer.syncs();
+    const came = peer.forgets();
+    const self = came.find(({ name, attrs }) => name === 'presence' && attrs.from === `${room('versions')}/${nick}`)!;
+    const until = self.getChild('x', NS.mucUser)!.getChild('mav', NS.mav)!.attrs.until!;
+    return { first: came[0]!, until };
+  };
+  const all = await enter(crone, 'firstwitch', `<mav xmlns='${NS.mav}'/>`);
+  assert.match(all.first.toString(), / jid="crone1@localhost" affiliation="owner"/);
+  assert.equal(all.first.getChild('x', NS.mucUser)!.getChild('mav', NS.mav)!.attrs.until, all.until);
+  // who knows them is told nothing
+  const nothing = await enter(crone, 'firstwitch', `<mav xmlns='${NS.mav}' since='${all.until}'/>`);
+  assert.equal(nothing.first.name, 'presence');
+  await crone.sends(
+    `<iq type='set' id='s' to='${room('versions')}'><query xmlns='${NS.mucAdmin}'>
+      <item affiliation='member' jid='hecate@localhost'/></query></iq>`,
+  );
+  await crone.receives(
+    `<message from='${room('versions')}'><x xmlns='${NS.mucUser}'><mav xmlns='${NS.mav}' since='${all.until}' until='*'/>
+      <item jid='hecate@localhost' affiliation='member' role='none'/></x></message>`,
+  );
+  await quiets(crone);
+  const some = await enter(crone, 'firstwitch', `<mav xmlns='${NS.mav}' since='${all.until}'/>`);
+  assert.match(some.first.toString(), /hecate@localhost/);
+  assert.doesNotMatch(some.first.toString(), /crone1@localhost" affiliation/);
+  assert.notEqual(some.until, all.until);
+  // the lists are not for everybody
+  await hag.sends(
+    `<presence to='${room('versions')}/thirdwitch'><x xmlns='${NS.muc}'><mav xmlns='${NS.mav}'/></x></presence>`,
+  );
+  await hag.receives(`<message type='error' from='${room('versions')}'>${refusal('auth', 'forbidden')}</message>`);
+});
+
+scenario('XEP-0433: searching for public rooms', async (scene) => {
+  const [crone, hag] = await pair(scene, 'search-cave', {
+    'muc#roomconfig_roomname': 'A Dark Cave',
+    'muc#roomconfig_roomdesc': 'For all good witches',
+  });
+  await founds(crone, 'search-hidden', 'firstwitch', {
+    'muc#roomconfig_publicroom': '0',
+    'muc#roomconfig_roomname': 'A Hidden Cave',
+  });
+  const search = (fields: Readonly<Record<string, string>>) =>
+    `<iq type='get' id='s' to='${service}'><search xmlns='${NS.channelSearchQuery}'>
+      <x xmlns='${NS.dataForms}' type='submit'>${Object.entries(fields)
+        .map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`)
+        .join('')}</x></search></iq>`;
+  await hag.sends(`<iq type='get' id='s' to='${service}'><search xmlns='${NS.channelSearchQuery}'/></iq>`);
+  await hag.receives(`<iq type='result'><search xmlns='${NS.channelSearchQuery}'><x xmlns='${NS.dataForms}' type='form'>
+    <field var='q' type='text-single'/><field var='key' type='list-single'/></x></search></iq>`);
+  await hag.sends(search({ q: 'CAVE witches' }));
+  const found = await hag.receives(
+    `<iq type='result'><result xmlns='${NS.channelSearchQuery}'><item address='${room('search-cave')}'>
+      <name>A Dark Cave</name><nusers>2</nusers><is-open>true</is-open>
+      <anonymity-mode>muc_semianonymous</anonymity-mode></item></result></iq>`,
+  );
+  assert.doesNotMatch(found.toString(), /Hidden/);
+  await hag.sends(search({ q: 'zzzz' }));
+  const none = await hag.receives(`<iq type='result'><result xmlns='${NS.channelSearchQuery}'/></iq>`);
+  assert.equal(none.getChild('result', NS.channelSearchQuery)!.getChild('item'), undefined);
+  for (const [fields, condition, specific] of [
+    [{ q: ' ' }, 'bad-request', 'invalid-search-terms'],
+    [{}, 'bad-request', 'no-search-conditions'],
+    [{ q: 'cave', all: '1' }, 'bad-request', 'conflicting-fields'],
+    [{ q: 'cave', key: 'mine' }, 'feature-not-implemented', 'invalid-sort-key'],
+  ] as [Record<string, string>, string, string][]) {
+    await hag.sends(search(fields));
+    await hag.receives(
+      `<iq type='error'><error type='modify'><${condition} xmlns='${NS.stanzas}'/>
+        <${specific} xmlns='${NS.channelSearch}:error'/></error></iq>`,
+    );
+  }
+});
+
+scenario('XEP-0488: a token makes members, as often as it is for', async (scene) => {
+  const { actor } = scene;
+  const crone = await actor('crone1@localhost/desktop');
+  await founds(crone, 'tokens', 'firstwitch', { 'muc#roomconfig_membersonly': '1' });
+  const iq = (type: string, inside: string) => `<iq type='${type}' id='t' to='${room('tokens')}'>${inside}</iq>`;
+  const hag = await actor('hag66@localhost/pda');
+  await hag.sends(iq('set', `<request xmlns='${NS.mucToken}'/>`));
+  await hag.receives(error('auth', 'forbidden'));
+  await crone.sends(iq('set', `<request xmlns='${NS.mucToken}' counter='1' delay='3600'/>`));
+  const made = await crone.receives(
+    `<iq type='result'><token xmlns='${NS.mucToken}' counter='1' delay='3600'>*</token></iq>`,
+  );
+  const token = made.getChildText('token', NS.mucToken)!;
+  const address = `${room('tokens')}/thirdwitch`;
+  await hag.sends(joins(address, '<password>guess</password>'));
+  await hag.receives(`<presence type='error'>${refusal('auth', 'registration-required')}</presence>`);
+  await enters(hag, 'tokens', 'thirdwitch', `<password>${token}</password>`);
+  await crone.receives(
+    `<message><x xmlns='${NS.mucUser}'><item affiliation='member' jid='hag66@localhost' role='none'/></x></message>`,
+  );
+  await crone.receives(
+    `<presence from='${address}'><x xmlns='${NS.mucUser}'>${item('member', 'participant')}</x></presence>`,
+  );
+  const witch = await actor('wiccarocks@localhost/laptop');
+  await witch.sends(joins(`${room('tokens')}/secondwitch`, `<password>${token}</password>`));
+  await witch.receives(`<presence type='error'>${refusal('auth', 'registration-required')}</presence>`);
+  // one that is taken back
+  await crone.sends(iq('set', `<request xmlns='${NS.mucToken}'/>`));
+  const second = (await crone.receives(`<iq type='result'/>`)).getChildText('token', NS.mucToken)!;
+  await crone.sends(iq('get', `<tokens xmlns='${NS.mucToken}'/>`));
+  await crone.receives(`<iq type='result'><tokens xmlns='${NS.mucToken}'><token>${second}</token></tokens></iq>`);
+  await crone.sends(iq('set', `<revoke xmlns='${NS.mucToken}'>${second}</revoke>`));
+  await crone.receives(`<iq type='result' id='t'/>`);
+  await crone.sends(iq('set', `<revoke xmlns='${NS.mucToken}'>${second}</revoke>`));
+  await crone.receives(error('cancel', 'item-not-found'));
+  await witch.sends(joins(`${room('tokens')}/secondwitch`, `<password>${second}</password>`));
+  await witch.receives(`<presence type='error'>${refusal('auth', 'registration-required')}</presence>`);
+});
+
 scenario('XEP-0307: a name that nobody has', async ({ actor }) => {
   const hag = await actor('hag66@localhost/pda');
   await hag.sends(`<iq type='get' id='u' to='${service}'><unique xmlns='${NS.mucUnique}'/></iq>`);

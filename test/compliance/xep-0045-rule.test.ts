@@ -112,7 +112,6 @@ scenario('§9.1, §9.2: bans', async (scene) => {
     await peer.receives(error('auth', 'forbidden'));
   }
   await admin.sends(sets('ban', `<item affiliation='none' jid='guest@localhost'/>`));
-  await admin.receives(`<iq type='result'/>`);
   await quiets(admin);
   await enters(guest, 'ban', 'guest');
 });
@@ -320,6 +319,23 @@ scenario('§7.10, §7.12: registration reserves a nickname', async (scene) => {
   await quiets(guest);
   await guest.sends(gets('register', '', NS.register));
   await guest.receives(error('cancel', 'not-allowed'));
+});
+
+scenario('§7.10: nobody registers himself into a members-only room', async ({ actor }) => {
+  const owner = await actor('owner@localhost/desktop');
+  const guest = await actor('guest@localhost/desktop');
+  await founds(owner, 'register-members', 'owner', { 'muc#roomconfig_membersonly': '1' });
+  await guest.sends(gets('register-members', '', NS.register));
+  await guest.receives(error('cancel', 'not-allowed'));
+  await guest.sends(
+    sets(
+      'register-members',
+      `<x xmlns='${NS.dataForms}' type='submit'><field var='muc#register_roomnick'><value>thane</value></field></x>`,
+      NS.register,
+    ),
+  );
+  await guest.receives(error('cancel', 'not-allowed'));
+  await owner.receivesNothing();
 });
 
 scenario('the rights of an account go with it', async (scene) => {

@@ -309,6 +309,12 @@ scenario('XEP-0500: slow mode holds back who is no admin', async (scene) => {
   await hag.receives(`<message type='error'>${refusal('wait', 'policy-violation')}</message>`);
   await hag.sends(`<message type='groupchat' to='${room('slow')}'><composing xmlns='${NS.chatStates}'/></message>`);
   await hag.receives(`<message type='groupchat'><composing xmlns='${NS.chatStates}'/></message>`);
+  // leaving and coming back is no way round it
+  await hag.sends(`<presence type='unavailable' to='${room('slow')}/thirdwitch'/>`);
+  await quiets(hag);
+  await enters(hag, 'slow', 'another');
+  await hag.sends(says('slow', 'two'));
+  await hag.receives(`<message type='error'>${refusal('wait', 'policy-violation')}</message>`);
   await quiets(crone);
   for (const body of ['three', 'four']) {
     await crone.sends(says('slow', body));

@@ -210,7 +210,10 @@ scenario('XEP-0203 §6: nobody else speaks of delays in our name', async ({ acto
   await comes(juliet);
   const first = await juliet.receives(kept('kept', forged('room@chat.example')));
   assert.equal(first.getChildren('delay', NS.delay).length, 2);
-  assert.notEqual(first.getChildren('delay', NS.delay).find(({ attrs }) => attrs.from === 'localhost')?.attrs.stamp, '2002-09-10T23:08:25Z');
+  assert.notEqual(
+    first.getChildren('delay', NS.delay).find(({ attrs }) => attrs.from === 'localhost')?.attrs.stamp,
+    '2002-09-10T23:08:25Z',
+  );
   await romeo.sends(delayed('now'));
   const second = await juliet.receives(`<message id='now' type='chat'>${forged('room@chat.example')}</message>`);
   assert.equal(second.getChildren('delay', NS.delay).length, 1);
@@ -229,5 +232,7 @@ scenario('§2: a new account of an old name finds nothing', async ({ actor, serv
 scenario('§4: it is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
-  await romeo.receives(`<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='msgoffline'/></query></iq>`);
+  await romeo.receives(
+    `<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='msgoffline'/></query></iq>`,
+  );
 });

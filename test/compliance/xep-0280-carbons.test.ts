@@ -31,8 +31,12 @@ async function cast({ actor }: Pick<Scene, 'actor'>) {
   return { orchard, garden, balcony, chamber, all };
 }
 
-const inner = (content: string, attributes = `type='chat'`, to = 'juliet@localhost/balcony', from = 'romeo@localhost/orchard') =>
-  `<message from='${from}' to='${to}' ${attributes}>${content}</message>`;
+const inner = (
+  content: string,
+  attributes = `type='chat'`,
+  to = 'juliet@localhost/balcony',
+  from = 'romeo@localhost/orchard',
+) => `<message from='${from}' to='${to}' ${attributes}>${content}</message>`;
 
 scenario('§3: it is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
@@ -74,7 +78,8 @@ scenario('§7: who gets the message itself gets no copy', async (scene) => {
   await chamber.syncs();
   for (const peer of [balcony, chamber]) peer.forgets();
   await orchard.sends(`<message to='juliet@localhost' type='chat'><body>both</body></message>`);
-  for (const peer of [balcony, chamber]) await peer.receives(inner('<body>both</body>', `type='chat'`, 'juliet@localhost'));
+  for (const peer of [balcony, chamber])
+    await peer.receives(inner('<body>both</body>', `type='chat'`, 'juliet@localhost'));
   await garden.receives(copy('sent', garden.jid, inner('<body>both</body>', `type='chat'`, 'juliet@localhost')));
   await orchard.sends(`<message to='romeo@localhost' type='chat'><body>to myself</body></message>`);
   for (const peer of [orchard, garden])
@@ -100,7 +105,12 @@ const eligible: readonly (readonly [what: string, type: string, content: string,
   ['chat', 'chat', body, true],
   ['chat with nothing', 'chat', '', true],
   ['encrypted chat', 'chat', `<encrypted xmlns='eu.siacs.conversations.axolotl'/>`, true],
-  ['a Jingle proposal', 'chat', `<propose xmlns='urn:xmpp:jingle-message:0' id='a'/><store xmlns='${NS.hints}'/>`, true],
+  [
+    'a Jingle proposal',
+    'chat',
+    `<propose xmlns='urn:xmpp:jingle-message:0' id='a'/><store xmlns='${NS.hints}'/>`,
+    true,
+  ],
   ['normal with body', 'normal', body, true],
   ['no type with body', '', body, true],
   ['normal without body', 'normal', `<x xmlns='urn:example'/>`, false],
@@ -149,10 +159,14 @@ scenario('§6.1: an error is copied if its message was', async (scene) => {
     ${refusal('cancel', 'service-unavailable')}</message>`;
   await orchard.receives(error);
   await garden.receives(copy('received', garden.jid, error, 'error'));
-  await orchard.sends(`<message to='nobody@localhost' type='chat' id='2'>${body}<private xmlns='${NS.carbons}'/></message>`);
+  await orchard.sends(
+    `<message to='nobody@localhost' type='chat' id='2'>${body}<private xmlns='${NS.carbons}'/></message>`,
+  );
   await orchard.receives(`<message id='2' type='error'/>`);
   // What nobody sent has no error
-  await balcony.sends(`<message id='3' to='romeo@localhost/orchard' type='error'>${refusal('cancel', 'gone')}</message>`);
+  await balcony.sends(
+    `<message id='3' to='romeo@localhost/orchard' type='error'>${refusal('cancel', 'gone')}</message>`,
+  );
   await orchard.receives(`<message id='3' type='error'/>`);
   for (const peer of [orchard, garden, chamber]) await peer.receivesNothing();
 });
@@ -215,7 +229,9 @@ scenario('§11: what a client answers to a copy goes nowhere', async (scene) => 
   await chamber.sends(
     `<message to='juliet@localhost' type='error' id='1'>${quoted}${refusal('cancel', 'service-unavailable')}</message>`,
   );
-  await chamber.sends(`<message to='juliet@localhost' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
+  await chamber.sends(
+    `<message to='juliet@localhost' type='error'>${refusal('cancel', 'service-unavailable')}</message>`,
+  );
   await garden.receives(copy('sent', garden.jid, inner(body)));
   for (const peer of [orchard, garden, balcony, chamber]) await peer.receivesNothing();
 });

@@ -9,11 +9,13 @@ const forged = (by: string) => `<stanza-id xmlns='${NS.stanzaId}' id='forged' by
 const origin = `<origin-id xmlns='${NS.stanzaId}' id='mine'/>`;
 
 const ids = (message: Element) =>
-  message.getChildren('stanza-id', NS.stanzaId).map(({ attrs }) => `${attrs.id === 'forged' ? 'forged' : 'ours'} ${attrs.by}`);
+  message
+    .getChildren('stanza-id', NS.stanzaId)
+    .map(({ attrs }) => `${attrs.id === 'forged' ? 'forged' : 'ours'} ${attrs.by}`);
 
 /** Spellings of one address. */
 const spellings = ['juliet@localhost', 'JULIET@LocalHost', ' juliet@localhost ', 'juliet@localhost/balcony'];
-const all = spellings.map(forged).join('') + `<s:stanza-id xmlns:s='${NS.stanzaId}' id='forged' by='juliet@localhost'/>`;
+const all = `${spellings.map(forged).join('')}<s:stanza-id xmlns:s='${NS.stanzaId}' id='forged' by='juliet@localhost'/>`;
 
 scenario('§3: what claims to be the account’s id goes, whatever the message', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -71,7 +73,8 @@ scenario('§3: an id is the archive’s, unique and stable', async ({ actor }) =
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const seen = new Set<string>();
-  for (let n = 0; n < 50; n++) await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${n}</body></message>`);
+  for (let n = 0; n < 50; n++)
+    await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${n}</body></message>`);
   for (let n = 0; n < 50; n++) {
     const message = await juliet.receives(`<message type='chat'><body>${n}</body></message>`);
     seen.add(message.getChild('stanza-id', NS.stanzaId)!.attrs.id!);

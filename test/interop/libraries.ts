@@ -1,13 +1,19 @@
-/** Finds the client libraries, which are installed beside this folder's package.json and not with the server. */
+/** Finds the client libraries, which run.sh installs in a folder of their own and not with the server. */
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** The sources of this folder: what is installed lies there, and what is not TypeScript. */
-export const folder = fileURLToPath(new URL('../../../test/interop/', import.meta.url));
+const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-const require = createRequire(`${folder}package.json`);
+/** What run.sh installed and made. */
+export const installed = join(root, '.interop');
+
+/** What of this folder is not TypeScript. */
+export const sources = join(root, 'test/interop');
+
+const { resolve } = createRequire(join(installed, 'package.json'));
 
 /** The caller knows what the library exports. */
 export async function library<T>(name: string): Promise<T> {
-  return (await import(pathToFileURL(require.resolve(name)).href)) as T;
+  return (await import(pathToFileURL(resolve(name)).href)) as T;
 }

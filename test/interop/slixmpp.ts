@@ -1,9 +1,10 @@
 /** slixmpp (Python): STARTTLS and direct TLS; SCRAM, with channel binding where Python can. A process of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type Account, type Device, type Happening, Inbox } from './device.js';
-import { folder } from './libraries.js';
+import { installed, sources } from './libraries.js';
 import { within } from './server.js';
 
 export interface SlixmppOptions extends Account {
@@ -19,8 +20,8 @@ export interface SlixmppOptions extends Account {
 
 type Said = { readonly id: number; readonly result?: unknown; readonly error?: string };
 
-/** Python with slixmpp: what run.sh made. */
-const python = process.env.WAXWING_INTEROP_PYTHON ?? `${folder}venv/bin/python`;
+const python = join(installed, 'venv/bin/python');
+const program = join(sources, 'slixmpp_device.py');
 
 export function slixmpp(options: SlixmppOptions): Device {
   const inbox = new Inbox(`${options.bare}/${options.resource} (slixmpp)`);
@@ -31,7 +32,7 @@ export function slixmpp(options: SlixmppOptions): Device {
   let known: { readonly jid: string; readonly mechanism: string } | undefined;
 
   const start = (): ChildProcess => {
-    const started = spawn(python, [`${folder}slixmpp_device.py`, JSON.stringify(options)], {
+    const started = spawn(python, [program, JSON.stringify(options)], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     createInterface(started.stdout).on('line', (line) => {

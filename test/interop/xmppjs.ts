@@ -1,4 +1,5 @@
 /** xmpp.js (`@xmpp/client`): STARTTLS, direct TLS, WebSocket; SASL2 with Bind 2, stream management and FAST. */
+import { NS } from '../../src/server/stanza/ns.js';
 import { type Element, parse } from '../../src/server/xml/element.js';
 import { type Account, abilities, type Device, escaped, happenings, Inbox } from './device.js';
 import { library } from './libraries.js';
@@ -10,6 +11,7 @@ interface Entity {
   status: string;
   readonly reconnect: { delay: number };
   readonly streamManagement: { on(event: 'resumed', listener: () => void): void };
+  readonly fast: { saveToken(token: object): Promise<void>; fetchToken(): Promise<object | undefined> };
   readonly iqCaller: { request(iq: Xml): Promise<Xml> };
   start(): Promise<unknown>;
   stop(): Promise<unknown>;
@@ -33,13 +35,15 @@ export interface XmppJsOptions extends Account {
   readonly only?: string;
   /** The name by which XEP-0388 knows the client again: a UUID. */
   readonly clientId?: string;
-  /** A token for FAST (XEP-0484) instead of the password, and where a new one goes. */
-  readonly tokens?: { token: object | undefined };
+  /** Where tokens for FAST (XEP-0484) are kept. With one in it, the password is not given to the library. */
+  readonly tokens?: { token?: object };
   readonly anonymous?: boolean;
 }
 
 export async function xmppJs(options: XmppJsOptions): Promise<Device> {
   const { client, xml } = await library<XmppJs>('@xmpp/client');
+  // Node 20 has none of its own, which the library counts on.
+  globalThis.WebSocket ??= (await library<{ default: typeof WebSocket }>('ws')).default;
   const { bare, resource, password, service, only, tokens, anonymous = false } = options;
   const inbox = new Inbox(`${bare}/${resource} (xmpp.js)`);
   const userAgent = xml('user-agent', { id: options.clientId ?? crypto.randomUUID() });
@@ -52,11 +56,19 @@ export async function xmppJs(options: XmppJsOptions): Promise<Device> {
     ...(anonymous
       ? {}
       : only === undefined
-        ? { username: secret.username, ...(tokens === undefined ? { password } : {}) }
+        ? tokens?.token === undefined
+          ? secret
+          : { username: secret.username }
         : {
             credentials: (authenticate: (...args: unknown[]) => Promise<void>) => authenticate(secret, only, userAgent),
           }),
   });
+  if (tokens !== undefined) {
+    entity.fast.saveToken = async (token) => {
+      tokens.token = token;
+    };
+    entity.fast.fetchToken = async () => tokens.token;
+  }
   return deviceOf(entity, xml, inbox);
 }
 
@@ -85,7 +97,7 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
     );
   const ask = async (type: 'get' | 'set', payload: string, to?: string): Promise<Element> =>
     parse((await entity.iqCaller.request(xml('iq', { type, to }, converted(parse(payload))))).toString());
-  const send = (stanza: string): Promise<void> => entity.send(converted(parse(stanza)));
+  const send = (stanza: string): Promise<void> => entity.send(converted(parse(stanza, NS.client)));
   const can = abilities(ask);
   return {
     library: 'xmpp.js',

@@ -255,6 +255,67 @@ test('a second device does not wait for the first to acknowledge', async () => {
   assert.deepEqual(new Set(second.bodies()).size, 60);
 });
 
+test('what one session lost is not overtaken by what was not sent yet', async () => {
+  await account('montague');
+  for (let body = 0; body < 110; body++) await sender.says(chat('montague@example.org', String(body)));
+  const first = acknowledging('montague@example.org/first');
+  await first.says('<presence/>');
+  await first.has(50);
+  const second = acknowledging('montague@example.org/second');
+  await second.says('<presence/>');
+  await second.has(50);
+  first.ends();
+  await second.has(100);
+  for (const { receipt } of [...second.sent]) receipt?.delivered();
+  await second.has(110);
+  const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => String(from + n));
+  assert.deepEqual(second.bodies(), [...numbers(50, 100), ...numbers(0, 50), ...numbers(100, 110)]);
+});
+
+test('what a session before the restart was sent is kept until it has arrived', async () => {
+  const owner = await account('capulet');
+  const phone = acknowledging('capulet@example.org/phone');
+  const desk = acknowledging('capulet@example.org/desk');
+  for (const client of [phone, desk]) await client.says('<presence/>');
+  await settled();
+  for (const body of ['1', '2', '3']) await acknowledgement(chat('capulet@example.org', body));
+  await sender.says(chat('capulet@example.org', 'not spooled'));
+  phone.sent[0]!.receipt?.delivered();
+  await settled();
+  const references = desk.sent.map(({ receipt }) => receipt?.reference);
+  assert.deepEqual(
+    references.map((reference) => reference?.slice(0, 0)),
+    ['', '', '', undefined],
+  );
+  assert.equal(references[0], '', 'it has arrived on the phone');
+  assert.deepEqual(await kept('capulet'), ['2', '3']);
+
+  // The next process knows the log and the references.
+  const { host: next, directory: sessions, stop: end } = await startHost([roster, presence, offline], { storage });
+  const { receipt, readOut } = next.services.offline!;
+  const [first, second, third] = references.slice(0, 3).map((reference) => receipt(owner, reference!));
+  const secondElsewhere = receipt(owner, references[1]!);
+  const sent: string[] = [];
+  const session = new Session(owner.withResource('x'), {
+    send: (stanza) => void sent.push(stanza.text(NS.client, 'body') ?? ''),
+  });
+  session.presence = Stanza.parse('<presence/>');
+  sessions.add(session);
+  readOut(owner.bare);
+  for (let turn = 0; turn < 5; turn++) await settled();
+  assert.deepEqual(sent, [], 'it is on its way in the queues of sessions');
+  first!.delivered();
+  second!.lost(Stanza.parse('<message/>'));
+  third!.delivered();
+  for (let turn = 0; turn < 5; turn++) await settled();
+  assert.deepEqual(sent, [], 'another session may still acknowledge it');
+  assert.deepEqual(await kept('capulet'), ['2']);
+  secondElsewhere.lost(Stanza.parse('<message/>'));
+  for (let turn = 0; turn < 5; turn++) await settled();
+  assert.deepEqual(sent, ['2']);
+  end();
+});
+
 test('there is a limit, and the sender hears of it', async () => {
   await account('gregory');
   for (let body = 0; body < 120; body++) await sender.says(chat('gregory@example.org', String(body)));

@@ -128,8 +128,8 @@ export default defineModule({
       return withRoster(owner, (items) => {
         const told: Maybe<void>[] = [];
         if (wasAvailable) told.push(broadcast(from, stanza, items));
-        for (const to of others)
-          if (!wasAvailable || !hasFrom(items.get(to.bare))) told.push(tell(stanza.with({ to })));
+        const isTold = (to: Jid) => wasAvailable && (to.bare === owner.bare || hasFrom(items.get(to.bare)));
+        for (const to of others) if (!isTold(to)) told.push(tell(stanza.with({ to })));
         return allOf(told);
       });
     };

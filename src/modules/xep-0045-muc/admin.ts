@@ -4,13 +4,13 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { nickname, PrecisError } from '../../server/stanza/precis.js';
-import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { type AffiliationChange, change, checkChanges, mayRead, nickFor } from './affiliations.js';
+import { type AffiliationChange, change, checkChanges } from './affiliations.js';
 import type { Muc } from './muc.js';
+import { pageOf } from './paging.js';
 import { type Affiliation, isAffiliation, isAtLeast, isRole, type Role } from './privileges.js';
 import { checkRole, setRole } from './roles.js';
-import { lastOf, type Occupant, type Room } from './room.js';
+import { lastOf, mayRead, type Occupant, type Room } from './room.js';
 
 /** Items of one request, at most. */
 const mostItems = 1000;
@@ -28,7 +28,7 @@ export function readList(room: Room, { from, payload }: IqRequest): Element {
   }
   if (!isAffiliation(affiliation) || affiliation === 'none') throw new StanzaError('bad-request');
   if (!mayRead(room, from, affiliation)) throw new StanzaError('forbidden');
-  return membersPage(room, affiliation, payload.getChild('set', NS.rsm));
+  return membersPage(room, affiliation, payload);
 }
 
 /** §8.5 for moderators, §9.8 for admins. */
@@ -49,26 +49,17 @@ function occupantsIn(room: Room, reader: Jid, role: Role): Element[] {
     );
 }
 
-function membersPage(room: Room, affiliation: Affiliation, set: Element | undefined): Element {
+function membersPage(room: Room, affiliation: Affiliation, payload: Element): Element {
   const all = room.withAffiliation(affiliation).sort();
-  const query = (jids: readonly string[], rsm?: Element) =>
-    el('query', { xmlns: NS.mucAdmin }, ...jids.map((jid) => memberItem(room, jid, affiliation)), rsm);
-  if (set === undefined) return query(all);
-  const { max, after, before, index } = readRsm(set, { default: all.length, cap: all.length });
-  let start = index ?? 0;
-  let end = all.length;
-  if (after !== undefined) start = all.findIndex((jid) => jid > after);
-  if (typeof before === 'string') end = all.filter((jid) => jid < before).length;
-  if (start < 0) start = all.length;
-  if (before !== undefined) start = Math.max(start, end - max);
-  const shown = all.slice(start, Math.min(end, start + max));
-  return query(shown, rsmSet({ first: shown[0], last: shown.at(-1), index: start, count: all.length }));
-}
-
-function memberItem(room: Room, jid: string, affiliation: Affiliation): Element {
-  const reason = room.members.get(jid)?.reason;
-  const nick = affiliation === 'outcast' ? undefined : nickFor(room, jid);
-  return el('item', { affiliation, jid, nick }, reason === undefined ? undefined : el('reason', null, reason));
+  const present = new Map(Array.from(room.occupants.values(), ({ user, nick }) => [user.bare, nick]));
+  const itemFor = (jid: string): Element => {
+    const { reason, nick } = room.members.get(jid)!;
+    const shown = affiliation === 'outcast' ? undefined : (present.get(jid) ?? nick);
+    return el('item', { affiliation, jid, nick: shown }, reason === undefined ? undefined : el('reason', null, reason));
+  };
+  const isPaged = payload.getChild('set', NS.rsm) !== undefined;
+  const { shown, set } = pageOf(all, (jid) => jid, payload, { default: all.length, cap: all.length });
+  return el('query', { xmlns: NS.mucAdmin }, ...shown.map(itemFor), isPaged ? set : undefined);
 }
 
 /** Changes roles or affiliations, all or none. */

@@ -4,13 +4,14 @@ import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
-import { el } from '../../server/xml/element.js';
+import { type Element, el } from '../../server/xml/element.js';
 import { sendInvitation } from './invitations.js';
+import { remove } from './leaving.js';
 import { deliver, type Muc } from './muc.js';
-import { remove } from './presence.js';
-import { type Affiliation, isAtLeast, judgeAffiliation, roleAfter } from './privileges.js';
+import { type Affiliation, judgeAffiliation, roleAfter } from './privileges.js';
 import { changeRole } from './roles.js';
 import { type ItemParts, isWelcome, type Member, type Room } from './room.js';
+import { noteChange } from './xep-0463-versions.js';
 
 export interface AffiliationChange {
   readonly user: Jid;
@@ -62,13 +63,14 @@ export async function change(
   const removed = [...after].filter(([, member]) => member === undefined).map(([user]) => user);
   if (kept.length > 0) await muc.stores.muc_members.set(bare, kept);
   if (removed.length > 0) await muc.stores.muc_members.delete(bare, removed);
-  for (const [user, member] of after) room.setMember(user, member);
-
   for (const { user, reason } of changes) {
-    const old = before.get(user.bare)?.affiliation ?? 'none';
-    const now = after.get(user.bare)?.affiliation ?? 'none';
+    const old = room.members.get(user.bare)?.affiliation ?? 'none';
+    const since = room.listVersion;
+    room.setMember(user.bare, after.get(user.bare));
+    const now = room.members.get(user.bare)?.affiliation ?? 'none';
     if (old === now) continue;
-    await apply(muc, room, user, { old, now, item: { reason, actor: actor.nick } }, actor.user);
+    const more = [noteChange(room, { since, until: room.listVersion, user: user.bare, before: old, affiliation: now })];
+    await apply(muc, room, user, { old, now, item: { reason, actor: actor.nick }, more }, actor.user);
   }
 }
 
@@ -89,7 +91,7 @@ async function apply(
   muc: Muc,
   room: Room,
   user: Jid,
-  { old, now, item }: { old: Affiliation; now: Affiliation; item: ItemParts },
+  { old, now, item, more }: { old: Affiliation; now: Affiliation; item: ItemParts; more: readonly Element[] },
   actor: Jid | undefined,
 ): Promise<void> {
   const { moderated, membersOnly } = room.config;
@@ -99,19 +101,19 @@ async function apply(
   );
   for (const occupant of present) {
     const affiliation = room.affiliationOf(occupant.user);
-    if (affiliation === 'outcast') await remove(muc, room, occupant, { codes: ['301'], item });
-    else if (!isWelcome(room, affiliation)) await remove(muc, room, occupant, { codes: ['321'], item });
-    else changeRole(muc, room, occupant, roleAfter(occupant.role, old, now, moderated), item);
+    if (affiliation === 'outcast') await remove(muc, room, occupant, { codes: ['301'], item, more });
+    else if (!isWelcome(room, affiliation)) await remove(muc, room, occupant, { codes: ['321'], item, more });
+    else changeRole(muc, room, occupant, roleAfter(occupant.role, old, now, moderated), item, more);
   }
   if (present.length > 0) return;
-  tellAbsentChange(muc, room, user, now);
+  tellAbsentChange(muc, room, user, now, more);
   // §9.5: who becomes a member of a members-only room is invited
   if (membersOnly && old === 'none' && now === 'member' && actor !== undefined) sendInvitation(muc, room, user, actor);
 }
 
 /** §10.3: somebody who is not there; told to those who may see his address. */
-function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliation): void {
-  const x = el('x', { xmlns: NS.mucUser }, el('item', { affiliation, role: 'none', jid: user.bare }));
+function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliation, more: readonly Element[]): void {
+  const x = el('x', { xmlns: NS.mucUser }, el('item', { affiliation, role: 'none', jid: user.bare }), ...more);
   const message = Stanza.build('message', { from: room.jid, id: randomId() }, x);
   for (const seat of room.seats.values())
     if (room.knows(seat.occupant.role) && (affiliation !== 'outcast' || seat.occupant.role === 'moderator'))
@@ -121,22 +123,3 @@ function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliat
 /** Gives an affiliation to somebody who has none. */
 export const grant = (muc: Muc, room: Room, user: Jid, affiliation: Affiliation, nick?: string): Promise<void> =>
   change(muc, room, [{ user: user.toBare(), affiliation, nick }]);
-
-/** §9.2, §9.5, §10.5, §10.8: who may read a list. */
-export function mayRead(room: Room, reader: Jid, list: Affiliation): boolean {
-  const own = room.affiliationOf(reader);
-  if (isAtLeast(own, 'owner')) return true;
-  const isHigh = list === 'owner' || list === 'admin';
-  if (isAtLeast(own, 'admin') && !isHigh) return true;
-  if (list === 'outcast') return false;
-  const occupant = room.seat(reader)?.occupant;
-  if (occupant !== undefined && room.config.memberListFor.includes(occupant.role)) return true;
-  // Where all see the real addresses the lists hide nothing.
-  if (room.config.whois !== 'anyone') return false;
-  return isAtLeast(own, 'member') || (occupant !== undefined && room.config.membersOnly);
-}
-
-/** The nickname of a user: that of him who is there, else the reserved one. */
-export function nickFor(room: Room, user: string): string | undefined {
-  return room.occupantsOf(user)[0]?.nick ?? room.members.get(user)?.nick;
-}

@@ -3,18 +3,19 @@ import type { DiscoQuery, DiscoSource, Identity } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
-import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
+import { pageOf } from './paging.js';
 import { reservedNick } from './registration.js';
 import { isWelcome, type Room } from './room.js';
 import { hatsHash } from './xep-0317-hats.js';
+import { activityOf } from './xep-0502-activity.js';
 
 type Maybe<T> = T | Promise<T>;
 
 /** What the service and every room have. */
 const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];
-const ofService = [NS.mucUnique];
+const ofService = [NS.mucUnique, NS.channelSearchQuery];
 const ofRooms = [
   NS.mucRequest,
   NS.mucUser,
@@ -26,12 +27,15 @@ const ofRooms = [
   NS.moderateOld,
   NS.stanzaId,
   NS.hats,
+  NS.mav,
+  NS.mucToken,
 ];
 
 export function sources(muc: Muc): DiscoSource[] {
-  const inRoom = <T>({ to }: DiscoQuery, answer: (room: Room) => T): Maybe<T> =>
+  const inRoom = <T>({ from, to }: DiscoQuery, answer: (room: Room) => T): Maybe<T> =>
     muc.rooms.inRoom(to, (room) => {
-      if (room === undefined || room.lockedSince !== undefined) throw new StanzaError('item-not-found');
+      const isOpen = room?.lockedSince === undefined || room.affiliationOf(from) === 'owner';
+      if (room === undefined || !isOpen) throw new StanzaError('item-not-found');
       return answer(room);
     });
   return [
@@ -79,7 +83,8 @@ const typeOf = ({ config }: Room): string[] => [
 ];
 
 /** §6.4, XEP-0128. The subject is for those who may come in. */
-function roomInfo({ config, stored, occupants }: Room): Element {
+function roomInfo(room: Room): Element {
+  const { config, stored, occupants } = room;
   const fields: Field[] = [
     { var: 'muc#roominfo_description', type: 'text-single', label: 'Description', value: config.description },
     { var: 'muc#roominfo_occupants', type: 'text-single', label: 'Number of occupants', value: occupants.size },
@@ -92,6 +97,9 @@ function roomInfo({ config, stored, occupants }: Room): Element {
   if (config.pubsub !== '') fields.push({ var: 'muc#roominfo_pubsub', type: 'text-single', value: config.pubsub });
   if (stored.subject !== undefined && !config.membersOnly && config.password === '')
     fields.push({ var: 'muc#roominfo_subject', type: 'text-single', label: 'Subject', value: stored.subject.text });
+  const activity = activityOf(room);
+  if (activity !== undefined)
+    fields.push({ var: '{urn:xmpp:muc-activity}message-activity', label: 'Messages per hour', value: activity });
   // XEP-0486 §3.3
   if (stored.avatar !== undefined && stored.avatar.length > 0)
     fields.push({ var: 'muc#roominfo_avatarhash', type: 'text-multi', label: 'Avatar hash', value: stored.avatar });
@@ -103,31 +111,11 @@ function roomInfo({ config, stored, occupants }: Room): Element {
 /** §6.3. */
 function roomsPage({ rooms, config }: Muc, { payload }: DiscoQuery): Element[] {
   const all = rooms.public;
-  const request = readRsm(payload?.getChild('set', NS.rsm), { default: config.page, cap: config.page });
-  let start = request.index ?? 0;
-  let end = all.length;
-  if (request.after !== undefined) start = after(all, request.after);
-  if (typeof request.before === 'string') end = at(all, request.before);
-  if (request.before !== undefined) start = Math.max(start, end - request.max);
-  const shown = all.slice(start, Math.min(end, start + request.max));
+  const { shown, set } = pageOf(all, ({ jid }) => jid.bare, payload, { default: config.page, cap: config.page });
   const items = shown.map(({ jid, name }) => el('item', { jid: jid.bare, name }));
-  const isAll = shown.length === all.length && payload?.getChild('set', NS.rsm) === undefined;
-  if (isAll) return items;
-  return [
-    ...items,
-    rsmSet({ first: shown[0]?.jid.bare, last: shown.at(-1)?.jid.bare, index: start, count: all.length }),
-  ];
+  const isWhole = shown.length === all.length && payload?.getChild('set', NS.rsm) === undefined;
+  return isWhole ? items : [...items, set];
 }
-
-type Addressed = Muc['rooms']['public'];
-
-function at(all: Addressed, bare: string): number {
-  const found = all.findIndex(({ jid }) => jid.bare === bare);
-  if (found < 0) throw new StanzaError('item-not-found');
-  return found;
-}
-
-const after = (all: Addressed, bare: string): number => at(all, bare) + 1;
 
 /** §6.5: to those who are there, and to others where the owner wants it. */
 function occupantsOf(room: Room, { from }: DiscoQuery): Element[] {

@@ -7,9 +7,12 @@ import type { Element } from '../../server/xml/element.js';
 import { deliver, detached, type Muc } from './muc.js';
 import type { Remembered, Room, Seat } from './room.js';
 
+/** Characters of a message that is kept in memory; longer ones are in the archive alone. */
+const longestRemembered = 65_536;
+
 /** Keeps a message, as everybody got it, for those who enter later. */
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
-  if (config.history === 0) return;
+  if (config.history === 0 || stanza.content.length > longestRemembered) return;
   room.history.push({ id, at: Date.now(), stanza: detached(stanza.with({ to: undefined })) });
   // Twice as many as are sent, so that the oldest are not moved with every message
   if (room.history.length >= config.history * 2) room.history = room.history.slice(-config.history);

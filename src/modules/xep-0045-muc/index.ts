@@ -2,7 +2,7 @@
  * XEP-0045: Multi-User Chat. A service of rooms; each room does one thing at a time (room.ts), speaks to its occupants
  * (muc.ts), and survives restarts but for who is there: clients learn that from a ping to themselves (XEP-0410).
  *
- * One file for each concern: entering and leaving (presence.ts), what is said (messages.ts, subject.ts, history.ts),
+ * One file for each concern: entering and leaving (presence.ts, leaving.ts), what is said (messages.ts, subject.ts, history.ts),
  * invitations, voice, lists (admin.ts, affiliations.ts, roles.ts), owners (owner.ts, room-config.ts), registration,
  * discovery, IQs between occupants; and small extensions under their own numbers.
  */
@@ -29,6 +29,7 @@ import { change } from './affiliations.js';
 import * as archive from './archive.js';
 import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
+import { removeGhosts } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
 import { offerConfig, ruleRoom } from './owner.js';
@@ -40,6 +41,8 @@ import { Rooms } from './rooms.js';
 import { settings } from './settings.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
+import { search } from './xep-0433-search.js';
+import * as tokens from './xep-0488-tokens.js';
 
 const sweepMs = 60_000;
 
@@ -49,13 +52,17 @@ export default defineModule({
   implements: {
     'XEP-0045': '1.35.5',
     'XEP-0307': '0.1',
-    'XEP-0317': '0.2',
+    'XEP-0317': '0.3.1',
     'XEP-0410': '1.1.0',
     'XEP-0421': '1.0.1',
     'XEP-0425': '0.3.0',
+    'XEP-0433': '0.1.0',
     'XEP-0452': '0.2.2',
+    'XEP-0463': '0.2.0',
     'XEP-0486': '0.1.0',
+    'XEP-0488': '0.1.0',
     'XEP-0500': '0.1.1',
+    'XEP-0502': '0.1.0',
   },
   notes: 'Approval of registrations by admins, locked nicknames; XEP-0425 also as of version 0.2.',
   features: { service: [NS.muc] },
@@ -179,15 +186,28 @@ export default defineModule({
         'apply-to',
         inRoom((room, request) => moderate(muc, room, request, oldModerationIn(request))),
       ),
+      iq.set(
+        'service',
+        NS.mucToken,
+        'request',
+        inRoom((room, request) => tokens.issue(muc, room, request)),
+      ),
+      iq.get('service', NS.mucToken, 'tokens', inRoom(tokens.list)),
+      iq.set(
+        'service',
+        NS.mucToken,
+        'revoke',
+        inRoom((room, request) => tokens.revoke(muc, room, request)),
+      ),
       iq.get('service', NS.mucUnique, 'unique', uniqueName),
+      iq.get('service', NS.channelSearchQuery, 'search', (request) => search(muc, request)),
       ...sources(muc).map((source) => disco('service', source)),
       ...hatCommands(muc).map(command),
       event('accountDeleted', ({ jid }) => forgetAccount(jid)),
-      every(sweepMs, () =>
-        rooms.sweep((room) => {
-          room.lockedSince = undefined;
-        }),
-      ),
+      every(sweepMs, async () => {
+        await removeGhosts(muc);
+        await rooms.sweep();
+      }),
     ];
   },
 });

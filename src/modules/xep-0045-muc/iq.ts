@@ -2,7 +2,6 @@
  * XEP-0045 §16.7: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
  * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
  */
-import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -63,7 +62,7 @@ export function passIqs(muc: Muc) {
     void muc.host.route(stanza.with({ from: question.asked, to: question.asker, id: question.id }));
   };
 
-  return (stanza: Stanza, _origin: Origin): Maybe<'unhandled' | void> => {
+  return (stanza: Stanza): Maybe<'unhandled' | void> => {
     const to = stanza.to!;
     if (stanza.type !== 'get' && stanza.type !== 'set') return answer(stanza);
     if (to.local === undefined) return answerAtService(muc, stanza);

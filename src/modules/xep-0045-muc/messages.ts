@@ -8,14 +8,15 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { remember } from './history.js';
 import { decline, invite } from './inviting.js';
+import { receiveError } from './leaving.js';
 import { cleaned, deliverByAccount, deliverToAll, type Muc } from './muc.js';
-import { receiveError } from './presence.js';
 import { hasRole, type Role } from './privileges.js';
 import { type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
 import { changeSubject, isSubject } from './subject.js';
 import { receiveVoiceForm } from './voice.js';
 import { forwardMentions } from './xep-0452-mentions.js';
 import { checkPace } from './xep-0500-slow-mode.js';
+import { countMessage } from './xep-0502-activity.js';
 
 type Maybe<T> = T | Promise<T>;
 
@@ -41,6 +42,7 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
     .plus(occupantIdElement(occupant.id));
   if (isSubject(said)) return changeSubject(muc, room, occupant, said);
   checkPace(room, occupant, said);
+  countMessage(room, said);
   if (!isWorthKeeping(said)) {
     deliverToAll(muc, room, said);
     return;

@@ -62,13 +62,24 @@ export interface News {
   readonly item?: ItemParts;
   /** Further children of `<x/>`, for all. */
   readonly more?: readonly Element[];
+  /** The same for the occupant alone. */
+  readonly ownMore?: readonly Element[];
   /** Whether the others see it; else as the occupant's role has it. */
   readonly isShown?: boolean;
 }
 
 /** Tells everybody of an occupant's presence, himself as well (§7.2.2, §7.7). */
 export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = {}): void {
-  const { stanza, codes = [], ownCodes = [], standing, item, more, isShown = room.isShown(occupant.role) } = news;
+  const {
+    stanza,
+    codes = [],
+    ownCodes = [],
+    standing,
+    item,
+    more,
+    ownMore,
+    isShown = room.isShown(occupant.role),
+  } = news;
   const isPlain = stanza === undefined && codes.length === 0 && !standing && !item && !more;
   const parts = {
     ...(stanza && { stanza }),
@@ -86,7 +97,12 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
       : room.presence(occupant, { ...parts, isKnown, codes });
     deliver(muc, seat, versions[key]);
   }
-  const own = room.presence(occupant, { ...parts, isKnown: true, codes: [...ownCodes, ...codes, '110'] });
+  const own = room.presence(occupant, {
+    ...parts,
+    ...(ownMore && { more: [...(more ?? []), ...ownMore] }),
+    isKnown: true,
+    codes: [...ownCodes, ...codes, '110'],
+  });
   for (const seat of occupant.seats) {
     if (own.type === 'unavailable') deliverByAccount(muc, seat, own);
     else deliver(muc, seat, own);

@@ -5,8 +5,8 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change } from './affiliations.js';
+import { forgetOccupant, remove } from './leaving.js';
 import { announceChange, deliverByAccount, gone, type Muc } from './muc.js';
-import { forgetOccupant, remove } from './presence.js';
 import { isWelcome, type Room } from './room.js';
 import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
 
@@ -29,7 +29,11 @@ export function offerConfig(form: RoomForm, room: Room, request: IqRequest): Ele
 export async function ruleRoom(muc: Muc, form: RoomForm, room: Room, request: IqRequest): Promise<void> {
   demandOwner(room, request);
   const destruction = request.payload.getChild('destroy', NS.mucOwner);
-  if (destruction !== undefined) return destroy(muc, room, destruction);
+  if (destruction !== undefined) {
+    await destroy(muc, room, destruction);
+    muc.log.info({ room: room.jid.bare, by: request.from.bare }, 'a room was destroyed');
+    return;
+  }
   const submission = form.read(request.payload.getChild('x', NS.dataForms));
   if (submission === undefined) {
     // §10.1.3: who cancels the first configuration wants no room

@@ -8,23 +8,18 @@ import { nickname, PrecisError } from '../../server/stanza/precis.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { sendHistory } from './history.js';
-import { announce, cleaned, deliver, deliverByAccount, detached, gone, type Muc, type News } from './muc.js';
+import { leave, receiveError } from './leaving.js';
+import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
 import { defaultRole, isAtLeast } from './privileges.js';
-import { isWelcome, keyOf, lastOf, type Occupant, type Room, type Seat } from './room.js';
+import { isWelcome, keyOf, lastOf, type Room, type Seat } from './room.js';
 import { sendSubject } from './subject.js';
+import { currentVersion, sendVersions } from './xep-0463-versions.js';
+import { redeem, tokenFor } from './xep-0488-tokens.js';
 
 type Maybe<T> = T | Promise<T>;
 
-/** §17.7.2: errors by which a client is known to be no more there. */
-const deliveryErrors = [
-  'gone',
-  'item-not-found',
-  'recipient-unavailable',
-  'redirect',
-  'remote-server-not-found',
-  'remote-server-timeout',
-  'service-unavailable',
-];
+/** Characters of the content. */
+const longestPresence = 16_384;
 
 export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const to = stanza.to!;
@@ -86,15 +81,31 @@ function create(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   return permitted instanceof Promise ? permitted.then(make) : make(permitted);
 }
 
-function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: boolean): void {
+/** §7.2, and for bearers of a token XEP-0488 §4.5. */
+function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: boolean): Maybe<void> {
+  const user = stanza.from!.toBare();
+  const isUnknown = room.affiliationOf(user) === 'none' && room.lockedSince === undefined;
+  const token = isUnknown ? tokenFor(room, passwordIn(stanza)) : undefined;
+  if (token === undefined) return sit(muc, room, stanza, origin, { isNew });
+  return redeem(muc, room, token, user).then(() => sit(muc, room, stanza, origin, { hasToken: true }));
+}
+
+function sit(
+  muc: Muc,
+  room: Room,
+  stanza: Stanza,
+  origin: Origin,
+  { isNew = false, hasToken = false }: { readonly isNew?: boolean; readonly hasToken?: boolean },
+): void {
   const from = stanza.from!;
   const to = stanza.to!;
   const { session } = origin;
   const local = session?.jid.full === from.full ? session : undefined;
   if (local !== undefined && muc.host.session(from) !== local) return; // It went while the room was loaded.
   const nick = nickOf(muc, to);
-  checkEntry(muc, room, from, nick, stanza);
+  checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
 
+  const presence = presenceIn(stanza, room);
   const user = from.toBare();
   let occupant = room.occupant(nick);
   const isFirst = occupant === undefined;
@@ -106,10 +117,9 @@ function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: bool
     role: defaultRole(room.affiliationOf(user), room.config.moderated),
     seats: [],
     shown: {},
-    spokeAt: 0,
   };
   const before = isFirst ? undefined : lastOf(occupant).presence.content;
-  const seat: Seat = { jid: from, session: local, occupant, presence: presenceIn(stanza, room) };
+  const seat: Seat = { jid: from, session: local, occupant, presence };
   occupant.seats.push(seat);
   occupant.shown = {};
   room.occupants.set(keyOf(nick), occupant);
@@ -122,18 +132,16 @@ function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: bool
   welcome(muc, room, seat, stanza, codes, seat.presence.content !== before);
 }
 
-/** §7.2.5 to §7.2.10. Throws StanzaError. */
-function checkEntry(muc: Muc, room: Room, from: Jid, nick: string, stanza: Stanza): void {
+/** §7.2.5 to §7.2.10; undefined stands for a password that need not be given. Throws StanzaError. */
+function checkEntry(muc: Muc, room: Room, from: Jid, nick: string, password: string | undefined): void {
   const { config } = room;
   const affiliation = room.affiliationOf(from);
   if (affiliation === 'outcast') throw refusal('forbidden', room.jid, 'You are banned from the room.');
   if (room.lockedSince !== undefined && affiliation !== 'owner')
     throw refusal('item-not-found', room.jid, 'The room is not open yet.');
   if (!isWelcome(room, affiliation)) throw refusal('registration-required', room.jid, 'The room is for members.');
-  if (config.password !== '') {
-    const given = stanza.child(NS.muc, 'x')?.getChildText('password', NS.muc) ?? '';
-    if (!isSame(given, config.password)) throw refusal('not-authorized', room.jid, 'The password is wrong.');
-  }
+  if (config.password !== '' && password !== undefined && !isSame(password, config.password))
+    throw refusal('not-authorized', room.jid, 'The password is wrong.');
   checkNick(room, from, nick);
   const isThere = room.occupant(nick) !== undefined;
   const most = isAtLeast(affiliation, 'admin') ? muc.config.occupants : (config.maxUsers ?? muc.config.occupants);
@@ -158,6 +166,7 @@ function checkNick(room: Room, user: Jid, nick: string): void {
 /** §7.2.2 to §7.2.15, in this order: the others, oneself, what was said, the subject. */
 function welcome(muc: Muc, room: Room, seat: Seat, stanza: Stanza, codes: readonly string[], isNews = false): void {
   const { occupant } = seat;
+  sendVersions(muc, room, seat, stanza);
   const isKnowing = room.knows(occupant.role);
   for (const other of room.occupants.values()) {
     if (other === occupant || !room.isShown(other.role)) continue;
@@ -166,8 +175,9 @@ function welcome(muc: Muc, room: Room, seat: Seat, stanza: Stanza, codes: readon
   const ownCodes = [...codes];
   if (room.config.whois === 'anyone') ownCodes.push('100');
   if (room.config.logging) ownCodes.push('170');
-  if (isNews) announce(muc, room, occupant, { ownCodes });
-  else deliver(muc, seat, room.presence(occupant, { isKnown: true, codes: [...ownCodes, '110'] }));
+  const ownMore = [currentVersion(room)];
+  if (isNews) announce(muc, room, occupant, { ownCodes, ownMore });
+  else deliver(muc, seat, room.presence(occupant, { isKnown: true, codes: [...ownCodes, '110'], more: ownMore }));
   sendHistory(muc, room, seat, stanza.child(NS.muc, 'x')?.getChild('history', NS.muc));
   sendSubject(muc, room, seat);
 }
@@ -192,15 +202,15 @@ function tellNotThere({ host }: Muc, stanza: Stanza): void {
 function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void {
   const { occupant } = seat;
   const before = lastOf(occupant).presence.content;
-  show(room, seat, stanza);
+  show(seat, presenceIn(stanza, room));
   // §16.6.3: nobody else is told again what he knows
   if (!stanza.has(NS.muc, 'x') || seat.presence.content !== before) announce(muc, room, occupant);
 }
 
 /** From now on the presence of this client is the occupant's. */
-function show(room: Room, seat: Seat, stanza: Stanza): void {
+function show(seat: Seat, presence: Stanza): void {
   const { occupant } = seat;
-  seat.presence = presenceIn(stanza, room);
+  seat.presence = presence;
   occupant.seats.splice(occupant.seats.indexOf(seat), 1);
   occupant.seats.push(seat);
   occupant.shown = {};
@@ -212,67 +222,14 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
   const other = room.occupant(nick);
   if (other !== undefined && other !== occupant) throw refusal('conflict', room.jid, 'The nickname is taken.');
   checkNick(room, occupant.user, nick);
+  const presence = presenceIn(stanza, room);
   announce(muc, room, occupant, { stanza: gone(occupant.jid), codes: ['303'], item: { nick } });
   room.occupants.delete(keyOf(occupant.nick));
   occupant.nick = nick;
   occupant.jid = room.jid.withResource(nick);
   room.occupants.set(keyOf(nick), occupant);
-  show(room, seat, stanza);
+  show(seat, presence);
   announce(muc, room, occupant, { ownCodes: nick === stanza.to!.resource ? [] : ['210'] });
-}
-
-// ---------------------------------------------------------------------------------------------------------------
-// Leaving
-
-/** One client leaves, of its own will or not: with it the occupant, where it was the only one. */
-export function leave(muc: Muc, room: Room, seat: Seat, news: News): Maybe<void> {
-  const { occupant } = seat;
-  if (occupant.seats.length === 1) return remove(muc, room, occupant, news);
-  const parts = {
-    stanza: gone(occupant.jid),
-    isKnown: true,
-    standing: { ...room.standingOf(occupant), role: 'none' },
-  } as const;
-  deliverByAccount(muc, seat, room.presence(occupant, { ...parts, codes: [...(news.codes ?? []), '110'] }));
-  const wasShown = lastOf(occupant) === seat;
-  unseat(muc, room, seat);
-  if (!wasShown) return;
-  occupant.shown = {};
-  if (lastOf(occupant).presence.content !== seat.presence.content) announce(muc, room, occupant);
-}
-
-/** An occupant leaves, or is put out, with all clients. A temporary room goes with the last one (§3). */
-export function remove(muc: Muc, room: Room, occupant: Occupant, news: News = {}): Maybe<void> {
-  announce(muc, room, occupant, {
-    stanza: gone(occupant.jid),
-    standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
-    ...news,
-  });
-  forgetOccupant(muc, room, occupant);
-  if (room.seats.size === 0 && !room.config.persistent) return muc.rooms.remove(room);
-}
-
-export function forgetOccupant(muc: Muc, room: Room, occupant: Occupant): void {
-  room.occupants.delete(keyOf(occupant.nick));
-  for (const seat of [...occupant.seats]) unseat(muc, room, seat);
-}
-
-function unseat(muc: Muc, room: Room, seat: Seat): void {
-  const { occupant } = seat;
-  room.seats.delete(seat.jid.full);
-  occupant.seats.splice(occupant.seats.indexOf(seat), 1);
-  muc.rooms.countJoin(occupant.user.bare, -1);
-}
-
-/** §11.1, §17.7.2: what the room said did not arrive. */
-export function receiveError(muc: Muc, stanza: Stanza): Maybe<void> {
-  const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
-  if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
-  return muc.rooms.inRoom(stanza.to!, (room) => {
-    const seat = room?.seat(stanza.from!);
-    if (room === undefined || seat === undefined) return;
-    return leave(muc, room, seat, { codes: ['333'] });
-  });
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -290,8 +247,15 @@ export function nickOf(muc: Muc, jid: Jid): string {
   }
 }
 
-const presenceIn = (stanza: Stanza, room: Room): Stanza =>
-  detached(cleaned(stanza, room.jid).with({ to: undefined, type: undefined }));
+const passwordIn = (stanza: Stanza): string => stanza.child(NS.muc, 'x')?.getChildText('password', NS.muc) ?? '';
+
+/** What is kept of a presence, and shown. Throws StanzaError where it is too much. */
+function presenceIn(stanza: Stanza, room: Room): Stanza {
+  const presence = cleaned(stanza, room.jid);
+  if (presence.content.length > longestPresence)
+    throw refusal('policy-violation', room.jid, 'The presence is too long.');
+  return detached(presence.with({ to: undefined, type: undefined }));
+}
 
 export const refusal = (
   condition: StanzaErrorCondition,

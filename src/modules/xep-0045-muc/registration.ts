@@ -50,8 +50,10 @@ export async function register(muc: Muc, room: Room, { from, payload }: IqReques
   return change(muc, room, [{ user, affiliation: member.affiliation, nick }]);
 }
 
+/** Who could register in a members-only room would let himself in. */
 function demandOpen({ config }: Room, { local }: Jid): void {
-  if (!config.registration || local === undefined) throw new StanzaError('not-allowed', 'Registration is closed.');
+  if (!config.registration || config.membersOnly || local === undefined)
+    throw new StanzaError('not-allowed', 'Registration is closed.');
 }
 
 /** §7.12: the answer to x-roomuser-item. */

@@ -1,7 +1,8 @@
 /** XEP-0045 §8.2-8.4, §9.6-9.7: giving and taking roles, which last as long as the occupant stays. */
 import { StanzaError } from '../../server/stanza/errors.js';
+import type { Element } from '../../server/xml/element.js';
+import { remove } from './leaving.js';
 import { announce, gone, type Muc } from './muc.js';
-import { remove } from './presence.js';
 import { judgeRole, type Role } from './privileges.js';
 import type { ItemParts, Occupant, Room } from './room.js';
 
@@ -19,7 +20,14 @@ export function setRole(muc: Muc, room: Room, occupant: Occupant, role: Role, it
 }
 
 /** Announces a role, or an affiliation, that has changed; for those who saw him and do so no more he is gone. */
-export function changeRole(muc: Muc, room: Room, occupant: Occupant, role: Role, item: ItemParts): void {
+export function changeRole(
+  muc: Muc,
+  room: Room,
+  occupant: Occupant,
+  role: Role,
+  item: ItemParts,
+  more?: readonly Element[],
+): void {
   const wasShown = room.isShown(occupant.role);
   occupant.role = role;
   occupant.shown = {};
@@ -28,5 +36,5 @@ export function changeRole(muc: Muc, room: Room, occupant: Occupant, role: Role,
     for (const seat of room.seats.values())
       if (seat.occupant !== occupant) void muc.host.route(away.with({ to: seat.jid }));
   }
-  announce(muc, room, occupant, Object.keys(item).length === 0 ? {} : { item });
+  announce(muc, room, occupant, { item, ...(more && { more }) });
 }

@@ -1,5 +1,5 @@
 /** A room while it is in memory: what it is, who is there, and the order in which things happen in it. */
-import { createHmac } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -8,6 +8,7 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type Affiliation, isAtLeast, type Role, type Standing } from './privileges.js';
 import type { RoomConfig } from './room-config.js';
+import { noActivity } from './xep-0502-activity.js';
 
 type Maybe<T> = T | Promise<T>;
 
@@ -34,6 +35,17 @@ export interface Hat {
   readonly hue?: string | undefined;
 }
 
+/** XEP-0488. */
+export interface Token {
+  readonly token: string;
+  /** Who made it: a bare address. */
+  readonly creator: string;
+  /** Ms since 1970. */
+  readonly until?: number | undefined;
+  /** How often it can still be used. */
+  readonly left?: number | undefined;
+}
+
 /** What is stored of a room, besides its members. */
 export interface StoredRoom {
   readonly v: 1;
@@ -46,6 +58,7 @@ export interface StoredRoom {
   readonly subject?: Subject | undefined;
   /** XEP-0486: the SHA-1 hashes of its pictures. */
   readonly avatar?: readonly string[] | undefined;
+  readonly tokens?: readonly Token[] | undefined;
   readonly hats?: readonly Hat[] | undefined;
   /** The URIs of hats by bare address. */
   readonly wearers?: Readonly<Record<string, readonly string[]>> | undefined;
@@ -76,8 +89,6 @@ export interface Occupant {
   readonly seats: Seat[];
   /** How the others see it: who knows real addresses, and who does not. Built when it is needed. */
   shown: { known?: Stanza; unknown?: Stanza };
-  /** XEP-0500: when it last spoke, ms since 1970. */
-  spokeAt: number;
 }
 
 /** A message that who enters is sent. */
@@ -88,6 +99,15 @@ export interface Remembered {
   stanza: Stanza;
 }
 
+export interface ListChange {
+  readonly since: string;
+  readonly until: string;
+  /** A bare address. */
+  readonly user: string;
+  readonly before: Affiliation;
+  readonly affiliation: Affiliation;
+}
+
 export class Room {
   readonly occupants = new Map<string, Occupant>();
   readonly seats = new Map<string, Seat>();
@@ -96,6 +116,12 @@ export class Room {
   readonly reserved = new Map<string, string>();
   /** The oldest first. */
   history: Remembered[] = [];
+  readonly activity = noActivity();
+  /** XEP-0500: when users last spoke, in ms: by bare address, whoever spoke last comes last. */
+  readonly spoke = new Map<string, number>();
+  /** XEP-0463: the latest changes of lists, the oldest first. */
+  readonly listChanges: ListChange[] = [];
+  readonly #listState = Buffer.alloc(16);
   /** Who was invited, and by whom: bare addresses, the oldest first. */
   readonly invited = new Map<string, string>();
   /** §10.1.1: nobody else comes in until its owner has configured it. Since when, ms; undefined: it is open. */
@@ -215,6 +241,19 @@ export class Room {
     if (member === undefined) this.members.delete(user);
     else this.members.set(user, member);
     if (member?.nick !== undefined) this.reserved.set(keyOf(member.nick), user);
+    if (before?.affiliation === member?.affiliation) return;
+    if (before !== undefined) this.#toggle(user, before.affiliation);
+    if (member !== undefined) this.#toggle(user, member.affiliation);
+  }
+
+  /** XEP-0463: stands for what the lists hold, in whatever order it came; the same after a restart. */
+  get listVersion(): string {
+    return this.#listState.toString('base64url');
+  }
+
+  #toggle(user: string, affiliation: Affiliation): void {
+    const entry = createHash('sha256').update(`${user} ${affiliation}`).digest();
+    for (let at = 0; at < this.#listState.length; at++) this.#listState[at]! ^= entry[at]!;
   }
 
   /** Whose this nickname is by reservation: a bare address. */
@@ -312,6 +351,20 @@ export const keyOf = (nick: string): string => nicknameKey(nick);
 /** Whether the room may be entered, or read, by somebody of this affiliation: but for its password. */
 export const isWelcome = ({ config }: Room, affiliation: Affiliation): boolean =>
   affiliation !== 'outcast' && (!config.membersOnly || isAtLeast(affiliation, 'member'));
+
+/** §9.2, §9.5, §10.5, §10.8: who may read a list. */
+export function mayRead(room: Room, reader: Jid, list: Affiliation): boolean {
+  const own = room.affiliationOf(reader);
+  if (isAtLeast(own, 'owner')) return true;
+  const isHigh = list === 'owner' || list === 'admin';
+  if (isAtLeast(own, 'admin') && !isHigh) return true;
+  if (list === 'outcast') return false;
+  const occupant = room.seat(reader)?.occupant;
+  if (occupant !== undefined && room.config.memberListFor.includes(occupant.role)) return true;
+  // Where all see the real addresses the lists hide nothing.
+  if (room.config.whois !== 'anyone') return false;
+  return isAtLeast(own, 'member') || (occupant !== undefined && room.config.membersOnly);
+}
 
 function settled<T>(
   operation: () => Maybe<T>,

@@ -19,10 +19,15 @@ export interface Listed {
   readonly lang: string;
   readonly isPublic: boolean;
   readonly isOpen: boolean;
+  readonly isAnonymous: boolean;
   readonly persistent: boolean;
 }
 
 const page = 500;
+/** After so many rooms were loaded, those are put away that nobody is in. */
+const loadsBetweenLooks = 500;
+/** In ms: not what was asked for just now. */
+const justNow = 10_000;
 
 export class Rooms {
   readonly #listed = new Map<string, Listed>();
@@ -37,6 +42,7 @@ export class Rooms {
   readonly #started = Date.now();
   /** Temporary rooms of an earlier run: whoever was there may come back. */
   #leftovers: Jid[] = [];
+  #loads = 0;
 
   constructor(muc: Omit<Muc, 'rooms'>) {
     this.#muc = muc;
@@ -103,6 +109,7 @@ export class Rooms {
 
   #load(jid: Jid): Promise<Room> {
     const { stores, archive, config } = this.#muc;
+    if (++this.#loads % loadsBetweenLooks === 0) this.#putAway(justNow);
     const load = async (): Promise<Room> => {
       const stored = await stores.muc_rooms.get(jid.bare);
       if (stored === undefined) throw new StanzaError('item-not-found');
@@ -137,7 +144,7 @@ export class Rooms {
   async create(jid: Jid, creator: Jid): Promise<{ room: Room; isNew: boolean }> {
     const present = this.#find(jid);
     if (present !== undefined) return { room: await present, isNew: false };
-    const { stores, config, host } = this.#muc;
+    const { stores, config, host, log } = this.#muc;
     if (this.size >= config.rooms || (this.#created.get(creator.bare) ?? 0) >= config.rooms_per_user) {
       host.limitHit('muc.rooms');
       throw new StanzaError('resource-constraint', 'There are too many rooms.', { type: 'wait' });
@@ -163,7 +170,9 @@ export class Rooms {
       if (config.lock_new_rooms) room.lockedSince = Date.now();
       return room;
     };
-    return { room: await this.#whileLoading(jid, make()), isNew: true };
+    const room = await this.#whileLoading(jid, make());
+    log.info({ room: jid.bare, by: creator.bare }, 'a room was made');
+    return { room, isNew: true };
   }
 
   /** Writes down what has changed of a room. It is so once it is durable. */
@@ -193,23 +202,33 @@ export class Rooms {
   }
 
   /** §10.9: what nobody needs is put away: idle rooms from memory, temporary ones for good. */
-  async sweep(unlock: (room: Room) => void): Promise<void> {
+  async sweep(): Promise<void> {
     const { config } = this.#muc;
     const now = Date.now();
     for (const room of [...this.#loaded.values()]) {
-      if (room.lockedSince !== undefined && now - room.lockedSince > config.lock_seconds * 1000) unlock(room);
-      if (room.seats.size > 0 || !room.isIdle || now - room.touched < config.idle_seconds * 1000) continue;
-      if (!room.config.persistent) await room.turn(() => (room.seats.size > 0 ? undefined : this.remove(room)));
-      else {
-        room.isGone = true;
-        this.#loaded.delete(room.jid.bare);
-      }
+      // §10.1.3: its owner is taken to have accepted the usual configuration
+      if (room.lockedSince !== undefined && now - room.lockedSince > config.lock_seconds * 1000)
+        room.lockedSince = undefined;
+      const isUsed = room.seats.size > 0 || room.config.persistent || now - room.touched < config.idle_seconds * 1000;
+      if (!isUsed) await room.turn(() => (room.seats.size > 0 || room.isGone ? undefined : this.remove(room)));
     }
+    this.#putAway(config.idle_seconds * 1000);
     if (now - this.#started < config.idle_seconds * 1000) return;
     for (const jid of this.#leftovers.splice(0)) {
       await this.inRoom(jid, (room) =>
         room === undefined || room.config.persistent || room.seats.size > 0 ? undefined : this.remove(room),
       );
+    }
+  }
+
+  /** Lasting rooms without occupants that nobody has asked for within so many ms leave the memory. */
+  #putAway(idleMs: number): void {
+    const latest = Date.now() - idleMs;
+    for (const [bare, room] of this.#loaded) {
+      if (room.seats.size > 0 || !room.isIdle || room.touched > latest || !room.config.persistent) continue;
+      if (room.lockedSince !== undefined) continue;
+      room.isGone = true;
+      this.#loaded.delete(bare);
     }
   }
 
@@ -237,6 +256,7 @@ export class Rooms {
       lang: config.lang,
       isPublic: config.public,
       isOpen: !config.membersOnly && config.password === '',
+      isAnonymous: config.whois !== 'anyone',
       persistent: config.persistent,
     });
     this.#sorted = undefined;

@@ -10,12 +10,17 @@ export function checkPace(room: Room, occupant: Occupant, stanza: Stanza): void 
   const { slowMode } = room.config;
   if (slowMode === 0 || !stanza.has(NS.client, 'body')) return;
   if (isAtLeast(room.affiliationOf(occupant.user), 'admin')) return;
+  const { bare } = occupant.user;
   const now = Date.now();
-  // By whichever of his names he speaks
-  const last = Math.max(...room.occupantsOf(occupant.user.bare).map(({ spokeAt }) => spokeAt));
-  if (now - last < slowMode * 1000)
+  // By whichever of his names, and whether or not he left in between
+  if (now - (room.spoke.get(bare) ?? 0) < slowMode * 1000)
     throw new StanzaError('policy-violation', `You have to wait ${slowMode} seconds between messages.`, {
       type: 'wait',
     });
-  occupant.spokeAt = now;
+  room.spoke.delete(bare);
+  room.spoke.set(bare, now);
+  for (const [user, at] of room.spoke) {
+    if (now - at < slowMode * 1000) break;
+    room.spoke.delete(user);
+  }
 }

@@ -78,7 +78,12 @@ export function refusal(barrier: Barrier): StanzaError {
 }
 
 /** The entry that `barrier` goes by. */
-export function entryFor({ roster, host }: PubSub, holder: Holder, node: Node, bare: string): Maybe<RosterItem | undefined> {
+export function entryFor(
+  { roster, host }: PubSub,
+  holder: Holder,
+  node: Node,
+  bare: string,
+): Maybe<RosterItem | undefined> {
   const model = node.config['pubsub#access_model'];
   if (model !== 'presence' && model !== 'roster') return undefined;
   if (holder.isAccount) {
@@ -100,7 +105,12 @@ export function entryFor({ roster, host }: PubSub, holder: Holder, node: Node, b
 const ownEntry: RosterItem = { subscription: 'both', groups: [] };
 
 /** Throws where somebody may not read. Nobody is told apart by it whether the node is there who may not know. */
-export function demandReading(holder: Holder, node: Node | undefined, bare: string, item: RosterItem | undefined): Node {
+export function demandReading(
+  holder: Holder,
+  node: Node | undefined,
+  bare: string,
+  item: RosterItem | undefined,
+): Node {
   if (node === undefined) throw noSuchNode();
   const obstacle = barrier(holder, node, bare, item);
   if (obstacle !== undefined) throw refusal(obstacle);

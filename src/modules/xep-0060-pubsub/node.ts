@@ -1,7 +1,7 @@
 /** Nodes as they are kept, and in memory: those of one account or of the service together, items apart. */
 import type { Host, Services } from '../../server/module.js';
 import { stanzaId, timeOf } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
+import { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { parse } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
@@ -83,6 +83,8 @@ export interface PubSub {
   readonly roster: Services['roster'];
   readonly caps: Services['clientCaps'];
   readonly holders: Holders;
+  /** For what nobody waits for: logs what became of it if it fails. */
+  aside(work: void | Promise<unknown>): void;
 }
 
 /** No address, node or id has this character: XML does not. */
@@ -97,14 +99,12 @@ export class Holders {
   readonly #stores: Stores;
   readonly #settings: Settings;
   readonly #cache: Cache<Holder>;
-  readonly #isAccount: (bare: string) => boolean;
-  readonly #parse: (bare: string) => Jid;
+  readonly #service: Jid;
 
-  constructor(stores: Stores, settings: Settings, parse: (bare: string) => Jid, isAccount: (bare: string) => boolean) {
+  constructor(stores: Stores, settings: Settings, service: Jid) {
     this.#stores = stores;
     this.#settings = settings;
-    this.#parse = parse;
-    this.#isAccount = isAccount;
+    this.#service = service;
     this.#cache = new Cache(settings.cached, (bare) => this.#load(bare));
   }
 
@@ -119,14 +119,14 @@ export class Holders {
   }
 
   async #load(bare: string): Promise<Holder> {
-    const isAccount = this.#isAccount(bare);
+    const isAccount = bare !== this.#service.bare;
     const [nodes, subscriptions, items] = await Promise.all([
       this.#stores.pubsub_nodes.all(bare),
       this.#stores.pubsub_subscriptions.all(bare),
       this.#stores.pubsub_items.count(bare),
     ]);
     const holder: Holder = {
-      jid: this.#parse(bare),
+      jid: Jid.parse(bare),
       isAccount,
       defaults: defaults(isAccount, this.#settings),
       nodes: new Map(),
@@ -141,7 +141,10 @@ export class Holders {
   }
 
   /** The holder and, with its items, the node if there is one; nothing is awaited after they were found to be current. */
-  async find(bare: string, name: string): Promise<{ holder: Holder; node: Node | undefined; items: Items | undefined }> {
+  async find(
+    bare: string,
+    name: string,
+  ): Promise<{ holder: Holder; node: Node | undefined; items: Items | undefined }> {
     for (;;) {
       const holder = await this.get(bare);
       const node = holder.nodes.get(name);
@@ -166,7 +169,12 @@ export class Holders {
   // --- nodes --------------------------------------------------------------------------------------------------
 
   /** Makes a node; it is there at once. */
-  create(holder: Holder, name: string, creator: Jid, config: Partial<NodeConfig>): { node: Node; write: Promise<void> } {
+  create(
+    holder: Holder,
+    name: string,
+    creator: Jid,
+    config: Partial<NodeConfig>,
+  ): { node: Node; write: Promise<void> } {
     const stored: StoredNode = {
       v: 1,
       config: differing({ ...holder.defaults, ...config }, holder.defaults),
@@ -250,7 +258,14 @@ export class Holders {
   }
 
   /** Keeps an item as the last one; `event` notifies of it. */
-  setItem(holder: Holder, node: Node, items: Items, id: string, item: Omit<StoredItem, 'at'>, event: Stanza): Promise<void> {
+  setItem(
+    holder: Holder,
+    node: Node,
+    items: Items,
+    id: string,
+    item: Omit<StoredItem, 'at'>,
+    event: Stanza,
+  ): Promise<void> {
     const at = stanzaId();
     if (!items.index.delete(id)) holder.items++;
     items.index.set(id, at);
@@ -297,8 +312,7 @@ export class Holders {
       if (timeOf(at) >= Date.now() - seconds * 1000) break;
       old.push(id);
     }
-    if (old.length > 0)
-      this.removeItems(holder, node, items, old).catch(() => this.forget(holder.jid.bare));
+    if (old.length > 0) this.removeItems(holder, node, items, old).catch(() => this.forget(holder.jid.bare));
   }
 }
 

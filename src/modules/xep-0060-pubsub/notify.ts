@@ -25,12 +25,13 @@ export function tell({ host }: PubSub, stanza: Stanza): Maybe<void> {
 /** Nobody waits for those who are told: how they are is seen to where the stanza goes. */
 export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza): void {
   if (!node.config['pubsub#deliver_notifications']) return;
-  if (node.subscriptions.size > 0) void notifySubscribers(pubsub, holder, node, event);
+  if (node.subscriptions.size > 0) pubsub.aside(notifySubscribers(pubsub, holder, node, event));
   if (!holder.isAccount) return;
   const { host, caps, roster } = pubsub;
   const wanted = interest(node.name);
   for (const session of host.sessions(holder.jid.bare))
-    if (wants(pubsub, session, wanted) && !isSubscriber(node, session.jid)) session.send(event.with({ to: session.jid }));
+    if (wants(pubsub, session, wanted) && !isSubscriber(node, session.jid))
+      session.send(event.with({ to: session.jid }));
 
   const toContacts = (items: ReadonlyMap<string, RosterItem>) => {
     for (const [contact, item] of items) {
@@ -39,13 +40,12 @@ export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza
       if (sessions.length === 0 || barrier(holder, node, contact, item) !== undefined) continue;
       for (const session of sessions) {
         if (session.presence === undefined || !caps.features(session).has(wanted)) continue;
-        if (!isSubscriber(node, session.jid)) void tell(pubsub, event.with({ to: session.jid }));
+        if (!isSubscriber(node, session.jid)) pubsub.aside(tell(pubsub, event.with({ to: session.jid })));
       }
     }
   };
   const items = roster.get(holder.jid.bare);
-  if (items instanceof Promise) void items.then(toContacts);
-  else toContacts(items);
+  pubsub.aside(items instanceof Promise ? items.then(toContacts) : toContacts(items));
 }
 
 export const wants = ({ caps }: PubSub, session: Session, feature: string): boolean =>
@@ -66,6 +66,6 @@ async function notifySubscribers(pubsub: PubSub, holder: Holder, node: Node, eve
     const to = Jid.parse(full);
     const item = entryFor(pubsub, holder, node, to.bare);
     const obstacle = barrier(holder, node, to.bare, item instanceof Promise ? await item : item);
-    if (obstacle === undefined) void tell(pubsub, event.with({ to }));
+    if (obstacle === undefined) pubsub.aside(tell(pubsub, event.with({ to })));
   }
 }

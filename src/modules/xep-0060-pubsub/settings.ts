@@ -3,6 +3,17 @@ import { z } from 'zod';
 import { bytes, count } from '../../server/config/units.js';
 
 export const settings = z.strictObject({
+  subdomain: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
+    .default('pubsub')
+    .describe('The service is at this name below the host.'),
+  create: z
+    .enum(['users', 'admins'])
+    .default('users')
+    .describe('Who may make nodes at the service: users of the host, or its administrators alone.'),
+  service_nodes: count({ min: 10 }).default(10_000).describe('Nodes of the service.'),
+  service_nodes_per_user: count({ min: 1 }).default(100).describe('Nodes of the service that one user can make.'),
   nodes_per_account: count({ min: 10 }).default(500).describe('Nodes that one account can have (XEP-0163).'),
   items_per_node: count({ min: 1 })
     .default(2000)

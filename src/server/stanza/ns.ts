@@ -99,7 +99,11 @@ export const NS = {
   saslUpgrade: 'urn:xmpp:sasl:upgrade:0', // 0480
   scramUpgrade: 'urn:xmpp:scram-upgrade:0', // 0480
   fast: 'urn:xmpp:fast:0', // 0484
+  channelSearch: 'urn:xmpp:channel-search:0', // 0433
+  channelSearchQuery: 'urn:xmpp:channel-search:0:search',
   mentions: 'urn:xmpp:mmn:0', // 0452
+  mav: 'urn:xmpp:muc:affiliations:1', // 0463
+  mucToken: 'urn:xmpp:muc-token-invite:0', // 0488
   callInvites: 'urn:xmpp:call-invites:0', // 0482
   mamTrim: 'urn:xmpp:mamtrim:0', // ProtoXEP: Message Archive Management: Trim Command
 } as const;

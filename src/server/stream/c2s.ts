@@ -58,7 +58,6 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   account: Jid | undefined;
   /** How it authenticated; the resource is bound with it. */
   mechanism = 'none';
-  anonymous = false;
   session: Session | undefined;
   sm: Sm | undefined;
   csi: CsiLink | undefined;

@@ -19,7 +19,7 @@ export function strangerFeatures(stream: C2sStream, login: Login): Element[] {
     features.push(
       el(
         'authentication',
-        { xmlns: NS.sasl2 }, // XEP-0388 §2.1
+        { xmlns: NS.sasl2 }, // XEP-0388 §2.1; §3 wants TLS, or what the configuration trusts as much
         ...mechanisms.map((name) => el('mechanism', null, name)),
         el(
           'inline',

@@ -224,7 +224,6 @@ export class Login {
     }
     increment(counts.logins, identity.mechanism);
     stream.mechanism = identity.mechanism;
-    stream.anonymous = identity.anonymous;
     negotiation.exchange = undefined;
     stream.negotiation = undefined;
     stream.authenticated(identity.jid);

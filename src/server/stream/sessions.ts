@@ -212,7 +212,7 @@ export class Sessions {
     session.acknowledges = true;
     if (stream.csi === undefined) session.link = sm;
     else {
-      // What was held back stays in its order: behind the count that begins now.
+      // What was held back goes out first, and is not counted.
       const csi = new CsiLink(sm);
       csi.inactive = stream.csi.inactive;
       stream.csi.flush();

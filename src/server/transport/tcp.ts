@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { secured } from './tls.js';
-import { flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
+import { flushAbove, flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = Socket & { [key]?: TcpTransport };
@@ -60,6 +60,7 @@ export class TcpTransport implements Upgradable {
   write(text: string): void {
     if (this.#out === '') flushSoon(this);
     this.#out += text;
+    if (this.#out.length > flushAbove) this.flush();
   }
 
   flush(): void {

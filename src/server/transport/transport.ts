@@ -44,6 +44,9 @@ export interface Upgradable extends Transport {
 /** The reader of a transport that has no stream yet. */
 export const silent: TransportReader = { received() {}, ended() {}, closed() {} };
 
+/** What is queued in one turn and is more than this, in characters, goes to the system at once. */
+export const flushAbove = 65_536;
+
 interface Flushable {
   flush(): void;
 }

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isLoopback, plainAddress } from './tcp.js';
-import { flushSoon, silent, type Transport, type TransportReader } from './transport.js';
+import { flushAbove, flushSoon, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -88,6 +88,7 @@ export class WebSocketTransport implements Transport {
   write(text: string): void {
     this.#waiting += text.length;
     if (this.#out.push(text) === 1) flushSoon(this);
+    if (this.#waiting > flushAbove) this.flush();
   }
 
   flush(): void {

@@ -23,11 +23,20 @@ port.on('message', (message: CheckpointRequest) => {
 
 function answer(request: 'copy' | 'restart'): CheckpointReply {
   try {
-    const state = copy.get() as WalState;
-    // The first to write after all was copied begins the log anew, and waits for the disk to have its new header.
-    if (request === 'restart' && state.log === state.checkpointed) restart.run();
+    const state = copy.get() as WalState & { readonly busy: number };
+    if (state.busy) return { error: 'another process copies the log' };
+    if (request === 'restart' && state.log === state.checkpointed) beginAnew();
     return state;
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The first to write after all was copied begins the log anew, and waits for the disk to have its new header. */
+function beginAnew(): void {
+  try {
+    restart.run();
+  } catch {
+    // Then whoever writes next does.
   }
 }

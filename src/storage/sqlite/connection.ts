@@ -68,11 +68,11 @@ export class Connection {
     }
   }
 
-  /** Names of the tables there are. Those made in a transaction are added with `addTable`. */
   hasTable(name: string): boolean {
     return this.tables().has(name);
   }
 
+  /** `sql` may make indexes beside it. */
   createTable(name: string, sql: string): void {
     this.#db.exec(sql);
     this.tables().add(name);

@@ -51,7 +51,8 @@ export function openFile(file: string, { cacheSize, maxBytes }: FileOptions): Da
     // Credentials are in it: SQLite gives the -wal and the -shm the mode of the database.
     if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600));
     db = new Sqlite(file, { timeout: openingTimeout, fileMustExist: true });
-    db.pragma('journal_mode = WAL');
+    const journal = db.pragma('journal_mode = WAL', { simple: true });
+    if (journal !== 'wal') throw new StorageError('unavailable', `the file system of ${file} has no shared memory`);
     db.pragma('synchronous = NORMAL'); // the WAL is synced by us, in the background: queue.ts
     db.pragma('wal_autocheckpoint = 0'); // checkpoints.ts does it
     db.pragma(`journal_size_limit = ${64 * 2 ** 20}`);

@@ -1,9 +1,11 @@
 /** Storage in one SQLite file: the default driver. One process has the file open at a time. */
 import { existsSync, realpathSync } from 'node:fs';
+import type { Database } from 'better-sqlite3';
 import type { DocumentStore, MapStore, Shape, Storage, StoreName } from '../contract.js';
 import { checkpoints } from './checkpoints.js';
 import { Connection, type Sync } from './connection.js';
 import { sqliteDocument } from './document.js';
+import { storageError } from './errors.js';
 import { lockFile, syncFolder } from './file.js';
 import type { Purge } from './forget.js';
 import { sqliteLog } from './log.js';
@@ -36,22 +38,25 @@ const linger = 20_000;
 
 /** Rejects with StorageError: locked (another process has it), read-only, corrupt, unavailable. */
 export async function openSqlite(options: SqliteOptions): Promise<Storage> {
-  const { warn = () => {} } = options;
   // By whatever way it is named, there is one lock beside it.
   const file = existsSync(options.file) ? realpathSync(options.file) : options.file;
   const lock = lockFile(file);
-  let connection: Connection;
+  const size = { cacheSize: options.cacheSize ?? 16 * 1024, maxBytes: options.maxBytes };
+  let connection: Connection | undefined;
   try {
-    connection = new Connection(
-      file,
-      { cacheSize: options.cacheSize ?? 16 * 1024, maxBytes: options.maxBytes },
-      options.sync,
-    );
+    connection = new Connection(file, size, options.sync);
     await syncFolder(file);
   } catch (error) {
+    connection?.close();
     lock.close();
-    throw error;
+    throw storageError(error, file);
   }
+  return storageOn(connection, lock, options);
+}
+
+function storageOn(connection: Connection, lock: Database, options: SqliteOptions): Storage {
+  const { file } = connection;
+  const warn = options.warn ?? ((): void => {});
   const queue: Queue = new Queue(
     connection,
     {

@@ -15,7 +15,7 @@ interface LogOwner {
   last: string | null | undefined;
   /** Number and bytes of the entries; undefined: not known. */
   totals: { count: number; bytes: number } | undefined;
-  /** Whether an entry was ever appended below an entry that was there; else rowids are in the order of the ids. */
+  /** Whether an entry was ever appended below another; if not, sequence numbers are in the order of the ids. */
   disordered: number;
 }
 
@@ -89,20 +89,21 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     if (!owners.exist) create();
     const owner = owners.findOrMake(name);
     const last = lastOf(owner);
-    /** An entry that is replaced keeps its place. */
     let seq: number | undefined;
-    if (last !== null && compare(entry.id, last) <= 0) {
-      seq = removeOne(owner, entry.id);
-      // Rare: moved in from elsewhere, or a clock that went back.
+    if (last === null || compare(entry.id, last) > 0) owner.last = entry.id;
+    else {
+      seq = removeOne(owner, entry.id); // what replaces an entry takes its place
       if (seq === undefined && owner.disordered === 0) {
         connection.statement(`UPDATE ${ownersTable} SET disordered = 1 WHERE id = ?`).run(owner.id);
         owner.disordered = 1;
       }
-    } else owner.last = entry.id;
+    }
     const bytes = Buffer.byteLength(entry.value);
     const sql = `INSERT INTO ${table} (seq, owner, id, bytes, peer, tag, text, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
-    const { id, with: peer = null, tag = null, text = null, value } = entry;
-    const { lastInsertRowid } = connection.statement(sql).run(seq ?? null, owner.id, id, bytes, peer, tag, text, value);
+    const { with: peer = null, tag = null, text = null } = entry;
+    const { lastInsertRowid } = connection
+      .statement(sql)
+      .run(seq ?? null, owner.id, entry.id, bytes, peer, tag, text, entry.value);
     if (entry.text !== undefined) texts.add(Number(lastInsertRowid), owner.id, entry);
     if (owner.totals !== undefined) {
       owner.totals.count++;

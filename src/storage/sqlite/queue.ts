@@ -73,7 +73,7 @@ export class Queue {
   #count = 0;
   #bytes = 0;
   #isScheduled = false;
-  #isHeld = false;
+  #holds = 0;
   /** A sync failed: whether commits before now are on the disk is unknown, so that nothing after can be promised. */
   #isUnsafe = false;
   #isClosed = false;
@@ -141,13 +141,13 @@ export class Queue {
     await this.#settled();
   }
 
-  /** Runs nothing that writes until `release`. */
+  /** Runs nothing that writes until each `hold` has had its `release`. */
   hold(): void {
-    this.#isHeld = true;
+    this.#holds++;
   }
 
   release(): void {
-    this.#isHeld = false;
+    this.#holds--;
     this.#schedule();
   }
 
@@ -177,12 +177,16 @@ export class Queue {
     });
   }
 
+  #isBlocked(): boolean {
+    return this.#holds > 0 || this.#retry !== undefined;
+  }
+
   #canRun(): boolean {
-    return !this.#isHeld && !this.#isUnsafe && this.#retry === undefined;
+    return !this.#isBlocked() && !this.#isUnsafe;
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#isHeld || this.#retry !== undefined) return;
+    if (this.#isScheduled || this.#isBlocked()) return;
     if (this.#waiting.length === 0 && this.#executed.length === 0) return;
     // The end of the sync comes here again, and until then more gathers.
     if (this.#syncing !== undefined && this.#waiting.length < batchOperations) return;
@@ -192,7 +196,7 @@ export class Queue {
 
   #turn = (): void => {
     this.#isScheduled = false;
-    if (this.#isHeld || this.#retry !== undefined) return;
+    if (this.#isBlocked()) return;
     if (this.#isUnsafe) {
       this.#recover();
       return;

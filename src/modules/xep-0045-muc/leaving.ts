@@ -1,0 +1,82 @@
+/** XEP-0045 §7.14, §11.1, §17.7.2: leaving a room, being put out of it, and not being there any more. */
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
+import { keyOf, lastOf, type Occupant, type Room, type Seat } from './room.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/** §17.7.2: errors by which a client is known to be no more there. */
+const deliveryErrors = [
+  'gone',
+  'item-not-found',
+  'recipient-unavailable',
+  'redirect',
+  'remote-server-not-found',
+  'remote-server-timeout',
+  'service-unavailable',
+];
+
+/** One client leaves, of its own will or not: with it the occupant, where it was the only one. */
+export function leave(muc: Muc, room: Room, seat: Seat, news: News): Maybe<void> {
+  const { occupant } = seat;
+  if (occupant.seats.length === 1) return remove(muc, room, occupant, news);
+  const parts = {
+    stanza: gone(occupant.jid),
+    isKnown: true,
+    standing: { ...room.standingOf(occupant), role: 'none' },
+  } as const;
+  deliverByAccount(muc, seat, room.presence(occupant, { ...parts, codes: [...(news.codes ?? []), '110'] }));
+  const wasShown = lastOf(occupant) === seat;
+  unseat(muc, room, seat);
+  if (!wasShown) return;
+  occupant.shown = {};
+  if (lastOf(occupant).presence.content !== seat.presence.content) announce(muc, room, occupant);
+}
+
+/** An occupant leaves, or is put out, with all clients. A temporary room goes with the last one (§3). */
+export function remove(muc: Muc, room: Room, occupant: Occupant, news: News = {}): Maybe<void> {
+  announce(muc, room, occupant, {
+    stanza: gone(occupant.jid),
+    standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
+    ...news,
+  });
+  forgetOccupant(muc, room, occupant);
+  if (room.seats.size === 0 && !room.config.persistent) return muc.rooms.remove(room);
+}
+
+export function forgetOccupant(muc: Muc, room: Room, occupant: Occupant): void {
+  room.occupants.delete(keyOf(occupant.nick));
+  for (const seat of [...occupant.seats]) unseat(muc, room, seat);
+}
+
+function unseat(muc: Muc, room: Room, seat: Seat): void {
+  const { occupant } = seat;
+  room.seats.delete(seat.jid.full);
+  occupant.seats.splice(occupant.seats.indexOf(seat), 1);
+  muc.rooms.countJoin(occupant.user.bare, -1);
+}
+
+/** §11.1, §17.7.2: what the room said did not arrive. */
+export function receiveError(muc: Muc, stanza: Stanza): Maybe<void> {
+  const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
+  if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
+  return muc.rooms.inRoom(stanza.to!, (room) => {
+    const seat = room?.seat(stanza.from!);
+    if (room === undefined || seat === undefined) return;
+    return leave(muc, room, seat, { codes: ['333'] });
+  });
+}
+
+/** §17.7.2: clients of this server whose sessions ended without their leaving having come here. */
+export async function removeGhosts(muc: Muc): Promise<void> {
+  for (const room of [...muc.rooms.loaded()]) {
+    for (const { jid, session } of [...room.seats.values()]) {
+      if (session === undefined || muc.host.session(jid) === session) continue;
+      await muc.rooms.inRoom(room.jid, (present) => {
+        const seat = present?.seat(jid);
+        if (present !== undefined && seat?.session === session) return leave(muc, present, seat, { codes: ['333'] });
+      });
+    }
+  }
+}

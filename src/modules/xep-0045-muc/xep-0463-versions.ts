@@ -1,0 +1,54 @@
+/** XEP-0463: versions of the lists of affiliations, so that who enters again is told what has changed, and no more. */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { deliver, type Muc } from './muc.js';
+import { type Affiliation, affiliations } from './privileges.js';
+import { type ListChange, mayRead, type Room, type Seat } from './room.js';
+
+/** Changes by which a list can be told; whoever has an older version is told all. */
+const rememberedChanges = 500;
+
+/** §5.2.2: a change that all are told of. */
+export function noteChange(room: Room, change: ListChange): Element {
+  room.listChanges.push(change);
+  if (room.listChanges.length > rememberedChanges) room.listChanges.shift();
+  return el('mav', { xmlns: NS.mav, since: change.since, until: change.until });
+}
+
+export const currentVersion = (room: Room): Element => el('mav', { xmlns: NS.mav, until: room.listVersion });
+
+/** §5.2.1: before any presence, for who asks: the lists that he may read, or what of them he does not know. */
+export function sendVersions(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void {
+  const request = stanza.child(NS.muc, 'x')?.getChild('mav', NS.mav);
+  if (request === undefined || request.attrs.since === room.listVersion) return;
+  const readable = new Set<Affiliation>(
+    affiliations.filter((list) => list !== 'none' && mayRead(room, seat.jid, list)),
+  );
+  const header = { from: room.jid, id: stanza.id ?? randomId() };
+  if (readable.size === 0) {
+    const error = new StanzaError('forbidden', undefined, { by: room.jid.bare }).toElement();
+    deliver(muc, seat, Stanza.build('message', { ...header, type: 'error' }, error));
+    return;
+  }
+  const start = room.listChanges.findLastIndex(({ since }) => since === request.attrs.since);
+  const items = new Map<string, Affiliation>();
+  if (start < 0) {
+    for (const [user, { affiliation }] of room.members) if (readable.has(affiliation)) items.set(user, affiliation);
+  } else {
+    // Whoever came to be on a list that he may not read is on none, if he knew him before.
+    for (const { user, before, affiliation } of room.listChanges.slice(start)) {
+      if (readable.has(affiliation)) items.set(user, affiliation);
+      else if (readable.has(before) || items.has(user)) items.set(user, 'none');
+    }
+  }
+  const x = el(
+    'x',
+    { xmlns: NS.mucUser },
+    el('mav', { xmlns: NS.mav, since: start < 0 ? undefined : request.attrs.since, until: room.listVersion }),
+    ...[...items].map(([jid, affiliation]) => el('item', { jid, affiliation })),
+  );
+  deliver(muc, seat, Stanza.build('message', header, x));
+}

@@ -1,0 +1,98 @@
+/** XEP-0488: invitations for whoever has a token: given as the password on entering, it makes its bearer a member. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IqRequest } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { grant } from './affiliations.js';
+import type { Muc } from './muc.js';
+import { isAtLeast } from './privileges.js';
+import type { Room, Token } from './room.js';
+
+/** Of one room. */
+const mostTokens = 100;
+
+/** §7: who may invite may make tokens; a token is good for as long as its maker may. */
+const mayIssue = (room: Room, user: Jid): boolean =>
+  isAtLeast(room.affiliationOf(user), room.config.memberInvites ? 'member' : 'admin');
+
+const tokensOf = ({ stored }: Room): readonly Token[] =>
+  (stored.tokens ?? []).filter(({ until, left }) => (until === undefined || until > Date.now()) && left !== 0);
+
+/** §4.3: where the room lets somebody in by it. */
+export function tokenFor(room: Room, given: string): Token | undefined {
+  if (given === '' || room.stored.tokens === undefined) return undefined;
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  const wanted = digest(given);
+  return tokensOf(room).find(
+    ({ token, creator }) => timingSafeEqual(digest(token), wanted) && mayIssue(room, Jid.parse(creator)),
+  );
+}
+
+/** §4.5: its bearer is a member from now on. */
+export async function redeem(muc: Muc, room: Room, { token }: Token, user: Jid): Promise<void> {
+  const tokens = tokensOf(room).map((one) =>
+    one.token === token && one.left !== undefined ? { ...one, left: one.left - 1 } : one,
+  );
+  await muc.rooms.save(room, { tokens });
+  await grant(muc, room, user, 'member');
+}
+
+/** §4.2. Throws StanzaError. */
+export async function issue(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<Element> {
+  demandIssuer(room, from);
+  const tokens = tokensOf(room);
+  if (tokens.length >= mostTokens) throw new StanzaError('resource-constraint', 'There are too many tokens.');
+  const delay = amountIn(payload.attrs.delay);
+  const left = amountIn(payload.attrs.counter);
+  const made: Token = {
+    token: randomId(24),
+    creator: from.bare,
+    ...(delay !== undefined && { until: Date.now() + delay * 1000 }),
+    ...(left !== undefined && { left }),
+  };
+  await muc.rooms.save(room, { tokens: [...tokens, made] });
+  return tokenElement(made, NS.mucToken);
+}
+
+/** §4.6: those that one may take back. */
+export function list(room: Room, { from }: IqRequest): Element {
+  demandIssuer(room, from);
+  return el('tokens', { xmlns: NS.mucToken }, ...revocable(room, from).map((token) => tokenElement(token)));
+}
+
+/** §4.7. Throws StanzaError. */
+export async function revoke(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<void> {
+  demandIssuer(room, from);
+  const text = payload.getText().trim();
+  if (!revocable(room, from).some(({ token }) => token === text))
+    throw new StanzaError('item-not-found', 'There is no such token.');
+  await muc.rooms.save(room, { tokens: tokensOf(room).filter(({ token }) => token !== text) });
+}
+
+function demandIssuer(room: Room, user: Jid): void {
+  if (!mayIssue(room, user)) throw new StanzaError('forbidden', 'You cannot invite others to the room.');
+}
+
+const revocable = (room: Room, user: Jid): Token[] =>
+  tokensOf(room).filter(({ creator }) => creator === user.bare || isAtLeast(room.affiliationOf(user), 'admin'));
+
+const tokenElement = ({ token, until, left }: Token, xmlns?: string): Element =>
+  el(
+    'token',
+    {
+      xmlns,
+      delay: until === undefined ? undefined : String(Math.ceil((until - Date.now()) / 1000)),
+      counter: left?.toString(),
+    },
+    token,
+  );
+
+function amountIn(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const amount = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (amount === 0) throw new StanzaError('bad-request');
+  return amount;
+}

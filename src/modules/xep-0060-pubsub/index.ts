@@ -1,0 +1,189 @@
+/**
+ * XEP-0060: Publish-Subscribe, and XEP-0163: Personal Eventing Protocol. The same nodes at a service of their own and at
+ * every account, where contacts are notified without having subscribed. What is published is durable before its
+ * publisher hears so. XEP-0222 and XEP-0223 (storage of public and private data) follow from options of publication.
+ *
+ * Left out: collections (XEP-0248), several subscriptions of one address, temporary and leased subscriptions, digests,
+ * transformations; notifications by interest to contacts on other servers.
+ */
+import {
+  defineModule,
+  disco,
+  event,
+  type Hook,
+  type IqHandler,
+  type IqRequest,
+  iq,
+  map,
+  message,
+  service,
+  type Target,
+} from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Element } from '../../server/xml/element.js';
+import { accountFeatures, serviceFeatures, sources } from './discovery.js';
+import { noSuchNode } from './errors.js';
+import { retrieve } from './items.js';
+import { greet, introduce } from './last-items.js';
+import { Holders, type PubSub, type StoredItem, type StoredNode, type Subscription } from './node.js';
+import {
+  changeAffiliations,
+  configure,
+  create,
+  listAffiliations,
+  offerConfig,
+  offerDefaults,
+  remove,
+} from './owner.js';
+import { publish, purge, retract } from './publish.js';
+import type { Action } from './request.js';
+import { settings } from './settings.js';
+import {
+  authorize,
+  changeSubscriptions,
+  dropBarred,
+  listSubscriptions,
+  offerDefaultOptions,
+  offerOptions,
+  ownAffiliations,
+  ownSubscriptions,
+  setOptions,
+  subscribe,
+  unsubscribe,
+} from './subscriptions.js';
+
+type Handler = (action: Action, isAccount: boolean) => Element | undefined | Promise<Element | undefined>;
+
+/** By type, namespace and name of the first child: it says what is asked. */
+const handlers: Readonly<Record<string, Handler>> = {
+  [`get ${NS.pubsub} items`]: retrieve,
+  [`get ${NS.pubsub} subscriptions`]: ownSubscriptions,
+  [`get ${NS.pubsub} affiliations`]: ownAffiliations,
+  [`get ${NS.pubsub} options`]: offerOptions,
+  [`get ${NS.pubsub} default`]: offerDefaultOptions,
+  [`set ${NS.pubsub} publish`]: publish,
+  [`set ${NS.pubsub} retract`]: retract,
+  [`set ${NS.pubsub} create`]: create,
+  [`set ${NS.pubsub} subscribe`]: subscribe,
+  [`set ${NS.pubsub} unsubscribe`]: unsubscribe,
+  [`set ${NS.pubsub} options`]: setOptions,
+  [`get ${NS.pubsubOwner} configure`]: offerConfig,
+  [`get ${NS.pubsubOwner} default`]: offerDefaults,
+  [`get ${NS.pubsubOwner} affiliations`]: listAffiliations,
+  [`get ${NS.pubsubOwner} subscriptions`]: listSubscriptions,
+  [`set ${NS.pubsubOwner} configure`]: configure,
+  [`set ${NS.pubsubOwner} delete`]: remove,
+  [`set ${NS.pubsubOwner} purge`]: purge,
+  [`set ${NS.pubsubOwner} affiliations`]: changeAffiliations,
+  [`set ${NS.pubsubOwner} subscriptions`]: changeSubscriptions,
+};
+
+export default defineModule({
+  name: 'pubsub',
+  summary: 'Lets accounts and services publish, and tells those who want to know.',
+  implements: { 'XEP-0060': '1.30.0', 'XEP-0163': '1.2.2', 'XEP-0222': '1.0', 'XEP-0223': '1.1.1' },
+  notes:
+    'Collections, several subscriptions of one address, temporary and leased subscriptions, digests, purging when the publisher goes offline; notifications by interest to contacts on other servers.',
+  features: { account: accountFeatures, service: serviceFeatures },
+  config: settings,
+  stores: {
+    pubsub_nodes: map<StoredNode>(),
+    pubsub_items: map<StoredItem>(),
+    pubsub_subscriptions: map<Subscription>(),
+  },
+  needs: ['roster', 'clientCaps'],
+
+  start: ({ host, config, stores, services, log }) => {
+    const own = Jid.parse(`${config.subdomain}.${host.domain}`);
+    const pubsub: PubSub = {
+      host,
+      settings: config,
+      stores,
+      roster: services.roster,
+      caps: services.clientCaps,
+      holders: new Holders(stores, config, own),
+      aside: (work) => {
+        if (work instanceof Promise)
+          work.catch((error: unknown) => log.error({ err: error }, 'somebody could not be notified'));
+      },
+    };
+
+    const answer = async (request: IqRequest, isAccount: boolean): Promise<Element | undefined> => {
+      const { from, to, payload, stanza } = request;
+      const { bare } = to;
+      // Nothing is made, or kept in memory, by asking those for something who are not there.
+      if (isAccount && !request.isOwn && !(await host.accounts.exists(bare))) {
+        throw stanza.type === 'get' ? noSuchNode() : new StanzaError('forbidden');
+      }
+      const element = payload.getChildElements()[0];
+      const ns = payload.getNS() ?? '';
+      const handler = element?.getNS() === ns ? handlers[`${stanza.type} ${ns} ${element.getName()}`] : undefined;
+      if (element === undefined || handler === undefined) throw new StanzaError('bad-request');
+      return handler({ pubsub, request, from, bare, element }, isAccount);
+    };
+
+    const hooksFor = (target: Target): Hook[] => {
+      const isAccount = target === 'account';
+      const handler: IqHandler = (request) => {
+        if (!isAccount && request.to.full !== own.full) throw new StanzaError('item-not-found');
+        return answer(request, isAccount);
+      };
+      const access = { access: 'anyone', absent: true } as const;
+      return [
+        ...[NS.pubsub, NS.pubsubOwner].flatMap((ns) => [
+          iq.get(target, ns, 'pubsub', handler, access),
+          iq.set(target, ns, 'pubsub', handler, access),
+        ]),
+        ...sources(pubsub, isAccount).map((source) => disco(target, source)),
+      ];
+    };
+
+    /** Whoever gets the name of an account that is no more does not get its rights. */
+    const forgetAccount = async (jid: Jid): Promise<void> => {
+      pubsub.holders.forget(jid.bare);
+      const holder = await pubsub.holders.get(own.bare);
+      for (const node of [...holder.nodes.values()]) {
+        const { [jid.bare]: gone, ...affiliations } = node.stored.affiliations;
+        const writes: Promise<unknown>[] = [];
+        if (gone !== undefined && gone !== 'outcast')
+          writes.push(pubsub.holders.change(holder, node, { affiliations }));
+        for (const subscriber of [...node.subscriptions.keys()])
+          if (Jid.parse(subscriber).bare === jid.bare)
+            writes.push(pubsub.holders.setSubscription(holder, node, subscriber, undefined));
+        await pubsub.holders.written(holder, ...writes);
+      }
+    };
+
+    return [
+      ...hooksFor('account'),
+      ...hooksFor('service'),
+      service({
+        subdomain: config.subdomain,
+        message: async (stanza) => {
+          const isAnswer = stanza.to!.full === own.full && (await authorize(pubsub, own.bare, stanza));
+          if (!isAnswer && stanza.type !== 'error' && stanza.type !== 'headline')
+            throw new StanzaError('service-unavailable');
+        },
+        presence: () => {},
+      }),
+      // §8.6: what an owner answers to a request for a subscription to a node of his account
+      message('clean', ({ way, owner, peer, stanza }) => {
+        if (way !== 'out' || peer.full !== owner.bare || !stanza.has(NS.dataForms, 'x')) return undefined;
+        return authorize(pubsub, owner.bare, stanza).then((was) => (was ? 'handled' : undefined));
+      }),
+      event('featuresKnown', ({ session, gained }) => pubsub.aside(greet(pubsub, session, gained))),
+      event('rosterChanged', async ({ owner, contact, item, before }) => {
+        const sees = (one: typeof item) => one?.subscription === 'from' || one?.subscription === 'both';
+        if (item !== undefined && sees(item)) pubsub.aside(introduce(pubsub, owner, contact, item, before));
+        if (before === undefined || !sees(before)) return;
+        // XEP-0163 §7: groups may have changed, or the subscription
+        const holder = await pubsub.holders.get(owner.bare);
+        for (const node of [...holder.nodes.values()])
+          if (node.subscriptions.size > 0) await dropBarred(pubsub, holder, node, contact.bare);
+      }),
+      event('accountDeleted', ({ jid }) => forgetAccount(jid)),
+    ];
+  },
+});

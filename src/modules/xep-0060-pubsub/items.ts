@@ -1,0 +1,103 @@
+/** §6.5: retrieving items: all, the last ones, by their ids, or by pages (XEP-0059). */
+
+import { StanzaError } from '../../server/stanza/errors.js';
+import { NS } from '../../server/stanza/ns.js';
+import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
+import { type Element, el, parse } from '../../server/xml/element.js';
+import { demandReading } from './access.js';
+import { unsupported } from './errors.js';
+import { itemElement } from './events.js';
+import type { Holder, Node, StoredItem } from './node.js';
+import { type Action, find, nameIn, nodeNamed } from './request.js';
+
+/** Characters of payloads in one answer: more is cut, and the rest can be paged to (§6.5.4). At least one item is sent. */
+const longestAnswer = 1_000_000;
+/** Items that are got one by one at once. */
+const together = 50;
+
+export async function retrieve(action: Action): Promise<Element> {
+  const { request, from, element } = action;
+  const name = nodeNamed(action);
+  const { holder, node: found, items, entry } = await find(action, name);
+  const node = demandReading(holder, found, from.bare, entry);
+  if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
+  const ids = [...items!.index.keys()];
+  const asked = element.getChildren('item', NS.pubsub).flatMap((item) => nameIn(item, 'id') ?? []);
+  if (asked.length > 0) {
+    const there = [...new Set(asked)].filter((id) => items!.index.has(id));
+    const { elements } = await read(action, holder, node, there);
+    return answer(name, elements);
+  }
+  const set = request.payload.getChild('set', NS.rsm);
+  const most = numberOf(element.attrs.max_items);
+  const wanted = most === undefined ? ids : most === 0 ? [] : ids.slice(-most);
+  const { first, end } = set === undefined ? { first: 0, end: wanted.length } : pageOf(set, wanted);
+  const page = wanted.slice(first, end);
+  const { elements, taken } = await read(action, holder, node, page, set === undefined && most !== undefined);
+  if (set === undefined && taken.length === page.length) return answer(name, elements);
+  const offset = first + page.indexOf(taken[0] ?? '');
+  return answer(
+    name,
+    elements,
+    rsmSet({
+      first: taken[0],
+      last: taken.at(-1),
+      count: wanted.length,
+      index: taken.length === 0 ? undefined : offset,
+    }),
+  );
+}
+
+const answer = (node: string, elements: readonly Element[], set?: Element): Element =>
+  el('pubsub', { xmlns: NS.pubsub }, el('items', { node }, ...elements), set);
+
+function pageOf(set: Element, ids: readonly string[]): { first: number; end: number } {
+  const { max, after, before, index } = readRsm(set, { default: ids.length, cap: ids.length });
+  const positionOf = (id: string): number => {
+    const at = ids.indexOf(id);
+    if (at < 0) throw new StanzaError('item-not-found');
+    return at;
+  };
+  const from = after === undefined ? (index ?? 0) : positionOf(after) + 1;
+  const to = before === undefined || before === true ? ids.length : positionOf(before);
+  if (before !== undefined) return { first: Math.max(from, to - max), end: Math.max(from, to) };
+  return { first: Math.min(from, ids.length), end: Math.min(from + max, ids.length) };
+}
+
+/** As many of the items, in their order, as fit into one answer: the first of them, or the last. */
+async function read(
+  { pubsub }: Action,
+  holder: Holder,
+  node: Node,
+  ids: readonly string[],
+  fromEnd = false,
+): Promise<{ elements: Element[]; taken: string[] }> {
+  const order = fromEnd ? [...ids].reverse() : ids;
+  const elements: Element[] = [];
+  const taken: string[] = [];
+  let size = 0;
+  for (let at = 0; at < order.length; at += together) {
+    const some = order.slice(at, at + together);
+    const items = await Promise.all(some.map((id) => pubsub.holders.item(holder, node, id)));
+    for (const [index, item] of items.entries()) {
+      if (item === undefined) continue; // removed meanwhile
+      size += item.xml.length;
+      if (size > longestAnswer && taken.length > 0) return turned(elements, taken, fromEnd);
+      elements.push(shown(holder, some[index]!, item));
+      taken.push(some[index]!);
+    }
+  }
+  return turned(elements, taken, fromEnd);
+}
+
+const turned = (elements: Element[], taken: string[], fromEnd: boolean) =>
+  fromEnd ? { elements: elements.reverse(), taken: taken.reverse() } : { elements, taken };
+
+const shown = (holder: Holder, id: string, { by, xml }: StoredItem): Element =>
+  itemElement(holder, id, by, xml === '' ? undefined : parse(xml));
+
+function numberOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d{1,10}$/.test(text)) throw new StanzaError('bad-request', 'max_items is no number.');
+  return Number(text);
+}

@@ -1,0 +1,65 @@
+/** What all requests to nodes have in common. */
+import type { IqRequest, RosterItem } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Element } from '../../server/xml/element.js';
+import { entryFor } from './access.js';
+import { pubsubError } from './errors.js';
+import type { Holder, Items, Node, PubSub } from './node.js';
+
+/** A request for something that a `<pubsub/>` element asks for by its first child. */
+export interface Action {
+  readonly pubsub: PubSub;
+  readonly request: IqRequest;
+  readonly from: Jid;
+  /** The bare address of the account or the service. */
+  readonly bare: string;
+  /** `<publish/>`, `<items/>` … */
+  readonly element: Element;
+}
+
+export interface Found {
+  readonly holder: Holder;
+  readonly node: Node | undefined;
+  readonly items: Items | undefined;
+  /** What the models presence and roster go by for who asks. */
+  readonly entry: RosterItem | undefined;
+}
+
+/** Names of nodes and items: as long as RFC 7622 lets resources be. */
+const longestName = 1023;
+
+export function nameIn(element: Element, attribute: 'node' | 'id'): string | undefined {
+  const name = element.attrs[attribute];
+  if (name === undefined || name === '') return undefined;
+  if (Buffer.byteLength(name) > longestName)
+    throw new StanzaError('not-acceptable', `A name has at most ${longestName} bytes.`);
+  return flat(name);
+}
+
+/** The node that has to be named. */
+export function nodeNamed({ element }: Pick<Action, 'element'>): string {
+  const name = nameIn(element, 'node');
+  if (name === undefined) throw pubsubError('bad-request', 'nodeid-required');
+  return name;
+}
+
+/** Nothing is awaited after the last look: what follows in the same turn may change it. */
+export async function find({ pubsub, from, bare }: Action, name: string): Promise<Found> {
+  for (;;) {
+    const before = await pubsub.holders.find(bare, name);
+    const { holder, node } = before;
+    const entry = node && entryFor(pubsub, holder, node, from.bare);
+    if (!(entry instanceof Promise)) return { ...before, entry };
+    const awaited = await entry;
+    const after = pubsub.holders.get(bare);
+    if (after === holder && holder.nodes.get(name) === node) return { ...before, entry: awaited };
+  }
+}
+
+/** The one data form in an element. */
+export const formIn = (element: Element | undefined): Element | undefined => element?.getChild('x', NS.dataForms);
+
+/** A copy that does not keep alive the stanza that a text was cut from. */
+export const flat = (text: string): string => Buffer.from(text).toString();

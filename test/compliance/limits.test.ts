@@ -1,0 +1,243 @@
+/** XEP-0205, RFC 6120 §13.12: what one may send, hold and leave unread, before the login and after it. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect as connectTcp } from 'node:net';
+import { NS } from '../../src/server/stanza/ns.js';
+import { base64, type Peer, type Scene, scenario } from './dialogue.js';
+import { greeted } from './sasl.js';
+
+const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
+const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'`;
+
+/** How often a limit was met, by the metrics. */
+async function hits({ server }: Pick<Scene, 'server'>, limit: string): Promise<number> {
+  const { text } = await server.metrics.text();
+  const line = new RegExp(`^waxwing_limits_hit_total\\{limit="${limit}"\\} (\\d+)`, 'm').exec(text);
+  return Number(line?.[1] ?? 0);
+}
+
+// --- sizes ----------------------------------------------------------------------------------------------------------------
+
+for (const transport of ['tcp', 'tls'] as const) {
+  scenario(`before the login an element is small, and refused while it is read (${transport})`, async ({ connect }) => {
+    const long = await connect({ transport });
+    await long.sends(`${header} x='${'x'.repeat(10_001)}`);
+    await long.receivesStreamError('policy-violation');
+    for (const xml of [
+      `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${'A'.repeat(10_001)}`,
+      `<iq type='get' id='${'x'.repeat(10_001)}`,
+      `<x y='${'&#65;'.repeat(2001)}`,
+      `<${'x'.repeat(300)}`,
+    ]) {
+      const [peer] = await greeted(connect, { transport });
+      await peer.sends(xml);
+      await peer.receivesStreamError('policy-violation');
+    }
+  });
+
+  scenario(`after it a stanza is as large as the limit, and no larger (${transport})`, async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { transport });
+    const text = 'x'.repeat(262_144 - chat('juliet@localhost', '').length);
+    await romeo.sends(chat('juliet@localhost', text));
+    assert.equal((await juliet.receives(said('*'))).getChildText('body'), text);
+    await romeo.sends(chat('juliet@localhost', `${text}x`).slice(0, -1));
+    await romeo.receivesStreamError('policy-violation');
+    await juliet.receivesNothing();
+  });
+}
+
+scenario('many small ones are no large one', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard');
+  const text = 'x'.repeat(10_000);
+  await romeo.sends(chat('juliet@localhost', text).repeat(60));
+  for (let at = 0; at < 60; at++) await juliet.receives(said(text));
+});
+
+// --- rates ----------------------------------------------------------------------------------------------------------------
+
+const slow = {
+  config: {
+    limits: {
+      rate: { stanzas_per_second: 200, stanza_burst: 20, bytes_per_second: 'unlimited', byte_burst: 'unlimited' },
+      rate_unauthenticated: {
+        stanzas_per_second: 100,
+        stanza_burst: 5,
+        bytes_per_second: 'unlimited',
+        byte_burst: 'unlimited',
+      },
+    },
+  },
+};
+
+for (const transport of ['tcp', 'websocket'] as const) {
+  scenario(`who sends too fast is read more slowly, and loses nothing (${transport})`, slow, async (scene) => {
+    const { actor } = scene;
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { transport });
+    const all = Array.from({ length: 100 }, (_, at) => String(at));
+    for (const body of all) await romeo.sends(chat('juliet@localhost', body));
+    for (const body of all) await juliet.receives(said(body));
+    assert.ok((await hits(scene, 'rate')) > 0);
+  });
+}
+
+scenario('and so is a stranger', slow, async (scene) => {
+  const [peer] = await greeted(scene.connect, { transport: 'tls' });
+  const before = await hits(scene, 'rate');
+  const abort = `<abort xmlns='${NS.sasl}'/>`;
+  await peer.sends(abort.repeat(3));
+  for (let at = 0; at < 3; at++) await peer.receives(`<failure xmlns='${NS.sasl}'><aborted/></failure>`);
+  await peer.receivesStreamError('policy-violation');
+  const [asking] = await greeted(scene.connect);
+  await asking.sends(`<iq type='get' id='1'><query xmlns='${NS.register}'/></iq>`.repeat(20));
+  for (let at = 0; at < 20; at++) await asking.receives(`<iq type='error' id='1'/>`);
+  assert.ok((await hits(scene, 'rate')) > before);
+});
+
+const narrow = {
+  config: {
+    limits: {
+      rate: {
+        bytes_per_second: 100_000,
+        byte_burst: 10_000,
+        stanzas_per_second: 'unlimited',
+        stanza_burst: 'unlimited',
+      },
+    },
+  },
+};
+
+scenario('the same by bytes', narrow, async (scene) => {
+  const { actor } = scene;
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard');
+  const text = 'x'.repeat(1000);
+  await romeo.sends(chat('juliet@localhost', text).repeat(30));
+  for (let at = 0; at < 30; at++) await juliet.receives(said(text));
+  assert.ok((await hits(scene, 'rate')) > 0);
+});
+
+// --- connections ------------------------------------------------------------------------------------------------------------
+
+scenario(
+  'an address holds only so many connections',
+  { config: { limits: { connections_per_address: 3 } } },
+  async (scene) => {
+    const { connect, server } = scene;
+    const address = '127.4.0.1';
+    const held: Peer[] = [];
+    for (const transport of ['tcp', 'tls', 'websocket'] as const)
+      held.push((await greeted(connect, { address, transport }))[0]);
+    const refused = await connect({ address });
+    await refused.ends();
+    await assert.rejects(connect({ address, transport: 'websocket' }));
+    assert.ok((await hits(scene, 'connections_per_address')) >= 2);
+    await greeted(connect, { address: '127.4.0.2' });
+    held[0]!.cut();
+    while (server.connections.tcp! > 1) await new Promise((resolve) => setImmediate(resolve));
+    await greeted(connect, { address });
+  },
+);
+
+scenario('and all together only so many', { config: { limits: { connections: 2 } } }, async (scene) => {
+  const { connect } = scene;
+  await greeted(connect, { address: '127.4.0.1' });
+  await greeted(connect, { address: '127.4.0.2' });
+  await (await connect({ address: '127.4.0.3' })).ends();
+  assert.equal(await hits(scene, 'connections'), 1);
+});
+
+scenario(
+  '§13.12: who says nothing to HTTP is not waited for',
+  { config: { limits: { login_deadline_seconds: 1 } } },
+  async ({ stage }) => {
+    const half = connectTcp(stage.port('http'), '127.0.0.1');
+    half.write('GET /metrics HTTP/1.1\r\nHost: localhost\r\n');
+    const noHandshake = connectTcp(stage.port('https'), '127.0.0.1');
+    noHandshake.write('GET');
+    await Promise.all([half, noHandshake].map((socket) => once(socket.resume(), 'close')));
+  },
+);
+
+// --- who does not read ------------------------------------------------------------------------------------------------------
+
+const unlimited = {
+  stanzas_per_second: 'unlimited',
+  stanza_burst: 'unlimited',
+  bytes_per_second: 'unlimited',
+  byte_burst: 'unlimited',
+};
+const shallow = {
+  config: {
+    limits: { write_queue_bytes: 65_536, stanza_bytes: 65_536, rate: unlimited },
+    stream_management: { queue_stanzas: 10_000, queue_bytes: 1_048_576 },
+  },
+};
+
+/** Sends until juliet's connection is gone; how many it were. */
+async function floods(scene: Scene, romeo: Peer, juliet: Peer): Promise<number> {
+  const before = await hits(scene, 'write_queue_bytes');
+  const text = 'x'.repeat(50_000);
+  for (let sent = 0; ; sent += 10) {
+    assert.ok(sent < 2000, 'nothing stops it');
+    await romeo.sends(chat(juliet.jid, text).repeat(10));
+    await romeo.syncs();
+    if ((await hits(scene, 'write_queue_bytes')) > before) return sent + 10;
+  }
+}
+
+for (const transport of ['tcp', 'tls', 'websocket'] as const) {
+  scenario(`who does not read is not waited for (${transport})`, shallow, async (scene) => {
+    const { actor, server } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const tybalt = await actor('tybalt@localhost/street', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { transport });
+    juliet.stopsReading();
+    await floods(scene, romeo, juliet);
+    assert.equal(server.sessions.of('juliet@localhost').length, 0);
+    // What came too late for her is told to its sender; others talk on.
+    romeo.forgets();
+    await romeo.sends(chat(tybalt.jid, 'still there?'));
+    await tybalt.receives(said('still there?'));
+  });
+}
+
+scenario('with stream management the session waits, and nothing is lost', shallow, async (scene) => {
+  const { actor, known } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const { id } = (await juliet.managesStream()).attrs;
+  juliet.stopsReading();
+  const r = `<r xmlns='${NS.sm}'/>`;
+  // Also what is no stanza counts: answers to questions that nobody reads.
+  const before = await hits(scene, 'write_queue_bytes');
+  for (let sent = 0; (await hits(scene, 'write_queue_bytes')) === before; sent++) {
+    assert.ok(sent < 2000, 'nothing stops it');
+    await juliet.sends(r.repeat(40_000));
+    await romeo.syncs();
+  }
+  for (let at = 0; at < 20; at++) await romeo.sends(chat(juliet.jid, `${at} ${'x'.repeat(40_000)}`));
+  await romeo.syncs();
+  const again = await known('juliet@localhost');
+  await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  for (let at = 0; at < 20; at++) {
+    const message = await again.receives(said('*'));
+    assert.equal(Number.parseInt(message.getChildText('body')!, 10), at);
+  }
+});
+
+scenario('a stranger who does not read is not waited for either', shallow, async (scene) => {
+  const { connect } = scene;
+  const address = '127.4.0.7';
+  const [peer] = await greeted(connect, { address });
+  peer.stopsReading();
+  // What it can make the server say is bounded by its attempts.
+  for (let at = 0; at < 5; at++) await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${base64('x')}</auth>`);
+  peer.readsAgain();
+  for (let at = 0; at < 3; at++) await peer.receives(`<failure xmlns='${NS.sasl}'/>`);
+  await peer.receivesStreamError('policy-violation');
+});

@@ -1,0 +1,253 @@
+/** XEP-0133: administering the service from a client. Whoever is no administrator is refused in xep-0050-adhoc. */
+import assert from 'node:assert/strict';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import type { Element } from '../../src/server/xml/element.js';
+import { base64, type Peer, plain, type Scene, scenario } from './dialogue.js';
+import { befriends, refusal } from './phrases.js';
+import { Scram } from './scram.js';
+
+const config = { hosts: { localhost: { admins: ['nurse@localhost'] }, 'elsewhere.example': {} } };
+const admin = 'http://jabber.org/protocol/admin';
+
+type Fields = Readonly<Record<string, string | readonly string[]>>;
+
+const submitted = (fields: Fields): string => {
+  const all = { FORM_TYPE: admin, ...fields };
+  const written = Object.entries(all).map(
+    ([name, values]) =>
+      `<field var='${name}'>${[values]
+        .flat()
+        .map((value) => `<value>${value}</value>`)
+        .join('')}</field>`,
+  );
+  return `<x xmlns='${NS.dataForms}' type='submit'>${written.join('')}</x>`;
+};
+
+const command = (node: string, attributes: string, content = '') =>
+  `<iq type='set' id='c' to='localhost'><command xmlns='${NS.commands}' node='${admin}#${node}' ${attributes}>${content}</command></iq>`;
+
+/** Executes a command, fills in its form where it has one, and answers with the `<command/>` that it ends with. */
+async function runs(peer: Peer, node: string, fields?: Fields): Promise<Element> {
+  await peer.sends(command(node, `action='execute'`));
+  const first = await peer.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}'/></iq>`);
+  const asked = first.getChild('command', NS.commands)!;
+  if (fields === undefined) {
+    assert.equal(asked.attrs.status, 'completed');
+    return asked;
+  }
+  assert.equal(asked.attrs.status, 'executing');
+  const form = asked.getChild('x', NS.dataForms)!;
+  for (const name of ['FORM_TYPE', ...Object.keys(fields)])
+    assert.ok(
+      form.getChildren('field').some(({ attrs }) => attrs.var === name),
+      `${node} asks for ${name}`,
+    );
+  await peer.sends(command(node, `sessionid='${asked.attrs.sessionid}' action='complete'`, submitted(fields)));
+  const last = await peer.receives(
+    `<iq type='result' id='c'><command xmlns='${NS.commands}' status='completed'/></iq>`,
+  );
+  return last.getChild('command', NS.commands)!;
+}
+
+async function isRefused(peer: Peer, node: string, fields: Fields, error: string): Promise<void> {
+  await peer.sends(command(node, `action='execute'`));
+  const first = await peer.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}'/></iq>`);
+  const { sessionid } = first.getChild('command', NS.commands)!.attrs;
+  await peer.sends(command(node, `sessionid='${sessionid}' action='complete'`, submitted(fields)));
+  await peer.receives(`<iq type='error' id='c'>${error}</iq>`);
+}
+
+const values = (answer: Element, name: string): string[] =>
+  answer
+    .getChildren('x', NS.dataForms)
+    .flatMap((form) => form.getChildren('field'))
+    .filter(({ attrs }) => attrs.var === name)
+    .flatMap((field) => field.getChildren('value').map((value) => value.getText()));
+
+/** With which condition a login fails. */
+async function failsToLogIn({ connect }: Pick<Scene, 'connect'>, user: string, password: string): Promise<string> {
+  const peer = await connect();
+  await peer.opens();
+  await peer.receivesFeatures();
+  const scram = new Scram({ hash: 'SHA-1', user, password });
+  await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='SCRAM-SHA-1'>${base64(scram.first())}</auth>`);
+  const challenge = await peer.receives(`<challenge xmlns='${NS.sasl}'>*</challenge>`);
+  await peer.sends(`<response xmlns='${NS.sasl}'>${base64(scram.final(plain(challenge)))}</response>`);
+  const failure = await peer.receives(`<failure xmlns='${NS.sasl}'/>`);
+  return failure.getChildElements()[0]!.name;
+}
+
+scenario('§4.1: a user is added', { config }, async ({ actor, server }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const fields = { accountjid: 'Juliet@localhost', password: 'R0m30', 'password-verify': 'R0m30' };
+  await runs(nurse, 'add-user', fields);
+  const juliet = await actor('juliet@localhost/balcony', { password: 'R0m30' });
+  await juliet.syncs();
+  await isRefused(nurse, 'add-user', fields, refusal('cancel', 'conflict'));
+  await isRefused(
+    nurse,
+    'add-user',
+    { ...fields, accountjid: 'a@localhost', 'password-verify': 'x' },
+    refusal('modify', 'bad-request'),
+  );
+  await isRefused(
+    nurse,
+    'add-user',
+    { ...fields, accountjid: 'a@elsewhere.example' },
+    refusal('modify', 'bad-request'),
+  );
+  assert.equal(await server.accounts.exists('a@elsewhere.example'), false);
+  await server.accounts.remove('juliet@localhost');
+});
+
+scenario('§4.2: a user is deleted, and those who saw it see it go', { config }, async ({ actor, server }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet);
+  await runs(nurse, 'delete-user', { accountjids: ['juliet@localhost'] });
+  await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  juliet.forgets();
+  assert.equal(await server.accounts.exists('juliet@localhost'), false);
+  await isRefused(
+    nurse,
+    'delete-user',
+    { accountjids: ['romeo@localhost', 'nobody@localhost'] },
+    refusal('cancel', 'item-not-found'),
+  );
+  assert.equal(await server.accounts.exists('romeo@localhost'), true, 'all or none');
+  await isRefused(nurse, 'delete-user', { accountjids: 'nurse@localhost' }, refusal('cancel', 'not-allowed'));
+});
+
+scenario('§4.3, §4.4: a user is disabled, and enabled', { config }, async ({ actor, connect }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const juliet = await actor('juliet@localhost/balcony');
+  await runs(nurse, 'disable-user', { accountjids: 'juliet@localhost' });
+  await juliet.closed('not-authorized');
+  assert.equal(await failsToLogIn({ connect }, 'juliet', 'pencil'), 'account-disabled');
+  assert.equal(await failsToLogIn({ connect }, 'juliet', 'guess'), 'not-authorized');
+  assert.deepEqual(values(await runs(nurse, 'get-disabled-users-num'), 'disabledusersnum'), ['1']);
+  assert.deepEqual(values(await runs(nurse, 'get-disabled-users-list', { max_items: 'none' }), 'disableduserjids'), [
+    'juliet@localhost',
+  ]);
+  await runs(nurse, 'reenable-user', { accountjids: 'juliet@localhost' });
+  await actor('juliet@localhost/balcony');
+});
+
+scenario('§4.5: sessions are ended, one or all', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const balcony = await actor('juliet@localhost/balcony');
+  const chamber = await actor('juliet@localhost/chamber');
+  await runs(nurse, 'end-user-session', { accountjids: 'juliet@localhost/balcony' });
+  await balcony.closed('policy-violation');
+  await chamber.receivesNothing();
+  await runs(nurse, 'end-user-session', { accountjids: 'juliet@localhost' });
+  await chamber.closed('policy-violation');
+});
+
+scenario('§4.7: a password is changed', { config }, async ({ actor, connect }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  await actor('juliet@localhost/balcony');
+  await runs(nurse, 'change-user-password', { accountjid: 'juliet@localhost', password: 'rosemary' });
+  assert.equal(await failsToLogIn({ connect }, 'juliet', 'pencil'), 'not-authorized');
+  await actor('juliet@localhost/chamber', { password: 'rosemary' });
+  await isRefused(
+    nurse,
+    'change-user-password',
+    { accountjid: 'nobody@localhost', password: 'rosemary' },
+    refusal('cancel', 'item-not-found'),
+  );
+});
+
+scenario('§4.8, §4.9, §4.10: what an account has', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet);
+  await romeo.sends(`<iq type='set' id='1'><query xmlns='${NS.roster}'>
+    <item jid='juliet@localhost' name='J'><group>Friends</group></item></query></iq>`);
+  await romeo.receives(`<iq type='result' id='1'/>`);
+  const roster = await runs(nurse, 'get-user-roster', { accountjids: 'romeo@localhost' });
+  const items = roster.getChild('x', NS.dataForms)!.getChild('query', NS.roster)!.getChildren('item');
+  assert.deepEqual(
+    items.map(({ attrs }) => [attrs.jid, attrs.name, attrs.subscription]),
+    [['juliet@localhost', 'J', 'both']],
+  );
+  const login = await runs(nurse, 'get-user-lastlogin', { accountjids: 'romeo@localhost' });
+  assert.ok(Date.now() - Date.parse(values(login, 'lastlogin')[0]!) < 60_000);
+  const stats = await runs(nurse, 'user-stats', { accountjid: 'romeo@localhost' });
+  assert.deepEqual(values(stats, 'onlineresources'), ['orchard']);
+  assert.deepEqual(values(stats, 'rostersize'), ['1']);
+  assert.equal(values(stats, 'ipaddresses').length, 1);
+});
+
+scenario('§4.13 to §4.22: how many there are, and who', { config }, async ({ actor, stage }) => {
+  const nurse = await actor('nurse@localhost/kitchen', { presence: '<presence><show>away</show></presence>' });
+  await actor('romeo@localhost/orchard', { presence: true });
+  await stage.account('paris@localhost');
+  await actor('tybalt@elsewhere.example/street', { presence: true });
+  const expected: Readonly<Record<string, readonly string[]>> = {
+    registered: ['nurse@localhost', 'paris@localhost', 'romeo@localhost'],
+    online: ['nurse@localhost', 'romeo@localhost'],
+    active: ['romeo@localhost'],
+    idle: ['nurse@localhost'],
+  };
+  for (const [what, who] of Object.entries(expected)) {
+    assert.deepEqual(values(await runs(nurse, `get-${what}-users-num`), `${what}usersnum`), [String(who.length)]);
+    const node = what === 'active' || what === 'idle' ? `get-${what}-users` : `get-${what}-users-list`;
+    assert.deepEqual(values(await runs(nurse, node, { max_items: '25' }), `${what}userjids`), who);
+  }
+});
+
+const headline = (subject: string, text: string) =>
+  `<message type='headline' from='localhost'><subject>${subject}</subject><body>${text}</body></message>`;
+
+scenario('§4.23: an announcement', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const garden = await actor('romeo@localhost/garden', { presence: true });
+  const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
+  romeo.forgets();
+  await nurse.sends(command('announce', `action='execute'`));
+  const asked = await nurse.receives(`<iq type='result'/>`);
+  const { sessionid } = asked.getChild('command', NS.commands)!.attrs;
+  await nurse.sends(
+    command('announce', `sessionid='${sessionid}'`, submitted({ announcement: ['Feast', 'tonight &amp; tomorrow'] })),
+  );
+  await nurse.receivesAnyOrder([
+    headline('Announcement', 'Feast\ntonight &amp; tomorrow'),
+    `<iq type='result' id='c'><command xmlns='${NS.commands}' status='completed'/></iq>`,
+  ]);
+  await romeo.receives(headline('Announcement', 'Feast\ntonight &amp; tomorrow'));
+  await garden.receives(headline('Announcement', 'Feast\ntonight &amp; tomorrow'));
+  for (const peer of [nurse, romeo, garden, tybalt]) await peer.receivesNothing();
+});
+
+scenario('§4.24 to §4.28: what everybody is told who comes', { config }, async ({ actor, server }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await runs(nurse, 'set-motd', { motd: ['Good morrow'] });
+  await romeo.receives(headline('Message of the day', 'Good morrow'));
+  await romeo.sends(`<presence type='unavailable'/><presence/>`);
+  await romeo.syncs();
+  assert.ok(
+    romeo.forgets().every(({ name }) => name !== 'message'),
+    'once',
+  );
+  await runs(nurse, 'set-welcome', { welcome: ['Be welcome'] });
+  await server.accounts.create(Jid.parse('juliet@localhost'), 'password');
+  const juliet = await actor('juliet@localhost/balcony', { password: 'password' });
+  await juliet.sends('<presence/>');
+  await juliet.receives('<presence/>');
+  await juliet.receives(headline('Welcome', 'Be welcome'));
+  await juliet.receives(headline('Message of the day', 'Good morrow'));
+  await juliet.receivesNothing();
+  await runs(nurse, 'delete-motd');
+  await runs(nurse, 'delete-welcome');
+  const paris = await actor('paris@localhost/street');
+  await paris.sends('<presence/>');
+  await paris.receives('<presence/>');
+  await paris.receivesNothing();
+  await server.accounts.remove('juliet@localhost');
+});

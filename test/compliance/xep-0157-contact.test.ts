@@ -1,0 +1,42 @@
+/** XEP-0157: contact addresses of the service, in its disco#info. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, scenario } from './dialogue.js';
+
+const contact = {
+  abuse: ['mailto:abuse@localhost', 'xmpp:abuse@localhost'],
+  security: ['https://localhost/security?a=1&b=2'],
+};
+const config = { hosts: { localhost: { contact }, 'elsewhere.example': {} } };
+
+async function forms(peer: Peer) {
+  await peer.sends(`<iq type='get' id='1' to='${peer.host}'><query xmlns='${NS.discoInfo}'/></iq>`);
+  const result = await peer.receives(`<iq type='result' id='1'><query xmlns='${NS.discoInfo}'/></iq>`);
+  return result
+    .getChild('query', NS.discoInfo)!
+    .getChildren('x', NS.dataForms)
+    .map((form) => ({
+      type: form.attrs.type,
+      fields: Object.fromEntries(
+        form
+          .getChildren('field')
+          .map((field) => [field.attrs.var!, field.getChildren('value').map((value) => value.getText())]),
+      ),
+    }))
+    .filter(({ fields }) => fields.FORM_TYPE?.[0] === 'http://jabber.org/network/serverinfo');
+}
+
+scenario('§3: those of the host, to its users', { config }, async ({ actor }) => {
+  assert.deepEqual(await forms(await actor('romeo@localhost/orchard')), [
+    {
+      type: 'result',
+      fields: {
+        FORM_TYPE: ['http://jabber.org/network/serverinfo'],
+        'abuse-addresses': contact.abuse,
+        'security-addresses': contact.security,
+      },
+    },
+  ]);
+  // Another host has its own: none
+  assert.deepEqual(await forms(await actor('juliet@elsewhere.example/balcony')), []);
+});

@@ -1,0 +1,306 @@
+/** XEP-0191: blocking. The blocked sees an account that is not there; the one who blocks hears nothing of him. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { type Peer, scenario } from './dialogue.js';
+import { befriends, refusal, subscribes } from './phrases.js';
+
+const items = (...jids: string[]) => jids.map((jid) => `<item jid='${jid}'/>`).join('');
+const block = (...jids: string[]) => `<block xmlns='${NS.blocking}'>${items(...jids)}</block>`;
+const unblock = (...jids: string[]) => `<unblock xmlns='${NS.blocking}'>${items(...jids)}</unblock>`;
+
+async function does(peer: Peer, request: string): Promise<void> {
+  await peer.sends(`<iq type='set' id='does'>${request}</iq>`);
+  await peer.receives(`<iq type='result' id='does' to='${peer.jid}'/>`);
+}
+
+async function blocks(peer: Peer): Promise<string[]> {
+  await peer.sends(`<iq type='get' id='list'><blocklist xmlns='${NS.blocking}'/></iq>`);
+  const result = await peer.receives(`<iq type='result' id='list'><blocklist xmlns='${NS.blocking}'/></iq>`);
+  return result
+    .getChildElements()[0]!
+    .getChildElements()
+    .map(({ attrs }) => attrs.jid!);
+}
+
+const blocked = `<error type='cancel'><not-acceptable xmlns='${NS.stanzas}'/><blocked xmlns='${NS.blockingErrors}'/></error>`;
+
+scenario('§3.1: it is announced', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony');
+  await juliet.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
+  await juliet.receives(
+    `<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='urn:xmpp:blocking'/></query></iq>`,
+  );
+});
+
+scenario('§3.2 to §3.5: the list, and pushes to who asked for it', async ({ actor }) => {
+  const balcony = await actor('juliet@localhost/balcony', { presence: true });
+  const chamber = await actor('juliet@localhost/chamber');
+  const silent = await actor('juliet@localhost/silent');
+  assert.deepEqual(await blocks(balcony), []);
+  assert.deepEqual(await blocks(chamber), []);
+  const push = (request: string) => `<iq type='set' id='*'>${request}</iq>`;
+  const both = async (request: string) => {
+    await balcony.sends(`<iq type='set' id='1'>${request}</iq>`);
+    await balcony.receivesAnyOrder([`<iq type='result' id='1'/>`, push(request)]);
+    await chamber.receives(push(request));
+  };
+  await both(block('romeo@localhost', 'iago@shakespeare.lit'));
+  await both(block('evil.example', 'a@b.example/c', 'b.example/c'));
+  assert.deepEqual((await blocks(silent)).sort(), [
+    'a@b.example/c',
+    'b.example/c',
+    'evil.example',
+    'iago@shakespeare.lit',
+    'romeo@localhost',
+  ]);
+  silent.cut();
+  await both(unblock('evil.example', 'romeo@localhost'));
+  assert.deepEqual((await blocks(chamber)).length, 3);
+  // §3.5: all
+  await both(unblock());
+  assert.deepEqual(await blocks(balcony), []);
+  await balcony.receivesNothing();
+});
+
+scenario('§3.3: what is no rule', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony');
+  for (const [request, error] of [
+    [block(), refusal('modify', 'bad-request')],
+    [`<block xmlns='${NS.blocking}'><item/></block>`, refusal('modify', 'bad-request')],
+    [block('a@@b'), refusal('modify', 'jid-malformed')],
+    [block('ok@localhost', 'a@@b'), refusal('modify', 'jid-malformed')],
+  ]) {
+    await juliet.sends(`<iq type='set' id='1'>${request}</iq>`);
+    await juliet.receives(`<iq type='error' id='1'>${error}</iq>`);
+  }
+  assert.deepEqual(await blocks(juliet), []);
+  // Spelled as the account is
+  const chamber = await actor('juliet@localhost/chamber');
+  await does(chamber, block('ROMEO@LocalHost'));
+  assert.deepEqual(await blocks(chamber), ['romeo@localhost']);
+});
+
+scenario('§3.3: so many', { config: { modules: { blocking: { max_items: 2 } } } }, async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony');
+  await does(juliet, block('a@localhost'));
+  await juliet.sends(`<iq type='set' id='1'>${block('b@localhost', 'c@localhost')}</iq>`);
+  await juliet.receives(`<iq type='error' id='1'>${refusal('wait', 'resource-constraint')}</iq>`);
+  await does(juliet, block('a@localhost', 'b@localhost'));
+  assert.equal((await blocks(juliet)).length, 2);
+});
+
+scenario('§3.3: another’s list is not ours, and no account looks like one', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  for (const whose of ['juliet@localhost', 'nobody@localhost']) {
+    for (const [type, request] of [
+      ['get', `<blocklist xmlns='${NS.blocking}'/>`],
+      ['set', block('paris@localhost')],
+      ['set', unblock()],
+    ]) {
+      await romeo.sends(`<iq type='${type}' id='1' to='${whose}'>${request}</iq>`);
+      await romeo.receives(`<iq type='error' id='1' from='${whose}'>${refusal('cancel', 'service-unavailable')}</iq>`);
+    }
+  }
+  assert.deepEqual(await blocks(juliet), []);
+});
+
+scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const balcony = await actor('juliet@localhost/balcony', { presence: true });
+  const chamber = await actor('juliet@localhost/chamber', { presence: true });
+  await befriends(romeo, balcony);
+  await stage.settle();
+  for (const peer of [romeo, balcony, chamber]) peer.forgets();
+  await does(balcony, block('romeo@localhost'));
+  // At once he sees all her clients go
+  await romeo.receivesAnyOrder([
+    `<presence type='unavailable' from='juliet@localhost/balcony'/>`,
+    `<presence type='unavailable' from='juliet@localhost/chamber'/>`,
+  ]);
+  await romeo.receivesNothing();
+
+  // Of everything that is said to her he hears what is said of nobody
+  const answers: string[] = [];
+  for (const bare of ['juliet@localhost', 'nobody@localhost']) {
+    const heard: string[] = [];
+    for (const to of [bare, `${bare}/balcony`]) {
+      for (const type of ['chat', 'normal', 'headline', 'error'])
+        await romeo.sends(`<message id='${type}' type='${type}' to='${to}'><body>x</body></message>`);
+      await romeo.sends(`<message id='state' type='chat' to='${to}'><active xmlns='${NS.chatStates}'/></message>`);
+      for (const type of [
+        '',
+        `type='unavailable'`,
+        `type='subscribe'`,
+        `type='subscribed'`,
+        `type='unsubscribe'`,
+        `type='unsubscribed'`,
+        `type='probe'`,
+      ])
+        await romeo.sends(`<presence ${type} to='${to}'/>`);
+      for (const type of ['get', 'set'])
+        await romeo.sends(`<iq type='${type}' id='${type}' to='${to}'><x xmlns='urn:example'/></iq>`);
+      await romeo.sends(`<iq type='get' id='ping' to='${to}'><ping xmlns='${NS.ping}'/></iq>`);
+      await romeo.sends(`<iq type='get' id='info' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
+      await romeo.sends(`<iq type='get' id='vcard' to='${to}'><vCard xmlns='${NS.vcardTemp}'/></iq>`);
+      await romeo.sends(`<iq type='result' id='r' to='${to}'/>`);
+      await romeo.syncs();
+      heard.push(...romeo.forgets().map((element) => String(element).replaceAll(bare, 'WHOM')));
+    }
+    answers.push(heard.join('\n'));
+  }
+  assert.equal(answers[0], answers[1]);
+  for (const peer of [balcony, chamber]) await peer.receivesNothing();
+});
+
+scenario('§3.3: nothing goes out to the blocked', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet);
+  await does(juliet, block('romeo@localhost'));
+  await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  for (const to of ['romeo@localhost', 'romeo@localhost/orchard']) {
+    await juliet.sends(`<message id='1' type='chat' to='${to}'><body>x</body></message>`);
+    await juliet.receives(`<message id='1' type='error' from='${to}'><body>x</body>${blocked}</message>`);
+    await juliet.sends(`<presence id='2' to='${to}'/>`);
+    await juliet.receives(`<presence id='2' type='error' from='${to}'>${blocked}</presence>`);
+    await juliet.sends(`<iq id='3' type='get' to='${to}'><ping xmlns='${NS.ping}'/></iq>`);
+    await juliet.receives(`<iq id='3' type='error' from='${to}'>${blocked}</iq>`);
+  }
+  // What all are told, he is not
+  await juliet.sends('<presence><show>away</show></presence>');
+  await juliet.receives(`<presence from='juliet@localhost/balcony'/>`);
+  await juliet.sends(`<presence type='unavailable'/>`);
+  await juliet.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  const again = await actor('juliet@localhost/chamber', { presence: true });
+  await romeo.receivesNothing();
+  await again.receivesNothing();
+});
+
+scenario('§3.3, §4: the subscriptions stay, and so does the roster', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet);
+  await does(juliet, block('romeo@localhost'));
+  for (const [peer, contact] of [[romeo, 'juliet@localhost'] as const, [juliet, 'romeo@localhost'] as const]) {
+    await peer.syncs();
+    peer.forgets();
+    await peer.sends(`<iq type='get' id='1'><query xmlns='${NS.roster}'/></iq>`);
+    await peer.receives(
+      `<iq type='result' id='1'><query xmlns='${NS.roster}'><item jid='${contact}' subscription='both'/></query></iq>`,
+    );
+  }
+});
+
+scenario('§3.4: unblocked, each sees and hears the other again', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: '<presence><show>dnd</show></presence>' });
+  await befriends(romeo, juliet);
+  await does(juliet, block('romeo@localhost'));
+  await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  await does(juliet, unblock('romeo@localhost'));
+  await romeo.receives(`<presence from='juliet@localhost/balcony'><show>dnd</show></presence>`);
+  await romeo.sends(`<message type='chat' to='juliet@localhost'><body>x</body></message>`);
+  await juliet.receives(`<message type='chat' from='romeo@localhost/orchard'><body>x</body></message>`);
+  await juliet.sends(`<message type='chat' to='romeo@localhost'><body>y</body></message>`);
+  await romeo.receives(`<message type='chat' from='juliet@localhost/balcony'><body>y</body></message>`);
+});
+
+scenario('§3.3, §3.4: presence is told to those alone who may see it', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await subscribes(juliet, romeo); // she sees him, he does not see her
+  await does(juliet, block('romeo@localhost'));
+  await does(juliet, unblock('romeo@localhost'));
+  await romeo.receivesNothing();
+});
+
+scenario('RFC 6121 §4.6: who got presence directly sees it end', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(`<presence to='romeo@localhost/orchard'/>`);
+  await romeo.receives(`<presence from='juliet@localhost/balcony'/>`);
+  await does(juliet, block('romeo@localhost'));
+  await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  juliet.cut();
+  await romeo.receivesNothing();
+});
+
+scenario('§6: by account, client, domain', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const rules: readonly (readonly [rule: string, isHeard: Readonly<Record<string, boolean>>])[] = [
+    [
+      'romeo@localhost',
+      { 'romeo@localhost/orchard': false, 'romeo@localhost/garden': false, 'paris@localhost/street': true },
+    ],
+    ['romeo@localhost/garden', { 'romeo@localhost/orchard': true, 'romeo@localhost/garden': false }],
+    ['elsewhere.example', { 'tybalt@elsewhere.example/street': false, 'romeo@localhost/orchard': true }],
+    ['localhost', { 'romeo@localhost/orchard': false, 'tybalt@elsewhere.example/street': true }],
+  ];
+  const peers = new Map<string, Peer>();
+  for (const [rule, isHeard] of rules) {
+    await does(juliet, block(rule));
+    for (const [address, heard] of Object.entries(isHeard)) {
+      const peer = peers.get(address) ?? (await actor(address));
+      peers.set(address, peer);
+      await peer.sends(`<message id='1' type='chat' to='juliet@localhost'><body>x</body></message>`);
+      if (heard) await juliet.receives(`<message id='1' type='chat' from='${address}'/>`);
+      else await peer.receives(`<message id='1' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
+      await juliet.receivesNothing();
+    }
+    // One's own server goes on working
+    await juliet.syncs();
+    await does(juliet, unblock(rule));
+  }
+});
+
+scenario('§5: one’s own clients are not blocked', async ({ actor }) => {
+  const balcony = await actor('juliet@localhost/balcony', { presence: true });
+  const chamber = await actor('juliet@localhost/chamber', { presence: true });
+  balcony.forgets();
+  await does(balcony, block('juliet@localhost', 'localhost'));
+  await balcony.sends(`<message type='chat' to='juliet@localhost/chamber'><body>x</body></message>`);
+  await chamber.receives(`<message type='chat' from='juliet@localhost/balcony'/>`);
+  await balcony.sends('<presence/>');
+  await chamber.receives(`<presence from='juliet@localhost/balcony'/>`);
+  await balcony.receives(`<presence from='juliet@localhost/balcony'/>`);
+  await balcony.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
+  await balcony.receives(`<iq type='result' id='1'/>`);
+});
+
+scenario('§3.3: neither kept for later, nor archived, nor copied', async ({ actor, stage }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const chamber = await actor('juliet@localhost/chamber');
+  await chamber.sends(`<iq type='set' id='1'><enable xmlns='${NS.carbons}'/></iq>`);
+  await chamber.receives(`<iq type='result' id='1'/>`);
+  await does(juliet, block('romeo@localhost'));
+  await juliet.sends(`<presence type='unavailable'/>`);
+  await juliet.receives(`<presence type='unavailable'/>`);
+  await romeo.sends(`<message id='1' type='chat' to='juliet@localhost'><body>x</body></message>`);
+  await romeo.receives(`<message id='1' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
+  await romeo.sends(`<presence type='subscribe' to='juliet@localhost'/>`);
+  await juliet.sends(`<message id='2' type='chat' to='romeo@localhost'><body>x</body></message>`);
+  await juliet.receives(`<message id='2' type='error'>${blocked}</message>`);
+  await does(juliet, unblock());
+  await stage.settle();
+  await juliet.sends('<presence/>');
+  await juliet.receives('<presence/>');
+  await juliet.sends(`<iq type='set' id='archive'><query xmlns='${NS.mam}'/></iq>`);
+  await juliet.receives(`<iq type='result' id='archive'/>`);
+  await juliet.receivesNothing();
+  await chamber.receivesNothing();
+});
+
+const lasting = new MemoryStorage();
+scenario('§3.3: blocked for good', { storage: () => lasting }, async ({ actor, stage }) => {
+  await does(await actor('juliet@localhost/balcony'), block('romeo@localhost'));
+  await stage.restart();
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  assert.deepEqual(await blocks(juliet), ['romeo@localhost']);
+  const romeo = await actor('romeo@localhost/orchard');
+  await romeo.sends(`<message id='1' type='chat' to='juliet@localhost'><body>x</body></message>`);
+  await romeo.receives(`<message id='1' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
+  await juliet.receivesNothing();
+});

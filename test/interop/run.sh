@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Real clients against the server. Installs by itself what is missing: npm and PyPI packages into .interop, Debian packages
+# where it runs as root. A program that cannot be had is a failure where CI is true, and skipped with a word elsewhere.
+# Arguments choose test files by parts of their names: test/interop/run.sh profanity
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$PWD
+place=$root/.interop
+mkdir -p "$place"
+
+missing() {
+  if [ "${CI:-}" = true ]; then
+    echo "interop: $1 is missing and cannot be installed" >&2
+    exit 1
+  fi
+  echo "interop: SKIPPED, $1 is missing and cannot be installed: $2" >&2
+}
+
+# Debian packages, asked for together so that the lists are fetched once.
+need_debian() {
+  local packages=()
+  command -v tmux >/dev/null || packages+=(tmux)
+  command -v profanity >/dev/null || packages+=(profanity)
+  command -v python3 >/dev/null || packages+=(python3)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+  [ ${#packages[@]} -eq 0 ] && return 0
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  echo "interop: installing ${packages[*]} …" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$place/apt.log" 2>&1 ||
+    cat "$place/apt.log" >&2
+}
+
+# Installs again when what is asked for changed: up_to_date NAME FILE... (and done NAME FILE... afterwards).
+fingerprint() { { cat "$@"; node -v; } | sha256sum | cut -d' ' -f1; }
+up_to_date() { [ "$(cat "$place/$1.stamp" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]; }
+done_with() { fingerprint "${@:2}" >"$place/$1.stamp"; }
+
+need_npm() {
+  local files=(test/interop/package.json test/interop/package-lock.json)
+  up_to_date npm "${files[@]}" && return 0
+  echo "interop: installing client libraries from npm …" >&2
+  cp "${files[@]}" "$place/"
+  (cd "$place" && npm ci --no-audit --no-fund >npm.log 2>&1) || { cat "$place/npm.log" >&2; return 1; }
+  done_with npm "${files[@]}"
+}
+
+need_python() {
+  local file=test/interop/requirements.txt
+  up_to_date python "$file" && "$place/venv/bin/python" -c 'import slixmpp' 2>/dev/null && return 0
+  echo "interop: installing slixmpp from PyPI …" >&2
+  rm -rf "$place/venv"
+  { python3 -m venv "$place/venv" && "$place/venv/bin/pip" install --disable-pip-version-check -r "$file"; } \
+    >"$place/pip.log" 2>&1 || { cat "$place/pip.log" >&2; return 1; }
+  done_with python "$file"
+}
+
+node scripts/setup.mjs
+need_debian
+export WAXWING_INTEROP_WITHOUT=
+without() { WAXWING_INTEROP_WITHOUT+=" $1"; }
+need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javascript; }
+need_python || { missing slixmpp 'slixmpp'; without slixmpp; }
+{ command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
+
+# The clients verify the certificate; Node reads what it trusts besides when it starts.
+node dist/test/interop/certificate.js "$place"
+export NODE_EXTRA_CA_CERTS=$place/localhost.crt
+
+files=()
+for file in dist/test/interop/*.test.js; do
+  [ $# -eq 0 ] && files+=("$file")
+  for part in "$@"; do [[ $file == *"$part"* ]] && files+=("$file"); done
+done
+exec node --test --test-timeout=300000 "${files[@]}"

@@ -1,0 +1,143 @@
+/**
+ * Imports point one way: xml ← stanza ← routing ← stream ← index. Modules reach what `module.ts` gives them and never each
+ * other; storage knows nothing of the server; the server names modules in its default list alone.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
+import { test } from 'node:test';
+
+interface Import {
+  readonly from: string;
+  /** A path below src/, or the name of a package. */
+  readonly to: string;
+  /** Gone once it is compiled. */
+  readonly isType: boolean;
+}
+
+const source = new URL('../../../src/', import.meta.url);
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .map((name) => name.replaceAll('\\', '/'))
+  .filter((name) => name.endsWith('.ts'));
+const imports = files.flatMap((file) => importsOf(file, readFileSync(new URL(file, source), 'utf8')));
+
+function importsOf(from: string, text: string): Import[] {
+  const found: Import[] = [];
+  const resolved = (name: string) =>
+    name.startsWith('.') ? posix.join(posix.dirname(from), name).replace(/\.js$/, '.ts') : name;
+  for (const [, type, name] of text.matchAll(/^(?:import|export)(\s+type)?\s(?:[^;'()]*?\sfrom\s+)?'([^']+)';/gm))
+    found.push({ from, to: resolved(name!), isType: type !== undefined });
+  // import('…') as a type, and at run time
+  for (const [whole, name] of text.matchAll(/(?:await\s+|:\s*)?import\('([^']+)'\)/g))
+    found.push({ from, to: resolved(name!), isType: whole.startsWith(':') });
+  return found;
+}
+
+/**
+ * What each part may import besides itself; `type`: types alone. A part that is not named is put together of all others
+ * (index.ts, admin/, the loader), and may be imported by those alone.
+ */
+const parts: readonly (readonly [part: string, may: readonly string[], type: readonly string[]])[] = [
+  ['server/xml/', [], []],
+  ['server/stanza/', ['server/xml/'], []],
+  ['server/transport/', [], []],
+  ['server/config/', ['server/stanza/', 'server/nearest.ts'], []],
+  [
+    'server/routing/',
+    ['server/stanza/', 'server/xml/element.ts', 'storage/contract.ts'],
+    ['server/module.ts', 'server/accounts.ts', 'server/config/'],
+  ],
+  [
+    'server/stream/',
+    ['server/routing/', 'server/stanza/', 'server/xml/', 'server/config/', 'server/accounts.ts', 'storage/contract.ts'],
+    ['server/module.ts', 'server/transport/'],
+  ],
+  [
+    'server/module.ts',
+    [],
+    ['server/routing/', 'server/stanza/', 'server/xml/', 'server/config/', 'server/accounts.ts', 'storage/contract.ts'],
+  ],
+  [
+    'modules/',
+    [
+      'server/module.ts',
+      'server/stanza/',
+      'server/xml/element.ts',
+      'server/account-refusal.ts',
+      'server/config/units.ts',
+      'server/config/address.ts',
+      'storage/contract.ts',
+      // what belongs to the shapes and not to a driver
+      'storage/cache.ts',
+      'storage/recent.ts',
+      'storage/order.ts',
+      'storage/filter.ts',
+    ],
+    ['server/routing/', 'server/accounts.ts', 'server/stream/counts.ts'],
+  ],
+  ['storage/', [], []],
+];
+
+/** Of single files, with the reason. */
+const exceptions: Readonly<Record<string, string>> = {
+  'storage/open.ts': 'server/config/schema.ts', // the type of its table
+};
+
+const partOf = (file: string) => parts.find(([part]) => file.startsWith(part));
+
+test('the imports are found', () => {
+  assert.ok(imports.length > 300);
+  assert.deepEqual(
+    importsOf(
+      'a/b.ts',
+      `import x, {\n  y } from '../c.js';\nimport type { Z } from './d.js';\nimport 'node:fs';\nexport * from './e.js';\n`,
+    ),
+    [
+      { from: 'a/b.ts', to: 'c.ts', isType: false },
+      { from: 'a/b.ts', to: 'a/d.ts', isType: true },
+      { from: 'a/b.ts', to: 'node:fs', isType: false },
+      { from: 'a/b.ts', to: 'a/e.ts', isType: false },
+    ],
+  );
+  for (const { from, to } of imports)
+    if (to.endsWith('.ts')) assert.ok(files.includes(to), `${from} imports ${to}, which is not there`);
+});
+
+for (const [part, may, type] of parts) {
+  test(`src/${part} imports what it may`, () => {
+    const wrong = imports
+      .filter(({ from, to }) => partOf(from)?.[0] === part && !from.endsWith('modules/index.ts') && to.endsWith('.ts'))
+      .filter(({ to }) => !to.startsWith(part))
+      .filter(({ to, isType }) => ![...may, ...(isType ? type : [])].some((path) => to.startsWith(path)))
+      .filter(({ from, to }) => exceptions[from] !== to)
+      .map(({ from, to, isType }) => `${from} → ${to}${isType ? ' (type)' : ''}`);
+    assert.deepEqual(wrong, []);
+  });
+}
+
+test('modules never import each other', () => {
+  /** A file, or a folder with all that is in it. */
+  const moduleOf = (file: string) => file.split('/')[1];
+  const wrong = imports
+    .filter(({ from, to }) => from.startsWith('modules/') && to.startsWith('modules/'))
+    .filter(({ from, to }) => moduleOf(from) !== 'index.ts' && moduleOf(from) !== moduleOf(to))
+    .map(({ from, to }) => `${from} → ${to}`);
+  assert.deepEqual(wrong, []);
+});
+
+test('the server names modules in its default list alone', () => {
+  const wrong = imports
+    .filter(({ from, to }) => !from.startsWith('modules/') && to.startsWith('modules/') && to !== 'modules/index.ts')
+    .map(({ from, to }) => `${from} → ${to}`);
+  assert.deepEqual(wrong, []);
+});
+
+test('modules do without packages but for the schemas of their configuration', () => {
+  const wrong = imports
+    .filter(
+      ({ from, to }) => from.startsWith('modules/') && !to.endsWith('.ts') && !to.startsWith('node:') && to !== 'zod',
+    )
+    .filter(({ isType }) => !isType)
+    .map(({ from, to }) => `${from} → ${to}`);
+  assert.deepEqual(wrong, []);
+});
