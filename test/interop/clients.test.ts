@@ -45,8 +45,8 @@ function converse(one: Way, other: Way): void {
     relay = await stage.relay(one.listener);
     const account = stage.account('phone');
     a = await stage.keep(one.device(account, relay.port));
-    second = await stage.keep(one.device({ ...account, resource: 'desk' }, stage.server.port(one.listener)));
-    b = await stage.keep(other.device(stage.account('home'), stage.server.port(other.listener)));
+    second = await stage.keep(one.device({ ...account, resource: 'desk' }, stage.port(one.listener)));
+    b = await stage.keep(other.device(stage.account('home'), stage.port(other.listener)));
     await Promise.all([a.online(), second.online(), b.online()]);
     juliet = bare(a.jid);
     romeo = bare(b.jid);

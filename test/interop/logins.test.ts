@@ -11,7 +11,7 @@ import { type XmppJsOptions, xmppJs } from './xmppjs.js';
 
 const stage = Stage.forThisFile({ auth: { anonymous: true } });
 
-const port = (kind: ListenerKind): number => stage.server.port(kind);
+const port = (kind: ListenerKind): number => stage.port(kind);
 const webSocket = () => `ws://localhost:${port('http')}/xmpp-websocket`;
 const secureWebSocket = () => `wss://localhost:${port('https')}/xmpp-websocket`;
 

@@ -1,5 +1,15 @@
-/** A way to the server that can be cut: what a change of networks looks like to both ends. */
+/**
+ * A way to the server that can be cut: what a change of networks looks like to both ends. It is as slow as a good network:
+ * xmpp.js does not hear an answer that comes before the system told it that the question was sent.
+ */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
+
+/** Milliseconds that the server's words are under way. */
+const latency = 3;
+
+const slow = (): Transform =>
+  new Transform({ transform: (chunk, _, passOn) => void setTimeout(passOn, latency, null, chunk) });
 
 export class Relay {
   readonly #server: Server;
@@ -23,7 +33,7 @@ export class Relay {
         });
       }
       near.pipe(far);
-      far.pipe(near);
+      far.pipe(slow()).pipe(near);
     });
     const relay = new Relay(server);
     return new Promise((resolve, reject) => {

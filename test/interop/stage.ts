@@ -30,6 +30,7 @@ export class Stage {
   #server: ServerProcess | undefined;
   readonly #relays: Relay[] = [];
   readonly #devices: Device[] = [];
+  readonly #ways = new Map<ListenerKind, Relay>();
   readonly #free = [...accounts];
   readonly #freeHard = [...hardAccounts];
 
@@ -49,6 +50,7 @@ export class Stage {
           ...config,
         },
       });
+      for (const kind of ['c2s', 'c2s_tls', 'https', 'http'] as const) stage.#ways.set(kind, await stage.relay(kind));
     });
     after(async () => {
       for (const device of stage.#devices) await device.destroy().catch(() => {});
@@ -71,6 +73,13 @@ export class Stage {
     const bare = (secret === password ? this.#free : this.#freeHard).shift();
     assert.ok(bare !== undefined, 'more accounts are needed');
     return { bare, resource, password: secret };
+  }
+
+  /** The port of a way to the server that is never cut. */
+  port(kind: ListenerKind): number {
+    const port = this.#ways.get(kind)?.port;
+    assert.ok(port !== undefined, `nothing listens for ${kind}`);
+    return port;
   }
 
   /** A way to a port of the server that can be cut. */

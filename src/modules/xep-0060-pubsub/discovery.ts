@@ -63,9 +63,11 @@ export const accountFeatures = [
 export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
   /** The node that is asked about, if the asker may know of it. Throws StanzaError. */
   const asked = async ({ from, to, node: name }: DiscoQuery): Promise<{ holder: Holder; node: Node }> => {
-    const { holder, node } = await pubsub.holders.find(to.bare, name ?? '');
-    const entry = node && (await entryFor(pubsub, holder, node, from.bare));
-    return { holder, node: demandReading(holder, node, from.bare, entry) };
+    const prepare = (holder: Holder, node: Node) => entryFor(pubsub, holder, node, from.bare);
+    return pubsub.holders.inTurn(to.bare, name ?? '', prepare, ({ holder, node, prepared }) => ({
+      holder,
+      node: demandReading(holder, node, from.bare, prepared),
+    }));
   };
 
   return [

@@ -23,11 +23,12 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
+import { ownersOf } from './access.js';
 import { accountFeatures, serviceFeatures, sources } from './discovery.js';
 import { noSuchNode } from './errors.js';
 import { retrieve } from './items.js';
 import { greet, introduce } from './last-items.js';
-import { Holders, type PubSub, type StoredItem, type StoredNode, type Subscription } from './node.js';
+import { type Found, Holders, type PubSub, type StoredItem, type StoredNode, type Subscription } from './node.js';
 import {
   changeAffiliations,
   configure,
@@ -36,6 +37,7 @@ import {
   offerConfig,
   offerDefaults,
   remove,
+  removeNode,
 } from './owner.js';
 import { publish, purge, retract } from './publish.js';
 import type { Action } from './request.js';
@@ -140,20 +142,27 @@ export default defineModule({
       ];
     };
 
-    /** Whoever gets the name of an account that is no more does not get its rights. */
-    const forgetAccount = async (jid: Jid): Promise<void> => {
-      pubsub.holders.forget(jid.bare);
-      const holder = await pubsub.holders.get(own.bare);
-      for (const node of [...holder.nodes.values()]) {
-        const { [jid.bare]: gone, ...affiliations } = node.stored.affiliations;
+    /**
+     * Whoever gets the name of an account that is no more does not get its rights; a node that it owned alone goes with
+     * it.
+     */
+    const forgetAccount = async ({ bare }: Jid): Promise<void> => {
+      const { holders } = pubsub;
+      holders.forget(bare);
+      const leave = async ({ holder, node, items }: Found): Promise<void> => {
+        if (node === undefined) return;
+        const owners = ownersOf(holder, node);
+        if (owners.length === 1 && owners[0] === bare) return removeNode(pubsub, holder, node, items!);
+        const { [bare]: gone, ...affiliations } = node.stored.affiliations;
         const writes: Promise<unknown>[] = [];
-        if (gone !== undefined && gone !== 'outcast')
-          writes.push(pubsub.holders.change(holder, node, { affiliations }));
+        if (gone !== undefined && gone !== 'outcast') writes.push(holders.change(holder, node, { affiliations }));
         for (const subscriber of [...node.subscriptions.keys()])
-          if (Jid.parse(subscriber).bare === jid.bare)
-            writes.push(pubsub.holders.setSubscription(holder, node, subscriber, undefined));
-        await pubsub.holders.written(holder, ...writes);
-      }
+          if (Jid.parse(subscriber).bare === bare)
+            writes.push(holders.setSubscription(holder, node, subscriber, undefined));
+        await holders.written(holder, ...writes);
+      };
+      for (const name of [...(await holders.get(own.bare)).nodes.keys()])
+        await holders.inTurn(own.bare, name, () => undefined, leave);
     };
 
     return [

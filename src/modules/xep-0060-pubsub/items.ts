@@ -18,8 +18,8 @@ const together = 50;
 export async function retrieve(action: Action): Promise<Element> {
   const { request, from, element } = action;
   const name = nodeNamed(action);
-  const { holder, node: found, items, entry } = await find(action, name);
-  const node = demandReading(holder, found, from.bare, entry);
+  const { holder, node: found, items, prepared } = await find(action, name);
+  const node = demandReading(holder, found, from.bare, prepared);
   if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
   const ids = [...items!.index.keys()];
   const asked = element.getChildren('item', NS.pubsub).flatMap((item) => nameIn(item, 'id') ?? []);

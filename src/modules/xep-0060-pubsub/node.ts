@@ -75,6 +75,15 @@ export interface Holder {
   items: number;
 }
 
+/** A node that somebody asked for. */
+export interface Found<P = undefined> {
+  readonly holder: Holder;
+  readonly node: Node | undefined;
+  /** Of the node. */
+  readonly items: Items | undefined;
+  readonly prepared: P | undefined;
+}
+
 /** What all files of this folder work with. */
 export interface PubSub {
   readonly host: Host;
@@ -140,19 +149,24 @@ export class Holders {
     return holder;
   }
 
-  /** The holder and, with its items, the node if there is one; nothing is awaited after they were found to be current. */
-  async find(
+  /**
+   * Does something with a node, if there is one, and with what `prepare` finds out about it before. What `use` does until
+   * it waits for something, it does on what is current: two who make or change a node are one behind the other.
+   */
+  async inTurn<T, P>(
     bare: string,
     name: string,
-  ): Promise<{ holder: Holder; node: Node | undefined; items: Items | undefined }> {
+    prepare: (holder: Holder, node: Node) => P | Promise<P>,
+    use: (found: Found<P>) => T | Promise<T>,
+  ): Promise<T> {
     for (;;) {
       const holder = await this.get(bare);
       const node = holder.nodes.get(name);
-      const items = node && (node.items ?? (await this.items(holder, node)));
-      if (this.#cache.peek(bare) === holder && holder.nodes.get(name) === node) {
-        if (node !== undefined) this.#expire(holder, node, items!);
-        return { holder, node, items };
-      }
+      const items = node && (await this.items(holder, node));
+      const prepared = node && (await prepare(holder, node));
+      if (this.#cache.peek(bare) !== holder || holder.nodes.get(name) !== node) continue;
+      if (node !== undefined) this.#expire(holder, node, items!);
+      return use({ holder, node, items, prepared });
     }
   }
 

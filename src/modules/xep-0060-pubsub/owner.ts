@@ -7,10 +7,10 @@ import { type Element, el } from '../../server/xml/element.js';
 import { demandOwner, ownersOf } from './access.js';
 import { forbidden, pubsubError } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
-import { type Affiliation, affiliations, type Holder, type Node, type PubSub } from './node.js';
+import { type Affiliation, affiliations, type Holder, type Items, type Node, type PubSub } from './node.js';
 import { configForm, defaults, differing, type NodeConfig, readConfig, roomFor, sameValue } from './node-config.js';
 import { notify } from './notify.js';
-import { type Action, find, formIn, nameIn, nodeNamed } from './request.js';
+import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { dropBarred } from './subscriptions.js';
 
 /** Whether somebody may make nodes here. */
@@ -70,29 +70,30 @@ export async function configure(action: Action): Promise<undefined> {
   const form = formIn(element);
   if (form === undefined) throw new StanzaError('bad-request', 'There is no form.');
   const submitted = readConfig(form, pubsub.settings);
-  const { holder, node: found, items } = await find(action, name);
-  const node = demandOwner(holder, found, from.bare);
-  if (submitted === undefined) return undefined; // §8.2.5.1: cancelled
-  const before = node.config;
-  const after = { ...before, ...submitted };
-  const writes: Promise<unknown>[] = [
-    pubsub.holders.change(holder, node, { config: differing(after, holder.defaults) }),
-  ];
-  const surplus = after['pubsub#persist_items']
-    ? items!.index.size - roomFor(after, pubsub.settings)
-    : items!.index.size;
-  if (surplus > 0)
-    writes.push(pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()].slice(0, surplus)));
-  if (!sameValue(before['pubsub#deliver_payloads'], after['pubsub#deliver_payloads'])) items!.last = undefined;
-  if (!sameValue(before['pubsub#notification_type'], after['pubsub#notification_type'])) items!.last = undefined;
-  await pubsub.holders.written(holder, ...writes);
-  // §8.2.4: whoever may no more is no more subscribed
-  await dropBarred(pubsub, holder, node);
-  if (after['pubsub#notify_config']) {
-    const shown = after['pubsub#deliver_payloads'] ? configForm.result(after) : undefined;
-    notify(pubsub, holder, node, eventFrom(holder, node, el('configuration', { node: name }, shown)));
-  }
-  return undefined;
+  return inTurn(action, name, async ({ holder, node: found, items }) => {
+    const node = demandOwner(holder, found, from.bare);
+    if (submitted === undefined) return undefined; // §8.2.5.1: cancelled
+    const before = node.config;
+    const after = { ...before, ...submitted };
+    const writes: Promise<unknown>[] = [
+      pubsub.holders.change(holder, node, { config: differing(after, holder.defaults) }),
+    ];
+    const surplus = after['pubsub#persist_items']
+      ? items!.index.size - roomFor(after, pubsub.settings)
+      : items!.index.size;
+    if (surplus > 0)
+      writes.push(pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()].slice(0, surplus)));
+    if (!sameValue(before['pubsub#deliver_payloads'], after['pubsub#deliver_payloads'])) items!.last = undefined;
+    if (!sameValue(before['pubsub#notification_type'], after['pubsub#notification_type'])) items!.last = undefined;
+    await pubsub.holders.written(holder, ...writes);
+    // §8.2.4: whoever may no more is no more subscribed
+    await dropBarred(pubsub, holder, node);
+    if (after['pubsub#notify_config']) {
+      const shown = after['pubsub#deliver_payloads'] ? configForm.result(after) : undefined;
+      notify(pubsub, holder, node, eventFrom(holder, node, el('configuration', { node: name }, shown)));
+    }
+    return undefined;
+  });
 }
 
 /** §8.3. */
@@ -105,14 +106,24 @@ export function offerDefaults({ pubsub, from, bare }: Action, isAccount: boolean
 /** §8.4. */
 export async function remove(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
-  const found = await find(action, nodeNamed(action));
-  const { holder, items } = found;
-  const node = demandOwner(holder, found.node, from.bare);
-  const uri = element.getChild('redirect', NS.pubsubOwner)?.attrs.uri;
-  await pubsub.holders.written(holder, pubsub.holders.remove(holder, node, items!));
+  return inTurn(action, nodeNamed(action), async ({ holder, node, items }) => {
+    demandOwner(holder, node, from.bare);
+    await removeNode(pubsub, holder, node!, items!, element.getChild('redirect', NS.pubsubOwner)?.attrs.uri);
+    return undefined;
+  });
+}
+
+/** Removes a node, and tells its subscribers; `uri`: where it is now. */
+export async function removeNode(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  items: Items,
+  uri?: string,
+): Promise<void> {
+  await pubsub.holders.written(holder, pubsub.holders.remove(holder, node, items));
   const redirect = uri === undefined ? undefined : el('redirect', { uri });
   if (node.config['pubsub#notify_delete']) notify(pubsub, holder, node, nodeEvent(holder, node, 'delete', redirect));
-  return undefined;
 }
 
 /** §8.9.1. */
@@ -137,23 +148,24 @@ export async function changeAffiliations(action: Action): Promise<undefined> {
     if (affiliation === undefined || jid === undefined) throw new StanzaError('bad-request');
     return [{ bare: jid.bare, affiliation }];
   });
-  const { holder, node: found } = await find(action, name);
-  const node = demandOwner(holder, found, from.bare);
-  const after: Record<string, Affiliation> = { ...node.stored.affiliations };
-  for (const { bare, affiliation } of changes) {
-    if (holder.isAccount && bare === holder.jid.bare) {
-      if (affiliation !== 'owner') throw new StanzaError('not-acceptable', 'The account owns its nodes.');
-    } else if (affiliation === 'none') delete after[bare];
-    else after[bare] = affiliation;
-  }
-  if (Object.keys(after).length > pubsub.settings.affiliations_per_node) {
-    pubsub.host.limitHit('pubsub.affiliations');
-    throw new StanzaError('resource-constraint', 'There are too many affiliations.');
-  }
-  // §8.9.2.4: the last owner stays
-  const stored = { ...node, stored: { ...node.stored, affiliations: after } };
-  if (ownersOf(holder, stored).length === 0) throw new StanzaError('not-acceptable', 'A node has an owner.');
-  await pubsub.holders.written(holder, pubsub.holders.change(holder, node, { affiliations: after }));
-  await dropBarred(pubsub, holder, node);
-  return undefined;
+  return inTurn(action, name, async ({ holder, node: found }) => {
+    const node = demandOwner(holder, found, from.bare);
+    const after: Record<string, Affiliation> = { ...node.stored.affiliations };
+    for (const { bare, affiliation } of changes) {
+      if (holder.isAccount && bare === holder.jid.bare) {
+        if (affiliation !== 'owner') throw new StanzaError('not-acceptable', 'The account owns its nodes.');
+      } else if (affiliation === 'none') delete after[bare];
+      else after[bare] = affiliation;
+    }
+    if (Object.keys(after).length > pubsub.settings.affiliations_per_node) {
+      pubsub.host.limitHit('pubsub.affiliations');
+      throw new StanzaError('resource-constraint', 'There are too many affiliations.');
+    }
+    // §8.9.2.4: the last owner stays
+    const stored = { ...node, stored: { ...node.stored, affiliations: after } };
+    if (ownersOf(holder, stored).length === 0) throw new StanzaError('not-acceptable', 'A node has an owner.');
+    await pubsub.holders.written(holder, pubsub.holders.change(holder, node, { affiliations: after }));
+    await dropBarred(pubsub, holder, node);
+    return undefined;
+  });
 }

@@ -10,7 +10,7 @@ import type { Holder, Items, Node, PubSub } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
 import { notify } from './notify.js';
 import { makeNode, mayMake } from './owner.js';
-import { type Action, find, flat, formIn, nameIn, nodeNamed } from './request.js';
+import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 
 export async function publish(action: Action): Promise<Element> {
   const { pubsub, request, from, bare, element } = action;
@@ -30,44 +30,45 @@ export async function publish(action: Action): Promise<Element> {
   const xml = payload === undefined ? '' : flat(serialize(payload));
 
   const maker = await mayMake(pubsub, await holders.get(bare), from);
-  const found = await find(action, name);
-  const { holder } = found;
-  let { node, items } = found;
-  if (node !== undefined ? !mayPublish(holder, node, from.bare) : !maker) throw forbidden();
-  if (node !== undefined) demand(options, node.config);
-  const config = node?.config ?? { ...holder.defaults, ...options };
-  const id = given ?? randomId();
-  checkItem(config, item !== undefined, payload, xml);
-  const isNew = items?.index.has(id) !== true;
-  const room = roomFor(config, settings);
-  if (
-    isNew &&
-    (items?.index.size ?? 0) >= room &&
-    config['pubsub#publish_node_full'] === 'reject' &&
-    config['pubsub#persist_items']
-  )
-    throw pubsubError('conflict', 'node-full');
-  const leaves = Math.max(0, (items?.index.size ?? 0) + 1 - room);
-  if (isNew && leaves === 0 && config['pubsub#persist_items']) demandRoom(pubsub, holder);
+  return inTurn(action, name, async (found) => {
+    const { holder } = found;
+    let { node, items } = found;
+    if (node !== undefined ? !mayPublish(holder, node, from.bare) : !maker) throw forbidden();
+    if (node !== undefined) demand(options, node.config);
+    const config = node?.config ?? { ...holder.defaults, ...options };
+    const id = given ?? randomId();
+    checkItem(config, item !== undefined, payload, xml);
+    const isNew = items?.index.has(id) !== true;
+    const room = roomFor(config, settings);
+    if (
+      isNew &&
+      (items?.index.size ?? 0) >= room &&
+      config['pubsub#publish_node_full'] === 'reject' &&
+      config['pubsub#persist_items']
+    )
+      throw pubsubError('conflict', 'node-full');
+    const leaves = Math.max(0, (items?.index.size ?? 0) + 1 - room);
+    if (isNew && leaves === 0 && config['pubsub#persist_items']) demandRoom(pubsub, holder);
 
-  // From here on without waiting: two who publish at once are one behind the other.
-  const writes: Promise<unknown>[] = [];
-  if (node === undefined) {
-    const made = makeNode(pubsub, holder, name, from, options);
-    writes.push(made.write);
-    node = made.node;
-    items = node.items;
-  }
-  const event = itemEvent(holder, node, id, from.bare, payload);
-  const gone =
-    node.config['pubsub#persist_items'] && item !== undefined
-      ? keep(pubsub, holder, node, items!, id, { by: from.bare, xml }, event, writes)
-      : [];
-  await holders.written(holder, ...writes);
-  notify(pubsub, holder, node, event);
-  if (gone.length > 0 && node.config['pubsub#publish_node_full'] === 'retract-oldest')
-    notify(pubsub, holder, node, retractEvent(holder, node, gone));
-  return el('pubsub', { xmlns: NS.pubsub }, el('publish', { node: name }, item && el('item', { id })));
+    // From here on without waiting: two who publish at once are one behind the other.
+    const writes: Promise<unknown>[] = [];
+    if (node === undefined) {
+      const made = makeNode(pubsub, holder, name, from, options);
+      writes.push(made.write);
+      node = made.node;
+      items = node.items;
+    }
+    const event = itemEvent(holder, node, id, from.bare, payload);
+    const gone =
+      node.config['pubsub#persist_items'] && item !== undefined
+        ? keep(pubsub, holder, node, items!, id, { by: from.bare, xml }, event, writes)
+        : [];
+    await holders.written(holder, ...writes);
+    notify(pubsub, holder, node, event);
+    if (gone.length > 0 && node.config['pubsub#publish_node_full'] === 'retract-oldest')
+      notify(pubsub, holder, node, retractEvent(holder, node, gone));
+    return el('pubsub', { xmlns: NS.pubsub }, el('publish', { node: name }, item && el('item', { id })));
+  });
 }
 
 /** The oldest make room for it; those that do. */
@@ -123,37 +124,41 @@ export async function retract(action: Action): Promise<undefined> {
   const elements = element.getChildren('item', NS.pubsub);
   const ids = elements.flatMap((item) => nameIn(item, 'id') ?? []);
   if (ids.length === 0 || ids.length < elements.length) throw pubsubError('bad-request', 'item-required');
-  for (;;) {
-    const { holder, node, items } = await find(action, name);
+  const { holders } = pubsub;
+  // Who published them, where that decides
+  const found = await find(action, name);
+  const isOwner = found.node !== undefined && affiliationOf(found.holder, found.node, from.bare) === 'owner';
+  const kept =
+    found.node === undefined || isOwner
+      ? []
+      : await Promise.all(ids.map((id) => holders.item(found.holder, found.node!, id)));
+  const areOwn = kept.every((item) => item === undefined || item.by === from.bare);
+  return inTurn(action, name, async ({ holder, node, items }) => {
     if (node === undefined) {
       // To those who could not publish there anyhow an account says nothing of its nodes
       throw holder.isAccount && from.bare !== holder.jid.bare ? forbidden() : noSuchNode();
     }
-    if (!mayPublish(holder, node, from.bare)) throw forbidden();
+    if (!mayPublish(holder, node, from.bare) || !areOwn) throw forbidden();
+    if (isOwner !== (affiliationOf(holder, node, from.bare) === 'owner')) throw forbidden();
     if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
-    const isOwner = affiliationOf(holder, node, from.bare) === 'owner';
-    if (!isOwner) {
-      const kept = await Promise.all(ids.map((id) => pubsub.holders.item(holder, node, id)));
-      if (kept.some((item) => item !== undefined && item.by !== from.bare)) throw forbidden();
-      if (pubsub.holders.get(action.bare) !== holder || holder.nodes.get(name) !== node) continue;
-    }
     if (ids.some((id) => !items!.index.has(id))) throw noSuchNode();
-    await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, ids));
+    await holders.written(holder, holders.removeItems(holder, node, items!, ids));
     const { notify: asked } = element.attrs;
     if (asked === 'true' || asked === '1' || node.config['pubsub#notify_retract'])
       notify(pubsub, holder, node, retractEvent(holder, node, ids));
     return undefined;
-  }
+  });
 }
 
 /** §8.5. */
 export async function purge(action: Action): Promise<undefined> {
   const { pubsub, from } = action;
-  const found = await find(action, nodeNamed(action));
-  const { holder, items } = found;
-  const node = demandOwner(holder, found.node, from.bare);
-  if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
-  await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()]));
-  if (node.config['pubsub#notify_retract']) notify(pubsub, holder, node, nodeEvent(holder, node, 'purge'));
-  return undefined;
+  return inTurn(action, nodeNamed(action), async (found) => {
+    const { holder, items } = found;
+    const node = demandOwner(holder, found.node, from.bare);
+    if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
+    await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()]));
+    if (node.config['pubsub#notify_retract']) notify(pubsub, holder, node, nodeEvent(holder, node, 'purge'));
+    return undefined;
+  });
 }

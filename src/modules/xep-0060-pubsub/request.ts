@@ -6,7 +6,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { entryFor } from './access.js';
 import { pubsubError } from './errors.js';
-import type { Holder, Items, Node, PubSub } from './node.js';
+import type { Found, Holder, Node, PubSub } from './node.js';
 
 /** A request for something that a `<pubsub/>` element asks for by its first child. */
 export interface Action {
@@ -17,14 +17,6 @@ export interface Action {
   readonly bare: string;
   /** `<publish/>`, `<items/>` … */
   readonly element: Element;
-}
-
-export interface Found {
-  readonly holder: Holder;
-  readonly node: Node | undefined;
-  readonly items: Items | undefined;
-  /** What the models presence and roster go by for who asks. */
-  readonly entry: RosterItem | undefined;
 }
 
 /** Names of nodes and items: as long as RFC 7622 lets resources be. */
@@ -45,18 +37,19 @@ export function nodeNamed({ element }: Pick<Action, 'element'>): string {
   return name;
 }
 
-/** Nothing is awaited after the last look: what follows in the same turn may change it. */
-export async function find({ pubsub, from, bare }: Action, name: string): Promise<Found> {
-  for (;;) {
-    const before = await pubsub.holders.find(bare, name);
-    const { holder, node } = before;
-    const entry = node && entryFor(pubsub, holder, node, from.bare);
-    if (!(entry instanceof Promise)) return { ...before, entry };
-    const awaited = await entry;
-    const after = pubsub.holders.get(bare);
-    if (after === holder && holder.nodes.get(name) === node) return { ...before, entry: awaited };
-  }
+/** Does something with the node that is asked for (`Holders.inTurn`); `prepared` is what `barrier` goes by. */
+export function inTurn<T>(
+  { pubsub, from, bare }: Action,
+  name: string,
+  use: (found: Found<RosterItem | undefined>) => T | Promise<T>,
+): Promise<T> {
+  const prepare = (holder: Holder, node: Node) => entryFor(pubsub, holder, node, from.bare);
+  return pubsub.holders.inTurn(bare, name, prepare, use);
 }
+
+/** For those who change nothing. */
+export const find = (action: Action, name: string): Promise<Found<RosterItem | undefined>> =>
+  inTurn(action, name, (found) => found);
 
 /** The one data form in an element. */
 export const formIn = (element: Element | undefined): Element | undefined => element?.getChild('x', NS.dataForms);

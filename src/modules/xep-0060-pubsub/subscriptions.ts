@@ -15,7 +15,7 @@ import { noSuchNode, pubsubError, unsupported } from './errors.js';
 import { eventFrom } from './events.js';
 import type { Holder, Node, PubSub, Subscription } from './node.js';
 import { tell } from './notify.js';
-import { type Action, find, flat, formIn, nameIn, nodeNamed } from './request.js';
+import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 
 const optionsForm = defineForm(`${NS.pubsub}#subscribe_options`, {
   'pubsub#deliver': { type: 'boolean', label: 'Send notifications' },
@@ -49,27 +49,28 @@ export async function subscribe(action: Action): Promise<Element> {
   const jid = flat(subscriberIn(action).full);
   const form = formIn(request.payload.getChild('options', NS.pubsub));
   const options = form === undefined ? undefined : optionsForm.read(form);
-  const { holder, node, entry } = await find(action, name);
-  if (node === undefined) throw noSuchNode();
-  const obstacle = barrier(holder, node, from.bare, entry);
-  if (obstacle !== undefined && obstacle !== 'authorize') throw refusal(obstacle);
-  if (!node.config['pubsub#subscribe'] && affiliationOf(holder, node, from.bare) !== 'owner')
-    throw unsupported('subscribe');
-  const present = node.subscriptions.get(jid);
-  if (present?.state === 'pending') throw pubsubError('not-authorized', 'pending-subscription'); // §6.1.3.7
-  if (present === undefined && node.subscriptions.size >= settings.subscriptions_per_node) {
-    host.limitHit('pubsub.subscriptions');
-    throw pubsubError('policy-violation', 'too-many-subscriptions'); // §6.1.3.9
-  }
-  const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
-  const deliver = options === undefined ? present?.deliver : options['pubsub#deliver'] === false ? false : undefined;
-  const subscription: Subscription = deliver === false ? { state, deliver } : { state };
-  await holders.written(holder, holders.setSubscription(holder, node, jid, subscription));
-  if (state === 'pending') askOwners(pubsub, holder, node, jid);
-  // §6.1.7, behind the result
-  else if (present === undefined && deliver !== false)
-    setImmediate(() => pubsub.aside(sendLast(pubsub, holder, node, jid)));
-  return answer(shown(name, jid, state));
+  return inTurn(action, name, async ({ holder, node, prepared: entry }) => {
+    if (node === undefined) throw noSuchNode();
+    const obstacle = barrier(holder, node, from.bare, entry);
+    if (obstacle !== undefined && obstacle !== 'authorize') throw refusal(obstacle);
+    if (!node.config['pubsub#subscribe'] && affiliationOf(holder, node, from.bare) !== 'owner')
+      throw unsupported('subscribe');
+    const present = node.subscriptions.get(jid);
+    if (present?.state === 'pending') throw pubsubError('not-authorized', 'pending-subscription'); // §6.1.3.7
+    if (present === undefined && node.subscriptions.size >= settings.subscriptions_per_node) {
+      host.limitHit('pubsub.subscriptions');
+      throw pubsubError('policy-violation', 'too-many-subscriptions'); // §6.1.3.9
+    }
+    const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
+    const deliver = options === undefined ? present?.deliver : options['pubsub#deliver'] === false ? false : undefined;
+    const subscription: Subscription = deliver === false ? { state, deliver } : { state };
+    await holders.written(holder, holders.setSubscription(holder, node, jid, subscription));
+    if (state === 'pending') askOwners(pubsub, holder, node, jid);
+    // §6.1.7, behind the result
+    else if (present === undefined && deliver !== false)
+      setImmediate(() => pubsub.aside(sendLast(pubsub, holder, node, jid)));
+    return answer(shown(name, jid, state));
+  });
 }
 
 async function sendLast(pubsub: PubSub, holder: Holder, node: Node, jid: string): Promise<void> {
@@ -83,16 +84,19 @@ export async function unsubscribe(action: Action): Promise<Element> {
   const { holders } = action.pubsub;
   const name = nodeNamed(action);
   const jid = subscriberIn(action).full;
-  const { holder, node } = await find(action, name);
-  if (node === undefined) throw noSuchNode();
-  if (!node.subscriptions.has(jid)) throw pubsubError('unexpected-request', 'not-subscribed');
-  await holders.written(holder, holders.setSubscription(holder, node, jid, undefined));
-  return answer(shown(name, jid, 'none'));
+  return inTurn(action, name, async ({ holder, node }) => {
+    if (node === undefined) throw noSuchNode();
+    if (!node.subscriptions.has(jid)) throw pubsubError('unexpected-request', 'not-subscribed');
+    await holders.written(holder, holders.setSubscription(holder, node, jid, undefined));
+    return answer(shown(name, jid, 'none'));
+  });
 }
 
 /** §6.3.2. */
 export async function offerOptions(action: Action): Promise<Element> {
-  const { name, jid, subscription } = await ownSubscription(action);
+  const name = nodeNamed(action);
+  const jid = subscriberIn(action).full;
+  const subscription = subscriptionOf((await find(action, name)).node, jid);
   const form = optionsForm.form({ 'pubsub#deliver': subscription.deliver !== false });
   return answer(el('options', { node: name, jid }, form));
 }
@@ -103,23 +107,22 @@ export async function setOptions(action: Action): Promise<undefined> {
   const form = formIn(action.element);
   if (form === undefined) throw pubsubError('bad-request', 'invalid-options');
   const submitted = optionsForm.read(form);
-  const { holder, node, jid, subscription } = await ownSubscription(action);
   const deliver = submitted?.['pubsub#deliver'];
-  if (deliver === undefined) return undefined;
-  const { state } = subscription;
-  const changed: Subscription = deliver ? { state } : { state, deliver: false };
-  await holders.written(holder, holders.setSubscription(holder, node, jid, changed));
-  return undefined;
+  const jid = subscriberIn(action).full;
+  return inTurn(action, nodeNamed(action), async ({ holder, node }) => {
+    const { state } = subscriptionOf(node, jid);
+    if (deliver === undefined) return undefined;
+    const changed: Subscription = deliver ? { state } : { state, deliver: false };
+    await holders.written(holder, holders.setSubscription(holder, node!, jid, changed));
+    return undefined;
+  });
 }
 
-async function ownSubscription(action: Action) {
-  const name = nodeNamed(action);
-  const jid = subscriberIn(action).full;
-  const { holder, node } = await find(action, name);
+function subscriptionOf(node: Node | undefined, jid: string): Subscription {
   if (node === undefined) throw noSuchNode();
   const subscription = node.subscriptions.get(jid);
   if (subscription === undefined) throw pubsubError('unexpected-request', 'not-subscribed');
-  return { name, jid, holder, node, subscription };
+  return subscription;
 }
 
 /** §6.4. */
@@ -174,15 +177,16 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
     if (jid === undefined || state === undefined) throw new StanzaError('bad-request');
     return [{ jid: flat(jid.full), state }];
   });
-  const { holder, node: found } = await find(action, nodeNamed(action));
-  const node = demandOwner(holder, found, from.bare);
-  const added = changes.filter(({ jid, state }) => state !== 'none' && !node.subscriptions.has(jid));
-  if (node.subscriptions.size + added.length > pubsub.settings.subscriptions_per_node) {
-    pubsub.host.limitHit('pubsub.subscriptions');
-    throw pubsubError('policy-violation', 'too-many-subscriptions');
-  }
-  await changeStates(pubsub, holder, node, changes);
-  return undefined;
+  return inTurn(action, nodeNamed(action), async ({ holder, node: found }) => {
+    const node = demandOwner(holder, found, from.bare);
+    const added = changes.filter(({ jid, state }) => state !== 'none' && !node.subscriptions.has(jid));
+    if (node.subscriptions.size + added.length > pubsub.settings.subscriptions_per_node) {
+      pubsub.host.limitHit('pubsub.subscriptions');
+      throw pubsubError('policy-violation', 'too-many-subscriptions');
+    }
+    await changeStates(pubsub, holder, node, changes);
+    return undefined;
+  });
 }
 
 /** Writes down who is what, and tells them (§8.8.4, §12.21). */
@@ -248,9 +252,16 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
   const name = form.get('pubsub#node') ?? '';
   const jid = Jid.tryParse(form.get('pubsub#subscriber_jid') ?? '')?.full ?? '';
   const allow = form.bool('pubsub#allow') ?? false;
-  const { holder, node: found } = await pubsub.holders.find(bare, name);
-  const node = demandOwner(holder, found, stanza.from.bare);
-  if (node.subscriptions.get(jid)?.state !== 'pending') return true; // somebody else was first
-  await changeStates(pubsub, holder, node, [{ jid, state: allow ? 'subscribed' : 'none' }]);
-  return true;
+  const { from } = stanza;
+  return pubsub.holders.inTurn(
+    bare,
+    name,
+    () => undefined,
+    async ({ holder, node: found }) => {
+      const node = demandOwner(holder, found, from.bare);
+      if (node.subscriptions.get(jid)?.state !== 'pending') return true; // somebody else was first
+      await changeStates(pubsub, holder, node, [{ jid, state: allow ? 'subscribed' : 'none' }]);
+      return true;
+    },
+  );
 }

@@ -121,7 +121,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     return row.seq;
   };
 
-  /** The first entries of an owner; how many there were. */
+  /** Removes the first entries of an owner. */
   const removeFirst = (id: number, limit: number): Removed[] => {
     const first = `SELECT seq FROM ${table} INDEXED BY ${byId} WHERE owner = ? ORDER BY id LIMIT ?`;
     const sql = `DELETE FROM ${table} WHERE seq IN (${first}) RETURNING seq, bytes, text IS NOT NULL AS has_text`;
@@ -149,7 +149,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     return rows.length;
   };
 
-  /** Conditions of a filter without its words and ids, on the table named first, and their parameters. */
+  /** Conditions of a filter but for its words and ids, and their parameters. */
   const conditions = (owner: LogOwner, filter: LogFilter): { where: string; parameters: unknown[] } => {
     const { low, high } = rangeOf(filter);
     const parameters: unknown[] = [owner.id];

@@ -67,11 +67,14 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
       await queue.write({ lane, kind: 'set', owner: name, bytes, run });
     },
     delete: async (name, keys) => {
+      const wanted = new Set(keys);
       const run = (): number => {
         const owner = owners.find(name);
         if (owner === undefined) return 0;
         const remove = connection.statement(`DELETE FROM ${table} WHERE owner = ? AND key = ?`);
-        return keys.reduce((count, key) => count + remove.run(owner.id, key).changes, 0);
+        let count = 0;
+        for (const key of wanted) count += remove.run(owner.id, key).changes;
+        return count;
       };
       return queue.write({ lane, kind: 'other', owner: name, bytes: keys.length * 32, run });
     },

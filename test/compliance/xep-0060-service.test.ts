@@ -1,0 +1,370 @@
+/** XEP-0060 at a service: subscribing (§6), owning nodes (§8), discovery (§5). */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, scenario } from './dialogue.js';
+import { configure, create, error, event, owner, payload, publish, pubsub, result, submitted } from './pubsub.js';
+
+const romeo = 'romeo@localhost';
+const juliet = 'juliet@localhost';
+const paris = 'paris@localhost';
+const service = 'pubsub.localhost';
+const to = service;
+
+const subscription = (jid: string, state: string): string =>
+  `<subscription node='n' jid='${jid}' subscription='${state}'/>`;
+const subscribe = (jid: string): string => pubsub('set', `<subscribe node='n' jid='${jid}'/>`, service);
+const news = (address: string, id: string, text: string): string =>
+  event(service, address, `<items node='n'><item id='${id}' publisher='${romeo}'>${payload(text)}</item></items>`);
+
+type Actor = (address: string, options?: { presence: true }) => Promise<Peer>;
+
+/** Romeo owns the node n; all three are there. */
+async function three(actor: Actor, options?: Parameters<typeof create>[1]) {
+  const orchard = await actor(`${romeo}/orchard`, { presence: true });
+  const balcony = await actor(`${juliet}/balcony`, { presence: true });
+  const tomb = await actor(`${paris}/tomb`, { presence: true });
+  await orchard.sends(create('n', options, service));
+  await orchard.receives(result());
+  return { orchard, balcony, tomb };
+}
+
+// --- §6 subscribers ---------------------------------------------------------------------------------------------------
+
+scenario('§6.1, §6.2, §7.1.2: who is subscribed is notified until he is so no longer', async ({ actor }) => {
+  const { orchard, balcony, tomb } = await three(actor);
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result(subscription(juliet, 'subscribed')));
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result(subscription(juliet, 'subscribed')));
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receives(news(juliet, 'a', 'x'));
+  await balcony.sends(pubsub('get', '<subscriptions/>', service));
+  await balcony.receives(result(`<subscriptions>${subscription(juliet, 'subscribed')}</subscriptions>`));
+  await orchard.sends(pubsub('set', `<retract node='n' notify='1'><item id='a'/></retract>`, service));
+  await orchard.receives(result());
+  await balcony.receives(event(service, juliet, `<items node='n'><retract id='a'/></items>`));
+  await balcony.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}'/>`, service));
+  await balcony.receives(result(subscription(juliet, 'none')));
+  await balcony.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}'/>`, service));
+  await balcony.receives(error('wait', 'unexpected-request', 'not-subscribed'));
+  await orchard.sends(publish('n', 'b', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receivesNothing();
+  await tomb.receivesNothing();
+});
+
+scenario('§6.1.3: who cannot subscribe', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  const wrong: readonly (readonly [string, string])[] = [
+    [`<subscribe node='n' jid='${romeo}'/>`, error('modify', 'bad-request', 'invalid-jid')],
+    [`<subscribe node='n' jid='@'/>`, error('modify', 'bad-request', 'invalid-jid')],
+    [`<subscribe node='n'/>`, error('modify', 'bad-request', 'jid-required')],
+    [`<subscribe jid='${juliet}'/>`, error('modify', 'bad-request', 'nodeid-required')],
+    [`<subscribe node='m' jid='${juliet}'/>`, error('cancel', 'item-not-found')],
+  ];
+  for (const [inner, refused] of wrong) {
+    await balcony.sends(pubsub('set', inner, service));
+    await balcony.receives(refused);
+  }
+  await orchard.sends(configure('n', { access_model: 'whitelist' }, service));
+  await orchard.receives(result());
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(error('cancel', 'not-allowed', 'closed-node'));
+  await orchard.sends(
+    owner('set', `<affiliations node='n'><affiliation jid='${juliet}' affiliation='member'/></affiliations>`, service),
+  );
+  await orchard.receives(result());
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result(subscription(juliet, 'subscribed')));
+  // an outcast gets nothing more
+  await orchard.sends(
+    owner('set', `<affiliations node='n'><affiliation jid='${juliet}' affiliation='outcast'/></affiliations>`, service),
+  );
+  await orchard.receives(result());
+  await balcony.receives(event(service, juliet, subscription(juliet, 'none')));
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receivesNothing();
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(error('auth', 'forbidden'));
+  await balcony.sends(pubsub('get', `<items node='n'/>`, service));
+  await balcony.receives(error('auth', 'forbidden'));
+});
+
+scenario('§6.1.7: the last item comes with the subscription', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor, { send_last_published_item: 'on_sub' });
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.sends(subscribe(`${juliet}/balcony`));
+  await balcony.receives(result(subscription(`${juliet}/balcony`, 'subscribed')));
+  await balcony.receives(news(`${juliet}/balcony`, 'a', 'x'));
+});
+
+scenario('§6.3, §6.4: options of a subscription', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  const about = `<options node='n' jid='${juliet}'/>`;
+  await balcony.sends(pubsub('get', about, service));
+  await balcony.receives(error('wait', 'unexpected-request', 'not-subscribed'));
+  const options = (deliver: string) => submitted('subscribe_options', { deliver });
+  await balcony.sends(
+    pubsub('set', `<subscribe node='n' jid='${juliet}'/><options>${options('0')}</options>`, service),
+  );
+  await balcony.receives(result(subscription(juliet, 'subscribed')));
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receivesNothing();
+  await balcony.sends(pubsub('get', about, service));
+  await balcony.receives(
+    result(
+      `<options node='n' jid='${juliet}'><x xmlns='${NS.dataForms}' type='form'><field var='pubsub#deliver'><value>0</value></field></x></options>`,
+    ),
+  );
+  await balcony.sends(pubsub('set', `<options node='n' jid='${juliet}'>${options('1')}</options>`, service));
+  await balcony.receives(result());
+  await orchard.sends(publish('n', 'b', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receives(news(juliet, 'b', 'x'));
+  await balcony.sends(pubsub('get', '<default/>', service));
+  await balcony.receives(result(`<default><x xmlns='${NS.dataForms}' type='form'/></default>`));
+});
+
+scenario('§8.6: owners are asked, and answer', async ({ actor }) => {
+  const { orchard, balcony, tomb } = await three(actor, { access_model: 'authorize' });
+  for (const [peer, jid, allow] of [
+    [balcony, juliet, '1'],
+    [tomb, paris, '0'],
+  ] as const) {
+    await peer.sends(subscribe(jid));
+    await peer.receives(result(subscription(jid, 'pending')));
+    await orchard.receives(
+      `<message from='${service}' to='${romeo}'><x xmlns='${NS.dataForms}' type='form'><field var='pubsub#subscriber_jid'><value>${jid}</value></field></x></message>`,
+    );
+    await peer.sends(subscribe(jid));
+    await peer.receives(error('auth', 'not-authorized', 'pending-subscription'));
+    await peer.sends(pubsub('get', `<items node='n'/>`, service));
+    await peer.receives(error('auth', 'not-authorized', 'not-subscribed'));
+    const answer = submitted('subscribe_authorization', { node: 'n', subscriber_jid: jid, allow });
+    await peer.sends(`<message to='${service}' id='p'>${answer}</message>`); // not his to say
+    await peer.receives(
+      `<message type='error' id='p'><error type='auth'><forbidden xmlns='${NS.stanzas}'/></error></message>`,
+    );
+    await orchard.sends(`<message to='${service}'>${answer}</message>`);
+    await peer.receives(event(service, jid, subscription(jid, allow === '1' ? 'subscribed' : 'none')));
+  }
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receives(news(juliet, 'a', 'x'));
+  await tomb.receivesNothing();
+  await balcony.sends(pubsub('get', `<items node='n'/>`, service));
+  await balcony.receives(result(`<items node='n'><item id='a'/></items>`));
+});
+
+scenario('§8.6: the owner of an account is asked and answers too', async ({ actor }) => {
+  const orchard = await actor(`${romeo}/orchard`, { presence: true });
+  const balcony = await actor(`${juliet}/balcony`, { presence: true });
+  await orchard.sends(publish('n', 'a', 'x', { options: { access_model: 'authorize' } }));
+  await orchard.receives(result());
+  await balcony.sends(pubsub('set', `<subscribe node='n' jid='${juliet}'/>`, romeo));
+  await balcony.receives(result(subscription(juliet, 'pending')));
+  await orchard.receives(`<message from='${romeo}' to='${romeo}'><x xmlns='${NS.dataForms}' type='form'/></message>`);
+  const answer = submitted('subscribe_authorization', { node: 'n', subscriber_jid: juliet, allow: '1' });
+  await orchard.sends(`<message to='${romeo}'>${answer}</message>`);
+  await balcony.receives(event(romeo, juliet, subscription(juliet, 'subscribed')));
+  await balcony.receives(event(romeo, juliet, `<items node='n'><item id='a'/></items>`));
+  await orchard.receivesNothing();
+});
+
+// --- §8 owners --------------------------------------------------------------------------------------------------------
+
+scenario('§8.1: making nodes', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor, { title: 'News' });
+  await balcony.sends(create('n', undefined, service));
+  await balcony.receives(error('cancel', 'conflict'));
+  await balcony.sends(pubsub('set', '<create/>', service));
+  await balcony.receives(result(`<create node='*'/>`));
+  await balcony.sends(create('m', { access_model: 'nonsense' }, service));
+  await balcony.receives(error('modify', 'not-acceptable'));
+  await orchard.sends(owner('get', `<configure node='n'/>`, service));
+  await orchard.receives(
+    result(
+      `<configure node='n'><x xmlns='${NS.dataForms}' type='form'><field var='pubsub#title'><value>News</value></field><field var='pubsub#access_model'><value>open</value></field></x></configure>`,
+      NS.pubsubOwner,
+    ),
+  );
+  await orchard.sends(owner('get', '<default/>', service));
+  await orchard.receives(result(`<default><x xmlns='${NS.dataForms}' type='form'/></default>`, NS.pubsubOwner));
+  const addressed = pubsub('get', `<items node='n'/>`, `x@${service}`);
+  await orchard.sends(addressed);
+  await orchard.receives(error('cancel', 'item-not-found'));
+});
+
+scenario(
+  'who may make nodes is configured',
+  { config: { modules: { pubsub: { create: 'admins' } } } },
+  async ({ actor }) => {
+    const orchard = await actor(`${romeo}/orchard`);
+    await orchard.sends(create('n', undefined, service));
+    await orchard.receives(error('auth', 'forbidden'));
+    await orchard.sends(publish('n', 'a', 'x', { to }));
+    await orchard.receives(error('auth', 'forbidden'));
+  },
+);
+
+scenario('§8: what is the owners’ is nobody else’s', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  for (const [type, inner] of [
+    ['get', `<configure node='n'/>`],
+    ['set', `<configure node='n'>${submitted('node_config', { access_model: 'whitelist' })}</configure>`],
+    ['set', `<delete node='n'/>`],
+    ['set', `<purge node='n'/>`],
+    ['get', `<affiliations node='n'/>`],
+    ['set', `<affiliations node='n'><affiliation jid='${juliet}' affiliation='owner'/></affiliations>`],
+    ['get', `<subscriptions node='n'/>`],
+    ['set', `<subscriptions node='n'><subscription jid='${juliet}' subscription='subscribed'/></subscriptions>`],
+  ] as const) {
+    await balcony.sends(owner(type, inner, service));
+    await balcony.receives(error('auth', 'forbidden'));
+    await balcony.sends(owner(type, inner.replace(`node='n'`, `node='m'`), service));
+    await balcony.receives(error('cancel', 'item-not-found'));
+  }
+  for (const inner of [
+    `<publish node='n'><item id='b'>${payload('x')}</item></publish>`,
+    `<retract node='n'><item id='a'/></retract>`,
+  ]) {
+    await balcony.sends(pubsub('set', inner, service));
+    await balcony.receives(error('auth', 'forbidden'));
+  }
+});
+
+scenario('§8.9: affiliations', async ({ actor }) => {
+  const { orchard, balcony, tomb } = await three(actor, { max_items: 'max' });
+  const set = (jid: string, affiliation: string) =>
+    owner(
+      'set',
+      `<affiliations node='n'><affiliation jid='${jid}' affiliation='${affiliation}'/></affiliations>`,
+      service,
+    );
+  await orchard.sends(set(juliet, 'publisher'));
+  await orchard.receives(result());
+  await orchard.sends(set(paris, 'publish-only'));
+  await orchard.receives(result());
+  await orchard.sends(owner('get', `<affiliations node='n'/>`, service));
+  await orchard.receives(
+    result(
+      `<affiliations node='n'><affiliation jid='${romeo}' affiliation='owner'/><affiliation jid='${juliet}' affiliation='publisher'/><affiliation jid='${paris}' affiliation='publish-only'/></affiliations>`,
+      NS.pubsubOwner,
+    ),
+  );
+  await balcony.sends(pubsub('get', '<affiliations/>', service));
+  await balcony.receives(result(`<affiliations><affiliation node='n' affiliation='publisher'/></affiliations>`));
+  await balcony.sends(publish('n', 'j', 'x', { to }));
+  await balcony.receives(result());
+  await tomb.sends(publish('n', 'p', 'x', { to }));
+  await tomb.receives(result());
+  await tomb.sends(pubsub('get', `<items node='n'/>`, service));
+  await tomb.receives(error('auth', 'forbidden'));
+  await balcony.sends(pubsub('set', `<retract node='n'><item id='p'/></retract>`, service)); // another’s
+  await balcony.receives(error('auth', 'forbidden'));
+  await balcony.sends(pubsub('set', `<retract node='n'><item id='j'/></retract>`, service));
+  await balcony.receives(result());
+  await orchard.sends(set(romeo, 'none')); // §8.9.2.4: the only owner
+  await orchard.receives(error('modify', 'not-acceptable'));
+  await orchard.sends(set(juliet, 'king'));
+  await orchard.receives(error('modify', 'bad-request'));
+});
+
+scenario('§8.8: subscriptions are the owners’ to rule', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  const set = (state: string) =>
+    owner(
+      'set',
+      `<subscriptions node='n'><subscription jid='${juliet}' subscription='${state}'/></subscriptions>`,
+      service,
+    );
+  await orchard.sends(set('subscribed'));
+  await orchard.receives(result());
+  await balcony.receives(event(service, juliet, subscription(juliet, 'subscribed')));
+  await orchard.sends(owner('get', `<subscriptions node='n'/>`, service));
+  await orchard.receives(
+    result(
+      `<subscriptions node='n'><subscription jid='${juliet}' subscription='subscribed'/></subscriptions>`,
+      NS.pubsubOwner,
+    ),
+  );
+  await orchard.sends(set('none'));
+  await orchard.receives(result());
+  await balcony.receives(event(service, juliet, subscription(juliet, 'none')));
+});
+
+scenario('§8.2, §8.4: subscribers are told of changes and of the end', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor, { notify_config: '1' });
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result());
+  await orchard.sends(configure('n', { title: 'Other news' }, service));
+  await orchard.receives(result());
+  await balcony.receives(event(service, juliet, `<configuration node='n'/>`));
+  await orchard.sends(owner('set', `<delete node='n'><redirect uri='xmpp:elsewhere?;node=n'/></delete>`, service));
+  await orchard.receives(result());
+  await balcony.receives(event(service, juliet, `<delete node='n'><redirect uri='xmpp:elsewhere?;node=n'/></delete>`));
+  await balcony.sends(pubsub('get', `<items node='n'/>`, service));
+  await balcony.receives(error('cancel', 'item-not-found'));
+  await orchard.sends(create('n', undefined, service));
+  await orchard.receives(result());
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await balcony.receivesNothing(); // of a new node
+});
+
+scenario('an account that is gone leaves no rights behind', async ({ actor, server }) => {
+  const { orchard, balcony } = await three(actor);
+  await orchard.sends(
+    owner('set', `<affiliations node='n'><affiliation jid='${juliet}' affiliation='owner'/></affiliations>`, service),
+  );
+  await orchard.receives(result());
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result());
+  await server.accounts.remove(juliet);
+  const again = await actor(`${juliet}/balcony`, { presence: true });
+  await again.sends(owner('get', `<configure node='n'/>`, service));
+  await again.receives(error('auth', 'forbidden'));
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  await again.receivesNothing();
+});
+
+// --- §5 discovery -----------------------------------------------------------------------------------------------------
+
+scenario('§5: the service, its nodes, what is known of them, and their items', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor, { title: 'News', type: 'urn:example:entry' });
+  await orchard.sends(create('secret', { access_model: 'whitelist' }, service));
+  await orchard.receives(result());
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result());
+  const info = (node = '') => `<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoInfo}'${node}/></iq>`;
+  await balcony.sends(info());
+  await balcony.receives(
+    `<iq type='result' id='p'><query xmlns='${NS.discoInfo}'><identity category='pubsub' type='service'/><feature var='${NS.pubsub}'/><feature var='${NS.pubsub}#publish'/></query></iq>`,
+  );
+  await balcony.sends(info(` node='n'`));
+  await balcony.receives(
+    `<iq type='result' id='p'><query xmlns='${NS.discoInfo}' node='n'><identity category='pubsub' type='leaf'/>
+      <x xmlns='${NS.dataForms}' type='result'><field var='FORM_TYPE'><value>${NS.pubsub}#meta-data</value></field>
+        <field var='pubsub#title'><value>News</value></field><field var='pubsub#owner'><value>${romeo}</value></field></x></query></iq>`,
+  );
+  await balcony.sends(info(` node='secret'`));
+  await balcony.receives(error('cancel', 'not-allowed'));
+  await balcony.sends(info(` node='none'`));
+  await balcony.receives(error('cancel', 'item-not-found'));
+  await balcony.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}'/></iq>`);
+  const listed = await balcony.receives(
+    `<iq type='result' id='p'><query xmlns='${NS.discoItems}'><item jid='${service}' node='n' name='News'/></query></iq>`,
+  );
+  assert.equal(listed.getChild('query')!.getChildren('item').length, 1);
+  await balcony.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}' node='n'/></iq>`);
+  await balcony.receives(
+    `<iq type='result' id='p'><query xmlns='${NS.discoItems}' node='n'><item jid='${service}' name='a'/></query></iq>`,
+  );
+});
