@@ -448,6 +448,11 @@ export interface Host {
   readonly jid: Jid;
   /** Puts a stanza into the line like everybody else: `to` decides. It must carry `from`. */
   route(stanza: Stanza, origin?: Origin): void | Promise<void>;
+  /**
+   * The acknowledgement of a stanza waits for `durable`; where that fails, its sender is told, as of any refusal. For
+   * what is no message's passage, which has this itself.
+   */
+  acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void;
   /** Sends an IQ get or set (`id` is given to it) and resolves with the result; rejects with the StanzaError that came, or remote-server-timeout. */
   ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza>;
   /** The sessions of an account of this host; not to be kept. */

@@ -652,12 +652,15 @@ export class Peer {
   /** The connection is torn down, though this end of it was left open. */
   async isCut(): Promise<void> {
     await this.#happens('the connection being cut', (done) => {
+      const socket = this.#socket!;
+      socket.once('close', () => done());
       // Whoever writes learns of it.
-      const trying = setInterval(() => void this.#socket!.write(' '), 50);
-      this.#socket!.once('close', () => {
-        clearInterval(trying);
-        done();
-      });
+      const tries = () => {
+        if (socket.destroyed) return;
+        socket.write(' ');
+        setTimeout(tries, 20);
+      };
+      tries();
     });
   }
 

@@ -320,45 +320,6 @@ scenario('§4.9.3.8: a fault of the server', { modules: [broken], errors: true }
   assert.match(stage.takeErrors().join(), /broken on purpose/);
 });
 
-const quick = { limits: { login_deadline_seconds: 1, close_timeout_seconds: 1, ping_after_seconds: 10 } };
-
-scenario('§4.9.3.4: nothing puts off the deadline of the login', { config: quick }, async ({ connect, stage }) => {
-  await stage.account('romeo@localhost');
-  const silent = await connect();
-  const idle = await connect();
-  await idle.opens();
-  await idle.receivesFeatures();
-  const handshake = await connect();
-  await handshake.opens();
-  await handshake.receivesFeatures();
-  await handshake.sends(`<starttls xmlns='${NS.tls}'/>`);
-  await handshake.receives(`<proceed xmlns='${NS.tls}'/>`);
-  const unbound = await connect({ transport: 'websocket' });
-  await unbound.opens();
-  await unbound.receivesFeatures();
-  await unbound.authenticates('romeo');
-  // White space keeps nobody.
-  const spaces = setInterval(() => void idle.sends(' '), 100);
-  try {
-    await Promise.all([
-      silent.receivesStreamError('connection-timeout'),
-      idle.receivesStreamError('connection-timeout'),
-      unbound.receivesStreamError('connection-timeout'),
-      handshake.ends(),
-    ]);
-  } finally {
-    clearInterval(spaces);
-  }
-});
-
-scenario('§4.4: a client that does not close its half is cut', { config: quick }, async ({ actor, server }) => {
-  const romeo = await actor('romeo@localhost/orchard', { halfOpen: true });
-  await romeo.sends('<oops/>');
-  await romeo.receivesStreamError('unsupported-stanza-type');
-  await romeo.isCut();
-  assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0 });
-});
-
 // --- §4.1: segments mean nothing ----------------------------------------------------------------------------------
 
 for (const transport of transports) {

@@ -297,6 +297,8 @@ scenario('§8.8: subscriptions are the owners’ to rule', async ({ actor }) => 
   await orchard.sends(set('none'));
   await orchard.receives(result());
   await balcony.receives(event(service, juliet, subscription(juliet, 'none')));
+  await orchard.sends(set('subscribed').replace(juliet, 'somebody@far.example'));
+  await orchard.receives(error('modify', 'not-acceptable'));
 });
 
 scenario('§8.2, §8.4: subscribers are told of changes and of the end', async ({ actor }) => {

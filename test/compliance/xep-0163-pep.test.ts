@@ -287,6 +287,24 @@ scenario('roster groups decide with the model roster, also for the last item', a
   await balcony.receives(itemEvent(romeo, `${juliet}/balcony`, tune, 'a', 'Drum'));
 });
 
+scenario(
+  'XEP-0060 §12.1: who is let in by a changed model gets the last item, who is shut out nothing more',
+  async ({ actor }) => {
+    const { orchard, balcony } = await friends(actor);
+    await orchard.sends(publish(tune, 'a', 'Lute', { options: { access_model: 'whitelist' } }));
+    await orchard.receivesAnyOrder([itemEvent(romeo, `${romeo}/orchard`, tune, 'a', 'Lute'), result()]);
+    await balcony.receivesNothing();
+    await orchard.sends(configure(tune, { access_model: 'presence' }));
+    await orchard.receives(result());
+    await balcony.receives(itemEvent(romeo, `${juliet}/balcony`, tune, 'a', 'Lute'));
+    await orchard.sends(configure(tune, { access_model: 'whitelist' }));
+    await orchard.receives(result());
+    await orchard.sends(publish(tune, 'a', 'Drum'));
+    await orchard.receivesAnyOrder([itemEvent(romeo, `${romeo}/orchard`, tune, 'a', 'Drum'), result()]);
+    await balcony.receivesNothing();
+  },
+);
+
 // --- XEP-0060 §7.1.5 preconditions ------------------------------------------------------------------------------------
 
 scenario('XEP-0060 §7.1.5: options make the node, and are preconditions afterwards', async ({ actor }) => {

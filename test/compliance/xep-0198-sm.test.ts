@@ -500,31 +500,6 @@ scenario('§4: a request that was not acknowledged is answered', async ({ actor 
   await romeo.receives(`<iq type='error' id='1' from='${juliet.jid}'>${refusal('cancel', 'service-unavailable')}</iq>`);
 });
 
-scenario('§5: after its time a session ends', async (scene) => {
-  const { actor } = scene;
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  await juliet.sends(`<presence to='${romeo.jid}'/>`);
-  await romeo.receives(`<presence from='${juliet.jid}'/>`);
-  const id = await enables(juliet, `resume='true' max='1'`);
-  await juliet.sends(ping('1'));
-  await juliet.receives(pong('1'));
-  juliet.cut();
-  await romeo.sends(
-    `${chat('juliet@localhost', 'away')}<iq type='get' id='1' to='${juliet.jid}'><query xmlns='nope'/></iq>`,
-  );
-  await romeo.receivesAnyOrder([
-    `<presence from='${juliet.jid}' type='unavailable'/>`,
-    `<iq type='error' id='1' from='${juliet.jid}'/>`,
-  ]);
-  const again = await returns(scene, 'juliet@localhost', id, 0);
-  await again.receives(`<failed xmlns='${NS.sm}' h='1'><item-not-found xmlns='${NS.stanzas}'/></failed>`);
-  await again.binds('balcony');
-  await again.sends('<presence/>');
-  await again.receives(`<presence from='${again.jid}'/>`);
-  await again.receives(said('away'));
-});
-
 // --- bounds -----------------------------------------------------------------------------------------------------------------
 
 const few = { config: { stream_management: { queue_stanzas: 10, hibernated_per_account: 2 } } };
@@ -659,27 +634,4 @@ scenario('§4: counts begin anew behind 2^32 - 1', alone, async (scene) => {
   const third = await returns(scene, 'juliet@localhost', id, 2);
   await third.receives(`<resumed xmlns='${NS.sm}' h='3'/>`);
   await third.receives(pong('y'));
-});
-
-scenario('a session that nobody resumes in time ends after a restart, too', alone, async (scene) => {
-  const { actor, stage } = scene;
-  const romeo = await actor('romeo@localhost/orchard');
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const id = await enables(juliet);
-  await romeo.sends(chat('juliet@localhost', '1'));
-  await juliet.receives(said('1'));
-  juliet.cut();
-  await romeo.syncs();
-  await stage.restart(async (storage) => {
-    const store = storage.document<SavedSm>('stream_management');
-    const saved = await store.get(id);
-    await store.set(id, { ...saved!, expires: Date.now() - 1 });
-  });
-  const tybalt = await actor('tybalt@localhost/street');
-  while (stage.server.hibernating > 0) await new Promise((resolve) => setTimeout(resolve, 50));
-  await tybalt.receivesNothing();
-  const again = await actor('juliet@localhost/garden');
-  await again.sends('<presence/>');
-  await again.receives(`<presence from='${again.jid}'/>`);
-  await again.receives(said('1'));
 });

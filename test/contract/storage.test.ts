@@ -23,7 +23,7 @@ const drivers: Readonly<Record<string, () => Promise<Storage>>> = {
   sqlite,
   'memory, delayed': async () => delayed(await memory(), 1),
   'sqlite, delayed': async () => delayed(await sqlite(), 2),
-  'sqlite, measured': async () => measured(await sqlite(), () => {}),
+  'memory, measured': async () => measured(await memory(), () => {}),
   'memory and sqlite, routed': async () =>
     routed({
       default: await memory(),

@@ -39,7 +39,7 @@ export default defineModule({
       .describe('Addresses outside the roster, such as rooms, that one session can be present at.'),
   }),
 
-  start: ({ host, config, services: { roster }, log }) => {
+  start: ({ host, config, services: { roster } }) => {
     const traces = new WeakMap<Session, Traces>();
 
     const tracesOf = (of: Session): Traces => {
@@ -179,12 +179,8 @@ export default defineModule({
     // --- subscriptions ------------------------------------------------------------------------------------------
 
     /** Begins to write a changed item down; what is acknowledged waits for it. */
-    const keep = (owner: Jid, contact: Jid, item: RosterItem | undefined, origin: Origin) => {
-      const written = roster.set(owner, contact, item);
-      origin.acknowledgeAfter(
-        written.catch((error: unknown) => log.error({ err: error }, 'a subscription could not be written')),
-      );
-    };
+    const keep = (owner: Jid, contact: Jid, item: RosterItem | undefined, stanza: Stanza, origin: Origin) =>
+      host.acknowledgeAfter(stanza, origin, roster.set(owner, contact, item));
 
     /** The presence of every available resource to one contact, or that they all are gone. */
     const tellPresence = (owner: Jid, contact: Jid, gone = false): Maybe<void> =>
@@ -205,7 +201,7 @@ export default defineModule({
       const contact = stanza.to!.toBare();
       const before = items.get(contact.bare);
       const { item, route } = outbound(type, before);
-      if (item !== before) keep(owner, contact, item, origin);
+      if (item !== before) keep(owner, contact, item, stanza, origin);
       if (!route) return undefined;
       const sent: Maybe<void>[] = [];
       // §3.2.2: while the contact may still see it
@@ -227,10 +223,10 @@ export default defineModule({
       const before = items.get(contact.bare);
       const { item, deliver, approve } = inbound(type, before, requestOf(type, received));
       const isRequest = type === 'subscribe';
-      if (isRequest && item !== before) keep(owner, contact, item, origin); // throws where too many are waiting
+      if (isRequest && item !== before) keep(owner, contact, item, stanza, origin); // throws where too many are waiting
       if (deliver)
         for (const own of host.sessions(owner.bare)) if (isRequest ? own.available : own.interested) own.send(received);
-      if (!isRequest && item !== before) keep(owner, contact, item, origin);
+      if (!isRequest && item !== before) keep(owner, contact, item, stanza, origin);
       if (approve) return allOf([tell(subscription('subscribed', owner, contact)), tellPresence(owner, contact)]);
       if (type === 'unsubscribe' && hasFrom(before)) return tellPresence(owner, contact, true);
       return undefined;

@@ -47,7 +47,8 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
     deliverToAll(muc, room, said);
     return;
   }
-  const id = keep(muc, room, said, origin, occupant.user);
+  const { id, durable } = keep(muc, room, said, occupant.user);
+  if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
   const identified = said.plus(stanzaIdElement(id, room.jid));
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
@@ -55,11 +56,14 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
 }
 
 /** Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). */
-export function keep({ archive }: Muc, room: Room, stanza: Stanza, origin: Origin | undefined, user?: Jid): string {
-  if (!room.config.logging) return stanzaId();
-  const { id, durable } = archive.append(room.jid, stanza.with({ to: room.jid }), { with: user });
-  origin?.acknowledgeAfter(durable);
-  return id;
+export function keep(
+  { archive }: Muc,
+  room: Room,
+  stanza: Stanza,
+  user?: Jid,
+): { id: string; durable?: Promise<void> } {
+  if (!room.config.logging) return { id: stanzaId() };
+  return archive.append(room.jid, stanza.with({ to: undefined }), { with: user });
 }
 
 /** XEP-0313 §5.1.1, XEP-0334: what people wrote or changed, not that they are typing. */

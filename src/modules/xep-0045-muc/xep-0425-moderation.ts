@@ -61,7 +61,8 @@ export async function moderate(muc: Muc, room: Room, { stanza }: IqRequest, { id
       ),
     ),
   );
-  const archived = keep(muc, room, message, undefined);
+  const { id: archived, durable } = keep(muc, room, message);
+  await durable;
   const told = message.plus(stanzaIdElement(archived, room.jid));
   deliverToAll(muc, room, told);
   remember(muc, room, archived, told);

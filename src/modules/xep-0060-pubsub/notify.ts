@@ -35,7 +35,7 @@ export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza
 
   const toContacts = (items: ReadonlyMap<string, RosterItem>) => {
     for (const [contact, item] of items) {
-      if (!sees(item)) continue;
+      if (!sees(item) || contact === holder.jid.bare) continue;
       const sessions = host.sessions(contact);
       if (sessions.length === 0 || barrier(holder, node, contact, item) !== undefined) continue;
       for (const session of sessions) {

@@ -7,6 +7,7 @@ import { type Element, el } from '../../server/xml/element.js';
 import { demandOwner, ownersOf } from './access.js';
 import { forbidden, pubsubError } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
+import { reveal } from './last-items.js';
 import { type Affiliation, affiliations, type Holder, type Items, type Node, type PubSub } from './node.js';
 import { configForm, defaults, differing, type NodeConfig, readConfig, roomFor, sameValue } from './node-config.js';
 import { notify } from './notify.js';
@@ -74,6 +75,7 @@ export async function configure(action: Action): Promise<undefined> {
     const node = demandOwner(holder, found, from.bare);
     if (submitted === undefined) return undefined; // §8.2.5.1: cancelled
     const before = node.config;
+    const nodeBefore = { ...node };
     const after = { ...before, ...submitted };
     const writes: Promise<unknown>[] = [
       pubsub.holders.change(holder, node, { config: differing(after, holder.defaults) }),
@@ -86,6 +88,10 @@ export async function configure(action: Action): Promise<undefined> {
     if (!sameValue(before['pubsub#deliver_payloads'], after['pubsub#deliver_payloads'])) items!.last = undefined;
     if (!sameValue(before['pubsub#notification_type'], after['pubsub#notification_type'])) items!.last = undefined;
     await pubsub.holders.written(holder, ...writes);
+    const isAccessChanged =
+      before['pubsub#access_model'] !== after['pubsub#access_model'] ||
+      !sameValue(before['pubsub#roster_groups_allowed'], after['pubsub#roster_groups_allowed']);
+    if (isAccessChanged) pubsub.aside(reveal(pubsub, holder, node, nodeBefore));
     // §8.2.4: whoever may no more is no more subscribed
     await dropBarred(pubsub, holder, node);
     if (after['pubsub#notify_config']) {

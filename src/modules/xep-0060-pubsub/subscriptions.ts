@@ -21,6 +21,8 @@ const optionsForm = defineForm(`${NS.pubsub}#subscribe_options`, {
   'pubsub#deliver': { type: 'boolean', label: 'Send notifications' },
 });
 
+/** Owners that are asked for a subscription. */
+const mostAsked = 20;
 const authorization = `${NS.pubsub}#subscribe_authorization`;
 
 type State = Subscription['state'] | 'none';
@@ -180,6 +182,9 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
   return inTurn(action, nodeNamed(action), async ({ holder, node: found }) => {
     const node = demandOwner(holder, found, from.bare);
     const added = changes.filter(({ jid, state }) => state !== 'none' && !node.subscriptions.has(jid));
+    // Whom nobody here answers for has to ask by himself: else anybody could be flooded in our name.
+    if (added.some(({ jid }) => !pubsub.host.isLocal(Jid.parse(jid).domain)))
+      throw new StanzaError('not-acceptable', 'Users of other servers subscribe by themselves.');
     if (node.subscriptions.size + added.length > pubsub.settings.subscriptions_per_node) {
       pubsub.host.limitHit('pubsub.subscriptions');
       throw pubsubError('policy-violation', 'too-many-subscriptions');
@@ -236,7 +241,7 @@ function askOwners(pubsub: PubSub, holder: Holder, node: Node, jid: string): voi
     { 'pubsub#node': node.name, 'pubsub#subscriber_jid': Jid.parse(jid), 'pubsub#allow': false },
     { title: 'Subscription request' },
   );
-  for (const owner of ownersOf(holder, node)) {
+  for (const owner of ownersOf(holder, node).slice(0, mostAsked)) {
     const header = { from: holder.jid, to: Jid.parse(owner), id: randomId() };
     pubsub.aside(pubsub.host.route(Stanza.build('message', header, form)));
   }

@@ -66,8 +66,7 @@ class MessageOnItsWay implements MessagePassage {
   }
 
   acknowledgeAfter(durable: Promise<unknown>): void {
-    const settled = durable.catch((error: unknown) => this.host.refuse(this.stanza, error, this.origin));
-    this.origin.acknowledgeAfter(settled);
+    this.host.acknowledgeAfter(this.stanza, this.origin, durable);
   }
 }
 
@@ -166,6 +165,10 @@ export class LocalHost implements Host, Destination {
     } catch (error) {
       this.refuse(stanza, error, origin);
     }
+  }
+
+  acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void {
+    origin.acknowledgeAfter(durable.catch((error: unknown) => this.refuse(stanza, error, origin)));
   }
 
   ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {

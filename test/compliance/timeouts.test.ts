@@ -1,0 +1,196 @@
+/**
+ * What time does to streams and sessions (RFC 6120 §4.4, §4.6, §13.12; XEP-0198 §5; XEP-0199 §4.1). The server's clock
+ * and its intervals are the test's: nothing here waits.
+ */
+import assert from 'node:assert/strict';
+import { mock } from 'node:test';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, scenario } from './dialogue.js';
+
+mock.timers.enable({ apis: ['setInterval', 'Date'], now: Date.now() });
+
+/** Lets so many seconds pass, one after the other. */
+function pass(seconds: number): void {
+  for (let second = 0; second < seconds; second++) mock.timers.tick(1000);
+}
+
+const r = `<r xmlns='${NS.sm}'/>`;
+const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+
+/** Romeo is told that she went. */
+async function isGone(romeo: Peer, juliet: Peer): Promise<void> {
+  await romeo.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
+}
+
+// --- the login ------------------------------------------------------------------------------------------------------------
+
+scenario('§4.9.3.4: nothing puts off the deadline of the login', async ({ connect, known }) => {
+  const silent = await connect();
+  const idle = await connect();
+  await idle.opens();
+  await idle.receivesFeatures();
+  const overTls = await connect({ transport: 'tls' });
+  await overTls.opens();
+  await overTls.receivesFeatures();
+  const handshake = await connect();
+  await handshake.opens();
+  await handshake.receivesFeatures();
+  await handshake.sends(`<starttls xmlns='${NS.tls}'/>`);
+  await handshake.receives(`<proceed xmlns='${NS.tls}'/>`);
+  const unbound = await known('romeo@localhost', { transport: 'websocket' });
+  pass(15);
+  // White space keeps nobody, nor does an attempt.
+  await idle.sends('   ');
+  await overTls.sends(`<abort xmlns='${NS.sasl}'/>`);
+  await overTls.receives(`<failure xmlns='${NS.sasl}'><aborted/></failure>`);
+  pass(16);
+  for (const peer of [silent, idle, overTls, unbound]) await peer.receivesStreamError('connection-timeout');
+  pass(6);
+  await handshake.ends();
+});
+
+scenario('who is bound in time stays', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  pass(120);
+  await romeo.receivesNothing();
+});
+
+// --- ends -----------------------------------------------------------------------------------------------------------------
+
+scenario('§4.4: a client that does not close its half is cut', async ({ actor, server }) => {
+  for (const transport of ['tcp', 'tls'] as const) {
+    const romeo = await actor('romeo@localhost/orchard', { transport, halfOpen: true });
+    await romeo.sends('<oops/>');
+    await romeo.receivesStreamError('unsupported-stanza-type');
+    pass(6);
+    await romeo.isCut();
+    assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0 });
+  }
+});
+
+scenario(
+  'RFC 7395 §3.6: nor is one over WebSocket waited for that does not say <close/>',
+  async ({ actor, server }) => {
+    const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+    await romeo.sends('<oops xmlns="x"/>');
+    await romeo.receives(`<error xmlns='${NS.stream}'/>`);
+    romeo.stopsReading();
+    pass(6);
+    while (server.connections.websocket! > 0) await new Promise((resolve) => setImmediate(resolve));
+  },
+);
+
+// --- silence --------------------------------------------------------------------------------------------------------------
+
+for (const transport of ['tcp', 'websocket'] as const) {
+  scenario(`XEP-0199 §4.1: who is silent is asked, and is gone without an answer (${transport})`, async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { transport, presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await juliet.sends(`<presence to='${romeo.jid}'/>`);
+    await romeo.receives(`<presence from='${juliet.jid}'/>`);
+    pass(301);
+    for (const peer of [romeo, juliet]) {
+      const ping = await peer.receives(`<iq type='get' from='localhost'><ping xmlns='${NS.ping}'/></iq>`);
+      if (peer === romeo) await peer.sends(`<iq type='result' to='localhost' id='${ping.attrs.id}'/>`);
+    }
+    await romeo.syncs();
+    pass(61);
+    await isGone(romeo, juliet);
+    await romeo.receivesNothing();
+  });
+}
+
+scenario('XEP-0198 §4: with stream management by <r/>, and the session waits', async ({ actor, known, server }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='1000'/>`);
+  const { id } = (await juliet.receives(`<enabled xmlns='${NS.sm}'/>`)).attrs;
+  pass(250);
+  await romeo.syncs();
+  pass(51);
+  await juliet.receives(r);
+  // Any sign of life is one.
+  await juliet.sends(' ');
+  while (server.hibernating > 0) await romeo.syncs();
+  await juliet.sends(`<r xmlns='${NS.sm}'/>`);
+  await juliet.receives(`<a xmlns='${NS.sm}' h='0'/>`);
+  await romeo.syncs();
+  pass(299);
+  await romeo.syncs();
+  pass(62);
+  await juliet.ends();
+  assert.equal(server.hibernating, 1);
+  await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>away</body></message>`);
+  await romeo.syncs();
+  const again = await known('juliet@localhost');
+  await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  await again.receives(said('away'));
+});
+
+scenario(
+  '§4.6.1: spaces, where they are asked for',
+  { config: { limits: { idle_whitespace_seconds: 60 } } },
+  async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    const juliet = await actor('juliet@localhost/balcony', { transport: 'websocket' });
+    pass(130);
+    await romeo.syncs();
+    assert.match(romeo.raw(), /S: {1,3}(\n|<)/);
+    // RFC 7395 §3.8: not there.
+    await juliet.receivesNothing();
+    assert.doesNotMatch(juliet.raw(), /S: +$/m);
+  },
+);
+
+// --- sessions that wait -----------------------------------------------------------------------------------------------------
+
+scenario('XEP-0198 §5: after its time a session ends', async ({ actor, known }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(`<presence to='${romeo.jid}'/>`);
+  await romeo.receives(`<presence from='${juliet.jid}'/>`);
+  await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='20'/>`);
+  const { id } = (await juliet.receives(`<enabled xmlns='${NS.sm}'/>`)).attrs;
+  await juliet.sends(`<iq type='get' id='1' to='localhost'><ping xmlns='${NS.ping}'/></iq>`);
+  await juliet.receives(`<iq type='result' id='1'/>`);
+  juliet.halfCloses();
+  await juliet.receives(r);
+  await juliet.ends();
+  const request = `<iq type='get' id='2' to='${juliet.jid}'><query xmlns='nope'/></iq>`;
+  await romeo.sends(`<message to='juliet@localhost' type='chat'><body>away</body></message>${request}`);
+  await romeo.syncs();
+  pass(19);
+  await romeo.receivesNothing();
+  pass(2);
+  await romeo.receivesAnyOrder([
+    `<presence from='${juliet.jid}' type='unavailable'/>`,
+    `<iq type='error' id='2' from='${juliet.jid}'/>`,
+  ]);
+  const again = await known('juliet@localhost');
+  await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+  await again.receives(`<failed xmlns='${NS.sm}' h='1'><item-not-found xmlns='${NS.stanzas}'/></failed>`);
+  await again.binds('balcony');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await again.receives(said('away'));
+});
+
+scenario('XEP-0198 §5: after a restart, too', { alone: true }, async ({ actor, stage }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='100'/>`);
+  await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
+  await romeo.sends(`<message to='juliet@localhost' type='chat'><body>1</body></message>`);
+  await juliet.receives(said('1'));
+  juliet.cut();
+  await romeo.syncs();
+  await stage.restart();
+  assert.equal(stage.server.hibernating, 1);
+  pass(102);
+  assert.equal(stage.server.hibernating, 0);
+  const again = await actor('juliet@localhost/garden');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await again.receives(said('1'));
+});

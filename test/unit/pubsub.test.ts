@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import presence from '../../src/modules/rfc-6121-presence/index.js';
+import roster from '../../src/modules/rfc-6121-roster.js';
+import { type Barrier, barrier, mayPublish } from '../../src/modules/xep-0060-pubsub/access.js';
+import pubsub from '../../src/modules/xep-0060-pubsub/index.js';
+import type { Affiliation, Holder, Node } from '../../src/modules/xep-0060-pubsub/node.js';
+import {
+  defaults,
+  demand,
+  differing,
+  type NodeConfig,
+  readConfig,
+  readOptions,
+  roomFor,
+} from '../../src/modules/xep-0060-pubsub/node-config.js';
+import { settings } from '../../src/modules/xep-0060-pubsub/settings.js';
+import clientCaps from '../../src/modules/xep-0115-client-caps.js';
+import { form } from '../../src/server/stanza/forms.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { startHost } from './module-host.js';
+
+const usual = settings.parse({});
+
+// ---------------------------------------------------------------------------------------------------------------
+// Configuration
+
+const options = (fields: Record<string, string | readonly string[]>) =>
+  form({
+    type: 'submit',
+    formType: `${NS.pubsub}#publish-options`,
+    fields: Object.entries(fields).map(([name, value]) => ({ var: `pubsub#${name}`, value })),
+  });
+
+test('options are read with their types, and cut to what the service allows', () => {
+  const read = readOptions(
+    options({ max_items: '99999', persist_items: 'true', access_model: 'open', max_payload_size: '99999999' }),
+    usual,
+  );
+  assert.deepEqual(read, {
+    'pubsub#max_items': usual.items_per_node,
+    'pubsub#persist_items': true,
+    'pubsub#access_model': 'open',
+    'pubsub#max_payload_size': usual.item_bytes,
+  });
+  assert.deepEqual(readOptions(options({ max_items: 'max' }), usual), { 'pubsub#max_items': 'max' });
+  for (const wrong of [{ access_model: 'x' }, { max_items: '-1' }, { max_items: 'all' }, { unknown: '1' }])
+    assert.throws(() => readOptions(options(wrong), usual), { name: 'StanzaError' });
+  assert.throws(() => readConfig(options({}), usual), { condition: 'bad-request' }, 'another FORM_TYPE');
+});
+
+test('a precondition is met where the value is the same; lists are sets', () => {
+  const config: NodeConfig = { ...defaults(true, usual), 'pubsub#roster_groups_allowed': ['a', 'b'] };
+  demand({}, config);
+  demand(
+    { 'pubsub#roster_groups_allowed': ['b', 'a'], 'pubsub#access_model': 'presence', 'pubsub#max_items': 1 },
+    config,
+  );
+  const others: Partial<NodeConfig>[] = [
+    { 'pubsub#roster_groups_allowed': ['a'] },
+    { 'pubsub#access_model': 'open' },
+    { 'pubsub#max_items': 'max' },
+  ];
+  for (const other of others) assert.throws(() => demand(other, config), { condition: 'conflict' });
+});
+
+test('what is kept of a configuration is what differs', () => {
+  const from = defaults(false, usual);
+  assert.deepEqual(differing(from, from), {});
+  assert.deepEqual(differing({ ...from, 'pubsub#title': 'x', 'pubsub#roster_groups_allowed': [] }, from), {
+    'pubsub#title': 'x',
+  });
+  assert.equal(roomFor({ ...from, 'pubsub#max_items': 'max' }, usual), usual.items_per_node);
+  assert.equal(roomFor({ ...from, 'pubsub#max_items': 3 }, usual), 3);
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// Access
+
+const romeo = Jid.parse('romeo@example.org');
+const holder: Holder = { jid: romeo, isAccount: true, defaults: defaults(true, usual), nodes: new Map(), items: 0 };
+
+function node(changed: Partial<NodeConfig>, affiliations: Record<string, Affiliation> = {}): Node {
+  return {
+    name: 'n',
+    stored: { v: 1, config: changed, creator: romeo.bare, created: 0, affiliations },
+    config: { ...holder.defaults, ...changed },
+    subscriptions: new Map([
+      ['subscriber@x/r', { state: 'subscribed' }],
+      ['waiting@x', { state: 'pending' }],
+    ]),
+    items: undefined,
+    loading: undefined,
+  };
+}
+
+const groups = ['Friends'];
+const contact = { subscription: 'both', groups } as const;
+
+test('who may read, by access model', () => {
+  type Row = readonly [NodeConfig['pubsub#access_model'], string, typeof contact | undefined, Barrier | undefined];
+  const rows: Row[] = [
+    ['open', 'stranger@x', undefined, undefined],
+    ['presence', 'stranger@x', undefined, 'presence'],
+    ['presence', 'friend@x', contact, undefined],
+    ['roster', 'stranger@x', undefined, 'roster'],
+    ['roster', 'friend@x', contact, undefined],
+    ['authorize', 'friend@x', contact, 'authorize'],
+    ['authorize', 'subscriber@x', undefined, undefined],
+    ['authorize', 'waiting@x', undefined, 'authorize'],
+    ['whitelist', 'friend@x', contact, 'whitelist'],
+    ['whitelist', 'subscriber@x', contact, 'whitelist'],
+    ['whitelist', 'romeo@example.org', undefined, undefined],
+  ];
+  for (const [model, who, entry, expected] of rows) {
+    const asked = node({ 'pubsub#access_model': model, 'pubsub#roster_groups_allowed': groups });
+    assert.equal(barrier(holder, asked, who, entry), expected, `${model}: ${who}`);
+  }
+  const strict = node({ 'pubsub#access_model': 'roster', 'pubsub#roster_groups_allowed': ['Family'] });
+  assert.equal(barrier(holder, strict, 'friend@x', contact), 'roster');
+  const one = node({ 'pubsub#access_model': 'roster', 'pubsub#roster_groups_allowed': groups });
+  assert.equal(barrier(holder, one, 'friend@x', { subscription: 'to', groups }), 'roster', 'he does not see us');
+});
+
+test('who may read and publish, by affiliation', () => {
+  const rows: readonly (readonly [Affiliation, Barrier | undefined, boolean])[] = [
+    ['owner', undefined, true],
+    ['publisher', undefined, true],
+    ['publish-only', 'publish-only', true],
+    ['member', undefined, false],
+    ['outcast', 'outcast', false],
+    ['none', 'whitelist', false],
+  ];
+  for (const [affiliation, reading, publishing] of rows) {
+    const asked = node({ 'pubsub#access_model': 'whitelist' }, { 'x@x': affiliation });
+    assert.equal(barrier(holder, asked, 'x@x', undefined), reading, affiliation);
+    assert.equal(mayPublish(holder, asked, 'x@x'), publishing, affiliation);
+  }
+  const open = node({ 'pubsub#publish_model': 'open', 'pubsub#access_model': 'open' }, { 'x@x': 'outcast' });
+  assert.equal(mayPublish(holder, open, 'x@x'), false);
+  assert.equal(mayPublish(holder, open, 'y@x'), true);
+  assert.equal(barrier(holder, open, 'x@x', contact), 'outcast');
+  const subscribers = node({ 'pubsub#publish_model': 'subscribers' });
+  assert.deepEqual(
+    ['subscriber@x', 'waiting@x', 'y@x'].map((who) => mayPublish(holder, subscribers, who)),
+    [true, false, false],
+  );
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// On a host
+
+const { connect, account, storage, limits, host, stop } = await startHost([roster, presence, clientCaps, pubsub], {
+  config: { modules: { pubsub: { cached: 10 }, client_caps: { kept: 10 } } },
+});
+after(stop);
+
+const publish = (name: string, id: string, text: string, to = '') =>
+  `<iq type="set" id="p"${to}><pubsub xmlns="${NS.pubsub}"><publish node="${name}"><item id="${id}"><x xmlns="urn:x">${text}</x></item></publish><publish-options><x xmlns="jabber:x:data" type="submit"><field var="pubsub#max_items"><value>max</value></field></x></publish-options></pubsub></iq>`;
+const items = (name: string, to = '') =>
+  `<iq type="get" id="i"${to}><pubsub xmlns="${NS.pubsub}"><items node="${name}"/></pubsub></iq>`;
+
+test('many who make a node at once find one another’s items in it', async () => {
+  await account('many');
+  const clients = Array.from({ length: 20 }, (_, n) => connect(`many@example.org/${n}`));
+  const answers = await Promise.all(clients.map((client, n) => client.asks(publish('made', `i${n}`, 'x'))));
+  for (const answer of answers) assert.match(answer, /type="result"/);
+  const all = await clients[0]!.asks(items('made'));
+  assert.equal(all.match(/<item /g)!.length, 20);
+  assert.equal((await storage.map('pubsub_items').all('many@example.org')).size, 20);
+});
+
+test('accounts that are not in memory are as they were', async () => {
+  const names = Array.from({ length: 30 }, (_, n) => `user${n}`);
+  for (const name of names) await account(name);
+  for (const round of ['one', 'two'])
+    for (const name of names) {
+      const client = connect(`${name}@example.org/r`);
+      assert.match(await client.asks(publish('n', round, name)), /type="result"/);
+    }
+  for (const name of names) {
+    const answer = await connect(`${name}@example.org/s`).asks(items('n'));
+    assert.deepEqual(
+      [...answer.matchAll(/item id="(\w+)"/g)].map(([, id]) => id),
+      ['one', 'two'],
+    );
+  }
+});
+
+test('asking those who are not there leaves nothing behind', async () => {
+  await account('asker');
+  const client = connect('asker@example.org/r');
+  for (let n = 0; n < 5; n++) {
+    assert.match(await client.asks(items('n', ` to="nobody${n}@example.org"`)), /item-not-found/);
+    assert.match(await client.asks(publish('n', 'a', 'x', ` to="nobody${n}@example.org"`)), /forbidden/);
+  }
+  const owners = await storage.map('pubsub_nodes').owners({ limit: 1000 });
+  assert.deepEqual(
+    owners.filter((owner) => owner.startsWith('nobody')),
+    [],
+  );
+});
+
+test('capabilities that are kept are bounded, the oldest go', async () => {
+  await account('caps');
+  for (let n = 0; n < 15; n++) {
+    const client = connect(`caps@example.org/${n}`);
+    const { capsHash } = await import('../../src/server/stanza/caps.js');
+    const ver = capsHash([{ category: 'client', type: 'pc', name: `c${n}` }], ['urn:x+notify']);
+    await client.appears(
+      `<presence xmlns="jabber:client"><c xmlns="${NS.caps}" hash="sha-1" node="urn:c" ver="${ver}"/></presence>`,
+    );
+    const asked = client.received.splice(0).join('');
+    const id = /id="([^"]+)"/.exec(asked)![1];
+    await client.says(
+      `<iq type="result" id="${id}" to="example.org"><query xmlns="${NS.discoInfo}"><identity category="client" type="pc" name="c${n}"/><feature var="urn:x+notify"/></query></iq>`,
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(host.services.clientCaps!.features(client.session).has('urn:x+notify'), true);
+    await client.vanishes();
+    assert.equal(host.services.clientCaps!.features(client.session).size, 0);
+  }
+  assert.equal(await storage.map('client_caps').count('example.org'), 10);
+  assert.deepEqual(limits, []);
+});
