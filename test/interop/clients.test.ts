@@ -34,6 +34,15 @@ for (const [one, other] of pairs) {
 }
 
 function converse(one: Way, other: Way): void {
+  let isBroken = false;
+  /** What comes builds on what was before: where that failed it is not tried. */
+  const step = (title: string, work: (t: TestContext) => Promise<void>): void =>
+    void test(title, { timeout: 60_000 }, async (t) => {
+      if (isBroken) return t.skip('a step before failed');
+      isBroken = true;
+      await work(t);
+      isBroken = false;
+    });
   let a: Device;
   let second: Device;
   let b: Device;
@@ -41,7 +50,7 @@ function converse(one: Way, other: Way): void {
   let juliet: string;
   let romeo: string;
 
-  test('logs in', async () => {
+  step('logs in', async () => {
     relay = await stage.relay(one.listener);
     const account = stage.account('phone');
     a = await stage.keep(one.device(account, relay.port));
@@ -54,7 +63,7 @@ function converse(one: Way, other: Way): void {
     assert.match(a.jid, /@localhost\/.*phone/);
   });
 
-  test('both subscribe, accept, and see each other', async () => {
+  step('both subscribe, accept, and see each other', async () => {
     await a.setContact(romeo, 'Roméo <R&J>', ['Friends', 'Vérone']);
     await a.subscribe(romeo);
     await b.inbox.next('presence', { from: juliet, type: 'subscribe' });
@@ -77,7 +86,7 @@ function converse(one: Way, other: Way): void {
     assert.equal((await b.roster()).find(({ jid }) => jid === juliet)?.subscription, 'both');
   });
 
-  test('both talk, and what they say arrives as it was said', async () => {
+  step('both talk, and what they say arrives as it was said', async () => {
     for (const text of texts) {
       await a.say(b.jid, text);
       assert.equal((await b.inbox.next('message', { from: a.jid })).body, text);
@@ -88,7 +97,7 @@ function converse(one: Way, other: Way): void {
     for (const device of [a, second]) await device.inbox.next('message', { from: b.jid, body: 'for both' });
   });
 
-  test('what one device says and hears, the other is told (XEP-0280)', async () => {
+  step('what one device says and hears, the other is told (XEP-0280)', async () => {
     await second.enableCarbons();
     await b.say(a.jid, 'for the phone');
     await second.inbox.next('message', { from: b.jid, body: 'for the phone', carbon: 'received' });
@@ -98,11 +107,11 @@ function converse(one: Way, other: Way): void {
     await b.inbox.next('message', { body: 'from the phone' });
   });
 
-  test('a connection that is cut costs nothing (XEP-0198)', async (t) => {
+  step('a connection that is cut costs nothing (XEP-0198)', async (t) => {
     await resumes(t, a, b, relay);
   });
 
-  test('keeps a card, private data, and asks what others are', async () => {
+  step('keeps a card, private data, and asks what others are', async () => {
     await a.setCard('Juliet Càpulet & <sons>');
     assert.equal(await b.card(juliet), 'Juliet Càpulet & <sons>');
     await a.setPrivate('ünder <us>');
@@ -116,7 +125,7 @@ function converse(one: Way, other: Way): void {
     assert.ok(Array.isArray(await a.commands('localhost')));
   });
 
-  test('blocks, and is not there for whom it blocked (XEP-0191)', async () => {
+  step('blocks, and is not there for whom it blocked (XEP-0191)', async () => {
     b.inbox.take('presence');
     await a.block(romeo);
     assert.deepEqual(await a.blocked(), [romeo]);
@@ -133,7 +142,7 @@ function converse(one: Way, other: Way): void {
     assert.deepEqual(await a.blocked(), []);
   });
 
-  test('what is said while it is away waits for it (XEP-0160)', async () => {
+  step('what is said while it is away waits for it (XEP-0160)', async () => {
     b.inbox.take('presence');
     await Promise.all([a.offline(), second.offline()]);
     for (const from of [a.jid, second.jid]) await b.inbox.next('presence', { from, type: 'unavailable' });
@@ -144,7 +153,7 @@ function converse(one: Way, other: Way): void {
     for (const body of ['one', 'two', texts[1]!]) await a.inbox.next('message', { from: b.jid, body, delayed: true });
   });
 
-  test('takes a contact off the roster', async () => {
+  step('takes a contact off the roster', async () => {
     await a.removeContact(romeo);
     await b.inbox.next('presence', { from: a.jid, type: 'unavailable' });
     assert.deepEqual(await a.roster(), []);

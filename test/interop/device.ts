@@ -22,7 +22,7 @@ type Kind = Happening['kind'];
 type Of<K extends Kind> = Extract<Happening, { kind: K }>;
 
 /** Patience with what has to happen, in ms. */
-const patience = 15_000;
+const patience = 10_000;
 
 /** What happened to a device and no test has looked at. */
 export class Inbox {

@@ -287,7 +287,7 @@ const auth = z
     failures_per_account: count({ min: 1, unlimited: true })
       .default(10)
       .describe(
-        'Failed logins to one account from one address in failure_window_seconds before further ones are refused. Logins from other addresses go on.',
+        'Failed logins to one account in failure_window_seconds before further ones are refused. Who logged in to it of late is let in from the same address all the same.',
       )
       .meta(live),
     failure_window_seconds: wait(1).default(300).describe('How long a failed login is remembered.').meta(live),

@@ -64,7 +64,9 @@ export function authenticatedFeatures(stream: C2sStream): Element[] {
       el('session', { xmlns: NS.session }, el('optional')),
     );
   }
-  features.push(el('sm', { xmlns: NS.sm }), el('csi', { xmlns: NS.csi }));
+  // Who has it already, by XEP-0386, would ask for it again (xmpp.js does).
+  if (stream.sm === undefined) features.push(el('sm', { xmlns: NS.sm }));
+  features.push(el('csi', { xmlns: NS.csi }));
   return [...features, ...moduleFeatures(stream, 'authenticated')];
 }
 
