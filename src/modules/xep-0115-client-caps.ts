@@ -42,6 +42,7 @@ interface Stored {
 interface Known {
   /** The version that it announced. */
   readonly key: string;
+  readonly caps: Announced;
   /** undefined: asked for. */
   features: ReadonlySet<string> | undefined;
   /** Those of the version before, while the answer is awaited. */
@@ -52,6 +53,8 @@ const none: ReadonlySet<string> = new Set();
 /** Of one client: features, and characters of one. What is more than that is not kept. */
 const mostFeatures = 500;
 const longestFeature = 1000;
+/** Whoever does not answer for so long is passed over. */
+const patienceMs = 10_000;
 /** Characters of hash, ver and node together. */
 const longestKey = 2000;
 
@@ -73,6 +76,8 @@ export default defineModule({
     const sessions = new WeakMap<Session, Known>();
     /** Sessions that wait for what the first of them answers. */
     const asking = new Map<string, Session[]>();
+    /** Sessions that have been asked and have not answered: each is asked one thing at a time. */
+    const busy = new WeakSet<Session>();
 
     const kept = [...(await store.all(host.domain))].sort(([, one], [, other]) => one.at - other.at);
     for (const [key, { features }] of kept.slice(-config.kept)) versions.set(key, new Set(features));
@@ -112,13 +117,17 @@ export default defineModule({
       for (let at = 0; at < queue.length; at++) {
         const asked = waitingFor(key, [queue[at]!])[0];
         if (asked === undefined) continue;
-        const features = await featuresOf(asked.session, caps);
+        busy.add(asked.session);
+        const features = await featuresOf(asked.session, caps).finally(() => busy.delete(asked.session));
         const proven = features?.proven === true;
         if (proven) keep(key, features.features);
         for (const { session, known } of proven ? waitingFor(key, queue) : waitingFor(key, [asked.session])) {
           if (features !== undefined) settle(session, known, features.features);
           else sessions.delete(session); // asked again when it next sends presence
         }
+        // It may have announced something else meanwhile.
+        const now = sessions.get(asked.session);
+        if (now !== undefined && now.key !== key && now.features === undefined) learn(asked.session, now);
       }
       asking.delete(key);
     };
@@ -130,7 +139,9 @@ export default defineModule({
       const query = el('query', { xmlns: NS.discoInfo, node: `${node}#${ver}` });
       let answer: Element | undefined;
       try {
-        const result = await host.ask(Stanza.build('iq', { type: 'get', from: host.jid, to: session.jid }, query));
+        const result = await host.ask(Stanza.build('iq', { type: 'get', from: host.jid, to: session.jid }, query), {
+          timeoutMs: patienceMs,
+        });
         answer = result.child(NS.discoInfo, 'query');
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;
@@ -152,16 +163,23 @@ export default defineModule({
       const key = `${caps.hash ?? ''}\n${caps.ver}\n${caps.node}`;
       const last = isNew ? undefined : sessions.get(session);
       if (last?.key === key) return;
-      const known: Known = { key, features: undefined, before: last?.features ?? none };
+      const known: Known = { key, caps, features: undefined, before: last?.features ?? last?.before ?? none };
       sessions.set(session, known);
+      learn(session, known);
+    };
+
+    /** From what is kept, or by asking. */
+    const learn = (session: Session, known: Known): void => {
+      const { key, caps } = known;
       const features = versions.get(key);
       if (features !== undefined) {
         settle(session, known, features);
         return;
       }
+      if (busy.has(session)) return; // afterwards
       const queue = asking.get(key);
       if (queue !== undefined) {
-        queue.push(session);
+        if (!queue.includes(session)) queue.push(session);
         return;
       }
       asking.set(key, [session]);

@@ -400,3 +400,18 @@ scenario('§6: an account says that it has personal events, to itself and its co
   await paris.sends(`<iq type='get' id='p' to='${romeo}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await paris.receives(error('cancel', 'service-unavailable'));
 });
+
+scenario('XEP-0115 §5.3: who announces something else before it answered is asked for that', async ({ actor }) => {
+  const orchard = await actor(`${romeo}/orchard`);
+  const first = capabilities('urn:example:first+notify');
+  const second = capabilities(wanted);
+  await orchard.sends(first.presence + second.presence);
+  await explains(orchard, first);
+  await explains(orchard, second);
+  await orchard.syncs();
+  orchard.forgets();
+  await orchard.sends(publish('urn:example:first', 'a', 'x'));
+  await orchard.receives(result());
+  await orchard.sends(publish(tune, 'a', 'Lute'));
+  await orchard.receivesAnyOrder([itemEvent(romeo, `${romeo}/orchard`, tune, 'a', 'Lute'), result()]);
+});

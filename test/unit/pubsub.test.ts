@@ -16,6 +16,7 @@ import {
 } from '../../src/modules/xep-0060-pubsub/node-config.js';
 import { settings } from '../../src/modules/xep-0060-pubsub/settings.js';
 import clientCaps from '../../src/modules/xep-0115-client-caps.js';
+import { capsHash } from '../../src/server/stanza/caps.js';
 import { form } from '../../src/server/stanza/forms.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -206,7 +207,6 @@ test('capabilities that are kept are bounded, the oldest go', async () => {
   await account('caps');
   for (let n = 0; n < 15; n++) {
     const client = connect(`caps@example.org/${n}`);
-    const { capsHash } = await import('../../src/server/stanza/caps.js');
     const ver = capsHash([{ category: 'client', type: 'pc', name: `c${n}` }], ['urn:x+notify']);
     await client.appears(
       `<presence xmlns="jabber:client"><c xmlns="${NS.caps}" hash="sha-1" node="urn:c" ver="${ver}"/></presence>`,

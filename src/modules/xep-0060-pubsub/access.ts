@@ -104,7 +104,7 @@ export function entryFor(
 
 const ownEntry: RosterItem = { subscription: 'both', groups: [] };
 
-/** Throws where somebody may not read. Nobody is told apart by it whether the node is there who may not know. */
+/** Throws where there is no node, or somebody may not read it. */
 export function demandReading(
   holder: Holder,
   node: Node | undefined,

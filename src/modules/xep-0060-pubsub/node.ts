@@ -170,7 +170,7 @@ export class Holders {
     }
   }
 
-  /** Throws nothing of its own: whoever changes memory writes it down in the same turn, and here is what follows if not. */
+  /** Waits for what was written. Where that failed, what is in memory is not what is on disk. */
   async written(holder: Holder, ...writes: readonly Promise<unknown>[]): Promise<void> {
     try {
       await Promise.all(writes);
