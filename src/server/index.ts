@@ -334,7 +334,8 @@ class WaxwingServer implements Server {
 
   #bindings(stream: C2sStream): ReturnType<typeof tlsBindings> {
     const socket = stream.transport.tls;
-    if (socket === undefined) return noBindings;
+    // What runs in a browser cannot bind to the channel; some (StanzaJS) take a -PLUS mechanism all the same, and fail.
+    if (socket === undefined || stream.transport.framed) return noBindings;
     // servername is false where the client named none.
     const known = this.certificates.endPointFor(
       (socket as TLSSocket & { servername?: string | false }).servername || undefined,

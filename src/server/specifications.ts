@@ -134,6 +134,7 @@ export const titles: Readonly<Record<string, string>> = {
   'XEP-0430': 'Inbox',
   'XEP-0431': 'Full Text Search in MAM',
   'XEP-0433': 'Extended Channel Search',
+  'XEP-0437': 'Room Activity Indicators',
   'XEP-0438': 'Best practices for password hashing and storage',
   'XEP-0440': 'SASL Channel-Binding Type Capability',
   'XEP-0441': 'Message Archive Management Preferences',
@@ -151,4 +152,5 @@ export const titles: Readonly<Record<string, string>> = {
   'XEP-0488': 'MUC Token Invite',
   'XEP-0500': 'MUC Slow Mode',
   'XEP-0502': 'MUC Activity Indicator',
+  'XEP-0513': 'Explicit Mentions',
 };

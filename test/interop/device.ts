@@ -138,7 +138,7 @@ type Abilities = Omit<
 >;
 
 export const escaped = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
 export function abilities(ask: Ask): Abilities {
   const child = (answer: Element, name: string, ns: string): Element => {

@@ -75,7 +75,7 @@ for (const [at, mechanism] of stanzaMechanisms.entries())
     stanzaJs({
       ...account,
       service: secureWebSocket(),
-      without: ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', ...stanzaMechanisms.slice(0, at)],
+      without: stanzaMechanisms.slice(0, at),
     }),
   );
 login('StanzaJS, WebSocket without TLS', 'javascript', 'SCRAM-SHA-256', (account) =>

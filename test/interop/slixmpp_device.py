@@ -154,7 +154,11 @@ class Device(ClientXMPP):
         self.send_presence_subscription(pto=sender, ptype='subscribed')
 
     async def do_roster(self):
-        answer = await self.get_roster()
+        # Not by get_roster(), which asks only for what changed.
+        iq = self.Iq()
+        iq['type'] = 'get'
+        iq.enable('roster')
+        answer = await iq.send()
         return [{'jid': str(jid), 'subscription': item['subscription'], 'name': item['name'],
                  'groups': list(item['groups'])} for jid, item in answer['roster']['items'].items()]
 

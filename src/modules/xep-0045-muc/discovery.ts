@@ -10,12 +10,13 @@ import { reservedNick } from './registration.js';
 import { isWelcome, type Room } from './room.js';
 import { hatsHash } from './xep-0317-hats.js';
 import { activityOf } from './xep-0502-activity.js';
+import { mentionFeatures, mentionFields } from './xep-0513-mentions.js';
 
 type Maybe<T> = T | Promise<T>;
 
 /** What the service and every room have. */
 const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];
-const ofService = [NS.mucUnique, NS.channelSearchQuery];
+const ofService = [NS.mucUnique, NS.channelSearchQuery, NS.rai];
 const ofRooms = [
   NS.mucRequest,
   NS.mucUser,
@@ -29,6 +30,7 @@ const ofRooms = [
   NS.hats,
   NS.mav,
   NS.mucToken,
+  ...mentionFeatures,
 ];
 
 export function sources(muc: Muc): DiscoSource[] {
@@ -105,6 +107,7 @@ function roomInfo(room: Room): Element {
     fields.push({ var: 'muc#roominfo_avatarhash', type: 'text-multi', label: 'Avatar hash', value: stored.avatar });
   if (stored.hats !== undefined && stored.hats.length > 0)
     fields.push({ var: 'hats#hash', type: 'text-single', label: 'Hats hash', value: hatsHash(stored.hats) });
+  fields.push(...mentionFields(room));
   return form({ type: 'result', formType: NS.mucRoomInfo, fields });
 }
 

@@ -42,7 +42,9 @@ import { settings } from './settings.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
 import { search } from './xep-0433-search.js';
+import { type Left, noSubscribers, removeGhostSubscriptions } from './xep-0437-activity.js';
 import * as tokens from './xep-0488-tokens.js';
+import * as mentions from './xep-0513-mentions.js';
 
 const sweepMs = 60_000;
 
@@ -57,12 +59,14 @@ export default defineModule({
     'XEP-0421': '1.0.1',
     'XEP-0425': '0.3.0',
     'XEP-0433': '0.1.0',
+    'XEP-0437': '0.2.0',
     'XEP-0452': '0.2.2',
     'XEP-0463': '0.2.0',
     'XEP-0486': '0.1.0',
     'XEP-0488': '0.1.0',
     'XEP-0500': '0.1.1',
     'XEP-0502': '0.1.0',
+    'XEP-0513': '0.1.0',
   },
   notes: 'Approval of registrations by admins, locked nicknames; XEP-0425 also as of version 0.2.',
   features: { service: [NS.muc] },
@@ -71,6 +75,7 @@ export default defineModule({
     muc_rooms: document<StoredRoom>(),
     muc_members: map<Member>(),
     muc_vcards: document<string>(),
+    muc_left: map<Left>(),
   },
   needs: ['archive', 'blocking'],
 
@@ -85,7 +90,7 @@ export default defineModule({
       log,
     };
     const rooms = new Rooms(parts);
-    const muc: Muc = { ...parts, rooms };
+    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers() };
     await rooms.open();
     const form = roomForm(config);
 
@@ -199,6 +204,13 @@ export default defineModule({
         'revoke',
         inRoom((room, request) => tokens.revoke(muc, room, request)),
       ),
+      iq.get('service', NS.explicitMentions, 'query', inRoom(mentions.offerRights)),
+      iq.set(
+        'service',
+        NS.explicitMentions,
+        'query',
+        inRoom((room, request) => mentions.changeRights(muc, room, request)),
+      ),
       iq.get('service', NS.mucUnique, 'unique', uniqueName),
       iq.get('service', NS.channelSearchQuery, 'search', (request) => search(muc, request)),
       ...sources(muc).map((source) => disco('service', source)),
@@ -206,6 +218,7 @@ export default defineModule({
       event('accountDeleted', ({ jid }) => forgetAccount(jid)),
       every(sweepMs, async () => {
         await removeGhosts(muc);
+        removeGhostSubscriptions(muc);
         await rooms.sweep();
       }),
     ];

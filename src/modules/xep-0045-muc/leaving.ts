@@ -3,6 +3,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
 import { keyOf, lastOf, type Occupant, type Room, type Seat } from './room.js';
+import { noteLeaving } from './xep-0437-activity.js';
 
 type Maybe<T> = T | Promise<T>;
 
@@ -55,6 +56,7 @@ function unseat(muc: Muc, room: Room, seat: Seat): void {
   room.seats.delete(seat.jid.full);
   occupant.seats.splice(occupant.seats.indexOf(seat), 1);
   muc.rooms.countJoin(occupant.user.bare, -1);
+  noteLeaving(muc, room, seat);
 }
 
 /** §11.1, §17.7.2: what the room said did not arrive. */

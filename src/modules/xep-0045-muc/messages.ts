@@ -14,15 +14,18 @@ import { hasRole, type Role } from './privileges.js';
 import { type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
 import { changeSubject, isSubject } from './subject.js';
 import { receiveVoiceForm } from './voice.js';
+import { tellActivity, unsubscribe } from './xep-0437-activity.js';
 import { forwardMentions } from './xep-0452-mentions.js';
 import { checkPace } from './xep-0500-slow-mode.js';
 import { countMessage } from './xep-0502-activity.js';
+import { withoutForbiddenMentions } from './xep-0513-mentions.js';
 
 type Maybe<T> = T | Promise<T>;
 
 export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const to = stanza.to!;
-  if (stanza.type === 'error') return to.local === undefined ? undefined : receiveError(muc, stanza);
+  if (stanza.type === 'error')
+    return to.local === undefined ? unsubscribe(muc, stanza.from!) : receiveError(muc, stanza);
   if (to.local === undefined) throw new StanzaError('service-unavailable');
   return muc.rooms.inRoom(to, (room) => {
     // §16.2.3
@@ -37,7 +40,7 @@ export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<
 function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
   const { occupant } = seatOf(room, stanza);
   if (!hasRole(occupant.role, 'participant')) throw new StanzaError('forbidden', 'You have no voice in the room.');
-  const said = cleaned(stanza, room.jid)
+  const said = withoutForbiddenMentions(room, occupant.role, cleaned(stanza, room.jid))
     .with({ from: occupant.jid, id: stanza.id ?? randomId() })
     .plus(occupantIdElement(occupant.id));
   if (isSubject(said)) return changeSubject(muc, room, occupant, said);
@@ -52,6 +55,7 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
   const identified = said.plus(stanzaIdElement(id, room.jid));
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
+  tellActivity(muc, room, identified);
   if (room.config.forwardMentions) forwardMentions(muc, room, identified);
 }
 

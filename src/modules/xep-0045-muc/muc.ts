@@ -12,6 +12,7 @@ import type { Standing } from './privileges.js';
 import type { ItemParts, Member, Occupant, Room, Seat, StoredRoom } from './room.js';
 import type { Rooms } from './rooms.js';
 import type { settings } from './settings.js';
+import type { Left, Subscribers } from './xep-0437-activity.js';
 
 export type Settings = z.output<typeof settings>;
 
@@ -19,6 +20,8 @@ export interface Stores {
   readonly muc_rooms: DocumentStore<StoredRoom>;
   readonly muc_members: MapStore<Member>;
   readonly muc_vcards: DocumentStore<string>;
+  /** By user and room, bare addresses. */
+  readonly muc_left: MapStore<Left>;
 }
 
 export interface Muc {
@@ -30,6 +33,7 @@ export interface Muc {
   readonly archive: Archives;
   readonly blocking: Services['blocking'];
   readonly rooms: Rooms;
+  readonly subscribers: Subscribers;
   readonly log: Logger;
 }
 

@@ -13,6 +13,7 @@ import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
 import { defaultRole, isAtLeast } from './privileges.js';
 import { isWelcome, keyOf, lastOf, type Room, type Seat } from './room.js';
 import { sendSubject } from './subject.js';
+import { receiveSubscription } from './xep-0437-activity.js';
 import { currentVersion, sendVersions } from './xep-0463-versions.js';
 import { redeem, tokenFor } from './xep-0488-tokens.js';
 
@@ -23,7 +24,7 @@ const longestPresence = 16_384;
 
 export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const to = stanza.to!;
-  if (to.local === undefined) return;
+  if (to.local === undefined) return receiveSubscription(muc, stanza, origin);
   switch (stanza.type) {
     case undefined:
       return muc.rooms.inRoom(to, (room) => available(muc, room, stanza, origin));

@@ -9,6 +9,7 @@ import { type Element, el } from '../../server/xml/element.js';
 import { type Affiliation, isAtLeast, type Role, type Standing } from './privileges.js';
 import type { RoomConfig } from './room-config.js';
 import { noActivity } from './xep-0502-activity.js';
+import type { MentionRights } from './xep-0513-mentions.js';
 
 type Maybe<T> = T | Promise<T>;
 
@@ -62,6 +63,8 @@ export interface StoredRoom {
   readonly hats?: readonly Hat[] | undefined;
   /** The URIs of hats by bare address. */
   readonly wearers?: Readonly<Record<string, readonly string[]>> | undefined;
+  /** XEP-0513: what the owners have set. */
+  readonly mentions?: MentionRights | undefined;
 }
 
 /** One client in the room. */
@@ -122,6 +125,10 @@ export class Room {
   /** XEP-0463: the latest changes of lists, the oldest first. */
   readonly listChanges: ListChange[] = [];
   readonly #listState = Buffer.alloc(16);
+  /** Who is on the lists by occupant id, from when somebody first asks. */
+  #byId: Map<string, string> | undefined;
+  /** XEP-0437: as many subscriptions as there had been when nobody was left to be told of news; undefined: one may be. */
+  toldAll: number | undefined;
   /** Who was invited, and by whom: bare addresses, the oldest first. */
   readonly invited = new Map<string, string>();
   /** §10.1.1: nobody else comes in until its owner has configured it. Since when, ms; undefined: it is open. */
@@ -242,6 +249,9 @@ export class Room {
     else this.members.set(user, member);
     if (member?.nick !== undefined) this.reserved.set(keyOf(member.nick), user);
     if (before?.affiliation === member?.affiliation) return;
+    this.toldAll = undefined;
+    if (before === undefined) this.#byId?.set(this.occupantIdOf(user), user);
+    if (member === undefined) this.#byId?.delete(this.occupantIdOf(user));
     if (before !== undefined) this.#toggle(user, before.affiliation);
     if (member !== undefined) this.#toggle(user, member.affiliation);
   }
@@ -263,7 +273,17 @@ export class Room {
 
   /** XEP-0421 §4.1. */
   occupantId(user: Jid): string {
-    return createHmac('sha256', Buffer.from(this.stored.secret, 'base64')).update(user.bare).digest('base64url');
+    return this.occupantIdOf(user.bare);
+  }
+
+  occupantIdOf(user: string): string {
+    return createHmac('sha256', Buffer.from(this.stored.secret, 'base64')).update(user).digest('base64url');
+  }
+
+  /** The bare address of somebody on the lists. */
+  userOf(occupantId: string): string | undefined {
+    this.#byId ??= new Map([...this.members.keys()].map((user) => [this.occupantIdOf(user), user]));
+    return this.#byId.get(occupantId);
   }
 
   // --- presence -----------------------------------------------------------------------------------------------
@@ -351,6 +371,10 @@ export const keyOf = (nick: string): string => nicknameKey(nick);
 /** Whether the room may be entered, or read, by somebody of this affiliation: but for its password. */
 export const isWelcome = ({ config }: Room, affiliation: Affiliation): boolean =>
   affiliation !== 'outcast' && (!config.membersOnly || isAtLeast(affiliation, 'member'));
+
+/** Whether somebody is on one of the lists, but for that of banned ones. */
+export const isListed = (member: Member | undefined): boolean =>
+  member !== undefined && member.affiliation !== 'outcast';
 
 /** §9.2, §9.5, §10.5, §10.8: who may read a list. */
 export function mayRead(room: Room, reader: Jid, list: Affiliation): boolean {

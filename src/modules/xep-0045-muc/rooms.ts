@@ -38,13 +38,13 @@ export class Rooms {
   /** Clients in rooms, by account. */
   readonly #joins = new Map<string, number>();
   #sorted: Listed[] | undefined;
-  readonly #muc: Omit<Muc, 'rooms'>;
+  readonly #muc: Omit<Muc, 'rooms' | 'subscribers'>;
   readonly #started = Date.now();
   /** Temporary rooms of an earlier run: whoever was there may come back. */
   #leftovers: Jid[] = [];
   #loads = 0;
 
-  constructor(muc: Omit<Muc, 'rooms'>) {
+  constructor(muc: Omit<Muc, 'rooms' | 'subscribers'>) {
     this.#muc = muc;
   }
 

@@ -30,6 +30,9 @@ export const settings = z.strictObject({
     .default(100)
     .describe('Messages that a room can send to who enters; also what it holds in memory.'),
   invitations: count({ min: 1 }).default(20).describe('Invitations in one message.'),
+  activity_subscriptions: count({ min: 0 })
+    .default(10_000)
+    .describe('Clients, in all, that are told where something is said while they are not there (XEP-0437).'),
   idle_seconds: seconds({ min: 10 })
     .default(300)
     .describe('How long a room without occupants stays in memory, and a temporary one after a restart.'),

@@ -1,25 +1,20 @@
-/** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372). */
+/** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372, XEP-0513). */
 import { delay } from '../../server/stanza/delay.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, parse } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
-import { keyOf, type Room } from './room.js';
+import { isListed, keyOf, type Room } from './room.js';
+import { explicitlyMentioned } from './xep-0513-mentions.js';
 
 /** Of one message. */
 const mostMentions = 20;
 
 export function forwardMentions(muc: Muc, room: Room, stanza: Stanza): void {
-  if (!stanza.has(NS.reference, 'reference')) return;
-  const mentioned = new Set(
-    stanza
-      .children()
-      .filter((child) => child.is('reference', NS.reference) && child.attrs.type === 'mention')
-      .map(({ attrs }) => mentionedUser(room, attrs.uri ?? ''))
-      .filter((user) => user !== undefined),
-  );
-  for (const user of [...mentioned].slice(0, mostMentions)) {
+  const all = new Set([...referredTo(room, stanza), ...explicitlyMentioned(room, stanza)]);
+  const mentioned = [...all].filter((user) => isListed(room.members.get(user)));
+  for (const user of mentioned.slice(0, mostMentions)) {
     if (room.occupantsOf(user).length > 0) continue;
     const forwarded = el('forwarded', { xmlns: NS.forward }, delay(undefined, Date.now()), wholeOf(stanza, room));
     void muc.host.route(
@@ -32,6 +27,15 @@ export function forwardMentions(muc: Muc, room: Room, stanza: Stanza): void {
   }
 }
 
+function referredTo(room: Room, stanza: Stanza): string[] {
+  if (!stanza.has(NS.reference, 'reference')) return [];
+  return stanza
+    .children()
+    .filter((child) => child.is('reference', NS.reference) && child.attrs.type === 'mention')
+    .map(({ attrs }) => mentionedUser(room, attrs.uri ?? ''))
+    .filter((user) => user !== undefined);
+}
+
 /** By the address, or by the address of the reserved nickname in the room. */
 function mentionedUser(room: Room, uri: string): string | undefined {
   let address = '';
@@ -42,9 +46,7 @@ function mentionedUser(room: Room, uri: string): string | undefined {
   }
   const jid = Jid.tryParse(address);
   if (jid === undefined) return undefined;
-  const user = jid.sameBare(room.jid) && jid.resource !== undefined ? room.reserved.get(keyOf(jid.resource)) : jid.bare;
-  const affiliation = user === undefined ? undefined : room.members.get(user)?.affiliation;
-  return affiliation === undefined || affiliation === 'outcast' ? undefined : user;
+  return jid.sameBare(room.jid) && jid.resource !== undefined ? room.reserved.get(keyOf(jid.resource)) : jid.bare;
 }
 
 const wholeOf = (stanza: Stanza, room: Room): Element => parse(stanza.with({ to: room.jid }).toXml(NS.client));

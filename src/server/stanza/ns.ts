@@ -101,7 +101,9 @@ export const NS = {
   fast: 'urn:xmpp:fast:0', // 0484
   channelSearch: 'urn:xmpp:channel-search:0', // 0433
   channelSearchQuery: 'urn:xmpp:channel-search:0:search',
+  rai: 'urn:xmpp:rai:0', // 0437
   mentions: 'urn:xmpp:mmn:0', // 0452
+  explicitMentions: 'urn:xmpp:mentions:0', // 0513
   mav: 'urn:xmpp:muc:affiliations:1', // 0463
   mucToken: 'urn:xmpp:muc-token-invite:0', // 0488
   callInvites: 'urn:xmpp:call-invites:0', // 0482

@@ -1,0 +1,163 @@
+/**
+ * XEP-0513: who may mention whom in a room. Its owners set it; what goes beyond is taken off a message before anybody gets
+ * it. Kinds of mentions that the XEP does not know pass, and count.
+ */
+import type { IqRequest } from '../../server/module.js';
+import { defineForm } from '../../server/stanza/define-form.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import type { Field } from '../../server/stanza/forms.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { deliverToAll, type Muc } from './muc.js';
+import { hasRole, type Role } from './privileges.js';
+import type { Room } from './room.js';
+
+const kinds = ['individual', 'channel', 'space', 'server', 'associations', 'hats'] as const;
+type Kind = (typeof kinds)[number];
+type Whoever = 'participants' | 'moderators' | 'none';
+
+export interface MentionRights extends Readonly<Record<Kind, Whoever>> {
+  /** Mentions that one message can have. */
+  readonly count: number;
+}
+
+/** Of a room whose owners have set nothing: groups larger than the room are not called by everybody. */
+const usual: MentionRights = {
+  count: 20,
+  individual: 'participants',
+  channel: 'moderators',
+  space: 'moderators',
+  server: 'moderators',
+  associations: 'participants',
+  hats: 'participants',
+};
+
+export const mentionFeatures: readonly string[] = [
+  NS.explicitMentions,
+  ...kinds.filter((kind) => kind !== 'individual').map((kind) => `${NS.explicitMentions}#${kind}`),
+];
+
+/** "Mentions via Roles and Affiliations". */
+const associations = ['moderators', 'participants', 'visitors', 'owner', 'admin', 'member', 'none'];
+
+const leastRole: Readonly<Record<Whoever, Role | undefined>> = {
+  participants: 'participant',
+  moderators: 'moderator',
+  none: undefined,
+};
+
+const whoever = (label: string) =>
+  ({
+    type: 'list-single',
+    label,
+    required: true,
+    options: [
+      { value: 'participants', label: 'Participants' },
+      { value: 'moderators', label: 'Moderators Only' },
+      { value: 'none', label: 'Nobody' },
+    ],
+  }) as const;
+
+const form = defineForm(NS.explicitMentions, {
+  'mentions#count': {
+    type: 'text-single',
+    label: 'How many mentions are allowed in a message?',
+    required: true,
+    datatype: 'xs:integer',
+    min: 0,
+    max: 100,
+  },
+  'mentions#individual': whoever('Who can mention individual users?'),
+  'mentions#channel': whoever('Who can mention rooms?'),
+  'mentions#space': whoever('Who can mention spaces?'),
+  'mentions#server': whoever('Who can mention servers?'),
+  'mentions#associations': whoever('Who can mention roles/affiliations?'),
+  'mentions#hats': whoever('Who can mention hats?'),
+});
+
+const rightsOf = ({ stored }: Room): MentionRights => stored.mentions ?? usual;
+
+const names = ['count', ...kinds] as const;
+
+const valuesOf = (rights: Partial<MentionRights>) =>
+  Object.fromEntries(names.map((name) => [`mentions#${name}`, rights[name]]));
+
+/** "Multi-User Chats Permissions": the fields for `muc#roominfo`. */
+export function mentionFields(room: Room): Field[] {
+  const rights = rightsOf(room);
+  return names.map((name) => ({ var: `mentions#${name}`, value: rights[name] }));
+}
+
+export const offerRights = (room: Room): Element =>
+  el(
+    'query',
+    { xmlns: NS.explicitMentions },
+    form.form(valuesOf(rightsOf(room)), { title: 'Who can mention whom in the room' }),
+  );
+
+/** The occupants are told what is new. Throws StanzaError. */
+export async function changeRights(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<void> {
+  if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'You are no owner of the room.');
+  const submission = form.read(payload.getChild('x', NS.dataForms));
+  if (submission === undefined) return;
+  const before = rightsOf(room);
+  const after: MentionRights = {
+    count: submission['mentions#count'],
+    individual: submission['mentions#individual'],
+    channel: submission['mentions#channel'],
+    space: submission['mentions#space'],
+    server: submission['mentions#server'],
+    associations: submission['mentions#associations'],
+    hats: submission['mentions#hats'],
+  };
+  const news = names.filter((name) => before[name] !== after[name]);
+  if (news.length === 0) return;
+  await muc.rooms.save(room, { mentions: after });
+  const told = form.result(valuesOf(Object.fromEntries(news.map((name) => [name, after[name]]))), {
+    title: 'Who can mention whom in the room has changed',
+  });
+  deliverToAll(muc, room, Stanza.build('message', { from: room.jid, type: 'groupchat', id: randomId() }, told));
+}
+
+/** What somebody in this role says, without the mentions that he may not make; all, where there are too many. */
+export function withoutForbiddenMentions(room: Room, role: Role, stanza: Stanza): Stanza {
+  if (!stanza.has(NS.explicitMentions, 'mention')) return stanza;
+  const rights = rightsOf(room);
+  const sent = stanza.childNames().filter(({ ns, name }) => ns === NS.explicitMentions && name === 'mention').length;
+  const isTooMuch = sent > rights.count;
+  return stanza.without(NS.explicitMentions, 'mention', (mention) => isTooMuch || !isAllowed(rights, role, mention));
+}
+
+function isAllowed(rights: MentionRights, role: Role, { attrs }: Element): boolean {
+  const isOfGroup = attrs.mentions !== undefined;
+  // "Mentioning an Individual": by the occupant id, which gives nobody's address away, and it alone
+  if (isOfGroup === (attrs.occupantid !== undefined) || attrs.jid !== undefined) return false;
+  const kind = isOfGroup ? kindOf(attrs.mentions!) : 'individual';
+  if (kind === undefined) return true;
+  const least = leastRole[rights[kind]];
+  return least !== undefined && hasRole(role, least);
+}
+
+/** Undefined: one of its own. The XEP writes them with `#`, and in one of its examples without. */
+function kindOf(uri: string): Kind | undefined {
+  const text = uri.trim();
+  if (!text.startsWith(NS.explicitMentions)) return undefined;
+  const name = text.slice(NS.explicitMentions.length).replace(/^#/, '');
+  return associations.includes(name) ? 'associations' : kinds.find((kind) => kind === name);
+}
+
+/**
+ * XEP-0452: users on the room's lists whom a message mentions by their occupant ids: bare addresses. Not with `<noping/>`,
+ * nor with `<active/>`: this is for who is not there. Groups are of occupants, who are.
+ */
+export function explicitlyMentioned(room: Room, stanza: Stanza): string[] {
+  if (!stanza.has(NS.explicitMentions, 'mention')) return [];
+  return stanza
+    .children()
+    .filter((child) => child.is('mention', NS.explicitMentions) && child.attrs.mentions === undefined)
+    .filter((mention) => !['noping', 'active'].some((name) => mention.getChild(name, NS.explicitMentions)))
+    .map(({ attrs }) => room.userOf(attrs.occupantid ?? ''))
+    .filter((user) => user !== undefined);
+}
