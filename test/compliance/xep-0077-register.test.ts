@@ -113,7 +113,7 @@ scenario('§3.3: a password is changed, and the sessions stay', async ({ actor, 
   await orchard.receives(`<iq type='result' id='1' from='localhost'/>`);
   await garden.receivesNothing();
   await actor('romeo@localhost/street', { password: 'new password' });
-  const old = await connect();
+  const old = await connect({ address: '127.1.0.77' });
   await old.opens();
   await old.receivesFeatures();
   await assert.rejects(old.authenticates('romeo'), /failure/);

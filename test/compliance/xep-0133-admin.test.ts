@@ -67,7 +67,7 @@ const values = (answer: Element, name: string): string[] =>
 
 /** With which condition a login fails. */
 async function failsToLogIn({ connect }: Pick<Scene, 'connect'>, user: string, password: string): Promise<string> {
-  const peer = await connect();
+  const peer = await connect({ address: '127.1.0.33' });
   await peer.opens();
   await peer.receivesFeatures();
   const scram = new Scram({ hash: 'SHA-1', user, password });

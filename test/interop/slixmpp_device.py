@@ -208,7 +208,7 @@ class Device(ClientXMPP):
 
     async def do_blocked(self):
         answer = await self['xep_0191'].get_blocked()
-        return [str(jid) for jid in answer['blocklist']['items']]
+        return [str(item['jid']) for item in answer['blocklist']['items']]
 
     async def do_commands(self, of):
         answer = await self['xep_0050'].get_commands(of)

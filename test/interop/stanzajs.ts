@@ -26,7 +26,7 @@ interface RosterItem {
 interface Agent extends NodeJS.EventEmitter {
   readonly jid: string;
   readonly sasl: { disable(mechanism: string): void };
-  readonly sessionStarted?: boolean;
+  readonly transport?: { send(...what: readonly unknown[]): Promise<void> };
   connect(): Promise<void>;
   disconnect(): Promise<void>;
   sendPresence(presence?: object): string;
@@ -78,6 +78,13 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     if (body === undefined || type === 'error') return;
     inbox.put({ kind: 'message', from, body, carbon, delayed: carbon === undefined && delay !== undefined });
   };
+  // It asks for acknowledgements without looking at what becomes of that, also while the connection breaks.
+  agent.on('connected', () => {
+    const { transport } = agent;
+    if (transport === undefined) return;
+    const send = transport.send.bind(transport);
+    transport.send = (...what) => send(...what).catch(() => {});
+  });
   agent.on('raw:outgoing', (xml: string) => {
     const chosen = /^<auth [^>]*mechanism="([^"]+)"/.exec(xml)?.[1];
     if (chosen !== undefined) mechanism = chosen;

@@ -67,8 +67,6 @@ export async function strophe(options: StropheOptions): Promise<Device> {
         switch (status) {
           case Strophe.Status.CONNECTED: {
             const resumed = connection.sm?.resumed === true;
-            if (!resumed)
-              for (const name of ['message', 'presence', 'iq'] as const) connection.addHandler(put, null, name);
             if (isKnown) inbox.put({ kind: 'back', resumed });
             isKnown = true;
             resolve();
@@ -82,6 +80,8 @@ export async function strophe(options: StropheOptions): Promise<Device> {
             if (isWanted) setTimeout(() => isWanted && connect().catch(() => {}), 200);
         }
       });
+      // They went with the connection before.
+      for (const name of ['message', 'presence', 'iq']) connection.addHandler(put, null, name);
     });
   const ask = (type: 'get' | 'set', payload: string, to?: string): Promise<Element> =>
     new Promise((resolve, reject) => {

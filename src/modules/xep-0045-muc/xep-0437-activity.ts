@@ -36,7 +36,7 @@ export interface Subscribers {
   readonly clients: Map<string, Subscription>;
   /** By the bare one: also of who has none any more, and still is in rooms; they are left one after the other. */
   readonly users: Map<string, Set<Subscription>>;
-  /** Goes up with each subscription: until then a room that has told all of them has nobody to tell. */
+  /** How many there have been: a room that has told all of so many has nobody to tell before the next. */
   count: number;
 }
 
