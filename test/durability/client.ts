@@ -131,7 +131,6 @@ export class Client {
     this.#write(`${header}<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${secret}</auth>`);
     await this.#next('features');
     await this.#next('success');
-    this.#reader.restart();
     this.#write(header);
     await this.#next('features');
     if (this.#previd === undefined || !(await this.#resume(this.#previd))) await this.#begin();
@@ -206,7 +205,10 @@ export class Client {
     this.#reader.push(chunk);
     for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
       if (item.kind === 'close') return;
-      if (item.kind === 'element') this.#take(item);
+      if (item.kind !== 'element') continue;
+      // RFC 6120 §6.3.10: what follows is a new stream, be it only to say that the server stops.
+      if (item.ns === NS.sasl && item.name === 'success') this.#reader.restart();
+      this.#take(item);
     }
   }
 

@@ -91,12 +91,11 @@ class Actor {
     }
     const times = this.got.get(id) ?? 0;
     this.got.set(id, times + 1);
-    // RFC 6120 §10.1: in order, as far as it came for the first time. What another device of the account did not
-    // acknowledge before the server was killed comes from the offline store, to whichever device is there first.
+    // RFC 6120 §10.1: in order, as far as it came for the first time. What another device of the account lost
+    // goes to whichever device is there, behind what that has by then.
     const number = Number(id.split('-')[1]);
     const before = this.#highest.get(from) ?? 0;
-    const wasForAnother = this.isOneOfSeveral && stanza.getChild('delay', NS.delay) !== undefined;
-    if (times === 0 && number < before && !wasForAnother)
+    if (times === 0 && number < before && !this.isOneOfSeveral)
       this.wrong.push(`${this.client.bare}/${this.client.resource} got ${id} behind number ${before}`);
     this.#highest.set(from, Math.max(before, number));
   }

@@ -15,6 +15,8 @@ export type Happening =
   /** `type` is `available` where the stanza has none. */
   | { readonly kind: 'presence'; readonly from: string; readonly type: string }
   | { readonly kind: 'contact'; readonly jid: string; readonly subscription: string; readonly name: string }
+  /** Out of the archive (XEP-0313), for `archive`. */
+  | { readonly kind: 'archived'; readonly body: string }
   /** Its connection is there again; whether its session is the same. */
   | { readonly kind: 'back'; readonly resumed: boolean };
 
@@ -108,6 +110,8 @@ export interface Device {
   card(of: string): Promise<string>;
   setPrivate(text: string): Promise<void>;
   private(): Promise<string>;
+  /** What was said to and by somebody, at most 50 messages (XEP-0313). */
+  archive(peer: string): Promise<readonly string[]>;
   ping(to: string): Promise<void>;
   version(of: string): Promise<string>;
   features(of: string): Promise<readonly string[]>;
@@ -140,7 +144,7 @@ type Abilities = Omit<
 export const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
-export function abilities(ask: Ask): Abilities {
+export function abilities(ask: Ask, inbox: Inbox): Abilities {
   const child = (answer: Element, name: string, ns: string): Element => {
     const found = answer.getChild(name, ns);
     if (found === undefined) throw new Error(`no <${name}/> in ${answer}`);
@@ -178,6 +182,16 @@ export function abilities(ask: Ask): Abilities {
         'query',
         NS.private,
       ).getChildText('kept', 'test:kept') ?? '',
+    archive: async (peer) => {
+      inbox.take('archived');
+      const field = (name: string, value: string) => `<field var='${name}'><value>${value}</value></field>`;
+      await ask(
+        'set',
+        `<query xmlns='${NS.mam}'><x xmlns='${NS.dataForms}' type='submit'>${field('FORM_TYPE', NS.mam)}${field('with', peer)}</x><set xmlns='${NS.rsm}'><max>50</max></set></query>`,
+      );
+      // They come before the answer.
+      return inbox.take('archived').map(({ body }) => body);
+    },
     ping: async (to) => {
       await ask('get', `<ping xmlns='${NS.ping}'/>`, to);
     },
@@ -217,6 +231,8 @@ export function happenings(xml: string): Happening[] {
   const from = stanza.attrs.from ?? '';
   switch (stanza.name) {
     case 'message': {
+      const archived = stanza.getChild('result', NS.mam)?.getChild('forwarded', NS.forward)?.getChild('message');
+      if (archived !== undefined) return [{ kind: 'archived', body: archived.getChildText('body') ?? '' }];
       for (const direction of ['sent', 'received'] as const) {
         const carbon = stanza.getChild(direction, NS.carbons);
         const inner = carbon?.getChild('forwarded', NS.forward)?.getChild('message');

@@ -94,6 +94,7 @@ export function slixmpp(options: SlixmppOptions): Device {
     card: (of) => ask('card', of),
     setPrivate: (text) => ask('setPrivate', text),
     private: () => ask('private'),
+    archive: (peer) => ask('archive', peer),
     ping: (to) => ask('ping', to),
     version: (of) => ask('version', of),
     features: (of) => ask('features', of),

@@ -41,7 +41,7 @@ class Device(ClientXMPP):
         self.is_known = False
         self.logged_in_by = None
         self.waiting = None
-        for plugin in ('0030', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0280'):
+        for plugin in ('0030', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0280', '0313'):
             self.register_plugin(f'xep_{plugin}')
         register_stanza_plugin(PrivateXML, Kept)
         # Subscriptions are the tests' to accept.
@@ -188,6 +188,10 @@ class Device(ClientXMPP):
     async def do_private(self):
         answer = await self['xep_0049'].retrieve('kept')
         return answer['private']['kept']['text']
+
+    async def do_archive(self, peer):
+        answer = await self['xep_0313'].retrieve(with_jid=peer, rsm={'max': 50})
+        return [result['mam_result']['forwarded']['stanza']['body'] for result in answer['mam']['results']]
 
     async def do_ping(self, to):
         await self['xep_0199'].send_ping(to)

@@ -1,5 +1,6 @@
 /** StanzaJS (`stanza`): WebSocket; SCRAM-SHA-256, SCRAM-SHA-1, PLAIN; stream management. */
 import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { type Account, type Device, Inbox } from './device.js';
 import { library } from './libraries.js';
 
@@ -26,7 +27,7 @@ interface RosterItem {
 interface Agent extends NodeJS.EventEmitter {
   readonly jid: string;
   readonly sasl: { disable(mechanism: string): void };
-  readonly transport?: { send(...what: readonly unknown[]): Promise<void> };
+  readonly transport?: Duplex & { send(...what: readonly unknown[]): Promise<void> };
   connect(): Promise<void>;
   disconnect(): Promise<void>;
   sendPresence(presence?: object): string;
@@ -47,6 +48,9 @@ interface Agent extends NodeJS.EventEmitter {
   block(jid: string): Promise<void>;
   unblock(jid: string): Promise<void>;
   getBlocked(): Promise<{ readonly jids: readonly string[] }>;
+  searchHistory(options: object): Promise<{
+    readonly results?: readonly { readonly item: { readonly message?: Message } }[];
+  }>;
   getCommands(jid: string): Promise<{ readonly items: readonly { readonly node?: string }[] }>;
 }
 
@@ -78,12 +82,20 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     if (body === undefined || type === 'error') return;
     inbox.put({ kind: 'message', from, body, carbon, delayed: carbon === undefined && delay !== undefined });
   };
-  // It asks for acknowledgements without looking at what becomes of that, also while the connection breaks.
+  // What it writes while the connection breaks fails in nobody's hands, and then it does not notice that the connection
+  // is gone.
   agent.on('connected', () => {
     const { transport } = agent;
     if (transport === undefined) return;
     const send = transport.send.bind(transport);
     transport.send = (...what) => send(...what).catch(() => {});
+    let isEnded = false;
+    transport.once('end', () => {
+      isEnded = true;
+    });
+    transport.once('close', () => {
+      if (!isEnded && agent.transport === transport) agent.emit('--transport-disconnected');
+    });
   });
   agent.on('raw:outgoing', (xml: string) => {
     const chosen = /^<auth [^>]*mechanism="([^"]+)"/.exec(xml)?.[1];
@@ -159,6 +171,10 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
       await agent.setPrivateData('bookmarks', { rooms: [{ jid: 'room@conference.localhost', name }] });
     },
     private: async () => (await agent.getPrivateData('bookmarks')).rooms?.[0]?.name ?? '',
+    archive: async (peer) =>
+      ((await agent.searchHistory({ with: peer, paging: { max: 50 } })).results ?? []).map(
+        ({ item }) => item.message?.body ?? '',
+      ),
     ping: async (to) => void (await agent.ping(to)),
     version: async (of) => (await agent.getSoftwareVersion(of)).name ?? '',
     features: async (of) => (await agent.getDiscoInfo(of)).features,

@@ -94,7 +94,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
       );
     });
   const send = async (xml: string): Promise<void> => connection.send(node(xml));
-  const can = abilities(ask);
+  const can = abilities(ask, inbox);
   return {
     library: 'Strophe.js',
     inbox,

@@ -13,6 +13,8 @@ export interface Way {
   readonly listener: ListenerKind;
   /** What it logs in by, left to itself. */
   readonly mechanism: string;
+  /** It binds by XEP-0386, and so is not sent offline messages but finds them in the archive. */
+  readonly readsArchive?: boolean;
   /** It resumes with too small a count, and is sent again what it has: xmpp.js does not count answers to its IQs. */
   readonly miscounts?: boolean;
   /** `port`: of the listener, or of a relay to it. */
@@ -27,6 +29,7 @@ export const ways = {
     program: 'javascript',
     listener: 'c2s',
     mechanism: 'SCRAM-SHA-1',
+    readsArchive: true,
     miscounts: true,
     device: (account, port) => xmppJs({ ...account, service: `xmpp://localhost:${port}` }),
   },
@@ -35,6 +38,7 @@ export const ways = {
     program: 'javascript',
     listener: 'c2s_tls',
     mechanism: 'SCRAM-SHA-1',
+    readsArchive: true,
     miscounts: true,
     device: (account, port) => xmppJs({ ...account, service: `xmpps://localhost:${port}` }),
   },
@@ -43,6 +47,7 @@ export const ways = {
     program: 'javascript',
     listener: 'https',
     mechanism: 'SCRAM-SHA-1',
+    readsArchive: true,
     miscounts: true,
     device: (account, port) => xmppJs({ ...account, service: `wss://localhost:${port}${path}` }),
   },

@@ -98,7 +98,7 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
   const ask = async (type: 'get' | 'set', payload: string, to?: string): Promise<Element> =>
     parse((await entity.iqCaller.request(xml('iq', { type, to }, converted(parse(payload))))).toString());
   const send = (stanza: string): Promise<void> => entity.send(converted(parse(stanza, NS.client)));
-  const can = abilities(ask);
+  const can = abilities(ask, inbox);
   return {
     library: 'xmpp.js',
     inbox,
