@@ -84,7 +84,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.types('/win 1');
     await profanity.types('/ping');
     await profanity.sees(/Ping response from server/);
-    await profanity.types('/software localhost');
+    await profanity.types('/serversoftware localhost');
     await profanity.sees(/Waxwing/);
     await profanity.types('/disco info localhost');
     await profanity.sees(/urn:xmpp:blocking/);
