@@ -89,9 +89,9 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.types('/disco info localhost');
     await profanity.sees(/urn:xmpp:blocking/);
     await profanity.types('/blocked add nobody@localhost');
-    await profanity.sees(/Blocked nobody@localhost/);
+    await profanity.sees(/nobody@localhost successfully blocked/);
     await profanity.types('/blocked remove nobody@localhost');
-    await profanity.sees(/unblocked nobody@localhost/i);
+    await profanity.sees(/nobody@localhost successfully unblocked/);
     assert.deepEqual(await second.blocked(), []);
   });
 
