@@ -23,13 +23,13 @@ export class Relay {
   static open(port: number): Promise<Relay> {
     const server = createServer({ noDelay: true }, (near) => {
       const far = connect({ host: '127.0.0.1', port, noDelay: true });
-      for (const socket of [near, far]) {
+      for (const [socket, other] of [[near, far] as const, [far, near] as const]) {
         relay.#sockets.add(socket);
         socket.on('error', () => {});
         socket.once('close', () => {
           relay.#sockets.delete(socket);
-          near.destroy();
-          far.destroy();
+          // Where it ended in order, what is still under way arrives, and then the end of it.
+          if (!socket.readableEnded) other.resetAndDestroy();
         });
       }
       near.pipe(far);
