@@ -1,4 +1,5 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=32
+// Room for what one moment makes, 32 MB instead of 16: a fifth less CPU for a message with its archive.
 import { main } from '../dist/src/server/admin/cli.js';
 
 process.exitCode = await main(process.argv.slice(2));

@@ -2,15 +2,16 @@
  * XEP-0160: messages for somebody who is not there are kept until he is. And what is on its way to somebody whose client
  * acknowledges (XEP-0198) is kept until that has: what its sender was told is done is on disk, or has arrived.
  *
- * A message that goes out has a `Delivery` for a receipt. It is `spooled` where the log has it already; then its id is
- * among those in flight until it has arrived (and is removed) or was lost (and is an offline message as any other).
- * After a crash all that is in the log is offline messages. A process that stops in order writes down the queues of the
- * sessions that can be resumed, and which entry of the log each of their messages is; it stays there until it arrived,
- * since the next process may crash.
+ * A message that goes out has a `Delivery` for a receipt, which knows where it is `kept` meanwhile: in the log, until it
+ * has arrived (and is removed) or was lost (and is an offline message as any other); or, where the archive has it, by its
+ * id alone among the `flights`. What a crash leaves of those the next process puts into the log as it starts, so that all
+ * that is there is offline messages. A process that stops in order writes down the queues of the sessions that can be
+ * resumed, and which entry of the log each of their messages is; it stays there until it arrived, since the next process
+ * may crash.
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
-import { binding, defineModule, event, log, message } from '../server/module.js';
+import { binding, defineModule, event, log, map, message } from '../server/module.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
@@ -20,12 +21,15 @@ import { stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
+import { withStanzaId } from '../server/stanza/stanza-id.js';
 import { Cache } from '../storage/cache.js';
 
 /** Messages, and characters of them, that go out before the first must have arrived. */
 const pageLength = 50;
 const mostOnTheWay = 262_144;
 const cachedUsages = 20_000;
+/** Accounts, and flights of one, that are looked through at a time. */
+const flightsAtOnce = 100;
 /** The tag of messages that are in the account's archive as well. */
 const archived = 'archived';
 
@@ -58,10 +62,13 @@ export default defineModule({
       .default(8_388_608)
       .describe('Offline messages of one account in bytes; their number is limits.offline_messages.'),
   }),
-  stores: { offline: log() },
+  stores: { offline: log(), offline_flights: map<true>() },
+  wants: ['archive'],
 
-  start: ({ host, config, stores, provide, log: logger }) => {
+  start: async ({ host, config, stores, services, provide, log: logger }) => {
     const store = stores.offline;
+    const flights = stores.offline_flights;
+    const { archive } = services;
     const usages = new Cache<Usage>(cachedUsages, async (owner) => {
       const [messages, size] = await Promise.all([store.count(owner, {}), store.size(owner)]);
       return { messages, bytes: size };
@@ -69,8 +76,9 @@ export default defineModule({
     /** Ids in the log that some session has been sent, by account. As many as session queues hold. */
     const inFlight = new Map<string, Map<string, Delivery>>();
     const flushes = new Map<string, Flush>();
-    /** To be removed at the end of this turn, all at once. */
+    /** To be removed at the end of this turn, all at once: from the log, and from the flights. */
     const arrived = new Map<string, string[]>();
+    const landings = new Map<string, string[]>();
 
     const reachable = (owner: string) => host.sessions(owner).filter(isReachable);
 
@@ -98,20 +106,53 @@ export default defineModule({
       return store.append(owner.bare, { id, tag: isArchived(id, stanza) ? archived : undefined, value });
     };
 
-    const remove = (owner: string, id: string) => {
-      if (arrived.size === 0) queueMicrotask(removeArrived);
-      const ids = arrived.get(owner);
-      if (ids === undefined) arrived.set(owner, [id]);
+    const remove = (gone: Map<string, string[]>, owner: string, id: string) => {
+      if (arrived.size + landings.size === 0) queueMicrotask(removeAll);
+      const ids = gone.get(owner);
+      if (ids === undefined) gone.set(owner, [id]);
       else ids.push(id);
     };
 
-    const removeArrived = () => {
+    const removeAll = () => {
+      const failed = (error: unknown) => logger.error({ err: error }, 'messages that arrived could not be removed');
+      for (const [owner, ids] of landings) flights.delete(owner, ids).catch(failed);
+      landings.clear();
       for (const [owner, ids] of arrived) {
-        const removed = store.remove(owner, ids);
+        store.remove(owner, ids).catch(failed);
         usages.delete(owner);
-        removed.catch((error: unknown) => logger.error({ err: error }, 'messages that arrived could not be removed'));
       }
       arrived.clear();
+    };
+
+    /** From the flights into the log. The entry is there before the flight is not, whatever happens in between. */
+    const land = async (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
+      await append(owner, id, stanza);
+      remove(landings, owner.bare, id);
+    };
+
+    /** What was under way when the last process crashed. */
+    const landAll = async (): Promise<void> => {
+      if (archive === undefined) return;
+      for (let after: string | undefined; ; ) {
+        const owners = await flights.owners({ suffix: `@${host.domain}`, after, limit: flightsAtOnce });
+        for (const address of owners) {
+          const owner = Jid.parse(address);
+          const ids = [...(await flights.all(address)).keys()];
+          for (let n = 0; n < ids.length; n += flightsAtOnce) {
+            const { entries } = await archive.read(owner, {
+              ids: ids.slice(n, n + flightsAtOnce),
+              limit: flightsAtOnce,
+            });
+            const keeping = entries.map(({ id, value }) =>
+              append(owner, id, withStanzaId(Stanza.parse(value), id, owner)),
+            );
+            await Promise.all(keeping);
+          }
+          await flights.delete(address, ids);
+        }
+        after = owners.at(-1);
+        if (owners.length < flightsAtOnce) return;
+      }
     };
 
     const setOff = (owner: string, id: string, delivery: Delivery) => {
@@ -134,15 +175,16 @@ export default defineModule({
       constructor(
         readonly owner: Jid,
         readonly id: string,
-        public spooled: boolean,
+        /** undefined: nowhere, its sender is not told that it was. */
+        public kept: 'log' | 'flight' | undefined,
         readonly settled: () => void = () => {},
       ) {
-        if (spooled) setOff(owner.bare, id, this);
+        if (kept === 'log') setOff(owner.bare, id, this);
       }
 
       get reference(): string | undefined {
         if (this.#over) return '';
-        return this.spooled ? this.id : undefined;
+        return this.kept === undefined ? undefined : this.id;
       }
 
       /** To so many sessions it went; before that is known, nothing is lost. */
@@ -159,7 +201,8 @@ export default defineModule({
       delivered(): void {
         if (this.#over) return;
         this.#end();
-        if (this.spooled) remove(this.owner.bare, this.id);
+        if (this.kept === 'log') remove(arrived, this.owner.bare, this.id);
+        else if (this.kept === 'flight') remove(landings, this.owner.bare, this.id);
       }
 
       lost(stanza: Stanza): void {
@@ -168,24 +211,29 @@ export default defineModule({
       }
 
       /** It is not on its way: it stays in the log. Whether it is there. */
-      stay(): boolean {
+      stay(stanza: Stanza): boolean {
         this.#end();
-        return this.spooled;
+        if (this.kept === 'flight') this.#keep(land(this.owner, this.id, stanza));
+        return this.kept !== undefined;
       }
 
       #lose(stanza: Stanza): void {
         if (this.#over) return;
         this.#end();
-        if (!this.spooled)
-          append(this.owner, this.id, stanza).catch((error: unknown) =>
-            logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
-          );
+        if (this.kept === 'flight') this.#keep(land(this.owner, this.id, stanza));
+        else if (this.kept === undefined) this.#keep(append(this.owner, this.id, stanza));
         readOut(this.owner.bare, true);
+      }
+
+      #keep(kept: Promise<void>): void {
+        kept.catch((error: unknown) =>
+          logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
+        );
       }
 
       #end(): void {
         this.#over = true;
-        if (this.spooled) landed(this.owner.bare, this.id);
+        if (this.kept === 'log') landed(this.owner.bare, this.id);
         this.settled();
       }
     }
@@ -229,7 +277,7 @@ export default defineModule({
     const send = (sessions: readonly Session[], owner: string, id: string, value: string): Promise<void> =>
       new Promise((resolve) => {
         const stanza = Stanza.parse(value);
-        const delivery = new Delivery(Jid.parse(owner), id, true, resolve);
+        const delivery = new Delivery(Jid.parse(owner), id, 'log', resolve);
         for (const to of sessions) to.send(stanza, delivery);
         delivery.went(sessions.length, stanza);
       });
@@ -306,10 +354,11 @@ export default defineModule({
       return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
     };
 
+    await landAll();
     provide('offline', {
       receipt: (owner, reference) => {
         if (reference === '') return settled;
-        const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, true);
+        const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, 'log');
         delivery.wentBefore();
         return delivery;
       },
@@ -329,16 +378,20 @@ export default defineModule({
           if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
           if (flushes.has(owner.bare) && isForReachable(passage)) return keepOrAsk(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
-          const delivery = new Delivery(owner, passage.archivedAs ?? stanzaId(), origin.acknowledges);
+          const { archivedAs } = passage;
+          const kept = origin.acknowledges ? (archivedAs === undefined ? 'log' : 'flight') : undefined;
+          const delivery = new Delivery(owner, archivedAs ?? stanzaId(), kept);
           passage.receipt = delivery;
-          if (delivery.spooled) {
-            const appended = append(owner, delivery.id, passage.seen);
-            passage.acknowledgeAfter(appended);
-            appended.catch(() => {
-              landed(owner.bare, delivery.id);
-              delivery.spooled = false;
-            });
-          }
+          if (kept === undefined) return undefined;
+          const written =
+            kept === 'flight'
+              ? flights.set(owner.bare, [[delivery.id, true]])
+              : append(owner, delivery.id, passage.seen);
+          passage.acknowledgeAfter(written);
+          written.catch(() => {
+            landed(owner.bare, delivery.id);
+            delivery.kept = undefined;
+          });
           return undefined;
         },
         { after: ['mam'] },
@@ -348,7 +401,7 @@ export default defineModule({
       }),
       message('absent', (passage) => {
         const { receipt, stanza } = passage;
-        if (receipt instanceof Delivery && receipt.stay()) {
+        if (receipt instanceof Delivery && receipt.stay(passage.seen)) {
           readOut(passage.owner.bare);
           return 'handled';
         }

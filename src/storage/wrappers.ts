@@ -27,16 +27,15 @@ export function measured(
   storage: Storage,
   observe: (call: StoreCall, milliseconds: number, error: unknown) => void,
 ): Storage {
-  return around(storage, async (call, run) => {
+  return around(storage, (call, run) => {
     const start = performance.now();
-    try {
-      const result = await run();
-      observe(call, performance.now() - start, undefined);
-      return result;
-    } catch (error) {
-      observe(call, performance.now() - start, error);
-      throw error;
-    }
+    const result = run();
+    // Beside the answer, not in its way.
+    result.then(
+      () => observe(call, performance.now() - start, undefined),
+      (error: unknown) => observe(call, performance.now() - start, error),
+    );
+    return result;
   });
 }
 

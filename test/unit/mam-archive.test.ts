@@ -27,6 +27,7 @@ after(stop);
 const archive: Archives = host.services.archive!;
 const log = storage.log('archive');
 const offlineLog = storage.log('offline');
+const flights = storage.map<true>('offline_flights');
 
 let users = 0;
 /** Two accounts of their own. */
@@ -170,12 +171,38 @@ test('what is on its way to a session that acknowledges is not taken from it', a
   const origin = { ...serverOrigin, session: orchard.session, acknowledges: true };
   const stanza = Stanza.parse(chat(juliet, 'one')).with({ from: orchard.session.jid });
   await host.fromSession(stanza, orchard.session, origin);
-  assert.equal(await offlineLog.count(juliet.bare, {}), 1);
+  assert.equal(await flights.count(juliet.bare), 1);
   await connect(`${juliet}/balcony`).asks(query());
-  assert.equal(await offlineLog.count(juliet.bare, {}), 1);
+  assert.equal(await flights.count(juliet.bare), 1);
   receipts[0]!.delivered();
   await new Promise(setImmediate);
-  assert.equal(await offlineLog.count(juliet.bare, {}), 0);
+  assert.equal(await flights.count(juliet.bare), 0);
+  assert.equal(await offlineLog.count(juliet.bare, {}), 0, 'the archive has what it says');
+});
+
+test('what was on its way when the process ended is an offline message for the next', async () => {
+  const { romeo, juliet } = await couple();
+  await connect(`${romeo}/orchard`).says(chat(juliet, 'one'));
+  await connect(`${romeo}/orchard`).says(chat(juliet, 'two'));
+  const [one, two] = await kept(juliet);
+  await offlineLog.forget(juliet.bare);
+  await flights.set(juliet.bare, [
+    [one!.id, true],
+    [two!.id, true],
+    ['an id that is in no archive', true],
+  ]);
+  const next = await startHost([roster, presence, stanzaIds, mam, offline], { storage });
+  const balcony = next.connect(`${juliet}/balcony`);
+  await balcony.appears();
+  await new Promise(setImmediate);
+  const came = balcony.received.map((xml) => Stanza.parse(xml)).filter(({ name }) => name === 'message');
+  assert.deepEqual(
+    came.map((stanza) => stanza.text(NS.client, 'body')),
+    ['one', 'two'],
+  );
+  assert.equal(came[0]!.child(NS.stanzaId, 'stanza-id')?.attrs.id, one!.id);
+  assert.equal(came[0]!.child(NS.delay, 'delay')?.attrs.from, host.domain);
+  assert.equal(await flights.count(juliet.bare), 0);
 });
 
 test('a full offline store is no loss to who has an archive', async () => {
