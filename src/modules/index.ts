@@ -5,13 +5,18 @@ import mamTrim from './proto-mam-trim.js';
 import session from './rfc-3921-session.js';
 import presence from './rfc-6121-presence/index.js';
 import roster from './rfc-6121-roster.js';
+import rtbl from './rtbl.js';
+import strangers from './strangers.js';
 import last from './xep-0012-last.js';
 import disco from './xep-0030-disco.js';
+import addresses from './xep-0033-addresses.js';
 import muc from './xep-0045-muc/index.js';
 import privateStorage from './xep-0049-private.js';
 import adhoc from './xep-0050-adhoc.js';
 import vcard from './xep-0054-vcard.js';
+import directory from './xep-0055-search.js';
 import pubsub from './xep-0060-pubsub/index.js';
+import proxy65 from './xep-0065-proxy65/index.js';
 import register from './xep-0077-register.js';
 import version from './xep-0092-version.js';
 import caps from './xep-0115-caps.js';
@@ -22,19 +27,28 @@ import offline from './xep-0160-offline.js';
 import blocking from './xep-0191-blocking.js';
 import ping from './xep-0199-ping.js';
 import time from './xep-0202-time.js';
+import externalServices from './xep-0215-external-services.js';
 import carbons from './xep-0280-carbons.js';
+import vcard4 from './xep-0292-vcard4/index.js';
 import mam from './xep-0313-mam/index.js';
 import stanzaIds from './xep-0359-stanza-id.js';
+import reports from './xep-0377-reports/index.js';
+import avatars from './xep-0398-avatars.js';
+import bookmarks from './xep-0402-bookmarks/index.js';
 import retraction from './xep-0424-retraction.js';
 import inbox from './xep-0430-inbox.js';
 import mamPreferences from './xep-0441-mam-prefs.js';
 import limits from './xep-0478-limits.js';
+import accountAffiliations from './xep-0489-affiliations.js';
+import displayed from './xep-0490-displayed.js';
 
 export const standardModules: readonly ModuleDefinition[] = [
   disco,
   roster,
   // before all else that admits: whom an account has blocked has no say in anything
   blocking,
+  strangers,
+  rtbl,
   session,
   presence,
   stanzaIds,
@@ -54,11 +68,22 @@ export const standardModules: readonly ModuleDefinition[] = [
   caps,
   clientCaps,
   pubsub,
+  bookmarks,
+  // what it has to say of who may read a card comes before what is put into it
+  vcard4,
+  avatars,
+  displayed,
   admin,
   contact,
   ping,
   time,
   limits,
+  accountAffiliations,
+  reports,
+  externalServices,
+  directory,
+  addresses,
+  proxy65,
   muc,
   passing,
 ];

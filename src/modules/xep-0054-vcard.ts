@@ -1,8 +1,39 @@
-/** XEP-0054: vcard-temp. An account's card, kept as its client wrote it, for anybody to read. */
+/**
+ * XEP-0054: vcard-temp. An account's card, kept as its client wrote it, for anybody to read. Other modules may show more
+ * of it, or less to some, and take from it what they keep elsewhere.
+ */
 import { defineModule, document, iq } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
+import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
-import { parse, serialize } from '../server/xml/element.js';
+import { type Element, parse, serialize } from '../server/xml/element.js';
+
+/** What a module has to do with cards. */
+export interface CardFilter {
+  /** What is shown of a card, and to whom; undefined: there is none. */
+  read(card: Element | undefined, owner: Jid, who: Jid): Promise<Element | undefined>;
+  /** What is kept of a card that the owner has written. Throws StanzaError where that cannot be. */
+  write(card: Element, owner: Jid): Promise<Element>;
+}
+
+declare module '../server/module.js' {
+  interface Services {
+    vcard: {
+      /** The first that came is asked first of what is read, last of what is written. */
+      filter(filter: CardFilter): void;
+      /** As it is kept. */
+      get(owner: string): Promise<Element | undefined>;
+      /** Past all filters; undefined takes it away. Throws StanzaError where it is too large. */
+      set(owner: Jid, card: Element | undefined): Promise<void>;
+      /** Throws where `set` would. */
+      demandRoom(card: Element): void;
+    };
+  }
+  interface Events {
+    /** What is kept of an account's card is another. */
+    cardChanged: { readonly owner: Jid };
+  }
+}
 
 export default defineModule({
   name: 'vcard',
@@ -10,35 +41,67 @@ export default defineModule({
   implements: { 'XEP-0054': '1.3.0' },
   features: { server: [NS.vcardTemp], account: [NS.vcardTemp] },
   stores: { vcards: document<string>() },
+  provides: ['vcard'],
 
-  start: ({ host, stores: { vcards } }) => [
-    iq.get(
-      'account',
-      NS.vcardTemp,
-      'vCard',
-      async ({ to, isOwn }) => {
-        const card = await vcards.get(to.bare);
-        if (card !== undefined) return parse(card);
-        // §3.1; §3.3: to others the same as if the account did not exist
-        throw new StanzaError(isOwn ? 'item-not-found' : 'service-unavailable');
+  start: ({ host, stores: { vcards }, provide }) => {
+    const filters: CardFilter[] = [];
+
+    const demandRoom = (card: string): void => {
+      const limit = host.config.limits.vcard_bytes;
+      if (Buffer.byteLength(card) <= limit) return;
+      host.limitHit('vcard_bytes');
+      throw new StanzaError('policy-violation', `A vCard has at most ${limit} bytes.`);
+    };
+
+    const get = async (owner: string): Promise<Element | undefined> => {
+      const card = await vcards.get(owner);
+      return card === undefined ? undefined : parse(card);
+    };
+
+    provide('vcard', {
+      filter: (filter) => void filters.push(filter),
+      get,
+      set: async (owner, card) => {
+        const text = card && serialize(card);
+        if (text !== undefined) demandRoom(text);
+        await (text === undefined ? vcards.delete(owner.bare) : vcards.set(owner.bare, text));
+        await host.emit('cardChanged', { owner });
       },
-      { access: 'anyone', absent: true },
-    ),
-    iq.set(
-      'account',
-      NS.vcardTemp,
-      'vCard',
-      async ({ to, isOwn, payload }) => {
-        if (!isOwn) throw new StanzaError('forbidden'); // §3.2
-        const card = serialize(payload);
-        const limit = host.config.limits.vcard_bytes;
-        if (Buffer.byteLength(card) > limit) {
-          host.limitHit('vcard_bytes');
-          throw new StanzaError('policy-violation', `A vCard has at most ${limit} bytes.`);
-        }
-        await vcards.set(to.bare, card);
-      },
-      { access: 'anyone', absent: true },
-    ),
-  ],
+      demandRoom: (card) => demandRoom(serialize(card)),
+    });
+
+    return [
+      iq.get(
+        'account',
+        NS.vcardTemp,
+        'vCard',
+        async ({ to, from, isOwn }) => {
+          const owner = to.toBare();
+          let card = await get(owner.bare);
+          // Of nobody nothing is looked for
+          const isThere = card !== undefined || isOwn || (await host.accounts.exists(owner.bare));
+          if (isThere) for (const { read } of filters) card = await read(card, owner, from);
+          if (card !== undefined) return card;
+          // §3.1; §3.3: to others the same as if the account did not exist
+          throw new StanzaError(isOwn ? 'item-not-found' : 'service-unavailable');
+        },
+        { access: 'anyone', absent: true },
+      ),
+      iq.set(
+        'account',
+        NS.vcardTemp,
+        'vCard',
+        async ({ to, isOwn, payload }) => {
+          if (!isOwn) throw new StanzaError('forbidden'); // §3.2
+          demandRoom(serialize(payload));
+          const owner = to.toBare();
+          let card = payload;
+          for (const { write } of [...filters].reverse()) card = await write(card, owner);
+          await vcards.set(owner.bare, serialize(card));
+          await host.emit('cardChanged', { owner });
+        },
+        { access: 'anyone', absent: true },
+      ),
+    ];
+  },
 });

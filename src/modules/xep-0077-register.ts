@@ -17,6 +17,7 @@ import {
   strangerIq,
   streamFeature,
 } from '../server/module.js';
+import { Rates } from '../server/rates.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError, type StanzaErrorOptions } from '../server/stanza/errors.js';
 import { readForm } from '../server/stanza/forms.js';
@@ -71,6 +72,9 @@ export default defineModule({
       .default(200)
       .describe('Attempts from all addresses together in window_seconds.'),
     window_seconds: seconds({ min: 1 }).default(3600).describe('How long an attempt counts.'),
+    password_changes: count({ min: 1, unlimited: true })
+      .default(10)
+      .describe('How often an account can change its password in window_seconds.'),
     reserved: z.array(z.string()).default(reservedNames).describe('Names that nobody can take.'),
     password_change: z.boolean().default(true).describe('Whether accounts may change their password.'),
     removal: z.boolean().default(true).describe('Whether accounts may remove themselves.'),
@@ -78,6 +82,7 @@ export default defineModule({
 
   start: ({ host, config, log }) => {
     const attempts = new Attempts(config.window_seconds * 1000, rememberedAddresses);
+    const changes = new Rates(config.password_changes, config.window_seconds * 1000);
     const reserved = new Set(config.reserved.map((name) => Jid.tryParse(`${name}@${host.domain}`)?.bare));
     /** By account: tells the session that removes it that this is done, before all its sessions end. */
     const leaving = new Map<string, () => void>();
@@ -116,6 +121,7 @@ export default defineModule({
       await host.accounts.create(jid, password).catch((error: unknown) => {
         throw accountRefusal(error);
       });
+      await host.emit('accountRegistered', { jid });
       log.info({ account: jid.bare, address: stranger.remoteAddress }, 'an account was registered');
     };
 
@@ -169,6 +175,10 @@ export default defineModule({
         throw new StanzaError('bad-request', 'The name and the new password are needed.', withheld);
       if (!account.equals(nameOf(username, host.domain)))
         throw new StanzaError('forbidden', 'You have an account.', withheld);
+      if (!changes.take(account.bare)) {
+        host.limitHit('register.password_changes');
+        throw new StanzaError('resource-constraint', 'Too many changes. Try again later.', withheld);
+      }
       await host.accounts.setPassword(account.bare, password).catch((error: unknown) => {
         throw accountRefusal(error, withheld);
       });

@@ -1,14 +1,16 @@
 /**
- * XEP-0115: what the clients of this host can do, learned from their presence: each version is asked for once, verified,
- * and known from then on, across restarts. An answer that does not prove what was announced counts for that one session.
- * What the server says of itself is in xep-0115-caps.ts.
+ * XEP-0115: what clients can do, learned from their presence: of this host's sessions, and of whoever else is present at
+ * an account: contacts on other servers, strangers. Each version is asked for once, verified, and known from then on,
+ * across restarts. An answer that does not prove what was announced counts for that one client. What the server says of
+ * itself is in xep-0115-caps.ts.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { defineModule, event, map } from '../server/module.js';
+import { defineModule, event, map, type RosterItem } from '../server/module.js';
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
+import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
@@ -18,12 +20,27 @@ declare module '../server/module.js' {
     clientCaps: {
       /** The features of an available session; none until they are known. Not to be changed. */
       features(session: Session): ReadonlySet<string>;
+      /** Who is present at an account, by full address, and neither a session of its nor of a contact here. */
+      visitors(owner: string): ReadonlyMap<string, Visitor>;
     };
   }
   interface Events {
     /** What an available session can do is known; `gained`: features that it did not have since it became available. */
     featuresKnown: { readonly session: Session; readonly gained: ReadonlySet<string> };
+    /** The same of a visitor. */
+    visitorKnown: { readonly owner: Jid; readonly visitor: Visitor; readonly gained: ReadonlySet<string> };
+    /** Somebody who was present at an account, or might have been, is so no more. */
+    visitorGone: { readonly owner: Jid; readonly jid: Jid };
   }
+}
+
+/** Somebody who sent presence to an account. */
+export interface Visitor {
+  readonly jid: Jid;
+  /** RFC 6121 §4.7.2.1; undefined: available without more. */
+  readonly show: string | undefined;
+  /** None until they are known. */
+  features(): ReadonlySet<string>;
 }
 
 interface Announced {
@@ -38,18 +55,9 @@ interface Stored {
   readonly features: readonly string[];
 }
 
-/** What is known of one session. */
-interface Known {
-  /** The version that it announced. */
-  readonly key: string;
-  readonly caps: Announced;
-  /** undefined: asked for. */
-  features: ReadonlySet<string> | undefined;
-  /** Those of the version before, while the answer is awaited. */
-  readonly before: ReadonlySet<string>;
-}
+type Features = ReadonlySet<string>;
 
-const none: ReadonlySet<string> = new Set();
+const none: Features = new Set();
 /** Of one client: features, and characters of one. What is more than that is not kept. */
 const mostFeatures = 500;
 const longestFeature = 1000;
@@ -57,6 +65,63 @@ const longestFeature = 1000;
 const patienceMs = 10_000;
 /** Characters of hash, ver and node together. */
 const longestKey = 2000;
+/** Visitors of one account: contacts on other servers, and others. */
+const mostContacts = 2000;
+const mostStrangers = 50;
+
+/** A client, as long as it is there. */
+class Client {
+  /** The version that it announced; undefined: none. */
+  caps: Announced | undefined;
+  key = '';
+  show: string | undefined;
+  isThere = true;
+  /** It has been asked and has not answered: one thing at a time. */
+  isAsked = false;
+  #features: Features | undefined;
+  /** Those of the version before, while the answer is awaited. */
+  #before = none;
+
+  constructor(
+    readonly jid: Jid,
+    /** In whose name it is asked. */
+    readonly asker: Jid,
+    readonly isContact: boolean,
+    readonly tell: (client: Client, gained: Features) => void,
+  ) {}
+
+  features(): Features {
+    return this.#features ?? this.#before;
+  }
+
+  get isKnown(): boolean {
+    return this.#features !== undefined;
+  }
+
+  /** Whether it announces something else than before. */
+  announces(caps: Announced | undefined): boolean {
+    const key = caps === undefined ? '' : `${caps.hash ?? ''}\n${caps.ver}\n${caps.node}`;
+    if (key === this.key) return false;
+    this.#before = this.features();
+    this.#features = caps === undefined ? none : undefined;
+    this.caps = caps;
+    this.key = key;
+    return caps !== undefined;
+  }
+
+  settle(features: Features): void {
+    this.#features = features;
+    const before = this.#before;
+    const gained = before.size === 0 ? features : new Set([...features].filter((one) => !before.has(one)));
+    if (gained.size > 0) this.tell(this, gained);
+  }
+
+  /** Nobody knows what it can do: it is asked again when it next sends presence. */
+  forgets(): void {
+    this.key = '';
+    this.#features = undefined;
+  }
+}
 
 export default defineModule({
   name: 'client_caps',
@@ -66,18 +131,24 @@ export default defineModule({
     kept: count({ min: 10 })
       .default(2000)
       .describe('Versions of clients whose capabilities are kept; the oldest make room.'),
+    visitors: count({ min: 10 })
+      .default(100_000)
+      .describe('Clients on other servers whose presence is kept in memory, to send them the events that they want.'),
   }),
   stores: { client_caps: map<Stored>() },
+  needs: ['roster'],
   provides: ['clientCaps'],
 
-  start: async ({ host, config, stores: { client_caps: store }, provide, log }) => {
+  start: async ({ host, config, stores: { client_caps: store }, services: { roster }, provide, log }) => {
     /** Verified versions, the oldest first. */
-    const versions = new Map<string, ReadonlySet<string>>();
-    const sessions = new WeakMap<Session, Known>();
-    /** Sessions that wait for what the first of them answers. */
-    const asking = new Map<string, Session[]>();
-    /** Sessions that have been asked and have not answered: each is asked one thing at a time. */
-    const busy = new WeakSet<Session>();
+    const versions = new Map<string, Features>();
+    const sessions = new WeakMap<Session, Client>();
+    /** By the bare address of the account and the full address of the visitor. */
+    const visitors = new Map<string, Map<string, Client>>();
+    const nobody: ReadonlyMap<string, Client> = new Map();
+    let visiting = 0;
+    /** Clients that wait for what the first of them answers. */
+    const asking = new Map<string, Client[]>();
 
     const kept = [...(await store.all(host.domain))].sort(([, one], [, other]) => one.at - other.at);
     for (const [key, { features }] of kept.slice(-config.kept)) versions.set(key, new Set(features));
@@ -87,14 +158,7 @@ export default defineModule({
         kept.slice(0, -config.kept).map(([key]) => key),
       );
 
-    const settle = (session: Session, known: Known, features: ReadonlySet<string>): void => {
-      known.features = features;
-      const gained =
-        known.before.size === 0 ? features : new Set([...features].filter((one) => !known.before.has(one)));
-      if (gained.size > 0) void host.emit('featuresKnown', { session, gained });
-    };
-
-    const keep = (key: string, features: ReadonlySet<string>): void => {
+    const keep = (key: string, features: Features): void => {
       const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be kept');
       versions.set(key, features);
       store.set(host.domain, [[key, { at: Date.now(), features: [...features] }]]).catch(failed);
@@ -104,45 +168,39 @@ export default defineModule({
       store.delete(host.domain, [oldest!]).catch(failed);
     };
 
-    /** The sessions that still announce this version and wait for its meaning. */
-    const waitingFor = (key: string, all: readonly Session[]) =>
-      all.flatMap((session) => {
-        const known = sessions.get(session);
-        return known?.key === key && known.features === undefined && session.available ? [{ session, known }] : [];
-      });
+    /** Those that still announce this version and wait for its meaning. */
+    const waitingFor = (key: string, clients: readonly Client[]) =>
+      clients.filter((client) => client.key === key && !client.isKnown && client.isThere);
 
     /** Asks one after the other until an answer proves what was announced: that is everybody's then. */
     const ask = async (key: string, caps: Announced): Promise<void> => {
       const queue = asking.get(key)!;
       for (let at = 0; at < queue.length; at++) {
-        const asked = waitingFor(key, [queue[at]!])[0];
+        const [asked] = waitingFor(key, [queue[at]!]);
         if (asked === undefined) continue;
-        busy.add(asked.session);
-        const features = await featuresOf(asked.session, caps).finally(() => busy.delete(asked.session));
-        const proven = features?.proven === true;
-        if (proven) keep(key, features.features);
-        for (const { session, known } of proven ? waitingFor(key, queue) : waitingFor(key, [asked.session])) {
-          if (features !== undefined) settle(session, known, features.features);
-          else sessions.delete(session); // asked again when it next sends presence
+        asked.isAsked = true;
+        const answer = await featuresOf(asked, caps).finally(() => (asked.isAsked = false));
+        const proven = answer?.proven === true;
+        if (proven) keep(key, answer.features);
+        for (const client of waitingFor(key, proven ? queue : [asked])) {
+          if (answer !== undefined) client.settle(answer.features);
+          else client.forgets();
         }
         // It may have announced something else meanwhile.
-        const now = sessions.get(asked.session);
-        if (now !== undefined && now.key !== key && now.features === undefined) learn(asked.session, now);
+        if (asked.isThere && asked.key !== key && !asked.isKnown) learn(asked);
       }
       asking.delete(key);
     };
 
     const featuresOf = async (
-      session: Session,
+      { jid, asker }: Client,
       { hash, node, ver }: Announced,
-    ): Promise<{ features: ReadonlySet<string>; proven: boolean } | undefined> => {
+    ): Promise<{ features: Features; proven: boolean } | undefined> => {
       const query = el('query', { xmlns: NS.discoInfo, node: `${node}#${ver}` });
       let answer: Element | undefined;
       try {
-        const result = await host.ask(Stanza.build('iq', { type: 'get', from: host.jid, to: session.jid }, query), {
-          timeoutMs: patienceMs,
-        });
-        answer = result.child(NS.discoInfo, 'query');
+        const request = Stanza.build('iq', { type: 'get', from: asker, to: jid }, query);
+        answer = (await host.ask(request, { timeoutMs: patienceMs })).child(NS.discoInfo, 'query');
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;
       }
@@ -154,52 +212,118 @@ export default defineModule({
       return { features, proven: hash !== undefined && provesCaps(answer, hash, ver) === true };
     };
 
-    const look = (session: Session, isNew: boolean): void => {
-      const caps = session.presence && announcedIn(session.presence);
-      if (caps === undefined) {
-        sessions.delete(session);
-        return;
-      }
-      const key = `${caps.hash ?? ''}\n${caps.ver}\n${caps.node}`;
-      const last = isNew ? undefined : sessions.get(session);
-      if (last?.key === key) return;
-      const known: Known = { key, caps, features: undefined, before: last?.features ?? last?.before ?? none };
-      sessions.set(session, known);
-      learn(session, known);
-    };
-
     /** From what is kept, or by asking. */
-    const learn = (session: Session, known: Known): void => {
-      const { key, caps } = known;
+    const learn = (client: Client): void => {
+      const { key, caps } = client;
+      if (caps === undefined) return;
       const features = versions.get(key);
       if (features !== undefined) {
-        settle(session, known, features);
+        client.settle(features);
         return;
       }
-      if (busy.has(session)) return; // afterwards
+      if (client.isAsked) return; // afterwards
       const queue = asking.get(key);
       if (queue !== undefined) {
-        if (!queue.includes(session)) queue.push(session);
+        if (!queue.includes(client)) queue.push(client);
         return;
       }
-      asking.set(key, [session]);
+      asking.set(key, [client]);
       ask(key, caps).catch((error: unknown) => {
         asking.delete(key);
         log.error({ err: error }, 'capabilities could not be learned');
       });
     };
 
+    const look = (client: Client, presence: Stanza): void => {
+      client.show = presence.has(NS.client, 'show') ? presence.text(NS.client, 'show')?.trim() : undefined;
+      if (client.announces(announcedIn(presence))) learn(client);
+    };
+
+    // --- sessions -----------------------------------------------------------------------------------------------
+
+    const lookAt = (session: Session, isNew: boolean): void => {
+      let client = isNew ? undefined : sessions.get(session);
+      if (client === undefined) {
+        const tell = (_: Client, gained: Features) => void host.emit('featuresKnown', { session, gained });
+        client = new Client(session.jid, host.jid, true, tell);
+        sessions.set(session, client);
+      }
+      if (session.presence !== undefined) look(client, session.presence);
+    };
+
+    const leaves = (session: Session): void => {
+      const client = sessions.get(session);
+      if (client !== undefined) client.isThere = false;
+      sessions.delete(session);
+    };
+
+    // --- visitors -----------------------------------------------------------------------------------------------
+
+    const visit = (owner: Jid, stanza: Stanza, item: RosterItem | undefined): void => {
+      const from = stanza.from!;
+      const isContact = item?.subscription === 'from' || item?.subscription === 'both';
+      if (isContact && from.domain === host.domain) return; // has a session here
+      const here = visitors.get(owner.bare) ?? new Map<string, Client>();
+      let client = here.get(from.full);
+      if (client === undefined) {
+        if (!hasRoom(here, isContact)) return;
+        // A copy, so that it does not keep alive the stanza that it was cut from.
+        const jid = Jid.parse(Buffer.from(from.full).toString());
+        const tell = (visitor: Client, gained: Features) => void host.emit('visitorKnown', { owner, visitor, gained });
+        client = new Client(jid, owner, isContact, tell);
+        visitors.set(owner.bare, here.set(jid.full, client));
+        visiting++;
+      }
+      look(client, stanza);
+    };
+
+    const hasRoom = (here: ReadonlyMap<string, Client>, isContact: boolean): boolean => {
+      let alike = 0;
+      for (const client of here.values()) if (client.isContact === isContact) alike++;
+      const isFree = visiting < (isContact ? config.visitors : config.visitors / 2);
+      if (isFree && alike < (isContact ? mostContacts : mostStrangers)) return true;
+      host.limitHit('client_caps.visitors');
+      return false;
+    };
+
+    /** Presence of a bare address is that of all its resources. */
+    const depart = (owner: Jid, jid: Jid): void => {
+      const here = visitors.get(owner.bare);
+      for (const client of here === undefined ? [] : [...here.values()]) {
+        if (jid.resource === undefined ? client.jid.bare !== jid.bare : client.jid.full !== jid.full) continue;
+        client.isThere = false;
+        here!.delete(client.jid.full);
+        visiting--;
+      }
+      if (here?.size === 0) visitors.delete(owner.bare);
+      void host.emit('visitorGone', { owner, jid });
+    };
+
     provide('clientCaps', {
-      features: (session) => {
-        const known = sessions.get(session);
-        return known === undefined ? none : (known.features ?? known.before);
-      },
+      features: (session) => sessions.get(session)?.features() ?? none,
+      visitors: (owner) => visitors.get(owner) ?? nobody,
     });
 
     return [
-      event('available', ({ session }) => look(session, true)),
-      event('presenceChanged', ({ session }) => look(session, false)),
-      event('unavailable', ({ session }) => void sessions.delete(session)),
+      event('available', ({ session }) => lookAt(session, true)),
+      event('presenceChanged', ({ session }) => lookAt(session, false)),
+      event('unavailable', ({ session }) => leaves(session)),
+      event('contactPresence', ({ owner, stanza }) => {
+        const { from, type } = stanza;
+        if (from === undefined || from.bare === owner.bare) return undefined;
+        if (type === 'unavailable') return depart(owner, from);
+        if (type !== undefined) return undefined;
+        const items = roster.get(owner.bare);
+        if (items instanceof Promise) return items.then((all) => visit(owner, stanza, all.get(from.bare)));
+        return visit(owner, stanza, items.get(from.bare));
+      }),
+      event('accountDeleted', ({ jid }) => {
+        const here = visitors.get(jid.bare);
+        if (here === undefined) return;
+        for (const client of here.values()) client.isThere = false;
+        visiting -= here.size;
+        visitors.delete(jid.bare);
+      }),
     ];
   },
 });

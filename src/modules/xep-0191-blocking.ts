@@ -1,83 +1,46 @@
 /**
- * XEP-0191: Blocking Command, and the reports of XEP-0377 that come with it. Who is blocked sees an account that is not
- * there. Subscriptions are left as they are (§4, polite blocking). Reports are kept for the administrators and passed
- * on to nobody.
+ * XEP-0191: Blocking Command. Who is blocked sees an account that is not there. Subscriptions are left as they are (§4,
+ * polite blocking). The reports of XEP-0377 come with it, and go to whoever keeps them.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import {
-  admit,
-  type Command,
-  command,
-  defineModule,
-  event,
-  type IqHandler,
-  iq,
-  log,
-  map,
-  message,
-  type RosterItem,
-} from '../server/module.js';
+import { admit, defineModule, event, type IqHandler, iq, map, message, type RosterItem } from '../server/module.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
-import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { table } from '../server/stanza/forms.js';
-import { idAt, randomId, stanzaId, timeOf } from '../server/stanza/ids.js';
+import { randomId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
-import type { LogEntry } from '../storage/contract.js';
 
 /** Full JIDs, bare JIDs and domains. */
 export type BlockList = ReadonlySet<string>;
-
-/** A report, as it is kept: JSON. */
-interface Report {
-  readonly by: string;
-  readonly jid: string;
-  readonly reason: string;
-  readonly text: string;
-  /** XEP-0359 ids of the messages that are complained of. */
-  readonly messages: readonly string[];
-}
 
 interface Item {
   readonly jid: Jid;
   readonly report: Element | undefined;
 }
 
-const day = 86_400_000;
 const noOne: BlockList = new Set();
 /** Lists that are kept in memory. */
 const cachedLists = 20_000;
-/** Of a report: characters of its text, messages that it names. */
-const longestText = 1000;
-const mostMessages = 50;
-/** Reports that the command lists. */
-const listedReports = 100;
 
 export default defineModule({
   name: 'blocking',
-  summary: 'Lets accounts block addresses, and report them.',
-  implements: { 'XEP-0191': '1.3', 'XEP-0377': '0.4.1' },
-  features: { server: [NS.blocking, NS.reporting], account: [NS.blocking] },
+  summary: 'Lets accounts block addresses.',
+  implements: { 'XEP-0191': '1.3' },
+  features: { server: [NS.blocking], account: [NS.blocking] },
   config: z.strictObject({
     max_items: count({ min: 1 }).default(1000).describe('Addresses that one account can block.'),
-    reports_kept: count({ min: 0 }).default(1000).describe('Reports that are kept; the oldest make room.'),
-    reports_per_day: count({ min: 0 })
-      .default(50)
-      .describe(
-        'Reports of one account in a day that are kept; the addresses of further ones are blocked all the same.',
-      ),
   }),
-  stores: { blocked: map<true>(), reports: log() },
+  stores: { blocked: map<true>() },
   needs: ['roster'],
+  wants: ['reports'],
   provides: ['blocking'],
 
-  start: ({ host, config, stores, services: { roster }, provide, log: logger }) => {
+  start: ({ host, config, stores, services: { roster, reports }, provide, log }) => {
     const lists = new Cache<BlockList>(cachedLists, async (owner) => {
       const blocked = await stores.blocked.all(owner);
       return blocked.size === 0 ? noOne : new Set(blocked.keys());
@@ -153,7 +116,7 @@ export default defineModule({
         names.map((jid) => [jid, true]),
       );
       await change(to, write, new Set([...(lists.peek(to.bare) ?? before), ...names]));
-      for (const item of items) await keepReport(to, item);
+      for (const item of items) await passReport(to, item);
       push(
         to,
         'block',
@@ -183,38 +146,12 @@ export default defineModule({
       );
     };
 
-    const keepReport = async (owner: Jid, { jid, report }: Item): Promise<void> => {
-      if (report === undefined || config.reports_kept === 0) return;
-      const { reason = '' } = report.attrs;
-      const today = { with: owner.bare, from: idAt(Date.now() - day) };
-      if ((await stores.reports.count(host.domain, today, config.reports_per_day)) >= config.reports_per_day) {
-        host.limitHit('reports');
-        return;
-      }
-      const kept: Report = {
-        by: owner.bare,
-        jid: jid.full,
-        reason: shortened(reason),
-        text: shortened(report.getChildText('text') ?? ''),
-        messages: report
-          .getChildren('stanza-id', NS.stanzaId)
-          .slice(0, mostMessages)
-          .map(({ attrs }) => shortened(attrs.id ?? '')),
-      };
-      await stores.reports.append(host.domain, { id: stanzaId(), with: owner.bare, value: JSON.stringify(kept) });
-      await stores.reports.trim(host.domain, { keep: config.reports_kept });
-      logger.info({ by: owner.bare, reported: jid.full, reason: kept.reason }, 'an address was reported');
-    };
-
-    const reports: Command = {
-      node: 'reports',
-      name: 'Abuse reports',
-      target: 'server',
-      access: 'admins',
-      run: async () => {
-        const { entries } = await stores.reports.page(host.domain, { limit: listedReports, backwards: true });
-        return { status: 'completed', payload: [reportTable(entries)] };
-      },
+    /** XEP-0377 §5: they are blocked whatever becomes of the report. */
+    const passReport = async (by: Jid, { jid: about, report: element }: Item): Promise<void> => {
+      if (element === undefined) return;
+      await reports?.add({ by, about, element }).catch((error: unknown) => {
+        log.error({ err: error }, 'a report could not be kept');
+      });
     };
 
     provide('blocking', {
@@ -238,7 +175,6 @@ export default defineModule({
         const known = lists.get(owner.bare);
         return known instanceof Promise ? known.then(verdict) : verdict(known);
       }),
-      command(reports),
       event('accountDeleted', ({ jid }) => lists.delete(jid.bare)),
     ];
   },
@@ -267,24 +203,6 @@ export function covered(rule: Jid, items: ReadonlyMap<string, RosterItem>): Jid[
   return [...items.keys()].map((bare) => Jid.parse(bare)).filter((jid) => jid.domain === rule.domain && sees(jid.bare));
 }
 
-/** The latest first. */
-const reportTable = (entries: readonly LogEntry[]): Element =>
-  table({
-    title: 'Abuse reports',
-    columns: [
-      { var: 'time', label: 'Time' },
-      { var: 'by', label: 'Reported by', type: 'jid-single' },
-      { var: 'jid', label: 'Address', type: 'jid-single' },
-      { var: 'reason', label: 'Reason' },
-      { var: 'text', label: 'Text' },
-      { var: 'messages', label: 'Ids of messages' },
-    ],
-    rows: [...entries].reverse().map(({ id, value }) => {
-      const report = JSON.parse(value) as Report;
-      return { ...report, messages: report.messages.join(' '), time: formatDateTime(timeOf(id)) };
-    }),
-  });
-
 function itemsOf(payload: Element): Item[] {
   return payload.getChildren('item', NS.blocking).map((item) => {
     if (item.attrs.jid === undefined) throw new StanzaError('bad-request', 'An item has an address.');
@@ -293,5 +211,3 @@ function itemsOf(payload: Element): Item[] {
     return { jid, report: item.getChild('report', NS.reporting) };
   });
 }
-
-const shortened = (text: string): string => Array.from(text.trim()).slice(0, longestText).join('');

@@ -4,14 +4,15 @@
  *
  * Nothing is done when messages pass. What is known of the conversations is brought up to date from the archive when
  * somebody asks, and kept: an account that never asks costs nothing, and one that does what it has received since. What
- * is said in rooms is not in the archives of accounts, so rooms are not listed.
+ * is said in rooms is not in the archives of accounts, so rooms are not listed. What other clients say that they have
+ * displayed (XEP-0490) counts as read.
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
 import { defineModule, type IqRequest, iq, map } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import type { Jid } from '../server/stanza/jid.js';
+import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type PageRequest, readRsm, rsmSet } from '../server/stanza/rsm.js';
 import { Stanza } from '../server/stanza/stanza.js';
@@ -33,6 +34,8 @@ export interface Conversation {
   readonly unread: number;
   /** The ids that the sender gave to the latest unread messages, the oldest first; '' where there was none. */
   readonly ids: readonly string[];
+  /** Their entries of the archive. */
+  readonly at: readonly string[];
 }
 
 /** What an entry of the archive means to its conversation. */
@@ -67,8 +70,9 @@ export default defineModule({
   }),
   stores: { inbox: map<Conversation>() },
   needs: ['archive'],
+  wants: ['pep'],
 
-  start: ({ config, stores, services: { archive } }) => {
+  start: ({ config, stores, services: { archive, pep } }) => {
     const store = stores.inbox;
     /** By account: as many as sessions ask. */
     const refreshing = new Map<string, Promise<ReadonlyMap<string, Conversation>>>();
@@ -104,17 +108,44 @@ export default defineModule({
         known.set(peer, after);
         changed.add(peer);
       }
+      for (const [peer, entry] of await displayedIn(owner, known)) {
+        const before = known.get(peer)!;
+        const after = readTo(before, entry);
+        if (after === before) continue;
+        known.set(peer, after);
+        changed.add(peer);
+      }
       const gone = await outdated(owner, known);
       for (const peer of gone) {
         known.delete(peer);
         changed.delete(peer);
       }
       if (gone.length > 0) await store.delete(owner.bare, gone);
-      if (latest !== undefined && latest !== since) {
+      if (latest !== undefined && (latest !== since || changed.size > 0)) {
         const written = [...changed].map((peer) => [peer, known.get(peer)!] as const);
-        await store.set(owner.bare, [...written, [progress, { last: latest, unread: 0, ids: [] }]]);
+        await store.set(owner.bare, [...written, [progress, { last: latest, unread: 0, ids: [], at: [] }]]);
       }
       return known;
+    };
+
+    /** XEP-0490 §4.1: up to which entry of the archive clients have displayed those that are unread here. */
+    const displayedIn = async (
+      owner: Jid,
+      known: ReadonlyMap<string, Conversation>,
+    ): Promise<readonly (readonly [peer: string, entry: string])[]> => {
+      if (pep === undefined) return [];
+      const said = new Map<string, string>();
+      for (const [peer, { unread }] of known) {
+        if (unread === 0) continue;
+        const id = entryIn(await pep.item(owner.bare, NS.displayed, peer), owner);
+        if (id !== undefined) said.set(peer, id);
+      }
+      const ids = [...new Set(said.values())];
+      if (ids.length === 0) return [];
+      // §5.1: what is not in the conversation says nothing of it
+      const { entries } = await archive.read(owner, { ids, limit: ids.length });
+      const peers = new Map(entries.map(({ id, with: peer }) => [id, peer]));
+      return [...said].filter(([peer, id]) => peers.get(id) === peer);
     };
 
     /** Nothing of them is in the archive any more, or there are too many. */
@@ -212,21 +243,44 @@ export function meaningOf({ value }: LogEntry, owner: Jid): Meaning {
 
 /** A conversation after an entry; the same one where that was counted before. */
 export function follow(before: Conversation | undefined, last: string, meaning: Meaning): Conversation {
-  const { message, unread, ids }: Omit<Conversation, 'last'> = before ?? { unread: 0, ids: [] };
+  const { message, unread, ids, at }: Omit<Conversation, 'last'> = before ?? { unread: 0, ids: [], at: [] };
   if (before !== undefined && last <= before.last) return before;
   switch (meaning.kind) {
     case 'received':
-      return { last, message: last, unread: unread + 1, ids: [...ids, meaning.id].slice(-mostUnread) };
+      return {
+        last,
+        message: last,
+        unread: unread + 1,
+        ids: [...ids, meaning.id].slice(-mostUnread),
+        at: [...at, last].slice(-mostUnread),
+      };
     case 'sent': // whoever answers has read
-      return { last, message: last, unread: 0, ids: [] };
-    case 'displayed': {
-      const read = ids.lastIndexOf(meaning.id);
-      if (read < 0) return { last, message, unread, ids }; // XEP-0333 §5
-      return { last, message, unread: ids.length - read - 1, ids: ids.slice(read + 1) };
-    }
+      return { last, message: last, unread: 0, ids: [], at: [] };
+    case 'displayed': // XEP-0333 §5: what is not there says nothing
+      return without({ last, message, unread, ids, at }, ids.lastIndexOf(meaning.id));
     case 'other':
-      return { last, message, unread, ids };
+      return { last, message, unread, ids, at };
   }
+}
+
+/** A conversation that was displayed up to an entry of the archive; the same one where that was read before. */
+export const readTo = (conversation: Conversation, entry: string): Conversation =>
+  without(
+    conversation,
+    conversation.at.findLastIndex((unread) => unread <= entry),
+  );
+
+/** Without the unread messages up to this one of those that are told apart. */
+function without(conversation: Conversation, read: number): Conversation {
+  if (read < 0) return conversation;
+  const { ids, at } = conversation;
+  return { ...conversation, unread: ids.length - read - 1, ids: ids.slice(read + 1), at: at.slice(read + 1) };
+}
+
+/** XEP-0490 §4.1: the id that we gave the message. */
+function entryIn(displayed: Element | undefined, owner: Jid): string | undefined {
+  const { by, id } = displayed?.getChild('stanza-id', NS.stanzaId)?.attrs ?? {};
+  return by !== undefined && Jid.tryParse(by)?.bare === owner.bare ? id : undefined;
 }
 
 const latestFirst = (conversations: ReadonlyMap<string, Conversation>): [string, Conversation][] =>

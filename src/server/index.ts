@@ -290,6 +290,7 @@ class WaxwingServer implements Server {
       limitHit: (limit) => this.metrics.limitHit(limit),
     });
     await this.#listeners.open();
+    for (const host of this.#hosts.values()) await host.emit('started', {});
     this.#sweeper = new Sweeper(this.#streams, this.#streamSessions, () => this.config);
     this.#logins = setInterval(() => {
       this.accounts.writeLogins().catch((error: unknown) => log.error({ err: error }, 'logins could not be noted'));
@@ -300,6 +301,7 @@ class WaxwingServer implements Server {
         connections: () => this.connections,
         sessions: () => this.sessions.size,
         hibernating: () => this.hibernating,
+        modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
   }
 
@@ -424,6 +426,7 @@ class WaxwingServer implements Server {
     // What comes from now on is not taken: whoever resumes sends it again. What was taken is finished.
     const settled = Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, grace).unref())]);
+    for (const host of this.#hosts.values()) await host.emit('stopping', {});
     const goodbye = () => new StreamError('system-shutdown');
     // Those that stay hear of those that go, before they are written down; and are before they are told to go.
     for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());

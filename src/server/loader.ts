@@ -31,7 +31,7 @@ export async function importModules(names: readonly string[]): Promise<ModuleDef
   );
 }
 
-/** Those that are to run, by the configuration, each behind the ones that provide what it needs. */
+/** Those that are to run, by the configuration, each behind the ones that provide what it needs or wants. */
 export function chooseModules(all: readonly ModuleDefinition[], config: Config): ModuleDefinition[] {
   const byName = new Map<string, ModuleDefinition>();
   for (const definition of all) {
@@ -63,7 +63,7 @@ function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
   const state = new Map<string, 'visiting' | 'done'>();
   const byName = new Map(chosen.map((definition) => [definition.name, definition]));
   const visit = (definition: ModuleDefinition, path: readonly string[]): void => {
-    const { name, needs = [] } = definition;
+    const { name, needs = [], wants = [] } = definition;
     if (state.get(name) === 'done') return;
     if (state.get(name) === 'visiting')
       throw new ModuleError(`modules need each other in a circle: ${[...path, name].join(' → ')}`);
@@ -73,6 +73,10 @@ function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
       if (provider === undefined)
         throw new ModuleError(`module ${name} needs ${need}, which no running module provides`);
       visit(byName.get(provider)!, [...path, name]);
+    }
+    for (const want of wants) {
+      const provider = providers.get(want);
+      if (provider !== undefined) visit(byName.get(provider)!, [...path, name]);
     }
     state.set(name, 'done');
     sorted.push(definition);
@@ -94,7 +98,7 @@ export async function startModules(
     definitions.map((definition) => ({ definition, hooks: [] })),
   );
   for (const definition of definitions) {
-    const { name, stores = {}, needs = [], provides = [] } = definition;
+    const { name, stores = {}, needs = [], wants = [], provides = [] } = definition;
     const opened = Object.fromEntries(
       Object.entries(stores).map(([store, { shape }]) => [store, open(storage, store, shape)]),
     );
@@ -102,7 +106,7 @@ export async function startModules(
       host,
       config: definition.config === undefined ? {} : (config.modules[name] ?? definition.config.parse({})),
       stores: opened,
-      services: Object.fromEntries(needs.map((need) => [need, host.services[need]])),
+      services: Object.fromEntries([...needs, ...wants].map((need) => [need, host.services[need]])),
       log: log.child({ module: name, host: host.domain }),
       provide(service: keyof Services, implementation: never) {
         if (!provides.includes(service))

@@ -4,6 +4,7 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metric, Registry } from 'prom-client';
+import type { ModuleMetric } from './module.js';
 import type { StreamCounts } from './stream/counts.js';
 
 export interface MetricsSources {
@@ -13,6 +14,8 @@ export interface MetricsSources {
   sessions(): number;
   hibernating(): number;
   accountsCached?(): number;
+  /** What the modules of all hosts count. */
+  readonly modules?: readonly ModuleMetric[];
 }
 
 /** Upper bounds of the buckets in seconds. */
@@ -123,9 +126,20 @@ export class Metrics {
       ['limit'],
       () => [...this.#limits].map(([limit, count]) => [{ limit }, count]),
     );
+    for (const [name, same] of byName(sources.modules ?? [])) {
+      const make = name.endsWith('_total') ? counter : gauge;
+      make(name, same[0]!.help, [], () => [[{}, same.reduce((sum, metric) => sum + metric.read(), 0)]]);
+    }
     registry.registerMetric(storageHistogram(() => this.#storage.values()));
     return registry;
   }
+}
+
+/** The same metric of several hosts is one. */
+function byName(metrics: readonly ModuleMetric[]): Map<string, ModuleMetric[]> {
+  const names = new Map<string, ModuleMetric[]>();
+  for (const metric of metrics) names.set(metric.name, [...(names.get(metric.name) ?? []), metric]);
+  return names;
 }
 
 type Read = () => readonly (readonly [labels: Record<string, string>, value: number])[];

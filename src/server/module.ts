@@ -152,6 +152,8 @@ export interface StreamInfo {
  */
 export interface Events {
   accountCreated: { readonly jid: Jid };
+  /** Somebody made the account by himself (XEP-0077); its creation has been told before. */
+  accountRegistered: { readonly jid: Jid };
   /** The account is about to go: its stores still know it, and its sessions are still there. */
   accountDeleting: { readonly jid: Jid };
   /** Every store has forgotten the account already when this is told. */
@@ -177,8 +179,20 @@ export interface Events {
   };
   /** An account's own client was given these messages out of its archive. */
   archiveRead: { readonly owner: Jid; readonly ids: readonly string[] };
+  /** The ports are open: modules with ports of their own open them now. */
+  started: Record<string, never>;
   /** The configuration was read again. */
   reloaded: Record<string, never>;
+  /** The server takes nothing any more, and is about to close all streams: what is said now is the last that clients hear. */
+  stopping: Record<string, never>;
+}
+
+/** A number for Prometheus, read when it is asked for and added up over the hosts. */
+export interface ModuleMetric {
+  /** A counter's ends in `_total`. */
+  readonly name: `waxwing_${string}`;
+  readonly help: string;
+  read(): number;
 }
 
 export type Hook =
@@ -207,12 +221,16 @@ export type Hook =
       readonly after: readonly string[];
     }
   | { readonly kind: 'presence'; readonly handler: PresenceHandler }
+  | { readonly kind: 'adorn'; readonly handler: PresenceHandler }
+  | { readonly kind: 'serverMessage'; readonly handler: ServerMessageHandler }
   | {
       readonly kind: 'session';
       readonly moment: SessionMoment;
       readonly handler: (session: Session) => void | Promise<void>;
     }
   | { readonly kind: 'event'; readonly name: keyof Events; readonly handler: (event: never) => void | Promise<void> }
+  | { readonly kind: 'serverPresence'; readonly handler: ServerPresenceHandler }
+  | { readonly kind: 'metric'; readonly metric: ModuleMetric }
   | { readonly kind: 'every'; readonly ms: number; readonly handler: () => void | Promise<void> }
   | { readonly kind: 'disco'; readonly target: Target; readonly source: DiscoSource }
   | { readonly kind: 'command'; readonly command: Command }
@@ -238,6 +256,11 @@ export type MessageHandler = (
 ) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
 /** Presence on its way out of or into an account, after it was admitted. Exactly one module hooks it: RFC 6121. */
 export type PresenceHandler = (passage: Passage) => void | Promise<void>;
+/** A message to the host itself. */
+export type ServerMessageHandler = (
+  stanza: Stanza,
+  origin: Origin,
+) => 'handled' | undefined | void | Promise<'handled'>;
 /** bound: ready to send. resumed: back on a new connection (XEP-0198). gone: for good. */
 export type SessionMoment = 'bound' | 'resumed' | 'gone';
 
@@ -299,6 +322,13 @@ export const message = (step: Step, handler: MessageHandler, options: { after?: 
   after: options.after ?? [],
 });
 export const presence = (handler: PresenceHandler): Hook => ({ kind: 'presence', handler });
+/**
+ * May put something else in the place of presence that a session says, to one or to all, before it goes on its way
+ * (`passage.stanza`).
+ */
+export const adorn = (handler: PresenceHandler): Hook => ({ kind: 'adorn', handler });
+/** Is asked for every message to the host itself until one says 'handled'; the others are refused as they were. */
+export const serverMessage = (handler: ServerMessageHandler): Hook => ({ kind: 'serverMessage', handler });
 export const session = (moment: SessionMoment, handler: (session: Session) => void | Promise<void>): Hook => ({
   kind: 'session',
   moment,
@@ -311,6 +341,12 @@ export const event = <E extends keyof Events>(name: E, handler: (event: Events[E
 });
 /** Runs about every `ms` milliseconds while the host runs; never overlapping itself. */
 export const every = (ms: number, handler: () => void | Promise<void>): Hook => ({ kind: 'every', ms, handler });
+/** Presence to the host itself. */
+export type ServerPresenceHandler = (stanza: Stanza, origin: Origin) => void | Promise<void>;
+/** Hears all presence that is sent to the host itself. */
+export const serverPresence = (handler: ServerPresenceHandler): Hook => ({ kind: 'serverPresence', handler });
+/** A number of the module's, for Prometheus. */
+export const metric = (metric: ModuleMetric): Hook => ({ kind: 'metric', metric });
 export const disco = (target: Target, source: DiscoSource): Hook => ({ kind: 'disco', target, source });
 export const command = (command: Command): Hook => ({ kind: 'command', command });
 /** Adds an element to `<stream:features/>`. */
@@ -361,6 +397,8 @@ export interface ArchiveView {
   readonly show?: ((xml: string) => string) | undefined;
   /** Whether the field `with` may be a sender's real address (XEP-0313 §4.1.1). Rooms: it is the room's `with`. */
   readonly knowsSenders: boolean;
+  /** Where the messages are that are asked for, if not in the archive of the addressee. */
+  readonly source?: Pick<LogStore, 'page' | 'count'> | undefined;
 }
 
 /** What its owner wants of an archive (XEP-0441). Synchronous while it is in memory. */
@@ -402,12 +440,101 @@ export interface Archives {
   trim(owner: Jid, through?: string): Promise<void>;
   /** Asks them from now on; one module does. */
   prefer(preferences: ArchivePreferences): void;
+  /** Hands it queries for archives of nodes of accounts (XEP-0442) from now on; one module does. */
+  nodes(handler: IqHandler): void;
+}
+
+/** A complaint of an address or a room (XEP-0377), as it comes. */
+export interface NewReport {
+  /** Who complains: an account, or the server that passes it on. */
+  readonly by: Jid;
+  readonly about: Jid;
+  /** The room in which it happened. Such a report is the room's business: nobody is told of it, and it stays here. */
+  readonly room?: Jid | undefined;
+  /** `<report/>`. */
+  readonly element: Element;
+  /** The messages that it names; undefined: they are looked for in the archive of who complains. */
+  readonly messages?: readonly Stanza[] | undefined;
+}
+
+/** A complaint, as it is kept. */
+export interface KeptReport {
+  readonly id: string;
+  /** Ms since 1970. */
+  readonly at: number;
+  readonly by: string;
+  readonly jid: string;
+  readonly room: string | undefined;
+  readonly reason: string;
+  readonly text: string;
+  /** XEP-0359 ids. */
+  readonly messages: readonly string[];
+  /** Those of the messages that were found, as XML. */
+  readonly evidence: readonly string[];
+}
+
+export interface Reports {
+  /** Whether it was kept: not beyond what one may report in a day. Resolves once it is on disk. */
+  add(report: NewReport): Promise<boolean>;
+  /** The latest first, those before `before`. */
+  list(range: { readonly limit: number; readonly before?: string | undefined }): Promise<KeptReport[]>;
+  get(id: string): Promise<KeptReport | undefined>;
+  /** Of these ids, or all of them; how many there were. */
+  forget(ids: readonly string[] | 'all'): Promise<number>;
 }
 
 export interface ArchiveReceipt {
   readonly id: string;
   /** Resolves once the message would survive the power going. */
   readonly durable: Promise<void>;
+}
+
+/** A room, as its administrators see it. */
+export interface RoomFacts {
+  readonly jid: Jid;
+  readonly name: string;
+  /** How many are in it now. */
+  readonly occupants: number;
+  readonly isPublic: boolean;
+  readonly isPersistent: boolean;
+  readonly isMembersOnly: boolean;
+  readonly hasPassword: boolean;
+  /** A bare address. */
+  readonly creator: string;
+}
+
+/** The whole of it: bare addresses, but for the full ones of those who are there. */
+export interface RoomDetails extends RoomFacts {
+  readonly description: string;
+  readonly subject: string;
+  /** Ms since 1970. */
+  readonly created: number;
+  readonly isArchived: boolean;
+  readonly isModerated: boolean;
+  /** Whether all see the real addresses of all. */
+  readonly isNonAnonymous: boolean;
+  readonly owners: readonly string[];
+  readonly admins: readonly string[];
+  readonly members: number;
+  readonly banned: number;
+  readonly present: readonly { readonly nick: string; readonly jids: readonly string[]; readonly role: string }[];
+}
+
+/** The rooms of a host (XEP-0045), for those who administer it. */
+export interface RoomAdministration {
+  /** The address of the service. */
+  readonly jid: Jid;
+  /** Rooms in the order of their addresses, from behind `after`. */
+  list(page: { readonly after?: string | undefined; readonly limit: number }): readonly RoomFacts[];
+  show(room: Jid): Promise<RoomDetails | undefined>;
+  /** Makes a lasting room that is open at once; false: there is one of that address. Throws StanzaError. */
+  create(
+    room: Jid,
+    owner: Jid,
+    how: { readonly name?: string | undefined; readonly isMembersOnly: boolean; readonly isPublic: boolean },
+  ): Promise<boolean>;
+  /** Puts everybody out and removes it, and what was said in it; false: there is none. */
+  destroy(room: Jid, reason?: string): Promise<boolean>;
 }
 
 /** What modules offer each other, by the name in `provides` and `needs`. Modules add theirs by declaration merging. */
@@ -432,6 +559,8 @@ export interface Services {
     isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
   };
   archive: Archives;
+  rooms: RoomAdministration;
+  reports: Reports;
   offline: {
     /** Takes up the delivery of a message again, after a restart: what was the receipt's `reference`. */
     receipt(owner: Jid, reference: string): Receipt;
@@ -459,6 +588,8 @@ export interface Host {
   sessions(bare: string): readonly Session[];
   session(full: Jid): Session | undefined;
   allSessions(): Iterable<Session>;
+  /** Says something for a session, which takes the way of what it says itself. What is refused is answered. */
+  fromSession(stanza: Stanza, session: Session, origin: Origin): void | Promise<void>;
   /** Ends a session for good, whether it is connected or waits to be resumed; the client is told why. */
   end(session: Session, reason: StreamError): void;
   /** Whether this server answers for the domain (this host, another, or a service). */
@@ -471,6 +602,8 @@ export interface Host {
   admits(stanza: Stanza): boolean | Promise<boolean>;
   readonly accounts: Accounts;
   emit<E extends keyof Events>(name: E, event: Events[E]): void | Promise<void>;
+  /** What a module of this host provides: for the commands of the server. Modules say what they need. */
+  provided<K extends keyof Services>(name: K): Services[K] | undefined;
   /** What the modules declared: for those that answer for all (disco, ad-hoc commands). */
   readonly declared: Declared;
   /** Counts that something reached its limit: `waxwing_limits_hit_total{limit=…}`. */
@@ -491,11 +624,12 @@ export interface Declared {
 
 // ---------------------------------------------------------------------------------------------------------------
 
-export interface ModuleContext<C, S, N extends keyof Services> {
+export interface ModuleContext<C, S, N extends keyof Services, W extends keyof Services = never> {
   readonly host: Host;
   readonly config: C;
   readonly stores: S;
-  readonly services: Pick<Services, N>;
+  /** Those that it needs, and of those that it wants the ones that there are. */
+  readonly services: Pick<Services, N> & { readonly [K in W]: Services[K] | undefined };
   readonly log: Logger;
   /** Makes this module's service known; called once in `start`. */
   provide<K extends keyof Services>(name: K, service: Services[K]): void;
@@ -515,6 +649,8 @@ export interface ModuleDefinition {
   readonly config?: z.ZodObject | undefined;
   readonly stores?: Readonly<Record<string, StoreDeclaration>> | undefined;
   readonly needs?: readonly (keyof Services)[] | undefined;
+  /** Services that it does without where no running module provides them. */
+  readonly wants?: readonly (keyof Services)[] | undefined;
   readonly provides?: readonly (keyof Services)[] | undefined;
   /** Runs only when it is asked for: `[modules.NAME] enabled = true`. Otherwise it runs unless disabled. */
   readonly optional?: boolean | undefined;
@@ -526,13 +662,15 @@ export function defineModule<
   C extends z.ZodObject = z.ZodObject<Record<string, never>>,
   S extends Readonly<Record<string, StoreDeclaration>> = Record<string, never>,
   N extends keyof Services = never,
+  W extends keyof Services = never,
 >(
-  definition: Omit<ModuleDefinition, 'config' | 'stores' | 'needs' | 'start'> & {
+  definition: Omit<ModuleDefinition, 'config' | 'stores' | 'needs' | 'wants' | 'start'> & {
     readonly config?: C;
     readonly stores?: S;
     readonly needs?: readonly N[];
+    readonly wants?: readonly W[];
     readonly start: (
-      context: ModuleContext<z.output<C>, { readonly [K in keyof S]: Opened<S[K]> }, N>,
+      context: ModuleContext<z.output<C>, { readonly [K in keyof S]: Opened<S[K]> }, N, W>,
     ) => readonly Hook[] | Promise<readonly Hook[]>;
   },
 ): ModuleDefinition {

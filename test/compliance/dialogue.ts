@@ -39,6 +39,7 @@ const usual = {
   auth: { scram_iterations: 4096, password_min_length: 4 },
   admin: { shutdown_grace_seconds: 1 },
   log: { level: 'error' },
+  modules: { proxy65: { listen: ['127.0.0.1:0'] } },
 };
 
 // ---------------------------------------------------------------------------------------------------------------

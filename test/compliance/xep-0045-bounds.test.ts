@@ -1,4 +1,4 @@
-/** XEP-0045 §13.6, XEP-0205: what one user can take of the service, and what malformed requests do to it. */
+/** XEP-0045 §14.6, XEP-0205: what one user can take of the service, and what malformed requests do to it. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
@@ -109,3 +109,158 @@ scenario('malformed requests are answered with errors, once, and hurt nobody', a
   await crone.syncs();
   await configures(crone, 'bound-malformed', { 'muc#roomconfig_persistentroom': '0' });
 });
+
+scenario('XEP-0004: fields that nobody knows are passed over, malformed ones change nothing', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  await founds(crone, 'bound-forms', 'firstwitch', { 'muc#roomconfig_roomname': 'A Dark Cave', 'of#nobody': '1' });
+  const field = (name: string, ...values: string[]) =>
+    `<field var='${name}'>${values.map((value) => `<value>${value}</value>`).join('')}</field>`;
+  const submits = (fields: string, formType: string = NS.mucRoomConfig) =>
+    `<iq type='set' id='f' to='${room('bound-forms')}'><query xmlns='${NS.mucOwner}'>
+      <x xmlns='${NS.dataForms}' type='submit'>${field('FORM_TYPE', formType)}${fields}</x></query></iq>`;
+  const renamed = field('muc#roomconfig_roomname', 'Mine');
+  const cases: [string, string, string?][] = [
+    [renamed + renamed, 'bad-request'],
+    [renamed, 'bad-request', NS.mucRegister],
+    [`${renamed + field('muc#roomconfig_roomname2')}<field><value>x</value></field>`, 'bad-request'],
+    [renamed + field('muc#roomconfig_publicroom', 'perhaps'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_publicroom', '1', '0'), 'bad-request'],
+    [renamed + field('muc#maxhistoryfetch', '-1'), 'not-acceptable'],
+    [renamed + field('muc#maxhistoryfetch', '1e99'), 'not-acceptable'],
+    [renamed + field('muc#maxhistoryfetch', '99999999999999999999'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_maxusers', '2147483648'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_slow_mode_duration', '100000'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_presencebroadcast', 'king'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_roomadmins', '@'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_roomadmins', 'localhost'), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_roomdesc', 'x'.repeat(2001)), 'not-acceptable'],
+    [renamed + field('muc#roomconfig_roomsecret', 'x'.repeat(201)), 'not-acceptable'],
+  ];
+  for (const [fields, condition, formType] of cases) {
+    await crone.sends(submits(fields, formType));
+    await crone.receives(`<iq type='error' id='f'>${refusal('modify', condition)}</iq>`);
+  }
+  await crone.receivesNothing();
+  await crone.sends(`<iq type='get' id='d' to='${room('bound-forms')}'><query xmlns='${NS.discoInfo}'/></iq>`);
+  await crone.receives(
+    `<iq type='result'><query xmlns='${NS.discoInfo}'><identity category='conference' name='A Dark Cave'/></query></iq>`,
+  );
+});
+
+scenario('XEP-0059: pages that nobody can give, and items that are not there', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  await founds(crone, 'bound-pages', 'firstwitch');
+  const asks: ((set: string) => string)[] = [
+    (set) => `<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}'>${set}</query></iq>`,
+    (set) =>
+      `<iq type='get' id='p' to='${room('bound-pages')}'><query xmlns='${NS.mucAdmin}'><item affiliation='owner'/>${set}</query></iq>`,
+    (set) =>
+      `<iq type='get' id='p' to='${service}'><search xmlns='${NS.channelSearchQuery}'>${set}
+        <x xmlns='${NS.dataForms}' type='submit'><field var='all'><value>1</value></field></x></search></iq>`,
+    (set) => `<iq type='set' id='p' to='${room('bound-pages')}'><query xmlns='${NS.mam}'>${set}</query></iq>`,
+  ];
+  const cases: [string, string][] = [
+    ['<max>-1</max>', 'bad-request'],
+    ['<max>many</max>', 'bad-request'],
+    ['<max>99999999999</max>', 'bad-request'],
+    ['<max>1</max><max>2</max>', 'bad-request'],
+    ['<max>1</max><after>nobody@nowhere</after>', 'item-not-found'],
+    ['<max>1</max><before>nobody@nowhere</before>', 'item-not-found'],
+    [`<max>1</max><after>${'x'.repeat(3000)}</after>`, 'item-not-found'],
+  ];
+  for (const ask of asks) {
+    for (const [set, condition] of cases) {
+      await crone.sends(ask(`<set xmlns='${NS.rsm}'>${set}</set>`));
+      await crone.receives(
+        `<iq type='error' id='p'>${refusal(condition === 'bad-request' ? 'modify' : 'cancel', condition)}</iq>`,
+      );
+    }
+    // a page as large as a page can be, the count alone, and what is behind the end
+    for (const set of ['<max>9999999999</max>', '<max>0</max>', '<before/>']) {
+      await crone.sends(ask(`<set xmlns='${NS.rsm}'>${set}</set>`));
+      await crone.receives(`<iq type='result' id='p'/>`);
+    }
+  }
+  await crone.sends(asks[0]!(`<set xmlns='${NS.rsm}'><max>10</max><index>9999999</index></set>`));
+  const beyond = await crone.receives(`<iq type='result' id='p'/>`);
+  assert.equal(beyond.getChild('query', NS.discoItems)!.getChildren('item').length, 0);
+});
+
+scenario(
+  'rooms in all, nicknames that admins give, and reasons are bounded',
+  { config: { modules: { muc: { lock_new_rooms: false, rooms: 2, nickname_length: 12 } } } },
+  async ({ actor }) => {
+    const crone = await actor('crone1@localhost/desktop');
+    const hag = await actor('hag66@localhost/pda');
+    await enters(crone, 'bound-all-1', 'firstwitch');
+    await enters(hag, 'bound-all-2', 'thirdwitch');
+    await hag.sends(joins(`${room('bound-all-3')}/thirdwitch`));
+    await hag.receives(`<presence type='error'>${refusal('wait', 'resource-constraint')}</presence>`);
+    const gives = (nick: string, reason = '') =>
+      `<iq type='set' id='s' to='${room('bound-all-1')}'><query xmlns='${NS.mucAdmin}'>
+        <item affiliation='member' jid='hag66@localhost' nick='${nick}'>${reason}</item></query></iq>`;
+    await crone.sends(gives('averylongnickname'));
+    await crone.receives(`<iq type='error'>${refusal('modify', 'not-acceptable')}</iq>`);
+    await crone.sends(gives('hag', `<reason>${'x'.repeat(5000)}</reason>`));
+    await quiets(crone, hag);
+    await crone.sends(
+      `<iq type='get' id='g' to='${room('bound-all-1')}'><query xmlns='${NS.mucAdmin}'><item affiliation='member'/></query></iq>`,
+    );
+    const list = await crone.receives(`<iq type='result' id='g'/>`);
+    const member = list.getChild('query', NS.mucAdmin)!.getChild('item', NS.mucAdmin)!;
+    assert.equal(member.getChildText('reason', NS.mucAdmin)?.length, 1000);
+    assert.equal(member.attrs.nick, 'hag');
+  },
+);
+
+scenario('§17.4: of many requests that nobody answers the oldest are forgotten', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'bound-iqs', 'firstwitch');
+  await enters(hag, 'bound-iqs', 'thirdwitch');
+  await quiets(crone);
+  for (let n = 0; n <= 100; n++)
+    await hag.sends(
+      `<iq type='get' id='v${n}' to='${room('bound-iqs')}/firstwitch'><query xmlns='${NS.version}'/></iq>`,
+    );
+  await hag.syncs();
+  await crone.syncs();
+  const asked = crone.forgets().filter(({ name }) => name === 'iq');
+  assert.equal(asked.length, 101);
+  const answers = async (id: string) => {
+    await crone.sends(`<iq type='result' id='${id}' to='${room('bound-iqs')}/thirdwitch'/>`);
+  };
+  await answers(asked[0]!.attrs.id!);
+  await hag.receivesNothing();
+  await answers(asked[100]!.attrs.id!);
+  await hag.receives(`<iq type='result' id='v100' from='${room('bound-iqs')}/firstwitch'/>`);
+});
+
+scenario(
+  '§14.6: who comes and goes, or changes, all the time is told to wait',
+  { config: { modules: { muc: { presences_per_minute: 4, lock_new_rooms: false } } } },
+  async ({ actor }) => {
+    const crone = await actor('crone1@localhost/desktop');
+    const hag = await actor('hag66@localhost/pda');
+    await enters(crone, 'bound-pace', 'firstwitch');
+    await enters(hag, 'bound-pace', 'thirdwitch');
+    const waits = `<presence type='error'>${refusal('wait', 'policy-violation')}</presence>`;
+    await hag.sends(`<presence to='${room('bound-pace')}/thirdwitch'><show>away</show></presence>`);
+    await hag.sends(`<presence to='${room('bound-pace')}/oldhag'/>`);
+    await hag.sends(joins(`${room('bound-pace')}/oldhag`));
+    await quiets(hag, crone);
+    await hag.sends(`<presence to='${room('bound-pace')}/hag'/>`);
+    await hag.receives(waits);
+    // leaving is always possible
+    await hag.sends(`<presence type='unavailable' to='${room('bound-pace')}/oldhag'/>`);
+    await hag.receives(`<presence type='unavailable'/>`);
+    await crone.receives(`<presence type='unavailable' from='${room('bound-pace')}/oldhag'/>`);
+    await hag.sends(joins(`${room('bound-pace')}/oldhag`));
+    await hag.receives(waits);
+    await crone.receivesNothing();
+    // each for himself, and in each room
+    await crone.sends(`<presence to='${room('bound-pace')}/firstwitch'><show>away</show></presence>`);
+    await crone.receives(`<presence from='${room('bound-pace')}/firstwitch'><show>away</show></presence>`);
+    await enters(hag, 'bound-pace-2', 'thirdwitch');
+  },
+);

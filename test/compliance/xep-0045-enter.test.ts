@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { enters, founds, grants, item, joins, opens, quiets, service } from './rooms.js';
+import { configures, enters, founds, grants, item, joins, opens, quiets, service } from './rooms.js';
 
 scenario('§10.1.2: an instant room is locked until its owner takes the usual configuration', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
@@ -85,7 +85,7 @@ scenario('§7.2.18: a presence without <x/> enters nothing, and its sender hears
         ${item('none', 'none')}<status code='110'/><status code='307'/><status code='333'/></x></presence>`,
     );
   }
-  // §16.6.1, §16.6.5
+  // §17.3
   await hag.sends(`<presence type='probe' to='${room('enter-old')}/firstwitch'/>`);
   await hag.sends(`<presence type='unavailable' to='${room('enter-old')}/firstwitch'/>`);
   await hag.receivesNothing();
@@ -229,7 +229,7 @@ scenario('§7.2.8: several clients of one user are one occupant', async ({ actor
   );
 });
 
-scenario('§16.6.3: who is there and joins again is told everything again', async ({ actor }) => {
+scenario('§17.3: who is there and joins again is told everything again', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-again', 'firstwitch');
@@ -324,7 +324,9 @@ scenario('§6: discovery, where hidden rooms and occupants stay hidden', async (
       <x xmlns='${NS.dataForms}' type='result'>
         <field var='FORM_TYPE' type='hidden'><value>${NS.mucRoomInfo}</value></field>
         <field var='muc#roominfo_description'><value>The place for all good witches!</value></field>
-        <field var='muc#roominfo_occupants'><value>1</value></field></x></query></iq>`,
+        <field var='muc#roominfo_occupants'><value>1</value></field>
+        <field var='muc#roomconfig_allowinvites'><value>0</value></field>
+        <field var='muc#roomconfig_allowpm'><value>anyone</value></field></x></query></iq>`,
   );
   await hag.sends(asks(room('disco-nowhere'), NS.discoInfo));
   await hag.receives(`<iq type='error'>${refusal('cancel', 'item-not-found')}</iq>`);
@@ -337,11 +339,45 @@ scenario('§6: discovery, where hidden rooms and occupants stay hidden', async (
     <item jid='${room('disco-open')}/firstwitch'/></query></iq>`);
   await hag.sends(asks(`${room('disco-open')}/firstwitch`, NS.discoInfo));
   await hag.receives(`<iq type='error'>${refusal('modify', 'bad-request')}</iq>`);
-  // §17.1.1
+  // §18.1.1
   await hag.sends(
     `<iq type='get' id='d' to='${room('disco-open')}'><query xmlns='${NS.discoInfo}' node='${NS.mucTraffic}'/></iq>`,
   );
   await hag.receives(`<iq type='error'>${refusal('cancel', 'service-unavailable')}</iq>`);
+});
+
+scenario(
+  '§10.1.3: a room whose owner goes before he has configured it is no more',
+  { config: { modules: { muc: { defaults: { persistent: true } } } } },
+  async ({ actor }) => {
+    const crone = await actor('crone1@localhost/desktop');
+    const hag = await actor('hag66@localhost/pda');
+    await enters(crone, 'enter-unconfigured', 'firstwitch');
+    await crone.sends(`<presence type='unavailable' to='${room('enter-unconfigured')}/firstwitch'/>`);
+    await quiets(crone);
+    await hag.sends(joins(`${room('enter-unconfigured')}/thirdwitch`));
+    await hag.receives(
+      `<presence><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}<status code='201'/></x></presence>`,
+    );
+  },
+);
+
+scenario('§6.3: rooms are listed in order, as they come, change and go', { alone: true }, async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const listed = async () => {
+    await crone.sends(`<iq type='get' id='l' to='${service}'><query xmlns='${NS.discoItems}'/></iq>`);
+    const { children } = (await crone.receives(`<iq type='result' id='l'/>`)).getChild('query', NS.discoItems)!;
+    return children.map((child) => (typeof child === 'string' ? child : child.attrs.name));
+  };
+  for (const name of ['m', 'c', 'z', 'a', 'p']) await founds(crone, name, 'firstwitch');
+  assert.deepEqual(await listed(), ['a', 'c', 'm', 'p', 'z']);
+  await configures(crone, 'm', { 'muc#roomconfig_publicroom': '0' });
+  await configures(crone, 'a', { 'muc#roomconfig_roomname': 'Agora' });
+  assert.deepEqual(await listed(), ['Agora', 'c', 'p', 'z']);
+  await crone.sends(`<presence type='unavailable' to='${room('p')}/firstwitch'/>`);
+  await quiets(crone);
+  await configures(crone, 'm', { 'muc#roomconfig_publicroom': '1' });
+  assert.deepEqual(await listed(), ['Agora', 'c', 'm', 'z']);
 });
 
 scenario('a temporary room goes with its last occupant, and what was said in it', async ({ actor }) => {

@@ -38,12 +38,13 @@ scenario('XEP-0410: a ping to oneself, answered by the room', async (scene) => {
   await hag.receives(`<iq type='result' id='p' from='${room('ping')}'/>`);
   await hag.sends(ping(service));
   await hag.receives(`<iq type='result' id='p' from='${service}'/>`);
+  // §3.3: nobody is in a room that is no more
   await hag.sends(ping(`${room('ping-nowhere')}/thirdwitch`));
-  await hag.receives(error('cancel', 'item-not-found'));
+  await hag.receives(error('modify', 'not-acceptable'));
   await crone.receivesNothing();
 });
 
-scenario('§16.7.3: IQs between occupants tell neither who the other is', async (scene) => {
+scenario('§17.4: IQs between occupants tell neither who the other is', async (scene) => {
   const [crone, hag] = await pair(scene, 'iq');
   const stranger = await scene.actor('macbeth@localhost/castle');
   await hag.sends(`<iq type='get' id='v1' to='${room('iq')}/firstwitch'><query xmlns='${NS.version}'/></iq>`);
@@ -129,6 +130,51 @@ scenario('XEP-0425: moderators take back what others said', async (scene) => {
   ]);
 });
 
+scenario(
+  'XEP-0424 §4, §5: who takes back what he said leaves a mark in its place, and nobody else does',
+  async (scene) => {
+    const [crone, hag] = await pair(scene, 'retract');
+    const idOf = async (peer: Peer) =>
+      (await peer.receives(`<message type='groupchat'/>`)).getChild('stanza-id', NS.stanzaId)!.attrs.id!;
+    await hag.sends(says('retract', 'My secret', 'one'));
+    const id = await idOf(crone);
+    await quiets(hag);
+    await hag.sends(
+      `<message type='groupchat' to='${room('retract')}' id='two'><body>My other secret</body><replace xmlns='${NS.correct}' id='one'/></message>`,
+    );
+    await quiets(hag, crone);
+    const retracts = (target: string, from: string) =>
+      `<message type='groupchat' to='${room('retract')}' id='${from}'><retract xmlns='${NS.retract}' id='${target}'/></message>`;
+    const inArchive = async () => {
+      await hag.sends(`<iq type='set' id='q' to='${room('retract')}'><query xmlns='${NS.mam}'/></iq>`);
+      await hag.syncs();
+      return hag.forgets().filter(({ name }) => name === 'message');
+    };
+    // not by another, be he the owner: that is what XEP-0425 is for
+    await crone.sends(retracts(id, 'three'));
+    await quiets(hag, crone);
+    assert.match((await inArchive()).join(''), /My secret/);
+    await hag.sends(retracts(id, 'four'));
+    await crone.receives(`<message type='groupchat' id='four'><retract xmlns='${NS.retract}' id='${id}'/></message>`);
+    await quiets(hag, crone);
+    const [first, second, ...rest] = await inArchive();
+    const tombstone = `<retracted xmlns="${NS.retract}" id="four" stamp=`;
+    for (const buried of [first, second]) {
+      assert.ok(buried!.toString().includes(tombstone));
+      assert.ok(buried!.toString().includes('<occupant-id'));
+      assert.doesNotMatch(buried!.toString(), /secret/);
+    }
+    // the retraction itself stays
+    assert.equal(rest.length, 2);
+    const witch = await scene.actor('wiccarocks@localhost/laptop');
+    await witch.sends(joins(`${room('retract')}/secondwitch`));
+    await witch.syncs();
+    const history = witch.forgets().join('');
+    assert.doesNotMatch(history, /secret/);
+    assert.ok(history.includes(tombstone));
+  },
+);
+
 scenario('XEP-0313: the archive of a room is for who may enter it', async (scene) => {
   const [crone, hag] = await pair(scene, 'archive');
   const stranger = await scene.actor('macbeth@localhost/castle');
@@ -170,6 +216,143 @@ scenario('XEP-0313: the archive of a room is for who may enter it', async (scene
   await quiets(hag);
   await hag.sends(query);
   await hag.receives(error('cancel', 'service-unavailable'));
+});
+
+scenario('XEP-0313 §6.1.2: who really said it is told to those who may know, at the time they ask', async (scene) => {
+  const [crone, hag] = await pair(scene, 'senders', { 'muc#roomconfig_persistentroom': '1' });
+  const stranger = await scene.actor('macbeth@localhost/castle');
+  // §8.4: what clients write there themselves is not in the archive
+  await hag.sends(
+    `<message type='groupchat' to='${room('senders')}' id='m'><body>Hail</body>
+      <x xmlns='${NS.mucUser}'><item jid='duncan@localhost/throne' affiliation='owner'/></x></message>`,
+  );
+  await quiets(crone, hag);
+  await crone.sends(`<message type='groupchat' to='${room('senders')}' id='s'><subject>Spells</subject></message>`);
+  await quiets(crone, hag);
+  const asks = (inside = '') =>
+    `<iq type='set' id='q' to='${room('senders')}'><query xmlns='${NS.mam}'>${inside}</query></iq>`;
+  const reads = async (peer: Peer, inside = '') => {
+    await peer.sends(asks(inside));
+    await peer.syncs();
+    return peer
+      .forgets()
+      .filter(({ name }) => name === 'message')
+      .map((message) => message.getChild('result', NS.mam)!.getChild('forwarded', NS.forward)!.getChild('message')!);
+  };
+  const sendersIn = async (peer: Peer) =>
+    (await reads(peer)).map((message) => {
+      const all = message.getChildren('x', NS.mucUser);
+      assert.ok(all.length <= 1);
+      const { jid, affiliation, role } = all[0]?.getChild('item', NS.mucUser)?.attrs ?? {};
+      return jid === undefined ? undefined : [jid, affiliation, role];
+    });
+  const told = [
+    ['hag66@localhost/pda', 'none', 'participant'],
+    ['crone1@localhost/desktop', 'owner', 'moderator'],
+  ];
+  assert.deepEqual(await sendersIn(crone), told);
+  // §6.1.2: a change of the subject is archived
+  assert.equal((await reads(crone))[1]?.getChildText('subject'), 'Spells');
+  for (const peer of [hag, stranger]) {
+    assert.deepEqual(await sendersIn(peer), [undefined, undefined]);
+    for (const message of await reads(peer)) assert.doesNotMatch(message.toString(), /@localhost\/|duncan/);
+    // §4.1.1: nor is it found out by asking for it
+    const field = (name: string, value: string) => `<field var='${name}'><value>${value}</value></field>`;
+    const filter = `<x xmlns='${NS.dataForms}' type='submit'>${field('FORM_TYPE', NS.mam)}${field('with', 'hag66@localhost')}</x>`;
+    assert.equal((await reads(peer, filter)).length, 0);
+    assert.equal((await reads(crone, filter)).length, 1);
+  }
+  // who becomes a moderator learns it, and who is one no more does not
+  await crone.sends(
+    `<iq type='set' id='s' to='${room('senders')}'><query xmlns='${NS.mucAdmin}'><item nick='thirdwitch' role='moderator'/></query></iq>`,
+  );
+  await quiets(crone, hag);
+  assert.deepEqual(await sendersIn(hag), told);
+  await configures(crone, 'senders', { 'muc#roomconfig_whois': 'anyone' });
+  await quiets(hag);
+  assert.deepEqual(await sendersIn(stranger), told);
+  await configures(crone, 'senders', { 'muc#roomconfig_whois': 'moderators' });
+  await quiets(hag);
+  // XEP-0425 §5: a tombstone keeps it, for those who may know
+  await crone.sends(asks());
+  const first = await crone.receives(`<message><result xmlns='${NS.mam}' id='*'/></message>`);
+  await quiets(crone);
+  await crone.sends(
+    `<iq type='set' id='r' to='${room('senders')}'><moderate xmlns='${NS.moderate}'
+      id='${first.getChild('result', NS.mam)!.attrs.id}'><retract xmlns='${NS.retract}'/></moderate></iq>`,
+  );
+  await quiets(crone, hag);
+  assert.deepEqual((await sendersIn(crone))[0], told[0]);
+  assert.deepEqual((await sendersIn(stranger))[0], undefined);
+});
+
+scenario(
+  'XEP-0045 §7.2.13: what comes after a restart from the archive tells nobody’s address, and is no subject',
+  { alone: true },
+  async (scene) => {
+    const [crone, hag] = await pair(scene, 'replayed', { 'muc#roomconfig_persistentroom': '1' });
+    await hag.sends(says('replayed', 'Hail', 'h'));
+    await crone.sends(`<message type='groupchat' to='${room('replayed')}' id='s'><subject>Spells</subject></message>`);
+    await quiets(crone, hag);
+    await scene.stage.restart();
+    const witch = await scene.actor('wiccarocks@localhost/laptop');
+    await witch.sends(joins(`${room('replayed')}/secondwitch`));
+    await witch.syncs();
+    const messages = witch.forgets().filter(({ name }) => name === 'message');
+    assert.deepEqual(
+      messages.map(({ attrs }) => attrs.id),
+      ['h', 's'],
+    );
+    assert.doesNotMatch(messages.join(''), /hag66|crone1/);
+  },
+);
+
+scenario('XEP-0313 §6.1.2, §8.1: the archive is closed to each kind of stranger as the room is', async (scene) => {
+  const { actor } = scene;
+  const crone = await actor('crone1@localhost/desktop');
+  const far = await actor('macbeth@elsewhere.example/castle');
+  const hag = await actor('hag66@localhost/pda');
+  await enters(crone, 'closed', 'firstwitch');
+  const requests = (name: string) => [
+    `<iq type='set' id='q' to='${room(name)}'><query xmlns='${NS.mam}'/></iq>`,
+    `<iq type='get' id='q' to='${room(name)}'><query xmlns='${NS.mam}'/></iq>`,
+    `<iq type='get' id='q' to='${room(name)}'><metadata xmlns='${NS.mam}'/></iq>`,
+  ];
+  const refuses = async (peer: Peer, name: string, answer: string) => {
+    for (const request of requests(name)) {
+      await peer.sends(request);
+      await peer.receives(answer);
+    }
+  };
+  // not there, and not there yet
+  await refuses(hag, 'closed-nowhere', error('cancel', 'item-not-found'));
+  await refuses(hag, 'closed', error('cancel', 'item-not-found'));
+  await configures(crone, 'closed', {});
+  const said = says('closed', 'a secret', 'm');
+  await crone.sends(said);
+  const message = await crone.receives(`<message type='groupchat' id='m'/>`);
+  const { id } = message.getChild('stanza-id', NS.stanzaId)!.attrs;
+  // one banned, one of a banned domain
+  await grants(crone, 'closed', 'hag66@localhost', 'outcast');
+  await grants(crone, 'closed', 'elsewhere.example', 'outcast');
+  for (const peer of [hag, far]) await refuses(peer, 'closed', error('auth', 'forbidden'));
+  await grants(crone, 'closed', 'hag66@localhost', 'none');
+  await configures(crone, 'closed', { 'muc#roomconfig_membersonly': '1' });
+  await refuses(hag, 'closed', error('auth', 'forbidden'));
+  // knowing an id, or guessing one, opens nothing
+  await hag.sends(
+    `<iq type='set' id='q' to='${room('closed')}'><query xmlns='${NS.mam}'><x xmlns='${NS.dataForms}' type='submit'>
+      <field var='FORM_TYPE'><value>${NS.mam}</value></field><field var='ids'><value>${id}</value></field></x></query></iq>`,
+  );
+  await hag.receives(error('auth', 'forbidden'));
+  // who was there and is no member any more
+  await grants(crone, 'closed', 'hag66@localhost', 'member');
+  await enters(hag, 'closed', 'thirdwitch');
+  await crone.sends(
+    `<iq type='set' id='s' to='${room('closed')}'><query xmlns='${NS.mucAdmin}'><item affiliation='none' jid='hag66@localhost'/></query></iq>`,
+  );
+  await hag.receives(`<presence type='unavailable'/>`);
+  await refuses(hag, 'closed', error('auth', 'forbidden'));
 });
 
 scenario('XEP-0486: the picture of a room', async (scene) => {
@@ -229,6 +412,14 @@ scenario('XEP-0317: hats', async (scene) => {
       <hat title='Host' uri='urn:hats:host' hue='327.25'/></hats></presence>`,
   );
   assert.match((await completes(command('list-assigned', {}))).toString(), /hag66@localhost/);
+  // §3.4: for whoever sees them worn
+  await hag.sends(command('list', {}));
+  const listed = await hag.receives(
+    `<iq type='result' id='h'><command xmlns='${NS.commands}' status='completed'/></iq>`,
+  );
+  assert.match(listed.toString(), /urn:hats:host/);
+  await hag.sends(command('list-assigned', {}));
+  await hag.receives(error('auth', 'forbidden'));
   await completes(command('destroy', { 'hats#uri': 'urn:hats:host' }));
   const bare = await hag.receives(`<presence from='${room('hats')}/thirdwitch'/>`);
   assert.equal(bare.getChild('hats', NS.hats), undefined);

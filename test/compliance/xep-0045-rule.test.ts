@@ -73,7 +73,7 @@ scenario('§8.3, §8.4, §9.6, §9.7: voice and moderation given and taken', asy
   await admin.sends(give('guest', 'participant'));
   await member.receives(changed('guest', 'none', 'participant'));
   await quiets(owner, admin, guest);
-  // §16.7.4
+  // §17.4
   await admin.sends(sets('roles', `<item nick='guest' role='visitor' affiliation='member'/>`));
   await admin.receives(error('modify', 'bad-request'));
 });
@@ -336,6 +336,136 @@ scenario('§7.10: nobody registers himself into a members-only room', async ({ a
   );
   await guest.receives(error('cancel', 'not-allowed'));
   await owner.receivesNothing();
+});
+
+const applies = (name: string, nick: string) =>
+  sets(
+    name,
+    `<x xmlns='${NS.dataForms}' type='submit'><field var='FORM_TYPE'><value>${NS.mucRegister}</value></field>
+      <field var='muc#register_roomnick'><value>${nick}</value></field></x>`,
+    NS.register,
+  );
+const decides = (name: string, jid: string, nick: string, allow: string) =>
+  `<message to='${room(name)}' id='d'><x xmlns='${NS.dataForms}' type='submit'>
+    <field var='FORM_TYPE'><value>${NS.mucRegister}</value></field>
+    <field var='muc#jid'><value>${jid}</value></field>
+    <field var='muc#register_roomnick'><value>${nick}</value></field>
+    <field var='muc#register_allow'><value>${allow}</value></field></x></message>`;
+
+scenario('§9.9: admins decide who can register, and need not be in the room for it', async (scene) => {
+  const owner = await scene.actor('owner@localhost/desktop', { presence: true });
+  const admin = await scene.actor('admin@localhost/phone', { presence: true });
+  const guest = await scene.actor('guest@localhost/desktop', { presence: true });
+  const other = await scene.actor('member@localhost/desktop', { presence: true });
+  await founds(owner, 'approve', 'owner', {
+    'muc#roomconfig_membersonly': '1',
+    'muc#roomconfig_registration_approval': '1',
+  });
+  await grants(owner, 'approve', 'admin@localhost', 'admin');
+  await quiets(admin);
+  // §7.2.6, §7.10: he cannot come in, and asks
+  await guest.sends(joins(`${room('approve')}/thane`));
+  await guest.receives(`<presence type='error'>${refusal('auth', 'registration-required')}</presence>`);
+  await guest.sends(applies('approve', 'thane'));
+  await guest.receives(`<iq type='result' id='s'/>`);
+  const request = `<message from='${room('approve')}' id='*'><x xmlns='${NS.dataForms}' type='form'>
+    <field var='FORM_TYPE' type='hidden'><value>${NS.mucRegister}</value></field>
+    <field var='muc#jid'><value>guest@localhost</value></field>
+    <field var='muc#register_roomnick'><value>thane</value></field>
+    <field var='muc#register_allow' type='boolean'><value>0</value></field></x></message>`;
+  await owner.receives(request);
+  await admin.receives(request);
+  // once, however often he asks
+  await guest.sends(applies('approve', 'thane'));
+  await guest.receives(`<iq type='result' id='s'/>`);
+  await admin.receivesNothing();
+  // not by himself, nor by other strangers
+  for (const peer of [guest, other]) {
+    await peer.sends(decides('approve', 'guest@localhost', 'thane', '1'));
+    await peer.receives(`<message type='error' id='d'>${refusal('auth', 'forbidden')}</message>`);
+  }
+  await admin.sends(decides('approve', 'guest@localhost', 'thane', '0'));
+  await guest.receivesNothing();
+  await admin.sends(decides('approve', 'guest@localhost', 'thane', '1'));
+  // §9.5: into a members-only room he is invited
+  await guest.receives(
+    `<message from='${room('approve')}'><x xmlns='${NS.mucUser}'><invite from='admin@localhost'/></x></message>`,
+  );
+  await enters(guest, 'approve', 'thane');
+  await guest.sends(gets('approve', '', NS.register));
+  await guest.receives(
+    `<iq type='result'><query xmlns='${NS.register}'><registered/><username>thane</username></query></iq>`,
+  );
+  // approving it again changes nothing
+  await admin.sends(decides('approve', 'guest@localhost', 'macbeth', '1'));
+  await guest.receivesNothing();
+  await quiets(owner, admin);
+  // the nickname is his
+  await other.sends(applies('approve', 'Thane'));
+  await other.receives(error('cancel', 'conflict'));
+  await admin.sends(decides('approve', 'member@localhost', 'thane', '1'));
+  await admin.receives(`<message type='error' id='d'>${refusal('cancel', 'conflict')}</message>`);
+  for (const bad of ['', '@', 'localhost']) {
+    await admin.sends(decides('approve', bad, 'x', '1'));
+    await admin.receives(`<message type='error' id='d'>${refusal('modify', 'bad-request')}</message>`);
+  }
+  await grants(owner, 'approve', 'member@localhost', 'outcast');
+  await other.sends(applies('approve', 'witch'));
+  await other.receives(error('auth', 'forbidden'));
+});
+
+scenario('§7.10, §7.6: who has registered a nickname goes by it, where the room wants that', async (scene) => {
+  const { owner, guest, member } = await court(scene, 'locked-nicks', { 'muc#roomconfig_lock_nicknames': '1' });
+  await guest.sends(applies('locked-nicks', 'thane'));
+  await quiets(owner, member, guest);
+  await guest.sends(`<presence to='${room('locked-nicks')}/king'/>`);
+  await guest.receives(`<presence type='error'>${refusal('modify', 'not-acceptable')}</presence>`);
+  await guest.sends(`<presence to='${room('locked-nicks')}/thane'/>`);
+  await quiets(owner, member, guest);
+  await guest.sends(`<presence type='unavailable' to='${room('locked-nicks')}/thane'/>`);
+  await quiets(owner, member, guest);
+  await guest.sends(joins(`${room('locked-nicks')}/king`));
+  await member.receives(`<presence from='${room('locked-nicks')}/thane'/>`);
+  await guest.syncs();
+  const self = guest.forgets().find(({ attrs }) => attrs.from === `${room('locked-nicks')}/thane`)!;
+  assert.match(self.toString(), /code="210"/);
+  // who has none goes by what he likes
+  await member.sends(`<presence to='${room('locked-nicks')}/thane2'/>`);
+  await member.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='303'/></x></presence>`);
+});
+
+scenario('§18.1: who is not there hears that he is something else now', async (scene) => {
+  const owner = await scene.actor('owner@localhost/desktop');
+  const member = await scene.actor('member@localhost/desktop', { presence: true });
+  await founds(owner, 'absent', 'owner');
+  await grants(owner, 'absent', 'member@localhost', 'admin');
+  await member.receives(
+    `<message from='${room('absent')}' to='member@localhost'><x xmlns='${NS.mucUser}'>
+      <item affiliation='admin' jid='member@localhost'/><status code='101'/></x></message>`,
+  );
+  // §9.1: of bans nobody is told before he comes
+  await grants(owner, 'absent', 'member@localhost', 'outcast');
+  await member.receivesNothing();
+  // nor of what he does himself
+  await grants(owner, 'absent', 'member@localhost', 'none');
+  await member.sends(applies('absent', 'thane'));
+  await member.receives(`<iq type='result' id='s'/>`);
+  await member.receivesNothing();
+});
+
+scenario('§9.2: a ban of a domain puts out who is of it and no more than that', async (scene) => {
+  const owner = await scene.actor('owner@localhost/desktop');
+  const far = await scene.actor('macbeth@elsewhere.example/castle');
+  const friend = await scene.actor('banquo@elsewhere.example/castle');
+  await founds(owner, 'domain', 'owner');
+  await grants(owner, 'domain', 'banquo@elsewhere.example', 'member');
+  await enters(far, 'domain', 'macbeth');
+  await enters(friend, 'domain', 'banquo');
+  await quiets(owner, far, friend);
+  await owner.sends(sets('domain', `<item affiliation='outcast' jid='elsewhere.example'/>`));
+  await far.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='301'/></x></presence>`);
+  await friend.receives(`<presence type='unavailable' from='${room('domain')}/macbeth'/>`);
+  await friend.receivesNothing();
 });
 
 scenario('the rights of an account go with it', async (scene) => {

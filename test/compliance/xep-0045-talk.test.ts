@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { enters, founds, grants, item, joins, quiets, service } from './rooms.js';
+import { configuration, enters, founds, grants, item, joins, quiets, service } from './rooms.js';
 
 const room = (name: string) => `${name}@${service}`;
 const says = (name: string, body: string, more = '') =>
@@ -39,7 +39,7 @@ scenario('§7.4: a message goes to all, with its id; strangers are refused', asy
   );
   await stranger.sends(says('talk-nowhere', 'hail'));
   await stranger.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
-  // §16.2.1
+  // §17.2
   await hag.sends(`<message to='${room('talk')}' id='m'><body>to whom?</body></message>`);
   await hag.receives(`<message type='error'>${refusal('modify', 'bad-request')}</message>`);
   await crone.receivesNothing();
@@ -282,7 +282,62 @@ scenario('muc#roomconfig_presencebroadcast: visitors are not seen, until they ar
   await hag.receives(`<presence type='unavailable' from='${room('unseen')}/secondwitch'/>`);
 });
 
-scenario('§11.1, §17.7.2: who cannot be reached is taken out', async (scene) => {
+scenario('muc#roomconfig_presencebroadcast: who is not to be seen any more vanishes, and comes back', async (scene) => {
+  const [crone, hag] = await pair(scene, 'veiled');
+  const seen = async (...roles: string[]) => {
+    await crone.sends(configuration('veiled', { 'muc#roomconfig_presencebroadcast': roles }));
+    await crone.receivesAny();
+  };
+  await seen('moderator');
+  // §7.14: for the others it is as if he had left
+  await crone.receives(
+    `<presence type='unavailable' from='${room('veiled')}/thirdwitch'><x xmlns='${NS.mucUser}'>
+      ${item('none', 'none')}</x></presence>`,
+  );
+  await quiets(crone, hag);
+  // he is there, sees the others, and what he does is not told
+  await hag.sends(`<presence to='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
+  await hag.receives(`<presence from='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
+  await hag.sends(`<presence to='${room('veiled')}/oldhag'/>`);
+  await quiets(hag);
+  await crone.receivesNothing();
+  await crone.sends(`<iq type='get' id='d' to='${room('veiled')}'><query xmlns='${NS.discoItems}'/></iq>`);
+  const listed = await crone.receives(`<iq type='result' id='d'/>`);
+  assert.doesNotMatch(listed.toString(), /oldhag/);
+  await seen('moderator', 'participant');
+  await crone.receives(
+    `<presence from='${room('veiled')}/oldhag'><x xmlns='${NS.mucUser}'>
+      <item affiliation='none' role='participant' jid='hag66@localhost/pda'/></x></presence>`,
+  );
+  await quiets(crone, hag);
+  await seen('moderator');
+  await quiets(crone, hag);
+  await hag.sends(`<presence type='unavailable' to='${room('veiled')}/oldhag'/>`);
+  await hag.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
+  await crone.receivesNothing();
+});
+
+scenario('§7.2.10, §17.2: a room that is not open yet is none, for all but its owner', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await enters(crone, 'locked', 'firstwitch');
+  for (const message of [
+    says('locked', 'hail'),
+    `<message to='${room('locked')}/firstwitch' type='chat'><body>hail</body></message>`,
+    `<message to='${room('locked')}'><x xmlns='${NS.dataForms}' type='submit'/></message>`,
+  ]) {
+    await hag.sends(message);
+    await hag.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  }
+  for (const payload of [`<ping xmlns='${NS.ping}'/>`, `<vCard xmlns='${NS.vcardTemp}'/>`]) {
+    await hag.sends(`<iq type='get' id='p' to='${room('locked')}'>${payload}</iq>`);
+    await hag.receives(`<iq type='error'>${refusal('cancel', 'item-not-found')}</iq>`);
+  }
+  await crone.sends(says('locked', 'hail'));
+  await crone.receives(`<message type='groupchat'><body>hail</body></message>`);
+});
+
+scenario('§11.1, §18.1.2: who cannot be reached is taken out', async (scene) => {
   const [crone, hag] = await pair(scene, 'ghosts');
   await hag.sends(
     `<message type='error' to='${room('ghosts')}/firstwitch'>${refusal('wait', 'recipient-unavailable')}</message>`,
@@ -327,6 +382,7 @@ scenario('XEP-0452: mentions reach affiliated users who are not there', async (s
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
   const stranger = await scene.actor('macbeth@localhost/castle', { presence: true });
   await grants(crone, 'mentions', 'hecate@localhost', 'member');
+  await quiets(hecate);
   const mention = (jid: string) => `<reference xmlns='${NS.reference}' type='mention' uri='xmpp:${jid}'/>`;
   await crone.sends(says('mentions', 'Hecate?', mention('hecate@localhost') + mention('macbeth@localhost')));
   await hecate.receives(

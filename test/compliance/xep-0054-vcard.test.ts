@@ -8,7 +8,7 @@ const card = `<vCard xmlns='${NS.vcardTemp}'><FN>Juliet &amp; co. ♥</FN><N><FA
   <EMAIL><INTERNET/><PREF/><USERID>j@capulet.example</USERID></EMAIL><PHOTO><TYPE>image/png</TYPE><BINVAL>iVBO</BINVAL></PHOTO></vCard>`;
 
 scenario('§3.1, §3.2, §3.3: one’s card, for everybody', async ({ actor }) => {
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<iq type='get' id='1'>${ask}</iq>`);
   await juliet.receives(`<iq type='error' id='1'>${ask}${refusal('cancel', 'item-not-found')}</iq>`);
   await juliet.sends(`<iq type='set' id='2'>${card}</iq>`);

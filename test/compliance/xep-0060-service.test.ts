@@ -311,8 +311,14 @@ scenario('§8.2, §8.4: subscribers are told of changes and of the end', async (
   await orchard.sends(owner('set', `<delete node='n'><redirect uri='xmpp:elsewhere?;node=n'/></delete>`, service));
   await orchard.receives(result());
   await balcony.receives(event(service, juliet, `<delete node='n'><redirect uri='xmpp:elsewhere?;node=n'/></delete>`));
+  for (const inner of [`<subscribe node='n' jid='${juliet}'/>`, `<unsubscribe node='n' jid='${juliet}'/>`]) {
+    await balcony.sends(pubsub('set', inner, service));
+    await balcony.receives(
+      `<iq type='error' id='p'><error><gone xmlns='${NS.stanzas}'>xmpp:elsewhere?;node=n</gone></error></iq>`,
+    );
+  }
   await balcony.sends(pubsub('get', `<items node='n'/>`, service));
-  await balcony.receives(error('cancel', 'item-not-found'));
+  await balcony.receives(`<iq type='error' id='p'><error><gone xmlns='${NS.stanzas}'/></error></iq>`);
   await orchard.sends(create('n', undefined, service));
   await orchard.receives(result());
   await orchard.sends(publish('n', 'a', 'x', { to }));

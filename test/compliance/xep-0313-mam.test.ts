@@ -234,7 +234,7 @@ play('§4.1.5 a field that is not known, and forms that are none', async ({ balc
     await balcony.receives(`<iq type='error' id='q'>${error}</iq>`);
   }
   await balcony.sends(`<iq type='set' id='q'><query xmlns='${NS.mam}' node='urn:xmpp:microblog:0'/></iq>`);
-  await balcony.receives(`<iq type='error' id='q'>${refusal('cancel', 'feature-not-implemented')}</iq>`);
+  await balcony.receives(`<iq type='error' id='q'>${refusal('cancel', 'item-not-found')}</iq>`);
 });
 
 play('§4.2 without a query id there is none in the results', async ({ orchard, balcony }) => {

@@ -172,6 +172,7 @@ scenario('XEP-0452: who is mentioned and is not there is sent the message', asyn
   );
   // no member any more
   await grants(crone, name, 'hecate@localhost', 'none');
+  await quiets(hecate);
   await hag.sends(says(name, 'Hecate?', individual(id)));
   await quiets(hag);
   await hecate.receivesNothing();

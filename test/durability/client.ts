@@ -13,14 +13,33 @@ export interface ClientOptions {
   readonly address: string;
   readonly password: string;
   readonly port: () => number;
+  /** What begins every new session: sent first, and again where the session was lost. */
+  readonly greeting?: readonly string[];
   /** How likely it answers `<r/>`; what it leaves unanswered the next answer covers. Default: always. */
   readonly diligence?: () => boolean;
   received?(stanza: Element): void;
 }
 
+/** What becomes of a stanza. */
+export interface Told {
+  acknowledged?(): void;
+  /** It is sent again in another session: the server may have had it already. */
+  repeated?(): void;
+}
+
 interface Sent {
   readonly xml: string;
-  readonly acknowledged: (() => void) | undefined;
+  readonly told: Told;
+}
+
+/** How a stream ended. */
+export interface End {
+  /** The condition of the stream error that the server gave. */
+  readonly condition: string | undefined;
+  /** The server closed its stream as one should. */
+  readonly closed: boolean;
+  /** The connection was reset. */
+  readonly reset: boolean;
 }
 
 /** Patience with one answer of the server, in ms. */
@@ -49,6 +68,13 @@ export class Client {
   refused = 0;
   /** What ended a stream of it, besides `system-shutdown` and `conflict`. */
   readonly streamErrors: string[] = [];
+  /** Of the last stream that came as far as a session and that it did not end itself. */
+  end: End | undefined;
+  /** When it heard anything last, in ms. */
+  heardAt = 0;
+  #condition: string | undefined;
+  #closed = false;
+  #lost = (): void => {};
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -69,8 +95,8 @@ export class Client {
   // --- saying -------------------------------------------------------------------------------------------------------
 
   /** Sends a stanza, now or when it is connected again; again until the server acknowledges it. */
-  send(xml: string, acknowledged?: () => void): void {
-    this.#outbox.push({ xml, acknowledged });
+  send(xml: string, told: Told = {}): void {
+    this.#outbox.push({ xml, told });
     if (this.#online) this.#write(`${xml}<r xmlns='${NS.sm}'/>`);
   }
 
@@ -99,6 +125,14 @@ export class Client {
     );
   }
 
+  /** The same, on this connection: rejects when that is lost. */
+  requestNow(type: 'get' | 'set', payload: string, to?: string): Promise<Element> {
+    const lost = new Promise<never>((_, reject) => {
+      this.#lost = () => reject(new Error('the connection was lost'));
+    });
+    return Promise.race([this.request(type, payload, to), lost]);
+  }
+
   /** Tells the server what it has got, asked or not. */
   acknowledge(): void {
     if (this.#online) this.#write(`<a xmlns='${NS.sm}' h='${this.#received}'/>`);
@@ -107,31 +141,77 @@ export class Client {
   // --- connections --------------------------------------------------------------------------------------------------
 
   /** Resumes the session if there is one, else begins anew and sends again what was not acknowledged. */
-  connect(): Promise<void> {
-    return within(patience, `the login of ${this.#options.address}`, () => this.#connect());
+  connect(password = this.#options.password): Promise<void> {
+    return within(patience, `the login of ${this.#options.address}`, () => this.#connect(password));
   }
 
-  async #connect(): Promise<void> {
+  /**
+   * Whether the server lets it in with this password. No session begins. Each time it comes from another address, since
+   * the server answers slower where logins fail.
+   */
+  async tries(password: string): Promise<boolean> {
+    this.#open(`127.${[0, 0, 0].map(() => 1 + Math.floor(Math.random() * 250)).join('.')}`);
+    this.#authenticate(password);
+    await this.#next('features');
+    const answer = await this.#next('success', 'failure');
+    if (answer.name === 'failure' && !/not-authorized/.test(answer.content))
+      throw new Error(`the login failed otherwise: ${answer.content}`);
     this.cut();
-    const socket = connect({ host: '127.0.0.1', port: this.#options.port(), noDelay: true });
+    return answer.name === 'success';
+  }
+
+  /** What the server answers to an IQ of somebody who has not logged in (XEP-0077). Needs no account. */
+  async asStranger(payload: string): Promise<TopLevel> {
+    this.#open();
+    await this.#next('features');
+    this.#write(`<iq type='set' id='stranger'>${payload}</iq>`);
+    const answer = await this.#next('iq');
+    this.cut();
+    return answer;
+  }
+
+  #open(localAddress = '127.0.0.1'): void {
+    this.cut();
+    const socket = connect({ host: '127.0.0.1', port: this.#options.port(), localAddress, noDelay: true });
     this.#socket = socket;
     this.#reader = new XmlReader('stream', { stanzaBytes: 2 ** 26, depth: 1000, attributes: 1000 });
     this.#pending = [];
     this.#counting = false;
+    this.#condition = undefined;
+    this.#closed = false;
+    this.heardAt = Date.now();
+    let reset = false;
     socket.on('data', (chunk) => {
       if (socket === this.#socket) this.#heard(chunk);
     });
-    socket.on('error', () => {});
-    socket.on('close', () => {
-      if (socket === this.#socket) this.cut();
+    socket.on('error', () => {
+      reset = true;
     });
-    const [user = '', host = ''] = this.bare.split('@');
-    const header = `<?xml version='1.0'?><stream:stream to='${host}' version='1.0' xmlns='${NS.client}' xmlns:stream='${NS.stream}'>`;
-    const secret = Buffer.from(`\0${user}\0${this.#options.password}`).toString('base64');
-    this.#write(`${header}<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${secret}</auth>`);
+    socket.on('close', () => {
+      if (socket !== this.#socket) return;
+      if (this.#online) this.end = { condition: this.#condition, closed: this.#closed, reset };
+      this.cut();
+    });
+    this.#write(this.#header);
+  }
+
+  get #header(): string {
+    const host = this.bare.split('@')[1];
+    return `<?xml version='1.0'?><stream:stream to='${host}' version='1.0' xmlns='${NS.client}' xmlns:stream='${NS.stream}'>`;
+  }
+
+  #authenticate(password: string): void {
+    const user = this.bare.split('@')[0];
+    const secret = Buffer.from(`\0${user}\0${password}`).toString('base64');
+    this.#write(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${secret}</auth>`);
+  }
+
+  async #connect(password: string): Promise<void> {
+    this.#open();
+    this.#authenticate(password);
     await this.#next('features');
     await this.#next('success');
-    this.#write(header);
+    this.#write(this.#header);
     await this.#next('features');
     if (this.#previd === undefined || !(await this.#resume(this.#previd))) await this.#begin();
   }
@@ -155,8 +235,10 @@ export class Client {
     this.#write(`<enable xmlns='${NS.sm}' resume='true'/>`);
     const enabled = await this.#next('enabled');
     this.#previd = enabled.attrs.id;
-    const again = this.#outbox.filter(({ xml }) => xml !== '<presence/>');
-    this.#outbox = [{ xml: '<presence/>', acknowledged: undefined }, ...again];
+    const greeting = this.#options.greeting ?? ['<presence/>'];
+    const again = this.#outbox.filter(({ xml }) => !greeting.includes(xml));
+    for (const { told } of again) told.repeated?.();
+    this.#outbox = [...greeting.map((xml) => ({ xml, told: {} })), ...again];
     this.#goOn(this.#outbox);
   }
 
@@ -172,6 +254,7 @@ export class Client {
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.resetAndDestroy();
+    this.#lost();
     this.#waiting?.lost(new Error('the connection was lost'));
     this.#waiting = undefined;
   }
@@ -202,9 +285,13 @@ export class Client {
   // --- hearing ------------------------------------------------------------------------------------------------------
 
   #heard(chunk: Buffer): void {
+    this.heardAt = Date.now();
     this.#reader.push(chunk);
     for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
-      if (item.kind === 'close') return;
+      if (item.kind === 'close') {
+        this.#closed = true;
+        return;
+      }
       if (item.kind !== 'element') continue;
       // RFC 6120 §6.3.10: what follows is a new stream, be it only to say that the server stops.
       if (item.ns === NS.sasl && item.name === 'success') this.#reader.restart();
@@ -214,6 +301,7 @@ export class Client {
 
   #take(item: TopLevel): void {
     if (item.ns === NS.stream && item.name === 'error') {
+      this.#condition = /<([a-z-]+)/.exec(item.content)?.[1];
       if (!/system-shutdown|conflict/.test(item.content)) this.streamErrors.push(item.content);
       return;
     }
@@ -258,7 +346,7 @@ export class Client {
     if (count > this.#outbox.length)
       throw new Error(`${this.#options.address}: the server acknowledged ${count} of ${this.#outbox.length} stanzas`);
     this.#h = h;
-    for (const { acknowledged } of this.#outbox.splice(0, count)) acknowledged?.();
+    for (const { told } of this.#outbox.splice(0, count)) told.acknowledged?.();
   }
 
   async #next(...names: string[]): Promise<TopLevel> {

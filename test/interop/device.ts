@@ -1,24 +1,68 @@
 /** What the tests ask of a client library: one device of one account, whatever the library calls these things. */
 
-import { NS } from '../../src/server/stanza/ns.js';
-import { type Element, parse } from '../../src/server/xml/element.js';
-
 /** What came to a device, in terms that all libraries share. */
 export type Happening =
   | {
       readonly kind: 'message';
       readonly from: string;
+      readonly type: string;
       readonly body: string;
       readonly carbon: 'sent' | 'received' | undefined;
       readonly delayed: boolean;
+      /** Its ids in archives, by the bare addresses of these (XEP-0359). */
+      readonly ids: Readonly<Record<string, string>>;
+      /** XEP-0421. */
+      readonly occupant: string | undefined;
     }
   /** `type` is `available` where the stanza has none. */
   | { readonly kind: 'presence'; readonly from: string; readonly type: string }
   | { readonly kind: 'contact'; readonly jid: string; readonly subscription: string; readonly name: string }
-  /** Out of the archive (XEP-0313), for `archive`. */
-  | { readonly kind: 'archived'; readonly body: string }
+  /** A presence or a message was refused. */
+  | { readonly kind: 'refused'; readonly from: string; readonly condition: string }
+  | Occupant
+  | { readonly kind: 'subject'; readonly from: string; readonly subject: string }
+  | {
+      readonly kind: 'invited';
+      readonly room: string;
+      readonly by: string;
+      readonly reason: string;
+      readonly isDirect: boolean;
+    }
+  /** `from` is the room, `id` what the message has in its archive. */
+  | { readonly kind: 'moderated'; readonly from: string; readonly id: string; readonly reason: string }
+  /** The room is another one than before. */
+  | { readonly kind: 'changed'; readonly from: string; readonly codes: readonly number[] }
+  /** Out of an archive (XEP-0313), for `history`. */
+  | ({ readonly kind: 'archived' } & Archived)
   /** Its connection is there again; whether its session is the same. */
   | { readonly kind: 'back'; readonly resumed: boolean };
+
+/** Somebody in a room, as their presence says. */
+export interface Occupant {
+  readonly kind: 'occupant';
+  /** room/nickname */
+  readonly from: string;
+  /** `available` where the stanza has none. */
+  readonly type: string;
+  readonly affiliation: string;
+  readonly role: string;
+  readonly codes: readonly number[];
+  /** The new nickname. */
+  readonly nick: string | undefined;
+  readonly reason: string | undefined;
+  /** XEP-0421. */
+  readonly occupant: string | undefined;
+  /** Of a room that is destroyed. */
+  readonly isDestroyed: boolean;
+}
+
+export interface Archived {
+  readonly id: string;
+  readonly from: string;
+  readonly body: string;
+  /** What was in it was retracted. */
+  readonly isTombstone: boolean;
+}
 
 type Kind = Happening['kind'];
 type Of<K extends Kind> = Extract<Happening, { kind: K }>;
@@ -40,18 +84,24 @@ export class Inbox {
 
   /** The first of this kind that fits; what came before it stays. Takes it out. */
   next<K extends Kind>(kind: K, wanted: Partial<Of<K>> = {}): Promise<Of<K>> {
+    const isIt = (one: Happening): one is Of<K> => one.kind === kind && fits(one, wanted);
+    return this.find(isIt, `${kind} ${JSON.stringify(wanted)}`);
+  }
+
+  /** As next(). `what` says what is waited for. */
+  find<H extends Happening>(isIt: (one: Happening) => one is H, what: string): Promise<H> {
     return new Promise((resolve, reject) => {
       const look = (): void => {
-        const at = this.#happenings.findIndex((one) => one.kind === kind && fits(one, wanted));
+        const at = this.#happenings.findIndex(isIt);
         if (at < 0) return;
         clearTimeout(timer);
         this.#watchers.delete(look);
-        resolve(this.#happenings.splice(at, 1)[0] as Of<K>);
+        resolve(this.#happenings.splice(at, 1)[0] as H);
       };
       const timer = setTimeout(() => {
         this.#watchers.delete(look);
         const came = this.#happenings.map((one) => JSON.stringify(one)).join('\n  ');
-        reject(new Error(`${this.owner} got no ${kind} ${JSON.stringify(wanted)}; what came:\n  ${came || 'nothing'}`));
+        reject(new Error(`${this.owner} got no ${what}; what came:\n  ${came || 'nothing'}`));
       }, patience);
       this.#watchers.add(look);
       look();
@@ -66,11 +116,12 @@ export class Inbox {
   }
 }
 
-/** Addresses match also where only the bare one is asked for. */
+/** Addresses match also where only the bare one is asked for, lists where they have what is asked for. */
 function fits(happening: Happening, wanted: Readonly<Record<string, unknown>>): boolean {
   return Object.entries(wanted).every(([key, value]) => {
     const found = (happening as unknown as Record<string, unknown>)[key];
     if (found === value) return true;
+    if (Array.isArray(found) && Array.isArray(value)) return value.every((one) => found.includes(one));
     return key === 'from' && typeof found === 'string' && found.split('/')[0] === value;
   });
 }
@@ -110,8 +161,8 @@ export interface Device {
   card(of: string): Promise<string>;
   setPrivate(text: string): Promise<void>;
   private(): Promise<string>;
-  /** What was said to and by somebody, at most 50 messages (XEP-0313). */
-  archive(peer: string): Promise<readonly string[]>;
+  /** A page of the archive of a room, or its own (XEP-0313). */
+  history(query: Query, of?: string): Promise<Page>;
   ping(to: string): Promise<void>;
   version(of: string): Promise<string>;
   features(of: string): Promise<readonly string[]>;
@@ -120,6 +171,58 @@ export interface Device {
   blocked(): Promise<readonly string[]>;
   /** The nodes of the ad-hoc commands that somebody offers. */
   commands(of: string): Promise<readonly string[]>;
+  readonly rooms: Rooms;
+}
+
+export interface Query {
+  readonly with?: string;
+  /** Not before this time. */
+  readonly start?: Date;
+  /** What has this in its text (XEP-0431). */
+  readonly text?: string;
+  /** Behind the message with this id, or before it; `before` empty: the last page. */
+  readonly after?: string;
+  readonly before?: string;
+  readonly max: number;
+}
+
+export interface Page {
+  readonly messages: readonly Archived[];
+  /** There is nothing further in this direction. */
+  readonly isLast: boolean;
+}
+
+/** What people do in rooms (XEP-0045 and what extends it). What is refused rejects with the condition in the message. */
+export interface Rooms {
+  /** Resolves with its own presence there. */
+  enter(room: string, nick: string, history?: { readonly max?: number; readonly since?: Date }): Promise<Occupant>;
+  /** Resolves once it is told that it left. */
+  leave(room: string, nick: string): Promise<void>;
+  say(room: string, body: string): Promise<void>;
+  whisper(room: string, nick: string, body: string): Promise<void>;
+  rename(room: string, nick: string): Promise<void>;
+  setSubject(room: string, subject: string): Promise<void>;
+  /** Values by the names of the form's fields. None: it is as new rooms are. */
+  configure(room: string, values: Readonly<Record<string, string>>): Promise<void>;
+  configuration(room: string): Promise<Readonly<Record<string, string>>>;
+  /** By way of the room. */
+  invite(room: string, jid: string, reason: string): Promise<void>;
+  /** XEP-0249. */
+  inviteDirectly(room: string, jid: string, reason: string): Promise<void>;
+  kick(room: string, nick: string, reason: string): Promise<void>;
+  affiliate(room: string, jid: string, affiliation: string, reason?: string): Promise<void>;
+  affiliated(room: string, affiliation: string): Promise<readonly string[]>;
+  /** XEP-0425. Not all libraries know it. */
+  readonly moderate?: (room: string, id: string, reason: string) => Promise<void>;
+  /** XEP-0410: whether the room has it for an occupant. */
+  isIn(room: string, nick: string): Promise<boolean>;
+  name(room: string): Promise<string>;
+  /** The addresses of the rooms of a service. */
+  list(service: string): Promise<readonly string[]>;
+  setPhoto(room: string, mediaType: string, base64: string): Promise<void>;
+  /** In base64. */
+  photo(room: string): Promise<string>;
+  destroy(room: string, reason: string): Promise<void>;
 }
 
 /** How a device gets to the server. */
@@ -128,132 +231,4 @@ export interface Account {
   readonly bare: string;
   readonly resource: string;
   readonly password: string;
-}
-
-// ---------------------------------------------------------------------------------------------------------------
-// Libraries whose users write and read XML themselves
-
-/** Asks by IQ; rejects where an error comes. Payload and answer are XML. */
-export type Ask = (type: 'get' | 'set', payload: string, to?: string) => Promise<Element>;
-
-type Abilities = Omit<
-  Device,
-  'library' | 'inbox' | 'jid' | 'online' | 'offline' | 'destroy' | 'mechanism' | 'say' | 'subscribe' | 'accept'
->;
-
-export const escaped = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-
-export function abilities(ask: Ask, inbox: Inbox): Abilities {
-  const child = (answer: Element, name: string, ns: string): Element => {
-    const found = answer.getChild(name, ns);
-    if (found === undefined) throw new Error(`no <${name}/> in ${answer}`);
-    return found;
-  };
-  return {
-    roster: async () =>
-      child(await ask('get', `<query xmlns='${NS.roster}'/>`), 'query', NS.roster)
-        .getChildren('item')
-        .map(contactOf),
-    setContact: async (jid, name, groups) => {
-      const inside = groups.map((group) => `<group>${escaped(group)}</group>`).join('');
-      await ask(
-        'set',
-        `<query xmlns='${NS.roster}'><item jid="${jid}" name="${escaped(name)}">${inside}</item></query>`,
-      );
-    },
-    removeContact: async (jid) => {
-      await ask('set', `<query xmlns='${NS.roster}'><item jid="${jid}" subscription='remove'/></query>`);
-    },
-    enableCarbons: async () => {
-      await ask('set', `<enable xmlns='${NS.carbons}'/>`);
-    },
-    setCard: async (name) => {
-      await ask('set', `<vCard xmlns='${NS.vcardTemp}'><FN>${escaped(name)}</FN></vCard>`);
-    },
-    card: async (of) =>
-      child(await ask('get', `<vCard xmlns='${NS.vcardTemp}'/>`, of), 'vCard', NS.vcardTemp).getChildText('FN') ?? '',
-    setPrivate: async (text) => {
-      await ask('set', `<query xmlns='${NS.private}'><kept xmlns='test:kept'>${escaped(text)}</kept></query>`);
-    },
-    private: async () =>
-      child(
-        await ask('get', `<query xmlns='${NS.private}'><kept xmlns='test:kept'/></query>`),
-        'query',
-        NS.private,
-      ).getChildText('kept', 'test:kept') ?? '',
-    archive: async (peer) => {
-      inbox.take('archived');
-      const field = (name: string, value: string) => `<field var='${name}'><value>${value}</value></field>`;
-      await ask(
-        'set',
-        `<query xmlns='${NS.mam}'><x xmlns='${NS.dataForms}' type='submit'>${field('FORM_TYPE', NS.mam)}${field('with', peer)}</x><set xmlns='${NS.rsm}'><max>50</max></set></query>`,
-      );
-      // They come before the answer.
-      return inbox.take('archived').map(({ body }) => body);
-    },
-    ping: async (to) => {
-      await ask('get', `<ping xmlns='${NS.ping}'/>`, to);
-    },
-    version: async (of) =>
-      child(await ask('get', `<query xmlns='${NS.version}'/>`, of), 'query', NS.version).getChildText('name') ?? '',
-    features: async (of) =>
-      child(await ask('get', `<query xmlns='${NS.discoInfo}'/>`, of), 'query', NS.discoInfo)
-        .getChildren('feature')
-        .map(({ attrs }) => attrs.var ?? ''),
-    block: async (jid) => {
-      await ask('set', `<block xmlns='${NS.blocking}'><item jid="${jid}"/></block>`);
-    },
-    unblock: async (jid) => {
-      await ask('set', `<unblock xmlns='${NS.blocking}'><item jid="${jid}"/></unblock>`);
-    },
-    blocked: async () =>
-      child(await ask('get', `<blocklist xmlns='${NS.blocking}'/>`), 'blocklist', NS.blocking)
-        .getChildren('item')
-        .map(({ attrs }) => attrs.jid ?? ''),
-    commands: async (of) =>
-      child(await ask('get', `<query xmlns='${NS.discoItems}' node='${NS.commands}'/>`, of), 'query', NS.discoItems)
-        .getChildren('item')
-        .map(({ attrs }) => attrs.node ?? ''),
-  };
-}
-
-const contactOf = (item: Element): Contact => ({
-  jid: item.attrs.jid ?? '',
-  subscription: item.attrs.subscription ?? 'none',
-  name: item.attrs.name ?? '',
-  groups: item.getChildren('group').map((group) => group.getText()),
-});
-
-/** What a stanza means to a device. */
-export function happenings(xml: string): Happening[] {
-  const stanza = parse(xml, NS.client);
-  const from = stanza.attrs.from ?? '';
-  switch (stanza.name) {
-    case 'message': {
-      const archived = stanza.getChild('result', NS.mam)?.getChild('forwarded', NS.forward)?.getChild('message');
-      if (archived !== undefined) return [{ kind: 'archived', body: archived.getChildText('body') ?? '' }];
-      for (const direction of ['sent', 'received'] as const) {
-        const carbon = stanza.getChild(direction, NS.carbons);
-        const inner = carbon?.getChild('forwarded', NS.forward)?.getChild('message');
-        if (inner !== undefined) return messageOf(inner, direction);
-      }
-      return messageOf(stanza, undefined);
-    }
-    case 'presence':
-      return [{ kind: 'presence', from, type: stanza.attrs.type ?? 'available' }];
-    case 'iq':
-      return (stanza.attrs.type === 'set' ? (stanza.getChild('query', NS.roster)?.getChildren('item') ?? []) : []).map(
-        (item) => ({ kind: 'contact', ...contactOf(item) }),
-      );
-    default:
-      return [];
-  }
-}
-
-function messageOf(message: Element, carbon: 'sent' | 'received' | undefined): Happening[] {
-  const body = message.getChildText('body');
-  if (body === null || message.attrs.type === 'error') return [];
-  const delayed = message.getChild('delay', NS.delay) !== undefined;
-  return [{ kind: 'message', from: message.attrs.from ?? '', body, carbon, delayed }];
 }

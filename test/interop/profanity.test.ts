@@ -43,7 +43,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.types('/carbons on');
     await connect();
     await profanity.sees(/Use '.tls allow'/);
-    await profanity.types('/tls allow');
+    await profanity.types('/tls always');
     const screen = await profanity.sees(/logged in successfully/);
     own = /(\S+@localhost\/\S+) logged in/.exec(screen)![1]!;
   });
@@ -82,12 +82,9 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
 
   step('asks the server', async () => {
     await profanity.types('/win 1');
-    await profanity.types('/ping');
-    await profanity.sees(/Ping response from server/);
+    await pings(profanity);
     await profanity.types('/serversoftware localhost');
     await profanity.sees(/Waxwing/);
-    await profanity.types('/disco info localhost');
-    await profanity.sees(/urn:xmpp:blocking/);
     await profanity.types('/blocked add nobody@localhost');
     await profanity.sees(/nobody@localhost successfully blocked/);
     await profanity.types('/blocked remove nobody@localhost');
@@ -115,8 +112,6 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.types('/win 1');
     await profanity.types('/clear');
     await connect();
-    const screen = await profanity.sees(/Use '.tls allow'|logged in successfully/);
-    if (!/logged in/.test(screen)) await profanity.types('/tls allow');
     await profanity.sees(/logged in successfully/);
     await profanity.types(`/msg ${other} back`);
     await romeo.inbox.next('message', { body: 'back' });
@@ -135,6 +130,13 @@ test('Profanity, direct TLS', { skip, timeout: 60_000 }, async (t) => {
   await profanity.sees(/tls allow/);
   await profanity.types('/tls allow');
   await profanity.sees(/logged in successfully/);
+  await pings(profanity);
+});
+
+/** It pings only what it knows to answer that: what it asked when it logged in is answered before this. */
+async function pings(profanity: Profanity): Promise<void> {
+  await profanity.types('/disco info localhost');
+  await profanity.sees(/urn:xmpp:ping/);
   await profanity.types('/ping');
   await profanity.sees(/Ping response from server/);
-});
+}

@@ -1,10 +1,10 @@
 /** Profanity (libstrophe), in a terminal of tmux: what people type, and what they see. */
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -16,14 +16,26 @@ export class Profanity {
   readonly #home: string;
   /** The name of a tmux server of our own. */
   readonly #name = `waxwing-${randomBytes(6).toString('hex')}`;
+  /** A client of tmux in control mode, which tells when the screen changes. The terminal ends with it, and so with us. */
+  readonly #client: ChildProcess;
+  readonly #watchers = new Set<() => void>();
 
   private constructor(home: string) {
     this.#home = home;
+    const size = ['-x', '160', '-y', '120'];
+    this.#client = spawn(
+      'tmux',
+      [...this.#server(), '-C', 'new-session', ...size, 'profanity', ';', 'set', 'destroy-unattached', 'on'],
+      { env: this.#env(), stdio: ['pipe', 'pipe', 'ignore'] },
+    );
+    this.#client.stdout!.on('data', () => {
+      for (const look of this.#watchers) look();
+    });
   }
 
   static async start(): Promise<Profanity> {
     const profanity = new Profanity(await mkdtemp(join(tmpdir(), 'waxwing-profanity-')));
-    await profanity.#tmux('new-session', '-d', '-x', '160', '-y', '120', 'profanity');
+    await once(profanity.#client.stdout!, 'data');
     await profanity.sees(/Type '\/help'/);
     return profanity;
   }
@@ -36,12 +48,27 @@ export class Profanity {
 
   /** Waits until the screen shows it; returns the screen. */
   async sees(what: RegExp): Promise<string> {
-    const until = Date.now() + patience;
-    for (;;) {
-      const screen = await this.screen();
-      if (what.test(screen)) return screen;
-      if (Date.now() > until) throw new Error(`Profanity does not show ${what}:\n${screen.replace(/\n+/g, '\n')}`);
-      await pause(50);
+    let isLate = false;
+    let changed = (): void => {};
+    const look = (): void => changed();
+    this.#watchers.add(look);
+    const timer = setTimeout(() => {
+      isLate = true;
+      changed();
+    }, patience);
+    try {
+      for (;;) {
+        const change = new Promise<void>((resolve) => {
+          changed = resolve;
+        });
+        const screen = await this.screen();
+        if (what.test(screen)) return screen;
+        if (isLate) throw new Error(`Profanity does not show ${what}:\n${screen.replace(/\n+/g, '\n')}`);
+        await change;
+      }
+    } finally {
+      clearTimeout(timer);
+      this.#watchers.delete(look);
     }
   }
 
@@ -50,12 +77,24 @@ export class Profanity {
   }
 
   async quits(): Promise<void> {
-    await this.#tmux('kill-server').catch(() => {});
+    if (this.#client.exitCode === null) {
+      const exited = once(this.#client, 'exit');
+      this.#client.stdin!.end();
+      await exited;
+    }
     await rm(this.#home, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }
 
   async #tmux(...args: readonly string[]): Promise<string> {
-    const env = {
+    return (await run('tmux', [...this.#server(), ...args], { env: this.#env() })).stdout;
+  }
+
+  #server(): string[] {
+    return ['-u', '-f', '/dev/null', '-L', this.#name];
+  }
+
+  #env(): NodeJS.ProcessEnv {
+    return {
       PATH: process.env.PATH ?? '',
       TERM: 'xterm-256color',
       LANG: 'C.UTF-8',
@@ -64,7 +103,5 @@ export class Profanity {
       XDG_CONFIG_HOME: join(this.#home, 'config'),
       XDG_DATA_HOME: join(this.#home, 'data'),
     };
-    const { stdout } = await run('tmux', ['-u', '-f', '/dev/null', '-L', this.#name, ...args], { env });
-    return stdout;
   }
 }

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type Account, type Device, type Happening, Inbox } from './device.js';
+import { type Account, type Device, type Happening, Inbox, type Rooms } from './device.js';
 import { installed, sources } from './libraries.js';
 import { within } from './server.js';
 
@@ -94,7 +94,7 @@ export function slixmpp(options: SlixmppOptions): Device {
     card: (of) => ask('card', of),
     setPrivate: (text) => ask('setPrivate', text),
     private: () => ask('private'),
-    archive: (peer) => ask('archive', peer),
+    history: ({ start, ...query }, of) => ask('history', { ...query, start: start?.toISOString() }, of ?? null),
     ping: (to) => ask('ping', to),
     version: (of) => ask('version', of),
     features: (of) => ask('features', of),
@@ -102,5 +102,31 @@ export function slixmpp(options: SlixmppOptions): Device {
     unblock: (jid) => ask('unblock', jid),
     blocked: () => ask('blocked'),
     commands: (of) => ask('commands', of),
+    rooms: roomsOf(ask),
+  };
+}
+
+function roomsOf(ask: <T>(what: string, ...args: readonly unknown[]) => Promise<T>): Rooms {
+  return {
+    enter: (room, nick, { max, since } = {}) => ask('enter', room, nick, max ?? null, since?.toISOString() ?? null),
+    leave: (room, nick) => ask('leave', room, nick),
+    say: (room, body) => ask('sayInRoom', room, body),
+    whisper: (room, nick, body) => ask('say', `${room}/${nick}`, body),
+    rename: (room, nick) => ask('rename', room, nick),
+    setSubject: (room, subject) => ask('setSubject', room, subject),
+    configure: (room, values) => ask('configure', room, values),
+    configuration: (room) => ask('configuration', room),
+    invite: (room, jid, reason) => ask('invite', room, jid, reason),
+    inviteDirectly: (room, jid, reason) => ask('inviteDirectly', room, jid, reason),
+    kick: (room, nick, reason) => ask('kick', room, nick, reason),
+    affiliate: (room, jid, affiliation, reason = '') => ask('affiliate', room, jid, affiliation, reason),
+    affiliated: (room, affiliation) => ask('affiliated', room, affiliation),
+    moderate: (room, id, reason) => ask('moderate', room, id, reason),
+    isIn: (room, nick) => ask('isIn', room, nick),
+    name: (room) => ask('name', room),
+    list: (service) => ask('list', service),
+    setPhoto: (room, mediaType, base64) => ask('setPhoto', room, mediaType, base64),
+    photo: (room) => ask('photo', room),
+    destroy: (room, reason) => ask('destroyRoom', room, reason),
   };
 }

@@ -1,13 +1,17 @@
 """One device on slixmpp, led by lines of JSON: a request is {"id", "do", "args"}, answered by {"id", "result"} or
 {"id", "error"}; what happens to the device is told as {"happening": ...}, in the terms of device.ts."""
 import asyncio
+import base64
 import json
 import ssl
 import sys
-import xml.etree.ElementTree as ET
+from datetime import datetime
 
-from slixmpp import ClientXMPP
+from slixmpp import ClientXMPP, JID
+from slixmpp.exceptions import XMPPError
 from slixmpp.xmlstream import ElementBase, register_stanza_plugin
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import StanzaPath
 from slixmpp.plugins.xep_0049 import PrivateXML
 
 
@@ -41,7 +45,8 @@ class Device(ClientXMPP):
         self.is_known = False
         self.logged_in_by = None
         self.waiting = None
-        for plugin in ('0030', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0280', '0313'):
+        for plugin in ('0004', '0030', '0045', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0249',
+                       '0280', '0313', '0359', '0410', '0421', '0424', '0425'):
             self.register_plugin(f'xep_{plugin}')
         register_stanza_plugin(PrivateXML, Kept)
         # Subscriptions are the tests' to accept.
@@ -63,6 +68,17 @@ class Device(ClientXMPP):
         for kind in ('available', 'unavailable', 'subscribe', 'subscribed', 'unsubscribe', 'unsubscribed'):
             self.add_event_handler(f'presence_{kind}', self.on_presence)
         self.add_event_handler('roster_update', self.on_roster)
+        self.add_event_handler('message_error', self.on_refusal)
+        # For those of rooms there is no event.
+        self.register_handler(Callback('refused', StanzaPath('presence@type=error'),
+                                       lambda presence: self.event('refused', presence)))
+        self.add_event_handler('refused', self.on_refusal)
+        self.add_event_handler('groupchat_presence', self.on_occupant)
+        self.add_event_handler('groupchat_subject', self.on_subject)
+        self.add_event_handler('groupchat_invite', self.on_invitation)
+        self.add_event_handler('groupchat_direct_invite', self.on_direct_invitation)
+        self.add_event_handler('groupchat_config_status', self.on_change)
+        self.add_event_handler('moderated_message', self.on_moderation)
         self.add_filter('out', self.note_mechanism)
 
     # --- what happens ---------------------------------------------------------------------------------------------
@@ -103,21 +119,53 @@ class Device(ClientXMPP):
             self.connect('127.0.0.1', self.options['port'])
 
     def tell(self, message, carbon):
-        if message['type'] == 'error' or not message['body']:
+        if not message['body']:
             return
         delayed = message.xml.find('{urn:xmpp:delay}delay') is not None
-        write({'happening': {'kind': 'message', 'from': message['from'].full, 'body': message['body'],
-                             **({'carbon': carbon} if carbon else {}), 'delayed': delayed}})
+        ids = {one.get('by'): one.get('id') for one in message.xml.findall('{urn:xmpp:sid:0}stanza-id')}
+        write({'happening': {'kind': 'message', 'from': message['from'].full, 'type': message['type'],
+                             'body': message['body'], **({'carbon': carbon} if carbon else {}), 'delayed': delayed,
+                             'ids': ids, **occupant_id(message)}})
 
     def on_message(self, message):
         if message.xml.find('{urn:xmpp:carbons:2}sent') is None \
                 and message.xml.find('{urn:xmpp:carbons:2}received') is None:
             self.tell(message, None)
 
+    def on_refusal(self, stanza):
+        write({'happening': {'kind': 'refused', 'from': stanza['from'].full,
+                             'condition': stanza['error']['condition']}})
+
+    def on_occupant(self, presence):
+        write({'happening': occupant(presence)})
+
+    def on_subject(self, message):
+        write({'happening': {'kind': 'subject', 'from': message['from'].full, 'subject': message['subject'] or ''}})
+
+    def on_invitation(self, message):
+        invitation = message['muc']['invite']
+        write({'happening': {'kind': 'invited', 'room': message['from'].bare, 'by': invitation['from'].full,
+                             'reason': invitation['reason'], 'isDirect': False}})
+
+    def on_direct_invitation(self, message):
+        invitation = message['groupchat_invite']
+        write({'happening': {'kind': 'invited', 'room': str(invitation['jid']), 'by': message['from'].full,
+                             'reason': invitation['reason'], 'isDirect': True}})
+
+    def on_moderation(self, message):
+        write({'happening': {'kind': 'moderated', 'from': message['from'].full, 'id': message['retract']['id'],
+                             'reason': message['retract']['reason']}})
+
+    def on_change(self, message):
+        write({'happening': {'kind': 'changed', 'from': message['from'].full,
+                             'codes': sorted(message['muc']['status_codes'])}})
+
     def on_carbon(self, message, direction):
         self.tell(message, direction)
 
     def on_presence(self, presence):
+        if presence.get_plugin('muc', check=True) is not None:
+            return
         kind = presence['type']
         kind = kind if kind in ('unavailable', 'subscribe', 'subscribed', 'unsubscribe', 'unsubscribed') else 'available'
         write({'happening': {'kind': 'presence', 'from': presence['from'].full, 'type': kind}})
@@ -169,60 +217,218 @@ class Device(ClientXMPP):
         await self.del_roster_item(jid)
 
     async def do_enableCarbons(self):
-        await self['xep_0280'].enable()
+        await self.plugin['xep_0280'].enable()
 
     async def do_setCard(self, name):
-        card = self['xep_0054'].make_vcard()
+        card = self.plugin['xep_0054'].make_vcard()
         card['FN'] = name
-        await self['xep_0054'].publish_vcard(card)
+        await self.plugin['xep_0054'].publish_vcard(card)
 
     async def do_card(self, of):
-        answer = await self['xep_0054'].get_vcard(of, cached=False)
+        answer = await self.plugin['xep_0054'].get_vcard(of, cached=False)
         return answer['vcard_temp']['FN']
 
     async def do_setPrivate(self, text):
         kept = Kept()
         kept['text'] = text
-        await self['xep_0049'].store(kept)
+        await self.plugin['xep_0049'].store(kept)
 
     async def do_private(self):
-        answer = await self['xep_0049'].retrieve('kept')
+        answer = await self.plugin['xep_0049'].retrieve('kept')
         return answer['private']['kept']['text']
 
-    async def do_archive(self, peer):
-        answer = await self['xep_0313'].retrieve(with_jid=peer, rsm={'max': 50})
-        return [result['mam_result']['forwarded']['stanza']['body'] for result in answer['mam']['results']]
+    async def do_history(self, query, of):
+        rsm = {name: query[name] for name in ('max', 'after', 'before') if name in query}
+        start = datetime.fromisoformat(query['start']) if 'start' in query else None
+        wanted = {'jid': of, 'with_jid': query.get('with'), 'start': start}
+        if query.get('before') == '':
+            # The last page is only to be had by its iterator.
+            pages = self.plugin['xep_0313'].retrieve(**wanted, rsm={'max': query['max']}, iterator=True, reverse=True)
+            answer = await anext(pages, None)
+            if answer is None:
+                return {'messages': [], 'isLast': True}
+        else:
+            answer = await self.search(query.get('text'), **wanted, rsm=rsm)
+        return {'messages': [archived(result) for result in answer['mam']['results']],
+                'isLast': answer['mam_fin']['complete'] == 'true'}
+
+    async def search(self, text, **wanted):
+        plugin = self.plugin['xep_0313']
+        if text is None:
+            return await plugin.retrieve(**wanted)
+        # It has no argument for other fields of the form.
+        prepare = plugin._pre_mam_retrieve
+
+        def with_text(*args):
+            iq, mask = prepare(*args)
+            iq['mam'].set_custom_field('{urn:xmpp:fulltext:0}fulltext', text)
+            return iq, mask
+
+        plugin._pre_mam_retrieve = with_text
+        try:
+            return await plugin.retrieve(**wanted)
+        finally:
+            del plugin._pre_mam_retrieve
 
     async def do_ping(self, to):
-        await self['xep_0199'].send_ping(to)
+        await self.plugin['xep_0199'].send_ping(to)
 
     async def do_version(self, of):
-        answer = await self['xep_0092'].get_version(of)
+        answer = await self.plugin['xep_0092'].get_version(of)
         return answer['software_version']['name']
 
     async def do_features(self, of):
-        answer = await self['xep_0030'].get_info(of, cached=False)
+        answer = await self.plugin['xep_0030'].get_info(of, cached=False)
         return sorted(answer['disco_info']['features'])
 
     async def do_block(self, jid):
-        await self['xep_0191'].block(jid)
+        await self.plugin['xep_0191'].block(jid)
 
     async def do_unblock(self, jid):
-        await self['xep_0191'].unblock(jid)
+        await self.plugin['xep_0191'].unblock(jid)
 
     async def do_blocked(self):
-        answer = await self['xep_0191'].get_blocked()
+        answer = await self.plugin['xep_0191'].get_blocked()
         return [str(item['jid']) for item in answer['blocklist']['items']]
 
     async def do_commands(self, of):
-        answer = await self['xep_0050'].get_commands(of)
+        answer = await self.plugin['xep_0050'].get_commands(of)
         return [node for _, node, _ in answer['disco_items']['items']]
+
+    # --- in rooms --------------------------------------------------------------------------------------------------
+
+    async def do_enter(self, room, nick, most, since):
+        muc = self.plugin['xep_0045']
+        try:
+            presence, _, _, _ = await muc.join_muc_wait(
+                JID(room), nick, maxstanzas=most, since=datetime.fromisoformat(since) if since else None, timeout=15)
+        except XMPPError:
+            # It counts itself among the occupants, and so tells of no invitation.
+            muc.rooms[None].pop(room, None)
+            raise
+        return occupant(presence)
+
+    async def do_leave(self, room, nick):
+        left = asyncio.get_running_loop().create_future()
+
+        def look(presence):
+            if presence['from'] == f'{room}/{nick}' and presence['type'] == 'unavailable' and not left.done():
+                left.set_result(None)
+
+        with self.event_handler('groupchat_presence', look):
+            self.plugin['xep_0045'].leave_muc(JID(room), nick)
+            await left
+
+    async def do_sayInRoom(self, room, body):
+        self.send_message(mto=room, mbody=body, mtype='groupchat')
+
+    async def do_rename(self, room, nick):
+        refused = asyncio.get_running_loop().create_future()
+
+        def look(presence):
+            if presence['from'] == f'{room}/{nick}' and not refused.done():
+                refused.set_result(presence['error']['condition'])
+
+        with self.event_handler('refused', look):
+            renamed = asyncio.ensure_future(self.plugin['xep_0045'].set_self_nick(JID(room), nick))
+            await asyncio.wait([renamed, refused], return_when=asyncio.FIRST_COMPLETED)
+        if refused.done():
+            renamed.cancel()
+            raise RuntimeError(refused.result())
+        await renamed
+
+    async def do_setSubject(self, room, subject):
+        self.plugin['xep_0045'].set_subject(room, subject)
+
+    async def do_configure(self, room, values):
+        if values:
+            form = await self.plugin['xep_0045'].get_room_config(room)
+            form.reply()
+            form['values'] = values
+        else:
+            form = self.plugin['xep_0004'].make_form('submit')
+        await self.plugin['xep_0045'].set_room_config(room, form)
+
+    async def do_configuration(self, room):
+        form = await self.plugin['xep_0045'].get_room_config(room)
+        return {name: '1' if value is True else '0' if value is False else value if isinstance(value, str) else ''
+                for name, value in form['values'].items()}
+
+    async def do_invite(self, room, jid, reason):
+        self.plugin['xep_0045'].invite(JID(room), jid, reason)
+
+    async def do_inviteDirectly(self, room, jid, reason):
+        self.plugin['xep_0249'].send_invitation(JID(jid), JID(room), reason=reason)
+
+    async def do_kick(self, room, nick, reason):
+        await self.plugin['xep_0045'].set_role(room, nick, 'none', reason=reason)
+
+    async def do_affiliate(self, room, jid, affiliation, reason):
+        await self.plugin['xep_0045'].set_affiliation(room, affiliation, jid=jid, reason=reason)
+
+    async def do_affiliated(self, room, affiliation):
+        return [str(jid) for jid in await self.plugin['xep_0045'].get_affiliation_list(room, affiliation)]
+
+    async def do_moderate(self, room, id, reason):
+        await self.plugin['xep_0425'].moderate(JID(room), id, reason)
+
+    async def do_isIn(self, room, nick):
+        return (await self.plugin['xep_0410'].send_self_ping(JID(f'{room}/{nick}'))).name.startswith('JOINED')
+
+    async def do_name(self, room):
+        answer = await self.plugin['xep_0030'].get_info(room, cached=False)
+        return next(iter(answer['disco_info']['identities']))[3]
+
+    async def do_list(self, service):
+        answer = await self.plugin['xep_0030'].get_items(service)
+        return [jid for jid, _, _ in answer['disco_items']['items']]
+
+    async def do_setPhoto(self, room, media_type, encoded):
+        card = self.plugin['xep_0054'].make_vcard()
+        card['PHOTO']['TYPE'] = media_type
+        card['PHOTO']['BINVAL'] = base64.b64decode(encoded)
+        await self.plugin['xep_0054'].publish_vcard(card, jid=JID(room))
+
+    async def do_photo(self, room):
+        answer = await self.plugin['xep_0054'].get_vcard(JID(room), cached=False)
+        return base64.b64encode(answer['vcard_temp']['PHOTO']['BINVAL']).decode()
+
+    async def do_destroyRoom(self, room, reason):
+        await self.plugin['xep_0045'].destroy(room, reason)
+
+
+MUC_USER = '{http://jabber.org/protocol/muc#user}'
+
+
+def occupant(presence):
+    muc = presence['muc']
+    kind = 'unavailable' if presence['type'] == 'unavailable' else 'available'
+    destroyed = muc.xml.find(f'{MUC_USER}destroy')
+    inner = destroyed if destroyed is not None else muc.xml.find(f'{MUC_USER}item')
+    reason = inner.findtext(f'{MUC_USER}reason') if inner is not None else None
+    told = {'nick': muc['item_nick'], 'reason': reason, **occupant_id(presence)}
+    return {'kind': 'occupant', 'from': presence['from'].full, 'type': kind, 'affiliation': muc['affiliation'],
+            'role': muc['role'], 'codes': sorted(muc['status_codes']), 'isDestroyed': destroyed is not None,
+            **{name: value for name, value in told.items() if value}}
+
+
+def occupant_id(stanza):
+    found = stanza.get_plugin('occupant-id', check=True)
+    return {} if found is None else {'occupant': found.xml.get('id')}
+
+
+def archived(result):
+    message = result['mam_result']['forwarded']['stanza']
+    return {'id': result['mam_result']['id'], 'from': message['from'].full, 'body': message['body'],
+            'isTombstone': message.get_plugin('retracted', check=True) is not None}
 
 
 async def answer(device, request):
     try:
         result = await getattr(device, f"do_{request['do']}")(*request['args'])
         write({'id': request['id'], 'result': result})
+    except XMPPError as error:
+        write({'id': request['id'], 'error': f'{error.condition} {error.text}'})
     except Exception as error:  # whatever it is, the test wants to know
         write({'id': request['id'], 'error': f'{type(error).__name__}: {error!r}'})
 

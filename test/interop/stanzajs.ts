@@ -1,12 +1,28 @@
 /** StanzaJS (`stanza`): WebSocket; SCRAM-SHA-256, SCRAM-SHA-1, PLAIN; stream management. */
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { type Account, type Device, Inbox } from './device.js';
+import { type Account, type Device, Inbox, type Occupant, type Query, type Rooms } from './device.js';
 import { library } from './libraries.js';
+
+interface StanzaError {
+  readonly condition?: string;
+}
+
+interface MucInfo {
+  readonly affiliation?: string;
+  readonly role?: string;
+  readonly nick?: string;
+  readonly reason?: string;
+  readonly statusCodes?: readonly string[];
+  readonly destroy?: { readonly reason?: string };
+}
 
 interface Presence {
   readonly from: string;
   readonly type?: string;
+  readonly muc?: MucInfo;
+  readonly occupantId?: string;
+  readonly error?: StanzaError;
 }
 
 interface Message {
@@ -14,6 +30,10 @@ interface Message {
   readonly type?: string;
   readonly body?: string;
   readonly delay?: object;
+  readonly muc?: MucInfo;
+  readonly stanzaIds?: readonly { readonly id: string; readonly by: string }[];
+  readonly occupantId?: string;
+  readonly error?: StanzaError;
   readonly carbon?: { readonly forward: { readonly message: Message } };
 }
 
@@ -39,19 +59,50 @@ interface Agent extends NodeJS.EventEmitter {
   removeRosterItem(jid: string): Promise<void>;
   enableCarbons(): Promise<void>;
   publishVCard(card: object): Promise<void>;
-  getVCard(jid: string): Promise<{ readonly fullName?: string }>;
+  getVCard(jid: string): Promise<{ readonly fullName?: string; readonly records?: readonly Photo[] }>;
   setPrivateData(key: 'bookmarks', data: object): Promise<object>;
   getPrivateData(key: 'bookmarks'): Promise<{ readonly rooms?: readonly { readonly name?: string }[] }>;
   ping(jid: string): Promise<object>;
   getSoftwareVersion(jid: string): Promise<{ readonly name?: string }>;
-  getDiscoInfo(jid: string): Promise<{ readonly features: readonly string[] }>;
+  getDiscoInfo(jid: string): Promise<{
+    readonly features: readonly string[];
+    readonly identities: readonly { readonly name?: string }[];
+  }>;
   block(jid: string): Promise<void>;
   unblock(jid: string): Promise<void>;
   getBlocked(): Promise<{ readonly jids: readonly string[] }>;
   searchHistory(options: object): Promise<{
-    readonly results?: readonly { readonly item: { readonly message?: Message } }[];
+    readonly complete?: boolean;
+    readonly results?: readonly { readonly id: string; readonly item: { readonly message?: Message } }[];
   }>;
   getCommands(jid: string): Promise<{ readonly items: readonly { readonly node?: string }[] }>;
+  joinRoom(room: string, nick: string, options?: object): Promise<Presence>;
+  leaveRoom(room: string, nick: string): Promise<object>;
+  changeNick(room: string, nick: string): Promise<object>;
+  setSubject(room: string, subject: string): void;
+  getRoomConfig(room: string): Promise<DataForm>;
+  configureRoom(room: string, form: object): Promise<object>;
+  invite(room: string, invitation: object): void;
+  directInvite(room: string, to: string, invitation: object): void;
+  kick(room: string, nick: string, reason: string): Promise<object>;
+  setRoomAffiliation(room: string, jid: string, affiliation: string, reason?: string): Promise<object>;
+  getRoomMembers(
+    room: string,
+    wanted: object,
+  ): Promise<{ readonly muc: { readonly users?: readonly { readonly jid?: string }[] } }>;
+  getDiscoItems(jid: string): Promise<{ readonly items: readonly { readonly jid?: string }[] }>;
+  destroyRoom(room: string, options: object): Promise<object>;
+  sendIQ(iq: object): Promise<object>;
+}
+
+interface DataForm {
+  readonly fields?: readonly { readonly name?: string; readonly value?: unknown }[];
+}
+
+interface Photo {
+  readonly type: string;
+  /** In base64. */
+  readonly data?: string;
 }
 
 export interface StanzaJsOptions extends Account {
@@ -78,9 +129,15 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
   let mechanism: string | undefined;
   let isKnown = false;
   const tell = (message: Message, carbon: 'sent' | 'received' | undefined): void => {
-    const { from = '', type, body, delay } = message;
-    if (body === undefined || type === 'error') return;
-    inbox.put({ kind: 'message', from, body, carbon, delayed: carbon === undefined && delay !== undefined });
+    const { from = '', type = 'normal', body, delay, stanzaIds = [], occupantId: occupant } = message;
+    if (type === 'error') {
+      inbox.put({ kind: 'refused', from, condition: message.error?.condition ?? '' });
+      return;
+    }
+    if (body === undefined) return;
+    const ids = Object.fromEntries(stanzaIds.map(({ id, by }) => [by, id]));
+    const delayed = carbon === undefined && delay !== undefined;
+    inbox.put({ kind: 'message', from, type, body, carbon, delayed, ids, occupant });
   };
   // What it writes while the connection breaks fails in nobody's hands, and then it does not notice that the connection
   // is gone.
@@ -112,7 +169,21 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
   agent.on('message', (message: Message) => {
     if (message.carbon === undefined && !copied.has(message)) tell(message, undefined);
   });
-  agent.on('presence', ({ from, type = 'available' }: Presence) => inbox.put({ kind: 'presence', from, type }));
+  agent.on('presence', (presence: Presence) => {
+    const { from, type = 'available', muc, error } = presence;
+    if (type === 'error') inbox.put({ kind: 'refused', from, condition: error?.condition ?? '' });
+    else inbox.put(muc !== undefined ? occupantOf(presence, muc) : { kind: 'presence', from, type });
+  });
+  agent.on('muc:topic', ({ from, topic }: { readonly from: string; readonly topic: string }) =>
+    inbox.put({ kind: 'subject', from, subject: topic }),
+  );
+  agent.on('muc:invite', ({ from: by, room, reason = '', type }: Record<'from' | 'room' | 'reason' | 'type', string>) =>
+    inbox.put({ kind: 'invited', room, by, reason, isDirect: type === 'direct' }),
+  );
+  agent.on('muc:other', ({ from = '', muc }: Message) => {
+    const codes = (muc?.statusCodes ?? []).map(Number);
+    if (codes.length > 0) inbox.put({ kind: 'changed', from, codes });
+  });
   agent.on('roster:update', ({ roster }: { readonly roster: { readonly items?: readonly RosterItem[] } }) => {
     for (const { jid, subscription = 'none', name = '' } of roster.items ?? [])
       inbox.put({ kind: 'contact', jid, subscription, name });
@@ -171,10 +242,19 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
       await agent.setPrivateData('bookmarks', { rooms: [{ jid: 'room@conference.localhost', name }] });
     },
     private: async () => (await agent.getPrivateData('bookmarks')).rooms?.[0]?.name ?? '',
-    archive: async (peer) =>
-      ((await agent.searchHistory({ with: peer, paging: { max: 50 } })).results ?? []).map(
-        ({ item }) => item.message?.body ?? '',
-      ),
+    history: async (query, to) => {
+      const { results = [], complete = false } = await agent
+        .searchHistory({ ...(to !== undefined && { to }), ...asked(query) })
+        .catch(refused);
+      const messages = results.map(({ id, item: { message = {} } }) => ({
+        id,
+        from: message.from ?? '',
+        body: message.body ?? '',
+        // It does not know of these.
+        isTombstone: false,
+      }));
+      return { messages, isLast: complete };
+    },
     ping: async (to) => void (await agent.ping(to)),
     version: async (of) => (await agent.getSoftwareVersion(of)).name ?? '',
     features: async (of) => (await agent.getDiscoInfo(of)).features,
@@ -182,5 +262,92 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     unblock: (jid) => agent.unblock(jid),
     blocked: async () => (await agent.getBlocked()).jids,
     commands: async (of) => (await agent.getCommands(of)).items.map(({ node = '' }) => node),
+    rooms: roomsOf(agent),
+  };
+}
+
+/** Errors of this library are stanzas. */
+function refused(error: unknown): never {
+  const { error: why } = error as { readonly error?: StanzaError };
+  throw why?.condition === undefined ? error : new Error(why.condition);
+}
+
+function asked({ with: peer, start, text, after, before, max }: Query): object {
+  const fields = text === undefined ? [] : [{ name: '{urn:xmpp:fulltext:0}fulltext', value: text }];
+  return {
+    ...(peer !== undefined && { with: peer }),
+    ...(start !== undefined && { start }),
+    form: { fields },
+    paging: { max, ...(after !== undefined && { after }), ...(before !== undefined && { before }) },
+  };
+}
+
+function occupantOf({ from, type = 'available', occupantId }: Presence, muc: MucInfo): Occupant {
+  return {
+    kind: 'occupant',
+    from,
+    type,
+    affiliation: muc.affiliation ?? '',
+    role: muc.role ?? '',
+    codes: (muc.statusCodes ?? []).map(Number),
+    nick: muc.nick,
+    reason: muc.destroy?.reason ?? muc.reason,
+    occupant: occupantId,
+    isDestroyed: muc.destroy !== undefined,
+  };
+}
+
+function roomsOf(agent: Agent): Rooms {
+  const done = async (work: Promise<object>): Promise<void> => void (await work.catch(refused));
+  return {
+    enter: async (room, nick, { max: maxStanzas, since } = {}) => {
+      const history = { ...(maxStanzas !== undefined && { maxStanzas }), ...(since !== undefined && { since }) };
+      const presence = await agent.joinRoom(room, nick, { muc: { history } }).catch(refused);
+      return occupantOf(presence, presence.muc!);
+    },
+    leave: (room, nick) => done(agent.leaveRoom(room, nick)),
+    say: async (to, body) => void agent.sendMessage({ to, body, type: 'groupchat' }),
+    whisper: async (room, nick, body) =>
+      void agent.sendMessage({ to: `${room}/${nick}`, body, type: 'chat', muc: { type: 'info' } }),
+    rename: (room, nick) => done(agent.changeNick(room, nick)),
+    setSubject: async (room, subject) => agent.setSubject(room, subject),
+    configure: (room, values) => {
+      const fields = Object.entries(values).map(([name, value]) => ({ name, value }));
+      return done(agent.configureRoom(room, { fields }));
+    },
+    configuration: async (room) => {
+      const { fields = [] } = await agent.getRoomConfig(room).catch(refused);
+      return Object.fromEntries(
+        fields.map(({ name = '', value }) => [
+          name,
+          value === true ? '1' : value === false ? '0' : String(value ?? ''),
+        ]),
+      );
+    },
+    invite: async (room, to, reason) => agent.invite(room, { to, reason }),
+    inviteDirectly: async (room, to, reason) => agent.directInvite(room, to, { reason }),
+    kick: (room, nick, reason) => done(agent.kick(room, nick, reason)),
+    affiliate: (room, jid, affiliation, reason) => done(agent.setRoomAffiliation(room, jid, affiliation, reason)),
+    affiliated: async (room, affiliation) =>
+      (await agent.getRoomMembers(room, { affiliation }).catch(refused)).muc.users?.map(({ jid = '' }) => jid) ?? [],
+    isIn: (room, nick) =>
+      agent.ping(`${room}/${nick}`).then(
+        () => true,
+        (error: { readonly error?: StanzaError }) => {
+          if (error.error?.condition === 'not-acceptable') return false;
+          throw error;
+        },
+      ),
+    name: async (room) => (await agent.getDiscoInfo(room).catch(refused)).identities[0]?.name ?? '',
+    list: async (service) => (await agent.getDiscoItems(service)).items.map(({ jid = '' }) => jid),
+    setPhoto: (to, mediaType, base64) => {
+      const photo = { type: 'photo', mediaType, data: base64 };
+      return done(agent.sendIQ({ to, type: 'set', vcard: { records: [photo] } }));
+    },
+    photo: async (room) => {
+      const { records = [] } = await agent.getVCard(room).catch(refused);
+      return records.find(({ type }) => type === 'photo')?.data ?? '';
+    },
+    destroy: (room, reason) => done(agent.destroyRoom(room, { reason })),
   };
 }

@@ -1,6 +1,7 @@
 /** Strophe.js: WebSocket; SCRAM-SHA-1 to -512; stream management. */
 import { type Element, parse } from '../../src/server/xml/element.js';
-import { type Account, abilities, type Device, escaped, happenings, Inbox } from './device.js';
+import { abilities, escaped, happenings } from './by-xml.js';
+import { type Account, type Device, Inbox } from './device.js';
 import { library } from './libraries.js';
 
 interface Connection {
@@ -85,7 +86,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
     });
   const ask = (type: 'get' | 'set', payload: string, to?: string): Promise<Element> =>
     new Promise((resolve, reject) => {
-      const address = to === undefined ? '' : ` to='${to}'`;
+      const address = to === undefined ? '' : ` to="${escaped(to)}"`;
       connection.sendIQ(
         node(`<iq type='${type}'${address}>${payload}</iq>`),
         (answer) => resolve(parse(Strophe.serialize(answer))),
@@ -94,7 +95,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
       );
     });
   const send = async (xml: string): Promise<void> => connection.send(node(xml));
-  const can = abilities(ask, inbox);
+  const can = abilities(ask, send, inbox);
   return {
     library: 'Strophe.js',
     inbox,

@@ -1,7 +1,8 @@
 /** xmpp.js (`@xmpp/client`): STARTTLS, direct TLS, WebSocket; SASL2 with Bind 2, stream management and FAST. */
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Element, parse } from '../../src/server/xml/element.js';
-import { type Account, abilities, type Device, escaped, happenings, Inbox } from './device.js';
+import { abilities, escaped, happenings } from './by-xml.js';
+import { type Account, type Device, Inbox } from './device.js';
 import { library } from './libraries.js';
 
 type Xml = object;
@@ -9,7 +10,9 @@ type Xml = object;
 interface Entity {
   readonly jid: { toString(): string } | null;
   status: string;
-  readonly reconnect: { delay: number };
+  /** Patience with each step of the negotiation, in ms. */
+  timeout: number;
+  readonly reconnect: { delay: number; stop(): void };
   readonly streamManagement: { on(event: 'resumed', listener: () => void): void };
   readonly fast: { saveToken(token: object): Promise<void>; fetchToken(): Promise<object | undefined> };
   readonly iqCaller: { request(iq: Xml): Promise<Xml> };
@@ -77,6 +80,8 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
   let isOnline = false;
   const errors: Error[] = [];
   entity.reconnect.delay = 200;
+  // 2 s are not enough where the machine has other work.
+  entity.timeout = 15_000;
   entity.on('error', (error) => errors.push(error));
   entity.on('send', (element) => {
     const chosen = /^<auth(?:enticate)? [^>]*mechanism="([^"]+)"/.exec(element.toString())?.[1];
@@ -98,7 +103,7 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
   const ask = async (type: 'get' | 'set', payload: string, to?: string): Promise<Element> =>
     parse((await entity.iqCaller.request(xml('iq', { type, to }, converted(parse(payload))))).toString());
   const send = (stanza: string): Promise<void> => entity.send(converted(parse(stanza, NS.client)));
-  const can = abilities(ask, inbox);
+  const can = abilities(ask, send, inbox);
   return {
     library: 'xmpp.js',
     inbox,
@@ -123,7 +128,7 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
     },
     async destroy() {
       isOnline = false;
-      entity.reconnect.delay = 2 ** 30;
+      entity.reconnect.stop();
       if (entity.status !== 'offline') await entity.stop().catch(() => {});
     },
     say: (to, body) => send(`<message to="${to}" type="chat"><body>${escaped(body)}</body></message>`),

@@ -6,6 +6,7 @@ import disco from '../../src/modules/xep-0030-disco.js';
 import adhoc from '../../src/modules/xep-0050-adhoc.js';
 import blocking, { covered, matches } from '../../src/modules/xep-0191-blocking.js';
 import ping from '../../src/modules/xep-0199-ping.js';
+import reports from '../../src/modules/xep-0377-reports/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { startHost } from './module-host.js';
@@ -35,11 +36,11 @@ test('whom a rule covers of those who see presence', () => {
 });
 
 const { host, accounts, storage, limits, connect, account, stop } = await startHost(
-  [disco, roster, blocking, presence, adhoc, ping],
+  [disco, roster, blocking, presence, adhoc, ping, reports],
   {
     config: {
       hosts: { 'example.org': { admins: ['admin@example.org'] } },
-      modules: { blocking: { max_items: 5, reports_per_day: 2 } },
+      modules: { blocking: { max_items: 5 }, reports: { per_day: 2 } },
     },
   },
 );
@@ -188,7 +189,7 @@ test('reports are kept for administrators, so many a day (XEP-0377)', async () =
     `<item jid="eve@x.org"><report xmlns="urn:xmpp:reporting:1" reason="urn:xmpp:reporting:spam"><text>${text}</text>` +
     '<stanza-id xmlns="urn:xmpp:sid:0" by="x.org" id="s1"/></report></item>';
   for (const text of ['one', 'two', 'three']) await bob.asks(set('block', report(text)));
-  assert.ok(limits.includes('reports'));
+  assert.ok(limits.includes('reports.per_day'));
   assert.equal(await storage.log('reports').count('example.org', {}), 2);
   const admin = connect('admin@example.org/x');
   const shown = await admin.asks(

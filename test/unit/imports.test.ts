@@ -64,6 +64,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/stanza/',
       'server/xml/element.ts',
       'server/account-refusal.ts',
+      'server/rates.ts',
       'server/config/units.ts',
       'server/config/address.ts',
       'storage/contract.ts',

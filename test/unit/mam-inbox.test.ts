@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import roster from '../../src/modules/rfc-6121-roster.js';
 import mam from '../../src/modules/xep-0313-mam/index.js';
-import inbox, { type Conversation, follow, type Meaning, meaningOf } from '../../src/modules/xep-0430-inbox.js';
+import inbox, { type Conversation, follow, type Meaning, meaningOf, readTo } from '../../src/modules/xep-0430-inbox.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { parse } from '../../src/server/xml/element.js';
@@ -38,16 +38,25 @@ test('what is unread', () => {
   const run = (...meanings: Meaning[]) =>
     meanings.reduce<Conversation | undefined>((known, meaning, n) => follow(known, `${n + 1}`, meaning), undefined)!;
   const other: Meaning = { kind: 'other' };
-  assert.deepEqual(run(received('a')), { last: '1', message: '1', unread: 1, ids: ['a'] });
-  assert.deepEqual(run(received('a'), received('b'), other), { last: '3', message: '2', unread: 2, ids: ['a', 'b'] });
+  assert.deepEqual(run(received('a')), { last: '1', message: '1', unread: 1, ids: ['a'], at: ['1'] });
+  assert.deepEqual(run(received('a'), received('b'), other), {
+    last: '3',
+    message: '2',
+    unread: 2,
+    ids: ['a', 'b'],
+    at: ['1', '2'],
+  });
   assert.equal(run(received('a'), received('b'), received('c'), displayed('b')).unread, 1);
   assert.equal(run(received('a'), received('b'), displayed('b')).unread, 0);
   assert.equal(run(received('a'), received('b'), displayed('b'), displayed('a')).unread, 0, 'only forward');
   assert.equal(run(received('a'), displayed('z')).unread, 1, 'what is not there');
-  assert.deepEqual(run(received('a'), { kind: 'sent' }), { last: '2', message: '2', unread: 0, ids: [] });
-  assert.deepEqual(run(other), { last: '1', message: undefined, unread: 0, ids: [] });
+  assert.deepEqual(run(received('a'), { kind: 'sent' }), { last: '2', message: '2', unread: 0, ids: [], at: [] });
+  assert.deepEqual(run(other), { last: '1', message: undefined, unread: 0, ids: [], at: [] });
   const known = run(received('a'), received('b'));
   assert.equal(follow(known, '2', received('b')), known, 'an entry counts once');
+  assert.deepEqual(readTo(known, '1'), { ...known, unread: 1, ids: ['b'], at: ['2'] });
+  assert.deepEqual(readTo(known, '3'), { ...known, unread: 0, ids: [], at: [] });
+  assert.equal(readTo(known, '0'), known, 'read before');
 });
 
 test('of many unread messages the latest are told apart', () => {

@@ -19,7 +19,8 @@ async function runs(modules: Readonly<Record<string, unknown>>): Promise<string[
         data: folder,
         listen: { c2s: [], c2s_tls: [], https: [], http: [] },
         log: { level: 'warn' },
-        modules,
+        // its usual port may be another test's
+        modules: { proxy65: { listen: ['127.0.0.1:0'] }, ...modules },
       },
       storage: new MemoryStorage(),
       logTo: { write: (line) => void logged.push(line) },

@@ -80,20 +80,34 @@ test('what is kept of a configuration is what differs', () => {
 // Access
 
 const romeo = Jid.parse('romeo@example.org');
-const holder: Holder = { jid: romeo, isAccount: true, defaults: defaults(true, usual), nodes: new Map(), items: 0 };
+const holder: Holder = {
+  jid: romeo,
+  isAccount: true,
+  defaults: defaults(true, usual),
+  nodes: new Map(),
+  moved: new Map(),
+  subscribers: new Map(),
+  fleeting: new Set(),
+  items: 0,
+  bytes: 0,
+};
 
 function node(changed: Partial<NodeConfig>, affiliations: Record<string, Affiliation> = {}): Node {
-  return {
+  const made: Node = {
     name: 'n',
     stored: { v: 1, config: changed, creator: romeo.bare, created: 0, affiliations },
     config: { ...holder.defaults, ...changed },
-    subscriptions: new Map([
-      ['subscriber@x/r', { state: 'subscribed' }],
-      ['waiting@x', { state: 'pending' }],
-    ]),
+    subscriptions: new Map(),
+    leased: false,
     items: undefined,
     loading: undefined,
   };
+  for (const [jid, state] of [
+    ['subscriber@x/r', 'subscribed'],
+    ['waiting@x', 'pending'],
+  ] as const)
+    made.subscriptions.set(jid, { jid: Jid.parse(jid), node: made, state });
+  return made;
 }
 
 const groups = ['Friends'];

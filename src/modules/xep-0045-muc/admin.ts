@@ -68,10 +68,10 @@ export async function changeLists(muc: Muc, room: Room, { from, payload }: IqReq
   if (items.length === 0 || items.length > mostItems) throw new StanzaError('bad-request');
   const isAboutRoles = items.every(({ attrs }) => attrs.role !== undefined && attrs.affiliation === undefined);
   const isAboutAffiliations = items.every(({ attrs }) => attrs.affiliation !== undefined && attrs.role === undefined);
-  // §16.7.4: never both
+  // §17.4: never both
   if (isAboutRoles) return changeRoles(muc, room, from, items);
   if (!isAboutAffiliations) throw new StanzaError('bad-request', 'Either roles or affiliations.');
-  const changes = items.map((item) => changeIn(room, item));
+  const changes = items.map((item) => changeIn(muc, room, item));
   checkChanges(room, from, changes);
   return change(muc, room, changes, { nick: room.seat(from)?.occupant.nick, user: from.toBare() });
 }
@@ -104,7 +104,7 @@ function occupantNamed(room: Room, nick: string): Occupant {
 }
 
 /** By a bare address, or by the nickname of somebody who is there. */
-function changeIn(room: Room, item: Element): AffiliationChange {
+function changeIn(muc: Muc, room: Room, item: Element): AffiliationChange {
   const { affiliation, jid, nick } = item.attrs;
   if (!isAffiliation(affiliation)) throw new StanzaError('bad-request');
   const reason = reasonOf(item);
@@ -116,16 +116,17 @@ function changeIn(room: Room, item: Element): AffiliationChange {
   if (user === undefined) throw new StanzaError('jid-malformed');
   if (user.local === undefined && affiliation !== 'outcast' && affiliation !== 'none')
     throw new StanzaError('not-acceptable', 'Only users can be that.');
-  return { user, affiliation, reason, nick: nick === undefined || nick === '' ? nick : reservable(nick) };
+  return { user, affiliation, reason, nick: nick === undefined || nick === '' ? nick : reservable(muc, nick) };
 }
 
-function reservable(nick: string): string {
+function reservable({ config }: Muc, wanted: string): string {
   try {
-    return nickname(nick);
+    const nick = nickname(wanted);
+    if (nick.length <= config.nickname_length) return nick;
   } catch (error) {
-    if (error instanceof PrecisError) throw new StanzaError('not-acceptable', 'This cannot be a nickname.');
-    throw error;
+    if (!(error instanceof PrecisError)) throw error;
   }
+  throw new StanzaError('not-acceptable', 'This cannot be a nickname.');
 }
 
 const itemsOf = (payload: Element): Element[] => payload.getChildren('item', NS.mucAdmin);

@@ -25,7 +25,9 @@ export interface AffiliationChange {
 export function checkChanges(room: Room, actor: Jid, changes: readonly AffiliationChange[]): void {
   const own = room.affiliationOf(actor);
   for (const { user, affiliation, nick } of changes) {
-    const verdict = judgeAffiliation(own, room.members.get(user.bare)?.affiliation ?? 'none', affiliation);
+    // Of a domain, by itself; whoever owns all rooms is above admins.
+    const before = user.local === undefined ? 'none' : room.affiliationOf(user);
+    const verdict = judgeAffiliation(own, before, affiliation);
     if (verdict !== 'allowed') throw new StanzaError(verdict);
     if (affiliation === 'outcast' && (user.bare === actor.bare || user.bare === actor.domain))
       throw new StanzaError('conflict', 'You cannot ban yourself.');
@@ -65,12 +67,13 @@ export async function change(
   if (removed.length > 0) await muc.stores.muc_members.delete(bare, removed);
   for (const { user, reason } of changes) {
     const old = room.members.get(user.bare)?.affiliation ?? 'none';
+    const held = room.affiliationOf(user);
     const since = room.listVersion;
     room.setMember(user.bare, after.get(user.bare));
     const now = room.members.get(user.bare)?.affiliation ?? 'none';
     if (old === now) continue;
     const more = [noteChange(room, { since, until: room.listVersion, user: user.bare, before: old, affiliation: now })];
-    await apply(muc, room, user, { old, now, item: { reason, actor: actor.nick }, more }, actor.user);
+    await apply(muc, room, user, { old, now, held, item: { reason, actor: actor.nick }, more }, actor.user);
   }
 }
 
@@ -91,24 +94,52 @@ async function apply(
   muc: Muc,
   room: Room,
   user: Jid,
-  { old, now, item, more }: { old: Affiliation; now: Affiliation; item: ItemParts; more: readonly Element[] },
+  {
+    old,
+    now,
+    held,
+    item,
+    more,
+  }: { old: Affiliation; now: Affiliation; held: Affiliation; item: ItemParts; more: readonly Element[] },
   actor: Jid | undefined,
 ): Promise<void> {
   const { moderated, membersOnly } = room.config;
   // A whole domain is banned with one entry.
-  const present = [...room.occupants.values()].filter((occupant) =>
-    user.local === undefined ? occupant.user.domain === user.domain : occupant.user.bare === user.bare,
+  const present = [...room.occupants.values()].filter(({ user: one }) =>
+    user.local === undefined
+      ? one.domain === user.domain && room.affiliationOf(one) === 'outcast'
+      : one.bare === user.bare,
   );
   for (const occupant of present) {
     const affiliation = room.affiliationOf(occupant.user);
     if (affiliation === 'outcast') await remove(muc, room, occupant, { codes: ['301'], item, more });
     else if (!isWelcome(room, affiliation)) await remove(muc, room, occupant, { codes: ['321'], item, more });
-    else changeRole(muc, room, occupant, roleAfter(occupant.role, old, now, moderated), item, more);
+    else changeRole(muc, room, occupant, roleAfter(occupant.role, held, affiliation, moderated), item, more);
   }
   if (present.length > 0) return;
   tellAbsentChange(muc, room, user, now, more);
+  if (actor === undefined || actor.bare === user.bare || user.local === undefined) return;
   // §9.5: who becomes a member of a members-only room is invited
-  if (membersOnly && old === 'none' && now === 'member' && actor !== undefined) sendInvitation(muc, room, user, actor);
+  if (membersOnly && old === 'none' && now === 'member') sendInvitation(muc, room, user, actor);
+  else if (old !== 'outcast' && now !== 'outcast') tellAbsent(muc, room, user, now, item);
+}
+
+/** §18.1: a courtesy to who is not there; of bans nobody is told before he comes. */
+function tellAbsent(
+  { host }: Muc,
+  room: Room,
+  user: Jid,
+  affiliation: Affiliation,
+  { reason, actor }: ItemParts,
+): void {
+  const item = el(
+    'item',
+    { affiliation, role: 'none', jid: user.bare },
+    actor === undefined ? undefined : el('actor', { nick: actor }),
+    reason === undefined ? undefined : el('reason', null, reason),
+  );
+  const x = el('x', { xmlns: NS.mucUser }, item, el('status', { code: '101' }));
+  void host.route(Stanza.build('message', { from: room.jid, to: user, id: randomId() }, x));
 }
 
 /** §10.3: somebody who is not there; told to those who may see his address. */
@@ -120,6 +151,12 @@ function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliat
       deliver(muc, seat, message);
 }
 
-/** Gives an affiliation to somebody who has none. */
-export const grant = (muc: Muc, room: Room, user: Jid, affiliation: Affiliation, nick?: string): Promise<void> =>
-  change(muc, room, [{ user: user.toBare(), affiliation, nick }]);
+/** Gives an affiliation to somebody who has none; `actor`: by whom, if he is to hear of it. */
+export const grant = (
+  muc: Muc,
+  room: Room,
+  user: Jid,
+  affiliation: Affiliation,
+  { nick, actor }: { readonly nick?: string | undefined; readonly actor?: Jid } = {},
+): Promise<void> =>
+  change(muc, room, [{ user: user.toBare(), affiliation, nick }], actor === undefined ? {} : { user: actor.toBare() });

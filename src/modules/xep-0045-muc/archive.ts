@@ -1,28 +1,59 @@
-/** XEP-0313 §4.1.1: the archive of a room, for whoever may enter it. */
-import type { IqRequest } from '../../server/module.js';
+/** XEP-0313 §3.3.2, §6.1.2, §8.4: the archive of a room, for whoever may enter it. */
+import type { Archives, ArchiveView, IqRequest } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Element } from '../../server/xml/element.js';
+import { stanzaId } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
-import { isWelcome, type Room } from './room.js';
+import { isWelcome, type Room, type Seat } from './room.js';
 
-/** Throws StanzaError where the asker could not be in the room to hear it. */
+/**
+ * Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). `by`: who said it;
+ * the room itself has none. The message is clean.
+ */
+export function keep({ archive }: Muc, room: Room, stanza: Stanza, by?: Seat): { id: string; durable?: Promise<void> } {
+  if (!room.config.logging) return { id: stanzaId() };
+  const kept = stanza.with({ to: undefined });
+  if (by === undefined) return archive.append(room.jid, kept, {});
+  return archive.append(room.jid, kept.plus(senderElement(room, by)), { with: by.occupant.user });
+}
+
+/** §6.1.2: who really said it, for those who may know. */
+function senderElement(room: Room, { jid, occupant }: Seat): Element {
+  const { affiliation, role } = room.standingOf(occupant);
+  return el('x', { xmlns: NS.mucUser }, el('item', { affiliation, jid: jid.full, role }));
+}
+
+const withoutSender = (stanza: Stanza): Stanza => stanza.without(NS.mucUser, 'x');
+
+/** As those get it who are not to know who really said it. */
+const anonymous = (xml: string): string =>
+  xml.includes(NS.mucUser) ? withoutSender(Stanza.parse(xml)).toXml(NS.client) : xml;
+
+/** A message of the archive as the occupants got it. */
+export const asSaid = (xml: string): Stanza => withoutSender(Stanza.parse(xml)).with({ to: undefined });
+
+/** §6.1.2: throws StanzaError where the asker could not be in the room to hear it. */
 function demandReader(room: Room, { from }: IqRequest): void {
   if (!room.config.logging) throw new StanzaError('service-unavailable', 'The room has no archive.');
   const affiliation = room.affiliationOf(from);
   if (!isWelcome(room, affiliation)) throw new StanzaError('forbidden', 'You may not enter the room.');
   const isThere = room.occupantsOf(from.bare).length > 0;
-  if (room.lockedSince !== undefined && affiliation !== 'owner') throw new StanzaError('item-not-found');
   if (room.config.password !== '' && !isThere && !isAtLeast(affiliation, 'member'))
     throw new StanzaError('forbidden', 'A password is needed.');
 }
 
+function viewOf(room: Room, { from }: IqRequest): ArchiveView {
+  const role = room.seat(from)?.occupant.role;
+  const knows = isAtLeast(room.affiliationOf(from), 'admin') || room.knows(role ?? 'none');
+  return knows ? { knowsSenders: true } : { knowsSenders: false, show: anonymous };
+}
+
 export function query({ archive }: Muc, room: Room, request: IqRequest): Promise<Element> {
   demandReader(room, request);
-  const own = room.seat(request.from)?.occupant;
-  const isHigh = isAtLeast(room.affiliationOf(request.from), 'admin');
-  const knowsSenders = room.config.whois === 'anyone' || isHigh || own?.role === 'moderator';
-  return archive.answer(request, { knowsSenders });
+  return archive.answer(request, viewOf(room, request));
 }
 
 export function fields({ archive }: Muc, room: Room, request: IqRequest): Element {
@@ -30,7 +61,7 @@ export function fields({ archive }: Muc, room: Room, request: IqRequest): Elemen
   return archive.form();
 }
 
-export function metadata({ archive }: Muc, room: Room, request: IqRequest): Promise<Element> {
+export function metadata({ archive }: Muc, room: Room, request: IqRequest): ReturnType<Archives['metadata']> {
   demandReader(room, request);
   return archive.metadata(room.jid);
 }

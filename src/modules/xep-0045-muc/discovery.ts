@@ -7,7 +7,7 @@ import { type Element, el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
 import { pageOf } from './paging.js';
 import { reservedNick } from './registration.js';
-import { isWelcome, type Room } from './room.js';
+import { isOpenTo, isWelcome, type Room } from './room.js';
 import { hatsHash } from './xep-0317-hats.js';
 import { activityOf } from './xep-0502-activity.js';
 import { mentionFeatures, mentionFields } from './xep-0513-mentions.js';
@@ -19,6 +19,9 @@ const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];
 const ofService = [NS.mucUnique, NS.channelSearchQuery, NS.rai];
 const ofRooms = [
   NS.mucRequest,
+  NS.mucRegister,
+  NS.mucRoomConfig,
+  NS.mucRoomInfo,
   NS.mucUser,
   NS.mucAdmin,
   NS.mucOwner,
@@ -34,10 +37,10 @@ const ofRooms = [
 ];
 
 export function sources(muc: Muc): DiscoSource[] {
+  const ofReports = muc.reports === undefined ? [] : [NS.gcReport];
   const inRoom = <T>({ from, to }: DiscoQuery, answer: (room: Room) => T): Maybe<T> =>
-    muc.rooms.inRoom(to, (room) => {
-      const isOpen = room?.lockedSince === undefined || room.affiliationOf(from) === 'owner';
-      if (room === undefined || !isOpen) throw new StanzaError('item-not-found');
+    muc.rooms.askedInRoom(from, to, (room) => {
+      if (room === undefined || !isOpenTo(room, from)) throw new StanzaError('item-not-found');
       return answer(room);
     });
   return [
@@ -48,11 +51,12 @@ export function sources(muc: Muc): DiscoSource[] {
           : inRoom(query, (room) => [{ category: 'conference', type: 'text', name: room.name }]),
       features: (query): Maybe<readonly string[]> =>
         query.to.local === undefined
-          ? [...common, ...ofService]
+          ? [...common, ...ofService, ...ofReports]
           : inRoom(query, (room) => [
               ...common,
               ...ofRooms,
-              ...(room.config.logging ? muc.archive.features : []),
+              ...ofReports,
+              ...(room.config.logging ? [...muc.archive.features, NS.retractTombstone] : []),
               ...typeOf(room),
             ]),
       forms: (query): Maybe<readonly Element[]> =>
@@ -65,7 +69,7 @@ export function sources(muc: Muc): DiscoSource[] {
       identities: (query) => inRoom(query, (room) => reservedNick(room, query.from)),
     },
     {
-      // §17.1.1: nothing is taken off but what only the room may say
+      // §18.1.1: nothing is taken off but what only the room may say
       node: NS.mucTraffic,
       identities: () => {
         throw new StanzaError('service-unavailable');
@@ -91,7 +95,10 @@ function roomInfo(room: Room): Element {
     { var: 'muc#roominfo_description', type: 'text-single', label: 'Description', value: config.description },
     { var: 'muc#roominfo_occupants', type: 'text-single', label: 'Number of occupants', value: occupants.size },
     { var: 'muc#roominfo_subjectmod', type: 'boolean', label: 'Subject can be modified', value: config.subjectByAll },
+    // §6.4: of the configuration what decides what clients offer to do
     { var: 'muc#roomconfig_changesubject', type: 'boolean', value: config.subjectByAll },
+    { var: 'muc#roomconfig_allowinvites', type: 'boolean', value: config.memberInvites },
+    { var: 'muc#roomconfig_allowpm', type: 'list-single', value: config.privateMessages },
     { var: 'muc#maxhistoryfetch', type: 'text-single', value: config.historyLength },
     { var: 'muc#roominfo_slow_mode_duration', type: 'text-single', label: 'Slow mode', value: config.slowMode },
   ];

@@ -19,23 +19,26 @@ import {
   map,
   service,
 } from '../../server/module.js';
+import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { el } from '../../server/xml/element.js';
 import { changeLists, readList } from './admin.js';
+import { administration } from './administration.js';
 import { change } from './affiliations.js';
 import * as archive from './archive.js';
 import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
-import { removeGhosts } from './leaving.js';
+import { closeAll, removeGhosts } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
 import { offerConfig, ruleRoom } from './owner.js';
 import { receivePresence } from './presence.js';
+import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
-import type { Member, Room, StoredRoom } from './room.js';
+import { isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
 import { roomForm } from './room-config.js';
 import { Rooms } from './rooms.js';
 import { settings } from './settings.js';
@@ -68,7 +71,7 @@ export default defineModule({
     'XEP-0502': '0.1.0',
     'XEP-0513': '0.1.0',
   },
-  notes: 'Approval of registrations by admins, locked nicknames; XEP-0425 also as of version 0.2.',
+  notes: 'XEP-0425 also as of version 0.2. Left out: members who are not there among the occupants (status 102, 103).',
   features: { service: [NS.muc] },
   config: settings,
   stores: {
@@ -78,8 +81,10 @@ export default defineModule({
     muc_left: map<Left>(),
   },
   needs: ['archive', 'blocking'],
+  wants: ['blockLists', 'reports'],
+  provides: ['rooms'],
 
-  start: async ({ host, config, stores, services, log }) => {
+  start: async ({ host, config, stores, services, provide, log }) => {
     const parts = {
       host,
       jid: Jid.parse(`${config.subdomain}.${host.domain}`),
@@ -87,12 +92,17 @@ export default defineModule({
       stores,
       archive: services.archive,
       blocking: services.blocking,
+      blockLists: services.blockLists,
+      reports: services.reports,
       log,
     };
     const rooms = new Rooms(parts);
-    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers() };
+    const presences = new Rates(config.presences_per_minute, 60_000);
+    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers(), presences };
     await rooms.open();
+    provide('rooms', administration(muc));
     const form = roomForm(config);
+    const reports = reporting(muc);
 
     /** An IQ to the bare address of a room that is there, and open or the asker's own. */
     const inRoom =
@@ -100,9 +110,9 @@ export default defineModule({
       (request: IqRequest): T | Promise<T> => {
         const { from, to } = request;
         if (to.local === undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
-        return rooms.inRoom(to, (room) => {
-          const isOpen = room?.lockedSince === undefined || room.affiliationOf(from) === 'owner';
-          if (room === undefined || !isOpen) throw new StanzaError('item-not-found', 'There is no such room.');
+        return rooms.askedInRoom(from, to, (room) => {
+          if (room === undefined || !isOpenTo(room, from))
+            throw new StanzaError('item-not-found', 'There is no such room.');
           return handler(room, request);
         });
       };
@@ -211,11 +221,18 @@ export default defineModule({
         'query',
         inRoom((room, request) => mentions.changeRights(muc, room, request)),
       ),
+      ...(reports === undefined
+        ? []
+        : [
+            iq.set('service', NS.gcReport, 'report-participant', inRoom(reports.participant)),
+            iq.set('service', NS.gcReport, 'report-chat', reports.chat),
+          ]),
       iq.get('service', NS.mucUnique, 'unique', uniqueName),
       iq.get('service', NS.channelSearchQuery, 'search', (request) => search(muc, request)),
       ...sources(muc).map((source) => disco('service', source)),
       ...hatCommands(muc).map(command),
       event('accountDeleted', ({ jid }) => forgetAccount(jid)),
+      event('stopping', () => closeAll(muc)),
       every(sweepMs, async () => {
         await removeGhosts(muc);
         removeGhostSubscriptions(muc);

@@ -1,5 +1,5 @@
 /**
- * XEP-0045 §16.7: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
+ * XEP-0045 §17.4: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
  * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
  */
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -8,7 +8,7 @@ import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Muc } from './muc.js';
-import { lastOf, type Room } from './room.js';
+import { isOpenTo, lastOf, type Room } from './room.js';
 import { readCard, writeCard } from './xep-0486-avatar.js';
 
 type Maybe<T> = T | Promise<T>;
@@ -24,11 +24,31 @@ interface Question {
   readonly answerer: Jid;
 }
 
-/** The oldest are forgotten first. */
+/** In all, and of one user: the oldest are forgotten first. */
 const mostQuestions = 10_000;
+const mostOfOne = 100;
 
 export function passIqs(muc: Muc) {
   const questions = new Map<string, Question>();
+  /** The ids of each user's, so that nobody's are forgotten for another's. */
+  const byAsker = new Map<string, Set<string>>();
+
+  const forget = (id: string): void => {
+    const { bare } = questions.get(id)!.asker;
+    const own = byAsker.get(bare)!;
+    questions.delete(id);
+    own.delete(id);
+    if (own.size === 0) byAsker.delete(bare);
+  };
+
+  const note = (id: string, question: Question): void => {
+    const { bare } = question.asker;
+    const own = byAsker.get(bare);
+    if (own !== undefined && own.size >= mostOfOne) forget(own.values().next().value!);
+    if (questions.size >= mostQuestions) forget(questions.keys().next().value!);
+    questions.set(id, question);
+    byAsker.set(bare, (byAsker.get(bare) ?? new Set()).add(id));
+  };
 
   const ask = (room: Room, stanza: Stanza): void => {
     const to = stanza.to!;
@@ -48,9 +68,8 @@ export function passIqs(muc: Muc) {
       throw new StanzaError('item-not-found', 'There is nobody of that name.');
     // An account answers for its vCard itself.
     const answerer = stanza.has(NS.vcardTemp, 'vCard') ? occupant.user : lastOf(occupant).jid;
-    if (questions.size >= mostQuestions) questions.delete(questions.keys().next().value!);
     const id = randomId();
-    questions.set(id, { asker: seat.jid, id: stanza.id, asked: to, answerer });
+    note(id, { asker: seat.jid, id: stanza.id, asked: to, answerer });
     void muc.host.route(stanza.with({ from: seat.occupant.jid, to: answerer, id }));
   };
 
@@ -58,7 +77,7 @@ export function passIqs(muc: Muc) {
     const question = stanza.id === undefined ? undefined : questions.get(stanza.id);
     // Only from whom it was asked
     if (question === undefined || !question.answerer.equals(stanza.from)) return;
-    questions.delete(stanza.id!);
+    forget(stanza.id!);
     void muc.host.route(stanza.with({ from: question.asked, to: question.asker, id: question.id }));
   };
 
@@ -66,8 +85,11 @@ export function passIqs(muc: Muc) {
     const to = stanza.to!;
     if (stanza.type !== 'get' && stanza.type !== 'set') return answer(stanza);
     if (to.local === undefined) return answerAtService(muc, stanza);
-    return muc.rooms.inRoom(to, (room): Maybe<'unhandled' | void> => {
-      if (room === undefined) throw new StanzaError('item-not-found', 'There is no such room.');
+    return muc.rooms.askedInRoom(stanza.from!, to, (room): Maybe<'unhandled' | void> => {
+      // XEP-0410 §3.3: item-not-found would tell a client that it is in the room, under another name
+      const isSelfPing = to.resource !== undefined && stanza.has(NS.ping, 'ping');
+      if (room === undefined || !isOpenTo(room, stanza.from!))
+        throw new StanzaError(isSelfPing ? 'not-acceptable' : 'item-not-found', 'There is no such room.');
       if (to.resource !== undefined) return ask(room, stanza);
       return answerInRoom(muc, room, stanza);
     });

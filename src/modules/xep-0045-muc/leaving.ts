@@ -1,4 +1,4 @@
-/** XEP-0045 §7.14, §11.1, §17.7.2: leaving a room, being put out of it, and not being there any more. */
+/** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being put out of it, and not being there any more. */
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
@@ -7,7 +7,7 @@ import { noteLeaving } from './xep-0437-activity.js';
 
 type Maybe<T> = T | Promise<T>;
 
-/** §17.7.2: errors by which a client is known to be no more there. */
+/** §18.1.2: errors by which a client is known to be no more there. */
 const deliveryErrors = [
   'gone',
   'item-not-found',
@@ -43,7 +43,9 @@ export function remove(muc: Muc, room: Room, occupant: Occupant, news: News = {}
     ...news,
   });
   forgetOccupant(muc, room, occupant);
-  if (room.seats.size === 0 && !room.config.persistent) return muc.rooms.remove(room);
+  // §10.1.3: so does one whose owner goes before he has configured it
+  const isKept = room.config.persistent && room.lockedSince === undefined;
+  if (room.seats.size === 0 && !isKept) return muc.rooms.remove(room);
 }
 
 export function forgetOccupant(muc: Muc, room: Room, occupant: Occupant): void {
@@ -59,7 +61,23 @@ function unseat(muc: Muc, room: Room, seat: Seat): void {
   noteLeaving(muc, room, seat);
 }
 
-/** §11.1, §17.7.2: what the room said did not arrive. */
+/** §11.2: the service goes down. Each is told of itself alone; the rooms stay, for those who come back. */
+export function closeAll(muc: Muc): void {
+  for (const room of muc.rooms.loaded()) {
+    for (const occupant of [...room.occupants.values()]) {
+      const farewell = room.presence(occupant, {
+        stanza: gone(occupant.jid),
+        isKnown: false,
+        codes: ['110', '332'],
+        standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
+      });
+      for (const seat of occupant.seats) deliverByAccount(muc, seat, farewell);
+      forgetOccupant(muc, room, occupant);
+    }
+  }
+}
+
+/** §11.1, §18.1.2: what the room said did not arrive. */
 export function receiveError(muc: Muc, stanza: Stanza): Maybe<void> {
   const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
   if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
@@ -70,7 +88,7 @@ export function receiveError(muc: Muc, stanza: Stanza): Maybe<void> {
   });
 }
 
-/** §17.7.2: clients of this server whose sessions ended without their leaving having come here. */
+/** §18.1.2: clients of this server whose sessions ended without their leaving having come here. */
 export async function removeGhosts(muc: Muc): Promise<void> {
   for (const room of [...muc.rooms.loaded()]) {
     for (const { jid, session } of [...room.seats.values()]) {

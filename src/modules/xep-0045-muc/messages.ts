@@ -1,19 +1,24 @@
 /** XEP-0045 §7.4, §7.5: what is said to all, and to one. */
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { randomId, stanzaId } from '../../server/stanza/ids.js';
+import { readForm } from '../../server/stanza/forms.js';
+import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
+import { keep } from './archive.js';
+import { demandUnlisted } from './block-lists.js';
 import { remember } from './history.js';
 import { decline, invite } from './inviting.js';
 import { receiveError } from './leaving.js';
 import { cleaned, deliverByAccount, deliverToAll, type Muc } from './muc.js';
 import { hasRole, type Role } from './privileges.js';
-import { type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
+import { receiveDecision } from './registration.js';
+import { isOpenTo, type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
 import { changeSubject, isSubject } from './subject.js';
 import { receiveVoiceForm } from './voice.js';
+import { retractOwn } from './xep-0424-retraction.js';
 import { tellActivity, unsubscribe } from './xep-0437-activity.js';
 import { forwardMentions } from './xep-0452-mentions.js';
 import { checkPace } from './xep-0500-slow-mode.js';
@@ -27,50 +32,45 @@ export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<
   if (stanza.type === 'error')
     return to.local === undefined ? unsubscribe(muc, stanza.from!) : receiveError(muc, stanza);
   if (to.local === undefined) throw new StanzaError('service-unavailable');
-  return muc.rooms.inRoom(to, (room) => {
-    // §16.2.3
-    if (room === undefined) throw new StanzaError('item-not-found', 'There is no such room.');
+  const isForAll = stanza.type === 'groupchat' && to.resource === undefined;
+  const handle = (room: Room | undefined): Maybe<void> => {
+    // §17.2
+    if (room === undefined || !isOpenTo(room, stanza.from!))
+      throw new StanzaError('item-not-found', 'There is no such room.');
     if (to.resource !== undefined) return whisper(muc, room, stanza);
     if (stanza.type === 'groupchat') return say(muc, room, stanza, origin);
     return mediate(muc, room, stanza);
-  });
+  };
+  return isForAll ? muc.rooms.inRoom(to, handle) : muc.rooms.askedInRoom(stanza.from!, to, handle);
 }
 
 /** §7.4. */
 function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
-  const { occupant } = seatOf(room, stanza);
+  const seat = seatOf(room, stanza);
+  const { occupant } = seat;
+  demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
   if (!hasRole(occupant.role, 'participant')) throw new StanzaError('forbidden', 'You have no voice in the room.');
   const said = withoutForbiddenMentions(room, occupant.role, cleaned(stanza, room.jid))
     .with({ from: occupant.jid, id: stanza.id ?? randomId() })
     .plus(occupantIdElement(occupant.id));
-  if (isSubject(said)) return changeSubject(muc, room, occupant, said);
+  if (isSubject(said)) return changeSubject(muc, room, seat, said);
   checkPace(room, occupant, said);
   countMessage(room, said);
   if (!isWorthKeeping(said)) {
     deliverToAll(muc, room, said);
     return;
   }
-  const { id, durable } = keep(muc, room, said, occupant.user);
+  const { id, durable } = keep(muc, room, said, seat);
   if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
   const identified = said.plus(stanzaIdElement(id, room.jid));
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
   tellActivity(muc, room, identified);
   if (room.config.forwardMentions) forwardMentions(muc, room, identified);
+  if (said.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, said);
 }
 
-/** Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). */
-export function keep(
-  { archive }: Muc,
-  room: Room,
-  stanza: Stanza,
-  user?: Jid,
-): { id: string; durable?: Promise<void> } {
-  if (!room.config.logging) return { id: stanzaId() };
-  return archive.append(room.jid, stanza.with({ to: undefined }), { with: user });
-}
-
-/** XEP-0313 §5.1.1, XEP-0334: what people wrote or changed, not that they are typing. */
+/** XEP-0313 §6.1.2, XEP-0334: what people wrote or changed, not that they are typing. */
 function isWorthKeeping(stanza: Stanza): boolean {
   if (stanza.has(NS.hints, 'no-store') || stanza.has(NS.hints, 'no-permanent-store')) return false;
   return (
@@ -95,6 +95,7 @@ function whisper(muc: Muc, room: Room, stanza: Stanza): void {
   if (stanza.type === 'groupchat') throw new StanzaError('bad-request', 'This goes to the room.');
   const { occupant } = seatOf(room, stanza);
   const target = occupantAt(room, stanza.to!);
+  demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
   const least = whisperers[room.config.privateMessages];
   // Nobody is kept from asking a moderator.
   const isAllowed = least !== undefined && (hasRole(occupant.role, least) || target.role === 'moderator');
@@ -111,9 +112,14 @@ function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
   if (x?.getChild('invite', NS.mucUser) !== undefined) return invite(muc, room, stanza, x);
   if (x?.getChild('decline', NS.mucUser) !== undefined) return decline(muc, room, stanza, x);
   const form = stanza.child(NS.dataForms, 'x');
-  if (form !== undefined) return receiveVoiceForm(muc, room, seatOf(room, stanza), form);
+  if (form !== undefined) {
+    const reading = readForm(form);
+    const isDecision = reading.formType === NS.mucRegister || reading.fields.has('muc#register_allow');
+    if (isDecision) return receiveDecision(muc, room, stanza.from!, reading);
+    return receiveVoiceForm(muc, room, seatOf(room, stanza), reading);
+  }
   seatOf(room, stanza);
-  throw new StanzaError('bad-request', 'Messages to all are of type groupchat.'); // §16.2.1
+  throw new StanzaError('bad-request', 'Messages to all are of type groupchat.'); // §17.2
 }
 
 /** Whose stanza it is. Throws StanzaError: §7.4, §7.5. */

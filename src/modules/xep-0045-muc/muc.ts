@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Archives, Host, Services } from '../../server/module.js';
+import type { Rates } from '../../server/rates.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -32,8 +33,12 @@ export interface Muc {
   readonly stores: Stores;
   readonly archive: Archives;
   readonly blocking: Services['blocking'];
+  readonly blockLists: Services['blockLists'] | undefined;
+  readonly reports: Services['reports'] | undefined;
   readonly rooms: Rooms;
   readonly subscribers: Subscribers;
+  /** How often users make a room tell all of them. */
+  readonly presences: Rates;
   readonly log: Logger;
 }
 
@@ -124,7 +129,7 @@ export function announceChange(muc: Muc, room: Room, codes: readonly string[]): 
 export const gone = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
 
 /**
- * What a client says, without what only a room may say (§16.6.6, XEP-0421 §4): data of roles and codes, ids of occupants
+ * What a client says, without what only a room may say (§17.3, XEP-0421 §4): data of roles and codes, ids of occupants
  * and of the archive, hats, and delays, by which live messages would look like old ones.
  */
 export function cleaned(stanza: Stanza, room: Jid): Stanza {

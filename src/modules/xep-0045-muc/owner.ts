@@ -5,10 +5,15 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change } from './affiliations.js';
+import { setHistory } from './history.js';
 import { forgetOccupant, remove } from './leaving.js';
-import { announceChange, deliverByAccount, gone, type Muc } from './muc.js';
+import { announce, announceChange, deliverByAccount, gone, type Muc } from './muc.js';
+import { hide } from './roles.js';
 import { isWelcome, type Room } from './room.js';
 import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
+
+/** Characters of a reason, and of a password. */
+const longestText = 1000;
 
 const demandOwner = (room: Room, { from }: IqRequest): void => {
   if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'You are no owner of the room.');
@@ -71,8 +76,14 @@ function changesOf(room: Room, submission: NonNullable<ReturnType<RoomForm['read
 
 async function applyConfig(muc: Muc, room: Room, before: RoomConfig, after: RoomConfig): Promise<void> {
   for (const occupant of room.occupants.values()) occupant.shown = {};
-  if (!after.logging && before.logging) room.history = [];
+  if (!after.logging && before.logging) setHistory(room, []);
   announceChange(muc, room, changeCodes(before, after));
+  for (const occupant of room.occupants.values()) {
+    const { role } = occupant;
+    const wasShown = before.presenceOf.includes(role);
+    if (wasShown && !room.isShown(role)) hide(muc, room, occupant);
+    else if (!wasShown && room.isShown(role)) announce(muc, room, occupant);
+  }
   if (!after.membersOnly || before.membersOnly) return;
   // §9.4: whoever is no member has to go
   for (const occupant of [...room.occupants.values()])
@@ -84,7 +95,7 @@ export async function destroy(muc: Muc, room: Room, request: Element): Promise<v
   const { jid } = request.attrs;
   const venue = jid === undefined ? undefined : Jid.tryParse(jid);
   if (jid !== undefined && venue === undefined) throw new StanzaError('jid-malformed');
-  const textOf = (name: string) => request.getChildText(name, NS.mucOwner) ?? undefined;
+  const textOf = (name: string) => request.getChildText(name, NS.mucOwner)?.slice(0, longestText);
   const password = textOf('password');
   const reason = textOf('reason');
   const more = [

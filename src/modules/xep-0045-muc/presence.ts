@@ -7,11 +7,12 @@ import { NS } from '../../server/stanza/ns.js';
 import { nickname, PrecisError } from '../../server/stanza/precis.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
+import { demandUnlisted } from './block-lists.js';
 import { sendHistory } from './history.js';
 import { leave, receiveError } from './leaving.js';
 import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
 import { defaultRole, isAtLeast } from './privileges.js';
-import { isWelcome, keyOf, lastOf, type Room, type Seat } from './room.js';
+import { isOpenTo, isWelcome, keyOf, lastOf, type Room, type Seat } from './room.js';
 import { sendSubject } from './subject.js';
 import { receiveSubscription } from './xep-0437-activity.js';
 import { currentVersion, sendVersions } from './xep-0463-versions.js';
@@ -27,18 +28,18 @@ export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe
   if (to.local === undefined) return receiveSubscription(muc, stanza, origin);
   switch (stanza.type) {
     case undefined:
-      return muc.rooms.inRoom(to, (room) => available(muc, room, stanza, origin));
+      return muc.rooms.askedInRoom(stanza.from!, to, (room) => available(muc, room, stanza, origin));
     case 'unavailable':
       return muc.rooms.inRoom(to, (room) => {
         const seat = room?.seat(stanza.from!);
-        // §16.6.5: whoever is not there leaves unnoticed
+        // §17.3: whoever is not there leaves unnoticed
         if (room === undefined || seat === undefined) return;
         return leave(muc, room, seat, { stanza: cleaned(stanza, room.jid) });
       });
     case 'error':
       return receiveError(muc, stanza);
     default:
-      // §16.6.1: other types neither enter nor leave
+      // §17.3: other types neither enter nor leave
       return;
   }
 }
@@ -53,10 +54,11 @@ function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Ori
     if (!isJoin) return tellNotThere(muc, stanza);
     return room === undefined ? create(muc, stanza, origin) : enter(muc, room, stanza, origin, false);
   }
-  const nick = nickOf(muc, to);
+  demandPace(muc, room, from);
+  const nick = isJoin ? enteringNick(muc, room, from, to) : nickOf(muc, to);
   if (nick !== seat.occupant.nick) changeNick(muc, room, seat, stanza, nick);
   else changePresence(muc, room, seat, stanza);
-  // §16.6.3: who is there and joins is told everything again
+  // §17.3: who is there and joins is told everything again
   if (isJoin) welcome(muc, room, seat, stanza, []);
 }
 
@@ -103,8 +105,9 @@ function sit(
   const { session } = origin;
   const local = session?.jid.full === from.full ? session : undefined;
   if (local !== undefined && muc.host.session(from) !== local) return; // It went while the room was loaded.
-  const nick = nickOf(muc, to);
+  const nick = enteringNick(muc, room, from, to);
   checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
+  demandPace(muc, room, from);
 
   const presence = presenceIn(stanza, room);
   const user = from.toBare();
@@ -138,10 +141,11 @@ function checkEntry(muc: Muc, room: Room, from: Jid, nick: string, password: str
   const { config } = room;
   const affiliation = room.affiliationOf(from);
   if (affiliation === 'outcast') throw refusal('forbidden', room.jid, 'You are banned from the room.');
-  if (room.lockedSince !== undefined && affiliation !== 'owner')
-    throw refusal('item-not-found', room.jid, 'The room is not open yet.');
+  demandUnlisted(muc, room, from, () => refusal('forbidden', room.jid, 'You are on a block list.'));
+  if (!isOpenTo(room, from)) throw refusal('item-not-found', room.jid, 'The room is not open yet.');
   if (!isWelcome(room, affiliation)) throw refusal('registration-required', room.jid, 'The room is for members.');
-  if (config.password !== '' && password !== undefined && !isSame(password, config.password))
+  const needsPassword = config.password !== '' && password !== undefined && !room.rulers.has(from.bare);
+  if (needsPassword && !isSame(password, config.password))
     throw refusal('not-authorized', room.jid, 'The password is wrong.');
   checkNick(room, from, nick);
   const isThere = room.occupant(nick) !== undefined;
@@ -204,7 +208,7 @@ function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void 
   const { occupant } = seat;
   const before = lastOf(occupant).presence.content;
   show(seat, presenceIn(stanza, room));
-  // §16.6.3: nobody else is told again what he knows
+  // §17.3: nobody else is told again what he knows
   if (!stanza.has(NS.muc, 'x') || seat.presence.content !== before) announce(muc, room, occupant);
 }
 
@@ -223,6 +227,9 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
   const other = room.occupant(nick);
   if (other !== undefined && other !== occupant) throw refusal('conflict', room.jid, 'The nickname is taken.');
   checkNick(room, occupant.user, nick);
+  const locked = lockedNick(room, occupant.user);
+  if (locked !== undefined && locked !== nick)
+    throw refusal('not-acceptable', room.jid, 'You go by your nickname here.');
   const presence = presenceIn(stanza, room);
   announce(muc, room, occupant, { stanza: gone(occupant.jid), codes: ['303'], item: { nick } });
   room.occupants.delete(keyOf(occupant.nick));
@@ -235,6 +242,20 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
 
 // ---------------------------------------------------------------------------------------------------------------
 
+/** §14.6: all that are in the room are told of each presence. Throws StanzaError. */
+function demandPace({ presences, host }: Muc, room: Room, user: Jid): void {
+  if (presences.take(`${room.jid.bare} ${user.bare}`)) return;
+  host.limitHit('muc.presences_per_minute');
+  throw refusal('policy-violation', room.jid, 'Too many presences. Try again later.', { type: 'wait' });
+}
+
+/** §7.10: the one by which the room has somebody go, because he has registered it. */
+const lockedNick = (room: Room, user: Jid): string | undefined =>
+  room.config.lockNicks ? room.members.get(user.bare)?.nick : undefined;
+
+/** §7.2.2, §7.10: the nickname that somebody comes in by. Throws StanzaError. */
+const enteringNick = (muc: Muc, room: Room, user: Jid, to: Jid): string => lockedNick(room, user) ?? nickOf(muc, to);
+
 /** The nickname that an address asks for. Throws StanzaError where it can be none. */
 export function nickOf(muc: Muc, jid: Jid): string {
   try {
@@ -242,7 +263,7 @@ export function nickOf(muc: Muc, jid: Jid): string {
     if (nick.length > muc.config.nickname_length) throw refusal('not-acceptable', jid, 'The nickname is too long.');
     return nick;
   } catch (error) {
-    // §16.1: empty, or nothing to be seen
+    // §17.1: empty, or nothing to be seen
     if (error instanceof PrecisError) throw refusal('jid-malformed', jid, 'This cannot be a nickname.');
     throw error;
   }

@@ -2,7 +2,7 @@
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Element } from '../../server/xml/element.js';
 import { remove } from './leaving.js';
-import { announce, gone, type Muc } from './muc.js';
+import { announce, deliver, gone, type Muc } from './muc.js';
 import { judgeRole, type Role } from './privileges.js';
 import type { ItemParts, Occupant, Room } from './room.js';
 
@@ -19,6 +19,13 @@ export function setRole(muc: Muc, room: Room, occupant: Occupant, role: Role, it
   changeRole(muc, room, occupant, role, item);
 }
 
+/** muc#roomconfig_presencebroadcast: for the others it is as if he had left. */
+export function hide(muc: Muc, room: Room, occupant: Occupant, item: ItemParts = {}): void {
+  const standing = { affiliation: room.affiliationOf(occupant.user), role: 'none' } as const;
+  const away = room.presence(occupant, { stanza: gone(occupant.jid), isKnown: false, codes: [], standing, item });
+  for (const seat of room.seats.values()) if (seat.occupant !== occupant) deliver(muc, seat, away);
+}
+
 /** Announces a role, or an affiliation, that has changed; for those who saw him and do so no more he is gone. */
 export function changeRole(
   muc: Muc,
@@ -31,10 +38,6 @@ export function changeRole(
   const wasShown = room.isShown(occupant.role);
   occupant.role = role;
   occupant.shown = {};
-  if (wasShown && !room.isShown(role)) {
-    const away = room.presence(occupant, { stanza: gone(occupant.jid), isKnown: false, codes: [], item });
-    for (const seat of room.seats.values())
-      if (seat.occupant !== occupant) void muc.host.route(away.with({ to: seat.jid }));
-  }
+  if (wasShown && !room.isShown(role)) hide(muc, room, occupant, item);
   announce(muc, room, occupant, { item, ...(more && { more }) });
 }

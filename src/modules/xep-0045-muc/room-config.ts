@@ -1,4 +1,4 @@
-/** XEP-0045 §10.2, §15.5.3: what the owners of a room can set. */
+/** XEP-0045 §10.2, §16.5.3: what the owners of a room can set. */
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -36,6 +36,10 @@ export interface RoomConfig {
   readonly historyLength: number;
   /** Whether whoever is not a member can register as one. */
   readonly registration: boolean;
+  /** Whether the admins decide who can; only so can one register in a members-only room. */
+  readonly approval: boolean;
+  /** Whether who has reserved a nickname goes by it and by no other. */
+  readonly lockNicks: boolean;
   /** Whether service discovery lists the occupants. */
   readonly publicOccupants: boolean;
   readonly pubsub: string;
@@ -109,6 +113,8 @@ export const roomForm = (limits: ConfigLimits) =>
       max: limits.history,
     },
     'muc#roomconfig_registration': { type: 'boolean', label: 'Anybody may register as a member' },
+    'muc#roomconfig_registration_approval': { type: 'boolean', label: 'Admins decide who can register' },
+    'muc#roomconfig_lock_nicknames': { type: 'boolean', label: 'Who has registered a nickname goes by it' },
     'muc#roomconfig_publicoccupants': { type: 'boolean', label: 'Occupants are listed to those outside' },
     'muc#roomconfig_pubsub': { type: 'text-single', label: 'Address of an associated pubsub node', longest: 1000 },
     'muc#roomconfig_slow_mode_duration': {
@@ -156,6 +162,8 @@ export function offered(
       'muc#roomconfig_enablelogging': config.logging,
       'muc#maxhistoryfetch': config.historyLength,
       'muc#roomconfig_registration': config.registration,
+      'muc#roomconfig_registration_approval': config.approval,
+      'muc#roomconfig_lock_nicknames': config.lockNicks,
       'muc#roomconfig_publicoccupants': config.publicOccupants,
       'muc#roomconfig_pubsub': config.pubsub,
       'muc#roomconfig_slow_mode_duration': config.slowMode,
@@ -194,6 +202,8 @@ export function configured(
     logging: values['muc#roomconfig_enablelogging'] ?? config.logging,
     historyLength: values['muc#maxhistoryfetch'] ?? config.historyLength,
     registration: values['muc#roomconfig_registration'] ?? config.registration,
+    approval: values['muc#roomconfig_registration_approval'] ?? config.approval,
+    lockNicks: values['muc#roomconfig_lock_nicknames'] ?? config.lockNicks,
     publicOccupants: values['muc#roomconfig_publicoccupants'] ?? config.publicOccupants,
     pubsub: values['muc#roomconfig_pubsub'] ?? config.pubsub,
     slowMode: values['muc#roomconfig_slow_mode_duration'] ?? config.slowMode,

@@ -119,6 +119,8 @@ export class Room {
   readonly reserved = new Map<string, string>();
   /** The oldest first. */
   history: Remembered[] = [];
+  /** Characters of their contents. */
+  historySize = 0;
   readonly activity = noActivity();
   /** XEP-0500: when users last spoke, in ms: by bare address, whoever spoke last comes last. */
   readonly spoke = new Map<string, number>();
@@ -131,6 +133,8 @@ export class Room {
   toldAll: number | undefined;
   /** Who was invited, and by whom: bare addresses, the oldest first. */
   readonly invited = new Map<string, string>();
+  /** Who asked to be registered, and has not been (§9.9): bare addresses, the oldest first. */
+  readonly applicants = new Set<string>();
   /** §10.1.1: nobody else comes in until its owner has configured it. Since when, ms; undefined: it is open. */
   lockedSince: number | undefined;
   /** No more the room of this address: ask for it again. */
@@ -143,6 +147,8 @@ export class Room {
   constructor(
     readonly jid: Jid,
     public stored: StoredRoom,
+    /** Bare addresses of users who own every room of the service, and are on no list for that. */
+    readonly rulers: ReadonlySet<string> = new Set(),
   ) {}
 
   get config(): RoomConfig {
@@ -200,6 +206,7 @@ export class Room {
   // --- who is who ---------------------------------------------------------------------------------------------
 
   affiliationOf(user: Jid): Affiliation {
+    if (this.rulers.has(user.bare)) return 'owner';
     const own = this.members.get(user.bare)?.affiliation;
     if (own !== undefined) return own;
     // §9.2: a whole domain can be banned
@@ -371,6 +378,10 @@ export const keyOf = (nick: string): string => nicknameKey(nick);
 /** Whether the room may be entered, or read, by somebody of this affiliation: but for its password. */
 export const isWelcome = ({ config }: Room, affiliation: Affiliation): boolean =>
   affiliation !== 'outcast' && (!config.membersOnly || isAtLeast(affiliation, 'member'));
+
+/** §7.2.10: before its owner has configured it a room is there for nobody else. */
+export const isOpenTo = (room: Room, asker: Jid): boolean =>
+  room.lockedSince === undefined || room.affiliationOf(asker) === 'owner';
 
 /** Whether somebody is on one of the lists, but for that of banned ones. */
 export const isListed = (member: Member | undefined): boolean =>

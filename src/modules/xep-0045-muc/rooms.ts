@@ -1,12 +1,15 @@
 /** Which rooms there are: a short entry of each, and the whole of those that are in use. */
+import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
-import { Stanza } from '../../server/stanza/stanza.js';
 import { compare } from '../../storage/order.js';
+import { asSaid } from './archive.js';
+import { setHistory } from './history.js';
 import type { Muc } from './muc.js';
 import { Room, type StoredRoom, stanzaIdElement } from './room.js';
 import { defaultsOf } from './settings.js';
+import { isSubject } from './subject.js';
 
 type Maybe<T> = T | Promise<T>;
 
@@ -18,7 +21,8 @@ export interface Listed {
   readonly description: string;
   readonly lang: string;
   readonly isPublic: boolean;
-  readonly isOpen: boolean;
+  readonly isMembersOnly: boolean;
+  readonly hasPassword: boolean;
   readonly isAnonymous: boolean;
   readonly persistent: boolean;
 }
@@ -37,8 +41,12 @@ export class Rooms {
   readonly #created = new Map<string, number>();
   /** Clients in rooms, by account. */
   readonly #joins = new Map<string, number>();
-  #sorted: Listed[] | undefined;
+  /** Administrators of the host as far as they were here: they own all rooms, where the configuration says so. */
+  readonly #rulers = new Set<string>();
+  /** Those that everybody may know of, in the order of their addresses: kept in it, as there may be very many. */
+  readonly #public: Listed[] = [];
   readonly #muc: Omit<Muc, 'rooms' | 'subscribers'>;
+  readonly #creations: Rates;
   readonly #started = Date.now();
   /** Temporary rooms of an earlier run: whoever was there may come back. */
   #leftovers: Jid[] = [];
@@ -46,6 +54,7 @@ export class Rooms {
 
   constructor(muc: Omit<Muc, 'rooms' | 'subscribers'>) {
     this.#muc = muc;
+    this.#creations = new Rates(muc.config.creations_per_hour, 3_600_000);
   }
 
   /** Reads what rooms there are. */
@@ -70,15 +79,24 @@ export class Rooms {
 
   /** Those that everybody may know of, in the order of their addresses. */
   get public(): readonly Listed[] {
-    this.#sorted ??= [...this.#listed.values()]
-      .filter(({ isPublic }) => isPublic)
-      .sort((one, other) => compare(one.jid.bare, other.jid.bare));
-    return this.#sorted;
+    return this.#public;
   }
 
   /** The addresses of all. */
   all(): Jid[] {
     return [...this.#listed.values()].map(({ jid }) => jid);
+  }
+
+  /** Some of all, in the order of their addresses, from behind one. */
+  page(after: string | undefined, limit: number): Listed[] {
+    return [...this.#listed.values()]
+      .filter(({ jid }) => after === undefined || compare(jid.bare, after) > 0)
+      .sort((one, other) => compare(one.jid.bare, other.jid.bare))
+      .slice(0, limit);
+  }
+
+  listed(jid: Jid): Listed | undefined {
+    return this.#listed.get(jid.bare);
   }
 
   /** The room if it is in memory. */
@@ -88,6 +106,27 @@ export class Rooms {
 
   loaded(): Iterable<Room> {
     return this.#loaded.values();
+  }
+
+  /** As `inRoom`, at the request of somebody: finds out first whether he owns all rooms. */
+  askedInRoom<T>(asker: Jid, jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
+    const learnt = this.#learn(asker);
+    return learnt === undefined ? this.inRoom(jid, operation) : learnt.then(() => this.inRoom(jid, operation));
+  }
+
+  #learn(asker: Jid): Promise<void> | undefined {
+    const { config, host } = this.#muc;
+    if (!config.admins_own_rooms || asker.domain !== host.domain) return undefined;
+    const { bare } = asker;
+    const isAdmin = host.isAdmin(asker);
+    if (isAdmin instanceof Promise) return isAdmin.then((yes) => this.#noteRuler(bare, yes));
+    this.#noteRuler(bare, isAdmin);
+    return undefined;
+  }
+
+  #noteRuler(bare: string, isAdmin: boolean): void {
+    if (isAdmin) this.#rulers.add(bare);
+    else this.#rulers.delete(bare);
   }
 
   /** Does something in a room, in its turn; with undefined where there is no such room. */
@@ -111,17 +150,22 @@ export class Rooms {
     const { stores, archive, config } = this.#muc;
     if (++this.#loads % loadsBetweenLooks === 0) this.#putAway(justNow);
     const load = async (): Promise<Room> => {
-      const stored = await stores.muc_rooms.get(jid.bare);
-      if (stored === undefined) throw new StanzaError('item-not-found');
-      const room = new Room(jid, stored);
+      const found = await stores.muc_rooms.get(jid.bare);
+      if (found === undefined) throw new StanzaError('item-not-found');
+      // What can be set since it was stored is as in a new room.
+      const stored = { ...found, config: { ...defaultsOf(config), ...found.config } };
+      const room = new Room(jid, stored, this.#rulers);
       for (const [user, member] of await stores.muc_members.all(jid.bare)) room.setMember(user, member);
       if (stored.config.logging && config.history > 0) {
         const { entries } = await archive.read(jid, { limit: config.history, backwards: true });
-        room.history = entries.map(({ id, value }) => ({
-          id,
-          at: timeOf(id),
-          stanza: Stanza.parse(value).with({ to: undefined }).plus(stanzaIdElement(id, jid)),
-        }));
+        // XEP-0045 §7.2.13: subjects are in the archive, and no part of the history
+        const said = entries.map(({ id, value }) => ({ id, at: timeOf(id), stanza: asSaid(value) }));
+        // XEP-0045 §7.2.13: subjects are in the archive, and no part of the history
+        const remembered = said.filter(({ stanza }) => !isSubject(stanza));
+        setHistory(
+          room,
+          remembered.map((one) => ({ ...one, stanza: one.stanza.plus(stanzaIdElement(one.id, jid)) })),
+        );
       }
       return room;
     };
@@ -149,6 +193,11 @@ export class Rooms {
       host.limitHit('muc.rooms');
       throw new StanzaError('resource-constraint', 'There are too many rooms.', { type: 'wait' });
     }
+    // Other servers make accounts as they like.
+    if (!this.#creations.take(creator.domain === host.domain ? creator.bare : creator.domain)) {
+      host.limitHit('muc.creations_per_hour');
+      throw new StanzaError('resource-constraint', 'You create too many rooms. Try again later.', { type: 'wait' });
+    }
     const stored: StoredRoom = {
       v: 1,
       config: defaultsOf(config),
@@ -165,7 +214,7 @@ export class Rooms {
         this.#unlist(jid.bare);
         throw error;
       }
-      const room = new Room(jid, stored);
+      const room = new Room(jid, stored, this.#rulers);
       room.setMember(creator.bare, { affiliation: 'owner' });
       if (config.lock_new_rooms) room.lockedSince = Date.now();
       return room;
@@ -248,27 +297,47 @@ export class Rooms {
 
   #list(jid: Jid, { config, creator }: StoredRoom): void {
     if (!this.#listed.has(jid.bare)) this.#created.set(creator, (this.#created.get(creator) ?? 0) + 1);
-    this.#listed.set(jid.bare, {
+    const entry: Listed = {
       jid,
       creator,
       name: config.name || jid.local!,
       description: config.description,
       lang: config.lang,
       isPublic: config.public,
-      isOpen: !config.membersOnly && config.password === '',
+      isMembersOnly: config.membersOnly,
+      hasPassword: config.password !== '',
       isAnonymous: config.whois !== 'anyone',
       persistent: config.persistent,
-    });
-    this.#sorted = undefined;
+    };
+    this.#hide(jid.bare);
+    this.#listed.set(jid.bare, entry);
+    if (entry.isPublic) this.#public.splice(this.#placeOf(jid.bare), 0, entry);
   }
 
   #unlist(bare: string): void {
     const entry = this.#listed.get(bare);
     if (entry === undefined) return;
+    this.#hide(bare);
     this.#listed.delete(bare);
-    this.#sorted = undefined;
     const created = (this.#created.get(entry.creator) ?? 1) - 1;
     if (created > 0) this.#created.set(entry.creator, created);
     else this.#created.delete(entry.creator);
+  }
+
+  #hide(bare: string): void {
+    const place = this.#placeOf(bare);
+    if (this.#public[place]?.jid.bare === bare) this.#public.splice(place, 1);
+  }
+
+  /** Where a public room stands in their order, or would. */
+  #placeOf(bare: string): number {
+    let low = 0;
+    let high = this.#public.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (compare(this.#public[middle]!.jid.bare, bare) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }

@@ -10,6 +10,12 @@ export const settings = z.strictObject({
     .enum(['anyone', 'users', 'admins'])
     .default('users')
     .describe('Who may create rooms: anyone, users of this host, or its administrators.'),
+  admins_own_rooms: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Whether administrators of the host are owners of every room, without being on its lists: they may enter, read and configure it.',
+    ),
   lock_new_rooms: z
     .boolean()
     .default(true)
@@ -19,6 +25,15 @@ export const settings = z.strictObject({
     .describe('After this long a new room opens with the usual configuration.'),
   rooms: count({ min: 1 }).default(100_000).describe('Rooms in all.'),
   rooms_per_user: count({ min: 1 }).default(100).describe('Rooms that one user can have created.'),
+  creations_per_hour: count({ min: 1, unlimited: true })
+    .default(100)
+    .describe('Rooms that one user, or all of another server, can create in an hour.'),
+  reports_per_hour: count({ min: 1, unlimited: true })
+    .default(20)
+    .describe('Participants and rooms that one user can report in an hour (ProtoXEP Group Chat Reporting).'),
+  presences_per_minute: count({ min: 1, unlimited: true })
+    .default(60)
+    .describe('How often one user can enter a room, or change his nickname or availability in it, in a minute.'),
   joins_per_user: count({ min: 1 }).default(500).describe('Clients that one user can have in rooms, in all.'),
   occupants: count({ min: 1 }).default(5000).describe('Occupants of one room.'),
   members: count({ min: 1 })
@@ -53,6 +68,11 @@ export const settings = z.strictObject({
       logging: z.boolean().default(true).describe('Messages are archived.'),
       history_length: count({ max: 1000 }).default(20).describe('Most messages that are sent on entering.'),
       registration: z.boolean().default(true).describe('Anybody may register as a member.'),
+      registration_approval: z
+        .boolean()
+        .default(false)
+        .describe('Admins of the room decide who can register; only so can one register in a members-only room.'),
+      lock_nicknames: z.boolean().default(false).describe('Who has registered a nickname goes by it, and by no other.'),
       lang: z.string().default('').describe('The language of the discussion.'),
     })
     .prefault({})
@@ -80,6 +100,8 @@ export function defaultsOf({ defaults, history }: z.output<typeof settings>): Ro
     logging: defaults.logging,
     historyLength: Math.min(defaults.history_length, history),
     registration: defaults.registration,
+    approval: defaults.registration_approval,
+    lockNicks: defaults.lock_nicknames,
     publicOccupants: false,
     pubsub: '',
     slowMode: 0,

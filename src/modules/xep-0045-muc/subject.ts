@@ -4,9 +4,10 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
+import { keep } from './archive.js';
 import { deliver, deliverToAll, detached, type Muc } from './muc.js';
 import { hasRole } from './privileges.js';
-import type { Occupant, Room, Seat } from './room.js';
+import { type Room, type Seat, stanzaIdElement } from './room.js';
 
 /** §7.2.15: a subject and nothing to read. */
 export const isSubject = (stanza: Stanza): boolean =>
@@ -22,13 +23,15 @@ export function sendSubject(muc: Muc, room: Room, seat: Seat): void {
   deliver(muc, seat, stanza);
 }
 
-/** §8.1. The message is clean, and from the occupant. Throws StanzaError. */
-export async function changeSubject(muc: Muc, room: Room, occupant: Occupant, stanza: Stanza): Promise<void> {
-  const isAllowed = hasRole(occupant.role, room.config.subjectByAll ? 'participant' : 'moderator');
+/** §8.1, XEP-0313 §6.1.2. The message is clean, and from the occupant. Throws StanzaError. */
+export async function changeSubject(muc: Muc, room: Room, seat: Seat, stanza: Stanza): Promise<void> {
+  const isAllowed = hasRole(seat.occupant.role, room.config.subjectByAll ? 'participant' : 'moderator');
   if (!isAllowed) throw new StanzaError('forbidden', 'You cannot change the subject.');
   const text = stanza.text(NS.client, 'subject') ?? '';
   if (text.length > muc.config.subject_length) throw new StanzaError('not-acceptable', 'The subject is too long.');
-  const kept = detached(stanza.with({ to: undefined }));
-  await muc.rooms.save(room, { subject: { text, xml: kept.toXml(NS.client), at: Date.now() } });
+  const { id, durable } = keep(muc, room, stanza, seat);
+  const kept = detached(stanza.with({ to: undefined }).plus(stanzaIdElement(id, room.jid)));
+  const saved = muc.rooms.save(room, { subject: { text, xml: kept.toXml(NS.client), at: Date.now() } });
+  await Promise.all([saved, durable]);
   deliverToAll(muc, room, kept);
 }

@@ -1,19 +1,18 @@
 /** XEP-0045 §7.13, §8.6: visitors ask for voice, moderators decide. */
 import { StanzaError } from '../../server/stanza/errors.js';
-import { form, readForm } from '../../server/stanza/forms.js';
+import { type FormReading, form } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
-import type { Element } from '../../server/xml/element.js';
 import { deliver, type Muc } from './muc.js';
 import { setRole } from './roles.js';
 import type { Room, Seat } from './room.js';
 
 /** Throws StanzaError. */
-export function receiveVoiceForm(muc: Muc, room: Room, seat: Seat, element: Element): void | Promise<void> {
-  const reading = readForm(element, NS.mucRequest);
+export function receiveVoiceForm(muc: Muc, room: Room, seat: Seat, reading: FormReading): void | Promise<void> {
   if (reading.type !== 'submit') return;
-  if (reading.get('muc#role') !== 'participant') throw new StanzaError('bad-request');
+  const { formType = NS.mucRequest } = reading;
+  if (formType !== NS.mucRequest || reading.get('muc#role') !== 'participant') throw new StanzaError('bad-request');
   return reading.bool('muc#request_allow') === undefined
     ? ask(muc, room, seat)
     : decide(muc, room, seat, reading.bool('muc#request_allow')!, reading.get('muc#roomnick'));

@@ -4,11 +4,12 @@ import type { Command, CommandResult, CommandStep } from '../../server/module.js
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { form, table } from '../../server/stanza/forms.js';
+import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { announce, announceChange, type Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
-import type { Hat, Room } from './room.js';
+import { type Hat, isOpenTo, isWelcome, type Room } from './room.js';
 
 /** Hats of one room; users that wear one. */
 const mostHats = 50;
@@ -36,20 +37,23 @@ export const hatsHash = (hats: readonly Hat[]): string =>
 const done: CommandResult = { status: 'completed' };
 
 export function hatCommands(muc: Muc): Command[] {
-  /** A command of a room, for its admins. */
+  /** A command of a room, for its admins unless it is for others too. */
   const command = (
     node: string,
     name: string,
     run: (room: Room, step: CommandStep) => CommandResult | Promise<CommandResult>,
+    mayRun = (room: Room, user: Jid) => isAtLeast(room.affiliationOf(user), 'admin'),
   ) => ({
     node: `${NS.hatsCommands}:${node}`,
     name,
     target: 'service' as const,
     access: 'anyone' as const,
     run: (step: CommandStep) =>
-      muc.rooms.inRoom(step.request.to, (room) => {
-        if (room === undefined || step.request.to.resource !== undefined) throw new StanzaError('item-not-found');
-        if (!isAtLeast(room.affiliationOf(step.request.from), 'admin')) throw new StanzaError('forbidden');
+      muc.rooms.askedInRoom(step.request.from, step.request.to, (room) => {
+        const { from, to } = step.request;
+        if (room === undefined || to.resource !== undefined || !isOpenTo(room, from))
+          throw new StanzaError('item-not-found');
+        if (!mayRun(room, from)) throw new StanzaError('forbidden');
         return run(room, step);
       }),
   });
@@ -86,16 +90,26 @@ export function hatCommands(muc: Muc): Command[] {
       announceChange(muc, room, ['104']);
       return done;
     }),
-    command('list', 'List hats', (room) => ({
-      status: 'completed',
-      payload: [
-        table({
-          title: 'Hats List',
-          columns: [{ var: 'hats#title' }, { var: 'hats#uri' }, { var: 'hats#hue' }],
-          rows: hatsOf(room).map(({ title, uri, hue }) => ({ 'hats#title': title, 'hats#uri': uri, 'hats#hue': hue })),
-        }),
-      ],
-    })),
+    command(
+      'list',
+      'List hats',
+      (room) => ({
+        status: 'completed',
+        payload: [
+          table({
+            title: 'Hats List',
+            columns: [{ var: 'hats#title' }, { var: 'hats#uri' }, { var: 'hats#hue' }],
+            rows: hatsOf(room).map(({ title, uri, hue }) => ({
+              'hats#title': title,
+              'hats#uri': uri,
+              'hats#hue': hue,
+            })),
+          }),
+        ],
+      }),
+      // §3.4: by whoever sees them worn
+      (room, user) => isWelcome(room, room.affiliationOf(user)),
+    ),
     command('assign', 'Assign a hat', async (room, { form: submission }) => {
       if (submission === undefined) return asking(choice(room, 'Assigning a Hat', true));
       const values = assigned.read(submission);

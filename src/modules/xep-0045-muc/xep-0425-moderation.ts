@@ -6,10 +6,12 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
+import { keep } from './archive.js';
 import { remember } from './history.js';
-import { keep, seatOf } from './messages.js';
+import { seatOf } from './messages.js';
 import { deliverToAll, type Muc } from './muc.js';
 import { type Occupant, occupantIdElement, type Room, stanzaIdElement } from './room.js';
+import { bury } from './tombstones.js';
 
 const longestReason = 1000;
 
@@ -40,11 +42,8 @@ function demanded(moderate: Element, id: string | undefined, ns: string, retract
 export async function moderate(muc: Muc, room: Room, { stanza }: IqRequest, { id, reason }: Moderation): Promise<void> {
   const { occupant } = seatOf(room, stanza);
   if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'Only moderators can do that.');
-  const remembered = room.history.find((message) => message.id === id);
-  const tombstone = retracted(occupant, reason);
-  const wasArchived = await muc.archive.tombstone(room.jid, id, tombstone, staysInTombstone);
-  if (!wasArchived && remembered === undefined) throw new StanzaError('item-not-found', 'There is no such message.');
-  if (remembered !== undefined) remembered.stanza = emptied(remembered.stanza).plus(tombstone);
+  const wasThere = await bury(muc, room, id, retracted(occupant, reason));
+  if (!wasThere) throw new StanzaError('item-not-found', 'There is no such message.');
 
   const message = Stanza.build(
     'message',
@@ -77,13 +76,3 @@ const moderated = (by: Occupant): Element =>
 
 const reasonElement = (reason: string | undefined): Element | undefined =>
   reason === undefined ? undefined : el('reason', null, reason);
-
-/** §5: who said it stays known, and by which id it goes. */
-const staysInTombstone = ({ ns, name }: { readonly ns: string; readonly name: string }): boolean =>
-  (ns === NS.occupantId && name === 'occupant-id') || (ns === NS.stanzaId && name === 'stanza-id');
-
-function emptied(stanza: Stanza): Stanza {
-  let left = stanza;
-  for (const child of stanza.childNames()) if (!staysInTombstone(child)) left = left.without(child.ns, child.name);
-  return left;
-}

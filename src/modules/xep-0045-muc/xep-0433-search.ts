@@ -96,7 +96,7 @@ const itemOf = (muc: Muc, room: Listed): Element =>
     room.lang === '' ? undefined : el('language', null, room.lang),
     el('nusers', null, String(usersIn(muc, room))),
     el('service-type', null, 'xep-0045'),
-    el('is-open', null, String(room.isOpen)),
+    el('is-open', null, String(!room.isMembersOnly && !room.hasPassword)),
     el('anonymity-mode', null, room.isAnonymous ? 'muc_semianonymous' : `{${NS.channelSearch}:anonymity}none`),
   );
 

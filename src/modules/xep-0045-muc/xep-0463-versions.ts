@@ -10,6 +10,8 @@ import { type ListChange, mayRead, type Room, type Seat } from './room.js';
 
 /** Changes by which a list can be told; whoever has an older version is told all. */
 const rememberedChanges = 500;
+/** Of one message: long lists are told in several (§5.2.1). */
+const itemsAtOnce = 500;
 
 /** §5.2.2: a change that all are told of. */
 export function noteChange(room: Room, change: ListChange): Element {
@@ -44,11 +46,19 @@ export function sendVersions(muc: Muc, room: Room, seat: Seat, stanza: Stanza): 
       else if (readable.has(before) || items.has(user)) items.set(user, 'none');
     }
   }
-  const x = el(
-    'x',
-    { xmlns: NS.mucUser },
-    el('mav', { xmlns: NS.mav, since: start < 0 ? undefined : request.attrs.since, until: room.listVersion }),
-    ...[...items].map(([jid, affiliation]) => el('item', { jid, affiliation })),
-  );
-  deliver(muc, seat, Stanza.build('message', header, x));
+  const all = [...items];
+  let since = start < 0 ? undefined : request.attrs.since;
+  for (let done = 0; done === 0 || done < all.length; done += itemsAtOnce) {
+    // Who stops hearing in between has a version that we never had, and is told all when he asks again.
+    const isLast = done + itemsAtOnce >= all.length;
+    const until = isLast ? room.listVersion : `${room.listVersion}.${done}`;
+    const x = el(
+      'x',
+      { xmlns: NS.mucUser },
+      el('mav', { xmlns: NS.mav, since, until }),
+      ...all.slice(done, done + itemsAtOnce).map(([jid, affiliation]) => el('item', { jid, affiliation })),
+    );
+    deliver(muc, seat, Stanza.build('message', header, x));
+    since = until;
+  }
 }

@@ -2,7 +2,7 @@
 import type { RosterItem } from '../../server/module.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
-import { forbidden, noSuchNode, pubsubError } from './errors.js';
+import { forbidden, moved, noSuchNode, pubsubError } from './errors.js';
 import type { Affiliation, Holder, Node, PubSub } from './node.js';
 
 type Maybe<T> = T | Promise<T>;
@@ -55,8 +55,9 @@ export function barrier(holder: Holder, node: Node, bare: string, item: RosterIt
 }
 
 export function isSubscribed(node: Node, bare: string): boolean {
-  for (const [jid, { state }] of node.subscriptions)
-    if (state === 'subscribed' && Jid.parse(jid).bare === bare) return true;
+  for (const { jid, state, expires } of node.subscriptions.values())
+    if (state === 'subscribed' && jid.bare === bare && !(typeof expires === 'number' && expires <= Date.now()))
+      return true;
   return false;
 }
 
@@ -103,6 +104,13 @@ export function entryFor(
 }
 
 const ownEntry: RosterItem = { subscription: 'both', groups: [] };
+
+/** What is said of a node that is not there: who could read it once is told where it is now (§6.1.3.11). */
+export function missing(holder: Holder, name: string, bare: string, item: RosterItem | undefined): StanzaError {
+  const left = holder.moved.get(name);
+  if (left === undefined || barrier(holder, left, bare, item) !== undefined) return noSuchNode();
+  return moved(left.stored.movedTo!);
+}
 
 /** Throws where there is no node, or somebody may not read it. */
 export function demandReading(

@@ -23,11 +23,14 @@ type Condition =
   | 'pending-subscription'
   | 'precondition-not-met'
   | 'presence-subscription-required'
-  | 'too-many-subscriptions';
+  | 'too-many-subscriptions'
+  | 'unsupported-access-model';
 
 const withExtra = (condition: StanzaErrorCondition, name: string, text?: string, feature?: string): StanzaError =>
   new StanzaError(condition, text, {
+    // XEP-0060 gives some another type than RFC 6120 does
     ...(condition === 'feature-not-implemented' ? { type: 'cancel' } : {}),
+    ...(name === 'too-many-subscriptions' ? { type: 'wait' } : {}),
     extra: [el(name, { xmlns: NS.pubsubErrors, feature })],
   });
 
@@ -39,4 +42,6 @@ export const unsupported = (feature: string): StanzaError =>
   withExtra('feature-not-implemented', 'unsupported', undefined, feature);
 
 export const noSuchNode = (): StanzaError => new StanzaError('item-not-found');
+/** §6.1.3.11: the node was deleted, and this is where it is now. */
+export const moved = (uri: string): StanzaError => new StanzaError('gone', undefined, { uri });
 export const forbidden = (): StanzaError => new StanzaError('forbidden');

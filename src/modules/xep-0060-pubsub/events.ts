@@ -3,6 +3,7 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
+import { ownersOf } from './access.js';
 import type { Holder, Node } from './node.js';
 
 export function eventFrom(holder: Holder, node: Node | undefined, ...children: Element[]): Stanza {
@@ -11,18 +12,47 @@ export function eventFrom(holder: Holder, node: Node | undefined, ...children: E
   return Stanza.build('message', header, el('event', { xmlns: NS.pubsubEvent }, ...children));
 }
 
-/** §7.1.2.4: the publisher is said by us; where it is the account itself, that goes without saying. */
-export function itemElement(holder: Holder, id: string, by: string, payload: Element | undefined): Element {
-  return el('item', { id, publisher: by === holder.jid.bare ? undefined : by }, payload);
+/**
+ * §7.1.2.4, §12.16: the publisher is said by us, where the node says so at all; where it is the account itself, that goes
+ * without saying.
+ */
+export function itemElement(holder: Holder, node: Node, id: string, by: string, payload: Element | undefined): Element {
+  const isSaid = node.config['pubsub#itemreply'] === 'publisher' && by !== holder.jid.bare;
+  return el('item', { id, publisher: isSaid ? by : undefined }, payload);
 }
 
 export function itemEvent(holder: Holder, node: Node, id: string, by: string, payload: Element | undefined): Stanza {
   const shown = node.config['pubsub#deliver_payloads'] ? payload : undefined;
-  return eventFrom(holder, node, el('items', { node: node.name }, itemElement(holder, id, by, shown)));
+  const items = el('items', { node: node.name }, itemElement(holder, node, id, by, shown));
+  const event = eventFrom(holder, node, items);
+  return node.config['pubsub#itemreply'] === 'owner' ? event.plus(replyTo(ownersOf(holder, node))) : event;
 }
+
+/** §7.1.3.7: something happened, and that is all there is to say. */
+export const bareEvent = (holder: Holder, node: Node): Stanza =>
+  eventFrom(holder, node, el('items', { node: node.name }));
 
 export const retractEvent = (holder: Holder, node: Node, ids: readonly string[]): Stanza =>
   eventFrom(holder, node, el('items', { node: node.name }, ...ids.map((id) => el('retract', { id }))));
 
 export const nodeEvent = (holder: Holder, node: Node, name: 'purge' | 'delete', child?: Element): Stanza =>
   eventFrom(holder, node, el(name, { node: node.name }, child));
+
+/** XEP-0033 §5.2. */
+const replyTo = (jids: readonly string[]): Element =>
+  el('addresses', { xmlns: NS.addresses }, ...jids.map((jid) => el('address', { type: 'replyto', jid })));
+
+/** What payloads are known of that can be said in words. */
+const wordy: readonly string[] = [NS.atom, NS.microblog];
+
+/** §12.7: whether there may be a body with what is published here. */
+export const canSay = ({ name, config }: Node): boolean =>
+  wordy.some((one) => config['pubsub#type'] === one || name === one || name.startsWith(`${one}:comments`));
+
+/** The event with what it says in words (§12.7), where it says something; the same one where it does not. */
+export function withBody(event: Stanza): Stanza {
+  const item = event.child(NS.pubsubEvent, 'event')?.getChild('items')?.getChild('item');
+  const entry = item?.getChild('entry', NS.atom);
+  const parts = ['title', 'summary'].flatMap((name) => entry?.getChildText(name, NS.atom)?.trim() || []);
+  return parts.length === 0 ? event : event.plus(el('body', null, [...new Set(parts)].join('\n')));
+}

@@ -1,14 +1,17 @@
 /**
  * XEP-0060: Publish-Subscribe, and XEP-0163: Personal Eventing Protocol. The same nodes at a service of their own and at
  * every account, where contacts are notified without having subscribed. What is published is durable before its
- * publisher hears so. XEP-0222 and XEP-0223 (storage of public and private data) follow from options of publication.
+ * publisher hears so. XEP-0222 and XEP-0223 (storage of public and private data) follow from options of publication, as
+ * does what XEP-0503 (spaces) asks of nodes.
  *
- * Left out: collections (XEP-0248), several subscriptions of one address, temporary and leased subscriptions, digests,
- * transformations; notifications by interest to contacts on other servers.
+ * Left out: collections (XEP-0248), several subscriptions of one address, digests, transformations (they are told to
+ * clients); the resource that published (XEP-0163 §4.3.1.3).
  */
 import {
+  command,
   defineModule,
   disco,
+  document,
   event,
   type Hook,
   type IqHandler,
@@ -27,8 +30,16 @@ import { ownersOf } from './access.js';
 import { accountFeatures, serviceFeatures, sources } from './discovery.js';
 import { noSuchNode } from './errors.js';
 import { retrieve } from './items.js';
-import { greet, introduce } from './last-items.js';
-import { type Found, Holders, type PubSub, type StoredItem, type StoredNode, type Subscription } from './node.js';
+import { greet, greetSubscriber, greetVisitor, introduce } from './last-items.js';
+import {
+  type Found,
+  Holders,
+  type PubSub,
+  type StoredItem,
+  type StoredNode,
+  type Subscription,
+  type Usage,
+} from './node.js';
 import {
   changeAffiliations,
   configure,
@@ -39,11 +50,16 @@ import {
   remove,
   removeNode,
 } from './owner.js';
+import { paces } from './pace.js';
+import { pendingCommand } from './pending.js';
+import { pep } from './pep.js';
+import { Guests, leaves, purgeOf, showOf } from './presence.js';
 import { publish, purge, retract } from './publish.js';
 import type { Action } from './request.js';
 import { settings } from './settings.js';
 import {
   authorize,
+  bounced,
   changeSubscriptions,
   dropBarred,
   listSubscriptions,
@@ -55,6 +71,7 @@ import {
   subscribe,
   unsubscribe,
 } from './subscriptions.js';
+import { answerArchive, answerAtService } from './xep-0442-archive.js';
 
 type Handler = (action: Action, isAccount: boolean) => Element | undefined | Promise<Element | undefined>;
 
@@ -85,19 +102,33 @@ const handlers: Readonly<Record<string, Handler>> = {
 export default defineModule({
   name: 'pubsub',
   summary: 'Lets accounts and services publish, and tells those who want to know.',
-  implements: { 'XEP-0060': '1.30.0', 'XEP-0163': '1.2.2', 'XEP-0222': '1.0', 'XEP-0223': '1.1.1' },
+  implements: {
+    'XEP-0060': '1.30.0',
+    'XEP-0163': '1.2.2',
+    'XEP-0222': '1.0',
+    'XEP-0223': '1.1.1',
+    'XEP-0413': '0.2.1',
+    'XEP-0442': '0.2.0',
+    'XEP-0462': '0.1.1',
+    'XEP-0465': '0.1.1',
+    'XEP-0470': '0.2.0',
+    'XEP-0503': '0.3.0',
+  },
   notes:
-    'Collections, several subscriptions of one address, temporary and leased subscriptions, digests, purging when the publisher goes offline; notifications by interest to contacts on other servers.',
+    "Collections, several subscriptions of one address, digests, transformations; of public subscriptions the list of one's own (XEP-0376).",
   features: { account: accountFeatures, service: serviceFeatures },
   config: settings,
   stores: {
     pubsub_nodes: map<StoredNode>(),
     pubsub_items: map<StoredItem>(),
     pubsub_subscriptions: map<Subscription>(),
+    pubsub_usage: document<Usage>(),
   },
   needs: ['roster', 'clientCaps'],
+  wants: ['archive'],
+  provides: ['pep'],
 
-  start: ({ host, config, stores, services, log }) => {
+  start: ({ host, config, stores, services, provide, log }) => {
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     const pubsub: PubSub = {
       host,
@@ -106,11 +137,20 @@ export default defineModule({
       roster: services.roster,
       caps: services.clientCaps,
       holders: new Holders(stores, config, own),
+      wellKnown: new Map(),
+      guests: new Guests(() => host.limitHit('pubsub.guests')),
+      summaries: new Map(),
       aside: (work) => {
         if (work instanceof Promise)
           work.catch((error: unknown) => log.error({ err: error }, 'somebody could not be notified'));
       },
     };
+
+    const demandPace = paces(host, config);
+    provide(
+      'pep',
+      pep(pubsub, (owner) => demandPace('publish', owner)),
+    );
 
     const answer = async (request: IqRequest, isAccount: boolean): Promise<Element | undefined> => {
       const { from, to, payload, stanza } = request;
@@ -123,6 +163,7 @@ export default defineModule({
       const ns = payload.getNS() ?? '';
       const handler = element?.getNS() === ns ? handlers[`${stanza.type} ${ns} ${element.getName()}`] : undefined;
       if (element === undefined || handler === undefined) throw new StanzaError('bad-request');
+      if (stanza.type === 'set') demandPace(element.getName(), from);
       return handler({ pubsub, request, from, bare, element }, isAccount);
     };
 
@@ -156,33 +197,86 @@ export default defineModule({
         const { [bare]: gone, ...affiliations } = node.stored.affiliations;
         const writes: Promise<unknown>[] = [];
         if (gone !== undefined && gone !== 'outcast') writes.push(holders.change(holder, node, { affiliations }));
-        for (const subscriber of [...node.subscriptions.keys()])
-          if (Jid.parse(subscriber).bare === bare)
-            writes.push(holders.setSubscription(holder, node, subscriber, undefined));
+        for (const { jid } of [...node.subscriptions.values()])
+          if (jid.bare === bare) writes.push(holders.setSubscription(holder, node, jid, undefined));
         await holders.written(holder, ...writes);
       };
       for (const name of [...(await holders.get(own.bare)).nodes.keys()])
         await holders.inTurn(own.bare, name, () => undefined, leave);
     };
 
+    const greetAtService = async (jid: Jid): Promise<void> =>
+      greetSubscriber(pubsub, await pubsub.holders.get(own.bare), jid);
+
+    const { archive } = services;
+    const answering = archive && answerArchive(pubsub, archive);
+    if (answering !== undefined) archive?.nodes(answering);
+    const archives =
+      answering === undefined
+        ? []
+        : [
+            iq.set('service', NS.mam, 'query', answerAtService(answering)),
+            iq.get('service', NS.mam, 'query', answerAtService(answering)),
+            disco('service', { features: () => archive?.features ?? [] }),
+          ];
+
     return [
+      ...archives,
+      command(pendingCommand(pubsub, 'service')),
+      command(pendingCommand(pubsub, 'account')),
       ...hooksFor('account'),
       ...hooksFor('service'),
+      // XEP-0222 §5, XEP-0223 §5
+      disco('server', {
+        identities: () => [{ category: 'pubsub', type: 'pep' }],
+        features: () => [`${NS.pubsub}#publish-options`],
+      }),
       service({
         subdomain: config.subdomain,
         message: async (stanza) => {
+          if (stanza.type === 'error') return bounced(pubsub, own.bare, stanza);
           const isAnswer = stanza.to!.full === own.full && (await authorize(pubsub, own.bare, stanza));
-          if (!isAnswer && stanza.type !== 'error' && stanza.type !== 'headline')
-            throw new StanzaError('service-unavailable');
+          if (!isAnswer && stanza.type !== 'headline') throw new StanzaError('service-unavailable');
         },
-        presence: () => {},
+        // Who is present at the service is somebody to be notified where that goes by presence
+        presence: (stanza) => {
+          const { from, type } = stanza;
+          if (from === undefined || stanza.to!.full !== own.full) return undefined;
+          if (type === 'unavailable') {
+            pubsub.guests.leaves(from);
+            return leaves(pubsub, from, pubsub.guests.of(from.bare) === undefined);
+          }
+          const isNew =
+            type === undefined && from.domain !== host.domain && pubsub.guests.arrives(from, showOf(stanza));
+          if (isNew) pubsub.aside(greetAtService(from));
+          return undefined;
+        },
       }),
       // §8.6: what an owner answers to a request for a subscription to a node of his account
       message('clean', ({ way, owner, peer, stanza }) => {
         if (way !== 'out' || peer.full !== owner.bare || !stanza.has(NS.dataForms, 'x')) return undefined;
         return authorize(pubsub, owner.bare, stanza).then((was) => (was ? 'handled' : undefined));
       }),
+      // §12.3: what comes back of notifications
+      message('clean', ({ way, owner, stanza }) => {
+        if (way !== 'in' || stanza.type !== 'error' || !stanza.has(NS.pubsubEvent, 'event')) return undefined;
+        if (stanza.to?.resource !== undefined) return undefined;
+        return bounced(pubsub, owner.bare, stanza).then(() => 'handled');
+      }),
       event('featuresKnown', ({ session, gained }) => pubsub.aside(greet(pubsub, session, gained))),
+      event('visitorKnown', ({ owner, visitor, gained }) =>
+        pubsub.aside(greetVisitor(pubsub, owner, visitor.jid, gained)),
+      ),
+      event('visitorGone', ({ owner, jid }) => {
+        const others = [...pubsub.caps.visitors(owner.bare).values()].some((one) => one.jid.bare === jid.bare);
+        if (jid.domain !== host.domain) pubsub.aside(leaves(pubsub, jid, !others));
+      }),
+      event('available', ({ session }) => pubsub.aside(greetAtService(session.jid))),
+      event('unavailable', ({ session: { jid } }) => {
+        const isLast = !host.sessions(jid.bare).some((other) => other.available && other.jid.full !== jid.full);
+        pubsub.aside(leaves(pubsub, jid, isLast));
+        if (isLast) for (const holder of [jid.bare, own.bare]) pubsub.aside(purgeOf(pubsub, holder, jid.bare));
+      }),
       event('rosterChanged', async ({ owner, contact, item, before }) => {
         const sees = (one: typeof item) => one?.subscription === 'from' || one?.subscription === 'both';
         if (item !== undefined && sees(item)) pubsub.aside(introduce(pubsub, owner, contact, item, before));

@@ -1,13 +1,13 @@
-/** §6.5: retrieving items: all, the last ones, by their ids, or by pages (XEP-0059). */
+/** §6.5: retrieving items: all, the last ones, by their ids, or by pages (XEP-0059), in the order asked for (XEP-0413). */
 
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
 import { type Element, el, parse } from '../../server/xml/element.js';
-import { demandReading } from './access.js';
+import { demandReading, missing } from './access.js';
 import { unsupported } from './errors.js';
 import { itemElement } from './events.js';
-import type { Holder, Node, StoredItem } from './node.js';
+import type { Holder, Items, Node, StoredItem } from './node.js';
 import { type Action, find, nameIn, nodeNamed } from './request.js';
 
 /** Characters of payloads in one answer: more is cut, and the rest can be paged to (§6.5.4). At least one item is sent. */
@@ -19,9 +19,10 @@ export async function retrieve(action: Action): Promise<Element> {
   const { request, from, element } = action;
   const name = nodeNamed(action);
   const { holder, node: found, items, prepared } = await find(action, name);
+  if (found === undefined) throw missing(holder, name, from.bare, prepared);
   const node = demandReading(holder, found, from.bare, prepared);
   if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
-  const ids = [...items!.index.keys()];
+  const { ids, isOrdered } = inOrder(request.payload, items!);
   const asked = element.getChildren('item', NS.pubsub).flatMap((item) => nameIn(item, 'id') ?? []);
   if (asked.length > 0) {
     const there = [...new Set(asked)].filter((id) => items!.index.has(id));
@@ -30,10 +31,17 @@ export async function retrieve(action: Action): Promise<Element> {
   }
   const set = request.payload.getChild('set', NS.rsm);
   const most = numberOf(element.attrs.max_items);
-  const wanted = most === undefined ? ids : most === 0 ? [] : ids.slice(-most);
+  // The most recent ones, or the first in the order asked for (XEP-0413 §4.1)
+  const wanted = most === undefined ? ids : isOrdered ? ids.slice(0, most) : most === 0 ? [] : ids.slice(-most);
   const { first, end } = set === undefined ? { first: 0, end: wanted.length } : pageOf(set, wanted);
   const page = wanted.slice(first, end);
-  const { elements, taken } = await read(action, holder, node, page, set === undefined && most !== undefined);
+  const { elements, taken } = await read(
+    action,
+    holder,
+    node,
+    page,
+    set === undefined && most !== undefined && !isOrdered,
+  );
   if (set === undefined && taken.length === page.length) return answer(name, elements);
   const offset = first + page.indexOf(taken[0] ?? '');
   return answer(
@@ -50,6 +58,22 @@ export async function retrieve(action: Action): Promise<Element> {
 
 const answer = (node: string, elements: readonly Element[], set?: Element): Element =>
   el('pubsub', { xmlns: NS.pubsub }, el('items', { node }, ...elements), set);
+
+const keys = { creation: 'created', modification: 'at' } as const;
+
+/** All ids, in the order of publication unless another is asked for. */
+function inOrder(payload: Element, { index }: Items): { ids: string[]; isOrdered: boolean } {
+  const orders = payload.getChildren('order', NS.orderBy).map(({ attrs: { by, desc } }) => {
+    const key = by === 'creation' || by === 'modification' ? keys[by] : undefined;
+    if (key === undefined) throw new StanzaError('feature-not-implemented', 'There is no such order.');
+    return { key, sign: desc === 'true' || desc === '1' ? -1 : 1 };
+  });
+  const [first] = orders; // no two are alike in it: times are unique
+  if (first === undefined) return { ids: [...index.keys()], isOrdered: false };
+  const { key, sign } = first;
+  const entries = [...index].sort(([, one], [, other]) => (one[key] < other[key] ? -sign : sign));
+  return { ids: entries.map(([id]) => id), isOrdered: true };
+}
 
 function pageOf(set: Element, ids: readonly string[]): { first: number; end: number } {
   const { max, after, before, index } = readRsm(set, { default: ids.length, cap: ids.length });
@@ -83,7 +107,7 @@ async function read(
       if (item === undefined) continue; // removed meanwhile
       size += item.xml.length;
       if (size > longestAnswer && taken.length > 0) return turned(elements, taken, fromEnd);
-      elements.push(shown(holder, some[index]!, item));
+      elements.push(shown(holder, node, some[index]!, item));
       taken.push(some[index]!);
     }
   }
@@ -93,8 +117,8 @@ async function read(
 const turned = (elements: Element[], taken: string[], fromEnd: boolean) =>
   fromEnd ? { elements: elements.reverse(), taken: taken.reverse() } : { elements, taken };
 
-const shown = (holder: Holder, id: string, { by, xml }: StoredItem): Element =>
-  itemElement(holder, id, by, xml === '' ? undefined : parse(xml));
+const shown = (holder: Holder, node: Node, id: string, { by, xml }: StoredItem): Element =>
+  itemElement(holder, node, id, by, xml === '' ? undefined : parse(xml));
 
 function numberOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;

@@ -1,13 +1,14 @@
 /**
- * XEP-0163 §4.3.2, XEP-0060 §12.1: the last items that a session gets when it turns up: of its own account, of its
- * contacts, each once for every interest that it says it has.
+ * XEP-0163 §4.3.2, XEP-0060 §12.1: the last items that somebody gets who turns up: of his own account, of the accounts
+ * that he is present at, each once for every interest that he says he has; and of nodes that he subscribed to.
  */
 import type { RosterItem } from '../../server/module.js';
 import type { Session } from '../../server/routing/session.js';
 import { Jid } from '../../server/stanza/jid.js';
-import { barrier } from './access.js';
-import type { Holder, Node, PubSub } from './node.js';
-import { interest, tell, wants } from './notify.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { barrier, entryFor } from './access.js';
+import type { Holder, Node, PubSub, Subscriber } from './node.js';
+import { interest, sees, tell, toSubscriber, visitorsOf, wants } from './notify.js';
 
 const suffix = '+notify';
 
@@ -15,27 +16,67 @@ const suffix = '+notify';
 const interestsIn = (features: ReadonlySet<string>): string[] =>
   [...features].flatMap((feature) => (feature.endsWith(suffix) ? [feature.slice(0, -suffix.length)] : []));
 
-const sees = (item: RosterItem | undefined): boolean => item?.subscription === 'to' || item?.subscription === 'both';
+const isSeen = (item: RosterItem | undefined): boolean => item?.subscription === 'to' || item?.subscription === 'both';
+
+/** A client that is there. */
+interface Recipient {
+  readonly jid: Jid;
+  /** What it wants to be told, by the names of nodes. */
+  readonly interests: readonly string[];
+  /** Whether it is there still, and wants this still. */
+  wants(node: string): boolean;
+  /** Its own account says it directly. */
+  readonly session?: Session | undefined;
+}
+
+const ofSession = (pubsub: PubSub, session: Session, features: ReadonlySet<string>): Recipient => ({
+  jid: session.jid,
+  interests: interestsIn(features),
+  wants: (node) => wants(pubsub, session, interest(node)),
+  session,
+});
+
+const ofVisitor = (pubsub: PubSub, owner: string, jid: Jid, features: ReadonlySet<string>): Recipient => ({
+  jid,
+  interests: interestsIn(features),
+  wants: (node) => pubsub.caps.visitors(owner).get(jid.full)?.features().has(interest(node)) === true,
+});
 
 /** `gained`: features of the session that are new. */
 export async function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<string>): Promise<void> {
   const { host, roster } = pubsub;
-  const interests = interestsIn(gained);
-  if (interests.length === 0) return;
+  const recipient = ofSession(pubsub, session, gained);
+  if (recipient.interests.length === 0) return;
   const { bare } = session.jid;
-  await sendLast(pubsub, bare, session, interests, undefined);
+  await sendLast(pubsub, bare, recipient, undefined);
   for (const [contact, item] of await roster.get(bare)) {
     if (session.presence === undefined) return; // gone meanwhile
-    const jid = sees(item) ? Jid.parse(contact) : undefined;
+    const jid = isSeen(item) ? Jid.parse(contact) : undefined;
     if (jid === undefined || jid.domain !== host.domain || jid.local === undefined) continue;
     const entry = (await roster.get(contact)).get(bare);
-    if (entry?.subscription === 'from' || entry?.subscription === 'both')
-      await sendLast(pubsub, contact, session, interests, entry);
+    if (sees(entry)) await sendLast(pubsub, contact, recipient, entry);
+  }
+}
+
+/** The same for somebody who is present at an account, and no session of its contacts here. */
+export async function greetVisitor(pubsub: PubSub, owner: Jid, jid: Jid, gained: ReadonlySet<string>): Promise<void> {
+  const recipient = ofVisitor(pubsub, owner.bare, jid, gained);
+  if (recipient.interests.length === 0) return;
+  await sendLast(pubsub, owner.bare, recipient, (await pubsub.roster.get(owner.bare)).get(jid.bare));
+}
+
+/** Somebody is present at the service who was not before: `on_sub_and_presence` of what he subscribed to. */
+export async function greetSubscriber(pubsub: PubSub, holder: Holder, jid: Jid): Promise<void> {
+  for (const subscriber of [...(holder.subscribers.get(jid.bare) ?? [])]) {
+    if (subscriber.jid.resource !== undefined && subscriber.jid.full !== jid.full) continue;
+    const { node } = subscriber;
+    if (node.config['pubsub#send_last_published_item'] === 'on_sub_and_presence')
+      await sendLastTo(pubsub, holder, subscriber, jid);
   }
 }
 
 /**
- * A contact gets to see an account, or more of it (XEP-0163 §7, XEP-0060 §12.1): its sessions get what they would have
+ * A contact gets to see an account, or more of it (XEP-0163 §7, XEP-0060 §12.1): its clients get what they would have
  * been told. `before`: the entry of the roster as it was.
  */
 export async function introduce(
@@ -45,48 +86,81 @@ export async function introduce(
   entry: RosterItem,
   before: RosterItem | undefined,
 ): Promise<void> {
-  for (const session of pubsub.host.sessions(contact.bare)) {
-    if (session.presence === undefined) continue;
-    const interests = interestsIn(pubsub.caps.features(session));
-    if (interests.length > 0) await sendLast(pubsub, owner.bare, session, interests, entry, before);
-  }
+  for (const recipient of clientsOf(pubsub, await pubsub.holders.get(owner.bare), contact.bare))
+    await sendLast(pubsub, owner.bare, recipient, entry, before);
 }
 
-/** XEP-0060 §12.1: contacts that a changed access model lets in get the last item. `before`: the node as it was. */
+/** XEP-0060 §12.1: those that a changed access model lets in get the last item. `before`: the node as it was. */
 export async function reveal(pubsub: PubSub, holder: Holder, node: Node, before: Node): Promise<void> {
   if (!holder.isAccount) return;
-  for (const [contact, entry] of await pubsub.roster.get(holder.jid.bare)) {
-    if (entry.subscription !== 'from' && entry.subscription !== 'both') continue;
-    if (barrier(holder, before, contact, entry) === undefined) continue;
+  const { bare } = holder.jid;
+  const roster = await pubsub.roster.get(bare);
+  const isLetIn = (who: string, entry: RosterItem | undefined) => barrier(holder, before, who, entry) !== undefined;
+  for (const [contact, entry] of roster) {
+    if (!sees(entry) || !isLetIn(contact, entry)) continue;
     for (const session of pubsub.host.sessions(contact))
-      if (wants(pubsub, session, interest(node.name)))
-        await sendLast(pubsub, holder.jid.bare, session, [node.name], entry);
+      await sendLast(pubsub, bare, { ...ofSession(pubsub, session, none), interests: [node.name] }, entry);
+  }
+  for (const { jid } of [...visitorsOf(pubsub, holder, roster)]) {
+    const entry = roster.get(jid.bare);
+    if (!isLetIn(jid.bare, entry)) continue;
+    await sendLast(pubsub, bare, { ...ofVisitor(pubsub, bare, jid, none), interests: [node.name] }, entry);
   }
 }
 
-/** What one account has for a session. `entry`: of its roster, for the session's account. */
+const none: ReadonlySet<string> = new Set();
+
+/** The clients of a contact: its sessions here, or what is present of it. */
+function clientsOf(pubsub: PubSub, holder: Holder, contact: string): Recipient[] {
+  const { host, caps } = pubsub;
+  const sessions = contact.endsWith(`@${host.domain}`) ? host.sessions(contact) : [];
+  const found = sessions.flatMap((session) =>
+    session.presence === undefined ? [] : [ofSession(pubsub, session, caps.features(session))],
+  );
+  if (found.length === 0)
+    for (const visitor of caps.visitors(holder.jid.bare).values())
+      if (visitor.jid.bare === contact) found.push(ofVisitor(pubsub, holder.jid.bare, visitor.jid, visitor.features()));
+  return found;
+}
+
+/** What one account has for a client. `entry`: of its roster, for the client's account. */
 async function sendLast(
   pubsub: PubSub,
   bare: string,
-  session: Session,
-  interests: readonly string[],
+  recipient: Recipient,
   entry: RosterItem | undefined,
   before?: RosterItem,
 ): Promise<void> {
-  const wasContact = before?.subscription === 'from' || before?.subscription === 'both';
+  const { jid, interests, session } = recipient;
   const known = pubsub.holders.get(bare);
   const holder: Holder = known instanceof Promise ? await known : known;
   if (holder.nodes.size === 0) return;
   for (const name of interests) {
     const node = holder.nodes.get(name);
     if (node?.config['pubsub#send_last_published_item'] !== 'on_sub_and_presence') continue;
-    if (!node.config['pubsub#deliver_notifications'] || !node.config['pubsub#persist_items']) continue;
-    if (barrier(holder, node, session.jid.bare, entry) !== undefined) continue;
-    if (wasContact && barrier(holder, node, session.jid.bare, before) === undefined) continue;
-    const found = pubsub.holders.last(holder, node);
+    if (barrier(holder, node, jid.bare, entry) !== undefined) continue;
+    if (sees(before) && barrier(holder, node, jid.bare, before) === undefined) continue;
+    const found = lastOf(pubsub, holder, node);
     const last = found instanceof Promise ? await found : found;
-    if (last === undefined || !wants(pubsub, session, interest(name))) continue;
-    if (bare === session.jid.bare) session.send(last.with({ to: session.jid }));
-    else pubsub.aside(tell(pubsub, last.with({ to: session.jid })));
+    if (last === undefined || !recipient.wants(name)) continue;
+    if (bare === jid.bare) session?.send(last.with({ to: jid }));
+    else pubsub.aside(tell(pubsub, last.with({ to: jid })));
   }
+}
+
+function lastOf(pubsub: PubSub, holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
+  const { config } = node;
+  if (!config['pubsub#deliver_notifications'] || !config['pubsub#persist_items']) return undefined;
+  return pubsub.holders.last(holder, node);
+}
+
+/** The last item for somebody who subscribed; `to`: the client of his that turned up. */
+export async function sendLastTo(pubsub: PubSub, holder: Holder, subscriber: Subscriber, to?: Jid): Promise<void> {
+  const { node } = subscriber;
+  if (node.config['pubsub#send_last_published_item'] === 'never') return;
+  if (subscriber.state !== 'subscribed' || subscriber.deliver === false) return;
+  const { bare } = subscriber.jid;
+  if (barrier(holder, node, bare, await entryFor(pubsub, holder, node, bare)) !== undefined) return;
+  const last = await lastOf(pubsub, holder, node);
+  if (last !== undefined) await toSubscriber(pubsub, holder, to ? { ...subscriber, jid: to } : subscriber, last);
 }

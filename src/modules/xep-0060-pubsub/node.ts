@@ -1,14 +1,18 @@
 /** Nodes as they are kept, and in memory: those of one account or of the service together, items apart. */
 import type { Host, Services } from '../../server/module.js';
+import { formatDateTime } from '../../server/stanza/datetime.js';
 import { stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
-import { parse } from '../../server/xml/element.js';
+import { el, parse } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
-import type { MapStore } from '../../storage/contract.js';
+import type { DocumentStore, MapStore } from '../../storage/contract.js';
 import { itemEvent } from './events.js';
-import { defaults, differing, type NodeConfig } from './node-config.js';
+import { asSpace, defaults, differing, type NodeConfig } from './node-config.js';
+import type { Guests } from './presence.js';
 import type { Settings } from './settings.js';
+import type { WellKnownNode } from './well-known.js';
 
 export const affiliations = ['owner', 'publisher', 'publish-only', 'member', 'outcast', 'none'] as const;
 export type Affiliation = (typeof affiliations)[number];
@@ -22,6 +26,8 @@ export interface StoredNode {
   readonly created: number;
   /** By bare address. The account itself owns its nodes without being named. */
   readonly affiliations: Readonly<Record<string, Affiliation>>;
+  /** §8.4: it was deleted, and this is the URI of where it is now. */
+  readonly movedTo?: string;
 }
 
 /** Under the node and the id of the item. */
@@ -32,37 +38,77 @@ export interface StoredItem {
   readonly by: string;
   /** The payload; '' where there is none. */
   readonly xml: string;
+  /** XEP-0413: the `at` of its first publication, where it was published again since. */
+  readonly created?: string;
 }
 
-/** Under the node and the address that is subscribed. */
+export const shows = ['away', 'chat', 'dnd', 'online', 'xa'] as const;
+/** §16.4.3; `online` is presence without `<show/>`. */
+export type Show = (typeof shows)[number];
+
+/** Under the node and the address that is subscribed. What is left out is the usual. */
 export interface Subscription {
   readonly state: 'subscribed' | 'pending';
   /** §16.4.3 `pubsub#deliver`. */
   readonly deliver?: false;
+  /** `pubsub#expire`: ms since 1970 (§12.18), or with the presence of the subscriber (§12.4). */
+  readonly expires?: number | 'presence';
+  /** `pubsub#include_body`. */
+  readonly body?: true;
+  /** `pubsub#show-values`; undefined: all, and whoever is not there. */
+  readonly shows?: readonly Show[];
+  /** XEP-0465: others may know of it. */
+  readonly public?: true;
+}
+
+/** Of all items of an account or the service: what their bounds go by. */
+export interface Usage {
+  readonly items: number;
+  /** Of the payloads, as UTF-8. */
+  readonly bytes: number;
 }
 
 export interface Stores {
   readonly pubsub_nodes: MapStore<StoredNode>;
   readonly pubsub_items: MapStore<StoredItem>;
   readonly pubsub_subscriptions: MapStore<Subscription>;
+  readonly pubsub_usage: DocumentStore<Usage>;
+}
+
+/** A subscription in memory. */
+export interface Subscriber extends Subscription {
+  readonly jid: Jid;
+  readonly node: Node;
 }
 
 export interface Node {
   readonly name: string;
   stored: StoredNode;
   config: NodeConfig;
-  readonly subscriptions: Map<string, Subscription>;
+  /** By the address that is subscribed. */
+  readonly subscriptions: Map<string, Subscriber>;
+  /** Whether subscriptions may be there that end by themselves. */
+  leased: boolean;
   /** Loaded when they are first needed. */
   items: Items | undefined;
   loading: Promise<Items> | undefined;
 }
 
+/** What is known of an item without its payload. */
+export interface ItemHead {
+  readonly at: string;
+  readonly created: string;
+  readonly by: string;
+  /** Of the payload. */
+  readonly bytes: number;
+}
+
 /** Which items a node has. */
 export interface Items {
-  /** `at` by id, in the order of publication. */
-  readonly index: Map<string, string>;
+  /** By id, in the order of publication. */
+  readonly index: Map<string, ItemHead>;
   /** The notification of the last one, where it is at hand. */
-  last: { readonly id: string; readonly event: Stanza } | undefined;
+  last: { readonly id: string; readonly event: Stanza; delayed?: Stanza } | undefined;
 }
 
 /** An account or the service: whose nodes they are. */
@@ -71,8 +117,23 @@ export interface Holder {
   readonly isAccount: boolean;
   readonly defaults: NodeConfig;
   readonly nodes: Map<string, Node>;
+  /** Nodes that were deleted and are elsewhere now, by their names; the oldest first. */
+  readonly moved: Map<string, Node>;
+  /** Subscriptions to all nodes by the bare address of the subscriber. */
+  readonly subscribers: Map<string, Set<Subscriber>>;
+  /** Nodes with `pubsub#purge_offline`. */
+  readonly fleeting: Set<Node>;
   /** Of all nodes together. */
   items: number;
+  bytes: number;
+}
+
+/** A subscription by the names of what it is to. */
+export interface Subscribed {
+  /** Of the holder. */
+  readonly bare: string;
+  readonly node: string;
+  readonly jid: string;
 }
 
 /** A node that somebody asked for. */
@@ -92,6 +153,12 @@ export interface PubSub {
   readonly roster: Services['roster'];
   readonly caps: Services['clientCaps'];
   readonly holders: Holders;
+  /** Nodes of accounts that modules know more of, by their names. */
+  readonly wellKnown: Map<string, WellKnownNode>;
+  /** Who is present at the service. */
+  readonly guests: Guests;
+  /** Summaries of attachments that are being made, so that one comes after the other. */
+  readonly summaries: Map<string, Promise<void>>;
   /** For what nobody waits for: logs what became of it if it fails. */
   aside(work: void | Promise<unknown>): void;
 }
@@ -101,6 +168,8 @@ const separator = '\u0001';
 export const keyOf = (node: string, id: string): string => `${node}${separator}${id}`;
 
 const page = 200;
+/** Of an account or the service: forwarding addresses of nodes that are kept. */
+const mostMoved = 100;
 /** Characters of a last item that is kept at hand. */
 const atHand = 16_384;
 
@@ -109,6 +178,8 @@ export class Holders {
   readonly #settings: Settings;
   readonly #cache: Cache<Holder>;
   readonly #service: Jid;
+  /** Subscriptions that end with the presence of an address (§12.4), by that address. */
+  readonly #temporary = new Map<string, Map<string, Subscribed>>();
 
   constructor(stores: Stores, settings: Settings, service: Jid) {
     this.#stores = stores;
@@ -129,24 +200,84 @@ export class Holders {
 
   async #load(bare: string): Promise<Holder> {
     const isAccount = bare !== this.#service.bare;
-    const [nodes, subscriptions, items] = await Promise.all([
+    const [nodes, subscriptions, items, usage] = await Promise.all([
       this.#stores.pubsub_nodes.all(bare),
       this.#stores.pubsub_subscriptions.all(bare),
       this.#stores.pubsub_items.count(bare),
+      this.#stores.pubsub_usage.get(bare),
     ]);
     const holder: Holder = {
       jid: Jid.parse(bare),
       isAccount,
       defaults: defaults(isAccount, this.#settings),
       nodes: new Map(),
+      moved: new Map(),
+      subscribers: new Map(),
+      fleeting: new Set(),
       items,
+      // What was not counted, or was cut off between the items and the count, is counted anew.
+      bytes: items === 0 ? 0 : usage?.items === items ? usage.bytes : await this.#weigh(bare),
     };
-    for (const [name, stored] of nodes) holder.nodes.set(name, nodeOf(name, stored, holder));
+    for (const [name, stored] of nodes) {
+      const node = nodeOf(name, stored, holder);
+      if (stored.movedTo !== undefined) holder.moved.set(name, node);
+      else this.#add(holder, node);
+    }
     for (const [key, subscription] of subscriptions) {
       const [name, jid] = key.split(separator) as [string, string];
-      holder.nodes.get(name)?.subscriptions.set(jid, subscription);
+      const node = holder.nodes.get(name);
+      if (node !== undefined) this.#enrol(holder, node, { ...subscription, jid: Jid.parse(jid), node });
     }
     return holder;
+  }
+
+  /** Bytes of all items. */
+  async #weigh(bare: string): Promise<number> {
+    let bytes = 0;
+    let after: string | undefined;
+    for (;;) {
+      const entries = await this.#stores.pubsub_items.page(bare, { after, limit: page });
+      for (const [, { xml }] of entries) bytes += Buffer.byteLength(xml);
+      if (entries.length < page) return bytes;
+      after = entries.at(-1)![0];
+    }
+  }
+
+  #add(holder: Holder, node: Node): void {
+    holder.nodes.set(node.name, node);
+    if (node.config['pubsub#purge_offline']) holder.fleeting.add(node);
+    else holder.fleeting.delete(node);
+  }
+
+  #enrol(holder: Holder, node: Node, subscriber: Subscriber): void {
+    this.#strike(holder, node, subscriber.jid.full);
+    const { jid, expires } = subscriber;
+    node.subscriptions.set(jid.full, subscriber);
+    const own = holder.subscribers.get(jid.bare);
+    if (own === undefined) holder.subscribers.set(jid.bare, new Set([subscriber]));
+    else own.add(subscriber);
+    if (typeof expires === 'number') node.leased = true;
+    if (expires !== 'presence') return;
+    const key = keyOf(`${holder.jid.bare}${separator}${node.name}`, jid.full);
+    const temporary = this.#temporary.get(jid.full) ?? new Map<string, Subscribed>();
+    this.#temporary.set(jid.full, temporary.set(key, { bare: holder.jid.bare, node: node.name, jid: jid.full }));
+  }
+
+  #strike(holder: Holder, node: Node, jid: string): void {
+    const subscriber = node.subscriptions.get(jid);
+    if (subscriber === undefined) return;
+    node.subscriptions.delete(jid);
+    const own = holder.subscribers.get(subscriber.jid.bare);
+    own?.delete(subscriber);
+    if (own?.size === 0) holder.subscribers.delete(subscriber.jid.bare);
+    const temporary = this.#temporary.get(jid);
+    temporary?.delete(keyOf(`${holder.jid.bare}${separator}${node.name}`, jid));
+    if (temporary?.size === 0) this.#temporary.delete(jid);
+  }
+
+  /** Subscriptions of this address that end now that it is not there any more. */
+  ending(jid: string): readonly Subscribed[] {
+    return [...(this.#temporary.get(jid)?.values() ?? [])];
   }
 
   /**
@@ -163,9 +294,11 @@ export class Holders {
       const holder = await this.get(bare);
       const node = holder.nodes.get(name);
       const items = node && (await this.items(holder, node));
-      const prepared = node && (await prepare(holder, node));
+      const known = node ?? holder.moved.get(name);
+      const prepared = known && (await prepare(holder, known));
       if (this.#cache.peek(bare) !== holder || holder.nodes.get(name) !== node) continue;
       if (node !== undefined) this.#expire(holder, node, items!);
+      if (node?.leased) this.#endLeases(holder, node);
       return use({ holder, node, items, prepared });
     }
   }
@@ -188,17 +321,19 @@ export class Holders {
     name: string,
     creator: Jid,
     config: Partial<NodeConfig>,
+    affiliations: StoredNode['affiliations'] = holder.isAccount ? {} : { [creator.bare]: 'owner' },
   ): { node: Node; write: Promise<void> } {
     const stored: StoredNode = {
       v: 1,
-      config: differing({ ...holder.defaults, ...config }, holder.defaults),
+      config: differing({ ...holder.defaults, ...asSpace(config) }, holder.defaults),
       creator: creator.bare,
       created: Date.now(),
-      affiliations: holder.isAccount ? {} : { [creator.bare]: 'owner' },
+      affiliations,
     };
     const node = nodeOf(name, stored, holder);
     node.items = { index: new Map(), last: undefined };
-    holder.nodes.set(name, node);
+    holder.moved.delete(name);
+    this.#add(holder, node);
     return { node, write: this.#stores.pubsub_nodes.set(holder.jid.bare, [[name, stored]]) };
   }
 
@@ -206,32 +341,59 @@ export class Holders {
   change(holder: Holder, node: Node, changed: Partial<Pick<StoredNode, 'config' | 'affiliations'>>): Promise<void> {
     node.stored = { ...node.stored, ...changed };
     node.config = { ...holder.defaults, ...node.stored.config };
+    this.#add(holder, node);
     return this.#stores.pubsub_nodes.set(holder.jid.bare, [[node.name, node.stored]]);
   }
 
-  /** Removes a node with all that belongs to it; its items have to be loaded. */
-  remove(holder: Holder, node: Node, items: Items): Promise<unknown> {
+  /** Removes a node with all that belongs to it; its items have to be loaded. `movedTo`: where it is from now on. */
+  remove(holder: Holder, node: Node, items: Items, movedTo?: string): Promise<unknown> {
     const { bare } = holder.jid;
     const { pubsub_nodes, pubsub_subscriptions } = this.#stores;
     holder.nodes.delete(node.name);
-    const keys = [...node.subscriptions.keys()].map((jid) => keyOf(node.name, jid));
+    holder.fleeting.delete(node);
+    const jids = [...node.subscriptions.keys()];
+    for (const jid of jids) this.#strike(holder, node, jid);
+    const keys = jids.map((jid) => keyOf(node.name, jid));
     return Promise.all([
-      pubsub_nodes.delete(bare, [node.name]),
+      movedTo === undefined ? pubsub_nodes.delete(bare, [node.name]) : this.#forward(holder, node, movedTo),
       keys.length === 0 ? undefined : pubsub_subscriptions.delete(bare, keys),
       this.removeItems(holder, node, items, [...items.index.keys()]),
     ]);
   }
 
-  /** Undefined takes it away. */
-  setSubscription(holder: Holder, node: Node, jid: string, subscription: Subscription | undefined): Promise<unknown> {
+  #forward(holder: Holder, node: Node, movedTo: string): Promise<unknown> {
     const { bare } = holder.jid;
-    const key = keyOf(node.name, jid);
+    const stored: StoredNode = { ...node.stored, movedTo };
+    holder.moved.set(node.name, nodeOf(node.name, stored, holder));
+    const [oldest] = holder.moved.keys();
+    const surplus = holder.moved.size > mostMoved ? oldest : undefined;
+    if (surplus !== undefined) holder.moved.delete(surplus);
+    return Promise.all([
+      this.#stores.pubsub_nodes.set(bare, [[node.name, stored]]),
+      surplus === undefined ? undefined : this.#stores.pubsub_nodes.delete(bare, [surplus]),
+    ]);
+  }
+
+  /** Undefined takes it away. */
+  setSubscription(holder: Holder, node: Node, jid: Jid, subscription: Subscription | undefined): Promise<unknown> {
+    const { bare } = holder.jid;
+    const key = keyOf(node.name, jid.full);
     if (subscription === undefined) {
-      node.subscriptions.delete(jid);
+      this.#strike(holder, node, jid.full);
       return this.#stores.pubsub_subscriptions.delete(bare, [key]);
     }
-    node.subscriptions.set(jid, subscription);
+    this.#enrol(holder, node, { ...subscription, jid, node });
     return this.#stores.pubsub_subscriptions.set(bare, [[key, subscription]]);
+  }
+
+  /** §12.18: what is over is over. */
+  #endLeases(holder: Holder, node: Node): void {
+    const now = Date.now();
+    const over = [...node.subscriptions.values()].filter(
+      ({ expires }) => typeof expires === 'number' && expires <= now,
+    );
+    for (const { jid } of over)
+      this.setSubscription(holder, node, jid, undefined).catch(() => this.forget(holder.jid.bare));
   }
 
   // --- items --------------------------------------------------------------------------------------------------
@@ -249,7 +411,7 @@ export class Holders {
   }
 
   async #loadItems(holder: Holder, node: Node): Promise<Items> {
-    const found: { id: string; item: StoredItem }[] = [];
+    const found: { id: string; head: ItemHead }[] = [];
     let last: { id: string; item: StoredItem } | undefined;
     const end = keyOf(node.name, '');
     let after = end;
@@ -258,14 +420,14 @@ export class Holders {
       const own = entries.filter(([key]) => key.startsWith(end));
       for (const [key, item] of own) {
         const id = key.slice(end.length);
-        found.push({ id, item: { ...item, xml: '' } });
+        found.push({ id, head: headOf(item) });
         if (last === undefined || item.at > last.item.at) last = { id, item };
       }
       if (own.length < page) break;
       after = own.at(-1)![0];
     }
-    found.sort((one, other) => (one.item.at < other.item.at ? -1 : 1));
-    const items: Items = { index: new Map(found.map(({ id, item }) => [id, item.at])), last: undefined };
+    found.sort((one, other) => (one.head.at < other.head.at ? -1 : 1));
+    const items: Items = { index: new Map(found.map(({ id, head }) => [id, head])), last: undefined };
     if (last !== undefined && last.item.xml.length <= atHand)
       items.last = { id: last.id, event: eventOf(holder, node, last.id, last.item) };
     return items;
@@ -277,43 +439,66 @@ export class Holders {
     node: Node,
     items: Items,
     id: string,
-    item: Omit<StoredItem, 'at'>,
+    { by, xml }: Pick<StoredItem, 'by' | 'xml'>,
     event: Stanza,
-  ): Promise<void> {
+  ): Promise<unknown> {
     const at = stanzaId();
-    if (!items.index.delete(id)) holder.items++;
-    items.index.set(id, at);
-    items.last = item.xml.length <= atHand ? { id, event } : undefined;
-    return this.#stores.pubsub_items.set(holder.jid.bare, [[keyOf(node.name, id), { ...item, at }]]);
+    const before = items.index.get(id);
+    items.index.delete(id);
+    const stored: StoredItem = before === undefined ? { at, by, xml } : { at, by, xml, created: before.created };
+    const head = headOf(stored);
+    items.index.set(id, head);
+    items.last = xml.length <= atHand ? { id, event } : undefined;
+    const written = this.#stores.pubsub_items.set(holder.jid.bare, [[keyOf(node.name, id), stored]]);
+    const counted = this.#count(holder, before === undefined ? 1 : 0, head.bytes - (before?.bytes ?? 0));
+    return counted === undefined ? written : Promise.all([written, counted]);
   }
 
   removeItems(holder: Holder, node: Node, items: Items, ids: readonly string[]): Promise<unknown> {
-    for (const id of ids) if (items.index.delete(id)) holder.items--;
+    let bytes = 0;
+    const gone: string[] = [];
+    for (const id of ids) {
+      const head = items.index.get(id);
+      if (head === undefined) continue;
+      items.index.delete(id);
+      bytes += head.bytes;
+      gone.push(keyOf(node.name, id));
+    }
     if (items.last !== undefined && !items.index.has(items.last.id)) items.last = undefined;
-    if (ids.length === 0) return Promise.resolve();
-    return this.#stores.pubsub_items.delete(
-      holder.jid.bare,
-      ids.map((id) => keyOf(node.name, id)),
-    );
+    if (gone.length === 0) return Promise.resolve();
+    return Promise.all([
+      this.#stores.pubsub_items.delete(holder.jid.bare, gone),
+      this.#count(holder, -gone.length, -bytes),
+    ]);
+  }
+
+  #count(holder: Holder, items: number, bytes: number): Promise<void> | undefined {
+    if (items === 0 && bytes === 0) return undefined;
+    holder.items += items;
+    holder.bytes += bytes;
+    return this.#stores.pubsub_usage.set(holder.jid.bare, { items: holder.items, bytes: holder.bytes });
   }
 
   item(holder: Holder, node: Node, id: string): Promise<StoredItem | undefined> {
     return this.#stores.pubsub_items.get(holder.jid.bare, keyOf(node.name, id));
   }
 
-  /** The notification of the last item; undefined where there is none. */
+  /** The notification of the last item, with when it was published (§6.1.7); undefined where there is none. */
   last(holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
     const items = this.items(holder, node);
     if (items instanceof Promise) return items.then(() => this.last(holder, node));
     this.#expire(holder, node, items);
-    if (items.last !== undefined || items.index.size === 0) return items.last?.event;
-    const id = [...items.index.keys()].at(-1)!;
+    const { last } = items;
+    const id = last?.id ?? [...items.index.keys()].at(-1);
+    if (id === undefined) return undefined;
+    const { at } = items.index.get(id)!;
+    if (last !== undefined) return (last.delayed ??= delayed(last.event, at));
     return this.item(holder, node, id).then((item) => {
       if (item === undefined) return undefined;
       const event = eventOf(holder, node, id, item);
       const isLast = [...items.index.keys()].at(-1) === id;
       if (isLast && item.xml.length <= atHand) items.last = { id, event };
-      return event;
+      return delayed(event, at);
     });
   }
 
@@ -322,7 +507,7 @@ export class Holders {
     const seconds = node.config['pubsub#item_expire'];
     if (seconds === 'max') return;
     const old: string[] = [];
-    for (const [id, at] of items.index) {
+    for (const [id, { at }] of items.index) {
       if (timeOf(at) >= Date.now() - seconds * 1000) break;
       old.push(id);
     }
@@ -332,8 +517,18 @@ export class Holders {
 
 function nodeOf(name: string, stored: StoredNode, holder: Holder): Node {
   const config = { ...holder.defaults, ...stored.config };
-  return { name, stored, config, subscriptions: new Map(), items: undefined, loading: undefined };
+  return { name, stored, config, subscriptions: new Map(), leased: false, items: undefined, loading: undefined };
 }
+
+const headOf = ({ at, created = at, by, xml }: StoredItem): ItemHead => ({
+  at,
+  created,
+  by,
+  bytes: Buffer.byteLength(xml),
+});
+
+const delayed = (event: Stanza, at: string): Stanza =>
+  event.plus(el('delay', { xmlns: NS.delay, stamp: formatDateTime(timeOf(at) || 0) }));
 
 const eventOf = (holder: Holder, node: Node, id: string, { xml, by }: StoredItem): Stanza =>
   itemEvent(holder, node, id, by, xml === '' ? undefined : parse(xml));

@@ -1,19 +1,30 @@
 /**
  * §7.1.2, §12.4 and XEP-0163 §4: who is notified. Those who subscribed explicitly; and of an account's nodes its own
- * clients and those of its contacts that say in their capabilities that they want it (`NODE+notify`).
+ * clients, those of its contacts and whoever else is present at it that say in their capabilities that they want it
+ * (`NODE+notify`).
  */
 import type { RosterItem } from '../../server/module.js';
 import type { Session } from '../../server/routing/session.js';
-import { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { barrier, entryFor } from './access.js';
-import type { Holder, Node, PubSub } from './node.js';
+import { withBody } from './events.js';
+import type { Holder, Node, PubSub, Subscriber } from './node.js';
+import { showsOf } from './presence.js';
+import { drop } from './subscriptions.js';
 
 type Maybe<T> = T | Promise<T>;
+type Roster = ReadonlyMap<string, RosterItem>;
+
+export interface Notice {
+  /** §8.4.2: whoever waits for a subscription is told as well. */
+  readonly isForPending?: boolean;
+}
 
 export const interest = (node: string): string => `${node}+notify`;
 
-const sees = ({ subscription }: RosterItem): boolean => subscription === 'from' || subscription === 'both';
+export const sees = (item: RosterItem | undefined): boolean =>
+  item?.subscription === 'from' || item?.subscription === 'both';
 
 /** Says to one what the holder says to all: not to whom it has blocked. */
 export function tell({ host }: PubSub, stanza: Stanza): Maybe<void> {
@@ -23,49 +34,102 @@ export function tell({ host }: PubSub, stanza: Stanza): Maybe<void> {
 }
 
 /** Nobody waits for those who are told: how they are is seen to where the stanza goes. */
-export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza): void {
+export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice = {}): void {
   if (!node.config['pubsub#deliver_notifications']) return;
-  if (node.subscriptions.size > 0) pubsub.aside(notifySubscribers(pubsub, holder, node, event));
-  if (!holder.isAccount) return;
-  const { host, caps, roster } = pubsub;
-  const wanted = interest(node.name);
-  for (const session of host.sessions(holder.jid.bare))
-    if (wants(pubsub, session, wanted) && !isSubscriber(node, session.jid))
-      session.send(event.with({ to: session.jid }));
+  if (!holder.isAccount) {
+    toSubscribers(pubsub, holder, node, event, notice);
+    return;
+  }
+  const roster = pubsub.roster.get(holder.jid.bare);
+  if (roster instanceof Promise)
+    pubsub.aside(roster.then((items) => ofAccount(pubsub, holder, node, event, notice, items)));
+  else ofAccount(pubsub, holder, node, event, notice, roster);
+}
 
-  const toContacts = (items: ReadonlyMap<string, RosterItem>) => {
-    for (const [contact, item] of items) {
-      if (!sees(item) || contact === holder.jid.bare) continue;
-      const sessions = host.sessions(contact);
-      if (sessions.length === 0 || barrier(holder, node, contact, item) !== undefined) continue;
-      for (const session of sessions) {
-        if (session.presence === undefined || !caps.features(session).has(wanted)) continue;
-        if (!isSubscriber(node, session.jid)) pubsub.aside(tell(pubsub, event.with({ to: session.jid })));
-      }
-    }
+function ofAccount(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice, roster: Roster): void {
+  const { host } = pubsub;
+  const { bare } = holder.jid;
+  const wanted = interest(node.name);
+  // XEP-0163 §4.3.2: whom one reaches at his clients is not told at his bare address.
+  const reached = node.subscriptions.size === 0 ? undefined : new Set<string>();
+  const isLeft = (jid: Jid): boolean => {
+    if (reached === undefined) return true;
+    if (isTold(node.subscriptions.get(jid.full))) return false;
+    reached.add(jid.bare);
+    return true;
   };
-  const items = roster.get(holder.jid.bare);
-  pubsub.aside(items instanceof Promise ? items.then(toContacts) : toContacts(items));
+
+  for (const session of host.sessions(bare))
+    if (wants(pubsub, session, wanted) && isLeft(session.jid)) session.send(event.with({ to: session.jid }));
+
+  const here = `@${host.domain}`;
+  for (const [contact, item] of roster) {
+    if (!sees(item) || !contact.endsWith(here) || contact === bare) continue;
+    let isBarred: boolean | undefined;
+    for (const session of host.sessions(contact)) {
+      if (!wants(pubsub, session, wanted)) continue;
+      isBarred ??= barrier(holder, node, contact, item) !== undefined;
+      if (isBarred) break;
+      if (isLeft(session.jid)) pubsub.aside(tell(pubsub, event.with({ to: session.jid })));
+    }
+  }
+
+  for (const { jid, features } of visitorsOf(pubsub, holder, roster))
+    if (features.has(wanted) && barrier(holder, node, jid.bare, roster.get(jid.bare)) === undefined && isLeft(jid))
+      pubsub.aside(tell(pubsub, event.with({ to: jid })));
+  toSubscribers(pubsub, holder, node, event, notice, reached);
+}
+
+/** Those present at an account that are not told as contacts with a session here. */
+export function* visitorsOf(
+  { host, caps }: PubSub,
+  holder: Holder,
+  roster: Roster,
+): Iterable<{ readonly jid: Jid; readonly features: ReadonlySet<string> }> {
+  for (const visitor of caps.visitors(holder.jid.bare).values())
+    if (visitor.jid.domain !== host.domain || !sees(roster.get(visitor.jid.bare)))
+      yield { jid: visitor.jid, features: visitor.features() };
 }
 
 export const wants = ({ caps }: PubSub, session: Session, feature: string): boolean =>
   session.presence !== undefined && caps.features(session).has(feature);
 
-/** Is told as a subscriber already. */
-const isSubscriber = (node: Node, jid: Jid): boolean =>
-  node.subscriptions.size > 0 && (isTold(node, jid.full) || isTold(node, jid.bare));
+const isTold = (subscriber: Subscriber | undefined): boolean =>
+  subscriber?.state === 'subscribed' && subscriber.deliver !== false;
 
-const isTold = (node: Node, jid: string): boolean => {
-  const subscription = node.subscriptions.get(jid);
-  return subscription?.state === 'subscribed' && subscription.deliver !== false;
-};
-
-async function notifySubscribers(pubsub: PubSub, holder: Holder, node: Node, event: Stanza): Promise<void> {
-  for (const [full, { state, deliver }] of [...node.subscriptions]) {
-    if (state !== 'subscribed' || deliver === false) continue;
-    const to = Jid.parse(full);
-    const item = entryFor(pubsub, holder, node, to.bare);
-    const obstacle = barrier(holder, node, to.bare, item instanceof Promise ? await item : item);
-    if (obstacle === undefined) pubsub.aside(tell(pubsub, event.with({ to })));
+function toSubscribers(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  event: Stanza,
+  { isForPending = false }: Notice,
+  reached?: ReadonlySet<string>,
+): void {
+  for (const subscriber of [...node.subscriptions.values()]) {
+    const { jid, state } = subscriber;
+    const isPending = state === 'pending' && isForPending;
+    if (!isPending && !isTold(subscriber)) continue;
+    if (jid.resource === undefined && reached?.has(jid.bare)) continue;
+    const send = (item: RosterItem | undefined): Maybe<void> => {
+      const obstacle = barrier(holder, node, jid.bare, item);
+      if (obstacle === undefined || (isPending && obstacle === 'authorize'))
+        return toSubscriber(pubsub, holder, subscriber, event);
+    };
+    const item = entryFor(pubsub, holder, node, jid.bare);
+    pubsub.aside(item instanceof Promise ? item.then(send) : send(item));
   }
+}
+
+/** Says it as the subscriber wants it said, if he wants it now. */
+export function toSubscriber(pubsub: PubSub, holder: Holder, subscriber: Subscriber, event: Stanza): Maybe<void> {
+  const { jid, node, expires, shows, body } = subscriber;
+  const isForPresent = node.config['pubsub#presence_based_delivery'];
+  if (isForPresent || shows !== undefined || expires === 'presence') {
+    const present = showsOf(pubsub, holder, jid);
+    // It was there when it subscribed, and we were not here when it left.
+    if (expires === 'presence' && present?.length === 0) return drop(pubsub, holder, node, jid.full);
+    if (isForPresent && !present?.length) return;
+    if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;
+  }
+  return tell(pubsub, (body ? withBody(event) : event).with({ to: jid }));
 }

@@ -4,15 +4,26 @@ import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { demandOwner, ownersOf } from './access.js';
-import { forbidden, pubsubError } from './errors.js';
+import { affiliationOf, demandOwner, ownersOf } from './access.js';
+import { forbidden, pubsubError, unsupported } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
+import { align, followersOf, isAttachments, isKept } from './kept.js';
 import { reveal } from './last-items.js';
 import { type Affiliation, affiliations, type Holder, type Items, type Node, type PubSub } from './node.js';
-import { configForm, defaults, differing, type NodeConfig, readConfig, roomFor, sameValue } from './node-config.js';
+import {
+  defaults,
+  differing,
+  type NodeConfig,
+  offeredConfig,
+  readConfig,
+  roomFor,
+  sameValue,
+  shownConfig,
+} from './node-config.js';
 import { notify } from './notify.js';
-import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { dropBarred } from './subscriptions.js';
+import { around, usualConfig } from './well-known.js';
 
 /** Whether somebody may make nodes here. */
 export function mayMake({ host, settings }: PubSub, holder: Holder, from: Jid): boolean | Promise<boolean> {
@@ -22,15 +33,15 @@ export function mayMake({ host, settings }: PubSub, holder: Holder, from: Jid): 
 
 /** Makes a node where there is none of this name and room for one more. */
 export function makeNode(
-  { host, holders, settings }: PubSub,
+  { host, holders, settings, wellKnown }: PubSub,
   holder: Holder,
   name: string,
   creator: Jid,
   config: Partial<NodeConfig>,
 ): { node: Node; write: Promise<void> } {
-  const made = holder.isAccount
-    ? holder.nodes.size
-    : [...holder.nodes.values()].filter(({ stored }) => stored.creator === creator.bare).length;
+  // What others attach to an account's items is bounded by the items.
+  const own = [...holder.nodes.values()].filter(({ name }) => !isKept(name) && !isAttachments(name));
+  const made = holder.isAccount ? own.length : own.filter(({ stored }) => stored.creator === creator.bare).length;
   const isFull = holder.isAccount
     ? made >= settings.nodes_per_account
     : made >= settings.service_nodes_per_user || holder.nodes.size >= settings.service_nodes;
@@ -38,22 +49,31 @@ export function makeNode(
     host.limitHit(holder.isAccount ? 'pubsub.nodes_per_account' : 'pubsub.service_nodes');
     throw pubsubError('resource-constraint', 'max-nodes-exceeded', 'There are too many nodes.');
   }
-  return holders.create(holder, name, creator, config);
+  return holders.create(holder, name, creator, { ...usualConfig(wellKnown, holder, name), ...config });
 }
 
 /** §8.1. */
 export async function create(action: Action): Promise<Element | undefined> {
   const { pubsub, request, from, element, bare } = action;
   const given = nameIn(element, 'node');
-  const form = formIn(request.payload.getChild('configure', NS.pubsub));
+  const configuration = request.payload.getChild('configure', NS.pubsub);
+  if (configuration?.attrs.node !== undefined) throw new StanzaError('bad-request'); // §8.1.3
+  const form = formIn(configuration);
   const config = form === undefined ? {} : readConfig(form, pubsub.settings);
   if (config === undefined) throw new StanzaError('bad-request', 'A configuration that is cancelled.');
   const name = given ?? randomId(); // §8.1.1: an instant node
   if (!(await mayMake(pubsub, await pubsub.holders.get(bare), from))) throw forbidden();
+  demandOrdinary(name);
   const holder = await pubsub.holders.get(bare);
   if (holder.nodes.has(name)) throw new StanzaError('conflict');
   await pubsub.holders.written(holder, makeNode(pubsub, holder, name, from, config).write);
   return given === undefined ? el('pubsub', { xmlns: NS.pubsub }, el('create', { node: name })) : undefined;
+}
+
+/** XEP-0465 §5, XEP-0470 §4.4: nodes that nobody makes or takes away by hand. */
+function demandOrdinary(name: string): void {
+  if (isAttachments(name) || name.startsWith(`${NS.attachmentsSummary}/`)) throw new StanzaError('not-allowed');
+  if (isKept(name)) throw forbidden();
 }
 
 /** §8.2.1. */
@@ -61,8 +81,11 @@ export async function offerConfig(action: Action): Promise<Element> {
   const name = nodeNamed(action);
   const { holder, node } = await find(action, name);
   const { config } = demandOwner(holder, node, action.from.bare);
-  return el('pubsub', { xmlns: NS.pubsubOwner }, el('configure', { node: name }, configForm.form(config)));
+  return el('pubsub', { xmlns: NS.pubsubOwner }, el('configure', { node: name }, offeredConfig(config)));
 }
+
+/** What the notification of an item goes by. */
+const shape = ['pubsub#deliver_payloads', 'pubsub#notification_type', 'pubsub#itemreply'] as const;
 
 /** §8.2.4. */
 export async function configure(action: Action): Promise<undefined> {
@@ -74,6 +97,7 @@ export async function configure(action: Action): Promise<undefined> {
   return inTurn(action, name, async ({ holder, node: found, items }) => {
     const node = demandOwner(holder, found, from.bare);
     if (submitted === undefined) return undefined; // §8.2.5.1: cancelled
+    if (isKept(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they are as what they follow
     const before = node.config;
     const nodeBefore = { ...node };
     const after = { ...before, ...submitted };
@@ -85,9 +109,9 @@ export async function configure(action: Action): Promise<undefined> {
       : items!.index.size;
     if (surplus > 0)
       writes.push(pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()].slice(0, surplus)));
-    if (!sameValue(before['pubsub#deliver_payloads'], after['pubsub#deliver_payloads'])) items!.last = undefined;
-    if (!sameValue(before['pubsub#notification_type'], after['pubsub#notification_type'])) items!.last = undefined;
+    if (shape.some((option) => before[option] !== after[option])) items!.last = undefined;
     await pubsub.holders.written(holder, ...writes);
+    await align(pubsub, holder, node);
     const isAccessChanged =
       before['pubsub#access_model'] !== after['pubsub#access_model'] ||
       !sameValue(before['pubsub#roster_groups_allowed'], after['pubsub#roster_groups_allowed']);
@@ -95,7 +119,7 @@ export async function configure(action: Action): Promise<undefined> {
     // §8.2.4: whoever may no more is no more subscribed
     await dropBarred(pubsub, holder, node);
     if (after['pubsub#notify_config']) {
-      const shown = after['pubsub#deliver_payloads'] ? configForm.result(after) : undefined;
+      const shown = after['pubsub#deliver_payloads'] ? shownConfig(after) : undefined;
       notify(pubsub, holder, node, eventFrom(holder, node, el('configuration', { node: name }, shown)));
     }
     return undefined;
@@ -103,21 +127,33 @@ export async function configure(action: Action): Promise<undefined> {
 }
 
 /** §8.3. */
-export function offerDefaults({ pubsub, from, bare }: Action, isAccount: boolean): Element {
+export function offerDefaults({ pubsub, from, bare, element }: Action, isAccount: boolean): Element {
   if (isAccount && from.bare !== bare) throw forbidden();
+  const { type = 'leaf' } = element.attrs; // §8.3.2
+  if (type === 'collection') throw unsupported('collections'); // XEP-0248
+  if (type !== 'leaf') throw new StanzaError('bad-request');
   const config = defaults(isAccount, pubsub.settings);
-  return el('pubsub', { xmlns: NS.pubsubOwner }, el('default', null, configForm.form(config)));
+  return el('pubsub', { xmlns: NS.pubsubOwner }, el('default', null, offeredConfig(config)));
 }
 
 /** §8.4. */
 export async function remove(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
-  return inTurn(action, nodeNamed(action), async ({ holder, node, items }) => {
-    demandOwner(holder, node, from.bare);
-    await removeNode(pubsub, holder, node!, items!, element.getChild('redirect', NS.pubsubOwner)?.attrs.uri);
-    return undefined;
-  });
+  const name = nodeNamed(action);
+  const uri = element.getChild('redirect', NS.pubsubOwner)?.attrs.uri;
+  if (uri !== undefined && uri.length > longestUri) throw new StanzaError('not-acceptable');
+  return around(action, name, { retract: 'all' }, () =>
+    inTurn(action, name, async ({ holder, node, items }) => {
+      demandOwner(holder, node, from.bare);
+      if (isKept(name)) throw forbidden();
+      await removeNode(pubsub, holder, node!, items!, uri);
+      return undefined;
+    }),
+  );
 }
+
+/** Characters of an address that a node is forwarded to. */
+const longestUri = 2000;
 
 /** Removes a node, and tells its subscribers; `uri`: where it is now. */
 export async function removeNode(
@@ -127,9 +163,15 @@ export async function removeNode(
   items: Items,
   uri?: string,
 ): Promise<void> {
-  await pubsub.holders.written(holder, pubsub.holders.remove(holder, node, items));
-  const redirect = uri === undefined ? undefined : el('redirect', { uri });
-  if (node.config['pubsub#notify_delete']) notify(pubsub, holder, node, nodeEvent(holder, node, 'delete', redirect));
+  const redirect = uri ? el('redirect', { uri }) : undefined;
+  const event = nodeEvent(holder, node, 'delete', redirect);
+  const followers = followersOf(holder, node);
+  const subscriptions = new Map(node.subscriptions);
+  await pubsub.holders.written(holder, pubsub.holders.remove(holder, node, items, uri ? flat(uri) : undefined));
+  if (node.config['pubsub#notify_delete'])
+    notify(pubsub, holder, { ...node, subscriptions }, event, { isForPending: true });
+  for (const follower of followers)
+    await removeNode(pubsub, holder, follower, await pubsub.holders.items(holder, follower));
 }
 
 /** §8.9.1. */
@@ -143,6 +185,13 @@ export async function listAffiliations(action: Action): Promise<Element> {
   return el('pubsub', { xmlns: NS.pubsubOwner }, el('affiliations', { node: name }, ...elements));
 }
 
+/** §4.1: the chart of what may become of whom. An owner resigns by himself; a publisher is no mere member. */
+function mayBecome(before: Affiliation, after: Affiliation, isOneself: boolean): boolean {
+  if (before === after) return true;
+  if (before === 'owner') return after === 'none' && isOneself;
+  return before !== 'publisher' || after !== 'member';
+}
+
 /** §8.9.2: all of them or none. */
 export async function changeAffiliations(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
@@ -154,23 +203,41 @@ export async function changeAffiliations(action: Action): Promise<undefined> {
     if (affiliation === undefined || jid === undefined) throw new StanzaError('bad-request');
     return [{ bare: jid.bare, affiliation }];
   });
+  if (new Set(changes.map(({ bare }) => bare)).size < changes.length) throw new StanzaError('bad-request'); // §8.9.2.4
   return inTurn(action, name, async ({ holder, node: found }) => {
     const node = demandOwner(holder, found, from.bare);
+    if (isKept(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they are as what they follow
     const after: Record<string, Affiliation> = { ...node.stored.affiliations };
+    const wrong: string[] = [];
     for (const { bare, affiliation } of changes) {
-      if (holder.isAccount && bare === holder.jid.bare) {
-        if (affiliation !== 'owner') throw new StanzaError('not-acceptable', 'The account owns its nodes.');
-      } else if (affiliation === 'none') delete after[bare];
+      const isAccountItself = holder.isAccount && bare === holder.jid.bare;
+      const isPossible = isAccountItself
+        ? affiliation === 'owner'
+        : mayBecome(affiliationOf(holder, node, bare), affiliation, bare === from.bare);
+      if (!isPossible) wrong.push(bare);
+      else if (isAccountItself) continue;
+      else if (affiliation === 'none') delete after[bare];
       else after[bare] = affiliation;
     }
+    /** §8.9.2.4: none of it is done, and this is how it was. */
+    const refuse = (text: string): never => {
+      const before = changes.map(({ bare: jid }) =>
+        el('affiliation', { jid, affiliation: affiliationOf(holder, node, jid) }),
+      );
+      throw new StanzaError('not-acceptable', text, {
+        instead: el('pubsub', { xmlns: NS.pubsubOwner }, el('affiliations', { node: name }, ...before)),
+      });
+    };
+    if (wrong.length > 0) refuse(`That cannot become of ${wrong.join(', ')}.`);
     if (Object.keys(after).length > pubsub.settings.affiliations_per_node) {
       pubsub.host.limitHit('pubsub.affiliations');
       throw new StanzaError('resource-constraint', 'There are too many affiliations.');
     }
     // §8.9.2.4: the last owner stays
     const stored = { ...node, stored: { ...node.stored, affiliations: after } };
-    if (ownersOf(holder, stored).length === 0) throw new StanzaError('not-acceptable', 'A node has an owner.');
+    if (ownersOf(holder, stored).length === 0) refuse('A node has an owner.');
     await pubsub.holders.written(holder, pubsub.holders.change(holder, node, { affiliations: after }));
+    await align(pubsub, holder, node);
     await dropBarred(pubsub, holder, node);
     return undefined;
   });

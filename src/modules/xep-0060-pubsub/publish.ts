@@ -1,16 +1,20 @@
 /** §7: publishing items, with options that are preconditions (§7.1.5), deleting them (§7.2), and all of them (§8.5). */
+import type { RosterItem } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
-import { affiliationOf, demandOwner, mayPublish } from './access.js';
+import { affiliationOf, demandOwner, mayPublish, missing } from './access.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';
-import { itemEvent, nodeEvent, retractEvent } from './events.js';
-import type { Holder, Items, Node, PubSub } from './node.js';
+import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
+import { isKept } from './kept.js';
+import type { Found, Holder, Items, Node, PubSub } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
 import { notify } from './notify.js';
 import { makeNode, mayMake } from './owner.js';
-import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { type Action, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { around, usualConfig } from './well-known.js';
+import { attaching, detach, makeAttachments, summarize } from './xep-0470-attachments.js';
 
 export async function publish(action: Action): Promise<Element> {
   const { pubsub, request, from, bare, element } = action;
@@ -23,20 +27,24 @@ export async function publish(action: Action): Promise<Element> {
   // §7.1.2.4: who published it is for us to say
   const { publisher } = item?.attrs ?? {};
   if (publisher !== undefined && publisher !== from.bare && publisher !== from.full) throw forbidden();
-  const given = item && nameIn(item, 'id');
-  const optionsElement = request.payload.getChild('publish-options', NS.pubsub);
-  const optionsForm = formIn(optionsElement);
-  const options: Partial<NodeConfig> = optionsForm === undefined ? {} : readOptions(optionsForm, settings);
+  const id = (item && nameIn(item, 'id')) ?? randomId();
+  if (isKept(name)) throw forbidden(); // XEP-0465 §5, XEP-0470 §4.6
+  const target = await attaching(pubsub, bare, name, from, item?.attrs.id, payload);
+  const optionsForm = formIn(request.payload.getChild('publish-options', NS.pubsub));
+  // XEP-0470 §4.3: there they are ignored
+  const options: Partial<NodeConfig> =
+    optionsForm === undefined || target !== undefined ? {} : readOptions(optionsForm, settings);
   const xml = payload === undefined ? '' : flat(serialize(payload));
 
   const maker = await mayMake(pubsub, await holders.get(bare), from);
-  return inTurn(action, name, async (found) => {
+  const store = async (found: Found<RosterItem | undefined>): Promise<Element> => {
     const { holder } = found;
     let { node, items } = found;
-    if (node !== undefined ? !mayPublish(holder, node, from.bare) : !maker) throw forbidden();
+    // §4.5: an owner may publish whatever it is
+    if (node !== undefined && !mayPublish(holder, node, from.bare)) throw forbidden();
+    if (node === undefined && target === undefined && !maker) throw missingFor(holder, name, from.bare, found.prepared);
     if (node !== undefined) demand(options, node.config);
-    const config = node?.config ?? { ...holder.defaults, ...options };
-    const id = given ?? randomId();
+    const config = node?.config ?? { ...holder.defaults, ...usualConfig(pubsub.wellKnown, holder, name), ...options };
     checkItem(config, item !== undefined, payload, xml);
     const isNew = items?.index.has(id) !== true;
     const room = roomFor(config, settings);
@@ -47,32 +55,42 @@ export async function publish(action: Action): Promise<Element> {
       config['pubsub#persist_items']
     )
       throw pubsubError('conflict', 'node-full');
-    const leaves = Math.max(0, (items?.index.size ?? 0) + 1 - room);
-    if (isNew && leaves === 0 && config['pubsub#persist_items']) demandRoom(pubsub, holder);
+    if (config['pubsub#persist_items'] && item !== undefined) {
+      const leaving = isNew ? leavingFor(items, room) : [id];
+      const freed = leaving.reduce((sum, one) => sum + (items?.index.get(one)?.bytes ?? 0), 0);
+      demandRoom(pubsub, holder, isNew ? 1 - leaving.length : 0, Buffer.byteLength(xml) - freed);
+    }
 
     // From here on without waiting: two who publish at once are one behind the other.
     const writes: Promise<unknown>[] = [];
     if (node === undefined) {
-      const made = makeNode(pubsub, holder, name, from, options);
+      const made = target
+        ? makeAttachments(pubsub, holder, name, target, from)
+        : makeNode(pubsub, holder, name, from, options);
+      if (made === undefined) throw forbidden();
       writes.push(made.write);
       node = made.node;
       items = node.items;
     }
-    const event = itemEvent(holder, node, id, from.bare, payload);
+    const event = item ? itemEvent(holder, node, id, from.bare, payload) : bareEvent(holder, node);
     const gone =
       node.config['pubsub#persist_items'] && item !== undefined
         ? keep(pubsub, holder, node, items!, id, { by: from.bare, xml }, event, writes)
         : [];
     await holders.written(holder, ...writes);
-    notify(pubsub, holder, node, event);
+    // First what goes: whoever keeps what he was told last keeps the new one.
     if (gone.length > 0 && node.config['pubsub#publish_node_full'] === 'retract-oldest')
       notify(pubsub, holder, node, retractEvent(holder, node, gone));
+    notify(pubsub, holder, node, event);
+    await detach(pubsub, holder, node, gone);
+    if (target !== undefined) await summarize(pubsub, bare, name);
     return el('pubsub', { xmlns: NS.pubsub }, el('publish', { node: name }, item && el('item', { id })));
-  });
+  };
+  return around(action, name, { publish: { id, payload }, retract: [] }, () => inTurn(action, name, store));
 }
 
 /** The oldest make room for it; those that do. */
-function keep(
+export function keep(
   { holders, settings }: PubSub,
   holder: Holder,
   node: Node,
@@ -97,6 +115,16 @@ function payloadOf(item: Element): Element | undefined {
   return payloads[0];
 }
 
+/** The oldest, which make room for one more. */
+const leavingFor = (items: Items | undefined, room: number): string[] =>
+  items === undefined ? [] : [...items.index.keys()].slice(0, Math.max(0, items.index.size + 1 - room));
+
+/** §7.1.3.1, §7.1.3.3: who may not make nodes is told nothing else, but where one that he knew is now. */
+function missingFor(holder: Holder, name: string, bare: string, entry: RosterItem | undefined): StanzaError {
+  const error = missing(holder, name, bare, entry);
+  return error.condition === 'gone' ? error : forbidden();
+}
+
 function checkItem(config: NodeConfig, hasItem: boolean, payload: Element | undefined, xml: string): void {
   if (!hasItem && config['pubsub#persist_items']) throw pubsubError('bad-request', 'item-required');
   if (!hasItem && config['pubsub#deliver_payloads']) throw pubsubError('bad-request', 'payload-required');
@@ -104,17 +132,21 @@ function checkItem(config: NodeConfig, hasItem: boolean, payload: Element | unde
     throw pubsubError('bad-request', 'item-forbidden');
   if (hasItem && payload === undefined && config['pubsub#deliver_payloads'])
     throw pubsubError('bad-request', 'payload-required');
-  const type = config['pubsub#type'];
-  if (type !== '' && payload !== undefined && payload.getNS() !== type)
-    throw pubsubError('bad-request', 'invalid-payload');
   if (Buffer.byteLength(xml) > config['pubsub#max_payload_size'])
     throw pubsubError('not-acceptable', 'payload-too-big');
 }
 
-function demandRoom({ host, settings }: PubSub, holder: Holder): void {
-  if (!holder.isAccount || holder.items < settings.items_per_account) return;
-  host.limitHit('pubsub.items_per_account');
-  throw new StanzaError('resource-constraint', `An account has at most ${settings.items_per_account} items.`);
+/** For so many more items, and bytes of payloads. */
+export function demandRoom({ host, settings }: PubSub, holder: Holder, more = 1, bytes = 0): void {
+  const { isAccount } = holder;
+  if (isAccount && more > 0 && holder.items + more > settings.items_per_account) {
+    host.limitHit('pubsub.items_per_account');
+    throw new StanzaError('resource-constraint', `An account has at most ${settings.items_per_account} items.`);
+  }
+  const most = isAccount ? settings.bytes_per_account : settings.service_bytes;
+  if (bytes <= 0 || holder.bytes + bytes <= most) return;
+  host.limitHit(isAccount ? 'pubsub.bytes_per_account' : 'pubsub.service_bytes');
+  throw new StanzaError('resource-constraint', `There is room for ${most} bytes.`);
 }
 
 /** §7.2: a publisher removes his own items, an owner any. */
@@ -125,40 +157,44 @@ export async function retract(action: Action): Promise<undefined> {
   const ids = elements.flatMap((item) => nameIn(item, 'id') ?? []);
   if (ids.length === 0 || ids.length < elements.length) throw pubsubError('bad-request', 'item-required');
   const { holders } = pubsub;
-  // Who published them, where that decides
-  const found = await find(action, name);
-  const isOwner = found.node !== undefined && affiliationOf(found.holder, found.node, from.bare) === 'owner';
-  const kept =
-    found.node === undefined || isOwner
-      ? []
-      : await Promise.all(ids.map((id) => holders.item(found.holder, found.node!, id)));
-  const areOwn = kept.every((item) => item === undefined || item.by === from.bare);
-  return inTurn(action, name, async ({ holder, node, items }) => {
+  const take = async ({ holder, node, items, prepared }: Found<RosterItem | undefined>): Promise<undefined> => {
     if (node === undefined) {
       // To those who could not publish there anyhow an account says nothing of its nodes
-      throw holder.isAccount && from.bare !== holder.jid.bare ? forbidden() : noSuchNode();
+      const isOthers = holder.isAccount && from.bare !== holder.jid.bare;
+      throw isOthers ? missingFor(holder, name, from.bare, prepared) : missing(holder, name, from.bare, prepared);
     }
-    if (!mayPublish(holder, node, from.bare) || !areOwn) throw forbidden();
-    if (isOwner !== (affiliationOf(holder, node, from.bare) === 'owner')) throw forbidden();
+    const isOwner = affiliationOf(holder, node, from.bare) === 'owner';
+    const areOwn = ids.every((id) => (items!.index.get(id)?.by ?? from.bare) === from.bare);
+    if (!mayPublish(holder, node, from.bare) || !(isOwner || areOwn)) throw forbidden();
     if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
     if (ids.some((id) => !items!.index.has(id))) throw noSuchNode();
+    if (isKept(name)) throw forbidden(); // XEP-0465 §5
     await holders.written(holder, holders.removeItems(holder, node, items!, ids));
     const { notify: asked } = element.attrs;
     if (asked === 'true' || asked === '1' || node.config['pubsub#notify_retract'])
       notify(pubsub, holder, node, retractEvent(holder, node, ids));
+    await detach(pubsub, holder, node, ids);
+    await summarize(pubsub, holder.jid.bare, name);
     return undefined;
-  });
+  };
+  return around(action, name, { retract: ids }, () => inTurn(action, name, take));
 }
 
 /** §8.5. */
 export async function purge(action: Action): Promise<undefined> {
   const { pubsub, from } = action;
-  return inTurn(action, nodeNamed(action), async (found) => {
+  const name = nodeNamed(action);
+  const empty = async (found: Found<RosterItem | undefined>): Promise<undefined> => {
     const { holder, items } = found;
     const node = demandOwner(holder, found.node, from.bare);
     if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
-    await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()]));
+    if (isKept(name)) throw forbidden(); // XEP-0465 §5
+    const ids = [...items!.index.keys()];
+    await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, ids));
     if (node.config['pubsub#notify_retract']) notify(pubsub, holder, node, nodeEvent(holder, node, 'purge'));
+    await detach(pubsub, holder, node, ids);
+    await summarize(pubsub, holder.jid.bare, name);
     return undefined;
-  });
+  };
+  return around(action, name, { retract: 'all' }, () => inTurn(action, name, empty));
 }

@@ -1,7 +1,8 @@
 /**
- * Subscriptions: asked for by subscribers (§6.1 to §6.4, §5.6), listed and ruled by owners (§8.6, §8.8). An address has at
- * most one to a node, so that there are no subscription ids.
+ * Subscriptions: asked for by subscribers (§6.1 to §6.4, §5.6), listed and ruled by owners (§8.6 to §8.8). An address has
+ * at most one to a node, so that there are no subscription ids, and whoever names one is not understood wrongly (§6.2.3.5).
  */
+import { formatDateTime, parseDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
@@ -10,137 +11,264 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { affiliationOf, barrier, demandOwner, entryFor, ownersOf, refusal } from './access.js';
+import { affiliationOf, barrier, demandOwner, entryFor, missing, ownersOf, refusal } from './access.js';
 import { noSuchNode, pubsubError, unsupported } from './errors.js';
-import { eventFrom } from './events.js';
-import type { Holder, Node, PubSub, Subscription } from './node.js';
+import { canSay, eventFrom } from './events.js';
+import { sendLastTo } from './last-items.js';
+import { type Holder, type Node, type PubSub, type Show, type Subscriber, type Subscription, shows } from './node.js';
 import { tell } from './notify.js';
-import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { publishSubscriber } from './xep-0465-public.js';
 
-const optionsForm = defineForm(`${NS.pubsub}#subscribe_options`, {
+const common = {
   'pubsub#deliver': { type: 'boolean', label: 'Send notifications' },
-});
+  'pubsub#expire': { type: 'text-single', label: 'When the subscription ends: a time, or "presence"', longest: 100 },
+  'pubsub#show-values': { type: 'list-multi', label: 'How one has to be there to be notified', options: shows },
+  'pubsub#subscription_type': { type: 'list-single', label: 'What to be notified of', options: ['items'] },
+  'pubsub#subscription_depth': { type: 'list-single', label: 'Of which nodes', options: ['1'] },
+} as const;
+const wordy = { ...common, 'pubsub#include_body': { type: 'boolean', label: 'In words, too' } } as const;
+const type = `${NS.pubsub}#subscribe_options`;
+const plainForm = defineForm(type, common);
+const wordyForm = defineForm(type, wordy);
 
 /** Owners that are asked for a subscription. */
 const mostAsked = 20;
 const authorization = `${NS.pubsub}#subscribe_authorization`;
 
 type State = Subscription['state'] | 'none';
+type Options = Omit<Subscription, 'state'>;
 
-const shown = (node: string | undefined, jid: string, subscription: State): Element =>
-  el('subscription', { node, jid, subscription });
+const shown = (node: string | undefined, jid: string, subscription: State, ...children: Element[]): Element =>
+  el('subscription', { node, jid, subscription }, ...children);
 
-const answer = (...children: Element[]): Element => el('pubsub', { xmlns: NS.pubsub }, ...children);
+const answer = (...children: (Element | undefined)[]): Element => el('pubsub', { xmlns: NS.pubsub }, ...children);
 
-/** Whose subscription it is: the asker's own (§6.1.3.1). */
-function subscriberIn({ element, from }: Action): Jid {
+/** Whose subscription it is: the asker's own. */
+function subscriberIn({ element, from }: Action, notOwn: () => StanzaError): Jid {
   const { jid } = element.attrs;
   if (jid === undefined) throw pubsubError('bad-request', 'jid-required');
   const subscriber = Jid.tryParse(jid);
-  if (subscriber === undefined || !subscriber.sameBare(from)) throw pubsubError('bad-request', 'invalid-jid');
-  // As we give none, whoever names one means another service's
-  if (element.attrs.subid) throw pubsubError('not-acceptable', 'invalid-subid');
+  if (subscriber === undefined || !subscriber.sameBare(from)) throw notOwn();
   return subscriber;
 }
 
+const invalidJid = () => pubsubError('bad-request', 'invalid-jid'); // §6.1.3.1
+const notYours = () => new StanzaError('forbidden'); // §6.2.3.3, §6.3.4.1
+
+// ---------------------------------------------------------------------------------------------------------------
+// Options (§6.3)
+
+const offered = (node: Node | undefined, { deliver, expires, shows: wanted = shows, body }: Options): Element => {
+  const values = {
+    'pubsub#deliver': deliver !== false,
+    'pubsub#expire': expires === undefined ? '' : expires === 'presence' ? expires : formatDateTime(expires),
+    'pubsub#show-values': wanted,
+    'pubsub#subscription_type': 'items',
+    'pubsub#subscription_depth': '1',
+  } as const;
+  // §12.7: MUST NOT be offered where nothing can be said
+  if (node === undefined || !canSay(node)) return plainForm.form(values);
+  return wordyForm.form({ ...values, 'pubsub#include_body': body === true });
+};
+
+const invalidOptions = (text?: string) => pubsubError('bad-request', 'invalid-options', text);
+
+/** §6.3.6.2. What is not said stays as it was; undefined: cancelled. */
+function readOptions(form: Element | undefined, node: Node, before: Options): Options | undefined {
+  const reading = form && readForm(form, type);
+  if (reading?.get('pubsub#digest') !== undefined && reading.bool('pubsub#digest')) throw invalidOptions('No digests.');
+  if (reading?.get('pubsub#include_body') !== undefined && reading.bool('pubsub#include_body') && !canSay(node))
+    throw invalidOptions('What is published here is not known in words.');
+  let submitted: ReturnType<typeof wordyForm.read>;
+  try {
+    submitted = wordyForm.read(form);
+  } catch (error) {
+    throw error instanceof StanzaError ? invalidOptions(error.text) : error;
+  }
+  if (submitted === undefined) return undefined;
+  const {
+    'pubsub#deliver': deliver = before.deliver !== false,
+    'pubsub#include_body': body = before.body === true,
+    'pubsub#show-values': wanted = before.shows ?? shows,
+    'pubsub#expire': expire,
+  } = submitted;
+  const expires = expire === undefined ? before.expires : expiryOf(expire);
+  return {
+    ...(deliver ? {} : { deliver: false }),
+    ...(body ? { body: true } : {}),
+    ...(wanted.length === 0 || wanted.length === shows.length ? {} : { shows: wanted.map(ownShow) }),
+    ...(expires === undefined ? {} : { expires }),
+    ...(before.public ? { public: true } : {}),
+  };
+}
+
+/** The word of ours, which keeps alive no stanza. */
+const ownShow = (show: Show): Show => shows.find((one) => one === show)!;
+
+/** §12.4, §12.18; undefined: never. */
+function expiryOf(text: string): Options['expires'] {
+  const given = text.trim();
+  if (given === '') return undefined;
+  if (given === 'presence') return given;
+  const time = parseDateTime(given);
+  if (time === undefined || time <= Date.now()) throw invalidOptions('A time to come, or "presence".');
+  return time;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Subscribers
+
 /** §6.1, with options (§6.3.7). */
 export async function subscribe(action: Action): Promise<Element> {
-  const { pubsub, request, from } = action;
+  const { pubsub, request, from, element } = action;
   const { settings, holders, host } = pubsub;
   const name = nodeNamed(action);
-  const jid = flat(subscriberIn(action).full);
-  const form = formIn(request.payload.getChild('options', NS.pubsub));
-  const options = form === undefined ? undefined : optionsForm.read(form);
+  const jid = subscriberIn(action, invalidJid);
+  const optionsElement = request.payload.getChild('options', NS.pubsub);
+  const { node: named, jid: whose } = optionsElement?.attrs ?? {};
+  if (named !== undefined || whose !== undefined) throw new StanzaError('bad-request'); // §6.3.7
+  const form = formIn(optionsElement);
+  const isPublic = element.getChild('public', NS.pps) !== undefined;
   return inTurn(action, name, async ({ holder, node, prepared: entry }) => {
-    if (node === undefined) throw noSuchNode();
+    if (node === undefined) throw missing(holder, name, from.bare, entry);
     const obstacle = barrier(holder, node, from.bare, entry);
     if (obstacle !== undefined && obstacle !== 'authorize') throw refusal(obstacle);
     if (!node.config['pubsub#subscribe'] && affiliationOf(holder, node, from.bare) !== 'owner')
       throw unsupported('subscribe');
-    const present = node.subscriptions.get(jid);
+    const present = node.subscriptions.get(jid.full);
     if (present?.state === 'pending') throw pubsubError('not-authorized', 'pending-subscription'); // §6.1.3.7
-    if (present === undefined && node.subscriptions.size >= settings.subscriptions_per_node) {
-      host.limitHit('pubsub.subscriptions');
-      throw pubsubError('policy-violation', 'too-many-subscriptions'); // §6.1.3.9
-    }
+    const wasPublic = present?.public === true;
+    const { public: _, ...before } = present === undefined ? {} : optionsOf(present);
+    const kept: Options = isPublic ? { ...before, public: true } : before;
+    const options = form === undefined ? kept : (readOptions(form, node, kept) ?? kept);
+    // §12.4: the node may want it so
+    const isTemporary = node.config['pubsub#tempsub'] || options.expires === 'presence';
+    // §6.1.3.6: nobody is to get what another asked for
+    if (request.session?.mechanism === 'ANONYMOUS' && !isTemporary)
+      throw new StanzaError('forbidden', undefined, { type: 'cancel' });
     const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
-    const deliver = options === undefined ? present?.deliver : options['pubsub#deliver'] === false ? false : undefined;
-    const subscription: Subscription = deliver === false ? { state, deliver } : { state };
+    if (present === undefined) {
+      const own = holder.subscribers.get(from.bare)?.size ?? 0;
+      const waiting = [...node.subscriptions.values()].filter((one) => one.state === 'pending').length;
+      const limit =
+        node.subscriptions.size >= settings.subscriptions_per_node
+          ? 'pubsub.subscriptions'
+          : own >= settings.subscriptions_per_user
+            ? 'pubsub.subscriptions_per_user'
+            : state === 'pending' && waiting >= settings.pending_per_node
+              ? 'pubsub.pending'
+              : undefined;
+      if (limit !== undefined) {
+        host.limitHit(limit);
+        throw pubsubError('policy-violation', 'too-many-subscriptions'); // §6.1.3.9
+      }
+    }
+    const subscription: Subscription = { ...options, state, ...(isTemporary ? { expires: 'presence' } : {}) };
     await holders.written(holder, holders.setSubscription(holder, node, jid, subscription));
-    if (state === 'pending') askOwners(pubsub, holder, node, jid);
-    // §6.1.7, behind the result
-    else if (present === undefined && deliver !== false)
-      setImmediate(() => pubsub.aside(sendLast(pubsub, holder, node, jid)));
-    return answer(shown(name, jid, state));
+    if (state === 'pending') askOwners(pubsub, holder, node, jid.full);
+    else {
+      if (isPublic || wasPublic) await publishSubscriber(pubsub, holder, node, jid, isPublic);
+      if (present === undefined) {
+        tellOwners(pubsub, holder, node, jid.full, state);
+        // §6.1.7, behind the result
+        const subscriber = node.subscriptions.get(jid.full);
+        if (subscriber !== undefined) setImmediate(() => pubsub.aside(sendLastTo(pubsub, holder, subscriber)));
+      }
+    }
+    // §6.3.7: the result says what it came to
+    return answer(shown(name, jid.full, state), form && el('options', null, offered(node, subscription)));
   });
 }
 
-async function sendLast(pubsub: PubSub, holder: Holder, node: Node, jid: string): Promise<void> {
-  if (node.config['pubsub#send_last_published_item'] === 'never') return;
-  const last = await pubsub.holders.last(holder, node);
-  if (last !== undefined) await tell(pubsub, last.with({ to: Jid.parse(jid) }));
+function optionsOf({ jid: _jid, node: _node, state: _state, ...options }: Subscriber): Options {
+  return options;
 }
 
 /** §6.2. */
 export async function unsubscribe(action: Action): Promise<Element> {
-  const { holders } = action.pubsub;
+  const { pubsub, from } = action;
   const name = nodeNamed(action);
-  const jid = subscriberIn(action).full;
-  return inTurn(action, name, async ({ holder, node }) => {
-    if (node === undefined) throw noSuchNode();
-    if (!node.subscriptions.has(jid)) throw pubsubError('unexpected-request', 'not-subscribed');
-    await holders.written(holder, holders.setSubscription(holder, node, jid, undefined));
-    return answer(shown(name, jid, 'none'));
+  const jid = subscriberIn(action, notYours);
+  return inTurn(action, name, async ({ holder, node, prepared: entry }) => {
+    if (node === undefined) throw missing(holder, name, from.bare, entry);
+    const subscriber = node.subscriptions.get(jid.full);
+    if (subscriber === undefined) throw pubsubError('unexpected-request', 'not-subscribed');
+    await drop(pubsub, holder, node, jid.full);
+    return answer(shown(name, jid.full, 'none'));
   });
+}
+
+/** Ends a subscription without a word to the subscriber. */
+export async function drop(pubsub: PubSub, holder: Holder, node: Node, jid: string): Promise<void> {
+  const subscriber = node.subscriptions.get(jid);
+  if (subscriber === undefined) return;
+  await pubsub.holders.written(holder, pubsub.holders.setSubscription(holder, node, subscriber.jid, undefined));
+  if (subscriber.public) await publishSubscriber(pubsub, holder, node, subscriber.jid, false);
+  if (subscriber.state === 'subscribed') tellOwners(pubsub, holder, node, jid, 'none');
+}
+
+/** `pubsub#notify_sub`. */
+function tellOwners(pubsub: PubSub, holder: Holder, node: Node, jid: string, state: State): void {
+  if (!node.config['pubsub#notify_sub']) return;
+  const event = eventFrom(holder, node, shown(node.name, jid, state));
+  for (const owner of ownersOf(holder, node).slice(0, mostAsked)) {
+    const to = Jid.parse(owner);
+    if (owner !== Jid.parse(jid).bare) pubsub.aside(tell(pubsub, event.with({ to })));
+  }
 }
 
 /** §6.3.2. */
 export async function offerOptions(action: Action): Promise<Element> {
   const name = nodeNamed(action);
-  const jid = subscriberIn(action).full;
-  const subscription = subscriptionOf((await find(action, name)).node, jid);
-  const form = optionsForm.form({ 'pubsub#deliver': subscription.deliver !== false });
-  return answer(el('options', { node: name, jid }, form));
+  const jid = subscriberIn(action, notYours).full;
+  const { node } = await find(action, name);
+  return answer(el('options', { node: name, jid }, offered(node, subscriptionOf(node, jid))));
 }
 
 /** §6.3.5. */
 export async function setOptions(action: Action): Promise<undefined> {
   const { holders } = action.pubsub;
   const form = formIn(action.element);
-  if (form === undefined) throw pubsubError('bad-request', 'invalid-options');
-  const submitted = optionsForm.read(form);
-  const deliver = submitted?.['pubsub#deliver'];
-  const jid = subscriberIn(action).full;
+  if (form === undefined) throw invalidOptions();
+  const jid = subscriberIn(action, notYours);
   return inTurn(action, nodeNamed(action), async ({ holder, node }) => {
-    const { state } = subscriptionOf(node, jid);
-    if (deliver === undefined) return undefined;
-    const changed: Subscription = deliver ? { state } : { state, deliver: false };
-    await holders.written(holder, holders.setSubscription(holder, node!, jid, changed));
+    const subscriber = subscriptionOf(node, jid.full);
+    const options = readOptions(form, subscriber.node, optionsOf(subscriber));
+    if (options === undefined) return undefined;
+    const changed = { ...options, state: subscriber.state };
+    await holders.written(holder, holders.setSubscription(holder, subscriber.node, subscriber.jid, changed));
     return undefined;
   });
 }
 
-function subscriptionOf(node: Node | undefined, jid: string): Subscription {
+function subscriptionOf(node: Node | undefined, jid: string): Subscriber {
   if (node === undefined) throw noSuchNode();
   const subscription = node.subscriptions.get(jid);
   if (subscription === undefined) throw pubsubError('unexpected-request', 'not-subscribed');
   return subscription;
 }
 
-/** §6.4. */
-export const offerDefaultOptions = ({ element }: Action): Element =>
-  answer(el('default', { node: nameIn(element, 'node') }, optionsForm.form({ 'pubsub#deliver': true })));
+/** §6.4: of a node that the asker may read, or of any. */
+export async function offerDefaultOptions(action: Action): Promise<Element> {
+  const { element, from } = action;
+  const name = nameIn(element, 'node');
+  if (name === undefined) return answer(el('default', null, offered(undefined, {})));
+  const { holder, node, prepared: entry } = await find(action, name);
+  if (node === undefined) throw missing(holder, name, from.bare, entry);
+  const obstacle = barrier(holder, node, from.bare, entry);
+  if (obstacle !== undefined && obstacle !== 'authorize') throw refusal(obstacle);
+  return answer(el('default', { node: name }, offered(node, {})));
+}
 
 /** §5.6: those of whoever asks. */
 export async function ownSubscriptions({ pubsub, from, bare, element }: Action): Promise<Element> {
   const holder = await pubsub.holders.get(bare);
   const only = nameIn(element, 'node');
-  const found: Element[] = [];
-  for (const node of holder.nodes.values()) {
-    if (only !== undefined && node.name !== only) continue;
-    for (const [jid, { state }] of node.subscriptions)
-      if (Jid.parse(jid).bare === from.bare) found.push(shown(node.name, jid, state));
-  }
+  const found = [...(holder.subscribers.get(from.bare) ?? [])].flatMap(({ node, jid, state, expires }) => {
+    if ((only !== undefined && node.name !== only) || (typeof expires === 'number' && expires <= Date.now())) return [];
+    return shown(node.name, jid.full, state);
+  });
   return answer(el('subscriptions', { node: only }, ...found));
 }
 
@@ -160,36 +288,47 @@ export async function ownAffiliations({ pubsub, from, bare, element }: Action): 
 // ---------------------------------------------------------------------------------------------------------------
 // Owners
 
-/** §8.8.1. */
+/** §8.8.1: not those that are pending. */
 export async function listSubscriptions(action: Action): Promise<Element> {
   const name = nodeNamed(action);
   const { holder, node } = await find(action, name);
   const { subscriptions } = demandOwner(holder, node, action.from.bare);
-  const elements = [...subscriptions].map(([jid, { state }]) => shown(undefined, jid, state));
+  const elements = [...subscriptions.values()].flatMap(({ jid, state }) =>
+    state === 'subscribed' ? shown(undefined, jid.full, state) : [],
+  );
   return el('pubsub', { xmlns: NS.pubsubOwner }, el('subscriptions', { node: name }, ...elements));
 }
 
 /** §8.8.2: all of them or none. */
 export async function changeSubscriptions(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
-  const changes = element.getChildren('subscription', NS.pubsubOwner).flatMap(({ attrs }) => {
+  const name = nodeNamed(action);
+  const elements = element.getChildren('subscription', NS.pubsubOwner);
+  const changes = elements.flatMap(({ attrs }) => {
     if (attrs.subscription === undefined) return []; // MUST NOT be changed
     const jid = Jid.tryParse(attrs.jid ?? '');
     const state = (['subscribed', 'pending', 'none'] as const).find((one) => one === attrs.subscription);
-    if (jid === undefined || state === undefined) throw new StanzaError('bad-request');
-    return [{ jid: flat(jid.full), state }];
+    return [{ jid, state }];
   });
-  return inTurn(action, nodeNamed(action), async ({ holder, node: found }) => {
+  return inTurn(action, name, async ({ holder, node: found }) => {
     const node = demandOwner(holder, found, from.bare);
-    const added = changes.filter(({ jid, state }) => state !== 'none' && !node.subscriptions.has(jid));
+    const valid = changes.flatMap(({ jid, state }) => (jid && state ? [{ jid, state }] : []));
+    const added = valid.filter(({ jid, state }) => state !== 'none' && !node.subscriptions.has(jid.full));
     // Whom nobody here answers for has to ask by himself: else anybody could be flooded in our name.
-    if (added.some(({ jid }) => !pubsub.host.isLocal(Jid.parse(jid).domain)))
-      throw new StanzaError('not-acceptable', 'Users of other servers subscribe by themselves.');
+    if (valid.length < changes.length || added.some(({ jid }) => !pubsub.host.isLocal(jid.domain))) {
+      // §8.8.2.4: they are all as they were
+      const before = elements.map(({ attrs }) =>
+        el('subscription', { jid: attrs.jid, subscription: node.subscriptions.get(attrs.jid ?? '')?.state ?? 'none' }),
+      );
+      throw new StanzaError('not-acceptable', 'Users of other servers subscribe by themselves.', {
+        instead: el('pubsub', { xmlns: NS.pubsubOwner }, el('subscriptions', { node: name }, ...before)),
+      });
+    }
     if (node.subscriptions.size + added.length > pubsub.settings.subscriptions_per_node) {
       pubsub.host.limitHit('pubsub.subscriptions');
       throw pubsubError('policy-violation', 'too-many-subscriptions');
     }
-    await changeStates(pubsub, holder, node, changes);
+    await changeStates(pubsub, holder, node, valid);
     return undefined;
   });
 }
@@ -199,53 +338,81 @@ async function changeStates(
   pubsub: PubSub,
   holder: Holder,
   node: Node,
-  changes: readonly { readonly jid: string; readonly state: State }[],
+  changes: readonly { readonly jid: Jid; readonly state: State }[],
 ): Promise<void> {
-  const real = changes.filter(({ jid, state }) => (node.subscriptions.get(jid)?.state ?? 'none') !== state);
-  const writes = real.map(({ jid, state }) =>
-    pubsub.holders.setSubscription(
-      holder,
-      node,
-      jid,
-      state === 'none' ? undefined : { ...node.subscriptions.get(jid), state },
-    ),
-  );
+  const real = changes.flatMap(({ jid, state }) => {
+    const before = node.subscriptions.get(jid.full);
+    return (before?.state ?? 'none') === state ? [] : [{ jid: before?.jid ?? jid, state, before }];
+  });
+  const writes = real.map(({ jid, state, before }) => {
+    const isTemporary = before === undefined && node.config['pubsub#tempsub'];
+    const options: Options = before ? optionsOf(before) : isTemporary ? { expires: 'presence' } : {};
+    const subscription = state === 'none' ? undefined : { ...options, state };
+    return pubsub.holders.setSubscription(holder, node, jid, subscription);
+  });
   await pubsub.holders.written(holder, ...writes);
-  for (const { jid, state } of real) {
-    const event = eventFrom(holder, node, shown(node.name, jid, state));
-    pubsub.aside(tell(pubsub, event.with({ to: Jid.parse(jid) })));
-    if (state === 'subscribed') pubsub.aside(sendLast(pubsub, holder, node, jid));
+  for (const { jid, state, before } of real) {
+    const event = eventFrom(holder, node, shown(node.name, jid.full, state));
+    pubsub.aside(tell(pubsub, event.with({ to: jid })));
+    if (state !== 'pending' && (state === 'subscribed' || before?.state === 'subscribed'))
+      tellOwners(pubsub, holder, node, jid.full, state);
+    if (before?.public) await publishSubscriber(pubsub, holder, node, jid, state === 'subscribed');
+    const subscriber = node.subscriptions.get(jid.full);
+    if (state === 'subscribed' && subscriber !== undefined) pubsub.aside(sendLastTo(pubsub, holder, subscriber));
   }
 }
 
-/** XEP-0163 §7, §8.2.4: subscribers who may read no more are so no longer. */
+/**
+ * XEP-0163 §7, §8.2.4, §8.7.5: subscribers who may read no more are so no longer, and who waits and may read now is one.
+ * `only`: a bare address.
+ */
 export async function dropBarred(pubsub: PubSub, holder: Holder, node: Node, only?: string): Promise<void> {
-  const changes: { jid: string; state: State }[] = [];
-  for (const [jid, { state }] of [...node.subscriptions]) {
-    const { bare } = Jid.parse(jid);
-    if (only !== undefined && bare !== only) continue;
-    const obstacle = barrier(holder, node, bare, await entryFor(pubsub, holder, node, bare));
-    if (obstacle !== undefined && !(obstacle === 'authorize' && state === 'pending'))
-      changes.push({ jid, state: 'none' });
+  const changes: { jid: Jid; state: State }[] = [];
+  for (const { jid, state } of [...node.subscriptions.values()]) {
+    if (only !== undefined && jid.bare !== only) continue;
+    const obstacle = barrier(holder, node, jid.bare, await entryFor(pubsub, holder, node, jid.bare));
+    if (obstacle === undefined) {
+      if (state === 'pending') changes.push({ jid, state: 'subscribed' });
+    } else if (!(obstacle === 'authorize' && state === 'pending')) changes.push({ jid, state: 'none' });
   }
   if (changes.length > 0) await changeStates(pubsub, holder, node, changes);
 }
 
 /** §8.6: asks all owners; the first answer counts. */
 function askOwners(pubsub: PubSub, holder: Holder, node: Node, jid: string): void {
-  const form = defineForm(authorization, {
-    'pubsub#node': { type: 'text-single', label: 'Node' },
-    'pubsub#subscriber_jid': { type: 'jid-single', label: 'Subscriber' },
-    'pubsub#allow': { type: 'boolean', label: 'Allow the subscription?' },
-  }).form(
-    { 'pubsub#node': node.name, 'pubsub#subscriber_jid': Jid.parse(jid), 'pubsub#allow': false },
-    { title: 'Subscription request' },
-  );
-  for (const owner of ownersOf(holder, node).slice(0, mostAsked)) {
-    const header = { from: holder.jid, to: Jid.parse(owner), id: randomId() };
-    pubsub.aside(pubsub.host.route(Stanza.build('message', header, form)));
-  }
+  for (const owner of ownersOf(holder, node).slice(0, mostAsked))
+    pubsub.aside(pubsub.host.route(question(holder, node, jid, Jid.parse(owner))));
 }
+
+const authorizationForm = defineForm(authorization, {
+  'pubsub#node': { type: 'text-single', label: 'Node' },
+  'pubsub#subscriber_jid': { type: 'jid-single', label: 'Subscriber' },
+  'pubsub#allow': { type: 'boolean', label: 'Allow the subscription?' },
+});
+
+const question = (holder: Holder, node: Node, jid: string, to: Jid): Stanza =>
+  Stanza.build(
+    'message',
+    { from: holder.jid, to, id: randomId() },
+    authorizationForm.form(
+      { 'pubsub#node': node.name, 'pubsub#subscriber_jid': Jid.parse(jid), 'pubsub#allow': false },
+      { title: 'Subscription request' },
+    ),
+  );
+
+/** §8.7: the nodes of an owner with somebody waiting. */
+export const pendingNodes = (holder: Holder, owner: string): string[] =>
+  [...holder.nodes.values()].flatMap((node) =>
+    affiliationOf(holder, node, owner) === 'owner' && [...node.subscriptions.values()].some(isPending) ? node.name : [],
+  );
+
+/** §8.7.4: asks an owner of a node again for all that wait. */
+export function askAgain(pubsub: PubSub, holder: Holder, node: Node, owner: Jid): void {
+  for (const subscriber of node.subscriptions.values())
+    if (isPending(subscriber)) pubsub.aside(pubsub.host.route(question(holder, node, subscriber.jid.full, owner)));
+}
+
+const isPending = ({ state }: Subscriber): boolean => state === 'pending';
 
 /** §8.6: an owner's answer; whether it was one. Throws StanzaError. */
 export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): Promise<boolean> {
@@ -255,7 +422,7 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
   if (form.formType !== authorization) return false;
   if (form.type === 'cancel') return true;
   const name = form.get('pubsub#node') ?? '';
-  const jid = Jid.tryParse(form.get('pubsub#subscriber_jid') ?? '')?.full ?? '';
+  const jid = Jid.tryParse(form.get('pubsub#subscriber_jid') ?? '');
   const allow = form.bool('pubsub#allow') ?? false;
   const { from } = stanza;
   return pubsub.holders.inTurn(
@@ -264,9 +431,27 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
     () => undefined,
     async ({ holder, node: found }) => {
       const node = demandOwner(holder, found, from.bare);
-      if (node.subscriptions.get(jid)?.state !== 'pending') return true; // somebody else was first
-      await changeStates(pubsub, holder, node, [{ jid, state: allow ? 'subscribed' : 'none' }]);
+      const waiting = jid && node.subscriptions.get(jid.full);
+      if (waiting?.state !== 'pending') return true; // somebody else was first
+      await changeStates(pubsub, holder, node, [{ jid: waiting.jid, state: allow ? 'subscribed' : 'none' }]);
       return true;
     },
+  );
+}
+
+/** §12.3: who cannot be reached for good is told no more. `error`: what came back of a notification. */
+export async function bounced(pubsub: PubSub, bare: string, error: Stanza): Promise<void> {
+  const reason = error.child(NS.client, 'error');
+  const isFinal = reason?.attrs.type === 'cancel' || reason?.getChild('gone', NS.stanzas) !== undefined;
+  // Another server that cannot be reached may be tomorrow.
+  const isRemote = reason?.getChildElements().some((child) => child.getName().startsWith('remote-server')) === true;
+  const name = error.child(NS.pubsubEvent, 'event')?.getChildElements()[0]?.attrs.node;
+  const { from } = error;
+  if (!isFinal || isRemote || name === undefined || from === undefined) return;
+  await pubsub.holders.inTurn(
+    bare,
+    name,
+    () => undefined,
+    ({ holder, node }) => (node === undefined ? undefined : drop(pubsub, holder, node, from.full)),
   );
 }

@@ -3,7 +3,8 @@
  * account, and answers queries for it; rooms and other modules use the same through the service `archive`.
  *
  * Preferences (XEP-0441), tombstones (XEP-0424), the inbox (XEP-0430) and trimming on demand are modules of their own.
- * What is said in rooms is in the archives of the rooms alone. Left out: archives of nodes (XEP-0442).
+ * What is said in rooms is in the archives of the rooms alone. Archives of
+ * nodes (XEP-0442) are answered with what the module of the nodes gives to read.
  */
 import { z } from 'zod';
 import { count, seconds } from '../../server/config/units.js';
@@ -15,6 +16,7 @@ import {
   defineModule,
   disco,
   every,
+  type IqHandler,
   type IqRequest,
   iq,
   log,
@@ -63,10 +65,17 @@ export default defineModule({
     const form = formOf(config.search !== 'off');
     const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
     let preferences: ArchivePreferences | undefined;
+    let written: { readonly stanza: Stanza | undefined; readonly xml: string } = { stanza: undefined, xml: '' };
+
+    /** Answers for the archives of nodes (XEP-0442). */
+    let nodes: IqHandler | undefined;
 
     const answer = async (request: IqRequest, view: ArchiveView | undefined) => {
+      const { source } = view ?? {};
+      if (source === undefined) demandNoNode(request);
       const query = readQuery(request.payload, form, limits);
-      const found = await find(request.to.toBare(), query, view, searching);
+      const store = source === undefined ? searching : { ...searching, store: source, isIndexed: false };
+      const found = await find(request.to.toBare(), query, view, store);
       return { found, fin: await send(host, request, query, view, found) };
     };
 
@@ -82,7 +91,9 @@ export default defineModule({
       append: (owner, stanza, { with: peer }) => {
         const id = stanzaId();
         const text = searching.isIndexed ? searchable(stanza) : undefined;
-        const entry: LogEntry = { id, with: peer?.bare, text, value: stanza.toXml(NS.client) };
+        // Sender and recipient mostly keep the very same.
+        if (stanza !== written.stanza) written = { stanza, xml: stanza.toXml(NS.client) };
+        const entry: LogEntry = { id, with: peer?.bare, text, value: written.xml };
         return { id, durable: store.append(owner.bare, entry) };
       },
       answer: async (request, view) => (await answer(request, view)).fin,
@@ -116,6 +127,9 @@ export default defineModule({
       prefer: (asked) => {
         preferences = asked;
       },
+      nodes: (handler) => {
+        nodes = handler;
+      },
     };
     provide('archive', archive);
 
@@ -125,7 +139,8 @@ export default defineModule({
       passage.acknowledgeAfter(durable);
     };
 
-    const answerOwn = async (request: IqRequest): Promise<Element> => {
+    const answerOwn: IqHandler = async (request) => {
+      if (request.payload.attrs.node !== undefined && nodes !== undefined) return nodes(request);
       demandOwn(request);
       const { found, fin } = await answer(request, undefined);
       const ids = found.entries.map(({ id }) => id);
@@ -189,6 +204,10 @@ export default defineModule({
     ];
   },
 });
+
+function demandNoNode({ payload }: IqRequest): void {
+  if (payload.attrs.node !== undefined) throw new StanzaError('feature-not-implemented');
+}
 
 function demandOwn({ isOwn }: IqRequest): void {
   if (!isOwn) throw new StanzaError('forbidden');

@@ -54,8 +54,6 @@ export interface Query {
 
 /** Throws StanzaError. */
 export function readQuery(query: Element, form: QueryForm, limits: PageLimits): Query {
-  // Archives of nodes (XEP-0442) are none of ours.
-  if (query.attrs.node !== undefined) throw new StanzaError('feature-not-implemented');
   const x = query.getChild('x', NS.dataForms);
   const asked = x === undefined ? {} : form.read(x);
   if (asked === undefined) throw new StanzaError('bad-request', 'The form is not submitted');

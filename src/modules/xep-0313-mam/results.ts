@@ -35,8 +35,11 @@ export interface Found {
   readonly count: number | undefined;
 }
 
+/** What is read of a store. */
+type Source = Pick<LogStore, 'page' | 'count'>;
+
 export interface Searching {
-  readonly store: LogStore;
+  readonly store: Source;
   /** Whether the store finds words by itself. */
   readonly isIndexed: boolean;
   /** Runs one after the other what takes long: looking at messages one by one. */
@@ -92,7 +95,7 @@ interface Range {
 
 /** The entries of a page, in the direction of reading. */
 async function gather(
-  store: LogStore,
+  store: Source,
   owner: Jid,
   filter: LogFilter,
   isMatch: ((entry: LogEntry) => boolean) | undefined,
@@ -143,7 +146,7 @@ function earlier(a: string | undefined, b: string | undefined): string | undefin
 }
 
 /** §4.1.3: every message that is named has to be there. */
-async function demand(store: LogStore, owner: Jid, ids: readonly string[]): Promise<void> {
+async function demand(store: Source, owner: Jid, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   const distinct = [...new Set(ids)];
   if ((await store.count(owner.bare, { ids: distinct })) < distinct.length) throw new StanzaError('item-not-found');

@@ -1,6 +1,8 @@
 /** The table of commands, in the order of the help. */
 import type { Command } from './command.js';
 import * as local from './local.js';
+import * as reports from './reports.js';
+import * as rooms from './rooms.js';
 import * as running from './running.js';
 import * as sessions from './sessions.js';
 import * as users from './users.js';
@@ -21,6 +23,13 @@ export const commands: readonly Command[] = [
   users.remove,
   sessions.list,
   sessions.kick,
+  rooms.list,
+  rooms.show,
+  rooms.create,
+  rooms.destroy,
+  reports.list,
+  reports.show,
+  reports.forget,
   running.modules,
   running.config,
   running.logLevel,

@@ -12,6 +12,8 @@ import type {
   IqHandler,
   MessageHandler,
   ModuleDefinition,
+  ModuleMetric,
+  ServerMessageHandler,
   Service,
   SessionMoment,
   Target,
@@ -50,14 +52,18 @@ export class Hooks implements Declared {
   readonly stranger = new Map<string, OfKind<'strangerIq'>['handler']>();
   readonly admit: OfKind<'admit'>['handler'][] = [];
   presence: OfKind<'presence'>['handler'] | undefined;
+  readonly adorn: OfKind<'adorn'>['handler'][] = [];
   readonly messages: Readonly<Record<Step, MessageHandler[]>>;
   readonly sessions: Readonly<Record<SessionMoment, OfKind<'session'>['handler'][]>> = {
     bound: [],
     resumed: [],
     gone: [],
   };
+  readonly serverMessages: ServerMessageHandler[] = [];
   readonly events = new Map<keyof Events, OfKind<'event'>['handler'][]>();
   readonly timers: OfKind<'every'>[] = [];
+  readonly metrics: ModuleMetric[] = [];
+  readonly serverPresences: OfKind<'serverPresence'>['handler'][] = [];
   readonly streamFeatures: OfKind<'streamFeature'>[] = [];
   readonly inline: OfKind<'inline'>[] = [];
   readonly binding: BindingHandler[] = [];
@@ -107,6 +113,12 @@ export class Hooks implements Declared {
             presenceBy = module;
             this.presence = hook.handler;
             break;
+          case 'serverMessage':
+            this.serverMessages.push(hook.handler);
+            break;
+          case 'adorn':
+            this.adorn.push(hook.handler);
+            break;
           case 'session':
             this.sessions[hook.moment].push(hook.handler);
             break;
@@ -118,6 +130,12 @@ export class Hooks implements Declared {
           }
           case 'every':
             this.timers.push(hook);
+            break;
+          case 'serverPresence':
+            this.serverPresences.push(hook.handler);
+            break;
+          case 'metric':
+            this.metrics.push(hook.metric);
             break;
           case 'disco':
             this.#sources.push({ module, target: hook.target, source: hook.source });

@@ -12,7 +12,8 @@ import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
-import { type Element, el, serialize } from '../xml/element.js';
+import { withStanzaId } from '../stanza/stanza-id.js';
+import type { Element } from '../xml/element.js';
 import type { SessionDirectory } from './directory.js';
 import { Hooks, type IqEntry, iqKey } from './hooks.js';
 import type { Receipt } from './link.js';
@@ -59,9 +60,7 @@ class MessageOnItsWay implements MessagePassage {
 
   get seen(): Stanza {
     if (this.archivedAs === undefined) return this.stanza;
-    this.#seen ??= this.stanza.plus(
-      serialize(el('stanza-id', { xmlns: NS.stanzaId, id: this.archivedAs, by: this.owner.bare })),
-    );
+    this.#seen ??= withStanzaId(this.stanza, this.archivedAs, this.owner);
     return this.#seen;
   }
 
@@ -125,6 +124,10 @@ export class LocalHost implements Host, Destination {
   }
   get declared(): Hooks {
     return this.hooks;
+  }
+
+  provided<K extends keyof Services>(name: K): Services[K] | undefined {
+    return this.services[name];
   }
 
   limitHit(limit: string): void {
@@ -294,8 +297,12 @@ export class LocalHost implements Host, Destination {
     if (presence === undefined) throw new StanzaError('service-unavailable');
     const owner = session.jid.toBare();
     const passage: Passage = { way: 'out', owner, peer: stanza.to ?? owner, stanza, origin };
+    const go = () => {
+      const adorned = inOrder(this.hooks.adorn, passage);
+      return adorned === undefined ? presence(passage) : adorned.then(() => presence(passage));
+    };
     const admitted = passage.peer.bare === owner.bare ? undefined : this.#admit(passage);
-    return admitted === undefined ? presence(passage) : admitted.then(() => presence(passage));
+    return admitted === undefined ? go() : admitted.then(go);
   }
 
   #iqOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
@@ -349,9 +356,19 @@ export class LocalHost implements Host, Destination {
   }
 
   #toServer(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
-    if (stanza.name === 'presence') return;
+    if (stanza.name === 'presence') {
+      const waiting = this.hooks.serverPresences
+        .map((handler) => handler(stanza, origin))
+        .filter((one) => one !== undefined);
+      return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
+    }
     if (stanza.name === 'message') {
-      if (stanza.type === 'headline') return;
+      for (const handler of this.hooks.serverMessages) {
+        const outcome = handler(stanza, origin);
+        if (outcome === 'handled') return;
+        if (outcome instanceof Promise) return outcome.then(() => {});
+      }
+      if (stanza.type === 'headline' || stanza.type === 'error') return;
       throw new StanzaError('service-unavailable');
     }
     if (to.resource !== undefined) {
@@ -628,16 +645,23 @@ export class LocalHost implements Host, Destination {
 
   /** Runs the modules' `admit` hooks. */
   #admit(passage: Passage): Promise<void> | undefined {
-    const { admit } = this.hooks;
-    for (let index = 0; index < admit.length; index++) {
-      const waiting = admit[index]!(passage);
-      if (waiting !== undefined) return waiting.then(() => admitFrom(admit, passage, index + 1));
-    }
-    return undefined;
+    return inOrder(this.hooks.admit, passage);
   }
 }
 
-async function admitFrom(
+/** Calls one handler after the other; allocates a promise only from the first one that waits. */
+function inOrder(
+  handlers: readonly ((passage: Passage) => Maybe<void>)[],
+  passage: Passage,
+): Promise<void> | undefined {
+  for (let index = 0; index < handlers.length; index++) {
+    const waiting = handlers[index]!(passage);
+    if (waiting !== undefined) return waiting.then(() => inOrderFrom(handlers, passage, index + 1));
+  }
+  return undefined;
+}
+
+async function inOrderFrom(
   handlers: readonly ((passage: Passage) => Maybe<void>)[],
   passage: Passage,
   from: number,

@@ -43,6 +43,8 @@ export interface StanzaErrorOptions {
   readonly by?: string | undefined;
   /** The answer does not repeat what is refused: there is a password in it. */
   readonly bare?: boolean | undefined;
+  /** What the answer carries in the place of what is refused. */
+  readonly instead?: Element | undefined;
 }
 
 /** The peer asked something that we refuse. Thrown by handlers; the dispatcher answers it. */

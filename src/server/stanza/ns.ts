@@ -35,13 +35,24 @@ export const NS = {
   private: 'jabber:iq:private', // 0049
   commands: 'http://jabber.org/protocol/commands', // 0050
   vcardTemp: 'vcard-temp', // 0054
+  search: 'jabber:iq:search', // 0055
   rsm: 'http://jabber.org/protocol/rsm', // 0059
   pubsub: 'http://jabber.org/protocol/pubsub', // 0060
   pubsubEvent: 'http://jabber.org/protocol/pubsub#event',
   pubsubOwner: 'http://jabber.org/protocol/pubsub#owner',
   pubsubErrors: 'http://jabber.org/protocol/pubsub#errors',
+  pubsubFilter: 'urn:xmpp:pubsub-filter:0', // 0462
+  pps: 'urn:xmpp:pps:0', // 0465
+  attachments: 'urn:xmpp:pubsub-attachments:1', // 0470
+  attachmentsSummary: 'urn:xmpp:pubsub-attachments:summary:1',
+  spaces: 'urn:xmpp:spaces:0', // 0503
+  atom: 'http://www.w3.org/2005/Atom', // RFC 4287
+  microblog: 'urn:xmpp:microblog:0', // 0277
+  bytestreams: 'http://jabber.org/protocol/bytestreams', // 0065
   register: 'jabber:iq:register', // 0077
   registerFeature: 'http://jabber.org/features/iq-register',
+  avatarData: 'urn:xmpp:avatar:data', // 0084
+  avatarMetadata: 'urn:xmpp:avatar:metadata', // 0084
   chatStates: 'http://jabber.org/protocol/chatstates', // 0085
   version: 'jabber:iq:version', // 0092
   caps: 'http://jabber.org/protocol/caps', // 0115
@@ -58,6 +69,7 @@ export const NS = {
   time: 'urn:xmpp:time', // 0202
   delay: 'urn:xmpp:delay', // 0203
   delayLegacy: 'jabber:x:delay', // 0091
+  externalServices: 'urn:xmpp:extdisco:2', // 0215
   conference: 'jabber:x:conference', // 0249
   mucUnique: 'http://jabber.org/protocol/muc#unique', // 0307
   hats: 'urn:xmpp:hats:0', // 0317
@@ -66,6 +78,9 @@ export const NS = {
   carbons: 'urn:xmpp:carbons:2', // 0280
   carbonsRules: 'urn:xmpp:carbons:rules:0',
   forward: 'urn:xmpp:forward:0', // 0297
+  vcard4: 'urn:ietf:params:xml:ns:vcard-4.0', // 0292
+  vcard4Node: 'urn:xmpp:vcard4',
+  contactsNode: 'urn:xmpp:contacts',
   correct: 'urn:xmpp:message-correct:0', // 0308
   mam: 'urn:xmpp:mam:2', // 0313
   mamExtended: 'urn:xmpp:mam:2#extended',
@@ -85,7 +100,12 @@ export const NS = {
   orderBy: 'urn:xmpp:order-by:1', // 0413
   occupantId: 'urn:xmpp:occupant-id:0', // 0421
   fasten: 'urn:xmpp:fasten:0', // 0422
+  avatarConversion: 'urn:xmpp:pep-vcard-conversion:0', // 0398
+  bookmarks: 'urn:xmpp:bookmarks:1', // 0402
+  bookmarksCompat: 'urn:xmpp:bookmarks:1#compat',
+  bookmarksCompatPep: 'urn:xmpp:bookmarks:1#compat-pep',
   selfPing: 'http://jabber.org/protocol/muc#self-ping-optimization', // 0410
+  bookmarksConversion: 'urn:xmpp:bookmarks-conversion:0', // 0411
   retract: 'urn:xmpp:message-retract:1', // 0424
   retractOld: 'urn:xmpp:message-retract:0',
   retractTombstone: 'urn:xmpp:message-retract:1#tombstone',
@@ -105,7 +125,12 @@ export const NS = {
   mentions: 'urn:xmpp:mmn:0', // 0452
   explicitMentions: 'urn:xmpp:mentions:0', // 0513
   mav: 'urn:xmpp:muc:affiliations:1', // 0463
+  displayed: 'urn:xmpp:mds:displayed:0', // 0490
+  displayedAssist: 'urn:xmpp:mds:server-assist:0',
   mucToken: 'urn:xmpp:muc-token-invite:0', // 0488
   callInvites: 'urn:xmpp:call-invites:0', // 0482
+  raa: 'urn:xmpp:raa:0', // 0489
+  jid: 'urn:xmpp:jid:0', // 0268, of reports that are passed on
+  gcReport: 'urn:xmpp:gcreport:0', // ProtoXEP: Group Chat Reporting
   mamTrim: 'urn:xmpp:mamtrim:0', // ProtoXEP: Message Archive Management: Trim Command
 } as const;

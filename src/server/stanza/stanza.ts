@@ -190,7 +190,8 @@ export class Stanza {
   /** RFC 6120 §8.3.1: this stanza sent back as an error, its content with it unless the error says otherwise. */
   error(error: StanzaError): Stanza {
     const header = { to: this.from, from: this.to, type: 'error', lang: undefined };
-    if (error.options.bare) return Stanza.build(this.name, { ...header, id: this.id }, error.toElement());
+    const { bare, instead } = error.options;
+    if (bare || instead) return Stanza.build(this.name, { ...header, id: this.id }, instead, error.toElement());
     return this.with(header).plus(error.toElement());
   }
 

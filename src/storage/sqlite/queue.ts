@@ -78,7 +78,9 @@ export class Queue {
   #isUnsafe = false;
   #isClosed = false;
   #retry: NodeJS.Timeout | undefined;
+  /** Since when another process's lock was in the way, and when it was so last, in ms. */
   #lockedSince: number | undefined;
+  #lockedLast = 0;
 
   constructor(
     connection: Connection,
@@ -298,11 +300,14 @@ export class Queue {
       .finally(() => this.release());
   }
 
+  /** A lock that outlasted the patience of some is not waited for by others: else each stanza of a stream would wait so long. */
   #waitForLock(batch: readonly Operation[], error: unknown): void {
     this.#putBack(batch);
-    this.#lockedSince ??= performance.now();
-    if (performance.now() - this.#lockedSince >= this.#options.lockTimeout) {
-      this.#lockedSince = undefined;
+    const now = performance.now();
+    const isAnother = now - this.#lockedLast > this.#options.lockTimeout;
+    if (this.#lockedSince === undefined || isAnother) this.#lockedSince = now;
+    this.#lockedLast = now;
+    if (now - this.#lockedSince >= this.#options.lockTimeout) {
       this.#fail(this.#takeAll(), error);
       return;
     }

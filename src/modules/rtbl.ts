@@ -1,0 +1,237 @@
+/**
+ * Real-time block lists: nodes of publish-subscribe services (XEP-0060) whose items are named by the SHA-256 of an address or
+ * a domain, in hexadecimal, as `muc_bans_sha256` is. The server fetches them when it starts, and is told of changes; what it
+ * knew is there after a restart before it has asked. Who uses the lists: rooms, and the filter for strangers.
+ */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { count, seconds } from '../server/config/units.js';
+import { defineModule, every, map, metric, serverMessage } from '../server/module.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { Jid } from '../server/stanza/jid.js';
+import { NS } from '../server/stanza/ns.js';
+import { Stanza } from '../server/stanza/stanza.js';
+import { type Element, el } from '../server/xml/element.js';
+
+declare module '../server/module.js' {
+  interface Services {
+    blockLists: {
+      /** Whether somebody is on one of the lists, and these are to be heeded there. */
+      isListed(jid: Jid, where: 'rooms' | 'strangers'): boolean;
+      /** Fetches all lists anew. */
+      sync(): Promise<void>;
+    };
+  }
+}
+
+interface List {
+  /** As the configuration names it. */
+  readonly name: string;
+  readonly service: Jid;
+  readonly node: string;
+  hashes: Set<string>;
+  /** When it is to be fetched, ms since 1970. */
+  due: number;
+  failures: number;
+  /** What was said of it while it is being fetched, in order; undefined: it is not. */
+  news: ((hashes: Set<string>) => void)[] | undefined;
+}
+
+/** Items that are asked for at once. */
+const page = 200;
+const tickMs = 1000;
+const longestPause = 600_000;
+/** No address, node or hash has this character. */
+const separator = '\u0001';
+
+const listName = z.string().refine((text) => {
+  const jid = Jid.tryParse(text);
+  return jid?.resource !== undefined;
+}, 'is no list: write SERVICE/NODE, such as "lists.example.org/muc_bans_sha256"');
+
+export default defineModule({
+  name: 'rtbl',
+  summary: 'Follows block lists that others publish, for rooms and against strangers.',
+  implements: {},
+  config: z.strictObject({
+    lists: z
+      .array(listName)
+      .default([])
+      .describe('The lists, as SERVICE/NODE.')
+      .meta({ example: 'lists.example.org/muc_bans_sha256' }),
+    rooms: z.boolean().default(true).describe('Whether who is listed can neither enter rooms nor speak in them.'),
+    strangers: z
+      .boolean()
+      .default(false)
+      .describe('Whether messages and requests for subscription of strangers who are listed are refused.'),
+    max_items: count({ min: 1 }).default(50_000).describe('Entries of one list; further ones are passed over.'),
+    resync_seconds: seconds({ min: 60 })
+      .default(21_600)
+      .describe('How often a list is fetched anew, and the subscription to it renewed.'),
+  }),
+  stores: { rtbl: map<true>() },
+  provides: ['blockLists'],
+
+  start: async ({ host, config, stores: { rtbl: store }, provide, log }) => {
+    const lists = config.lists.map((name): List => {
+      const jid = Jid.parse(name);
+      return {
+        name,
+        service: jid.toBare(),
+        node: jid.resource!,
+        hashes: new Set(),
+        due: 0,
+        failures: 0,
+        news: undefined,
+      };
+    });
+    let refused = 0;
+    const stale: string[] = [];
+    for (const key of (lists.length === 0 ? new Map<string, true>() : await store.all(host.domain)).keys()) {
+      const [name, hash] = key.split(separator) as [string, string];
+      const list = lists.find((one) => one.name === name);
+      if (list === undefined) stale.push(key);
+      else list.hashes.add(hash);
+    }
+    if (stale.length > 0) await store.delete(host.domain, stale);
+
+    const isListed = (jid: Jid, where: 'rooms' | 'strangers'): boolean => {
+      if (lists.length === 0 || !config[where]) return false;
+      const [address, domain] = [hashOf(jid.bare), hashOf(jid.domain)];
+      // Whoever lists our domain does not shut our users out of their own rooms.
+      const isOwn = jid.domain === host.domain;
+      const isThere = lists.some(({ hashes }) => hashes.has(address) || (!isOwn && hashes.has(domain)));
+      if (isThere) refused++;
+      return isThere;
+    };
+
+    /** Writes down what differs between two states of a list; a failure costs no more than that it is fetched again. */
+    const write = (name: string, before: ReadonlySet<string>, after: ReadonlySet<string>): void => {
+      const key = (hash: string) => `${name}${separator}${hash}`;
+      const added = [...after].filter((hash) => !before.has(hash)).map(key);
+      const removed = [...before].filter((hash) => !after.has(hash)).map(key);
+      const failed = (error: unknown) => log.error({ err: error, list: name }, 'a block list could not be kept');
+      if (added.length > 0)
+        store
+          .set(
+            host.domain,
+            added.map((one) => [one, true]),
+          )
+          .catch(failed);
+      if (removed.length > 0) store.delete(host.domain, removed).catch(failed);
+    };
+
+    const add = (hashes: Set<string>, id: string | undefined): void => {
+      const hash = id?.toLowerCase();
+      if (hash === undefined || !/^[0-9a-f]{64}$/.test(hash) || hashes.has(hash)) return;
+      if (hashes.size >= config.max_items) host.limitHit('rtbl.max_items');
+      else hashes.add(hash);
+    };
+
+    const ask = async (
+      { service }: List,
+      type: 'get' | 'set',
+      ...children: Element[]
+    ): Promise<Element | undefined> => {
+      const request = el('pubsub', { xmlns: NS.pubsub }, ...children);
+      const answer = await host.ask(Stanza.build('iq', { type, from: host.jid, to: service }, request));
+      return answer.child(NS.pubsub, 'pubsub');
+    };
+
+    /** All items of the list, page by page where the service gives pages (XEP-0059). */
+    const fetch = async (list: List): Promise<Set<string>> => {
+      const hashes = new Set<string>();
+      let after: string | undefined;
+      for (let pages = 0; pages * page <= config.max_items; pages++) {
+        const set = el('set', { xmlns: NS.rsm }, el('max', null, String(page)), after && el('after', null, after));
+        const answer = await ask(list, 'get', el('items', { node: list.node }), set);
+        const items = answer?.getChild('items', NS.pubsub)?.getChildren('item', NS.pubsub) ?? [];
+        for (const { attrs } of items) add(hashes, attrs.id);
+        const last = answer?.getChild('set', NS.rsm)?.getChildText('last', NS.rsm) ?? undefined;
+        if (items.length === 0 || last === undefined || last === after) break;
+        after = last;
+      }
+      return hashes;
+    };
+
+    const sync = async (list: List): Promise<void> => {
+      if (list.news !== undefined) return;
+      list.news = [];
+      list.due = Number.POSITIVE_INFINITY;
+      try {
+        // Before the items, so that no change falls between.
+        await ask(list, 'set', el('subscribe', { node: list.node, jid: host.domain }));
+        const hashes = await fetch(list);
+        for (const change of list.news) change(hashes);
+        write(list.name, list.hashes, hashes);
+        list.hashes = hashes;
+        list.failures = 0;
+        list.due = Date.now() + config.resync_seconds * 1000;
+        log.info({ list: list.name, entries: hashes.size }, 'a block list was fetched');
+      } catch (error) {
+        list.failures++;
+        list.due = Date.now() + Math.min(longestPause, 1000 * 2 ** list.failures);
+        if (!(error instanceof StanzaError)) throw error;
+        log.warn({ list: list.name, condition: error.condition }, 'a block list could not be fetched');
+      } finally {
+        list.news = undefined;
+      }
+    };
+
+    const change = (list: List, apply: (hashes: Set<string>) => void): void => {
+      list.news?.push(apply);
+      const before = new Set(list.hashes);
+      apply(list.hashes);
+      write(list.name, before, list.hashes);
+    };
+
+    /** XEP-0060 §7.1.2, §7.2.2, §8.4, §8.5: only from the service itself. */
+    const hear = (stanza: Stanza): 'handled' | undefined => {
+      const own = lists.filter(({ service }) => service.equals(stanza.from));
+      const event = own.length === 0 ? undefined : stanza.child(NS.pubsubEvent, 'event');
+      if (event === undefined || stanza.type === 'error') return undefined;
+      for (const part of event.getChildElements()) {
+        const list = own.find(({ node }) => node === part.attrs.node);
+        if (list === undefined) continue;
+        if (part.is('purge') || part.is('delete')) change(list, (hashes) => hashes.clear());
+        else if (part.is('items'))
+          change(list, (hashes) => {
+            for (const item of part.getChildElements()) {
+              if (item.is('item')) add(hashes, item.attrs.id);
+              else if (item.is('retract')) hashes.delete(item.attrs.id?.toLowerCase() ?? '');
+            }
+          });
+      }
+      return 'handled';
+    };
+
+    const tick = async () => {
+      await Promise.all(lists.filter(({ due }) => due <= Date.now()).map(sync));
+    };
+
+    provide('blockLists', {
+      isListed,
+      sync: async () => {
+        await Promise.all(lists.map(sync));
+      },
+    });
+
+    if (lists.length === 0) return [];
+    return [
+      serverMessage(hear),
+      every(tickMs, tick),
+      metric({
+        name: 'waxwing_rtbl_entries',
+        help: 'Entries of the block lists that are followed',
+        read: () => lists.reduce((sum, { hashes }) => sum + hashes.size, 0),
+      }),
+      metric({
+        name: 'waxwing_rtbl_refused_total',
+        help: 'How often somebody was refused who is on a block list',
+        read: () => refused,
+      }),
+    ];
+  },
+});
+
+export const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex');

@@ -1,0 +1,194 @@
+/**
+ * XEP-0033: Extended Stanza Addressing: what is said to the host with a list of addresses goes to each of them. Nobody but
+ * users of the host reaches other servers through it. Left out: one stanza for many addresses of another server, of which each
+ * gets its own; addresses that are no JIDs.
+ */
+import { z } from 'zod';
+import { count } from '../server/config/units.js';
+import { defineModule, event, serverMessage, serverPresence, session } from '../server/module.js';
+import { Rates } from '../server/rates.js';
+import type { Origin } from '../server/routing/passage.js';
+import { StanzaError } from '../server/stanza/errors.js';
+import { Jid } from '../server/stanza/jid.js';
+import { NS } from '../server/stanza/ns.js';
+import { Stanza } from '../server/stanza/stanza.js';
+import { type Element, el } from '../server/xml/element.js';
+
+type Maybe<T> = T | Promise<T>;
+
+const minute = 60_000;
+
+export default defineModule({
+  name: 'addresses',
+  summary: 'Sends a stanza to many addresses at once.',
+  implements: { 'XEP-0033': '1.2.1' },
+  notes: 'One stanza for many addresses of another server; addresses that are no JIDs.',
+  features: { server: [NS.addresses] },
+  config: z.strictObject({
+    limit: count({ min: 1, max: 1000 }).default(50).describe('Addresses in one stanza.'),
+    per_minute: count({ min: 1, unlimited: true })
+      .default(600)
+      .describe(
+        'Stanzas that one user, or all users of another server, can cause so in a minute: one for each address.',
+      ),
+    access: z
+      .enum(['users', 'anyone'])
+      .default('anyone')
+      .describe(
+        'Who may use it: users of the host alone, or others too, who reach nobody but users and services of this host.',
+      ),
+    presences: count({ min: 10 }).default(500).describe('Addresses at which one session can be present so.'),
+  }),
+
+  start: ({ host, config }) => {
+    const rates = new Rates(config.per_minute, minute);
+    /** §5.1: whom a session has told that it is available, by its address. */
+    const present = new Map<string, Map<string, Jid>>();
+
+    const isUser = ({ domain, local }: Jid) => domain === host.domain && local !== undefined;
+    const isHere = ({ domain }: Jid) =>
+      domain === host.domain || host.declared.services().some((service) => service.domain === domain);
+
+    /** All of it or nothing (§2.2, §6). */
+    const permit = (from: Jid, recipients: readonly Jid[]): void => {
+      if (!isUser(from) && (config.access === 'users' || !recipients.every(isHere))) throw new StanzaError('forbidden');
+      for (const _ of recipients) {
+        if (rates.take(isUser(from) ? from.bare : from.domain)) continue;
+        host.limitHit('addresses_per_minute');
+        throw new StanzaError('resource-constraint', 'Too many addresses in too short a time.');
+      }
+    };
+
+    const deliver = (stanza: Stanza, origin: Origin | undefined): Maybe<void> => {
+      const go = (isAdmitted: boolean): Maybe<void> => {
+        if (isAdmitted) return host.route(stanza, origin);
+        // whom the sender himself has blocked: said to him directly, as nothing of theirs comes through
+        if (stanza.name === 'message') origin?.session?.send(stanza.error(new StanzaError('not-acceptable')));
+      };
+      const admitted = isUser(stanza.from!) ? host.admits(stanza) : true;
+      return admitted instanceof Promise ? admitted.then(go) : go(admitted);
+    };
+
+    /** One after the other, and at once where nothing has to wait: the sender's order is kept (RFC 6120 §10.1). */
+    const deliverAll = (deliveries: readonly Stanza[], origin?: Origin): Maybe<void> => {
+      for (let index = 0; index < deliveries.length; index++) {
+        const waiting = deliver(deliveries[index]!, origin);
+        if (waiting !== undefined) return waiting.then(() => deliverAll(deliveries.slice(index + 1), origin));
+      }
+    };
+
+    const becomePresent = ({ full }: Jid, recipients: readonly Jid[]): void => {
+      const all = new Map([...(present.get(full) ?? []), ...recipients.map((to) => [to.full, to] as const)]);
+      if (all.size > config.presences) {
+        host.limitHit('addresses_presences');
+        throw new StanzaError('resource-constraint', 'You are present at too many addresses.');
+      }
+      present.set(full, all);
+    };
+
+    const directed = (stanza: Stanza, origin: Origin): Maybe<void> => {
+      const { type } = stanza;
+      const from = stanza.from!;
+      const isSent = type === undefined || type === 'unavailable';
+      if (!isSent || !isUser(from) || !stanza.has(NS.addresses, 'addresses')) return;
+      const deliveries = readDeliveries(stanza, host.jid, config.limit);
+      const recipients = deliveries.map(({ to }) => to!);
+      const known = present.get(from.full);
+      if (type === 'unavailable') {
+        permit(
+          from,
+          recipients.filter(({ full }) => !known?.has(full)),
+        );
+        for (const { full } of recipients) known?.delete(full);
+      } else {
+        permit(from, recipients);
+        becomePresent(from, recipients);
+      }
+      return deliverAll(deliveries, origin);
+    };
+
+    /** §5.1: whoever was told that it is there is told that it is no more. */
+    const over = (stanza: Stanza): Maybe<void> => {
+      const { full } = stanza.from!;
+      const recipients = [...(present.get(full)?.values() ?? [])];
+      present.delete(full);
+      return deliverAll(recipients.map((to) => stanza.with({ to })));
+    };
+
+    return [
+      serverMessage((stanza, origin) => {
+        const isOurs = stanza.to!.resource === undefined && stanza.has(NS.addresses, 'addresses');
+        if (!isOurs || stanza.type === 'error') return;
+        const deliveries = readDeliveries(stanza, host.jid, config.limit);
+        permit(
+          stanza.from!,
+          deliveries.map(({ to }) => to!),
+        );
+        return deliverAll(deliveries, origin)?.then(() => 'handled' as const) ?? 'handled';
+      }),
+      serverPresence(directed),
+      event('unavailable', ({ session, stanza }) => over(stanza.with({ from: session.jid }))),
+      // one that was never available, and so never ceased to be
+      session('gone', ({ jid }) => over(Stanza.build('presence', { type: 'unavailable', from: jid }))),
+    ];
+  },
+});
+
+const isSentTo = ({ type }: Element['attrs']) => type === 'to' || type === 'cc' || type === 'bcc';
+const isDelivered = ({ delivered }: Element['attrs']) => delivered === 'true' || delivered === '1';
+
+/**
+ * A stanza for each address that has not had it yet, as §6 has it: marked as delivered, without blind copies but the
+ * recipient's own. `service` is whom it was sent to. Throws StanzaError.
+ */
+export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Stanza[] {
+  const addresses = stanza.child(NS.addresses, 'addresses')!.getChildren('address', NS.addresses);
+  if (addresses.length > limit) throw new StanzaError('not-acceptable', `At most ${limit} addresses.`);
+  const shown: Element[] = [];
+  const open = new Map<string, Jid>();
+  const blind = new Map<string, { readonly to: Jid; readonly address: Element }>();
+  for (const address of addresses) {
+    const { attrs } = address;
+    checkAddress(attrs);
+    if (!isSentTo(attrs)) {
+      shown.push(address);
+      continue;
+    }
+    const to = recipient(attrs, service);
+    if (attrs.type === 'bcc') {
+      if (!isDelivered(attrs)) blind.set(to.full, { to, address });
+      continue;
+    }
+    if (!isDelivered(attrs)) open.set(to.full, to);
+    attrs.delivered = 'true';
+    shown.push(address);
+  }
+  const bare = stanza.without(NS.addresses, 'addresses');
+  const seen = bare.plus(el('addresses', { xmlns: NS.addresses }, ...shown));
+  const copies = [...blind.values()].filter(({ to }) => !open.has(to.full));
+  return [
+    ...[...open.values()].map((to) => seen.with({ to })),
+    ...copies.map(({ to, address }) =>
+      bare.with({ to }).plus(el('addresses', { xmlns: NS.addresses }, ...shown, address)),
+    ),
+  ];
+}
+
+/** §4. */
+function checkAddress({ type, jid, uri, node, desc }: Element['attrs']): void {
+  if (!type) throw new StanzaError('bad-request', 'An address has no type.');
+  if (jid !== undefined && uri !== undefined)
+    throw new StanzaError('bad-request', 'An address has both a JID and a URI.');
+  if (type !== 'noreply' && [jid, uri, node, desc].every((value) => value === undefined))
+    throw new StanzaError('bad-request', 'An address is empty.');
+}
+
+function recipient({ jid, uri }: Element['attrs'], service: Jid): Jid {
+  if (uri !== undefined) throw new StanzaError('jid-malformed', 'URIs are not supported.'); // §4.2
+  if (jid === undefined) throw new StanzaError('bad-request', 'An address has no JID.');
+  const to = Jid.tryParse(jid);
+  // Blind copies carry no mark of having been delivered: to ourselves they would come back for ever.
+  if (to === undefined || to.bare === service.bare)
+    throw new StanzaError('jid-malformed', 'An address is no recipient.');
+  return to;
+}

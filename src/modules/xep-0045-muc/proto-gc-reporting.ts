@@ -1,0 +1,146 @@
+/**
+ * ProtoXEP "Group Chat Reporting" (0.0.1, March 2026): participants report each other to those who rule the room, and rooms
+ * to those who run the service. What is reported is kept with the reports of XEP-0377; a participant's stays between the
+ * room and this server, whoever he is.
+ */
+import type { IqRequest } from '../../server/module.js';
+import { Rates } from '../../server/rates.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { seatOf } from './messages.js';
+import type { Muc } from './muc.js';
+import { occupantIdElement, type Room } from './room.js';
+
+const hour = 3_600_000;
+/** Messages that one report names. */
+const mostMessages = 50;
+/** Of those who rule the room, so many are told. */
+const mostTold = 50;
+/** Characters of the text. */
+const longestText = 1000;
+
+/** Undefined: nobody keeps reports here. */
+export function reporting(muc: Muc) {
+  const { reports } = muc;
+  if (reports === undefined) return undefined;
+  const byUser = new Rates(muc.config.reports_per_hour, hour);
+  const aboutRoom = new Rates(muc.config.reports_per_hour * 10, hour);
+
+  const take = (user: Jid, room: Jid): void => {
+    if (Rates.takeAll([byUser, user.bare], [aboutRoom, room.bare]) === undefined) return;
+    muc.host.limitHit('muc.reports_per_hour');
+    throw new StanzaError('policy-violation', 'Too many reports. Try again later.', { type: 'wait' });
+  };
+
+  return {
+    /** §3.1. Throws StanzaError. */
+    async participant(room: Room, { from, payload, stanza }: IqRequest): Promise<void> {
+      const { occupant: reporter } = seatOf(room, stanza);
+      const element = reportIn(payload);
+      const id = payload.getChild('occupant-id', NS.occupantId)?.attrs.id;
+      if (!id) throw new StanzaError('bad-request', 'Who is reported?');
+      const said = await saidBy(muc, room, id, idsIn(element));
+      const user = userBehind(room, id) ?? said.find((message) => message.user !== undefined)?.user;
+      if (user === undefined) throw new StanzaError('item-not-found', 'There is no such participant.');
+      take(from, room.jid);
+      const messages = said.map(({ message }) => message);
+      await reports.add({ by: from.toBare(), about: user, room: room.jid, element, messages });
+      tellRulers(muc, room, { reporter: reporter.nick, user, id, element, messages });
+    },
+
+    /** §3.2. Throws StanzaError. */
+    async chat({ from, to, payload }: IqRequest): Promise<void> {
+      if (to.local !== undefined) throw new StanzaError('bad-request', 'Rooms are reported to the service.');
+      const element = reportIn(payload);
+      const room = Jid.tryParse(payload.getChildText('jid', NS.gcReport)?.trim() ?? '');
+      if (room === undefined) throw new StanzaError('bad-request', 'Which room is reported?');
+      const isThere = await muc.rooms.inRoom(room.toBare(), (found) => found !== undefined);
+      if (!isThere) throw new StanzaError('item-not-found', 'There is no such room.');
+      take(from, room);
+      await reports.add({ by: from.toBare(), about: room.toBare(), element, messages: [] });
+    },
+  };
+}
+
+/** Throws StanzaError: a report is one, and has a reason (XEP-0377 §4). */
+function reportIn(payload: Element): Element {
+  const [element, ...further] = payload.getChildren('report', NS.reporting);
+  if (element === undefined || further.length > 0 || !element.attrs.reason)
+    throw new StanzaError('bad-request', 'There is one report, with a reason.');
+  return element;
+}
+
+const idsIn = (report: Element): string[] =>
+  report
+    .getChildren('stanza-id', NS.stanzaId)
+    .slice(0, mostMessages)
+    .flatMap(({ attrs }) => attrs.id ?? []);
+
+const isOf = (message: Stanza, id: string): boolean => message.child(NS.occupantId, 'occupant-id')?.attrs.id === id;
+
+/** §3.1: what others have said is left out. */
+async function saidBy(
+  { archive }: Muc,
+  room: Room,
+  id: string,
+  ids: readonly string[],
+): Promise<{ readonly message: Stanza; readonly user: Jid | undefined }[]> {
+  if (ids.length === 0) return [];
+  const { entries } = await archive.read(room.jid, { ids, limit: ids.length });
+  const kept = entries.map(({ id, value, with: user }) => ({ id, message: Stanza.parse(value), user: asJid(user) }));
+  // Rooms without an archive remember the last messages.
+  const remembered = room.history
+    .filter((one) => ids.includes(one.id) && !kept.some((other) => other.id === one.id))
+    .map(({ stanza }) => ({ message: stanza, user: undefined }));
+  return [...kept, ...remembered].filter(({ message }) => isOf(message, id));
+}
+
+const asJid = (text: string | undefined): Jid | undefined =>
+  text === undefined ? undefined : Jid.tryParse(text)?.toBare();
+
+/** Of who is there, or on the lists of the room. */
+function userBehind(room: Room, id: string): Jid | undefined {
+  for (const occupant of room.occupants.values()) if (occupant.id === id) return occupant.user;
+  return asJid(room.userOf(id));
+}
+
+/** §4: owners and admins, who may know who is who. */
+function tellRulers(
+  { host }: Muc,
+  room: Room,
+  about: {
+    readonly reporter: string;
+    readonly user: Jid;
+    readonly id: string;
+    readonly element: Element;
+    readonly messages: readonly Stanza[];
+  },
+): void {
+  const { reporter, user, id, element, messages } = about;
+  const reason = element.attrs.reason!;
+  const text = element.getChildText('text', NS.reporting)?.trim().slice(0, longestText) ?? '';
+  const bodies = messages.map((message) => message.text(NS.client, 'body')?.slice(0, longestText));
+  const words = [
+    `${reporter} reports ${user.bare} (${reason.replace(/^urn:xmpp:reporting:/, '')})`,
+    text,
+    ...bodies.map((body) => (body === undefined ? '' : `> ${body}`)),
+  ];
+  const report = el(
+    'report',
+    { xmlns: NS.reporting, reason },
+    ...idsIn(element).map((id) => el('stanza-id', { xmlns: NS.stanzaId, id, by: room.jid.bare })),
+    text === '' ? undefined : el('text', null, text),
+  );
+  const message = Stanza.build(
+    'message',
+    { from: room.jid, id: randomId() },
+    el('body', null, words.filter((line) => line !== '').join('\n')),
+    el('report-participant', { xmlns: NS.gcReport }, occupantIdElement(id), report),
+  );
+  const rulers = [...room.owners(), ...room.withAffiliation('admin')].slice(0, mostTold);
+  for (const ruler of rulers) void host.route(message.with({ to: Jid.parse(ruler) }));
+}

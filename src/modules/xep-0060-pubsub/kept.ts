@@ -1,0 +1,107 @@
+/** Nodes that are kept up here and follow another: XEP-0465's, and the summaries of XEP-0470. */
+import { NS } from '../../server/stanza/ns.js';
+import { type Element, serialize } from '../../server/xml/element.js';
+import { itemEvent, retractEvent } from './events.js';
+import type { Holder, Node, PubSub } from './node.js';
+import { differing, type NodeConfig } from './node-config.js';
+import { notify } from './notify.js';
+import { flat } from './request.js';
+import { dropBarred } from './subscriptions.js';
+
+export const subscribersOf = (node: string): string => `${NS.pps.replace(/:0$/, ':subscribers:0')}/${node}`;
+export const summaryOf = (node: string): string => `${NS.attachmentsSummary}/${node}`;
+const prefixes = [subscribersOf(''), summaryOf('')];
+
+/** Whether the server alone writes to a node of this name. */
+export const isKept = (name: string): boolean => prefixes.some((prefix) => name.startsWith(prefix));
+export const isAttachments = (name: string): boolean => name.startsWith(`${NS.attachments}/`);
+
+/** What a node has in common with the one that it follows. */
+const shared = ({ config }: Node): Partial<NodeConfig> => ({
+  'pubsub#access_model': config['pubsub#access_model'],
+  'pubsub#roster_groups_allowed': config['pubsub#roster_groups_allowed'],
+});
+
+/** How a node is made that follows another. */
+export const following = (node: Node, more: Partial<NodeConfig> = {}): Partial<NodeConfig> => ({
+  ...shared(node),
+  'pubsub#max_items': 'max',
+  'pubsub#send_last_published_item': 'never',
+  ...more,
+});
+
+/** XEP-0470 §4.3: who may attach is who may publish. */
+export const attachmentsConfig = (node: Node): Partial<NodeConfig> =>
+  following(node, { 'pubsub#publish_model': node.config['pubsub#publish_model'] });
+
+/** Puts an item into a node that is kept here, and makes it where it is the first. */
+export function put(
+  pubsub: PubSub,
+  { jid }: Holder,
+  followed: Node,
+  name: string,
+  id: string,
+  payload: Element,
+): Promise<void> {
+  const { holders } = pubsub;
+  return holders.inTurn(
+    jid.bare,
+    name,
+    () => undefined,
+    async ({ holder, node: found, items }) => {
+      const writes: Promise<unknown>[] = [];
+      let node = found;
+      if (node === undefined) {
+        const made = holders.create(holder, name, holder.jid, following(followed), followed.stored.affiliations);
+        writes.push(made.write);
+        node = made.node;
+      }
+      const event = itemEvent(holder, node, id, jid.bare, payload);
+      const item = { by: jid.bare, xml: flat(serialize(payload)) };
+      writes.push(holders.setItem(holder, node, items ?? node.items!, id, item, event));
+      await holders.written(holder, ...writes);
+      notify(pubsub, holder, node, event);
+    },
+  );
+}
+
+/** Takes an item out again. */
+export function take(pubsub: PubSub, { jid }: Holder, name: string, id: string): Promise<void> {
+  const { holders } = pubsub;
+  return holders.inTurn(
+    jid.bare,
+    name,
+    () => undefined,
+    async ({ holder, node, items }) => {
+      if (node === undefined || !items!.index.has(id)) return;
+      await holders.written(holder, holders.removeItems(holder, node, items!, [id]));
+      notify(pubsub, holder, node, retractEvent(holder, node, [id]));
+    },
+  );
+}
+
+/** The nodes that follow this one. */
+export const followersOf = (holder: Holder, node: Node): Node[] =>
+  [...holder.nodes.values()].filter(
+    ({ name }) =>
+      name === subscribersOf(node.name) ||
+      name === summaryOf(node.name) ||
+      (isAttachments(name) && name.startsWith(attachmentsPrefix(holder, node.name))),
+  );
+
+export const attachmentsPrefix = (holder: Holder, node: string): string =>
+  `${NS.attachments}/xmpp:${holder.jid.bare}?;node=${encodeURIComponent(node)};item=`;
+
+/** Those who may read a node may read what follows it, and nobody else (XEP-0470 §4.3, §4.6). */
+export async function align(pubsub: PubSub, holder: Holder, node: Node): Promise<void> {
+  const { holders } = pubsub;
+  for (const follower of followersOf(holder, node)) {
+    const changed = isAttachments(follower.name)
+      ? { ...shared(node), 'pubsub#publish_model': node.config['pubsub#publish_model'] }
+      : shared(node);
+    const config = differing({ ...follower.config, ...changed }, holder.defaults);
+    const { affiliations } = node.stored;
+    await holders.written(holder, holders.change(holder, follower, { config, affiliations }));
+    await dropBarred(pubsub, holder, follower);
+  }
+}

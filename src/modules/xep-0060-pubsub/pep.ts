@@ -1,0 +1,216 @@
+/** What other modules find in the nodes of accounts (XEP-0163), and change there on an account's behalf. */
+
+import { StanzaError } from '../../server/stanza/errors.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { type Element, parse, serialize } from '../../server/xml/element.js';
+import { barrier, entryFor } from './access.js';
+import { itemEvent, retractEvent } from './events.js';
+import type { Holder, Items, Node, PubSub } from './node.js';
+import { differing, type NodeConfig, roomFor, sameValue } from './node-config.js';
+import { notify } from './notify.js';
+import { makeNode } from './owner.js';
+import { demandRoom, keep } from './publish.js';
+import { flat } from './request.js';
+import { dropBarred } from './subscriptions.js';
+import type { WellKnownNode } from './well-known.js';
+
+export interface PepChange {
+  readonly publish?: ReadonlyMap<string, Element> | undefined;
+  /** Those that are there are retracted. */
+  readonly retract?: Iterable<string> | undefined;
+}
+
+export interface PepTerms {
+  /** What the node is made with, where there is none. */
+  readonly make?: Partial<NodeConfig> | undefined;
+  /** How it has to be configured; where it is not, that is changed. */
+  readonly demand?: Partial<NodeConfig> | undefined;
+}
+
+export interface Pep {
+  /** Makes a node known; one module does. */
+  know(node: string, known: WellKnownNode): void;
+  /** Whether an account has a node, with this item in it where one is named. */
+  has(owner: string, node: string, item?: string): Promise<boolean>;
+  /** Who may read a node, apart from those with an affiliation; undefined: there is none. */
+  access(owner: string, node: string): Promise<NodeConfig['pubsub#access_model'] | undefined>;
+  mayRead(owner: string, node: string, who: Jid): Promise<boolean>;
+  /** Items with a payload, in the order of publication. Rejects with StanzaError where they are more than anybody needs. */
+  items(owner: string, node: string): Promise<Map<string, Element>>;
+  item(owner: string, node: string, id: string): Promise<Element | undefined>;
+  /** The last item with a payload. */
+  last(owner: string, node: string): Promise<{ readonly id: string; readonly payload: Element } | undefined>;
+  /** What a client has changed by other means counts as a change it asks for. Throws where these are too many. */
+  demandPace(owner: Jid): void;
+  /** Throws where `change` would refuse to publish these, or others would have to make room for them. */
+  demandRoom(owner: string, node: string, items: ReadonlyMap<string, Element>): Promise<void>;
+  /**
+   * Publishes and retracts as the account itself, all of it or nothing, and notifies. Nobody stands around it. Resolves
+   * once it is durable. Throws StanzaError where there is no room.
+   */
+  change(owner: Jid, node: string, change: PepChange, terms?: PepTerms): Promise<void>;
+}
+
+declare module '../../server/module.js' {
+  interface Services {
+    pep: Pep;
+  }
+}
+
+/** Characters of all items of a node together that are read at once. */
+const longestReading = 2_000_000;
+const together = 50;
+
+export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
+  const { holders, wellKnown, settings } = pubsub;
+
+  const itemsOf = async (owner: string, name: string) => {
+    const found = await holders.inTurn(
+      owner,
+      name,
+      () => undefined,
+      (it) => it,
+    );
+    return found.node === undefined ? undefined : { holder: found.holder, node: found.node, items: found.items! };
+  };
+
+  const written = (items: ReadonlyMap<string, Element>) =>
+    [...items].map(([id, payload]) => ({ id, payload, xml: flat(serialize(payload)) }));
+
+  const check = (
+    holder: Holder,
+    config: NodeConfig,
+    present: Items['index'] = new Map(),
+    entries: readonly { readonly id: string; readonly xml: string }[],
+  ): void => {
+    if (entries.some(({ xml }) => Buffer.byteLength(xml) > config['pubsub#max_payload_size']))
+      throw new StanzaError('resource-constraint', 'An item is too large.');
+    const given = new Set(entries.map(({ id }) => id));
+    const others = [...present.keys()].filter((id) => !given.has(id));
+    const replaced = present.size - others.length;
+    // Beyond that the oldest make room.
+    const leaving = others.slice(0, Math.max(0, others.length + given.size - roomFor(config, settings)));
+    const leave = new Set([...given, ...leaving]);
+    let bytes = entries.reduce((sum, { xml }) => sum + Buffer.byteLength(xml), 0);
+    for (const [id, head] of present) if (leave.has(id)) bytes -= head.bytes;
+    demandRoom(pubsub, holder, given.size - replaced - leaving.length, bytes);
+  };
+
+  return {
+    know(node, known) {
+      wellKnown.set(node, known);
+    },
+
+    has: async (owner, name, item) => {
+      if (item === undefined) return (await holders.get(owner)).nodes.has(name);
+      return (await itemsOf(owner, name))?.items.index.has(item) === true;
+    },
+
+    access: async (owner, name) => (await holders.get(owner)).nodes.get(name)?.config['pubsub#access_model'],
+
+    mayRead: async (owner, name, who) => {
+      const holder = await holders.get(owner);
+      const node = holder.nodes.get(name);
+      if (node === undefined) return false;
+      return barrier(holder, node, who.bare, await entryFor(pubsub, holder, node, who.bare)) === undefined;
+    },
+
+    items: async (owner, name) => {
+      const payloads = new Map<string, Element>();
+      const found = await itemsOf(owner, name);
+      if (found === undefined) return payloads;
+      const ids = [...found.items.index.keys()];
+      let size = 0;
+      for (let at = 0; at < ids.length; at += together) {
+        const some = ids.slice(at, at + together);
+        const items = await Promise.all(some.map((id) => holders.item(found.holder, found.node, id)));
+        for (const [index, item] of items.entries()) {
+          if (item === undefined || item.xml === '') continue;
+          size += item.xml.length;
+          if (size > longestReading) throw new StanzaError('resource-constraint', 'The node holds too much.');
+          payloads.set(some[index]!, parse(item.xml));
+        }
+      }
+      return payloads;
+    },
+
+    item: async (owner, name, id) => {
+      const found = await itemsOf(owner, name);
+      if (found?.items.index.has(id) !== true) return undefined;
+      const item = await holders.item(found.holder, found.node, id);
+      return item === undefined || item.xml === '' ? undefined : parse(item.xml);
+    },
+
+    last: async (owner, name) => {
+      const found = await itemsOf(owner, name);
+      const id = found && [...found.items.index.keys()].at(-1);
+      if (found === undefined || id === undefined) return undefined;
+      const item = await holders.item(found.holder, found.node, id);
+      return item === undefined || item.xml === '' ? undefined : { id, payload: parse(item.xml) };
+    },
+
+    demandPace,
+
+    demandRoom: async (owner, name, items) => {
+      const found = await itemsOf(owner, name);
+      const holder = found?.holder ?? (await holders.get(owner));
+      const config = found?.node.config ?? { ...holder.defaults, ...wellKnown.get(name)?.config };
+      const known = found?.items.index;
+      check(holder, config, known, written(items));
+      const room = roomFor(config, settings);
+      const more = [...items.keys()].filter((id) => known?.has(id) !== true).length;
+      if (room > 1 && more > 0 && (known?.size ?? 0) + more > room)
+        throw new StanzaError('resource-constraint', `There are at most ${room} items.`);
+    },
+
+    change: async (owner, name, { publish = new Map(), retract = [] }, { make, demand } = {}) => {
+      const entries = written(publish);
+      await holders.inTurn(
+        owner.bare,
+        name,
+        () => undefined,
+        async (found) => {
+          const { holder } = found;
+          let { node, items } = found;
+          if (node === undefined && entries.length === 0) return;
+          const config = {
+            ...(node?.config ?? { ...holder.defaults, ...wellKnown.get(name)?.config, ...make }),
+            ...demand,
+          };
+          check(holder, config, items?.index, entries);
+
+          // From here on without waiting (XEP-0060 §7.1, publish.ts).
+          const writes: Promise<unknown>[] = [];
+          let isTightened = false;
+          if (node === undefined) {
+            const made = makeNode(pubsub, holder, name, owner, { ...make, ...demand });
+            writes.push(made.write);
+            node = made.node;
+            items = node.items;
+          } else if (!isAs(node, demand)) {
+            isTightened = true;
+            writes.push(holders.change(holder, node, { config: differing(config, holder.defaults) }));
+          }
+          const dropped: string[] = [];
+          const events = entries.map(({ id, payload, xml }) => {
+            const event = itemEvent(holder, node, id, owner.bare, payload);
+            if (config['pubsub#persist_items'])
+              dropped.push(...keep(pubsub, holder, node, items!, id, { by: owner.bare, xml }, event, writes));
+            return event;
+          });
+          const gone = [...retract].filter((id) => items!.index.has(id) && !publish.has(id));
+          if (gone.length > 0) writes.push(holders.removeItems(holder, node, items!, gone));
+          await holders.written(holder, ...writes);
+          if (isTightened) await dropBarred(pubsub, holder, node);
+          if (dropped.length > 0 && config['pubsub#publish_node_full'] === 'retract-oldest')
+            notify(pubsub, holder, node, retractEvent(holder, node, dropped));
+          for (const event of events) notify(pubsub, holder, node, event);
+          if (gone.length > 0) notify(pubsub, holder, node, retractEvent(holder, node, gone));
+        },
+      );
+    },
+  };
+}
+
+const isAs = ({ config }: Node, demand: Partial<NodeConfig> = {}): boolean =>
+  (Object.keys(demand) as (keyof NodeConfig)[]).every((name) => sameValue(config[name], demand[name]));

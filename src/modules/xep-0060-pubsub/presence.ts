@@ -1,0 +1,100 @@
+/** Who is there, as far as it is known: for what goes by presence (§6.3, §12.4, §12.5, `pubsub#purge_offline`). */
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { retractEvent } from './events.js';
+import { type Holder, type PubSub, type Show, shows } from './node.js';
+import { notify } from './notify.js';
+import { drop } from './subscriptions.js';
+
+/** Addresses whose presence at the service is kept in memory. */
+const mostGuests = 10_000;
+
+/** Those who sent presence to the service: by bare address, then by full. */
+export class Guests {
+  readonly #here = new Map<string, Map<string, Show>>();
+  #size = 0;
+  readonly #full: () => void;
+
+  /** `full` is called where one more is not kept. */
+  constructor(full: () => void) {
+    this.#full = full;
+  }
+
+  /** Whether it was not there before. */
+  arrives(jid: Jid, show: Show): boolean {
+    const same = this.#here.get(jid.bare) ?? new Map<string, Show>();
+    const isNew = !same.has(jid.full);
+    if (isNew && this.#size >= mostGuests) {
+      this.#full();
+      return true;
+    }
+    if (isNew) this.#size++;
+    this.#here.set(jid.bare, same.set(jid.full, show));
+    return isNew;
+  }
+
+  leaves(jid: Jid): void {
+    const same = this.#here.get(jid.bare);
+    if (same === undefined) return;
+    for (const full of jid.resource === undefined ? [...same.keys()] : [jid.full]) if (same.delete(full)) this.#size--;
+    if (same.size === 0) this.#here.delete(jid.bare);
+  }
+
+  of(bare: string): ReadonlyMap<string, Show> | undefined {
+    return this.#here.get(bare);
+  }
+}
+
+const showNamed = (text: string | undefined): Show => shows.find((one) => one === text) ?? 'online';
+
+export const showOf = (presence: Stanza): Show => showNamed(presence.text(NS.client, 'show')?.trim());
+
+/** How an address is there, at each of its clients; undefined: nobody knows. */
+export function showsOf({ host, caps, guests }: PubSub, holder: Holder, jid: Jid): Show[] | undefined {
+  const isMeant = (full: string) => jid.resource === undefined || full === jid.full;
+  if (jid.domain === host.domain)
+    return host
+      .sessions(jid.bare)
+      .flatMap((session) =>
+        session.presence !== undefined && isMeant(session.jid.full) ? [showOf(session.presence)] : [],
+      );
+  const found: Show[] = [];
+  if (holder.isAccount) {
+    for (const visitor of caps.visitors(holder.jid.bare).values())
+      if (visitor.jid.bare === jid.bare && isMeant(visitor.jid.full)) found.push(showNamed(visitor.show));
+  } else for (const [full, show] of guests.of(jid.bare) ?? []) if (isMeant(full)) found.push(show);
+  return found.length === 0 ? undefined : found;
+}
+
+/** Somebody goes offline at this address: what was to last so long is over. `isLast`: there is no other client. */
+export async function leaves(pubsub: PubSub, jid: Jid, isLast: boolean): Promise<void> {
+  const { holders } = pubsub;
+  for (const address of isLast && jid.resource !== undefined ? [jid.full, jid.bare] : [jid.full])
+    for (const { bare, node, jid: subscriber } of holders.ending(address))
+      await holders.inTurn(
+        bare,
+        node,
+        () => undefined,
+        ({ holder, node: found }) => (found === undefined ? undefined : drop(pubsub, holder, found, subscriber)),
+      );
+}
+
+/** `pubsub#purge_offline`: what this address has published to such nodes of an account or the service goes. */
+export async function purgeOf(pubsub: PubSub, bare: string, publisher: string): Promise<void> {
+  const { holders } = pubsub;
+  const { fleeting } = await holders.get(bare);
+  for (const { name } of [...fleeting])
+    await holders.inTurn(
+      bare,
+      name,
+      () => undefined,
+      async ({ holder, node, items }) => {
+        if (node?.config['pubsub#purge_offline'] !== true) return;
+        const ids = [...items!.index].flatMap(([id, { by }]) => (by === publisher ? id : []));
+        if (ids.length === 0) return;
+        await holders.written(holder, holders.removeItems(holder, node, items!, ids));
+        if (node.config['pubsub#notify_retract']) notify(pubsub, holder, node, retractEvent(holder, node, ids));
+      },
+    );
+}

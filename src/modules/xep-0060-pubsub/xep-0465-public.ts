@@ -1,0 +1,22 @@
+/**
+ * XEP-0465: Pubsub Public Subscriptions, of the nodes here: who subscribed to one and lets others know of it is an item of
+ * another node. The list of an account's own subscriptions, which takes XEP-0376, is left out.
+ */
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { el } from '../../server/xml/element.js';
+import { put, subscribersOf, take } from './kept.js';
+import type { Holder, Node, PubSub } from './node.js';
+
+/** §4.4: adds a subscriber to those that others may know of, or takes him away. */
+export function publishSubscriber(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  { bare }: Jid,
+  isPublic: boolean,
+): Promise<void> {
+  const name = subscribersOf(node.name);
+  if (!isPublic) return take(pubsub, holder, name, bare);
+  return put(pubsub, holder, node, name, bare, el('subscriber', { xmlns: NS.pps, jid: bare }));
+}

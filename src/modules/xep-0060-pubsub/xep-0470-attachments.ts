@@ -1,0 +1,148 @@
+/**
+ * XEP-0470: Pubsub Attachments. What people attach to an item is in a node of its own, made when the first does so; what
+ * it comes to for all items of a node is in another.
+ */
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { type Element, el, parse } from '../../server/xml/element.js';
+import { mayPublish } from './access.js';
+import { noSuchNode } from './errors.js';
+import { attachmentsConfig, attachmentsPrefix, isAttachments, put, summaryOf, take } from './kept.js';
+import type { Holder, Node, PubSub } from './node.js';
+
+/** An item that something is attached to. */
+export interface Target {
+  readonly node: Node;
+  readonly item: string;
+}
+
+/** Attachments that are read at once. */
+const together = 50;
+/** Of a summary: different reactions, and characters of one. */
+const mostReactions = 200;
+const longestReaction = 50;
+
+/** §4.1.1: what a node of attachments belongs to; undefined: there is none of that name. */
+async function targetOf(pubsub: PubSub, holder: Holder, name: string): Promise<Target | undefined> {
+  const parts = /^xmpp:([^?;]+)\?;node=([^;]+);item=([^;]+)$/.exec(name.slice(NS.attachments.length + 1));
+  if (parts === null) return undefined;
+  let node: Node | undefined;
+  let item: string;
+  try {
+    const [jid, named, id] = parts.slice(1).map(decodeURIComponent) as [string, string, string];
+    if (Jid.tryParse(jid)?.full !== holder.jid.full) return undefined;
+    node = holder.nodes.get(named);
+    item = id;
+  } catch (error) {
+    if (error instanceof URIError) return undefined;
+    throw error;
+  }
+  // One way of writing it, so that there is one node for an item.
+  if (node === undefined || name !== attachmentsPrefix(holder, node.name) + encodeURIComponent(item)) return undefined;
+  const items = await pubsub.holders.items(holder, node);
+  return items.index.has(item) ? { node, item } : undefined;
+}
+
+/** §4.4, §4.5: whether this may be attached, and to what; undefined: nothing is attached here. Throws StanzaError. */
+export async function attaching(
+  pubsub: PubSub,
+  bare: string,
+  name: string,
+  by: Jid,
+  id: string | undefined,
+  payload: Element | undefined,
+): Promise<Target | undefined> {
+  if (!isAttachments(name)) return undefined;
+  if (id !== by.bare)
+    throw new StanzaError('bad-request', 'The id of an attachment is the address of who attaches it.');
+  if (payload?.is('attachments', NS.attachments) !== true)
+    throw new StanzaError('bad-request', 'An attachment is <attachments/>.');
+  const target = await targetOf(pubsub, await pubsub.holders.get(bare), name);
+  if (target === undefined) throw noSuchNode();
+  return target;
+}
+
+/** §4.3: makes the node for what is attached to an item; undefined: who asks may not publish there. */
+export function makeAttachments(
+  { holders }: PubSub,
+  holder: Holder,
+  name: string,
+  { node }: Target,
+  by: Jid,
+): { node: Node; write: Promise<void> } | undefined {
+  if (!mayPublish(holder, node, by.bare)) return undefined;
+  return holders.create(holder, name, holder.jid, attachmentsConfig(node), node.stored.affiliations);
+}
+
+/** Items are gone: what was attached to them goes, too. */
+export async function detach(pubsub: PubSub, holder: Holder, node: Node, ids: readonly string[]): Promise<void> {
+  const summary = summaryOf(node.name);
+  if (ids.length === 0 || !holder.nodes.has(summary)) return;
+  for (const id of ids) {
+    const name = attachmentsPrefix(holder, node.name) + encodeURIComponent(id);
+    const attachments = holder.nodes.get(name);
+    if (attachments === undefined) continue;
+    const items = await pubsub.holders.items(holder, attachments);
+    await pubsub.holders.written(holder, pubsub.holders.remove(holder, attachments, items));
+    await take(pubsub, holder, summary, id);
+  }
+}
+
+/** §4.6: says anew what the attachments of an item come to. One summary is made after the other. */
+export function summarize(pubsub: PubSub, bare: string, name: string): Promise<void> {
+  if (!isAttachments(name)) return Promise.resolve();
+  const { summaries } = pubsub;
+  const key = `${bare}\n${name}`;
+  const made = (summaries.get(key) ?? Promise.resolve()).then(() => summarizeNow(pubsub, bare, name));
+  const settled = made.catch(() => {});
+  summaries.set(key, settled);
+  void settled.then(() => {
+    if (summaries.get(key) === settled) summaries.delete(key);
+  });
+  return made;
+}
+
+async function summarizeNow(pubsub: PubSub, bare: string, name: string): Promise<void> {
+  const { holders } = pubsub;
+  const { holder, node, items } = await holders.inTurn(
+    bare,
+    name,
+    () => undefined,
+    (found) => found,
+  );
+  const target = await targetOf(pubsub, holder, name);
+  if (target === undefined) return;
+  const summary = summaryOf(target.node.name);
+  let noticed = 0;
+  const reactions = new Map<string, number>();
+  const ids = node === undefined ? [] : [...items!.index.keys()];
+  for (let at = 0; at < ids.length; at += together) {
+    const some = await Promise.all(ids.slice(at, at + together).map((id) => holders.item(holder, node!, id)));
+    for (const item of some) {
+      const attachments = item === undefined ? undefined : parse(item.xml);
+      if (attachments?.getChild('noticed') !== undefined) noticed++;
+      for (const reaction of reactionsIn(attachments))
+        if (reactions.has(reaction) || reactions.size < mostReactions)
+          reactions.set(reaction, (reactions.get(reaction) ?? 0) + 1);
+    }
+  }
+  if (noticed === 0 && reactions.size === 0) return take(pubsub, holder, summary, target.item);
+  const counted = [...reactions].map(([reaction, times]) =>
+    el('reaction', { count: times > 1 ? String(times) : undefined }, reaction),
+  );
+  const payload = el(
+    'summary',
+    { xmlns: NS.attachmentsSummary },
+    noticed === 0 ? undefined : el('noticed', { count: String(noticed) }),
+    counted.length === 0 ? undefined : el('reactions', null, ...counted),
+  );
+  return put(pubsub, holder, target.node, summary, target.item, payload);
+}
+
+/** §4.8.2: each counts once for one address. */
+function reactionsIn(attachments: Element | undefined): Set<string> {
+  const found = attachments?.getChild('reactions')?.getChildren('reaction') ?? [];
+  const texts = found.map((reaction) => reaction.getText().trim());
+  return new Set(texts.filter(({ length }) => length > 0 && length <= longestReaction));
+}

@@ -1,0 +1,135 @@
+/**
+ * XEP-0065: SOCKS5 Bytestreams: the proxy by which two clients send each other files where neither can reach the other.
+ * Both connect to it and name the stream by a hash; the bytes flow once its requester, known by his session, activates it.
+ * All hosts of a server have the same ports. Left out: UDP (§8), which is optional.
+ */
+import { createHash } from 'node:crypto';
+import type { Accounts } from '../../server/accounts.js';
+import {
+  defineModule,
+  disco,
+  event,
+  every,
+  type IqHandler,
+  type IqRequest,
+  iq,
+  metric,
+  service,
+} from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { el } from '../../server/xml/element.js';
+import { Relay } from './relay.js';
+import { settings } from './settings.js';
+
+const retryMs = 60_000;
+const longestSid = 1024;
+
+/** Of each server one, by what its hosts have in common. */
+const relays = new WeakMap<Accounts, Relay>();
+
+export default defineModule({
+  name: 'proxy65',
+  summary: 'A proxy for sending files between clients that cannot reach each other.',
+  implements: { 'XEP-0065': '1.8.2' },
+  notes: 'UDP.',
+  features: { service: [NS.bytestreams] },
+  config: settings,
+
+  start: ({ host, config, log }) => {
+    const own = Jid.parse(`${config.subdomain}.${host.domain}`);
+    const relay = relays.get(host.accounts) ?? new Relay(config, log, (limit) => host.limitHit(limit));
+    relays.set(host.accounts, relay);
+    /** Streams by who started them. */
+    const active = new Map<string, number>();
+    const counts = { streams: 0, bytes: 0, active: 0 };
+
+    const permit = ({ from, to }: IqRequest): void => {
+      if (!to.equals(own)) throw new StanzaError('service-unavailable');
+      const isOurs =
+        from.local !== undefined &&
+        (config.access === 'server' ? host.isLocal(from.domain) : from.domain === host.domain);
+      if (config.access !== 'anyone' && !isOurs) throw new StanzaError('forbidden');
+    };
+
+    /** §4. */
+    const address: IqHandler = (request) => {
+      permit(request);
+      const { ports } = relay;
+      if (ports.length === 0) throw new StanzaError('not-allowed', 'The proxy does not run.');
+      const hosts = config.public_hosts.length === 0 ? [host.domain] : config.public_hosts;
+      const reached = config.public_port === 0 ? ports : [config.public_port];
+      return el(
+        'query',
+        { xmlns: NS.bytestreams },
+        ...hosts.flatMap((name) =>
+          reached.map((port) => el('streamhost', { jid: own.full, host: name, port: String(port) })),
+        ),
+      );
+    };
+
+    /** §6.3.5. */
+    const activate: IqHandler = (request) => {
+      permit(request);
+      const { from, payload } = request;
+      const { sid } = payload.attrs;
+      const target = Jid.tryParse(payload.getChildText('activate', NS.bytestreams)?.trim() ?? '');
+      if (!sid || sid.length > longestSid || target === undefined) throw new StanzaError('bad-request');
+      const hash = hashOf(sid, from, target);
+      const there = relay.waiting(hash);
+      // Whether it is another's stream or none at all is not for us to see: it has another hash.
+      if (there === 0) throw new StanzaError('item-not-found', 'Nobody is connected for this stream.');
+      if (there === 1) throw new StanzaError('not-allowed', 'Only one of the two is connected.');
+      const running = active.get(from.bare) ?? 0;
+      if (running >= config.streams_per_user) {
+        host.limitHit('proxy65_streams_per_user');
+        throw new StanzaError('resource-constraint', 'You have too many streams already.');
+      }
+      active.set(from.bare, running + 1);
+      counts.streams++;
+      counts.active++;
+      relay.activate(hash, {
+        moved: (bytes) => {
+          counts.bytes += bytes;
+        },
+        ended: () => {
+          counts.active--;
+          const left = active.get(from.bare)! - 1;
+          if (left === 0) active.delete(from.bare);
+          else active.set(from.bare, left);
+        },
+      });
+    };
+
+    return [
+      service({
+        subdomain: config.subdomain,
+        message: ({ type }) => {
+          if (type !== 'headline' && type !== 'error') throw new StanzaError('service-unavailable');
+        },
+        presence: () => {},
+      }),
+      disco('service', {
+        identities: ({ to }) =>
+          to.equals(own) ? [{ category: 'proxy', type: 'bytestreams', name: 'File transfer proxy' }] : [],
+      }),
+      iq.get('service', NS.bytestreams, 'query', address),
+      iq.set('service', NS.bytestreams, 'query', activate),
+      event('started', () => relay.open()),
+      event('stopping', () => relay.close()),
+      every(retryMs, () => relay.retry()),
+      metric({
+        name: 'waxwing_proxy65_streams_total',
+        help: 'Streams of the file transfer proxy',
+        read: () => counts.streams,
+      }),
+      metric({ name: 'waxwing_proxy65_bytes_total', help: 'Bytes that it passed on', read: () => counts.bytes }),
+      metric({ name: 'waxwing_proxy65_streams', help: 'Streams of it that are open', read: () => counts.active }),
+    ];
+  },
+});
+
+/** §6.3.2: of the addresses as they are normalised, in hexadecimal. */
+export const hashOf = (sid: string, requester: Jid, target: Jid): string =>
+  createHash('sha1').update(`${sid}${requester.full}${target.full}`).digest('hex');

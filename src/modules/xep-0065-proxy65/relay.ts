@@ -1,0 +1,281 @@
+/** The listeners, the connections that wait for their stream, and the streams: bytes from one socket to the other. */
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { addressBlock, parseListenAddress } from '../../server/config/address.js';
+import {
+  greetingAnswer,
+  longestMessage,
+  readGreeting,
+  readRequest,
+  replies,
+  requestAnswer,
+  SocksError,
+} from './socks5.js';
+
+export interface RelaySettings {
+  readonly listen: readonly string[];
+  readonly connections: number;
+  readonly connections_per_address: number;
+  readonly stream_bytes: number;
+  readonly bytes_per_second: number;
+  readonly handshake_seconds: number;
+  readonly wait_seconds: number;
+  readonly idle_seconds: number;
+}
+
+/** Who wants to know of a stream. */
+export interface StreamWatch {
+  moved(bytes: number): void;
+  ended(): void;
+}
+
+/** What may be said before the stream is activated, in bytes: none of it is passed on. */
+const mostTooEarly = 65_536;
+
+export class Relay {
+  /** By what they were opened for. */
+  readonly #servers = new Map<string, Server>();
+  readonly #connections = new Set<Socket>();
+  readonly #perAddress = new Map<string, number>();
+  /** Connections that have said which stream they are for, by its hash: two at most. */
+  readonly #waiting = new Map<string, Waiting[]>();
+  #opening: Promise<void> | undefined;
+  #isWanted = false;
+
+  constructor(
+    readonly settings: RelaySettings,
+    readonly log: Logger,
+    readonly limitHit: (limit: string) => void,
+  ) {}
+
+  /** Ports that it has, each once. */
+  get ports(): number[] {
+    return [...new Set([...this.#servers.values()].map((server) => (server.address() as AddressInfo).port))];
+  }
+
+  /** Opens the ports that it has not yet. Those that cannot be had are logged. */
+  open(): Promise<void> {
+    this.#isWanted = true;
+    this.#opening ??= this.#open((listen, code) =>
+      this.log.warn({ listen, code }, 'the file transfer proxy cannot listen; the server runs without it'),
+    );
+    return this.#opening;
+  }
+
+  /** Opens what could not be had before. */
+  async retry(): Promise<void> {
+    if (!this.#isWanted) return;
+    await this.#opening;
+    this.#opening = this.#open(() => {});
+    await this.#opening;
+  }
+
+  /** Gives the ports back, and cuts all connections. */
+  async close(): Promise<void> {
+    this.#isWanted = false;
+    await this.#opening;
+    const servers = [...this.#servers.values()];
+    this.#servers.clear();
+    const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    for (const socket of this.#connections) socket.destroy();
+    await Promise.all(closed);
+  }
+
+  async #open(failed: (listen: string, code: string | undefined) => void): Promise<void> {
+    for (const text of this.settings.listen) {
+      if (this.#servers.has(text)) continue;
+      try {
+        this.#servers.set(text, await this.#listen(text));
+      } catch (error) {
+        failed(text, (error as NodeJS.ErrnoException).code);
+      }
+    }
+  }
+
+  #listen(text: string): Promise<Server> {
+    const { host, port } = parseListenAddress(text)!;
+    const server = createServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => {
+      if (this.#count(socket)) this.#greet(socket);
+    });
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port }, () => {
+        server.removeListener('error', reject);
+        server.on('error', (error) =>
+          this.log.warn({ err: error, listen: text }, 'the file transfer proxy failed to listen'),
+        );
+        resolve(server);
+      });
+    });
+  }
+
+  /** Whether there is room for the connection. */
+  #count(socket: Socket): boolean {
+    socket.on('error', () => {}); // 'close' follows
+    if (socket.destroyed) return false;
+    const { connections, connections_per_address } = this.settings;
+    const block = addressBlock(socket.remoteAddress ?? '');
+    const count = (this.#perAddress.get(block) ?? 0) + 1;
+    if (this.#connections.size >= connections || count > connections_per_address) {
+      const limit = this.#connections.size >= connections ? 'connections' : 'connections_per_address';
+      this.limitHit(`proxy65_${limit}`);
+      socket.destroy();
+      return false;
+    }
+    this.#connections.add(socket);
+    this.#perAddress.set(block, count);
+    socket.once('close', () => {
+      this.#connections.delete(socket);
+      const left = this.#perAddress.get(block)! - 1;
+      if (left === 0) this.#perAddress.delete(block);
+      else this.#perAddress.set(block, left);
+    });
+    return true;
+  }
+
+  /** The handshake. What is behind it came before the stream was activated, and is ignored (§10.1). */
+  #greet(socket: Socket): void {
+    const deadline = setTimeout(() => socket.destroy(), this.settings.handshake_seconds * 1000).unref();
+    let bytes = Buffer.alloc(0);
+    let isGreeted = false;
+    const over = () => {
+      clearTimeout(deadline);
+      socket.removeListener('data', heard).removeListener('end', gone);
+    };
+    const gone = () => socket.destroy();
+    const heard = (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk.subarray(0, 2 * longestMessage)]);
+      try {
+        if (!isGreeted) {
+          const greeting = readGreeting(bytes);
+          if (greeting === undefined) return;
+          bytes = bytes.subarray(greeting.length);
+          isGreeted = true;
+          socket.write(greetingAnswer(greeting.isOpen));
+          if (!greeting.isOpen) return socket.destroySoon();
+        }
+        const request = readRequest(bytes);
+        if (request === undefined) return;
+        over();
+        const isRoom = (this.#waiting.get(request.name)?.length ?? 0) < 2;
+        const reply = request.reply === replies.succeeded && !isRoom ? replies.notAllowed : request.reply;
+        socket.write(requestAnswer(reply, bytes.subarray(0, request.length)));
+        if (reply === replies.succeeded) this.#wait(request.name, socket);
+        else socket.destroySoon();
+      } catch (error) {
+        if (!(error instanceof SocksError)) throw error;
+        socket.destroy();
+      }
+    };
+    socket.on('data', heard).once('end', gone).once('close', over);
+  }
+
+  #wait(hash: string, socket: Socket): void {
+    const same = this.#waiting.get(hash) ?? [];
+    const waiting: Waiting = { socket, released: () => leave() };
+    this.#waiting.set(hash, [...same, waiting]);
+    const deadline = setTimeout(() => socket.destroy(), this.settings.wait_seconds * 1000).unref();
+    let early = 0;
+    const ignore = (chunk: Buffer) => {
+      early += chunk.length;
+      if (early > mostTooEarly) socket.destroy();
+    };
+    // A client that closes its half now has nothing to say, and was perhaps only a first try: the place is for the next one.
+    const gone = () => socket.destroy();
+    const leave = () => {
+      clearTimeout(deadline);
+      socket.removeListener('data', ignore).removeListener('end', gone).removeListener('close', leave);
+      const rest = (this.#waiting.get(hash) ?? []).filter((other) => other !== waiting);
+      if (rest.length === 0) this.#waiting.delete(hash);
+      else this.#waiting.set(hash, rest);
+    };
+    socket.on('data', ignore).once('end', gone).once('close', leave);
+  }
+
+  /** How many of the two connections of a stream are there. */
+  waiting(hash: string): number {
+    return this.#waiting.get(hash)?.length ?? 0;
+  }
+
+  /** Joins the two connections of a stream, which both have to be there. */
+  activate(hash: string, watch: StreamWatch): void {
+    const pair = this.#waiting.get(hash) ?? [];
+    for (const { released } of pair) released();
+    const [one, other] = pair.map(({ socket }) => socket);
+    join(one!, other!, this.settings, {
+      ...watch,
+      limitHit: () => this.limitHit('proxy65_stream_bytes'),
+    });
+  }
+}
+
+interface Waiting {
+  readonly socket: Socket;
+  /** It waits no more: nobody listens to it. */
+  released(): void;
+}
+
+/**
+ * Passes on what comes from either to the other, as fast as it is taken and no faster than is allowed. Each half closes by
+ * itself; where one side breaks, or nothing moves for too long, the other is told by a reset and not by an end, as what
+ * it got is not all.
+ */
+function join(one: Socket, other: Socket, settings: RelaySettings, watch: StreamWatch & { limitHit(): void }): void {
+  let open = 2;
+  let left = settings.stream_bytes;
+  const cut = () => {
+    for (const socket of [one, other]) if (!socket.destroyed) socket.resetAndDestroy();
+  };
+  const moved = (bytes: number): boolean => {
+    watch.moved(bytes);
+    left -= bytes;
+    if (left >= 0) return true;
+    watch.limitHit();
+    cut();
+    return false;
+  };
+  for (const socket of [one, other]) {
+    socket.setTimeout(settings.idle_seconds * 1000, cut);
+    socket.once('close', (hadError) => {
+      if (hadError) cut();
+      if (--open === 0) watch.ended();
+    });
+  }
+  pass(one, other, settings.bytes_per_second, moved);
+  pass(other, one, settings.bytes_per_second, moved);
+}
+
+function pass(from: Socket, to: Socket, rate: number, moved: (bytes: number) => boolean): void {
+  /** Bytes that may pass at once; below 0: that are to be waited for. */
+  let allowance = rate;
+  let at = Date.now();
+  let isFull = false;
+  let resting: NodeJS.Timeout | undefined;
+  const goOn = () => {
+    if (!isFull && resting === undefined) from.resume();
+  };
+  from.on('data', (chunk) => {
+    if (!moved(chunk.length)) return;
+    isFull = !to.write(chunk);
+    if (rate !== Number.POSITIVE_INFINITY) {
+      const now = Date.now();
+      allowance = Math.min(rate, allowance + ((now - at) / 1000) * rate) - chunk.length;
+      at = now;
+      if (allowance < 0)
+        resting = setTimeout(
+          () => {
+            resting = undefined;
+            goOn();
+          },
+          (-allowance / rate) * 1000,
+        ).unref();
+    }
+    if (isFull || resting !== undefined) from.pause();
+  });
+  to.on('drain', () => {
+    isFull = false;
+    goOn();
+  });
+  from.once('end', () => to.end());
+  from.once('close', () => clearTimeout(resting));
+}

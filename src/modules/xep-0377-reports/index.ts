@@ -1,0 +1,231 @@
+/**
+ * XEP-0377: Blocking Command Reports. What accounts report while they block (xep-0191-blocking.ts), and what rooms are told,
+ * is kept for the administrators, who get a message of it. Where the reporter agrees (§4) it is passed on to the server that
+ * the reported uses, and to others that the configuration names; never who reported it. Servers may send such reports here.
+ */
+import { z } from 'zod';
+import { count } from '../../server/config/units.js';
+import {
+  command,
+  defineModule,
+  type KeptReport,
+  log,
+  metric,
+  type NewReport,
+  serverMessage,
+} from '../../server/module.js';
+import { Rates } from '../../server/rates.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { Jid, JidError } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el, serialize } from '../../server/xml/element.js';
+import type { LogEntry } from '../../storage/contract.js';
+import { reportCommands } from './commands.js';
+import { reportAddress } from './origin.js';
+import { forwardedElements, idsIn, made, mostEvidence, reportElement, type StoredReport, wordsOf } from './report.js';
+
+const day = 86_400_000;
+const hour = 3_600_000;
+const page = 500;
+
+const addresses = (purpose: string) =>
+  z
+    .array(z.string().refine((text) => Jid.tryParse(text) !== undefined, 'is no address'))
+    .default([])
+    .describe(purpose)
+    .meta({ example: 'reports@example.org' });
+
+export default defineModule({
+  name: 'reports',
+  summary: 'Keeps reports of abuse, tells the administrators, and passes them on where the reporter agrees.',
+  implements: { 'XEP-0377': '0.4.1' },
+  features: { server: [NS.reporting] },
+  config: z.strictObject({
+    kept: count({ min: 0 }).default(1000).describe('Reports that are kept; the oldest make room.'),
+    per_day: count({ min: 0 })
+      .default(50)
+      .describe('Reports of one account, or of one other server, in a day that are kept; further ones are dropped.'),
+    tell_admins: z
+      .boolean()
+      .default(true)
+      .describe('Whether the administrators named in the table of the host get a message of each report.'),
+    tell: addresses('Further addresses that get such a message.'),
+    messages_per_hour: count({ min: 0, unlimited: true })
+      .default(20)
+      .describe('Reports in an hour that somebody gets a message of; further ones are kept only.'),
+    forward_to: addresses(
+      'Addresses of services that collect reports. They get those whose reporters agree to that, without the reporter.',
+    ),
+    forward_to_origin: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether the server of the reported gets the reports whose reporters agree to that, without the reporter.',
+      ),
+    forwards_per_hour: count({ min: 0, unlimited: true })
+      .default(100)
+      .describe('Reports in an hour that are passed on to one address.'),
+    from_servers: z
+      .boolean()
+      .default(true)
+      .describe('Whether reports of accounts of this host are taken from other servers.'),
+  }),
+  stores: { reports: log() },
+  wants: ['archive'],
+  provides: ['reports'],
+
+  start: ({ host, config, stores: { reports: store }, services: { archive }, provide, log: logger }) => {
+    const counts = { kept: 0, forwarded: 0 };
+    const told = new Rates(config.messages_per_hour, hour);
+    const forwarded = new Rates(config.forwards_per_hour, hour);
+
+    /** §5: of the messages that are named, those by the reported that the reporter's archive has. */
+    const messagesOf = async ({ by, about, element }: NewReport): Promise<Stanza[]> => {
+      const ids = idsIn(element);
+      if (archive === undefined || ids.length === 0) return [];
+      const { entries } = await archive.read(by, { ids, limit: ids.length });
+      return entries.map(({ value }) => Stanza.parse(value)).filter(({ from }) => isBy(about, from));
+    };
+
+    const add = async (report: NewReport): Promise<boolean> => {
+      const { by, about, room, element } = report;
+      if (config.kept === 0) return false;
+      // Other servers make accounts as they like.
+      const reporter = by.domain === host.domain ? by.bare : by.domain;
+      const today = { with: reporter, from: idAt(Date.now() - day) };
+      if ((await store.count(host.domain, today, config.per_day)) >= config.per_day) {
+        host.limitHit('reports.per_day');
+        return false;
+      }
+      const stored = made(report, report.messages ?? (await messagesOf(report)));
+      const id = stanzaId();
+      await store.append(host.domain, { id, with: reporter, value: JSON.stringify(stored) });
+      await store.trim(host.domain, { keep: config.kept });
+      counts.kept++;
+      logger.info({ by: by.bare, reported: about.full, room: room?.bare, reason: stored.reason }, 'a report of abuse');
+      if (room !== undefined) return true;
+      notify(id, stored);
+      if (by.domain !== host.domain || by.local === undefined) return true;
+      // §4: only what the reporter agrees to
+      const agreed = (name: string) => element.getChild(name, NS.reporting) !== undefined;
+      if (agreed('third-party')) for (const to of config.forward_to) passOn(id, stored, Jid.parse(to));
+      if (agreed('report-origin') && config.forward_to_origin) void passToOrigin(id, stored, about);
+      return true;
+    };
+
+    const notify = (id: string, report: StoredReport): void => {
+      const admins = config.tell_admins ? (host.config.hosts[host.domain]?.admins ?? []) : [];
+      const recipients = new Set([...admins, ...config.tell.map((jid) => Jid.parse(jid).full)]);
+      if (recipients.size === 0) return;
+      if (!told.take('')) {
+        host.limitHit('reports.messages_per_hour');
+        return;
+      }
+      const words = `${wordsOf(report)}\n(report ${id})`;
+      const message = Stanza.build(
+        'message',
+        { from: host.jid, id },
+        el('subject', null, 'Report of abuse'),
+        el('body', null, words),
+        reportElement(report),
+      );
+      for (const to of recipients) void host.route(message.with({ to: Jid.parse(to) }));
+    };
+
+    /** §4: what goes to others does not say who reported it. */
+    const passOn = (id: string, report: StoredReport, to: Jid): void => {
+      if (!forwarded.take(to.full)) {
+        host.limitHit('reports.forwards_per_hour');
+        return;
+      }
+      counts.forwarded++;
+      const words = wordsOf({ ...report, by: host.domain });
+      const children = [el('body', null, words), reportElement(report), ...forwardedElements(report, timeOf(id))];
+      void host.route(Stanza.build('message', { from: host.jid, to, id }, ...children));
+    };
+
+    const passToOrigin = async (id: string, report: StoredReport, about: Jid): Promise<void> => {
+      if (about.domain === host.domain || about.domain.endsWith(`.${host.domain}`)) return;
+      const to = await reportAddress(host, about.domain).catch((error: unknown) => {
+        if (!(error instanceof StanzaError)) throw error;
+        return undefined;
+      });
+      if (to === undefined) logger.info({ domain: about.domain }, 'no address for reports is known of the server');
+      else passOn(id, report, to);
+    };
+
+    /** What another server says of an account of ours. */
+    const receive = (stanza: Stanza): 'handled' | undefined => {
+      const { from } = stanza;
+      const element = stanza.child(NS.reporting, 'report');
+      if (element === undefined || stanza.type === 'error' || !config.from_servers) return undefined;
+      const about = Jid.tryParse(element.getChildText('jid', NS.jid) ?? '');
+      if (from === undefined || from.local !== undefined || about?.domain !== host.domain) return undefined;
+      const messages = stanza
+        .children()
+        .filter((child) => child.is('forwarded', NS.forward))
+        .slice(0, mostEvidence)
+        .flatMap((child) => readMessage(child.getChild('message', NS.client)) ?? []);
+      const report = { by: from.toBare(), about, element, messages: messages.filter((one) => isBy(about, one.from)) };
+      add(report).catch((error: unknown) => logger.error({ err: error }, 'a report could not be kept'));
+      return 'handled';
+    };
+
+    const list = async ({ limit, before }: { readonly limit: number; readonly before?: string | undefined }) => {
+      const { entries } = await store.page(host.domain, { limit, before, backwards: true });
+      return entries.reverse().map(kept);
+    };
+
+    const get = async (id: string): Promise<KeptReport | undefined> =>
+      (await store.page(host.domain, { ids: [id], limit: 1 })).entries.map(kept)[0];
+
+    const forget = async (ids: readonly string[] | 'all'): Promise<number> => {
+      if (ids !== 'all') return store.remove(host.domain, ids);
+      let gone = 0;
+      for (;;) {
+        const { entries } = await store.page(host.domain, { limit: page });
+        if (entries.length === 0) return gone;
+        gone += await store.remove(
+          host.domain,
+          entries.map(({ id }) => id),
+        );
+      }
+    };
+
+    provide('reports', { add, list, get, forget });
+
+    return [
+      serverMessage(receive),
+      ...reportCommands({ list, get, forget }).map(command),
+      metric({ name: 'waxwing_reports_total', help: 'Reports of abuse that were kept', read: () => counts.kept }),
+      metric({
+        name: 'waxwing_reports_forwarded_total',
+        help: 'Reports of abuse that were passed on to others',
+        read: () => counts.forwarded,
+      }),
+    ];
+  },
+});
+
+function kept({ id, value }: LogEntry): KeptReport {
+  const { by, jid, room, reason, text, messages, evidence = [] } = JSON.parse(value) as StoredReport;
+  return { id, at: timeOf(id), by, jid, room, reason, text, messages, evidence };
+}
+
+/** A message that another server has put into a report; undefined: none that could be. */
+function readMessage(element: Element | undefined): Stanza | undefined {
+  if (element === undefined) return undefined;
+  try {
+    return Stanza.parse(serialize(element));
+  } catch (error) {
+    if (error instanceof JidError) return undefined;
+    throw error;
+  }
+}
+
+/** Whether a message is by the one who is reported: an account, or an occupant of a room. */
+function isBy(about: Jid, from: Jid | undefined): boolean {
+  return about.resource === undefined ? about.sameBare(from) : about.equals(from);
+}

@@ -1,0 +1,44 @@
+/** Where another server wants reports of its accounts. */
+import type { Host } from '../../server/module.js';
+import { readForm } from '../../server/stanza/forms.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+
+/** Fields of XEP-0157, the fitter first. */
+const fields = ['report-addresses', 'abuse-addresses'];
+
+/**
+ * The address for reports that the server names (XEP-0157), or its own where it says that it takes reports; undefined:
+ * neither. Throws the StanzaError that it answers with.
+ */
+export async function reportAddress(host: Host, domain: string): Promise<Jid | undefined> {
+  const to = Jid.parse(domain);
+  const answer = await host.ask(
+    Stanza.build('iq', { type: 'get', from: host.jid, to }, el('query', { xmlns: NS.discoInfo })),
+  );
+  const query = answer.child(NS.discoInfo, 'query');
+  const contacts = query
+    ?.getChildren('x', NS.dataForms)
+    .map((x) => readForm(x))
+    .find(({ formType }) => formType === NS.serverInfo);
+  for (const field of fields)
+    for (const uri of contacts?.all(field) ?? []) {
+      const address = /^xmpp:([^?]+)/i.exec(uri)?.[1];
+      const jid = address === undefined ? undefined : Jid.tryParse(decoded(address));
+      if (jid !== undefined) return jid;
+    }
+  const takesReports = query?.getChildren('feature', NS.discoInfo).some(({ attrs }) => attrs.var === NS.reporting);
+  return takesReports ? to : undefined;
+}
+
+/** RFC 5122 §2.2: as it stands where it is not escaped as it should be. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (error) {
+    if (error instanceof URIError) return text;
+    throw error;
+  }
+}

@@ -1,0 +1,92 @@
+/** A report: as it comes, as it is kept, and as it is said to others. */
+import type { NewReport } from '../../server/module.js';
+import { formatDateTime } from '../../server/stanza/datetime.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el, parse } from '../../server/xml/element.js';
+
+/** As it is kept: JSON. What is not there was not kept by earlier versions. */
+export interface StoredReport {
+  /** Who reported: a bare address, or the domain that passed it on. */
+  readonly by: string;
+  readonly jid: string;
+  /** The room in which it was reported. */
+  readonly room?: string;
+  readonly reason: string;
+  readonly text: string;
+  /** The language of the text. */
+  readonly lang?: string;
+  /** XEP-0359 ids of the messages that are complained of. */
+  readonly messages: readonly string[];
+  /** Those of them that were found, as XML, with `to` taken off. */
+  readonly evidence?: readonly string[];
+}
+
+/** Of one report, in characters; and messages that it names. */
+const longestText = 1000;
+const mostMessages = 50;
+export const mostEvidence = 10;
+const longestEvidence = 8192;
+
+/** §5: the ids of the messages that a report names. */
+export const idsIn = (report: Element): string[] =>
+  report
+    .getChildren('stanza-id', NS.stanzaId)
+    .slice(0, mostMessages)
+    .flatMap(({ attrs }) => (attrs.id === undefined ? [] : [shortened(attrs.id)]));
+
+/** `messages`: those that were found, whoever said them. Only what the reported has said counts (§5). */
+export function made({ by, about, room, element }: NewReport, messages: readonly Stanza[]): StoredReport {
+  const text = element.getChild('text', NS.reporting);
+  const lang = text?.attrs['xml:lang'];
+  return {
+    by: by.bare,
+    jid: about.full,
+    ...(room !== undefined && { room: room.bare }),
+    reason: shortened(element.attrs.reason ?? ''),
+    text: shortened(text?.getText() ?? ''),
+    ...(lang !== undefined && { lang: shortened(lang).slice(0, 35) }),
+    messages: idsIn(element),
+    evidence: messages.slice(0, mostEvidence).map(shown),
+  };
+}
+
+/** §4: without `to`, so that it does not say whom it was sent to; nor do the ids of his archive. */
+function shown(message: Stanza): string {
+  const { from, type, id } = message;
+  const whole = message.with({ to: undefined }).without(NS.stanzaId, 'stanza-id').toXml(NS.client);
+  if (whole.length <= longestEvidence) return whole;
+  const body = message.text(NS.client, 'body');
+  const cut = body === undefined ? undefined : el('body', null, shortened(body));
+  return Stanza.build('message', { from, type, id }, cut).toXml(NS.client);
+}
+
+const reasonOf = ({ reason }: StoredReport): string => reason.replace(/^urn:xmpp:reporting:/, '') || 'no reason';
+
+/** The report by itself: with the address that it is about, as servers pass reports on to each other. */
+export function reportElement({ reason, jid, text, lang }: StoredReport): Element {
+  return el(
+    'report',
+    { xmlns: NS.reporting, reason },
+    el('jid', { xmlns: NS.jid }, jid),
+    text === '' ? undefined : el('text', { 'xml:lang': lang }, text),
+  );
+}
+
+/** §4 and XEP-0297: the messages. */
+export function forwardedElements({ evidence = [] }: StoredReport, at: number): Element[] {
+  const delay = () => el('delay', { xmlns: NS.delay, stamp: formatDateTime(at) });
+  return evidence.map((xml) => el('forwarded', { xmlns: NS.forward }, delay(), parse(xml, NS.client)));
+}
+
+/** What is said in words, to those who see no more. */
+export function wordsOf(report: StoredReport): string {
+  const { by, jid, room, text, evidence = [] } = report;
+  const where = room === undefined ? '' : ` in ${room}`;
+  const bodies = evidence.map((xml) => Stanza.parse(xml).text(NS.client, 'body')).filter((body) => body !== undefined);
+  return [`${by} reports ${jid}${where} (${reasonOf(report)})`, text, ...bodies.map((body) => `> ${shortened(body)}`)]
+    .filter((line) => line !== '')
+    .join('\n');
+}
+
+const shortened = (text: string): string => Array.from(text.trim()).slice(0, longestText).join('');

@@ -1,0 +1,164 @@
+/**
+ * XEP-0402: PEP Native Bookmarks, and their unity with the older forms: one `<storage/>` in a node of its own (XEP-0048)
+ * and in private storage (XEP-0049), which are one. What a client writes in one form others read in theirs, and clients
+ * that want to be notified are, of the form that they know.
+ *
+ * The items of XEP-0402 are what counts. The older form is written anew from them whenever they change; where it is taken
+ * away as a whole, which is how clients that have moved to the items clean up, they stay. What XEP-0492 puts into a
+ * bookmark passes as any other extension does.
+ */
+import { defineModule, session } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
+import { checkItem, checkStorage, collate, differences, type Items } from './conversion.js';
+
+/** XEP-0402 §3.3, XEP-0223 §2: what clients ask for, and what the node is without being asked. */
+const asItems = {
+  'pubsub#persist_items': true,
+  'pubsub#max_items': 'max',
+  'pubsub#send_last_published_item': 'never',
+  'pubsub#access_model': 'whitelist',
+} as const;
+/** XEP-0048 §3. */
+const asStorage = { 'pubsub#persist_items': true, 'pubsub#access_model': 'whitelist' } as const;
+/** XEP-0411 §5: nothing is copied to where others can read it. */
+const isPrivate = { 'pubsub#persist_items': true, 'pubsub#access_model': 'whitelist' } as const;
+
+/** The id of the one item of the older form (XEP-0048 §3.1). */
+const current = 'current';
+const inPrivate = { ns: NS.bookmarksPrivate, name: 'storage' } as const;
+
+export default defineModule({
+  name: 'bookmarks',
+  summary: 'Keeps bookmarks of rooms, the same for clients of all ages.',
+  implements: { 'XEP-0402': '1.2.0', 'XEP-0048': '1.2', 'XEP-0411': '1.1.0' },
+  features: { account: [NS.bookmarksCompat, NS.bookmarksCompatPep, NS.bookmarksConversion] },
+  needs: ['pep'],
+  wants: ['privateXml'],
+
+  start: ({ services: { pep, privateXml }, log }) => {
+    /** By account: who changes bookmarks comes behind the one before. */
+    const turns = new Map<string, Promise<unknown>>();
+
+    const inTurn = async <T>(owner: Jid, work: () => Promise<T>): Promise<T> => {
+      const mine = (turns.get(owner.bare) ?? Promise.resolve()).then(work, work);
+      turns.set(owner.bare, mine);
+      try {
+        return await mine;
+      } finally {
+        if (turns.get(owner.bare) === mine) turns.delete(owner.bare);
+      }
+    };
+
+    const itemsOf = (owner: Jid): Promise<Items> => pep.items(owner.bare, NS.bookmarks);
+
+    const storageOf = async (owner: Jid): Promise<{ id: string; storage: Element | undefined }> => {
+      const last = await pep.last(owner.bare, NS.bookmarksPrivate);
+      if (last === undefined) return { id: current, storage: undefined };
+      const isStorage = last.payload.is('storage', NS.bookmarksPrivate);
+      return { id: last.id, storage: isStorage ? last.payload : undefined };
+    };
+
+    const writeStorage = (owner: Jid, id: string, storage: Element): Promise<void> =>
+      pep.change(owner, NS.bookmarksPrivate, { publish: new Map([[id, storage]]) }, { demand: isPrivate });
+
+    // --- the items (XEP-0402) ---------------------------------------------------------------------------------------
+
+    /** §5.3.1. */
+    pep.know(NS.bookmarks, {
+      config: asItems,
+      around: (owner, { publish, retract }, proceed) =>
+        inTurn(owner, async () => {
+          if (publish !== undefined) checkItem(publish.id, publish.payload);
+          const items = new Map(retract === 'all' ? [] : await itemsOf(owner));
+          if (retract !== 'all') for (const id of retract) items.delete(id);
+          if (publish?.payload !== undefined) items.set(publish.id, publish.payload);
+          const { id, storage: before } = await storageOf(owner);
+          const after = collate(before, items);
+          // All bookmarks together have a size, as they had in the older form.
+          if (publish !== undefined) await pep.demandRoom(owner.bare, NS.bookmarksPrivate, new Map([[id, after]]));
+          await proceed();
+          if (before === undefined ? childrenOf(after).length > 0 : serialize(before) !== serialize(after))
+            await writeStorage(owner, id, after);
+        }),
+    });
+
+    // --- the list (XEP-0048) ----------------------------------------------------------------------------------------
+
+    /** §5.3.2: with the items that a list stands for; `write` writes the list itself. */
+    const replace = async (owner: Jid, storage: Element, write: () => Promise<void>): Promise<void> => {
+      const change = differences(storage, await itemsOf(owner));
+      await pep.demandRoom(owner.bare, NS.bookmarks, change.publish);
+      await write();
+      await pep.change(owner, NS.bookmarks, change, { demand: isPrivate });
+    };
+
+    pep.know(NS.bookmarksPrivate, {
+      config: asStorage,
+      around: (owner, { publish }, proceed) => {
+        if (publish === undefined) return proceed();
+        const { payload } = publish;
+        checkStorage(payload);
+        return inTurn(owner, () => replace(owner, payload, proceed));
+      },
+    });
+
+    privateXml?.move(inPrivate, {
+      get: async (owner) => {
+        await unify(owner);
+        const { storage } = await storageOf(owner);
+        return storage === undefined ? [] : [storage];
+      },
+      set: async (owner, elements) => {
+        const [storage, ...further] = elements;
+        checkStorage(storage);
+        if (further.length > 0) throw new StanzaError('bad-request', 'There is one list of bookmarks.');
+        pep.demandPace(owner);
+        await unify(owner);
+        await inTurn(owner, async () => {
+          const { id } = await storageOf(owner);
+          await pep.demandRoom(owner.bare, NS.bookmarksPrivate, new Map([[id, storage]]));
+          await replace(owner, storage, () => writeStorage(owner, id, storage));
+        });
+      },
+    });
+
+    /**
+     * XEP-0411 §4: puts together what was kept in several forms before this module ran, or came from another server: in
+     * doubt the newer form counts.
+     */
+    const unify = async (owner: Jid): Promise<void> => {
+      const [[left] = [], hasItems, hasStorage] = await Promise.all([
+        privateXml?.left(owner.bare, inPrivate),
+        pep.has(owner.bare, NS.bookmarks),
+        pep.has(owner.bare, NS.bookmarksPrivate),
+      ]);
+      if (left === undefined && hasItems === hasStorage) return;
+      await inTurn(owner, async () => {
+        const items = await itemsOf(owner);
+        const { id, storage } = await storageOf(owner);
+        const lists = [storage, left].filter((list) => list !== undefined);
+        const found = el('storage', null, ...lists.flatMap((list) => childrenOf(list)));
+        const missing = [...differences(found, items).publish].filter(([room]) => !items.has(room));
+        const all = new Map([...items, ...missing]);
+        const after = collate(el('storage', lists[0]?.attrs, ...childrenOf(found)), all);
+        await pep.demandRoom(owner.bare, NS.bookmarksPrivate, new Map([[id, after]]));
+        await pep.change(owner, NS.bookmarks, { publish: new Map(missing) }, { demand: isPrivate });
+        if (childrenOf(after).length > 0) await writeStorage(owner, id, after);
+        if (left !== undefined) await privateXml?.clear(owner.bare, inPrivate);
+      });
+    };
+
+    return [
+      // XEP-0411 §4: before a client looks for them
+      session('bound', ({ jid }) =>
+        unify(jid.toBare()).catch((error: unknown) => {
+          if (!(error instanceof StanzaError)) throw error;
+          log.warn({ account: jid.bare, err: error }, 'bookmarks could not be put together');
+        }),
+      ),
+    ];
+  },
+});

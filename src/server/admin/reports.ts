@@ -1,0 +1,103 @@
+/** `waxwing report …`: reports of abuse (XEP-0377). */
+import type { KeptReport, Reports } from '../module.js';
+import { CommandError, type ServerContext, serverCommand } from './command.js';
+import { columns, count, facts, plain, time } from './words.js';
+
+const host = { type: 'text', description: 'The host; needed where the server has several.' } as const;
+
+/** A report as JSON. */
+interface ReportData extends Omit<KeptReport, 'at' | 'room'> {
+  /** ISO. */
+  readonly at: string;
+  readonly room: string | null;
+}
+
+const described = ({ at, room, ...rest }: KeptReport): ReportData => ({
+  ...rest,
+  at: new Date(at).toISOString(),
+  room: room ?? null,
+});
+
+const shortReason = (reason: string): string => reason.replace(/^urn:xmpp:reporting:/, '');
+
+export const list = serverCommand({
+  name: 'report list',
+  summary: 'Lists reports of abuse, the latest first',
+  reads: true,
+  parameters: {
+    host,
+    before: { type: 'text', description: 'Only reports before the one with this id: the next page.' },
+    limit: { type: 'count', description: 'Most reports to list (100).' },
+  },
+  async run(context, { host, before, limit = 100 }) {
+    const found = await reportsOf(context, host).list({ limit, before });
+    return { reports: found.map(described), next: found.length < limit ? null : found.at(-1)!.id };
+  },
+  text({ reports, next }) {
+    if (reports.length === 0) return 'There are no reports.';
+    const rows = reports.map(({ id, at, by, jid, room, reason, text }) => [
+      id,
+      time(at),
+      plain(room === null ? jid : `${jid} in ${room}`),
+      plain(shortReason(reason)),
+      by,
+      plain(text.split('\n', 1)[0]!.slice(0, 60)),
+    ]);
+    const more = next === null ? '' : `\nThere may be more: --before ${next}`;
+    return columns(rows, ['REPORT', 'TIME', 'ABOUT', 'REASON', 'BY', '']) + more;
+  },
+});
+
+export const show = serverCommand({
+  name: 'report show',
+  summary: 'Shows a report of abuse with the messages that it is about',
+  reads: true,
+  parameters: { id: { type: 'text', positional: true, required: true, description: 'The id of the report.' }, host },
+  async run(context, { id, host }) {
+    const found = await reportsOf(context, host).get(id);
+    if (found === undefined) throw unknown(id);
+    return described(found);
+  },
+  text({ id, at, by, jid, room, reason, text, messages, evidence }) {
+    const head = facts([
+      ['Report', id],
+      ['Time', time(at)],
+      ['About', plain(jid)],
+      ['Room', plain(room ?? '')],
+      ['Reason', plain(shortReason(reason))],
+      ['By', by],
+      ['Messages', messages.length === 0 ? '' : `${messages.length} named, ${evidence.length} kept`],
+    ]);
+    return [head, ...[text, ...evidence].filter((part) => part !== '').map(plain)].join('\n\n');
+  },
+});
+
+export const forget = serverCommand({
+  name: 'report forget',
+  summary: 'Removes a report of abuse, or all of them',
+  parameters: {
+    id: { type: 'text', positional: true, description: 'The id of the report.' },
+    all: { type: 'flag', description: 'Removes every report.' },
+    host,
+  },
+  async run(context, { id, all, host }) {
+    if (all === (id !== undefined)) throw new CommandError('usage', 'name a report, or --all of them');
+    const gone = await reportsOf(context, host).forget(id === undefined ? 'all' : [id]);
+    if (gone === 0 && id !== undefined) throw unknown(id);
+    return { forgotten: gone };
+  },
+  text: ({ forgotten }) => `${count(forgotten, 'report')} removed.`,
+});
+
+/** Throws CommandError. */
+function reportsOf({ server, config }: ServerContext, host: string | undefined): Reports {
+  const hosts = Object.keys(config.hosts);
+  if (host === undefined && hosts.length > 1) throw new CommandError('usage', `name one of the hosts with --host`);
+  const domain = host ?? hosts[0]!;
+  if (!hosts.includes(domain)) throw new CommandError('not-found', `this server does not serve ${domain}`);
+  const reports = server.host(domain)?.provided('reports');
+  if (reports === undefined) throw new CommandError('failed', 'the module reports is disabled');
+  return reports;
+}
+
+const unknown = (id: string) => new CommandError('not-found', `there is no report ${plain(id)}`);

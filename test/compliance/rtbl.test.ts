@@ -1,0 +1,224 @@
+/** Block lists that others publish (XEP-0060): fetched, followed, and heeded in rooms and against strangers. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+import { refusal } from './phrases.js';
+import { configure, owner, pubsub } from './pubsub.js';
+import { founds, grants, item, joins, service } from './rooms.js';
+
+const node = 'muc_bans_sha256';
+const source = 'pubsub.elsewhere.example';
+const hash = (text: string) => createHash('sha256').update(text).digest('hex');
+const config = (more: object = {}) => ({
+  modules: { rtbl: { lists: [`${source}/${node}`], ...more }, strangers: { local_users_known: false } },
+});
+const room = `hall@${service}`;
+
+async function does(peer: Peer, request: string): Promise<void> {
+  await peer.sends(request);
+  await peer.receives(`<iq type='result' id='p'/>`);
+}
+
+const publishes = (peer: Peer, id: string) =>
+  does(
+    peer,
+    pubsub(
+      'set',
+      `<publish node='${node}'><item id='${id}'><report xmlns='${NS.reporting}' reason='urn:xmpp:reporting:spam'/></item></publish>`,
+      source,
+    ),
+  );
+const retracts = (peer: Peer, id: string) =>
+  does(peer, pubsub('set', `<retract node='${node}' notify='true'><item id='${id}'/></retract>`, source));
+
+/** Whoever keeps the list, with these on it; and the server has fetched it. */
+async function keeper({ actor, server }: Scene, ...listed: string[]): Promise<Peer> {
+  const peer = await actor('keeper@elsewhere.example/tower');
+  await does(peer, pubsub('set', `<create node='${node}'/>`, source));
+  await does(peer, configure(node, { access_model: 'open', max_items: 'max' }, source));
+  for (const who of listed) await publishes(peer, hash(who));
+  await server.host('localhost')!.provided('blockLists')!.sync();
+  return peer;
+}
+
+const isOut = async (peer: Peer, nick: string) => {
+  await peer.sends(joins(`${room}/${nick}`));
+  await peer.receives(`<presence type='error' from='${room}/${nick}'>${refusal('auth', 'forbidden')}</presence>`);
+};
+const isIn = async (peer: Peer, nick: string) => {
+  await peer.sends(joins(`${room}/${nick}`));
+  await peer.syncs();
+  const seen = peer.forgets().map(String).join();
+  assert.match(seen, /code="110"/, seen);
+};
+
+scenario('listed accounts and domains do not enter rooms', { config: config(), alone: true }, async (scene) => {
+  const { actor } = scene;
+  await keeper(scene, 'tybalt@localhost', 'elsewhere.example');
+  const nurse = await actor('nurse@localhost/kitchen');
+  await founds(nurse, 'hall', 'nurse');
+  await isOut(await actor('tybalt@localhost/street'), 'tybalt');
+  await isOut(await actor('paris@elsewhere.example/street'), 'paris');
+  await isIn(await actor('juliet@localhost/balcony'), 'juliet');
+  const metrics = await scene.server.metrics.text();
+  assert.match(metrics.text, /waxwing_rtbl_refused_total 2/);
+});
+
+scenario('whom the room has on its lists is its own business', { config: config(), alone: true }, async (scene) => {
+  const { actor } = scene;
+  await keeper(scene, 'tybalt@localhost');
+  const nurse = await actor('nurse@localhost/kitchen');
+  await founds(nurse, 'hall', 'nurse');
+  await grants(nurse, 'hall', 'tybalt@localhost', 'member');
+  await isIn(await actor('tybalt@localhost/street'), 'tybalt');
+});
+
+scenario(
+  'XEP-0060 §7.1.2, §7.2.2: what changes is heeded at once',
+  { config: config(), alone: true },
+  async (scene) => {
+    const { actor, stage } = scene;
+    const peer = await keeper(scene);
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    await founds(nurse, 'hall', 'nurse');
+    const tybalt = await actor('tybalt@localhost/street', { presence: true });
+    await isIn(tybalt, 'tybalt');
+    nurse.forgets();
+    await publishes(peer, hash('tybalt@localhost').toUpperCase());
+    await stage.settle();
+    // who is there is heard no more
+    await tybalt.sends(`<message id='m' type='groupchat' to='${room}'><body>x</body></message>`);
+    await tybalt.receives(`<message id='m' type='error'>${refusal('auth', 'forbidden')}</message>`);
+    await tybalt.sends(`<message id='m' type='chat' to='${room}/nurse'><body>x</body></message>`);
+    await tybalt.receives(`<message id='m' type='error'>${refusal('auth', 'forbidden')}</message>`);
+    const again = await actor('tybalt@localhost/square');
+    await isOut(again, 'tybalt');
+    await retracts(peer, hash('tybalt@localhost').toUpperCase());
+    await stage.settle();
+    await isIn(again, 'tybalt');
+  },
+);
+
+scenario('XEP-0060 §8.4, §8.5: an emptied list, a removed list', { config: config(), alone: true }, async (scene) => {
+  const { actor, stage } = scene;
+  const peer = await keeper(scene, 'tybalt@localhost');
+  const nurse = await actor('nurse@localhost/kitchen');
+  await founds(nurse, 'hall', 'nurse');
+  const tybalt = await actor('tybalt@localhost/street');
+  await isOut(tybalt, 'tybalt');
+  await does(peer, owner('set', `<purge node='${node}'/>`, source));
+  await stage.settle();
+  await isIn(tybalt, 'tybalt');
+  await tybalt.sends(`<presence type='unavailable' to='${room}/tybalt'/>`);
+  await tybalt.syncs();
+  tybalt.forgets();
+  await publishes(peer, hash('tybalt@localhost'));
+  await stage.settle();
+  await isOut(tybalt, 'tybalt');
+  await does(peer, owner('set', `<delete node='${node}'/>`, source));
+  await stage.settle();
+  await isIn(tybalt, 'tybalt');
+});
+
+scenario('nobody but the service says what is on its list', { config: config(), alone: true }, async (scene) => {
+  const { actor, stage } = scene;
+  await keeper(scene);
+  const nurse = await actor('nurse@localhost/kitchen');
+  await founds(nurse, 'hall', 'nurse');
+  const liar = await actor('liar@elsewhere.example/x');
+  await liar.sends(`<message to='localhost' type='headline'><event xmlns='${NS.pubsubEvent}'><items node='${node}'>
+    <item id='${hash('juliet@localhost')}'/></items></event></message>`);
+  await stage.settle();
+  await isIn(await actor('juliet@localhost/balcony'), 'juliet');
+});
+
+const lasting = new MemoryStorage();
+scenario(
+  'what was known is there after a restart, and fetched anew',
+  { config: config(), storage: () => lasting },
+  async (scene) => {
+    const { actor, stage } = scene;
+    const peer = await keeper(scene, 'tybalt@localhost', 'paris@localhost');
+    peer.cut();
+    const isListed = (bare: string) =>
+      scene.server
+        .host('localhost')!
+        .provided('blockLists')!
+        .isListed({ bare, domain: 'localhost' } as never, 'rooms');
+    await stage.restart(async (storage) => {
+      // As if it had been taken off while nobody listened
+      const items = storage.map('pubsub_items');
+      const [key] = [...(await items.all(source)).keys()].filter((one) => one.includes(hash('paris@localhost')));
+      await items.delete(source, [key!]);
+    });
+    assert.equal(isListed('paris@localhost'), true, 'before it has asked');
+    await scene.server.host('localhost')!.provided('blockLists')!.sync();
+    assert.equal(isListed('paris@localhost'), false);
+    assert.equal(isListed('tybalt@localhost'), true);
+    const again = await actor('keeper@elsewhere.example/tower');
+    await publishes(again, hash('iago@localhost'));
+    await stage.settle();
+    assert.equal(isListed('iago@localhost'), true, 'told of changes again');
+  },
+);
+
+scenario('a list that is not there, and items that are no hashes', { config: config(), alone: true }, async (scene) => {
+  const blockLists = scene.server.host('localhost')!.provided('blockLists');
+  await blockLists!.sync();
+  const peer = await keeper(scene);
+  await publishes(peer, 'tybalt@localhost');
+  await blockLists!.sync();
+  const nurse = await scene.actor('nurse@localhost/kitchen');
+  await founds(nurse, 'hall', 'nurse');
+  await isIn(await scene.actor('tybalt@localhost/street'), 'tybalt');
+});
+
+scenario('one’s own domain on a list shuts nobody of it out', { config: config(), alone: true }, async (scene) => {
+  await keeper(scene, 'localhost');
+  const nurse = await scene.actor('nurse@localhost/kitchen');
+  await nurse.sends(joins(`${room}/nurse`));
+  await nurse.receives(
+    `<presence from='${room}/nurse'><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}</x></presence>`,
+  );
+});
+
+scenario('so many entries', { config: config({ max_items: 2 }), alone: true }, async (scene) => {
+  await keeper(scene, 'a@localhost', 'b@localhost', 'c@localhost');
+  const listed = ['a', 'b', 'c'].filter((local) =>
+    scene.server
+      .host('localhost')!
+      .provided('blockLists')!
+      .isListed({ bare: `${local}@localhost`, domain: 'localhost' } as never, 'rooms'),
+  );
+  assert.equal(listed.length, 2);
+});
+
+scenario(
+  'listed strangers are refused where that is wanted',
+  { config: config({ strangers: true, rooms: false }), alone: true },
+  async (scene) => {
+    const { actor } = scene;
+    await keeper(scene, 'tybalt@localhost');
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const tybalt = await actor('tybalt@localhost/street', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await tybalt.sends(`<message id='m' type='chat' to='juliet@localhost'><body>x</body></message>`);
+    await tybalt.receives(`<message id='m' type='error'>${refusal('cancel', 'policy-violation')}</message>`);
+    await tybalt.sends(`<presence id='s' type='subscribe' to='juliet@localhost'/>`);
+    await tybalt.receives(
+      `<presence id='s' type='error' from='juliet@localhost'>${refusal('cancel', 'policy-violation')}</presence>`,
+    );
+    await romeo.sends(`<message id='m' type='chat' to='juliet@localhost'><body>x</body></message>`);
+    await juliet.receives(`<message id='m' type='chat'/>`);
+    // she wants to hear him
+    await juliet.sends(`<message id='m' type='chat' to='tybalt@localhost'><body>x</body></message>`);
+    await tybalt.receives(`<message id='m' type='chat'/>`);
+    await tybalt.sends(`<message id='y' type='chat' to='juliet@localhost'><body>x</body></message>`);
+    await juliet.receives(`<message id='y' type='chat'/>`);
+    const nurse = await actor('nurse@localhost/kitchen');
+    await founds(nurse, 'hall', 'nurse');
+    await isIn(tybalt, 'tybalt');
+  },
+);

@@ -1,0 +1,250 @@
+/** What strangers send is let in so often, held, or refused; its sender always hears of it (RFC 6120 §8.3). */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { type Peer, type ScenarioOptions, scenario } from './dialogue.js';
+import { bareOf, befriends, refusal } from './phrases.js';
+import { founds, joins, service } from './rooms.js';
+
+const strangers = (settings: object, more: object = {}): ScenarioOptions => ({
+  config: { modules: { strangers: { local_users_known: false, ...settings } }, ...more },
+  alone: true,
+});
+const says = (to: string, id = 'm', body = 'x') =>
+  `<message id='${id}' type='chat' to='${to}'><body>${body}</body></message>`;
+const asks = (to: string, id = 's') => `<presence id='${id}' type='subscribe' to='${to}'/>`;
+const later = refusal('wait', 'policy-violation');
+const never = refusal('cancel', 'policy-violation');
+const juliets = 'juliet@localhost';
+
+async function isHeard(peer: Peer, hearer: Peer, id: string): Promise<void> {
+  await peer.sends(says(bareOf(hearer), id));
+  await hearer.receives(`<message id='${id}' type='chat' from='${peer.jid}'/>`);
+}
+async function isRefused(peer: Peer, to: string, error: string): Promise<void> {
+  await peer.sends(says(to, 'no'));
+  await peer.receives(`<message id='no' type='error' from='${to}'>${error}</message>`);
+}
+
+scenario('by default users of the server are no strangers, and strangers are let in', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard');
+  for (let count = 0; count < 100; count++) await romeo.sends(says(juliets, `m${count}`));
+  for (let count = 0; count < 100; count++) await juliet.receives(`<message id='m${count}' type='chat'/>`);
+});
+
+scenario('so many messages of one stranger', strangers({ per_sender: 2 }), async ({ actor, server }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard');
+  const paris = await actor('paris@localhost/street');
+  await isHeard(romeo, juliet, '1');
+  await isHeard(romeo, juliet, '2');
+  await isRefused(romeo, juliets, later);
+  await isHeard(paris, juliet, '3');
+  await juliet.receivesNothing();
+  const { text } = await server.metrics.text();
+  assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.per_sender"\} 1/);
+});
+
+scenario('so many messages to one account', strangers({ per_receiver: 2 }), async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+  await isHeard(await actor('a@localhost/x'), juliet, '1');
+  await isHeard(await actor('b@localhost/x'), juliet, '2');
+  const romeo = await actor('romeo@localhost/orchard');
+  await isRefused(romeo, juliets, later);
+  await isHeard(romeo, nurse, '3');
+});
+
+scenario(
+  'requests for subscription count as well, and are refused aloud',
+  strangers({ per_sender: 1 }),
+  async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await romeo.sends(asks(juliets));
+    await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
+    await romeo.sends(asks('nurse@localhost', 's2'));
+    await romeo.receives(
+      `<presence id='s2' type='error' from='nurse@localhost' to='romeo@localhost'>${later}</presence>`,
+    );
+    for (const peer of [juliet, nurse]) await peer.receivesNothing();
+  },
+);
+
+scenario(
+  'who is in the roster is no stranger',
+  strangers({ messages: 'refuse', subscriptions: 'refuse' }),
+  async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const paris = await actor('paris@localhost/street', { presence: true });
+    for (const peer of [romeo, paris]) await isRefused(peer, juliets, never);
+    await romeo.sends(asks(juliets));
+    await romeo.receives(`<presence type='error' from='${juliets}'>${never}</presence>`);
+    // Put there by its owner, whatever the subscription
+    await juliet.sends(`<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>`);
+    await juliet.receives(`<iq type='result' id='r'/>`);
+    await isHeard(romeo, juliet, '1');
+    await romeo.sends(asks(juliets));
+    await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
+    // She asks to see him
+    await juliet.sends(asks('paris@localhost'));
+    await paris.receives(`<presence type='subscribe' from='${juliets}'/>`);
+    await isHeard(paris, juliet, '2');
+    await juliet.receivesNothing();
+  },
+);
+
+scenario('a request that waits makes nobody a contact', strangers({ messages: 'refuse' }), async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard');
+  await romeo.sends(asks(juliets));
+  await juliet.receives(`<presence type='subscribe'/>`);
+  await isRefused(romeo, juliets, never);
+});
+
+const lasting = new MemoryStorage();
+scenario(
+  'whom one has written to is no stranger, over a restart as well',
+  { ...strangers({ messages: 'refuse', allow_from: ['juliet@localhost'] }), storage: () => lasting },
+  async ({ actor, stage }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    // What clients say by themselves is nothing that she has written
+    await juliet.sends(`<message id='c' to='romeo@localhost' type='chat'><active xmlns='${NS.chatStates}'/></message>`);
+    await romeo.receives(`<message id='c' type='chat'/>`);
+    await isRefused(romeo, juliets, never);
+    await isHeard(juliet, romeo, '1');
+    await isHeard(romeo, juliet, '2');
+    await stage.restart();
+    const later = await actor('juliet@localhost/balcony', { presence: true });
+    await isHeard(await actor('romeo@localhost/orchard'), later, '3');
+    await isRefused(await actor('paris@localhost/street'), juliets, never);
+  },
+);
+
+scenario(
+  'rooms are heard, and who invites through them is who he is',
+  strangers({ messages: 'refuse' }),
+  async ({ actor, stage }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await founds(romeo, 'hall', 'romeo');
+    await juliet.sends(joins(`hall@${service}/juliet`));
+    await stage.settle();
+    juliet.forgets();
+    romeo.forgets();
+    await romeo.sends(`<message id='g' type='groupchat' to='hall@${service}'><body>x</body></message>`);
+    await juliet.receives(`<message id='g' type='groupchat'/>`);
+    await romeo.sends(`<message id='p' type='chat' to='hall@${service}/juliet'><body>x</body></message>`);
+    await juliet.receives(`<message id='p' type='chat'/>`);
+    romeo.forgets();
+    const invites = `<message to='hall@${service}'><x xmlns='${NS.mucUser}'><invite to='${juliets}'/></x></message>`;
+    await romeo.sends(invites);
+    await juliet.receivesNothing();
+    await juliet.sends(`<message to='romeo@localhost' type='chat'><body>x</body></message>`);
+    await stage.settle();
+    juliet.forgets();
+    await romeo.sends(invites);
+    await juliet.receives(`<message from='hall@${service}'><x xmlns='${NS.mucUser}'><invite/></x></message>`);
+  },
+);
+
+scenario(
+  'rules for addresses, domains, and what is below them',
+  strangers({
+    allow_from: ['Good.example', 'romeo@localhost'],
+    refuse_from: ['localhost', '*.elsewhere.example', 'elsewhere.example'],
+  }),
+  async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await isHeard(await actor('romeo@localhost/orchard'), juliet, '1');
+    await isRefused(await actor('paris@localhost/street'), juliets, never);
+    await isRefused(await actor('tybalt@elsewhere.example/street'), juliets, never);
+  },
+);
+
+scenario('answers are no messages of strangers', strangers({ messages: 'refuse' }), async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await romeo.sends(`<message id='e' type='error' to='${juliet.jid}'>${refusal('cancel', 'gone')}</message>`);
+  await juliet.receives(`<message id='e' type='error'/>`);
+});
+
+scenario(
+  'so many new acquaintances',
+  { config: { modules: { strangers: { new_contacts: 3 } } }, alone: true },
+  async ({ actor, stage, server }) => {
+    for (const name of ['a', 'b', 'c', 'd']) await stage.account(`${name}@localhost`);
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await befriends(romeo, juliet); // that is one
+    await romeo.sends(says('a@localhost'));
+    await romeo.sends(says('a@localhost'));
+    await romeo.sends(asks('b@localhost'));
+    await romeo.receivesNothing();
+    await isRefused(romeo, 'c@localhost', later);
+    await isRefused(romeo, 'nobody@remote.example', later);
+    await romeo.sends(asks('d@localhost'));
+    await romeo.receives(`<presence id='s' type='error' from='d@localhost'>${later}</presence>`);
+    // those whom he knows hear him still
+    await isHeard(romeo, juliet, '1');
+    await romeo.sends(says('a@localhost'));
+    await romeo.sends(says('b@localhost'));
+    await romeo.receivesNothing();
+    const { text } = await server.metrics.text();
+    assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.new_contacts"\} 3/);
+  },
+);
+
+// --- held -------------------------------------------------------------------------------------------------------
+
+const notice = `<message from='localhost' to='${juliets}'><body>*</body></message>`;
+
+for (const [how, turns] of [
+  [
+    'adds him to her contacts',
+    `<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>`,
+  ],
+  ['writes to him', says('romeo@localhost', 'hi')],
+] as const)
+  scenario(`held until she ${how}`, strangers({ messages: 'hold' }), async ({ actor, stage }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard');
+    await romeo.sends(says(juliets, '1'));
+    const told = await juliet.receives(notice);
+    assert.match(told.getChildText('body') ?? '', /^romeo@localhost has written to you/);
+    await romeo.sends(says(juliets, '2'));
+    await juliet.receivesNothing();
+    await romeo.receivesNothing();
+    await juliet.sends(turns);
+    await stage.settle();
+    const [first, second] = juliet.forgets().filter(({ name }) => name === 'message');
+    assert.deepEqual([first?.attrs.id, second?.attrs.id], ['1', '2']);
+    assert.equal(first?.getChild('delay', NS.delay)?.attrs.from, 'localhost');
+    await isHeard(romeo, juliet, '3');
+  });
+
+scenario('held and not wanted: sent back', strangers({ messages: 'hold' }), async ({ actor, stage }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await romeo.sends(says(juliets, '1', 'Buy gold'));
+  await juliet.receives(notice);
+  await juliet.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='romeo@localhost'/></block></iq>`);
+  await juliet.receives(`<iq type='result' id='b'/>`);
+  await stage.settle();
+  await romeo.receives(`<message id='1' type='error' from='${juliets}'><body>Buy gold</body>${never}</message>`);
+  await juliet.receivesNothing();
+});
+
+scenario('so much is held', strangers({ messages: 'hold', held: 2 }), async ({ actor, stage }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  for (const id of ['1', '2']) await romeo.sends(says(juliets, id));
+  await juliet.receives(notice);
+  await isRefused(romeo, juliets, later);
+  await stage.settle();
+  await juliet.receivesNothing();
+});

@@ -1,0 +1,427 @@
+/** XEP-0065: the proxy for SOCKS5 bytestreams. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { test } from 'node:test';
+import pino from 'pino';
+import proxy65 from '../../src/modules/xep-0065-proxy65/index.js';
+import { Relay, type RelaySettings } from '../../src/modules/xep-0065-proxy65/relay.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+
+const proxy = 'proxy.localhost';
+const romeoJid = 'romeo@localhost/orchard';
+const julietJid = 'juliet@elsewhere.example/balcony';
+const configOf = (proxy65: Readonly<Record<string, unknown>>) => ({ modules: { proxy65 } });
+
+const sha1 = (...parts: string[]) => createHash('sha1').update(parts.join('')).digest('hex');
+
+/** A client's connection to the proxy. */
+class Connection {
+  #chunks: Buffer[] = [];
+  #length = 0;
+  #wake: (() => void) | undefined;
+  #state: 'open' | 'ended' | 'broken' = 'open';
+
+  constructor(readonly socket: Socket) {
+    socket.on('data', (chunk) => {
+      this.#chunks.push(chunk);
+      this.#length += chunk.length;
+      this.#wake?.();
+    });
+    socket.on('error', () => this.#over('broken'));
+    socket.on('end', () => this.#over('ended'));
+    socket.on('close', () => this.#over('broken'));
+  }
+
+  static async to(port: number, host = '127.0.0.1'): Promise<Connection> {
+    const socket = connect({ port, host, allowHalfOpen: true });
+    await once(socket, 'connect');
+    return new Connection(socket);
+  }
+
+  #over(state: 'ended' | 'broken'): void {
+    if (this.#state === 'open') this.#state = state;
+    this.#wake?.();
+  }
+
+  async #until(isThere: () => boolean): Promise<void> {
+    while (!isThere()) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  async reads(length: number): Promise<Buffer> {
+    await this.#until(() => this.#length >= length || this.#state !== 'open');
+    const bytes = Buffer.concat(this.#chunks);
+    assert.ok(bytes.length >= length, `the connection is ${this.#state}`);
+    this.#chunks = [bytes.subarray(length)];
+    this.#length = bytes.length - length;
+    return bytes.subarray(0, length);
+  }
+
+  /** How it ends; what comes before is passed over. */
+  async over(): Promise<string> {
+    await this.#until(() => this.#state !== 'open');
+    return this.#state;
+  }
+
+  /** Says hello, and asks for the stream; the code of the answer. */
+  async asks(hash: string): Promise<number> {
+    this.socket.write(Buffer.from([5, 2, 0, 2]));
+    assert.deepEqual([...(await this.reads(2))], [5, 0]);
+    const request = Buffer.from([5, 1, 0, 3, hash.length, ...Buffer.from(hash), 0, 0]);
+    this.socket.write(request);
+    const answer = await this.reads(request.length);
+    // §6.3.2: BND.ADDR and BND.PORT are what was asked for
+    assert.deepEqual(answer.subarray(2), request.subarray(2));
+    return answer[1]!;
+  }
+}
+
+/** §4: where the proxy says that it is. */
+async function portOf(peer: Peer): Promise<number> {
+  await peer.sends(`<iq type='get' id='where' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
+  const result = await peer.receives(
+    `<iq type='result' id='where' from='${proxy}'><query xmlns='${NS.bytestreams}'><streamhost jid='${proxy}' host='*' port='*'/></query></iq>`,
+  );
+  return Number(result.getChild('query', NS.bytestreams)!.getChild('streamhost')!.attrs.port);
+}
+
+const activation = (sid: string, target: string) =>
+  `<iq type='set' id='go' to='${proxy}'><query xmlns='${NS.bytestreams}' sid='${sid}'><activate>${target}</activate></query></iq>`;
+
+async function refuses(peer: Peer, condition: string): Promise<void> {
+  await peer.receives(
+    `<iq type='error' id='go' from='${proxy}'><error><${condition} xmlns='${NS.stanzas}'/></error></iq>`,
+  );
+}
+
+/** Both are connected for a stream, which is not active yet. */
+async function connected(port: number, sid: string, requester = romeoJid, target = julietJid) {
+  const hash = sha1(sid, requester, target);
+  const theirs = await Connection.to(port);
+  assert.equal(await theirs.asks(hash), 0);
+  const ours = await Connection.to(port);
+  assert.equal(await ours.asks(hash), 0);
+  return { ours, theirs, hash };
+}
+
+async function streaming({ actor }: Pick<Scene, 'actor'>, sid = 'vxf9n471bn46') {
+  const romeo = await actor(romeoJid);
+  const port = await portOf(romeo);
+  const pair = await connected(port, sid);
+  await romeo.sends(activation(sid, julietJid));
+  await romeo.receives(`<iq type='result' id='go' from='${proxy}' to='${romeoJid}'/>`, { exactly: true });
+  return { romeo, port, ...pair };
+}
+
+scenario('§4: is found by service discovery', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoItems}'/></iq>`);
+  await romeo.receives(`<iq type='result' id='1'><query xmlns='${NS.discoItems}'><item jid='${proxy}'/></query></iq>`);
+  await romeo.sends(`<iq type='get' id='2' to='${proxy}'><query xmlns='${NS.discoInfo}'/></iq>`);
+  const info = await romeo.receives(
+    `<iq type='result' id='2'><query xmlns='${NS.discoInfo}'>
+      <identity category='proxy' type='bytestreams' name='*'/><feature var='${NS.bytestreams}'/>
+    </query></iq>`,
+  );
+  const features = info.getChild('query', NS.discoInfo)!.getChildren('feature');
+  assert.ok(!features.some(({ attrs }) => attrs.var === `${NS.bytestreams}#udp`), '§8.1: only who supports it says so');
+});
+
+scenario('§4: names its address, to users of the host', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  await romeo.sends(`<iq type='get' id='1' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
+  await romeo.receives(
+    `<iq type='result' id='1' from='${proxy}'><query xmlns='${NS.bytestreams}'><streamhost jid='${proxy}' host='localhost' port='*'/></query></iq>`,
+  );
+  const juliet = await actor(julietJid);
+  await juliet.sends(`<iq type='get' id='go' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
+  await refuses(juliet, 'forbidden');
+  await juliet.sends(activation('1', romeoJid));
+  await refuses(juliet, 'forbidden');
+});
+
+scenario(
+  '§4: names the addresses that the configuration has, and lets in whom it says',
+  { config: configOf({ public_hosts: ['192.0.2.1', '2001:db8::1'], public_port: 1080, access: 'server' }) },
+  async ({ actor }) => {
+    const juliet = await actor(julietJid);
+    await juliet.sends(`<iq type='get' id='1' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
+    await juliet.receives(
+      `<iq type='result' id='1'><query xmlns='${NS.bytestreams}'>
+        <streamhost jid='${proxy}' host='192.0.2.1' port='1080'/><streamhost jid='${proxy}' host='2001:db8::1' port='1080'/>
+      </query></iq>`,
+      { exactly: false },
+    );
+  },
+);
+
+scenario('§6: carries bytes both ways, and each half ends by itself', async (scene) => {
+  const { ours, theirs } = await streaming(scene);
+  const file = randomBytes(3_000_000);
+  ours.socket.end(file);
+  assert.ok((await theirs.reads(file.length)).equals(file));
+  assert.equal(await theirs.over(), 'ended');
+  // The other half is as good as before
+  const answer = randomBytes(1_000_000);
+  theirs.socket.end(answer);
+  assert.ok((await ours.reads(answer.length)).equals(answer));
+  assert.equal(await ours.over(), 'ended');
+  const { text } = await scene.server.metrics.text();
+  assert.match(text, /^waxwing_proxy65_bytes_total [1-9]\d{6,}$/m);
+  assert.match(text, /^waxwing_proxy65_streams_total [1-9]/m);
+});
+
+scenario('§10.1: what is said before the activation is ignored', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  const port = await portOf(romeo);
+  const { ours, theirs } = await connected(port, 'early');
+  theirs.socket.write('too early');
+  // Behind it on the same connection comes nothing that could be waited for; another one's whole handshake has to do.
+  await connected(port, 'another');
+  await romeo.sends(activation('early', julietJid));
+  await romeo.receives(`<iq type='result' id='go'/>`);
+  theirs.socket.end('in time');
+  assert.equal((await ours.reads(7)).toString(), 'in time');
+  assert.equal(await ours.over(), 'ended');
+});
+
+scenario('§6.3.5: the requester alone activates, and only what is whole', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  const nurse = await actor('nurse@localhost/chamber');
+  const port = await portOf(romeo);
+  await romeo.sends(activation('one', julietJid));
+  await refuses(romeo, 'item-not-found');
+  const target = await Connection.to(port);
+  assert.equal(await target.asks(sha1('one', romeoJid, julietJid)), 0);
+  await romeo.sends(activation('one', julietJid));
+  await refuses(romeo, 'not-allowed');
+  await connected(port, 'two');
+  await nurse.sends(activation('two', julietJid));
+  await refuses(nurse, 'item-not-found');
+  await romeo.sends(activation('two', 'juliet@elsewhere.example/window'));
+  await refuses(romeo, 'item-not-found');
+  for (const wrong of [
+    `<query xmlns='${NS.bytestreams}' sid='two'/>`,
+    `<query xmlns='${NS.bytestreams}'><activate>${julietJid}</activate></query>`,
+    `<query xmlns='${NS.bytestreams}' sid='two'><activate>@</activate></query>`,
+  ]) {
+    await romeo.sends(`<iq type='set' id='go' to='${proxy}'>${wrong}</iq>`);
+    await refuses(romeo, 'bad-request');
+  }
+  await romeo.sends(activation('two', julietJid));
+  await romeo.receives(`<iq type='result' id='go'/>`);
+  await romeo.sends(activation('two', julietJid));
+  await refuses(romeo, 'item-not-found');
+});
+
+scenario('§6.3.2: addresses are normalised before they are hashed', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  await connected(await portOf(romeo), 'sid');
+  await romeo.sends(activation('sid', ' JULIET@Elsewhere.Example/balcony '));
+  await romeo.receives(`<iq type='result' id='go'/>`);
+});
+
+scenario('§10.1: one target and no more; who leaves makes room', async ({ actor }) => {
+  const port = await portOf(await actor(romeoJid));
+  const { theirs, hash } = await connected(port, 'crowded');
+  const third = await Connection.to(port);
+  assert.equal(await third.asks(hash), 2);
+  assert.notEqual(await third.over(), 'open');
+  theirs.socket.end();
+  assert.notEqual(await theirs.over(), 'open');
+  const next = await Connection.to(port);
+  assert.equal(await next.asks(hash), 0);
+});
+
+scenario('RFC 1928: what is no SOCKS5, or asks for what is not there', async ({ actor }) => {
+  const port = await portOf(await actor(romeoJid));
+  const says = async (...bytes: number[]) => {
+    const connection = await Connection.to(port);
+    connection.socket.write(Buffer.from(bytes));
+    return connection;
+  };
+  assert.notEqual(await (await says(4, 1, 0, 80, 127, 0, 0, 1, 0)).over(), 'open');
+  assert.notEqual(await (await says(...Buffer.from('GET / HTTP/1.1\r\n\r\n'))).over(), 'open');
+  const secretive = await says(5, 1, 2);
+  assert.deepEqual([...(await secretive.reads(2))], [5, 0xff]);
+  assert.notEqual(await secretive.over(), 'open');
+  for (const [reply, ...request] of [
+    [7, 5, 2, 0, 3, 1, 97, 0, 0], // BIND
+    [7, 5, 3, 0, 3, 1, 97, 0, 0], // UDP ASSOCIATE
+    [8, 5, 1, 0, 1, 127, 0, 0, 1, 0, 80], // an IPv4 address: no way to the machine's own network
+    [2, 5, 1, 0, 3, 9, ...Buffer.from('localhost'), 0, 80], // a name
+  ]) {
+    const connection = await says(5, 1, 0, ...request);
+    assert.deepEqual([...(await connection.reads(2))], [5, 0]);
+    assert.deepEqual([...(await connection.reads(2))], [5, reply]);
+    assert.notEqual(await connection.over(), 'open');
+  }
+});
+
+scenario('RFC 1928: in pieces of a byte, or all at once', async ({ actor }) => {
+  const port = await portOf(await actor(romeoJid));
+  const hash = sha1('pieces');
+  const all = [5, 1, 0, 5, 1, 0, 3, 40, ...Buffer.from(hash.toUpperCase()), 0, 0];
+  const slow = await Connection.to(port);
+  slow.socket.setNoDelay(true);
+  for (const byte of all) await new Promise((resolve) => slow.socket.write(Buffer.from([byte]), resolve));
+  assert.deepEqual([...(await slow.reads(4))], [5, 0, 5, 0]);
+  const quick = await Connection.to(port);
+  quick.socket.write(Buffer.from(all));
+  assert.deepEqual([...(await quick.reads(4))], [5, 0, 5, 0]);
+});
+
+scenario(
+  'who does not read holds back who sends',
+  { config: configOf({ bytes_per_second: 'unlimited' }) },
+  async (scene) => {
+    const { ours, theirs, romeo } = await streaming(scene);
+    const file = randomBytes(40_000_000);
+    theirs.socket.pause();
+    ours.socket.end(file);
+    let before = -1;
+    const taken = () => ours.socket.bytesWritten - ours.socket.writableLength;
+    // Until the buffers of the system are full, and nothing moves any more
+    while (taken() !== before) {
+      before = taken();
+      for (let round = 0; round < 20; round++) await romeo.syncs();
+    }
+    assert.ok(ours.socket.writableLength > 0, 'all of it was taken, and is kept in memory');
+    theirs.socket.resume();
+    assert.ok((await theirs.reads(file.length)).equals(file));
+  },
+);
+
+scenario('who breaks off leaves the other with a reset, not with an end', async (scene) => {
+  const { ours, theirs } = await streaming(scene);
+  ours.socket.write('half of it');
+  await theirs.reads(10);
+  ours.socket.resetAndDestroy();
+  assert.equal(await theirs.over(), 'broken');
+});
+
+scenario(
+  'a stream carries so much and no more',
+  { config: configOf({ stream_bytes: 10_000, bytes_per_second: 'unlimited' }) },
+  async (scene) => {
+    const { ours, theirs } = await streaming(scene);
+    ours.socket.write(Buffer.alloc(6000));
+    await theirs.reads(6000);
+    theirs.socket.write(Buffer.alloc(6000));
+    assert.equal(await ours.over(), 'broken');
+    assert.equal(await theirs.over(), 'broken');
+    const { text } = await scene.server.metrics.text();
+    assert.match(text, /^waxwing_limits_hit_total\{limit="proxy65_stream_bytes"\} 1$/m);
+  },
+);
+
+scenario(
+  'a stream that is held back arrives whole',
+  { config: configOf({ bytes_per_second: 200_000 }) },
+  async (scene) => {
+    const { ours, theirs } = await streaming(scene);
+    const file = randomBytes(300_000);
+    ours.socket.end(file);
+    assert.ok((await theirs.reads(file.length)).equals(file));
+    assert.equal(await theirs.over(), 'ended');
+  },
+);
+
+scenario('one user has so many streams at a time', { config: configOf({ streams_per_user: 1 }) }, async (scene) => {
+  const { romeo, port, ours, theirs } = await streaming(scene, 'first');
+  await connected(port, 'second');
+  await romeo.sends(activation('second', julietJid));
+  await refuses(romeo, 'resource-constraint');
+  ours.socket.end();
+  theirs.socket.end();
+  await Promise.all([once(ours.socket, 'close'), once(theirs.socket, 'close')]);
+  for (;;) {
+    // the proxy learns of it when the system tells it
+    await romeo.sends(activation('second', julietJid));
+    const answer = await romeo.receivesAny();
+    if (answer.attrs.type === 'result') break;
+  }
+});
+
+scenario('connections are bounded', { config: configOf({ connections_per_address: 3 }) }, async ({ actor }) => {
+  const port = await portOf(await actor(romeoJid));
+  await connected(port, 'pair');
+  await (await Connection.to(port)).asks(sha1('one more'));
+  assert.equal(await (await Connection.to(port)).over(), 'ended');
+});
+
+scenario(
+  'who says nothing, or waits for nobody, is not waited for',
+  { config: configOf({ handshake_seconds: 1, wait_seconds: 1, idle_seconds: 1 }) },
+  async (scene) => {
+    const { port, ours, theirs } = await streaming(scene);
+    const silent = await Connection.to(port);
+    const lonely = await Connection.to(port);
+    assert.equal(await lonely.asks(sha1('nobody')), 0);
+    for (const connection of [silent, lonely, ours, theirs]) assert.notEqual(await connection.over(), 'open');
+  },
+);
+
+const squatter = createServer().listen(0, '127.0.0.1').unref();
+await once(squatter, 'listening');
+const { port: taken } = squatter.address() as AddressInfo;
+
+scenario(
+  '§4: a proxy whose port is taken says that it is not there; the server runs',
+  { config: configOf({ listen: [`127.0.0.1:${taken}`] }) },
+  async ({ actor }) => {
+    const romeo = await actor(romeoJid);
+    await romeo.sends(`<iq type='get' id='go' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
+    await refuses(romeo, 'not-allowed');
+  },
+);
+
+test('a port that is free again is taken', async () => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  const usual = proxy65.config!.parse({ listen: [`127.0.0.1:${port}`] }) as unknown as RelaySettings;
+  const relay = new Relay(usual, pino({ level: 'silent' }), () => {});
+  await relay.open();
+  assert.deepEqual(relay.ports, []);
+  other.close();
+  await once(other, 'close');
+  await relay.retry();
+  assert.deepEqual(relay.ports, [port]);
+  await relay.close();
+  await relay.retry();
+  assert.deepEqual(relay.ports, []);
+});
+
+scenario('all hosts have the same port', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  const juliet = await actor(julietJid);
+  await juliet.sends(`<iq type='get' id='1' to='proxy.elsewhere.example'><query xmlns='${NS.bytestreams}'/></iq>`);
+  await juliet.receives(
+    `<iq type='result' id='1'><query xmlns='${NS.bytestreams}'>
+      <streamhost jid='proxy.elsewhere.example' host='elsewhere.example' port='${await portOf(romeo)}'/>
+    </query></iq>`,
+  );
+});
+
+scenario('listens on IPv6', { config: configOf({ listen: ['[::1]:0'] }) }, async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  const connection = await Connection.to(await portOf(romeo), '::1');
+  assert.equal(await connection.asks(sha1('six')), 0);
+});
+
+scenario('the service is not for chatting', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  await romeo.sends(`<message to='${proxy}' id='1'><body>hello</body></message>`);
+  await romeo.receives(
+    `<message type='error' id='1' from='${proxy}'><error><service-unavailable xmlns='${NS.stanzas}'/></error></message>`,
+  );
+  await romeo.sends(`<presence to='${proxy}'/>`);
+  await romeo.receivesNothing();
+});

@@ -1,0 +1,175 @@
+/** XEP-0489: what a server says of its accounts: when it is asked, and in what they send to strangers elsewhere. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+import { befriends, refusal, subscribes } from './phrases.js';
+import { enters, founds, service } from './rooms.js';
+
+const open = { config: { modules: { register: { open: true } } }, alone: true };
+const info = (affiliation: string, more = '') => `<info xmlns='${NS.raa}' affiliation='${affiliation}'${more}/>`;
+const forged = info('admin', ` since='2001-01-01T00:00:00Z'`);
+const query = (to: string) => `<iq type='get' id='q' to='${to}'><query xmlns='${NS.raa}'/></iq>`;
+
+const announced = async (peer: Peer): Promise<string[]> => {
+  await peer.sends(`<iq type='get' id='d' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
+  const result = await peer.receives(`<iq type='result' id='d'/>`);
+  return result
+    .getChildElements()[0]!
+    .getChildElements()
+    .flatMap(({ attrs }) => (attrs.var?.startsWith(NS.raa) ? [attrs.var.slice(NS.raa.length)] : []));
+};
+
+/** Somebody who has made his account himself. */
+async function registers({ connect, actor }: Scene, name: string, options: { presence?: true } = {}): Promise<Peer> {
+  const stranger = await connect({ transport: 'starttls' });
+  await stranger.opens();
+  await stranger.receivesFeatures();
+  await stranger.sends(`<iq type='set' id='new'><query xmlns='${NS.register}'><username>${name}</username>
+    <password>password</password></query></iq>`);
+  await stranger.receives(`<iq type='result' id='new'/>`);
+  return actor(`${name}@localhost/x`, { ...options, password: 'password' });
+}
+
+scenario('§5: it is announced', async ({ actor }) => {
+  assert.deepEqual((await announced(await actor('juliet@localhost/balcony'))).sort(), [
+    '',
+    '#embed-message',
+    '#embed-presence-directed',
+    '#embed-presence-sub',
+  ]);
+});
+
+scenario(
+  '§5: what is not done is not announced',
+  { config: { modules: { account_affiliations: { embed: false, query: 'nobody' } } } },
+  async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony');
+    assert.deepEqual(await announced(juliet), []);
+    await juliet.sends(query('juliet@localhost'));
+    await juliet.receives(`<iq type='result' id='q'>${info('member')}</iq>`);
+    const romeo = await actor('romeo@localhost/orchard');
+    await romeo.sends(query('juliet@localhost'));
+    await romeo.receives(`<iq type='error' id='q'>${refusal('auth', 'forbidden')}</iq>`);
+  },
+);
+
+scenario('§3.2: those may ask who may see the presence; others learn nothing', open, async (scene) => {
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await registers(scene, 'romeo', { presence: true });
+  for (const to of ['juliet@localhost', 'nobody@localhost']) {
+    await romeo.sends(query(to));
+    await romeo.receives(`<iq type='error' id='q' from='${to}'>${refusal('auth', 'forbidden')}</iq>`);
+  }
+  await befriends(romeo, juliet);
+  await romeo.sends(query('juliet@localhost'));
+  await romeo.receives(`<iq type='result' id='q' from='juliet@localhost'>${info('member')}</iq>`, { exactly: false });
+  await juliet.sends(query('romeo@localhost'));
+  const answer = await juliet.receives(`<iq type='result' id='q'>${info('registered', ` since='*'`)}</iq>`);
+  // §6.1: to the day, in UTC
+  const { since } = answer.getChild('info', NS.raa)!.attrs;
+  assert.match(since!, /^\d{4}-\d\d-\d\dT00:00:00(\.000)?Z$/);
+  assert.ok(Date.now() - Date.parse(since!) < 2 * 86_400_000);
+});
+
+scenario('§3.2: servers may ask', async ({ server, stage }) => {
+  await stage.account('juliet@localhost');
+  const host = server.host('localhost')!;
+  const elsewhere = server.host('elsewhere.example')!;
+  const { Stanza } = await import('../../src/server/stanza/stanza.js');
+  const { Jid } = await import('../../src/server/stanza/jid.js');
+  const { el } = await import('../../src/server/xml/element.js');
+  const ask = (to: string) =>
+    elsewhere.ask(
+      Stanza.build('iq', { type: 'get', from: elsewhere.jid, to: Jid.parse(to) }, el('query', { xmlns: NS.raa })),
+    );
+  const answer = await ask(`juliet@${host.domain}`);
+  assert.equal(answer.child(NS.raa, 'info')?.attrs.affiliation, 'member');
+  await assert.rejects(ask('nobody@localhost'), { condition: 'service-unavailable' });
+});
+
+scenario(
+  '§2: administrators where that is wanted',
+  {
+    config: {
+      hosts: { localhost: { admins: ['nurse@localhost'] } },
+      modules: { account_affiliations: { show_admins: true } },
+    },
+  },
+  async ({ actor }) => {
+    const nurse = await actor('nurse@localhost/kitchen');
+    await nurse.sends(query('nurse@localhost'));
+    await nurse.receives(`<iq type='result' id='q'>${info('admin')}</iq>`);
+  },
+);
+
+scenario('§3.3, §4: in what is sent to strangers elsewhere, and nobody else’s word', open, async (scene) => {
+  const { actor } = scene;
+  const romeo = await registers(scene, 'romeo', { presence: true });
+  const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
+  const ours = info('registered', ` since='*'`);
+  const hears = async (name: string, id: string, inside: string) => {
+    const heard = await tybalt.receives(
+      `<${name} id='${id}' from='*'${id === 's' ? ` type='subscribe'` : id === 'c' ? ` type='chat'` : ''}>${inside}</${name}>`,
+    );
+    assert.equal(heard.getChildren('info').length, inside === '' ? 0 : 1, String(heard));
+    assert.doesNotMatch(String(heard), /2001/);
+  };
+  await romeo.sends(`<message id='c' type='chat' to='tybalt@elsewhere.example'><body>x</body>${forged}</message>`);
+  await hears('message', 'c', ours);
+  await romeo.sends(`<presence id='d' to='${tybalt.jid}'>${forged}</presence>`);
+  await hears('presence', 'd', ours);
+  await romeo.sends(`<presence id='s' type='subscribe' to='tybalt@elsewhere.example'>${forged}</presence>`);
+  await hears('presence', 's', ours);
+});
+
+scenario(
+  '§4, §6.2: contacts are not told, and what clients forge is taken off for them as well',
+  open,
+  async (scene) => {
+    const { actor } = scene;
+    const romeo = await registers(scene, 'romeo', { presence: true });
+    const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
+    await subscribes(romeo, tybalt);
+    await subscribes(tybalt, romeo);
+    await romeo.syncs();
+    await tybalt.syncs();
+    tybalt.forgets();
+    await romeo.sends(`<message id='1' type='chat' to='tybalt@elsewhere.example'><body>x</body>${forged}</message>`);
+    await romeo.sends(`<presence id='2' to='${tybalt.jid}'>${forged}</presence>`);
+    await romeo.sends(`<presence id='3'>${forged}</presence>`);
+    await romeo.sends(`<presence id='4' type='unavailable'>${forged}</presence>`);
+    await romeo.syncs();
+    await tybalt.syncs();
+    const heard = tybalt.forgets();
+    assert.deepEqual(
+      heard.map(({ attrs }) => attrs.id),
+      ['1', '2', '3', '4'],
+    );
+    for (const element of heard) assert.equal(element.getChild('info', NS.raa), undefined, String(element));
+  },
+);
+
+scenario('§4: rooms of this server are not told, and so nobody in them', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony');
+  const romeo = await actor('romeo@localhost/orchard');
+  await founds(juliet, 'hall', 'juliet');
+  await enters(romeo, 'hall', 'romeo');
+  await juliet.syncs();
+  for (const element of juliet.forgets()) assert.doesNotMatch(String(element), /urn:xmpp:raa/);
+  await romeo.sends(`<message type='groupchat' to='hall@${service}'><body>x</body>${forged}</message>`);
+  const heard = await juliet.receives(`<message type='groupchat'><body>x</body></message>`);
+  assert.doesNotMatch(String(heard), /urn:xmpp:raa/);
+});
+
+scenario('§2: passing accounts', { config: { auth: { anonymous: true } } }, async ({ connect }) => {
+  const passing = await connect();
+  await passing.opens();
+  await passing.receivesFeatures();
+  await passing.sends(`<auth xmlns='${NS.sasl}' mechanism='ANONYMOUS'/>`);
+  await passing.receives(`<success xmlns='${NS.sasl}'/>`);
+  await passing.opens();
+  await passing.receivesFeatures();
+  await passing.binds();
+  await passing.sends(query(passing.jid.split('/')[0]!));
+  await passing.receives(`<iq type='result' id='q'>${info('anonymous')}</iq>`);
+});

@@ -1,0 +1,108 @@
+/**
+ * Mixed load for long, over a bad network: what is late, comes in pieces, is cut, half closed, or silent. Clients resume
+ * their sessions; nothing is lost, doubled, out of order or refused, also not in rooms, and memory does not grow.
+ *
+ * SECONDS says how long (default: 30 where CI is set, else 600), CLIENTS how many (default: 12). SEED repeats a run as far
+ * as timing lets it. The delay of the server's event loop and its memory are told, window by window.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { ServerProcess } from '../interop/server.js';
+import { randomFrom } from './random.js';
+import { RoughRelay } from './relay.js';
+import { seedOf, serve } from './rounds.js';
+import { type Cast, World } from './world.js';
+
+const seed = seedOf();
+const seconds = Number(process.env.SECONDS ?? (process.env.CI === undefined ? 600 : 30));
+const clients = Number(process.env.CLIENTS ?? 12);
+const random = randomFrom(seed);
+
+/** How long one window is, in ms: then the books are compared. */
+const windowMs = 10_000;
+const weather = { delay: 15, pieces: 0.2, cut: 0.002, end: 0.001, silence: 0.001 };
+/** Windows from which on memory is looked at: what is cached is cached by then. */
+const leastWindows = 12;
+/** What the memory of the second half may be above that of the first: as a factor, and in MiB. */
+const growth = 1.25;
+const slack = 24;
+
+interface Sample {
+  /** Event loop delay in ms, 99th percentile of the window. */
+  readonly p99: number;
+  /** In MiB. */
+  readonly rss: number;
+  readonly heap: number;
+}
+
+test(`${seconds} s, ${clients} clients, seed ${seed}`, { timeout: seconds * 4000 + 180_000 }, async (t) => {
+  const names = Array.from({ length: clients }, (_, n) => `user${n}@localhost`);
+  const cast: Cast = names.map((bare, n) => [`${bare}/one`, n % 3 === 0 ? 'steady' : 'hasty']);
+  const server = await serve({ accounts: names });
+  t.after(() => server.close());
+  const relay = await RoughRelay.open(random, () => server.port('c2s'));
+  t.after(() => relay.close());
+  const world = new World({
+    cast,
+    random,
+    port: () => relay.port,
+    rooms: ['hall', 'yard'],
+    newcomers: false,
+    burst: 2,
+    silence: 1500,
+    faithful: true,
+  });
+  await world.settle();
+  const samples: Sample[] = [];
+  let messages = 0;
+  await sample(server);
+  for (const until = Date.now() + seconds * 1000; Date.now() < until; ) {
+    relay.weather = weather;
+    world.begin();
+    await pause(Math.min(windowMs, until - Date.now()));
+    await world.end();
+    relay.weather = undefined;
+    samples.push(await sample(server));
+    await world.settle();
+    const figures = await world.compare();
+    messages += figures.messages;
+    assert.deepEqual(world.takeWrong().slice(0, 10), []);
+    assert.deepEqual(world.doubled().slice(0, 10), [], 'came twice');
+    assert.equal(figures.takenBack, 0);
+    for (const { address, client } of world.actors) assert.equal(client.refused, 0, `${address} could not resume`);
+    assert.deepEqual(server.takeLog(), [], 'the server complained');
+    world.forget();
+    const { p99, rss, heap } = samples.at(-1)!;
+    t.diagnostic(`${figures.messages} messages; event loop p99 ${p99.toFixed(1)} ms; ${rss} MiB, heap ${heap} MiB`);
+  }
+  await world.compareAll();
+  const resumed = world.actors.reduce((sum, { client }) => sum + client.resumed, 0);
+  const { cut, end, silence, pieces } = relay.done;
+  t.diagnostic(
+    `${messages} messages, none lost or doubled; ${resumed} resumptions after ${cut} cuts, ${end} half closes, ${silence} silences; ${pieces} chunks in pieces`,
+  );
+  if (samples.length < leastWindows) return;
+  const half = Math.floor(samples.length / 2);
+  for (const what of ['rss', 'heap'] as const) {
+    const before = median(samples.slice(2, half).map((one) => one[what]));
+    const after = median(samples.slice(half).map((one) => one[what]));
+    t.diagnostic(`${what}: ${before} MiB, then ${after} MiB`);
+    assert.ok(after <= before * growth + slack, `${what} grew from ${before} to ${after} MiB`);
+  }
+});
+
+/** Of the time since the last. */
+async function sample(server: ServerProcess): Promise<Sample> {
+  const text = await (await fetch(`http://127.0.0.1:${server.port('http')}/metrics`)).text();
+  const value = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
+  const mebibytes = (name: string) => Math.round(value(name) / 2 ** 20);
+  return {
+    p99: value('waxwing_event_loop_delay_p99_seconds') * 1000,
+    rss: mebibytes('process_resident_memory_bytes'),
+    heap: mebibytes('nodejs_heap_size_used_bytes'),
+  };
+}
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)]!;

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Rates } from '../../src/server/rates.js';
+
+const times = (count: number, take: () => boolean): number =>
+  Array.from({ length: count }, take).filter(Boolean).length;
+
+test('so many at once, and then as many as come back', () => {
+  let now = 1_000_000;
+  const rates = new Rates(3, 3000, 10, () => now);
+  assert.equal(
+    times(5, () => rates.take('a')),
+    3,
+  );
+  assert.ok(rates.take('b'));
+  now += 1000;
+  assert.equal(
+    times(5, () => rates.take('a')),
+    1,
+  );
+  now += 100_000;
+  assert.equal(
+    times(5, () => rates.take('a')),
+    3,
+  );
+});
+
+test('a number that does not divide the time', () => {
+  const rates = new Rates(7, 1000, 10, () => 5);
+  assert.equal(
+    times(20, () => rates.take('a')),
+    7,
+  );
+});
+
+test('none, and any number', () => {
+  assert.equal(new Rates(0, 1000).take('a'), false);
+  const unlimited = new Rates(Infinity, 1000);
+  assert.equal(
+    times(100, () => unlimited.take('a')),
+    100,
+  );
+});
+
+test('of several, all or nothing', () => {
+  const [wide, narrow] = [new Rates(3, 1000, 10, () => 5), new Rates(1, 1000, 10, () => 5)];
+  const both = () => Rates.takeAll([wide, 'a'], [narrow, 'b']);
+  assert.equal(both(), undefined);
+  assert.equal(both(), 1);
+  assert.equal(both(), 1);
+  assert.equal(
+    times(5, () => wide.take('a')),
+    2,
+  );
+});
+
+test('what is kept is bounded', () => {
+  const rates = new Rates(1, 1000, 4, () => 5);
+  for (let key = 0; key < 100; key++) assert.ok(rates.take(`k${key}`));
+  assert.ok(rates.take('k0'), 'forgotten');
+  assert.equal(rates.take('k99'), false);
+});
