@@ -30,8 +30,6 @@ const mostOnTheWay = 262_144;
 const cachedUsages = 20_000;
 /** Accounts, and flights of one, that are looked through at a time. */
 const flightsAtOnce = 100;
-/** The tag of messages that are in the account's archive as well. */
-const archived = 'archived';
 
 /** What an account keeps in the log, as far as it is known. */
 interface Usage {
@@ -103,7 +101,7 @@ export default defineModule({
     const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
       const value = asKept(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
       use(owner.bare, Buffer.byteLength(value));
-      return store.append(owner.bare, { id, tag: isArchived(id, stanza) ? archived : undefined, value });
+      return store.append(owner.bare, { id, value });
     };
 
     const remove = (gone: Map<string, string[]>, owner: string, id: string) => {
@@ -303,11 +301,12 @@ export default defineModule({
     /** XEP-0386 §3.2: whoever binds so reads the archive. */
     const dropArchived = async (owner: string): Promise<void> => {
       for (let after: string | undefined; ; ) {
-        const { entries, complete } = await store.page(owner, { tag: archived, after, limit: pageLength });
-        if (entries.length > 0)
+        const { entries, complete } = await store.page(owner, { after, limit: pageLength });
+        const archived = entries.filter(({ id, value }) => isArchived(id, Stanza.parse(value)));
+        if (archived.length > 0)
           await drop(
             owner,
-            entries.map(({ id }) => id),
+            archived.map(({ id }) => id),
           );
         if (complete) return;
         after = entries.at(-1)?.id;
