@@ -22,7 +22,7 @@ const rounds = 200;
 const room = 'coven@conference.example.org';
 
 const { host, directory, stop } = await startHost([disco, roster, blocking, presence, mam, muc], {
-  config: { modules: { muc: { lock_new_rooms: false } } },
+  config: { modules: { muc: { lock_new_rooms: false, presences_per_minute: 'unlimited' } } },
 });
 
 let delivered = 0;

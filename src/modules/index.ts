@@ -32,6 +32,7 @@ import carbons from './xep-0280-carbons.js';
 import vcard4 from './xep-0292-vcard4/index.js';
 import mam from './xep-0313-mam/index.js';
 import stanzaIds from './xep-0359-stanza-id.js';
+import pam from './xep-0376-pam.js';
 import reports from './xep-0377-reports/index.js';
 import avatars from './xep-0398-avatars.js';
 import bookmarks from './xep-0402-bookmarks/index.js';
@@ -68,6 +69,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   caps,
   clientCaps,
   pubsub,
+  pam,
   bookmarks,
   // what it has to say of who may read a card comes before what is put into it
   vcard4,

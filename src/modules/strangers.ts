@@ -5,7 +5,18 @@
  */
 import { z } from 'zod';
 import { count, seconds } from '../server/config/units.js';
-import { admit, defineModule, event, every, log, map, message, metric, type RosterItem } from '../server/module.js';
+import {
+  admit,
+  defineModule,
+  event,
+  every,
+  type Host,
+  log,
+  map,
+  message,
+  metric,
+  type RosterItem,
+} from '../server/module.js';
 import { Rates } from '../server/rates.js';
 import type { MessagePassage, Origin } from '../server/routing/passage.js';
 import { delay } from '../server/stanza/delay.js';
@@ -56,10 +67,12 @@ export default defineModule({
       .enum(['allow', 'limit', 'refuse'])
       .default('limit')
       .describe('What becomes of requests for subscription.'),
-    local_users_known: z
-      .boolean()
-      .default(true)
-      .describe('Whether users of this server are no strangers to each other. Not where anybody can register.'),
+    local_users: z
+      .enum(['auto', 'known', 'strangers'])
+      .default('auto')
+      .describe(
+        'Whether users of this server are strangers to each other. "auto": only where anybody can register (modules.register.open).',
+      ),
     allow_from: patterns('Who is never a stranger.'),
     refuse_from: patterns('Whose messages and requests are refused where he is a stranger.'),
     per_sender: count({ min: 1, unlimited: true })
@@ -108,7 +121,9 @@ export default defineModule({
       work.catch((error: unknown) => logger.error({ err: error }, 'strangers: storage failed'));
     };
 
-    const isUserHere = ({ domain, local }: Jid) => local !== undefined && Object.hasOwn(host.config.hosts, domain);
+    const areUsersKnown = config.local_users === 'auto' ? !isOpen(host.config) : config.local_users === 'known';
+    const hosts = new Set(Object.keys(host.config.hosts));
+    const isUserHere = ({ domain, local }: Jid) => local !== undefined && hosts.has(domain);
 
     /** Services of this server are no strangers; but whoever makes a room invite somebody is who he is. */
     const speakerOf = (peer: Jid, stanza: Stanza): Jid | undefined => {
@@ -164,7 +179,7 @@ export default defineModule({
       };
       const note = (all: ReadonlyMap<string, RosterItem>): Maybe<void> => {
         if (isContact(all.get(who.bare))) return undefined;
-        if (isUserHere(who) && config.local_users_known) return isCounted ? countNew(owner, who) : undefined;
+        if (isUserHere(who) && areUsersKnown) return isCounted ? countNew(owner, who) : undefined;
         const others = known.get(owner.bare);
         return others instanceof Promise ? others.then(meet) : meet(others);
       };
@@ -206,9 +221,10 @@ export default defineModule({
       stanza: Stanza,
       then: (who: Jid) => Maybe<T>,
     ): Maybe<T | undefined> => {
+      if (areUsersKnown && isUserHere(peer)) return undefined;
       const who = speakerOf(peer, stanza);
       if (who === undefined || who.bare === owner.bare) return undefined;
-      if (config.local_users_known && isUserHere(who)) return undefined;
+      if (areUsersKnown && isUserHere(who)) return undefined;
       const isKnown = knows(owner, who);
       if (isKnown instanceof Promise) return isKnown.then((yes) => (yes ? undefined : then(who)));
       return isKnown ? undefined : then(who);
@@ -285,7 +301,7 @@ export default defineModule({
         const turned = turnTo(owner, peer, true, !isPassing(origin.session?.mechanism));
         return turned?.then(() => undefined);
       }
-      const heldSince = releases.get(origin);
+      const heldSince = config.messages === 'hold' ? releases.get(origin) : undefined;
       if (heldSince !== undefined) {
         passage.stanza = stanza.plus(delay(host.jid, heldSince));
         return undefined;
@@ -370,6 +386,12 @@ const isWritten = (stanza: Stanza): boolean =>
 
 /** XEP-0175: an account that is gone with its session. */
 const isPassing = (mechanism: string | undefined): boolean => mechanism === 'ANONYMOUS';
+
+/** Whether anybody can make an account. */
+function isOpen({ modules }: Host['config']): boolean {
+  const { open } = (modules.register ?? {}) as { readonly open?: boolean };
+  return open === true && !modules.disabled.includes('register');
+}
 
 /** As addresses are compared. */
 const normalised = (pattern: string): string =>

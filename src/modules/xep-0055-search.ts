@@ -43,8 +43,9 @@ export default defineModule({
       .describe('How often one user can search in a minute.'),
   }),
   stores: { directory: map<Entry>() },
+  wants: ['vcard'],
 
-  start: async ({ host, config, stores: { directory } }) => {
+  start: async ({ host, config, stores: { directory }, services }) => {
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     /** By bare JID. */
     const entries = new Map(await directory.all(host.domain));
@@ -120,10 +121,12 @@ export default defineModule({
         'service',
         NS.register,
         'query',
-        atService(({ from }) => {
+        atService(async ({ from }) => {
           const entry = entries.get(from.bare);
           const text = 'What you fill in can be seen by all users of this server; nothing else of you can.';
-          return offer(NS.register, text, entry ?? {}, entry !== undefined);
+          // Whoever is not in it yet is offered what his card says of him
+          const known = entry ?? entryOfCard(await services.vcard?.get(from.bare));
+          return offer(NS.register, text, known, entry !== undefined);
         }),
         users,
       ),
@@ -148,6 +151,18 @@ function offer(ns: string, instructions: string, entry: Entry, isRegistered = fa
     ...names.map((name) => el(name, null, entry[name])),
     form({ type: 'form', formType: ns, title: 'User directory', instructions, fields }),
   );
+}
+
+/** XEP-0054: what a card has of what can be shown; what is too long is left out. */
+function entryOfCard(card: Element | undefined): Entry {
+  const name = card?.getChild('N', NS.vcardTemp);
+  const values: Record<Name, string | null | undefined> = {
+    first: name?.getChildText('GIVEN'),
+    last: name?.getChildText('FAMILY'),
+    nick: card?.getChildText('NICKNAME'),
+    email: card?.getChild('EMAIL', NS.vcardTemp)?.getChildText('USERID'),
+  };
+  return entryOf((field) => ((values[field]?.length ?? 0) > longestValue ? undefined : (values[field] ?? undefined)));
 }
 
 const readFields = (query: Element): Entry => entryOf((name) => query.getChildText(name, query.getNS()) ?? undefined);

@@ -288,14 +288,15 @@ export default defineModule({
 
     /** Presence of a bare address is that of all its resources. */
     const depart = (owner: Jid, jid: Jid): void => {
-      const here = visitors.get(owner.bare);
-      for (const client of here === undefined ? [] : [...here.values()]) {
-        if (jid.resource === undefined ? client.jid.bare !== jid.bare : client.jid.full !== jid.full) continue;
+      const here = visitors.get(owner.bare) ?? nobody;
+      const one = here.get(jid.full);
+      const going = one ? [one] : jid.resource ? [] : [...here.values()].filter((other) => other.jid.bare === jid.bare);
+      for (const client of going) {
         client.isThere = false;
-        here!.delete(client.jid.full);
+        visitors.get(owner.bare)!.delete(client.jid.full);
         visiting--;
       }
-      if (here?.size === 0) visitors.delete(owner.bare);
+      if (here.size === 0) visitors.delete(owner.bare);
       void host.emit('visitorGone', { owner, jid });
     };
 

@@ -277,10 +277,10 @@ function without(conversation: Conversation, read: number): Conversation {
   return { ...conversation, unread: ids.length - read - 1, ids: ids.slice(read + 1), at: at.slice(read + 1) };
 }
 
-/** XEP-0490 §4.1: the id that we gave the message. */
+/** XEP-0490 §4.1: the id that we gave the message; who says of none by whom it is means ours. */
 function entryIn(displayed: Element | undefined, owner: Jid): string | undefined {
   const { by, id } = displayed?.getChild('stanza-id', NS.stanzaId)?.attrs ?? {};
-  return by !== undefined && Jid.tryParse(by)?.bare === owner.bare ? id : undefined;
+  return by === undefined || Jid.tryParse(by)?.bare === owner.bare ? id : undefined;
 }
 
 const latestFirst = (conversations: ReadonlyMap<string, Conversation>): [string, Conversation][] =>

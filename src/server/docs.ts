@@ -51,11 +51,12 @@ function rowsOf(modules: readonly ModuleDefinition[]): Row[] {
     ...coreSpecifications,
     ...modules.flatMap(({ name, implements: specs, notes }) =>
       Object.entries(specs).map(
-        ([spec, version]): CoreSpecification => ({
+        ([spec, version], n): CoreSpecification => ({
           spec,
           where: `\`${name}\``,
           ...(spec.startsWith('XEP') && { version }),
-          ...(notes !== undefined && { notes }),
+          // A module's first specification is what it is about.
+          ...(notes !== undefined && n === 0 && { notes }),
         }),
       ),
     ),

@@ -437,7 +437,9 @@ class WaxwingServer implements Server {
     await closing;
     for (const host of this.#hosts.values()) host.stop();
     this.certificates?.close();
-    await this.accounts?.writeLogins();
+    await this.accounts?.writeLogins().catch((error: unknown) => {
+      this.logs.area('storage').error({ err: error }, 'logins could not be noted');
+    });
     if (this.#options.storage === undefined) await this.storage?.close();
     else await this.storage?.flush();
     this.metrics.stop();

@@ -642,7 +642,7 @@ export interface ModuleDefinition {
   readonly summary: string;
   /** Specifications with the version that is implemented. */
   readonly implements: Readonly<Record<string, string>>;
-  /** What is left out of them, if anything: goes into docs/xeps.md. */
+  /** What is left out of the first of them, if anything: goes into docs/xeps.md. */
   readonly notes?: string | undefined;
   /** Disco features (XEP-0030) by target. */
   readonly features?: Partial<Readonly<Record<Target, readonly string[]>>> | undefined;

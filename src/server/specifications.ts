@@ -133,6 +133,7 @@ export const titles: Readonly<Record<string, string>> = {
   'XEP-0353': 'Jingle Message Initiation',
   'XEP-0359': 'Unique and Stable Stanza IDs',
   'XEP-0368': 'SRV records for XMPP over TLS',
+  'XEP-0376': 'Pubsub Account Management',
   'XEP-0377': 'Blocking Command Reports',
   'XEP-0380': 'Explicit Message Encryption',
   'XEP-0386': 'Bind 2',

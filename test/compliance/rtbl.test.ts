@@ -12,7 +12,7 @@ const node = 'muc_bans_sha256';
 const source = 'pubsub.elsewhere.example';
 const hash = (text: string) => createHash('sha256').update(text).digest('hex');
 const config = (more: object = {}) => ({
-  modules: { rtbl: { lists: [`${source}/${node}`], ...more }, strangers: { local_users_known: false } },
+  modules: { rtbl: { lists: [`${source}/${node}`], ...more }, strangers: { local_users: 'strangers' } },
 });
 const room = `hall@${service}`;
 
@@ -222,3 +222,14 @@ scenario(
     await isIn(tybalt, 'tybalt');
   },
 );
+
+scenario('XEP-0059: a list of several pages', { config: config(), alone: true }, async (scene) => {
+  const peer = await keeper(scene);
+  for (let at = 0; at < 450; at++) await publishes(peer, hash(`u${at}@localhost`));
+  // What it was told meanwhile is forgotten: it has to fetch them.
+  await scene.stage.restart(async (storage) => storage.map('rtbl').forget('localhost'));
+  const blockLists = scene.server.host('localhost')!.provided('blockLists')!;
+  await blockLists.sync();
+  for (let at = 0; at < 450; at++)
+    assert.ok(blockLists.isListed({ bare: `u${at}@localhost`, domain: 'localhost' } as never, 'rooms'), String(at));
+});

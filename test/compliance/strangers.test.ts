@@ -7,7 +7,7 @@ import { bareOf, befriends, refusal } from './phrases.js';
 import { founds, joins, service } from './rooms.js';
 
 const strangers = (settings: object, more: object = {}): ScenarioOptions => ({
-  config: { modules: { strangers: { local_users_known: false, ...settings } }, ...more },
+  config: { modules: { strangers: { local_users: 'strangers', ...settings } }, ...more },
   alone: true,
 });
 const says = (to: string, id = 'm', body = 'x') =>
@@ -32,6 +32,15 @@ scenario('by default users of the server are no strangers, and strangers are let
   for (let count = 0; count < 100; count++) await romeo.sends(says(juliets, `m${count}`));
   for (let count = 0; count < 100; count++) await juliet.receives(`<message id='m${count}' type='chat'/>`);
 });
+
+scenario(
+  'where anybody can register, users of the server are strangers as well',
+  { config: { modules: { register: { open: true }, strangers: { messages: 'refuse' } } }, alone: true },
+  async ({ actor }) => {
+    await actor('juliet@localhost/balcony', { presence: true });
+    await isRefused(await actor('romeo@localhost/orchard'), juliets, never);
+  },
+);
 
 scenario('so many messages of one stranger', strangers({ per_sender: 2 }), async ({ actor, server }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

@@ -60,6 +60,15 @@ scenario('§17.4: IQs between occupants tell neither who the other is', async (s
     `<iq type='result' id='v1' from='${room('iq')}/firstwitch' to='hag66@localhost/pda'>
       <query xmlns='${NS.version}'><name>broom</name></query></iq>`,
   );
+  // nor does an error
+  await hag.sends(`<iq type='get' id='v2' to='${room('iq')}/firstwitch'><query xmlns='${NS.version}'/></iq>`);
+  const second = await crone.receives(`<iq type='get' from='${room('iq')}/thirdwitch'/>`);
+  await crone.sends(
+    `<iq type='error' id='${second.attrs.id}' to='${room('iq')}/thirdwitch'>
+      <error type='cancel' by='crone1@localhost'><service-unavailable xmlns='${NS.stanzas}'/></error></iq>`,
+  );
+  const refused = await hag.receives(`<iq type='error' id='v2'>${refusal('cancel', 'service-unavailable')}</iq>`);
+  assert.doesNotMatch(refused.toString(), /crone1/);
   await crone.sends(answer); // nor twice
   await hag.receivesNothing();
 });

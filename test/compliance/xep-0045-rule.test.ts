@@ -338,6 +338,21 @@ scenario('§7.10: nobody registers himself into a members-only room', async ({ a
   await owner.receivesNothing();
 });
 
+scenario('§7.10: who is on a list without a nickname can have one', async ({ actor }) => {
+  const owner = await actor('owner@localhost/desktop');
+  await founds(owner, 'nameless', 'owner', { 'muc#roomconfig_registration': '0' });
+  await owner.sends(gets('nameless', '', NS.register));
+  await owner.receives(
+    `<iq type='result'><query xmlns='${NS.register}'><x xmlns='${NS.dataForms}' type='form'/></query></iq>`,
+  );
+  await owner.sends(applies('nameless', 'duncan'));
+  await quiets(owner);
+  await owner.sends(gets('nameless', '', NS.register));
+  await owner.receives(
+    `<iq type='result'><query xmlns='${NS.register}'><registered/><username>duncan</username></query></iq>`,
+  );
+});
+
 const applies = (name: string, nick: string) =>
   sets(
     name,

@@ -407,4 +407,11 @@ scenario('§7.4, XEP-0191: who has blocked an occupant does not hear him, and st
   await hag.sends(says('blocked', 'lalala'));
   await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
   await hag.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
+  // a private message does not get through, and puts nobody out
+  await crone.sends(`<message type='chat' to='${room('blocked')}/thirdwitch'><body>hear me</body></message>`);
+  await crone.sends(`<presence to='${room('blocked')}/firstwitch'><show>away</show></presence>`);
+  await quiets(crone);
+  await hag.receivesNothing();
+  await hag.sends(says('blocked', 'still here'));
+  await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
 });

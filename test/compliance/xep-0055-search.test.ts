@@ -127,6 +127,27 @@ scenario('XEP-0077: who enters himself sees what he said, and can go', { config 
   assert.deepEqual(jids(await searches(romeo, '')), []);
 });
 
+scenario(
+  'XEP-0054: who enters himself is offered what his card says, and nothing of it is shown before',
+  { config },
+  async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    const juliet = await actor('juliet@localhost/balcony');
+    await juliet.sends(
+      `<iq type='set' id='c'><vCard xmlns='${NS.vcardTemp}'><N><FAMILY>Capulet</FAMILY><GIVEN>Juliet</GIVEN></N>
+      <NICKNAME>${'J'.repeat(300)}</NICKNAME><EMAIL><USERID>juliet@shakespeare.example</USERID></EMAIL></vCard></iq>`,
+    );
+    await juliet.receives(`<iq type='result' id='c'/>`);
+    const offered = (await asks(juliet, 'get', NS.register)).getChild('query', NS.register)!;
+    assert.equal(offered.getChild('registered'), undefined);
+    assert.deepEqual(
+      ['first', 'last', 'nick', 'email'].map((name) => offered.getChildText(name)),
+      ['Juliet', 'Capulet', '', 'juliet@shakespeare.example'],
+    );
+    assert.deepEqual(jids(await searches(romeo, '')), []);
+  },
+);
+
 scenario('XEP-0059: in pages', { config: configOf({ page: 2 }) }, async ({ actor }) => {
   const users = ['a', 'b', 'c', 'd', 'e'];
   for (const user of users) await enters(await actor(`${user}@localhost/x`), '<last>Capulet</last>');

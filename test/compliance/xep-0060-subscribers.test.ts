@@ -392,3 +392,52 @@ scenario('§12.3: who is gone for good is told no more', async ({ actor }) => {
   if (answer.getChild('pubsub')!.getChild('subscriptions')!.getChildElements().length > 0)
     throw new Error('still there');
 });
+
+// --- presence at the service ----------------------------------------------------------------------------------------------
+
+scenario('§12.4, §12.5: who is on another server says by presence that he is there', async ({ actor }) => {
+  const { orchard } = await two(actor, { presence_based_delivery: '1' });
+  const nurse = await actor('nurse@elsewhere.example/hall');
+  await nurse.sends(subscribe('nurse@elsewhere.example'));
+  await nurse.receives(result());
+  await publishes(orchard, 'a');
+  await nurse.receivesNothing();
+  await nurse.sends(`<presence to='${service}'/>`);
+  await nurse.receives(news('nurse@elsewhere.example/hall', 'a', 'x')); // §4.3
+  await nurse.sends('<presence/>');
+  await nurse.receives('<presence/>');
+  await publishes(orchard, 'b');
+  await nurse.receives(news('nurse@elsewhere.example', 'b', 'x'));
+  await nurse.sends(setOptions('nurse@elsewhere.example', { expire: 'presence' }));
+  await nurse.receives(result());
+  await nurse.sends(`<presence to='${service}' type='unavailable'/>`);
+  await nurse.syncs();
+  await nurse.sends(pubsub('get', '<subscriptions/>', service));
+  const answer = await nurse.receives(result('<subscriptions/>'));
+  if (answer.getChild('pubsub')!.getChild('subscriptions')!.getChildElements().length > 0)
+    throw new Error('still there');
+});
+
+scenario(
+  '§6.1.3.6: who is anonymous subscribes for as long as he is there',
+  { config: { auth: { anonymous: true } } },
+  async ({ actor, connect }) => {
+    const orchard = await actor(`${romeo}/orchard`);
+    await orchard.sends(create('n', undefined, service));
+    await orchard.receives(result());
+    const guest = await connect();
+    await guest.opens();
+    await guest.receivesFeatures();
+    await guest.sends(`<auth xmlns='${NS.sasl}' mechanism='ANONYMOUS'/>`);
+    await guest.receives(`<success xmlns='${NS.sasl}'/>`);
+    await guest.opens();
+    await guest.receivesFeatures();
+    await guest.binds();
+    await guest.sends('<presence/>');
+    await guest.receives('<presence/>');
+    await guest.sends(subscribe(guest.jid));
+    await guest.receives(error('cancel', 'forbidden'));
+    await guest.sends(subscribe(guest.jid, { expire: 'presence' }));
+    await guest.receives(result());
+  },
+);

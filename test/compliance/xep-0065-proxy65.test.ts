@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import pino from 'pino';
 import proxy65 from '../../src/modules/xep-0065-proxy65/index.js';
 import { Relay, type RelaySettings } from '../../src/modules/xep-0065-proxy65/relay.js';
+import { longestMessage, readGreeting, readRequest, SocksError } from '../../src/modules/xep-0065-proxy65/socks5.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
 
@@ -133,6 +134,13 @@ scenario('§4: is found by service discovery', async ({ actor }) => {
   assert.ok(!features.some(({ attrs }) => attrs.var === `${NS.bytestreams}#udp`), '§8.1: only who supports it says so');
 });
 
+scenario('without a port there is no service', { config: configOf({ listen: [] }) }, async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoItems}'/></iq>`);
+  const items = (await romeo.receives(`<iq type='result' id='1'/>`)).getChild('query', NS.discoItems)!;
+  assert.ok(items.getChildren('item').every(({ attrs }) => attrs.jid !== proxy));
+});
+
 scenario('§4: names its address, to users of the host', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   await romeo.sends(`<iq type='get' id='1' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
@@ -227,6 +235,43 @@ scenario('§6.3.2: addresses are normalised before they are hashed', async ({ ac
   await romeo.receives(`<iq type='result' id='go'/>`);
 });
 
+scenario('§7: through a room, where the two know each other by other addresses', async ({ actor }) => {
+  const romeo = await actor(romeoJid);
+  const juliet = await actor(julietJid);
+  const room = 'cave@conference.localhost';
+  const enter = async (peer: Peer, nick: string) => {
+    await peer.sends(`<presence to='${room}/${nick}'><x xmlns='${NS.muc}'/></presence>`);
+    await peer.syncs();
+  };
+  await enter(romeo, 'r');
+  await romeo.sends(
+    `<iq type='set' id='o' to='${room}'><query xmlns='${NS.mucOwner}'><x xmlns='jabber:x:data' type='submit'/></query></iq>`,
+  );
+  await romeo.syncs();
+  await enter(juliet, 'j');
+  await romeo.syncs();
+  for (const peer of [romeo, juliet]) peer.forgets();
+  const port = await portOf(romeo);
+  const hash = sha1('room', romeoJid, `${room}/j`);
+  await romeo.sends(
+    `<iq type='set' id='s' to='${room}/j'><query xmlns='${NS.bytestreams}' sid='room' dstaddr='${hash}'>
+      <streamhost jid='${proxy}' host='127.0.0.1' port='${port}'/></query></iq>`,
+  );
+  await juliet.receives(
+    `<iq type='set' id='{asked}' from='${room}/r'><query xmlns='${NS.bytestreams}' sid='room' dstaddr='${hash}'>
+      <streamhost jid='${proxy}' host='127.0.0.1' port='${port}'/></query></iq>`,
+  );
+  const { ours, theirs } = await connected(port, 'room', romeoJid, `${room}/j`);
+  await juliet.sends(
+    `<iq type='result' id='{asked}' to='${room}/r'><query xmlns='${NS.bytestreams}' sid='room'><streamhost-used jid='${proxy}'/></query></iq>`,
+  );
+  await romeo.receives(`<iq type='result' id='s' from='${room}/j'/>`);
+  await romeo.sends(activation('room', `${room}/j`));
+  await romeo.receives(`<iq type='result' id='go'/>`);
+  ours.socket.end('hello');
+  assert.equal((await theirs.reads(5)).toString(), 'hello');
+});
+
 scenario('§10.1: one target and no more; who leaves makes room', async ({ actor }) => {
   const port = await portOf(await actor(romeoJid));
   const { theirs, hash } = await connected(port, 'crowded');
@@ -282,7 +327,7 @@ scenario(
   { config: configOf({ bytes_per_second: 'unlimited' }) },
   async (scene) => {
     const { ours, theirs, romeo } = await streaming(scene);
-    const file = randomBytes(40_000_000);
+    const file = randomBytes(20_000_000);
     theirs.socket.pause();
     ours.socket.end(file);
     let before = -1;
@@ -297,6 +342,31 @@ scenario(
     assert.ok((await theirs.reads(file.length)).equals(file));
   },
 );
+
+test('RFC 1928: whatever comes, a handshake is read, waited for or refused', () => {
+  // a generator of its own, so that it is the same each time
+  let state = 65;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  for (let round = 0; round < 2000; round++) {
+    const bytes = Buffer.from(Array.from({ length: random(300) }, (_, at) => (at < 4 ? random(6) : random(256))));
+    if (random(4) > 0) bytes[0] = 5;
+    for (const read of [readGreeting, readRequest]) {
+      try {
+        const found = read(bytes);
+        if (found === undefined) continue;
+        assert.ok(found.length <= Math.min(bytes.length, longestMessage));
+        // It hangs on nothing that is behind it, and takes nothing less
+        assert.deepEqual(read(bytes.subarray(0, found.length)), found);
+        assert.equal(read(bytes.subarray(0, found.length - 1)), undefined);
+      } catch (error) {
+        assert.ok(error instanceof SocksError, String(error));
+      }
+    }
+  }
+});
 
 scenario('who breaks off leaves the other with a reset, not with an end', async (scene) => {
   const { ours, theirs } = await streaming(scene);

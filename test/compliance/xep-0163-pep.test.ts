@@ -281,6 +281,13 @@ scenario('roster groups decide with the model roster, also for the last item', a
   await orchard.syncs();
   orchard.forgets();
   await balcony.receives(itemEvent(romeo, `${juliet}/balcony`, tune, 'a', 'Lute'));
+  await orchard.sends(owner('get', `<configure node='${tune}'/>`)); // §8.2.2: those to choose from
+  await orchard.receives(
+    result(
+      `<configure node='${tune}'><x xmlns='${NS.dataForms}' type='form'><field var='pubsub#roster_groups_allowed'><value>Capulets</value><value>Friends</value><option><value>Friends</value></option></field></x></configure>`,
+      NS.pubsubOwner,
+    ),
+  );
   await balcony.sends(pubsub('get', items(), romeo));
   await balcony.receives(result(items(`<item id='a'/>`)));
   await orchard.sends(publish(tune, 'a', 'Drum'));

@@ -6,6 +6,7 @@ import { appears } from './capabilities.js';
 import { type Peer, scenario } from './dialogue.js';
 import { befriends, refusal } from './phrases.js';
 import { configure, error, event, type Options, owner, pubsub, result, submitted } from './pubsub.js';
+import { founds, joins, service } from './rooms.js';
 
 const juliet = 'juliet@localhost';
 const romeo = 'romeo@localhost';
@@ -198,6 +199,28 @@ scenario('§4: the hash is in presence, to all and to one', async ({ actor }) =>
   await balcony.receivesNothing();
   await balcony.sends(`<presence type='unavailable'/>`);
   await balcony.receives(`<presence type='unavailable' from='${own}' to='${own}'/>`, { exactly: true });
+});
+
+scenario('§1, §4, §8: in rooms, an avatar that anybody may see is seen, and no other', async ({ actor }) => {
+  const orchard = await actor(`${romeo}/orchard`);
+  const balcony = await actor(`${juliet}/balcony`);
+  const street = await actor('tybalt@localhost/street');
+  await founds(orchard, 'hall', 'Romeo');
+  await publishes(balcony, png, 'image/png', { access_model: 'open' });
+  await publishes(street, gif, 'image/gif'); // the model of PEP: presence
+  await balcony.sends(joins(`hall@${service}/Juliet`));
+  await orchard.receives(`<presence from='hall@${service}/Juliet'>${x(id)}</presence>`);
+  await street.sends(joins(`hall@${service}/Tybalt`));
+  const tybalt = await orchard.receives(`<presence from='hall@${service}/Tybalt'/>`);
+  if (tybalt.getChild('x', NS.vcardUpdate) !== undefined) throw new Error('his hash was told');
+  await orchard.sends(ask(`hall@${service}/Juliet`));
+  await orchard.receives(
+    `<iq type='result' id='v' from='hall@${service}/Juliet'><vCard xmlns='${NS.vcardTemp}'>${photo(png, 'image/png')}</vCard></iq>`,
+  );
+  await orchard.sends(ask(`hall@${service}/Tybalt`));
+  await orchard.receives(
+    `<iq type='error' id='v' from='hall@${service}/Tybalt'>${refusal('cancel', 'service-unavailable')}</iq>`,
+  );
 });
 
 scenario('§4, XEP-0153 §4.1: contacts hear of another avatar', async ({ actor }) => {

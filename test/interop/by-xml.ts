@@ -6,10 +6,7 @@ import type { Archived, Contact, Device, Happening, Inbox, Occupant, Query, Room
 /** Asks by IQ; rejects where an error comes. Payload and answer are XML, the address is not. */
 export type Ask = (type: 'get' | 'set', payload: string, to?: string) => Promise<Element>;
 
-type Abilities = Omit<
-  Device,
-  'library' | 'inbox' | 'jid' | 'online' | 'offline' | 'destroy' | 'mechanism' | 'say' | 'subscribe' | 'accept'
->;
+type Abilities = Omit<Device, 'library' | 'inbox' | 'jid' | 'online' | 'offline' | 'destroy' | 'mechanism'>;
 
 /** Sends a stanza. */
 export type Send = (xml: string) => Promise<void>;
@@ -19,6 +16,14 @@ export const escaped = (text: string): string =>
 
 export function abilities(ask: Ask, send: Send, inbox: Inbox): Abilities {
   return {
+    say: (to, body, id) =>
+      send(`<message to="${to}" type="chat" id="${id ?? crypto.randomUUID()}"><body>${escaped(body)}</body></message>`),
+    retract: (to, id) =>
+      send(
+        `<message to="${to}" type="chat" id="${crypto.randomUUID()}"><retract xmlns='${NS.retract}' id="${id}"/><store xmlns='${NS.hints}'/></message>`,
+      ),
+    subscribe: (to) => send(`<presence to="${to}" type="subscribe"/>`),
+    accept: (from) => send(`<presence to="${from}" type="subscribed"/>`),
     roster: async () =>
       child(await ask('get', `<query xmlns='${NS.roster}'/>`), 'query', NS.roster)
         .getChildren('item')
@@ -55,6 +60,23 @@ export function abilities(ask: Ask, send: Send, inbox: Inbox): Abilities {
       const fin = child(await ask('set', queryOf(query), of), 'fin', NS.mam);
       // They come before the answer.
       return { messages: inbox.take('archived'), isLast: fin.attrs.complete === 'true' };
+    },
+    preferences: async () => {
+      const prefs = child(await ask('get', `<prefs xmlns='${NS.mam}'/>`), 'prefs', NS.mam);
+      const jids = (list: string) =>
+        prefs
+          .getChild(list)
+          ?.getChildren('jid')
+          .map((jid) => jid.getText()) ?? [];
+      return { default: prefs.attrs.default ?? '', always: jids('always'), never: jids('never') };
+    },
+    setPreferences: async ({ default: usual, always, never }) => {
+      const list = (name: string, jids: readonly string[]) =>
+        `<${name}>${jids.map((jid) => `<jid>${jid}</jid>`).join('')}</${name}>`;
+      await ask(
+        'set',
+        `<prefs xmlns='${NS.mam}' default='${usual}'>${list('always', always)}${list('never', never)}</prefs>`,
+      );
     },
     ping: async (to) => {
       await ask('get', `<ping xmlns='${NS.ping}'/>`, to);
@@ -300,6 +322,7 @@ function roomMessageOf(message: Element): Happening[] {
     const reason = retraction.getChildText('reason') ?? '';
     return [{ kind: 'moderated', from, id: retraction.attrs.id ?? '', reason }];
   }
+  if (retraction !== undefined) return [{ kind: 'retracted', from, id: retraction.attrs.id ?? '' }];
   const subject = message.getChildText('subject');
   if (message.attrs.type === 'groupchat' && subject !== null && message.getChild('body') === undefined)
     return [{ kind: 'subject', from, subject }];

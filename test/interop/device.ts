@@ -30,6 +30,8 @@ export type Happening =
     }
   /** `from` is the room, `id` what the message has in its archive. */
   | { readonly kind: 'moderated'; readonly from: string; readonly id: string; readonly reason: string }
+  /** Its author took it back; `id` is the message's own. */
+  | { readonly kind: 'retracted'; readonly from: string; readonly id: string }
   /** The room is another one than before. */
   | { readonly kind: 'changed'; readonly from: string; readonly codes: readonly number[] }
   /** Out of an archive (XEP-0313), for `history`. */
@@ -147,7 +149,10 @@ export interface Device {
   /** The SASL mechanism that it logged in by, where the library tells. */
   readonly mechanism: string | undefined;
 
-  say(to: string, body: string): Promise<void>;
+  /** `id` is the stanza's. */
+  say(to: string, body: string, id?: string): Promise<void>;
+  /** Takes back what it said to somebody (XEP-0424). Not all libraries know it. */
+  readonly retract?: (to: string, id: string) => Promise<void>;
   subscribe(to: string): Promise<void>;
   /** Lets them see its presence. */
   accept(from: string): Promise<void>;
@@ -163,6 +168,9 @@ export interface Device {
   private(): Promise<string>;
   /** A page of the archive of a room, or its own (XEP-0313). */
   history(query: Query, of?: string): Promise<Page>;
+  /** XEP-0441. */
+  preferences(): Promise<Preferences>;
+  setPreferences(preferences: Preferences): Promise<void>;
   ping(to: string): Promise<void>;
   version(of: string): Promise<string>;
   features(of: string): Promise<readonly string[]>;
@@ -184,6 +192,12 @@ export interface Query {
   readonly after?: string;
   readonly before?: string;
   readonly max: number;
+}
+
+export interface Preferences {
+  readonly default: string;
+  readonly always: readonly string[];
+  readonly never: readonly string[];
 }
 
 export interface Page {

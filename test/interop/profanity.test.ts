@@ -22,14 +22,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${relay.port} tls force`);
     await profanity.types(account.password);
   };
-  let isBroken = false;
-  const step = (title: string, work: () => Promise<void>): void =>
-    void test(title, { timeout: 90_000 }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work();
-      isBroken = false;
-    });
+  const step = steps();
   after(() => profanity?.quits());
 
   step('logs in, once the certificate is accepted', async () => {
@@ -110,14 +103,113 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await romeo.say(account.bare, 'said while away');
     await romeo.ping('localhost');
     await profanity.types('/win 1');
-    await profanity.types('/clear');
+    await profanity.sees(/\[offline\]/);
     await connect();
-    await profanity.sees(/logged in successfully/);
+    await profanity.sees(/\[online\]/);
     await profanity.types(`/msg ${other} back`);
     await romeo.inbox.next('message', { body: 'back' });
     await profanity.sees(/said while away/);
     await profanity.types('/quit');
     await romeo.inbox.next('presence', { from: account.bare, type: 'unavailable' });
+  });
+});
+
+describe('Profanity, in rooms', { skip, concurrency: false }, () => {
+  let profanity: Profanity;
+  let romeo: Device;
+  const account = stage.account('desk');
+  const room = 'globe@conference.localhost';
+  const other = 'verona@conference.localhost';
+  const step = steps();
+  after(() => profanity?.quits());
+
+  step('makes a room for members, and invites', async () => {
+    romeo = await stage.keep(ways.stanzaJs.device(stage.account('home'), stage.port('https')));
+    await romeo.online();
+    profanity = await Profanity.start();
+    await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s')} tls force`);
+    await profanity.types(account.password);
+    await profanity.sees(/Use '.tls allow'/);
+    await profanity.types('/tls allow');
+    await profanity.sees(/logged in successfully/);
+    await profanity.types('/presence room all');
+    await profanity.types(`/join ${room} nick Paula`);
+    await profanity.sees(/joined the room as Paula, role: moderator, affiliation: owner.*Room locked/s);
+    await profanity.types('/room config');
+    const form = await profanity.sees(/Only members may enter: FALSE.*\/form submit/s);
+    const field = (label: string): string => new RegExp(`\\[(field\\d+)\\] ${label}`).exec(form)![1]!;
+    await profanity.types(`/${field('Name')} "The Globe"`);
+    await profanity.types(`/${field('Only members may enter')} on`);
+    await profanity.sees(/Only members may enter: TRUE/);
+    await profanity.types('/form submit');
+    await profanity.sees(/Room configuration successful/);
+    assert.equal(await romeo.rooms.name(room), 'The Globe');
+    await assert.rejects(romeo.rooms.enter(room, 'Romeo'), /registration-required/);
+    await profanity.types(`/win ${room}`);
+    await profanity.types(`/affiliation set member ${bare(romeo.jid)}`);
+    await profanity.types('/affiliation list member');
+    await profanity.sees(new RegExp(`Affiliation: member.*${bare(romeo.jid)}`, 's'));
+    await profanity.types(`/invite send ${bare(romeo.jid)} come in`);
+    await romeo.inbox.next('invited', { room, reason: 'come in' });
+    await romeo.rooms.enter(room, 'Romeo');
+    await profanity.sees(/Romeo has joined/);
+  });
+
+  step('all talk', async () => {
+    await profanity.types('Grüße <an> & alle – 日本語');
+    await romeo.inbox.next('message', { from: `${room}/Paula`, body: 'Grüße <an> & alle – 日本語' });
+    await romeo.rooms.say(room, 'so <do> I & more');
+    await profanity.sees(/Romeo: so <do> I & more/);
+    await profanity.types('/msg Romeo between us');
+    await romeo.inbox.next('message', { from: `${room}/Paula`, type: 'chat', body: 'between us' });
+    await romeo.rooms.whisper(room, 'Paula', 'of course');
+    await profanity.sees(/of course/);
+    await profanity.types(`/win ${room}`);
+    await profanity.types('/subject set Fire & thunder');
+    await romeo.inbox.next('subject', { from: `${room}/Paula`, subject: 'Fire & thunder' });
+    await profanity.types('/nick Paolo');
+    await romeo.inbox.next('occupant', { from: `${room}/Paula`, type: 'unavailable', codes: [303], nick: 'Paolo' });
+    await romeo.rooms.rename(room, 'Roméo');
+    await profanity.sees(/Romeo is now known as Roméo/);
+  });
+
+  step('puts somebody out, and lets them in again', async () => {
+    await profanity.types('/kick Roméo a break');
+    await romeo.inbox.next('occupant', { from: `${room}/Roméo`, codes: [307, 110], reason: 'a break' });
+    await profanity.sees(/Roméo has been kicked/);
+    await romeo.rooms.enter(room, 'Romeo');
+    await profanity.types(`/ban ${bare(romeo.jid)} enough`);
+    await romeo.inbox.next('occupant', { from: `${room}/Romeo`, codes: [301, 110], reason: 'enough' });
+    await assert.rejects(romeo.rooms.enter(room, 'Romeo'), /forbidden/);
+  });
+
+  step('is invited, sees what was said before, and what is taken back', async () => {
+    await romeo.rooms.enter(other, 'Romeo');
+    await romeo.rooms.configure(other, {});
+    for (const text of ['said before', 'this as well']) {
+      await romeo.rooms.say(other, text);
+      await romeo.inbox.next('message', { from: `${other}/Romeo`, body: text });
+    }
+    await romeo.rooms.setSubject(other, 'Vérone');
+    await romeo.inbox.next('subject', { subject: 'Vérone' });
+    await profanity.types('/win 1');
+    await romeo.rooms.inviteDirectly(other, account.bare, 'this way');
+    await profanity.sees(/invite received.*this way/s);
+    await romeo.rooms.invite(other, account.bare, 'or that way');
+    await profanity.types('/invite list');
+    await profanity.sees(new RegExp(`Chat room invites.*${other}`, 's'));
+    await profanity.types(`/join ${other} nick Paula`);
+    await profanity.sees(/Vérone/);
+    await profanity.sees(/Romeo: said before.*Romeo: this as well/s);
+    await romeo.inbox.next('occupant', { from: `${other}/Paula`, type: 'available', affiliation: 'none' });
+    await romeo.rooms.destroy(other, 'all done');
+    await profanity.sees(/Room destroyed/);
+  });
+
+  step('destroys its own', async () => {
+    await profanity.types(`/win ${room}`);
+    await profanity.types('/room destroy');
+    await until(async () => !(await romeo.rooms.list('conference.localhost')).includes(room));
   });
 });
 
@@ -140,3 +232,23 @@ async function pings(profanity: Profanity): Promise<void> {
   await profanity.types('/ping');
   await profanity.sees(/Ping response from server/);
 }
+
+/** Steps that build on those before them: where one failed, the others are not tried. */
+function steps(): (title: string, work: () => Promise<void>) => void {
+  let isBroken = false;
+  return (title, work) =>
+    void test(title, { timeout: 90_000 }, async (t) => {
+      if (isBroken) return t.skip('a step before failed');
+      isBroken = true;
+      await work();
+      isBroken = false;
+    });
+}
+
+/** Asks again until it is so: for what nobody is told of. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 15_000; !(await isSo()); )
+    assert.ok(Date.now() < end, `it does not come to be: ${isSo}`);
+}
+
+const bare = (jid: string): string => jid.split('/')[0]!;

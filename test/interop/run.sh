@@ -22,6 +22,7 @@ need_debian() {
   command -v tmux >/dev/null || packages+=(tmux)
   command -v profanity >/dev/null || packages+=(profanity)
   command -v python3 >/dev/null || packages+=(python3)
+  command -v turnserver >/dev/null || packages+=(coturn)
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
   [ ${#packages[@]} -eq 0 ] && return 0
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
@@ -62,6 +63,7 @@ without() { WAXWING_INTEROP_WITHOUT+=" $1"; }
 need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javascript; }
 need_python || { missing slixmpp 'slixmpp'; without slixmpp; }
 { command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
+{ command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
 
 # The clients verify the certificate; Node reads what it trusts besides when it starts.
 node dist/test/interop/certificate.js "$place"

@@ -35,6 +35,8 @@ const usual = {
   auth: { scram_iterations: 4096, password_min_length: 4 },
   admin: { shutdown_grace_seconds: 2 },
   log: { level: 'warn' },
+  // Several servers run at once.
+  modules: { proxy65: { listen: ['127.0.0.1:0'] } },
 };
 
 /** Patience with a server that starts or stops, in ms: one that takes longer hangs. */

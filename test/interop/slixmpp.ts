@@ -83,7 +83,8 @@ export function slixmpp(options: SlixmppOptions): Device {
       child.kill('SIGKILL');
       await exited;
     },
-    say: (to, body) => ask('say', to, body),
+    say: (to, body, id) => ask('say', to, body, id ?? null),
+    retract: (to, id) => ask('retract', to, id),
     subscribe: (to) => ask('subscribe', to),
     accept: (from) => ask('accept', from),
     roster: () => ask('roster'),
@@ -95,6 +96,8 @@ export function slixmpp(options: SlixmppOptions): Device {
     setPrivate: (text) => ask('setPrivate', text),
     private: () => ask('private'),
     history: ({ start, ...query }, of) => ask('history', { ...query, start: start?.toISOString() }, of ?? null),
+    preferences: () => ask('preferences'),
+    setPreferences: (preferences) => ask('setPreferences', preferences),
     ping: (to) => ask('ping', to),
     version: (of) => ask('version', of),
     features: (of) => ask('features', of),

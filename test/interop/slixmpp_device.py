@@ -46,7 +46,7 @@ class Device(ClientXMPP):
         self.logged_in_by = None
         self.waiting = None
         for plugin in ('0004', '0030', '0045', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0249',
-                       '0280', '0313', '0359', '0410', '0421', '0424', '0425'):
+                       '0280', '0313', '0359', '0410', '0421', '0424', '0425', '0441'):
             self.register_plugin(f'xep_{plugin}')
         register_stanza_plugin(PrivateXML, Kept)
         # Subscriptions are the tests' to accept.
@@ -79,6 +79,7 @@ class Device(ClientXMPP):
         self.add_event_handler('groupchat_direct_invite', self.on_direct_invitation)
         self.add_event_handler('groupchat_config_status', self.on_change)
         self.add_event_handler('moderated_message', self.on_moderation)
+        self.add_event_handler('message_retract', self.on_retraction)
         self.add_filter('out', self.note_mechanism)
 
     # --- what happens ---------------------------------------------------------------------------------------------
@@ -156,6 +157,10 @@ class Device(ClientXMPP):
         write({'happening': {'kind': 'moderated', 'from': message['from'].full, 'id': message['retract']['id'],
                              'reason': message['retract']['reason']}})
 
+    def on_retraction(self, message):
+        if message['retract'].xml.find('{urn:xmpp:message-moderate:1}moderated') is None:
+            write({'happening': {'kind': 'retracted', 'from': message['from'].full, 'id': message['retract']['id']}})
+
     def on_change(self, message):
         write({'happening': {'kind': 'changed', 'from': message['from'].full,
                              'codes': sorted(message['muc']['status_codes'])}})
@@ -192,8 +197,14 @@ class Device(ClientXMPP):
         self.end_session_on_disconnect = True
         await self.disconnect()
 
-    async def do_say(self, to, body):
-        self.send_message(mto=to, mbody=body, mtype='chat')
+    async def do_say(self, to, body, id=None):
+        message = self.make_message(mto=to, mbody=body, mtype='chat')
+        if id:
+            message['id'] = id
+        message.send()
+
+    async def do_retract(self, to, id):
+        self.plugin['xep_0424'].send_retraction(JID(to), id, include_fallback=False)
 
     async def do_subscribe(self, to):
         self.send_presence_subscription(pto=to, ptype='subscribe')
@@ -269,6 +280,14 @@ class Device(ClientXMPP):
             return await plugin.retrieve(**wanted)
         finally:
             del plugin._pre_mam_retrieve
+
+    async def do_preferences(self):
+        usual, always, never = await self.plugin['xep_0441'].get_preferences()
+        return {'default': usual, 'always': [str(jid) for jid in always], 'never': [str(jid) for jid in never]}
+
+    async def do_setPreferences(self, preferences):
+        await self.plugin['xep_0441'].set_preferences(preferences['default'], [JID(jid) for jid in preferences['always']],
+                                                      [JID(jid) for jid in preferences['never']])
 
     async def do_ping(self, to):
         await self.plugin['xep_0199'].send_ping(to)

@@ -1,7 +1,7 @@
 /** StanzaJS (`stanza`): WebSocket; SCRAM-SHA-256, SCRAM-SHA-1, PLAIN; stream management. */
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { type Account, type Device, Inbox, type Occupant, type Query, type Rooms } from './device.js';
+import { type Account, type Device, Inbox, type Occupant, type Preferences, type Query, type Rooms } from './device.js';
 import { library } from './libraries.js';
 
 interface StanzaError {
@@ -75,6 +75,8 @@ interface Agent extends NodeJS.EventEmitter {
     readonly complete?: boolean;
     readonly results?: readonly { readonly id: string; readonly item: { readonly message?: Message } }[];
   }>;
+  getHistoryPreferences(): Promise<Partial<Preferences>>;
+  setHistoryPreferences(preferences: Preferences): Promise<object>;
   getCommands(jid: string): Promise<{ readonly items: readonly { readonly node?: string }[] }>;
   joinRoom(room: string, nick: string, options?: object): Promise<Presence>;
   leaveRoom(room: string, nick: string): Promise<object>;
@@ -223,7 +225,7 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     async destroy() {
       await agent.disconnect();
     },
-    say: async (to, body) => void agent.sendMessage({ to, body, type: 'chat' }),
+    say: async (to, body, id) => void agent.sendMessage({ to, body, type: 'chat', ...(id !== undefined && { id }) }),
     subscribe: async (to) => agent.subscribe(to),
     accept: async (from) => agent.acceptSubscription(from),
     roster: async () =>
@@ -254,6 +256,13 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
         isTombstone: false,
       }));
       return { messages, isLast: complete };
+    },
+    preferences: async () => {
+      const { default: usual = '', always = [], never = [] } = await agent.getHistoryPreferences();
+      return { default: usual, always, never };
+    },
+    setPreferences: async (preferences) => {
+      await agent.setHistoryPreferences(preferences).catch(refused);
     },
     ping: async (to) => void (await agent.ping(to)),
     version: async (of) => (await agent.getSoftwareVersion(of)).name ?? '',

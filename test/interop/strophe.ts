@@ -122,8 +122,5 @@ export async function strophe(options: StropheOptions): Promise<Device> {
       isWanted = false;
       connection.disconnect('done');
     },
-    say: (to, body) => send(`<message to="${to}" type="chat"><body>${escaped(body)}</body></message>`),
-    subscribe: (to) => send(`<presence to="${to}" type="subscribe"/>`),
-    accept: (from) => send(`<presence to="${from}" type="subscribed"/>`),
   };
 }

@@ -1,7 +1,7 @@
 /** xmpp.js (`@xmpp/client`): STARTTLS, direct TLS, WebSocket; SASL2 with Bind 2, stream management and FAST. */
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Element, parse } from '../../src/server/xml/element.js';
-import { abilities, escaped, happenings } from './by-xml.js';
+import { abilities, happenings } from './by-xml.js';
 import { type Account, type Device, Inbox } from './device.js';
 import { library } from './libraries.js';
 
@@ -131,8 +131,5 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
       entity.reconnect.stop();
       if (entity.status !== 'offline') await entity.stop().catch(() => {});
     },
-    say: (to, body) => send(`<message to="${to}" type="chat"><body>${escaped(body)}</body></message>`),
-    subscribe: (to) => send(`<presence to="${to}" type="subscribe"/>`),
-    accept: (from) => send(`<presence to="${from}" type="subscribed"/>`),
   };
 }

@@ -89,10 +89,6 @@ test('refuses what it does not know', () => {
   ];
   for (const [inner, condition, searches] of cases)
     assert.throws(() => read(inner, searches), refused(condition), `${condition}: ${inner.slice(0, 120)}`);
-  assert.throws(
-    () => readQuery(parse(`<query xmlns='${NS.mam}' node='x'/>`), formOf(true), limits),
-    refused('feature-not-implemented'),
-  );
 });
 
 // ---------------------------------------------------------------------------------------------------------------

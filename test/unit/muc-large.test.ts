@@ -10,7 +10,7 @@ import mam from '../../src/modules/xep-0313-mam/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Client, startHost } from './module-host.js';
 
-const crowd = 300;
+const crowd = 200;
 const room = 'coven@conference.example.org';
 
 const joins = (nick: string, inside = ''): string =>

@@ -3,6 +3,7 @@ import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster.js';
 import { type Barrier, barrier, mayPublish } from '../../src/modules/xep-0060-pubsub/access.js';
+import { withBody } from '../../src/modules/xep-0060-pubsub/events.js';
 import pubsub from '../../src/modules/xep-0060-pubsub/index.js';
 import type { Affiliation, Holder, Node } from '../../src/modules/xep-0060-pubsub/node.js';
 import {
@@ -20,6 +21,8 @@ import { capsHash } from '../../src/server/stanza/caps.js';
 import { form } from '../../src/server/stanza/forms.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { parse } from '../../src/server/xml/element.js';
 import { startHost } from './module-host.js';
 
 const usual = settings.parse({});
@@ -237,4 +240,84 @@ test('capabilities that are kept are bounded, the oldest go', async () => {
   }
   assert.equal(await storage.map('client_caps').count('example.org'), 10);
   assert.deepEqual(limits, []);
+});
+
+test('visitors of an account are bounded, strangers sooner than contacts', async () => {
+  const owner = await account('visited', { 'friend@far.example': 'both' });
+  const caps = host.services.clientCaps!;
+  const arrives = (from: string) =>
+    host.emit('contactPresence', {
+      owner,
+      stanza: Stanza.build('presence', { from: Jid.parse(from), to: owner }),
+    });
+  for (let n = 0; n < 60; n++) await arrives(`stranger${n}@far.example/r`);
+  assert.equal(caps.visitors(owner.bare).size, 50);
+  assert.deepEqual(limits.splice(0), Array(10).fill('client_caps.visitors'));
+  for (let n = 0; n < 60; n++) await arrives(`friend@far.example/${n}`);
+  assert.equal(caps.visitors(owner.bare).size, 110);
+  await host.emit('contactPresence', {
+    owner,
+    stanza: Stanza.build('presence', { from: Jid.parse('friend@far.example'), to: owner, type: 'unavailable' }),
+  });
+  assert.equal(caps.visitors(owner.bare).size, 50, 'a bare address is all of its resources');
+  await host.emit('accountDeleted', { jid: owner });
+  assert.equal(caps.visitors(owner.bare).size, 0);
+  assert.deepEqual(limits, []);
+});
+
+test('what is kept of an account is counted, and counted anew where that was cut off', async () => {
+  const owner = await account('counted');
+  const client = connect(`${owner.bare}/r`);
+  for (const id of ['a', 'b', 'b']) assert.match(await client.asks(publish('n', id, 'text')), /type="result"/);
+  const usage = storage.document<{ items: number; bytes: number }>('pubsub_usage');
+  const bytes = Buffer.byteLength('<x xmlns="urn:x">text</x>') * 2;
+  assert.deepEqual(await usage.get(owner.bare), { items: 2, bytes });
+  // As after a crash, and after the account went out of memory
+  await usage.set(owner.bare, { items: 1, bytes: 1 });
+  for (let n = 0; n < 15; n++) {
+    const other = await account(`other${n}`);
+    await connect(`${other.bare}/r`).asks(items('n'));
+  }
+  assert.match(await client.asks(publish('n', 'c', 'text')), /type="result"/);
+  assert.deepEqual(await usage.get(owner.bare), { items: 3, bytes: (bytes / 2) * 3 });
+});
+
+test('several who subscribe at once are all there, and none beyond the limit', async () => {
+  const owner = await account('popular');
+  const client = connect(`${owner.bare}/r`);
+  assert.match(
+    await client.asks(publish('open', 'a', 'x').replace('max_items', 'access_model').replace('>max<', '>open<')),
+    /result/,
+  );
+  const fans = await Promise.all(Array.from({ length: 20 }, (_, n) => account(`fan${n}`)));
+  const answers = await Promise.all(
+    fans.map(({ bare }) =>
+      connect(`${bare}/r`).asks(
+        `<iq type="set" id="s" to="${owner.bare}"><pubsub xmlns="${NS.pubsub}"><subscribe node="open" jid="${bare}"/></pubsub></iq>`,
+      ),
+    ),
+  );
+  assert.equal(answers.filter((answer) => answer.includes('subscription="subscribed"')).length, 20);
+  assert.equal(await storage.map('pubsub_subscriptions').count(owner.bare), 20);
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// Events
+
+test('what an entry says is said in words', () => {
+  const entry = (inner: string) =>
+    Stanza.build(
+      'message',
+      { from: romeo },
+      parse(
+        `<event xmlns="${NS.pubsubEvent}"><items node="n"><item id="a"><entry xmlns="${NS.atom}">${inner}</entry></item></items></event>`,
+      ),
+    );
+  const rows = [
+    ['<title>One</title><summary>Two</summary>', 'One\nTwo'],
+    ['<title>One</title><summary>One</summary>', 'One'],
+    ['<title type="text"> One &amp; all </title>', 'One & all'],
+    ['<id>x</id>', undefined],
+  ] as const;
+  for (const [inner, body] of rows) assert.equal(withBody(entry(inner)).text(NS.client, 'body'), body);
 });

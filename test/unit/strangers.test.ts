@@ -10,7 +10,7 @@ import { MemoryStorage } from '../../src/storage/memory.js';
 import { startHost } from './module-host.js';
 
 async function stage(settings: object, storage = new MemoryStorage()) {
-  const config = { modules: { strangers: { local_users_known: false, ...settings } } };
+  const config = { modules: { strangers: { local_users: 'strangers', ...settings } } };
   const started = await startHost([roster, presence, strangers], { config, storage });
   after(started.stop);
   const sent: string[] = [];

@@ -38,6 +38,7 @@ export default defineModule({
   config: settings,
 
   start: ({ host, config, log }) => {
+    if (config.listen.length === 0) return [];
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     const relay = relays.get(host.accounts) ?? new Relay(config, log, (limit) => host.limitHit(limit));
     relays.set(host.accounts, relay);

@@ -152,7 +152,11 @@ export class Relay {
           bytes = bytes.subarray(greeting.length);
           isGreeted = true;
           socket.write(greetingAnswer(greeting.isOpen));
-          if (!greeting.isOpen) return socket.destroySoon();
+          if (!greeting.isOpen) {
+            over();
+            socket.destroySoon();
+            return;
+          }
         }
         const request = readRequest(bytes);
         if (request === undefined) return;
@@ -194,7 +198,7 @@ export class Relay {
 
   /** How many of the two connections of a stream are there. */
   waiting(hash: string): number {
-    return this.#waiting.get(hash)?.length ?? 0;
+    return this.#waiting.get(hash)?.filter(({ socket }) => !socket.destroyed).length ?? 0;
   }
 
   /** Joins the two connections of a stream, which both have to be there. */
@@ -236,8 +240,8 @@ function join(one: Socket, other: Socket, settings: RelaySettings, watch: Stream
   };
   for (const socket of [one, other]) {
     socket.setTimeout(settings.idle_seconds * 1000, cut);
-    socket.once('close', (hadError) => {
-      if (hadError) cut();
+    socket.once('close', () => {
+      if (!socket.readableEnded) cut();
       if (--open === 0) watch.ended();
     });
   }

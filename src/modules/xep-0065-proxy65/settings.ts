@@ -22,7 +22,7 @@ export const settings = z.strictObject({
     )
     .default(['*:7777'])
     .describe(
-      'Where it takes the connections of clients, without TLS: clients see to that themselves. Where a port cannot be had the server runs without the proxy, and tries again. [] is nowhere.',
+      'Where it takes the connections of clients, without TLS: clients see to that themselves. Where a port cannot be had the server runs without the proxy, and tries again. []: there is no proxy.',
     ),
   public_hosts: z
     .array(z.string().min(1))

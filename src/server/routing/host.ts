@@ -7,7 +7,7 @@ import { StorageError } from '../../storage/contract.js';
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
 import type { Access, Events, Host, IqRequest, MessageHandler, Service, Services, SessionMoment } from '../module.js';
-import { StanzaError, type StreamError } from '../stanza/errors.js';
+import { isStanzaErrorCondition, StanzaError, type StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
@@ -725,6 +725,8 @@ function silently(error: unknown): void {
 /** The StanzaError that an error reply carries. */
 function errorOf(stanza: Stanza): StanzaError {
   const error: Element | undefined = stanza.child(NS.client, 'error');
-  const condition = error?.getChildElements().find((child) => child.getNS() === NS.stanzas && child.name !== 'text');
-  return new StanzaError((condition?.name ?? 'undefined-condition') as StanzaError['condition']);
+  const children = error?.getChildElements() ?? [];
+  const name = children.find((child) => child.getNS() === NS.stanzas && child.name !== 'text')?.name ?? '';
+  const extra = children.filter((child) => child.getNS() !== NS.stanzas);
+  return new StanzaError(isStanzaErrorCondition(name) ? name : 'undefined-condition', undefined, { extra });
 }

@@ -32,6 +32,8 @@ const conditions = {
 
 export type StanzaErrorCondition = keyof typeof conditions;
 
+export const isStanzaErrorCondition = (name: string): name is StanzaErrorCondition => Object.hasOwn(conditions, name);
+
 export interface StanzaErrorOptions {
   /** Where a specification asks for another type than RFC 6120's. */
   readonly type?: ErrorType | undefined;

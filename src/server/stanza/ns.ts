@@ -41,6 +41,7 @@ export const NS = {
   pubsubEvent: 'http://jabber.org/protocol/pubsub#event',
   pubsubOwner: 'http://jabber.org/protocol/pubsub#owner',
   pubsubErrors: 'http://jabber.org/protocol/pubsub#errors',
+  pam: 'urn:xmpp:pam:0', // 0376
   pubsubFilter: 'urn:xmpp:pubsub-filter:0', // 0462
   pps: 'urn:xmpp:pps:0', // 0465
   attachments: 'urn:xmpp:pubsub-attachments:1', // 0470
