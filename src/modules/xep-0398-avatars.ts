@@ -15,6 +15,7 @@ import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import type { Stanza } from '../server/stanza/stanza.js';
 import { childrenOf, type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
@@ -93,8 +94,11 @@ export default defineModule({
       const after = await avatars.get(owner.bare);
       if (after?.id === before?.id || (isHalfDone && after?.id === '')) return;
       for (const session of host.sessions(owner.bare)) {
-        if (session.presence === undefined || without.has(session)) continue;
-        await host.fromSession(session.presence.without(NS.vcardUpdate, 'x'), session, forSession(session));
+        const { presence } = session;
+        // Of a session from before a restart only its presence is known.
+        const isWithout = without.has(session) || (before?.id && presence && photoSaid(presence) === '');
+        if (presence === undefined || isWithout) continue;
+        await host.fromSession(presence.without(NS.vcardUpdate, 'x'), session, forSession(session));
       }
     };
 
@@ -164,7 +168,7 @@ export default defineModule({
       adorn((passage) => {
         const { stanza, owner, origin } = passage;
         if (stanza.type !== undefined) return undefined;
-        const photo = photoSaid(passage);
+        const photo = photoSaid(stanza);
         if (stanza.to === undefined && origin.session !== undefined) {
           if (photo === '') without.add(origin.session);
           else without.delete(origin.session);
@@ -185,8 +189,8 @@ export default defineModule({
 });
 
 /** What a client says of its avatar by itself: '' is none, undefined nothing. */
-const photoSaid = ({ stanza }: Passage): string | undefined =>
-  stanza.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
+const photoSaid = (presence: Stanza): string | undefined =>
+  presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
 
 const forSession = (session: Session): Origin => ({ session, acknowledges: false, acknowledgeAfter() {} });
 

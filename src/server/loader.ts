@@ -99,12 +99,13 @@ export async function startModules(
   );
   for (const definition of definitions) {
     const { name, stores = {}, needs = [], wants = [], provides = [] } = definition;
+    const settings = definition.config === undefined ? {} : (config.modules[name] ?? definition.config.parse({}));
     const opened = Object.fromEntries(
-      Object.entries(stores).map(([store, { shape }]) => [store, open(storage, store, shape)]),
+      Object.entries(stores).map(([store, declaration]) => [store, open(storage, store, declaration, settings)]),
     );
     const context = {
       host,
-      config: definition.config === undefined ? {} : (config.modules[name] ?? definition.config.parse({})),
+      config: settings,
       stores: opened,
       services: Object.fromEntries([...needs, ...wants].map((need) => [need, host.services[need]])),
       log: log.child({ module: name, host: host.domain }),
@@ -122,13 +123,18 @@ export async function startModules(
   return new Hooks(host.domain, started);
 }
 
-function open(storage: Storage, name: string, shape: StoreDeclaration['shape']): unknown {
+function open(
+  storage: Storage,
+  name: string,
+  { shape, text, option }: StoreDeclaration,
+  settings: Readonly<Record<string, unknown>>,
+): unknown {
   switch (shape) {
     case 'document':
       return storage.document(name);
     case 'map':
       return storage.map(name);
     case 'log':
-      return storage.log(name);
+      return storage.log(name, option !== undefined && settings[option] === false ? {} : { text });
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import type { DocumentStore, LogEntry, LogPage, LogQuery, LogStore, MapStore } from '../storage/contract.js';
+import type { DocumentStore, LogEntry, LogOptions, LogPage, LogQuery, LogStore, MapStore } from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
 import type { Receipt } from './routing/link.js';
 import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
@@ -18,11 +18,19 @@ import type { Element } from './xml/element.js';
 // Stores
 
 /** A store that a module declares; `start` finds it opened under the same name. */
-export type StoreDeclaration<S = unknown> = { readonly shape: 'document' | 'map' | 'log'; readonly __store?: S };
+export type StoreDeclaration<S = unknown> = LogDeclaration & {
+  readonly shape: 'document' | 'map' | 'log';
+  readonly __store?: S;
+};
+
+interface LogDeclaration extends LogOptions {
+  /** The module's option (a boolean) without which nobody searches for words. */
+  readonly option?: string;
+}
 
 export const document = <T>(): StoreDeclaration<DocumentStore<T>> => ({ shape: 'document' });
 export const map = <T>(): StoreDeclaration<MapStore<T>> => ({ shape: 'map' });
-export const log = (): StoreDeclaration<LogStore> => ({ shape: 'log' });
+export const log = (options: LogDeclaration = {}): StoreDeclaration<LogStore> => ({ shape: 'log', ...options });
 
 type Opened<D> = D extends StoreDeclaration<infer S> ? S : never;
 
@@ -397,7 +405,7 @@ export interface ArchiveView {
   readonly show?: ((xml: string) => string) | undefined;
   /** Whether the field `with` may be a sender's real address (XEP-0313 §4.1.1). Rooms: it is the room's `with`. */
   readonly knowsSenders: boolean;
-  /** Where the messages are that are asked for, if not in the archive of the addressee. */
+  /** Where the messages are that are asked for, if not in the archive of the addressee. It is not searched for words. */
   readonly source?: Pick<LogStore, 'page' | 'count'> | undefined;
 }
 
@@ -423,8 +431,8 @@ export interface Archives {
   append(owner: Jid, stanza: Stanza, others: { readonly with?: Jid | undefined }): ArchiveReceipt;
   /** Answers `<query/>` (set): sends the results to who asks, then gives the `<fin/>`. Throws StanzaError. */
   answer(request: IqRequest, view?: ArchiveView): Promise<Element>;
-  /** Answers `<query/>` (get): the form with the fields that `answer` knows. */
-  form(): Element;
+  /** Answers `<query/>` (get): the form with the fields that `answer` knows, of an archive with a source of its own or not. */
+  form(view?: Pick<ArchiveView, 'source'>): Element;
   /** `<metadata/>`: the first and the last message. */
   metadata(owner: Jid): Promise<Element>;
   /** `<result/>` with a message of the archive in it, as text for `Stanza.plusWritten`. */

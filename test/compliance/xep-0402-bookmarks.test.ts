@@ -282,6 +282,17 @@ scenario(
     await orchard.sends(setPrivate(storage(many)));
     await orchard.receives(`<iq type='error' id='s'>${refusal('wait', 'resource-constraint')}</iq>`);
     await finds(orchard, { [room]: conference('', '') }, `<conference jid='${room}'/>`);
+    // What goes makes room for what comes.
+    for (const names of ['abc', 'def']) {
+      const lists = [...names].map((name) => `<conference jid='${name}@c.localhost'/>`).join('');
+      await orchard.sends(setPrivate(storage(lists)));
+      await orchard.receives(`<iq type='result' id='s'/>`);
+      await finds(
+        orchard,
+        Object.fromEntries([...names].map((name) => [`${name}@c.localhost`, conference('', '')])),
+        lists,
+      );
+    }
   },
 );
 
@@ -420,5 +431,26 @@ scenario(
       },
       `${url}<conference jid='${room}' name='New'/><conference jid='${other}'/><conference jid='third@conference.localhost'/>`,
     );
+  },
+);
+
+const tooMuch = new MemoryStorage();
+scenario(
+  'XEP-0411 §4: what there is no room for stays where it was',
+  { storage: () => tooMuch, config: { modules: { pubsub: { items_per_node: 2 } } } },
+  async ({ actor }) => {
+    const three = storage(['a', 'b', 'c'].map((name) => `<conference jid='${name}@c.localhost'/>`).join(''));
+    await tooMuch.map('private').set(romeo, [[`{${NS.bookmarksPrivate}}storage`, [three]]]);
+    const orchard = await actor(`${romeo}/orchard`);
+    const ask = `<iq type='get' id='g'><query xmlns='${NS.private}'>${storage('')}</query></iq>`;
+    await orchard.sends(ask);
+    await orchard.receives(withAddress(orchard, 'g', `<query xmlns='${NS.private}'>${three}</query>`), {
+      exactly: true,
+    });
+    // What the client writes next is what there is.
+    await orchard.sends(setPrivate(storage(`<conference jid='${room}'/>`)));
+    await orchard.receives(`<iq type='result' id='s'/>`);
+    const garden = await actor(`${romeo}/garden`);
+    await finds(garden, { [room]: conference('', '') }, `<conference jid='${room}'/>`);
   },
 );

@@ -13,6 +13,8 @@ export type Happening =
       readonly ids: Readonly<Record<string, string>>;
       /** XEP-0421. */
       readonly occupant: string | undefined;
+      /** It came in OMEMO (XEP-0384), and this is what was in it. */
+      readonly isEncrypted?: boolean;
     }
   /** `type` is `available` where the stanza has none. */
   | { readonly kind: 'presence'; readonly from: string; readonly type: string }
@@ -151,6 +153,8 @@ export interface Device {
 
   /** `id` is the stanza's. */
   say(to: string, body: string, id?: string): Promise<void>;
+  /** In OMEMO (XEP-0384), for all devices of these people; in a room where they are in one. Not all libraries know it. */
+  readonly sayEncrypted?: (to: string, body: string, people?: readonly string[]) => Promise<void>;
   /** Takes back what it said to somebody (XEP-0424). Not all libraries know it. */
   readonly retract?: (to: string, id: string) => Promise<void>;
   subscribe(to: string): Promise<void>;

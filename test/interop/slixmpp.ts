@@ -16,6 +16,8 @@ export interface SlixmppOptions extends Account {
   readonly only?: string;
   /** No TLS 1.3. */
   readonly tls12?: boolean;
+  /** It encrypts by OMEMO, and trusts whom it sees first. */
+  readonly omemo?: boolean;
 }
 
 type Said = { readonly id: number; readonly result?: unknown; readonly error?: string };
@@ -84,6 +86,10 @@ export function slixmpp(options: SlixmppOptions): Device {
       await exited;
     },
     say: (to, body, id) => ask('say', to, body, id ?? null),
+    ...(options.omemo === true && {
+      sayEncrypted: (to: string, body: string, people?: readonly string[]) =>
+        ask<void>('sayEncrypted', to, body, people ?? null),
+    }),
     retract: (to, id) => ask('retract', to, id),
     subscribe: (to) => ask('subscribe', to),
     accept: (from) => ask('accept', from),

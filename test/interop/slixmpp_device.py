@@ -48,6 +48,13 @@ class Device(ClientXMPP):
         for plugin in ('0004', '0030', '0045', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0249',
                        '0280', '0313', '0359', '0410', '0421', '0424', '0425', '0441'):
             self.register_plugin(f'xep_{plugin}')
+        self.has_omemo = options.get('omemo', False)
+        if self.has_omemo:
+            import omemo_plugin
+
+            self.register_plugin('xep_0384', module=omemo_plugin)
+            self.keys_are_ready = asyncio.get_running_loop().create_future()
+            self.add_event_handler('omemo_initialized', lambda _: self.keys_are_ready.set_result(None))
         register_stanza_plugin(PrivateXML, Kept)
         # Subscriptions are the tests' to accept.
         self.auto_authorize = None
@@ -63,8 +70,8 @@ class Device(ClientXMPP):
         self.add_event_handler('failed_all_auth', lambda _: self.settle(RuntimeError('no mechanism was accepted')))
         self.add_event_handler('disconnected', self.on_disconnected)
         self.add_event_handler('message', self.on_message)
-        self.add_event_handler('carbon_received', lambda s: self.on_carbon(s['carbon_received'], 'received'))
-        self.add_event_handler('carbon_sent', lambda s: self.on_carbon(s['carbon_sent'], 'sent'))
+        self.add_event_handler('carbon_received', self.on_carbon_received)
+        self.add_event_handler('carbon_sent', self.on_carbon_sent)
         for kind in ('available', 'unavailable', 'subscribe', 'subscribed', 'unsubscribe', 'unsubscribed'):
             self.add_event_handler(f'presence_{kind}', self.on_presence)
         self.add_event_handler('roster_update', self.on_roster)
@@ -119,19 +126,32 @@ class Device(ClientXMPP):
         if self.is_wanted:
             self.connect('127.0.0.1', self.options['port'])
 
-    def tell(self, message, carbon):
+    async def opened(self, message):
+        """The message, and whether it was encrypted."""
+        plugin = self.plugin['xep_0384'] if self.has_omemo else None
+        if plugin is None or not plugin.is_encrypted(message):
+            return message, False
+        decrypted, _ = await plugin.decrypt_message(message)
+        return decrypted, True
+
+    async def tell(self, message, carbon):
         if not message['body']:
             return
+        try:
+            message, is_encrypted = await self.opened(message)
+        except Exception as error:  # the test sees what came of it
+            print(f'cannot decrypt: {error!r}', file=sys.stderr)
+            is_encrypted = False
         delayed = message.xml.find('{urn:xmpp:delay}delay') is not None
         ids = {one.get('by'): one.get('id') for one in message.xml.findall('{urn:xmpp:sid:0}stanza-id')}
         write({'happening': {'kind': 'message', 'from': message['from'].full, 'type': message['type'],
                              'body': message['body'], **({'carbon': carbon} if carbon else {}), 'delayed': delayed,
-                             'ids': ids, **occupant_id(message)}})
+                             'ids': ids, **occupant_id(message), **({'isEncrypted': True} if is_encrypted else {})}})
 
-    def on_message(self, message):
+    async def on_message(self, message):
         if message.xml.find('{urn:xmpp:carbons:2}sent') is None \
                 and message.xml.find('{urn:xmpp:carbons:2}received') is None:
-            self.tell(message, None)
+            await self.tell(message, None)
 
     def on_refusal(self, stanza):
         write({'happening': {'kind': 'refused', 'from': stanza['from'].full,
@@ -165,8 +185,11 @@ class Device(ClientXMPP):
         write({'happening': {'kind': 'changed', 'from': message['from'].full,
                              'codes': sorted(message['muc']['status_codes'])}})
 
-    def on_carbon(self, message, direction):
-        self.tell(message, direction)
+    async def on_carbon_received(self, message):
+        await self.tell(message['carbon_received'], 'received')
+
+    async def on_carbon_sent(self, message):
+        await self.tell(message['carbon_sent'], 'sent')
 
     def on_presence(self, presence):
         if presence.get_plugin('muc', check=True) is not None:
@@ -190,6 +213,8 @@ class Device(ClientXMPP):
         self.waiting = asyncio.get_running_loop().create_future()
         self.go()
         await asyncio.wait_for(self.waiting, 15)
+        if self.has_omemo:
+            await asyncio.wait_for(asyncio.shield(self.keys_are_ready), 15)
         return {'jid': self.boundjid.full, 'mechanism': self.logged_in_by}
 
     async def do_offline(self):
@@ -202,6 +227,14 @@ class Device(ClientXMPP):
         if id:
             message['id'] = id
         message.send()
+
+    async def do_sayEncrypted(self, to, body, people):
+        message = self.make_message(mto=to, mbody=body, mtype='chat' if people is None else 'groupchat')
+        recipients = {JID(person) for person in people or [to]}
+        encrypted, errors = await self.plugin['xep_0384'].encrypt_message(message, recipients)
+        if errors:
+            raise RuntimeError(str(errors))
+        encrypted.send()
 
     async def do_retract(self, to, id):
         self.plugin['xep_0424'].send_retraction(JID(to), id, include_fallback=False)
@@ -260,8 +293,17 @@ class Device(ClientXMPP):
                 return {'messages': [], 'isLast': True}
         else:
             answer = await self.search(query.get('text'), **wanted, rsm=rsm)
-        return {'messages': [archived(result) for result in answer['mam']['results']],
+        return {'messages': [await self.archived(result) for result in answer['mam']['results']],
                 'isLast': answer['mam_fin']['complete'] == 'true'}
+
+    async def archived(self, result):
+        message = result['mam_result']['forwarded']['stanza']
+        try:
+            message, _ = await self.opened(message)
+        except Exception as error:  # it came before, and its key is used up
+            print(f'cannot decrypt: {error!r}', file=sys.stderr)
+        return {'id': result['mam_result']['id'], 'from': message['from'].full, 'body': message['body'],
+                'isTombstone': message.get_plugin('retracted', check=True) is not None}
 
     async def search(self, text, **wanted):
         plugin = self.plugin['xep_0313']
@@ -434,12 +476,6 @@ def occupant(presence):
 def occupant_id(stanza):
     found = stanza.get_plugin('occupant-id', check=True)
     return {} if found is None else {'occupant': found.xml.get('id')}
-
-
-def archived(result):
-    message = result['mam_result']['forwarded']['stanza']
-    return {'id': result['mam_result']['id'], 'from': message['from'].full, 'body': message['body'],
-            'isTombstone': message.get_plugin('retracted', check=True) is not None}
 
 
 async def answer(device, request):

@@ -2,9 +2,10 @@
  * XEP-0045: Multi-User Chat. A service of rooms; each room does one thing at a time (room.ts), speaks to its occupants
  * (muc.ts), and survives restarts but for who is there: clients learn that from a ping to themselves (XEP-0410).
  *
- * One file for each concern: entering and leaving (presence.ts, leaving.ts), what is said (messages.ts, subject.ts, history.ts),
- * invitations, voice, lists (admin.ts, affiliations.ts, roles.ts), owners (owner.ts, room-config.ts), registration,
- * discovery, IQs between occupants; and small extensions under their own numbers.
+ * One file for each concern: entering and leaving (presence.ts, leaving.ts), what is said (messages.ts, subject.ts, history.ts,
+ * archive.ts, tombstones.ts), invitations, voice, lists (admin.ts, affiliations.ts, roles.ts), owners (owner.ts,
+ * room-config.ts), registration, discovery, IQs between occupants, the server's administrators (administration.ts); and
+ * small extensions under their own numbers.
  */
 import {
   command,
@@ -94,11 +95,11 @@ export default defineModule({
       blocking: services.blocking,
       blockLists: services.blockLists,
       reports: services.reports,
+      presences: new Rates(config.presences_per_minute, 60_000),
       log,
     };
     const rooms = new Rooms(parts);
-    const presences = new Rates(config.presences_per_minute, 60_000);
-    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers(), presences };
+    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers() };
     await rooms.open();
     provide('rooms', administration(muc));
     const form = roomForm(config);

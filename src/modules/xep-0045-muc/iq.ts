@@ -78,7 +78,7 @@ export function passIqs(muc: Muc) {
     // Only from whom it was asked
     if (question === undefined || !question.answerer.equals(stanza.from)) return;
     forget(stanza.id!);
-    void muc.host.route(stanza.with({ from: question.asked, to: question.asker, id: question.id }));
+    void muc.host.route(withoutBy(stanza).with({ from: question.asked, to: question.asker, id: question.id }));
   };
 
   return (stanza: Stanza): Maybe<'unhandled' | void> => {
@@ -94,6 +94,14 @@ export function passIqs(muc: Muc) {
       return answerInRoom(muc, room, stanza);
     });
   };
+}
+
+/** RFC 6120 §8.3.2: who raised an error is named by his real address. */
+function withoutBy(stanza: Stanza): Stanza {
+  const error = stanza.child(NS.client, 'error');
+  if (error?.attrs.by === undefined) return stanza;
+  delete error.attrs.by;
+  return stanza.without(NS.client, 'error').plus(error);
 }
 
 function answerAtService({ host }: Muc, stanza: Stanza): 'unhandled' | void {

@@ -1,4 +1,5 @@
 /** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being put out of it, and not being there any more. */
+import type { Origin } from '../../server/routing/passage.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
@@ -78,12 +79,15 @@ export function closeAll(muc: Muc): void {
 }
 
 /** §11.1, §18.1.2: what the room said did not arrive. */
-export function receiveError(muc: Muc, stanza: Stanza): Maybe<void> {
+export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
   if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
   return muc.rooms.inRoom(stanza.to!, (room) => {
     const seat = room?.seat(stanza.from!);
     if (room === undefined || seat === undefined) return;
+    // Said by this server, of a client that is there: he has blocked who said something to him (XEP-0191).
+    const isOurs = origin.session === undefined && seat.session !== undefined;
+    if (isOurs && muc.host.session(seat.jid) === seat.session) return;
     return leave(muc, room, seat, { codes: ['333'] });
   });
 }

@@ -30,7 +30,7 @@ type Maybe<T> = T | Promise<T>;
 export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const to = stanza.to!;
   if (stanza.type === 'error')
-    return to.local === undefined ? unsubscribe(muc, stanza.from!) : receiveError(muc, stanza);
+    return to.local === undefined ? unsubscribe(muc, stanza.from!) : receiveError(muc, stanza, origin);
   if (to.local === undefined) throw new StanzaError('service-unavailable');
   const isForAll = stanza.type === 'groupchat' && to.resource === undefined;
   const handle = (room: Room | undefined): Maybe<void> => {

@@ -37,7 +37,7 @@ export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe
         return leave(muc, room, seat, { stanza: cleaned(stanza, room.jid) });
       });
     case 'error':
-      return receiveError(muc, stanza);
+      return receiveError(muc, stanza, origin);
     default:
       // §17.3: other types neither enter nor leave
       return;

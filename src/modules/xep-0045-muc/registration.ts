@@ -15,7 +15,7 @@ import { change, checkChanges, grant } from './affiliations.js';
 import type { Muc } from './muc.js';
 import { nickOf } from './presence.js';
 import { isAtLeast } from './privileges.js';
-import type { Room } from './room.js';
+import { isListed, type Room } from './room.js';
 
 /** Of one room: whoever asked longer ago can ask again. */
 const mostApplicants = 500;
@@ -29,10 +29,10 @@ const application = defineForm(NS.mucRegister, {
 /** §7.10: the form, or that one is registered. */
 export function offerRegistration(room: Room, { from }: IqRequest): Element {
   const member = room.members.get(from.bare);
-  if (member !== undefined && member.affiliation !== 'outcast') {
-    return el('query', { xmlns: NS.register }, el('registered'), el('username', null, member.nick ?? ''));
-  }
-  demandOpen(room, from);
+  if (member?.nick !== undefined)
+    return el('query', { xmlns: NS.register }, el('registered'), el('username', null, member.nick));
+  // Who is on a list without a nickname can have one.
+  if (!isListed(member)) demandOpen(room, from);
   return el(
     'query',
     { xmlns: NS.register },

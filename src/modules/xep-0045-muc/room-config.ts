@@ -54,7 +54,17 @@ export interface ConfigLimits {
   readonly history: number;
 }
 
-const shown = ['moderator', 'participant', 'visitor'] as const;
+// Profanity shows options without a label as "(null)".
+const shown = [
+  { value: 'moderator', label: 'Moderators' },
+  { value: 'participant', label: 'Participants' },
+  { value: 'visitor', label: 'Visitors' },
+] as const;
+
+const maxUsers = [
+  ...['10', '20', '50', '100', '200', '500', '1000'].map((count) => ({ value: count, label: count })),
+  { value: 'none', label: 'As many as there is room for' },
+] as const;
 
 /** The form, within the limits of the service. */
 export const roomForm = (limits: ConfigLimits) =>
@@ -91,7 +101,7 @@ export const roomForm = (limits: ConfigLimits) =>
     'muc#roomconfig_maxusers': {
       type: 'list-single',
       label: 'Most occupants',
-      options: ['10', '20', '50', '100', '200', '500', '1000', 'none'],
+      options: maxUsers,
       open: true,
     },
     'muc#roomconfig_presencebroadcast': {
@@ -175,7 +185,7 @@ export function offered(
   );
 }
 
-const only = (wanted: readonly Role[]) => shown.filter((role) => wanted.includes(role));
+const only = (wanted: readonly Role[]) => shown.map(({ value }) => value).filter((role) => wanted.includes(role));
 
 /** The configuration as a submission leaves it; fields that are not there keep their values. Throws StanzaError. */
 export function configured(

@@ -78,7 +78,8 @@ export default defineModule({
           const { id, storage: before } = await storageOf(owner);
           const after = collate(before, items);
           // All bookmarks together have a size, as they had in the older form.
-          if (publish !== undefined) await pep.demandRoom(owner.bare, NS.bookmarksPrivate, new Map([[id, after]]));
+          if (publish !== undefined)
+            await pep.demandRoom(owner.bare, NS.bookmarksPrivate, { publish: new Map([[id, after]]) });
           await proceed();
           if (before === undefined ? childrenOf(after).length > 0 : serialize(before) !== serialize(after))
             await writeStorage(owner, id, after);
@@ -90,7 +91,7 @@ export default defineModule({
     /** §5.3.2: with the items that a list stands for; `write` writes the list itself. */
     const replace = async (owner: Jid, storage: Element, write: () => Promise<void>): Promise<void> => {
       const change = differences(storage, await itemsOf(owner));
-      await pep.demandRoom(owner.bare, NS.bookmarks, change.publish);
+      await pep.demandRoom(owner.bare, NS.bookmarks, change);
       await write();
       await pep.change(owner, NS.bookmarks, change, { demand: isPrivate });
     };
@@ -107,20 +108,20 @@ export default defineModule({
 
     privateXml?.move(inPrivate, {
       get: async (owner) => {
-        await unify(owner);
+        await tryToUnify(owner);
         const { storage } = await storageOf(owner);
-        return storage === undefined ? [] : [storage];
+        return storage === undefined ? privateXml.left(owner.bare, inPrivate) : [storage];
       },
       set: async (owner, elements) => {
         const [storage, ...further] = elements;
         checkStorage(storage);
         if (further.length > 0) throw new StanzaError('bad-request', 'There is one list of bookmarks.');
         pep.demandPace(owner);
-        await unify(owner);
         await inTurn(owner, async () => {
           const { id } = await storageOf(owner);
-          await pep.demandRoom(owner.bare, NS.bookmarksPrivate, new Map([[id, storage]]));
+          await pep.demandRoom(owner.bare, NS.bookmarksPrivate, { publish: new Map([[id, storage]]) });
           await replace(owner, storage, () => writeStorage(owner, id, storage));
+          await privateXml.clear(owner.bare, inPrivate);
         });
       },
     });
@@ -144,21 +145,25 @@ export default defineModule({
         const missing = [...differences(found, items).publish].filter(([room]) => !items.has(room));
         const all = new Map([...items, ...missing]);
         const after = collate(el('storage', lists[0]?.attrs, ...childrenOf(found)), all);
-        await pep.demandRoom(owner.bare, NS.bookmarksPrivate, new Map([[id, after]]));
+        await pep.demandRoom(owner.bare, NS.bookmarksPrivate, { publish: new Map([[id, after]]) });
+        await pep.demandRoom(owner.bare, NS.bookmarks, { publish: new Map(missing) });
         await pep.change(owner, NS.bookmarks, { publish: new Map(missing) }, { demand: isPrivate });
         if (childrenOf(after).length > 0) await writeStorage(owner, id, after);
         if (left !== undefined) await privateXml?.clear(owner.bare, inPrivate);
       });
     };
 
-    return [
-      // XEP-0411 §4: before a client looks for them
-      session('bound', ({ jid }) =>
-        unify(jid.toBare()).catch((error: unknown) => {
-          if (!(error instanceof StanzaError)) throw error;
-          log.warn({ account: jid.bare, err: error }, 'bookmarks could not be put together');
-        }),
-      ),
-    ];
+    /** Where there is no room for it all, each form stays as it was. */
+    const tryToUnify = async (owner: Jid): Promise<void> => {
+      try {
+        await unify(owner);
+      } catch (error) {
+        if (!(error instanceof StanzaError)) throw error;
+        log.warn({ account: owner.bare, err: error }, 'bookmarks could not be put together');
+      }
+    };
+
+    // XEP-0411 §4: before a client looks for them
+    return [session('bound', ({ jid }) => tryToUnify(jid.toBare()))];
   },
 });
