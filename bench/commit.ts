@@ -12,6 +12,7 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import Sqlite, { type Database } from 'better-sqlite3';
+import { searchableIn } from '../src/modules/xep-0313-mam/worth.js';
 import { openSqlite } from '../src/storage/sqlite/index.js';
 
 interface Row {
@@ -36,7 +37,7 @@ function plain(file: string): (rows: readonly Row[]) => void {
   db.pragma('journal_mode = WAL');
   db.pragma('synchronous = FULL');
   db.exec(`
-    CREATE TABLE log (seq INTEGER PRIMARY KEY, owner INTEGER, id TEXT, bytes INTEGER, peer TEXT, tag TEXT, text TEXT, value TEXT);
+    CREATE TABLE log (seq INTEGER PRIMARY KEY, owner INTEGER, id TEXT, bytes INTEGER, peer TEXT, tag TEXT, value TEXT);
     CREATE INDEX ids ON log (owner, id, bytes);
     CREATE INDEX peers ON log (owner, peer, id) WHERE peer IS NOT NULL;`);
   const insert = db.prepare('INSERT INTO log (owner, id, bytes, peer, value) VALUES (?, ?, ?, ?, ?)');
@@ -48,7 +49,7 @@ function plain(file: string): (rows: readonly Row[]) => void {
 const targets: Readonly<Record<string, (file: string) => Promise<Target>>> = {
   'this driver': async (file) => {
     const storage = await openSqlite({ file });
-    const log = storage.log('archive');
+    const log = storage.log('archive', { text: searchableIn });
     return {
       write: (rows) =>
         Promise.all(

@@ -18,7 +18,7 @@ import {
   type RosterItem,
 } from '../server/module.js';
 import { Rates } from '../server/rates.js';
-import type { MessagePassage, Origin } from '../server/routing/passage.js';
+import type { MessagePassage, Origin, Passage } from '../server/routing/passage.js';
 import { delay } from '../server/stanza/delay.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
@@ -34,7 +34,10 @@ type Kind = 'messages' | 'subscriptions';
 /** Addresses (bare) that the owner knows, and when that was last written down, in ms since 1970. */
 type Acquaintances = Map<string, number>;
 
-/** Pairs of accounts that are remembered to know each other, for the count of new acquaintances. */
+/** Which of the messages that are held for an account. */
+type Held = { readonly with?: string; readonly to?: string };
+
+/** Who has turned to whom, or been let in: remembered for the count of new acquaintances. */
 const rememberedPairs = 100_000;
 /** In ms: how often it is written down that somebody is still known. */
 const day = 86_400_000;
@@ -69,9 +72,9 @@ export default defineModule({
       .describe('What becomes of requests for subscription.'),
     local_users: z
       .enum(['auto', 'known', 'strangers'])
-      .default('auto')
+      .default('known')
       .describe(
-        'Whether users of this server are strangers to each other. "auto": only where anybody can register (modules.register.open).',
+        'Whether users of this server are strangers to each other. "auto": where anybody can register (modules.register.open).',
       ),
     allow_from: patterns('Who is never a stranger.'),
     refuse_from: patterns('Whose messages and requests are refused where he is a stranger.'),
@@ -116,6 +119,8 @@ export default defineModule({
     const counts = { refused: 0, held: 0, sentBack: 0 };
     /** Held messages on their way again, and when they came, in ms since 1970. */
     const releases = new WeakMap<Origin, number>();
+    /** Accounts whose held messages are being taken out, and when that is over. */
+    const taking = new Map<string, Promise<void>>();
 
     const aside = (work: Promise<unknown>) => {
       work.catch((error: unknown) => logger.error({ err: error }, 'strangers: storage failed'));
@@ -124,6 +129,10 @@ export default defineModule({
     const areUsersKnown = config.local_users === 'auto' ? !isOpen(host.config) : config.local_users === 'known';
     const hosts = new Set(Object.keys(host.config.hosts));
     const isUserHere = ({ domain, local }: Jid) => local !== undefined && hosts.has(domain);
+    /** A stranger to nobody: the server and its services, and where that is so the users of it. */
+    const isOurs = (who: Jid) => (isUserHere(who) ? areUsersKnown : host.isLocal(who.domain));
+    /** XEP-0175: an account that is gone with its session. */
+    const isPassing = (owner: Jid) => host.sessions(owner.bare)[0]?.mechanism === 'ANONYMOUS';
 
     /** Services of this server are no strangers; but whoever makes a room invite somebody is who he is. */
     const speakerOf = (peer: Jid, stanza: Stanza): Jid | undefined => {
@@ -145,7 +154,7 @@ export default defineModule({
       return isContact(items.get(who.bare)) || hasMet();
     };
 
-    const remember = (owner: Jid, who: Jid, acquaintances: Acquaintances, lasts: boolean): void => {
+    const remember = (owner: Jid, who: Jid, acquaintances: Acquaintances): void => {
       const now = Date.now();
       const before = acquaintances.get(who.bare);
       if (before !== undefined && now - before < day) return;
@@ -153,14 +162,14 @@ export default defineModule({
       acquaintances.set(who.bare, now);
       const surplus = [...acquaintances.keys()].slice(0, Math.max(0, acquaintances.size - config.remembered));
       for (const one of surplus) acquaintances.delete(one);
-      if (!lasts) return;
+      if (isPassing(owner)) return;
       aside(stores.acquaintances.set(owner.bare, [[who.bare, now]]));
       if (surplus.length > 0) aside(stores.acquaintances.delete(owner.bare, surplus));
     };
 
-    /** Throws StanzaError where the owner has turned to too many. */
+    /** Throws StanzaError where the owner has turned to too many; not to those who have turned to him. */
     const countNew = (owner: Jid, who: Jid): void => {
-      const pair = `${owner.bare} ${who.bare}`;
+      const pair = pairOf(owner, who);
       if (pairs.get(pair) !== undefined) return;
       if (!newContacts.take(owner.bare)) {
         host.limitHit('strangers.new_contacts');
@@ -169,17 +178,17 @@ export default defineModule({
       pairs.set(pair, true);
     };
 
-    /** The owner turns to somebody. Throws StanzaError where these are too many, and it is counted. */
-    const turnTo = (owner: Jid, who: Jid, isCounted: boolean, lasts: boolean): Maybe<void> => {
-      if (host.isLocal(who.domain) && !isUserHere(who)) return undefined;
+    /** The owner says something to somebody, and knows him from now on. Throws StanzaError where these are too many. */
+    const turnTo = ({ owner, peer, stanza }: Passage): Maybe<void> => {
+      if (isOurs(peer) || !isTurning(stanza)) return undefined;
       const meet = (others: Acquaintances) => {
-        if (isCounted && !others.has(who.bare)) countNew(owner, who);
-        remember(owner, who, others, lasts);
-        release(owner, who);
+        const isNew = !others.has(peer.bare);
+        if (isNew && isApproach(stanza)) countNew(owner, peer);
+        remember(owner, peer, others);
+        if (isNew) release(owner, peer);
       };
       const note = (all: ReadonlyMap<string, RosterItem>): Maybe<void> => {
-        if (isContact(all.get(who.bare))) return undefined;
-        if (isUserHere(who) && areUsersKnown) return isCounted ? countNew(owner, who) : undefined;
+        if (isContact(all.get(peer.bare))) return undefined;
         const others = known.get(owner.bare);
         return others instanceof Promise ? others.then(meet) : meet(others);
       };
@@ -190,7 +199,7 @@ export default defineModule({
     // --- what strangers send ------------------------------------------------------------------------------------
 
     /** What is to become of it. Throws the StanzaError that its sender is told. */
-    const judge = (kind: Kind, owner: Jid, who: Jid): 'allow' | 'hold' => {
+    const judge = (kind: Kind, owner: Jid, who: Jid, stanza: Stanza): 'allow' | 'hold' | 'drop' => {
       if (allowed.some((pattern) => covers(pattern, who))) return 'allow';
       const isRefused =
         config[kind] === 'refuse' ||
@@ -198,9 +207,10 @@ export default defineModule({
         blockLists?.isListed(who, 'strangers') === true;
       if (isRefused) {
         counts.refused++;
-        throw new StanzaError('policy-violation', 'The recipient does not know you.', { type: 'cancel' });
+        throw unwanted();
       }
       if (config[kind] === 'allow') return 'allow';
+      if (isChatState(stanza)) return 'drop';
       const all: [Rates, string, string][] = [
         [byReceiver, owner.bare, 'strangers.per_receiver'],
         [bySender, who.bare, 'strangers.per_sender'],
@@ -211,6 +221,8 @@ export default defineModule({
         host.limitHit(all[empty]![2]);
         throw tooMany('The recipient does not know you, and gets no more of this for a while.');
       }
+      // To answer is not to turn to somebody.
+      pairs.set(pairOf(owner, who), true);
       return config[kind] === 'hold' ? 'hold' : 'allow';
     };
 
@@ -223,8 +235,7 @@ export default defineModule({
     ): Maybe<T | undefined> => {
       if (areUsersKnown && isUserHere(peer)) return undefined;
       const who = speakerOf(peer, stanza);
-      if (who === undefined || who.bare === owner.bare) return undefined;
-      if (areUsersKnown && isUserHere(who)) return undefined;
+      if (who === undefined || who.bare === owner.bare || isOurs(who)) return undefined;
       const isKnown = knows(owner, who);
       if (isKnown instanceof Promise) return isKnown.then((yes) => (yes ? undefined : then(who)));
       return isKnown ? undefined : then(who);
@@ -242,7 +253,8 @@ export default defineModule({
       const entry = { id: stanzaId(), with: who.bare, value: stanza.toXml(NS.client) };
       await stores.held.append(owner.bare, entry);
       counts.held++;
-      if (isFirst) {
+      if (await knows(owner, who)) release(owner, who);
+      else if (isFirst) {
         const words = `${who.bare} has written to you and is not among your contacts. Add the address to your contacts, or write to it, to get what it sent; or block it.`;
         const notice = Stanza.build('message', { from: host.jid, to: owner, id: entry.id }, el('body', null, words));
         void host.route(notice);
@@ -253,32 +265,40 @@ export default defineModule({
     /** What the owner did not want before: now he does. */
     const release = (owner: Jid, who: Jid): void => {
       if (config.messages !== 'hold') return;
-      const again = (stanza: Stanza, id: string) => {
-        const origin: Origin = { session: undefined, acknowledges: false, acknowledgeAfter() {} };
+      const again = async (stanza: Stanza, id: string) => {
+        const writes: Promise<unknown>[] = [];
+        const acknowledgeAfter = (durable: Promise<unknown>) => void writes.push(durable);
+        const origin: Origin = { session: undefined, acknowledges: true, acknowledgeAfter };
         releases.set(origin, timeOf(id));
-        return host.route(stanza, origin);
+        await host.route(stanza, origin);
+        await Promise.all(writes);
       };
       aside(takeHeld(owner.bare, { with: who.bare }, again));
     };
 
     const sendBack = (stanza: Stanza): Maybe<void> => {
       counts.sentBack++;
-      return host.route(
-        stanza.error(new StanzaError('policy-violation', 'The recipient does not know you.', { type: 'cancel' })),
-      );
+      return host.route(stanza.error(unwanted()));
     };
 
-    /** Takes what is held out of the store, and does something with each message. */
-    const takeHeld = async (
-      owner: string,
-      filter: { readonly with?: string; readonly to?: string },
-      use: (stanza: Stanza, id: string) => Maybe<void>,
-    ): Promise<void> => {
-      const { entries } = await stores.held.page(owner, { ...filter, limit: config.held });
-      for (const { id, value } of entries) {
-        // Of two who take it, one has it.
-        if ((await stores.held.remove(owner, [id])) === 1) await use(Stanza.parse(value), id);
-      }
+    /** Does something with each message that is held, and takes it out of the store after that: nothing is lost in between. */
+    const takeHeld = (owner: string, filter: Held, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> => {
+      const take = async () => {
+        const { entries } = await stores.held.page(owner, { ...filter, limit: config.held });
+        for (const { id, value } of entries) {
+          await use(Stanza.parse(value), id);
+          await stores.held.remove(owner, [id]);
+        }
+      };
+      // One after the other, so that no message goes two ways.
+      const taken = (taking.get(owner) ?? Promise.resolve()).then(take);
+      const over = taken
+        .catch(() => {})
+        .then(() => {
+          if (taking.get(owner) === over) taking.delete(owner);
+        });
+      taking.set(owner, over);
+      return taken;
     };
 
     const expire = async (): Promise<void> => {
@@ -292,50 +312,44 @@ export default defineModule({
       }
     };
 
-    const pass = (passage: MessagePassage): Maybe<'handled' | undefined> => {
+    const receive = (passage: MessagePassage): Maybe<'handled' | undefined> => {
       const { way, owner, peer, stanza, origin } = passage;
-      const { type } = stanza;
-      if (peer.bare === owner.bare || type === 'error') return undefined;
-      if (way === 'out') {
-        if (type === 'groupchat' || !isWritten(stanza)) return undefined;
-        const turned = turnTo(owner, peer, true, !isPassing(origin.session?.mechanism));
-        return turned?.then(() => undefined);
-      }
+      // Groupchat is to a client, and so from a room where it is; to an account it goes nowhere (RFC 6121 §8.5.2).
+      if (way === 'out' || peer.bare === owner.bare || stanza.type === 'error' || stanza.type === 'groupchat')
+        return undefined;
       const heldSince = config.messages === 'hold' ? releases.get(origin) : undefined;
       if (heldSince !== undefined) {
         passage.stanza = stanza.plus(delay(host.jid, heldSince));
         return undefined;
       }
-      // To a client, and so from a room where it is; to an account it goes nowhere (RFC 6121 §8.5.2).
-      if (type === 'groupchat') return undefined;
-      return ifStranger(owner, peer, stanza, (who) =>
-        judge('messages', owner, who) === 'hold' ? hold(passage, who) : undefined,
-      );
+      return ifStranger(owner, peer, stanza, (who) => {
+        const verdict = judge('messages', owner, who, stanza);
+        if (verdict === 'hold') return hold(passage, who);
+        return verdict === 'drop' ? 'handled' : undefined;
+      });
+    };
+
+    const receiveRequest = ({ owner, peer, stanza }: Passage): Maybe<void> => {
+      const refuse = (error: unknown) => {
+        // Presence that is not admitted vanishes: its sender is told here.
+        if (error instanceof StanzaError) void host.route(stanza.error(error));
+        throw error;
+      };
+      try {
+        const judged = ifStranger(owner, peer, stanza, (who) => void judge('subscriptions', owner, who, stanza));
+        return judged?.catch(refuse);
+      } catch (error) {
+        return refuse(error);
+      }
     };
 
     return [
       // Behind those who take off what looks like ours.
-      message('clean', pass, { after: ['offline'] }),
-      admit(({ way, owner, peer, stanza, origin }) => {
-        const { name, type } = stanza;
-        if (name === 'message') return undefined;
-        if (way === 'out') {
-          const isRequest = name === 'presence' && type === 'subscribe';
-          const isTurning = isRequest || (name === 'presence' ? type === undefined : type === 'set');
-          return isTurning ? turnTo(owner, peer, isRequest, !isPassing(origin.session?.mechanism)) : undefined;
-        }
-        if (name !== 'presence' || type !== 'subscribe') return undefined;
-        const refuse = (error: unknown) => {
-          // Presence that is not admitted vanishes: its sender is told here.
-          if (error instanceof StanzaError) void host.route(stanza.error(error));
-          throw error;
-        };
-        try {
-          const judged = ifStranger(owner, peer, stanza, (who) => void judge('subscriptions', owner, who));
-          return judged?.catch(refuse);
-        } catch (error) {
-          return refuse(error);
-        }
+      message('clean', receive, { after: ['offline'] }),
+      admit((passage) => {
+        if (passage.way === 'out') return turnTo(passage);
+        const { name, type } = passage.stanza;
+        return name === 'presence' && type === 'subscribe' ? receiveRequest(passage) : undefined;
       }),
       event('rosterChanged', ({ owner, contact, item }) => {
         if (isContact(item)) release(owner, contact);
@@ -352,6 +366,7 @@ export default defineModule({
           })(),
         );
       }),
+      event('accountDeleting', ({ jid }) => takeHeld(jid.bare, {}, sendBack)),
       event('accountDeleted', ({ jid }) => known.delete(jid.bare)),
       every(sweepMs, expire),
       metric({
@@ -376,7 +391,17 @@ export default defineModule({
 /** In the roster because the owner wants it there, and not because somebody asks for a subscription. */
 export const isContact = (item: RosterItem | undefined): boolean => item !== undefined && item.hidden !== true;
 
-/** Something that somebody says, or at least does; not what clients say by themselves, such as receipts. */
+/** Something that somebody does to get to know another; not what clients say by themselves, such as receipts. */
+const isApproach = (stanza: Stanza): boolean =>
+  stanza.name === 'message' ? isWritten(stanza) : stanza.type === 'subscribe';
+
+/** What makes somebody known to whoever says it to him. */
+function isTurning(stanza: Stanza): boolean {
+  const { name, type } = stanza;
+  if (name === 'presence') return type === undefined || type === 'subscribe';
+  return name === 'iq' ? type === 'set' : type !== 'groupchat' && type !== 'error' && isWritten(stanza);
+}
+
 const isWritten = (stanza: Stanza): boolean =>
   stanza.has(NS.client, 'body') ||
   stanza.has(NS.encryption, 'encryption') ||
@@ -384,8 +409,15 @@ const isWritten = (stanza: Stanza): boolean =>
   stanza.has(NS.jingleMessage, 'propose') ||
   stanza.has(NS.jingleMessage, 'proceed');
 
-/** XEP-0175: an account that is gone with its session. */
-const isPassing = (mechanism: string | undefined): boolean => mechanism === 'ANONYMOUS';
+/** XEP-0085, and nothing else: what a stranger types is nobody's business, and no message of his. */
+function isChatState(stanza: Stanza): boolean {
+  const names = stanza
+    .childNames()
+    .filter(({ ns, name }) => ns !== NS.hints && !(ns === NS.client && name === 'thread'));
+  return names.length > 0 && names.every(({ ns }) => ns === NS.chatStates);
+}
+
+const pairOf = (owner: Jid, who: Jid): string => `${owner.bare} ${who.bare}`;
 
 /** Whether anybody can make an account. */
 function isOpen({ modules }: Host['config']): boolean {
@@ -402,5 +434,8 @@ export function covers(pattern: string, { bare, domain }: Jid): boolean {
   if (pattern.startsWith('*.')) return domain.endsWith(pattern.slice(1));
   return pattern === bare || pattern === domain;
 }
+
+const unwanted = (): StanzaError =>
+  new StanzaError('policy-violation', 'The recipient does not know you.', { type: 'cancel' });
 
 const tooMany = (text: string): StanzaError => new StanzaError('policy-violation', text, { type: 'wait' });

@@ -16,6 +16,7 @@ const asks = (to: string, id = 's') => `<presence id='${id}' type='subscribe' to
 const later = refusal('wait', 'policy-violation');
 const never = refusal('cancel', 'policy-violation');
 const juliets = 'juliet@localhost';
+const notice = `<message from='localhost' to='${juliets}'><body>*</body></message>`;
 
 async function isHeard(peer: Peer, hearer: Peer, id: string): Promise<void> {
   await peer.sends(says(bareOf(hearer), id));
@@ -34,8 +35,11 @@ scenario('by default users of the server are no strangers, and strangers are let
 });
 
 scenario(
-  'where anybody can register, users of the server are strangers as well',
-  { config: { modules: { register: { open: true }, strangers: { messages: 'refuse' } } }, alone: true },
+  'where anybody can register, users of the server are strangers as well, if that is asked for',
+  {
+    config: { modules: { register: { open: true }, strangers: { messages: 'refuse', local_users: 'auto' } } },
+    alone: true,
+  },
   async ({ actor }) => {
     await actor('juliet@localhost/balcony', { presence: true });
     await isRefused(await actor('romeo@localhost/orchard'), juliets, never);
@@ -182,35 +186,85 @@ scenario('answers are no messages of strangers', strangers({ messages: 'refuse' 
   await juliet.receives(`<message id='e' type='error'/>`);
 });
 
+scenario('so many new acquaintances', strangers({ new_contacts: 3 }), async ({ actor, stage, server }) => {
+  for (const name of ['a', 'b', 'c', 'd']) await stage.account(`${name}@localhost`);
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet); // that is one
+  await romeo.sends(says('a@localhost'));
+  await romeo.sends(says('a@localhost'));
+  await romeo.sends(asks('b@localhost'));
+  await romeo.receivesNothing();
+  await isRefused(romeo, 'c@localhost', later);
+  await isRefused(romeo, 'nobody@remote.example', later);
+  await romeo.sends(asks('d@localhost'));
+  await romeo.receives(`<presence id='s' type='error' from='d@localhost'>${later}</presence>`);
+  // those whom he knows hear him still
+  await isHeard(romeo, juliet, '1');
+  await romeo.sends(says('a@localhost'));
+  await romeo.sends(says('b@localhost'));
+  await romeo.receivesNothing();
+  const { text } = await server.metrics.text();
+  assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.new_contacts"\} 3/);
+});
+
 scenario(
-  'so many new acquaintances',
-  { config: { modules: { strangers: { new_contacts: 3 } } }, alone: true },
-  async ({ actor, stage, server }) => {
-    for (const name of ['a', 'b', 'c', 'd']) await stage.account(`${name}@localhost`);
+  'colleagues, and those who have written first, are no new acquaintances',
+  strangers({ new_contacts: 1, local_users: 'known' }),
+  async ({ actor, stage }) => {
+    for (const name of ['a', 'b']) await stage.account(`${name}@localhost`);
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
-    const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    await befriends(romeo, juliet); // that is one
-    await romeo.sends(says('a@localhost'));
-    await romeo.sends(says('a@localhost'));
-    await romeo.sends(asks('b@localhost'));
+    for (const to of ['a@localhost', 'b@localhost', 'nobody@remote.example']) await romeo.sends(says(to));
+    await romeo.receives(`<message type='error' from='nobody@remote.example'/>`);
+    await isRefused(romeo, 'somebody@remote.example', later);
+  },
+);
+scenario('to answer is not to turn to somebody', strangers({ new_contacts: 1 }), async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const others = await Promise.all(['a', 'b', 'c'].map((name) => actor(`${name}@localhost/x`, { presence: true })));
+  for (const other of others.slice(0, 2)) {
+    await isHeard(other, romeo, '1');
+    await isHeard(romeo, other, '2');
+  }
+  await isHeard(romeo, others[2]!, '3');
+  await isRefused(romeo, 'nobody@remote.example', later);
+});
+
+scenario(
+  'nor do lists of addresses (XEP-0033) lead to more of them',
+  strangers({ new_contacts: 2 }),
+  async ({ actor, stage }) => {
+    const names = ['a', 'b', 'c'];
+    for (const name of names) await stage.account(`${name}@localhost`);
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const addresses = names.map((name) => `<address type='bcc' jid='${name}@localhost'/>`).join('');
+    await romeo.sends(
+      `<message to='localhost' id='m'><addresses xmlns='${NS.addresses}'>${addresses}</addresses><body>x</body></message>`,
+    );
+    await romeo.receives(
+      `<message id='m' type='error' from='c@localhost'>${refusal('modify', 'not-acceptable')}</message>`,
+    );
     await romeo.receivesNothing();
-    await isRefused(romeo, 'c@localhost', later);
-    await isRefused(romeo, 'nobody@remote.example', later);
-    await romeo.sends(asks('d@localhost'));
-    await romeo.receives(`<presence id='s' type='error' from='d@localhost'>${later}</presence>`);
-    // those whom he knows hear him still
-    await isHeard(romeo, juliet, '1');
-    await romeo.sends(says('a@localhost'));
-    await romeo.sends(says('b@localhost'));
-    await romeo.receivesNothing();
-    const { text } = await server.metrics.text();
-    assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.new_contacts"\} 3/);
   },
 );
 
-// --- held -------------------------------------------------------------------------------------------------------
+for (const messages of ['limit', 'hold'])
+  scenario(
+    `what a stranger types is no message (${messages})`,
+    strangers({ messages, per_sender: 1 }),
+    async ({ actor }) => {
+      const juliet = await actor('juliet@localhost/balcony', { presence: true });
+      const romeo = await actor('romeo@localhost/orchard');
+      for (let count = 0; count < 3; count++)
+        await romeo.sends(`<message type='chat' to='${juliets}'><composing xmlns='${NS.chatStates}'/></message>`);
+      await juliet.receivesNothing();
+      await romeo.receivesNothing();
+      await romeo.sends(says(juliets));
+      await juliet.receives(messages === 'hold' ? notice : `<message type='chat'/>`);
+    },
+  );
 
-const notice = `<message from='localhost' to='${juliets}'><body>*</body></message>`;
+// --- held -------------------------------------------------------------------------------------------------------
 
 for (const [how, turns] of [
   [
@@ -246,6 +300,15 @@ scenario('held and not wanted: sent back', strangers({ messages: 'hold' }), asyn
   await stage.settle();
   await romeo.receives(`<message id='1' type='error' from='${juliets}'><body>Buy gold</body>${never}</message>`);
   await juliet.receivesNothing();
+});
+
+scenario('held for an account that goes: sent back', strangers({ messages: 'hold' }), async ({ actor, server }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await romeo.sends(says(juliets, '1'));
+  await juliet.receives(notice);
+  await server.accounts.remove(juliets);
+  await romeo.receives(`<message id='1' type='error' from='${juliets}'>${never}</message>`);
 });
 
 scenario('so much is held', strangers({ messages: 'hold', held: 2 }), async ({ actor, stage }) => {

@@ -1,0 +1,297 @@
+/**
+ * What somebody's bad manners cost the others: delay of quiet conversations while nothing else happens, and while one
+ * client misbehaves in each of several ways, under the limits that a new installation has. p50, p95 and p99 in ms, the
+ * ratio of the p95 to the calm one, and the server's memory before and after.
+ *
+ *     node dist/bench/neighbours.js [seconds for each]
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+
+const seconds = Number(process.argv[2] ?? 5);
+const port = 15_222;
+/** A connection that says what it is told, and remembers nothing. */
+class Wire {
+  readonly socket: Socket;
+  #seen = '';
+  #wanted: { readonly what: string; readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
+  heard: (text: string) => void = () => {};
+
+  constructor(localAddress = '127.0.0.1') {
+    this.socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true });
+    this.socket.setEncoding('utf8');
+    this.socket.on('error', () => {});
+    this.socket.on('close', () => this.#wanted?.reject(new Error(`closed before ${this.#wanted.what}`)));
+    this.socket.on('data', (text: string) => {
+      this.heard(text);
+      if (this.#wanted === undefined) return;
+      this.#seen += text;
+      if (!this.#seen.includes(this.#wanted.what)) return;
+      const { resolve } = this.#wanted;
+      this.#wanted = undefined;
+      resolve();
+    });
+  }
+
+  say(text: string): boolean {
+    return this.socket.writable && this.socket.write(text);
+  }
+
+  /** Says it, and waits until `what` came. */
+  ask(text: string, what: string): Promise<void> {
+    this.#seen = '';
+    const came = new Promise<void>((resolve, reject) => {
+      this.#wanted = { what, resolve, reject };
+    });
+    this.say(text);
+    return came;
+  }
+
+  static readonly header =
+    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
+
+  async login(user: string, resource: string): Promise<this> {
+    const plain = Buffer.from(`\0${user}\0secret`).toString('base64');
+    await this.ask(Wire.header, '</stream:features>');
+    await this.ask(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${plain}</auth>`, '<success');
+    await this.ask(Wire.header, '</stream:features>');
+    const bind = `<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>${resource}</resource></bind>`;
+    await this.ask(`<iq type='set' id='b'>${bind}</iq>`, 'id="b"');
+    await this.ask("<presence/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>", 'id="p"');
+    return this;
+  }
+
+  end(): void {
+    this.socket.destroy();
+  }
+}
+
+async function register(user: string): Promise<void> {
+  const wire = new Wire();
+  await wire.ask(Wire.header, '</stream:features>');
+  const query = `<query xmlns='jabber:iq:register'><username>${user}</username><password>secret</password></query>`;
+  await wire.ask(`<iq type='set' id='r'>${query}</iq>`, 'id="r"');
+  wire.end();
+}
+
+const isOver = (until: number): boolean => performance.now() >= until;
+
+const manners: readonly (readonly [string, (until: number) => Promise<void>])[] = [
+  ['calm', async () => {}],
+  [
+    'a sender who floods, as fast as it is read',
+    async (until) => {
+      const wire = await new Wire().login('bad0', 'r');
+      const message = `<message to='bad1@localhost' type='chat'><body>${'x'.repeat(200)}</body></message>`.repeat(50);
+      while (!isOver(until)) {
+        if (!wire.say(message)) await pause(5);
+      }
+      wire.end();
+    },
+  ],
+  [
+    'a reader who does not read what many send',
+    async (until) => {
+      const slow = await new Wire().login('bad1', 'slow');
+      slow.socket.pause();
+      const senders = await Promise.all([2, 3, 4, 5].map((n) => new Wire().login(`bad${n}`, 'r')));
+      while (!isOver(until)) {
+        for (const wire of senders)
+          wire.say(`<message to='bad1@localhost/slow' type='chat'><body>${'y'.repeat(5000)}</body></message>`);
+        await pause(10);
+      }
+      for (const wire of [slow, ...senders]) wire.end();
+    },
+  ],
+  [
+    '5,000 connections that never log in',
+    async (until) => {
+      const wires: Wire[] = [];
+      for (let n = 0; n < 5000 && !isOver(until); n++) {
+        const wire = new Wire(`127.0.${1 + (n >> 8)}.${1 + (n & 127)}`);
+        wire.say(Wire.header);
+        wires.push(wire);
+        if (n % 20 === 0) await pause(10);
+      }
+      while (!isOver(until)) await pause(50);
+      for (const wire of wires) wire.end();
+    },
+  ],
+  [
+    'one account with as many sessions as it gets, all changing presence',
+    async (until) => {
+      const wires: Wire[] = [];
+      for (let n = 0; n < 1000 && !isOver(until); n++) {
+        const wire = new Wire();
+        const isIn = await wire.login('bad6', `r${n}`).then(
+          () => true,
+          () => false,
+        );
+        if (!isIn) break;
+        wires.push(wire);
+      }
+      while (!isOver(until)) {
+        for (const wire of wires) wire.say('<presence><show>away</show></presence>');
+        await pause(100);
+      }
+      for (const wire of wires) wire.end();
+    },
+  ],
+  [
+    'the largest stanza that is allowed, again and again',
+    async (until) => {
+      const wire = await new Wire().login('bad7', 'r');
+      const giant = `<message to='bad7@localhost/r' type='chat'><body>${'<b/>'.repeat(10).replaceAll('<b/>', 'z'.repeat(20_000))}</body></message>`;
+      while (!isOver(until)) {
+        if (!wire.say(giant)) await pause(5);
+      }
+      wire.end();
+    },
+  ],
+  [
+    'logins one after the other, with wrong passwords',
+    async (until) => {
+      const wrong = Buffer.from('\0quiet0\0wrong').toString('base64');
+      await Promise.all(
+        Array.from({ length: 8 }, async () => {
+          while (!isOver(until)) {
+            const wire = new Wire('127.0.0.9');
+            await wire
+              .ask(Wire.header, '</stream:features>')
+              .then(() =>
+                wire.ask(
+                  `<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${wrong}</auth>`,
+                  '<failure',
+                ),
+              )
+              .catch(() => pause(20));
+            wire.end();
+          }
+        }),
+      );
+    },
+  ],
+];
+
+/** In a thread of its own, so that it does not take the time of those who measure. */
+const misbehave = (manner: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: manner });
+    worker.once('error', reject);
+    worker.once('exit', () => resolve());
+  });
+
+/** Quiet pairs: each says something every 50 ms, and its partner notes when it came. */
+async function conversations(
+  manner: number,
+  megabytes: () => number,
+): Promise<{ delays: number[]; before: number; after: number }> {
+  const delays: number[] = [];
+  const pairs = await Promise.all(
+    Array.from({ length: 10 }, async (_, n) => {
+      const [one, other] = await Promise.all([
+        new Wire().login(`quiet${2 * n}`, 'r'),
+        new Wire().login(`quiet${2 * n + 1}`, 'r'),
+      ]);
+      other.heard = (text) => {
+        for (const [, stamp] of text.matchAll(/<body>([\d.]+)<\/body>/g))
+          delays.push(performance.now() - Number(stamp));
+      };
+      return { one, other, to: `quiet${2 * n + 1}@localhost/r` };
+    }),
+  );
+  const before = megabytes();
+  const until = performance.now() + seconds * 1000;
+  const talk = (async () => {
+    while (performance.now() < until) {
+      for (const { one, to } of pairs) {
+        one.say(`<message to='${to}' type='chat'><body>${performance.now()}</body></message>`);
+        await pause(5);
+      }
+    }
+  })();
+  await Promise.all([talk, misbehave(manner)]);
+  await pause(500);
+  const after = megabytes();
+  for (const { one, other } of pairs) for (const wire of [one, other]) wire.end();
+  return { delays: delays.sort((a, b) => a - b), before, after };
+}
+
+async function measure(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'waxwing-neighbours-'));
+  const program = fileURLToPath(new URL('../../bin/waxwing.js', import.meta.url));
+  const config = join(folder, 'waxwing.toml');
+  writeFileSync(
+    config,
+    `data = "${join(folder, 'data')}"
+[listen]
+c2s = ["127.0.0.1:${port}"]
+c2s_tls = []
+http = []
+https = []
+[c2s]
+allow_plain_tcp_on_loopback = true
+allow_sasl_plain_without_tls = true
+[auth]
+scram_iterations = 4096
+password_min_length = 1
+[limits]
+connections = 20000
+connections_per_address = "unlimited"
+[modules.register]
+open = true
+per_address = "unlimited"
+in_all = "unlimited"
+[modules]
+disabled = ["proxy65"]
+[log]
+level = "error"
+`,
+  );
+
+  const server = spawn(process.execPath, ['--max-semi-space-size=32', program, 'start', '--config', config], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
+  const megabytes = (): number =>
+    Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
+
+  try {
+    await new Promise<void>((resolve) => server.stdout.once('data', () => resolve()));
+    for (let tries = 0; ; tries++) {
+      try {
+        await register('quiet0');
+        break;
+      } catch (error) {
+        if (tries > 100) throw error;
+        await pause(100);
+      }
+    }
+    for (let user = 1; user < 20; user++) await register(`quiet${user}`);
+    for (let user = 0; user < 8; user++) await register(`bad${user}`);
+    console.log('| meanwhile | messages | p50 ms | p95 ms | p99 ms | p95 × calm | MB before | after |');
+    console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |');
+    let calm = 0;
+    for (const [n, [title]] of manners.entries()) {
+      const { delays, before, after } = await conversations(n, megabytes);
+      const at = (part: number): number =>
+        delays[Math.min(delays.length - 1, Math.floor(delays.length * part))] ?? Number.NaN;
+      if (title === 'calm') calm = at(0.95);
+      const figures = [at(0.5), at(0.95), at(0.99), at(0.95) / calm].map((figure) => figure.toFixed(2));
+      console.log(`| ${[title, delays.length, ...figures, before, after].join(' | ')} |`);
+    }
+  } finally {
+    server.kill('SIGTERM');
+    await ended;
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+if (isMainThread) await measure();
+else await manners[workerData as number]![1](performance.now() + seconds * 1000);
