@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { defineModule, event, map, type RosterItem } from '../server/module.js';
+import { defineModule, event, map, type RosterItem, session as sessionHook } from '../server/module.js';
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -116,7 +116,12 @@ class Client {
     if (gained.size > 0) this.tell(this, gained);
   }
 
-  /** Nobody knows what it can do: it is asked again when it next sends presence. */
+  /** What it announces is known to mean this, and nobody has to be told. */
+  recall(features: Features): void {
+    this.#features = features;
+  }
+
+  /** Nobody knows what it can do: it is asked again when it next sends presence, or is resumed. */
   forgets(): void {
     this.key = '';
     this.#features = undefined;
@@ -242,13 +247,25 @@ export default defineModule({
     // --- sessions -----------------------------------------------------------------------------------------------
 
     const lookAt = (session: Session, isNew: boolean): void => {
-      let client = isNew ? undefined : sessions.get(session);
-      if (client === undefined) {
-        const tell = (_: Client, gained: Features) => void host.emit('featuresKnown', { session, gained });
-        client = new Client(session.jid, host.jid, true, tell);
-        sessions.set(session, client);
-      }
+      const client = (isNew ? undefined : sessions.get(session)) ?? begin(session);
       if (session.presence !== undefined) look(client, session.presence);
+    };
+
+    const begin = (session: Session): Client => {
+      const tell = (_: Client, gained: Features) => void host.emit('featuresKnown', { session, gained });
+      const client = new Client(session.jid, host.jid, true, tell);
+      sessions.set(session, client);
+      return client;
+    };
+
+    /** It has had what one is sent whose features become known; if they are not, it is asked when it is back. */
+    const recognize = (session: Session): void => {
+      if (session.jid.domain !== host.domain || session.presence === undefined) return;
+      const client = begin(session);
+      client.announces(announcedIn(session.presence));
+      const features = versions.get(client.key);
+      if (features === undefined) client.forgets();
+      else client.recall(features);
     };
 
     const leaves = (session: Session): void => {
@@ -309,6 +326,10 @@ export default defineModule({
       event('available', ({ session }) => lookAt(session, true)),
       event('presenceChanged', ({ session }) => lookAt(session, false)),
       event('unavailable', ({ session }) => leaves(session)),
+      event('revived', ({ session }) => recognize(session)),
+      sessionHook('resumed', (session) => {
+        if (session.available) lookAt(session, false);
+      }),
       event('contactPresence', ({ owner, stanza }) => {
         const { from, type } = stanza;
         if (from === undefined || from.bare === owner.bare) return undefined;

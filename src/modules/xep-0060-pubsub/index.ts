@@ -26,20 +26,13 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
-import { ownersOf } from './access.js';
+import { affiliationOf, ownersOf } from './access.js';
 import { accountFeatures, serviceFeatures, sources } from './discovery.js';
 import { noSuchNode } from './errors.js';
+import { Holders } from './holders.js';
 import { retrieve } from './items.js';
 import { greet, greetSubscriber, greetVisitor, introduce } from './last-items.js';
-import {
-  type Found,
-  Holders,
-  type PubSub,
-  type StoredItem,
-  type StoredNode,
-  type Subscription,
-  type Usage,
-} from './node.js';
+import type { Found, PubSub, StoredItem, StoredNode, Subscription, Usage } from './node.js';
 import {
   changeAffiliations,
   configure,
@@ -99,6 +92,11 @@ const handlers: Readonly<Record<string, Handler>> = {
   [`set ${NS.pubsubOwner} subscriptions`]: changeSubscriptions,
 };
 
+function passOver(error: unknown): undefined {
+  if (!(error instanceof StanzaError)) throw error;
+  return undefined;
+}
+
 export default defineModule({
   name: 'pubsub',
   summary: 'Lets accounts and services publish, and tells those who want to know.',
@@ -115,7 +113,7 @@ export default defineModule({
     'XEP-0503': '0.3.0',
   },
   notes:
-    "Collections, several subscriptions of one address, digests, transformations; of public subscriptions the list of one's own (XEP-0376).",
+    "Collections, several subscriptions of one address, digests, transformations. The list of one's own public subscriptions takes the module pam.",
   features: { account: accountFeatures, service: serviceFeatures },
   config: settings,
   stores: {
@@ -164,7 +162,18 @@ export default defineModule({
       const handler = element?.getNS() === ns ? handlers[`${stanza.type} ${ns} ${element.getName()}`] : undefined;
       if (element === undefined || handler === undefined) throw new StanzaError('bad-request');
       if (stanza.type === 'set') demandPace(element.getName(), from);
-      return handler({ pubsub, request, from, bare, element }, isAccount);
+      const acting = isAccount || ns !== NS.pubsubOwner ? from : await ruler(from, element.attrs.node ?? '');
+      return handler({ pubsub, request, from: acting, bare, element }, isAccount);
+    };
+
+    /** Administrators of the host rule the nodes of the service, in the name of an owner. */
+    const ruler = async (from: Jid, name: string): Promise<Jid> => {
+      if (!(await host.isAdmin(from))) return from;
+      const holder = await pubsub.holders.get(own.bare);
+      const node = holder.nodes.get(name);
+      if (node === undefined || affiliationOf(holder, node, from.bare) === 'owner') return from;
+      const [owner] = ownersOf(holder, node);
+      return owner === undefined ? from : Jid.parse(owner);
     };
 
     const hooksFor = (target: Target): Hook[] => {
@@ -254,8 +263,11 @@ export default defineModule({
       }),
       // §8.6: what an owner answers to a request for a subscription to a node of his account
       message('clean', ({ way, owner, peer, stanza }) => {
-        if (way !== 'out' || peer.full !== owner.bare || !stanza.has(NS.dataForms, 'x')) return undefined;
-        return authorize(pubsub, owner.bare, stanza).then((was) => (was ? 'handled' : undefined));
+        if (stanza.to?.resource !== undefined || !stanza.has(NS.dataForms, 'x')) return undefined;
+        if (way === 'out' && peer.full !== owner.bare) return undefined;
+        const answered = authorize(pubsub, owner.bare, stanza).then((was) => (was ? ('handled' as const) : undefined));
+        // Whoever owns no such node has said something else, for all that he learns.
+        return way === 'out' ? answered : answered.catch(passOver);
       }),
       // §12.3: what comes back of notifications
       message('clean', ({ way, owner, stanza }) => {
@@ -268,8 +280,9 @@ export default defineModule({
         pubsub.aside(greetVisitor(pubsub, owner, visitor.jid, gained)),
       ),
       event('visitorGone', ({ owner, jid }) => {
+        if (jid.domain === host.domain) return; // told as a session of its own
         const others = [...pubsub.caps.visitors(owner.bare).values()].some((one) => one.jid.bare === jid.bare);
-        if (jid.domain !== host.domain) pubsub.aside(leaves(pubsub, jid, !others));
+        pubsub.aside(leaves(pubsub, jid, !others));
       }),
       event('available', ({ session }) => pubsub.aside(greetAtService(session.jid))),
       event('unavailable', ({ session: { jid } }) => {

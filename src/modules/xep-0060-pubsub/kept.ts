@@ -10,10 +10,13 @@ import { dropBarred } from './subscriptions.js';
 
 export const subscribersOf = (node: string): string => `${NS.pps.replace(/:0$/, ':subscribers:0')}/${node}`;
 export const summaryOf = (node: string): string => `${NS.attachmentsSummary}/${node}`;
+/** XEP-0465 §4.2: what an account subscribed to, written by the module of XEP-0376. */
+const ownSubscriptions = NS.pps.replace(/:0$/, ':subscriptions:0');
 const prefixes = [subscribersOf(''), summaryOf('')];
 
 /** Whether the server alone writes to a node of this name. */
-export const isKept = (name: string): boolean => prefixes.some((prefix) => name.startsWith(prefix));
+export const isKept = (name: string): boolean =>
+  name === ownSubscriptions || prefixes.some((prefix) => name.startsWith(prefix));
 export const isAttachments = (name: string): boolean => name.startsWith(`${NS.attachments}/`);
 
 /** What a node has in common with the one that it follows. */
@@ -23,7 +26,7 @@ const shared = ({ config }: Node): Partial<NodeConfig> => ({
 });
 
 /** How a node is made that follows another. */
-export const following = (node: Node, more: Partial<NodeConfig> = {}): Partial<NodeConfig> => ({
+const following = (node: Node, more: Partial<NodeConfig> = {}): Partial<NodeConfig> => ({
   ...shared(node),
   'pubsub#max_items': 'max',
   'pubsub#send_last_published_item': 'never',
@@ -96,6 +99,7 @@ export const attachmentsPrefix = (holder: Holder, node: string): string =>
 export async function align(pubsub: PubSub, holder: Holder, node: Node): Promise<void> {
   const { holders } = pubsub;
   for (const follower of followersOf(holder, node)) {
+    if (holder.nodes.get(follower.name) !== follower) continue; // gone meanwhile
     const changed = isAttachments(follower.name)
       ? { ...shared(node), 'pubsub#publish_model': node.config['pubsub#publish_model'] }
       : shared(node);

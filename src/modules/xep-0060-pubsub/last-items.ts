@@ -4,7 +4,7 @@
  */
 import type { RosterItem } from '../../server/module.js';
 import type { Session } from '../../server/routing/session.js';
-import { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { barrier, entryFor } from './access.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
@@ -49,11 +49,15 @@ export async function greet(pubsub: PubSub, session: Session, gained: ReadonlySe
   if (recipient.interests.length === 0) return;
   const { bare } = session.jid;
   await sendLast(pubsub, bare, recipient, undefined);
+  const here = `@${host.domain}`;
   for (const [contact, item] of await roster.get(bare)) {
     if (session.presence === undefined) return; // gone meanwhile
-    const jid = isSeen(item) ? Jid.parse(contact) : undefined;
-    if (jid === undefined || jid.domain !== host.domain || jid.local === undefined) continue;
-    const entry = (await roster.get(contact)).get(bare);
+    if (!isSeen(item) || !contact.endsWith(here)) continue;
+    // Mostly all is in memory, and there is nothing: nobody waits for that.
+    const holder = pubsub.holders.peek(contact);
+    if (holder !== undefined && !recipient.interests.some((name) => holder.nodes.has(name))) continue;
+    const items = roster.get(contact);
+    const entry = (items instanceof Promise ? await items : items).get(bare);
     if (sees(entry)) await sendLast(pubsub, contact, recipient, entry);
   }
 }

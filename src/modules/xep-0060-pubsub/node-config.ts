@@ -3,7 +3,7 @@ import { defineForm, type Submission } from '../../server/stanza/define-form.js'
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import type { Element } from '../../server/xml/element.js';
+import { type Element, el } from '../../server/xml/element.js';
 import { pubsubError, unsupported } from './errors.js';
 import type { Settings } from './settings.js';
 
@@ -143,8 +143,13 @@ const addressed = (config: NodeConfig): Required<Submitted> => ({
   'pubsub#contact': config['pubsub#contact'].map((jid) => Jid.parse(jid)),
 });
 
-/** §8.2.2. */
-export const offeredConfig = (config: NodeConfig): Element => configForm.form(addressed(config));
+/** §8.2.2. `groups`: of the roster, to choose from. */
+export function offeredConfig(config: NodeConfig, groups: Iterable<string> = []): Element {
+  const form = configForm.form(addressed(config));
+  const field = form.getChildren('field').find(({ attrs }) => attrs.var === 'pubsub#roster_groups_allowed');
+  for (const group of groups) field?.cnode(el('option', null, el('value', null, group)));
+  return form;
+}
 /** §8.2.5.3. */
 export const shownConfig = (config: NodeConfig): Element => configForm.result(addressed(config));
 

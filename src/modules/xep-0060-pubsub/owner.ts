@@ -81,7 +81,9 @@ export async function offerConfig(action: Action): Promise<Element> {
   const name = nodeNamed(action);
   const { holder, node } = await find(action, name);
   const { config } = demandOwner(holder, node, action.from.bare);
-  return el('pubsub', { xmlns: NS.pubsubOwner }, el('configure', { node: name }, offeredConfig(config)));
+  const roster = holder.isAccount ? await action.pubsub.roster.get(holder.jid.bare) : undefined;
+  const groups = new Set([...(roster?.values() ?? [])].flatMap((item) => item.groups));
+  return el('pubsub', { xmlns: NS.pubsubOwner }, el('configure', { node: name }, offeredConfig(config, groups)));
 }
 
 /** What the notification of an item goes by. */

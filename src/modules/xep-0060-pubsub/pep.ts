@@ -17,7 +17,7 @@ import type { WellKnownNode } from './well-known.js';
 export interface PepChange {
   readonly publish?: ReadonlyMap<string, Element> | undefined;
   /** Those that are there are retracted. */
-  readonly retract?: Iterable<string> | undefined;
+  readonly retract?: readonly string[] | undefined;
 }
 
 export interface PepTerms {
@@ -43,7 +43,7 @@ export interface Pep {
   /** What a client has changed by other means counts as a change it asks for. Throws where these are too many. */
   demandPace(owner: Jid): void;
   /** Throws where `change` would refuse to publish these, or others would have to make room for them. */
-  demandRoom(owner: string, node: string, items: ReadonlyMap<string, Element>): Promise<void>;
+  demandRoom(owner: string, node: string, change: PepChange): Promise<void>;
   /**
    * Publishes and retracts as the account itself, all of it or nothing, and notifies. Nobody stands around it. Resolves
    * once it is durable. Throws StanzaError where there is no room.
@@ -82,18 +82,18 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
     config: NodeConfig,
     present: Items['index'] = new Map(),
     entries: readonly { readonly id: string; readonly xml: string }[],
+    retract: readonly string[],
   ): void => {
     if (entries.some(({ xml }) => Buffer.byteLength(xml) > config['pubsub#max_payload_size']))
       throw new StanzaError('resource-constraint', 'An item is too large.');
-    const given = new Set(entries.map(({ id }) => id));
-    const others = [...present.keys()].filter((id) => !given.has(id));
-    const replaced = present.size - others.length;
+    const leave = new Set([...entries.map(({ id }) => id), ...retract]);
+    const others = [...present.keys()].filter((id) => !leave.has(id));
     // Beyond that the oldest make room.
-    const leaving = others.slice(0, Math.max(0, others.length + given.size - roomFor(config, settings)));
-    const leave = new Set([...given, ...leaving]);
+    const surplus = Math.max(0, others.length + entries.length - roomFor(config, settings));
+    for (const id of others.slice(0, surplus)) leave.add(id);
     let bytes = entries.reduce((sum, { xml }) => sum + Buffer.byteLength(xml), 0);
     for (const [id, head] of present) if (leave.has(id)) bytes -= head.bytes;
-    demandRoom(pubsub, holder, given.size - replaced - leaving.length, bytes);
+    demandRoom(pubsub, holder, others.length - surplus + entries.length - present.size, bytes);
   };
 
   return {
@@ -151,15 +151,17 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
 
     demandPace,
 
-    demandRoom: async (owner, name, items) => {
+    demandRoom: async (owner, name, { publish = new Map(), retract = [] }) => {
       const found = await itemsOf(owner, name);
       const holder = found?.holder ?? (await holders.get(owner));
       const config = found?.node.config ?? { ...holder.defaults, ...wellKnown.get(name)?.config };
-      const known = found?.items.index;
-      check(holder, config, known, written(items));
+      check(holder, config, found?.items.index, written(publish), retract);
       const room = roomFor(config, settings);
-      const more = [...items.keys()].filter((id) => known?.has(id) !== true).length;
-      if (room > 1 && more > 0 && (known?.size ?? 0) + more > room)
+      const after = new Set([...(found?.items.index.keys() ?? []), ...publish.keys()]);
+      for (const id of retract) if (!publish.has(id)) after.delete(id);
+      const isMore = [...publish.keys()].some((id) => found?.items.index.has(id) !== true);
+      // Where one item is kept at a time, the next takes its place.
+      if (room > 1 && isMore && after.size > room)
         throw new StanzaError('resource-constraint', `There are at most ${room} items.`);
     },
 
@@ -177,7 +179,7 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
             ...(node?.config ?? { ...holder.defaults, ...wellKnown.get(name)?.config, ...make }),
             ...demand,
           };
-          check(holder, config, items?.index, entries);
+          check(holder, config, items?.index, entries, retract);
 
           // From here on without waiting (XEP-0060 §7.1, publish.ts).
           const writes: Promise<unknown>[] = [];
@@ -191,6 +193,8 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
             isTightened = true;
             writes.push(holders.change(holder, node, { config: differing(config, holder.defaults) }));
           }
+          const gone = retract.filter((id) => items!.index.has(id) && !publish.has(id));
+          if (gone.length > 0) writes.push(holders.removeItems(holder, node, items!, gone));
           const dropped: string[] = [];
           const events = entries.map(({ id, payload, xml }) => {
             const event = itemEvent(holder, node, id, owner.bare, payload);
@@ -198,8 +202,6 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
               dropped.push(...keep(pubsub, holder, node, items!, id, { by: owner.bare, xml }, event, writes));
             return event;
           });
-          const gone = [...retract].filter((id) => items!.index.has(id) && !publish.has(id));
-          if (gone.length > 0) writes.push(holders.removeItems(holder, node, items!, gone));
           await holders.written(holder, ...writes);
           if (isTightened) await dropBarred(pubsub, holder, node);
           if (dropped.length > 0 && config['pubsub#publish_node_full'] === 'retract-oldest')

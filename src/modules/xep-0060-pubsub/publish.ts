@@ -7,7 +7,7 @@ import { type Element, el, serialize } from '../../server/xml/element.js';
 import { affiliationOf, demandOwner, mayPublish, missing } from './access.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';
 import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
-import { isKept } from './kept.js';
+import { isAttachments, isKept } from './kept.js';
 import type { Found, Holder, Items, Node, PubSub } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
 import { notify } from './notify.js';
@@ -29,7 +29,7 @@ export async function publish(action: Action): Promise<Element> {
   if (publisher !== undefined && publisher !== from.bare && publisher !== from.full) throw forbidden();
   const id = (item && nameIn(item, 'id')) ?? randomId();
   if (isKept(name)) throw forbidden(); // XEP-0465 §5, XEP-0470 §4.6
-  const target = await attaching(pubsub, bare, name, from, item?.attrs.id, payload);
+  const target = isAttachments(name) ? await attaching(pubsub, bare, name, from, item?.attrs.id, payload) : undefined;
   const optionsForm = formIn(request.payload.getChild('publish-options', NS.pubsub));
   // XEP-0470 §4.3: there they are ignored
   const options: Partial<NodeConfig> =
@@ -40,7 +40,6 @@ export async function publish(action: Action): Promise<Element> {
   const store = async (found: Found<RosterItem | undefined>): Promise<Element> => {
     const { holder } = found;
     let { node, items } = found;
-    // §4.5: an owner may publish whatever it is
     if (node !== undefined && !mayPublish(holder, node, from.bare)) throw forbidden();
     if (node === undefined && target === undefined && !maker) throw missingFor(holder, name, from.bare, found.prepared);
     if (node !== undefined) demand(options, node.config);
@@ -82,11 +81,11 @@ export async function publish(action: Action): Promise<Element> {
     if (gone.length > 0 && node.config['pubsub#publish_node_full'] === 'retract-oldest')
       notify(pubsub, holder, node, retractEvent(holder, node, gone));
     notify(pubsub, holder, node, event);
-    await detach(pubsub, holder, node, gone);
+    if (gone.length > 0) await detach(pubsub, holder, node, gone);
     if (target !== undefined) await summarize(pubsub, bare, name);
     return el('pubsub', { xmlns: NS.pubsub }, el('publish', { node: name }, item && el('item', { id })));
   };
-  return around(action, name, { publish: { id, payload }, retract: [] }, () => inTurn(action, name, store));
+  return around(action, name, { publish: item && { id, payload }, retract: [] }, () => inTurn(action, name, store));
 }
 
 /** The oldest make room for it; those that do. */

@@ -2,7 +2,6 @@
  * Subscriptions: asked for by subscribers (§6.1 to §6.4, §5.6), listed and ruled by owners (§8.6 to §8.8). An address has
  * at most one to a node, so that there are no subscription ids, and whoever names one is not understood wrongly (§6.2.3.5).
  */
-import { formatDateTime, parseDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
@@ -13,31 +12,19 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { affiliationOf, barrier, demandOwner, entryFor, missing, ownersOf, refusal } from './access.js';
 import { noSuchNode, pubsubError, unsupported } from './errors.js';
-import { canSay, eventFrom } from './events.js';
+import { eventFrom } from './events.js';
 import { sendLastTo } from './last-items.js';
-import { type Holder, type Node, type PubSub, type Show, type Subscriber, type Subscription, shows } from './node.js';
+import type { Holder, Node, PubSub, Subscriber, Subscription } from './node.js';
 import { tell } from './notify.js';
+import { invalidOptions, type Options, offeredOptions, readOptions } from './options.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { publishSubscriber } from './xep-0465-public.js';
-
-const common = {
-  'pubsub#deliver': { type: 'boolean', label: 'Send notifications' },
-  'pubsub#expire': { type: 'text-single', label: 'When the subscription ends: a time, or "presence"', longest: 100 },
-  'pubsub#show-values': { type: 'list-multi', label: 'How one has to be there to be notified', options: shows },
-  'pubsub#subscription_type': { type: 'list-single', label: 'What to be notified of', options: ['items'] },
-  'pubsub#subscription_depth': { type: 'list-single', label: 'Of which nodes', options: ['1'] },
-} as const;
-const wordy = { ...common, 'pubsub#include_body': { type: 'boolean', label: 'In words, too' } } as const;
-const type = `${NS.pubsub}#subscribe_options`;
-const plainForm = defineForm(type, common);
-const wordyForm = defineForm(type, wordy);
 
 /** Owners that are asked for a subscription. */
 const mostAsked = 20;
 const authorization = `${NS.pubsub}#subscribe_authorization`;
 
 type State = Subscription['state'] | 'none';
-type Options = Omit<Subscription, 'state'>;
 
 const shown = (node: string | undefined, jid: string, subscription: State, ...children: Element[]): Element =>
   el('subscription', { node, jid, subscription }, ...children);
@@ -55,66 +42,6 @@ function subscriberIn({ element, from }: Action, notOwn: () => StanzaError): Jid
 
 const invalidJid = () => pubsubError('bad-request', 'invalid-jid'); // §6.1.3.1
 const notYours = () => new StanzaError('forbidden'); // §6.2.3.3, §6.3.4.1
-
-// ---------------------------------------------------------------------------------------------------------------
-// Options (§6.3)
-
-const offered = (node: Node | undefined, { deliver, expires, shows: wanted = shows, body }: Options): Element => {
-  const values = {
-    'pubsub#deliver': deliver !== false,
-    'pubsub#expire': expires === undefined ? '' : expires === 'presence' ? expires : formatDateTime(expires),
-    'pubsub#show-values': wanted,
-    'pubsub#subscription_type': 'items',
-    'pubsub#subscription_depth': '1',
-  } as const;
-  // §12.7: MUST NOT be offered where nothing can be said
-  if (node === undefined || !canSay(node)) return plainForm.form(values);
-  return wordyForm.form({ ...values, 'pubsub#include_body': body === true });
-};
-
-const invalidOptions = (text?: string) => pubsubError('bad-request', 'invalid-options', text);
-
-/** §6.3.6.2. What is not said stays as it was; undefined: cancelled. */
-function readOptions(form: Element | undefined, node: Node, before: Options): Options | undefined {
-  const reading = form && readForm(form, type);
-  if (reading?.get('pubsub#digest') !== undefined && reading.bool('pubsub#digest')) throw invalidOptions('No digests.');
-  if (reading?.get('pubsub#include_body') !== undefined && reading.bool('pubsub#include_body') && !canSay(node))
-    throw invalidOptions('What is published here is not known in words.');
-  let submitted: ReturnType<typeof wordyForm.read>;
-  try {
-    submitted = wordyForm.read(form);
-  } catch (error) {
-    throw error instanceof StanzaError ? invalidOptions(error.text) : error;
-  }
-  if (submitted === undefined) return undefined;
-  const {
-    'pubsub#deliver': deliver = before.deliver !== false,
-    'pubsub#include_body': body = before.body === true,
-    'pubsub#show-values': wanted = before.shows ?? shows,
-    'pubsub#expire': expire,
-  } = submitted;
-  const expires = expire === undefined ? before.expires : expiryOf(expire);
-  return {
-    ...(deliver ? {} : { deliver: false }),
-    ...(body ? { body: true } : {}),
-    ...(wanted.length === 0 || wanted.length === shows.length ? {} : { shows: wanted.map(ownShow) }),
-    ...(expires === undefined ? {} : { expires }),
-    ...(before.public ? { public: true } : {}),
-  };
-}
-
-/** The word of ours, which keeps alive no stanza. */
-const ownShow = (show: Show): Show => shows.find((one) => one === show)!;
-
-/** §12.4, §12.18; undefined: never. */
-function expiryOf(text: string): Options['expires'] {
-  const given = text.trim();
-  if (given === '') return undefined;
-  if (given === 'presence') return given;
-  const time = parseDateTime(given);
-  if (time === undefined || time <= Date.now()) throw invalidOptions('A time to come, or "presence".');
-  return time;
-}
 
 // ---------------------------------------------------------------------------------------------------------------
 // Subscribers
@@ -177,7 +104,7 @@ export async function subscribe(action: Action): Promise<Element> {
       }
     }
     // §6.3.7: the result says what it came to
-    return answer(shown(name, jid.full, state), form && el('options', null, offered(node, subscription)));
+    return answer(shown(name, jid.full, state), form && el('options', null, offeredOptions(node, subscription)));
   });
 }
 
@@ -223,7 +150,7 @@ export async function offerOptions(action: Action): Promise<Element> {
   const name = nodeNamed(action);
   const jid = subscriberIn(action, notYours).full;
   const { node } = await find(action, name);
-  return answer(el('options', { node: name, jid }, offered(node, subscriptionOf(node, jid))));
+  return answer(el('options', { node: name, jid }, offeredOptions(node, subscriptionOf(node, jid))));
 }
 
 /** §6.3.5. */
@@ -253,12 +180,12 @@ function subscriptionOf(node: Node | undefined, jid: string): Subscriber {
 export async function offerDefaultOptions(action: Action): Promise<Element> {
   const { element, from } = action;
   const name = nameIn(element, 'node');
-  if (name === undefined) return answer(el('default', null, offered(undefined, {})));
+  if (name === undefined) return answer(el('default', null, offeredOptions(undefined, {})));
   const { holder, node, prepared: entry } = await find(action, name);
   if (node === undefined) throw missing(holder, name, from.bare, entry);
   const obstacle = barrier(holder, node, from.bare, entry);
   if (obstacle !== undefined && obstacle !== 'authorize') throw refusal(obstacle);
-  return answer(el('default', { node: name }, offered(node, {})));
+  return answer(el('default', { node: name }, offeredOptions(node, {})));
 }
 
 /** §5.6: those of whoever asks. */
@@ -419,7 +346,7 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
   const element = stanza.child(NS.dataForms, 'x');
   if (element === undefined || stanza.from === undefined || stanza.type === 'error') return false;
   const form = readForm(element);
-  if (form.formType !== authorization) return false;
+  if (form.formType !== authorization || (form.type !== 'submit' && form.type !== 'cancel')) return false;
   if (form.type === 'cancel') return true;
   const name = form.get('pubsub#node') ?? '';
   const jid = Jid.tryParse(form.get('pubsub#subscriber_jid') ?? '');

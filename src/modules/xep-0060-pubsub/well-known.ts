@@ -1,6 +1,7 @@
 /** Nodes of accounts that modules know more of: what they are like unless they are configured, and what they hold. */
 import { Jid } from '../../server/stanza/jid.js';
 import type { Element } from '../../server/xml/element.js';
+import { mayPublish } from './access.js';
 import type { Holder } from './node.js';
 import type { NodeConfig } from './node-config.js';
 import type { Action } from './request.js';
@@ -28,15 +29,19 @@ export const usualConfig = (
   name: string,
 ): Partial<NodeConfig> => (isAccount ? (wellKnown.get(name)?.config ?? {}) : {});
 
-/** Makes a change with whoever knows the node standing around it. */
+/** Makes a change with whoever knows the node standing around it, where it is allowed. */
 export async function around<T>(
-  { pubsub, bare }: Pick<Action, 'pubsub' | 'bare'>,
+  { pubsub, bare, from }: Pick<Action, 'pubsub' | 'bare' | 'from'>,
   name: string,
   change: NodeChange,
   proceed: () => Promise<T>,
 ): Promise<T> {
   const known = pubsub.wellKnown.get(name);
-  if (known?.around === undefined || !(await pubsub.holders.get(bare)).isAccount) return proceed();
+  if (known?.around === undefined) return proceed();
+  const holder = await pubsub.holders.get(bare);
+  const node = holder.nodes.get(name);
+  const isAllowed = from.bare === bare || (node !== undefined && mayPublish(holder, node, from.bare));
+  if (!holder.isAccount || !isAllowed) return proceed();
   let answer: { readonly value: T } | undefined;
   await known.around(Jid.parse(bare), change, async () => {
     answer = { value: await proceed() };

@@ -29,9 +29,10 @@ export const answerArchive =
     if (found.node === undefined) throw missing(holder, name, from.bare, prepared);
     const node = demandReading(holder, found.node, from.bare, prepared);
     if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
-    if (stanza.type === 'get') return archive.form();
+    const source = logOf(pubsub, holder, node, items!);
+    if (stanza.type === 'get') return archive.form({ source });
     const knowsSenders = node.config['pubsub#itemreply'] === 'publisher';
-    return archive.answer(request, { knowsSenders, source: logOf(pubsub, holder, node, items!) });
+    return archive.answer(request, { knowsSenders, source });
   };
 
 /** At the service, where nothing else has an archive. */

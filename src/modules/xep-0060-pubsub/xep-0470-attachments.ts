@@ -6,7 +6,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, parse } from '../../server/xml/element.js';
-import { mayPublish } from './access.js';
+import { barrier, entryFor, mayPublish } from './access.js';
 import { noSuchNode } from './errors.js';
 import { attachmentsConfig, attachmentsPrefix, isAttachments, put, summaryOf, take } from './kept.js';
 import type { Holder, Node, PubSub } from './node.js';
@@ -44,7 +44,7 @@ async function targetOf(pubsub: PubSub, holder: Holder, name: string): Promise<T
   return items.index.has(item) ? { node, item } : undefined;
 }
 
-/** §4.4, §4.5: whether this may be attached, and to what; undefined: nothing is attached here. Throws StanzaError. */
+/** §4.4, §4.5: what this is attached to. Throws StanzaError where it may not be. */
 export async function attaching(
   pubsub: PubSub,
   bare: string,
@@ -52,14 +52,18 @@ export async function attaching(
   by: Jid,
   id: string | undefined,
   payload: Element | undefined,
-): Promise<Target | undefined> {
-  if (!isAttachments(name)) return undefined;
+): Promise<Target> {
   if (id !== by.bare)
     throw new StanzaError('bad-request', 'The id of an attachment is the address of who attaches it.');
   if (payload?.is('attachments', NS.attachments) !== true)
     throw new StanzaError('bad-request', 'An attachment is <attachments/>.');
-  const target = await targetOf(pubsub, await pubsub.holders.get(bare), name);
+  const holder = await pubsub.holders.get(bare);
+  const target = await targetOf(pubsub, holder, name);
   if (target === undefined) throw noSuchNode();
+  // Whoever may not read an item does not get to know of it so either.
+  const isHidden = async () =>
+    barrier(holder, target.node, by.bare, await entryFor(pubsub, holder, target.node, by.bare));
+  if (!mayPublish(holder, target.node, by.bare) && (await isHidden()) !== undefined) throw noSuchNode();
   return target;
 }
 

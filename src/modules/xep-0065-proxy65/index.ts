@@ -13,6 +13,7 @@ import {
   type IqHandler,
   type IqRequest,
   iq,
+  listens,
   metric,
   service,
 } from '../../server/module.js';
@@ -104,6 +105,7 @@ export default defineModule({
     };
 
     return [
+      listens(() => relay.bound),
       service({
         subdomain: config.subdomain,
         message: ({ type }) => {

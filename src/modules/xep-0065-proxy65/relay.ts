@@ -2,6 +2,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { addressBlock, parseListenAddress } from '../../server/config/address.js';
+import type { ModuleListener } from '../../server/module.js';
 import {
   greetingAnswer,
   longestMessage,
@@ -51,6 +52,14 @@ export class Relay {
   /** Ports that it has, each once. */
   get ports(): number[] {
     return [...new Set([...this.#servers.values()].map((server) => (server.address() as AddressInfo).port))];
+  }
+
+  /** Where it listens. */
+  get bound(): ModuleListener[] {
+    return [...this.#servers.values()].map((server) => {
+      const { address, port } = server.address() as AddressInfo;
+      return { kind: 'files (SOCKS5 proxy)', address, port };
+    });
   }
 
   /** Opens the ports that it has not yet. Those that cannot be had are logged. */

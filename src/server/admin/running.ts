@@ -42,7 +42,7 @@ export const status = serverCommand({
       uptimeSeconds: Math.floor((Date.now() - server.startedAt) / 1000),
       node: process.version,
       hosts: Object.keys(config.hosts),
-      listening: [...server.listening],
+      listening: [...server.listening, ...server.modulesListening],
       connections: server.connections,
       sessions: server.sessions.size,
       hibernating: server.hibernating,

@@ -1,6 +1,7 @@
 /** `waxwing start`: the server in this process, from the first port to the last byte on disk. */
 import { createServer, type Server, type ServerOptions } from '../index.js';
 import type { Bound } from '../listeners.js';
+import type { ModuleListener } from '../module.js';
 import { Jid } from '../stanza/jid.js';
 import { background } from './background.js';
 import type { Launch } from './command.js';
@@ -16,7 +17,7 @@ export interface Started {
   /** The file that its output goes to; null: it runs in the foreground. */
   readonly background: string | null;
   readonly hosts: readonly string[];
-  readonly listening: readonly Bound[];
+  readonly listening: readonly (Bound | ModuleListener)[];
   /** The account that the first start made. */
   readonly admin: { readonly jid: string; readonly password: string } | null;
   /** What to do next, a sentence each. */
@@ -85,7 +86,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
       pid: process.pid,
       background: background?.logFile ?? null,
       hosts: Object.keys(server.config.hosts),
-      listening: [...server.listening],
+      listening: [...server.listening, ...server.modulesListening],
       admin,
       advice: [...advice, 'Problems are found by waxwing check, commands by waxwing help.'],
     };

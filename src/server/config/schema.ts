@@ -428,6 +428,12 @@ const streamManagement = z
       .default(10)
       .describe('Lost sessions of one account that are kept; the oldest makes room.')
       .meta(live),
+    keep_after_seconds: seconds({ min: 1, unlimited: true })
+      .default(10)
+      .describe(
+        'A session for which nothing came or went for so long is written down, so that it can be resumed after a crash.',
+      )
+      .meta(live),
   })
   .prefault({})
   .describe('Acknowledgements and resumption of sessions (XEP-0198).');

@@ -1,0 +1,399 @@
+/** The nodes of accounts and of the service: in memory all of one account or of the service together, items apart. */
+import { formatDateTime } from '../../server/stanza/datetime.js';
+import { stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { el, parse, serialize } from '../../server/xml/element.js';
+import { Cache } from '../../storage/cache.js';
+import { itemEvent } from './events.js';
+import type {
+  Found,
+  Holder,
+  ItemHead,
+  Items,
+  Node,
+  StoredItem,
+  StoredNode,
+  Stores,
+  Subscribed,
+  Subscriber,
+  Subscription,
+} from './node.js';
+import { asSpace, defaults, differing, type NodeConfig } from './node-config.js';
+import type { Settings } from './settings.js';
+
+/** No address, node or id has this character: XML does not. */
+const separator = '\u0001';
+export const keyOf = (node: string, id: string): string => `${node}${separator}${id}`;
+
+const page = 200;
+/** Of an account or the service: forwarding addresses of nodes that are kept. */
+const mostMoved = 100;
+/** Characters of a last item that is kept at hand. */
+const atHand = 16_384;
+
+export class Holders {
+  readonly #stores: Stores;
+  readonly #settings: Settings;
+  readonly #cache: Cache<Holder>;
+  readonly #service: Jid;
+  /** Subscriptions that end with the presence of an address (§12.4), by that address. */
+  readonly #temporary = new Map<string, Map<string, Subscribed>>();
+
+  constructor(stores: Stores, settings: Settings, service: Jid) {
+    this.#stores = stores;
+    this.#settings = settings;
+    this.#service = service;
+    this.#cache = new Cache(settings.cached, (bare) => this.#load(bare));
+  }
+
+  /** At once where it is in memory. */
+  get(bare: string): Holder | Promise<Holder> {
+    return this.#cache.get(bare);
+  }
+
+  /** If it is in memory. */
+  peek(bare: string): Holder | undefined {
+    return this.#cache.peek(bare);
+  }
+
+  /** What is in memory is not what is on disk, or nothing is there any more. */
+  forget(bare: string): void {
+    this.#cache.delete(bare);
+  }
+
+  async #load(bare: string): Promise<Holder> {
+    const isAccount = bare !== this.#service.bare;
+    const [nodes, subscriptions, items, usage] = await Promise.all([
+      this.#stores.pubsub_nodes.all(bare),
+      this.#stores.pubsub_subscriptions.all(bare),
+      this.#stores.pubsub_items.count(bare),
+      this.#stores.pubsub_usage.get(bare),
+    ]);
+    const holder: Holder = {
+      jid: Jid.parse(bare),
+      isAccount,
+      defaults: defaults(isAccount, this.#settings),
+      nodes: new Map(),
+      moved: new Map(),
+      subscribers: new Map(),
+      fleeting: new Set(),
+      items,
+      // What was not counted, or was cut off between the items and the count, is counted anew.
+      bytes: items === 0 ? 0 : usage?.items === items ? usage.bytes : await this.#weigh(bare),
+    };
+    for (const [name, stored] of nodes) {
+      const node = nodeOf(name, stored, holder);
+      if (stored.movedTo !== undefined) holder.moved.set(name, node);
+      else this.#add(holder, node);
+    }
+    for (const [key, subscription] of subscriptions) {
+      const [name, jid] = key.split(separator) as [string, string];
+      const node = holder.nodes.get(name);
+      if (node !== undefined) this.#enrol(holder, node, { ...subscription, jid: Jid.parse(jid), node });
+    }
+    return holder;
+  }
+
+  /** Bytes of all items. */
+  async #weigh(bare: string): Promise<number> {
+    let bytes = 0;
+    let after: string | undefined;
+    for (;;) {
+      const entries = await this.#stores.pubsub_items.page(bare, { after, limit: page });
+      for (const [, { xml }] of entries) bytes += Buffer.byteLength(xml);
+      if (entries.length < page) return bytes;
+      after = entries.at(-1)![0];
+    }
+  }
+
+  #add(holder: Holder, node: Node): void {
+    holder.nodes.set(node.name, node);
+    if (node.config['pubsub#purge_offline']) holder.fleeting.add(node);
+  }
+
+  #enrol(holder: Holder, node: Node, subscriber: Subscriber): void {
+    this.#strike(holder, node, subscriber.jid.full);
+    const { jid, expires } = subscriber;
+    node.subscriptions.set(jid.full, subscriber);
+    const own = holder.subscribers.get(jid.bare);
+    if (own === undefined) holder.subscribers.set(jid.bare, new Set([subscriber]));
+    else own.add(subscriber);
+    if (typeof expires === 'number') node.leased = true;
+    if (expires !== 'presence') return;
+    const key = keyOf(`${holder.jid.bare}${separator}${node.name}`, jid.full);
+    const temporary = this.#temporary.get(jid.full) ?? new Map<string, Subscribed>();
+    this.#temporary.set(jid.full, temporary.set(key, { bare: holder.jid.bare, node: node.name, jid: jid.full }));
+  }
+
+  #strike(holder: Holder, node: Node, jid: string): void {
+    const subscriber = node.subscriptions.get(jid);
+    if (subscriber === undefined) return;
+    node.subscriptions.delete(jid);
+    const own = holder.subscribers.get(subscriber.jid.bare);
+    own?.delete(subscriber);
+    if (own?.size === 0) holder.subscribers.delete(subscriber.jid.bare);
+    const temporary = this.#temporary.get(jid);
+    temporary?.delete(keyOf(`${holder.jid.bare}${separator}${node.name}`, jid));
+    if (temporary?.size === 0) this.#temporary.delete(jid);
+  }
+
+  /** Subscriptions of this address that end now that it is not there any more. */
+  ending(jid: string): readonly Subscribed[] {
+    return [...(this.#temporary.get(jid)?.values() ?? [])];
+  }
+
+  /**
+   * Does something with a node, if there is one, and with what `prepare` finds out about it before. What `use` does until
+   * it waits for something, it does on what is current: two who make or change a node are one behind the other.
+   */
+  async inTurn<T, P>(
+    bare: string,
+    name: string,
+    prepare: (holder: Holder, node: Node) => P | Promise<P>,
+    use: (found: Found<P>) => T | Promise<T>,
+  ): Promise<T> {
+    for (;;) {
+      const holder = await this.get(bare);
+      const node = holder.nodes.get(name);
+      const items = node && (await this.items(holder, node));
+      const known = node ?? holder.moved.get(name);
+      const prepared = known && (await prepare(holder, known));
+      if (this.#cache.peek(bare) !== holder || holder.nodes.get(name) !== node) continue;
+      if (node !== undefined) this.#expire(holder, node, items!);
+      if (node?.leased) this.#endLeases(holder, node);
+      return use({ holder, node, items, prepared });
+    }
+  }
+
+  /** Waits for what was written. Where that failed, what is in memory is not what is on disk. */
+  async written(holder: Holder, ...writes: readonly Promise<unknown>[]): Promise<void> {
+    try {
+      await Promise.all(writes);
+    } catch (error) {
+      this.forget(holder.jid.bare);
+      throw error;
+    }
+  }
+
+  // --- nodes --------------------------------------------------------------------------------------------------
+
+  /** Makes a node; it is there at once. */
+  create(
+    holder: Holder,
+    name: string,
+    creator: Jid,
+    config: Partial<NodeConfig>,
+    affiliations: StoredNode['affiliations'] = holder.isAccount ? {} : { [creator.bare]: 'owner' },
+  ): { node: Node; write: Promise<void> } {
+    const stored: StoredNode = {
+      v: 1,
+      config: differing({ ...holder.defaults, ...asSpace(config) }, holder.defaults),
+      creator: creator.bare,
+      created: Date.now(),
+      affiliations,
+    };
+    const node = nodeOf(name, stored, holder);
+    node.items = { index: new Map(), last: undefined };
+    holder.moved.delete(name);
+    this.#add(holder, node);
+    return { node, write: this.#stores.pubsub_nodes.set(holder.jid.bare, [[name, stored]]) };
+  }
+
+  /** Changes what is kept of a node itself. */
+  change(holder: Holder, node: Node, changed: Partial<Pick<StoredNode, 'config' | 'affiliations'>>): Promise<void> {
+    node.stored = { ...node.stored, ...changed };
+    node.config = { ...holder.defaults, ...node.stored.config };
+    if (node.config['pubsub#purge_offline']) holder.fleeting.add(node);
+    else holder.fleeting.delete(node);
+    return this.#stores.pubsub_nodes.set(holder.jid.bare, [[node.name, node.stored]]);
+  }
+
+  /** Removes a node with all that belongs to it; its items have to be loaded. `movedTo`: where it is from now on. */
+  remove(holder: Holder, node: Node, items: Items, movedTo?: string): Promise<unknown> {
+    const { bare } = holder.jid;
+    const { pubsub_nodes, pubsub_subscriptions } = this.#stores;
+    holder.nodes.delete(node.name);
+    holder.fleeting.delete(node);
+    const jids = [...node.subscriptions.keys()];
+    for (const jid of jids) this.#strike(holder, node, jid);
+    const keys = jids.map((jid) => keyOf(node.name, jid));
+    return Promise.all([
+      movedTo === undefined ? pubsub_nodes.delete(bare, [node.name]) : this.#forward(holder, node, movedTo),
+      keys.length === 0 ? undefined : pubsub_subscriptions.delete(bare, keys),
+      this.removeItems(holder, node, items, [...items.index.keys()]),
+    ]);
+  }
+
+  #forward(holder: Holder, node: Node, movedTo: string): Promise<unknown> {
+    const { bare } = holder.jid;
+    const stored: StoredNode = { ...node.stored, movedTo };
+    holder.moved.set(node.name, nodeOf(node.name, stored, holder));
+    const [oldest] = holder.moved.keys();
+    const surplus = holder.moved.size > mostMoved ? oldest : undefined;
+    if (surplus !== undefined) holder.moved.delete(surplus);
+    return Promise.all([
+      this.#stores.pubsub_nodes.set(bare, [[node.name, stored]]),
+      surplus === undefined ? undefined : this.#stores.pubsub_nodes.delete(bare, [surplus]),
+    ]);
+  }
+
+  /** Undefined takes it away. */
+  setSubscription(holder: Holder, node: Node, jid: Jid, subscription: Subscription | undefined): Promise<unknown> {
+    const { bare } = holder.jid;
+    const key = keyOf(node.name, jid.full);
+    if (subscription === undefined) {
+      this.#strike(holder, node, jid.full);
+      return this.#stores.pubsub_subscriptions.delete(bare, [key]);
+    }
+    this.#enrol(holder, node, { ...subscription, jid, node });
+    return this.#stores.pubsub_subscriptions.set(bare, [[key, subscription]]);
+  }
+
+  /** §12.18: what is over is over. */
+  #endLeases(holder: Holder, node: Node): void {
+    const now = Date.now();
+    const over = [...node.subscriptions.values()].filter(
+      ({ expires }) => typeof expires === 'number' && expires <= now,
+    );
+    for (const { jid } of over)
+      this.setSubscription(holder, node, jid, undefined).catch(() => this.forget(holder.jid.bare));
+  }
+
+  // --- items --------------------------------------------------------------------------------------------------
+
+  items(holder: Holder, node: Node): Items | Promise<Items> {
+    if (node.items !== undefined) return node.items;
+    node.loading ??= this.#loadItems(holder, node).then(
+      (items) => (node.items = items),
+      (error: unknown) => {
+        node.loading = undefined;
+        throw error;
+      },
+    );
+    return node.loading;
+  }
+
+  async #loadItems(holder: Holder, node: Node): Promise<Items> {
+    const found: { id: string; head: ItemHead }[] = [];
+    let last: { id: string; item: StoredItem } | undefined;
+    const end = keyOf(node.name, '');
+    let after = end;
+    for (;;) {
+      const entries = await this.#stores.pubsub_items.page(holder.jid.bare, { after, limit: page });
+      const own = entries.filter(([key]) => key.startsWith(end));
+      for (const [key, item] of own) {
+        const id = key.slice(end.length);
+        found.push({ id, head: headOf(item) });
+        if (last === undefined || item.at > last.item.at) last = { id, item };
+      }
+      if (own.length < page) break;
+      after = own.at(-1)![0];
+    }
+    found.sort((one, other) => (one.head.at < other.head.at ? -1 : 1));
+    const items: Items = { index: new Map(found.map(({ id, head }) => [id, head])), last: undefined };
+    if (last !== undefined && last.item.xml.length <= atHand)
+      items.last = { id: last.id, event: eventOf(holder, node, last.id, last.item) };
+    return items;
+  }
+
+  /** Keeps an item as the last one; `event` notifies of it. */
+  setItem(
+    holder: Holder,
+    node: Node,
+    items: Items,
+    id: string,
+    { by, xml }: Pick<StoredItem, 'by' | 'xml'>,
+    event: Stanza,
+  ): Promise<unknown> {
+    const at = stanzaId();
+    const before = items.index.get(id);
+    items.index.delete(id);
+    const stored: StoredItem = before === undefined ? { at, by, xml } : { at, by, xml, created: before.created };
+    const head = headOf(stored);
+    items.index.set(id, head);
+    items.last = xml.length <= atHand ? { id, event } : undefined;
+    const written = this.#stores.pubsub_items.set(holder.jid.bare, [[keyOf(node.name, id), stored]]);
+    const counted = this.#count(holder, before === undefined ? 1 : 0, head.bytes - (before?.bytes ?? 0));
+    return counted === undefined ? written : Promise.all([written, counted]);
+  }
+
+  removeItems(holder: Holder, node: Node, items: Items, ids: readonly string[]): Promise<unknown> {
+    let bytes = 0;
+    const gone: string[] = [];
+    for (const id of ids) {
+      const head = items.index.get(id);
+      if (head === undefined) continue;
+      items.index.delete(id);
+      bytes += head.bytes;
+      gone.push(keyOf(node.name, id));
+    }
+    if (items.last !== undefined && !items.index.has(items.last.id)) items.last = undefined;
+    if (gone.length === 0) return Promise.resolve();
+    return Promise.all([
+      this.#stores.pubsub_items.delete(holder.jid.bare, gone),
+      this.#count(holder, -gone.length, -bytes),
+    ]);
+  }
+
+  #count(holder: Holder, items: number, bytes: number): Promise<void> | undefined {
+    if (items === 0 && bytes === 0) return undefined;
+    holder.items += items;
+    holder.bytes += bytes;
+    return this.#stores.pubsub_usage.set(holder.jid.bare, { items: holder.items, bytes: holder.bytes });
+  }
+
+  item(holder: Holder, node: Node, id: string): Promise<StoredItem | undefined> {
+    return this.#stores.pubsub_items.get(holder.jid.bare, keyOf(node.name, id));
+  }
+
+  /** The notification of the last item, with when it was published (§6.1.7); undefined where there is none. */
+  last(holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
+    const items = this.items(holder, node);
+    if (items instanceof Promise) return items.then(() => this.last(holder, node));
+    this.#expire(holder, node, items);
+    const { last } = items;
+    const id = last?.id ?? [...items.index.keys()].at(-1);
+    if (id === undefined) return undefined;
+    const { at } = items.index.get(id)!;
+    if (last !== undefined) return delayed(last.event, at);
+    return this.item(holder, node, id).then((item) => {
+      if (item === undefined) return undefined;
+      const event = eventOf(holder, node, id, item);
+      const isLast = [...items.index.keys()].at(-1) === id;
+      if (isLast && item.xml.length <= atHand) items.last = { id, event };
+      return delayed(event, at);
+    });
+  }
+
+  /** `pubsub#item_expire`: what is too old goes when somebody looks. */
+  #expire(holder: Holder, node: Node, items: Items): void {
+    const seconds = node.config['pubsub#item_expire'];
+    if (seconds === 'max') return;
+    const old: string[] = [];
+    for (const [id, { at }] of items.index) {
+      if (timeOf(at) >= Date.now() - seconds * 1000) break;
+      old.push(id);
+    }
+    if (old.length > 0) this.removeItems(holder, node, items, old).catch(() => this.forget(holder.jid.bare));
+  }
+}
+
+function nodeOf(name: string, stored: StoredNode, holder: Holder): Node {
+  const config = { ...holder.defaults, ...stored.config };
+  return { name, stored, config, subscriptions: new Map(), leased: false, items: undefined, loading: undefined };
+}
+
+const headOf = ({ at, created = at, by, xml }: StoredItem): ItemHead => ({
+  at,
+  created,
+  by,
+  bytes: Buffer.byteLength(xml),
+});
+
+const delayed = (event: Stanza, at: string): Stanza =>
+  event.plusWritten(serialize(el('delay', { xmlns: NS.delay, stamp: formatDateTime(timeOf(at) || 0) })));
+
+const eventOf = (holder: Holder, node: Node, id: string, { xml, by }: StoredItem): Stanza =>
+  itemEvent(holder, node, id, by, xml === '' ? undefined : parse(xml));

@@ -1,0 +1,85 @@
+/** Options of subscriptions (§6.3, §16.4.3). */
+import { formatDateTime, parseDateTime } from '../../server/stanza/datetime.js';
+import { defineForm } from '../../server/stanza/define-form.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { readForm } from '../../server/stanza/forms.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Element } from '../../server/xml/element.js';
+import { pubsubError } from './errors.js';
+import { canSay } from './events.js';
+import { type Node, type Show, type Subscription, shows } from './node.js';
+
+const common = {
+  'pubsub#deliver': { type: 'boolean', label: 'Send notifications' },
+  'pubsub#expire': { type: 'text-single', label: 'When the subscription ends: a time, or "presence"', longest: 100 },
+  'pubsub#show-values': { type: 'list-multi', label: 'How one has to be there to be notified', options: shows },
+  'pubsub#subscription_type': { type: 'list-single', label: 'What to be notified of', options: ['items'] },
+  'pubsub#subscription_depth': { type: 'list-single', label: 'Of which nodes', options: ['1'] },
+} as const;
+const wordy = { ...common, 'pubsub#include_body': { type: 'boolean', label: 'In words, too' } } as const;
+const type = `${NS.pubsub}#subscribe_options`;
+const plainForm = defineForm(type, common);
+const wordyForm = defineForm(type, wordy);
+
+/** A subscription without its state. */
+export type Options = Omit<Subscription, 'state'>;
+
+export const offeredOptions = (
+  node: Node | undefined,
+  { deliver, expires, shows: wanted = shows, body }: Options,
+): Element => {
+  const values = {
+    'pubsub#deliver': deliver !== false,
+    'pubsub#expire': expires === undefined ? '' : expires === 'presence' ? expires : formatDateTime(expires),
+    'pubsub#show-values': wanted,
+    'pubsub#subscription_type': 'items',
+    'pubsub#subscription_depth': '1',
+  } as const;
+  // §12.7: MUST NOT be offered where nothing can be said
+  if (node === undefined || !canSay(node)) return plainForm.form(values);
+  return wordyForm.form({ ...values, 'pubsub#include_body': body === true });
+};
+
+export const invalidOptions = (text?: string) => pubsubError('bad-request', 'invalid-options', text);
+
+/** §6.3.6.2. What is not said stays as it was; undefined: cancelled. */
+export function readOptions(form: Element | undefined, node: Node, before: Options): Options | undefined {
+  const reading = form && readForm(form, type);
+  if (reading?.get('pubsub#digest') !== undefined && reading.bool('pubsub#digest')) throw invalidOptions('No digests.');
+  if (reading?.get('pubsub#include_body') !== undefined && reading.bool('pubsub#include_body') && !canSay(node))
+    throw invalidOptions('What is published here is not known in words.');
+  let submitted: ReturnType<typeof wordyForm.read>;
+  try {
+    submitted = wordyForm.read(form);
+  } catch (error) {
+    throw error instanceof StanzaError ? invalidOptions(error.text) : error;
+  }
+  if (submitted === undefined) return undefined;
+  const {
+    'pubsub#deliver': deliver = before.deliver !== false,
+    'pubsub#include_body': body = before.body === true,
+    'pubsub#show-values': wanted = before.shows ?? shows,
+    'pubsub#expire': expire,
+  } = submitted;
+  const expires = expire === undefined ? before.expires : expiryOf(expire);
+  return {
+    ...(deliver ? {} : { deliver: false }),
+    ...(body ? { body: true } : {}),
+    ...(wanted.length === 0 || wanted.length === shows.length ? {} : { shows: wanted.map(ownShow) }),
+    ...(expires === undefined ? {} : { expires }),
+    ...(before.public ? { public: true } : {}),
+  };
+}
+
+/** The word of ours, which keeps alive no stanza. */
+const ownShow = (show: Show): Show => shows.find((one) => one === show)!;
+
+/** §12.4, §12.18; undefined: never. */
+function expiryOf(text: string): Options['expires'] {
+  const given = text.trim();
+  if (given === '') return undefined;
+  if (given === 'presence') return given;
+  const time = parseDateTime(given);
+  if (time === undefined || time <= Date.now()) throw invalidOptions('A time to come, or "presence".');
+  return time;
+}
