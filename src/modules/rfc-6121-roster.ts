@@ -44,7 +44,7 @@ const mostGroups = 100;
 export default defineModule({
   name: 'roster',
   summary: "Keeps the accounts' contact lists.",
-  implements: { 'RFC 6121': '2011' },
+  implements: { 'RFC 6121': '2011', 'XEP-0237': '1.3' },
   provides: ['roster'],
   config: z.strictObject({
     pending_requests: count({ min: 1, unlimited: true })
