@@ -15,6 +15,7 @@ const run = (command: string, ...args: string[]): string =>
 
 const folders: string[] = [];
 /** However the tests end, nothing stays mounted. */
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 process.once('exit', () => {
   for (const folder of folders) {
     try {

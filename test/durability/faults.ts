@@ -296,6 +296,33 @@ test('files that cannot grow', { timeout: 120_000 }, async (t) => {
   });
 });
 
+test('a server that is told to stop while its disk is full', { timeout: 120_000 }, async (t) => {
+  const disk = smallDisk('24m');
+  if (typeof disk === 'string') return t.skip(disk);
+  const ballast = join(disk.place, 'ballast');
+  const server = await started(t, join(disk.place, 'data'));
+  const speaker = new Speaker(() => server.port('c2s'));
+  t.after(() => speaker.client.cut());
+  await speaker.client.connect();
+  await speaker.burst();
+  fill(ballast, disk.place);
+  for (let refused = 0; refused === 0; )
+    refused = (await speaker.burst(4000)).filter(({ refusal }) => refusal !== undefined).length;
+  process.kill(server.pid, 'SIGTERM');
+  await within(patience, 'the end of the stream', async () => {
+    while (speaker.client.online) await pause(20);
+  });
+  assert.deepEqual(speaker.client.end, { condition: 'system-shutdown', closed: true, reset: false });
+  await within(patience, 'the end of the server', async () => {
+    while (server.running) await pause(20);
+  });
+  assert.deepEqual(server.takeLog().filter(isUnexpected), []);
+  rmSync(ballast);
+  await server.start();
+  await speaker.client.connect();
+  await speaker.compare(true);
+});
+
 test('somebody else holds the database', { timeout: 120_000 }, async (t) => {
   const server = await started(t);
   const script = fileURLToPath(new URL('../unit/storage-child.js', import.meta.url));

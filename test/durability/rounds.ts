@@ -63,9 +63,11 @@ export function serve(
         rate_unauthenticated: { stanzas_per_second: 'unlimited', stanza_burst: 'unlimited' },
       },
       modules: {
+        disabled: ['proxy65'], // it has a port of its own
         offline: { bytes: 'unlimited' },
         muc: { lock_new_rooms: false, defaults: { persistent: true } },
         register: { open: true, per_address: 'unlimited', in_all: 'unlimited' },
+        strangers: { local_users: 'known' }, // else what those say who never met is held
       },
       stream_management: { queue_stanzas: 100_000, queue_bytes: '64 MiB', hibernated_per_account: 100 },
     },

@@ -5,7 +5,13 @@
  * SEED repeats a run as far as timing lets it; ROUNDS says how many (default: 3 where CI is set, else 20).
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
+import { WebSocket } from 'ws';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type ServerProcess, within } from '../interop/server.js';
 import { randomFrom } from './random.js';
 import { cast, type Ending, round, seedOf, serve } from './rounds.js';
 import { World } from './world.js';
@@ -13,6 +19,8 @@ import { World } from './world.js';
 const seed = seedOf();
 const rounds = Number(process.env.ROUNDS ?? (process.env.CI === undefined ? 20 : 3));
 const random = randomFrom(seed);
+/** Patience with the end of a connection, in ms. */
+const patience = 15_000;
 /** Nobody loses a session but by the server's doing. */
 const faithful = cast.filter(([, habit]) => habit !== 'fickle');
 
@@ -25,9 +33,12 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, asy
     name: 'stop',
     inOrder: true,
     end: async (server) => {
+      const bystanders = await Promise.all([...raw.map((way) => way(server)), framed(server)]);
       for (const { client } of world.actors) client.end = undefined;
       const there = world.actors.filter(({ client, habit }) => client.online && habit === 'steady');
       await server.stop();
+      for (const { name, said } of bystanders)
+        assert.match(await said, /<system-shutdown .*(<\/stream:stream>|<close [^>]*>)$/s, name);
       for (const { address, client } of there)
         assert.deepEqual(client.end, { condition: 'system-shutdown', closed: true, reset: false }, address);
       for (const { address, client } of world.actors)
@@ -46,3 +57,64 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, asy
   }
   await t.test('the archives are what they were', () => world.compareAll());
 });
+
+/** A connection that is no session to resume, and all that the server said on it until it was closed. */
+interface Bystander {
+  readonly name: string;
+  readonly said: Promise<string>;
+}
+
+const header = `<stream:stream to='localhost' version='1.0' xmlns='${NS.client}' xmlns:stream='${NS.stream}'>`;
+const login = `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${Buffer.from('\0hans\0pencil').toString('base64')}</auth>`;
+const bind = `<iq type='set' id='bind'><bind xmlns='${NS.bind}'/></iq>`;
+
+const plain = ({ port }: { port: number }): Socket => connect({ host: '127.0.0.1', port });
+const encrypted = ({ port }: { port: number }): Socket =>
+  connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
+
+const raw: readonly ((server: ServerProcess) => Promise<Bystander>)[] = [
+  (server) => stream('who has just come', plain({ port: server.port('c2s') }), [header], '</stream:features>'),
+  (server) => stream('who comes by TLS', encrypted({ port: server.port('c2s_tls') }), [header], '</stream:features>'),
+  (server) =>
+    stream('who does without XEP-0198', plain({ port: server.port('c2s') }), [header, login, header, bind], '</iq>'),
+];
+
+/** Says one after the other, each when the server has answered to the one before; the last answer holds `until`. */
+async function stream(name: string, socket: Socket, says: readonly string[], until: string): Promise<Bystander> {
+  let heard = '';
+  socket.setEncoding('utf8').on('data', (text: string) => {
+    heard += text;
+  });
+  const answers = ['</stream:features>', '<success', '</stream:features>', until];
+  for (const [n, text] of says.entries()) {
+    heard = '';
+    socket.write(text);
+    const answer = n === says.length - 1 ? until : answers[n]!;
+    await within(patience, `an answer to ${name}`, async () => {
+      while (!heard.includes(answer)) await once(socket, 'data');
+    });
+  }
+  const said = new Promise<string>((resolve, reject) => {
+    socket.once('error', reject);
+    socket.once('end', () => resolve(heard));
+  });
+  return { name, said: within(patience * 2, `the end of ${name}`, () => said) };
+}
+
+/** RFC 7395. */
+async function framed(server: ServerProcess): Promise<Bystander> {
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port('http')}/xmpp-websocket`, 'xmpp');
+  await once(socket, 'open');
+  let heard = '';
+  const said = new Promise<string>((resolve, reject) => {
+    socket.on('message', (data) => {
+      heard += String(data);
+      if (String(data).startsWith('<close')) socket.send(`<close xmlns='${NS.framing}'/>`);
+    });
+    socket.once('error', reject);
+    socket.once('close', () => resolve(heard));
+  });
+  socket.send(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
+  await once(socket, 'message');
+  return { name: 'who comes by WebSocket', said: within(patience * 2, 'the end of a WebSocket', () => said) };
+}

@@ -61,7 +61,7 @@ interface Kept {
   confirmed: number;
 }
 
-const things = ['private', 'vcard', 'contact-1', 'contact-2', 'contact-3', 'pep', 'node'] as const;
+const things = ['private', 'vcard', 'contact-1', 'contact-2', 'contact-3', 'pep', 'node', 'preferences'] as const;
 type Thing = (typeof things)[number];
 
 /** A message as an archive has it. */
@@ -86,6 +86,10 @@ export class Actor {
   readonly #pages = new Map<string, Archived[]>();
   #queries = 0;
   readonly kept: Record<Thing, Kept>;
+  /** Whom it asked for their presence last, and whom it told that it does not want it. */
+  readonly asked = new Map<string, boolean>();
+  /** Who asked for its presence. */
+  readonly requests = new Set<string>();
   readonly wrong: string[] = [];
 
   constructor(
@@ -114,6 +118,7 @@ export class Actor {
   }
 
   #received(stanza: Element): void {
+    if (stanza.attrs.type === 'subscribe') this.requests.add(stanza.attrs.from ?? '');
     if (stanza.name !== 'message') return;
     const result = stanza.getChild('result', NS.mam);
     if (result !== undefined) this.#found(result);
@@ -190,6 +195,13 @@ export class Actor {
     }
   }
 
+  /** Asks for the presence of somebody, or takes that back (RFC 6121 §3.1, §3.3). */
+  ask(contact: string): void {
+    const wanted = this.asked.get(contact) !== true;
+    this.asked.set(contact, wanted);
+    this.client.send(`<presence to='${contact}' type='${wanted ? 'subscribe' : 'unsubscribe'}'/>`);
+  }
+
   /** Writes the next version of something. */
   keep(thing: Thing): void {
     const kept = this.kept[thing];
@@ -233,6 +245,10 @@ function written(thing: Thing, version: number | undefined, bare: string): strin
       return `<query xmlns='${NS.private}'><kept xmlns='test:kept'>${version === undefined ? '' : value}</kept></query>`;
     case 'vcard':
       return `<vCard xmlns='${NS.vcardTemp}'>${version === undefined ? '' : `<DESC>${value}</DESC>`}</vCard>`;
+    case 'preferences':
+      return version === undefined
+        ? `<prefs xmlns='${NS.mam}'/>`
+        : `<prefs xmlns='${NS.mam}' default='always'><always><jid>${value}@localhost</jid></always><never/></prefs>`;
     case 'pep':
     case 'node': {
       const node = `kept-${bare.split('@')[0]}`;
@@ -294,6 +310,7 @@ export class World {
   async #work(actor: Actor): Promise<void> {
     const { random, burst, silence = Number.POSITIVE_INFINITY } = this.#options;
     const { client, habit } = actor;
+    const absent = this.actors.filter((other) => other.habit === 'absent');
     while (!this.#isOver) {
       if (!client.online) {
         // Also in the middle of a login the server may go.
@@ -306,6 +323,7 @@ export class World {
       }
       if (client.unacknowledged < 200) for (let n = random.between(1, burst + 1); n > 0; n--) this.#say(actor);
       if (random.chance(0.2)) actor.keep(random.pick(things));
+      if (random.chance(0.05) && absent.length > 0 && !actor.isOneOfSeveral) actor.ask(random.pick(absent).client.bare);
       if (random.chance(0.1)) client.acknowledge();
       if (habit === 'hasty' && random.chance(0.02)) client.cut();
       if (habit === 'fickle' && random.chance(0.02)) client.forget();
@@ -393,6 +411,7 @@ export class World {
   /** Throws where the server does not have what was confirmed, or has what was never said, or has it twice or out of order. */
   async compare(): Promise<Figures> {
     await Promise.all(this.actors.map((actor) => this.#compareThings(actor)));
+    await Promise.all(this.actors.map((actor) => this.#compareRequests(actor)));
     for (const [bare, [actor]] of this.#byAccount) await this.#compareArchive(actor!, bare, undefined);
     const speaker = this.actors.find(({ habit }) => habit !== 'absent')!;
     let takenBack = 0;
@@ -417,6 +436,22 @@ export class World {
         found >= confirmed && found <= sent,
         `${thing} of ${actor.client.bare} is version ${found}; confirmed was ${confirmed}, sent ${sent}`,
       );
+    }
+  }
+
+  /** Who asked is told so in its roster, and who was asked has heard of it. */
+  async #compareRequests(actor: Actor): Promise<void> {
+    if (actor.asked.size === 0) return;
+    const roster = String(await actor.client.request('get', `<query xmlns='${NS.roster}'/>`));
+    for (const [contact, wanted] of actor.asked) {
+      const [item = ''] = new RegExp(`<item\\b[^>]*"${contact}"[^>]*>`).exec(roster) ?? [];
+      assert.equal(
+        item.includes('ask="subscribe"'),
+        wanted,
+        `${actor.address} asked ${contact} last: ${wanted}; ${item}`,
+      );
+      const heard = this.#byAccount.get(contact)!.some(({ requests }) => requests.has(actor.client.bare));
+      if (wanted) assert.ok(heard, `${contact} has not heard that ${actor.address} asks for its presence`);
     }
   }
 
@@ -478,7 +513,10 @@ export class World {
   /** What is settled need not be remembered. */
   forget(): void {
     this.messages.clear();
-    for (const { got } of this.actors) got.clear();
+    for (const { got, requests } of this.actors) {
+      got.clear();
+      requests.clear();
+    }
   }
 
   /** What nobody expected, since this was asked last. */
