@@ -121,9 +121,8 @@ export default defineModule({
       if (removed.length > 0) store.delete(host.domain, removed).catch(failed);
     };
 
-    const add = (hashes: Set<string>, id: string | undefined): void => {
-      const hash = id?.toLowerCase();
-      if (hash === undefined || !/^[0-9a-f]{64}$/.test(hash) || hashes.has(hash)) return;
+    const add = (hashes: Set<string>, hash: string): void => {
+      if (!/^[0-9a-f]{64}$/.test(hash) || hashes.has(hash)) return;
       if (hashes.size >= config.max_items) host.limitHit('rtbl.max_items');
       else hashes.add(hash);
     };
@@ -146,7 +145,7 @@ export default defineModule({
         const set = el('set', { xmlns: NS.rsm }, el('max', null, String(page)), after && el('after', null, after));
         const answer = await ask(list, 'get', el('items', { node: list.node }), set);
         const items = answer?.getChild('items', NS.pubsub)?.getChildren('item', NS.pubsub) ?? [];
-        for (const { attrs } of items) add(hashes, attrs.id);
+        for (const { attrs } of items) add(hashes, (attrs.id ?? '').toLowerCase());
         const last = answer?.getChild('set', NS.rsm)?.getChildText('last', NS.rsm) ?? undefined;
         if (items.length === 0 || last === undefined || last === after) break;
         after = last;
@@ -178,11 +177,14 @@ export default defineModule({
       }
     };
 
-    const change = (list: List, apply: (hashes: Set<string>) => void): void => {
+    /** `hashes`: all that it may be about. */
+    const change = (list: List, hashes: Iterable<string>, apply: (hashes: Set<string>) => void): void => {
       list.news?.push(apply);
-      const before = new Set(list.hashes);
+      const concerned = [...hashes];
+      const there = () => new Set(concerned.filter((hash) => list.hashes.has(hash)));
+      const before = there();
       apply(list.hashes);
-      write(list.name, before, list.hashes);
+      write(list.name, before, there());
     };
 
     /** XEP-0060 §7.1.2, §7.2.2, §8.4, §8.5: only from the service itself. */
@@ -193,14 +195,18 @@ export default defineModule({
       for (const part of event.getChildElements()) {
         const list = own.find(({ node }) => node === part.attrs.node);
         if (list === undefined) continue;
-        if (part.is('purge') || part.is('delete')) change(list, (hashes) => hashes.clear());
-        else if (part.is('items'))
-          change(list, (hashes) => {
-            for (const item of part.getChildElements()) {
-              if (item.is('item')) add(hashes, item.attrs.id);
-              else if (item.is('retract')) hashes.delete(item.attrs.id?.toLowerCase() ?? '');
-            }
-          });
+        if (part.is('purge') || part.is('delete')) change(list, list.hashes, (hashes) => hashes.clear());
+        if (!part.is('items')) continue;
+        const items = part
+          .getChildElements()
+          .map(({ name, attrs }) => ({ name, hash: (attrs.id ?? '').toLowerCase() }));
+        const concerned = items.map(({ hash }) => hash);
+        change(list, concerned, (hashes) => {
+          for (const { name, hash } of items) {
+            if (name === 'item') add(hashes, hash);
+            else if (name === 'retract') hashes.delete(hash);
+          }
+        });
       }
       return 'handled';
     };

@@ -1,7 +1,8 @@
 /**
  * What strangers send: messages and requests for subscription of who is not in the recipient's roster, whom he has not
  * written to, and whose room he has not entered. They are let in so often, held until he wants them, or refused; and an
- * account makes only so many new acquaintances in a while. Nothing is lost without its sender hearing of it.
+ * account makes only so many new acquaintances in a while. Nothing that is said is lost without its sender hearing of it;
+ * what somebody types is.
  */
 import { z } from 'zod';
 import { count, seconds } from '../server/config/units.js';
@@ -19,6 +20,7 @@ import {
 } from '../server/module.js';
 import { Rates } from '../server/rates.js';
 import type { MessagePassage, Origin, Passage } from '../server/routing/passage.js';
+import { Serial } from '../server/serial.js';
 import { delay } from '../server/stanza/delay.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
@@ -39,6 +41,8 @@ type Held = { readonly with?: string; readonly to?: string };
 
 /** Who has turned to whom, or been let in: remembered for the count of new acquaintances. */
 const rememberedPairs = 100_000;
+/** What all passing addresses are counted by: each could begin anew. */
+const passing = '';
 /** In ms: how often it is written down that somebody is still known. */
 const day = 86_400_000;
 const sweepMs = 600_000;
@@ -83,7 +87,7 @@ export default defineModule({
       .describe('"limit", "hold": messages and requests of one stranger in window_seconds.'),
     per_domain: count({ min: 1, unlimited: true })
       .default(500)
-      .describe('The same of all strangers from one other server.'),
+      .describe('The same of all strangers from one other server, or of all anonymous users of this one.'),
     per_receiver: count({ min: 1, unlimited: true }).default(200).describe('The same to one account of all strangers.'),
     new_contacts: count({ min: 1, unlimited: true })
       .default(200)
@@ -119,8 +123,7 @@ export default defineModule({
     const counts = { refused: 0, held: 0, sentBack: 0 };
     /** Held messages on their way again, and when they came, in ms since 1970. */
     const releases = new WeakMap<Origin, number>();
-    /** Accounts whose held messages are being taken out, and when that is over. */
-    const taking = new Map<string, Promise<void>>();
+    const taking = new Serial();
 
     const aside = (work: Promise<unknown>) => {
       work.catch((error: unknown) => logger.error({ err: error }, 'strangers: storage failed'));
@@ -129,10 +132,12 @@ export default defineModule({
     const areUsersKnown = config.local_users === 'auto' ? !isOpen(host.config) : config.local_users === 'known';
     const hosts = new Set(Object.keys(host.config.hosts));
     const isUserHere = ({ domain, local }: Jid) => local !== undefined && hosts.has(domain);
+    const { anonymous } = host.config.auth;
+    /** XEP-0175: an account that is gone with its session, of somebody whom nobody knows. */
+    const isPassing = ({ bare }: Jid) => anonymous && host.sessions(bare)[0]?.mechanism === 'ANONYMOUS';
+    const isColleague = (who: Jid) => areUsersKnown && isUserHere(who) && !isPassing(who);
     /** A stranger to nobody: the server and its services, and where that is so the users of it. */
-    const isOurs = (who: Jid) => (isUserHere(who) ? areUsersKnown : host.isLocal(who.domain));
-    /** XEP-0175: an account that is gone with its session. */
-    const isPassing = (owner: Jid) => host.sessions(owner.bare)[0]?.mechanism === 'ANONYMOUS';
+    const isOurs = (who: Jid) => (isUserHere(who) ? isColleague(who) : host.isLocal(who.domain));
 
     /** Services of this server are no strangers; but whoever makes a room invite somebody is who he is. */
     const speakerOf = (peer: Jid, stanza: Stanza): Jid | undefined => {
@@ -171,29 +176,40 @@ export default defineModule({
     const countNew = (owner: Jid, who: Jid): void => {
       const pair = pairOf(owner, who);
       if (pairs.get(pair) !== undefined) return;
-      if (!newContacts.take(owner.bare)) {
+      if (!newContacts.take(isPassing(owner) ? passing : owner.bare)) {
         host.limitHit('strangers.new_contacts');
         throw tooMany('You write to too many people whom you do not know.');
       }
       pairs.set(pair, true);
     };
 
-    /** The owner says something to somebody, and knows him from now on. Throws StanzaError where these are too many. */
-    const turnTo = ({ owner, peer, stanza }: Passage): Maybe<void> => {
-      if (isOurs(peer) || !isTurning(stanza)) return undefined;
+    /** From now on the owner knows him. Throws StanzaError where these are too many, and it is counted. */
+    const turnTo = (owner: Jid, who: Jid, isCounted: boolean): Maybe<void> => {
+      if (isOurs(who)) return undefined;
       const meet = (others: Acquaintances) => {
-        const isNew = !others.has(peer.bare);
-        if (isNew && isApproach(stanza)) countNew(owner, peer);
-        remember(owner, peer, others);
-        if (isNew) release(owner, peer);
+        const isNew = !others.has(who.bare);
+        if (isNew && isCounted) countNew(owner, who);
+        remember(owner, who, others);
+        if (isNew) release(owner, who);
       };
       const note = (all: ReadonlyMap<string, RosterItem>): Maybe<void> => {
-        if (isContact(all.get(peer.bare))) return undefined;
+        if (isContact(all.get(who.bare))) return undefined;
         const others = known.get(owner.bare);
         return others instanceof Promise ? others.then(meet) : meet(others);
       };
       const items = roster.get(owner.bare);
       return items instanceof Promise ? items.then(note) : note(items);
+    };
+
+    const send = ({ owner, peer, stanza }: Passage): Maybe<void> => {
+      if (!isOurs(peer)) return isTurning(stanza) ? turnTo(owner, peer, isApproach(stanza)) : undefined;
+      if (isUserHere(peer)) return undefined;
+      const waiting: Promise<void>[] = [];
+      for (const invited of invitedBy(stanza)) {
+        const turned = turnTo(owner, invited, true);
+        if (turned !== undefined) waiting.push(turned);
+      }
+      return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
     };
 
     // --- what strangers send ------------------------------------------------------------------------------------
@@ -215,7 +231,7 @@ export default defineModule({
         [byReceiver, owner.bare, 'strangers.per_receiver'],
         [bySender, who.bare, 'strangers.per_sender'],
       ];
-      if (!host.isLocal(who.domain)) all.push([byDomain, who.domain, 'strangers.per_domain']);
+      if (!host.isLocal(who.domain) || isPassing(who)) all.push([byDomain, who.domain, 'strangers.per_domain']);
       const empty = Rates.takeAll(...all.map(([rates, key]) => [rates, key] as const));
       if (empty !== undefined) {
         host.limitHit(all[empty]![2]);
@@ -233,7 +249,7 @@ export default defineModule({
       stanza: Stanza,
       then: (who: Jid) => Maybe<T>,
     ): Maybe<T | undefined> => {
-      if (areUsersKnown && isUserHere(peer)) return undefined;
+      if (isColleague(peer)) return undefined;
       const who = speakerOf(peer, stanza);
       if (who === undefined || who.bare === owner.bare || isOurs(who)) return undefined;
       const isKnown = knows(owner, who);
@@ -282,24 +298,15 @@ export default defineModule({
     };
 
     /** Does something with each message that is held, and takes it out of the store after that: nothing is lost in between. */
-    const takeHeld = (owner: string, filter: Held, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> => {
-      const take = async () => {
+    const takeHeld = (owner: string, filter: Held, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> =>
+      // One after the other, so that no message goes two ways.
+      taking.run(owner, async () => {
         const { entries } = await stores.held.page(owner, { ...filter, limit: config.held });
         for (const { id, value } of entries) {
           await use(Stanza.parse(value), id);
           await stores.held.remove(owner, [id]);
         }
-      };
-      // One after the other, so that no message goes two ways.
-      const taken = (taking.get(owner) ?? Promise.resolve()).then(take);
-      const over = taken
-        .catch(() => {})
-        .then(() => {
-          if (taking.get(owner) === over) taking.delete(owner);
-        });
-      taking.set(owner, over);
-      return taken;
-    };
+      });
 
     const expire = async (): Promise<void> => {
       const to = idAt(Date.now() - config.held_seconds * 1000);
@@ -347,7 +354,7 @@ export default defineModule({
       // Behind those who take off what looks like ours.
       message('clean', receive, { after: ['offline'] }),
       admit((passage) => {
-        if (passage.way === 'out') return turnTo(passage);
+        if (passage.way === 'out') return send(passage);
         const { name, type } = passage.stanza;
         return name === 'presence' && type === 'subscribe' ? receiveRequest(passage) : undefined;
       }),
@@ -400,6 +407,13 @@ function isTurning(stanza: Stanza): boolean {
   const { name, type } = stanza;
   if (name === 'presence') return type === undefined || type === 'subscribe';
   return name === 'iq' ? type === 'set' : type !== 'groupchat' && type !== 'error' && isWritten(stanza);
+}
+
+/** XEP-0045 §7.8.2: whom somebody wants a room to invite. */
+function invitedBy(stanza: Stanza): readonly Jid[] {
+  if (stanza.name !== 'message' || stanza.type === 'groupchat' || !stanza.has(NS.mucUser, 'x')) return [];
+  const invitations = stanza.child(NS.mucUser, 'x')!.getChildren('invite', NS.mucUser);
+  return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
 }
 
 const isWritten = (stanza: Stanza): boolean =>

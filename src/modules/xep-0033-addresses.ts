@@ -17,6 +17,8 @@ import { type Element, el } from '../server/xml/element.js';
 type Maybe<T> = T | Promise<T>;
 
 const minute = 60_000;
+/** What goes to one address is counted once for each so many characters of it: a long stanza costs its recipients as much. */
+const counted = 8192;
 
 export default defineModule({
   name: 'addresses',
@@ -29,7 +31,7 @@ export default defineModule({
     per_minute: count({ min: 1, unlimited: true })
       .default(600)
       .describe(
-        'Stanzas that one user, or all users of another server, can cause so in a minute: one for each address.',
+        'Stanzas that one user, or all users of another server, can cause so in a minute: one for each address, and of long ones one for each 8 KiB.',
       ),
     access: z
       .enum(['users', 'anyone'])
@@ -50,19 +52,21 @@ export default defineModule({
       domain === host.domain || host.declared.services().some((service) => service.domain === domain);
 
     /** All of it or nothing (§2.2, §6). */
-    const permit = (from: Jid, recipients: readonly Jid[]): void => {
+    const permit = ({ from: sender, content }: Stanza, recipients: readonly Jid[]): void => {
+      const from = sender!;
       if (!isUser(from) && (config.access === 'users' || !recipients.every(isHere))) throw new StanzaError('forbidden');
-      for (const _ of recipients) {
-        if (rates.take(isUser(from) ? from.bare : from.domain)) continue;
-        host.limitHit('addresses_per_minute');
-        throw new StanzaError('resource-constraint', 'Too many addresses in too short a time.');
-      }
+      const cost = recipients.length * Math.ceil((content.length + 1) / counted);
+      // XEP-0175: passing addresses, each of which could begin anew, count together
+      const isPassing = host.sessions(from.bare)[0]?.mechanism === 'ANONYMOUS';
+      if (rates.take(isUser(from) && !isPassing ? from.bare : from.domain, cost)) return;
+      host.limitHit('addresses.per_minute');
+      throw new StanzaError('resource-constraint', 'Too many addresses in too short a time.');
     };
 
     const deliver = (stanza: Stanza, origin: Origin | undefined): Maybe<void> => {
       const go = (isAdmitted: boolean): Maybe<void> => {
         if (isAdmitted) return host.route(stanza, origin);
-        // whom the sender himself has blocked: said to him directly, as nothing of theirs comes through
+        // whom the sender himself has blocked, or may not turn to now: said to him directly, as nothing of theirs comes through
         if (stanza.name === 'message') origin?.session?.send(stanza.error(new StanzaError('not-acceptable')));
       };
       const admitted = isUser(stanza.from!) ? host.admits(stanza) : true;
@@ -80,7 +84,7 @@ export default defineModule({
     const becomePresent = ({ full }: Jid, recipients: readonly Jid[]): void => {
       const all = new Map([...(present.get(full) ?? []), ...recipients.map((to) => [to.full, to] as const)]);
       if (all.size > config.presences) {
-        host.limitHit('addresses_presences');
+        host.limitHit('addresses.presences');
         throw new StanzaError('resource-constraint', 'You are present at too many addresses.');
       }
       present.set(full, all);
@@ -91,27 +95,31 @@ export default defineModule({
       const from = stanza.from!;
       const isSent = type === undefined || type === 'unavailable';
       if (!isSent || !isUser(from) || !stanza.has(NS.addresses, 'addresses')) return;
+      if (host.session(from) === undefined) return; // gone meanwhile: nobody would ever say so
       const deliveries = readDeliveries(stanza, host.jid, config.limit);
       const recipients = deliveries.map(({ to }) => to!);
       const known = present.get(from.full);
       if (type === 'unavailable') {
         permit(
-          from,
+          stanza,
           recipients.filter(({ full }) => !known?.has(full)),
         );
         for (const { full } of recipients) known?.delete(full);
       } else {
-        permit(from, recipients);
+        permit(stanza, recipients);
         becomePresent(from, recipients);
       }
       return deliverAll(deliveries, origin);
     };
 
-    /** §5.1: whoever was told that it is there is told that it is no more. */
-    const over = (stanza: Stanza): Maybe<void> => {
+    /** §5.1: whoever was told that a session is there, and is meant now, is told that it is no more. */
+    const over = (stanza: Stanza, isMeant: (to: Jid) => boolean = () => true): Maybe<void> => {
       const { full } = stanza.from!;
-      const recipients = [...(present.get(full)?.values() ?? [])];
-      present.delete(full);
+      const known = present.get(full);
+      if (known === undefined) return;
+      const recipients = [...known.values()].filter(isMeant);
+      for (const to of recipients) known.delete(to.full);
+      if (known.size === 0) present.delete(full);
       return deliverAll(recipients.map((to) => stanza.with({ to })));
     };
 
@@ -121,7 +129,7 @@ export default defineModule({
         if (!isOurs || stanza.type === 'error') return;
         const deliveries = readDeliveries(stanza, host.jid, config.limit);
         permit(
-          stanza.from!,
+          stanza,
           deliveries.map(({ to }) => to!),
         );
         return deliverAll(deliveries, origin)?.then(() => 'handled' as const) ?? 'handled';
@@ -129,10 +137,16 @@ export default defineModule({
       serverPresence(directed),
       event('unavailable', ({ session, stanza }) => over(stanza.with({ from: session.jid }))),
       // one that was never available, and so never ceased to be
-      session('gone', ({ jid }) => over(Stanza.build('presence', { type: 'unavailable', from: jid }))),
+      session('gone', ({ jid }) => over(unavailable(jid))),
+      // XEP-0191 §3.2: while something can still be said to them
+      event('blocking', async ({ owner, covers }) => {
+        for (const { jid } of host.sessions(owner.bare)) await over(unavailable(jid), covers);
+      }),
     ];
   },
 });
+
+const unavailable = (from: Jid): Stanza => Stanza.build('presence', { type: 'unavailable', from });
 
 const isSentTo = ({ type }: Element['attrs']) => type === 'to' || type === 'cc' || type === 'bcc';
 const isDelivered = ({ delivered }: Element['attrs']) => delivered === 'true' || delivered === '1';

@@ -49,24 +49,30 @@ export default defineModule({
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     /** By bare JID. */
     const entries = new Map(await directory.all(host.domain));
+    /** The same in order; undefined: they have changed. */
+    let sorted: readonly Found[] | undefined;
     const rates = new Rates(config.searches_per_minute, minute);
 
     const atService =
       (handler: IqHandler): IqHandler =>
       (request) => {
         if (!request.to.equals(own)) throw new StanzaError('item-not-found');
+        // XEP-0175: nobody whom the server knows, nor would be taken out when the session is over
+        if (request.session?.mechanism === 'ANONYMOUS')
+          throw new StanzaError('forbidden', 'The directory is for accounts.');
         return handler(request);
       };
 
     const search = ({ from, payload }: IqRequest): Element => {
       if (!rates.take(from.bare)) {
-        host.limitHit('directory_searches_per_minute');
+        host.limitHit('directory.searches_per_minute');
         throw new StanzaError('resource-constraint', 'Too many searches in too short a time.');
       }
       const submitted = payload.getChild('x', NS.dataForms);
       const wanted = submitted === undefined ? readFields(payload) : readFormFields(submitted, NS.search);
       const set = payload.getChild('set', NS.rsm);
-      const found = [...entries].filter(([, entry]) => matches(entry, wanted)).sort(byJid);
+      sorted ??= [...entries].sort(byJid);
+      const found = sorted.filter(([, entry]) => matches(entry, wanted));
       const { page, start } = pageOf(found, readRsm(set, { default: config.page, cap: config.page }));
       const about = { first: page[0]?.[0], last: page.at(-1)?.[0], index: page.length > 0 ? start : undefined };
       return el(
@@ -83,17 +89,19 @@ export default defineModule({
       if (payload.getChild('remove', NS.register) !== undefined) {
         await directory.delete(host.domain, [owner]);
         entries.delete(owner);
+        sorted = undefined;
         return;
       }
       const submitted = payload.getChild('x', NS.dataForms);
       const entry = submitted === undefined ? readFields(payload) : readFormFields(submitted, NS.register);
       if (Object.keys(entry).length === 0) throw new StanzaError('not-acceptable', 'Say by what you can be found.');
       if (!entries.has(owner) && entries.size >= config.entries) {
-        host.limitHit('directory_entries');
+        host.limitHit('directory.entries');
         throw new StanzaError('resource-constraint', 'The directory is full.');
       }
       await directory.set(host.domain, [[owner, entry]]);
       entries.set(owner, entry);
+      sorted = undefined;
     };
 
     const users = { access: 'users' } as const;
@@ -132,7 +140,9 @@ export default defineModule({
       ),
       iq.set('service', NS.register, 'query', atService(enter), users),
       event('accountDeleted', async ({ jid }) => {
-        if (entries.delete(jid.bare)) await directory.delete(host.domain, [jid.bare]);
+        if (!entries.delete(jid.bare)) return;
+        sorted = undefined;
+        await directory.delete(host.domain, [jid.bare]);
       }),
     ];
   },

@@ -50,6 +50,20 @@ export default defineModule({
 
     const isBlocked = (list: BlockList, who: Jid) => matches(list, who) && who.full !== host.domain;
 
+    /**
+     * What comes in goes in the step 'clean' and without a word: an error to a room would put us out of it, and nobody
+     * answers a headline to an account that is not there (RFC 6121 §8.5.4). Rooms say groupchat to sessions alone.
+     */
+    const isDroppedSilently = ({ type, to }: Stanza): boolean =>
+      type === 'headline' || (type === 'groupchat' && host.session(to!) !== undefined);
+
+    /** Whether a room says it for somebody who is blocked (XEP-0045 §7.8.2). */
+    const isInvitation = (list: BlockList, stanza: Stanza): boolean => {
+      const { from } = stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser)?.attrs ?? {};
+      const inviter = from === undefined ? undefined : Jid.tryParse(from);
+      return inviter !== undefined && isBlocked(list, inviter);
+    };
+
     /** §3.2, the list of rules for what comes in and goes out. */
     const judge = (list: BlockList, { way, peer, stanza }: Passage): void => {
       if (!isBlocked(list, peer)) return;
@@ -60,6 +74,13 @@ export default defineModule({
         });
       if (stanza.name === 'message' && isDroppedSilently(stanza)) return;
       throw new StanzaError('service-unavailable');
+    };
+
+    /** What nobody is told of. */
+    const silence = (list: BlockList, peer: Jid, stanza: Stanza): 'handled' | undefined => {
+      if (list.size === 0) return undefined;
+      const isUnheard = (isDroppedSilently(stanza) && isBlocked(list, peer)) || isInvitation(list, stanza);
+      return isUnheard ? 'handled' : undefined;
     };
 
     const change = async (owner: Jid, write: Promise<unknown>, list: BlockList): Promise<void> => {
@@ -80,10 +101,15 @@ export default defineModule({
       }
     };
 
-    /** Presence of every session to those that the rules cover and that may see it (RFC 6121 §4.4.2). */
-    const tell = async (owner: Jid, rules: readonly Jid[], presence: (session: Session) => Stanza | undefined) => {
+    /** Presence of every session to those whom the rules cover, other rules do not, and who may see it (RFC 6121 §4.4.2). */
+    const tell = async (
+      owner: Jid,
+      rules: readonly Jid[],
+      others: BlockList,
+      presence: (session: Session) => Stanza | undefined,
+    ) => {
       const items = await roster.get(owner.bare);
-      const recipients = rules.flatMap((rule) => covered(rule, items));
+      const recipients = covered(rules, items).filter((jid) => !isBlocked(others, jid));
       for (const session of host.sessions(owner.bare)) {
         const stanza = session.available ? presence(session) : undefined;
         if (stanza === undefined) continue;
@@ -103,11 +129,11 @@ export default defineModule({
       const before = await lists.get(to.bare);
       const added = items.map(({ jid }) => jid).filter(({ full }) => !before.has(full));
       if (new Set([...before, ...added.map(({ full }) => full)]).size > config.max_items) {
-        host.limitHit('blocked_items');
+        host.limitHit('blocking.max_items');
         throw new StanzaError('resource-constraint', `An account blocks at most ${config.max_items} addresses.`);
       }
       // §3.2: whom we are about to block sees us go, while something can still be said to them
-      await tell(to, added, () => Stanza.build('presence', { type: 'unavailable' }));
+      await tell(to, added, before, () => Stanza.build('presence', { type: 'unavailable' }));
       const rules = new Set(added.map(({ full }) => full));
       await host.emit('blocking', { owner: to, covers: (jid) => matches(rules, jid) });
       const names = added.map(({ full }) => full);
@@ -138,12 +164,7 @@ export default defineModule({
         'unblock',
         items.map(({ jid }) => jid),
       );
-      // §3.4, where no other rule still blocks them
-      await tell(
-        to,
-        removed.filter((jid) => !isBlocked(after, jid)),
-        ({ presence }) => presence,
-      );
+      await tell(to, removed, after, ({ presence }) => presence); // §3.4
     };
 
     /** XEP-0377 §5: they are blocked whatever becomes of the report. */
@@ -170,21 +191,17 @@ export default defineModule({
         return known instanceof Promise ? known.then((blocked) => judge(blocked, passage)) : judge(known, passage);
       }),
       message('clean', ({ way, owner, peer, stanza }) => {
-        if (way === 'out' || !isDroppedSilently(stanza)) return undefined;
-        const verdict = (blocked: BlockList) => (isBlocked(blocked, peer) ? 'handled' : undefined);
+        if (way === 'out' || peer.bare === owner.bare) return undefined;
         const known = lists.get(owner.bare);
-        return known instanceof Promise ? known.then(verdict) : verdict(known);
+        if (known instanceof Promise) return known.then((blocked) => silence(blocked, peer, stanza));
+        return silence(known, peer, stanza);
       }),
       event('accountDeleted', ({ jid }) => lists.delete(jid.bare)),
+      // Whether it did is not known any more, and whoever does not care only has to say so.
+      event('revived', ({ session }) => void asked.add(session)),
     ];
   },
 });
-
-/**
- * In the step 'clean' and without a word: an error to groupchat would put us out of the room that has the blocked occupant,
- * and nobody answers a headline to an account that is not there (RFC 6121 §8.5.4).
- */
-const isDroppedSilently = ({ type }: Stanza): boolean => type === 'groupchat' || type === 'headline';
 
 /** §6: a rule for the resource, for the account or room, for a resource of the domain, or for the domain. */
 export function matches(list: BlockList, { full, bare, domain, resource }: Jid): boolean {
@@ -193,21 +210,32 @@ export function matches(list: BlockList, { full, bare, domain, resource }: Jid):
   return resource !== undefined && list.has(`${domain}/${resource}`);
 }
 
-/** The addresses of subscribers that a rule covers: to whom a change of the rule is to be told by presence. */
-export function covered(rule: Jid, items: ReadonlyMap<string, RosterItem>): Jid[] {
+/** The addresses of subscribers that rules cover, each once: to whom a change of the rules is to be told by presence. */
+export function covered(rules: readonly Jid[], items: ReadonlyMap<string, RosterItem>): Jid[] {
   const sees = (bare: string) => {
     const subscription = items.get(bare)?.subscription;
     return subscription === 'from' || subscription === 'both';
   };
-  if (rule.local !== undefined || rule.resource !== undefined) return sees(rule.bare) ? [rule] : [];
-  return [...items.keys()].map((bare) => Jid.parse(bare)).filter((jid) => jid.domain === rule.domain && sees(jid.bare));
+  const isDomain = (rule: Jid) => rule.local === undefined && rule.resource === undefined;
+  const domains = new Set(rules.filter(isDomain).map(({ domain }) => domain));
+  const all = rules.filter((rule) => !isDomain(rule) && sees(rule.bare));
+  if (domains.size > 0)
+    for (const bare of items.keys()) {
+      if (!sees(bare)) continue;
+      const jid = Jid.parse(bare);
+      if (domains.has(jid.domain)) all.push(jid);
+    }
+  return [...new Map(all.map((jid) => [jid.full, jid])).values()];
 }
 
+/** Each address once; what is said of it first counts. */
 function itemsOf(payload: Element): Item[] {
-  return payload.getChildren('item', NS.blocking).map((item) => {
+  const items = new Map<string, Item>();
+  for (const item of payload.getChildren('item', NS.blocking)) {
     if (item.attrs.jid === undefined) throw new StanzaError('bad-request', 'An item has an address.');
     const jid = Jid.tryParse(item.attrs.jid);
     if (jid === undefined) throw new StanzaError('jid-malformed');
-    return { jid, report: item.getChild('report', NS.reporting) };
-  });
+    if (!items.has(jid.full)) items.set(jid.full, { jid, report: item.getChild('report', NS.reporting) });
+  }
+  return [...items.values()];
 }

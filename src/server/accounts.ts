@@ -7,6 +7,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { Cache } from '../storage/cache.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
+import { Serial } from './serial.js';
 import { Jid } from './stanza/jid.js';
 import { opaqueString, PrecisError } from './stanza/precis.js';
 import {
@@ -21,7 +22,6 @@ import {
   scramHashes,
 } from './stream/sasl/keys.js';
 import type { Identity } from './stream/sasl/mechanism.js';
-import { Serial } from './stream/sasl/serial.js';
 import { Tokens } from './stream/sasl/tokens.js';
 
 export type Role = 'admin' | 'user';

@@ -18,7 +18,7 @@ import { type Bound, Listeners } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
-import type { Events, Host, ModuleDefinition } from './module.js';
+import type { Events, Host, ModuleDefinition, ModuleListener } from './module.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
@@ -89,6 +89,8 @@ export interface Server {
   start(): Promise<void>;
   /** What it listens on. */
   readonly listening: readonly Bound[];
+  /** What its modules listen on besides. */
+  readonly modulesListening: readonly ModuleListener[];
   /** Open connections of clients, by kind of transport. */
   readonly connections: Readonly<Record<string, number>>;
   /** Sessions that wait for their clients to come back. */
@@ -182,7 +184,9 @@ class WaxwingServer implements Server {
       ...shared,
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
-      resumables: new Resumables(this.storage.document<SavedSm>('stream_management')),
+      resumables: new Resumables(this.storage.document<SavedSm>('stream_management'), (error) =>
+        storageLog.error({ err: error }, 'sessions cannot be kept for a crash'),
+      ),
       counts: this.#counts,
       log: this.logs.area('streams'),
     });
@@ -208,6 +212,7 @@ class WaxwingServer implements Server {
         log: this.logs.area('routing'),
         software,
         end: (session, reason) => this.#streamSessions.end(session, reason),
+        outdating: () => this.#streamSessions.outdating,
       });
       this.#hosts.set(domain, host);
       this.#router.add(domain, host);
@@ -259,6 +264,12 @@ class WaxwingServer implements Server {
     return this.#listeners?.bound ?? [];
   }
 
+  get modulesListening(): readonly ModuleListener[] {
+    const all = [...this.#hosts.values()].flatMap(({ hooks }) => hooks.listeners.flatMap((bound) => bound()));
+    // Hosts may share one.
+    return [...new Map(all.map((one) => [`${one.address} ${one.port}`, one])).values()];
+  }
+
   async start(): Promise<void> {
     const log = this.logs.area('streams');
     const server = {
@@ -301,6 +312,7 @@ class WaxwingServer implements Server {
         connections: () => this.connections,
         sessions: () => this.sessions.size,
         hibernating: () => this.hibernating,
+        kept: () => this.#streamSessions.kept,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
   }

@@ -8,9 +8,9 @@ import {
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import { parseListenAddress } from './config/address.js';
+import { addressBlock, parseListenAddress } from './config/address.js';
 import type { Config } from './config/schema.js';
-import { addressBlock } from './stream/sasl/throttle.js';
+import { Rates } from './rates.js';
 import type { Certificates } from './tls/certificates.js';
 import { plainAddress, TcpTransport } from './transport/tcp.js';
 import { secured } from './transport/tls.js';
@@ -37,6 +37,12 @@ export interface ListenersParts {
   limitHit(limit: string): void;
 }
 
+const minute = 60_000;
+/** Address blocks whose connections of the last minute are counted. */
+const rememberedAddresses = 100_000;
+/** A proxy on this machine comes from there, and brings everybody's connections. */
+const ownAddresses: readonly string[] = ['127.0.0.1', '::1'];
+
 /** A port cannot be had. */
 export class ListenError extends Error {
   override readonly name = 'ListenError';
@@ -48,6 +54,8 @@ export class Listeners {
   readonly bound: Bound[] = [];
   /** Open connections by address block (an IPv4 address, an IPv6 /64), and all together. */
   readonly #perAddress = new Map<string, number>();
+  /** How often each opened one. */
+  #arrivals = new Rates(Number.POSITIVE_INFINITY, minute);
   readonly #httpServers: HttpServer[] = [];
   readonly #sockets = new Set<Socket>();
 
@@ -202,18 +210,18 @@ export class Listeners {
 
   #upgrader: Promise<WebSocketUpgrader> | undefined;
 
-  /** XEP-0205 §3.1: one address holds only so many connections, and all together only so many. Whether there is room. */
+  /** XEP-0205 §3.1: one address holds and opens only so many connections, and there are only so many. Whether there is room. */
   #count(socket: Socket): boolean {
     if (socket.destroyed) return false;
-    const { limits } = this.#parts.config();
-    const block = addressBlock(plainAddress(socket.remoteAddress ?? ''));
-    const count = (this.#perAddress.get(block) ?? 0) + 1;
-    if (this.#sockets.size >= limits.connections || count > limits.connections_per_address) {
-      this.#parts.limitHit(this.#sockets.size >= limits.connections ? 'connections' : 'connections_per_address');
+    const address = plainAddress(socket.remoteAddress ?? '');
+    const block = addressBlock(address);
+    const limit = this.#limitOf(block, ownAddresses.includes(address));
+    if (limit !== undefined) {
+      this.#parts.limitHit(limit);
       socket.destroy();
       return false;
     }
-    this.#perAddress.set(block, count);
+    this.#perAddress.set(block, (this.#perAddress.get(block) ?? 0) + 1);
     this.#sockets.add(socket);
     socket.once('close', () => {
       this.#sockets.delete(socket);
@@ -223,7 +231,19 @@ export class Listeners {
     });
     return true;
   }
+
+  /** The limit that one more connection would pass. */
+  #limitOf(block: string, isOwn: boolean): string | undefined {
+    const { connections, connections_per_address, connections_per_minute } = this.#parts.config().limits;
+    if (this.#sockets.size >= connections) return 'connections';
+    if (isOwn) return undefined;
+    if ((this.#perAddress.get(block) ?? 0) >= connections_per_address) return 'connections_per_address';
+    if (this.#arrivals.limit !== connections_per_minute)
+      this.#arrivals = new Rates(connections_per_minute, minute, rememberedAddresses);
+    return this.#arrivals.take(block) ? undefined : 'connections_per_minute';
+  }
 }
+
 function explain(error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case 'EADDRINUSE':

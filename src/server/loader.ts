@@ -99,7 +99,7 @@ export async function startModules(
   );
   for (const definition of definitions) {
     const { name, stores = {}, needs = [], wants = [], provides = [] } = definition;
-    const settings = definition.config === undefined ? {} : (config.modules[name] ?? definition.config.parse({}));
+    const settings = (config.modules[name] ?? definition.config?.parse({}) ?? {}) as Readonly<Record<string, unknown>>;
     const opened = Object.fromEntries(
       Object.entries(stores).map(([store, declaration]) => [store, open(storage, store, declaration, settings)]),
     );

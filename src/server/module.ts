@@ -4,7 +4,15 @@
  */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import type { DocumentStore, LogEntry, LogOptions, LogPage, LogQuery, LogStore, MapStore } from '../storage/contract.js';
+import type {
+  DocumentStore,
+  LogEntry,
+  LogOptions,
+  LogPage,
+  LogQuery,
+  LogStore,
+  MapStore,
+} from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
 import type { Receipt } from './routing/link.js';
 import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
@@ -185,6 +193,12 @@ export interface Events {
     readonly item: RosterItem | undefined;
     readonly before: RosterItem | undefined;
   };
+  /**
+   * A session of the process before was taken up again: its client may come back, and believes what it knew then. Told to
+   * all hosts, as the server starts; all such sessions are there. `seen`: full addresses of this server's sessions that it
+   * knew as available.
+   */
+  revived: { readonly session: Session; readonly seen: readonly string[] };
   /** An account's own client was given these messages out of its archive. */
   archiveRead: { readonly owner: Jid; readonly ids: readonly string[] };
   /** The ports are open: modules with ports of their own open them now. */
@@ -193,6 +207,14 @@ export interface Events {
   reloaded: Record<string, never>;
   /** The server takes nothing any more, and is about to close all streams: what is said now is the last that clients hear. */
   stopping: Record<string, never>;
+}
+
+/** A port that a module opened. */
+export interface ModuleListener {
+  /** What it is, as admins read it: `SOCKS5 proxy`. */
+  readonly kind: string;
+  readonly address: string;
+  readonly port: number;
 }
 
 /** A number for Prometheus, read when it is asked for and added up over the hosts. */
@@ -239,6 +261,7 @@ export type Hook =
   | { readonly kind: 'event'; readonly name: keyof Events; readonly handler: (event: never) => void | Promise<void> }
   | { readonly kind: 'serverPresence'; readonly handler: ServerPresenceHandler }
   | { readonly kind: 'metric'; readonly metric: ModuleMetric }
+  | { readonly kind: 'listens'; readonly bound: () => readonly ModuleListener[] }
   | { readonly kind: 'every'; readonly ms: number; readonly handler: () => void | Promise<void> }
   | { readonly kind: 'disco'; readonly target: Target; readonly source: DiscoSource }
   | { readonly kind: 'command'; readonly command: Command }
@@ -353,6 +376,8 @@ export const every = (ms: number, handler: () => void | Promise<void>): Hook => 
 export type ServerPresenceHandler = (stanza: Stanza, origin: Origin) => void | Promise<void>;
 /** Hears all presence that is sent to the host itself. */
 export const serverPresence = (handler: ServerPresenceHandler): Hook => ({ kind: 'serverPresence', handler });
+/** Tells what the module listens on by itself, for status and the log. */
+export const listens = (bound: () => readonly ModuleListener[]): Hook => ({ kind: 'listens', bound });
 /** A number of the module's, for Prometheus. */
 export const metric = (metric: ModuleMetric): Hook => ({ kind: 'metric', metric });
 export const disco = (target: Target, source: DiscoSource): Hook => ({ kind: 'disco', target, source });
@@ -565,6 +590,13 @@ export interface Services {
   blocking: {
     /** Whether the owner has blocked this address. */
     isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
+  };
+  presence: {
+    /**
+     * Full addresses of this server's sessions that a session was told are available: the account's others, and those of
+     * contacts; undefined while the roster is not in memory.
+     */
+    seenBy(session: Session): readonly string[] | undefined;
   };
   archive: Archives;
   rooms: RoomAdministration;

@@ -14,16 +14,16 @@ export class Rates {
     readonly limit: number,
     readonly window: number,
     size = 10_000,
-    readonly now: () => number = Date.now,
+    readonly now: () => number = () => performance.now(), // unlike the clock it is never put back
   ) {
     this.#full = new Recent(size);
     this.#step = window / limit;
   }
 
-  /** Takes one out; false: there is none. A limit of Infinity has always one, a limit of 0 never. */
-  take(key: string): boolean {
+  /** Takes so many out; false: there are fewer. A limit of Infinity has always enough, a limit of 0 never. */
+  take(key: string, count = 1): boolean {
     if (this.limit === Number.POSITIVE_INFINITY) return true;
-    const next = this.#next(key);
+    const next = this.#next(key, count);
     if (next === undefined) return false;
     this.#full.set(key, next);
     return true;
@@ -31,16 +31,16 @@ export class Rates {
 
   /** Takes one out for each of the keys, or nothing: the place of the first of them that has none is the answer. */
   static takeAll(...wanted: readonly (readonly [rates: Rates, key: string])[]): number | undefined {
-    const empty = wanted.findIndex(([rates, key]) => rates.limit !== Infinity && rates.#next(key) === undefined);
+    const empty = wanted.findIndex(([rates, key]) => rates.limit !== Infinity && rates.#next(key, 1) === undefined);
     if (empty >= 0) return empty;
     for (const [rates, key] of wanted) rates.take(key);
     return undefined;
   }
 
-  #next(key: string): number | undefined {
+  #next(key: string, count: number): number | undefined {
     if (this.limit <= 0) return undefined;
     const now = this.now();
-    const next = Math.max(now, this.#full.get(key) ?? 0) + this.#step;
+    const next = Math.max(now, this.#full.get(key) ?? 0) + count * this.#step;
     // half a step for what division leaves over
     return next - now > this.window + this.#step / 2 ? undefined : next;
   }

@@ -76,8 +76,6 @@ export interface LogEntry {
   readonly id: string;
   /** Whom the entry is with (a bare JID): what a page can be narrowed to. */
   readonly with?: string | undefined;
-  /** Words that a full-text search may find; never set for what is encrypted. */
-  readonly text?: string | undefined;
   /** A free mark that a page can be narrowed to (a kind of entry). */
   readonly tag?: string | undefined;
   /** The entry itself, as text (XML). */
@@ -95,7 +93,10 @@ export interface LogFilter {
   readonly after?: string | undefined;
   readonly before?: string | undefined;
   readonly ids?: readonly string[] | undefined;
-  /** Full text: entries whose text has all of these words, as words.ts cuts them. Text without a word finds nothing. */
+  /**
+   * Full text: entries whose text (LogOptions) has all of these words, as words.ts cuts them. Words without a letter or
+   * a digit find nothing, and so does every search of a log without texts.
+   */
   readonly words?: string | undefined;
 }
 
@@ -113,11 +114,22 @@ export interface LogPage {
   readonly complete: boolean;
 }
 
+export interface LogOptions {
+  /**
+   * What of a value a search for words looks at; undefined: nothing, as where it is encrypted. It is asked whenever a
+   * driver comes to it, so it gives the same for the same value; where it throws, the value has no text.
+   */
+  readonly text?: ((value: string) => string | undefined) | undefined;
+}
+
 /** Append-only entries per owner in the order of their ids: archives, offline messages, histories. */
 export interface LogStore extends Store {
   /** Appends made together share one commit. A second entry with the same id replaces the first. */
   append(owner: string, entry: LogEntry): Promise<void>;
-  /** Rejects with UnknownId when `strict` and `after` or `before` names no entry. */
+  /**
+   * Rejects with UnknownId when `strict` and `after` or `before` names no entry. A search for words may find that many
+   * entries have to be put into an index first: it does so bit by bit, and sees what was written meanwhile.
+   */
   page(owner: string, query: LogQuery): Promise<LogPage>;
   /** How many lie in the range, counting no further than `limit`. */
   count(owner: string, filter: LogFilter, limit?: number): Promise<number>;
@@ -150,7 +162,8 @@ export interface StoreName {
 export interface Storage {
   document<T>(name: string): DocumentStore<T>;
   map<T>(name: string): MapStore<T>;
-  log(name: string): LogStore;
+  /** Once it was given, the log has the text until another is given. */
+  log(name: string, options?: LogOptions): LogStore;
   /** Every store that may hold something, whether it was asked for in this run or not. */
   stores(): Promise<StoreName[]>;
   /** Resolves once every write called before is durable, or has been rejected. */

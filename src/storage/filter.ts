@@ -1,5 +1,5 @@
 /** What LogFilter means, for drivers and the parts of drivers that hold entries in their hands. */
-import type { LogEntry, LogFilter } from './contract.js';
+import type { LogEntry, LogFilter, LogOptions } from './contract.js';
 import { compare } from './order.js';
 import { words } from './words.js';
 
@@ -23,14 +23,24 @@ function bound(id: string | undefined): Bound | undefined {
   return id === undefined ? undefined : { id, inclusive: true };
 }
 
-/** Whether an entry passes all of a filter but its range and its `ids`. */
-export function matches(filter: LogFilter): (entry: LogEntry) => boolean {
+/** Whether an entry of a log with such texts passes all of a filter but its range and its `ids`. */
+export function matches(filter: LogFilter, text: LogOptions['text']): (entry: LogEntry) => boolean {
   const wanted = filter.words === undefined ? undefined : words(filter.words);
   return (entry) => {
     if (filter.with !== undefined && entry.with !== filter.with) return false;
     if (filter.tag !== undefined && entry.tag !== filter.tag) return false;
     if (wanted === undefined) return true;
-    const present = words(entry.text ?? '');
-    return wanted.size > 0 && [...wanted].every((word) => present.has(word));
+    if (wanted.size === 0) return false;
+    const present = wordsOf(entry.value, text);
+    return [...wanted].every((word) => present.has(word));
   };
+}
+
+/** What a search finds a value by. */
+export function wordsOf(value: string, text: LogOptions['text']): Set<string> {
+  try {
+    return words(text?.(value) ?? '');
+  } catch {
+    return new Set(); // what cannot be read must not keep the rest from being found
+  }
 }

@@ -3,6 +3,7 @@ import {
   type DocumentStore,
   type LogEntry,
   type LogFilter,
+  type LogOptions,
   type LogStore,
   type MapStore,
   type OwnerRange,
@@ -23,7 +24,7 @@ export class MemoryStorage implements Storage {
   readonly #stores = {
     document: new Map<string, DocumentStore<unknown>>(),
     map: new Map<string, MapStore<unknown>>(),
-    log: new Map<string, LogStore>(),
+    log: new Map<string, MemoryLog>(),
   };
   #closed = false;
 
@@ -35,8 +36,10 @@ export class MemoryStorage implements Storage {
     return this.#store('map', name, memoryMap) as MapStore<T>;
   }
 
-  log(name: string): LogStore {
-    return this.#store('log', name, memoryLog) as LogStore;
+  log(name: string, { text }: LogOptions = {}): LogStore {
+    const log = this.#store('log', name, memoryLog) as MemoryLog;
+    if (text !== undefined) log.search(text);
+    return log;
   }
 
   async stores(): Promise<StoreName[]> {
@@ -161,8 +164,13 @@ interface OwnedLog {
   bytes: number;
 }
 
-function memoryLog(check: Check): LogStore {
+interface MemoryLog extends LogStore {
+  search(text: LogOptions['text']): void;
+}
+
+function memoryLog(check: Check): MemoryLog {
   const logs = new Map<string, OwnedLog>();
+  let text: LogOptions['text'];
   /** Takes `count` entries out from `start` on. */
   const cut = (owner: string, log: OwnedLog, start: number, count: number): number => {
     const gone = log.entries.splice(start, count);
@@ -171,6 +179,9 @@ function memoryLog(check: Check): LogStore {
     return gone.length;
   };
   return {
+    search: (asked) => {
+      text = asked;
+    },
     append: async (owner, entry) => {
       check();
       let log = logs.get(owner);
@@ -190,7 +201,7 @@ function memoryLog(check: Check): LogStore {
         }
       }
       const { limit, backwards = false } = query;
-      const found = select(all, query, limit + 1, backwards);
+      const found = select(all, query, text, limit + 1, backwards);
       const complete = found.length <= limit;
       if (!complete) found.pop();
       if (backwards) found.reverse();
@@ -198,7 +209,7 @@ function memoryLog(check: Check): LogStore {
     },
     count: async (owner, filter, limit = Number.POSITIVE_INFINITY) => {
       check();
-      return select(logs.get(owner)?.entries ?? [], filter, limit, false).length;
+      return select(logs.get(owner)?.entries ?? [], filter, text, limit, false).length;
     },
     size: async (owner) => {
       check();
@@ -235,11 +246,17 @@ function memoryLog(check: Check): LogStore {
 }
 
 /** The first `limit` entries that pass, in the direction of reading. */
-function select(all: readonly LogEntry[], filter: LogFilter, limit: number, backwards: boolean): LogEntry[] {
+function select(
+  all: readonly LogEntry[],
+  filter: LogFilter,
+  text: LogOptions['text'],
+  limit: number,
+  backwards: boolean,
+): LogEntry[] {
   const { low, high } = rangeOf(filter);
   const start = low === undefined ? 0 : low.inclusive ? position(all, low.id) : positionAfter(all, low.id);
   const end = high === undefined ? all.length : high.inclusive ? positionAfter(all, high.id) : position(all, high.id);
-  const isMatch = matches(filter);
+  const isMatch = matches(filter, text);
   const ids = filter.ids && new Set(filter.ids);
   const found: LogEntry[] = [];
   for (let n = 0; n < end - start && found.length < limit; n++) {
@@ -273,7 +290,6 @@ function copy(entry: LogEntry): LogEntry {
   return {
     id: entry.id,
     ...(entry.with !== undefined && { with: entry.with }),
-    ...(entry.text !== undefined && { text: entry.text }),
     ...(entry.tag !== undefined && { tag: entry.tag }),
     value: entry.value,
   };

@@ -64,7 +64,7 @@ export function routed(drivers: {
   return {
     document: (name) => driverOf(name).document(name),
     map: (name) => driverOf(name).map(name),
-    log: (name) => driverOf(name).log(name),
+    log: (name, options) => driverOf(name).log(name, options),
     stores: async () => {
       const found = await Promise.all(all.map(async (driver) => ({ driver, stores: await driver.stores() })));
       // What a driver has of a store that is on another one now cannot be reached here.
@@ -90,7 +90,7 @@ function around(storage: Storage, wrap: Around): Storage {
   return {
     document: <T>(name: string) => wrapped('document', name, storage.document<T>(name)),
     map: <T>(name: string) => wrapped('map', name, storage.map<T>(name)),
-    log: (name) => wrapped('log', name, storage.log(name)),
+    log: (name, options) => wrapped('log', name, storage.log(name, options)),
     stores: () => storage.stores(),
     flush: () => storage.flush(),
     close: () => storage.close(),

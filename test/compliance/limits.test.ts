@@ -142,6 +142,23 @@ scenario(
   },
 );
 
+scenario('and opens only so many in a minute', { config: { limits: { connections_per_minute: 2 } } }, async (scene) => {
+  const { connect } = scene;
+  const address = '127.4.0.1';
+  for (const transport of ['tcp', 'tls'] as const) (await greeted(connect, { address, transport }))[0].cut();
+  await (await connect({ address })).ends();
+  await greeted(connect, { address: '127.4.0.2' });
+  assert.equal(await hits(scene, 'connections_per_minute'), 1);
+});
+
+scenario(
+  'but a proxy on the same machine, which brings everybody',
+  { config: { limits: { connections_per_minute: 1, connections_per_address: 1 } } },
+  async ({ connect }) => {
+    for (let count = 0; count < 3; count++) await greeted(connect, { address: '127.0.0.1' });
+  },
+);
+
 scenario('and all together only so many', { config: { limits: { connections: 2 } } }, async (scene) => {
   const { connect } = scene;
   await greeted(connect, { address: '127.4.0.1' });

@@ -1,13 +1,26 @@
 /** What dialogues say again and again. */
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import type { Peer } from './dialogue.js';
+import type { Peer, Scene } from './dialogue.js';
 
 /** The `<error/>` of RFC 6120 §8.3.2, of a condition and its type. */
 export const refusal = (type: string, condition: string): string =>
   `<error type='${type}'><${condition} xmlns='${NS.stanzas}'/></error>`;
 
 export const bareOf = (peer: Peer): string => Jid.parse(peer.jid).bare;
+
+/** XEP-0175: a client of a passing address. */
+export async function passes(connect: Scene['connect']): Promise<Peer> {
+  const peer = await connect();
+  await peer.opens();
+  await peer.receivesFeatures();
+  await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='ANONYMOUS'/>`);
+  await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+  await peer.opens();
+  await peer.receivesFeatures();
+  await peer.binds('passing');
+  return peer;
+}
 
 /** RFC 6121 §3.1, §3.4: the one gets to see the other's presence. Both pass over what comes of it. */
 export async function subscribes(one: Peer, other: Peer): Promise<void> {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Peer, type ScenarioOptions, scenario } from './dialogue.js';
-import { bareOf, befriends, refusal } from './phrases.js';
+import { bareOf, befriends, passes, refusal } from './phrases.js';
 import { founds, joins, service } from './rooms.js';
 
 const strangers = (settings: object, more: object = {}): ScenarioOptions => ({
@@ -248,6 +248,18 @@ scenario(
   },
 );
 
+scenario('nor do rooms, which invite for him', strangers({ new_contacts: 1 }), async ({ actor, stage }) => {
+  for (const name of ['a', 'b']) await stage.account(`${name}@localhost`);
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await founds(romeo, 'hall', 'romeo');
+  const invites = (to: string) =>
+    `<message id='i' to='hall@${service}'><x xmlns='${NS.mucUser}'><invite to='${to}'/></x></message>`;
+  await romeo.sends(invites('a@localhost'));
+  await romeo.receivesNothing();
+  await romeo.sends(invites('b@localhost'));
+  await romeo.receives(`<message id='i' type='error' from='hall@${service}'>${later}</message>`);
+});
+
 for (const messages of ['limit', 'hold'])
   scenario(
     `what a stranger types is no message (${messages})`,
@@ -263,6 +275,20 @@ for (const messages of ['limit', 'hold'])
       await juliet.receives(messages === 'hold' ? notice : `<message type='chat'/>`);
     },
   );
+
+scenario(
+  'XEP-0175: passing addresses are strangers, and count together',
+  strangers(
+    { local_users: 'known', per_domain: 1 },
+    { auth: { anonymous: true, scram_iterations: 4096, password_min_length: 4 } },
+  ),
+  async ({ actor, connect }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await isHeard(await passes(connect), juliet, '1');
+    await isRefused(await passes(connect), juliets, later);
+    await isHeard(await actor('romeo@localhost/orchard'), juliet, '2');
+  },
+);
 
 // --- held -------------------------------------------------------------------------------------------------------
 
@@ -289,6 +315,22 @@ for (const [how, turns] of [
     assert.equal(first?.getChild('delay', NS.delay)?.attrs.from, 'localhost');
     await isHeard(romeo, juliet, '3');
   });
+
+scenario('held, and wanted twice at once: heard once', strangers({ messages: 'hold' }), async ({ actor, stage }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  for (const id of ['1', '2']) await romeo.sends(says(juliets, id));
+  await juliet.receives(notice);
+  await juliet.sends(
+    `${says('romeo@localhost', 'hi')}<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>${asks('romeo@localhost')}`,
+  );
+  await stage.settle();
+  const heard = juliet.forgets().filter(({ name, attrs }) => name === 'message' && attrs.type === 'chat');
+  assert.deepEqual(
+    heard.map(({ attrs }) => attrs.id),
+    ['1', '2'],
+  );
+});
 
 scenario('held and not wanted: sent back', strangers({ messages: 'hold' }), async ({ actor, stage }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

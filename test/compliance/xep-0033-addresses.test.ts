@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, scenario } from './dialogue.js';
+import { bareOf } from './phrases.js';
 
 const configOf = (addresses: Readonly<Record<string, unknown>>) => ({ modules: { addresses } });
 const list = (...addresses: string[]) =>
@@ -232,6 +233,34 @@ scenario('§5.1: also of one that never was available to others, and is cut off'
   romeo.cut();
   await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
   await juliet.receivesNothing();
+});
+
+scenario('XEP-0191 §3.2: who is blocked sees it end', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const nurse = await actor('nurse@localhost/chamber', { presence: true });
+  await romeo.sends(presence('', `type='to' jid='juliet@localhost'`, `type='to' jid='nurse@localhost'`));
+  for (const peer of [juliet, nurse]) await peer.receives(`<presence from='romeo@localhost/orchard'/>`);
+  await romeo.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${bareOf(juliet)}'/></block></iq>`);
+  await romeo.receives(`<iq type='result' id='b'/>`);
+  await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
+  await romeo.sends(`<presence type='unavailable'/>`);
+  await nurse.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
+  for (const peer of [juliet, nurse]) await peer.receivesNothing();
+});
+
+scenario('what is long counts more often', { config: configOf({ per_minute: 5 }) }, async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const nurse = await actor('nurse@localhost/chamber', { presence: true });
+  const both = list(...[juliet, nurse].map((peer) => `type='to' jid='${bareOf(peer)}'`));
+  const long = (length: number) => `<message to='localhost' id='m'>${both}<body>${'x'.repeat(length)}</body></message>`;
+  await romeo.sends(long(20_000)); // 2 times 3
+  await refuses(romeo, 'resource-constraint');
+  await romeo.sends(long(10_000));
+  for (const peer of [juliet, nurse]) await peer.receives(`<message id='m' from='romeo@localhost/orchard'/>`);
+  await romeo.sends(long(0));
+  await refuses(romeo, 'resource-constraint');
 });
 
 scenario('§5.1: at so many addresses and no more', { config: configOf({ presences: 10 }) }, async ({ actor }) => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { type Peer, scenario } from './dialogue.js';
+import { passes } from './phrases.js';
 
 const directory = 'directory.localhost';
 const configOf = (more: Readonly<Record<string, unknown>> = {}) => ({
@@ -192,6 +193,15 @@ scenario('bounds', { config: configOf({ entries: 1, searches_per_minute: 3 }) },
   for (let round = 0; round < 3; round++) await searches(romeo, '');
   await refused(romeo, 'set', NS.search, '', 'resource-constraint');
 });
+
+scenario(
+  'XEP-0175: passing addresses are not in it, and do not see it',
+  { config: { ...config, auth: { anonymous: true } } },
+  async ({ connect }) => {
+    const peer = await passes(connect);
+    for (const ns of [NS.register, NS.search]) await refused(peer, 'set', ns, '<nick>N</nick>', 'forbidden');
+  },
+);
 
 scenario('is on disk', { config, alone: true }, async ({ actor, stage }) => {
   await enters(await actor('juliet@localhost/balcony'), '<nick>J</nick>');

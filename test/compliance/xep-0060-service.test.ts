@@ -211,6 +211,30 @@ scenario(
   },
 );
 
+scenario(
+  '§8: administrators of the host rule the nodes of the service',
+  { config: { hosts: { localhost: { admins: [juliet] }, 'elsewhere.example': {} } } },
+  async ({ actor }) => {
+    const { orchard, balcony, tomb } = await three(actor, { access_model: 'whitelist' });
+    await balcony.sends(owner('get', `<configure node='n'/>`, service));
+    await balcony.receives(result(`<configure node='n'/>`, NS.pubsubOwner));
+    await balcony.sends(
+      owner('set', `<affiliations node='n'><affiliation jid='${paris}' affiliation='member'/></affiliations>`, service),
+    );
+    await balcony.receives(result());
+    await tomb.sends(pubsub('get', `<items node='n'/>`, service));
+    await tomb.receives(result());
+    await balcony.sends(pubsub('get', `<items node='n'/>`, service)); // what is in it is not theirs to read
+    await balcony.receives(error('cancel', 'not-allowed', 'closed-node'));
+    await balcony.sends(owner('set', `<delete node='n'/>`, service));
+    await balcony.receives(result());
+    await orchard.sends(publish('own', 'a', 'x'));
+    await orchard.receives(result());
+    await balcony.sends(owner('set', `<delete node='own'/>`, romeo)); // an account's are its own
+    await balcony.receives(error('auth', 'forbidden'));
+  },
+);
+
 scenario('§8: what is the owners’ is nobody else’s', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   await orchard.sends(publish('n', 'a', 'x', { to }));

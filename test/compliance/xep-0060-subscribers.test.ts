@@ -171,7 +171,7 @@ scenario('§12.4 pubsub#tempsub: the owner wants them so', async ({ actor }) => 
 
 scenario('§12.18: a lease ends', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
-  const soon = new Date(Date.now() + 1100).toISOString();
+  const soon = new Date(Date.now() + 60_000).toISOString();
   await balcony.sends(subscribe(juliet, { expire: soon }));
   await balcony.receives(
     result(`<options><x xmlns='${NS.dataForms}'><field var='pubsub#expire'><value>*</value></field></x></options>`),
@@ -181,7 +181,7 @@ scenario('§12.18: a lease ends', async ({ actor }) => {
   await balcony.receives(result());
   await publishes(orchard, 'a');
   await balcony.receives(news(juliet, 'a', 'x'));
-  const over = new Date(Date.now() + 1000);
+  const over = new Date(Date.now() + 1500);
   await balcony.sends(setOptions(juliet, { expire: over.toISOString() }));
   await balcony.receives(result());
   while (Date.now() <= over.getTime()) await balcony.syncs();
@@ -315,6 +315,28 @@ scenario('§8.7: who waits is asked for again, and is let in by an affiliation',
   // The form cannot be used up again
   await orchard.sends(command(chosen, ` sessionid='{session}'`));
   await orchard.receives(`<iq type='error' id='c'/>`);
+});
+
+scenario('§8.6: whoever owns a node of another’s account answers, too', async ({ actor }) => {
+  const orchard = await actor(`${romeo}/orchard`, { presence: true });
+  const balcony = await actor(`${juliet}/balcony`, { presence: true });
+  const tomb = await actor(`${paris}/tomb`, { presence: true });
+  await orchard.sends(publish('n', 'a', 'x', { options: { access_model: 'authorize' } }));
+  await orchard.receives(result());
+  await orchard.sends(
+    owner('set', `<affiliations node='n'><affiliation jid='${juliet}' affiliation='owner'/></affiliations>`),
+  );
+  await orchard.receives(result());
+  await tomb.sends(pubsub('set', `<subscribe node='n' jid='${paris}'/>`, romeo));
+  await tomb.receives(result(subscription(paris, 'pending')));
+  for (const peer of [orchard, balcony]) await peer.receives(`<message from='${romeo}'/>`);
+  const answer = submitted('subscribe_authorization', { node: 'n', subscriber_jid: paris, allow: '1' });
+  await tomb.sends(`<message to='${romeo}' type='chat'>${answer}</message>`); // not his to say
+  await orchard.receives(`<message from='${paris}/tomb' type='chat'/>`);
+  await tomb.receivesNothing();
+  await balcony.sends(`<message to='${romeo}'>${answer}</message>`);
+  await tomb.receives(event(romeo, paris, subscription(paris, 'subscribed')));
+  await orchard.receivesNothing();
 });
 
 scenario('§8.6: a form that is cancelled leaves it waiting', async ({ actor }) => {

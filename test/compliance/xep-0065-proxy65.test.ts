@@ -387,7 +387,7 @@ scenario(
     assert.equal(await ours.over(), 'broken');
     assert.equal(await theirs.over(), 'broken');
     const { text } = await scene.server.metrics.text();
-    assert.match(text, /^waxwing_limits_hit_total\{limit="proxy65_stream_bytes"\} 1$/m);
+    assert.match(text, /^waxwing_limits_hit_total\{limit="proxy65\.stream_bytes"\} 1$/m);
   },
 );
 

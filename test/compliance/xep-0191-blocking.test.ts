@@ -4,6 +4,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Peer, scenario } from './dialogue.js';
 import { befriends, refusal, subscribes } from './phrases.js';
+import { founds, service } from './rooms.js';
 
 const items = (...jids: string[]) => jids.map((jid) => `<item jid='${jid}'/>`).join('');
 const block = (...jids: string[]) => `<block xmlns='${NS.blocking}'>${items(...jids)}</block>`;
@@ -125,6 +126,7 @@ scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
   const answers: string[] = [];
   for (const bare of ['juliet@localhost', 'nobody@localhost']) {
     const heard: string[] = [];
+    await romeo.sends(`<message id='groupchat' type='groupchat' to='${bare}'><body>x</body></message>`);
     for (const to of [bare, `${bare}/balcony`]) {
       for (const type of ['chat', 'normal', 'headline', 'error'])
         await romeo.sends(`<message id='${type}' type='${type}' to='${to}'><body>x</body></message>`);
@@ -152,6 +154,23 @@ scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
   }
   assert.equal(answers[0], answers[1]);
   for (const peer of [balcony, chamber]) await peer.receivesNothing();
+});
+
+scenario('§3.3: nor through rooms, which invite for him', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await founds(romeo, 'hall', 'romeo');
+  const invites = async () => {
+    await romeo.sends(
+      `<message to='hall@${service}'><x xmlns='${NS.mucUser}'><invite to='juliet@localhost'/></x></message>`,
+    );
+    await romeo.receivesNothing();
+  };
+  await invites();
+  await juliet.receives(`<message from='hall@${service}'><x xmlns='${NS.mucUser}'><invite/></x></message>`);
+  await does(juliet, block('romeo@localhost'));
+  await invites();
+  await juliet.receivesNothing();
 });
 
 scenario('§3.3: nothing goes out to the blocked', async ({ actor }) => {
@@ -205,6 +224,18 @@ scenario('§3.4: unblocked, each sees and hears the other again', async ({ actor
   await juliet.receives(`<message type='chat' from='romeo@localhost/orchard'><body>x</body></message>`);
   await juliet.sends(`<message type='chat' to='romeo@localhost'><body>y</body></message>`);
   await romeo.receives(`<message type='chat' from='juliet@localhost/balcony'><body>y</body></message>`);
+});
+
+scenario('§3.3, §3.4: told once, and not to whom another rule blocks', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet);
+  await does(juliet, block('romeo@localhost', 'ROMEO@localhost', 'localhost'));
+  await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
+  await romeo.receivesNothing();
+  await does(juliet, unblock('localhost'));
+  await does(juliet, block('localhost'));
+  await romeo.receivesNothing();
 });
 
 scenario('§3.3, §3.4: presence is told to those alone who may see it', async ({ actor }) => {

@@ -314,37 +314,35 @@ play('XEP-0413 §4.4 descending order', async ({ orchard, balcony }) => {
 
 // --- XEP-0431 -------------------------------------------------------------------------------------------------------
 
-for (const search of ['scan', 'index'])
-  scenario(`XEP-0431 full text (${search})`, { config: { modules: { mam: { search } } } }, async ({ actor }) => {
-    const orchard = await actor(`${romeo}/orchard`);
-    const balcony = await actor(`${juliet}/balcony`, { presence: true });
-    await says(orchard, balcony, ['It was the nightingale', 'and not the lark', 'Käse']);
-    await orchard.sends(
-      `<message to='${juliet}' type='chat'><body>the lark in secret</body><encryption xmlns='${NS.encryption}' namespace='x'/></message>`,
-    );
-    await orchard.syncs();
-    balcony.forgets();
-    const name = '{urn:xmpp:fulltext:0}fulltext';
-    await finds(balcony, form(field(name, 'LARK')), ['and not the lark'], fin('<last>*</last>'));
-    await finds(
-      balcony,
-      form(field(name, 'the')),
-      ['It was the nightingale', 'and not the lark'],
-      fin('<last>*</last>'),
-    );
-    await finds(balcony, form(field(name, 'lark nightingale')), [], fin('<count>0</count>'));
-    await finds(balcony, form(field(name, 'kase')), ['Käse'], fin('<last>*</last>'));
-    await finds(
-      balcony,
-      form(field('withtext', 'lark'), field('with', romeo)),
-      ['and not the lark'],
-      fin('<last>*</last>'),
-    );
-    await finds(balcony, form(field('withtext', 'lark'), field('with', juliet)), [], fin('<count>0</count>'));
-    await finds(balcony, form(field(name, '" OR * NEAR')), [], fin('<count>0</count>'));
-  });
+play('XEP-0431 full text', async ({ orchard, balcony }) => {
+  await says(orchard, balcony, ['It was the nightingale', 'and not the lark', 'Käse']);
+  await orchard.sends(
+    `<message to='${juliet}' type='chat'><body>the lark in secret</body><encryption xmlns='${NS.encryption}' namespace='x'/></message>`,
+  );
+  await orchard.syncs();
+  balcony.forgets();
+  const name = '{urn:xmpp:fulltext:0}fulltext';
+  await finds(balcony, form(field(name, 'LARK')), ['and not the lark'], fin('<last>*</last>'));
+  await finds(balcony, form(field(name, 'the')), ['It was the nightingale', 'and not the lark'], fin('<last>*</last>'));
+  await finds(balcony, form(field(name, 'lark nightingale')), [], fin('<count>0</count>'));
+  await finds(balcony, form(field(name, 'kase')), ['Käse'], fin('<last>*</last>'));
+  await finds(
+    balcony,
+    form(field('withtext', 'lark'), field('with', romeo)),
+    ['and not the lark'],
+    fin('<last>*</last>'),
+  );
+  await finds(balcony, form(field('withtext', 'lark'), field('with', juliet)), [], fin('<count>0</count>'));
+  await finds(balcony, form(field(name, '" OR * NEAR')), [], fin('<count>0</count>'));
+  // A page of the result (XEP-0059), and its size alone.
+  const one = (more: string) => form(field(name, 'the')) + set(`<max>1</max>${more}`);
+  await finds(balcony, one(''), ['It was the nightingale'], fin('<first>{a0}</first><last>{a0}</last>', ''));
+  await finds(balcony, one('<after>{a0}</after>'), ['and not the lark'], fin('<first>{a1}</first>'));
+  await finds(balcony, one('<before/>'), ['and not the lark'], fin('<first>{a1}</first>', ''));
+  await finds(balcony, form(field(name, 'the')) + set('<max>0</max>'), [], fin('<count>2</count>', ''));
+});
 
-scenario('XEP-0431 can be turned off', { config: { modules: { mam: { search: 'off' } } } }, async ({ actor }) => {
+scenario('XEP-0431 can be turned off', { config: { modules: { mam: { search: false } } } }, async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   await balcony.sends(query(form(field('withtext', 'lark'))));
   await balcony.receives(`<iq type='error' id='q'>${refusal('cancel', 'feature-not-implemented')}</iq>`);

@@ -4,8 +4,9 @@ import type { ServerContext } from '../../src/server/admin/command.js';
 import { forget, list, show } from '../../src/server/admin/reports.js';
 import { run } from '../../src/server/admin/run.js';
 import type { Server } from '../../src/server/index.js';
+import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import type { Element } from '../../src/server/xml/element.js';
+import { type Element, parse } from '../../src/server/xml/element.js';
 import { type Peer, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
@@ -153,7 +154,8 @@ scenario('§4: to third parties, and to them alone', forwarding(), async ({ acto
   const abbot = await actor('abbot@elsewhere.example/cell', { presence: true });
   const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  await tybalt.sends(`<message to='juliet@localhost' type='chat'><body>Buy gold</body></message>`);
+  await tybalt.sends(`<message to='juliet@localhost' type='chat'><body>Buy gold</body>
+    <reply xmlns='urn:xmpp:reply:0' to='Juliet@localhost/balcony' id='x'/></message>`);
   const id = await hears(juliet, tybalt.jid, 'Buy gold');
   await reports(
     juliet,
@@ -163,7 +165,7 @@ scenario('§4: to third parties, and to them alone', forwarding(), async ({ acto
   const forwarded = `<forwarded xmlns='${NS.forward}'><message xmlns='${NS.client}' type='chat'
     from='tybalt@elsewhere.example/street'><body>Buy gold</body></message></forwarded>`;
   const got = await rook.receives(passedOn('rook@localhost', text).replace('</message>', `${forwarded}</message>`));
-  assert.doesNotMatch(String(got), /juliet/, 'who reported it stays here');
+  assert.doesNotMatch(String(got), /juliet/i, 'who reported it stays here');
   for (const peer of [rook, abbot]) await peer.receivesNothing();
 });
 
@@ -210,6 +212,27 @@ scenario(
     await juliet.sends(`<message to='elsewhere.example' id='m'>
     ${report(`<jid xmlns='${NS.jid}'>tybalt@elsewhere.example</jid>`)}</message>`);
     await juliet.receives(`<message type='error' id='m'>${refusal('cancel', 'service-unavailable')}</message>`);
+  },
+);
+
+scenario(
+  'of other servers so many in a day, whatever their names',
+  { config: { ...config, modules: { reports: { from_servers_per_day: 1 } } }, alone: true },
+  async ({ actor, server }) => {
+    const juliet = await actor('juliet@localhost/balcony');
+    const { add } = server.host('localhost')!.provided('reports')!;
+    const element = parse(report());
+    const about = Jid.parse('romeo@localhost');
+    const by = ['one.example', 'other.example'].map((domain) => Jid.parse(domain));
+    assert.deepEqual(
+      [await add({ by: by[0]!, about, element }), await add({ by: by[1]!, about, element })],
+      [true, false],
+    );
+    await reports(juliet, 'romeo@localhost', report());
+    assert.deepEqual(
+      (await kept(server)).map((one) => one.by),
+      ['juliet@localhost', 'one.example'],
+    );
   },
 );
 

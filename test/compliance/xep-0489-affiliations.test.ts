@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
-import { befriends, refusal, subscribes } from './phrases.js';
+import { befriends, passes, refusal, subscribes } from './phrases.js';
 import { enters, founds, service } from './rooms.js';
 
 const open = { config: { modules: { register: { open: true } } }, alone: true };
@@ -162,14 +162,7 @@ scenario('§4: rooms of this server are not told, and so nobody in them', async 
 });
 
 scenario('§2: passing accounts', { config: { auth: { anonymous: true } } }, async ({ connect }) => {
-  const passing = await connect();
-  await passing.opens();
-  await passing.receivesFeatures();
-  await passing.sends(`<auth xmlns='${NS.sasl}' mechanism='ANONYMOUS'/>`);
-  await passing.receives(`<success xmlns='${NS.sasl}'/>`);
-  await passing.opens();
-  await passing.receivesFeatures();
-  await passing.binds();
+  const passing = await passes(connect);
   await passing.sends(query(passing.jid.split('/')[0]!));
   await passing.receives(`<iq type='result' id='q'>${info('anonymous')}</iq>`);
 });

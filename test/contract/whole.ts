@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { forgetOwner, type Storage, StorageError } from '../../src/storage/contract.js';
+import { text } from './log.js';
 
 /** What every driver promises beyond its shapes. `open` gives an empty storage. */
 export function storageContract(driver: string, open: () => Promise<Storage>): void {
@@ -88,7 +89,7 @@ export function persistenceContract(driver: string, openAt: (place: string) => P
       const first = await openAt('again');
       await first.document('Document').set('romeo@example.org', { a: 1 });
       await first.map('map').set('romeo', [['ä😀\0', [1]]]);
-      const entry = { id: '1', value: '<message/>', with: 'juliet', tag: 't', text: 'night' };
+      const entry = { id: '1', value: 'night <message/>', with: 'juliet', tag: 't' };
       await first.log('log').append('romeo', entry);
       await first.log('log').append('romeo', { id: '2', value: '' });
       await first.close();
@@ -101,16 +102,43 @@ export function persistenceContract(driver: string, openAt: (place: string) => P
         'romeo@example.org',
       ]);
       assert.deepEqual(await second.map('map').all('romeo'), new Map([['ä😀\0', [1]]]));
-      assert.deepEqual((await second.log('log').page('romeo', { limit: 5, words: 'night' })).entries, [entry]);
-      assert.equal(await second.log('log').size('romeo'), 10);
-      await second.log('log').append('romeo', { id: '0', value: 'x', text: 'night' });
-      await second.log('log').append('romeo', { id: '1', value: 'new' });
+      const log = second.log('log', { text });
+      assert.deepEqual((await log.page('romeo', { limit: 5, words: 'night' })).entries, [entry]);
+      assert.equal(await log.size('romeo'), 16);
+      await log.append('romeo', { id: '0', value: 'x' });
+      await log.append('romeo', { id: '1', value: 'new' });
       const { entries } = await second.log('log').page('romeo', { limit: 5 });
       assert.deepEqual(
         entries.map(({ value }) => value),
         ['x', 'new', ''],
       );
       await second.close();
+    });
+
+    test('words are found, whether they were searched for before or not, and go with their entries', async () => {
+      const write = async (storage: Storage, from: number, to: number): Promise<void> => {
+        const log = storage.log('words', { text });
+        const numbers = Array.from({ length: to - from }, (_, n) => from + n);
+        await Promise.all(numbers.map((n) => log.append('romeo', { id: String(1000 + n), value: `night n${n}` })));
+      };
+      const found = async (storage: Storage, words: string): Promise<number> =>
+        storage.log('words', { text }).count('romeo', { words });
+      const first = await openAt('words');
+      await write(first, 0, 300);
+      assert.equal(await found(first, 'night'), 300);
+      await write(first, 300, 350);
+      await first.close();
+      const second = await openAt('words');
+      await second.log('words').append('romeo', { id: '1007', value: 'a tombstone, written by who does not search' });
+      await second.log('words').remove('romeo', ['1008', '1349']);
+      await write(second, 350, 600);
+      await second.close();
+      const third = await openAt('words');
+      assert.equal(await found(third, 'night'), 597);
+      assert.equal(await found(third, 'n8'), 0);
+      assert.equal(await found(third, 'tombstone'), 1);
+      assert.equal(await found(third, 'n599'), 1);
+      await third.close();
     });
   });
 }

@@ -1,7 +1,9 @@
 /** For libraries whose users write and read XML themselves: what they ask, and what comes to them. */
+
+import { createHash } from 'node:crypto';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Element, parse } from '../../src/server/xml/element.js';
-import type { Archived, Contact, Device, Happening, Inbox, Occupant, Query, Rooms } from './device.js';
+import type { Archived, Contact, Device, Happening, Inbox, Occupant, Pep, Query, Rooms } from './device.js';
 
 /** Asks by IQ; rejects where an error comes. Payload and answer are XML, the address is not. */
 export type Ask = (type: 'get' | 'set', payload: string, to?: string) => Promise<Element>;
@@ -102,6 +104,7 @@ export function abilities(ask: Ask, send: Send, inbox: Inbox): Abilities {
         .getChildren('item')
         .map(({ attrs }) => attrs.node ?? ''),
     rooms: roomsOf(ask, send, inbox),
+    pep: pepOf(ask),
   };
 }
 
@@ -239,6 +242,66 @@ function roomsOf(ask: Ask, send: Send, inbox: Inbox): Rooms {
   };
 }
 
+const avatarData = 'urn:xmpp:avatar:data';
+const avatarMetadata = 'urn:xmpp:avatar:metadata';
+
+/** Bookmarks as XEP-0402 has them. */
+function pepOf(ask: Ask): Pep {
+  const publish = async (node: string, id: string, payload: string, options = ''): Promise<void> => {
+    const item = `<item id="${id}">${payload}</item>`;
+    await ask('set', `<pubsub xmlns='${NS.pubsub}'><publish node='${node}'>${item}</publish>${options}</pubsub>`);
+  };
+  const items = async (of: string | undefined, node: string, id?: string): Promise<Element[]> => {
+    const wanted = id === undefined ? '' : `<item id="${id}"/>`;
+    const answer = await ask(
+      'get',
+      `<pubsub xmlns='${NS.pubsub}'><items node='${node}'>${wanted}</items></pubsub>`,
+      of,
+    );
+    return child(child(answer, 'pubsub', NS.pubsub), 'items', NS.pubsub).getChildren('item');
+  };
+  const ofBookmarks = `<publish-options>${submitted({
+    FORM_TYPE: 'http://jabber.org/protocol/pubsub#publish-options',
+    'pubsub#persist_items': 'true',
+    'pubsub#max_items': 'max',
+    'pubsub#send_last_published_item': 'never',
+    'pubsub#access_model': 'whitelist',
+  })}</publish-options>`;
+  return {
+    setAvatar: async (mediaType, base64) => {
+      const bytes = Buffer.from(base64, 'base64');
+      const id = createHash('sha1').update(bytes).digest('hex');
+      await publish(avatarData, id, `<data xmlns='${avatarData}'>${base64}</data>`);
+      const info = `<info id="${id}" type="${mediaType}" bytes="${bytes.length}"/>`;
+      await publish(avatarMetadata, id, `<metadata xmlns='${avatarMetadata}'>${info}</metadata>`);
+    },
+    avatar: async (of) => {
+      const [current] = await items(of, avatarMetadata);
+      const id = current?.getChild('metadata', avatarMetadata)?.getChild('info')?.attrs.id ?? '';
+      const [item] = await items(of, avatarData, id);
+      return item?.getChildText('data', avatarData) ?? '';
+    },
+    bookmark: (room, name) =>
+      publish(
+        NS.bookmarks,
+        room,
+        `<conference xmlns='${NS.bookmarks}' name="${escaped(name)}" autojoin="false"><nick>me</nick></conference>`,
+        ofBookmarks,
+      ),
+    unbookmark: async (room) => {
+      const retract = `<retract node='${NS.bookmarks}' notify='true'><item id="${room}"/></retract>`;
+      await ask('set', `<pubsub xmlns='${NS.pubsub}'>${retract}</pubsub>`);
+    },
+    bookmarks: async () =>
+      Object.fromEntries(
+        (await items(undefined, NS.bookmarks)).map((item) => [
+          item.attrs.id ?? '',
+          item.getChild('conference', NS.bookmarks)?.attrs.name ?? '',
+        ]),
+      ),
+  };
+}
+
 const contactOf = (item: Element): Contact => ({
   jid: item.attrs.jid ?? '',
   subscription: item.attrs.subscription ?? 'none',
@@ -267,8 +330,13 @@ export function happenings(xml: string): Happening[] {
       }
       return [...roomMessageOf(stanza), ...messageOf(stanza, undefined)];
     }
-    case 'presence':
-      return [occupantOf(stanza) ?? { kind: 'presence', from, type: stanza.attrs.type ?? 'available' }];
+    case 'presence': {
+      const id = stanza.getChild('x', NS.vcardUpdate)?.getChildText('photo') || undefined;
+      return [
+        occupantOf(stanza) ?? { kind: 'presence', from, type: stanza.attrs.type ?? 'available' },
+        ...(id === undefined ? [] : [{ kind: 'avatar', from, id, by: 'presence' } as const]),
+      ];
+    }
     case 'iq':
       return (stanza.attrs.type === 'set' ? (stanza.getChild('query', NS.roster)?.getChildren('item') ?? []) : []).map(
         (item) => ({ kind: 'contact', ...contactOf(item) }),

@@ -34,6 +34,8 @@ export type Happening =
   | { readonly kind: 'moderated'; readonly from: string; readonly id: string; readonly reason: string }
   /** Its author took it back; `id` is the message's own. */
   | { readonly kind: 'retracted'; readonly from: string; readonly id: string }
+  /** Somebody's picture is now this one, says a notification of XEP-0084 or a presence (XEP-0153). */
+  | { readonly kind: 'avatar'; readonly from: string; readonly id: string; readonly by: 'pep' | 'presence' }
   /** The room is another one than before. */
   | { readonly kind: 'changed'; readonly from: string; readonly codes: readonly number[] }
   /** Out of an archive (XEP-0313), for `history`. */
@@ -184,6 +186,23 @@ export interface Device {
   /** The nodes of the ad-hoc commands that somebody offers. */
   commands(of: string): Promise<readonly string[]>;
   readonly rooms: Rooms;
+  readonly pep: Pep;
+}
+
+/** What people publish of themselves (XEP-0163), in the form that their library knows. */
+export interface Pep {
+  /** XEP-0084. */
+  setAvatar(mediaType: string, base64: string): Promise<void>;
+  /** In base64. */
+  avatar(of: string): Promise<string>;
+  /** Besides those that there are. */
+  bookmark(room: string, name: string): Promise<void>;
+  unbookmark(room: string): Promise<void>;
+  /** Names by rooms. */
+  bookmarks(): Promise<Readonly<Record<string, string>>>;
+  /** The full name on a card of version 4 (XEP-0292). Not all libraries know it. */
+  readonly setCard4?: (name: string) => Promise<void>;
+  readonly card4?: (of: string) => Promise<string>;
 }
 
 export interface Query {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Device } from './device.js';
+import { Profanity } from './profanity.js';
 import { slixmpp } from './slixmpp.js';
 import { certificate, Stage, without } from './stage.js';
 
@@ -92,7 +93,8 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     };
     assert.deepEqual((await people(romeo)).sort(), [account.bare, other.bare].sort());
     await juliet.sayEncrypted!(room, 'among us', await people(juliet));
-    for (const who of [juliet, desk, romeo]) await hears(who, 'among us', { from: `${room}/Juliet`, type: 'groupchat' });
+    for (const who of [juliet, desk, romeo])
+      await hears(who, 'among us', { from: `${room}/Juliet`, type: 'groupchat' });
     await romeo.sayEncrypted!(room, 'only us', await people(romeo));
     for (const who of [juliet, desk, romeo]) await hears(who, 'only us', { from: `${room}/Romeo`, type: 'groupchat' });
     await romeo.rooms.leave(room, 'Romeo');
@@ -105,5 +107,41 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
       ['while he is away'],
     );
     await Promise.all([juliet.offline(), desk.offline(), romeo.offline()]);
+  });
+});
+
+describe('Profanity with OMEMO', { skip: without('profanity') || without('slixmpp') }, () => {
+  test('and slixmpp', { timeout: 90_000 }, async (t) => {
+    const account = stage.account('desk');
+    const romeo = await device(stage.account('home'));
+    await romeo.online();
+    const other = romeo.jid.split('/')[0]!;
+    const profanity = await Profanity.start();
+    t.after(() => profanity.quits());
+    await profanity.types('/omemo trustmode blind');
+    await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s')} tls force`);
+    await profanity.types(account.password);
+    await profanity.sees(/Use '.tls allow'/);
+    await profanity.types('/tls allow');
+    await profanity.sees(/logged in successfully/);
+    await profanity.types('/omemo gen');
+    await profanity.sees(/Your Device ID is/);
+    await profanity.types(`/sub request ${other}`);
+    await romeo.inbox.next('presence', { from: account.bare, type: 'subscribe' });
+    await romeo.accept(account.bare);
+    await romeo.subscribe(account.bare);
+    await profanity.types(`/sub allow ${other}`);
+    await romeo.inbox.next('presence', { from: account.bare, type: 'subscribed' });
+    await profanity.types(`/msg ${other}`);
+    await profanity.types('/omemo start');
+    // It has the keys of the other, and can begin.
+    await profanity.types('/win 1');
+    await profanity.sees(new RegExp(`Blind trust for ${other}`));
+    await profanity.types(`/msg ${other} in secret – Grüße`);
+    const { isEncrypted } = await romeo.inbox.next('message', { body: 'in secret – Grüße' });
+    assert.equal(isEncrypted, true);
+    await romeo.sayEncrypted!(account.bare, 'and an answer');
+    await profanity.types(`/msg ${other}`);
+    await profanity.sees(/and an answer/);
   });
 });

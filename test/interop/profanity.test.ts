@@ -213,6 +213,30 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
   });
 });
 
+test('Profanity reads its archive (XEP-0313)', { skip, timeout: 60_000 }, async (t) => {
+  const account = stage.account('elsewhere');
+  const elsewhere = await stage.keep(ways.stanzaJs.device(account, stage.port('https')));
+  const romeo = await stage.keep(ways.xmppJsTls.device(stage.account('home'), stage.port('c2s_tls')));
+  await Promise.all([elsewhere.online(), romeo.online()]);
+  for (const body of ['first <things> first', 'and last']) {
+    await romeo.say(account.bare, body);
+    await elsewhere.inbox.next('message', { body });
+  }
+  await elsewhere.say(romeo.jid, 'so it is');
+  await romeo.inbox.next('message', { body: 'so it is' });
+  const profanity = await Profanity.start();
+  t.after(() => profanity.quits());
+  await profanity.types('/mam on');
+  await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s_tls')} tls legacy`);
+  await profanity.types(account.password);
+  await profanity.sees(/tls allow/);
+  await profanity.types('/tls allow');
+  await profanity.sees(/logged in successfully/);
+  await pings(profanity);
+  await profanity.types(`/msg ${bare(romeo.jid)}`);
+  await profanity.sees(/first <things> first.*and last.*so it is/s);
+});
+
 test('Profanity, direct TLS', { skip, timeout: 60_000 }, async (t) => {
   const account = stage.account('desk');
   const profanity = await Profanity.start();

@@ -52,7 +52,9 @@ export class Relay {
   }
 
   async close(): Promise<void> {
+    // First it takes no more, so that all are cut.
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.cut();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await closed;
   }
 }

@@ -48,8 +48,8 @@ need_npm() {
 
 need_python() {
   local file=test/interop/requirements.txt
-  up_to_date python "$file" && "$place/venv/bin/python" -c 'import slixmpp' 2>/dev/null && return 0
-  echo "interop: installing slixmpp from PyPI …" >&2
+  up_to_date python "$file" && "$place/venv/bin/python" -c 'import slixmpp, slixmpp_omemo' 2>/dev/null && return 0
+  echo "interop: installing slixmpp and its OMEMO from PyPI …" >&2
   rm -rf "$place/venv"
   { python3 -m venv "$place/venv" && "$place/venv/bin/pip" install --disable-pip-version-check -r "$file"; } \
     >"$place/pip.log" 2>&1 || { cat "$place/pip.log" >&2; return 1; }
@@ -61,7 +61,7 @@ need_debian
 export WAXWING_INTEROP_WITHOUT=
 without() { WAXWING_INTEROP_WITHOUT+=" $1"; }
 need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javascript; }
-need_python || { missing slixmpp 'slixmpp'; without slixmpp; }
+need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
 { command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
 { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
 
@@ -74,4 +74,5 @@ for file in dist/test/interop/*.test.js; do
   [ $# -eq 0 ] && files+=("$file")
   for part in "$@"; do [[ $file == *"$part"* ]] && files+=("$file"); done
 done
-exec node --test --test-timeout=300000 "${files[@]}"
+# Programs of others leave timers behind.
+exec node --test --test-timeout=300000 --test-force-exit "${files[@]}"

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type Account, type Device, type Happening, Inbox, type Rooms } from './device.js';
+import { type Account, type Device, type Happening, Inbox, type Pep, type Rooms } from './device.js';
 import { installed, sources } from './libraries.js';
 import { within } from './server.js';
 
@@ -112,10 +112,26 @@ export function slixmpp(options: SlixmppOptions): Device {
     blocked: () => ask('blocked'),
     commands: (of) => ask('commands', of),
     rooms: roomsOf(ask),
+    pep: pepOf(ask),
   };
 }
 
-function roomsOf(ask: <T>(what: string, ...args: readonly unknown[]) => Promise<T>): Rooms {
+type Ask = <T>(what: string, ...args: readonly unknown[]) => Promise<T>;
+
+/** Bookmarks as XEP-0048 has them, by PEP. */
+function pepOf(ask: Ask): Pep {
+  return {
+    setAvatar: (mediaType, base64) => ask('setAvatar', mediaType, base64),
+    avatar: (of) => ask('avatar', of),
+    bookmark: (room, name) => ask('bookmark', room, name),
+    unbookmark: (room) => ask('unbookmark', room),
+    bookmarks: () => ask('bookmarks'),
+    setCard4: (name) => ask('setCard4', name),
+    card4: (of) => ask('card4', of),
+  };
+}
+
+function roomsOf(ask: Ask): Rooms {
   return {
     enter: (room, nick, { max, since } = {}) => ask('enter', room, nick, max ?? null, since?.toISOString() ?? null),
     leave: (room, nick) => ask('leave', room, nick),

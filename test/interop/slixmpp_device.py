@@ -12,7 +12,9 @@ from slixmpp.exceptions import XMPPError
 from slixmpp.xmlstream import ElementBase, register_stanza_plugin
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import StanzaPath
+from slixmpp.plugins.xep_0048.stanza import Bookmarks
 from slixmpp.plugins.xep_0049 import PrivateXML
+from slixmpp.plugins.xep_0292.stanza import VCard4
 
 
 class Kept(ElementBase):
@@ -45,8 +47,8 @@ class Device(ClientXMPP):
         self.is_known = False
         self.logged_in_by = None
         self.waiting = None
-        for plugin in ('0004', '0030', '0045', '0049', '0050', '0054', '0092', '0191', '0198', '0199', '0203', '0249',
-                       '0280', '0313', '0359', '0410', '0421', '0424', '0425', '0441'):
+        for plugin in ('0004', '0030', '0045', '0048', '0049', '0050', '0054', '0084', '0092', '0153', '0191', '0198', '0199', '0203', '0249',
+                       '0280', '0292', '0313', '0359', '0410', '0421', '0424', '0425', '0441'):
             self.register_plugin(f'xep_{plugin}')
         self.has_omemo = options.get('omemo', False)
         if self.has_omemo:
@@ -87,6 +89,7 @@ class Device(ClientXMPP):
         self.add_event_handler('groupchat_config_status', self.on_change)
         self.add_event_handler('moderated_message', self.on_moderation)
         self.add_event_handler('message_retract', self.on_retraction)
+        self.add_event_handler('avatar_metadata_publish', self.on_avatar)
         self.add_filter('out', self.note_mechanism)
 
     # --- what happens ---------------------------------------------------------------------------------------------
@@ -181,6 +184,11 @@ class Device(ClientXMPP):
         if message['retract'].xml.find('{urn:xmpp:message-moderate:1}moderated') is None:
             write({'happening': {'kind': 'retracted', 'from': message['from'].full, 'id': message['retract']['id']}})
 
+    def on_avatar(self, message):
+        info = message['pubsub_event']['items'].xml.find('.//{urn:xmpp:avatar:metadata}info')
+        if info is not None:
+            write({'happening': {'kind': 'avatar', 'from': message['from'].full, 'id': info.get('id'), 'by': 'pep'}})
+
     def on_change(self, message):
         write({'happening': {'kind': 'changed', 'from': message['from'].full,
                              'codes': sorted(message['muc']['status_codes'])}})
@@ -222,11 +230,16 @@ class Device(ClientXMPP):
         self.end_session_on_disconnect = True
         await self.disconnect()
 
+    async def sent(self):
+        """It is the stream's now: what only waits for its turn is lost where the connection is cut."""
+        await self.waiting_queue.join()
+
     async def do_say(self, to, body, id=None):
         message = self.make_message(mto=to, mbody=body, mtype='chat')
         if id:
             message['id'] = id
         message.send()
+        await self.sent()
 
     async def do_sayEncrypted(self, to, body, people):
         message = self.make_message(mto=to, mbody=body, mtype='chat' if people is None else 'groupchat')
@@ -356,6 +369,55 @@ class Device(ClientXMPP):
         answer = await self.plugin['xep_0050'].get_commands(of)
         return [node for _, node, _ in answer['disco_items']['items']]
 
+    # --- what it publishes -----------------------------------------------------------------------------------------
+
+    async def do_setAvatar(self, media_type, encoded):
+        data = base64.b64decode(encoded)
+        plugin = self.plugin['xep_0084']
+        await plugin.publish_avatar(data)
+        await plugin.publish_avatar_metadata({'id': plugin.generate_id(data), 'type': media_type, 'bytes': len(data)})
+
+    async def do_avatar(self, of):
+        answer = await self.plugin['xep_0060'].get_items(JID(of), 'urn:xmpp:avatar:metadata', max_items=1)
+        info = answer['pubsub']['items'].xml.find('.//{urn:xmpp:avatar:metadata}info')
+        found = await self.plugin['xep_0084'].retrieve_avatar(JID(of), info.get('id'))
+        return base64.b64encode(found['pubsub']['items']['item']['avatar_data']['value']).decode()
+
+    async def kept_bookmarks(self):
+        answer = await self.plugin['xep_0048'].get_bookmarks(method='xep_0223')
+        return answer['pubsub']['items']['item']['bookmarks']
+
+    async def do_bookmarks(self):
+        try:
+            kept = await self.kept_bookmarks()
+        except XMPPError as error:
+            if error.condition != 'item-not-found':
+                raise
+            return {}
+        return {str(one['jid']): one['name'] for one in kept['conferences']}
+
+    async def write_bookmarks(self, names):
+        bookmarks = Bookmarks()
+        for room, name in names.items():
+            bookmarks.add_conference(room, 'me', name=name)
+        await self.plugin['xep_0048'].set_bookmarks(bookmarks, method='xep_0223')
+
+    async def do_bookmark(self, room, name):
+        await self.write_bookmarks({**await self.do_bookmarks(), room: name})
+
+    async def do_unbookmark(self, room):
+        await self.write_bookmarks({jid: name for jid, name in (await self.do_bookmarks()).items() if jid != room})
+
+    # The library's own functions use another node than XEP-0292 has.
+    async def do_setCard4(self, name):
+        card = VCard4()
+        card['full_name'] = name
+        await self.plugin['xep_0163'].publish(card, node='urn:xmpp:vcard4', id='current')
+
+    async def do_card4(self, of):
+        answer = await self.plugin['xep_0060'].get_items(JID(of), 'urn:xmpp:vcard4', max_items=1)
+        return answer['pubsub']['items']['item']['vcard']['full_name']
+
     # --- in rooms --------------------------------------------------------------------------------------------------
 
     async def do_enter(self, room, nick, most, since):
@@ -382,6 +444,7 @@ class Device(ClientXMPP):
 
     async def do_sayInRoom(self, room, body):
         self.send_message(mto=room, mbody=body, mtype='groupchat')
+        await self.sent()
 
     async def do_rename(self, room, nick):
         refused = asyncio.get_running_loop().create_future()

@@ -7,7 +7,7 @@ import type { ListenerKind } from '../../src/server/listeners.js';
 import type { Account, Device } from './device.js';
 import { installed } from './libraries.js';
 import { Relay } from './relay.js';
-import { ServerProcess } from './server.js';
+import { ServerProcess, within } from './server.js';
 
 /** What run.sh made, and every client is told to trust. */
 export const certificate = join(installed, 'localhost.crt');
@@ -53,7 +53,8 @@ export class Stage {
       for (const kind of ['c2s', 'c2s_tls', 'https', 'http'] as const) stage.#ways.set(kind, await stage.relay(kind));
     });
     after(async () => {
-      for (const device of stage.#devices) await device.destroy().catch(() => {});
+      const ends = stage.#devices.map((device) => within(10_000, 'the end of a device', () => device.destroy()));
+      await Promise.allSettled(ends);
       for (const relay of stage.#relays) await relay.close();
       await stage.#server?.stop();
       const log = stage.#server?.takeLog() ?? [];

@@ -1,7 +1,17 @@
 /** StanzaJS (`stanza`): WebSocket; SCRAM-SHA-256, SCRAM-SHA-1, PLAIN; stream management. */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { type Account, type Device, Inbox, type Occupant, type Preferences, type Query, type Rooms } from './device.js';
+import {
+  type Account,
+  type Device,
+  Inbox,
+  type Occupant,
+  type Pep,
+  type Preferences,
+  type Query,
+  type Rooms,
+} from './device.js';
 import { library } from './libraries.js';
 
 interface StanzaError {
@@ -95,6 +105,23 @@ interface Agent extends NodeJS.EventEmitter {
   getDiscoItems(jid: string): Promise<{ readonly items: readonly { readonly jid?: string }[] }>;
   destroyRoom(room: string, options: object): Promise<object>;
   sendIQ(iq: object): Promise<object>;
+  publishAvatar(id: string, data: Buffer): Promise<object>;
+  useAvatars(versions: readonly object[]): Promise<object>;
+  getAvatar(of: string, id: string): Promise<PepItem>;
+  getItems(of: string, node: string): Promise<{ readonly items?: readonly PepItem[] }>;
+  addBookmark(bookmark: object): Promise<object>;
+  removeBookmark(room: string): Promise<object>;
+  getBookmarks(): Promise<readonly { readonly jid: string; readonly name?: string }[]>;
+}
+
+interface PepItem {
+  readonly content?: { readonly data?: Buffer; readonly versions?: readonly { readonly id: string }[] };
+}
+
+interface AvatarEvent {
+  readonly jid: string;
+  readonly source: 'pubsub' | 'vcard';
+  readonly avatars: readonly { readonly id: string }[];
 }
 
 interface DataForm {
@@ -182,6 +209,10 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
   agent.on('muc:invite', ({ from: by, room, reason = '', type }: Record<'from' | 'room' | 'reason' | 'type', string>) =>
     inbox.put({ kind: 'invited', room, by, reason, isDirect: type === 'direct' }),
   );
+  agent.on('avatar', ({ jid: from, source, avatars: [now] }: AvatarEvent) => {
+    if (now !== undefined)
+      inbox.put({ kind: 'avatar', from, id: now.id, by: source === 'pubsub' ? 'pep' : 'presence' });
+  });
   agent.on('muc:other', ({ from = '', muc }: Message) => {
     const codes = (muc?.statusCodes ?? []).map(Number);
     if (codes.length > 0) inbox.put({ kind: 'changed', from, codes });
@@ -272,6 +303,7 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     blocked: async () => (await agent.getBlocked()).jids,
     commands: async (of) => (await agent.getCommands(of)).items.map(({ node = '' }) => node),
     rooms: roomsOf(agent),
+    pep: pepOf(agent),
   };
 }
 
@@ -303,6 +335,27 @@ function occupantOf({ from, type = 'available', occupantId }: Presence, muc: Muc
     reason: muc.destroy?.reason ?? muc.reason,
     occupant: occupantId,
     isDestroyed: muc.destroy !== undefined,
+  };
+}
+
+/** Bookmarks as XEP-0049 has them. */
+function pepOf(agent: Agent): Pep {
+  return {
+    setAvatar: async (mediaType, base64) => {
+      const data = Buffer.from(base64, 'base64');
+      const id = createHash('sha1').update(data).digest('hex');
+      await agent.publishAvatar(id, data).catch(refused);
+      await agent.useAvatars([{ id, mediaType, bytes: data.length }]).catch(refused);
+    },
+    avatar: async (of) => {
+      const { items = [] } = await agent.getItems(of, 'urn:xmpp:avatar:metadata').catch(refused);
+      const { content } = await agent.getAvatar(of, items[0]?.content?.versions?.[0]?.id ?? '').catch(refused);
+      return content?.data?.toString('base64') ?? '';
+    },
+    bookmark: async (jid, name) => void (await agent.addBookmark({ jid, name }).catch(refused)),
+    unbookmark: async (jid) => void (await agent.removeBookmark(jid).catch(refused)),
+    bookmarks: async () =>
+      Object.fromEntries((await agent.getBookmarks().catch(refused)).map(({ jid, name = '' }) => [jid, name])),
   };
 }
 

@@ -4,6 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import proxy65 from '../../src/modules/xep-0065-proxy65/index.js';
 import { checkCertificates } from '../../src/server/admin/check/certificates.js';
 import { checkClock } from '../../src/server/admin/check/clock.js';
 import { checkDns, type DnsResolver } from '../../src/server/admin/check/dns.js';
@@ -125,6 +126,15 @@ test('ports: free, taken, the running server’s own', async () => {
   assert.match(findings[2]!.what, /no such address/);
   const running = { listening: [{ kind: 'c2s', address: '127.0.0.1', port }] } as unknown as StatusData;
   assert.deepEqual(levels(await checkPorts({ config, running })), ['ok', 'ok', 'error']);
+  const withProxy = loadConfig({
+    text: `data = "${folder()}"\n[listen]\nc2s = ["127.0.0.1:0"]\n[modules.proxy65]\nlisten = ["127.0.0.1:${port}"]`,
+    modules: [proxy65],
+  });
+  const proxy = await checkPorts({ config: withProxy, running: undefined });
+  assert.equal(proxy.at(-1)!.level, 'warning');
+  assert.match(proxy.at(-1)!.what, /^modules\.proxy65\.listen .*another program listens there/);
+  const having = { listening: [{ kind: 'files', address: '127.0.0.1', port }] } as unknown as StatusData;
+  assert.equal((await checkPorts({ config: withProxy, running: having })).at(-1)!.level, 'ok');
   await new Promise((resolve) => taken.close(resolve));
   const nowhere = configOf('[listen]\nc2s = []\nc2s_tls = []\nhttps = []\nhttp = []');
   assert.deepEqual(levels(await checkPorts({ config: nowhere, running: undefined })), ['warning']);

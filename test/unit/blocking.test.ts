@@ -27,12 +27,17 @@ test('whom a rule covers of those who see presence', () => {
       ([jid, subscription]) => [jid, { subscription: subscription as 'both', groups: [] }],
     ),
   );
-  const who = (rule: string) => covered(Jid.parse(rule), items).map(({ full }) => full);
+  const who = (...rules: string[]) =>
+    covered(
+      rules.map((rule) => Jid.parse(rule)),
+      items,
+    ).map(({ full }) => full);
   assert.deepEqual(who('a@x.org'), ['a@x.org']);
   assert.deepEqual(who('a@x.org/r'), ['a@x.org/r']);
   assert.deepEqual(who('c@x.org'), []);
   assert.deepEqual(who('x.org'), ['a@x.org', 'b@x.org', 'x.org']);
   assert.deepEqual(who('x.org/r'), ['x.org/r']);
+  assert.deepEqual(who('x.org', 'a@x.org', 'y.org', 'x.org').sort(), ['a@x.org', 'a@y.org', 'b@x.org', 'x.org']);
 });
 
 const { host, accounts, storage, limits, connect, account, stop } = await startHost(
@@ -86,7 +91,7 @@ test('what cannot be a rule is refused', async () => {
   assert.match(await alice.asks(set('block', '<item/>')), /<bad-request /);
   assert.match(await alice.asks(set('block', '@x')), /<jid-malformed /);
   assert.match(await alice.asks(set('block', 'a', 'b', 'c', 'd', 'e', 'f')), /<resource-constraint /);
-  assert.deepEqual(limits.splice(0), ['blocked_items']);
+  assert.deepEqual(limits.splice(0), ['blocking.max_items']);
   assert.match(await alice.asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
 });
 

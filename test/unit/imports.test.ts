@@ -49,7 +49,15 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ],
   [
     'server/stream/',
-    ['server/routing/', 'server/stanza/', 'server/xml/', 'server/config/', 'server/accounts.ts', 'storage/contract.ts'],
+    [
+      'server/routing/',
+      'server/stanza/',
+      'server/xml/',
+      'server/config/',
+      'server/accounts.ts',
+      'server/serial.ts',
+      'storage/contract.ts',
+    ],
     ['server/module.ts', 'server/transport/'],
   ],
   [
@@ -65,6 +73,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/xml/element.ts',
       'server/account-refusal.ts',
       'server/rates.ts',
+      'server/serial.ts',
       'server/config/units.ts',
       'server/config/address.ts',
       'storage/contract.ts',

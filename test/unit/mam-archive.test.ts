@@ -59,7 +59,6 @@ test('a message is in both archives, under ids that only the owners see (§3.5)'
     received!.value,
     `<message xmlns="jabber:client" to="${juliet}" from="${romeo}/orchard" type="chat" id="But soft"><body>But soft</body></message>`,
   );
-  assert.equal(received!.text, undefined, 'no words are kept for a search unless it has an index');
   const idsOf = (xml: string) => [...xml.matchAll(/<stanza-id [^>]*\bid=["']([^"']*)["']/g)].map(([, id]) => id);
   assert.deepEqual(idsOf(balcony.received.join()), [received!.id]);
   assert.deepEqual(
@@ -110,6 +109,17 @@ test('what the recipient refuses is not in his archive', async () => {
   await orchard.says(chat(Jid.parse('nobody@example.org'), 'anybody there?'));
   assert.deepEqual(await kept(Jid.parse('nobody@example.org')), []);
   assert.match(orchard.received.join(), /service-unavailable/);
+});
+
+test('texts are kept for a search only where there is one', async () => {
+  for (const search of [true, false]) {
+    const { host, storage, stop } = await startHost([mam], { config: { modules: { mam: { search } } } });
+    const room = Jid.parse('verona@rooms.example.org');
+    const stanza = Stanza.parse(`<message from='${room}/romeo' type='groupchat'><body>But soft</body></message>`);
+    await host.services.archive!.append(room, stanza, {}).durable;
+    assert.equal(await storage.log('archive').count(room.bare, { words: 'soft' }), search ? 1 : 0);
+    stop();
+  }
 });
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -278,8 +288,13 @@ test('what its author takes back is a tombstone on both sides, with its correcti
   await orchard.says(chat(juliet, 'secret', '', 'm1'));
   await orchard.says(chat(juliet, 'secrett', `<replace xmlns='${NS.correct}' id='m1'/>`, 'm2'));
   await orchard.says(chat(juliet, 'harmless', '', 'm3'));
+  const search = query(
+    `<x xmlns='${NS.dataForms}' type='submit'><field var='FORM_TYPE'><value>${NS.mam}</value></field><field var='{${NS.fullText}}fulltext'><value>secret</value></field></x>`,
+  );
+  assert.match(await phone.asks(search), /<body>secret</);
   await phone.says(retract(juliet, 'm1'));
   await settled();
+  assert.doesNotMatch(await phone.asks(search), /<body>/);
   for (const owner of [romeo, juliet]) {
     const entries = await kept(owner);
     assert.deepEqual(await bodies(owner), ['', '', 'harmless', '']);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formOf, type Query, readQuery } from '../../src/modules/xep-0313-mam/query.js';
 import { find, resultXml, turns } from '../../src/modules/xep-0313-mam/results.js';
+import { searchableIn } from '../../src/modules/xep-0313-mam/worth.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { idAfter, idAt } from '../../src/server/stanza/ids.js';
 import { Jid } from '../../src/server/stanza/jid.js';
@@ -96,7 +97,7 @@ test('refuses what it does not know', () => {
 
 const owner = Jid.parse('romeo@example.org');
 const texts = ['wherefore art thou', 'It was the lark', 'no nightingale', 'the LARK again', 'more light'];
-const store = new MemoryStorage().log('archive');
+const store = new MemoryStorage().log('archive', { text: searchableIn });
 const archive = Array.from({ length: 90 }, (_, n) => {
   const peer = n % 3 === 0 ? 'juliet@example.org' : 'nurse@example.org';
   const resource = n % 2 === 0 ? 'balcony' : 'hall';
@@ -110,7 +111,7 @@ const archive = Array.from({ length: 90 }, (_, n) => {
 });
 for (const { id, with: peer, value } of archive) await store.append(owner.bare, { id, with: peer, value });
 const idOf = (n: number) => archive[n]!.id;
-const searching = { store, isIndexed: false, inTurn: turns() };
+const searching = { store, inTurn: turns() };
 const seek = (asked: Partial<Query>) => find(owner, { ...nothing, ...asked }, undefined, searching);
 
 test('finds what a slow reading of the rules finds, a page after the other, in both orders and directions', async () => {
@@ -192,7 +193,8 @@ test('counts what is cheap to count', async () => {
   assert.deepEqual(await seek({ page: { max: 0 } }), { entries: [], complete: false, edge: undefined, count: 90 });
   const none = await seek({ page: { max: 0 }, with: Jid.parse('nobody@example.org') });
   assert.deepEqual(none, { entries: [], complete: true, edge: undefined, count: 0 });
-  assert.equal((await seek({ page: { max: 0 }, words: 'lark' })).count, undefined);
+  assert.equal((await seek({ page: { max: 0 }, words: 'lark' })).count, 36);
+  assert.equal((await seek({ page: { max: 0 }, with: Jid.parse('nurse@example.org/hall') })).count, undefined);
   assert.equal((await seek({})).count, undefined);
   assert.equal((await seek({ page: { max: 90 } })).count, 90);
   assert.equal((await seek({ page: { max: 90, before: true } })).count, 90);
@@ -204,42 +206,25 @@ test('a page is not too long, and not too long looked for', async () => {
   const body = 'x'.repeat(100_000);
   for (let n = 0; n < 20; n++)
     await big.append(owner.bare, { id: idAfter(n).slice(0, 16), value: `<message><body>${body}</body></message>` });
-  const { entries, complete } = await find(owner, nothing, undefined, {
-    store: big,
-    isIndexed: false,
-    inTurn: turns(),
-  });
+  const { entries, complete } = await find(owner, nothing, undefined, { store: big, inTurn: turns() });
   assert.equal(entries.length, 6);
   assert.equal(complete, false);
 
   const vast = new MemoryStorage().log('archive');
   const id = (n: number) => idAfter(n).slice(0, 16);
+  const nurse = 'nurse@example.org';
   for (let n = 0; n < 5500; n++)
-    await vast.append(owner.bare, { id: id(n), value: `<message><body>${n === 5400 ? 'lark' : n}</body></message>` });
-  const words = 'lark';
-  const first = await find(owner, { ...nothing, words }, undefined, { store: vast, isIndexed: false, inTurn: turns() });
+    await vast.append(owner.bare, {
+      id: id(n),
+      with: nurse,
+      value: `<message from="${nurse}/${n === 5400 ? 'hall' : n}"/>`,
+    });
+  const asked = { ...nothing, with: Jid.parse(`${nurse}/hall`) };
+  const first = await find(owner, asked, undefined, { store: vast, inTurn: turns() });
   assert.deepEqual(first, { entries: [], complete: false, edge: id(4999), count: undefined });
   const page = { max: 50, after: first.edge! };
-  const second = await find(owner, { ...nothing, words, page }, undefined, {
-    store: vast,
-    isIndexed: false,
-    inTurn: turns(),
-  });
+  const second = await find(owner, { ...asked, page }, undefined, { store: vast, inTurn: turns() });
   assert.deepEqual([second.entries.map((entry) => entry.id), second.complete], [[id(5400)], true]);
-});
-
-test('words by an index', async () => {
-  const indexed = new MemoryStorage().log('archive');
-  for (const [n, text] of texts.entries()) await indexed.append(owner.bare, { id: `${n}`, text, value: '<message/>' });
-  const { entries } = await find(owner, { ...nothing, words: 'Lark' }, undefined, {
-    store: indexed,
-    isIndexed: true,
-    inTurn: turns(),
-  });
-  assert.deepEqual(
-    entries.map(({ id }) => id),
-    ['1', '3'],
-  );
 });
 
 test('in a room, who may not know who is who finds nobody by a real address', async () => {
@@ -255,7 +240,7 @@ test('in a room, who may not know who is who finds nobody by a real address', as
   await say('2', 'Juliet &amp; Co', 'juliet@example.org');
   const seen = async (who: string, knowsSenders: boolean) => {
     const query = { ...nothing, with: Jid.parse(who) };
-    const { entries } = await find(room, query, { knowsSenders }, { store: log, isIndexed: false, inTurn: turns() });
+    const { entries } = await find(room, query, { knowsSenders }, { store: log, inTurn: turns() });
     return entries.map(({ id }) => id).join();
   };
   assert.equal(await seen('romeo@example.org', true), '1');

@@ -6,7 +6,7 @@ import { StreamCounts } from '../../src/server/stream/counts.js';
 test('what was counted is written for Prometheus', async () => {
   const metrics = new Metrics();
   const counts = new StreamCounts();
-  metrics.start({ counts, connections: () => ({ tcp: 2 }), sessions: () => 3, hibernating: () => 1 });
+  metrics.start({ counts, connections: () => ({ tcp: 2 }), sessions: () => 3, hibernating: () => 1, kept: () => 2 });
   try {
     counts.opened.tcp = 5;
     metrics.limitHit('roster_items');

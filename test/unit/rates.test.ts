@@ -25,6 +25,14 @@ test('so many at once, and then as many as come back', () => {
   );
 });
 
+test('several at once, or none of them', () => {
+  const rates = new Rates(5, 1000, 10, () => 5);
+  assert.deepEqual(
+    [6, 3, 3, 2, 1].map((count) => rates.take('a', count)),
+    [false, true, false, true, false],
+  );
+});
+
 test('a number that does not divide the time', () => {
   const rates = new Rates(7, 1000, 10, () => 5);
   assert.equal(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressBlock, Throttle, type ThrottleOptions } from '../../src/server/stream/sasl/throttle.js';
+import { addressBlock } from '../../src/server/config/address.js';
+import { Throttle, type ThrottleOptions } from '../../src/server/stream/sasl/throttle.js';
 
 function world(options: Partial<ThrottleOptions> = {}) {
   const clock = { now: 1_000_000 };

@@ -7,8 +7,8 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 if (task === 'append') {
   // Until it is killed: says which entries it may count on.
-  const storage = await openSqlite({ file, walBytes: 256 * 1024 });
-  const log = storage.log('archive');
+  const storage = await openSqlite({ file, walBytes: 256 * 1024, indexInterval: 1, isBusy: () => false });
+  const log = storage.log('archive', { text: (value) => value });
   const document = storage.document<number>('last');
   let n = 0;
   const write = async (): Promise<void> => {
@@ -16,7 +16,7 @@ if (task === 'append') {
       const number = n++;
       const owner = `${number % 10}`;
       const id = `${process.pid}-${String(number).padStart(8, '0')}`;
-      await log.append(owner, { id, value: 'x'.repeat(number % 2000), text: 'night' });
+      await log.append(owner, { id, value: `night ${'x'.repeat(number % 2000)}` });
       say(`${owner} ${id}`);
     }
   };

@@ -17,14 +17,6 @@ import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type Subscriptio
 type Maybe<T> = T | Promise<T>;
 type Items = ReadonlyMap<string, RosterItem>;
 
-/** What a session's presence has left elsewhere. */
-interface Traces {
-  /** Addresses that got presence directly and have not been told that it is over (§4.6), by themselves. */
-  readonly directed: Map<string, Jid>;
-  /** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
-  readonly stale: Set<string>;
-}
-
 /** Of a kept subscription request, in characters: what is longer is kept without its content. */
 const longestRequest = 16_384;
 
@@ -33,20 +25,16 @@ export default defineModule({
   summary: 'Carries presence between contacts and manages who may see it.',
   implements: { 'RFC 6121': '2011' },
   needs: ['roster'],
+  provides: ['presence'],
   config: z.strictObject({
     directed: count({ min: 10 })
       .default(2000)
       .describe('Addresses outside the roster, such as rooms, that one session can be present at.'),
   }),
 
-  start: ({ host, config, services: { roster } }) => {
-    const traces = new WeakMap<Session, Traces>();
-
-    const tracesOf = (of: Session): Traces => {
-      let known = traces.get(of);
-      if (known === undefined) traces.set(of, (known = { directed: new Map(), stale: new Set() }));
-      return known;
-    };
+  start: ({ host, config, services: { roster }, provide }) => {
+    /** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
+    const staleOf = new WeakMap<Session, Set<string>>();
 
     /** Calls with the roster of an account: at once if it is in memory. */
     const withRoster = (owner: Jid, then: (items: Items) => Maybe<void>): Maybe<void> => {
@@ -70,10 +58,10 @@ export default defineModule({
 
     /** §4.2.2, §4.4.2, §4.5.2: to all subscribers; with `probe` to all that the account is subscribed to (§4.3). */
     const broadcast = (from: Session, stanza: Stanza, items: Items, probe?: Stanza): Maybe<void> => {
-      const { stale } = tracesOf(from);
+      const stale = staleOf.get(from);
       const told: Maybe<void>[] = [];
       for (const [contact, item] of items) {
-        const isSubscriber = hasFrom(item) && !stale.has(contact);
+        const isSubscriber = hasFrom(item) && stale?.has(contact) !== true;
         const isProbed = probe !== undefined && hasTo(item);
         if (!(isSubscriber || isProbed) || isIdle(contact)) continue;
         const to = Jid.parse(contact);
@@ -102,7 +90,7 @@ export default defineModule({
         void host.emit('presenceChanged', { session: from, before, priorityBefore });
         return told;
       }
-      traces.get(from)?.stale.clear();
+      staleOf.delete(from);
       for (const other of available(owner)) if (other !== from) from.send(other.presence!.with({ to: from.jid }));
       const told = [broadcast(from, stanza, items, Stanza.build('presence', { from: from.jid, type: 'probe' }))];
       for (const [contact, { ask, pendingIn }] of items) {
@@ -115,7 +103,7 @@ export default defineModule({
 
     /** §4.5, §4.6.3: to whoever knows of the session. */
     const becomeUnavailable = (from: Session, stanza: Stanza): Maybe<void> => {
-      const { directed } = tracesOf(from);
+      const { directed } = from;
       const wasAvailable = from.available;
       const owner = from.jid.toBare();
       if (wasAvailable) toOwn(owner, stanza); // the session itself among them
@@ -138,8 +126,8 @@ export default defineModule({
 
     /** §4.6.2: presence to one address. Throws StanzaError where the session is present at too many. */
     const direct = (from: Session, to: Jid, stanza: Stanza, origin: Origin): Maybe<void> => {
-      const { directed, stale } = tracesOf(from);
-      stale.delete(to.bare);
+      const { directed } = from;
+      staleOf.get(from)?.delete(to.bare);
       if (stanza.type === 'unavailable') directed.delete(to.full);
       else {
         if (directed.size >= config.directed && !directed.has(to.full)) {
@@ -250,22 +238,23 @@ export default defineModule({
       if (to.resource === undefined) {
         if (stanza.type !== 'error') void host.emit('contactPresence', { owner, stanza });
         for (const own of available(owner)) {
-          if (stanza.type !== 'error') traces.get(own)?.stale.delete(peer.bare);
+          if (stanza.type !== 'error') staleOf.get(own)?.delete(peer.bare);
           own.send(stanza);
         }
         return;
       }
       const own = host.session(to);
       if (own === undefined) return;
-      const trace = traces.get(own);
-      if (trace !== undefined) {
-        const { directed, stale } = trace;
-        if (stanza.type === undefined) stale.delete(peer.bare);
-        // A room that was left or never entered; else a contact who cannot be reached.
-        else if (!directed.delete(peer.full) && stanza.type === 'error' && stale.size < config.directed)
-          stale.add(peer.bare);
-      }
+      if (stanza.type === undefined) staleOf.get(own)?.delete(peer.bare);
+      // A room that was left or never entered; else a contact who cannot be reached.
+      else if (!own.directed.delete(peer.full) && stanza.type === 'error') notReached(own, peer);
       own.send(stanza);
+    };
+
+    const notReached = (own: Session, { bare }: Jid): void => {
+      const stale = staleOf.get(own);
+      if (stale === undefined) staleOf.set(own, new Set([bare]));
+      else if (stale.size < config.directed) stale.add(bare);
     };
 
     /** §4.3.2. */
@@ -295,9 +284,31 @@ export default defineModule({
       }
     };
 
+    provide('presence', {
+      seenBy: (session) => {
+        if (!session.available) return [];
+        const owner = session.jid.toBare();
+        const items = roster.get(owner.bare);
+        if (items instanceof Promise) {
+          items.catch(() => {}); // whoever asks again is told
+          return undefined;
+        }
+        const seen = available(owner).filter((other) => other !== session);
+        for (const [contact, item] of items)
+          if (hasTo(item)) for (const other of host.sessions(contact)) if (other.available) seen.push(other);
+        return seen.map(({ jid }) => jid.full);
+      },
+    });
+
     return [
       presence((passage) => (passage.way === 'out' ? out(passage) : into(passage))),
       session('gone', (gone) => becomeUnavailable(gone, unavailable(gone.jid))),
+      // Those that did not outlive the process before had nobody to say so.
+      event('revived', ({ session: { jid: to }, seen }) => {
+        if (to.domain !== host.domain) return undefined;
+        const lost = seen.map((address) => Jid.parse(address)).filter((jid) => host.session(jid)?.available !== true);
+        return allOf(lost.map((jid) => tell(unavailable(jid).with({ to }))));
+      }),
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,
       ),
@@ -305,7 +316,7 @@ export default defineModule({
       event('blocking', ({ owner, covers }) => {
         const told: Maybe<void>[] = [];
         for (const own of host.sessions(owner.bare)) {
-          const { directed } = tracesOf(own);
+          const { directed } = own;
           for (const to of [...directed.values()].filter(covers)) {
             directed.delete(to.full);
             told.push(tell(unavailable(own.jid).with({ to })));

@@ -32,7 +32,7 @@ import { change } from './affiliations.js';
 import * as archive from './archive.js';
 import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
-import { closeAll, removeGhosts } from './leaving.js';
+import { closeAll, removeGhosts, tellOfCrash } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
 import { offerConfig, ruleRoom } from './owner.js';
@@ -234,6 +234,7 @@ export default defineModule({
       ...hatCommands(muc).map(command),
       event('accountDeleted', ({ jid }) => forgetAccount(jid)),
       event('stopping', () => closeAll(muc)),
+      event('revived', ({ session }) => tellOfCrash(muc, session)),
       every(sweepMs, async () => {
         await removeGhosts(muc);
         removeGhostSubscriptions(muc);

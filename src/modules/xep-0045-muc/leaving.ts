@@ -1,7 +1,9 @@
 /** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being put out of it, and not being there any more. */
 import type { Origin } from '../../server/routing/passage.js';
+import type { Session } from '../../server/routing/session.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
 import { keyOf, lastOf, type Occupant, type Room, type Seat } from './room.js';
 import { noteLeaving } from './xep-0437-activity.js';
@@ -75,6 +77,27 @@ export function closeAll(muc: Muc): void {
       for (const seat of occupant.seats) deliverByAccount(muc, seat, farewell);
       forgetOccupant(muc, room, occupant);
     }
+  }
+}
+
+/** §11.2: the same for a client who was here before a crash, and does not know of it. */
+export async function tellOfCrash({ host, jid: service, stores }: Muc, session: Session): Promise<void> {
+  for (const from of [...session.directed.values()]) {
+    if (from.domain !== service.domain) continue;
+    const farewell = gone(from).with({ to: session.jid });
+    if (from.resource === undefined) {
+      await host.route(farewell); // XEP-0437
+      continue;
+    }
+    const member = await stores.muc_members.get(from.bare, session.jid.bare);
+    const x = el(
+      'x',
+      { xmlns: NS.mucUser },
+      el('item', { affiliation: member?.affiliation ?? 'none', role: 'none' }),
+      el('status', { code: '110' }),
+      el('status', { code: '332' }),
+    );
+    await host.route(farewell.plus(x));
   }
 }
 

@@ -85,7 +85,7 @@ export default defineModule({
       if (there === 1) throw new StanzaError('not-allowed', 'Only one of the two is connected.');
       const running = active.get(from.bare) ?? 0;
       if (running >= config.streams_per_user) {
-        host.limitHit('proxy65_streams_per_user');
+        host.limitHit('proxy65.streams_per_user');
         throw new StanzaError('resource-constraint', 'You have too many streams already.');
       }
       active.set(from.bare, running + 1);

@@ -127,7 +127,7 @@ export class Relay {
     const count = (this.#perAddress.get(block) ?? 0) + 1;
     if (this.#connections.size >= connections || count > connections_per_address) {
       const limit = this.#connections.size >= connections ? 'connections' : 'connections_per_address';
-      this.limitHit(`proxy65_${limit}`);
+      this.limitHit(`proxy65.${limit}`);
       socket.destroy();
       return false;
     }
@@ -217,7 +217,7 @@ export class Relay {
     const [one, other] = pair.map(({ socket }) => socket);
     join(one!, other!, this.settings, {
       ...watch,
-      limitHit: () => this.limitHit('proxy65_stream_bytes'),
+      limitHit: () => this.limitHit('proxy65.stream_bytes'),
     });
   }
 }
@@ -261,7 +261,7 @@ function join(one: Socket, other: Socket, settings: RelaySettings, watch: Stream
 function pass(from: Socket, to: Socket, rate: number, moved: (bytes: number) => boolean): void {
   /** Bytes that may pass at once; below 0: that are to be waited for. */
   let allowance = rate;
-  let at = Date.now();
+  let at = performance.now();
   let isFull = false;
   let resting: NodeJS.Timeout | undefined;
   const goOn = () => {
@@ -271,7 +271,7 @@ function pass(from: Socket, to: Socket, rate: number, moved: (bytes: number) => 
     if (!moved(chunk.length)) return;
     isFull = !to.write(chunk);
     if (rate !== Number.POSITIVE_INFINITY) {
-      const now = Date.now();
+      const now = performance.now();
       allowance = Math.min(rate, allowance + ((now - at) / 1000) * rate) - chunk.length;
       at = now;
       if (allowance < 0)

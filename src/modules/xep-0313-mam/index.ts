@@ -33,13 +33,12 @@ import type { LogEntry } from '../../storage/contract.js';
 import { formElement, formOf, readQuery } from './query.js';
 import { find, resultXml, send, turns } from './results.js';
 import { retention, stepMs } from './retention.js';
-import { isWorthKeeping, searchable } from './worth.js';
+import { isWorthKeeping, searchableIn } from './worth.js';
 
 export default defineModule({
   name: 'mam',
   summary: 'Keeps the messages of accounts, and gives them to their clients.',
   implements: { 'XEP-0313': '1.1.3', 'XEP-0334': '1.0.0', 'XEP-0413': '0.2.1', 'XEP-0431': '0.2.0' },
-  notes: 'What is said in rooms is not in the archives of accounts.',
   provides: ['archive'],
   config: z.strictObject({
     page: count({ min: 1, max: 1000 }).default(50).describe('Messages in an answer that asks for no number.'),
@@ -51,18 +50,20 @@ export default defineModule({
       .default(250_000)
       .describe('Messages kept of one account or room; the oldest make room.'),
     search: z
-      .enum(['scan', 'index', 'off'])
-      .default('scan')
+      .boolean()
+      .default(true)
       .describe(
-        'Full-text search. "scan" looks through the archive when somebody searches; "index" keeps the words of every message at hand, which makes archiving about twice as dear, and finds what was archived since it was chosen.',
+        'Full-text search (XEP-0431), by an index of the words that is made in the background. What is encrypted cannot be searched.',
       ),
   }),
-  stores: { archive: log() },
+  stores: { archive: log({ text: searchableIn, option: 'search' }) },
 
   start: ({ host, config, stores, provide, log: logger }) => {
     const store = stores.archive;
-    const searching = { store, isIndexed: config.search === 'index', inTurn: turns() };
-    const form = formOf(config.search !== 'off');
+    const searching = { store, inTurn: turns() };
+    const form = formOf(config.search);
+    /** Of nodes. */
+    const plainForm = formOf(false);
     const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
     let preferences: ArchivePreferences | undefined;
     let written: { readonly stanza: Stanza | undefined; readonly xml: string } = { stanza: undefined, xml: '' };
@@ -73,9 +74,8 @@ export default defineModule({
     const answer = async (request: IqRequest, view: ArchiveView | undefined) => {
       const { source } = view ?? {};
       if (source === undefined) demandNoNode(request);
-      const query = readQuery(request.payload, form, limits);
-      const store = source === undefined ? searching : { ...searching, store: source, isIndexed: false };
-      const found = await find(request.to.toBare(), query, view, store);
+      const query = readQuery(request.payload, source === undefined ? form : plainForm, limits);
+      const found = await find(request.to.toBare(), query, view, { ...searching, store: source ?? store });
       return { found, fin: await send(host, request, query, view, found) };
     };
 
@@ -86,18 +86,17 @@ export default defineModule({
         NS.mamGroupchatField,
         NS.orderBy,
         `${NS.orderBy}@${NS.mam}`,
-        ...(config.search === 'off' ? [] : [NS.fullText]),
+        ...(config.search ? [NS.fullText] : []),
       ],
       append: (owner, stanza, { with: peer }) => {
         const id = stanzaId();
-        const text = searching.isIndexed ? searchable(stanza) : undefined;
         // Sender and recipient mostly keep the very same.
         if (stanza !== written.stanza) written = { stanza, xml: stanza.toXml(NS.client) };
-        const entry: LogEntry = { id, with: peer?.bare, text, value: written.xml };
+        const entry: LogEntry = { id, with: peer?.bare, value: written.xml };
         return { id, durable: store.append(owner.bare, entry) };
       },
       answer: async (request, view) => (await answer(request, view)).fin,
-      form: () => formElement(form),
+      form: ({ source } = {}) => formElement(source === undefined ? form : plainForm),
       metadata: async (owner) => {
         const [first, last] = await Promise.all([
           store.page(owner.bare, { limit: 1 }),

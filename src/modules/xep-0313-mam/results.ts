@@ -10,10 +10,8 @@ import { rsmSet } from '../../server/stanza/rsm.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, escapeAttribute, serialize } from '../../server/xml/element.js';
 import { type LogEntry, type LogFilter, type LogStore, UnknownId } from '../../storage/contract.js';
-import { matches } from '../../storage/filter.js';
 import { compare } from '../../storage/order.js';
 import type { Query } from './query.js';
-import { searchable } from './worth.js';
 
 /** Messages that are read at once. */
 const chunk = 50;
@@ -40,8 +38,6 @@ type Source = Pick<LogStore, 'page' | 'count'>;
 
 export interface Searching {
   readonly store: Source;
-  /** Whether the store finds words by itself. */
-  readonly isIndexed: boolean;
   /** Runs one after the other what takes long: looking at messages one by one. */
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
 }
@@ -51,7 +47,7 @@ export async function find(
   owner: Jid,
   query: Query,
   view: ArchiveView | undefined,
-  { store, isIndexed, inTurn }: Searching,
+  { store, inTurn }: Searching,
 ): Promise<Found> {
   const { page, descending } = query;
   // Before and after in the archive; in a result that descends the page's words mean the opposite.
@@ -68,7 +64,7 @@ export async function find(
   const others = page.max === 0 ? ids : ids.filter((id) => id !== range.after && id !== range.before);
   await demand(store, owner, [...(query.ids ?? []), ...others]);
 
-  const narrowed = narrow(owner, query, view, isIndexed);
+  const narrowed = narrow(owner, query, view);
   if (narrowed === undefined) return { entries: [], complete: true, edge: undefined, count: 0 };
   const { filter, isMatch } = narrowed;
   if (page.max === 0) {
@@ -164,30 +160,28 @@ function narrow(
   owner: Jid,
   query: Query,
   view: ArchiveView | undefined,
-  isIndexed: boolean,
 ): { filter: LogFilter; isMatch: ((entry: LogEntry) => boolean) | undefined } | undefined {
   const { with: peer, words } = query;
-  const conditions: ((entry: LogEntry) => boolean)[] = [];
   let key: string | undefined;
+  let isMatch: ((entry: LogEntry) => boolean) | undefined;
   if (view === undefined) {
     key = peer?.bare;
-    if (peer?.resource !== undefined) conditions.push(isToOrFrom(peer));
+    if (peer?.resource !== undefined) isMatch = isToOrFrom(peer);
   } else if (peer !== undefined && peer.bare !== owner.bare) {
     if (!view.knowsSenders) return undefined;
     key = peer.bare;
   } else if (peer?.resource !== undefined) {
-    conditions.push(isToOrFrom(peer)); // what an occupant said, by the name that he had
+    isMatch = isToOrFrom(peer); // what an occupant said, by the name that he had
   }
-  if (words !== undefined && !isIndexed) conditions.push(hasWords(words));
   return {
     filter: {
       with: key,
       from: query.start === undefined ? undefined : idAt(query.start),
       to: query.end === undefined ? undefined : idAfter(query.end),
       ids: query.ids,
-      words: isIndexed ? words : undefined,
+      words,
     },
-    isMatch: conditions.length === 0 ? undefined : (entry) => conditions.every((condition) => condition(entry)),
+    isMatch,
   };
 }
 
@@ -198,12 +192,6 @@ function isToOrFrom({ full }: Jid): (entry: LogEntry) => boolean {
     const tag = value.slice(0, value.indexOf('>'));
     return tag.includes(` to="${address}"`) || tag.includes(` from="${address}"`);
   };
-}
-
-/** Compares as a store does that has an index of words. */
-function hasWords(text: string): (entry: LogEntry) => boolean {
-  const isMatch = matches({ words: text });
-  return (entry) => isMatch({ ...entry, text: searchable(Stanza.parse(entry.value)) });
 }
 
 /** §4.2: sends the messages, each wrapped up, and gives the end of it. */

@@ -1,7 +1,7 @@
 /** What of a message belongs into an account's archive, and what of it can be searched. */
 import type { Passage } from '../../server/routing/passage.js';
 import { NS } from '../../server/stanza/ns.js';
-import type { Stanza } from '../../server/stanza/stanza.js';
+import { Stanza } from '../../server/stanza/stanza.js';
 
 /** Characters of a message that a search looks at. */
 const mostSearched = 10_000;
@@ -56,6 +56,11 @@ export function searchable(stanza: Stanza): string | undefined {
   if (body === undefined || body === '' || isEncrypted(stanza) || body.startsWith('?OTR')) return undefined;
   return body.length > mostSearched ? body.slice(0, mostSearched) : body;
 }
+
+/** The same of what is in the archive. */
+export const searchableIn = (xml: string): string | undefined =>
+  // Much has no body: receipts, markers, what is encrypted.
+  xml.includes('<body') || xml.includes(':body') ? searchable(Stanza.parse(xml)) : undefined;
 
 const isEncrypted = (stanza: Stanza): boolean =>
   stanza.has(NS.encryption, 'encryption') || // XEP-0380

@@ -71,6 +71,11 @@ export default defineModule({
       .boolean()
       .default(true)
       .describe('Whether reports of accounts of this host are taken from other servers.'),
+    from_servers_per_day: count({ min: 1, unlimited: true })
+      .default(200)
+      .describe(
+        'Those that are kept in a day, so that they do not push out what users report; further ones are dropped.',
+      ),
   }),
   stores: { reports: log() },
   wants: ['archive'],
@@ -80,6 +85,7 @@ export default defineModule({
     const counts = { kept: 0, forwarded: 0 };
     const told = new Rates(config.messages_per_hour, hour);
     const forwarded = new Rates(config.forwards_per_hour, hour);
+    const received = new Rates(config.from_servers_per_day, day);
 
     /** §5: of the messages that are named, those by the reported that the reporter's archive has. */
     const messagesOf = async ({ by, about, element }: NewReport): Promise<Stanza[]> => {
@@ -92,11 +98,16 @@ export default defineModule({
     const add = async (report: NewReport): Promise<boolean> => {
       const { by, about, room, element } = report;
       if (config.kept === 0) return false;
-      // Other servers make accounts as they like.
-      const reporter = by.domain === host.domain ? by.bare : by.domain;
+      // Other servers make accounts as they like, and so does who needs none (XEP-0175).
+      const isOurs = by.domain === host.domain && host.sessions(by.bare)[0]?.mechanism !== 'ANONYMOUS';
+      const reporter = isOurs ? by.bare : by.domain;
       const today = { with: reporter, from: idAt(Date.now() - day) };
       if ((await store.count(host.domain, today, config.per_day)) >= config.per_day) {
         host.limitHit('reports.per_day');
+        return false;
+      }
+      if (!isOurs && !received.take('')) {
+        host.limitHit('reports.from_servers_per_day');
         return false;
       }
       const stored = made(report, report.messages ?? (await messagesOf(report)));

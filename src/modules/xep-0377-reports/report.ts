@@ -3,7 +3,7 @@ import type { NewReport } from '../../server/module.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
-import { type Element, el, parse } from '../../server/xml/element.js';
+import { type Element, el, parse, serialize } from '../../server/xml/element.js';
 
 /** As it is kept: JSON. What is not there was not kept by earlier versions. */
 export interface StoredReport {
@@ -73,10 +73,15 @@ export function reportElement({ reason, jid, text, lang }: StoredReport): Elemen
   );
 }
 
-/** §4 and XEP-0297: the messages. */
-export function forwardedElements({ evidence = [] }: StoredReport, at: number): Element[] {
+/** §4 and XEP-0297: the messages, without what tells of the reporter besides `to` (XEP-0033, XEP-0461). */
+export function forwardedElements({ by, evidence = [] }: StoredReport, at: number): Element[] {
   const delay = () => el('delay', { xmlns: NS.delay, stamp: formatDateTime(at) });
-  return evidence.map((xml) => el('forwarded', { xmlns: NS.forward }, delay(), parse(xml, NS.client)));
+  return evidence.map((xml) => {
+    const message = parse(xml, NS.client);
+    for (const child of message.getChildElements())
+      if (!child.is('body') && serialize(child).toLowerCase().includes(by)) message.remove(child);
+    return el('forwarded', { xmlns: NS.forward }, delay(), message);
+  });
 }
 
 /** What is said in words, to those who see no more. */

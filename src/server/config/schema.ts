@@ -346,7 +346,13 @@ const limits = z
       .meta(live),
     connections_per_address: count({ min: 1, unlimited: true })
       .default(500)
-      .describe('Connections from one IPv4 address or one IPv6 /64. A whole office may come from one.')
+      .describe(
+        'Connections from one IPv4 address or one IPv6 /64. A whole office may come from one; from 127.0.0.1 and ::1 a proxy brings everybody, and they are not counted.',
+      )
+      .meta(live),
+    connections_per_minute: count({ min: 1, unlimited: true })
+      .default(1000)
+      .describe('New connections from one address in a minute, with the same exceptions.')
       .meta(live),
     login_deadline_seconds: wait(1)
       .default(30)
@@ -428,7 +434,7 @@ const streamManagement = z
       .default(10)
       .describe('Lost sessions of one account that are kept; the oldest makes room.')
       .meta(live),
-    keep_after_seconds: seconds({ min: 1, unlimited: true })
+    keep_after_seconds: seconds({ unlimited: true })
       .default(10)
       .describe(
         'A session for which nothing came or went for so long is written down, so that it can be resumed after a crash.',

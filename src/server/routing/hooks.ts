@@ -12,6 +12,7 @@ import type {
   IqHandler,
   MessageHandler,
   ModuleDefinition,
+  ModuleListener,
   ModuleMetric,
   ServerMessageHandler,
   Service,
@@ -63,6 +64,7 @@ export class Hooks implements Declared {
   readonly events = new Map<keyof Events, OfKind<'event'>['handler'][]>();
   readonly timers: OfKind<'every'>[] = [];
   readonly metrics: ModuleMetric[] = [];
+  readonly listeners: (() => readonly ModuleListener[])[] = [];
   readonly serverPresences: OfKind<'serverPresence'>['handler'][] = [];
   readonly streamFeatures: OfKind<'streamFeature'>[] = [];
   readonly inline: OfKind<'inline'>[] = [];
@@ -133,6 +135,9 @@ export class Hooks implements Declared {
             break;
           case 'serverPresence':
             this.serverPresences.push(hook.handler);
+            break;
+          case 'listens':
+            this.listeners.push(hook.bound);
             break;
           case 'metric':
             this.metrics.push(hook.metric);

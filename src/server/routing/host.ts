@@ -34,6 +34,8 @@ export interface HostParts {
   readonly software: { readonly name: string; readonly version: string };
   limitHit(limit: string): void;
   end(session: Session, reason: StreamError): void;
+  /** Resolves once a crash would bring back no session as it was before it was sent something; undefined: that is so. */
+  outdating?(): Promise<unknown> | undefined;
 }
 
 /** Requests of ours that wait for an answer, at most. */
@@ -557,9 +559,15 @@ export class LocalHost implements Host, Destination {
       isOwn: from.bare === to.bare,
     };
     const answer = entry.handler(request);
-    if (answer instanceof Promise)
-      return answer.then((payload) => this.reply(stanza.result(payload ?? undefined), origin));
-    return this.reply(stanza.result(answer ?? undefined), origin);
+    if (answer instanceof Promise) return answer.then((payload) => this.#succeed(stanza, payload, origin));
+    return this.#succeed(stanza, answer, origin);
+  }
+
+  /** What was changed is said to be, once those who were told of it cannot come back as if they had not been. */
+  #succeed(request: Stanza, payload: Element | undefined | void, origin: Origin): Maybe<void> {
+    const result = request.result(payload ?? undefined);
+    const outdating = request.type === 'set' ? this.#parts.outdating?.() : undefined;
+    return outdating === undefined ? this.reply(result, origin) : outdating.then(() => this.reply(result, origin));
   }
 
   /** Whether `from` may ask the account, server or service `to`. */

@@ -7,7 +7,7 @@ export interface Receipt {
   /** The session ended, and nobody acknowledged it. */
   lost(stanza: Stanza): void;
   /**
-   * By what the next process finds it again where this one stops in order: the id of the stanza in the offline log, ''
+   * By what the next process finds it again where the session is written down: the id of the stanza in the offline log, ''
    * where nothing depends on it any more, undefined where the session's queue alone has the stanza.
    */
   readonly reference: string | undefined;

@@ -24,6 +24,8 @@ export class Session {
   interested = false;
   /** XEP-0280. */
   carbons = false;
+  /** Addresses that got presence directly and have not been told that it is over (RFC 6121 §4.6), by themselves. */
+  readonly directed = new Map<string, Jid>();
   /** When it was bound, in ms. */
   readonly since = Date.now();
   /** Whether messages sent to it are acknowledged by the client (XEP-0198): if so, receipts tell the truth. */

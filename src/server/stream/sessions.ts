@@ -17,7 +17,7 @@ import { Element, el } from '../xml/element.js';
 import type { TopLevel } from '../xml/reader.js';
 import type { C2sStream } from './c2s.js';
 import type { StreamCounts } from './counts.js';
-import { type Resumables, revived, Sm } from './xep-0198-sm.js';
+import { type Resumables, revived, type SavedSm, Sm, type Surroundings } from './xep-0198-sm.js';
 import { CsiLink } from './xep-0352-csi.js';
 
 export interface SessionsParts {
@@ -39,6 +39,11 @@ export interface InlineBind {
 
 /** Longer tags are left out of the resource. */
 const longestTag = 256;
+/** Of a session that is kept for a crash: what it has not acknowledged, and characters of what is written in all. */
+const mostKeptStanzas = 32;
+const mostKeptSize = 65_536;
+/** Sessions that one pass of the sweeper writes down. */
+const mostAtOnce = 200;
 
 export class Sessions {
   readonly #parts: SessionsParts;
@@ -235,6 +240,7 @@ export class Sessions {
         // Not from within the send that found the queue full.
         setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much is unacknowledged.')));
       },
+      this.#parts.resumables,
       id,
     );
     this.#sms.set(session, sm);
@@ -259,7 +265,7 @@ export class Sessions {
     h: string | undefined,
     tell: (resumed: Element) => void,
   ): Promise<Element | undefined> {
-    const { resumables, counts, log } = this.#parts;
+    const { resumables, counts } = this.#parts;
     const acknowledged = counter(h);
     const sm = resumables.get(previd);
     // Whose it is, is not told to others: it looks as if it were not there.
@@ -268,10 +274,8 @@ export class Sessions {
       return failed('item-not-found', resumables.lastCount(previd, stream.account!));
     }
     this.#disconnect(sm);
-    // What the process before wrote down must not come back after a crash, when the client knows of later counts.
-    await resumables
-      .outdated(sm)
-      ?.catch((error: unknown) => log.error({ err: error }, 'a resumed session could not be forgotten'));
+    // What is on disk must not come back after a crash, when the client knows of later counts.
+    await resumables.outdated(sm);
     // `h` has to tell all that was taken. Another connection may have resumed it meanwhile: the last one has it.
     for (let settled = sm.whenSettled(); settled !== undefined || sm.connected; settled = sm.whenSettled()) {
       this.#disconnect(sm);
@@ -279,8 +283,14 @@ export class Sessions {
     }
     if (stream.phase !== 'known') throw new StreamError('connection-timeout');
     if (resumables.get(previd) !== sm) return failed('item-not-found', resumables.lastCount(previd, stream.account!));
-    sm.acknowledged(acknowledged);
     const { session } = sm;
+    // The client has got more than was written down before the crash.
+    if (sm.isRevived && !sm.fits(acknowledged)) {
+      counts.resumeFailures++;
+      this.end(session);
+      return failed('item-not-found');
+    }
+    sm.acknowledged(acknowledged);
     stream.session = session;
     stream.sm = sm;
     stream.phase = 'bound';
@@ -365,15 +375,49 @@ export class Sessions {
     if (sm === undefined) return;
     this.#sms.delete(session);
     sm.end();
-    void this.#parts.resumables
-      .delete(sm)
-      ?.catch((error: unknown) => this.#parts.log.error({ err: error }, 'an ended session could not be forgotten'));
+    this.#parts.resumables.delete(sm);
   }
 
-  /** Ends the hibernating sessions whose time is over. */
+  /** Once a second: ends the hibernating sessions whose time is over, and keeps those that are quiet. */
   sweep(now: number): void {
-    for (const sm of this.#parts.resumables.all())
+    const { resumables, config } = this.#parts;
+    const { keep_after_seconds } = config().stream_management;
+    resumables.forgetLeft();
+    let left = mostAtOnce;
+    for (const sm of resumables.all()) {
+      sm.quiet++;
       if (!sm.connected && sm.expires !== 0 && sm.expires <= now) this.#gone(sm.session);
+      else if (left > 0 && !sm.kept && sm.quiet > keep_after_seconds && this.#keep(sm)) left--;
+    }
+  }
+
+  /** Writes down a session for a crash; whether it is small, and at rest. */
+  #keep(sm: Sm): boolean {
+    const surroundings = this.#surroundings(sm);
+    if (surroundings === undefined || !sm.isSettled || !isSmall(sm, surroundings)) {
+      sm.quiet = 0; // not to be looked at each second
+      return false;
+    }
+    this.#parts.resumables.keep(sm, surroundings);
+    return true;
+  }
+
+  /** undefined: that is not in memory now. */
+  #surroundings({ session }: Sm): Surroundings | undefined {
+    const { link, jid } = session;
+    const { presence } = this.#parts.host(jid.domain)?.services ?? {};
+    const seen = presence === undefined ? [] : presence.seenBy(session);
+    return seen && { held: link instanceof CsiLink ? link.held : [], seen };
+  }
+
+  /** `Resumables.outdating`. */
+  get outdating(): Promise<unknown> | undefined {
+    return this.#parts.resumables.outdating;
+  }
+
+  /** Sessions that would outlive a crash. */
+  get kept(): number {
+    return this.#parts.resumables.kept;
   }
 
   /** Sessions that wait for their clients. */
@@ -389,7 +433,7 @@ export class Sessions {
   async save(): Promise<void> {
     for (const { link } of this.#sms.keys()) if (link instanceof CsiLink) link.flush();
     try {
-      await this.#parts.resumables.save(Date.now());
+      await this.#parts.resumables.save(Date.now(), (sm) => this.#surroundings(sm) ?? { held: [], seen: [] });
     } catch (error) {
       // Their clients begin anew, and find their messages where those of absent users are.
       this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
@@ -398,18 +442,35 @@ export class Sessions {
 
   /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
   async load(): Promise<void> {
-    await this.#parts.resumables.load(Date.now(), (id, saved) => {
+    const now = Date.now();
+    const taken: { readonly sm: Sm; readonly saved: SavedSm }[] = [];
+    await this.#parts.resumables.load(now, (id, saved) => {
       const session = revived(saved, { send: (stanza, receipt) => receipt?.lost(stanza) });
       const host = this.#parts.host(session.jid.domain);
       if (host === undefined) return;
       const sm = this.#makeSm(session, host, saved.holdSeconds, id);
       session.link = sm;
-      sm.restore(saved);
+      sm.restore(saved, now);
       this.#parts.directory.add(session);
+      taken.push({ sm, saved });
     });
+    for (const { sm, saved } of taken)
+      for (const domain of Object.keys(this.#parts.config().hosts))
+        await this.#parts.host(domain)?.emit('revived', { session: sm.session, seen: saved.seen ?? [] });
+    // What they were told just now the next process would tell them as well.
+    for (const { sm } of taken) sm.kept = true;
     // What was kept for them and is in no queue: they wait for it like others who are there.
     for (const { jid } of this.#sms.keys()) this.#parts.host(jid.domain)?.services.offline?.readOut(jid.bare);
   }
+}
+
+function isSmall(sm: Sm, { held, seen }: Surroundings): boolean {
+  if (sm.waiting + held.length > mostKeptStanzas) return false;
+  let size = sm.size + (sm.session.presence?.content.length ?? 0);
+  for (const { stanza } of held) size += stanza.content.length;
+  for (const address of seen) size += address.length;
+  for (const address of sm.session.directed.keys()) size += address.length;
+  return size <= mostKeptSize;
 }
 
 /** A count of XEP-0198: throws StreamError('invalid-xml') for what is none. */

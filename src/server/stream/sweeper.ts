@@ -1,6 +1,6 @@
 /**
  * One timer for all streams: each second it looks for logins that take too long, peers that went silent, streams that
- * nobody closes, and sessions whose time to be resumed is over.
+ * nobody closes, sessions whose time to be resumed is over, and those that are quiet enough to be kept for a crash.
  */
 import type { Config } from '../config/schema.js';
 import { StreamError } from '../stanza/errors.js';

@@ -1,7 +1,8 @@
 /**
  * XEP-0198: Stream Management. An `Sm` is what a session remembers of its streams: what it sent and the client has not
  * acknowledged, and how much of what it received is dealt with (and durable, where that was asked for). It outlives
- * the connection, so that a client can resume, and the process, when that stops in order.
+ * the connection, so that a client can resume; the process, when that stops in order; and a crash, where nothing was said
+ * for a while before it (docs/decisions/0004-resumption-after-a-crash.md).
  */
 import type { DocumentStore } from '../../storage/contract.js';
 import type { LocalHost } from '../routing/host.js';
@@ -27,7 +28,7 @@ const modulus = 2 ** 32;
 /** Ended sessions whose last count is remembered. */
 const mostPast = 10_000;
 
-interface Sent {
+export interface Sent {
   readonly stanza: Stanza;
   readonly receipt: Receipt | undefined;
 }
@@ -44,7 +45,7 @@ interface SavedStanza {
   readonly reference?: string | undefined;
 }
 
-/** What of an Sm survives a restart. */
+/** What of an Sm survives a restart, or a crash. */
 export interface SavedSm {
   readonly jid: string;
   readonly mechanism: string;
@@ -56,13 +57,31 @@ export interface SavedSm {
   readonly priority: number;
   readonly interested: boolean;
   readonly carbons: boolean;
+  /** Addresses. */
+  readonly directed?: readonly string[] | undefined;
+  /** Full addresses of this server that are available, as far as the client knows. */
+  readonly seen?: readonly string[] | undefined;
+  /** 0: it was connected. */
   readonly expires: number;
   readonly holdSeconds: number;
+}
+
+/** What of a session its Sm does not know. */
+export interface Surroundings {
+  /** What is held back before the Sm (XEP-0352). */
+  readonly held: readonly Sent[];
+  readonly seen: readonly string[];
 }
 
 export class Sm implements Link {
   /** When a hibernating session ends, in ms; 0 while it is connected. */
   expires = 0;
+  /** Passes of the sweeper since a stanza came or went. */
+  quiet = 0;
+  /** What is on disk of it is how it is. */
+  kept = false;
+  /** It is of a process before, and was not resumed since. */
+  isRevived = false;
   #outlet: Outlet | undefined;
   /** Stanzas that came from the client since `<enable/>`. */
   #received = 0;
@@ -89,6 +108,7 @@ export class Sm implements Link {
     readonly limits: () => { readonly queue_stanzas: number; readonly queue_bytes: number },
     /** The queue is full: the session cannot go on. */
     readonly overflowed: (sm: Sm) => void,
+    readonly resumables: Resumables,
     /** The `previd` that resumes it. */
     readonly id: string = randomId(),
   ) {}
@@ -98,12 +118,21 @@ export class Sm implements Link {
   /** A stanza begins to be handled. */
   begin(): void {
     this.#received = (this.#received + 1) % modulus;
+    this.stirred();
   }
 
   /** The stanza that began last was handled. */
   handled(): void {
     this.#handled = this.#received;
+    const { outdating } = this.resumables;
+    if (outdating !== undefined) this.waitFor(outdating);
     this.#settle();
+  }
+
+  /** It is no more what it was: what is on disk of it holds no longer. */
+  stirred(): void {
+    this.quiet = 0;
+    if (this.kept) this.resumables.outdated(this);
   }
 
   /** The acknowledgement of the present stanza waits for this. */
@@ -135,7 +164,7 @@ export class Sm implements Link {
       this.#acknowledge();
       this.#owed = this.#owedLast !== this.#owed && distance(this.#owedLast, this.h) < 0 ? this.#owedLast : -1;
     }
-    if (this.#settled !== undefined && this.#isSettled()) {
+    if (this.#settled !== undefined && this.isSettled) {
       this.#settled();
       this.#settled = undefined;
     }
@@ -154,13 +183,13 @@ export class Sm implements Link {
     }
   }
 
-  #isSettled(): boolean {
+  get isSettled(): boolean {
     return this.#unsettled.length === 0 && this.#handled === this.#received;
   }
 
   /** Resolves once everything received can be acknowledged: until then nobody may resume. */
   whenSettled(): Promise<void> | undefined {
-    if (this.#isSettled()) return undefined;
+    if (this.isSettled) return undefined;
     return new Promise((resolve) => {
       const before = this.#settled;
       this.#settled = () => {
@@ -175,6 +204,7 @@ export class Sm implements Link {
   send(stanza: Stanza, receipt?: Receipt): void {
     this.#queue.push({ stanza, receipt });
     this.#bytes += stanza.content.length;
+    this.stirred();
     if (this.#outlet !== undefined) {
       this.#outlet.writeStanza(stanza);
       if (!this.#asked) this.ask();
@@ -188,6 +218,11 @@ export class Sm implements Link {
     return this.#queue.length - this.#head;
   }
 
+  /** Characters of them. */
+  get size(): number {
+    return this.#bytes;
+  }
+
   /** Asks the client what it has (§4: `<r/>`); also how one finds out whether it is still there. */
   ask(): void {
     this.#asked = true;
@@ -197,7 +232,7 @@ export class Sm implements Link {
   /** `<a/>`: throws StreamError where it acknowledges what was never sent (§4). */
   acknowledged(h: number): void {
     this.#asked = false;
-    const count = (h - this.#acknowledged + modulus) % modulus;
+    const count = this.#newIn(h);
     if (count > this.waiting)
       throw new StreamError('undefined-condition', 'You acknowledged more than was sent.', [
         el('handled-count-too-high', {
@@ -206,6 +241,7 @@ export class Sm implements Link {
           'send-count': String((this.#acknowledged + this.waiting) % modulus),
         }),
       ]);
+    if (count > 0) this.stirred();
     this.#acknowledged = h;
     for (let left = count; left > 0; left--) {
       const { stanza, receipt } = this.#queue[this.#head]!;
@@ -223,6 +259,15 @@ export class Sm implements Link {
     if (this.waiting > 0 && this.#outlet !== undefined) this.ask();
   }
 
+  /** Whether a client that has got so many can go on from here. */
+  fits(h: number): boolean {
+    return this.#newIn(h) <= this.waiting;
+  }
+
+  #newIn(h: number): number {
+    return (h - this.#acknowledged + modulus) % modulus;
+  }
+
   /** Whether an `<r/>` is out. */
   get asking(): boolean {
     return this.#asked;
@@ -235,10 +280,12 @@ export class Sm implements Link {
   }
 
   attach(outlet: Outlet): void {
+    this.stirred();
     this.#outlet = outlet;
     this.#asked = false;
     this.#owed = -1;
     this.expires = 0;
+    this.isRevived = false;
   }
 
   /** The connection is gone; what is sent now waits. */
@@ -268,27 +315,29 @@ export class Sm implements Link {
 
   // --- restarts ---------------------------------------------------------------------------------------------------
 
-  save(): SavedSm {
+  save({ held, seen }: Surroundings): SavedSm {
     const { session } = this;
+    const queue = [...this.#queue.slice(this.#head), ...held];
     return {
       jid: session.jid.full,
       mechanism: session.mechanism,
       clientId: session.clientId,
       received: this.h,
       acknowledged: this.#acknowledged,
-      queue: this.#queue
-        .slice(this.#head)
-        .map(({ stanza, receipt }) => ({ xml: stanza.toXml(NS.client), reference: receipt?.reference })),
+      queue: queue.map(({ stanza, receipt }) => ({ xml: stanza.toXml(NS.client), reference: receipt?.reference })),
       presence: session.presence?.toXml(NS.client),
       priority: session.priority,
       interested: session.interested,
       carbons: session.carbons,
+      directed: [...session.directed.keys()],
+      seen,
       expires: this.expires,
       holdSeconds: this.holdSeconds,
     };
   }
 
-  restore(saved: SavedSm): void {
+  restore(saved: SavedSm, now: number): void {
+    this.isRevived = true;
     this.#received = this.#handled = saved.received;
     this.#acknowledged = saved.acknowledged;
     for (const { xml, reference } of saved.queue) {
@@ -298,7 +347,7 @@ export class Sm implements Link {
       this.#queue.push({ stanza, receipt });
       this.#bytes += stanza.content.length;
     }
-    this.expires = saved.expires;
+    this.expires = saved.expires === 0 ? now + this.holdSeconds * 1000 : saved.expires;
   }
 }
 
@@ -308,15 +357,27 @@ function distance(from: number, to: number): number {
   return ahead < modulus / 2 ? ahead : ahead - modulus;
 }
 
-/** The resumable sessions of this process, by their ids. */
+/**
+ * The resumable sessions of this process, by their ids, and what is on disk of them. After a crash that is either what
+ * both sides know, or nothing: the first stanza makes it outdated, and whatever that stanza brings about is told to be
+ * done only when the disk has forgotten the session.
+ */
 export class Resumables {
   readonly #all = new Map<string, Sm>();
-  /** Those that are on disk from the process before. */
-  readonly #saved = new Set<string>();
   /** What those that ended had handled. */
   readonly #past = new Map<string, { readonly bare: string; readonly h: number }>();
+  /** What the disk would not forget. */
+  readonly #left = new Set<string>();
+  #outdating: Promise<unknown> | undefined;
+  #isFailing = false;
+  /** The process ends: what changes is written anew. */
+  #describe: ((sm: Sm) => Surroundings) | undefined;
 
-  constructor(readonly store: DocumentStore<SavedSm>) {}
+  constructor(
+    readonly store: DocumentStore<SavedSm>,
+    /** The disk began to fail: sessions may not outlive a crash, or be resumed with old counts after it. */
+    readonly failed: (error: unknown) => void,
+  ) {}
 
   add(sm: Sm): void {
     this.#all.set(sm.id, sm);
@@ -326,16 +387,67 @@ export class Resumables {
     return this.#all.get(id);
   }
 
-  /** It was resumed or has ended: what a process before saved of it holds no longer. */
-  outdated(sm: Sm): Promise<void> | undefined {
-    return this.#saved.delete(sm.id) ? this.store.forget(sm.id) : undefined;
+  /** Writes a session down as it is, to be resumed after a crash. */
+  keep(sm: Sm, surroundings: Surroundings): void {
+    sm.kept = true;
+    this.#left.delete(sm.id);
+    // Those that were not kept for longest come first the next time.
+    this.#all.delete(sm.id);
+    this.#all.set(sm.id, sm);
+    void this.#write(sm, surroundings).catch(this.#complain);
   }
 
-  delete(sm: Sm): Promise<void> | undefined {
-    if (!this.#all.delete(sm.id)) return undefined;
+  #write(sm: Sm, surroundings: Surroundings): Promise<void> {
+    return this.store.set(sm.id, sm.save(surroundings)).then(() => {
+      this.#isFailing = false;
+    });
+  }
+
+  #complain = (error: unknown): void => {
+    if (!this.#isFailing) this.failed(error);
+    this.#isFailing = true;
+  };
+
+  /** Resolves once nothing is on disk of all that is outdated by now; undefined: that is so. Never rejects. */
+  get outdating(): Promise<unknown> | undefined {
+    return this.#outdating;
+  }
+
+  /** What is on disk of it holds no longer. Resolves once it is gone; never rejects. */
+  outdated(sm: Sm): Promise<void> | undefined {
+    if (!sm.kept) return undefined;
+    if (this.#describe !== undefined) return this.#write(sm, this.#describe(sm)).catch(this.#complain);
+    sm.kept = false;
+    return this.#forget(sm.id);
+  }
+
+  #forget(id: string): Promise<void> {
+    const forgotten = this.store.forget(id).catch((error: unknown) => {
+      this.#left.add(id);
+      this.#complain(error);
+    });
+    const all = this.#outdating === undefined ? forgotten : Promise.all([this.#outdating, forgotten]);
+    this.#outdating = all;
+    void all.then(() => {
+      if (this.#outdating === all) this.#outdating = undefined;
+    });
+    return forgotten;
+  }
+
+  /** Tries again to have forgotten what has to be. */
+  forgetLeft(): void {
+    const ids = [...this.#left];
+    this.#left.clear();
+    for (const id of ids) void this.#forget(id);
+  }
+
+  delete(sm: Sm): void {
+    if (!this.#all.delete(sm.id)) return;
     this.#past.set(sm.id, { bare: sm.session.jid.bare, h: sm.h });
     if (this.#past.size > mostPast) this.#past.delete(this.#past.keys().next().value!);
-    return this.outdated(sm);
+    if (!sm.kept) return;
+    sm.kept = false;
+    void this.#forget(sm.id);
   }
 
   /** §5: how many stanzas of the client were handled in a session that has ended, where that is still known. */
@@ -348,19 +460,26 @@ export class Resumables {
     return this.#all.values();
   }
 
-  /** Writes all down, to be resumed by the next process; how many. Resolves once they are on disk. */
-  async save(now: number): Promise<number> {
-    const saved: Promise<void>[] = [];
-    for (const sm of this.#all.values()) {
-      if (sm.holdSeconds === 0) continue;
-      if (sm.connected) sm.detach(now);
-      saved.push(this.store.set(sm.id, sm.save()));
-    }
-    await Promise.all(saved);
-    return saved.length;
+  /** How many would outlive a crash. */
+  get kept(): number {
+    let count = 0;
+    for (const { kept } of this.#all.values()) if (kept) count++;
+    return count;
   }
 
-  /** Takes up what the process before saved: each that has not expired is handed to `revive`. */
+  /** Writes all down, to be resumed by the next process, and again those that change after that. Resolves once they are on disk. */
+  async save(now: number, describe: (sm: Sm) => Surroundings): Promise<void> {
+    this.#describe = describe;
+    const saved: Promise<void>[] = [];
+    for (const sm of this.#all.values()) {
+      if (sm.connected) sm.detach(now);
+      sm.kept = true;
+      saved.push(this.#write(sm, describe(sm)));
+    }
+    await Promise.all(saved);
+  }
+
+  /** Takes up what the process before wrote down: each that has not expired is handed to `revive`. */
   async load(now: number, revive: (id: string, saved: SavedSm) => void): Promise<void> {
     let after: string | undefined;
     for (;;) {
@@ -368,8 +487,7 @@ export class Resumables {
       if (ids.length === 0) return;
       after = ids.at(-1);
       for (const [id, saved] of await this.store.getMany(ids)) {
-        this.#saved.add(id);
-        if (saved.expires > now || saved.queue.length > 0) revive(id, saved);
+        if (saved.expires === 0 || saved.expires > now || saved.queue.length > 0) revive(id, saved);
         else await this.store.forget(id);
       }
     }
@@ -383,6 +501,7 @@ export function revived(saved: SavedSm, link: Link): Session {
   session.priority = saved.priority;
   session.interested = saved.interested;
   session.carbons = saved.carbons;
+  for (const address of saved.directed ?? []) session.directed.set(address, Jid.parse(address));
   session.acknowledges = true;
   return session;
 }

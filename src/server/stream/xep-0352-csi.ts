@@ -9,11 +9,26 @@ import type { Stanza } from '../stanza/stanza.js';
 /** Held back at most; then all of it goes out. */
 const most = 500;
 
+/** A link that is told of what is held back before it. */
+interface Next extends Link {
+  stirred?(): void;
+}
+
+interface Held {
+  readonly stanza: Stanza;
+  readonly receipt: Receipt | undefined;
+}
+
 export class CsiLink implements Link {
   inactive = false;
-  #held: { stanza: Stanza; receipt: Receipt | undefined }[] = [];
+  #held: Held[] = [];
 
-  constructor(readonly next: Link) {}
+  constructor(readonly next: Next) {}
+
+  /** What is held back, the oldest first. */
+  get held(): readonly Held[] {
+    return this.#held;
+  }
 
   send(stanza: Stanza, receipt?: Receipt): void {
     if (!this.inactive || !canWait(stanza)) {
@@ -27,6 +42,7 @@ export class CsiLink implements Link {
       this.#held = this.#held.filter((held) => held.stanza.name !== 'presence' || held.stanza.from?.full !== from);
     }
     this.#held.push({ stanza, receipt });
+    this.next.stirred?.();
     if (this.#held.length >= most) this.flush();
   }
 

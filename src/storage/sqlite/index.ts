@@ -8,7 +8,7 @@ import { sqliteDocument } from './document.js';
 import { storageError } from './errors.js';
 import { lockFile, syncFolder } from './file.js';
 import type { Purge } from './forget.js';
-import { sqliteLog } from './log.js';
+import { type SqliteLog, sqliteLog } from './log.js';
 import { sqliteMap } from './map.js';
 import { Queue } from './queue.js';
 import { nameOf, storeOf } from './tables.js';
@@ -27,6 +27,10 @@ export interface SqliteOptions {
   readonly maxWaitingBytes?: number | undefined;
   /** Milliseconds that operations wait for another process's lock (of sqlite3, say). */
   readonly lockTimeout?: number | undefined;
+  /** Milliseconds from an append to when its words are put into the index, in the background. */
+  readonly indexInterval?: number | undefined;
+  /** Whether that has to wait, by the part of its time that the event loop was in use: from 0.7 on. */
+  readonly isBusy?: ((utilization: number) => boolean) | undefined;
   /** Told what needs somebody's attention but fails no operation. */
   readonly warn?: ((message: string, error: unknown) => void) | undefined;
   /** How the log is made durable; fdatasync(2). */
@@ -78,15 +82,27 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
   });
 
   const opened = new Map<string, unknown>();
+  const logs: SqliteLog[] = [];
   const open = <S>(shape: Shape, name: string, make: (connection: Connection, queue: Queue, name: string) => S): S => {
     const key = nameOf(shape, name);
     let store = opened.get(key) as S | undefined;
     if (store === undefined) opened.set(key, (store = make(connection, queue, name)));
     return store;
   };
+  const openLog = (name: string): SqliteLog =>
+    open('log', name, () => {
+      const log = sqliteLog(connection, queue, name, {
+        interval: options.indexInterval ?? 30_000,
+        isBusy: options.isBusy,
+        warn: (error) => warn(`words of what is in ${file} could not be put into their index`, error),
+      });
+      logs.push(log);
+      return log;
+    });
   const present = (): StoreName[] => [...connection.tables()].flatMap((table) => storeOf(table) ?? []);
 
   const close = async (): Promise<void> => {
+    for (const log of logs) log.end();
     await queue.close();
     await checkpoint.close();
     connection.close();
@@ -96,13 +112,17 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
 
   for (const { shape, name } of present()) {
     if (shape === 'document') continue;
-    const store: Purge = shape === 'map' ? open(shape, name, sqliteMap) : open(shape, name, sqliteLog);
+    const store: Purge = shape === 'map' ? open(shape, name, sqliteMap) : openLog(name);
     store.purge().catch((error: unknown) => warn(`what forgotten owners left in ${file} could not be removed`, error));
   }
   return {
     document: <T>(name: string) => open('document', name, sqliteDocument) as DocumentStore<T>,
     map: <T>(name: string) => open('map', name, sqliteMap) as MapStore<unknown> as MapStore<T>,
-    log: (name) => open('log', name, sqliteLog),
+    log: (name, { text } = {}) => {
+      const log = openLog(name);
+      if (text !== undefined) log.search(text);
+      return log;
+    },
     stores: async () => {
       await queue.flush();
       return present();

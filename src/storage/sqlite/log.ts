@@ -1,12 +1,22 @@
-import { type LogEntry, type LogFilter, type LogQuery, type LogStore, UnknownId } from '../contract.js';
-import { type Bound, matches, rangeOf } from '../filter.js';
+import {
+  type LogEntry,
+  type LogFilter,
+  type LogOptions,
+  type LogQuery,
+  type LogStore,
+  UnknownId,
+} from '../contract.js';
+import { matches } from '../filter.js';
 import { compare } from '../order.js';
 import type { Connection } from './connection.js';
 import { forgetInSteps, type Purge } from './forget.js';
+import { indexer } from './indexer.js';
+import { logIndex } from './log-index.js';
+import { columns, conditions, type Direction, entryOf, type Row } from './log-rows.js';
+import { logSearch } from './log-search.js';
 import { clamp, Owners } from './owners.js';
 import type { Lane, Operation, Queue } from './queue.js';
 import { nameOf, tableOf } from './tables.js';
-import { sqliteWords } from './words.js';
 
 /** What is remembered of an owner. */
 interface LogOwner {
@@ -17,21 +27,28 @@ interface LogOwner {
   totals: { count: number; bytes: number } | undefined;
   /** Whether an entry was ever appended below another; if not, sequence numbers are in the order of the ids. */
   disordered: number;
-}
-
-interface Row {
-  readonly id: string;
-  readonly peer: string | null;
-  readonly tag: string | null;
-  readonly text: string | null;
-  readonly value: string;
+  /** Up to which id the entries are in the index of words: log-index.ts. */
+  indexed: string | null;
 }
 
 /** What a removal gives back of each entry. */
 interface Removed {
   readonly seq: number;
   readonly bytes: number;
-  readonly has_text: number;
+}
+
+export interface SqliteLog extends LogStore, Purge {
+  /** From now on this is what a search for words looks at. */
+  search(text: LogOptions['text']): void;
+  /** Ends what it does by itself. */
+  end(): void;
+}
+
+export interface IndexingOptions {
+  /** Milliseconds from an append to when its words are looked at, unless somebody searches for them before. */
+  readonly interval: number;
+  readonly isBusy: ((utilization: number) => boolean) | undefined;
+  readonly warn: (error: unknown) => void;
 }
 
 /** Entries that one transaction of a trim removes. */
@@ -42,20 +59,30 @@ const trimStep = 500;
  * first holds their sizes too: a total is one pass over it, done once for an owner that is asked for and kept up to date
  * in memory from then on, which costs an append nothing on the disk.
  */
-export function sqliteLog(connection: Connection, queue: Queue, name: string): LogStore & Purge {
+export function sqliteLog(connection: Connection, queue: Queue, name: string, indexing: IndexingOptions): SqliteLog {
   const table = tableOf('log', name);
   const ownersTable = tableOf('log', name, 'owners');
   const byId = tableOf('log', name, 'ids');
   const byPeer = tableOf('log', name, 'peers');
   const byTag = tableOf('log', name, 'tags');
   const lane: Lane = { waiting: 0 };
-  const texts = sqliteWords(connection, name);
-  const owners = new Owners<LogOwner>(connection, 'log', name, ', disordered INTEGER NOT NULL DEFAULT 0', (row) => ({
-    id: row.id,
+  const ownersColumns = ', disordered INTEGER NOT NULL DEFAULT 0, indexed TEXT';
+  const owners = new Owners<LogOwner>(connection, 'log', name, ownersColumns, ({ id, disordered, indexed }) => ({
+    id,
     last: undefined,
     totals: undefined,
-    disordered: row.disordered,
+    disordered,
+    indexed,
   }));
+  const index = logIndex(connection, name, owners);
+  const search = logSearch(connection, name, index.words);
+  /** A piece of indexing: a write for which no read of the log waits. */
+  const indexLane: Lane = { waiting: 0 };
+  const piece = (run: () => boolean): Promise<boolean> =>
+    queue.write({ lane: indexLane, kind: 'other', owner: '', bytes: 0, run });
+  const background = indexer({ ...indexing, piece: () => piece(() => index.stepAny()) });
+  /** Pieces that are waited for, one of an owner however many search. */
+  const catchingUp = new Map<string, Promise<boolean>>();
 
   const create = (): void => {
     owners.create();
@@ -63,7 +90,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
       nameOf('log', name),
       `CREATE TABLE ${table} (
          seq INTEGER PRIMARY KEY, owner INTEGER NOT NULL, id TEXT NOT NULL, bytes INTEGER NOT NULL,
-         peer TEXT, tag TEXT, text TEXT, value TEXT NOT NULL
+         peer TEXT, tag TEXT, value TEXT NOT NULL
        );
        CREATE INDEX ${byId} ON ${table} (owner, id, bytes);
        CREATE INDEX ${byPeer} ON ${table} (owner, peer, id) WHERE peer IS NOT NULL;
@@ -99,12 +126,12 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
       }
     }
     const bytes = Buffer.byteLength(entry.value);
-    const sql = `INSERT INTO ${table} (seq, owner, id, bytes, peer, tag, text, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
-    const { with: peer = null, tag = null, text = null } = entry;
+    const sql = `INSERT INTO ${table} (seq, owner, id, bytes, peer, tag, value) VALUES (?, ?, ?, ?, ?, ?, ?)`;
+    const { with: peer = null, tag = null } = entry;
     const { lastInsertRowid } = connection
       .statement(sql)
-      .run(seq ?? null, owner.id, entry.id, bytes, peer, tag, text, entry.value);
-    if (entry.text !== undefined) texts.add(Number(lastInsertRowid), owner.id, entry);
+      .run(seq ?? null, owner.id, entry.id, bytes, peer, tag, entry.value);
+    index.appended(owner, Number(lastInsertRowid), entry);
     if (owner.totals !== undefined) {
       owner.totals.count++;
       owner.totals.bytes += bytes;
@@ -113,7 +140,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
 
   /** Where it was; undefined: it was not there. */
   const removeOne = (owner: LogOwner, id: string): number | undefined => {
-    const sql = `DELETE FROM ${table} WHERE owner = ? AND id = ? RETURNING seq, bytes, text IS NOT NULL AS has_text`;
+    const sql = `DELETE FROM ${table} WHERE owner = ? AND id = ? RETURNING seq, bytes`;
     const row = connection.statement(sql).get(owner.id, id) as Removed | undefined;
     if (row === undefined) return undefined;
     tidy(owner, [row]);
@@ -124,13 +151,13 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
   /** Removes the first entries of an owner. */
   const removeFirst = (id: number, limit: number): Removed[] => {
     const first = `SELECT seq FROM ${table} INDEXED BY ${byId} WHERE owner = ? ORDER BY id LIMIT ?`;
-    const sql = `DELETE FROM ${table} WHERE seq IN (${first}) RETURNING seq, bytes, text IS NOT NULL AS has_text`;
+    const sql = `DELETE FROM ${table} WHERE seq IN (${first}) RETURNING seq, bytes`;
     return connection.statement(sql).all(id, limit) as Removed[];
   };
 
   const tidy = (owner: LogOwner | undefined, rows: readonly Removed[]): void => {
-    for (const { seq, bytes, has_text } of rows) {
-      if (has_text) texts.remove(seq);
+    for (const { seq, bytes } of rows) {
+      index.words.remove(seq);
       if (owner?.totals !== undefined) {
         owner.totals.count--;
         owner.totals.bytes -= bytes;
@@ -149,68 +176,32 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     return rows.length;
   };
 
-  /** Conditions of a filter but for its words and ids, and their parameters. */
-  const conditions = (owner: LogOwner, filter: LogFilter): { where: string; parameters: unknown[] } => {
-    const { low, high } = rangeOf(filter);
-    const parameters: unknown[] = [owner.id];
-    let where = 'owner = ?';
-    const add = (condition: string, parameter: string | undefined): void => {
-      if (parameter === undefined) return;
-      where += ` AND ${condition} ?`;
-      parameters.push(parameter);
-    };
-    add('peer =', filter.with);
-    add('tag =', filter.tag);
-    add(low?.inclusive ? 'id >=' : 'id >', low?.id);
-    add(high?.inclusive ? 'id <=' : 'id <', high?.id);
-    return { where, parameters };
-  };
-
   const indexFor = (filter: LogFilter): string =>
     filter.with !== undefined ? byPeer : filter.tag !== undefined ? byTag : byId;
 
-  /** The sequence number of the entry next to a bound, on its inner side. */
-  const seqAt = (owner: LogOwner, bound: Bound, direction: 'ASC' | 'DESC'): number | undefined => {
-    const operator = `${direction === 'ASC' ? '>' : '<'}${bound.inclusive ? '=' : ''}`;
-    const sql = `SELECT seq FROM ${table} INDEXED BY ${byId} WHERE owner = ? AND id ${operator} ? ORDER BY id ${direction} LIMIT 1`;
-    return (connection.statement(sql).get(owner.id, bound.id) as { seq: number } | undefined)?.seq;
+  /** Of the entries that are not in the index yet, which all come after those that are: few, see `searching`. */
+  const withWordsInRest = (owner: LogOwner, filter: LogFilter, direction: Direction, limit: number): LogEntry[] => {
+    const { indexed } = owner;
+    const isLower = indexed !== null && (filter.after === undefined || compare(filter.after, indexed) < 0);
+    const rest = { ...filter, words: undefined, after: isLower ? indexed : filter.after };
+    return select(owner, rest, direction, Number.POSITIVE_INFINITY).filter(matches(filter, index.text)).slice(0, limit);
   };
 
-  /** The source, condition and order for entries with words: what a SELECT needs besides its columns and limit. */
-  const wordsClause = (
-    owner: LogOwner,
-    filter: LogFilter,
-    direction: 'ASC' | 'DESC',
-  ): { clause: string; parameters: unknown[] } | undefined => {
-    const expression = texts.expression(owner.id, filter);
-    if (expression === undefined) return undefined;
-    const { where, parameters } = conditions(owner, filter);
-    const clause = `${texts.table} CROSS JOIN ${table} ON seq = ${texts.table}.rowid WHERE ${texts.table} MATCH ?`;
-    if (owner.disordered) {
-      return { clause: `${clause} AND ${where} ORDER BY id ${direction}`, parameters: [expression, ...parameters] };
+  const withWords = (owner: LogOwner, filter: LogFilter, direction: Direction, limit: number): LogEntry[] => {
+    if (index.text === undefined) return [];
+    const parts = [search.select, withWordsInRest];
+    let found: LogEntry[] = [];
+    for (const part of direction === 'ASC' ? parts : parts.reverse()) {
+      if (found.length < limit) found = found.concat(part(owner, filter, direction, limit - found.length));
     }
-    // Rowids are in the order of the ids: the index is read in that order too, and no further than the limit.
-    const { low, high } = rangeOf(filter);
-    const first = low === undefined ? 0 : seqAt(owner, low, 'ASC');
-    const last = high === undefined ? Number.MAX_SAFE_INTEGER : seqAt(owner, high, 'DESC');
-    if (first === undefined || last === undefined) return undefined;
-    const rowid = `${texts.table}.rowid`;
-    return {
-      clause: `${clause} AND ${rowid} >= ? AND ${rowid} <= ? AND ${where} ORDER BY ${rowid} ${direction}`,
-      parameters: [expression, first, last, ...parameters],
-    };
+    return found;
   };
 
   /** Entries with the ids asked that pass, in the direction of reading. */
-  const withIds = (
-    owner: LogOwner,
-    ids: readonly string[],
-    filter: LogFilter,
-    direction: 'ASC' | 'DESC',
-  ): LogEntry[] => {
-    const { where, parameters } = conditions(owner, filter);
-    const isMatch = matches(filter);
-    const get = connection.statement(`SELECT id, peer, tag, text, value FROM ${table} WHERE id = ? AND ${where}`);
+  const withIds = (owner: LogOwner, ids: readonly string[], filter: LogFilter, direction: Direction): LogEntry[] => {
+    const { where, parameters } = conditions(owner.id, filter);
+    const isMatch = matches(filter, index.text);
+    const get = connection.statement(`SELECT ${columns} FROM ${table} WHERE id = ? AND ${where}`);
     const ordered = [...new Set(ids)].sort(compare);
     if (direction === 'DESC') ordered.reverse();
     return ordered.flatMap((id) => {
@@ -221,39 +212,56 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
   };
 
   /** At most `limit` entries, in the direction of reading. */
-  const select = (owner: LogOwner, filter: LogFilter, direction: 'ASC' | 'DESC', limit: number): LogEntry[] => {
+  const select = (owner: LogOwner, filter: LogFilter, direction: Direction, limit: number): LogEntry[] => {
     if (filter.ids !== undefined) return withIds(owner, filter.ids, filter, direction).slice(0, limit);
-    let sql = 'SELECT id, peer, tag, text, value FROM ';
-    let parameters: unknown[];
-    if (filter.words !== undefined) {
-      const found = wordsClause(owner, filter, direction);
-      if (found === undefined) return [];
-      sql += found.clause;
-      parameters = found.parameters;
-    } else {
-      const plain = conditions(owner, filter);
-      sql += `${table} INDEXED BY ${indexFor(filter)} WHERE ${plain.where} ORDER BY id ${direction}`;
-      parameters = plain.parameters;
-    }
-    const rows = connection.statement(`${sql} LIMIT ?`).all(...parameters, clamp(limit));
-    return (rows as Row[]).map(entryOf);
+    if (filter.words !== undefined) return withWords(owner, filter, direction, limit);
+    const { where, parameters } = conditions(owner.id, filter);
+    const sql = `SELECT ${columns} FROM ${table} INDEXED BY ${indexFor(filter)} WHERE ${where} ORDER BY id ${direction} LIMIT ?`;
+    return (connection.statement(sql).all(...parameters, clamp(limit)) as Row[]).map(entryOf);
   };
 
   const countIn = (owner: LogOwner, filter: LogFilter, limit: number): number => {
     if (filter.ids !== undefined) return Math.min(withIds(owner, filter.ids, filter, 'ASC').length, limit);
-    const plain = conditions(owner, filter);
-    const found =
-      filter.words === undefined
-        ? { clause: `${table} INDEXED BY ${indexFor(filter)} WHERE ${plain.where}`, parameters: plain.parameters }
-        : wordsClause(owner, filter, 'ASC');
-    if (found === undefined) return 0;
-    const sql = `SELECT count(*) AS count FROM (SELECT 1 FROM ${found.clause} LIMIT ?)`;
-    return (connection.statement(sql).get(...found.parameters, clamp(limit)) as { count: number }).count;
+    if (filter.words !== undefined) {
+      if (index.text === undefined) return 0;
+      const inIndex = search.count(owner, filter, limit);
+      if (inIndex >= limit) return inIndex;
+      return inIndex + withWordsInRest(owner, filter, 'ASC', limit - inIndex).length;
+    }
+    const { where, parameters } = conditions(owner.id, filter);
+    const matching = `SELECT 1 FROM ${table} INDEXED BY ${indexFor(filter)} WHERE ${where} LIMIT ?`;
+    const sql = `SELECT count(*) AS count FROM (${matching})`;
+    return (connection.statement(sql).get(...parameters, clamp(limit)) as { count: number }).count;
   };
 
   const has = (owner: LogOwner | undefined, id: string): boolean =>
     owner !== undefined &&
     connection.statement(`SELECT 1 FROM ${table} WHERE owner = ? AND id = ?`).get(owner.id, id) !== undefined;
+
+  /** Reads; a search for words once what is left to look through one by one is little. */
+  const reading = <R>(name: string, { words, ids }: LogFilter, run: (owner: LogOwner | undefined) => R): Promise<R> =>
+    words === undefined || ids !== undefined ? queue.read(lane, () => run(owners.find(name))) : searching(name, run);
+
+  const searching = async <R>(name: string, run: (owner: LogOwner | undefined) => R): Promise<R> => {
+    for (;;) {
+      const found = await queue.read(lane, () => {
+        const owner = owners.find(name);
+        const isBehind = owner !== undefined && index.text !== undefined && index.isBehind(owner);
+        return isBehind ? undefined : { result: run(owner) };
+      });
+      if (found !== undefined) return found.result;
+      await catchUp(name);
+    }
+  };
+
+  const catchUp = (name: string): Promise<boolean> => {
+    let step = catchingUp.get(name);
+    if (step === undefined) {
+      step = background.inTurn(() => piece(() => index.step(name))).finally(() => catchingUp.delete(name));
+      catchingUp.set(name, step);
+    }
+    return step;
+  };
 
   const forgetting = forgetInSteps(queue, lane, owners, (id, limit) => {
     const rows = removeFirst(id, limit);
@@ -262,13 +270,13 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
   });
 
   return {
-    append: (owner, { id, with: peer, text, tag, value }) => {
-      const run = (): void => append(owner, { id, with: peer, text, tag, value });
-      return queue.write({ lane, kind: 'append', owner, id, bytes: value.length + (text?.length ?? 0), run });
+    append: (owner, { id, with: peer, tag, value }) => {
+      const run = (): void => append(owner, { id, with: peer, tag, value });
+      if (index.text !== undefined) background.wake();
+      return queue.write({ lane, kind: 'append', owner, id, bytes: value.length, run });
     },
     page: (name, query) =>
-      queue.read(lane, () => {
-        const owner = owners.find(name);
+      reading(name, query, (owner) => {
         if (query.strict) assertKnown(query, (id) => has(owner, id));
         if (owner === undefined) return { entries: [], complete: true };
         const entries = select(owner, query, query.backwards ? 'DESC' : 'ASC', query.limit + 1);
@@ -278,10 +286,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
         return { entries, complete };
       }),
     count: (name, filter, limit = Number.POSITIVE_INFINITY) =>
-      queue.read(lane, () => {
-        const owner = owners.find(name);
-        return owner === undefined ? 0 : countIn(owner, filter, limit);
-      }),
+      reading(name, filter, (owner) => (owner === undefined ? 0 : countIn(owner, filter, limit))),
     size: (name) =>
       queue.read(lane, () => {
         const owner = owners.find(name);
@@ -314,6 +319,11 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string): L
     },
     owners: (range) => queue.read(lane, () => owners.list(range)),
     ...forgetting,
+    search: (text) => {
+      index.text = text;
+      background.wake();
+    },
+    end: () => background.close(),
   };
 }
 
@@ -332,14 +342,4 @@ function assertKnown({ after, before }: LogQuery, isKnown: (id: string) => boole
   for (const id of [after, before]) {
     if (id !== undefined && !isKnown(id)) throw new UnknownId(id);
   }
-}
-
-function entryOf({ id, peer, text, tag, value }: Row): LogEntry {
-  return {
-    id,
-    ...(peer !== null && { with: peer }),
-    ...(text !== null && { text }),
-    ...(tag !== null && { tag }),
-    value,
-  };
 }

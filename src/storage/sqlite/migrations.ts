@@ -12,7 +12,22 @@ export const migrations: readonly Migration[] = [
     db.exec('CREATE TABLE waxwing (property TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID');
     db.pragma(`application_id = ${applicationId}`);
   },
+  // Words are found by what a log's text function makes of a value, and their index remembers how far it has come.
+  (db) => {
+    const tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").all() as Table[];
+    for (const { name, sql } of tables) {
+      const quoted = `"${name.replaceAll('"', '""')}"`;
+      if (name.startsWith('log-owners.')) db.exec(`ALTER TABLE ${quoted} ADD COLUMN indexed TEXT`);
+      else if (name.startsWith('log.')) db.exec(`ALTER TABLE ${quoted} DROP COLUMN text`);
+      else if (name.startsWith('log-words.') && /^CREATE VIRTUAL/i.test(sql)) db.exec(`DROP TABLE ${quoted}`);
+    }
+  },
 ];
+
+interface Table {
+  readonly name: string;
+  readonly sql: string;
+}
 
 /** Marks the file as ours (`file` shows it): "Waxw". */
 const applicationId = 0x57617877;

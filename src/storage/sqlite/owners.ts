@@ -56,6 +56,13 @@ export class Owners<O extends { readonly id: number }> {
     return owner;
   }
 
+  /** The owner with a number; undefined: there is none, or it was detached. */
+  numbered(id: number): O | undefined {
+    const row = this.#connection.statement(`SELECT name FROM ${this.#table} WHERE id = ?`).get(id);
+    const name = (row as { name: string | null } | undefined)?.name ?? undefined;
+    return name === undefined ? undefined : this.find(name);
+  }
+
   findOrMake(name: string): O {
     const found = this.find(name);
     if (found !== undefined) return found;

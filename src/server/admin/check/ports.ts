@@ -1,34 +1,59 @@
 import { createServer } from 'node:net';
 import { parseListenAddress } from '../../config/address.js';
+import type { Config } from '../../config/schema.js';
 import type { Finding, Subject } from './finding.js';
 
 const kinds = ['c2s', 'c2s_tls', 'https', 'http'] as const;
+type Kind = (typeof kinds)[number];
 
 /** Whether each port can be had, or is the running server's. */
 export async function checkPorts({ config, running }: Pick<Subject, 'config' | 'running'>): Promise<Finding[]> {
-  const wanted = kinds.flatMap((kind) => config.listen[kind].map((text) => ({ kind, text })));
-  if (wanted.length === 0) {
-    return [
-      {
-        area: 'ports',
-        level: 'warning',
-        what: 'the server listens nowhere',
-        why: 'Nobody can connect.',
-        advice: 'Set listen.c2s, listen.c2s_tls or listen.https.',
-      },
-    ];
-  }
-  return Promise.all(
-    wanted.map(async ({ kind, text }): Promise<Finding> => {
-      const { host, port } = parseListenAddress(text)!;
-      const ok = (what: string): Finding => ({ area: 'ports', level: 'ok', what: `listen.${kind} ${text}: ${what}` });
-      if (port === 0) return ok('any free port');
-      if (running?.listening.some((bound) => bound.kind === kind && bound.port === port))
-        return ok('the running server has it');
-      const code = await tryPort(port, host);
-      return code === undefined ? ok('is free') : refused(`listen.${kind} ${text}`, code);
-    }),
+  const wanted = kinds.flatMap((kind) =>
+    config.listen[kind].map((text): Wanted => ({ option: `listen.${kind}`, kind, text })),
   );
+  const findings = [...wanted, ...proxyPorts(config)].map((one) => checkPort(one, running));
+  if (wanted.length > 0) return Promise.all(findings);
+  const nowhere: Finding = {
+    area: 'ports',
+    level: 'warning',
+    what: 'the server listens nowhere',
+    why: 'Nobody can connect.',
+    advice: 'Set listen.c2s, listen.c2s_tls or listen.https.',
+  };
+  return [nowhere, ...(await Promise.all(findings))];
+}
+
+interface Wanted {
+  readonly option: string;
+  /** undefined: a module's, without which the server runs as well. */
+  readonly kind: Kind | undefined;
+  readonly text: string;
+}
+
+/** Of the proxy for files (XEP-0065). */
+function proxyPorts({ modules }: Config): Wanted[] {
+  const { listen = [] } = (modules.proxy65 ?? {}) as { readonly listen?: readonly string[] };
+  if (modules.disabled.includes('proxy65')) return [];
+  return listen.map((text) => ({ option: 'modules.proxy65.listen', kind: undefined, text }));
+}
+
+async function checkPort({ option, kind, text }: Wanted, running: Subject['running']): Promise<Finding> {
+  const { host, port } = parseListenAddress(text)!;
+  const ok = (what: string): Finding => ({ area: 'ports', level: 'ok', what: `${option} ${text}: ${what}` });
+  if (port === 0) return ok('any free port');
+  const isIt = (bound: string) => (kind === undefined ? !kinds.includes(bound as Kind) : bound === kind);
+  if (running?.listening.some((bound) => isIt(bound.kind) && bound.port === port))
+    return ok('the running server has it');
+  const code = await tryPort(port, host);
+  if (code === undefined) return ok('is free');
+  const finding = refused(`${option} ${text}`, code);
+  if (kind !== undefined) return finding;
+  return {
+    ...finding,
+    level: 'warning',
+    why: 'The server runs without the proxy by which clients behind routers send each other files.',
+    advice: `${finding.advice ?? ''} Without the proxy: ${option} = [].`.trim(),
+  };
 }
 
 /** The system's error code; undefined: it can be had. */

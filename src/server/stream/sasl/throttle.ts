@@ -6,8 +6,6 @@
  */
 import { addressBlock } from '../../config/address.js';
 
-export { addressBlock };
-
 export interface ThrottleOptions {
   /** Failures that slow nothing: people mistype. */
   readonly free?: number | undefined;

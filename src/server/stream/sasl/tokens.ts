@@ -9,8 +9,8 @@
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { MapStore } from '../../../storage/contract.js';
+import { Serial } from '../../serial.js';
 import { digest, hmac } from './keys.js';
-import { Serial } from './serial.js';
 
 interface Slot {
   readonly mechanism: string;

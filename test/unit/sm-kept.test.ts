@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import type { LocalHost } from '../../src/server/routing/host.js';
+import type { Receipt } from '../../src/server/routing/link.js';
+import { Session } from '../../src/server/routing/session.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { Resumables, revived, type SavedSm, Sm } from '../../src/server/stream/xep-0198-sm.js';
+import { CsiLink } from '../../src/server/stream/xep-0352-csi.js';
+import type { DocumentStore } from '../../src/storage/contract.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { startHost } from './module-host.js';
+
+const { host, stop } = await startHost([]);
+after(stop);
+
+const chat = (body: string) => Stanza.parse(`<message from='romeo@example.org/x'><body>${body}</body></message>`);
+const presence = (from: string) => Stanza.parse(`<presence from='${from}@example.org/x'/>`);
+const nowhere = { held: [], seen: [] };
+
+/** A store that notes what it is asked, and says that it has forgotten when it is let. */
+function disk() {
+  const store = new MemoryStorage().document<SavedSm>('stream_management');
+  const asked: string[] = [];
+  const waiting: ((error?: Error) => void)[] = [];
+  const slow: DocumentStore<SavedSm> = {
+    ...store,
+    set: async (id, value) => {
+      asked.push(`set ${id}`);
+      await store.set(id, value);
+    },
+    forget: async (id) => {
+      asked.push(`forget ${id}`);
+      await new Promise<void>((resolve, reject) => waiting.push((error) => (error ? reject(error) : resolve())));
+      await store.forget(id);
+    },
+  };
+  const goOn = async (error?: Error) => {
+    for (const go of waiting.splice(0)) go(error);
+    await new Promise(setImmediate);
+  };
+  const failures: unknown[] = [];
+  const resumables = new Resumables(slow, (error) => failures.push(error));
+  const taken = () => asked.splice(0);
+  return { store, resumables, taken, goOn, failures };
+}
+
+function managed(host: LocalHost, resumables: Resumables, id: string) {
+  const written: string[] = [];
+  const session = new Session(Jid.parse(`juliet@example.org/${id}`), { send: () => {} });
+  const limits = () => ({ queue_stanzas: 100, queue_bytes: 100_000 });
+  const sm = new Sm(session, host, 60, limits, () => {}, resumables, id);
+  session.link = sm;
+  sm.attach({
+    write: (xml) => void written.push(xml),
+    writeStanza: (stanza) => void written.push(stanza.toXml()),
+    close: () => {},
+  });
+  resumables.add(sm);
+  const acknowledged = () => {
+    sm.requested();
+    return written.splice(0).findLast((xml) => xml.startsWith('<a '));
+  };
+  return { sm, session, written, acknowledged };
+}
+
+const isAt = (h: number) => `<a xmlns='urn:xmpp:sm:3' h='${h}'/>`;
+
+test('what a client says is acknowledged when the disk has forgotten how it was before', async () => {
+  const { resumables, taken, goOn } = disk();
+  const { sm, acknowledged } = managed(host, resumables, 'a');
+  resumables.keep(sm, nowhere);
+  sm.begin();
+  assert.deepEqual(taken(), ['set a', 'forget a'], 'before anything else of the stanza is written');
+  sm.handled();
+  assert.equal(acknowledged(), undefined);
+  sm.begin();
+  sm.handled();
+  assert.deepEqual(taken(), [], 'once');
+  await goOn();
+  assert.equal(acknowledged(), isAt(2));
+  assert.equal(resumables.outdating, undefined);
+});
+
+test('so is what was sent to somebody who was kept', async () => {
+  const { resumables, taken, goOn } = disk();
+  const sender = managed(host, resumables, 'a');
+  const recipient = managed(host, resumables, 'b');
+  resumables.keep(recipient.sm, nowhere);
+  sender.sm.begin();
+  recipient.session.send(chat('1'));
+  sender.sm.handled();
+  assert.deepEqual(taken(), ['set b', 'forget b']);
+  assert.equal(sender.acknowledged(), undefined);
+  await goOn();
+  assert.equal(sender.acknowledged(), isAt(1));
+});
+
+test('what is held back for an inactive client, and what it acknowledges, makes it outdated too', async () => {
+  const { resumables, taken, goOn, store } = disk();
+  const { sm, session } = managed(host, resumables, 'a');
+  const csi = new CsiLink(sm);
+  session.link = csi;
+  csi.inactive = true;
+  session.send(chat('1'));
+  resumables.keep(sm, nowhere);
+  session.send(presence('romeo'));
+  assert.deepEqual(taken(), ['set a', 'forget a']);
+  await goOn();
+  session.send(presence('nurse'));
+  session.send(presence('romeo'));
+  resumables.keep(sm, { held: csi.held, seen: ['romeo@example.org/x'] });
+  assert.deepEqual(taken(), ['set a']);
+  const saved = await store.get('a');
+  assert.deepEqual(
+    saved?.queue.map(({ xml }) => Stanza.parse(xml)).map(({ name, from }) => `${name} ${from?.local}`),
+    ['message romeo', 'presence nurse', 'presence romeo'],
+  );
+  assert.deepEqual(saved?.seen, ['romeo@example.org/x']);
+  sm.acknowledged(0);
+  assert.deepEqual(taken(), []);
+  sm.acknowledged(1);
+  assert.deepEqual(taken(), ['forget a']);
+});
+
+test('what the disk does not forget is tried again, and said once', async () => {
+  const { resumables, taken, goOn, failures } = disk();
+  const { sm, acknowledged } = managed(host, resumables, 'a');
+  resumables.keep(sm, nowhere);
+  sm.begin();
+  sm.handled();
+  await goOn(new Error('full'));
+  assert.equal(acknowledged(), isAt(1), 'a full disk stops nobody');
+  resumables.forgetLeft();
+  await goOn(new Error('full'));
+  assert.deepEqual([taken(), failures.length], [['set a', 'forget a', 'forget a'], 1]);
+  // Written anew it is right again.
+  resumables.keep(sm, nowhere);
+  resumables.forgetLeft();
+  assert.deepEqual(taken(), ['set a']);
+});
+
+test('who ends is forgotten', () => {
+  const { resumables, taken } = disk();
+  const [one, other] = [managed(host, resumables, 'a'), managed(host, resumables, 'b')];
+  resumables.keep(one.sm, nowhere);
+  for (const { sm } of [one, other]) resumables.delete(sm);
+  assert.deepEqual(taken(), ['set a', 'forget a']);
+  assert.equal(resumables.get('a'), undefined);
+});
+
+test('when the process stops, what comes after is written as well', async () => {
+  const { resumables, taken, store } = disk();
+  const { sm, session } = managed(host, resumables, 'a');
+  resumables.keep(sm, nowhere);
+  session.send(chat('1'));
+  await resumables.save(Date.now(), () => nowhere);
+  session.send(chat('2'));
+  assert.deepEqual(taken(), ['set a', 'forget a', 'set a', 'set a']);
+  assert.equal((await store.get('a'))?.queue.length, 2);
+});
+
+test('a session comes back as it was', async () => {
+  const { resumables, store } = disk();
+  const { sm, session } = managed(host, resumables, 'a');
+  session.presence = Stanza.parse('<presence><show>away</show></presence>');
+  session.carbons = true;
+  const to = Jid.parse('hall@conference.example.org/Juliet');
+  session.directed.set(to.full, to);
+  const receipt: Receipt = { delivered: () => {}, lost: () => {}, reference: '' };
+  session.send(chat('1'), receipt);
+  session.send(chat('2'));
+  sm.acknowledged(1);
+  session.send(chat('3'));
+  for (let n = 0; n < 3; n++) {
+    sm.begin();
+    sm.handled();
+  }
+  resumables.keep(sm, nowhere);
+  await new Promise(setImmediate);
+
+  const next = new Resumables(store, (error) => assert.fail(String(error)));
+  const now = 1_000_000;
+  const back: Sm[] = [];
+  await next.load(now, (id, saved) => {
+    const again = revived(saved, { send: () => {} });
+    const one = new Sm(again, host, saved.holdSeconds, sm.limits, () => {}, next, id);
+    one.restore(saved, now);
+    back.push(one);
+  });
+  const [one] = back;
+  assert.equal(back.length, 1);
+  assert.deepEqual([one?.id, one?.h, one?.waiting, one?.isRevived, one?.connected], ['a', 3, 2, true, false]);
+  assert.equal(one?.expires, now + 60_000, 'it was connected: its time begins with the process');
+  const { session: again } = one!;
+  assert.deepEqual([...again.directed.keys()], [to.full]);
+  assert.deepEqual([again.carbons, again.presence?.text('jabber:client', 'show')], [true, 'away']);
+  // One was acknowledged, two are there.
+  for (const [h, isRight] of [
+    [0, false],
+    [1, true],
+    [3, true],
+    [4, false],
+  ] as const)
+    assert.equal(one?.fits(h), isRight, String(h));
+});
