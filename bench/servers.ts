@@ -289,6 +289,7 @@ try {
           }
           const figure = metrics[row.metric];
           if (figure !== undefined) figures.set(key, [...(figures.get(key) ?? []), figure]);
+          console.error(`${server.name}, ${row.title}: ${shown(figure)}`);
         } catch (error) {
           console.error(`${server.name}, ${row.title}: ${String(error).slice(0, 300)}`);
         }

@@ -69,7 +69,12 @@ export function serve(
         register: { open: true, per_address: 'unlimited', in_all: 'unlimited' },
         strangers: { local_users: 'known' }, // else what those say who never met is held
       },
-      stream_management: { queue_stanzas: 100_000, queue_bytes: '64 MiB', hibernated_per_account: 100 },
+      stream_management: {
+        queue_stanzas: 100_000,
+        queue_bytes: '64 MiB',
+        hibernated_per_account: 100,
+        keep_after_seconds: 0,
+      },
     },
   });
 }

@@ -1,0 +1,244 @@
+/**
+ * XEP-0198 §5 after a crash (docs/decisions/0004-resumption-after-a-crash.md): a server of its own process, killed. Who was
+ * quiet resumes and misses nothing; who was not begins anew.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { NS } from '../../src/server/stanza/ns.js';
+import type { Element } from '../../src/server/xml/element.js';
+import { ServerProcess, within } from '../interop/server.js';
+import { Client } from './client.js';
+import { password } from './world.js';
+
+/** In ms. */
+const patience = 15_000;
+const room = 'hall@conference.localhost';
+const names = ['juliet', 'romeo', 'nurse'] as const;
+
+let server: ServerProcess;
+const start = () =>
+  ServerProcess.start({
+    accounts: Object.fromEntries(names.map((name) => [`${name}@localhost`, password])),
+    config: {
+      c2s: { allow_plain_tcp_on_loopback: true, allow_sasl_plain_without_tls: true },
+      stream_management: { keep_after_seconds: 0 },
+      modules: {
+        disabled: ['proxy65'],
+        muc: { lock_new_rooms: false, defaults: { persistent: true } },
+        strangers: { local_users: 'known' },
+      },
+    },
+  });
+
+/** A client and what it has heard, as far as nobody asked. */
+class Actor {
+  readonly client: Client;
+  readonly heard: Element[] = [];
+  acknowledges = true;
+
+  constructor(address: string, greeting = ['<presence/>']) {
+    this.client = new Client({
+      address,
+      password,
+      port: () => server.port('c2s'),
+      greeting,
+      diligence: () => this.acknowledges,
+      received: (stanza) => void this.heard.push(stanza),
+    });
+  }
+
+  get address(): string {
+    return `${this.client.bare}/${this.client.resource}`;
+  }
+
+  /** Resolves when the server has dealt with all of it, and says so. */
+  says(xml: string): Promise<void> {
+    return within(
+      patience,
+      'an acknowledgement',
+      () => new Promise((acknowledged) => this.client.send(xml, { acknowledged })),
+    );
+  }
+
+  chats(to: string, body: string): Promise<void> {
+    return this.says(`<message to='${to}' type='chat' id='${body}'><body>${body}</body></message>`);
+  }
+
+  /** Takes out of what it has heard what is wanted, and waits until so much has come. */
+  async hears(count: number, isWanted: (stanza: Element) => boolean): Promise<Element[]> {
+    await within(patience, `${this.address} hearing what it should`, async () => {
+      while (this.heard.filter(isWanted).length < count) await pause(10);
+    });
+    const found = this.heard.filter(isWanted);
+    for (const stanza of found) this.heard.splice(this.heard.indexOf(stanza), 1);
+    return found;
+  }
+
+  /** The bodies of so many messages, and of no more. */
+  async bodies(count: number): Promise<(string | null)[]> {
+    const found = await this.hears(count, hasBody);
+    return found.map((message) => message.getChildText('body'));
+  }
+
+  /** What it hears to the end of what is on its way to it. */
+  async syncs(): Promise<void> {
+    await this.client.request('get', `<ping xmlns='${NS.ping}'/>`, 'localhost');
+  }
+
+  /** How the attempt to go on ended. */
+  async returns(): Promise<'resumed' | 'refused'> {
+    const { resumed, refused } = this.client;
+    await this.client.connect();
+    assert.equal(this.client.resumed + this.client.refused, resumed + refused + 1);
+    return this.client.resumed > resumed ? 'resumed' : 'refused';
+  }
+}
+
+/** Resolves once so many sessions would outlive a crash. */
+async function kept(count: number): Promise<void> {
+  const line = `\nwaxwing_sessions_kept ${count}\n`;
+  await within(patience, `${count} sessions being kept`, async () => {
+    while (!(await metrics()).includes(line)) await pause(50);
+  });
+}
+
+async function metrics(): Promise<string> {
+  const request = get({ host: '127.0.0.1', port: server.port('http'), path: '/metrics', agent: false });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) text += String(chunk);
+  return text;
+}
+
+async function crashes(...actors: readonly Actor[]): Promise<void> {
+  await server.kill();
+  await within(patience, 'the end of connections', async () => {
+    while (actors.some(({ client }) => client.online)) await pause(10);
+  });
+  await server.start();
+}
+
+const hasBody = (stanza: Element): boolean => stanza.getChild('body') !== undefined;
+const gone = (from: string) => (stanza: Element) =>
+  stanza.name === 'presence' && stanza.attrs.type === 'unavailable' && stanza.attrs.from === from;
+
+test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, async (t) => {
+  server = await start();
+  t.after(() => server.close());
+  const juliet = new Actor('juliet@localhost/balcony', [
+    '<presence/>',
+    `<presence to='${room}/Juliet'><x xmlns='${NS.muc}'/></presence>`,
+  ]);
+  const romeo = new Actor('romeo@localhost/orchard');
+  const nurse = new Actor('nurse@localhost/kitchen');
+  for (const one of [juliet, romeo, nurse]) await one.client.connect();
+  for (const friend of [romeo, nurse]) {
+    await friend.says(`<presence type='subscribe' to='juliet@localhost'/>`);
+    await juliet.says(`<presence type='subscribed' to='${friend.client.bare}'/>`);
+    await juliet.says(`<presence type='subscribe' to='${friend.client.bare}'/>`);
+    await friend.says(`<presence type='subscribed' to='juliet@localhost'/>`);
+  }
+  for (const one of [juliet, romeo, nurse]) await one.syncs();
+  assert.equal(juliet.heard.filter(({ attrs: { from } }) => from === `${room}/Juliet`).length, 1);
+  // Juliet has one message that she did not say she has, and one that she has not been sent.
+  juliet.acknowledges = false;
+  await romeo.chats('juliet@localhost', 'unacknowledged');
+  await juliet.hears(1, hasBody);
+  juliet.client.cut();
+  await romeo.chats('juliet@localhost', 'unsent');
+  await kept(3);
+
+  await t.test('§5: counts, messages and presence', async () => {
+    await romeo.says(`<presence to='nobody@localhost'/>`);
+    juliet.heard.length = 0;
+    await crashes(juliet, romeo, nurse);
+    assert.equal(await romeo.returns(), 'refused');
+    await romeo.chats('juliet@localhost', 'meanwhile');
+    juliet.acknowledges = true;
+    assert.equal(await juliet.returns(), 'resumed');
+    assert.equal(juliet.client.unacknowledged, 0);
+    await juliet.syncs();
+    assert.deepEqual(await juliet.bodies(2), ['unsent', 'meanwhile']);
+    assert.equal(await nurse.returns(), 'resumed');
+    await nurse.chats(juliet.address, 'from the nurse');
+    await juliet.chats(nurse.address, 'from Juliet');
+    assert.deepEqual(await juliet.bodies(1), ['from the nurse']);
+    assert.deepEqual(await nurse.bodies(1), ['from Juliet']);
+  });
+
+  await t.test('XEP-0045 §11.2: she is told that she is in no room', async () => {
+    const [farewell, ...more] = await juliet.hears(1, gone(`${room}/Juliet`));
+    assert.deepEqual(more, []);
+    const x = farewell?.getChild('x', NS.mucUser);
+    assert.deepEqual(
+      x?.getChildren('status').map(({ attrs }) => attrs.code),
+      ['110', '332'],
+    );
+    const { affiliation, role } = x?.getChild('item')?.attrs ?? {};
+    assert.deepEqual([affiliation, role], ['owner', 'none']);
+  });
+
+  await t.test('RFC 6121 §4.5: she hears of the session that was lost, and of its successor', async () => {
+    const heard = await juliet.hears(2, ({ name, attrs }) => name === 'presence' && attrs.from === romeo.address);
+    assert.deepEqual(
+      heard.map(({ attrs }) => attrs.type),
+      ['unavailable', undefined],
+    );
+    assert.deepEqual(juliet.heard.filter(gone(nurse.address)), [], 'the nurse was not lost');
+  });
+
+  await t.test('again and again, as long as nobody says anything', async () => {
+    await kept(3);
+    await crashes(juliet, nurse);
+    await kept(3);
+    await crashes(romeo);
+    for (const one of [juliet, romeo, nurse]) {
+      one.heard.length = 0;
+      assert.equal(await one.returns(), 'resumed');
+      await one.syncs();
+      assert.deepEqual(one.heard, []);
+    }
+  });
+
+  await t.test('what makes a session outdated just before', async () => {
+    await kept(3);
+    // Romeo by what he says, juliet by what she is sent, the nurse not at all.
+    await romeo.chats('juliet@localhost', 'just before');
+    await crashes(juliet, romeo, nurse);
+    assert.deepEqual(await juliet.hears(1, hasBody).then(({ length }) => length), 1);
+    assert.equal(await juliet.returns(), 'refused');
+    assert.equal(await romeo.returns(), 'refused');
+    assert.equal(await nurse.returns(), 'resumed');
+    await romeo.chats('juliet@localhost', 'after');
+    await juliet.syncs();
+    const bodies = await juliet.bodies(1);
+    assert.equal(bodies.filter((body) => body === 'after').length, 1);
+    assert.equal(romeo.heard.filter(({ attrs }) => attrs.type === 'error').length, 0);
+  });
+
+  await t.test('a client that has got more than was written down begins anew, and nothing is lost', async () => {
+    await kept(3);
+    juliet.client.cut();
+    await romeo.chats('juliet@localhost', 'while she is away');
+    await kept(3);
+    juliet.heard.length = 0;
+    // It is written down that she has not got it. She gets it, and does not say so.
+    juliet.acknowledges = false;
+    assert.equal(await juliet.returns(), 'resumed');
+    await juliet.hears(1, hasBody);
+    await romeo.chats('juliet@localhost', 'one more');
+    await juliet.hears(1, hasBody);
+    await crashes(juliet, romeo, nurse);
+    juliet.acknowledges = true;
+    assert.equal(await juliet.returns(), 'refused');
+    await juliet.syncs();
+    assert.deepEqual(await juliet.bodies(2), ['while she is away', 'one more']);
+  });
+  assert.deepEqual(
+    [juliet, romeo, nurse].flatMap(({ client }) => client.streamErrors),
+    [],
+  );
+});
