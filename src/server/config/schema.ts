@@ -351,7 +351,7 @@ const limits = z
       )
       .meta(live),
     connections_per_minute: count({ min: 1, unlimited: true })
-      .default(1000)
+      .default(6000)
       .describe('New connections from one address in a minute, with the same exceptions.')
       .meta(live),
     login_deadline_seconds: wait(1)

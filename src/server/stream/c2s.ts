@@ -44,8 +44,6 @@ export interface StreamServer {
 /** opening: a header is due. stranger: features sent, not authenticated. known: authenticated, not bound. */
 type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
 
-/** Stanzas of one connection that are taken before others have their turn. */
-const turnStanzas = 32;
 /** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
 const pauseAbove = 65_536;
 /** RFC 5646 §4.4.1: in characters. */
@@ -165,12 +163,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** Takes what the reader has, one after the other; where a handler waits, so does the rest. */
   #pump(): void {
-    for (let taken = 0; ; taken++) {
-      if (taken === turnStanzas && this.reader.buffered > 0) {
-        this.#busy = true;
-        setImmediate(() => this.#goOn());
-        return;
-      }
+    for (;;) {
       const item = this.reader.next();
       if (item === undefined) return;
       const waiting = this.#take(item);
