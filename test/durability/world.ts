@@ -471,8 +471,9 @@ export class World {
       if (others !== undefined) others.push(id);
       else {
         copies.set(message, [id]);
-        // What was refused may have been said again later on, by who lost the session in which he heard of that.
-        if (said.refused) continue;
+        // What was refused may have been said again later on, by who lost the session in which he heard of that; and who
+        // says something again in a room may have been out of it the first time, and never have heard.
+        if (said.refused || (said.inRoom && said.repeats > 0)) continue;
         const last = highest.get(said.from) ?? 0;
         assert.ok(said.number > last, `the archive of ${owner} has ${message} behind number ${last}`);
         highest.set(said.from, said.number);
