@@ -84,7 +84,8 @@ export class TcpTransport implements Upgradable {
 
   end(): void {
     this.flush();
-    this.#socket.end();
+    // Node makes an error of a second end, stack and all.
+    if (this.#socket.writable) this.#socket.end();
   }
 
   destroy(): void {
