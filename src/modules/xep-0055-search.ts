@@ -106,13 +106,7 @@ export default defineModule({
 
     const users = { access: 'users' } as const;
     return [
-      service({
-        subdomain: config.subdomain,
-        message: ({ type }) => {
-          if (type !== 'headline' && type !== 'error') throw new StanzaError('service-unavailable');
-        },
-        presence: () => {},
-      }),
+      service({ subdomain: config.subdomain }),
       disco('service', {
         identities: ({ to }) =>
           to.equals(own) ? [{ category: 'directory', type: 'user', name: 'User directory' }] : [],

@@ -298,9 +298,10 @@ export type SessionMoment = 'bound' | 'resumed' | 'gone';
 /** A subdomain of the host that the module answers for: rooms, pubsub. */
 export interface Service {
   readonly subdomain: string;
-  /** IQs for which the module has hooks with target 'service' go there; all else comes here. */
-  message(stanza: Stanza, origin: Origin): void | Promise<void>;
-  presence(stanza: Stanza, origin: Origin): void | Promise<void>;
+  /** IQs for which the module has hooks with target 'service' go there; all else comes here. Default: it does not chat. */
+  message?(stanza: Stanza, origin: Origin): void | Promise<void>;
+  /** Default: it does not mind. */
+  presence?(stanza: Stanza, origin: Origin): void | Promise<void>;
   /** IQs that nobody claims, results and errors: rooms pass them on to occupants. 'unhandled' answers service-unavailable. */
   iq?(stanza: Stanza, origin: Origin): 'unhandled' | void | Promise<'unhandled' | void>;
 }

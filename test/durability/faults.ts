@@ -356,37 +356,27 @@ test('files that may only be read', { timeout: 120_000 }, async (t) => {
   await suffer(t, server, { begin: () => change('+i'), end: () => change('-i') });
 });
 
-test('a file system that makes itself read-only', { timeout: 120_000 }, async (t) => {
-  const disk = Disk.make(64);
-  if (typeof disk === 'string') return t.skip(disk);
-  const server = await started(t, join(disk.place, 'data'));
-  await suffer(t, server, {
-    begin: () => disk.abort(),
-    end: async () => {
-      await server.kill();
-      disk.unmount();
-      disk.mount();
-    },
-    fatal: true,
-    strictly: false,
+/** Disks that are of no use until they are mounted anew. */
+const breakages: readonly (readonly [string, (disk: Disk) => void])[] = [
+  ['a file system that makes itself read-only', (disk) => disk.abort()],
+  ['a disk that fails', (disk) => disk.shutdown()],
+];
+for (const [title, fail] of breakages)
+  test(title, { timeout: 120_000 }, async (t) => {
+    const disk = Disk.make(64);
+    if (typeof disk === 'string') return t.skip(disk);
+    const server = await started(t, join(disk.place, 'data'));
+    await suffer(t, server, {
+      begin: () => fail(disk),
+      end: async () => {
+        await server.kill();
+        disk.unmount();
+        disk.mount();
+      },
+      fatal: true,
+      strictly: false,
+    });
   });
-});
-
-test('a disk that fails', { timeout: 120_000 }, async (t) => {
-  const disk = Disk.make(64);
-  if (typeof disk === 'string') return t.skip(disk);
-  const server = await started(t, join(disk.place, 'data'));
-  await suffer(t, server, {
-    begin: () => disk.shutdown(),
-    end: async () => {
-      await server.kill();
-      disk.unmount();
-      disk.mount();
-    },
-    fatal: true,
-    strictly: false,
-  });
-});
 
 test('a damaged database', { timeout: 120_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-damaged-'));

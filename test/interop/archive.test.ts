@@ -1,9 +1,10 @@
 /** What a client does with its archive (XEP-0313): pages, catches up, searches; and it is the same that came live. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Device, Page, Query } from './device.js';
 import { Stage, without } from './stage.js';
+import { steps } from './steps.js';
 import { type Way, ways } from './ways.js';
 
 const stage = Stage.forThisFile();
@@ -22,15 +23,7 @@ for (const [one, other] of pairs) {
 }
 
 function read(one: Way, other: Way): void {
-  let isBroken = false;
-  /** What comes builds on what was before: where that failed it is not tried. */
-  const step = (title: string, work: () => Promise<void>): void =>
-    void test(title, { timeout: 60_000 }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work();
-      isBroken = false;
-    });
+  const step = steps();
   let a: Device;
   let second: Device;
   let b: Device;

@@ -1,10 +1,11 @@
 /** Two libraries talk to each other through the server: everything that people do with a client in a day. */
 import assert from 'node:assert/strict';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, type TestContext } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Device } from './device.js';
 import type { Relay } from './relay.js';
 import { Stage, without } from './stage.js';
+import { steps } from './steps.js';
 import { type Way, ways } from './ways.js';
 
 const stage = Stage.forThisFile();
@@ -34,15 +35,7 @@ for (const [one, other] of pairs) {
 }
 
 function converse(one: Way, other: Way): void {
-  let isBroken = false;
-  /** What comes builds on what was before: where that failed it is not tried. */
-  const step = (title: string, work: (t: TestContext) => Promise<void>): void =>
-    void test(title, { timeout: 60_000 }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work(t);
-      isBroken = false;
-    });
+  const step = steps();
   let a: Device;
   let second: Device;
   let b: Device;

@@ -5,6 +5,7 @@ import type { Device } from './device.js';
 import { Profanity } from './profanity.js';
 import { slixmpp } from './slixmpp.js';
 import { certificate, Stage, without } from './stage.js';
+import { steps } from './steps.js';
 
 const stage = Stage.forThisFile();
 
@@ -12,15 +13,7 @@ const device = (account: ReturnType<Stage['account']>): Promise<Device> =>
   stage.keep(slixmpp({ ...account, port: stage.port('c2s_tls'), tls: 'direct', certificate, omemo: true }));
 
 describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false }, () => {
-  let isBroken = false;
-  /** What comes builds on what was before: where that failed it is not tried. */
-  const step = (title: string, work: () => Promise<void>): void =>
-    void test(title, { timeout: 60_000 }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work();
-      isBroken = false;
-    });
+  const step = steps();
   let juliet: Device;
   let desk: Device;
   let romeo: Device;

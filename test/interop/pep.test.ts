@@ -1,10 +1,11 @@
 /** Pictures, cards and bookmarks that one library writes in the form that it knows, and others read in theirs. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { after, describe, test } from 'node:test';
+import { after, describe } from 'node:test';
 import type { Device } from './device.js';
 import { Profanity } from './profanity.js';
 import { Stage, without } from './stage.js';
+import { steps } from './steps.js';
 import { type Way, ways } from './ways.js';
 
 const stage = Stage.forThisFile();
@@ -21,15 +22,7 @@ const pictures = [
 ];
 
 describe('one account with every library, and a contact', { skip, concurrency: false }, () => {
-  let isBroken = false;
-  /** What comes builds on what was before: where that failed it is not tried. */
-  const step = (title: string, work: () => Promise<void>, skip: string | false = false): void =>
-    void test(title, { timeout: 60_000, skip }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work();
-      isBroken = false;
-    });
+  const step = steps();
   const account = stage.account('one');
   const devices: Device[] = [];
   /** One that asks to be notified. */

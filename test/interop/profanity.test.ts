@@ -5,6 +5,7 @@ import type { Device } from './device.js';
 import { Profanity } from './profanity.js';
 import type { Relay } from './relay.js';
 import { Stage, without } from './stage.js';
+import { steps } from './steps.js';
 import { ways } from './ways.js';
 
 const stage = Stage.forThisFile();
@@ -22,7 +23,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${relay.port} tls force`);
     await profanity.types(account.password);
   };
-  const step = steps();
+  const step = steps(90_000);
   after(() => profanity?.quits());
 
   step('logs in, once the certificate is accepted', async () => {
@@ -120,7 +121,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
   const account = stage.account('desk');
   const room = 'globe@conference.localhost';
   const other = 'verona@conference.localhost';
-  const step = steps();
+  const step = steps(90_000);
   after(() => profanity?.quits());
 
   step('makes a room for members, and invites', async () => {
@@ -255,18 +256,6 @@ async function pings(profanity: Profanity): Promise<void> {
   await profanity.sees(/urn:xmpp:ping/);
   await profanity.types('/ping');
   await profanity.sees(/Ping response from server/);
-}
-
-/** Steps that build on those before them: where one failed, the others are not tried. */
-function steps(): (title: string, work: () => Promise<void>) => void {
-  let isBroken = false;
-  return (title, work) =>
-    void test(title, { timeout: 90_000 }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work();
-      isBroken = false;
-    });
 }
 
 /** Asks again until it is so: for what nobody is told of. */

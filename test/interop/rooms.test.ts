@@ -1,10 +1,11 @@
 /** Three libraries in a room, in turn as its owner, as a member, and as a guest: everything that people do in rooms. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Device, Happening, Occupant } from './device.js';
 import type { Relay } from './relay.js';
 import { Stage, without } from './stage.js';
+import { steps } from './steps.js';
 import { type Way, ways } from './ways.js';
 
 const stage = Stage.forThisFile();
@@ -36,15 +37,7 @@ const texts = [
 ];
 
 function meet(room: string, cast: readonly [Way, Way, Way]): void {
-  let isBroken = false;
-  /** What comes builds on what was before: where that failed it is not tried. */
-  const step = (title: string, work: () => Promise<void>): void =>
-    void test(title, { timeout: 60_000 }, async (t) => {
-      if (isBroken) return t.skip('a step before failed');
-      isBroken = true;
-      await work();
-      isBroken = false;
-    });
+  const step = steps();
   let relay: Relay;
   let owner: Device;
   let member: Device;

@@ -106,13 +106,7 @@ export default defineModule({
 
     return [
       listens(() => relay.bound),
-      service({
-        subdomain: config.subdomain,
-        message: ({ type }) => {
-          if (type !== 'headline' && type !== 'error') throw new StanzaError('service-unavailable');
-        },
-        presence: () => {},
-      }),
+      service({ subdomain: config.subdomain }),
       disco('service', {
         identities: ({ to }) =>
           to.equals(own) ? [{ category: 'proxy', type: 'bytestreams', name: 'File transfer proxy' }] : [],

@@ -515,8 +515,12 @@ export class LocalHost implements Host, Destination {
   // --- services -------------------------------------------------------------------------------------------------
 
   #toService(service: Service, table: ReadonlyMap<string, IqEntry>, stanza: Stanza, origin: Origin): Maybe<void> {
-    if (stanza.name === 'message') return service.message(stanza, origin);
-    if (stanza.name === 'presence') return service.presence(stanza, origin);
+    if (stanza.name === 'message') {
+      if (service.message !== undefined) return service.message(stanza, origin);
+      if (stanza.type !== 'headline' && stanza.type !== 'error') throw new StanzaError('service-unavailable');
+      return;
+    }
+    if (stanza.name === 'presence') return service.presence?.(stanza, origin);
     const isRequest = stanza.type === 'get' || stanza.type === 'set';
     if (isRequest) {
       const payload = firstChild(stanza);
