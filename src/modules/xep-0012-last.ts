@@ -28,6 +28,9 @@ const minute = 60_000;
 const mostRuns = 200;
 /** Of a status text, in characters. */
 const longestStatus = 1024;
+/** Comings and goings are written together, so many ms after the first of them or when they are so many. */
+const writeAfter = 1000;
+const mostUnwritten = 1000;
 
 export default defineModule({
   name: 'last',
@@ -36,12 +39,28 @@ export default defineModule({
   features: { server: [NS.last], account: [NS.last] },
   stores: { last_activity: document<Activity>(), server_runs: document<readonly Run[]>() },
 
-  start: async ({ host, stores }) => {
+  start: async ({ host, stores, log }) => {
     const from = Date.now();
     const before = ((await stores.server_runs.get(host.domain)) ?? []).slice(-mostRuns);
     // So that a crash leaves behind when it happened, for all that were online.
     const note = () => stores.server_runs.set(host.domain, [...before, { from, to: Date.now() }]);
     await note();
+
+    /** Nobody was promised these: a crash may take them, and then they have gone when the process did. */
+    const unwritten = new Map<string, Activity>();
+    let timer: NodeJS.Timeout | undefined;
+    let isStopping = false;
+    const write = () => {
+      clearTimeout(timer);
+      const writes = [...unwritten].map(([bare, activity]) => stores.last_activity.set(bare, activity));
+      unwritten.clear();
+      return Promise.all(writes).catch((error: unknown) => log.error({ err: error }, 'last activity is not written'));
+    };
+    const is = (bare: string, activity: Activity) => {
+      unwritten.set(bare, activity);
+      if (unwritten.size === 1) timer = setTimeout(write, writeAfter).unref();
+      if (isStopping || unwritten.size >= mostUnwritten) void write();
+    };
 
     const isElsewhereToo = (bare: string, jid: { readonly full: string }) =>
       host.sessions(bare).some((other) => other.available && other.jid.full !== jid.full);
@@ -53,7 +72,7 @@ export default defineModule({
       // §3: forbidden is said for accounts that are not there too
       if (!(await host.permits('contacts', from, to))) throw new StanzaError('forbidden');
       if (host.sessions(to.bare).some(({ available }) => available)) return last(0);
-      const activity = await stores.last_activity.get(to.bare);
+      const activity = unwritten.get(to.bare) ?? (await stores.last_activity.get(to.bare));
       if (activity === undefined) throw new StanzaError('item-not-found');
       return last(Date.now() - ended(activity), activity.status);
     };
@@ -68,15 +87,22 @@ export default defineModule({
         return permitted instanceof Promise ? permitted.then(demand) : demand(permitted);
       }),
       event('available', ({ session: { jid } }) => {
-        if (!isElsewhereToo(jid.bare, jid)) return stores.last_activity.set(jid.bare, { at: Date.now(), run: from });
-        return undefined;
+        if (!isElsewhereToo(jid.bare, jid)) is(jid.bare, { at: Date.now(), run: from });
       }),
       event('unavailable', ({ session: { jid }, stanza }) => {
-        if (isElsewhereToo(jid.bare, jid)) return undefined;
+        if (isElsewhereToo(jid.bare, jid)) return;
         const status = Array.from(stanza.text(NS.client, 'status') ?? '')
           .slice(0, longestStatus)
           .join('');
-        return stores.last_activity.set(jid.bare, { at: Date.now(), ...(status && { status }) });
+        is(jid.bare, { at: Date.now(), ...(status && { status }) });
+      }),
+      event('accountDeleted', ({ jid }) => {
+        unwritten.delete(jid.bare);
+        return stores.last_activity.forget(jid.bare);
+      }),
+      event('stopping', async () => {
+        isStopping = true; // the sessions end after this
+        await write();
       }),
       every(minute, note),
     ];

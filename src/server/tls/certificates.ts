@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
+import { Recent } from '../../storage/recent.js';
 import type { Config } from '../config/schema.js';
 import { endPointHash } from '../stream/sasl/binding.js';
 import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
@@ -66,6 +67,9 @@ interface Loaded {
   readonly endPoint: Buffer | undefined;
 }
 
+/** Names that clients asked for, whose certificate is known without looking again. */
+const rememberedNames = 1000;
+
 /** A certificate chain and its key, both PEM. */
 interface Pair {
   readonly certificate: string;
@@ -81,6 +85,8 @@ const soon = 14 * day;
 export class Certificates {
   #options: CertificateOptions;
   readonly #loaded = new Map<string, Loaded>();
+  /** By the name that was asked for: found before, and nothing was loaded since. */
+  readonly #found = new Recent<Loaded>(rememberedNames);
   /** By host: what the files looked like when they were last read, well or ill. */
   readonly #tried = new Map<string, string>();
   /** By host: why they cannot be used now, so that it is reported once. */
@@ -124,14 +130,17 @@ export class Certificates {
     return this.#loadedFor(servername).endPoint;
   }
 
-  #loadedFor(servername: string | undefined): Loaded {
-    const name = domainToASCII((servername ?? '').replace(/\.$/, ''));
+  #loadedFor(servername = ''): Loaded {
+    const known = this.#found.get(servername);
+    if (known !== undefined) return known;
+    const name = domainToASCII(servername.replace(/\.$/, ''));
     const all = [...this.#loaded.values()];
     const found =
       all.find(({ host }) => domainToASCII(host) === name) ??
       all.find(({ names }) => name !== '' && names.some((one) => coversDomain(one, name))) ??
       all.find(({ host }) => name.endsWith(`.${domainToASCII(host)}`)) ??
       all[0]!;
+    this.#found.set(servername, found);
     return found;
   }
 
@@ -178,6 +187,7 @@ export class Certificates {
     for (const host of [...this.#loaded.keys()]) {
       if (hosts.includes(host)) continue;
       for (const known of [this.#loaded, this.#tried, this.#refusals]) known.delete(host);
+      this.#found.clear();
     }
   }
 
@@ -190,6 +200,7 @@ export class Certificates {
       const before = this.#loaded.get(host);
       const after = await this.#load(host);
       this.#loaded.set(host, after);
+      this.#found.clear();
       this.#refusals.delete(host);
       if (!isDeepStrictEqual(after.pairs, before?.pairs)) this.#options.report?.({ kind: 'reloaded', host });
     } catch (caught) {

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { secured } from './tls.js';
-import { flushAbove, flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
+import { flushAbove, flushLater, flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = Socket & { [key]?: TcpTransport };
@@ -24,6 +24,8 @@ function onError(): void {
 export class TcpTransport implements Upgradable {
   reader: TransportReader = silent;
   readonly framed = false;
+  isDueSoon = false;
+  isDueLater = false;
   #socket: Owned;
   #out = '';
   readonly remoteAddress: string;
@@ -57,8 +59,9 @@ export class TcpTransport implements Upgradable {
     socket.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onError);
   }
 
-  write(text: string): void {
-    if (this.#out === '') flushSoon(this);
+  write(text: string, patient = false): void {
+    if (patient) flushLater(this);
+    else flushSoon(this);
     this.#out += text;
     if (this.#out.length > flushAbove) this.flush();
   }
@@ -101,16 +104,13 @@ export class TcpTransport implements Upgradable {
     // client sent behind <starttls/> is not used).
     const socket: Owned & TLSSocket = secured(plain, this.tlsOptions());
     this.#socket = socket;
-    let settled = false;
     const settle = (error?: Error) => {
-      if (settled) return;
-      settled = true;
+      socket.removeListener('secure', settle).removeListener('error', settle);
+      socket.removeListener('end', ended).removeListener('close', ended);
       ready(error);
     };
-    socket.once('secure', () => settle());
-    socket.once('error', settle);
     const ended = () => settle(new Error('the connection ended during the TLS handshake'));
-    socket.once('end', ended).once('close', ended);
+    socket.once('secure', settle).once('error', settle).once('end', ended).once('close', ended);
     this.#listen(socket);
   }
 }

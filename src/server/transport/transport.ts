@@ -23,8 +23,11 @@ export interface Transport {
   /** The TLS connection below, where it ends in this process. */
   readonly tls: TLSSocket | undefined;
   reader: TransportReader;
-  /** Queues; what is written in one turn of the event loop goes out together. Framed: one element a call. */
-  write(text: string): void;
+  /**
+   * Queues; what is written in one turn of the event loop goes out together. Framed: one element a call. `patient`: nobody
+   * waits for it, so it may stay for some milliseconds and go out with what is written meanwhile.
+   */
+  write(text: string, patient?: boolean): void;
   /** Bytes (about) that the peer has not taken yet. */
   readonly queued: number;
   pause(): void;
@@ -47,19 +50,49 @@ export const silent: TransportReader = { received() {}, ended() {}, closed() {} 
 /** What is queued in one turn and is more than this, in characters, goes to the system at once. */
 export const flushAbove = 65_536;
 
+/**
+ * For how many ms what is patient waits for company. A write to a socket costs more than the making of a notification, and
+ * who has many contacts gets theirs close together.
+ */
+const patience = 10;
+
 interface Flushable {
+  isDueSoon: boolean;
+  isDueLater: boolean;
   flush(): void;
 }
 
-let waiting: Flushable[] = [];
+let soon: Flushable[] = [];
+let later: Flushable[] = [];
 
-function flushAll(): void {
-  const flushing = waiting;
-  waiting = [];
-  for (const one of flushing) one.flush();
+function flushAllSoon(): void {
+  const flushing = soon;
+  soon = [];
+  for (const one of flushing) {
+    one.isDueSoon = false;
+    one.flush();
+  }
+}
+
+function flushAllLater(): void {
+  const flushing = later;
+  later = [];
+  for (const one of flushing) {
+    one.isDueLater = false;
+    one.flush();
+  }
 }
 
 /** Has `flush` called once the turn of the event loop is over: after all sockets that were readable have been read. */
 export function flushSoon(one: Flushable): void {
-  if (waiting.push(one) === 1) setImmediate(flushAll);
+  if (one.isDueSoon) return;
+  one.isDueSoon = true;
+  if (soon.push(one) === 1) setImmediate(flushAllSoon);
+}
+
+/** Has `flush` called within the time of patience. */
+export function flushLater(one: Flushable): void {
+  if (one.isDueSoon || one.isDueLater) return;
+  one.isDueLater = true;
+  if (later.push(one) === 1) setTimeout(flushAllLater, patience);
 }

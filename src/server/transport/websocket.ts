@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isLoopback, plainAddress } from './tcp.js';
-import { flushAbove, flushSoon, silent, type Transport, type TransportReader } from './transport.js';
+import { flushAbove, flushLater, flushSoon, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -57,6 +57,8 @@ export class WebSocketTransport implements Transport {
   reader: TransportReader = silent;
   readonly kind = 'websocket';
   readonly framed = true;
+  isDueSoon = false;
+  isDueLater = false;
   readonly remoteAddress: string;
   readonly loopback: boolean;
   readonly secure: boolean;
@@ -85,9 +87,11 @@ export class WebSocketTransport implements Transport {
     this.#ws.close(code, reason);
   }
 
-  write(text: string): void {
+  write(text: string, patient = false): void {
+    if (patient) flushLater(this);
+    else flushSoon(this);
     this.#waiting += text.length;
-    if (this.#out.push(text) === 1) flushSoon(this);
+    this.#out.push(text);
     if (this.#waiting > flushAbove) this.flush();
   }
 

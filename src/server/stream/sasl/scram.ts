@@ -2,8 +2,9 @@
  * SCRAM (RFC 5802, RFC 7677) with SHA-1, SHA-256 and SHA-512, with and without channel binding, and with the downgrade
  * protection of XEP-0474. A name without an account gets the messages, and costs the work, of a wrong password.
  */
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { Credentials } from '../../accounts.js';
+import { randomId } from '../../stanza/ids.js';
 import type { Jid } from '../../stanza/jid.js';
 import { digest, hmac, type ScramHash } from './keys.js';
 import {
@@ -77,7 +78,7 @@ async function begin(hash: ScramHash, plus: boolean, context: SaslContext, messa
   context.admit?.(account.bare);
 
   const keys = await context.accounts.credentials(account.bare, hash);
-  const nonce = `${clientNonce.slice(2)}${randomBytes(18).toString('base64')}`;
+  const nonce = `${clientNonce.slice(2)}${randomId(18)}`;
   return {
     account,
     keys,
