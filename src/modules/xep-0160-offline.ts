@@ -2,12 +2,13 @@
  * XEP-0160: messages for somebody who is not there are kept until he is. And what is on its way to somebody whose client
  * acknowledges (XEP-0198) is kept until that has: what its sender was told is done is on disk, or has arrived.
  *
- * A message that goes out has a `Delivery` for a receipt, which knows where it is `kept` meanwhile: in the log, until it
- * has arrived (and is removed) or was lost (and is an offline message as any other); or, where the archive has it, by its
- * id alone among the `flights`. What a crash leaves of those the next process puts into the log as it starts, so that all
- * that is there is offline messages. A process that stops in order writes down the queues of the sessions that can be
- * resumed, and which entry of the log each of their messages is; it stays there until it arrived, since the next process
- * may crash.
+ * What the archive (XEP-0313) has is kept by its id alone, among the `offline_archived`, and read from there; what the
+ * archive trims is no offline message any more. All else is kept whole, in the log `offline`.
+ *
+ * A message that goes out has a `Delivery` for a receipt, which knows where it is `kept` meanwhile: until it has arrived (and
+ * is removed) or was lost (and is an offline message as any other, as it is after a crash). A process that stops in order
+ * writes down the queues of the sessions that can be resumed, and the id that each of their messages is kept by; it stays
+ * there until it arrived, since the next process may crash.
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
@@ -22,16 +23,25 @@ import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { withStanzaId } from '../server/stanza/stanza-id.js';
+import { serialize } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
 /** Messages, and characters of them, that go out before the first must have arrived. */
 const pageLength = 50;
 const mostOnTheWay = 262_144;
 const cachedUsages = 20_000;
-/** Accounts, and flights of one, that are looked through at a time. */
-const flightsAtOnce = 100;
 
-/** What an account keeps in the log, as far as it is known. */
+/** Where a message is; `either`: in one of them, as the process before knew. */
+type Kept = 'log' | 'archive' | 'either';
+
+/** A message that is kept, as it is read. */
+interface Entry {
+  readonly id: string;
+  readonly kept: Kept;
+  readonly value: string;
+}
+
+/** What an account keeps, as far as it is known. */
 interface Usage {
   messages: number;
   bytes: number;
@@ -60,23 +70,28 @@ export default defineModule({
       .default(8_388_608)
       .describe('Offline messages of one account in bytes; their number is limits.offline_messages.'),
   }),
-  stores: { offline: log(), offline_flights: map<true>() },
+  // Of what the archive has: its bytes, by its id.
+  stores: { offline: log(), offline_archived: map<number>() },
   wants: ['archive'],
 
   start: async ({ host, config, stores, services, provide, log: logger }) => {
     const store = stores.offline;
-    const flights = stores.offline_flights;
+    const references = stores.offline_archived;
     const { archive } = services;
     const usages = new Cache<Usage>(cachedUsages, async (owner) => {
-      const [messages, size] = await Promise.all([store.count(owner, {}), store.size(owner)]);
-      return { messages, bytes: size };
+      const [messages, size, archived] = await Promise.all([
+        store.count(owner, {}),
+        store.size(owner),
+        references.all(owner),
+      ]);
+      const sizes = [...archived.values()];
+      return { messages: messages + sizes.length, bytes: sizes.reduce((sum, one) => sum + one, size) };
     });
-    /** Ids in the log that some session has been sent, by account. As many as session queues hold. */
+    /** Ids of kept messages that some session has been sent, by account. As many as session queues hold. */
     const inFlight = new Map<string, Map<string, Delivery>>();
     const flushes = new Map<string, Flush>();
-    /** To be removed at the end of this turn, all at once: from the log, and from the flights. */
-    const arrived = new Map<string, string[]>();
-    const landings = new Map<string, string[]>();
+    /** To be removed at the end of this turn, all at once. */
+    const gone = { log: new Map<string, string[]>(), archive: new Map<string, string[]>() };
 
     const reachable = (owner: string) => host.sessions(owner).filter(isReachable);
 
@@ -104,52 +119,23 @@ export default defineModule({
       return store.append(owner.bare, { id, value });
     };
 
-    const remove = (gone: Map<string, string[]>, owner: string, id: string) => {
-      if (arrived.size + landings.size === 0) queueMicrotask(removeAll);
-      const ids = gone.get(owner);
-      if (ids === undefined) gone.set(owner, [id]);
-      else ids.push(id);
+    /** The same of one that the archive has by this id. */
+    const refer = (owner: Jid, id: string, stanza: Stanza): Promise<void> =>
+      references.set(owner.bare, [[id, Buffer.byteLength(stanza.content)]]);
+
+    const remove = (owner: string, id: string, kept: Kept) => {
+      if (gone.log.size + gone.archive.size === 0) queueMicrotask(removeAll);
+      if (kept !== 'archive') add(gone.log, owner, id);
+      if (kept !== 'log') add(gone.archive, owner, id);
     };
 
     const removeAll = () => {
       const failed = (error: unknown) => logger.error({ err: error }, 'messages that arrived could not be removed');
-      for (const [owner, ids] of landings) flights.delete(owner, ids).catch(failed);
-      landings.clear();
-      for (const [owner, ids] of arrived) {
-        store.remove(owner, ids).catch(failed);
-        usages.delete(owner);
-      }
-      arrived.clear();
-    };
-
-    /** From the flights into the log. The entry is there before the flight is not, whatever happens in between. */
-    const land = async (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
-      await append(owner, id, stanza);
-      remove(landings, owner.bare, id);
-    };
-
-    /** What was under way when the last process crashed. */
-    const landAll = async (): Promise<void> => {
-      if (archive === undefined) return;
-      for (let after: string | undefined; ; ) {
-        const owners = await flights.owners({ suffix: `@${host.domain}`, after, limit: flightsAtOnce });
-        for (const address of owners) {
-          const owner = Jid.parse(address);
-          const ids = [...(await flights.all(address)).keys()];
-          for (let n = 0; n < ids.length; n += flightsAtOnce) {
-            const { entries } = await archive.read(owner, {
-              ids: ids.slice(n, n + flightsAtOnce),
-              limit: flightsAtOnce,
-            });
-            const keeping = entries.map(({ id, value }) =>
-              append(owner, id, withStanzaId(Stanza.parse(value), id, owner)),
-            );
-            await Promise.all(keeping);
-          }
-          await flights.delete(address, ids);
-        }
-        after = owners.at(-1);
-        if (owners.length < flightsAtOnce) return;
+      for (const [owner, ids] of gone.log) store.remove(owner, ids).catch(failed);
+      for (const [owner, ids] of gone.archive) references.delete(owner, ids).catch(failed);
+      for (const owners of [gone.log, gone.archive]) {
+        for (const owner of owners.keys()) usages.delete(owner);
+        owners.clear();
       }
     };
 
@@ -174,10 +160,11 @@ export default defineModule({
         readonly owner: Jid,
         readonly id: string,
         /** undefined: nowhere, its sender is not told that it was. */
-        public kept: 'log' | 'flight' | undefined,
+        public kept: Kept | undefined,
+        readonly isArchived: boolean,
         readonly settled: () => void = () => {},
       ) {
-        if (kept === 'log') setOff(owner.bare, id, this);
+        if (kept !== undefined) setOff(owner.bare, id, this);
       }
 
       get reference(): string | undefined {
@@ -199,8 +186,7 @@ export default defineModule({
       delivered(): void {
         if (this.#over) return;
         this.#end();
-        if (this.kept === 'log') remove(arrived, this.owner.bare, this.id);
-        else if (this.kept === 'flight') remove(landings, this.owner.bare, this.id);
+        if (this.kept !== undefined) remove(this.owner.bare, this.id, this.kept);
       }
 
       lost(stanza: Stanza): void {
@@ -208,62 +194,90 @@ export default defineModule({
         if (this.#losses >= this.#expected) this.#lose(stanza);
       }
 
-      /** It is not on its way: it stays in the log. Whether it is there. */
-      stay(stanza: Stanza): boolean {
+      /** It is not on its way: it stays where it is kept. Whether it is. */
+      stay(): boolean {
         this.#end();
-        if (this.kept === 'flight') this.#keep(land(this.owner, this.id, stanza));
         return this.kept !== undefined;
       }
 
       #lose(stanza: Stanza): void {
         if (this.#over) return;
         this.#end();
-        if (this.kept === 'flight') this.#keep(land(this.owner, this.id, stanza));
-        else if (this.kept === undefined) this.#keep(append(this.owner, this.id, stanza));
+        if (this.kept === undefined) {
+          const kept = this.isArchived ? refer(this.owner, this.id, stanza) : append(this.owner, this.id, stanza);
+          kept.catch((error: unknown) =>
+            logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
+          );
+        }
         readOut(this.owner.bare, true);
-      }
-
-      #keep(kept: Promise<void>): void {
-        kept.catch((error: unknown) =>
-          logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
-        );
       }
 
       #end(): void {
         this.#over = true;
-        if (this.kept === 'log') landed(this.owner.bare, this.id);
+        if (this.kept !== undefined) landed(this.owner.bare, this.id);
+        if (this.isArchived) usages.delete(this.owner.bare);
         this.settled();
       }
     }
 
-    /** Sends what is in the log to those who are there, in order, no more at a time than they can take. */
+    /** What is kept for an account, behind an id, in order; there may be more behind `next`. */
+    const page = async (
+      owner: string,
+      after: string | undefined,
+    ): Promise<{ entries: Entry[]; next: string | undefined }> => {
+      const [logged, archived] = await Promise.all([
+        store.page(owner, { after, limit: pageLength }),
+        archive === undefined ? [] : references.page(owner, { after, limit: pageLength + 1 }),
+      ]);
+      const ids = archived.slice(0, pageLength).map(([id]) => id);
+      const all = logged.entries.map(({ id, value }): Entry => ({ id, kept: 'log', value }));
+      if (archive !== undefined && ids.length > 0) {
+        const found = await archive.read(Jid.parse(owner), { ids, limit: ids.length });
+        for (const { id, value } of found.entries) all.push({ id, kept: 'archive', value });
+        if (found.entries.length < ids.length) {
+          const known = new Set(found.entries.map(({ id }) => id));
+          for (const id of ids) if (!known.has(id)) remove(owner, id, 'archive');
+        }
+      }
+      if (logged.entries.length > 0 && ids.length > 0) all.sort((a, b) => (a.id < b.id ? -1 : 1));
+      // Behind the last that was read of either there may be more of it, which comes before what is next of the other.
+      const ends = [
+        ...(logged.complete ? [] : logged.entries.slice(-1).map(({ id }) => id)),
+        ...(archived.length > pageLength ? ids.slice(-1) : []),
+      ];
+      const next = ends.sort()[0];
+      return { entries: next === undefined ? all : all.filter(({ id }) => id <= next), next };
+    };
+
+    /** Sends what is kept to those who are there, in order, no more at a time than they can take. */
     const flush = async (owner: string, state: Flush): Promise<void> => {
       try {
         let after: string | undefined;
         for (;;) {
           state.again = false;
           state.back = false;
-          const { entries, complete } = await store.page(owner, { after, limit: pageLength });
+          const { entries, next } = await page(owner, after);
           let onTheWay: Promise<void>[] = [];
           let size = 0;
-          for (const { id, value } of entries) {
+          for (const entry of entries) {
             if (state.back) break;
             const sessions = reachable(owner);
             if (sessions.length === 0) return;
-            after = id;
-            if (inFlight.get(owner)?.has(id)) continue;
+            after = entry.id;
+            if (inFlight.get(owner)?.has(entry.id)) continue;
             state.sending = true;
-            onTheWay.push(send(sessions, owner, id, value));
+            onTheWay.push(send(sessions, owner, entry));
             state.sending = false;
-            size += value.length;
+            size += entry.value.length;
             if (size < mostOnTheWay) continue;
             await arrival(onTheWay, state);
             onTheWay = [];
             size = 0;
           }
-          if (!complete && !state.back) await arrival(onTheWay, state);
+          if (next !== undefined && !state.back) await arrival(onTheWay, state);
           if (state.back) after = undefined;
-          else if (complete && !state.again) return;
+          else if (next !== undefined) after = next;
+          else if (!state.again) return;
         }
       } finally {
         // In the turn of the last look: what comes now goes out directly.
@@ -272,10 +286,12 @@ export default defineModule({
     };
 
     /** Resolves when it has arrived somewhere, or nowhere. */
-    const send = (sessions: readonly Session[], owner: string, id: string, value: string): Promise<void> =>
+    const send = (sessions: readonly Session[], owner: string, { id, kept, value }: Entry): Promise<void> =>
       new Promise((resolve) => {
-        const stanza = Stanza.parse(value);
-        const delivery = new Delivery(Jid.parse(owner), id, 'log', resolve);
+        const jid = Jid.parse(owner);
+        const parsed = Stanza.parse(value);
+        const stanza = kept === 'log' ? parsed : asKept(withStanzaId(parsed, id, jid), jid, host.domain, timeOf(id));
+        const delivery = new Delivery(jid, id, kept, kept === 'archive', resolve);
         for (const to of sessions) to.send(stanza, delivery);
         delivery.went(sessions.length, stanza);
       });
@@ -291,29 +307,22 @@ export default defineModule({
     const drop = async (owner: string, ids: readonly string[]): Promise<void> => {
       if ((await usages.get(owner)).messages === 0) return;
       const onTheirWay = inFlight.get(owner);
-      const gone = await store.remove(
-        owner,
-        ids.filter((id) => onTheirWay?.has(id) !== true),
-      );
-      if (gone > 0) usages.delete(owner);
+      const known = ids.filter((id) => onTheirWay?.has(id) !== true);
+      if ((await references.delete(owner, known)) > 0) usages.delete(owner);
     };
 
     /** XEP-0386 §3.2: whoever binds so reads the archive. */
     const dropArchived = async (owner: string): Promise<void> => {
       for (let after: string | undefined; ; ) {
-        const { entries, complete } = await store.page(owner, { after, limit: pageLength });
-        const archived = entries.filter(({ id, value }) => isArchived(id, Stanza.parse(value)));
-        if (archived.length > 0)
-          await drop(
-            owner,
-            archived.map(({ id }) => id),
-          );
-        if (complete) return;
-        after = entries.at(-1)?.id;
+        const archived = await references.page(owner, { after, limit: pageLength });
+        const ids = archived.map(([id]) => id);
+        if (ids.length > 0) await drop(owner, ids);
+        if (ids.length < pageLength) return;
+        after = ids.at(-1);
       }
     };
 
-    /** There is something in the log for those who are there. */
+    /** There is something kept for those who are there. */
     const readOut = (owner: string, back = false): void => {
       const running = flushes.get(owner);
       if (running !== undefined) {
@@ -342,7 +351,11 @@ export default defineModule({
         if (archivedAs !== undefined) return 'handled'; // it is not lost
         throw new StanzaError('service-unavailable'); // XEP-0160 §2
       }
-      passage.acknowledgeAfter(append(owner, archivedAs ?? stanzaId(), passage.seen));
+      if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, stanzaId(), passage.seen));
+      else {
+        use(owner.bare, Buffer.byteLength(passage.seen.content));
+        passage.acknowledgeAfter(refer(owner, archivedAs, passage.seen));
+      }
       readOut(owner.bare);
       return 'handled';
     };
@@ -353,11 +366,10 @@ export default defineModule({
       return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
     };
 
-    await landAll();
     provide('offline', {
       receipt: (owner, reference) => {
         if (reference === '') return settled;
-        const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, 'log');
+        const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, 'either', true);
         delivery.wentBefore();
         return delivery;
       },
@@ -378,14 +390,12 @@ export default defineModule({
           if (flushes.has(owner.bare) && isForReachable(passage)) return keepOrAsk(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
           const { archivedAs } = passage;
-          const kept = origin.acknowledges ? (archivedAs === undefined ? 'log' : 'flight') : undefined;
-          const delivery = new Delivery(owner, archivedAs ?? stanzaId(), kept);
+          const isArchived = archivedAs !== undefined;
+          const kept = origin.acknowledges ? (isArchived ? 'archive' : 'log') : undefined;
+          const delivery = new Delivery(owner, archivedAs ?? stanzaId(), kept, isArchived);
           passage.receipt = delivery;
           if (kept === undefined) return undefined;
-          const written =
-            kept === 'flight'
-              ? flights.set(owner.bare, [[delivery.id, true]])
-              : append(owner, delivery.id, passage.seen);
+          const written = (isArchived ? refer : append)(owner, delivery.id, passage.seen);
           passage.acknowledgeAfter(written);
           written.catch(() => {
             landed(owner.bare, delivery.id);
@@ -400,7 +410,7 @@ export default defineModule({
       }),
       message('absent', (passage) => {
         const { receipt, stanza } = passage;
-        if (receipt instanceof Delivery && receipt.stay(passage.seen)) {
+        if (receipt instanceof Delivery && receipt.stay()) {
           readOut(passage.owner.bare);
           return 'handled';
         }
@@ -423,9 +433,11 @@ export default defineModule({
 /** Of a message that has arrived elsewhere already. */
 const settled: Receipt = { delivered() {}, lost() {}, reference: '' };
 
-/** Whether the archive (XEP-0313) has it: under the id that it tells the owner's clients. */
-const isArchived = (id: string, stanza: Stanza): boolean =>
-  stanza.without(NS.stanzaId, 'stanza-id', ({ attrs }) => attrs.id === id) !== stanza;
+function add(to: Map<string, string[]>, owner: string, id: string): void {
+  const ids = to.get(owner);
+  if (ids === undefined) to.set(owner, [id]);
+  else ids.push(id);
+}
 
 /** Messages to the bare address go there (RFC 6121 §8.5.2.1.1). */
 const isReachable = ({ available, priority }: Session): boolean => available && priority >= 0;
@@ -471,7 +483,7 @@ export const isDispensable = (stanza: Stanza): boolean =>
 export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
   const kept = stanza.with({ to: owner });
   const isDelayed = stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, domain)) !== stanza;
-  return isDelayed ? kept : kept.plus(delay(domain, time));
+  return isDelayed ? kept : kept.plusWritten(serialize(delay(domain, time)));
 }
 
 const isOurs = (from: string | undefined, domain: string): boolean =>

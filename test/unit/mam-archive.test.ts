@@ -27,7 +27,8 @@ after(stop);
 const archive: Archives = host.services.archive!;
 const log = storage.log('archive');
 const offlineLog = storage.log('offline');
-const flights = storage.map<true>('offline_flights');
+/** Offline messages that the archive has. */
+const references = storage.map<number>('offline_archived');
 
 let users = 0;
 /** Two accounts of their own. */
@@ -132,14 +133,12 @@ test('an offline message has the id of the archive, and goes when its owner has 
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(juliet, 'one'));
   await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
-  const spooled = (await offlineLog.page(juliet.bare, { limit: 10 })).entries;
-  const archived = await kept(juliet);
-  assert.deepEqual(
-    spooled.map(({ id }) => id === archived[0]!.id),
-    [true, false],
-  );
+  const [one] = await kept(juliet);
+  assert.deepEqual([...(await references.all(juliet.bare)).keys()], [one!.id]);
+  assert.equal(await offlineLog.count(juliet.bare, {}), 1, 'what is in no archive is kept whole');
   const balcony = connect(`${juliet}/balcony`);
   await balcony.asks(query());
+  assert.equal(await references.count(juliet.bare), 0);
   assert.equal(await offlineLog.count(juliet.bare, {}), 1);
   await balcony.appears();
   while (balcony.received.length === 0) await new Promise(setImmediate);
@@ -159,6 +158,7 @@ test('binding by XEP-0386 clears what the archive has, and nothing else', async 
     left.map(({ value }) => Stanza.parse(value).text(NS.client, 'body')),
     ['two'],
   );
+  assert.equal(await references.count(juliet.bare), 0);
   const { id } = (await kept(juliet))[0]!;
   const metadata = answers.find((answer) => answer !== undefined);
   assert.equal(metadata?.getChild('start')?.attrs.id, id);
@@ -178,26 +178,23 @@ test('what is on its way to a session that acknowledges is not taken from it', a
   const origin = { ...serverOrigin, session: orchard.session, acknowledges: true };
   const stanza = Stanza.parse(chat(juliet, 'one')).with({ from: orchard.session.jid });
   await host.fromSession(stanza, orchard.session, origin);
-  assert.equal(await flights.count(juliet.bare), 1);
+  assert.equal(await references.count(juliet.bare), 1);
   await connect(`${juliet}/balcony`).asks(query());
-  assert.equal(await flights.count(juliet.bare), 1);
+  assert.equal(await references.count(juliet.bare), 1);
   receipts[0]!.delivered();
   await new Promise(setImmediate);
-  assert.equal(await flights.count(juliet.bare), 0);
+  assert.equal(await references.count(juliet.bare), 0);
   assert.equal(await offlineLog.count(juliet.bare, {}), 0, 'the archive has what it says');
 });
 
-test('what was on its way when the process ended is an offline message for the next', async () => {
+test('what the archive has and what is kept whole come in order, in the next process too', async () => {
   const { romeo, juliet } = await couple();
-  await connect(`${romeo}/orchard`).says(chat(juliet, 'one'));
-  await connect(`${romeo}/orchard`).says(chat(juliet, 'two'));
-  const [one, two] = await kept(juliet);
-  await offlineLog.forget(juliet.bare);
-  await flights.set(juliet.bare, [
-    [one!.id, true],
-    [two!.id, true],
-    ['an id that is in no archive', true],
-  ]);
+  const orchard = connect(`${romeo}/orchard`);
+  await orchard.says(chat(juliet, 'one'));
+  await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
+  await orchard.says(chat(juliet, 'three'));
+  await references.set(juliet.bare, [['an id that is in no archive', 1]]);
+  const [one] = await kept(juliet);
   const next = await startHost([roster, presence, stanzaIds, mam, offline], { storage });
   const balcony = next.connect(`${juliet}/balcony`);
   await balcony.appears();
@@ -205,11 +202,42 @@ test('what was on its way when the process ended is an offline message for the n
   const came = balcony.received.map((xml) => Stanza.parse(xml)).filter(({ name }) => name === 'message');
   assert.deepEqual(
     came.map((stanza) => stanza.text(NS.client, 'body')),
-    ['one', 'two'],
+    ['one', 'two', 'three'],
   );
   assert.equal(came[0]!.child(NS.stanzaId, 'stanza-id')?.attrs.id, one!.id);
   assert.equal(came[0]!.child(NS.delay, 'delay')?.attrs.from, host.domain);
-  assert.equal(await flights.count(juliet.bare), 0);
+  assert.equal(await references.count(juliet.bare), 0);
+});
+
+test('many of both come in order, page by page', async () => {
+  const { romeo, juliet } = await couple();
+  const { connect: dial } = await startHost([roster, presence, stanzaIds, mam, offline], {
+    storage,
+    config: { limits: { offline_messages: 1000 } },
+  });
+  const orchard = dial(`${romeo}/orchard`);
+  const all = Array.from({ length: 240 }, (_, n) => `${n}`);
+  // Sixty of one kind at a time, and then by turns.
+  const isWhole = (n: number) => (n < 120 ? n < 60 : n % 3 === 0);
+  for (const [n, body] of all.entries())
+    await orchard.says(chat(juliet, body, isWhole(n) ? `<no-permanent-store xmlns='${NS.hints}'/>` : ''));
+  const gone = [...(await references.all(juliet.bare)).keys()].slice(0, 55);
+  const bodiesGone = (await kept(juliet)).slice(0, 55).map(({ value }) => Stanza.parse(value).text(NS.client, 'body'));
+  await storage.log('archive').remove(juliet.bare, gone);
+  const balcony = dial(`${juliet}/balcony`);
+  await balcony.appears();
+  const bodies = () =>
+    balcony.received
+      .map((xml) => Stanza.parse(xml))
+      .filter(({ name }) => name === 'message')
+      .map((stanza) => stanza.text(NS.client, 'body'));
+  while (bodies().length < all.length - gone.length) await new Promise(setImmediate);
+  assert.deepEqual(
+    bodies(),
+    all.filter((body) => !bodiesGone.includes(body)),
+  );
+  await storage.flush();
+  assert.deepEqual([await references.count(juliet.bare), await offlineLog.count(juliet.bare, {})], [0, 0]);
 });
 
 test('a full offline store is no loss to who has an archive', async () => {
@@ -217,7 +245,7 @@ test('a full offline store is no loss to who has an archive', async () => {
   const orchard = connect(`${romeo}/orchard`);
   for (let n = 0; n < 5; n++) await orchard.says(chat(juliet, `${n}`));
   assert.deepEqual(orchard.received, []);
-  assert.equal(await offlineLog.count(juliet.bare, {}), 3);
+  assert.equal(await references.count(juliet.bare), 3);
   assert.equal((await kept(juliet)).length, 5);
   await orchard.says(chat(juliet, '6', `<no-permanent-store xmlns='${NS.hints}'/>`));
   assert.match(orchard.received.join(), /service-unavailable/);

@@ -6,6 +6,7 @@ import { chooseModules, startModules } from '../../src/server/loader.js';
 import type { ModuleDefinition } from '../../src/server/module.js';
 import { SessionDirectory } from '../../src/server/routing/directory.js';
 import { LocalHost } from '../../src/server/routing/host.js';
+import type { Link } from '../../src/server/routing/link.js';
 import { Router, serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
@@ -71,7 +72,11 @@ export async function startHost(
 
   const connect = (full: string, mechanism = 'SCRAM-SHA-256'): Client => {
     const received: string[] = [];
-    const session = new Session(Jid.parse(full), { send: (stanza) => void received.push(stanza.toXml()) }, mechanism);
+    const send: Link['send'] = (stanza, receipt) => {
+      received.push(stanza.toXml());
+      receipt?.delivered();
+    };
+    const session = new Session(Jid.parse(full), { send }, mechanism);
     streams.set(session, received);
     directory.add(session);
     const origin = { ...serverOrigin, session };

@@ -51,6 +51,8 @@ export interface IndexingOptions {
   readonly warn: (error: unknown) => void;
 }
 
+/** Entries that are looked for by id in one statement. */
+const idsAtOnce = 50;
 /** Entries that one transaction of a trim removes. */
 const trimStep = 500;
 
@@ -201,14 +203,22 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
   const withIds = (owner: LogOwner, ids: readonly string[], filter: LogFilter, direction: Direction): LogEntry[] => {
     const { where, parameters } = conditions(owner.id, filter);
     const isMatch = matches(filter, index.text);
-    const get = connection.statement(`SELECT ${columns} FROM ${table} WHERE id = ? AND ${where}`);
-    const ordered = [...new Set(ids)].sort(compare);
-    if (direction === 'DESC') ordered.reverse();
-    return ordered.flatMap((id) => {
-      const row = get.get(id, ...parameters) as Row | undefined;
-      const entry = row && entryOf(row);
-      return entry !== undefined && isMatch(entry) ? [entry] : [];
-    });
+    const wanted = [...new Set(ids)];
+    const found: LogEntry[] = [];
+    for (let at = 0; at < wanted.length; at += idsAtOnce) {
+      const some = wanted.slice(at, at + idsAtOnce);
+      // Of few shapes, so that the statements stay prepared: the last id stands for those that are missing.
+      const length = some.length === 1 ? 1 : idsAtOnce;
+      const all = [...some, ...Array<string>(length - some.length).fill(some.at(-1)!)];
+      const sql = `SELECT ${columns} FROM ${table} WHERE ${where} AND id IN (${all.map(() => '?').join()})`;
+      const rows = connection.statement(sql).all(...parameters, ...all) as Row[];
+      for (const row of rows) {
+        const entry = entryOf(row);
+        if (isMatch(entry)) found.push(entry);
+      }
+    }
+    found.sort(direction === 'ASC' ? (a, b) => compare(a.id, b.id) : (a, b) => compare(b.id, a.id));
+    return found;
   };
 
   /** At most `limit` entries, in the direction of reading. */
