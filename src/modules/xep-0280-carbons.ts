@@ -91,7 +91,8 @@ export function isEligible(stanza: Stanza, way: Way, peer: Jid): boolean {
 /** §7, §8: the copy, for any session of the owner; `to` is left open. */
 export function wrap(stanza: Stanza, way: Way, owner: Jid): Stanza {
   const [before, after] = wrappers[way];
-  return Stanza.build('message', { from: owner, type: stanza.type }).plus(before + stanza.toXml(NS.client) + after);
+  const copy = before + stanza.toXml(NS.client) + after;
+  return Stanza.build('message', { from: owner, type: stanza.type }).plusWritten(copy);
 }
 
 /** What stands around a message that is text already: before it and behind it. */
