@@ -1,7 +1,8 @@
 /**
- * What somebody's bad manners cost the others: delay of quiet conversations while nothing else happens, and while one
- * client misbehaves in each of several ways, under the limits that a new installation has. p50, p95 and p99 in ms, the
- * ratio of the p95 to the calm one, and the server's memory before and after.
+ * What somebody's bad manners cost the others: delay of quiet conversations while nothing else happens, while one client
+ * misbehaves in each of several ways towards another server on the same machine, and while it does so towards theirs;
+ * under the limits that a new installation has. What is slower in the second is the machine's, what is slower still in the
+ * third is the server's. p50, p95 and p99 in ms, ratios of the p95, and the server's memory before and after.
  *
  *     node dist/bench/neighbours.js [seconds for each]
  */
@@ -11,11 +12,14 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 
 const seconds = Number(process.argv[2] ?? 5);
-const port = 15_222;
+const here = 15_222;
+const elsewhere = 15_223;
+/** Where those of this thread connect to. */
+const port = isMainThread ? here : (workerData as { port: number }).port;
+
 /** A connection that says what it is told, and remembers nothing. */
 class Wire {
   readonly socket: Socket;
@@ -23,8 +27,8 @@ class Wire {
   #wanted: { readonly what: string; readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
   heard: (text: string) => void = () => {};
 
-  constructor(localAddress = '127.0.0.1') {
-    this.socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true });
+  constructor(localAddress = '127.0.0.1', to = port) {
+    this.socket = connect({ host: '127.0.0.1', port: to, localAddress, noDelay: true });
     this.socket.setEncoding('utf8');
     this.socket.on('error', () => {});
     this.socket.on('close', () => this.#wanted?.reject(new Error(`closed before ${this.#wanted.what}`)));
@@ -72,8 +76,8 @@ class Wire {
   }
 }
 
-async function register(user: string): Promise<void> {
-  const wire = new Wire();
+async function register(user: string, at: number): Promise<void> {
+  const wire = new Wire('127.0.0.1', at);
   await wire.ask(Wire.header, '</stream:features>');
   const query = `<query xmlns='jabber:iq:register'><username>${user}</username><password>secret</password></query>`;
   await wire.ask(`<iq type='set' id='r'>${query}</iq>`, 'id="r"');
@@ -83,7 +87,6 @@ async function register(user: string): Promise<void> {
 const isOver = (until: number): boolean => performance.now() >= until;
 
 const manners: readonly (readonly [string, (until: number) => Promise<void>])[] = [
-  ['calm', async () => {}],
   [
     'a sender who floods, as fast as it is read',
     async (until) => {
@@ -180,18 +183,15 @@ const manners: readonly (readonly [string, (until: number) => Promise<void>])[] 
 ];
 
 /** In a thread of its own, so that it does not take the time of those who measure. */
-const misbehave = (manner: number): Promise<void> =>
+const misbehave = (manner: number, towards: number): Promise<void> =>
   new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: manner });
+    const worker = new Worker(new URL(import.meta.url), { workerData: { manner, port: towards } });
     worker.once('error', reject);
     worker.once('exit', () => resolve());
   });
 
-/** Quiet pairs: each says something every 50 ms, and its partner notes when it came. */
-async function conversations(
-  manner: number,
-  megabytes: () => number,
-): Promise<{ delays: number[]; before: number; after: number }> {
+/** Quiet pairs: each says something every 50 ms, and its partner notes when it came. Their delays in ms, ascending. */
+async function conversations(meanwhile: () => Promise<void> = async () => {}): Promise<number[]> {
   const delays: number[] = [];
   const pairs = await Promise.all(
     Array.from({ length: 10 }, async (_, n) => {
@@ -206,7 +206,6 @@ async function conversations(
       return { one, other, to: `quiet${2 * n + 1}@localhost/r` };
     }),
   );
-  const before = megabytes();
   const until = performance.now() + seconds * 1000;
   const talk = (async () => {
     while (performance.now() < until) {
@@ -216,22 +215,24 @@ async function conversations(
       }
     }
   })();
-  await Promise.all([talk, misbehave(manner)]);
+  await Promise.all([talk, meanwhile()]);
   await pause(500);
-  const after = megabytes();
   for (const { one, other } of pairs) for (const wire of [one, other]) wire.end();
-  return { delays: delays.sort((a, b) => a - b), before, after };
+  return delays.sort((a, b) => a - b);
 }
 
-async function measure(): Promise<void> {
+const percentile = (delays: readonly number[], part: number): number =>
+  delays[Math.min(delays.length - 1, Math.floor(delays.length * part))] ?? Number.NaN;
+
+/** A server of this build with the accounts that take part. */
+async function startServer(at: number): Promise<{ megabytes(): number; stop(): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-neighbours-'));
-  const program = fileURLToPath(new URL('../../bin/waxwing.js', import.meta.url));
   const config = join(folder, 'waxwing.toml');
   writeFileSync(
     config,
     `data = "${join(folder, 'data')}"
 [listen]
-c2s = ["127.0.0.1:${port}"]
+c2s = ["127.0.0.1:${at}"]
 c2s_tls = []
 http = []
 https = []
@@ -254,44 +255,61 @@ disabled = ["proxy65"]
 level = "error"
 `,
   );
-
-  const server = spawn(process.execPath, ['--max-semi-space-size=32', program, 'start', '--config', config], {
+  const program = `import { main } from '${new URL('../src/server/admin/cli.js', import.meta.url)}';
+process.exitCode = await main(['start', '--config', ${JSON.stringify(config)}]);`;
+  const server = spawn(process.execPath, ['--max-semi-space-size=32', '--input-type=module', '--eval', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
-  const megabytes = (): number =>
-    Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
-
+  const stop = async () => {
+    server.kill('SIGTERM');
+    await ended;
+    rmSync(folder, { recursive: true, force: true });
+  };
   try {
     await new Promise<void>((resolve) => server.stdout.once('data', () => resolve()));
     for (let tries = 0; ; tries++) {
       try {
-        await register('quiet0');
+        await register('quiet0', at);
         break;
       } catch (error) {
         if (tries > 100) throw error;
         await pause(100);
       }
     }
-    for (let user = 1; user < 20; user++) await register(`quiet${user}`);
-    for (let user = 0; user < 8; user++) await register(`bad${user}`);
-    console.log('| meanwhile | messages | p50 ms | p95 ms | p99 ms | p95 × calm | MB before | after |');
-    console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |');
-    let calm = 0;
+    for (let user = 1; user < 20; user++) await register(`quiet${user}`, at);
+    for (let user = 0; user < 8; user++) await register(`bad${user}`, at);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const megabytes = (): number =>
+    Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
+  return { megabytes, stop };
+}
+
+async function measure(): Promise<void> {
+  const theirs = await startServer(here);
+  const other = await startServer(elsewhere);
+  try {
+    await conversations(); // what is new is slow
+    console.log(
+      '| meanwhile | calm p95 | elsewhere p95 | p50 | p95 | p99 | × calm | × elsewhere | MB before | after |',
+    );
+    console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |');
     for (const [n, [title]] of manners.entries()) {
-      const { delays, before, after } = await conversations(n, megabytes);
-      const at = (part: number): number =>
-        delays[Math.min(delays.length - 1, Math.floor(delays.length * part))] ?? Number.NaN;
-      if (title === 'calm') calm = at(0.95);
-      const figures = [at(0.5), at(0.95), at(0.99), at(0.95) / calm].map((figure) => figure.toFixed(2));
-      console.log(`| ${[title, delays.length, ...figures, before, after].join(' | ')} |`);
+      const calm = percentile(await conversations(), 0.95);
+      const away = percentile(await conversations(() => misbehave(n, elsewhere)), 0.95);
+      const before = theirs.megabytes();
+      const delays = await conversations(() => misbehave(n, here));
+      const [p50, p95, p99] = [0.5, 0.95, 0.99].map((part) => percentile(delays, part)) as [number, number, number];
+      const figures = [calm, away, p50, p95, p99, p95 / calm, p95 / away].map((figure) => figure.toFixed(2));
+      console.log(`| ${[title, ...figures, before, theirs.megabytes()].join(' | ')} |`);
     }
   } finally {
-    server.kill('SIGTERM');
-    await ended;
-    rmSync(folder, { recursive: true, force: true });
+    await Promise.all([theirs.stop(), other.stop()]);
   }
 }
 
 if (isMainThread) await measure();
-else await manners[workerData as number]![1](performance.now() + seconds * 1000);
+else await manners[(workerData as { manner: number }).manner]![1](performance.now() + seconds * 1000);
