@@ -7,6 +7,7 @@
  *
  * FOLDER has `prosody.sh` and `ejabberd.sh`, each called with a working folder, a port (TLS on the next, WebSocket on the
  * one after) and `bare` or `full` (with an archive), and printing `pid=N`. Each run is a line of bench/history.jsonl.
+ * How fast the machine was meanwhile is measured too (yardstick.ts).
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,6 +15,8 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { median } from './measure.js';
+import { yardstick } from './yardstick.js';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -247,8 +250,6 @@ async function peer(name: 'Prosody' | 'ejabberd', setting: Setting, port: number
   }
 }
 
-const median = (figures: readonly number[]): number | undefined =>
-  [...figures].sort((a, b) => a - b)[Math.floor(figures.length / 2)];
 const shown = (figure: number | undefined): string =>
   figure === undefined ? '–' : figure >= 100 ? Math.round(figure).toLocaleString('en') : figure.toPrecision(2);
 
@@ -273,9 +274,15 @@ try {
   }
   const names = [...new Set(servers.map(({ name }) => name))];
   const figures = new Map<string, number[]>();
+  /** How many times slower this machine is now than the one of the marks. */
+  const slowness = new Map<string, number[]>();
+  const measureMachine = () => {
+    for (const { title, times } of yardstick()) slowness.set(title, [...(slowness.get(title) ?? []), times]);
+  };
   for (let n = 0; n < Number(given.repeat); n++) {
     /** Scenarios that several rows read. */
     const done = new Map<string, Record<string, number>>();
+    measureMachine();
     for (const row of wanted) {
       for (const server of servers.filter(({ setting }) => setting === row.setting)) {
         const key = `${row.title}\n${server.name}`;
@@ -297,16 +304,26 @@ try {
       nextUser += row.newUsers ?? 0;
     }
   }
-  const of = (title: string, name: string): number | undefined => median(figures.get(`${title}\n${name}`) ?? []);
-  console.log(
-    `| scenario | must | aim | ${names.map((name) => (name === 'Waxwing' ? name : `${name} | ×`)).join(' | ')} |`,
-  );
-  console.log(`| --- | ${'---: | '.repeat(2 * names.length + 1)}`);
-  for (const { title, target, aim } of wanted) {
+  measureMachine();
+  const slow = [...slowness].map(([title, all]) => ({ title, times: median(all) }));
+  for (const { title, times } of slow) console.log(`${title}: ${times.toFixed(2)} times what it took once`);
+  // The least of them: what the kernel does is slowed down less than what the processor does.
+  const least = Math.min(...slow.map(({ times }) => times));
+  const of = (title: string, name: string): number | undefined => {
+    const all = figures.get(`${title}\n${name}`);
+    return all && median(all);
+  };
+  const columns = names.map((name) => (name === 'Waxwing' ? `${name} | at the speed of the marks` : `${name} | ×`));
+  console.log(`\n| scenario | must | aim | ${columns.join(' | ')} |`);
+  console.log(`| --- |${' ---: |'.repeat(2 * names.length + 2)}`);
+  for (const { title, metric, target, aim } of wanted) {
     const ours = of(title, 'Waxwing');
     const cells = names.map((name) => {
       const figure = of(title, name);
-      if (name === 'Waxwing') return shown(figure);
+      if (name === 'Waxwing') {
+        const isCpu = metric.includes('srv_cpu') && figure !== undefined;
+        return `${shown(figure)} | ${isCpu ? shown(figure / least) : '–'}`;
+      }
       return `${shown(figure)} | ${shown(ours === undefined || figure === undefined ? undefined : figure / ours)}`;
     });
     console.log(`| ${title} | ${shown(target)} | ${shown(aim)} | ${cells.join(' | ')} |`);
@@ -315,6 +332,7 @@ try {
     date: new Date().toISOString(),
     node: process.version,
     cpu: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,
+    slowness: Object.fromEntries(slowness),
     figures: Object.fromEntries([...figures].map(([key, all]) => [key.replace('\n', ' | '), all])),
   };
   appendFileSync(join(root, 'bench/history.jsonl'), `${JSON.stringify(record)}\n`);
