@@ -35,7 +35,8 @@ const hosts = { localhost: {}, 'elsewhere.example': {} };
 const usual = {
   hosts,
   listen: { c2s: ['127.0.0.1:0'], c2s_tls: ['127.0.0.1:0'], https: ['127.0.0.1:0'], http: ['127.0.0.1:0'] },
-  c2s: { allow_plain_tcp_on_loopback: true },
+  // What a client was sent has come when the server has answered another that asked later.
+  c2s: { allow_plain_tcp_on_loopback: true, news_delay_seconds: 0 },
   auth: { scram_iterations: 4096, password_min_length: 4 },
   admin: { shutdown_grace_seconds: 1 },
   log: { level: 'error' },
@@ -534,7 +535,8 @@ export class Peer {
 
   /** Sends no more, and goes on reading. */
   halfCloses(): void {
-    this.#socket!.end();
+    this.#ws?.close();
+    this.#socket?.end();
   }
 
   /** Reads no more: what the server sends piles up. */

@@ -300,3 +300,24 @@ scenario('§4.7: what is no presence is refused, and changes nothing', async ({ 
     await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
   }
 });
+
+for (const transport of ['tcp', 'websocket'] as const)
+  scenario(
+    `presence waits a little, and comes before what was said behind it (${transport})`,
+    { config: { c2s: { news_delay_seconds: 1 } } },
+    async ({ actor }) => {
+      const romeo = await actor('romeo@localhost/orchard', { presence: true });
+      const juliet = await actor('juliet@localhost/balcony', { presence: true, transport });
+      await befriends(romeo, juliet);
+      await juliet.syncs();
+      juliet.forgets();
+      await romeo.sends('<presence><show>away</show></presence>');
+      await romeo.sends('<presence><show>xa</show></presence>');
+      await romeo.sends(`<message to='juliet@localhost/balcony' type='chat'><body>Soft</body></message>`);
+      await juliet.receives(`<presence from='romeo@localhost/orchard'><show>away</show></presence>`);
+      await juliet.receives(`<presence from='romeo@localhost/orchard'><show>xa</show></presence>`);
+      await juliet.receives(`<message type='chat'><body>Soft</body></message>`);
+      await romeo.sends('<presence/>');
+      await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
+    },
+  );

@@ -98,6 +98,7 @@ async function begins(romeo: Peer, juliet: Peer, state: State): Promise<void> {
     await peer.syncs();
   }
   await romeo.syncs();
+  await juliet.syncs();
   romeo.forgets();
   juliet.forgets();
 }

@@ -83,6 +83,21 @@ scenario('§3: an account is still away after a restart', { storage: () => lasti
   assert.equal((await asks(again, 'juliet@localhost')).status, 'Gone');
 });
 
+const kept = new MemoryStorage();
+scenario('what is not written yet is known, and forgotten with the account', { storage: () => kept }, async (scene) => {
+  const { actor, stage, server } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await subscribes(romeo, juliet);
+  await juliet.sends(`<presence type='unavailable'><status>Gone</status></presence>`);
+  await stage.settle();
+  romeo.forgets();
+  assert.equal((await asks(romeo, 'juliet@localhost')).status, 'Gone');
+  await server.accounts.remove('juliet@localhost');
+  await stage.restart();
+  assert.equal(await kept.document('last_activity').get('juliet@localhost'), undefined);
+});
+
 scenario('§6: it is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);

@@ -45,7 +45,7 @@ export default defineModule({
     page_limit: count({ min: 1, max: 1000 }).default(250).describe('Most messages in one answer.'),
     keep: seconds({ min: 60, unlimited: true })
       .default(Number.POSITIVE_INFINITY)
-      .describe('How long messages are kept, of accounts and of rooms.'),
+      .describe('How long messages are kept, of accounts and of rooms; of those, also as offline messages.'),
     keep_messages: count({ min: 1, unlimited: true })
       .default(250_000)
       .describe('Messages kept of one account or room; the oldest make room.'),

@@ -215,6 +215,10 @@ const c2s = z
       .default(false)
       .describe('Whether a connection that may log in without TLS may use SASL PLAIN, which shows the password.')
       .meta(live),
+    news_delay_seconds: seconds({ min: 0, max: 1 })
+      .default(0.01)
+      .describe('How long presence and notifications may wait for what comes next, to go out with it; 0: not at all.')
+      .meta(live),
     confirm_plain_anywhere: z
       .boolean()
       .default(false)

@@ -44,6 +44,10 @@ export interface StreamServer {
 /** opening: a header is due. stranger: features sent, not authenticated. known: authenticated, not bound. */
 type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
 
+/** How long one connection's stanzas are taken while others wait for their turn, in ms. */
+const turnMs = 2;
+/** The same where each message is a chunk: stanzas. */
+const turnMessages = 32;
 /** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
 const pauseAbove = 65_536;
 /** RFC 5646 §4.4.1: in characters. */
@@ -140,12 +144,12 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#bytes -= chunk.length;
     try {
       this.reader.push(chunk);
-      if (!this.#busy) this.#pump();
+      if (!this.#busy) this.#pump(now);
       else if (this.reader.buffered > pauseAbove) this.#pause();
     } catch (error) {
       this.failed(error);
     }
-    if (this.#bytes < 0 || this.#stanzas < 0) this.#throttle();
+    if (this.#isTooFast) this.#throttle();
   }
 
   #stopped = false;
@@ -161,15 +165,25 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     await this.sm?.whenSettled();
   }
 
-  /** Takes what the reader has, one after the other; where a handler waits, so does the rest. */
-  #pump(): void {
+  /** Messages of WebSocket since others had their turn. */
+  #taken = 0;
+  /** What waits does so out of consideration, and not for a handler. */
+  #yields = false;
+  /** The peer said its last, and some of what it said before waits. */
+  #ends = false;
+
+  /** Takes what the reader has, one after the other, from `now` on; where a handler waits, so does the rest. */
+  #pump(now: number): void {
     for (;;) {
       const item = this.reader.next();
       if (item === undefined) return;
       const waiting = this.#take(item);
       if (waiting === undefined) {
         if (this.phase === 'closed') return;
-        continue;
+        if (!this.#hadItsTurn(now)) continue;
+        this.#busy = this.#yields = true;
+        setImmediate(() => this.#goOn());
+        return;
       }
       this.#busy = true;
       waiting.then(
@@ -183,16 +197,26 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     }
   }
 
+  #hadItsTurn(since: number): boolean {
+    if (!this.transport.framed) return this.reader.buffered > 0 && Date.now() - since >= turnMs;
+    if (++this.#taken < turnMessages) return false;
+    this.#taken = 0;
+    return true;
+  }
+
   #goOn(): void {
-    this.#busy = false;
+    this.#busy = this.#yields = false;
     this.#idle?.();
     if (this.phase === 'closed') return;
     try {
-      this.#pump();
+      this.#pump(Date.now());
     } catch (error) {
       this.failed(error);
     }
-    if (!this.#busy && this.#paused && !this.#throttled) this.#unpause();
+    if (this.#busy) return;
+    if (this.#ends) this.#end();
+    else if (this.#isTooFast) this.#throttle();
+    else if (this.#paused && !this.#throttled) this.#unpause();
   }
 
   #pause(): void {
@@ -218,6 +242,10 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#refilled = now;
     this.#stanzas = Math.min(rates.stanza_burst, this.#stanzas + elapsed * rates.stanzas_per_second);
     this.#bytes = Math.min(rates.byte_burst, this.#bytes + elapsed * rates.bytes_per_second);
+  }
+
+  get #isTooFast(): boolean {
+    return this.#bytes < 0 || this.#stanzas < 0;
   }
 
   /** Reads no more until the buckets have something again: the peer is slowed down, nothing is dropped. */
@@ -435,7 +463,9 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   #room(): Promise<void> | undefined {
     if (!this.#waits) return undefined;
     this.#waits = false;
-    return this.server.backlog.room();
+    const room = this.server.backlog.room();
+    this.#yields = room !== undefined;
+    return room;
   }
 
   /** RFC 6120 §8.1.2.1: `from` is one's own full or bare address, or the stream ends. */
@@ -483,14 +513,15 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   // --- out --------------------------------------------------------------------------------------------------------
 
-  write(xml: string): void {
+  /** `patient`: it may wait a little for what comes next. */
+  write(xml: string, patient = false): void {
     if (this.phase === 'closed' || this.phase === 'closing') return;
     if (this.#held !== undefined) {
       if (this.#held.push(xml) > mostHeld) this.#tooSlow();
       return;
     }
-    this.transport.write(xml);
-    const { limits, stream_management } = this.server.config();
+    const { limits, stream_management, c2s } = this.server.config();
+    this.transport.write(xml, patient ? c2s.news_delay_seconds * 1000 : 0);
     // What a client has to acknowledge is bounded already, and goes out all at once when its session is resumed.
     const most = limits.write_queue_bytes + (this.sm === undefined ? 0 : stream_management.queue_bytes);
     if (this.transport.queued > most) this.#tooSlow();
@@ -514,7 +545,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   writeStanza(stanza: Stanza): void {
     this.server.counts.sent[stanza.name]++;
-    this.write(this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml());
+    const xml = this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml();
+    this.write(xml, isNews(stanza) && stanza.from?.bare !== this.session?.jid.bare);
   }
 
   /** As a session's link, where there is no stream management: what was written counts as delivered. */
@@ -552,7 +584,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   #streamError(error: unknown): StreamError {
     if (error instanceof StreamError) return error;
-    if (error instanceof XmlError) return new StreamError(error.condition, error.text);
+    if (error instanceof XmlError) {
+      // Too large, too deep, too many attributes.
+      if (error.condition === 'policy-violation') this.server.limitHit('stanza');
+      return new StreamError(error.condition, error.text);
+    }
     if (error instanceof JidError) return new StreamError('improper-addressing');
     this.server.log.error({ err: error }, 'a stream failed');
     return new StreamError('internal-server-error');
@@ -598,12 +634,20 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** TransportReader: who says no more is gone, though he may still read. */
   ended(): void {
+    // What lies before the end is taken first.
+    if (this.#busy) this.#ends = true;
+    else this.#end();
+  }
+
+  #end(): void {
     this.#lose();
     this.transport.end();
   }
 
   /** TransportReader: the connection is gone. */
   closed(): void {
+    // What came before is taken at once, as nothing can be sent to the session any more; unless a handler is under way.
+    while (this.#yields && this.phase === 'bound') this.#goOn();
     this.#lose();
     this.phase = 'closed';
     this.server.closed(this);
@@ -618,6 +662,12 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
 function isUpgradable(transport: Transport): transport is Upgradable {
   return 'startTls' in transport;
+}
+
+/** What says how something is now: nobody waits for it as for a word or an answer. */
+function isNews({ name, type }: Stanza): boolean {
+  if (name === 'presence') return type === undefined || type === 'unavailable';
+  return name === 'message' && type === 'headline';
 }
 
 function isFramedClose(item: { kind: string; ns?: string; name?: string }): boolean {

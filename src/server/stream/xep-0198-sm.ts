@@ -18,7 +18,7 @@ import { el } from '../xml/element.js';
 /** Where the stanzas of a session are written: its stream. */
 export interface Outlet {
   writeStanza(stanza: Stanza): void;
-  write(xml: string): void;
+  write(xml: string, patient?: boolean): void;
   close(error?: StreamError): void;
 }
 
@@ -226,7 +226,7 @@ export class Sm implements Link {
   /** Asks the client what it has (§4: `<r/>`); also how one finds out whether it is still there. */
   ask(): void {
     this.#asked = true;
-    this.#outlet?.write(`<r xmlns='${NS.sm}'/>`);
+    this.#outlet?.write(`<r xmlns='${NS.sm}'/>`, true);
   }
 
   /** `<a/>`: throws StreamError where it acknowledges what was never sent (§4). */

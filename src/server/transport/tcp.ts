@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { secured } from './tls.js';
-import { flushAbove, flushLater, flushSoon, silent, type TransportReader, type Upgradable } from './transport.js';
+import { flushAbove, flushWithin, silent, type TransportReader, type Upgradable } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = Socket & { [key]?: TcpTransport };
@@ -59,9 +59,8 @@ export class TcpTransport implements Upgradable {
     socket.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onError);
   }
 
-  write(text: string, patient = false): void {
-    if (patient) flushLater(this);
-    else flushSoon(this);
+  write(text: string, patience = 0): void {
+    flushWithin(patience, this);
     this.#out += text;
     if (this.#out.length > flushAbove) this.flush();
   }

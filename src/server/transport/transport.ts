@@ -24,10 +24,10 @@ export interface Transport {
   readonly tls: TLSSocket | undefined;
   reader: TransportReader;
   /**
-   * Queues; what is written in one turn of the event loop goes out together. Framed: one element a call. `patient`: nobody
-   * waits for it, so it may stay for some milliseconds and go out with what is written meanwhile.
+   * Queues; what is written in one turn of the event loop goes out together. Framed: one element a call. `patience`: so
+   * many ms it may stay, and go out with what is written meanwhile (docs/decisions/0006-news-waits.md).
    */
-  write(text: string, patient?: boolean): void;
+  write(text: string, patience?: number): void;
   /** Bytes (about) that the peer has not taken yet. */
   readonly queued: number;
   pause(): void;
@@ -49,12 +49,6 @@ export const silent: TransportReader = { received() {}, ended() {}, closed() {} 
 
 /** What is queued in one turn and is more than this, in characters, goes to the system at once. */
 export const flushAbove = 65_536;
-
-/**
- * For how many ms what is patient waits for company. A write to a socket costs more than the making of a notification, and
- * who has many contacts gets theirs close together.
- */
-const patience = 10;
 
 interface Flushable {
   isDueSoon: boolean;
@@ -84,15 +78,17 @@ function flushAllLater(): void {
 }
 
 /** Has `flush` called once the turn of the event loop is over: after all sockets that were readable have been read. */
-export function flushSoon(one: Flushable): void {
+function flushSoon(one: Flushable): void {
   if (one.isDueSoon) return;
   one.isDueSoon = true;
   if (soon.push(one) === 1) setImmediate(flushAllSoon);
 }
 
-/** Has `flush` called within the time of patience. */
-export function flushLater(one: Flushable): void {
-  if (one.isDueSoon || one.isDueLater) return;
-  one.isDueLater = true;
-  if (later.push(one) === 1) setTimeout(flushAllLater, patience);
+/** Has `flush` called in so many ms at the latest; 0: once the turn is over. One timer serves all. */
+export function flushWithin(ms: number, one: Flushable): void {
+  if (ms === 0) flushSoon(one);
+  else if (!one.isDueSoon && !one.isDueLater) {
+    one.isDueLater = true;
+    if (later.push(one) === 1) setTimeout(flushAllLater, ms);
+  }
 }

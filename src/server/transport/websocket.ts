@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isLoopback, plainAddress } from './tcp.js';
-import { flushAbove, flushLater, flushSoon, silent, type Transport, type TransportReader } from './transport.js';
+import { flushAbove, flushWithin, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -87,9 +87,8 @@ export class WebSocketTransport implements Transport {
     this.#ws.close(code, reason);
   }
 
-  write(text: string, patient = false): void {
-    if (patient) flushLater(this);
-    else flushSoon(this);
+  write(text: string, patience = 0): void {
+    flushWithin(patience, this);
     this.#waiting += text.length;
     this.#out.push(text);
     if (this.#waiting > flushAbove) this.flush();

@@ -1,0 +1,159 @@
+/**
+ * XEP-0205, RFC 6120 §13.12: what bad manners may not do. Nobody has the server for himself, everything that came before
+ * an end is dealt with, others lose nothing meanwhile, and each limit that is met is counted. limits.test.ts has the
+ * limits one by one.
+ */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type Peer, type Scene, scenario, type TransportName } from './dialogue.js';
+
+const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
+const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const unlimited = {
+  stanzas_per_second: 'unlimited',
+  stanza_burst: 'unlimited',
+  bytes_per_second: 'unlimited',
+  byte_burst: 'unlimited',
+};
+
+async function isCounted({ server }: Scene, ...limits: readonly string[]): Promise<void> {
+  const { text } = await server.metrics.text();
+  for (const limit of limits) assert.match(text, new RegExp(`waxwing_limits_hit_total\\{limit="${limit}"\\} [1-9]`));
+}
+
+/** Two who have nothing to do with it. */
+async function neighbours({ actor }: Scene): Promise<() => Promise<void>> {
+  const [one, other] = [await actor('nurse@localhost/house'), await actor('peter@localhost/house')];
+  let said = 0;
+  return async () => {
+    for (let count = 0; count < 20; count++) {
+      const body = `${++said}`;
+      await one.sends(chat(other.jid, body));
+      await other.receives(`<message type='chat' from='${one.jid}'><body>${body}</body></message>`);
+    }
+  };
+}
+
+// --- turns ----------------------------------------------------------------------------------------------------------------
+
+const many = Array.from({ length: 1000 }, (_, at) => String(at));
+const all = (peer: Peer, xml: (body: string) => string, framed: boolean): Promise<unknown> =>
+  framed ? Promise.all(many.map((body) => peer.sends(xml(body)))) : peer.sends(many.map(xml).join(''));
+
+const ends: readonly (readonly [string, readonly TransportName[], (peer: Peer) => unknown])[] = [
+  ['the end of the stream', ['tcp', 'tls', 'websocket', 'wss'], (peer) => peer.closes()],
+  ['the end of its half', ['tcp', 'tls', 'websocket', 'wss'], (peer) => peer.halfCloses()],
+];
+
+for (const [what, transports, finishes] of ends)
+  for (const transport of transports)
+    scenario(
+      `what came before ${what} is delivered (${transport})`,
+      { config: { limits: { rate: unlimited } } },
+      async (scene) => {
+        const { actor, server } = scene;
+        const juliet = await actor('juliet@localhost/balcony', { presence: true });
+        const romeo = await actor('romeo@localhost/orchard', { transport });
+        const sent = all(romeo, (body) => chat(juliet.jid, body), transport === 'websocket' || transport === 'wss');
+        finishes(romeo);
+        await sent;
+        for (const body of many) await juliet.receives(said(body));
+        while (server.sessions.of('romeo@localhost').length > 0) await new Promise((resolve) => setImmediate(resolve));
+      },
+    );
+
+for (const transport of ['tcp', 'tls'] as const)
+  scenario(`and what waits for a handler (${transport})`, async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { transport });
+    const keeps = (id: string) =>
+      `<iq type='set' id='${id}'><query xmlns='${NS.private}'><x xmlns='urn:example:x'>${id}</x></query></iq>`;
+    void romeo.sends(`${keeps('1')}${chat(juliet.jid, 'one')}${keeps('2')}${chat(juliet.jid, 'two')}`);
+    romeo.halfCloses();
+    await juliet.receives(said('one'));
+    await juliet.receives(said('two'));
+  });
+
+scenario(
+  'an acknowledgement comes when all before it was taken',
+  { config: { limits: { rate: unlimited } } },
+  async ({ actor }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard');
+    await romeo.sends(`<enable xmlns='${NS.sm}'/>`);
+    await romeo.receives(`<enabled xmlns='${NS.sm}'/>`);
+    await romeo.sends(`${many.map((body) => chat(juliet.jid, body)).join('')}<r xmlns='${NS.sm}'/>`);
+    await romeo.receives(`<a xmlns='${NS.sm}' h='1000'/>`);
+    for (const body of many) await juliet.receives(said(body));
+  },
+);
+
+// --- others meanwhile -------------------------------------------------------------------------------------------------------
+
+scenario('who floods is read no faster than he may, and the rest stays with him', async (scene) => {
+  const talk = await neighbours(scene);
+  const { tls } = await scene.actor('tybalt@localhost/street', { transport: 'tls' });
+  const flood = Buffer.from(chat('peter@localhost/cellar', 'x'.repeat(1000)).repeat(1000));
+  for (let count = 0; count < 32; count++) tls!.write(flood);
+  await talk();
+  await isCounted(scene, 'rate');
+  await talk();
+  assert.ok(tls!.writableLength > 0, 'the server took 32 MB');
+});
+
+const crowded = { config: { limits: { connections: 30, login_deadline_seconds: 1 } } };
+
+scenario('connections that say nothing are few, and go', crowded, async (scene) => {
+  const talk = await neighbours(scene);
+  const strangers: Peer[] = [];
+  for (let count = 0; count < 60; count++) strangers.push(await scene.connect({ address: `127.5.0.${1 + count}` }));
+  await talk();
+  await Promise.all(strangers.map((peer) => peer.drains()));
+  await talk();
+  await isCounted(scene, 'connections', 'login_deadline_seconds');
+});
+
+scenario(
+  'one account has only so many sessions',
+  { config: { limits: { sessions_per_account: 5 } } },
+  async (scene) => {
+    const talk = await neighbours(scene);
+    for (let count = 0; count < 30; count++) {
+      const peer = await scene.known('tybalt@localhost');
+      await peer.sends(`<iq type='set' id='b'><bind xmlns='${NS.bind}'><resource>${count}</resource></bind></iq>`);
+      await peer.receives(`<iq type='${count < 5 ? 'result' : 'error'}' id='b'/>`);
+    }
+    assert.equal(scene.server.sessions.of('tybalt@localhost').length, 5);
+    await talk();
+    await isCounted(scene, 'sessions_per_account');
+  },
+);
+
+scenario('a stanza that is too large, again and again', async (scene) => {
+  const talk = await neighbours(scene);
+  for (let count = 0; count < 5; count++) {
+    const tybalt = await scene.actor('tybalt@localhost/street');
+    await tybalt.sends(chat('peter@localhost', 'x'.repeat(262_144)).slice(0, 262_145));
+    await tybalt.receivesStreamError('policy-violation');
+    await talk();
+  }
+  await isCounted(scene, 'stanza');
+});
+
+scenario(
+  'who does not acknowledge is not remembered without end',
+  { config: { stream_management: { queue_stanzas: 50 }, limits: { rate: unlimited } } },
+  async (scene) => {
+    const talk = await neighbours(scene);
+    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    await juliet.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
+    for (const body of many.slice(0, 60)) await romeo.sends(chat(juliet.jid, body));
+    await romeo.syncs();
+    while (scene.server.sessions.of('juliet@localhost').length > 0)
+      await new Promise((resolve) => setImmediate(resolve));
+    await talk();
+    await isCounted(scene, 'stream_management.queue');
+  },
+);

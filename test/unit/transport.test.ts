@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { after, test } from 'node:test';
+import { TcpTransport } from '../../src/server/transport/tcp.js';
+import { flushAbove } from '../../src/server/transport/transport.js';
+
+const server = createServer().listen(0, '127.0.0.1');
+await once(server, 'listening');
+after(() => server.close());
+
+async function pair(): Promise<{
+  transport: TcpTransport;
+  received: () => string;
+  until: (text: string) => Promise<void>;
+}> {
+  const peer = connect((server.address() as { port: number }).port, '127.0.0.1');
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  let received = '';
+  peer.setEncoding('utf8').on('data', (text: string) => {
+    received += text;
+  });
+  after(() => {
+    peer.destroy();
+    socket.destroy();
+  });
+  return {
+    transport: new TcpTransport(socket, () => ({})),
+    received: () => received,
+    until: async (text) => {
+      while (received !== text) await once(peer, 'data');
+    },
+  };
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+test('what is patient goes out with what is not, in the order of writing', async () => {
+  const { transport, received, until } = await pair();
+  transport.write('1', 10);
+  transport.write('2', 10);
+  await turn();
+  assert.equal(transport.queued, 2);
+  assert.equal(received(), '');
+  transport.write('3');
+  transport.write('4', 10);
+  await turn();
+  assert.equal(transport.queued, 0);
+  await until('1234');
+});
+
+test('what is patient goes out by itself too, once more each time', async () => {
+  const { transport, until } = await pair();
+  for (const [n, text] of ['1', '12', '123'].entries()) {
+    transport.write(String(n + 1), 10);
+    await until(text);
+  }
+});
+
+test('much of it does not wait, nor does what is there at the end', async () => {
+  const { transport, until } = await pair();
+  const much = 'x'.repeat(flushAbove + 1);
+  transport.write(much, 10);
+  await until(much);
+  transport.write('last', 10);
+  transport.end();
+  await until(`${much}last`);
+});
