@@ -12,7 +12,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
 const seconds = Number(process.argv[2] ?? 5);
 const here = 15_222;
@@ -86,7 +86,10 @@ async function register(user: string, at: number): Promise<void> {
 
 const isOver = (until: number): boolean => performance.now() >= until;
 
-const manners: readonly (readonly [string, (until: number) => Promise<void>])[] = [
+/** What it is, how it goes, and whether it begins to count at once. */
+type Manner = readonly [string, (until: number, begin: () => void) => Promise<void>, 'when it says so'?];
+
+const manners: readonly Manner[] = [
   [
     'a sender who floods, as fast as it is read',
     async (until) => {
@@ -125,6 +128,23 @@ const manners: readonly (readonly [string, (until: number) => Promise<void>])[] 
       while (!isOver(until)) await pause(50);
       for (const wire of wires) wire.end();
     },
+  ],
+  [
+    '10,000 that are there already, and never log in',
+    async (_, begin) => {
+      const wires: Wire[] = [];
+      for (let n = 0; n < 10_000; n++) {
+        const wire = new Wire(`127.0.${1 + (n >> 7)}.${1 + (n & 127)}`);
+        wires.push(wire);
+        if (n % 100 === 0) await wire.ask(Wire.header, '</stream:features>').catch(() => {});
+        else wire.say(Wire.header);
+      }
+      await pause(1000);
+      begin();
+      await pause(seconds * 1000);
+      for (const wire of wires) wire.end();
+    },
+    'when it says so',
   ],
   [
     'one account with as many sessions as it gets, all changing presence',
@@ -182,16 +202,19 @@ const manners: readonly (readonly [string, (until: number) => Promise<void>])[] 
   ],
 ];
 
-/** In a thread of its own, so that it does not take the time of those who measure. */
-const misbehave = (manner: number, towards: number): Promise<void> =>
+/** In a thread of its own, so that it does not take the time of those who measure. Resolves once it is at it. */
+const misbehave = (manner: number, towards: number): Promise<{ readonly ended: Promise<unknown> }> =>
   new Promise((resolve, reject) => {
     const worker = new Worker(new URL(import.meta.url), { workerData: { manner, port: towards } });
+    const ended = new Promise((end) => worker.once('exit', end));
     worker.once('error', reject);
-    worker.once('exit', () => resolve());
+    worker.once('message', () => resolve({ ended }));
   });
 
 /** Quiet pairs: each says something every 50 ms, and its partner notes when it came. Their delays in ms, ascending. */
-async function conversations(meanwhile: () => Promise<void> = async () => {}): Promise<number[]> {
+async function conversations(
+  meanwhile: () => Promise<{ readonly ended?: Promise<unknown> }> = async () => ({}),
+): Promise<number[]> {
   const delays: number[] = [];
   const pairs = await Promise.all(
     Array.from({ length: 10 }, async (_, n) => {
@@ -206,16 +229,15 @@ async function conversations(meanwhile: () => Promise<void> = async () => {}): P
       return { one, other, to: `quiet${2 * n + 1}@localhost/r` };
     }),
   );
+  const { ended } = await meanwhile();
   const until = performance.now() + seconds * 1000;
-  const talk = (async () => {
-    while (performance.now() < until) {
-      for (const { one, to } of pairs) {
-        one.say(`<message to='${to}' type='chat'><body>${performance.now()}</body></message>`);
-        await pause(5);
-      }
+  while (performance.now() < until) {
+    for (const { one, to } of pairs) {
+      one.say(`<message to='${to}' type='chat'><body>${performance.now()}</body></message>`);
+      await pause(5);
     }
-  })();
-  await Promise.all([talk, meanwhile()]);
+  }
+  await ended;
   await pause(500);
   for (const { one, other } of pairs) for (const wire of [one, other]) wire.end();
   return delays.sort((a, b) => a - b);
@@ -312,4 +334,9 @@ async function measure(): Promise<void> {
 }
 
 if (isMainThread) await measure();
-else await manners[(workerData as { manner: number }).manner]![1](performance.now() + seconds * 1000);
+else {
+  const begin = () => parentPort!.postMessage('begun');
+  const [, behave, begins] = manners[(workerData as { manner: number }).manner]!;
+  if (begins === undefined) begin();
+  await behave(performance.now() + seconds * 1000, begin);
+}
