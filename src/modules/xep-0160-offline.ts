@@ -16,14 +16,13 @@ import { binding, defineModule, event, log, map, message } from '../server/modul
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
-import { delay } from '../server/stanza/delay.js';
+import { writtenDelay } from '../server/stanza/delay.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { withStanzaId } from '../server/stanza/stanza-id.js';
-import { serialize } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
 /** Messages, and characters of them, that go out before the first must have arrived. */
@@ -483,7 +482,7 @@ export const isDispensable = (stanza: Stanza): boolean =>
 export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
   const kept = stanza.with({ to: owner });
   const isDelayed = stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, domain)) !== stanza;
-  return isDelayed ? kept : kept.plusWritten(serialize(delay(domain, time)));
+  return isDelayed ? kept : kept.plusWritten(writtenDelay(domain, time));
 }
 
 const isOurs = (from: string | undefined, domain: string): boolean =>

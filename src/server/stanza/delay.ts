@@ -1,5 +1,5 @@
 /** XEP-0203: Delayed Delivery. Who may be believed is for the caller: what a client stamps is no more than its word. */
-import { type Element, el } from '../xml/element.js';
+import { type Element, el, escapeAttribute } from '../xml/element.js';
 import { formatDateTime, parseDateTime } from './datetime.js';
 import { Jid } from './jid.js';
 import { NS } from './ns.js';
@@ -16,6 +16,10 @@ export interface Delay {
 export function delay(from: Jid | string | undefined, stamp: number, reason?: string): Element {
   return el('delay', { xmlns: NS.delay, from: from?.toString(), stamp: formatDateTime(stamp) }, reason);
 }
+
+/** The same of ours, as text for `Stanza.plusWritten`. */
+export const writtenDelay = (domain: string, stamp: number): string =>
+  `<delay xmlns="${NS.delay}" from="${escapeAttribute(domain)}" stamp="${formatDateTime(stamp)}"/>`;
 
 /** Undefined where there is none, or where its time or its sender is none. */
 export function readDelay(element: Element | undefined): Delay | undefined {

@@ -15,6 +15,7 @@ import { logIndex } from './log-index.js';
 import { columns, conditions, type Direction, entryOf, type Row } from './log-rows.js';
 import { logSearch } from './log-search.js';
 import { clamp, Owners } from './owners.js';
+import { inPieces } from './pieces.js';
 import type { Lane, Operation, Queue } from './queue.js';
 import { nameOf, tableOf } from './tables.js';
 
@@ -51,8 +52,6 @@ export interface IndexingOptions {
   readonly warn: (error: unknown) => void;
 }
 
-/** Entries that are looked for by id in one statement. */
-const idsAtOnce = 50;
 /** Entries that one transaction of a trim removes. */
 const trimStep = 500;
 
@@ -203,15 +202,10 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
   const withIds = (owner: LogOwner, ids: readonly string[], filter: LogFilter, direction: Direction): LogEntry[] => {
     const { where, parameters } = conditions(owner.id, filter);
     const isMatch = matches(filter, index.text);
-    const wanted = [...new Set(ids)];
     const found: LogEntry[] = [];
-    for (let at = 0; at < wanted.length; at += idsAtOnce) {
-      const some = wanted.slice(at, at + idsAtOnce);
-      // Of few shapes, so that the statements stay prepared: the last id stands for those that are missing.
-      const length = some.length === 1 ? 1 : idsAtOnce;
-      const all = [...some, ...Array<string>(length - some.length).fill(some.at(-1)!)];
-      const sql = `SELECT ${columns} FROM ${table} WHERE ${where} AND id IN (${all.map(() => '?').join()})`;
-      const rows = connection.statement(sql).all(...parameters, ...all) as Row[];
+    for (const { places, values } of inPieces(ids)) {
+      const sql = `SELECT ${columns} FROM ${table} WHERE ${where} AND id IN ${places}`;
+      const rows = connection.statement(sql).all(...parameters, ...values) as Row[];
       for (const row of rows) {
         const entry = entryOf(row);
         if (isMatch(entry)) found.push(entry);

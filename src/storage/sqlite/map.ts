@@ -3,6 +3,7 @@ import * as json from '../json.js';
 import type { Connection } from './connection.js';
 import { forgetInSteps, type Purge } from './forget.js';
 import { clamp, Owners } from './owners.js';
+import { inPieces } from './pieces.js';
 import type { Lane, Queue } from './queue.js';
 import { nameOf, tableOf } from './tables.js';
 
@@ -67,13 +68,14 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
       await queue.write({ lane, kind: 'set', owner: name, bytes, run });
     },
     delete: async (name, keys) => {
-      const wanted = new Set(keys);
       const run = (): number => {
         const owner = owners.find(name);
         if (owner === undefined) return 0;
-        const remove = connection.statement(`DELETE FROM ${table} WHERE owner = ? AND key = ?`);
         let count = 0;
-        for (const key of wanted) count += remove.run(owner.id, key).changes;
+        for (const { places, values } of inPieces(keys)) {
+          const sql = `DELETE FROM ${table} WHERE owner = ? AND key IN ${places}`;
+          count += connection.statement(sql).run(owner.id, ...values).changes;
+        }
         return count;
       };
       return queue.write({ lane, kind: 'other', owner: name, bytes: keys.length * 32, run });
