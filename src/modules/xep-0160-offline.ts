@@ -54,6 +54,8 @@ interface Flush {
   back: boolean;
   /** What is lost while it is being sent is not sent again. */
   sending: boolean;
+  /** Ids of what arrived elsewhere since the present page was read. */
+  readonly arrived: Set<string>;
   /** Ends the wait for acknowledgements. */
   wake: () => void;
 }
@@ -185,7 +187,9 @@ export default defineModule({
       delivered(): void {
         if (this.#over) return;
         this.#end();
-        if (this.kept !== undefined) remove(this.owner.bare, this.id, this.kept);
+        if (this.kept === undefined) return;
+        flushes.get(this.owner.bare)?.arrived.add(this.id);
+        remove(this.owner.bare, this.id, this.kept);
       }
 
       lost(stanza: Stanza): void {
@@ -255,6 +259,7 @@ export default defineModule({
         for (;;) {
           state.again = false;
           state.back = false;
+          state.arrived.clear();
           const { entries, next } = await page(owner, after);
           let onTheWay: Promise<void>[] = [];
           let size = 0;
@@ -263,7 +268,7 @@ export default defineModule({
             const sessions = reachable(owner);
             if (sessions.length === 0) return;
             after = entry.id;
-            if (inFlight.get(owner)?.has(entry.id)) continue;
+            if (inFlight.get(owner)?.has(entry.id) || state.arrived.has(entry.id)) continue;
             state.sending = true;
             onTheWay.push(send(sessions, owner, entry));
             state.sending = false;
@@ -333,7 +338,7 @@ export default defineModule({
         return;
       }
       if (reachable(owner).length === 0) return;
-      const state: Flush = { again: false, back: false, sending: false, wake: () => {} };
+      const state: Flush = { again: false, back: false, sending: false, arrived: new Set(), wake: () => {} };
       flushes.set(owner, state);
       flush(owner, state).catch((error: unknown) => logger.error({ err: error }, 'offline messages could not be read'));
     };
@@ -404,6 +409,15 @@ export default defineModule({
         },
         { after: ['mam'] },
       ),
+      // Others may have been waited for since, and somebody have come meanwhile: it must not overtake what is read out to him.
+      message('deliver', (passage) => {
+        const { way, owner, receipt } = passage;
+        if (way !== 'in' || !flushes.has(owner.bare)) return undefined;
+        if (!isWorthKeeping(passage.stanza) || !isForReachable(passage)) return undefined;
+        if (!(receipt instanceof Delivery) || !receipt.stay()) return keepOrAsk(passage);
+        readOut(owner.bare);
+        return 'handled';
+      }),
       message('copy', ({ receipt, deliveredTo, seen }) => {
         if (receipt instanceof Delivery && deliveredTo.length > 0) receipt.went(deliveredTo.length, seen);
       }),

@@ -3,6 +3,7 @@ import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster.js';
 import offline, { asKept, isDispensable, isWorthKeeping } from '../../src/modules/xep-0160-offline.js';
+import { defineModule, message } from '../../src/server/module.js';
 import type { Receipt } from '../../src/server/routing/link.js';
 import { serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';
@@ -238,6 +239,43 @@ test('nothing overtakes what is being delivered, nor gets lost behind it', async
   await sender.says(chat('tybalt@example.org', 'now'));
   assert.equal(phone.bodies().at(-1), 'now');
   assert.doesNotMatch(phone.sent.at(-1)!.xml, /delay/);
+});
+
+test('nor does what was held up on its way', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const slow = defineModule({
+    name: 'slow',
+    summary: 'Holds up what says so, behind everything that looks where it goes.',
+    implements: {},
+    start: () => [
+      message(
+        'archive',
+        async ({ way, stanza }) => {
+          if (way === 'in' && stanza.text(NS.client, 'body') === 'late') await held;
+        },
+        { after: ['offline'] },
+      ),
+    ],
+  });
+  const { account: make, connect: dial, stop: end } = await startHost([roster, presence, offline, slow]);
+  await make('romeo');
+  await make('juliet');
+  const romeo = dial('romeo@example.org/orchard');
+  for (const body of ['1', '2']) await romeo.says(chat('juliet@example.org', body));
+  const juliet = dial('juliet@example.org/balcony');
+  const late = romeo.says(chat('juliet@example.org', 'late'));
+  await settled();
+  release();
+  const appears = juliet.appears();
+  await Promise.all([late, appears]);
+  const bodies = () =>
+    juliet.received.map((xml) => Stanza.parse(xml).text(NS.client, 'body')).filter((body) => body !== undefined);
+  while (bodies().length < 3) await settled();
+  assert.deepEqual(bodies(), ['1', '2', 'late']);
+  end();
 });
 
 test('a second device does not wait for the first to acknowledge', async () => {
