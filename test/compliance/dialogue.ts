@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -15,6 +15,7 @@ import type { ListenerKind } from '../../src/server/listeners.js';
 import type { ModuleDefinition } from '../../src/server/module.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
+import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
 import { XmlReader } from '../../src/server/xml/reader.js';
 import type { Storage } from '../../src/storage/contract.js';
@@ -526,9 +527,7 @@ export class Peer {
     this.#ws?.terminate();
     if (this.#socket !== undefined) {
       this.#socket.removeAllListeners('end').removeAllListeners('close');
-      // a reset behind an `end` leaves Node a handle that never closes, and the process spins when it should exit
-      const isReset = 'resetAndDestroy' in this.#socket && this.tls === undefined && !this.#socket.writableEnded;
-      if (isReset) this.#socket.resetAndDestroy();
+      if (this.#socket instanceof Socket && this.tls === undefined) reset(this.#socket);
       else this.#socket.destroy();
     }
   }

@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
+import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, serialize } from '../../src/server/xml/element.js';
 import { type TopLevel, XmlReader } from '../../src/server/xml/reader.js';
 import { within } from '../interop/server.js';
@@ -253,7 +254,7 @@ export class Client {
     this.#online = false;
     const socket = this.#socket;
     this.#socket = undefined;
-    socket?.resetAndDestroy();
+    if (socket !== undefined) reset(socket);
     this.#lost();
     this.#waiting?.lost(new Error('the connection was lost'));
     this.#waiting = undefined;

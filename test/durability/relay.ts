@@ -2,6 +2,7 @@
  * A bad way to the server: late, in pieces, cut, closed in one direction, or silent. In order all the same, as TCP is.
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { reset } from '../../src/server/transport/reset.js';
 import type { Random } from './random.js';
 
 export interface Weather {
@@ -53,7 +54,7 @@ export class RoughRelay {
   }
 
   cut(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   async close(): Promise<void> {
@@ -96,7 +97,7 @@ export class RoughRelay {
       if (isSilent) return;
       if (random.chance(cut)) {
         this.done.cut++;
-        for (const socket of both) socket.resetAndDestroy();
+        for (const socket of both) reset(socket);
         return;
       }
       if (random.chance(silence)) {

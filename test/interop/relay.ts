@@ -4,6 +4,7 @@
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { Transform } from 'node:stream';
+import { reset } from '../../src/server/transport/reset.js';
 
 /** Milliseconds that the server's words are under way. */
 const latency = 3;
@@ -29,7 +30,7 @@ export class Relay {
         socket.once('close', () => {
           relay.#sockets.delete(socket);
           // Where it ended in order, what is still under way arrives, and then the end of it.
-          if (!socket.readableEnded) other.resetAndDestroy();
+          if (!socket.readableEnded) reset(other);
         });
       }
       near.pipe(far);
@@ -48,7 +49,7 @@ export class Relay {
 
   /** Resets all connections. New ones pass. */
   cut(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   async close(): Promise<void> {

@@ -76,6 +76,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/serial.ts',
       'server/config/units.ts',
       'server/config/address.ts',
+      'server/transport/reset.ts',
       'storage/contract.ts',
       // what belongs to the shapes and not to a driver
       'storage/cache.ts',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { after, test } from 'node:test';
+import { reset } from '../../src/server/transport/reset.js';
 import { TcpTransport } from '../../src/server/transport/tcp.js';
 import { flushAbove } from '../../src/server/transport/transport.js';
 
@@ -66,3 +67,24 @@ test('much of it does not wait, nor does what is there at the end', async () => 
   transport.end();
   await until(`${much}last`);
 });
+
+for (const [moment, before] of [
+  ['that is open', () => {}],
+  ['whose end is on its way', (socket: Socket) => void socket.end()],
+  [
+    'whose end was sent',
+    async (socket: Socket) => {
+      socket.end();
+      await once(socket, 'finish');
+    },
+  ],
+] as const)
+  test(`a connection ${moment} is reset and gone`, async () => {
+    const peer = connect({ port: (server.address() as { port: number }).port, host: '127.0.0.1', allowHalfOpen: true });
+    peer.on('error', () => {}).resume();
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    await before(socket);
+    reset(socket);
+    await once(socket, 'close'); // an error would reject this
+    peer.destroy();
+  });

@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import type { Logger } from 'pino';
 import { addressBlock, parseListenAddress } from '../../server/config/address.js';
 import type { ModuleListener } from '../../server/module.js';
+import { reset } from '../../server/transport/reset.js';
 import {
   greetingAnswer,
   longestMessage,
@@ -237,7 +238,7 @@ function join(one: Socket, other: Socket, settings: RelaySettings, watch: Stream
   let open = 2;
   let left = settings.stream_bytes;
   const cut = () => {
-    for (const socket of [one, other]) if (!socket.destroyed) socket.resetAndDestroy();
+    for (const socket of [one, other]) if (!socket.destroyed) reset(socket);
   };
   const moved = (bytes: number): boolean => {
     watch.moved(bytes);
