@@ -4,21 +4,24 @@
  * under the limits that a new installation has. What is slower in the second is the machine's, what is slower still in the
  * third is the server's. p50, p95 and p99 in ms, ratios of the p95, and the server's memory before and after.
  *
- *     node dist/bench/neighbours.js [seconds for each]
+ *     node dist/bench/neighbours.js [seconds for each] [rounds, of which the medians are taken]
  */
-import { spawn } from 'node:child_process';
+import { fork, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants, setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
 
-const seconds = Number(process.argv[2] ?? 5);
+const seconds = Number(process.argv[2] ?? 3);
+const rounds = Number(process.argv[3] ?? 5);
 const here = 15_222;
 const elsewhere = 15_223;
-/** Where those of this thread connect to. */
-const port = isMainThread ? here : (workerData as { port: number }).port;
+/** Of the process that misbehaves: which manner, and towards which port. */
+const [manner, towards] = process.argv.slice(4).map(Number);
+/** Where those of this process connect to. */
+const port = towards ?? here;
 
 /** A connection that says what it is told, and remembers nothing. */
 class Wire {
@@ -178,7 +181,7 @@ const manners: readonly Manner[] = [
     },
   ],
   [
-    'logins one after the other, with wrong passwords',
+    'wrong passwords, eight at a time',
     async (until) => {
       const wrong = Buffer.from('\0quiet0\0wrong').toString('base64');
       await Promise.all(
@@ -202,13 +205,13 @@ const manners: readonly Manner[] = [
   ],
 ];
 
-/** In a thread of its own, so that it does not take the time of those who measure. Resolves once it is at it. */
-const misbehave = (manner: number, towards: number): Promise<{ readonly ended: Promise<unknown> }> =>
+/** In a process of its own, so that it does not take the time of those who measure. Resolves once it is at it. */
+const misbehave = (which: number, at: number): Promise<{ readonly ended: Promise<unknown> }> =>
   new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: { manner, port: towards } });
-    const ended = new Promise((end) => worker.once('exit', end));
-    worker.once('error', reject);
-    worker.once('message', () => resolve({ ended }));
+    const child = fork(fileURLToPath(import.meta.url), [seconds, rounds, which, at].map(String));
+    const ended = new Promise((end) => child.once('exit', end));
+    child.once('error', reject);
+    child.once('message', () => resolve({ ended }));
   });
 
 /** Quiet pairs: each says something every 50 ms, and its partner notes when it came. Their delays in ms, ascending. */
@@ -242,6 +245,8 @@ async function conversations(
   for (const { one, other } of pairs) for (const wire of [one, other]) wire.end();
   return delays.sort((a, b) => a - b);
 }
+
+const median = (figures: number[]): number => figures.sort((a, b) => a - b)[figures.length >> 1]!;
 
 const percentile = (delays: readonly number[], part: number): number =>
   delays[Math.min(delays.length - 1, Math.floor(delays.length * part))] ?? Number.NaN;
@@ -320,11 +325,32 @@ async function measure(): Promise<void> {
     );
     console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |');
     for (const [n, [title]] of manners.entries()) {
-      const calm = percentile(await conversations(), 0.95);
-      const away = percentile(await conversations(() => misbehave(n, elsewhere)), 0.95);
       const before = theirs.megabytes();
-      const delays = await conversations(() => misbehave(n, here));
-      const [p50, p95, p99] = [0.5, 0.95, 0.99].map((part) => percentile(delays, part)) as [number, number, number];
+      const found = {
+        calm: [] as number[],
+        away: [] as number[],
+        p50: [] as number[],
+        p95: [] as number[],
+        p99: [] as number[],
+      };
+      for (let round = 0; round < rounds; round++) {
+        found.calm.push(percentile(await conversations(), 0.95));
+        found.away.push(percentile(await conversations(() => misbehave(n, elsewhere)), 0.95));
+        const delays = await conversations(() => misbehave(n, here));
+        for (const [name, part] of [
+          ['p50', 0.5],
+          ['p95', 0.95],
+          ['p99', 0.99],
+        ] as const)
+          found[name].push(percentile(delays, part));
+      }
+      const [calm, away, p50, p95, p99] = [found.calm, found.away, found.p50, found.p95, found.p99].map(median) as [
+        number,
+        number,
+        number,
+        number,
+        number,
+      ];
       const figures = [calm, away, p50, p95, p99, p95 / calm, p95 / away].map((figure) => figure.toFixed(2));
       console.log(`| ${[title, ...figures, before, theirs.megabytes()].join(' | ')} |`);
     }
@@ -333,10 +359,13 @@ async function measure(): Promise<void> {
   }
 }
 
-if (isMainThread) await measure();
+if (manner === undefined) await measure();
 else {
-  const begin = () => parentPort!.postMessage('begun');
-  const [, behave, begins] = manners[(workerData as { manner: number }).manner]!;
+  // As if it were on a machine of its own, it takes the cores neither from the server nor from those who measure.
+  setPriority(constants.priority.PRIORITY_LOW);
+  const begin = () => void process.send!('begun');
+  const [, behave, begins] = manners[manner]!;
   if (begins === undefined) begin();
   await behave(performance.now() + seconds * 1000, begin);
+  process.disconnect();
 }

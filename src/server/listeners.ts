@@ -238,8 +238,11 @@ export class Listeners {
     if (this.#sockets.size >= connections) return 'connections';
     if (isOwn) return undefined;
     if ((this.#perAddress.get(block) ?? 0) >= connections_per_address) return 'connections_per_address';
-    if (this.#arrivals.limit !== connections_per_minute)
-      this.#arrivals = new Rates(connections_per_minute, minute, rememberedAddresses);
+    // All that it may hold may come at once, as after a restart; not all of a minute.
+    const atOnce = Math.min(connections_per_minute, connections_per_address);
+    const window = atOnce === Number.POSITIVE_INFINITY ? minute : (minute * atOnce) / connections_per_minute;
+    if (this.#arrivals.limit !== atOnce || this.#arrivals.window !== window)
+      this.#arrivals = new Rates(atOnce, window, rememberedAddresses);
     return this.#arrivals.take(block) ? undefined : 'connections_per_minute';
   }
 }

@@ -153,6 +153,19 @@ scenario('and opens only so many in a minute', { config: { limits: { connections
 });
 
 scenario(
+  'spread over the minute, beyond what it may hold',
+  { config: { limits: { connections_per_minute: 6, connections_per_address: 2 } } },
+  async (scene) => {
+    const { connect, server } = scene;
+    const address = '127.4.0.1';
+    for (let count = 0; count < 2; count++) (await greeted(connect, { address }))[0].cut();
+    while (server.connections.tcp! > 0) await new Promise((resolve) => setImmediate(resolve));
+    await (await connect({ address })).ends();
+    assert.equal(await hits(scene, 'connections_per_minute'), 1);
+  },
+);
+
+scenario(
   'but a proxy on the same machine, which brings everybody',
   { config: { limits: { connections_per_minute: 1, connections_per_address: 1 } } },
   async ({ connect }) => {

@@ -356,7 +356,9 @@ const limits = z
       .meta(live),
     connections_per_minute: count({ min: 1, unlimited: true })
       .default(6000)
-      .describe('New connections from one address in a minute, with the same exceptions.')
+      .describe(
+        'New connections from one address in a minute, with the same exceptions; as many as connections_per_address may come at once.',
+      )
       .meta(live),
     login_deadline_seconds: wait(1)
       .default(30)

@@ -142,7 +142,7 @@ export class Login {
   async #start(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
     if (this.#parts.throttle.shutOut(stream.remoteAddress) > 0) {
       this.#parts.limitHit('auth.failures_per_address');
-      throw new SaslError('temporary-auth-failure', 'Too many failures; try again later.');
+      throw new ShutOut();
     }
     const name = item.attrs.mechanism ?? '';
     const element = item.ns === NS.sasl2 ? elementOf(item) : undefined;
@@ -172,7 +172,7 @@ export class Login {
         negotiation.claimed = bare;
         if (this.#parts.throttle.shutOut(stream.remoteAddress, bare) > 0) {
           this.#parts.limitHit('auth.failures_per_account');
-          throw new SaslError('temporary-auth-failure', 'Too many failures; try again later.');
+          throw new ShutOut();
         }
       },
     });
@@ -328,7 +328,8 @@ export class Login {
     const { throttle, counts } = this.#parts;
     increment(counts.loginFailures, error.condition);
     const guessed = error.condition === 'not-authorized' || error.condition === 'credentials-expired';
-    const delay = guessed ? throttle.failed(stream.remoteAddress, negotiation.claimed) : 0;
+    const punished = error instanceof ShutOut ? shutOutMs : 0;
+    const delay = guessed ? throttle.failed(stream.remoteAddress, negotiation.claimed) : punished;
     negotiation.exchange = undefined;
     negotiation.identity = undefined;
     negotiation.upgrades = [];
@@ -343,6 +344,14 @@ export class Login {
     }
   }
 }
+
+/** Too many failures before this one. He is told so late, lest he fill the time with connections. */
+class ShutOut extends SaslError {
+  constructor() {
+    super('temporary-auth-failure', 'Too many failures; try again later.');
+  }
+}
+const shutOutMs = 1000;
 
 function failure(ns: string, error: SaslError): Element {
   return el(
