@@ -5,6 +5,10 @@ export function median(values: readonly number[]): number {
   return sorted[sorted.length >> 1]!;
 }
 
+/** `values` ascend; `part` of them, from 0 to 1, are below. */
+export const percentile = (values: readonly number[], part: number): number =>
+  values[Math.min(values.length - 1, Math.floor(values.length * part))] ?? Number.NaN;
+
 /**
  * µs of CPU that the process takes for each call, its compiler and garbage collector included: medians of rounds that
  * alternate between the works, so that what else the machine does falls on all of them.

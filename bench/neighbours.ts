@@ -6,13 +6,12 @@
  *
  *     node dist/bench/neighbours.js [seconds for each] [rounds, of which the medians are taken]
  */
-import { fork, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
-import { constants, setPriority, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { fork } from 'node:child_process';
+import { constants, setPriority } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { median, percentile } from './measure.js';
+import { startServer, Wire } from './wire.js';
 
 const seconds = Number(process.argv[2] ?? 3);
 const rounds = Number(process.argv[3] ?? 5);
@@ -22,70 +21,10 @@ const elsewhere = 15_223;
 const [manner, towards] = process.argv.slice(4).map(Number);
 /** Where those of this process connect to. */
 const port = towards ?? here;
-
-/** A connection that says what it is told, and remembers nothing. */
-class Wire {
-  readonly socket: Socket;
-  #seen = '';
-  #wanted: { readonly what: string; readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
-  heard: (text: string) => void = () => {};
-
-  constructor(localAddress = '127.0.0.1', to = port) {
-    this.socket = connect({ host: '127.0.0.1', port: to, localAddress, noDelay: true });
-    this.socket.setEncoding('utf8');
-    this.socket.on('error', () => {});
-    this.socket.on('close', () => this.#wanted?.reject(new Error(`closed before ${this.#wanted.what}`)));
-    this.socket.on('data', (text: string) => {
-      this.heard(text);
-      if (this.#wanted === undefined) return;
-      this.#seen += text;
-      if (!this.#seen.includes(this.#wanted.what)) return;
-      const { resolve } = this.#wanted;
-      this.#wanted = undefined;
-      resolve();
-    });
-  }
-
-  say(text: string): boolean {
-    return this.socket.writable && this.socket.write(text);
-  }
-
-  /** Says it, and waits until `what` came. */
-  ask(text: string, what: string): Promise<void> {
-    this.#seen = '';
-    const came = new Promise<void>((resolve, reject) => {
-      this.#wanted = { what, resolve, reject };
-    });
-    this.say(text);
-    return came;
-  }
-
-  static readonly header =
-    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
-
-  async login(user: string, resource: string): Promise<this> {
-    const plain = Buffer.from(`\0${user}\0secret`).toString('base64');
-    await this.ask(Wire.header, '</stream:features>');
-    await this.ask(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${plain}</auth>`, '<success');
-    await this.ask(Wire.header, '</stream:features>');
-    const bind = `<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>${resource}</resource></bind>`;
-    await this.ask(`<iq type='set' id='b'>${bind}</iq>`, 'id="b"');
-    await this.ask("<presence/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>", 'id="p"');
-    return this;
-  }
-
-  end(): void {
-    this.socket.destroy();
-  }
-}
-
-async function register(user: string, at: number): Promise<void> {
-  const wire = new Wire('127.0.0.1', at);
-  await wire.ask(Wire.header, '</stream:features>');
-  const query = `<query xmlns='jabber:iq:register'><username>${user}</username><password>secret</password></query>`;
-  await wire.ask(`<iq type='set' id='r'>${query}</iq>`, 'id="r"');
-  wire.end();
-}
+const accounts = [
+  ...Array.from({ length: 20 }, (_, n) => `quiet${n}`),
+  ...Array.from({ length: 8 }, (_, n) => `bad${n}`),
+];
 
 const isOver = (until: number): boolean => performance.now() >= until;
 
@@ -96,7 +35,7 @@ const manners: readonly Manner[] = [
   [
     'a sender who floods, as fast as it is read',
     async (until) => {
-      const wire = await new Wire().login('bad0', 'r');
+      const wire = await new Wire(port).login('bad0', 'r');
       const message = `<message to='bad1@localhost' type='chat'><body>${'x'.repeat(200)}</body></message>`.repeat(50);
       while (!isOver(until)) {
         if (!wire.say(message)) await pause(5);
@@ -107,9 +46,9 @@ const manners: readonly Manner[] = [
   [
     'a reader who does not read what many send',
     async (until) => {
-      const slow = await new Wire().login('bad1', 'slow');
+      const slow = await new Wire(port).login('bad1', 'slow');
       slow.socket.pause();
-      const senders = await Promise.all([2, 3, 4, 5].map((n) => new Wire().login(`bad${n}`, 'r')));
+      const senders = await Promise.all([2, 3, 4, 5].map((n) => new Wire(port).login(`bad${n}`, 'r')));
       while (!isOver(until)) {
         for (const wire of senders)
           wire.say(`<message to='bad1@localhost/slow' type='chat'><body>${'y'.repeat(5000)}</body></message>`);
@@ -123,7 +62,7 @@ const manners: readonly Manner[] = [
     async (until) => {
       const wires: Wire[] = [];
       for (let n = 0; n < 5000 && !isOver(until); n++) {
-        const wire = new Wire(`127.0.${1 + (n >> 8)}.${1 + (n & 127)}`);
+        const wire = new Wire(port, `127.0.${1 + (n >> 8)}.${1 + (n & 127)}`);
         wire.say(Wire.header);
         wires.push(wire);
         if (n % 20 === 0) await pause(10);
@@ -137,7 +76,7 @@ const manners: readonly Manner[] = [
     async (_, begin) => {
       const wires: Wire[] = [];
       for (let n = 0; n < 10_000; n++) {
-        const wire = new Wire(`127.0.${1 + (n >> 7)}.${1 + (n & 127)}`);
+        const wire = new Wire(port, `127.0.${1 + (n >> 7)}.${1 + (n & 127)}`);
         wires.push(wire);
         if (n % 100 === 0) await wire.ask(Wire.header, '</stream:features>').catch(() => {});
         else wire.say(Wire.header);
@@ -154,7 +93,7 @@ const manners: readonly Manner[] = [
     async (until) => {
       const wires: Wire[] = [];
       for (let n = 0; n < 1000 && !isOver(until); n++) {
-        const wire = new Wire();
+        const wire = new Wire(port);
         const isIn = await wire.login('bad6', `r${n}`).then(
           () => true,
           () => false,
@@ -172,7 +111,7 @@ const manners: readonly Manner[] = [
   [
     'the largest stanza that is allowed, again and again',
     async (until) => {
-      const wire = await new Wire().login('bad7', 'r');
+      const wire = await new Wire(port).login('bad7', 'r');
       const giant = `<message to='bad7@localhost/r' type='chat'><body>${'<b/>'.repeat(10).replaceAll('<b/>', 'z'.repeat(20_000))}</body></message>`;
       while (!isOver(until)) {
         if (!wire.say(giant)) await pause(5);
@@ -187,7 +126,7 @@ const manners: readonly Manner[] = [
       await Promise.all(
         Array.from({ length: 8 }, async () => {
           while (!isOver(until)) {
-            const wire = new Wire('127.0.0.9');
+            const wire = new Wire(port, '127.0.0.9');
             await wire
               .ask(Wire.header, '</stream:features>')
               .then(() =>
@@ -222,8 +161,8 @@ async function conversations(
   const pairs = await Promise.all(
     Array.from({ length: 10 }, async (_, n) => {
       const [one, other] = await Promise.all([
-        new Wire().login(`quiet${2 * n}`, 'r'),
-        new Wire().login(`quiet${2 * n + 1}`, 'r'),
+        new Wire(port).login(`quiet${2 * n}`, 'r'),
+        new Wire(port).login(`quiet${2 * n + 1}`, 'r'),
       ]);
       other.heard = (text) => {
         for (const [, stamp] of text.matchAll(/<body>([\d.]+)<\/body>/g))
@@ -246,78 +185,9 @@ async function conversations(
   return delays.sort((a, b) => a - b);
 }
 
-const median = (figures: number[]): number => figures.sort((a, b) => a - b)[figures.length >> 1]!;
-
-const percentile = (delays: readonly number[], part: number): number =>
-  delays[Math.min(delays.length - 1, Math.floor(delays.length * part))] ?? Number.NaN;
-
-/** A server of this build with the accounts that take part. */
-async function startServer(at: number): Promise<{ megabytes(): number; stop(): Promise<void> }> {
-  const folder = mkdtempSync(join(tmpdir(), 'waxwing-neighbours-'));
-  const config = join(folder, 'waxwing.toml');
-  writeFileSync(
-    config,
-    `data = "${join(folder, 'data')}"
-[listen]
-c2s = ["127.0.0.1:${at}"]
-c2s_tls = []
-http = []
-https = []
-[c2s]
-allow_plain_tcp_on_loopback = true
-allow_sasl_plain_without_tls = true
-[auth]
-scram_iterations = 4096
-password_min_length = 1
-[limits]
-connections = 20000
-connections_per_address = "unlimited"
-[modules.register]
-open = true
-per_address = "unlimited"
-in_all = "unlimited"
-[modules]
-disabled = ["proxy65"]
-[log]
-level = "error"
-`,
-  );
-  const program = `import { main } from '${new URL('../src/server/admin/cli.js', import.meta.url)}';
-process.exitCode = await main(['start', '--config', ${JSON.stringify(config)}]);`;
-  const server = spawn(process.execPath, ['--max-semi-space-size=32', '--input-type=module', '--eval', program], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
-  const stop = async () => {
-    server.kill('SIGTERM');
-    await ended;
-    rmSync(folder, { recursive: true, force: true });
-  };
-  try {
-    await new Promise<void>((resolve) => server.stdout.once('data', () => resolve()));
-    for (let tries = 0; ; tries++) {
-      try {
-        await register('quiet0', at);
-        break;
-      } catch (error) {
-        if (tries > 100) throw error;
-        await pause(100);
-      }
-    }
-    for (let user = 1; user < 20; user++) await register(`quiet${user}`, at);
-    for (let user = 0; user < 8; user++) await register(`bad${user}`, at);
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  const megabytes = (): number =>
-    Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
-  return { megabytes, stop };
-}
-
 async function measure(): Promise<void> {
-  const theirs = await startServer(here);
-  const other = await startServer(elsewhere);
+  const theirs = await startServer(here, accounts);
+  const other = await startServer(elsewhere, accounts);
   try {
     await conversations(); // what is new is slow
     console.log(

@@ -112,11 +112,7 @@ describe('Profanity with OMEMO', { skip: without('profanity') || without('slixmp
     const profanity = await Profanity.start();
     t.after(() => profanity.quits());
     await profanity.types('/omemo trustmode blind');
-    await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s')} tls force`);
-    await profanity.types(account.password);
-    await profanity.sees(/Use '.tls allow'/);
-    await profanity.types('/tls allow');
-    await profanity.sees(/logged in successfully/);
+    await profanity.logsIn(account, stage.port('c2s'), 'force');
     await profanity.types('/omemo gen');
     await profanity.sees(/Your Device ID is/);
     await profanity.types(`/sub request ${other}`);

@@ -112,11 +112,7 @@ describe('one account with every library, and a contact', { skip, concurrency: f
   const withProfanity = async (): Promise<void> => {
     await devices[0]!.pep.bookmark('verona@conference.localhost', 'Verona');
     profanity = await Profanity.start();
-    await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s')} tls force`);
-    await profanity.types(account.password);
-    await profanity.sees(/Use '.tls allow'/);
-    await profanity.types('/tls allow');
-    await profanity.sees(/logged in successfully/);
+    await profanity.logsIn(account, stage.port('c2s'), 'force');
     await profanity.types('/disco info localhost');
     await profanity.sees(/urn:xmpp:ping/);
     await profanity.types(`/avatar get ${account.bare}`);

@@ -19,10 +19,6 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
   let own: string;
   let other: string;
   const account = stage.account('desk');
-  const connect = async () => {
-    await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${relay.port} tls force`);
-    await profanity.types(account.password);
-  };
   const step = steps(90_000);
   after(() => profanity?.quits());
 
@@ -35,10 +31,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     profanity = await Profanity.start();
     await profanity.types('/reconnect 1');
     await profanity.types('/carbons on');
-    await connect();
-    await profanity.sees(/Use '.tls allow'/);
-    await profanity.types('/tls always');
-    const screen = await profanity.sees(/logged in successfully/);
+    const screen = await profanity.logsIn(account, relay.port, 'force', 'always');
     own = /(\S+@localhost\/\S+) logged in/.exec(screen)![1]!;
   });
 
@@ -105,7 +98,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await romeo.ping('localhost');
     await profanity.types('/win 1');
     await profanity.sees(/\[offline\]/);
-    await connect();
+    await profanity.connects(account, relay.port, 'force');
     await profanity.sees(/\[online\]/);
     await profanity.types(`/msg ${other} back`);
     await romeo.inbox.next('message', { body: 'back' });
@@ -128,11 +121,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
     romeo = await stage.keep(ways.stanzaJs.device(stage.account('home'), stage.port('https')));
     await romeo.online();
     profanity = await Profanity.start();
-    await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s')} tls force`);
-    await profanity.types(account.password);
-    await profanity.sees(/Use '.tls allow'/);
-    await profanity.types('/tls allow');
-    await profanity.sees(/logged in successfully/);
+    await profanity.logsIn(account, stage.port('c2s'), 'force');
     await profanity.types('/presence room all');
     await profanity.types(`/join ${room} nick Paula`);
     await profanity.sees(/joined the room as Paula, role: moderator, affiliation: owner.*Room locked/s);
@@ -228,11 +217,7 @@ test('Profanity reads its archive (XEP-0313)', { skip, timeout: 60_000 }, async 
   const profanity = await Profanity.start();
   t.after(() => profanity.quits());
   await profanity.types('/mam on');
-  await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s_tls')} tls legacy`);
-  await profanity.types(account.password);
-  await profanity.sees(/tls allow/);
-  await profanity.types('/tls allow');
-  await profanity.sees(/logged in successfully/);
+  await profanity.logsIn(account, stage.port('c2s_tls'), 'legacy');
   await pings(profanity);
   await profanity.types(`/msg ${bare(romeo.jid)}`);
   await profanity.sees(/first <things> first.*and last.*so it is/s);
@@ -242,11 +227,7 @@ test('Profanity, direct TLS', { skip, timeout: 60_000 }, async (t) => {
   const account = stage.account('desk');
   const profanity = await Profanity.start();
   t.after(() => profanity.quits());
-  await profanity.types(`/connect ${account.bare} server 127.0.0.1 port ${stage.port('c2s_tls')} tls legacy`);
-  await profanity.types(account.password);
-  await profanity.sees(/tls allow/);
-  await profanity.types('/tls allow');
-  await profanity.sees(/logged in successfully/);
+  await profanity.logsIn(account, stage.port('c2s_tls'), 'legacy');
   await pings(profanity);
 });
 

@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Account } from './device.js';
 
 const run = promisify(execFile);
 
@@ -44,6 +45,25 @@ export class Profanity {
   async types(text: string): Promise<void> {
     await this.#tmux('send-keys', '-l', '--', text);
     await this.#tmux('send-keys', 'Enter');
+  }
+
+  /** Begins to log in to 127.0.0.1. `force`: by STARTTLS; `legacy`: TLS from the first byte on. */
+  async connects(account: Account, port: number, tls: 'force' | 'legacy'): Promise<void> {
+    await this.types(`/connect ${account.bare} server 127.0.0.1 port ${port} tls ${tls}`);
+    await this.types(account.password);
+  }
+
+  /** Logs in for the first time, and accepts the certificate: this time or always. Returns the screen. */
+  async logsIn(
+    account: Account,
+    port: number,
+    tls: 'force' | 'legacy',
+    trust: 'allow' | 'always' = 'allow',
+  ): Promise<string> {
+    await this.connects(account, port, tls);
+    await this.sees(/Use '.tls allow'/);
+    await this.types(`/tls ${trust}`);
+    return this.sees(/logged in successfully/);
   }
 
   /** Waits until the screen shows it; returns the screen. */

@@ -2,13 +2,14 @@
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { secured } from './tls.js';
-import { flushAbove, flushWithin, silent, type TransportReader, type Upgradable } from './transport.js';
+import { flushAbove, flushWithin, setFlush, silent, type TransportReader, type Upgradable } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = Socket & { [key]?: TcpTransport };
 
 // One function each for all sockets: nothing is kept per connection but the transport itself.
 function onData(this: Owned, chunk: Buffer): void {
+  setFlush();
   this[key]?.reader.received(chunk);
 }
 function onEnd(this: Owned): void {

@@ -59,7 +59,20 @@ interface Flushable {
 let soon: Flushable[] = [];
 let later: Flushable[] = [];
 
+let isFlushSet = false;
+
+/**
+ * Sets the flush of this turn, to be called before anything is taken from a connection: so it goes before the other work
+ * that what is taken leaves for the end of the turn, a commit above all.
+ */
+export function setFlush(): void {
+  if (isFlushSet) return;
+  isFlushSet = true;
+  setImmediate(flushAllSoon);
+}
+
 function flushAllSoon(): void {
+  isFlushSet = false;
   const flushing = soon;
   soon = [];
   for (const one of flushing) {
@@ -81,7 +94,8 @@ function flushAllLater(): void {
 function flushSoon(one: Flushable): void {
   if (one.isDueSoon) return;
   one.isDueSoon = true;
-  if (soon.push(one) === 1) setImmediate(flushAllSoon);
+  soon.push(one);
+  setFlush();
 }
 
 /** Has `flush` called in so many ms at the latest; 0: once the turn is over. One timer serves all. */

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isLoopback, plainAddress } from './tcp.js';
-import { flushAbove, flushWithin, silent, type Transport, type TransportReader } from './transport.js';
+import { flushAbove, flushWithin, setFlush, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -13,7 +13,10 @@ function onMessage(this: Owned, data: RawData, isBinary: boolean): void {
   const transport = this[key]!;
   // RFC 7395 §3.2: text only.
   if (isBinary) transport.refuse(1003, 'text messages only');
-  else transport.reader.received(data as Buffer);
+  else {
+    setFlush();
+    transport.reader.received(data as Buffer);
+  }
 }
 function onClose(this: Owned): void {
   this[key]!.reader.closed();
