@@ -68,8 +68,7 @@ export default defineModule({
     const identityOf = (target: Target, query: DiscoQuery): readonly Identity[] => {
       if (target === 'server') return [{ category: 'server', type: 'im', name: host.software.name }];
       if (target === 'service') return [];
-      const isPassing = host.sessions(query.to.bare).some(({ mechanism }) => mechanism === 'ANONYMOUS');
-      return [{ category: 'account', type: isPassing ? 'anonymous' : 'registered' }];
+      return [{ category: 'account', type: host.sessions(query.to.bare)[0]?.isPassing ? 'anonymous' : 'registered' }];
     };
 
     const info = (target: Target) => async (request: IqRequest) => {

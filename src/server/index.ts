@@ -19,6 +19,7 @@ import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module.js';
+import { Passing } from './passing.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
@@ -133,6 +134,7 @@ class WaxwingServer implements Server {
   readonly #streams = new Set<C2sStream>();
   #listeners: Listeners | undefined;
   #streamSessions!: Sessions;
+  #passing!: Passing;
   #login!: Login;
   #throttle!: Throttle;
   #policy!: SaslPolicy;
@@ -180,8 +182,14 @@ class WaxwingServer implements Server {
       now: () => Date.now(),
     });
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
+    this.#passing = new Passing({
+      store: this.storage.document<true>('passing'),
+      forget: (jid) => this.#forgetAccount(jid),
+      failed: (error) => storageLog.error({ err: error }, 'the data of an anonymous user could not be forgotten'),
+    });
     this.#streamSessions = new Sessions({
       ...shared,
+      passing: this.#passing,
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
       resumables: new Resumables(this.storage.document<SavedSm>('stream_management'), (error) =>
@@ -242,6 +250,7 @@ class WaxwingServer implements Server {
       },
     });
     await this.#streamSessions.load();
+    await this.#passing.sweep((jid) => this.sessions.of(jid.bare).length > 0);
   }
 
   /** What is reckoned from the configuration once. */
@@ -374,10 +383,7 @@ class WaxwingServer implements Server {
     const host = this.#hosts.get(event.jid.domain);
     switch (event.type) {
       case 'accountDeleted':
-        await host?.emit('accountDeleting', { jid: event.jid });
-        this.#endSessions(event.jid, 'The account was removed.');
-        await this.#forget(event.jid.bare);
-        break;
+        return this.#forgetAccount(event.jid);
       case 'accountDisabled':
         this.#endSessions(event.jid, 'The account was disabled.');
         break;
@@ -391,11 +397,17 @@ class WaxwingServer implements Server {
   }
 
   /** All data of the account, but for the mark that it is being removed: that goes last, so that a crash leaves no rest. */
-  async #forget(bare: string): Promise<void> {
+  async #forgetAccount(jid: Jid): Promise<void> {
+    const host = this.#hosts.get(jid.domain);
+    await host?.emit('accountDeleting', { jid });
+    this.#endSessions(jid, 'The account was removed.');
     const stores = await this.storage.stores();
     await Promise.all(
-      stores.filter(({ name }) => name !== 'accounts').map(({ shape, name }) => this.storage[shape](name).forget(bare)),
+      stores
+        .filter(({ name }) => name !== 'accounts' && name !== 'passing')
+        .map(({ shape, name }) => this.storage[shape](name).forget(jid.bare)),
     );
+    await host?.emit('accountDeleted', { jid });
   }
 
   #endSessions(jid: Jid, text: string): void {
@@ -447,6 +459,7 @@ class WaxwingServer implements Server {
     await this.#streamsClosed(grace);
     this.#listeners?.destroyAll();
     await closing;
+    await this.#passing?.settled();
     for (const host of this.#hosts.values()) host.stop();
     this.certificates?.close();
     await this.accounts?.writeLogins().catch((error: unknown) => {

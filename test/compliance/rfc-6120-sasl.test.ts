@@ -11,7 +11,8 @@ import { after } from 'node:test';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
-import { base64, type Peer, password, plain, scenario } from './dialogue.js';
+import type { Storage } from '../../src/storage/contract.js';
+import { base64, type Peer, password, plain, type Scene, scenario } from './dialogue.js';
 import { type Attempt, attempts, bindingOf, channelBindings, greeted, hashOf, mechanisms, outcome } from './sasl.js';
 import { digest, mac, Scram, saltPassword } from './scram.js';
 
@@ -530,18 +531,31 @@ scenario('XEP-0178 §2: certificates that prove nothing here', asking, async ({ 
 
 // --- XEP-0175: ANONYMOUS ------------------------------------------------------------------------------------------------
 
+/** Logs in without an account, and binds. */
+async function passes(connect: Scene['connect'], trace?: string): Promise<Peer> {
+  const [peer, features] = await greeted(connect);
+  assert.ok(mechanisms(features).includes('ANONYMOUS'));
+  await peer.sends(auth('ANONYMOUS', trace));
+  await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+  await peer.opens();
+  await peer.receivesFeatures();
+  await peer.binds('orchard');
+  return peer;
+}
+
+/** The stores that have anything of this owner. */
+async function storesOf(storage: Storage, owner: string): Promise<string[]> {
+  const all = await storage.stores();
+  const owners = await Promise.all(all.map(({ shape, name }) => storage[shape](name).owners({ limit: 1000 })));
+  return all.filter((_, at) => owners[at]!.includes(owner)).map(({ name }) => name);
+}
+
 scenario(
   'XEP-0175: a passing address',
   { config: { auth: { anonymous: true } } },
   async ({ connect, actor, server }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    const [peer, features] = await greeted(connect);
-    assert.ok(mechanisms(features).includes('ANONYMOUS'));
-    await peer.sends(auth('ANONYMOUS'));
-    await peer.receives(`<success xmlns='${NS.sasl}'/>`);
-    await peer.opens();
-    await peer.receivesFeatures();
-    await peer.binds('orchard');
+    const peer = await passes(connect);
     const jid = Jid.parse(peer.jid);
     assert.match(jid.local!, /^[0-9a-f-]{36}$/);
     await peer.sends(`<message to='juliet@localhost' type='chat'><body>boo</body></message>`);
@@ -549,13 +563,45 @@ scenario(
     await juliet.sends(`<message to='${peer.jid}' type='chat'><body>who?</body></message>`);
     await peer.receives(`<message type='chat'><body>who?</body></message>`);
     assert.equal(await server.accounts.exists(jid.bare), false);
-    const [other] = await greeted(connect);
-    await other.sends(auth('ANONYMOUS', 'a trace'));
-    await other.receives(`<success xmlns='${NS.sasl}'/>`);
-    await other.opens();
-    await other.receivesFeatures();
-    await other.binds('orchard');
+    const other = await passes(connect, 'a trace');
     assert.notEqual(Jid.parse(other.jid).local, jid.local);
+  },
+);
+
+scenario(
+  'XEP-0175: what a passing user stored goes with him',
+  { config: { auth: { anonymous: true } }, alone: true },
+  async ({ connect, stage }) => {
+    const { server } = stage;
+    const stores = async (peer: Peer) => storesOf(server.storage, Jid.parse(peer.jid).bare);
+    const peer = await passes(connect);
+    const payloads = [
+      `<query xmlns='${NS.private}'><kept xmlns='test:kept'/></query>`,
+      `<query xmlns='${NS.roster}'><item jid='juliet@localhost'/></query>`,
+      `<vCard xmlns='${NS.vcardTemp}'><FN>Nobody</FN></vCard>`,
+    ];
+    for (const [at, payload] of payloads.entries()) {
+      await peer.sends(`<iq type='set' id='keep${at}'>${payload}</iq>`);
+      await peer.receives(`<iq type='result' id='keep${at}'/>`);
+    }
+    assert.ok((await stores(peer)).includes('passing'));
+    assert.ok((await stores(peer)).length >= 4);
+    await peer.closes();
+    while ((await stores(peer)).length > 0);
+  },
+);
+
+scenario(
+  'XEP-0175: and with the process that did not come to it',
+  { config: { auth: { anonymous: true } }, alone: true },
+  async ({ stage }) => {
+    const owner = 'somebody@localhost';
+    await stage.restart(async (storage) => {
+      await storage.document('passing').set(owner, true);
+      await storage.document('vcards').set(owner, '<vCard/>');
+      assert.deepEqual((await storesOf(storage, owner)).sort(), ['passing', 'vcards']);
+    });
+    assert.deepEqual(await storesOf(stage.server.storage, owner), []);
   },
 );
 

@@ -72,8 +72,7 @@ export async function subscribe(action: Action): Promise<Element> {
     // §12.4: the node may want it so
     const isTemporary = node.config['pubsub#tempsub'] || options.expires === 'presence';
     // §6.1.3.6: nobody is to get what another asked for
-    if (request.session?.mechanism === 'ANONYMOUS' && !isTemporary)
-      throw new StanzaError('forbidden', undefined, { type: 'cancel' });
+    if (request.session?.isPassing && !isTemporary) throw new StanzaError('forbidden', undefined, { type: 'cancel' });
     const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
     if (present === undefined) {
       const own = holder.subscribers.get(from.bare)?.size ?? 0;

@@ -213,7 +213,7 @@ function demandOwn({ isOwn }: IqRequest): void {
 }
 
 /** XEP-0175: an address for one session has nobody to come back for it. */
-const isPassing = ({ sessions }: MessagePassage): boolean => sessions[0]?.mechanism === 'ANONYMOUS';
+const isPassing = ({ sessions }: MessagePassage): boolean => sessions[0]?.isPassing ?? false;
 
 const end = (name: 'start' | 'end', entry: LogEntry | undefined): Element | undefined =>
   entry && el(name, { id: entry.id, timestamp: formatDateTime(timeOf(entry.id) || 0) });

@@ -43,6 +43,11 @@ export class Session {
     readonly clientId: string | undefined = undefined,
   ) {}
 
+  /** XEP-0175: nobody has an account by this address, which is gone with the session. */
+  get isPassing(): boolean {
+    return this.mechanism === 'ANONYMOUS';
+  }
+
   get available(): boolean {
     return this.presence !== undefined;
   }

@@ -27,6 +27,8 @@ export interface SessionsParts {
   readonly resumables: Resumables;
   readonly counts: StreamCounts;
   readonly log: Logger;
+  /** Sessions without an account begin, and the last of an address has ended. */
+  readonly passing: { came(jid: Jid): void; left(jid: Jid): void };
   limitHit(limit: string): void;
 }
 
@@ -113,6 +115,7 @@ export class Sessions {
     session.connection = stream;
     stream.session = session;
     stream.phase = 'bound';
+    if (session.isPassing) this.#parts.passing.came(jid);
     this.#parts.directory.add(session);
     return session;
   }
@@ -370,12 +373,15 @@ export class Sessions {
     const { link } = session;
     const sm = this.#sms.get(session);
     const host = this.#parts.host(session.jid.domain);
-    void host?.tell('gone', session);
+    const told = host?.tell('gone', session);
     if (link instanceof CsiLink) link.end();
-    if (sm === undefined) return;
-    this.#sms.delete(session);
-    sm.end();
-    this.#parts.resumables.delete(sm);
+    if (sm !== undefined) {
+      this.#sms.delete(session);
+      sm.end();
+      this.#parts.resumables.delete(sm);
+    }
+    if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
+      void Promise.resolve(told).then(() => this.#parts.passing.left(session.jid));
   }
 
   /** Once a second: ends the hibernating sessions whose time is over, and keeps those that are quiet. */
