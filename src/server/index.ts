@@ -3,7 +3,7 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BlockList, isIP } from 'node:net';
+import { BlockList } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { DestinationStream } from 'pino';
 import { standardModules } from '../modules/index.js';
@@ -14,7 +14,7 @@ import { networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
-import { type Bound, Listeners } from './listeners.js';
+import { type Bound, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
@@ -39,7 +39,7 @@ import { Sweeper } from './stream/sweeper.js';
 import { Resumables, type SavedSm } from './stream/xep-0198-sm.js';
 import { Certificates } from './tls/certificates.js';
 import { xmppAddresses } from './tls/names.js';
-import { plainAddress } from './transport/tcp.js';
+import { isIn, requestPeer } from './transport/forwarded.js';
 import { isVerified } from './transport/tls.js';
 
 export { ConfigError, formatFinding } from './config/load.js';
@@ -139,6 +139,7 @@ class WaxwingServer implements Server {
   #throttle!: Throttle;
   #policy!: SaslPolicy;
   #metricsFor = new BlockList();
+  #proxies: Proxies = { protocol: new BlockList(), forwarded: new BlockList() };
   #sweeper: Sweeper | undefined;
   #logins: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
@@ -255,7 +256,7 @@ class WaxwingServer implements Server {
 
   /** What is reckoned from the configuration once. */
   #configure(): void {
-    const { auth, c2s, metrics } = this.config;
+    const { auth, c2s, http, listen, metrics } = this.config;
     const wanted: readonly string[] = [...auth.mechanisms, ...(auth.anonymous ? ['ANONYMOUS'] : [])];
     this.#policy = {
       ...defaultPolicy,
@@ -263,6 +264,7 @@ class WaxwingServer implements Server {
       plainWithoutTls: c2s.allow_sasl_plain_without_tls,
     };
     this.#metricsFor = networks(metrics.allow_from);
+    this.#proxies = { protocol: networks(listen.proxy_protocol), forwarded: networks(http.forwarded_from) };
   }
 
   host(domain: string): Host | undefined {
@@ -297,6 +299,7 @@ class WaxwingServer implements Server {
     };
     this.#listeners = new Listeners({
       config: () => this.config,
+      proxies: () => this.#proxies,
       certificates: this.certificates,
       log,
       connected: (transport) => {
@@ -340,8 +343,7 @@ class WaxwingServer implements Server {
   #http(request: IncomingMessage, response: ServerResponse): void {
     const { metrics } = this.config;
     const path = (request.url ?? '').split('?', 1)[0];
-    const from = plainAddress(request.socket.remoteAddress ?? '');
-    const isAllowed = isIP(from) !== 0 && this.#metricsFor.check(from, isIP(from) === 6 ? 'ipv6' : 'ipv4');
+    const isAllowed = isIn(this.#metricsFor, requestPeer(request, this.#proxies.forwarded).address);
     if (!metrics.enabled || path !== metrics.path || request.method !== 'GET' || !isAllowed) {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
       return;

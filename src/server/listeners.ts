@@ -5,19 +5,22 @@ import {
   type IncomingMessage,
   type RequestListener,
 } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, type BlockList, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { addressBlock, parseListenAddress } from './config/address.js';
 import type { Config } from './config/schema.js';
 import { Rates } from './rates.js';
 import type { Certificates } from './tls/certificates.js';
-import { plainAddress, TcpTransport } from './transport/tcp.js';
+import { isIn, requestPeer } from './transport/forwarded.js';
+import { namePeer, peerOf } from './transport/peer.js';
+import { takeProxyHeader } from './transport/proxy-protocol.js';
+import { TcpTransport } from './transport/tcp.js';
 import { secured } from './transport/tls.js';
 import type { Transport } from './transport/transport.js';
 import type { WebSocketUpgrader } from './transport/websocket.js';
 
-export type ListenerKind = keyof Omit<Config['listen'], 'backlog'>;
+export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_protocol'>;
 
 export interface Bound {
   readonly kind: ListenerKind;
@@ -25,8 +28,17 @@ export interface Bound {
   readonly port: number;
 }
 
+/** Whom to believe where a client is. */
+export interface Proxies {
+  /** Their connections begin with a PROXY header. */
+  readonly protocol: BlockList;
+  /** Their requests say it in X-Forwarded-For. */
+  readonly forwarded: BlockList;
+}
+
 export interface ListenersParts {
   config(): Config;
+  proxies(): Proxies;
   readonly certificates: Certificates;
   readonly log: Logger;
   /** A connection is there. */
@@ -113,7 +125,16 @@ export class Listeners {
   #make(kind: ListenerKind): Server {
     const tcp = (connected: (socket: Socket) => void) =>
       createTcpServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => {
-        if (this.#count(socket)) connected(socket);
+        if (!this.#admit(socket)) return;
+        const named = () => {
+          if (this.#count(socket)) connected(socket);
+        };
+        const proxy = peerOf(socket).address;
+        if (!isIn(this.#parts.proxies().protocol, proxy)) named();
+        else
+          takeProxyHeader(socket, named, (error) =>
+            this.#parts.log.warn({ err: error, proxy }, 'a proxy did not say where its client is'),
+          );
       });
     switch (kind) {
       case 'c2s':
@@ -196,6 +217,11 @@ export class Listeners {
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       return;
     }
+    const peer = requestPeer(request, this.#parts.proxies().forwarded);
+    if (peer.address !== peerOf(socket).address) {
+      namePeer(socket, peer);
+      if (!this.#count(socket)) return;
+    }
     // Loaded with the first client that comes so: many servers have none.
     this.#upgrader ??= import('./transport/websocket.js').then(
       ({ WebSocketUpgrader }) => new WebSocketUpgrader(limits.stanza_bytes),
@@ -210,21 +236,30 @@ export class Listeners {
 
   #upgrader: Promise<WebSocketUpgrader> | undefined;
 
-  /** XEP-0205 §3.1: one address holds and opens only so many connections, and there are only so many. Whether there is room. */
-  #count(socket: Socket): boolean {
+  /** There are only so many connections in all (XEP-0205 §3.1). */
+  #admit(socket: Socket): boolean {
     if (socket.destroyed) return false;
-    const address = plainAddress(socket.remoteAddress ?? '');
+    if (this.#sockets.size >= this.#parts.config().limits.connections) {
+      this.#refuse(socket, 'connections');
+      return false;
+    }
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    return true;
+  }
+
+  /** And one address holds and opens only so many. */
+  #count(socket: Socket): boolean {
+    const { address } = peerOf(socket);
     const block = addressBlock(address);
-    const limit = this.#limitOf(block, ownAddresses.includes(address));
+    const bringsEverybody = ownAddresses.includes(address) || isIn(this.#parts.proxies().forwarded, address);
+    const limit = bringsEverybody ? undefined : this.#limitOf(block);
     if (limit !== undefined) {
-      this.#parts.limitHit(limit);
-      socket.destroy();
+      this.#refuse(socket, limit);
       return false;
     }
     this.#perAddress.set(block, (this.#perAddress.get(block) ?? 0) + 1);
-    this.#sockets.add(socket);
     socket.once('close', () => {
-      this.#sockets.delete(socket);
       const left = (this.#perAddress.get(block) ?? 1) - 1;
       if (left === 0) this.#perAddress.delete(block);
       else this.#perAddress.set(block, left);
@@ -232,11 +267,14 @@ export class Listeners {
     return true;
   }
 
-  /** The limit that one more connection would pass. */
-  #limitOf(block: string, isOwn: boolean): string | undefined {
-    const { connections, connections_per_address, connections_per_minute } = this.#parts.config().limits;
-    if (this.#sockets.size >= connections) return 'connections';
-    if (isOwn) return undefined;
+  #refuse(socket: Socket, limit: string): void {
+    this.#parts.limitHit(limit);
+    socket.destroy();
+  }
+
+  /** The limit that one more connection from there would pass. */
+  #limitOf(block: string): string | undefined {
+    const { connections_per_address, connections_per_minute } = this.#parts.config().limits;
     if ((this.#perAddress.get(block) ?? 0) >= connections_per_address) return 'connections_per_address';
     // All that it may hold may come at once, as after a restart; not all of a minute.
     const atOnce = Math.min(connections_per_minute, connections_per_address);

@@ -281,9 +281,15 @@ export interface ConnectOptions {
   readonly transport?: TransportName;
   /** The host to talk to, and to ask for by SNI. Default: localhost. */
   readonly host?: string;
+  /** A port of 127.0.0.1 instead of the server's own: that of a proxy. */
+  readonly port?: number;
   /** A loopback address to come from: failed logins and connections are counted by it. Default: any. */
   readonly address?: string;
   readonly tls?: ConnectionOptions;
+  /** What is sent before anything else, TLS included: what a proxy says. */
+  readonly preface?: string | Uint8Array | undefined;
+  /** Of HTTP, for WebSocket. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Whether it keeps its half of a connection that the server has ended. */
   readonly halfOpen?: boolean;
   /** What it is called in messages. */
@@ -361,14 +367,21 @@ export class Peer {
   // --- the connection ---------------------------------------------------------------------------------------------
 
   async connects(): Promise<void> {
-    const { transport = 'tcp', address } = this.#options;
+    const { transport = 'tcp', address, preface, headers = {} } = this.#options;
+    const portOf = (kind: ListenerKind) => this.#options.port ?? this.#stage.port(kind);
     const from = address === undefined ? {} : { localAddress: address };
     if (transport === 'websocket' || transport === 'wss') {
-      const [scheme, port] =
-        transport === 'wss' ? ['wss', this.#stage.port('https')] : ['ws', this.#stage.port('http')];
+      const [scheme, port] = transport === 'wss' ? ['wss', portOf('https')] : ['ws', portOf('http')];
+      const createConnection = () => {
+        const plain = connectTcp({ host: '127.0.0.1', port, ...from });
+        plain.write(preface!);
+        return scheme === 'wss' ? connectTls({ ...this.#tlsOptions, socket: plain }) : plain;
+      };
       const ws = new WebSocket(`${scheme}://127.0.0.1:${port}/xmpp-websocket`, 'xmpp', {
         ...this.#tlsOptions,
         ...from,
+        headers,
+        ...(preface !== undefined && { createConnection }),
       });
       this.#ws = ws;
       ws.on('message', (data) => this.#heard(data as Buffer));
@@ -380,13 +393,14 @@ export class Peer {
     const direct = transport === 'tls';
     const socket = connectTcp({
       host: '127.0.0.1',
-      port: this.#stage.port(direct ? 'c2s_tls' : 'c2s'),
+      port: portOf(direct ? 'c2s_tls' : 'c2s'),
       allowHalfOpen: this.#options.halfOpen === true,
       ...from,
     });
     socket.setNoDelay(true);
     await this.#happens('connecting', (done, failed) => socket.once('connect', done).once('error', failed));
     this.#socket = socket;
+    if (preface !== undefined) socket.write(preface);
     if (direct) await this.startsTls({ ALPNProtocols: ['xmpp-client'] });
     else this.#listens(socket);
     if (transport === 'starttls') {

@@ -23,6 +23,8 @@ need_debian() {
   command -v profanity >/dev/null || packages+=(profanity)
   command -v python3 >/dev/null || packages+=(python3)
   command -v turnserver >/dev/null || packages+=(coturn)
+  command -v haproxy >/dev/null || packages+=(haproxy)
+  command -v nginx >/dev/null || packages+=(nginx-light)
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
   [ ${#packages[@]} -eq 0 ] && return 0
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
@@ -64,6 +66,7 @@ need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javasc
 need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
 { command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
 { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
+{ command -v haproxy && command -v nginx; } >/dev/null || missing 'haproxy or nginx' 'proxies'
 
 # The clients verify the certificate; Node reads what it trusts besides when it starts.
 node dist/test/interop/certificate.js "$place"

@@ -139,6 +139,10 @@ const hosts = z
   .prefault({ localhost: {} })
   .describe('The domains that the server serves, a table each. The first is the default host.');
 
+const network = z
+  .string()
+  .refine(isNetwork, because('is no address or network', 'write one such as "192.0.2.7" or "10.0.0.0/8"'));
+
 const listen = z
   .strictObject({
     c2s: listenAddresses('Clients over TCP, encrypted by STARTTLS.', '*:5222'),
@@ -148,6 +152,13 @@ const listen = z
       'HTTP without TLS, for a proxy on the same machine; on other than loopback addresses only with http.confirm_plain_anywhere.',
       '127.0.0.1:5280',
     ),
+    proxy_protocol: z
+      .array(network)
+      .default([])
+      .describe(
+        'Proxies in front (addresses and networks) whose connections to all ports begin with a PROXY header, version 1 or 2: it says where the client is, and whether it has TLS to the proxy. A connection of theirs without one is closed.',
+      )
+      .meta({ example: '10.0.0.0/8' }),
     backlog: count({ min: 1, max: 65_535 })
       .default(1024)
       .describe('Connections that may wait to be accepted, a listener.'),
@@ -232,6 +243,13 @@ const c2s = z
 const http = z
   .strictObject({
     websocket_path: path('/xmpp-websocket').describe('Path of XMPP over WebSocket (RFC 7395).'),
+    forwarded_from: z
+      .array(network)
+      .default([])
+      .describe(
+        'Proxies in front (addresses and networks) whose X-Forwarded-For and X-Forwarded-Proto are believed. They must write them anew, or add to them.',
+      )
+      .meta({ ...live, example: '127.0.0.1' }),
     confirm_plain_anywhere: z
       .boolean()
       .default(false)
@@ -510,11 +528,7 @@ const metrics = z
     enabled: z.boolean().default(true).describe('Whether metrics are counted and served, for Prometheus.'),
     path: path('/metrics').describe('Path on the HTTP listeners.'),
     allow_from: z
-      .array(
-        z
-          .string()
-          .refine(isNetwork, because('is no address or network', 'write one such as "192.0.2.7" or "10.0.0.0/8"')),
-      )
+      .array(network)
       .default(['127.0.0.0/8', '::1'])
       .describe('Addresses and networks that may read them; to others the path does not exist.')
       .meta(live),

@@ -1,6 +1,7 @@
 /** TCP and TLS connections. */
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { peerOf } from './peer.js';
 import { secured } from './tls.js';
 import { flushAbove, flushWithin, setFlush, silent, type TransportReader, type Upgradable } from './transport.js';
 
@@ -31,6 +32,7 @@ export class TcpTransport implements Upgradable {
   #out = '';
   readonly remoteAddress: string;
   readonly loopback: boolean;
+  readonly #isSecureToProxy: boolean;
 
   constructor(
     socket: Socket,
@@ -38,8 +40,10 @@ export class TcpTransport implements Upgradable {
     readonly tlsOptions: () => TLSSocketOptions,
   ) {
     this.#socket = socket;
-    this.remoteAddress = plainAddress(socket.remoteAddress ?? '');
-    this.loopback = isLoopback(this.remoteAddress) && isLoopback(plainAddress(socket.localAddress ?? ''));
+    const { address, loopback, secure } = peerOf(socket);
+    this.remoteAddress = address;
+    this.loopback = loopback;
+    this.#isSecureToProxy = secure;
     this.#listen(socket);
   }
 
@@ -48,7 +52,7 @@ export class TcpTransport implements Upgradable {
   }
 
   get secure(): boolean {
-    return this.#socket instanceof TLSSocket;
+    return this.#isSecureToProxy || this.#socket instanceof TLSSocket;
   }
 
   get tls(): TLSSocket | undefined {
@@ -113,13 +117,4 @@ export class TcpTransport implements Upgradable {
     socket.once('secure', settle).once('error', settle).once('end', ended).once('close', ended);
     this.#listen(socket);
   }
-}
-
-/** IPv4 addresses arrive as IPv4-mapped ones on dual-stack sockets. */
-export function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') ? address.slice(7) : address;
-}
-
-export function isLoopback(address: string): boolean {
-  return address === '::1' || address.startsWith('127.');
 }

@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { inheritPeer } from './peer.js';
 
 function onTlsError(this: TLSSocket): void {
   this.destroy();
@@ -12,6 +13,7 @@ function onTlsError(this: TLSSocket): void {
 /** Begins the handshake. 'secure' tells that it is done, 'close' that it failed or the connection ended. */
 export function secured(socket: Socket, options: TLSSocketOptions): TLSSocket {
   const tls = new TLSSocket(socket, { ...options, isServer: true });
+  inheritPeer(tls, socket);
   // What goes wrong after the handshake is told by this event; 'error' follows on sockets of a tls.Server only.
   tls.on('_tlsError', onTlsError);
   tls.disableRenegotiation();

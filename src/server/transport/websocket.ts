@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
-import { isLoopback, plainAddress } from './tcp.js';
+import { peerOf } from './peer.js';
 import { flushAbove, flushWithin, setFlush, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
@@ -74,9 +74,10 @@ export class WebSocketTransport implements Transport {
   constructor(ws: WebSocket, socket: Socket) {
     this.#ws = ws;
     this.#socket = socket;
-    this.remoteAddress = plainAddress(socket.remoteAddress ?? '');
-    this.loopback = isLoopback(this.remoteAddress) && isLoopback(plainAddress(socket.localAddress ?? ''));
-    this.secure = socket instanceof TLSSocket;
+    const { address, loopback, secure } = peerOf(socket);
+    this.remoteAddress = address;
+    this.loopback = loopback;
+    this.secure = secure;
     this.#ws[key] = this;
     ws.on('message', onMessage).on('close', onClose).on('error', onError);
   }

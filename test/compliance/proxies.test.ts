@@ -1,0 +1,187 @@
+/** Behind proxies: the PROXY protocol (HAProxy's specification, sections by number), and X-Forwarded-For. */
+import assert from 'node:assert/strict';
+import { connect as connectTcp } from 'node:net';
+import type { Connection } from '../../src/server/routing/session.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { type ConnectOptions, type Peer, type Scene, scenario } from './dialogue.js';
+import { greeted } from './sasl.js';
+
+const proxy = '127.9.0.1';
+const webProxy = '127.8.0.1';
+const behind = {
+  config: {
+    listen: { proxy_protocol: ['127.9.0.0/16'] },
+    http: { forwarded_from: ['127.8.0.0/16'] },
+    auth: { failures_per_address: 2 },
+  },
+} as const;
+
+const line = (text: string) => `PROXY ${text}\r\n`;
+const client = '192.0.2.7';
+const fromClient = line(`TCP4 ${client} 198.51.100.1 56324 5222`);
+
+/** §2.2: version 2. */
+function block(command: number, family: number, ...body: (readonly number[] | Uint8Array)[]): Buffer {
+  const rest = Buffer.concat(body.map((part) => Buffer.from(part)));
+  const beginning = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x20\0\0\0', 'latin1');
+  beginning[12] = 0x20 | command;
+  beginning[13] = family;
+  beginning.writeUInt16BE(rest.length, 14);
+  return Buffer.concat([beginning, rest]);
+}
+const addresses4 = [192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 4, 0x14, 0x66];
+const address6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+const addresses6 = [...address6, ...address6, 0xdc, 4, 0x14, 0x66];
+/** §2.2.6: PP2_TYPE_SSL, and before it a piece that says nothing here. */
+const overTls = [0x04, 0, 1, 0, 0x20, 0, 5, 1, 0, 0, 0, 0];
+
+/** What the server takes a client's connection for. */
+const connectionOf = ({ server }: Scene, { jid }: Peer): Connection =>
+  server.sessions.of('romeo@localhost').find((session) => session.jid.full === jid)!.connection!;
+
+const told: readonly (readonly [title: string, preface: string | Buffer, address: string, secure: boolean])[] = [
+  ['§2.1: version 1, IPv4', fromClient, client, false],
+  ['§2.1: version 1, IPv6', line('TCP6 2001:db8:0:0::7 2001:db8::1 56324 5222'), '2001:db8::7', false],
+  ['§2.1: version 1, who is not known', line('UNKNOWN ffff:f...f:ffff 65535'), proxy, false],
+  ['§2.2: version 2, IPv4', block(1, 0x11, addresses4), client, false],
+  ['§2.2: version 2, IPv6', block(1, 0x21, addresses6), '2001:db8::7', false],
+  ['§2.2: version 2, the proxy itself', block(0, 0), proxy, false],
+  ['§2.2: version 2, another family', block(1, 0x31, Buffer.alloc(216)), proxy, false],
+  ['§2.2.6: version 2, over TLS to the proxy', block(1, 0x11, addresses4, overTls), client, true],
+];
+for (const [title, preface, address, secure] of told)
+  scenario(title, behind, async (scene) => {
+    for (const transport of [secure ? 'tcp' : 'starttls', 'tls', 'websocket', 'wss'] as const) {
+      const peer = await scene.actor('romeo@localhost/orchard', { transport, preface, address: proxy });
+      const connection = connectionOf(scene, peer);
+      assert.equal(connection.remoteAddress, address, transport);
+      assert.equal(connection.secure, secure || transport !== 'websocket', transport);
+    }
+  });
+
+scenario('one byte after the other', behind, async (scene) => {
+  const { connect, server } = scene;
+  for (const header of [Buffer.from(fromClient), block(1, 0x11, addresses4, overTls)]) {
+    const peer = await connect({ address: proxy, preface: '' });
+    for (const byte of header) await peer.sends(Buffer.of(byte));
+    await peer.opens();
+    await peer.receivesFeatures();
+    assert.equal(server.connections.tcp! + server.connections.tls!, 1);
+    peer.cut();
+    while (server.connections.tcp! + server.connections.tls! > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+});
+
+scenario('§2.2.6: where TLS ends at the proxy, STARTTLS is not offered', behind, async ({ connect }) => {
+  const [, features] = await greeted(connect, { address: proxy, preface: block(1, 0x11, addresses4, overTls) });
+  assert.equal(features.getChild('starttls', NS.tls), undefined);
+  assert.ok(features.getChild('mechanisms', NS.sasl));
+});
+
+for (const [title, preface] of [
+  ['what begins otherwise', '<?xml'],
+  ['a line that is too long', `PROXY UNKNOWN ${'x'.repeat(100)}`],
+  ['an address that is none', line('TCP4 192.0.2.777 198.51.100.1 1 2')],
+  ['an address of the other family', line('TCP4 2001:db8::7 198.51.100.1 1 2')],
+  ['a port that is none', line('TCP4 192.0.2.7 198.51.100.1 65536 2')],
+  ['a port too few', line('TCP4 192.0.2.7 198.51.100.1 1')],
+  ['another protocol', line('UDP4 192.0.2.7 198.51.100.1 1 2')],
+  ['another version', Buffer.from('\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0', 'latin1')],
+  ['another command', block(2, 0x11, addresses4)],
+  ['addresses that are cut short', block(1, 0x11, addresses4.slice(1))],
+  ['a piece that is cut short', block(1, 0x11, addresses4, [0x20, 0, 9, 1])],
+  ['a block that is too long', block(1, 0x11, Buffer.alloc(5000))],
+] as const)
+  scenario(`§2: from a proxy is refused: ${title}`, behind, async ({ connect }) => {
+    const peer = await connect({ address: proxy, preface });
+    await peer.ends();
+  });
+
+scenario('from others no header is taken', behind, async ({ connect, server }) => {
+  const peer = await connect({ address: '127.4.0.1', preface: fromClient });
+  await peer.receivesStreamError('not-well-formed');
+  assert.equal(server.sessions.size, 0);
+});
+
+/** How often a limit was met. */
+async function hits({ server }: Scene, limit: string): Promise<number> {
+  const { text } = await server.metrics.text();
+  return Number(new RegExp(`^waxwing_limits_hit_total\\{limit="${limit}"\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
+}
+
+const ways: readonly (readonly [string, (n: number) => ConnectOptions])[] = [
+  [
+    'PROXY protocol',
+    (n) => ({ address: proxy, preface: line(`TCP4 192.0.2.${n} 198.51.100.1 1 2`), transport: 'tls' }),
+  ],
+  [
+    'X-Forwarded-For',
+    (n) => ({
+      address: webProxy,
+      transport: 'websocket',
+      headers: { 'x-forwarded-for': `10.9.9.9, 192.0.2.${n}`, 'x-forwarded-proto': 'https' },
+    }),
+  ],
+];
+for (const [title, from] of ways) {
+  const few = { config: { ...behind.config, limits: { connections_per_address: 2 } }, alone: true };
+  scenario(`connections are counted by their clients: ${title}`, few, async (scene) => {
+    const { connect } = scene;
+    const held = [await greeted(connect, from(1)), await greeted(connect, from(1))];
+    await assert.rejects(greeted(connect, from(1)));
+    assert.equal(await hits(scene, 'connections_per_address'), 1);
+    await greeted(connect, from(2));
+    assert.equal(held.length, 2);
+  });
+
+  scenario(`and failed logins: ${title}`, { ...behind, alone: true }, async ({ connect, stage }) => {
+    await stage.account('romeo@localhost');
+    const fails = async (n: number): Promise<string> => {
+      const [peer] = await greeted(connect, from(n));
+      await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${btoa('\0romeo\0wrong')}</auth>`);
+      const failure = await peer.receivesAny();
+      await peer.closes();
+      return failure.getChildElements()[0]!.getName();
+    };
+    for (const expected of ['not-authorized', 'not-authorized', 'temporary-auth-failure'])
+      assert.equal(await fails(1), expected);
+    assert.equal(await fails(2), 'not-authorized');
+  });
+}
+
+const forwarded: readonly (readonly [string, Record<string, string>, string, boolean])[] = [
+  ['names the client', { 'x-forwarded-for': client }, client, false],
+  ['who has TLS', { 'x-forwarded-for': client, 'x-forwarded-proto': 'https' }, client, true],
+  ['anybody wrote the first', { 'x-forwarded-for': `127.0.0.1, 10.0.0.1,${client}` }, client, false],
+  ['by way of another proxy', { 'x-forwarded-for': `${client}, 127.8.0.9` }, client, false],
+  ['IPv6', { 'x-forwarded-for': '2001:db8::7' }, '2001:db8::7', false],
+  ['names none', {}, webProxy, false],
+  ['what is no address', { 'x-forwarded-for': 'unknown' }, webProxy, false],
+];
+for (const [title, headers, address, secure] of forwarded)
+  scenario(`X-Forwarded-For: ${title}`, behind, async (scene) => {
+    const options = { transport: 'websocket', address: webProxy, headers } as const;
+    const connection = connectionOf(scene, await scene.actor('romeo@localhost/orchard', options));
+    assert.equal(connection.remoteAddress, address);
+    assert.equal(connection.secure, secure);
+  });
+
+scenario('X-Forwarded-For: from others is not believed', behind, async (scene) => {
+  const options = { transport: 'websocket', address: '127.4.0.2', headers: { 'x-forwarded-for': client } } as const;
+  const peer = await scene.actor('romeo@localhost/orchard', options);
+  assert.equal(connectionOf(scene, peer).remoteAddress, '127.4.0.2');
+});
+
+scenario('X-Forwarded-For: the metrics are for whom they are for', behind, async ({ stage }) => {
+  const status = (headers: string) =>
+    new Promise<string>((resolve, reject) => {
+      const socket = connectTcp({ host: '127.0.0.1', port: stage.port('http'), localAddress: webProxy });
+      socket.once('error', reject).once('data', (chunk) => {
+        resolve(chunk.toString().slice(9, 12));
+        socket.destroy();
+      });
+      socket.write(`GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`);
+    });
+  assert.equal(await status(''), '200');
+  assert.equal(await status(`X-Forwarded-For: ${client}\r\n`), '404');
+});
