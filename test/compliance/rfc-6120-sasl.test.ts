@@ -587,7 +587,7 @@ scenario(
     assert.ok((await stores(peer)).includes('passing'));
     assert.ok((await stores(peer)).length >= 4);
     await peer.closes();
-    while ((await stores(peer)).length > 0);
+    while ((await stores(peer)).length > 0) await new Promise((resolve) => setImmediate(resolve));
   },
 );
 
