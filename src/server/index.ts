@@ -10,16 +10,16 @@ import { standardModules } from '../modules/index.js';
 import type { Storage } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
 import { type AccountEvent, Accounts } from './accounts.js';
-import { networks } from './config/address.js';
+import { isIn, networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
+import { requestPeer } from './forwarded.js';
 import { type Bound, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module.js';
-import { Passing } from './passing.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
@@ -39,8 +39,8 @@ import { Sweeper } from './stream/sweeper.js';
 import { Resumables, type SavedSm } from './stream/xep-0198-sm.js';
 import { Certificates } from './tls/certificates.js';
 import { xmppAddresses } from './tls/names.js';
-import { isIn, requestPeer } from './transport/forwarded.js';
 import { isVerified } from './transport/tls.js';
+import { Passing } from './xep-0175-passing.js';
 
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
@@ -398,7 +398,7 @@ class WaxwingServer implements Server {
     await host?.emit(event.type, { jid: event.jid } as Events[typeof event.type]);
   }
 
-  /** All data of the account, but for the mark that it is being removed: that goes last, so that a crash leaves no rest. */
+  /** All data of an account, but for the mark that it is to be removed: that goes last, so that a crash leaves no rest. */
   async #forgetAccount(jid: Jid): Promise<void> {
     const host = this.#hosts.get(jid.domain);
     await host?.emit('accountDeleting', { jid });

@@ -8,11 +8,11 @@ import {
 import { type AddressInfo, type BlockList, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import { addressBlock, parseListenAddress } from './config/address.js';
+import { addressBlock, isIn, parseListenAddress } from './config/address.js';
 import type { Config } from './config/schema.js';
+import { requestPeer } from './forwarded.js';
 import { Rates } from './rates.js';
 import type { Certificates } from './tls/certificates.js';
-import { isIn, requestPeer } from './transport/forwarded.js';
 import { namePeer, peerOf } from './transport/peer.js';
 import { takeProxyHeader } from './transport/proxy-protocol.js';
 import { TcpTransport } from './transport/tcp.js';

@@ -13,6 +13,7 @@ import { WebSocket } from 'ws';
 import { createServer, type Server } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
 import type { ModuleDefinition } from '../../src/server/module.js';
+import type { Connection } from '../../src/server/routing/session.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
@@ -102,6 +103,17 @@ export function scenario(
     if (more.errors !== true) assert.deepEqual(errors, [], 'the server logged errors');
   });
 }
+
+/** How often a limit was met, by the metrics. */
+export async function hits({ server }: { readonly server: Server }, limit: string): Promise<number> {
+  const { text } = await server.metrics.text();
+  const line = new RegExp(`^waxwing_limits_hit_total\\{limit="${limit}"\\} (\\d+)`, 'm').exec(text);
+  return Number(line?.[1] ?? 0);
+}
+
+/** What the server takes the connection of a client for. */
+export const connectionOf = ({ server }: { readonly server: Server }, { jid }: Peer): Connection =>
+  server.sessions.find(Jid.parse(jid))!.connection!;
 
 /** Scenarios that have not ended: with the last one the servers stop, as the process would not end with them. */
 let scenarios = 0;

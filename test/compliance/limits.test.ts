@@ -3,19 +3,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
-import { base64, type Peer, type Scene, scenario } from './dialogue.js';
+import { base64, hits, type Peer, type Scene, scenario } from './dialogue.js';
 import { greeted } from './sasl.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
 const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'`;
-
-/** How often a limit was met, by the metrics. */
-async function hits({ server }: Pick<Scene, 'server'>, limit: string): Promise<number> {
-  const { text } = await server.metrics.text();
-  const line = new RegExp(`^waxwing_limits_hit_total\\{limit="${limit}"\\} (\\d+)`, 'm').exec(text);
-  return Number(line?.[1] ?? 0);
-}
 
 // --- sizes ----------------------------------------------------------------------------------------------------------------
 

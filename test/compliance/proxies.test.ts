@@ -1,9 +1,8 @@
 /** Behind proxies: the PROXY protocol (HAProxy's specification, sections by number), and X-Forwarded-For. */
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
-import type { Connection } from '../../src/server/routing/session.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ConnectOptions, type Peer, type Scene, scenario } from './dialogue.js';
+import { type ConnectOptions, connectionOf, hits, scenario } from './dialogue.js';
 import { greeted } from './sasl.js';
 
 const proxy = '127.9.0.1';
@@ -34,10 +33,6 @@ const address6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
 const addresses6 = [...address6, ...address6, 0xdc, 4, 0x14, 0x66];
 /** §2.2.6: PP2_TYPE_SSL, and before it a piece that says nothing here. */
 const overTls = [0x04, 0, 1, 0, 0x20, 0, 5, 1, 0, 0, 0, 0];
-
-/** What the server takes a client's connection for. */
-const connectionOf = ({ server }: Scene, { jid }: Peer): Connection =>
-  server.sessions.of('romeo@localhost').find((session) => session.jid.full === jid)!.connection!;
 
 const told: readonly (readonly [title: string, preface: string | Buffer, address: string, secure: boolean])[] = [
   ['§2.1: version 1, IPv4', fromClient, client, false],
@@ -102,12 +97,6 @@ scenario('from others no header is taken', behind, async ({ connect, server }) =
   await peer.receivesStreamError('not-well-formed');
   assert.equal(server.sessions.size, 0);
 });
-
-/** How often a limit was met. */
-async function hits({ server }: Scene, limit: string): Promise<number> {
-  const { text } = await server.metrics.text();
-  return Number(new RegExp(`^waxwing_limits_hit_total\\{limit="${limit}"\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
-}
 
 const ways: readonly (readonly [string, (n: number) => ConnectOptions])[] = [
   [

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ConnectOptions, type Peer, Stage } from '../compliance/dialogue.js';
+import { type ConnectOptions, connectionOf, type Peer, Stage } from '../compliance/dialogue.js';
 import { within } from './server.js';
 import { certificate } from './stage.js';
 
@@ -60,11 +60,9 @@ describe('proxies in front', { skip: absent.length > 0 && `${absent.join(' and '
   const ports = { starttls: 0, direct: 0, ended: 0, web: 0 };
   const children: ChildProcess[] = [];
 
-  const connectionOf = ({ jid }: Peer) =>
-    stage.server.sessions.of('romeo@localhost').find((session) => session.jid.full === jid)!.connection!;
   const comes = async (options: ConnectOptions): Promise<Peer> => {
     const peer = await stage.actor('romeo@localhost/orchard', { address: client, ...options });
-    assert.equal(connectionOf(peer).remoteAddress, client);
+    assert.equal(connectionOf(stage, peer).remoteAddress, client);
     return peer;
   };
 
@@ -73,7 +71,6 @@ describe('proxies in front', { skip: absent.length > 0 && `${absent.join(' and '
       config: { listen: { proxy_protocol: [haproxyAddress] }, http: { forwarded_from: [nginxAddress] } },
     });
     folder = await mkdtemp(join(tmpdir(), 'waxwing-proxies-'));
-    await mkdir(join(folder, 'logs'));
     [ports.starttls = 0, ports.direct = 0, ports.ended = 0, ports.web = 0] = await freePorts(4);
     const both = join(folder, 'both.pem');
     await writeFile(both, [await readFile(certificate), await readFile(certificate.replace(/crt$/, 'key'))].join(''));
@@ -147,12 +144,12 @@ http {
 
   test('HAProxy, version 2, STARTTLS', async () => {
     const peer = await comes({ transport: 'starttls', port: ports.starttls });
-    assert.equal(connectionOf(peer).kind, 'tls');
+    assert.equal(connectionOf(stage, peer).kind, 'tls');
   });
 
   test('HAProxy, version 1, direct TLS', async () => {
     const peer = await comes({ transport: 'tls', port: ports.direct });
-    assert.ok(connectionOf(peer).secure);
+    assert.ok(connectionOf(stage, peer).secure);
   });
 
   test('HAProxy, where TLS ends', async () => {
@@ -162,11 +159,11 @@ http {
     assert.equal(features.getChild('starttls', NS.tls), undefined);
     assert.ok(features.getChild('mechanisms', NS.sasl));
     peer.cut();
-    assert.ok(connectionOf(await comes({ transport: 'tls', port: ports.ended })).secure);
+    assert.ok(connectionOf(stage, await comes({ transport: 'tls', port: ports.ended })).secure);
   });
 
   test('NGINX, WebSocket', async () => {
     const peer = await comes({ transport: 'wss', port: ports.web });
-    assert.ok(connectionOf(peer).secure);
+    assert.ok(connectionOf(stage, peer).secure);
   });
 });

@@ -23,9 +23,13 @@ export function parseListenAddress(text: string): ListenAddress | undefined {
 
 /** Whether only programs on this machine can have, or reach, the address: 127.0.0.0/8, ::1. */
 export function isLoopback(address: string | undefined): boolean {
-  if (address === undefined) return false;
+  return address !== undefined && isIn(loopback, address);
+}
+
+/** Whether the list has the address; what is none is in no list. */
+export function isIn(list: BlockList, address: string): boolean {
   const family = isIP(address);
-  return family !== 0 && loopback.check(address, family === 6 ? 'ipv6' : 'ipv4');
+  return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
 /** A list of addresses ("192.0.2.7") and networks ("10.0.0.0/8", "fd00::/8"). Throws RangeError for anything else. */

@@ -28,7 +28,7 @@ export interface SessionsParts {
   readonly counts: StreamCounts;
   readonly log: Logger;
   /** Sessions without an account begin, and the last of an address has ended. */
-  readonly passing: { came(jid: Jid): void; left(jid: Jid): void };
+  readonly passing: { came(jid: Jid): void; left(jid: Jid, told: Promise<void> | void): void };
   limitHit(limit: string): void;
 }
 
@@ -381,7 +381,7 @@ export class Sessions {
       this.#parts.resumables.delete(sm);
     }
     if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
-      void Promise.resolve(told).then(() => this.#parts.passing.left(session.jid));
+      this.#parts.passing.left(session.jid, told);
   }
 
   /** Once a second: ends the hibernating sessions whose time is over, and keeps those that are quiet. */

@@ -1,13 +1,8 @@
 /** Where HTTP requests come from that a proxy handed on. */
 import type { IncomingMessage } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
-import { type Peer, peerOf } from './peer.js';
-
-/** Whether the list has the address. */
-export function isIn(list: BlockList, address: string): boolean {
-  const family = isIP(address);
-  return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4');
-}
+import { isIn } from './config/address.js';
+import { type Peer, peerOf } from './transport/peer.js';
 
 /**
  * Who sent the request: from `proxies` whom X-Forwarded-For names, to the last of its addresses that is not one of theirs,

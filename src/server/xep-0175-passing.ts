@@ -28,9 +28,9 @@ export class Passing {
     this.#run(this.#parts.store.set(bare, true));
   }
 
-  /** Its last session is gone. */
-  left(jid: Jid): void {
-    this.#run(this.#forget(jid));
+  /** Its last session is gone; `told`: so are all who have to hear of it. */
+  left(jid: Jid, told: Promise<void> | void): void {
+    this.#run(Promise.resolve(told).then(() => this.#forget(jid)));
   }
 
   /** Forgets whoever of the process before did not come back. */
