@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
-import { median, percentile } from './measure.js';
+import { medians, percentile } from './measure.js';
 import { startServer, Wire } from './wire.js';
 
 const rate = Number(process.argv[2] ?? 500);
@@ -57,15 +57,12 @@ async function users(n: number): Promise<Pair> {
 /** Delays in ms, ascending. */
 async function talk(those: readonly Pair[]): Promise<number[]> {
   const delays: number[] = [];
-  for (const { to } of those)
-    to.heard = (text) => {
-      for (const [, stamp] of text.matchAll(/<body>([\d.]+) /g)) delays.push(performance.now() - Number(stamp));
-    };
+  for (const { to } of those) to.notes(delays);
   const begin = performance.now();
   for (let sent = 0; performance.now() - begin < seconds * 1000; await pause(1)) {
     for (const due = ((performance.now() - begin) / 1000) * rate; sent < due; sent++) {
       const { from, address } = those[sent % those.length]!;
-      from.say(`<message to='${address}' type='chat'><body>${performance.now()} ${'x'.repeat(100)}</body></message>`);
+      from.saysWhen(address, 'x'.repeat(100));
     }
   }
   await pause(200);
@@ -94,7 +91,7 @@ async function measure(): Promise<void> {
       }
     console.log(`| ${rate} messages a second | p50 | p95 | p99 |\n| --- | ---: | ---: | ---: |`);
     for (const [name, all] of Object.entries(found))
-      console.log(`| ${name} | ${[0, 1, 2].map((at) => median(all.map((one) => one[at]!)).toFixed(2)).join(' | ')} |`);
+      console.log(`| ${[name, ...medians(all).map((figure) => figure.toFixed(2))].join(' | ')} |`);
     for (const { from, to } of Object.values(through).flat()) for (const wire of [from, to]) wire.end();
   } finally {
     await Promise.all([server.stop(), thread.terminate()]);

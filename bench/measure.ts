@@ -5,6 +5,10 @@ export function median(values: readonly number[]): number {
   return sorted[sorted.length >> 1]!;
 }
 
+/** Of each column. */
+export const medians = (rows: readonly (readonly number[])[]): number[] =>
+  rows[0]!.map((_, at) => median(rows.map((row) => row[at]!)));
+
 /** `values` ascend; `part` of them, from 0 to 1, are below. */
 export const percentile = (values: readonly number[], part: number): number =>
   values[Math.min(values.length - 1, Math.floor(values.length * part))] ?? Number.NaN;

@@ -10,7 +10,7 @@ import { fork } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { median, percentile } from './measure.js';
+import { medians, percentile } from './measure.js';
 import { startServer, Wire } from './wire.js';
 
 const seconds = Number(process.argv[2] ?? 3);
@@ -164,10 +164,7 @@ async function conversations(
         new Wire(port).login(`quiet${2 * n}`, 'r'),
         new Wire(port).login(`quiet${2 * n + 1}`, 'r'),
       ]);
-      other.heard = (text) => {
-        for (const [, stamp] of text.matchAll(/<body>([\d.]+)<\/body>/g))
-          delays.push(performance.now() - Number(stamp));
-      };
+      other.notes(delays);
       return { one, other, to: `quiet${2 * n + 1}@localhost/r` };
     }),
   );
@@ -175,7 +172,7 @@ async function conversations(
   const until = performance.now() + seconds * 1000;
   while (performance.now() < until) {
     for (const { one, to } of pairs) {
-      one.say(`<message to='${to}' type='chat'><body>${performance.now()}</body></message>`);
+      one.saysWhen(to);
       await pause(5);
     }
   }
@@ -196,31 +193,14 @@ async function measure(): Promise<void> {
     console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |');
     for (const [n, [title]] of manners.entries()) {
       const before = theirs.megabytes();
-      const found = {
-        calm: [] as number[],
-        away: [] as number[],
-        p50: [] as number[],
-        p95: [] as number[],
-        p99: [] as number[],
-      };
+      const found: number[][] = [];
       for (let round = 0; round < rounds; round++) {
-        found.calm.push(percentile(await conversations(), 0.95));
-        found.away.push(percentile(await conversations(() => misbehave(n, elsewhere)), 0.95));
+        const calm = percentile(await conversations(), 0.95);
+        const away = percentile(await conversations(() => misbehave(n, elsewhere)), 0.95);
         const delays = await conversations(() => misbehave(n, here));
-        for (const [name, part] of [
-          ['p50', 0.5],
-          ['p95', 0.95],
-          ['p99', 0.99],
-        ] as const)
-          found[name].push(percentile(delays, part));
+        found.push([calm, away, ...[0.5, 0.95, 0.99].map((part) => percentile(delays, part))]);
       }
-      const [calm, away, p50, p95, p99] = [found.calm, found.away, found.p50, found.p95, found.p99].map(median) as [
-        number,
-        number,
-        number,
-        number,
-        number,
-      ];
+      const [calm, away, p50, p95, p99] = medians(found) as [number, number, number, number, number];
       const figures = [calm, away, p50, p95, p99, p95 / calm, p95 / away].map((figure) => figure.toFixed(2));
       console.log(`| ${[title, ...figures, before, theirs.megabytes()].join(' | ')} |`);
     }

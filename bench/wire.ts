@@ -11,7 +11,7 @@ export class Wire {
   readonly socket: Socket;
   #seen = '';
   #wanted: { readonly what: string; readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
-  heard: (text: string) => void = () => {};
+  #heard: (text: string) => void = () => {};
 
   constructor(port: number, localAddress = '127.0.0.1') {
     this.socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true });
@@ -19,7 +19,7 @@ export class Wire {
     this.socket.on('error', () => {});
     this.socket.on('close', () => this.#wanted?.reject(new Error(`closed before ${this.#wanted.what}`)));
     this.socket.on('data', (text: string) => {
-      this.heard(text);
+      this.#heard(text);
       if (this.#wanted === undefined) return;
       this.#seen += text;
       if (!this.#seen.includes(this.#wanted.what)) return;
@@ -31,6 +31,18 @@ export class Wire {
 
   say(text: string): boolean {
     return this.socket.writable && this.socket.write(text);
+  }
+
+  /** Says to somebody what time it is. */
+  saysWhen(to: string, padding = ''): void {
+    this.say(`<message to='${to}' type='chat'><body>${performance.now()} ${padding}</body></message>`);
+  }
+
+  /** Notes, from now on, for how many ms each of those was under way. */
+  notes(delays: number[]): void {
+    this.#heard = (text) => {
+      for (const [, stamp] of text.matchAll(/<body>([\d.]+) /g)) delays.push(performance.now() - Number(stamp));
+    };
   }
 
   /** Says it, and waits until `what` came. */
@@ -70,7 +82,10 @@ async function register(user: string, port: number): Promise<void> {
   wire.end();
 }
 
-/** A server of this build with these accounts, whose passwords are `secret`, and the limits of a new installation but for connections of one address. */
+/**
+ * A server of this build with these accounts, whose passwords are `secret`, and the limits of a new installation but for
+ * connections and registrations of one address.
+ */
 export async function startServer(
   port: number,
   accounts: readonly string[],
