@@ -173,6 +173,17 @@ test('children are taken away, the others stay where they can be found', () => {
   );
 });
 
+test('what is added stands behind the content, and what is taken out is all of it', () => {
+  for (const wide of ['é', '漢', 'aé漢']) {
+    const xml = `<message><body>hi</body><${wide}></${wide}><x xmlns='u'><${wide}></${wide}></x></message>`;
+    const stanza = Stanza.parse(xml);
+    assert.equal(stanza.toXml(), xml);
+    assert.equal(stanza.plus(el('z')).toXml(), xml.replace('</message>', '<z/></message>'));
+    assert.equal(stanza.without('u', 'x').toXml(), `<message><body>hi</body><${wide}></${wide}></message>`);
+    assert.equal(Stanza.parse(stanza.toXml()).content, stanza.content);
+  }
+});
+
 test('namespaces with references are compared as what they mean', () => {
   const stanza = Stanza.parse("<message><a xmlns='a&amp;b'/><stanza-id xmlns='urn:xmpp:&#115;id:0'/><b/></message>");
   assert.ok(stanza.has('a&b', 'a'));

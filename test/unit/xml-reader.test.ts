@@ -274,6 +274,49 @@ test('all characters of XML are read, however they are cut', () => {
   }
 });
 
+test('children lie where the index says, whatever the width of the characters around them', () => {
+  const wide = 'aé漢';
+  const value = `${wide}\u{1f600}`;
+  const contents = [
+    `<${wide}></${wide}>`,
+    `<${wide}/>`,
+    `<${wide} ${wide}='${value}'>${value}</${wide} >`,
+    `<a><${wide}>${value}<${wide}></${wide}></${wide}\n></a>`,
+    `<${wide} xmlns='${value}'><b xmlns:${wide}='${value}'><${wide}:${wide} ${wide}:a='1'></${wide}:${wide}></b></${wide}>`,
+    `<${wide}:${wide} xmlns:${wide}='${value}'></${wide}:${wide}>`,
+    `<a><![CDATA[${value}]]></a>`,
+    value,
+  ];
+  for (const content of contents) {
+    for (const [start, end] of [
+      ['<m>', '</m>'],
+      [`<m ${wide}='${value}'>`, '</m>'],
+      [`<${wide}>`, `</${wide}>`],
+      [`<${wide}:m xmlns='jabber:client' xmlns:${wide}='jabber:client'>`, `</${wide}:m >`],
+    ]) {
+      for (const size of [1, 2, 3, 5, 1000]) {
+        const reader = opened();
+        const top = only(feed(reader, `${start}${content}<z xmlns='urn:z'>${content}</z><b/>${end}`, size));
+        assert.ok(top.content.endsWith('</z><b/>'), top.content);
+        const children: string[] = [];
+        for (let at = 0; at < top.children.length; at += 5) {
+          const [from, to, name, ns, length] = top.children.slice(at, at + 5);
+          const child = top.content.slice(from, to);
+          assert.match(child, /^<.*>$/s);
+          const local = child.slice(1, 1 + name!);
+          assert.ok([wide, 'a', 'b', 'z'].includes(local) && /[ />]/.test(child[1 + name!]!), child);
+          assert.ok(child.endsWith('/>') || child.trimEnd().replace(/\s+>$/, '>').endsWith(`</${local}>`), child);
+          if (ns !== -1) assert.ok([value, 'urn:z'].includes(top.content.slice(ns, ns! + length!)), child);
+          children.push(local);
+        }
+        assert.deepEqual(children.slice(-2), ['z', 'b']);
+        assert.equal(children.length, content === value ? 2 : 3);
+        assert.equal(only(feed(reader, '<next/>', size)).name, 'next');
+      }
+    }
+  }
+});
+
 test('the header of a stanza is unescaped, its content is as it came', () => {
   const xml = `<message\n to = "a@b/'c'"\r\n\tid='&lt;&#x41;&#9;\t\r\n&quot;' xml:lang='en' other='x'  ><body a="1" >&lt;\r\n</body> <x xmlns='u'/></message\n>`;
   for (const size of [1, 7, 1000]) {

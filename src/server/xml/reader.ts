@@ -165,6 +165,8 @@ const BYTES = Uint8Array.from({ length: 256 }, (_, c) => {
 
 /** Numbers for each attribute of a tag: start and end of its name, start and end of its value, in bytes. */
 const ATTRIBUTE = 4;
+/** Numbers for each open element. */
+const OPEN = 3;
 /** Numbers for each child in a ChildIndex. */
 const CHILD = 5;
 
@@ -187,7 +189,7 @@ class Work {
   depth = 0;
   /** By how much bytes are ahead of UTF-16 units here. */
   shift = 0;
-  /** Name and length of name of each open element; two numbers a level. */
+  /** Of each open element the start of its name, the length of that, and its bytes less its UTF-16 units. */
   open: number[] = [];
   children: number[] = [];
   childCount = 0;
@@ -243,7 +245,7 @@ class Work {
 
   /** Gives back what larger elements have left behind. */
   trim(): void {
-    this.open.length = Math.min(this.open.length, 2 * this.depth);
+    this.open.length = Math.min(this.open.length, OPEN * this.depth);
     this.children.length = Math.min(this.children.length, CHILD * this.childCount);
     const attributes = ATTRIBUTE * (this.headerCount + this.count + 1);
     this.attributes.length = Math.min(this.attributes.length, attributes);
@@ -485,8 +487,8 @@ export class XmlReader {
         if (i + 1 >= end) break;
         let c = buffer[i + 1]!;
         if (c === 0x2f /* / */) {
-          let name = base + open[2 * depth - 2]!;
-          const nameEnd = name + open[2 * depth - 1]!;
+          let name = base + open[OPEN * depth - 3]!;
+          const nameEnd = name + open[OPEN * depth - 2]!;
           let j = i + 2;
           for (; name < nameEnd; name++, j++) {
             if (j >= end) break scanning;
@@ -494,6 +496,7 @@ export class XmlReader {
           }
           work.tagStart = i - base;
           work.tagShift = shift;
+          shift += open[OPEN * depth - 1]!;
           i = j;
           state = State.EndTag;
         } else if ((bytes[c]! & Is.NameStart) !== 0 || c >= 0x80) {
@@ -565,8 +568,9 @@ export class XmlReader {
             if (work.tagColon !== 0) work.rewrite = true;
           }
           if (!empty) {
-            open[2 * depth] = work.tagStart + 1;
-            open[2 * depth + 1] = work.nameEnd - work.tagStart - 1;
+            open[OPEN * depth] = work.tagStart + 1;
+            open[OPEN * depth + 1] = work.nameEnd - work.tagStart - 1;
+            open[OPEN * depth + 2] = work.tagNameShift;
             depth++;
           } else if (work.bindings !== undefined) {
             unbind(work, depth);
@@ -756,6 +760,8 @@ export class XmlReader {
     const buffer = this.buffer!;
     const base = this.start;
     const text = shift === 0 ? buffer.toString('latin1', base, at) : buffer.toString('utf8', base, at);
+    // A wrong index would pass off text as elements that nobody has checked.
+    if (text.length !== at - base - shift) throw new Error('the offsets of an element are wrong');
     const { contentStart, headerColon } = work;
     const nameStart = headerColon === 0 ? 1 : headerColon + 2;
     const plainText = work.contentShift === 0 ? text : undefined;
