@@ -1,5 +1,6 @@
 /** XEP-0198: Stream Management. Inline in SASL2: xep-0388-sasl2.test.ts. */
 import assert from 'node:assert/strict';
+import { defineModule, iq } from '../../src/server/module.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';
 import type { Storage } from '../../src/storage/contract.js';
@@ -351,6 +352,96 @@ scenario('§5: of two that resume at once the last has it', async (scene) => {
   const answers = await Promise.all([one, two].map((peer) => peer.receivesAny()));
   assert.deepEqual(answers.map(({ name }) => name).sort(), ['error', 'message']);
 });
+
+scenario('§5: two binds without waiting, and <enable/> twice behind them', async ({ known, server }) => {
+  const romeo = await known('romeo@localhost');
+  const bind = (resource: string) =>
+    `<iq type='set' id='${resource}'><bind xmlns='${NS.bind}'><resource>${resource}</resource></bind></iq>`;
+  const enable = `<enable xmlns='${NS.sm}' resume='true'/>`;
+  await romeo.sends(bind('one') + bind('two') + enable + enable);
+  await romeo.receives(`<iq type='result' id='one'/>`);
+  await romeo.receives(`<iq type='error' id='two'/>`);
+  await romeo.receives(`<enabled xmlns='${NS.sm}' id='*'/>`);
+  await romeo.receives(failed('unexpected-request'));
+  await romeo.closes();
+  await romeo.isClosed();
+  assert.deepEqual([server.sessions.size, server.hibernating], [0, 0]);
+});
+
+scenario('§5: one cannot resume the session that one is in', async (scene) => {
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const id = await enables(juliet);
+  await juliet.sends(resume(id, 0) + resume(id, 0) + ping('1'));
+  await juliet.receives(failed('unexpected-request'));
+  await juliet.receives(failed('unexpected-request'));
+  await juliet.receives(pong('1'));
+});
+
+/** Handles what it is asked when it is told to, or never. */
+function slowModule(): {
+  readonly modules: NonNullable<ScenarioOptions['modules']>;
+  finish(): void;
+  began(): Promise<void>;
+} {
+  let finish = () => {};
+  let begin = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const began = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const slow = defineModule({
+    name: 'slow',
+    summary: 'Takes its time.',
+    implements: {},
+    start: () => [
+      iq.set('account', 'urn:example:slow', 'query', () => {
+        begin();
+        return finished;
+      }),
+    ],
+  });
+  return { modules: [slow], finish, began: () => began };
+}
+const slowRequest = `<iq type='set' id='slow'><query xmlns='urn:example:slow'/></iq>`;
+
+{
+  const slow = slowModule();
+  scenario('§5: what is under way on the old connection counts once it is done', slow, async (scene) => {
+    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+    const id = await enables(juliet);
+    await juliet.sends(slowRequest + ping('not taken'));
+    await slow.began();
+    const [one, two] = [await scene.known('juliet@localhost'), await scene.known('juliet@localhost')];
+    await one.sends(resume(id, 0));
+    await juliet.receivesStreamError('conflict');
+    await two.sends(resume(id, 0));
+    // Both wait. The later has asked before the handler ends.
+    await scene.actor('juliet@localhost/garden').then((peer) => peer.syncs());
+    slow.finish();
+    await one.receivesStreamError('conflict');
+    await two.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='1'/>`);
+    await two.receives(`<iq type='result' id='slow'/>`);
+  });
+}
+
+scenario(
+  '§5: a session with a handler that never ends is given up, and another is bound',
+  { ...slowModule(), config: { limits: { login_deadline_seconds: 2 } } },
+  async (scene) => {
+    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+    const id = await enables(juliet);
+    await juliet.sends(ping('1') + slowRequest);
+    await juliet.receives(pong('1'));
+    juliet.cut();
+    const again = await returns(scene, 'juliet@localhost', id, 0);
+    // §5: the count that is certain comes along.
+    await again.receives(`<failed xmlns='${NS.sm}' h='1'><item-not-found xmlns='${NS.stanzas}'/></failed>`);
+    await again.binds('balcony');
+    assert.deepEqual([scene.server.sessions.size, scene.server.hibernating], [1, 0]);
+  },
+);
 
 scenario('§5: what is not known is not found, and a resource can be bound instead', async ({ known }) => {
   const romeo = await known('romeo@localhost');

@@ -261,6 +261,100 @@ scenario('XEP-0198 §9.2: a failed resumption tells so, and binds', async (scene
   await only.receives(`<features xmlns='${NS.stream}'><bind xmlns='${NS.bind}'/></features>`);
 });
 
+// --- one session, one state ---------------------------------------------------------------------------------------------------
+
+const enable = (attributes = "resume='true'") => `<enable xmlns='${NS.sm}' ${attributes}/>`;
+const refused = (condition: string) => `<failed xmlns='${NS.sm}'><${condition} xmlns='${NS.stanzas}'/></failed>`;
+const resumes = (previd: string, h = 0) => `<resume xmlns='${NS.sm}' previd='${previd}' h='${h}'/>`;
+
+/** What `<bound/>` says of stream management, in order. */
+const managed = (success: Element): Element[] =>
+  success
+    .getChild('bound', NS.bind2)!
+    .getChildElements()
+    .filter((child) => child.getNS() === NS.sm);
+
+for (const [title, requests] of [
+  ['two', enable() + enable()],
+  ['three, unlike each other', enable('') + enable("resume='true' max='60'") + enable()],
+  ['the one that can be resumed last', enable("resume='false'") + enable()],
+] as const) {
+  scenario(`XEP-0198 §3: of several <enable/> in one <bind/> the first counts (${title})`, async (scene) => {
+    const [peer, success] = await logsIn(scene, agent() + bind(requests));
+    const [first, ...others] = managed(success);
+    assert.equal(first?.name, 'enabled');
+    assert.ok(others.length > 0);
+    for (const other of others) assert.ok(other.getChild('unexpected-request', NS.stanzas), other.toString());
+    await peer.receives(`<features xmlns='${NS.stream}'/>`);
+    // Nor once more in the classic way.
+    await peer.sends(enable());
+    await peer.receives(refused('unexpected-request'));
+    peer.cut();
+    const previd = first.attrs.id;
+    const [again, answer] = await logsIn(scene, resumes(previd ?? 'none'));
+    assert.equal(answer.getChild(previd === undefined ? 'failed' : 'resumed', NS.sm)?.getNS(), NS.sm);
+    if (previd === undefined) return;
+    await again.closes();
+    await again.isClosed();
+    assert.deepEqual([scene.server.sessions.size, scene.server.hibernating], [0, 0]);
+  });
+}
+
+for (const [title, inline] of [
+  ['<resume/>', resumes('x') + resumes('y')],
+  ['<bind/>', bind(enable()) + bind()],
+  ['<tag/>', bind('<tag>one</tag><tag>two</tag>')],
+  ['<user-agent/>', agent() + agent('another')],
+  ['<fast/>', `<fast xmlns='${NS.fast}'/><fast xmlns='${NS.fast}' invalidate='true'/>`],
+  ['<request-token/>', `<request-token xmlns='${NS.fast}' mechanism='HT-SHA-256-NONE'/>`.repeat(2)],
+  ['<initial-response/>', '<initial-response>=</initial-response>'],
+] as const) {
+  scenario(`§6: ${title} twice in one <authenticate/> is malformed, and does nothing`, async (scene) => {
+    const [peer, answer] = await logsIn(scene, inline, {}, 'romeo@localhost');
+    assert.equal(outcome(answer), 'malformed-request');
+    assert.equal(scene.server.sessions.size, 0);
+    // The stream is where it was.
+    assert.equal(outcome(await attempts(peer, { inline: bind() })), 'success');
+  });
+}
+
+scenario('XEP-0386 §3.2: carbons and client state twice are as once', async (scene) => {
+  const juliet = await scene.actor('juliet@localhost/balcony');
+  const states = ['inactive', 'active', 'inactive'].map((state) => `<${state} xmlns='${NS.csi}'/>`).join('');
+  const [peer, success] = await logsIn(scene, bind(`<enable xmlns='${NS.carbons}'/>`.repeat(2) + enable() + states));
+  await peer.receives(`<features xmlns='${NS.stream}'/>`);
+  assert.equal(managed(success).length, 1);
+  // It is inactive: presence waits, once.
+  await juliet.sends(`<presence to='${identifier(success)}'/>`);
+  await juliet.syncs();
+  await peer.sends(`<inactive xmlns='${NS.csi}'/><inactive xmlns='${NS.csi}'/><r xmlns='${NS.sm}'/>`);
+  await peer.receives(`<a xmlns='${NS.sm}' h='0'/>`);
+  await peer.sends(`<active xmlns='${NS.csi}'/><active xmlns='${NS.csi}'/>`);
+  await peer.receives(`<presence from='${juliet.jid}'/>`);
+  await peer.receives(`<r xmlns='${NS.sm}'/>`);
+  for (const id of ['1', '2']) {
+    await peer.sends(`<iq type='set' id='${id}'><enable xmlns='${NS.carbons}'/></iq>`);
+    await peer.receives(`<iq type='result' id='${id}'/>`);
+    await peer.sends(`<a xmlns='${NS.sm}' h='${Number(id) + 1}'/>`);
+  }
+});
+
+scenario('XEP-0386 §3.2: a resumed session ignores <bind/>, and another resource cannot be bound', async (scene) => {
+  const romeo = await scene.actor('romeo@localhost/orchard');
+  const { id: previd } = (await romeo.managesStream()).attrs;
+  const [peer, success] = await logsIn(scene, bind(enable() + enable()) + resumes(previd!));
+  assert.deepEqual(
+    success.getChildElements().map(({ name }) => name),
+    ['additional-data', 'authorization-identifier', 'resumed'],
+  );
+  await romeo.receivesStreamError('conflict');
+  await peer.sends(resumes(previd!));
+  await peer.receives(refused('unexpected-request'));
+  await peer.sends(`<iq type='set' id='b'><bind xmlns='${NS.bind}'><resource>garden</resource></bind></iq>`);
+  await peer.receives(`<iq type='error' id='b'/>`);
+  assert.equal(scene.server.sessions.size, 1);
+});
+
 // --- XEP-0480 -----------------------------------------------------------------------------------------------------------------
 
 /** An account that came with keys for SHA-1 alone. */

@@ -150,6 +150,8 @@ export default defineModule({
       }
       switch (type) {
         case undefined:
+          // Nobody would say later that a session that has ended is unavailable.
+          if (host.session(from.jid) !== from) return undefined;
           if (to !== undefined) return direct(from, to, stanza, origin);
           priorityOf(stanza); // throws before anything is done
           return withRoster(owner, (items) => becomeAvailable(from, stanza, items));

@@ -62,6 +62,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   account: Jid | undefined;
   /** How it authenticated; the resource is bound with it. */
   mechanism = 'none';
+  /** Set once. It may have ended, or moved to another connection: what was received here is still its client's. */
   session: Session | undefined;
   sm: Sm | undefined;
   csi: CsiLink | undefined;
@@ -486,29 +487,25 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   #nonza(item: TopLevel): void | Promise<void> {
     if (item.ns === NS.sm) return this.server.sessions.managed(this, item);
     if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(); // §4.9.1.1
-    if (item.ns === NS.csi) return this.#clientState(item.name);
+    if (item.ns === NS.csi) return this.clientIs(item.name);
     if (item.ns === NS.sasl || item.ns === NS.sasl2) throw new StreamError('policy-violation', 'You are logged in.');
     // §4.8.3: stanzas of another namespace are none, also where WebSocket's messages have none at all.
     throw new StreamError(stanzaName(item.name) === undefined ? 'unsupported-stanza-type' : 'invalid-namespace');
   }
 
-  /** XEP-0352 §4.2. */
-  #clientState(name: string): void {
-    if (name === 'inactive') this.becomeInactive();
-    else if (name === 'active') {
-      if (this.csi !== undefined) {
-        this.csi.inactive = false;
-        this.csi.flush();
+  /** XEP-0352 §4.2: said twice it is as if said once. */
+  clientIs(state: string): void {
+    if (state === 'inactive') {
+      if (this.csi === undefined) {
+        this.csi = new CsiLink(this.session!.link);
+        this.session!.link = this.csi;
       }
+      this.csi.inactive = true;
+    } else if (state === 'active') {
+      if (this.csi === undefined) return;
+      this.csi.inactive = false;
+      this.csi.flush();
     } else throw new StreamError('unsupported-stanza-type');
-  }
-
-  becomeInactive(): void {
-    if (this.csi === undefined) {
-      this.csi = new CsiLink(this.session!.link);
-      this.session!.link = this.csi;
-    }
-    this.csi.inactive = true;
   }
 
   // --- out --------------------------------------------------------------------------------------------------------

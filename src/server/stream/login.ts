@@ -146,8 +146,8 @@ export class Login {
     }
     const name = item.attrs.mechanism ?? '';
     const element = item.ns === NS.sasl2 ? elementOf(item) : undefined;
-    const fastElement = element?.getChild('fast', NS.fast);
     const inline = element === undefined ? undefined : readInline(element);
+    const fastElement = element?.getChild('fast', NS.fast);
     const policy = this.#parts.policy(stream);
     const mechanism =
       fastElement === undefined ? offered(negotiation.offer, name, policy) : offeredFast(negotiation.offer, name);
@@ -156,7 +156,8 @@ export class Login {
     negotiation.inline = inline;
     negotiation.claimed = undefined;
     // RFC 6120 §6.4.2: none is not the same as an empty one, which is "=" there, and an empty element in SASL2.
-    const initial = element === undefined ? item.content || null : element.getChildText('initial-response', NS.sasl2);
+    const initial =
+      element === undefined ? item.content || null : (only(element, 'initial-response', NS.sasl2)?.getText() ?? null);
     negotiation.exchange = mechanism.start({
       host: stream.host!.domain,
       // What may be done on this connection at all may be done on it like this.
@@ -385,12 +386,19 @@ function readFast(element: Element, clientId: string | undefined): FastRequest {
   };
 }
 
+/** The child of this name. Schemas of SASL2 and Bind 2 have each at most once: a second is nobody's to choose from. */
+function only(element: Element, name: string, ns: string): Element | undefined {
+  const [first, second] = element.getChildren(name, ns);
+  if (second !== undefined) throw new SaslError('malformed-request', `<${name}/> twice`);
+  return first;
+}
+
 function readInline(element: Element): Inline {
-  const agent = element.getChild('user-agent', NS.sasl2);
+  const agent = only(element, 'user-agent', NS.sasl2);
   const id = agent?.attrs.id;
-  const bind = element.getChild('bind', NS.bind2);
-  const resume = element.getChild('resume', NS.sm);
-  const fast = element.getChild('fast', NS.fast);
+  const bind = only(element, 'bind', NS.bind2);
+  const resume = only(element, 'resume', NS.sm);
+  const fast = only(element, 'fast', NS.fast);
   const clientId = id === undefined || id === '' || id.length > longestClientId ? undefined : id;
   const names = [agent?.getChildText('software', NS.sasl2), agent?.getChildText('device', NS.sasl2)];
   const label = names.filter((name) => typeof name === 'string' && name !== '').join(', ');
@@ -401,13 +409,13 @@ function readInline(element: Element): Inline {
       bind === undefined
         ? undefined
         : {
-            tag: bind.getChildText('tag', NS.bind2) ?? undefined,
+            tag: only(bind, 'tag', NS.bind2)?.getText(),
             clientId,
             features: bind.getChildElements().filter((child) => child.getNS() !== NS.bind2),
           },
     resume: resume === undefined ? undefined : { previd: resume.attrs.previd, h: resume.attrs.h },
-    requestToken: element.getChild('request-token', NS.fast)?.attrs.mechanism,
+    requestToken: only(element, 'request-token', NS.fast)?.attrs.mechanism,
     invalidate: fast?.attrs.invalidate === 'true' || fast?.attrs.invalidate === '1',
-    upgrades: element.getChildren('upgrade', NS.saslUpgrade).map((task) => task.getText()),
+    upgrades: [...new Set(element.getChildren('upgrade', NS.saslUpgrade).map((task) => task.getText()))],
   };
 }

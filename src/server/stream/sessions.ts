@@ -44,12 +44,14 @@ const longestTag = 256;
 /** Of a session that is kept for a crash: what it has not acknowledged, and characters of what is written in all. */
 const mostKeptStanzas = 32;
 const mostKeptSize = 65_536;
+/** A resumption waits at most this share of the login deadline for what the old connection left under way. */
+const settlingShare = 0.5;
 /** Sessions that one pass of the sweeper writes down. */
 const mostAtOnce = 200;
 
 export class Sessions {
   readonly #parts: SessionsParts;
-  /** Sessions by their stream management: what ends with them. */
+  /** Stream management states by session. `#manage` alone adds to it, and `#gone` alone removes. */
   readonly #sms = new Map<Session, Sm>();
 
   constructor(parts: SessionsParts) {
@@ -122,7 +124,7 @@ export class Sessions {
 
   /** The client knows of its session: from now on the modules may. */
   announce(stream: C2sStream): void {
-    if (stream.session !== undefined) void stream.host!.tell('bound', stream.session);
+    if (stream.phase === 'bound') void stream.host!.tell('bound', stream.session!);
   }
 
   /**
@@ -150,8 +152,8 @@ export class Sessions {
         children.push(this.#enable(stream, session, feature.attrs.resume, feature.attrs.max));
         continue;
       }
-      if (ns === NS.csi && name === 'inactive') {
-        stream.becomeInactive(); // §3.3
+      if (ns === NS.csi && (name === 'active' || name === 'inactive')) {
+        stream.clientIs(name); // §3.2
         continue;
       }
       const inline = host.hooks.inline.find((hook) => hook.ns === ns && hook.name === name);
@@ -214,7 +216,9 @@ export class Sessions {
     const { hibernate_seconds, hibernate_max_seconds } = this.#parts.config().stream_management;
     const wanted = max !== undefined && /^\d+$/.test(max) ? Number(max) : hibernate_seconds;
     const hold = resume === 'true' || resume === '1' ? Math.min(wanted, hibernate_max_seconds) : 0;
-    const sm = this.#makeSm(session, stream.host!, hold);
+    const sm = this.#manage(session, stream.host!, hold);
+    // §3: one attempt a session, inline or not.
+    if (sm === undefined) return failed('unexpected-request');
     sm.attach(stream);
     stream.sm = sm;
     session.acknowledges = true;
@@ -232,7 +236,11 @@ export class Sessions {
       : el('enabled', { xmlns: NS.sm });
   }
 
-  #makeSm(session: Session, host: LocalHost, hold: number, id?: string): Sm {
+  /**
+   * The only place where stream management begins. A session has one state of it: undefined where it has one already.
+   */
+  #manage(session: Session, host: LocalHost, hold: number, id?: string): Sm | undefined {
+    if (this.#sms.has(session)) return undefined;
     const sm = new Sm(
       session,
       host,
@@ -277,15 +285,16 @@ export class Sessions {
       return failed('item-not-found', resumables.lastCount(previd, stream.account!));
     }
     this.#disconnect(sm);
-    // What is on disk must not come back after a crash, when the client knows of later counts.
-    await resumables.outdated(sm);
-    // `h` has to tell all that was taken. Another connection may have resumed it meanwhile: the last one has it.
-    for (let settled = sm.whenSettled(); settled !== undefined || sm.connected; settled = sm.whenSettled()) {
-      this.#disconnect(sm);
-      await settled;
-    }
+    const isMine = sm.claim();
+    // `h` counts all that was taken, and a crash must not bring back what is on disk: the client knows of later counts.
+    const isSettled = await this.#within(Promise.all([resumables.outdated(sm), sm.whenSettled()]));
     if (stream.phase !== 'known') throw new StreamError('connection-timeout');
-    if (resumables.get(previd) !== sm) return failed('item-not-found', resumables.lastCount(previd, stream.account!));
+    if (!isMine()) throw new StreamError('conflict', 'The session is resumed on another connection.');
+    if (!isSettled) this.end(sm.session);
+    if (resumables.get(previd) !== sm) {
+      counts.resumeFailures++;
+      return failed('item-not-found', resumables.lastCount(previd, stream.account!));
+    }
     const { session } = sm;
     // The client has got more than was written down before the crash.
     if (sm.isRevived && !sm.fits(acknowledged)) {
@@ -312,13 +321,24 @@ export class Sessions {
     return undefined;
   }
 
+  /** Whether it resolved while a connection may wait for it. A handler that never ends must not hold its client back. */
+  #within(work: Promise<unknown>): Promise<boolean> {
+    const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * settlingShare;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), ms).unref();
+      void work.then(() => {
+        clearTimeout(timer);
+        resolve(true);
+      });
+    });
+  }
+
   /** Takes the session from its connection: nothing that this one still brings is handled. */
   #disconnect(sm: Sm): void {
     const old = sm.session.connection as C2sStream | undefined;
     if (old === undefined) return;
     sm.session.connection = undefined;
     sm.detach(Date.now());
-    old.session = undefined;
     old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
   }
 
@@ -327,8 +347,7 @@ export class Sessions {
   /** The stream was closed by one side or the other: its session ends. */
   closed(stream: C2sStream, error?: StreamError): void {
     const { session } = stream;
-    if (session === undefined) return;
-    stream.session = undefined;
+    if (session?.connection !== stream) return;
     // What is closed because the server stops, or went quiet, can be resumed.
     if (stream.sm !== undefined && stream.resumable && error?.condition === 'system-shutdown') {
       this.#hibernate(stream.sm, session);
@@ -340,8 +359,7 @@ export class Sessions {
   /** The connection was lost: a session that can be resumed waits for its client. */
   lost(stream: C2sStream): void {
     const { session, sm } = stream;
-    if (session === undefined) return;
-    stream.session = undefined;
+    if (session?.connection !== stream) return;
     if (sm === undefined || sm.holdSeconds === 0) this.#gone(session);
     else this.#hibernate(sm, session);
   }
@@ -454,7 +472,8 @@ export class Sessions {
       const session = revived(saved, { send: (stanza, receipt) => receipt?.lost(stanza) });
       const host = this.#parts.host(session.jid.domain);
       if (host === undefined) return;
-      const sm = this.#makeSm(session, host, saved.holdSeconds, id);
+      const sm = this.#manage(session, host, saved.holdSeconds, id);
+      if (sm === undefined) return;
       session.link = sm;
       sm.restore(saved, now);
       this.#parts.directory.add(session);

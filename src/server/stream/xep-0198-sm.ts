@@ -91,7 +91,10 @@ export class Sm implements Link {
   /** The number that the first unanswered `<r/>` wants to see acknowledged, and the last. */
   #owed = -1;
   #owedLast = -1;
-  #settled: (() => void) | undefined;
+  /** Who waits until everything that was received is settled, or the session has ended. */
+  #waiters: (() => void)[] = [];
+  /** How often the session was claimed by a connection that wants to resume it. */
+  #claims = 0;
   #queue: Sent[] = [];
   /** The first entry of #queue that is still there. */
   #head = 0;
@@ -164,10 +167,13 @@ export class Sm implements Link {
       this.#acknowledge();
       this.#owed = this.#owedLast !== this.#owed && distance(this.#owedLast, this.h) < 0 ? this.#owedLast : -1;
     }
-    if (this.#settled !== undefined && this.isSettled) {
-      this.#settled();
-      this.#settled = undefined;
-    }
+    if (this.#waiters.length > 0 && this.isSettled) this.#wake();
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
   }
 
   #acknowledge(): void {
@@ -187,16 +193,10 @@ export class Sm implements Link {
     return this.#unsettled.length === 0 && this.#handled === this.#received;
   }
 
-  /** Resolves once everything received can be acknowledged: until then nobody may resume. */
+  /** Resolves once everything received can be acknowledged, or the session has ended. undefined: it can be now. */
   whenSettled(): Promise<void> | undefined {
     if (this.isSettled) return undefined;
-    return new Promise((resolve) => {
-      const before = this.#settled;
-      this.#settled = () => {
-        before?.();
-        resolve();
-      };
-    });
+    return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
   // --- what we send -----------------------------------------------------------------------------------------------
@@ -288,6 +288,15 @@ export class Sm implements Link {
     this.isRevived = false;
   }
 
+  /**
+   * A connection wants to resume the session. The latest claim wins: only its owner may attach, so from here on nothing
+   * is received until it does, and what was received settles once. The result tells whether this claim still stands.
+   */
+  claim(): () => boolean {
+    const claim = ++this.#claims;
+    return () => this.#claims === claim;
+  }
+
   /** The connection is gone; what is sent now waits. */
   detach(now: number): void {
     this.#outlet = undefined;
@@ -307,6 +316,7 @@ export class Sm implements Link {
     this.#queue = [];
     this.#head = 0;
     this.#outlet = undefined;
+    this.#wake();
     for (const { stanza, receipt } of lost) {
       if (receipt !== undefined) receipt.lost(stanza);
       else this.host.undeliverable(stanza, this.session);
