@@ -1,38 +1,45 @@
 /**
  * Makes a fresh clone runnable with Node alone: installs the dependencies when they do not match package-lock.json, and
- * compiles when a source changed. Where nothing changed it costs some milliseconds. Uses nothing but Node itself, as
- * there may be nothing else yet.
+ * compiles the sources that changed. Takes some milliseconds when nothing changed. Imports only Node's own modules,
+ * because no others may be installed yet.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../', import.meta.url));
 
-const sources = ['src', 'test', 'bench'];
-/** What the result of compiling depends on besides the sources. */
-const settings = ['tsconfig.json', 'package-lock.json'];
+/**
+ * What can be compiled: `server` is enough to run Waxwing, `all` adds the tests and benchmarks. Both write to dist/, and
+ * each depends on its settings besides its sources.
+ */
+const projects = {
+  server: { config: 'tsconfig.server.json', folders: ['src'] },
+  all: { config: 'tsconfig.json', folders: ['src', 'test', 'bench'] },
+};
+const settings = ['tsconfig.json', 'tsconfig.server.json', 'package-lock.json'];
 
-/** A command failed, and has said why. */
+/** A command failed; its output has said why. */
 export class SetupError extends Error {}
 
-/** Throws SetupError. */
-export function setup() {
+/** Installs, and compiles the project `server` or `all`. Throws SetupError. */
+export async function setup(project) {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
     throw new SetupError(`Waxwing needs Node 20.19 or later; this is ${process.version}.`);
   }
-  install();
-  build();
+  await install();
+  await build(project);
 }
 
-function install() {
+async function install() {
   const stampFile = join(root, 'node_modules/.waxwing');
   const stamp = [
     hash(readFileSync(join(root, 'package-lock.json'))),
-    // addons are compiled for one of each
+    // an addon fits one of each
     process.versions.modules,
     process.platform,
     process.arch,
@@ -44,12 +51,12 @@ function install() {
     return;
   }
   console.error('Installing dependencies …');
-  // the compiler is one of the development dependencies, also where NODE_ENV says "production"
-  npm('ci', '--include=dev', '--no-audit', '--no-fund');
+  // The compiler is a development dependency, needed even if NODE_ENV is "production".
+  await npm('ci', '--include=dev', '--no-audit', '--no-fund');
   writeFileSync(stampFile, stamp);
 }
 
-/** Whether somebody ran npm already: its own record of node_modules has what package-lock.json asks for. */
+/** Whether npm was run by hand: its own record of node_modules has what package-lock.json asks for. */
 function isInstalled() {
   const wanted = readIfThere(join(root, 'package-lock.json'));
   const found = readIfThere(join(root, 'node_modules/.package-lock.json'));
@@ -65,25 +72,33 @@ function npm(...args) {
   const own = process.env.npm_execpath;
   const isNpm = own !== undefined && /npm-cli\.c?js$/.test(own) && existsSync(own);
   const [command, ...first] = isNpm ? [process.execPath, own] : [process.platform === 'win32' ? 'npm.cmd' : 'npm'];
-  run(`npm ${args[0]}`, command, [...first, ...args]);
+  const system = `Node ${process.version} on ${process.platform}-${process.arch}`;
+  const slow = `still installing. Without a ready-made better-sqlite3 for ${system}, it is compiled, which can take minutes.`;
+  return run(`npm ${args[0]}`, command, [...first, ...args], slow);
 }
 
-function build() {
+async function build(project) {
+  const { config, folders } = projects[project];
   const stampFile = join(root, 'dist/.sources.json');
-  const files = Object.fromEntries([...sources.flatMap(filesIn), ...settings].map((file) => [file, stampOf(file)]));
-  const stamp = (isWhole) => JSON.stringify({ isWhole, files });
-  const known = readIfThere(stampFile);
-  if (known === stamp(true)) return;
-  // what was compiled from a file that is gone would still be there, and its tests would run
-  const before = known === undefined ? undefined : Object.keys(JSON.parse(known).files);
-  if (before === undefined || before.some((file) => !Object.hasOwn(files, file))) {
-    rmSync(join(root, 'dist'), { recursive: true, force: true });
-  }
+  const known = JSON.parse(readIfThere(stampFile) ?? 'null');
+  const present = Object.fromEntries([...folders.flatMap(filesIn), ...settings].map((file) => [file, stampOf(file)]));
+  const isOfProject = (file) => Object.hasOwn(present, file) || folders.some((folder) => file.startsWith(`${folder}/`));
+  const before = Object.entries(known?.files ?? {}).filter(([file]) => isOfProject(file));
+  const isUnchanged =
+    before.length === Object.keys(present).length && before.every(([file, stamp]) => present[file] === stamp);
+  if (isUnchanged && known.compiled.includes(project)) return;
+
+  // The output of a deleted source would stay in dist/, and a deleted test would still run.
+  const isGone = before.some(([file]) => !Object.hasOwn(present, file));
+  if (known === null || isGone) rmSync(join(root, 'dist'), { recursive: true, force: true });
   mkdirSync(join(root, 'dist'), { recursive: true });
-  writeFileSync(stampFile, stamp(false));
+  const files = { ...(isGone ? {} : known?.files), ...present };
+  const write = (compiled) => writeFileSync(stampFile, JSON.stringify({ compiled, files }));
+  write([]);
   console.error('Compiling …');
-  run('tsc', process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')]);
-  writeFileSync(stampFile, stamp(true));
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  await run('tsc', process.execPath, [compiler, '-p', join(root, config)], 'still compiling.');
+  write(project === 'all' ? ['all', 'server'] : ['server']);
 }
 
 function filesIn(folder) {
@@ -99,11 +114,22 @@ function stampOf(file) {
   return `${mtimeMs} ${size}`;
 }
 
-function run(name, command, args) {
-  // standard output is the program's own
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
-  if (error !== undefined) throw new SetupError(`${name} cannot be run: ${error.message}`);
-  if (status !== 0) throw new SetupError(`${name} failed.`);
+/** Runs a command to its end. `slow` is what it prints every 10 seconds while the command runs, with the time. */
+async function run(name, command, args, slow) {
+  const began = performance.now();
+  const progress = setInterval(() => {
+    console.error(`… ${Math.round((performance.now() - began) / 1000)} s: ${slow}`);
+  }, 10_000);
+  try {
+    // Standard output belongs to the program that is being set up.
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
+    const [status] = await once(child, 'close').catch((error) => {
+      throw new SetupError(`${name} cannot be run: ${error.message}`);
+    });
+    if (status !== 0) throw new SetupError(`${name} failed.`);
+  } finally {
+    clearInterval(progress);
+  }
 }
 
 function readIfThere(file) {
@@ -119,10 +145,10 @@ function hash(bytes) {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** Runs the setup for a command; says what went wrong and ends the process where it fails. */
-export function setupOrExit() {
+/** Runs the setup for a command. If it fails, prints why and ends the process. */
+export async function setupOrExit(project = 'all') {
   try {
-    setup();
+    await setup(project);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     console.error(error.message);
@@ -130,4 +156,4 @@ export function setupOrExit() {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) setupOrExit();
+if (process.argv[1] === fileURLToPath(import.meta.url)) await setupOrExit();

@@ -1,8 +1,8 @@
-/** `npm start`: makes the clone runnable, then is `waxwing start` in this very process, so that signals reach it. */
+/** `npm start`: makes the clone runnable, then runs `waxwing start` in this process, so that signals reach it. */
 import { fileURLToPath } from 'node:url';
 import { setupOrExit } from './setup.mjs';
 
-setupOrExit();
+await setupOrExit('server');
 const program = new URL('../bin/waxwing.js', import.meta.url);
 process.argv = [process.execPath, fileURLToPath(program), 'start', ...process.argv.slice(2)];
 await import(program.href);

@@ -16,7 +16,7 @@ const suites = ['unit', 'contract', 'compliance', 'fuzz'];
 const timeout = 120_000;
 
 const wanted = process.argv.slice(2);
-setupOrExit();
+await setupOrExit();
 const isLintClean = wanted.length > 0 || lint();
 const files = suites
   .flatMap(testsIn)
