@@ -50,6 +50,7 @@ export default defineModule({
     const unwritten = new Map<string, Activity>();
     let timer: NodeJS.Timeout | undefined;
     let isStopping = false;
+    /** Never rejects. */
     const write = () => {
       clearTimeout(timer);
       const writes = [...unwritten].map(([bare, activity]) => stores.last_activity.set(bare, activity));

@@ -72,7 +72,7 @@ export default defineModule({
       }
     };
 
-    /** One after the other: to look for messages that are not there is all that it takes to keep us busy. */
+    /** Retracts one after the other, so that retractions of missing messages cost little at a time. Never rejects. */
     const run = async (): Promise<void> => {
       isRunning = true;
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift())

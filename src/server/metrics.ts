@@ -68,7 +68,10 @@ export class Metrics {
 
   stop(): void {
     this.#delay.disable();
-    this.#registry?.then((registry) => registry.clear());
+    this.#registry?.then(
+      (registry) => registry.clear(),
+      () => {}, // `text` reported it
+    );
   }
 
   /** For Prometheus, and the media type of it. Only between `start` and `stop`. */

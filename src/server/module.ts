@@ -616,7 +616,7 @@ export interface Services {
 export interface Host {
   readonly domain: string;
   readonly jid: Jid;
-  /** Puts a stanza into the line like everybody else: `to` decides. It must carry `from`. */
+  /** Puts a stanza into the line like everybody else: `to` decides. It must carry `from`. Never rejects: a refusal is sent to `from`. */
   route(stanza: Stanza, origin?: Origin): void | Promise<void>;
   /**
    * The acknowledgement of a stanza waits for `durable`; where that fails, its sender is told, as of any refusal. For
@@ -642,6 +642,7 @@ export interface Host {
   /** Whether the `admit` hooks let an account say this: for what no session sent to this address, such as presence to all. */
   admits(stanza: Stanza): boolean | Promise<boolean>;
   readonly accounts: Accounts;
+  /** Never rejects: a handler that fails is logged, and the others run. */
   emit<E extends keyof Events>(name: E, event: Events[E]): void | Promise<void>;
   /** What a module of this host provides: for the commands of the server. Modules say what they need. */
   provided<K extends keyof Services>(name: K): Services[K] | undefined;

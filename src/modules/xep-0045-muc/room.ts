@@ -197,7 +197,8 @@ export class Room {
       }
       const done = waiting();
       if (done !== undefined) {
-        void done.then(() => this.#next());
+        const next = () => this.#next();
+        done.then(next, next);
         return;
       }
     }

@@ -99,11 +99,13 @@ export function summarize(pubsub: PubSub, bare: string, name: string): Promise<v
   const { summaries } = pubsub;
   const key = `${bare}\n${name}`;
   const made = (summaries.get(key) ?? Promise.resolve()).then(() => summarizeNow(pubsub, bare, name));
-  const settled = made.catch(() => {});
+  // A failure is the caller's to report, who has `made`.
+  const settled = made
+    .catch(() => {})
+    .then(() => {
+      if (summaries.get(key) === settled) summaries.delete(key);
+    });
   summaries.set(key, settled);
-  void settled.then(() => {
-    if (summaries.get(key) === settled) summaries.delete(key);
-  });
   return made;
 }
 

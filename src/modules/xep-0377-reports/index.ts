@@ -122,7 +122,10 @@ export default defineModule({
       // §4: only what the reporter agrees to
       const agreed = (name: string) => element.getChild(name, NS.reporting) !== undefined;
       if (agreed('third-party')) for (const to of config.forward_to) passOn(id, stored, Jid.parse(to));
-      if (agreed('report-origin') && config.forward_to_origin) void passToOrigin(id, stored, about);
+      if (agreed('report-origin') && config.forward_to_origin)
+        passToOrigin(id, stored, about).catch((error: unknown) =>
+          logger.error({ err: error, report: id }, 'a report could not be passed on to the server it is about'),
+        );
       return true;
     };
 

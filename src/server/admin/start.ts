@@ -46,6 +46,10 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
     log.fatal({ err: error }, 'the server ends by an error of its own');
     server.logs.flush();
   });
+  // The last resort: a promise that nobody watches hurts what waits for it, and nothing else.
+  process.on('unhandledRejection', (error) => {
+    log.error({ err: error }, 'an error of the server that nothing handled');
+  });
 
   let ended!: () => void;
   const end = new Promise<void>((resolve) => {

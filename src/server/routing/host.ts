@@ -163,6 +163,7 @@ export class LocalHost implements Host, Destination {
     return account instanceof Promise ? account.then((one) => one?.role === 'admin') : account?.role === 'admin';
   }
 
+  /** Never rejects: a refusal is answered. */
   route(stanza: Stanza, origin: Origin = serverOrigin): Maybe<void> {
     try {
       const routed = this.#parts.router.route(stanza, origin);
@@ -200,7 +201,7 @@ export class LocalHost implements Host, Destination {
     return handlers === undefined ? undefined : this.#each(handlers, event as never, `event ${name}`);
   }
 
-  /** Tells the modules of a session. */
+  /** Tells the modules of a session. Never rejects. */
   tell(moment: SessionMoment, session: Session): Maybe<void> {
     return this.#each(this.hooks.sessions[moment], session, `session ${moment}`);
   }
@@ -222,16 +223,18 @@ export class LocalHost implements Host, Destination {
 
   #every(ms: number, handler: () => Maybe<void>): NodeJS.Timeout {
     let running = false;
-    const timer = setInterval(async () => {
+    const run = async () => handler();
+    const done = () => {
+      running = false;
+    };
+    const failed = (error: unknown) => {
+      running = false;
+      this.#parts.log.error({ err: error }, 'a periodic task failed');
+    };
+    const timer = setInterval(() => {
       if (running) return;
       running = true;
-      try {
-        await handler();
-      } catch (error) {
-        this.#parts.log.error({ err: error }, 'a periodic task failed');
-      } finally {
-        running = false;
-      }
+      run().then(done, failed);
     }, ms);
     timer.unref();
     return timer;
@@ -492,7 +495,7 @@ export class LocalHost implements Host, Destination {
 
   /**
    * What a session was sent and its client never acknowledged, and no receipt speaks for (XEP-0198 §5): messages go the
-   * way of an absent user's, requests are answered, copies and presence are dropped.
+   * way of an absent user's, requests are answered, copies and presence are dropped. Never rejects.
    */
   undeliverable(stanza: Stanza, session: Session): Maybe<void> {
     const { to, from } = stanza;
@@ -601,7 +604,7 @@ export class LocalHost implements Host, Destination {
     else ask.reject(errorOf(stanza));
   }
 
-  /** Sends an answer back to where the stanza came from. */
+  /** Sends an answer back to where the stanza came from. Never rejects. */
   reply(stanza: Stanza, origin: Origin): Maybe<void> {
     const { session } = origin;
     if (session !== undefined && (stanza.to === undefined || stanza.to.full === session.jid.full)) {

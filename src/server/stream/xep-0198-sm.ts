@@ -135,7 +135,7 @@ export class Sm implements Link {
   /** It is no more what it was: what is on disk of it holds no longer. */
   stirred(): void {
     this.quiet = 0;
-    if (this.kept) this.resumables.outdated(this);
+    if (this.kept) void this.resumables.outdated(this);
   }
 
   /** The acknowledgement of the present stanza waits for this. */
@@ -319,7 +319,7 @@ export class Sm implements Link {
     this.#wake();
     for (const { stanza, receipt } of lost) {
       if (receipt !== undefined) receipt.lost(stanza);
-      else this.host.undeliverable(stanza, this.session);
+      else void this.host.undeliverable(stanza, this.session);
     }
   }
 
@@ -431,6 +431,7 @@ export class Resumables {
     return this.#forget(sm.id);
   }
 
+  /** Never rejects. */
   #forget(id: string): Promise<void> {
     const forgotten = this.store.forget(id).catch((error: unknown) => {
       this.#left.add(id);
@@ -438,9 +439,10 @@ export class Resumables {
     });
     const all = this.#outdating === undefined ? forgotten : Promise.all([this.#outdating, forgotten]);
     this.#outdating = all;
-    void all.then(() => {
+    const done = () => {
       if (this.#outdating === all) this.#outdating = undefined;
-    });
+    };
+    all.then(done, done);
     return forgotten;
   }
 

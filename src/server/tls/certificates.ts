@@ -172,7 +172,8 @@ export class Certificates {
   #watch(): void {
     if (this.#isClosed) return;
     const ms = this.#options.config.tls.reload_check_seconds * 1000;
-    this.#timer = setTimeout(() => void this.reload().then(() => this.#watch()), ms).unref();
+    const watch = () => this.#watch();
+    this.#timer = setTimeout(() => void this.reload().then(watch, watch), ms).unref();
   }
 
   async #reload(config: CertificateOptions['config'] | undefined): Promise<void> {

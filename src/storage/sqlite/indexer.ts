@@ -50,6 +50,7 @@ export function indexer({ piece, interval, isBusy = (used) => used > busy, warn 
     timer = setTimeout(() => void tick(), interval).unref();
   };
 
+  /** Never rejects. */
   const tick = async (): Promise<void> => {
     timer = undefined;
     if (isBusy(performance.eventLoopUtilization(loop).utilization)) {

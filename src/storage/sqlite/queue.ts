@@ -290,6 +290,7 @@ export class Queue {
   /** After a failed sync the log cannot be trusted, but its content can be written to the database instead. */
   #recover(): void {
     this.hold();
+    const release = () => this.release();
     this.#rescue()
       .then(
         () => {
@@ -297,7 +298,7 @@ export class Queue {
         },
         (error: unknown) => this.#fail(this.#takeAll(), error),
       )
-      .finally(() => this.release());
+      .then(release, release);
   }
 
   /** A lock that outlasted the patience of some is not waited for by others: else each stanza of a stream would wait so long. */
