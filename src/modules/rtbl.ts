@@ -3,8 +3,10 @@
  * a domain, in hexadecimal, as `muc_bans_sha256` is. The server fetches them when it starts, and is told of changes; what it
  * knew is there after a restart before it has asked. Who uses the lists: rooms, and the filter for strangers.
  */
+
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
 import { defineModule, every, map, metric, serverMessage } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -165,11 +167,11 @@ export default defineModule({
         write(list.name, list.hashes, hashes);
         list.hashes = hashes;
         list.failures = 0;
-        list.due = Date.now() + config.resync_seconds * 1000;
+        list.due = monotonic() + config.resync_seconds * 1000;
         log.info({ list: list.name, entries: hashes.size }, 'a block list was fetched');
       } catch (error) {
         list.failures++;
-        list.due = Date.now() + Math.min(longestPause, 1000 * 2 ** list.failures);
+        list.due = monotonic() + Math.min(longestPause, 1000 * 2 ** list.failures);
         if (!(error instanceof StanzaError)) throw error;
         log.warn({ list: list.name, condition: error.condition }, 'a block list could not be fetched');
       } finally {
@@ -212,7 +214,7 @@ export default defineModule({
     };
 
     const tick = async () => {
-      await Promise.all(lists.filter(({ due }) => due <= Date.now()).map(sync));
+      await Promise.all(lists.filter(({ due }) => due <= monotonic()).map(sync));
     };
 
     provide('blockLists', {

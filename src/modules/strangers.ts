@@ -4,7 +4,9 @@
  * account makes only so many new acquaintances in a while. Nothing that is said is lost without its sender hearing of it;
  * what somebody types is.
  */
+
 import { z } from 'zod';
+import { wall } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
 import {
   admit,
@@ -160,7 +162,7 @@ export default defineModule({
     };
 
     const remember = (owner: Jid, who: Jid, acquaintances: Acquaintances): void => {
-      const now = Date.now();
+      const now = wall();
       const before = acquaintances.get(who.bare);
       if (before !== undefined && now - before < day) return;
       acquaintances.delete(who.bare);
@@ -309,7 +311,7 @@ export default defineModule({
       });
 
     const expire = async (): Promise<void> => {
-      const to = idAt(Date.now() - config.held_seconds * 1000);
+      const to = idAt(wall() - config.held_seconds * 1000);
       let after: string | undefined;
       for (;;) {
         const owners = await stores.held.owners({ after, limit: page, suffix: `@${host.domain}` });

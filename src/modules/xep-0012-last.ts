@@ -2,6 +2,7 @@
  * XEP-0012: Last Activity. How long an account has been away, for those who may see its presence, and how long the
  * server has been running. What a client answers for its resource passes, from those who may ask.
  */
+import { monotonic, wall } from '../server/clock.js';
 import { admit, defineModule, document, event, every, type IqHandler, iq } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
@@ -40,10 +41,11 @@ export default defineModule({
   stores: { last_activity: document<Activity>(), server_runs: document<readonly Run[]>() },
 
   start: async ({ host, stores, log }) => {
-    const from = Date.now();
+    const from = wall();
+    const started = monotonic();
     const before = ((await stores.server_runs.get(host.domain)) ?? []).slice(-mostRuns);
     // So that a crash leaves behind when it happened, for all that were online.
-    const note = () => stores.server_runs.set(host.domain, [...before, { from, to: Date.now() }]);
+    const note = () => stores.server_runs.set(host.domain, [...before, { from, to: wall() }]);
     await note();
 
     /** Nobody was promised these: a crash may take them, and then they have gone when the process did. */
@@ -75,12 +77,12 @@ export default defineModule({
       if (host.sessions(to.bare).some(({ available }) => available)) return last(0);
       const activity = unwritten.get(to.bare) ?? (await stores.last_activity.get(to.bare));
       if (activity === undefined) throw new StanzaError('item-not-found');
-      return last(Date.now() - ended(activity), activity.status);
+      return last(Math.max(0, wall() - ended(activity)), activity.status);
     };
 
     return [
       iq.get('account', NS.last, 'query', answer, { access: 'anyone', absent: true }),
-      iq.get('server', NS.last, 'query', () => last(Date.now() - from)), // §5
+      iq.get('server', NS.last, 'query', () => last(monotonic() - started)), // §5
       // §4: the question to a resource is not delivered for those who may not see presence
       admit(({ way, owner, peer, stanza }) => {
         if (way !== 'in' || !asksLast(stanza) || stanza.to?.resource === undefined) return undefined;
@@ -88,14 +90,14 @@ export default defineModule({
         return permitted instanceof Promise ? permitted.then(demand) : demand(permitted);
       }),
       event('available', ({ session: { jid } }) => {
-        if (!isElsewhereToo(jid.bare, jid)) is(jid.bare, { at: Date.now(), run: from });
+        if (!isElsewhereToo(jid.bare, jid)) is(jid.bare, { at: wall(), run: from });
       }),
       event('unavailable', ({ session: { jid }, stanza }) => {
         if (isElsewhereToo(jid.bare, jid)) return;
         const status = Array.from(stanza.text(NS.client, 'status') ?? '')
           .slice(0, longestStatus)
           .join('');
-        is(jid.bare, { at: Date.now(), ...(status && { status }) });
+        is(jid.bare, { at: wall(), ...(status && { status }) });
       }),
       event('accountDeleted', ({ jid }) => {
         unwritten.delete(jid.bare);

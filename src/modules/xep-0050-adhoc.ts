@@ -2,7 +2,9 @@
  * XEP-0050: Ad-Hoc Commands: the engine for the commands that modules declare. A session belongs to the full address
  * that opened it, and ends with it: completed, canceled, or forgotten after a while.
  */
+
 import { z } from 'zod';
+import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
 import {
   type Command,
@@ -65,7 +67,7 @@ export default defineModule({
       sessions.set(id, session);
     };
 
-    const isOver = ({ touched }: CommandSession) => Date.now() - touched > config.session_seconds * 1000;
+    const isOver = ({ touched }: CommandSession) => monotonic() - touched > config.session_seconds * 1000;
 
     const commands = (target: Target, domain: string): readonly Command[] => {
       const module = host.declared.services().find((service) => service.domain === domain)?.module;
@@ -91,7 +93,7 @@ export default defineModule({
             command,
             opener: from.full,
             responder: to.full,
-            touched: Date.now(),
+            touched: monotonic(),
             state: undefined,
             actions: undefined,
           };
@@ -113,7 +115,7 @@ export default defineModule({
         const step = action === 'execute' ? defaultOf(session.actions) : action;
         if (!session.actions.includes(step)) throw refusal('bad-request', 'bad-action');
         const result = await take(command, { request, action: step, form, state: session.state });
-        session.touched = Date.now();
+        session.touched = monotonic();
         return proceed(sessionid, session, result);
       };
 

@@ -3,8 +3,10 @@
  * make accounts only where the configuration lets them, over channels that nobody reads along, and not many.
  * Left out: further fields than name and password, redirection (§5), the obsolete key (§7).
  */
+
 import { z } from 'zod';
 import { accountRefusal } from '../server/account-refusal.js';
+import { monotonic } from '../server/clock.js';
 import { addressBlock, isLoopback } from '../server/config/address.js';
 import { count, seconds } from '../server/config/units.js';
 import {
@@ -238,7 +240,7 @@ export class Attempts {
   constructor(
     readonly window: number,
     readonly size: number,
-    readonly now: () => number = Date.now,
+    readonly now: () => number = monotonic,
   ) {}
 
   of(block: string): number {

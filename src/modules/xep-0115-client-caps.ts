@@ -4,7 +4,9 @@
  * across restarts. An answer that does not prove what was announced counts for that one client. What the server says of
  * itself is in xep-0115-caps.ts.
  */
+
 import { z } from 'zod';
+import { wall } from '../server/clock.js';
 import { count } from '../server/config/units.js';
 import { defineModule, event, map, type RosterItem, session as sessionHook } from '../server/module.js';
 import type { Session } from '../server/routing/session.js';
@@ -166,7 +168,7 @@ export default defineModule({
     const keep = (key: string, features: Features): void => {
       const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be kept');
       versions.set(key, features);
-      store.set(host.domain, [[key, { at: Date.now(), features: [...features] }]]).catch(failed);
+      store.set(host.domain, [[key, { at: wall(), features: [...features] }]]).catch(failed);
       if (versions.size <= config.kept) return;
       const [oldest] = versions.keys();
       versions.delete(oldest!);

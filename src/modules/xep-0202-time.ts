@@ -1,4 +1,5 @@
 /** XEP-0202: Entity Time, of the server, which tells UTC alone: its time zone is nobody's business (§6). */
+import { wall } from '../server/clock.js';
 import { defineModule, iq } from '../server/module.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { NS } from '../server/stanza/ns.js';
@@ -11,7 +12,7 @@ export default defineModule({
   features: { server: [NS.time] },
   start: () => [
     iq.get('server', NS.time, 'time', () =>
-      el('time', { xmlns: NS.time }, el('tzo', null, '+00:00'), el('utc', null, formatDateTime(Date.now()))),
+      el('time', { xmlns: NS.time }, el('tzo', null, '+00:00'), el('utc', null, formatDateTime(wall()))),
     ),
   ],
 });

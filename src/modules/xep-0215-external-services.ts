@@ -3,9 +3,11 @@
  * credentials that last for a while, made of the secret that is shared with a TURN server (coturn's
  * `use-auth-secret`). Left out: services other than STUN and TURN, translated names.
  */
+
 import { createHmac } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { z } from 'zod';
+import { wall } from '../server/clock.js';
 import { seconds } from '../server/config/units.js';
 import { defineModule, disco, event, type IqRequest, iq } from '../server/module.js';
 import type { Session } from '../server/routing/session.js';
@@ -209,7 +211,7 @@ function servicesOf({ more, ...first }: Settings): ExternalService[] {
         credentials: (user) => {
           if (!needsLogin) return undefined;
           if (secret !== '')
-            return sharedSecretCredentials(secret, user, Math.floor(Date.now() / 1000 + credentials_seconds));
+            return sharedSecretCredentials(secret, user, Math.floor(wall() / 1000 + credentials_seconds));
           return username === '' ? undefined : { username, password, expires: undefined };
         },
       };

@@ -3,7 +3,9 @@
  * or for a single session: when they ask, and from what the account sends to strangers elsewhere. Left out: trust; what other
  * servers say of their accounts is passed on and not used.
  */
+
 import { z } from 'zod';
+import { wall } from '../server/clock.js';
 import { adorn, defineModule, disco, document, event, type IqHandler, iq, message } from '../server/module.js';
 import type { Passage } from '../server/routing/passage.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
@@ -113,7 +115,7 @@ export default defineModule({
       iq.get('account', NS.raa, 'query', answer, { access: 'anyone', absent: true }),
       disco('server', { features: () => (config.embed ? [...features, ...embedding] : features) }),
       event('accountRegistered', async ({ jid }) => {
-        const at = Date.now();
+        const at = wall();
         registered.set(jid.bare, at);
         await stores.registered.set(jid.bare, { at });
       }),

@@ -4,9 +4,11 @@
  *
  * Addresses are bare and normalised: `Jid.bare`.
  */
+
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { Cache } from '../storage/cache.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
+import { wall } from './clock.js';
 import { Serial } from './serial.js';
 import { Jid } from './stanza/jid.js';
 import { opaqueString, PrecisError } from './stanza/precis.js';
@@ -149,7 +151,7 @@ export class Accounts {
     this.#store = storage.document('accounts');
     this.#logins = storage.document('last_logins');
     this.#secret = secret;
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? wall;
     this.#onEvent = options.onEvent ?? (() => {});
     this.#cache = new Cache(options.cacheSize ?? 20_000, async (bare) => present(await this.#store.get(bare)));
     this.#minPasswordLength = options.minPasswordLength ?? 8; // XEP-0438 §7

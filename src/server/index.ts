@@ -1,6 +1,7 @@
 /**
  * `createServer()`: puts the parts together. The one file that knows every concrete class.
  */
+
 import { mkdir, readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BlockList } from 'node:net';
@@ -10,6 +11,7 @@ import { standardModules } from '../modules/index.js';
 import type { Storage } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
 import { type AccountEvent, Accounts } from './accounts.js';
+import { monotonic, wall } from './clock.js';
 import { isIn, networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
@@ -83,6 +85,8 @@ export interface Server {
   readonly certificates: Certificates;
   readonly version: string;
   readonly startedAt: number;
+  /** The same moment by the monotonic clock. */
+  readonly started: number;
   /** Every module that there is, running or not. */
   readonly modules: readonly ModuleDefinition[];
   host(domain: string): Host | undefined;
@@ -125,7 +129,8 @@ class WaxwingServer implements Server {
   accounts!: Accounts;
   certificates!: Certificates;
   version = '';
-  readonly startedAt = Date.now();
+  readonly startedAt = wall();
+  readonly started = monotonic();
   readonly metrics = new Metrics();
   readonly sessions = new SessionDirectory();
   readonly #counts = new StreamCounts();
@@ -180,7 +185,7 @@ class WaxwingServer implements Server {
       accountLimit: auth.failures_per_account,
       shutOut: auth.failure_window_seconds * 1000,
       size: auth.failures_remembered,
-      now: () => Date.now(),
+      now: monotonic,
     });
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
     this.#passing = new Passing({
@@ -475,10 +480,10 @@ class WaxwingServer implements Server {
 
   /** Resolves when every client has closed its half, or the time is over. */
   #streamsClosed(ms: number): Promise<void> {
-    const until = Date.now() + ms;
+    const until = monotonic() + ms;
     return new Promise((resolve) => {
       const look = () => {
-        if (this.#streams.size === 0 || Date.now() >= until) resolve();
+        if (this.#streams.size === 0 || monotonic() >= until) resolve();
         else setTimeout(look, 20);
       };
       look();

@@ -1,5 +1,7 @@
 /** How often something may happen: so many times in a while, counted by whoever does it. */
+
 import { Recent } from '../storage/recent.js';
+import { monotonic } from './clock.js';
 
 /**
  * A bucket for each key that holds `limit` and is refilled evenly in `window` ms. Of each key one number is kept, of at
@@ -14,7 +16,7 @@ export class Rates {
     readonly limit: number,
     readonly window: number,
     size = 10_000,
-    readonly now: () => number = () => performance.now(), // unlike the clock it is never put back
+    readonly now: () => number = monotonic,
   ) {
     this.#full = new Recent(size);
     this.#step = window / limit;

@@ -1,17 +1,22 @@
 /**
- * What time does to streams and sessions (RFC 6120 §4.4, §4.6, §13.12; XEP-0198 §5; XEP-0199 §4.1). The server's clock
+ * What time does to streams and sessions (RFC 6120 §4.4, §4.6, §13.12; XEP-0198 §5; XEP-0199 §4.1). The server's clocks
  * and its intervals are the test's: nothing here waits.
  */
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
+import { takeClocks } from '../unit/clocks.js';
 import { type Peer, scenario } from './dialogue.js';
 
-mock.timers.enable({ apis: ['setInterval', 'Date'], now: Date.now() });
+mock.timers.enable({ apis: ['setInterval'] });
+const clocks = takeClocks();
 
 /** Lets so many seconds pass, one after the other. */
 function pass(seconds: number): void {
-  for (let second = 0; second < seconds; second++) mock.timers.tick(1000);
+  for (let second = 0; second < seconds; second++) {
+    clocks.pass(1000);
+    mock.timers.tick(1000);
+  }
 }
 
 const r = `<r xmlns='${NS.sm}'/>`;

@@ -39,12 +39,12 @@ function importsOf(from: string, text: string): Import[] {
  */
 const parts: readonly (readonly [part: string, may: readonly string[], type: readonly string[]])[] = [
   ['server/xml/', [], []],
-  ['server/stanza/', ['server/xml/'], []],
+  ['server/stanza/', ['server/xml/', 'server/clock.ts'], []],
   ['server/transport/', [], []],
   ['server/config/', ['server/stanza/', 'server/nearest.ts'], []],
   [
     'server/routing/',
-    ['server/stanza/', 'server/xml/element.ts', 'storage/contract.ts'],
+    ['server/stanza/', 'server/xml/element.ts', 'server/clock.ts', 'storage/contract.ts'],
     ['server/module.ts', 'server/accounts.ts', 'server/config/'],
   ],
   [
@@ -55,6 +55,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/xml/',
       'server/config/',
       'server/accounts.ts',
+      'server/clock.ts',
       'server/serial.ts',
       'storage/contract.ts',
     ],
@@ -72,6 +73,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/stanza/',
       'server/xml/element.ts',
       'server/account-refusal.ts',
+      'server/clock.ts',
       'server/rates.ts',
       'server/serial.ts',
       'server/config/units.ts',

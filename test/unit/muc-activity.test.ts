@@ -5,6 +5,7 @@ import { defaultsOf, settings } from '../../src/modules/xep-0045-muc/settings.js
 import { activityOf, countMessage } from '../../src/modules/xep-0045-muc/xep-0502-activity.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
+import { takeClocks } from './clocks.js';
 
 const room = (changes: Partial<StoredRoom['config']> = {}): Room => {
   const config = { ...defaultsOf(settings.parse({})), persistent: true, ...changes };
@@ -14,7 +15,8 @@ const spoken = Stanza.parse(`<message xmlns='jabber:client'><body>x</body></mess
 const hour = 3_600_000;
 
 test('XEP-0502: messages an hour, of full hours of the last day', (t) => {
-  t.mock.timers.enable({ apis: ['Date'], now: 1000 * hour });
+  const clocks = takeClocks();
+  t.after(clocks.restore);
   const coven = room();
   assert.equal(activityOf(coven), undefined, 'not known yet');
   for (let n = 0; n < 6; n++) countMessage(coven, spoken);
@@ -25,20 +27,21 @@ test('XEP-0502: messages an hour, of full hours of the last day', (t) => {
       `<message xmlns='jabber:client'><body>y</body><replace id='1' xmlns='urn:xmpp:message-correct:0'/></message>`,
     ),
   );
-  t.mock.timers.setTime(1001 * hour);
+  clocks.pass(hour);
   assert.equal(activityOf(coven), 6);
-  t.mock.timers.setTime(1004 * hour);
+  clocks.pass(3 * hour);
   assert.equal(activityOf(coven), 1.5);
-  t.mock.timers.setTime(1024 * hour);
+  clocks.pass(20 * hour);
   assert.equal(activityOf(coven), 0.25);
-  t.mock.timers.setTime(1025 * hour);
+  clocks.pass(hour);
   assert.equal(activityOf(coven), 0);
 });
 
 test('XEP-0502 §3, §9: only of rooms that are lasting, listed and open', (t) => {
-  t.mock.timers.enable({ apis: ['Date'], now: 1000 * hour });
+  const clocks = takeClocks();
+  t.after(clocks.restore);
   const rooms = [{ persistent: false }, { public: false }, { membersOnly: true }, { password: 'x' }].map(room);
-  t.mock.timers.setTime(1002 * hour);
+  clocks.pass(2 * hour);
   for (const one of rooms) assert.equal(activityOf(one), undefined);
 });
 

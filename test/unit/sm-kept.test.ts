@@ -182,7 +182,7 @@ test('a session comes back as it was', async () => {
   const next = new Resumables(store, (error) => assert.fail(String(error)));
   const now = 1_000_000;
   const back: Sm[] = [];
-  await next.load(now, (id, saved) => {
+  await next.load((id, saved) => {
     const again = revived(saved, { send: () => {} });
     const one = new Sm(again, host, saved.holdSeconds, sm.limits, () => {}, next, id);
     one.restore(saved, now);

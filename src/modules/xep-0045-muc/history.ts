@@ -1,4 +1,5 @@
 /** XEP-0045 §7.2.13, §7.2.14: what was said lately, for who enters. */
+import { wall } from '../../server/clock.js';
 import { parseDateTime } from '../../server/stanza/datetime.js';
 import { delay } from '../../server/stanza/delay.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -15,7 +16,7 @@ const mostRemembered = 1_000_000;
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
   const { length } = stanza.content;
   if (config.history === 0 || length > longestRemembered) return;
-  room.history.push({ id, at: Date.now(), stanza: detached(stanza.with({ to: undefined })) });
+  room.history.push({ id, at: wall(), stanza: detached(stanza.with({ to: undefined })) });
   room.historySize += length;
   // Twice as many as are sent, so that the oldest are not moved with every message
   if (room.history.length >= config.history * 2 || room.historySize > mostRemembered)
@@ -46,7 +47,7 @@ function chosen({ config }: Muc, room: Room, request: Element | undefined): Reme
   const characters = numberOf(maxchars);
   if (most === 0 || characters === 0) return [];
   const earliest = Math.max(
-    seconds === undefined ? 0 : Date.now() - numberOf(seconds) * 1000,
+    seconds === undefined ? 0 : wall() - numberOf(seconds) * 1000,
     since === undefined ? 0 : (parseDateTime(since) ?? 0),
   );
   const last = room.history.slice(-most).filter(({ at }) => at >= earliest);

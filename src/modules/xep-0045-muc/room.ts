@@ -1,5 +1,7 @@
 /** A room while it is in memory: what it is, who is there, and the order in which things happen in it. */
+
 import { createHash, createHmac } from 'node:crypto';
+import { monotonic } from '../../server/clock.js';
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -140,7 +142,7 @@ export class Room {
   /** No more the room of this address: ask for it again. */
   isGone = false;
   /** When somebody last asked for it, ms. */
-  touched = Date.now();
+  touched = monotonic();
   #isBusy = false;
   readonly #waiting: (() => Maybe<void>)[] = [];
 

@@ -1,4 +1,5 @@
 /** Which rooms there are: a short entry of each, and the whole of those that are in use. */
+import { monotonic, wall } from '../../server/clock.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId, timeOf } from '../../server/stanza/ids.js';
@@ -47,7 +48,7 @@ export class Rooms {
   readonly #public: Listed[] = [];
   readonly #muc: Omit<Muc, 'rooms' | 'subscribers'>;
   readonly #creations: Rates;
-  readonly #started = Date.now();
+  readonly #started = monotonic();
   /** Temporary rooms of an earlier run: whoever was there may come back. */
   #leftovers: Jid[] = [];
   #loads = 0;
@@ -137,7 +138,7 @@ export class Rooms {
   }
 
   #inTurn<T>(room: Room, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
-    room.touched = Date.now();
+    room.touched = monotonic();
     return room.turn(() => (room.isGone ? this.inRoom(room.jid, operation) : operation(room)));
   }
 
@@ -202,7 +203,7 @@ export class Rooms {
       v: 1,
       config: defaultsOf(config),
       creator: creator.bare,
-      created: Date.now(),
+      created: wall(),
       secret: Buffer.from(randomId(32), 'base64url').toString('base64'),
     };
     this.#list(jid, stored);
@@ -216,7 +217,7 @@ export class Rooms {
       }
       const room = new Room(jid, stored, this.#rulers);
       room.setMember(creator.bare, { affiliation: 'owner' });
-      if (config.lock_new_rooms) room.lockedSince = Date.now();
+      if (config.lock_new_rooms) room.lockedSince = monotonic();
       return room;
     };
     const room = await this.#whileLoading(jid, make());
@@ -253,7 +254,7 @@ export class Rooms {
   /** §10.9: what nobody needs is put away: idle rooms from memory, temporary ones for good. */
   async sweep(): Promise<void> {
     const { config } = this.#muc;
-    const now = Date.now();
+    const now = monotonic();
     for (const room of [...this.#loaded.values()]) {
       // §10.1.3: its owner is taken to have accepted the usual configuration
       if (room.lockedSince !== undefined && now - room.lockedSince > config.lock_seconds * 1000)
@@ -272,7 +273,7 @@ export class Rooms {
 
   /** Lasting rooms without occupants that nobody has asked for within so many ms leave the memory. */
   #putAway(idleMs: number): void {
-    const latest = Date.now() - idleMs;
+    const latest = monotonic() - idleMs;
     for (const [bare, room] of this.#loaded) {
       if (room.seats.size > 0 || !room.isIdle || room.touched > latest || !room.config.persistent) continue;
       if (room.lockedSince !== undefined) continue;

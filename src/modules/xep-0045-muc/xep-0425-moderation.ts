@@ -1,4 +1,5 @@
 /** XEP-0425: moderators take back what others said, in the version of today and in the one that older clients speak. */
+import { wall } from '../../server/clock.js';
 import type { IqRequest } from '../../server/module.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -69,7 +70,7 @@ export async function moderate(muc: Muc, room: Room, { stanza }: IqRequest, { id
 
 /** §5: what stands in the place of the message. */
 const retracted = (by: Occupant, reason: string | undefined): Element =>
-  el('retracted', { xmlns: NS.retract, stamp: formatDateTime(Date.now()) }, moderated(by), reasonElement(reason));
+  el('retracted', { xmlns: NS.retract, stamp: formatDateTime(wall()) }, moderated(by), reasonElement(reason));
 
 const moderated = (by: Occupant): Element =>
   el('moderated', { xmlns: NS.moderate, by: by.jid.full }, occupantIdElement(by.id));

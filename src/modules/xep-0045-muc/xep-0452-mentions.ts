@@ -1,4 +1,5 @@
 /** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372, XEP-0513). */
+import { wall } from '../../server/clock.js';
 import { delay } from '../../server/stanza/delay.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -16,7 +17,7 @@ export function forwardMentions(muc: Muc, room: Room, stanza: Stanza): void {
   const mentioned = [...all].filter((user) => isListed(room.members.get(user)));
   for (const user of mentioned.slice(0, mostMentions)) {
     if (room.occupantsOf(user).length > 0) continue;
-    const forwarded = el('forwarded', { xmlns: NS.forward }, delay(undefined, Date.now()), wholeOf(stanza, room));
+    const forwarded = el('forwarded', { xmlns: NS.forward }, delay(undefined, wall()), wholeOf(stanza, room));
     void muc.host.route(
       Stanza.build(
         'message',

@@ -1,5 +1,7 @@
 /** XEP-0488: invitations for whoever has a token: given as the password on entering, it makes its bearer a member. */
+
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { wall } from '../../server/clock.js';
 import type { IqRequest } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -19,7 +21,7 @@ const mayIssue = (room: Room, user: Jid): boolean =>
   isAtLeast(room.affiliationOf(user), room.config.memberInvites ? 'member' : 'admin');
 
 const tokensOf = ({ stored }: Room): readonly Token[] =>
-  (stored.tokens ?? []).filter(({ until, left }) => (until === undefined || until > Date.now()) && left !== 0);
+  (stored.tokens ?? []).filter(({ until, left }) => (until === undefined || until > wall()) && left !== 0);
 
 /** §4.3: where the room lets somebody in by it. */
 export function tokenFor(room: Room, given: string): Token | undefined {
@@ -50,7 +52,7 @@ export async function issue(muc: Muc, room: Room, { from, payload }: IqRequest):
   const made: Token = {
     token: randomId(24),
     creator: from.bare,
-    ...(delay !== undefined && { until: Date.now() + delay * 1000 }),
+    ...(delay !== undefined && { until: wall() + delay * 1000 }),
     ...(left !== undefined && { left }),
   };
   await muc.rooms.save(room, { tokens: [...tokens, made] });
@@ -84,7 +86,7 @@ const tokenElement = ({ token, until, left }: Token, xmlns?: string): Element =>
     'token',
     {
       xmlns,
-      delay: until === undefined ? undefined : String(Math.ceil((until - Date.now()) / 1000)),
+      delay: until === undefined ? undefined : String(Math.ceil((until - wall()) / 1000)),
       counter: left?.toString(),
     },
     token,

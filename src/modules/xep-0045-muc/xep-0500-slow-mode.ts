@@ -1,4 +1,5 @@
 /** XEP-0500: time that has to pass between two messages of one occupant. */
+import { monotonic } from '../../server/clock.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -11,9 +12,9 @@ export function checkPace(room: Room, occupant: Occupant, stanza: Stanza): void 
   if (slowMode === 0 || !stanza.has(NS.client, 'body')) return;
   if (isAtLeast(room.affiliationOf(occupant.user), 'admin')) return;
   const { bare } = occupant.user;
-  const now = Date.now();
-  // By whichever of his names, and whether or not he left in between
-  if (now - (room.spoke.get(bare) ?? 0) < slowMode * 1000)
+  const now = monotonic();
+  // Whatever nickname they use, and whether or not they left in between
+  if (now - (room.spoke.get(bare) ?? Number.NEGATIVE_INFINITY) < slowMode * 1000)
     throw new StanzaError('policy-violation', `You have to wait ${slowMode} seconds between messages.`, {
       type: 'wait',
     });

@@ -1,4 +1,5 @@
 /** XEP-0502: how much is said in a room. §5: counts by the hour of the last day, which the memory forgets with the room. */
+import { monotonic } from '../../server/clock.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Room } from './room.js';
@@ -15,7 +16,7 @@ export interface Activity {
   readonly since: number;
 }
 
-export const noActivity = (): Activity => ({ hour: Math.floor(Date.now() / hourMs), counts: [0], since: Date.now() });
+export const noActivity = (): Activity => ({ hour: Math.floor(monotonic() / hourMs), counts: [0], since: monotonic() });
 
 /** §4: messages with something to read, corrections (XEP-0308) left out. */
 export function countMessage({ activity }: Room, stanza: Stanza): void {
@@ -36,7 +37,7 @@ export function activityOf({ activity, config }: Room): number | undefined {
 }
 
 function shift(activity: Activity): void {
-  const passed = Math.floor(Date.now() / hourMs) - activity.hour;
+  const passed = Math.floor(monotonic() / hourMs) - activity.hour;
   if (passed <= 0) return;
   activity.hour += passed;
   activity.counts = [...Array<number>(Math.min(passed, hours + 1)).fill(0), ...activity.counts].slice(0, hours + 1);

@@ -1,4 +1,5 @@
 /** Who may do what with a node (§4.1, §4.5). Asked on every way to what a node has: items, notifications, discovery. */
+import { wall } from '../../server/clock.js';
 import type { RosterItem } from '../../server/module.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -56,8 +57,7 @@ export function barrier(holder: Holder, node: Node, bare: string, item: RosterIt
 
 export function isSubscribed(node: Node, bare: string): boolean {
   for (const { jid, state, expires } of node.subscriptions.values())
-    if (state === 'subscribed' && jid.bare === bare && !(typeof expires === 'number' && expires <= Date.now()))
-      return true;
+    if (state === 'subscribed' && jid.bare === bare && !(typeof expires === 'number' && expires <= wall())) return true;
   return false;
 }
 

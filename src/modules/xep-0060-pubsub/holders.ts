@@ -1,4 +1,5 @@
 /** The nodes of accounts and of the service: in memory all of one account or of the service together, items apart. */
+import { wall } from '../../server/clock.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -191,7 +192,7 @@ export class Holders {
       v: 1,
       config: differing({ ...holder.defaults, ...asSpace(config) }, holder.defaults),
       creator: creator.bare,
-      created: Date.now(),
+      created: wall(),
       affiliations,
     };
     const node = nodeOf(name, stored, holder);
@@ -253,7 +254,7 @@ export class Holders {
 
   /** §12.18: what is over is over. */
   #endLeases(holder: Holder, node: Node): void {
-    const now = Date.now();
+    const now = wall();
     const over = [...node.subscriptions.values()].filter(
       ({ expires }) => typeof expires === 'number' && expires <= now,
     );
@@ -373,7 +374,7 @@ export class Holders {
     if (seconds === 'max') return;
     const old: string[] = [];
     for (const [id, { at }] of items.index) {
-      if (timeOf(at) >= Date.now() - seconds * 1000) break;
+      if (timeOf(at) >= wall() - seconds * 1000) break;
       old.push(id);
     }
     if (old.length > 0) this.removeItems(holder, node, items, old).catch(() => this.forget(holder.jid.bare));

@@ -1,4 +1,5 @@
 /** Options of subscriptions (§6.3, §16.4.3). */
+import { wall } from '../../server/clock.js';
 import { formatDateTime, parseDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -80,6 +81,6 @@ function expiryOf(text: string): Options['expires'] {
   if (given === '') return undefined;
   if (given === 'presence') return given;
   const time = parseDateTime(given);
-  if (time === undefined || time <= Date.now()) throw invalidOptions('A time to come, or "presence".');
+  if (time === undefined || time <= wall()) throw invalidOptions('A time to come, or "presence".');
   return time;
 }

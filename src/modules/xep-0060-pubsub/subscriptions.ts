@@ -2,6 +2,7 @@
  * Subscriptions: asked for by subscribers (§6.1 to §6.4, §5.6), listed and ruled by owners (§8.6 to §8.8). An address has
  * at most one to a node, so that there are no subscription ids, and whoever names one is not understood wrongly (§6.2.3.5).
  */
+import { wall } from '../../server/clock.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
@@ -192,7 +193,7 @@ export async function ownSubscriptions({ pubsub, from, bare, element }: Action):
   const holder = await pubsub.holders.get(bare);
   const only = nameIn(element, 'node');
   const found = [...(holder.subscribers.get(from.bare) ?? [])].flatMap(({ node, jid, state, expires }) => {
-    if ((only !== undefined && node.name !== only) || (typeof expires === 'number' && expires <= Date.now())) return [];
+    if ((only !== undefined && node.name !== only) || (typeof expires === 'number' && expires <= wall())) return [];
     return shown(node.name, jid.full, state);
   });
   return answer(el('subscriptions', { node: only }, ...found));

@@ -1,6 +1,8 @@
 /** The listeners, the connections that wait for their stream, and the streams: bytes from one socket to the other. */
+
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
+import { monotonic } from '../../server/clock.js';
 import { addressBlock, parseListenAddress } from '../../server/config/address.js';
 import type { ModuleListener } from '../../server/module.js';
 import { reset } from '../../server/transport/reset.js';
@@ -262,7 +264,7 @@ function join(one: Socket, other: Socket, settings: RelaySettings, watch: Stream
 function pass(from: Socket, to: Socket, rate: number, moved: (bytes: number) => boolean): void {
   /** Bytes that may pass at once; below 0: that are to be waited for. */
   let allowance = rate;
-  let at = performance.now();
+  let at = monotonic();
   let isFull = false;
   let resting: NodeJS.Timeout | undefined;
   const goOn = () => {
@@ -272,7 +274,7 @@ function pass(from: Socket, to: Socket, rate: number, moved: (bytes: number) => 
     if (!moved(chunk.length)) return;
     isFull = !to.write(chunk);
     if (rate !== Number.POSITIVE_INFINITY) {
-      const now = performance.now();
+      const now = monotonic();
       allowance = Math.min(rate, allowance + ((now - at) / 1000) * rate) - chunk.length;
       at = now;
       if (allowance < 0)

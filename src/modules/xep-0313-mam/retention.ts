@@ -1,5 +1,7 @@
 /** Lets go of what is too old or too much (XEP-0313 §3.2: always the oldest), a few archives at a time. */
+
 import type { Logger } from 'pino';
+import { wall } from '../../server/clock.js';
 import { idAt } from '../../server/stanza/ids.js';
 import type { LogStore } from '../../storage/contract.js';
 
@@ -63,7 +65,7 @@ export function retention(store: LogStore, keeping: Keeping, log: Logger): (now?
     return owners;
   };
 
-  return async (now = Date.now()) => {
+  return async (now = wall()) => {
     if (now < notBefore || keeping.isEndless()) return;
     if (domains.length === 0 && unfinished.length === 0) domains = [...keeping.domains()];
     const owners = await next();

@@ -3,7 +3,9 @@
  * is kept for the administrators, who get a message of it. Where the reporter agrees (§4) it is passed on to the server that
  * the reported uses, and to others that the configuration names; never who reported it. Servers may send such reports here.
  */
+
 import { z } from 'zod';
+import { wall } from '../../server/clock.js';
 import { count } from '../../server/config/units.js';
 import {
   command,
@@ -101,7 +103,7 @@ export default defineModule({
       // Other servers make accounts as they like, and so does who needs none (XEP-0175).
       const isOurs = by.domain === host.domain && !host.sessions(by.bare)[0]?.isPassing;
       const reporter = isOurs ? by.bare : by.domain;
-      const today = { with: reporter, from: idAt(Date.now() - day) };
+      const today = { with: reporter, from: idAt(wall() - day) };
       if ((await store.count(host.domain, today, config.per_day)) >= config.per_day) {
         host.limitHit('reports.per_day');
         return false;

@@ -1,4 +1,5 @@
 /** What is asked of the running server as a whole, and what of its configuration. */
+import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { eitherCommand, serverCommand } from './command.js';
 import { columns, duration, facts, megabytes, time } from './words.js';
@@ -39,7 +40,7 @@ export const status = serverCommand({
       version: server.version,
       pid: process.pid,
       startedAt: new Date(server.startedAt).toISOString(),
-      uptimeSeconds: Math.floor((Date.now() - server.startedAt) / 1000),
+      uptimeSeconds: Math.floor((monotonic() - server.started) / 1000),
       node: process.version,
       hosts: Object.keys(config.hosts),
       listening: [...server.listening, ...server.modulesListening],

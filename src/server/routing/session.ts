@@ -1,3 +1,4 @@
+import { wall } from '../clock.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -27,7 +28,7 @@ export class Session {
   /** Addresses that got presence directly and have not been told that it is over (RFC 6121 §4.6), by themselves. */
   readonly directed = new Map<string, Jid>();
   /** When it was bound, in ms. */
-  readonly since = Date.now();
+  readonly since = wall();
   /** Whether messages sent to it are acknowledged by the client (XEP-0198): if so, receipts tell the truth. */
   acknowledges = false;
   /** undefined while the session waits for its client to come back (XEP-0198). */

@@ -2,7 +2,9 @@
  * Identifiers that are made without asking anybody: stanza ids, which sort by time (XEP-0359, the archive's and the
  * offline store's keys), and random ones for streams, sessions and tokens.
  */
+
 import { randomFillSync, randomInt } from 'node:crypto';
+import { wall } from '../clock.js';
 
 /** Digits that sort as text in the order of their values (RFC 4648 §7, in lower case). */
 const DIGITS = '0123456789abcdefghijklmnopqrstuv';
@@ -31,7 +33,7 @@ export function setNode(node: number): void {
  * A new id: 16 characters (time, counter, node) that sort by code unit in the order of making, on one node, and by the
  * millisecond between nodes. Never repeats and never goes back, even if the clock does.
  */
-export function stanzaId(now: number = Date.now()): string {
+export function stanzaId(now: number = wall()): string {
   if (now > last) {
     last = now;
     counter = 0;

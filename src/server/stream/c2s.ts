@@ -3,7 +3,9 @@
  * resource is bound hands stanzas to the host with the sender's address stamped. Logging in is login.ts, binding and
  * the life of sessions sessions.ts.
  */
+
 import type { Logger } from 'pino';
+import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import type { StreamInfo } from '../module.js';
 import { iqKey } from '../routing/hooks.js';
@@ -73,7 +75,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** What the login has come to so far; undefined before and after. */
   negotiation: ReturnType<Login['begin']> | undefined;
   readonly reader: XmlReader;
-  readonly openedAt = Date.now();
+  readonly openedAt = monotonic();
   /** When something was last read, in ms, to the second or so. */
   lastRead = this.openedAt;
   /** When we asked for a sign of life, in ms; 0: we have not. */
@@ -138,7 +140,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       if (this.transport.framed && chunk.subarray(0, 6).toString() === '<close') this.transport.end();
       return;
     }
-    const now = Date.now();
+    const now = monotonic();
     this.lastRead = now;
     this.askedAliveAt = 0;
     this.#refill(now);
@@ -199,7 +201,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   #hadItsTurn(since: number): boolean {
-    if (!this.transport.framed) return this.reader.buffered > 0 && Date.now() - since >= turnMs;
+    if (!this.transport.framed) return this.reader.buffered > 0 && monotonic() - since >= turnMs;
     if (++this.#taken < turnMessages) return false;
     this.#taken = 0;
     return true;
@@ -210,7 +212,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#idle?.();
     if (this.phase === 'closed') return;
     try {
-      this.#pump(Date.now());
+      this.#pump(monotonic());
     } catch (error) {
       this.failed(error);
     }
@@ -619,7 +621,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** Nothing more is said, and the peer has only so long to go. */
   #leave(): void {
     this.phase = 'closing';
-    this.closeBy = Date.now() + this.server.config().limits.close_timeout_seconds * 1000;
+    this.closeBy = monotonic() + this.server.config().limits.close_timeout_seconds * 1000;
   }
 
   /** The stream is over, though nobody closed it: a session that can be resumed waits, another is gone. */

@@ -2,8 +2,10 @@
  * From an authenticated stream to a session and to its end: resource binding (RFC 6120 §7), Bind 2 (XEP-0386),
  * stream management (XEP-0198), conflicts, hibernation, and what a restart leaves of it all.
  */
+
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
+import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import type { SessionDirectory } from '../routing/directory.js';
 import type { LocalHost } from '../routing/host.js';
@@ -338,7 +340,7 @@ export class Sessions {
     const old = sm.session.connection as C2sStream | undefined;
     if (old === undefined) return;
     sm.session.connection = undefined;
-    sm.detach(Date.now());
+    sm.detach(monotonic());
     old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
   }
 
@@ -366,7 +368,7 @@ export class Sessions {
 
   #hibernate(sm: Sm, session: Session): void {
     session.connection = undefined;
-    sm.detach(Date.now());
+    sm.detach(monotonic());
     if (session.link instanceof CsiLink) {
       session.link.inactive = false;
       session.link.flush();
@@ -457,7 +459,7 @@ export class Sessions {
   async save(): Promise<void> {
     for (const { link } of this.#sms.keys()) if (link instanceof CsiLink) link.flush();
     try {
-      await this.#parts.resumables.save(Date.now(), (sm) => this.#surroundings(sm) ?? { held: [], seen: [] });
+      await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm) ?? { held: [], seen: [] });
     } catch (error) {
       // Their clients begin anew, and find their messages where those of absent users are.
       this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
@@ -466,9 +468,9 @@ export class Sessions {
 
   /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
   async load(): Promise<void> {
-    const now = Date.now();
+    const now = monotonic();
     const taken: { readonly sm: Sm; readonly saved: SavedSm }[] = [];
-    await this.#parts.resumables.load(now, (id, saved) => {
+    await this.#parts.resumables.load((id, saved) => {
       const session = revived(saved, { send: (stanza, receipt) => receipt?.lost(stanza) });
       const host = this.#parts.host(session.jid.domain);
       if (host === undefined) return;

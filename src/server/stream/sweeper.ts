@@ -2,6 +2,7 @@
  * One timer for all streams: each second it looks for logins that take too long, peers that went silent, streams that
  * nobody closes, sessions whose time to be resumed is over, and those that are quiet enough to be kept for a crash.
  */
+import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
@@ -21,7 +22,7 @@ export class Sweeper {
     readonly sessions: Sessions,
     readonly config: () => Config,
   ) {
-    this.#timer = setInterval(() => this.sweep(Date.now()), intervalMs).unref();
+    this.#timer = setInterval(() => this.sweep(monotonic()), intervalMs).unref();
   }
 
   stop(): void {

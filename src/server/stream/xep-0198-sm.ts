@@ -4,7 +4,9 @@
  * the connection, so that a client can resume; the process, when that stops in order; and a crash, where nothing was said
  * for a while before it (docs/decisions/0004-resumption-after-a-crash.md).
  */
+
 import type { DocumentStore } from '../../storage/contract.js';
+import { elapsedSince, type Moment, moment, monotonic, wall } from '../clock.js';
 import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';
 import { Session } from '../routing/session.js';
@@ -61,8 +63,10 @@ export interface SavedSm {
   readonly directed?: readonly string[] | undefined;
   /** Full addresses of this server that are available, as far as the client knows. */
   readonly seen?: readonly string[] | undefined;
-  /** 0: it was connected. */
-  readonly expires: number;
+  /** How long the session had to live at a moment; undefined if it was connected. */
+  readonly left?: { readonly ms: number; readonly at: Moment } | undefined;
+  /** What earlier versions wrote instead of `left`: when it ends by the wall clock; 0 if it was connected. */
+  readonly expires?: number | undefined;
   readonly holdSeconds: number;
 }
 
@@ -74,7 +78,7 @@ export interface Surroundings {
 }
 
 export class Sm implements Link {
-  /** When a hibernating session ends, in ms; 0 while it is connected. */
+  /** When a hibernating session ends, by the monotonic clock; 0 while it is connected. */
   expires = 0;
   /** Passes of the sweeper since a stanza came or went. */
   quiet = 0;
@@ -341,7 +345,7 @@ export class Sm implements Link {
       carbons: session.carbons,
       directed: [...session.directed.keys()],
       seen,
-      expires: this.expires,
+      left: this.expires === 0 ? undefined : { ms: this.expires - monotonic(), at: moment() },
       holdSeconds: this.holdSeconds,
     };
   }
@@ -357,8 +361,15 @@ export class Sm implements Link {
       this.#queue.push({ stanza, receipt });
       this.#bytes += stanza.content.length;
     }
-    this.expires = saved.expires === 0 ? now + this.holdSeconds * 1000 : saved.expires;
+    this.expires = now + msLeft(saved);
   }
+}
+
+/** How long a saved session has to live. If it was connected, its time starts with this process. */
+function msLeft({ left, expires, holdSeconds }: SavedSm): number {
+  const most = holdSeconds * 1000;
+  if (left !== undefined) return Math.min(left.ms - elapsedSince(left.at), most);
+  return expires ? Math.min(expires - wall(), most) : most;
 }
 
 /** How far `to` is ahead of `from` on the circle of 2^32: negative where it is behind. */
@@ -492,14 +503,14 @@ export class Resumables {
   }
 
   /** Takes up what the process before wrote down: each that has not expired is handed to `revive`. */
-  async load(now: number, revive: (id: string, saved: SavedSm) => void): Promise<void> {
+  async load(revive: (id: string, saved: SavedSm) => void): Promise<void> {
     let after: string | undefined;
     for (;;) {
       const ids = await this.store.owners({ after, limit: 500 });
       if (ids.length === 0) return;
       after = ids.at(-1);
       for (const [id, saved] of await this.store.getMany(ids)) {
-        if (saved.expires === 0 || saved.expires > now || saved.queue.length > 0) revive(id, saved);
+        if (msLeft(saved) > 0 || saved.queue.length > 0) revive(id, saved);
         else await this.store.forget(id);
       }
     }

@@ -3,6 +3,7 @@
  * configuration names or made by the server, and loaded again when the files change. Wildcards, and an ECDSA and an RSA
  * certificate side by side, are served as the files have them.
  */
+
 import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { Recent } from '../../storage/recent.js';
+import { monotonic, wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { endPointHash } from '../stream/sasl/binding.js';
 import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
@@ -92,7 +94,7 @@ export class Certificates {
   /** By host: why they cannot be used now, so that it is reported once. */
   readonly #refusals = new Map<string, string>();
   #ticketKeys = randomBytes(48);
-  #ticketKeysMade = Date.now();
+  #ticketKeysMade = monotonic();
   #timer: NodeJS.Timeout | undefined;
   /** Settled when no reload is under way: they do not overlap. */
   #idle: Promise<void> = Promise.resolve();
@@ -179,10 +181,10 @@ export class Certificates {
   async #reload(config: CertificateOptions['config'] | undefined): Promise<void> {
     if (config !== undefined) this.#options = { ...this.#options, config };
     const hosts = Object.keys(this.#options.config.hosts);
-    const isNewKey = Date.now() - this.#ticketKeysMade > ticketKeyLife;
+    const isNewKey = monotonic() - this.#ticketKeysMade > ticketKeyLife;
     if (isNewKey) {
       this.#ticketKeys = randomBytes(48);
-      this.#ticketKeysMade = Date.now();
+      this.#ticketKeysMade = monotonic();
     }
     for (const host of hosts) await this.#refresh(host, config !== undefined || isNewKey);
     for (const host of [...this.#loaded.keys()]) {
@@ -255,7 +257,7 @@ export class Certificates {
 }
 
 /** Reads the certificates as they lie on disk, makes none, and tells what is wrong with them. */
-export async function inspectCertificates(options: CertificateOptions, now = Date.now()): Promise<Inspection[]> {
+export async function inspectCertificates(options: CertificateOptions, now = wall()): Promise<Inspection[]> {
   const perHost = Object.keys(options.config.hosts).map(async (host) => {
     const isOwn = options.config.hosts[host]!.certificate.length === 0;
     const { certificate: file } = filesFor(options, host)[0]!;

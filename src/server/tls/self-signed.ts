@@ -2,6 +2,7 @@
  * Self-signed certificates (RFC 5280) for hosts that have no other, so that a fresh server speaks TLS at once. Written
  * with the few lines of DER that this takes: the certificate is always of the one form below.
  */
+
 import {
   createPrivateKey,
   createPublicKey,
@@ -13,6 +14,7 @@ import {
 } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { wall } from '../clock.js';
 import { derTag, writeDer, writeOid } from './der.js';
 import { coversDomain, writeNames, xmppAddresses } from './names.js';
 
@@ -38,7 +40,7 @@ function newKey(): KeyObject {
 }
 
 /** For the host, its other domains, and both as XMPP addresses. `now` in ms since the epoch. */
-export function makeSelfSigned(domains: readonly string[], key = newKey(), now = Date.now()): Pem {
+export function makeSelfSigned(domains: readonly string[], key = newKey(), now = wall()): Pem {
   const algorithm = writeDer(derTag.sequence, writeOid('1.2.840.10045.4.3.2')); // ecdsa-with-SHA256
   const name = distinguishedName(domains[0] ?? '');
   const from = now - 3_600_000; // clocks of clients are behind at times
@@ -85,7 +87,7 @@ export function filesOf(folder: string, host: string): { readonly certificate: s
  * one with the same key if ours ends soon or lacks a domain; files that somebody else put there stay. Whether it made
  * one. Rejects with the error of the file system.
  */
-export async function ensureSelfSigned(folder: string, domains: readonly string[], now = Date.now()): Promise<boolean> {
+export async function ensureSelfSigned(folder: string, domains: readonly string[], now = wall()): Promise<boolean> {
   const files = filesOf(folder, domains[0]!);
   const [certificate, key] = await Promise.all([readIfThere(files.certificate), readIfThere(files.key)]);
   if (certificate !== undefined && !isDue(certificate, domains, now)) return false;

@@ -126,8 +126,8 @@ export class Connection {
   }
 
   #reopen(): void {
-    if (Date.now() - this.#reopenedAt < reopenInterval) return;
-    this.#reopenedAt = Date.now();
+    if (performance.now() - this.#reopenedAt < reopenInterval) return;
+    this.#reopenedAt = performance.now();
     let db: Database | undefined;
     try {
       // Another file in its place does not have what was promised.

@@ -1,8 +1,9 @@
+import { wall } from '../../clock.js';
 import { inspectCertificates } from '../../tls/certificates.js';
 import type { Finding, Subject } from './finding.js';
 import { isPrivateName } from './names.js';
 
-export async function checkCertificates({ config }: Pick<Subject, 'config'>, now = Date.now()): Promise<Finding[]> {
+export async function checkCertificates({ config }: Pick<Subject, 'config'>, now = wall()): Promise<Finding[]> {
   const inspections = await inspectCertificates({ config }, now);
   return inspections.flatMap(({ host, file, notAfter, selfSigned, usable, problems }): Finding[] => {
     const found = problems.map(

@@ -1,12 +1,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { wall } from '../../clock.js';
 import type { Finding, Subject } from './finding.js';
 
 /** Milliseconds that a file may be ahead of the clock: file systems of other machines have clocks of their own. */
 const tolerance = 60_000;
 
 /** Looks whether the clock stands before what has certainly been: the program was made, files were written. */
-export async function checkClock({ config }: Pick<Subject, 'config'>, now = Date.now()): Promise<Finding[]> {
+export async function checkClock({ config }: Pick<Subject, 'config'>, now = wall()): Promise<Finding[]> {
   const program = [new URL(import.meta.url), new URL('../../../../../package.json', import.meta.url)];
   const names = await readdir(config.data).catch(() => []);
   const files = [...program, ...names.slice(0, 100).map((name) => join(config.data, name))];

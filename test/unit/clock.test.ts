@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { elapsedSince, moment, monotonic, wall } from '../../src/server/clock.js';
+import { takeClocks } from './clocks.js';
+
+const source = new URL('../../../src/', import.meta.url);
+const hour = 3_600_000;
+
+test('nothing but the clock module reads a clock', () => {
+  const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+    .map((name) => name.replaceAll('\\', '/'))
+    .filter((name) => name.endsWith('.ts') && name !== 'server/clock.ts');
+  assert.ok(files.length > 200);
+  /** The storage knows nothing of the server, and measures durations alone. */
+  const monotonicOnly = /^storage\//;
+  for (const file of files) {
+    const text = readFileSync(new URL(file, source), 'utf8');
+    const readings = text.match(/\bDate\.now\b|\bnew Date\(\)|\bDate\(\)|performance\.now\b|\bhrtime\b/g) ?? [];
+    const wrong = readings.filter((reading) => reading !== 'performance.now' || !monotonicOnly.test(file));
+    assert.deepEqual(wrong, [], `${file}: use wall() or monotonic() of server/clock.ts`);
+  }
+});
+
+test('a step of the wall clock is no time that passed', () => {
+  const clocks = takeClocks();
+  try {
+    for (const step of [hour, -2 * hour]) {
+      const before = { wall: wall(), monotonic: monotonic() };
+      clocks.step(step);
+      assert.ok(Math.abs(wall() - before.wall - step) < 1000);
+      assert.ok(monotonic() >= before.monotonic && monotonic() - before.monotonic < 1000);
+    }
+  } finally {
+    clocks.restore();
+  }
+});
+
+test('what passed between two processes', () => {
+  const then = { wall: 10 * hour, uptime: 5 * hour };
+  const cases = [
+    ['the clock went right', { wall: 11 * hour, uptime: 6 * hour }, hour],
+    ['the clock was set back', { wall: 9 * hour, uptime: 6 * hour }, hour],
+    ['the clock was set forward', { wall: 99 * hour, uptime: 5 * hour }, 0],
+    ['a reboot', { wall: 11 * hour, uptime: 0.5 * hour }, hour],
+    ['a reboot, and the clock was set back', { wall: 9 * hour, uptime: 0.5 * hour }, 0.5 * hour],
+  ] as const;
+  for (const [what, now, elapsed] of cases) assert.equal(elapsedSince(then, now), elapsed, what);
+  assert.ok(elapsedSince(moment()) < 1000);
+});
