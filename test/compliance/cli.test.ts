@@ -363,9 +363,11 @@ test('a command for the running server loads nothing of it: no storage, no logs,
   const { file } = home();
   const loader = `
     import { createRequire } from 'node:module';
-    import { main } from ${JSON.stringify(join(built, 'src/server/admin/cli.js'))};
+    import 'node:http'; // which loads TLS by itself from Node 26 on
+    const before = new Set(process.moduleLoadList);
+    const { main } = await import(${JSON.stringify(join(built, 'src/server/admin/cli.js'))});
     process.exitCode = await main(['status', '--config', ${JSON.stringify(file)}]);
-    const own = process.moduleLoadList.filter((name) => /NativeModule (?:tls|crypto|worker_threads)$/.test(name));
+    const own = process.moduleLoadList.filter((name) => /NativeModule (?:tls|crypto|worker_threads)$/.test(name) && !before.has(name));
     console.log(JSON.stringify([...own, ...Object.keys(createRequire(import.meta.url).cache)]));`;
   const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', loader], { encoding: 'utf8' });
   assert.deepEqual(JSON.parse(stdout), []);
