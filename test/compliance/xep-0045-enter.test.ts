@@ -213,14 +213,22 @@ scenario('§7.2.8: several clients of one user are one occupant', async ({ actor
   await enters(pda, 'enter-clients', 'thirdwitch');
   await quiets(crone);
   await enters(laptop, 'enter-clients', 'thirdwitch');
-  await crone.receivesNothing();
+  const occupant = (more: string, ...clients: readonly string[]) =>
+    `<presence from='${room('enter-clients')}/thirdwitch'><x xmlns='${NS.mucUser}'>${clients
+      .map((client) => `<item affiliation='none' role='participant' jid='hag66@localhost/${client}'/>`)
+      .join('')}${more}</x></presence>`;
+  const own = `<status code='110'/>`;
+  // who sees real addresses sees one more, and an item for each
+  await crone.receives(occupant('', 'laptop', 'pda'));
+  await pda.receives(occupant(own, 'laptop', 'pda'));
   await crone.sends(`<message type='groupchat' to='${room('enter-clients')}' id='1'><body>hail</body></message>`);
   for (const client of [crone, pda, laptop])
     await client.receives(`<message type='groupchat' from='${room('enter-clients')}/firstwitch' id='1'/>`);
   await pda.sends(`<presence type='unavailable' to='${room('enter-clients')}/thirdwitch'/>`);
   await pda.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
-  await crone.receivesNothing();
-  await laptop.receivesNothing();
+  await crone.receives(occupant('', 'laptop'));
+  await laptop.receives(occupant(own, 'laptop'));
+  await pda.receivesNothing();
   // a session that vanishes leaves
   laptop.cut();
   await crone.receives(

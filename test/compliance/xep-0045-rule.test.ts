@@ -86,10 +86,24 @@ scenario('§9.1, §9.2: bans', async (scene) => {
   await member.receives(error('auth', 'forbidden'));
   await admin.sends(ban('guest@localhost', 'owner@localhost'));
   await admin.receives(error('cancel', 'not-allowed'));
-  await admin.sends(ban('admin@localhost'));
-  await admin.receives(`<iq type='error'/>`);
-  await owner.sends(ban('owner@localhost'));
-  await owner.receives(error('cancel', 'conflict'));
+  // nobody who may ban bans themselves: by address, domain or nickname, alone or among others
+  for (const [peer, name] of [
+    [admin, 'admin'],
+    [owner, 'owner'],
+  ] as const) {
+    const byNick = sets('ban', `<item affiliation='outcast' nick='${name}'/>`);
+    for (const request of [
+      ban(`${name}@localhost`),
+      ban('localhost'),
+      ban('guest@localhost', `${name}@localhost/x`),
+      byNick,
+    ]) {
+      await peer.sends(request);
+      await peer.receives(error('cancel', 'conflict'));
+    }
+  }
+  await member.sends(ban('member@localhost'));
+  await member.receives(error('auth', 'forbidden'));
   // all or nothing
   await guest.receivesNothing();
   await admin.sends(ban('guest@localhost/desktop'));
@@ -255,7 +269,7 @@ scenario('§10.9: destroying a room', async (scene) => {
   for (const [n, peer] of all.entries()) {
     const farewell = `<presence type='unavailable' from='${room('heath')}/${['owner', 'admin', 'member', 'guest'][n]}'>
       <x xmlns='${NS.mucUser}'>${item('none', 'none')}
-      <destroy jid='coven@${service}'><reason>Macbeth doth come.</reason></destroy></x></presence>`;
+      <destroy jid='coven@${service}'><reason>Macbeth doth come.</reason></destroy><status code='110'/></x></presence>`;
     await peer.receivesAnyOrder(peer === owner ? [farewell, `<iq type='result' id='s'/>`] : [farewell]);
     await peer.receivesNothing();
   }

@@ -415,3 +415,145 @@ scenario('§7.4, XEP-0191: who has blocked an occupant does not hear him, and st
   await hag.sends(says('blocked', 'still here'));
   await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
 });
+
+/** The items of the last presence of an occupant that came, its show, and how many came; none where none did. */
+async function seen(peer: Peer, from: string) {
+  await peer.syncs();
+  const presences = peer.forgets().filter(({ name, attrs }) => name === 'presence' && attrs.from === from);
+  const last = presences.at(-1);
+  const x = last?.getChild('x', NS.mucUser);
+  return {
+    count: presences.length,
+    type: last?.attrs.type,
+    show: last?.getChildText('show', NS.client) ?? '',
+    jids: (x?.getChildren('item', NS.mucUser) ?? []).map(({ attrs }) => attrs.jid),
+    codes: (x?.getChildren('status', NS.mucUser) ?? []).map(({ attrs }) => attrs.code),
+  };
+}
+
+scenario('§7.7: of several clients under one nickname the most available one is shown', async (scene) => {
+  const [crone, pda] = await pair(scene, 'devices');
+  const laptop = await scene.actor('hag66@localhost/laptop');
+  const other = await scene.actor('wiccarocks@localhost/laptop');
+  await enters(other, 'devices', 'secondwitch');
+  await enters(laptop, 'devices', 'thirdwitch');
+  await quiets(crone, pda, laptop, other);
+  const nick = `${room('devices')}/thirdwitch`;
+  const says = async (peer: Peer, inner: string) => {
+    await quiets(pda, laptop);
+    await peer.sends(`<presence to='${nick}' id='p'>${inner}</presence>`);
+    await peer.receives(`<presence from='${nick}' id='p'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
+  };
+  const pdaFirst = ['hag66@localhost/pda', 'hag66@localhost/laptop'];
+  const laptopFirst = [...pdaFirst].reverse();
+  // One is away and the other is not: nobody sees that, except for the order of the addresses.
+  await says(laptop, '<show>away</show>');
+  assert.deepEqual(await seen(crone, nick), { count: 1, type: undefined, show: '', jids: pdaFirst, codes: [] });
+  assert.equal((await seen(other, nick)).count, 0);
+  await says(pda, '<show>xa</show>');
+  assert.deepEqual(await seen(crone, nick), { count: 1, type: undefined, show: 'away', jids: laptopFirst, codes: [] });
+  assert.deepEqual(await seen(other, nick), { count: 1, type: undefined, show: 'away', jids: [undefined], codes: [] });
+  await says(pda, '<show>dnd</show>');
+  assert.equal((await seen(other, nick)).count, 0);
+  await says(pda, '<show>chat</show><status>here</status>');
+  assert.equal((await seen(other, nick)).show, 'chat');
+  // of equals the one with the higher priority, then the latest
+  await says(laptop, '<show>chat</show><priority>5</priority>');
+  await says(pda, '<show>chat</show><priority>4</priority>');
+  assert.deepEqual((await seen(crone, nick)).jids, laptopFirst);
+  await says(pda, '<show>chat</show><priority>5</priority>');
+  assert.deepEqual((await seen(crone, nick)).jids, pdaFirst);
+  // one goes, and what the other says is what counts
+  await says(laptop, '<show>away</show>');
+  await quiets(crone, other, pda, laptop);
+  await pda.sends(`<presence to='${nick}' type='unavailable'/>`);
+  await pda.receives(
+    `<presence from='${nick}' type='unavailable'><x xmlns='${NS.mucUser}'>
+      <item jid='hag66@localhost/pda' affiliation='none' role='none'/><status code='110'/></x></presence>`,
+  );
+  for (const peer of [crone, other]) {
+    const { show, type } = await seen(peer, nick);
+    assert.deepEqual([show, type], ['away', undefined]);
+  }
+  assert.deepEqual(await seen(laptop, nick), {
+    count: 1,
+    type: undefined,
+    show: 'away',
+    jids: ['hag66@localhost/laptop'],
+    codes: ['110'],
+  });
+});
+
+scenario('§7.6: a nickname is in use by another user, not by another client of the same', async (scene) => {
+  const [crone, one] = await pair(scene, 'moves');
+  const two = await scene.actor('hag66@localhost/two');
+  const three = await scene.actor('hag66@localhost/three');
+  const at = (nick: string) => `${room('moves')}/${nick}`;
+  await enters(two, 'moves', 'thirdwitch');
+  await enters(three, 'moves', 'oldhag');
+  await quiets(crone, one, two, three);
+  const jids = (...resources: readonly string[]) => resources.map((resource) => `hag66@localhost/${resource}`);
+  // from a nickname that others keep to one that is there
+  await one.sends(`<presence to='${at('oldhag')}'/>`);
+  await one.receives(
+    `<presence type='unavailable' from='${at('thirdwitch')}'><x xmlns='${NS.mucUser}'>
+      <item nick='oldhag' jid='hag66@localhost/pda'/><status code='303'/><status code='110'/></x></presence>`,
+  );
+  await one.receives(`<presence from='${at('thirdwitch')}'/>`);
+  await one.receives(
+    `<presence from='${at('oldhag')}'><x xmlns='${NS.mucUser}'><item jid='hag66@localhost/pda'/>
+      <item jid='hag66@localhost/three'/><status code='110'/></x></presence>`,
+  );
+  await one.receivesNothing();
+  await crone.receives(
+    `<presence from='${at('thirdwitch')}'><x xmlns='${NS.mucUser}'><item jid='hag66@localhost/two'/></x></presence>`,
+  );
+  assert.deepEqual((await seen(crone, at('oldhag'))).jids, jids('pda', 'three'));
+  assert.deepEqual((await seen(two, at('thirdwitch'))).codes, ['110']);
+  assert.deepEqual((await seen(three, at('oldhag'))).codes, ['110']);
+  await one.sends(says('moves', 'hail'));
+  await crone.receives(`<message type='groupchat' from='${at('oldhag')}'/>`);
+  await quiets(one, two, three);
+  // the last one leaves its old nickname: for all it is the new one now
+  await two.sends(`<presence to='${at('oldhag')}'/>`);
+  await crone.receives(
+    `<presence type='unavailable' from='${at('thirdwitch')}'><x xmlns='${NS.mucUser}'>
+      <item nick='oldhag'/><status code='303'/></x></presence>`,
+  );
+  assert.deepEqual((await seen(crone, at('oldhag'))).jids, jids('two', 'pda', 'three'));
+  await quiets(one, two, three);
+  // to one that is free
+  await three.sends(`<presence to='${at('crone')}'/>`);
+  await crone.receives(
+    `<presence from='${at('oldhag')}'><x xmlns='${NS.mucUser}'><item jid='hag66@localhost/two'/></x></presence>`,
+  );
+  await crone.receives(
+    `<presence from='${at('crone')}'><x xmlns='${NS.mucUser}'><item jid='hag66@localhost/three'/></x></presence>`,
+  );
+  await quiets(one, two, three);
+  // and never to another user's, nor into a room that is full
+  await three.sends(`<presence to='${at('firstwitch')}'/>`);
+  await three.receives(`<presence type='error' from='${at('firstwitch')}'>${refusal('cancel', 'conflict')}</presence>`);
+  await crone.sends(configuration('moves', { 'muc#roomconfig_maxusers': '3' }));
+  await quiets(crone, one, two, three);
+  await one.sends(`<presence to='${at('another')}'/>`);
+  await one.receives(
+    `<presence type='error' from='${at('another')}'>${refusal('wait', 'service-unavailable')}</presence>`,
+  );
+  // all names are free again once all have left
+  for (const [peer, nick] of [
+    [one, 'oldhag'],
+    [two, 'oldhag'],
+    [three, 'crone'],
+  ] as const) {
+    await peer.sends(`<presence to='${at(nick)}' type='unavailable'/>`);
+    await quiets(peer);
+  }
+  await quiets(crone);
+  const witch = await scene.actor('wiccarocks@localhost/laptop');
+  for (const nick of ['oldhag', 'crone', 'thirdwitch']) {
+    await enters(witch, 'moves', nick);
+    await witch.sends(`<presence to='${at(nick)}' type='unavailable'/>`);
+    await quiets(witch);
+  }
+});

@@ -8,7 +8,7 @@ import { type Element, el } from '../../server/xml/element.js';
 import { sendInvitation } from './invitations.js';
 import { remove } from './leaving.js';
 import { deliver, type Muc } from './muc.js';
-import { type Affiliation, judgeAffiliation, roleAfter } from './privileges.js';
+import { type Affiliation, isAtLeast, judgeAffiliation, roleAfter } from './privileges.js';
 import { changeRole } from './roles.js';
 import { type ItemParts, isWelcome, type Member, type Room } from './room.js';
 import { noteChange } from './xep-0463-versions.js';
@@ -25,12 +25,14 @@ export interface AffiliationChange {
 export function checkChanges(room: Room, actor: Jid, changes: readonly AffiliationChange[]): void {
   const own = room.affiliationOf(actor);
   for (const { user, affiliation, nick } of changes) {
+    // §9.1: first of all, so that an admin, who cannot ban admins, gets this answer as well
+    const isOwn = user.bare === actor.bare || user.bare === actor.domain;
+    if (affiliation === 'outcast' && isOwn && isAtLeast(own, 'admin'))
+      throw new StanzaError('conflict', 'You cannot ban yourself.');
     // Of a domain, by itself; whoever owns all rooms is above admins.
     const before = user.local === undefined ? 'none' : room.affiliationOf(user);
     const verdict = judgeAffiliation(own, before, affiliation);
     if (verdict !== 'allowed') throw new StanzaError(verdict);
-    if (affiliation === 'outcast' && (user.bare === actor.bare || user.bare === actor.domain))
-      throw new StanzaError('conflict', 'You cannot ban yourself.');
     if (nick) {
       const holder = room.reservedFor(nick);
       if (holder !== undefined && holder !== user.bare) throw new StanzaError('conflict', 'The nickname is taken.');

@@ -5,7 +5,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
-import { keyOf, lastOf, type Occupant, type Room, type Seat } from './room.js';
+import { keyOf, type Occupant, type Room, type Seat } from './room.js';
 import { noteLeaving } from './xep-0437-activity.js';
 
 type Maybe<T> = T | Promise<T>;
@@ -25,17 +25,17 @@ const deliveryErrors = [
 export function leave(muc: Muc, room: Room, seat: Seat, news: News): Maybe<void> {
   const { occupant } = seat;
   if (occupant.seats.length === 1) return remove(muc, room, occupant, news);
+  const since = room.shownOf(occupant);
   const parts = {
     stanza: gone(occupant.jid),
     isKnown: true,
+    seats: [seat],
     standing: { ...room.standingOf(occupant), role: 'none' },
   } as const;
   deliverByAccount(muc, seat, room.presence(occupant, { ...parts, codes: [...(news.codes ?? []), '110'] }));
-  const wasShown = lastOf(occupant) === seat;
   unseat(muc, room, seat);
-  if (!wasShown) return;
   occupant.shown = {};
-  if (lastOf(occupant).presence.content !== seat.presence.content) announce(muc, room, occupant);
+  announce(muc, room, occupant, { since });
 }
 
 /** An occupant leaves, or is put out, with all clients. A temporary room goes with the last one (§3). */

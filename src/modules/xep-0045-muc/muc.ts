@@ -10,7 +10,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
 import type { Standing } from './privileges.js';
-import type { ItemParts, Member, Occupant, Room, Seat, StoredRoom } from './room.js';
+import type { ItemParts, Member, Occupant, Room, Seat, Shown, StoredRoom } from './room.js';
 import type { Rooms } from './rooms.js';
 import type { settings } from './settings.js';
 import type { Left, Subscribers } from './xep-0437-activity.js';
@@ -64,14 +64,18 @@ export interface News {
   readonly stanza?: Stanza;
   /** Codes for all. */
   readonly codes?: readonly string[];
-  /** Codes for the occupant alone, besides 110. */
+  /** The client that did it. It gets an answer even if nothing has changed. */
+  readonly by?: Seat;
+  /** What everybody was shown before: those whose view has not changed are not told. Undefined: all are told. */
+  readonly since?: Shown | undefined;
+  /** Codes for the client that did it, or else for the whole occupant, besides 110. */
   readonly ownCodes?: readonly string[];
   /** As it is to be told, where it differs from what it is. */
   readonly standing?: Standing;
   readonly item?: ItemParts;
   /** Further children of `<x/>`, for all. */
   readonly more?: readonly Element[];
-  /** The same for the occupant alone. */
+  /** The same for those that get `ownCodes`. */
   readonly ownMore?: readonly Element[];
   /** Whether the others see it; else as the occupant's role has it. */
   readonly isShown?: boolean;
@@ -82,6 +86,8 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
   const {
     stanza,
     codes = [],
+    by,
+    since,
     ownCodes = [],
     standing,
     item,
@@ -96,7 +102,7 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
     ...(item && { item }),
     ...(more && { more }),
   };
-  const versions: { known?: Stanza; unknown?: Stanza } = {};
+  const versions: Shown = {};
   for (const seat of room.seats.values()) {
     if (seat.occupant === occupant || !isShown) continue;
     const isKnown = room.knows(seat.occupant.role);
@@ -104,17 +110,24 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
     versions[key] ??= isPlain
       ? room.presenceOf(occupant, isKnown)
       : room.presence(occupant, { ...parts, isKnown, codes });
-    deliver(muc, seat, versions[key]);
+    if (seat === by || since?.[key]?.content !== versions[key].content) deliver(muc, seat, versions[key]);
   }
-  const own = room.presence(occupant, {
-    ...parts,
-    ...(ownMore && { more: [...(more ?? []), ...ownMore] }),
-    isKnown: true,
-    codes: [...ownCodes, ...codes, '110'],
-  });
+  const isKept = since?.known !== undefined && since.known.content === room.presenceOf(occupant, true).content;
+  const plain = () => room.presence(occupant, { ...parts, isKnown: true, codes: [...codes, '110'] });
+  const full = () =>
+    room.presence(occupant, {
+      ...parts,
+      ...(ownMore && { more: [...(more ?? []), ...ownMore] }),
+      isKnown: true,
+      codes: [...ownCodes, ...codes, '110'],
+    });
+  let own: Stanza | undefined;
   for (const seat of occupant.seats) {
-    if (own.type === 'unavailable') deliverByAccount(muc, seat, own);
-    else deliver(muc, seat, own);
+    if (isKept && seat !== by) continue;
+    // The answer has the id of what it answers, whichever client's presence stands.
+    const told = seat === by ? full().with({ id: seat.presence.id }) : (own ??= by === undefined ? full() : plain());
+    if (told.type === 'unavailable') deliverByAccount(muc, seat, told);
+    else deliver(muc, seat, told);
   }
 }
 

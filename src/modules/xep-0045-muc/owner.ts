@@ -110,7 +110,8 @@ export async function destroy(muc: Muc, room: Room, request: Element): Promise<v
   const occupants = [...room.occupants.values()];
   for (const occupant of occupants) {
     const standing = { affiliation: 'none', role: 'none' } as const;
-    const parts = { stanza: gone(occupant.jid), isKnown: false, codes: [], standing, more };
+    // 110: Smack waits for it
+    const parts = { stanza: gone(occupant.jid), isKnown: false, codes: ['110'], standing, more };
     const farewell = room.presence(occupant, parts);
     for (const seat of occupant.seats) deliverByAccount(muc, seat, farewell);
     forgetOccupant(muc, room, occupant);

@@ -11,8 +11,8 @@ import { demandUnlisted } from './block-lists.js';
 import { sendHistory } from './history.js';
 import { leave, receiveError } from './leaving.js';
 import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
-import { defaultRole, isAtLeast } from './privileges.js';
-import { isOpenTo, isWelcome, keyOf, lastOf, type Room, type Seat } from './room.js';
+import { type Affiliation, defaultRole, isAtLeast, type Role } from './privileges.js';
+import { isOpenTo, isWelcome, keyOf, type Occupant, place, type Room, type Seat, type Shown } from './room.js';
 import { sendSubject } from './subject.js';
 import { receiveSubscription } from './xep-0437-activity.js';
 import { currentVersion, sendVersions } from './xep-0463-versions.js';
@@ -59,7 +59,7 @@ function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Ori
   if (nick !== seat.occupant.nick) changeNick(muc, room, seat, stanza, nick);
   else changePresence(muc, room, seat, stanza);
   // §17.3: who is there and joins is told everything again
-  if (isJoin) welcome(muc, room, seat, stanza, []);
+  if (isJoin) welcome(muc, room, seat, stanza, [], room.shownOf(seat.occupant));
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -111,29 +111,26 @@ function sit(
 
   const presence = presenceIn(stanza, room);
   const user = from.toBare();
-  let occupant = room.occupant(nick);
-  const isFirst = occupant === undefined;
-  occupant ??= {
-    nick,
-    jid: room.jid.withResource(nick),
-    user,
-    id: room.occupantId(user),
-    role: defaultRole(room.affiliationOf(user), room.config.moderated),
-    seats: [],
-    shown: {},
-  };
-  const before = isFirst ? undefined : lastOf(occupant).presence.content;
+  const present = room.occupant(nick);
+  const since = present === undefined ? undefined : room.shownOf(present);
+  const role = defaultRole(room.affiliationOf(user), room.config.moderated);
+  const occupant = present ?? newOccupant(room, user, nick, role);
   const seat: Seat = { jid: from, session: local, occupant, presence };
-  occupant.seats.push(seat);
-  occupant.shown = {};
-  room.occupants.set(keyOf(nick), occupant);
+  place(seat, presence);
   room.seats.set(from.full, seat);
   muc.rooms.countJoin(user.bare, 1);
 
   const codes: string[] = [];
   if (isNew) codes.push('201');
   if (occupant.nick !== to.resource) codes.push('210');
-  welcome(muc, room, seat, stanza, codes, seat.presence.content !== before);
+  welcome(muc, room, seat, stanza, codes, since);
+}
+
+function newOccupant(room: Room, user: Jid, nick: string, role: Role): Occupant {
+  const jid = room.jid.withResource(nick);
+  const occupant: Occupant = { nick, jid, user, id: room.occupantId(user), role, seats: [], shown: {} };
+  room.occupants.set(keyOf(nick), occupant);
+  return occupant;
 }
 
 /** §7.2.5 to §7.2.10; undefined stands for a password that need not be given. Throws StanzaError. */
@@ -148,16 +145,19 @@ function checkEntry(muc: Muc, room: Room, from: Jid, nick: string, password: str
   if (needsPassword && !isSame(password, config.password))
     throw refusal('not-authorized', room.jid, 'The password is wrong.');
   checkNick(room, from, nick);
-  const isThere = room.occupant(nick) !== undefined;
-  const most = isAtLeast(affiliation, 'admin') ? muc.config.occupants : (config.maxUsers ?? muc.config.occupants);
-  if (!isThere && room.occupants.size >= Math.min(most, muc.config.occupants)) {
-    muc.host.limitHit('muc.occupants');
-    throw refusal('service-unavailable', room.jid, 'The room is full.', { type: 'wait' });
-  }
+  if (room.occupant(nick) === undefined) demandRoom(muc, room, affiliation);
   if (muc.rooms.joins(from.bare) >= muc.config.joins_per_user) {
     muc.host.limitHit('muc.joins_per_user');
     throw refusal('resource-constraint', room.jid, 'You are in too many rooms.');
   }
+}
+
+/** §7.2.9: whether one more occupant can be there. Throws StanzaError. */
+function demandRoom({ config, host }: Muc, room: Room, affiliation: Affiliation): void {
+  const most = isAtLeast(affiliation, 'admin') ? config.occupants : (room.config.maxUsers ?? config.occupants);
+  if (room.occupants.size < Math.min(most, config.occupants)) return;
+  host.limitHit('muc.occupants');
+  throw refusal('service-unavailable', room.jid, 'The room is full.', { type: 'wait' });
 }
 
 /** §7.2.8: a nickname that is in use, or reserved, by somebody else. */
@@ -168,8 +168,18 @@ function checkNick(room: Room, user: Jid, nick: string): void {
     throw refusal('conflict', room.jid, 'The nickname is taken.');
 }
 
-/** §7.2.2 to §7.2.15, in this order: the others, oneself, what was said, the subject. */
-function welcome(muc: Muc, room: Room, seat: Seat, stanza: Stanza, codes: readonly string[], isNews = false): void {
+/**
+ * §7.2.2 to §7.2.15, in this order: the others, oneself, what was said, the subject. `since`: what the others see of the
+ * occupant already, where they do.
+ */
+function welcome(
+  muc: Muc,
+  room: Room,
+  seat: Seat,
+  stanza: Stanza,
+  codes: readonly string[],
+  since: Shown | undefined,
+): void {
   const { occupant } = seat;
   sendVersions(muc, room, seat, stanza);
   const isKnowing = room.knows(occupant.role);
@@ -181,8 +191,7 @@ function welcome(muc: Muc, room: Room, seat: Seat, stanza: Stanza, codes: readon
   if (room.config.whois === 'anyone') ownCodes.push('100');
   if (room.config.logging) ownCodes.push('170');
   const ownMore = [currentVersion(room)];
-  if (isNews) announce(muc, room, occupant, { ownCodes, ownMore });
-  else deliver(muc, seat, room.presence(occupant, { isKnown: true, codes: [...ownCodes, '110'], more: ownMore }));
+  announce(muc, room, occupant, { by: seat, since, ownCodes, ownMore });
   sendHistory(muc, room, seat, stanza.child(NS.muc, 'x')?.getChild('history', NS.muc));
   sendSubject(muc, room, seat);
 }
@@ -206,38 +215,55 @@ function tellNotThere({ host }: Muc, stanza: Stanza): void {
 /** §7.7. */
 function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void {
   const { occupant } = seat;
-  const before = lastOf(occupant).presence.content;
-  show(seat, presenceIn(stanza, room));
-  // §17.3: nobody else is told again what he knows
-  if (!stanza.has(NS.muc, 'x') || seat.presence.content !== before) announce(muc, room, occupant);
+  const presence = presenceIn(stanza, room);
+  const isJoin = stanza.has(NS.muc, 'x');
+  // §17.3: nobody is told again what they know; nor that a client is away while another of the occupant is not
+  const since = isJoin || occupant.seats.length > 1 ? room.shownOf(occupant) : undefined;
+  place(seat, presence);
+  announce(muc, room, occupant, { since, ...(!isJoin && { by: seat }) });
 }
 
-/** From now on the presence of this client is the occupant's. */
-function show(seat: Seat, presence: Stanza): void {
-  const { occupant } = seat;
-  seat.presence = presence;
-  occupant.seats.splice(occupant.seats.indexOf(seat), 1);
-  occupant.seats.push(seat);
-  occupant.shown = {};
-}
-
-/** §7.6. */
+/**
+ * §7.6. A client that shares its nickname with others of its user leaves them behind, and may join others under the new
+ * one: the nickname is in use by no other user.
+ */
 function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: string): void {
   const { occupant } = seat;
   const other = room.occupant(nick);
-  if (other !== undefined && other !== occupant) throw refusal('conflict', room.jid, 'The nickname is taken.');
   checkNick(room, occupant.user, nick);
   const locked = lockedNick(room, occupant.user);
   if (locked !== undefined && locked !== nick)
     throw refusal('not-acceptable', room.jid, 'You go by your nickname here.');
   const presence = presenceIn(stanza, room);
-  announce(muc, room, occupant, { stanza: gone(occupant.jid), codes: ['303'], item: { nick } });
-  room.occupants.delete(keyOf(occupant.nick));
-  occupant.nick = nick;
-  occupant.jid = room.jid.withResource(nick);
-  room.occupants.set(keyOf(nick), occupant);
-  show(seat, presence);
-  announce(muc, room, occupant, { ownCodes: nick === stanza.to!.resource ? [] : ['210'] });
+  const ownCodes = nick === stanza.to!.resource ? [] : ['210'];
+  const farewell = { stanza: gone(occupant.jid), codes: ['303'], item: { nick } };
+  const isOnly = occupant.seats.length === 1;
+  if (other === occupant || (other === undefined && isOnly)) {
+    announce(muc, room, occupant, farewell);
+    room.occupants.delete(keyOf(occupant.nick));
+    occupant.nick = nick;
+    occupant.jid = room.jid.withResource(nick);
+    room.occupants.set(keyOf(nick), occupant);
+    place(seat, presence);
+    announce(muc, room, occupant, { by: seat, ownCodes });
+    return;
+  }
+  if (other === undefined) demandRoom(muc, room, room.affiliationOf(occupant.user));
+  const sinceLeft = isOnly ? undefined : room.shownOf(occupant);
+  if (isOnly) announce(muc, room, occupant, farewell);
+  else {
+    const codes = [...farewell.codes, '110'];
+    deliver(muc, seat, room.presence(occupant, { ...farewell, codes, isKnown: true, seats: [seat] }));
+  }
+  occupant.seats.splice(occupant.seats.indexOf(seat), 1);
+  occupant.shown = {};
+  if (isOnly) room.occupants.delete(keyOf(occupant.nick));
+  // Those who were told that the old name is the new one now expect to see it.
+  const since = other === undefined || isOnly ? undefined : room.shownOf(other);
+  seat.occupant = other ?? newOccupant(room, occupant.user, nick, occupant.role);
+  place(seat, presence);
+  if (!isOnly) announce(muc, room, occupant, { by: seat, since: sinceLeft });
+  announce(muc, room, seat.occupant, { by: seat, since, ownCodes });
 }
 
 // ---------------------------------------------------------------------------------------------------------------

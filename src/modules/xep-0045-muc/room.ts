@@ -75,9 +75,15 @@ export interface Seat {
   readonly jid: Jid;
   /** Where it is a session of this server. */
   readonly session: Session | undefined;
-  readonly occupant: Occupant;
+  occupant: Occupant;
   /** Its last presence, without what only the room may say. */
   presence: Stanza;
+}
+
+/** The presence of an occupant: as those see it who know real addresses, and as the others do. */
+export interface Shown {
+  known?: Stanza;
+  unknown?: Stanza;
 }
 
 /** A nickname in the room, with one client of a user or several. */
@@ -90,10 +96,10 @@ export interface Occupant {
   /** XEP-0421. */
   readonly id: string;
   role: Role;
-  /** The one whose presence is shown comes last. */
+  /** The most available one comes last: its presence is shown. */
   readonly seats: Seat[];
-  /** How the others see it: who knows real addresses, and who does not. Built when it is needed. */
-  shown: { known?: Stanza; unknown?: Stanza };
+  /** Built when it is needed. */
+  shown: Shown;
 }
 
 /** A message that who enters is sent. */
@@ -309,6 +315,11 @@ export class Room {
     return stanza;
   }
 
+  /** What everybody is shown now, to be compared with what they are shown later. */
+  shownOf(occupant: Occupant): Shown {
+    return { known: this.presenceOf(occupant, true), unknown: this.presenceOf(occupant, false) };
+  }
+
   /** One that is written for the occasion. */
   presence(
     occupant: Occupant,
@@ -318,23 +329,27 @@ export class Room {
       codes,
       standing = this.standingOf(occupant),
       item = {},
+      seats = occupant.seats,
       more = [],
     }: PresenceParts,
   ): Stanza {
     const { affiliation, role } = standing;
     const { nick, reason, actor } = item;
-    const x = el(
-      'x',
-      { xmlns: NS.mucUser },
+    const itemOf = (jid?: string) =>
       el(
         'item',
-        { affiliation, role, jid: isKnown ? lastOf(occupant).jid.full : undefined, nick },
+        { affiliation, role, jid, nick },
         actor === undefined ? undefined : el('actor', { nick: actor }),
         reason === undefined ? undefined : el('reason', null, reason),
-      ),
-      ...more,
-      ...codes.map((code) => el('status', { code })),
-    );
+      );
+    // Many clients read the first item only: it belongs to the client whose presence this is.
+    const items = isKnown
+      ? seats
+          .slice(-mostItems)
+          .reverse()
+          .map(({ jid }) => itemOf(jid.full))
+      : [itemOf()];
+    const x = el('x', { xmlns: NS.mucUser }, ...items, ...more, ...codes.map((code) => el('status', { code })));
     return stanza
       .with({ from: occupant.jid, to: undefined })
       .plus(x, occupantIdElement(occupant.id), this.#hatsOf(occupant));
@@ -356,6 +371,8 @@ export interface PresenceParts {
   readonly codes: readonly string[];
   readonly standing?: Standing;
   readonly item?: ItemParts;
+  /** The clients that have an item each, where real addresses are shown; all of the occupant unless they are given. */
+  readonly seats?: readonly Seat[];
   /** Further children of `<x/>`. */
   readonly more?: readonly Element[];
 }
@@ -374,6 +391,31 @@ export const stanzaIdElement = (id: string, by: Jid): Element =>
 
 /** The client whose presence stands for the occupant. */
 export const lastOf = (occupant: Occupant): Seat => occupant.seats.at(-1)!;
+
+/** Clients of one occupant whose addresses are shown. */
+const mostItems = 20;
+
+/** RFC 6121 §4.7.2.1, the least available first; a client without `<show/>` is available. */
+const shows = ['dnd', 'xa', 'away', '', 'chat'];
+
+/** The greater the more available; the priority (RFC 6121 §4.7.2.3) decides between clients that say the same. */
+function availabilityOf(presence: Stanza): number {
+  const show = shows.indexOf(presence.text(NS.client, 'show')?.trim() ?? '');
+  const priority = Number(presence.text(NS.client, 'priority') ?? 0);
+  return (show < 0 ? shows.indexOf('') : show) * 256 + (Math.min(Math.max(priority, -128), 127) || 0);
+}
+
+/** Gives a client its presence, and with it a place among the clients of its occupant: the latest of equals is behind. */
+export function place(seat: Seat, presence: Stanza): void {
+  const { seats } = seat.occupant;
+  seat.presence = presence;
+  const present = seats.indexOf(seat);
+  if (present >= 0) seats.splice(present, 1);
+  const availability = availabilityOf(presence);
+  const next = seats.findIndex((other) => availabilityOf(other.presence) > availability);
+  seats.splice(next < 0 ? seats.length : next, 0, seat);
+  seat.occupant.shown = {};
+}
 
 /** RFC 8266: what nicknames that pass for the same have in common. Throws PrecisError. */
 export const keyOf = (nick: string): string => nicknameKey(nick);
