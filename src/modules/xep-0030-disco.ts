@@ -1,8 +1,10 @@
 /**
  * XEP-0030: Service Discovery, with the forms of XEP-0128. What the server, its accounts and its services are, can do
- * and hold: the features that modules declare, and what their disco sources add.
+ * and hold: the features that modules declare, and what their disco sources add. Long lists come in pages (XEP-0059),
+ * also for clients that ask for none.
  */
 import {
+  type DiscoItem,
   type DiscoQuery,
   type DiscoSource,
   defineModule,
@@ -15,17 +17,21 @@ import {
 } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
+import { pageOf } from '../server/stanza/rsm.js';
 import { type Element, el } from '../server/xml/element.js';
 
 type Maybe<T> = T | Promise<T>;
 
 const both = [NS.discoInfo, NS.discoItems];
 
+/** Most items in one answer, unless a source says less. */
+const largestPage = 500;
+
 export default defineModule({
   name: 'disco',
   summary: 'Tells what the server, its accounts and its services are, can do and hold.',
   implements: { 'XEP-0030': '2.5.0', 'XEP-0128': '1.0.1' },
-  features: { server: both, account: both, service: both },
+  features: { server: [...both, NS.rsm], account: both, service: both },
   provides: ['disco'],
 
   start: ({ host, provide }) => {
@@ -91,22 +97,39 @@ export default defineModule({
 
     const items = (target: Target) => async (request: IqRequest) => {
       const query = queryOf(request);
-      const answering = await sources(target, query);
-      // §8: whoever may not see the account's presence is answered as if there were nothing, or nobody.
-      const isHidden = target === 'account' && !(await host.permits('contacts', query.from, query.to));
-      if (query.node !== undefined && answering.length === 0 && !isHidden) throw new StanzaError('item-not-found');
-      const own = query.node !== undefined || isHidden ? [] : itemsOf(target, query);
-      const further = await Promise.all(answering.map((source) => source.items?.(query) ?? []));
-      return el('query', { xmlns: NS.discoItems, node: request.payload.attrs.node }, ...own, ...further.flat());
+      const answer = (...children: Element[]) =>
+        el('query', { xmlns: NS.discoItems, node: request.payload.attrs.node }, ...children);
+      if (target !== 'account') return answer(...(await pageFor(target, query)));
+      // §8: nobody learns from the answer whether there is an account whose presence they may not see.
+      if (request.isAbsent) return answer();
+      if (await host.permits('contacts', query.from, query.to)) return answer(...(await pageFor(target, query)));
+      return answer(...(await pageFor(target, query, true).catch(nothing)));
     };
 
-    const itemsOf = (target: Target, query: DiscoQuery): Element[] => {
-      if (target === 'server') return host.declared.services().map(({ domain }) => el('item', { jid: domain }));
+    /** `isHidden`: an account's resources are not listed. */
+    const pageFor = async (target: Target, query: DiscoQuery, isHidden = false): Promise<readonly Element[]> => {
+      const answering = await sources(target, query);
+      if (query.node !== undefined && answering.length === 0) throw new StanzaError('item-not-found');
+      const own = query.node !== undefined || isHidden ? [] : itemsOf(target, query);
+      const further = await Promise.all(answering.map((source) => source.items?.(query) ?? []));
+      const all = [...own, ...further.flat()];
+      if (isHidden && all.length === 0) return [];
+      const cap = Math.min(largestPage, ...answering.map(({ page = largestPage }) => page));
+      // Items of a node of this address differ by their names, other items by node or address.
+      const idOf = ({ jid, node, name }: DiscoItem) => node ?? (jid === query.to.full ? (name ?? jid) : jid);
+      const sizeOf = ({ jid, node, name }: DiscoItem) => jid.length + (node?.length ?? 0) + (name?.length ?? 0);
+      const { shown, set, isWhole } = pageOf(all, idOf, query.payload, { default: cap, cap }, sizeOf);
+      const elements = shown.map(({ jid, node, name }) => el('item', { jid, node, name }));
+      return isWhole ? elements : [...elements, set];
+    };
+
+    const itemsOf = (target: Target, query: DiscoQuery): DiscoItem[] => {
+      if (target === 'server') return host.declared.services().map(({ domain }) => ({ jid: domain }));
       if (target === 'service') return [];
       return host
         .sessions(query.to.bare)
         .filter(({ available }) => available)
-        .map(({ jid }) => el('item', { jid: jid.full }));
+        .map(({ jid }) => ({ jid: jid.full }));
     };
 
     provide('disco', {
@@ -130,6 +153,12 @@ export default defineModule({
     ];
   },
 });
+
+/** Whatever refuses a query is answered with an empty list. */
+function nothing(error: unknown): [] {
+  if (error instanceof StanzaError) return [];
+  throw error;
+}
 
 /** An empty node is none. */
 const queryOf = ({ from, to, payload, session }: IqRequest): DiscoQuery => ({

@@ -10,6 +10,7 @@ import {
   type Command,
   type CommandResult,
   type CommandStep,
+  type DiscoItem,
   type DiscoQuery,
   defineModule,
   disco,
@@ -21,6 +22,7 @@ import {
 } from '../server/module.js';
 import { StanzaError, type StanzaErrorCondition } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
+import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type Element, el } from '../server/xml/element.js';
 
@@ -69,9 +71,13 @@ export default defineModule({
 
     const isOver = ({ touched }: CommandSession) => monotonic() - touched > config.session_seconds * 1000;
 
-    const commands = (target: Target, domain: string): readonly Command[] => {
-      const module = host.declared.services().find((service) => service.domain === domain)?.module;
-      return host.declared.commands(module).filter((command) => command.target === target);
+    /** What one may run at the server one finds at one's own account too: some clients look nowhere else. */
+    const commands = (target: Target, from: Jid, to: Jid): readonly Command[] => {
+      const module = host.declared.services().find(({ domain }) => domain === to.domain)?.module;
+      const isOwn = target === 'account' && from.bare === to.bare;
+      return host.declared
+        .commands(module)
+        .filter((command) => command.target === target || (isOwn && command.target === 'server'));
     };
 
     const run =
@@ -79,7 +85,7 @@ export default defineModule({
       async (request) => {
         const { from, to, payload } = request;
         const { node, sessionid, action = 'execute' } = payload.attrs;
-        const command = commands(target, to.domain).find((other) => other.node === node);
+        const command = commands(target, from, to).find((other) => other.node === node);
         if (command === undefined) throw new StanzaError('item-not-found');
         if (!(await host.permits(command.access, from, to))) throw refusal('forbidden');
         if (!isAction(action)) throw refusal('bad-request', 'malformed-action');
@@ -124,10 +130,9 @@ export default defineModule({
         node: NS.commands,
         identities: () => [{ category: 'automation', type: 'command-list', name: 'Commands' }],
         items: async (query) => {
-          const items: Element[] = [];
-          for (const { node, name, access } of commands(target, query.to.domain))
-            if (await host.permits(access, query.from, query.to))
-              items.push(el('item', { jid: query.to.full, node, name }));
+          const items: DiscoItem[] = [];
+          for (const { node, name, access } of commands(target, query.from, query.to))
+            if (await host.permits(access, query.from, query.to)) items.push({ jid: query.to.full, node, name });
           return items;
         },
       });
@@ -135,13 +140,16 @@ export default defineModule({
     /** §2.2: about one command. */
     const about = (target: Target): Hook => {
       const asked = async ({ from, to, node }: DiscoQuery): Promise<Command> => {
-        const command = commands(target, to.domain).find((other) => other.node === node);
+        const command = commands(target, from, to).find((other) => other.node === node);
         if (command === undefined) throw new StanzaError('item-not-found');
         if (!(await host.permits(command.access, from, to))) throw refusal('forbidden');
         return command;
       };
       return disco(target, {
-        node: (node) => host.declared.commands().some((command) => command.target === target && command.node === node),
+        node: (node) =>
+          host.declared
+            .commands()
+            .some((command) => command.node === node && (command.target === target || target === 'account')),
         identities: async (query) => [
           { category: 'automation', type: 'command-node', name: (await asked(query)).name },
         ],
@@ -166,13 +174,18 @@ export default defineModule({
   },
 });
 
-/** Runs a step. §4.4: what is wrong with the form is said in the words of the table; the session goes on. */
+/**
+ * Runs a step. §4.4: what is no form is refused in the words of the table, and the session goes on; a form with values
+ * that cannot be accepted completes the command with the reason (§3.4).
+ */
 async function take(command: Command, step: CommandStep): Promise<CommandResult> {
   try {
     return await command.run(step);
   } catch (error) {
     if (!(error instanceof StanzaError) || error.options.extra !== undefined) throw error;
-    if (error.condition !== 'bad-request' && error.condition !== 'not-acceptable') throw error;
+    if (error.condition === 'not-acceptable')
+      return { status: 'completed', note: { type: 'error', text: error.text ?? 'The values cannot be accepted.' } };
+    if (error.condition !== 'bad-request') throw error;
     throw refusal('bad-request', 'bad-payload', error.text);
   }
 }

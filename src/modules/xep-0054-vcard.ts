@@ -6,7 +6,7 @@ import { defineModule, document, iq } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
-import { type Element, parse, serialize } from '../server/xml/element.js';
+import { type Element, el, parse, serialize } from '../server/xml/element.js';
 
 /** What a module has to do with cards. */
 export interface CardFilter {
@@ -75,15 +75,16 @@ export default defineModule({
         'account',
         NS.vcardTemp,
         'vCard',
-        async ({ to, from, isOwn }) => {
+        async ({ to, from, isOwn, isAbsent }) => {
+          if (isAbsent) throw new StanzaError('service-unavailable');
           const owner = to.toBare();
           let card = await get(owner.bare);
-          // Of nobody nothing is looked for
-          const isThere = card !== undefined || isOwn || (await host.accounts.exists(owner.bare));
-          if (isThere) for (const { read } of filters) card = await read(card, owner, from);
+          for (const { read } of filters) card = await read(card, owner, from);
           if (card !== undefined) return card;
-          // §3.1; §3.3: to others the same as if the account did not exist
-          throw new StanzaError(isOwn ? 'item-not-found' : 'service-unavailable');
+          // §3.1: an empty card, as some clients show an error for what is no error
+          if (isOwn) return el('vCard', { xmlns: NS.vcardTemp });
+          // §3.3: to others the same as if the account did not exist
+          throw new StanzaError('service-unavailable');
         },
         { access: 'anyone', absent: true },
       ),

@@ -73,7 +73,7 @@ export default defineModule({
           extra: [el('blocked', { xmlns: NS.blockingErrors })],
         });
       if (stanza.name === 'message' && isDroppedSilently(stanza)) return;
-      throw new StanzaError('service-unavailable');
+      throw new StanzaError('service-unavailable', undefined, { hides: true });
     };
 
     /** What nobody is told of. */
@@ -109,11 +109,22 @@ export default defineModule({
       presence: (session: Session) => Stanza | undefined,
     ) => {
       const items = await roster.get(owner.bare);
-      const recipients = covered(rules, items).filter((jid) => !isBlocked(others, jid));
+      const recipients = covered(rules, items, seesOwner).filter((jid) => !isBlocked(others, jid));
       for (const session of host.sessions(owner.bare)) {
         const stanza = session.available ? presence(session) : undefined;
         if (stanza === undefined) continue;
         for (const to of recipients) await host.route(stanza.with({ from: session.jid, to }));
+      }
+    };
+
+    /** Asks for the presence of those who are not blocked any more: what they said meanwhile was not delivered. */
+    const probe = async (owner: Jid, rules: readonly Jid[], others: BlockList): Promise<void> => {
+      const contacts = covered(rules, await roster.get(owner.bare), ownerSees);
+      const probed = new Set(contacts.filter((jid) => !isBlocked(others, jid)).map(({ bare }) => bare));
+      for (const session of host.sessions(owner.bare)) {
+        if (!session.available) continue;
+        for (const bare of probed)
+          await host.route(Stanza.build('presence', { type: 'probe', from: session.jid, to: Jid.parse(bare) }));
       }
     };
 
@@ -165,6 +176,7 @@ export default defineModule({
         items.map(({ jid }) => jid),
       );
       await tell(to, removed, after, ({ presence }) => presence); // §3.4
+      await probe(to, removed, after);
     };
 
     /** XEP-0377 §5: they are blocked whatever becomes of the report. */
@@ -210,11 +222,18 @@ export function matches(list: BlockList, { full, bare, domain, resource }: Jid):
   return resource !== undefined && list.has(`${domain}/${resource}`);
 }
 
-/** The addresses of subscribers that rules cover, each once: to whom a change of the rules is to be told by presence. */
-export function covered(rules: readonly Jid[], items: ReadonlyMap<string, RosterItem>): Jid[] {
+const seesOwner = ({ subscription }: RosterItem): boolean => subscription === 'from' || subscription === 'both';
+const ownerSees = ({ subscription }: RosterItem): boolean => subscription === 'to' || subscription === 'both';
+
+/** The addresses of contacts that rules cover, each once: those whose roster item is `wanted`. */
+export function covered(
+  rules: readonly Jid[],
+  items: ReadonlyMap<string, RosterItem>,
+  wanted: (item: RosterItem) => boolean,
+): Jid[] {
   const sees = (bare: string) => {
-    const subscription = items.get(bare)?.subscription;
-    return subscription === 'from' || subscription === 'both';
+    const item = items.get(bare);
+    return item !== undefined && wanted(item);
   };
   const isDomain = (rule: Jid) => rule.local === undefined && rule.resource === undefined;
   const domains = new Set(rules.filter(isDomain).map(({ domain }) => domain));

@@ -75,13 +75,13 @@ export default defineModule({
     };
 
     /** §3.2. Whoever may not ask does not learn who is there. */
-    const answer: IqHandler = async ({ from, to }) => {
+    const answer: IqHandler = async ({ from, to, isAbsent }) => {
       const isAllowed =
         from.bare === to.bare ||
         config.query === 'anyone' ||
         (config.query === 'servers' && (from.local === undefined || (await host.permits('contacts', from, to))));
       if (!isAllowed) throw new StanzaError('forbidden');
-      const told = await info(to);
+      const told = isAbsent ? undefined : await info(to);
       if (told === undefined) throw new StanzaError('service-unavailable'); // RFC 6121 §8.5.1
       return told;
     };

@@ -75,6 +75,8 @@ export interface IqRequest {
   readonly session: Session | undefined;
   /** Whether an account asks about itself. */
   readonly isOwn: boolean;
+  /** There is no such account, or the asker must not learn of it: the answer is the same (`IqOptions.absent`). */
+  readonly isAbsent: boolean;
 }
 
 /** Returning an element is the result, nothing an empty one, throwing a StanzaError the error (RFC 6120 §8.2.3). */
@@ -96,7 +98,7 @@ export interface DiscoQuery {
   readonly node: string | undefined;
   /** The session that asks, where it is one of ours. */
   readonly session: Session | undefined;
-  /** The `<query/>` itself, which may ask for a page of the items (XEP-0059). */
+  /** The `<query/>` itself. */
   readonly payload?: Element | undefined;
 }
 
@@ -107,9 +109,16 @@ export interface Identity {
   readonly lang?: string | undefined;
 }
 
+/** An item of service discovery (XEP-0030 §4). */
+export interface DiscoItem {
+  readonly jid: string;
+  readonly node?: string | undefined;
+  readonly name?: string | undefined;
+}
+
 /**
  * What a module adds to an answer of service discovery (XEP-0030) besides its declared features. Each function may throw
- * a StanzaError, which then is the answer. `items` may return a result set's `<set/>` (XEP-0059) as the last element.
+ * a StanzaError, which then is the answer. `items` returns the whole list: disco sends it in pages (XEP-0059).
  */
 export interface DiscoSource {
   /** The node that this source answers for; undefined: the address itself. A function claims whole families of nodes. */
@@ -119,7 +128,9 @@ export interface DiscoSource {
   features?(query: DiscoQuery): readonly string[] | Promise<readonly string[]>;
   /** XEP-0128 forms. */
   forms?(query: DiscoQuery): readonly Element[] | Promise<readonly Element[]>;
-  items?(query: DiscoQuery): readonly Element[] | Promise<readonly Element[]>;
+  items?(query: DiscoQuery): readonly DiscoItem[] | Promise<readonly DiscoItem[]>;
+  /** Most items in one answer; default: what disco allows. */
+  readonly page?: number | undefined;
 }
 
 /** An ad-hoc command (XEP-0050). */
@@ -309,8 +320,9 @@ export interface Service {
 export interface IqOptions {
   readonly access?: Access;
   /**
-   * Target account: the handler is asked for accounts that do not exist too, so that it can answer for them as it does
-   * to whoever may not ask. Else the answer is service-unavailable (RFC 6121 §8.5.1).
+   * Target account: the handler is asked for accounts that do not exist too, and for those whose owners have blocked
+   * the asker, so that it can answer for all of them alike. Otherwise the answer is service-unavailable (RFC 6121
+   * §8.5.1).
    */
   readonly absent?: boolean;
 }

@@ -88,10 +88,24 @@ scenario('§8: an account that one may not see looks like none', async ({ actor,
   // She sees Romeo; that gives him no right to see her
   await subscribes(juliet, romeo);
   const answers = new Set<string>();
+  const set = `<set xmlns='${NS.rsm}'><max>5</max><after>y</after></set>`;
+  const [paged, pagedNode] = [items(), items('x')].map((query) => query.replace('/>', `>${set}</query>`)) as [
+    string,
+    string,
+  ];
   for (const stranger of [romeo, tybalt]) {
     for (const whom of ['juliet@localhost', 'paris@localhost', 'nobody@localhost']) {
       const heard: string[] = [];
-      for (const query of [info(), info('x'), info(NS.commands), items(), items('x'), items(NS.commands)]) {
+      for (const query of [
+        info(),
+        info('x'),
+        info(NS.commands),
+        items(),
+        items('x'),
+        items(NS.commands),
+        paged,
+        pagedNode,
+      ]) {
         await stranger.sends(`<iq type='get' id='disco' to='${whom}'>${query}</iq>`);
         heard.push(
           String(await stranger.receivesAny())
@@ -101,8 +115,11 @@ scenario('§8: an account that one may not see looks like none', async ({ actor,
       }
       answers.add(heard.join('\n'));
     }
-    await isRefused(stranger, 'juliet@localhost', info(), refusal('cancel', 'service-unavailable'));
-    assert.deepEqual((await asks(stranger, 'juliet@localhost', items())).children, []);
+    for (const node of [undefined, 'x', NS.commands])
+      for (const whom of ['juliet@localhost', 'nobody@localhost']) {
+        await isRefused(stranger, whom, info(node), refusal('cancel', 'service-unavailable'));
+        assert.deepEqual((await asks(stranger, whom, items(node))).children, []);
+      }
   }
   assert.equal(answers.size, 1, [...answers].join('\n\n'));
   await juliet.receivesNothing();

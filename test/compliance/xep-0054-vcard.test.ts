@@ -10,7 +10,8 @@ const card = `<vCard xmlns='${NS.vcardTemp}'><FN>Juliet &amp; co. ♥</FN><N><FA
 scenario('§3.1, §3.2, §3.3: one’s card, for everybody', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<iq type='get' id='1'>${ask}</iq>`);
-  await juliet.receives(`<iq type='error' id='1'>${ask}${refusal('cancel', 'item-not-found')}</iq>`);
+  // §3.1: there is none
+  await juliet.receives(`<iq type='result' id='1' to='juliet@localhost/balcony'>${ask}</iq>`, { exactly: true });
   await juliet.sends(`<iq type='set' id='2'>${card}</iq>`);
   await juliet.receives(`<iq type='result' id='2' to='juliet@localhost/balcony'/>`);
   const romeo = await actor('romeo@localhost/orchard');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, scenario } from './dialogue.js';
+import { subscribes } from './phrases.js';
 import { configure, create, error, event, owner, payload, publish, pubsub, result, submitted } from './pubsub.js';
 
 const romeo = 'romeo@localhost';
@@ -386,8 +387,15 @@ scenario('§5: the service, its nodes, what is known of them, and their items', 
       <x xmlns='${NS.dataForms}' type='result'><field var='FORM_TYPE'><value>${NS.pubsub}#meta-data</value></field>
         <field var='pubsub#title'><value>News</value></field><field var='pubsub#owner'><value>${romeo}</value></field></x></query></iq>`,
   );
+  // §5.3: what one cannot read one may still ask about; of a closed node nothing more is said than that it is closed
   await balcony.sends(info(` node='secret'`));
-  await balcony.receives(error('cancel', 'not-allowed'));
+  const closed = await balcony.receives(
+    `<iq type='result' id='p'><query xmlns='${NS.discoInfo}' node='secret'><identity category='pubsub' type='leaf'/>
+      <feature var='${NS.pubsub}'/>
+      <x xmlns='${NS.dataForms}' type='result'><field var='FORM_TYPE' type='hidden'><value>${NS.pubsub}#meta-data</value></field>
+        <field var='pubsub#access_model' type='list-single'><value>whitelist</value></field></x></query></iq>`,
+  );
+  assert.doesNotMatch(String(closed), /owner|creator|title/);
   await balcony.sends(info(` node='none'`));
   await balcony.receives(error('cancel', 'item-not-found'));
   await balcony.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}'/></iq>`);
@@ -395,8 +403,63 @@ scenario('§5: the service, its nodes, what is known of them, and their items', 
     `<iq type='result' id='p'><query xmlns='${NS.discoItems}'><item jid='${service}' node='n' name='News'/></query></iq>`,
   );
   assert.equal(listed.getChild('query')!.getChildren('item').length, 1);
+  await balcony.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}' node='secret'/></iq>`);
+  await balcony.receives(error('cancel', 'not-allowed'));
   await balcony.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}' node='n'/></iq>`);
   await balcony.receives(
     `<iq type='result' id='p'><query xmlns='${NS.discoItems}' node='n'><item jid='${service}' name='a'/></query></iq>`,
   );
+});
+
+scenario('§5.3, §5.4: whoever has to ask for a node finds out what it is', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  for (const access_model of ['authorize', 'presence', 'roster'])
+    for (const to of [service, undefined]) {
+      await orchard.sends(create(access_model, { access_model, title: 'News' }, to));
+      await orchard.receives(result());
+    }
+  await subscribes(balcony, orchard);
+  for (const model of ['authorize', 'presence', 'roster'])
+    for (const to of [service, romeo]) {
+      await balcony.sends(`<iq type='get' id='p' to='${to}'><query xmlns='${NS.discoInfo}' node='${model}'/></iq>`);
+      await balcony.receives(`<iq type='result' id='p'><query xmlns='${NS.discoInfo}' node='${model}'>
+        <identity category='pubsub' type='leaf'/><feature var='${NS.pubsub}'/>
+        <x xmlns='${NS.dataForms}' type='result'><field var='pubsub#title'><value>News</value></field>
+          <field var='pubsub#access_model'><value>${model}</value></field></x></query></iq>`);
+    }
+});
+
+scenario('§5.2, XEP-0059: many nodes come in pages, asked for or not', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  const names = Array.from({ length: 120 }, (_, n) => `page-${String(n).padStart(3, '0')}`);
+  for (const name of names.slice(0, 90)) await orchard.sends(create(name, { title: 'x'.repeat(1000) }, service));
+  for (const name of names.slice(90)) await balcony.sends(create(name, { title: 'x'.repeat(1000) }, service));
+  await orchard.syncs();
+  await balcony.syncs();
+  for (const peer of [orchard, balcony]) peer.forgets();
+  const page = async (set: string) => {
+    await balcony.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}'>${set}</query></iq>`);
+    const listed = (await balcony.receives(`<iq type='result' id='p'/>`)).getChildElements()[0]!;
+    const nodes = listed.getChildren('item').map(({ attrs }) => attrs.node!);
+    return { nodes, set: listed.getChild('set', NS.rsm) };
+  };
+  const rsm = (inner: string) => `<set xmlns='${NS.rsm}'>${inner}</set>`;
+  const all: string[] = [];
+  for (let after = ''; ; ) {
+    const { nodes, set } = await page(rsm(`<max>50</max><after>${after}</after>`));
+    assert.ok(nodes.length <= 50);
+    if (nodes.length === 0) break;
+    assert.equal(set?.getChildText('first'), nodes[0]);
+    assert.equal(Number(set?.getChild('first')?.attrs.index), all.length);
+    all.push(...nodes);
+    after = nodes.at(-1)!;
+  }
+  for (const name of names) assert.equal(all.filter((one) => one === name).length, 1);
+  assert.deepEqual((await page(rsm('<max>2</max><before/>'))).nodes, all.slice(-2));
+  const counted = await page(rsm('<max>0</max>'));
+  assert.deepEqual([counted.nodes, counted.set?.getChildText('count')], [[], String(all.length)]);
+  await balcony.sends(
+    `<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoItems}'>${rsm('<after>none</after>')}</query></iq>`,
+  );
+  await balcony.receives(error('cancel', 'item-not-found'));
 });

@@ -15,6 +15,12 @@ async function does(peer: Peer, request: string): Promise<void> {
   await peer.receives(`<iq type='result' id='does' to='${peer.jid}'/>`);
 }
 
+/** The contacts that she sees again have their presence told again. */
+async function unblocks(peer: Peer, presences: readonly string[], ...jids: readonly string[]): Promise<void> {
+  await peer.sends(`<iq type='set' id='does'>${unblock(...jids)}</iq>`);
+  await peer.receivesAnyOrder([...presences, `<iq type='result' id='does' to='${peer.jid}'/>`]);
+}
+
 async function blocks(peer: Peer): Promise<string[]> {
   await peer.sends(`<iq type='get' id='list'><blocklist xmlns='${NS.blocking}'/></iq>`);
   const result = await peer.receives(`<iq type='result' id='list'><blocklist xmlns='${NS.blocking}'/></iq>`);
@@ -123,7 +129,7 @@ scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
   await romeo.receivesNothing();
 
   // Of everything that is said to her he hears what is said of nobody
-  const answers: string[] = [];
+  const answers: string[][] = [];
   for (const bare of ['juliet@localhost', 'nobody@localhost']) {
     const heard: string[] = [];
     await romeo.sends(`<message id='groupchat' type='groupchat' to='${bare}'><body>x</body></message>`);
@@ -145,14 +151,40 @@ scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
         await romeo.sends(`<iq type='${type}' id='${type}' to='${to}'><x xmlns='urn:example'/></iq>`);
       await romeo.sends(`<iq type='get' id='ping' to='${to}'><ping xmlns='${NS.ping}'/></iq>`);
       await romeo.sends(`<iq type='get' id='info' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
+      for (const node of ['', `node='x'`, `node='${NS.commands}'`, `node='http://jabber.org/protocol/nick'`])
+        for (const ns of [NS.discoInfo, NS.discoItems])
+          await romeo.sends(`<iq type='get' id='disco' to='${to}'><query xmlns='${ns}' ${node}/></iq>`);
+      await romeo.sends(`<iq type='get' id='last' to='${to}'><query xmlns='${NS.last}'/></iq>`);
+      for (const asked of [
+        `<subscriptions/>`,
+        `<affiliations/>`,
+        `<default/>`,
+        `<items node='http://jabber.org/protocol/nick'/>`,
+        `<items/>`,
+        `<options node='x' jid='romeo@localhost'/>`,
+      ])
+        await romeo.sends(`<iq type='get' id='pubsub' to='${to}'><pubsub xmlns='${NS.pubsub}'>${asked}</pubsub></iq>`);
+      for (const asked of [
+        `<subscribe node='x' jid='romeo@localhost'/>`,
+        `<subscribe node='x'/>`,
+        `<unsubscribe node='x' jid='romeo@localhost'/>`,
+        `<publish node='x'><item/></publish>`,
+        `<retract node='x'><item id='a'/></retract>`,
+        `<create node='x'/>`,
+      ])
+        await romeo.sends(`<iq type='set' id='pubsub' to='${to}'><pubsub xmlns='${NS.pubsub}'>${asked}</pubsub></iq>`);
+      for (const asked of [`<configure node='x'/>`, `<affiliations node='x'/>`, `<default/>`])
+        await romeo.sends(
+          `<iq type='get' id='owner' to='${to}'><pubsub xmlns='${NS.pubsubOwner}'>${asked}</pubsub></iq>`,
+        );
       await romeo.sends(`<iq type='get' id='vcard' to='${to}'><vCard xmlns='${NS.vcardTemp}'/></iq>`);
       await romeo.sends(`<iq type='result' id='r' to='${to}'/>`);
       await romeo.syncs();
       heard.push(...romeo.forgets().map((element) => String(element).replaceAll(bare, 'WHOM')));
     }
-    answers.push(heard.join('\n'));
+    answers.push(heard);
   }
-  assert.equal(answers[0], answers[1]);
+  assert.deepEqual(answers[0], answers[1]);
   for (const peer of [balcony, chamber]) await peer.receivesNothing();
 });
 
@@ -218,7 +250,10 @@ scenario('§3.4: unblocked, each sees and hears the other again', async ({ actor
   await befriends(romeo, juliet);
   await does(juliet, block('romeo@localhost'));
   await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
-  await does(juliet, unblock('romeo@localhost'));
+  await romeo.sends('<presence><status>far away</status></presence>');
+  await romeo.receives('<presence/>');
+  const away = `<presence from='romeo@localhost/orchard' to='juliet@localhost/balcony'><status>far away</status></presence>`;
+  await unblocks(juliet, [away], 'romeo@localhost');
   await romeo.receives(`<presence from='juliet@localhost/balcony'><show>dnd</show></presence>`);
   await romeo.sends(`<message type='chat' to='juliet@localhost'><body>x</body></message>`);
   await juliet.receives(`<message type='chat' from='romeo@localhost/orchard'><body>x</body></message>`);
@@ -233,7 +268,7 @@ scenario('§3.3, §3.4: told once, and not to whom another rule blocks', async (
   await does(juliet, block('romeo@localhost', 'ROMEO@localhost', 'localhost'));
   await romeo.receives(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
   await romeo.receivesNothing();
-  await does(juliet, unblock('localhost'));
+  await does(juliet, unblock('localhost')); // the other rule holds still
   await does(juliet, block('localhost'));
   await romeo.receivesNothing();
 });
@@ -243,8 +278,40 @@ scenario('§3.3, §3.4: presence is told to those alone who may see it', async (
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await subscribes(juliet, romeo); // she sees him, he does not see her
   await does(juliet, block('romeo@localhost'));
-  await does(juliet, unblock('romeo@localhost'));
+  await unblocks(juliet, [`<presence from='romeo@localhost/orchard'/>`], 'romeo@localhost');
   await romeo.receivesNothing();
+});
+
+scenario('§3.4, §3.5: all at once, and those who are gone', async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const chamber = await actor('juliet@localhost/chamber', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const garden = await actor('romeo@localhost/garden', { presence: true });
+  const paris = await actor('paris@localhost/street', { presence: true });
+  await befriends(romeo, juliet);
+  await befriends(paris, juliet);
+  await does(juliet, block('romeo@localhost', 'paris@localhost'));
+  await paris.sends(`<presence type='unavailable'/>`);
+  for (const peer of [juliet, chamber, romeo, garden, paris]) {
+    await peer.syncs();
+    peer.forgets();
+  }
+  await unblocks(juliet, [
+    `<presence from='romeo@localhost/orchard' to='juliet@localhost/balcony'/>`,
+    `<presence from='romeo@localhost/garden' to='juliet@localhost/balcony'/>`,
+    `<presence type='unavailable' from='paris@localhost' to='juliet@localhost/balcony'/>`,
+  ]);
+  await chamber.receivesAnyOrder([
+    `<presence from='romeo@localhost/orchard' to='juliet@localhost/chamber'/>`,
+    `<presence from='romeo@localhost/garden' to='juliet@localhost/chamber'/>`,
+    `<presence type='unavailable' from='paris@localhost' to='juliet@localhost/chamber'/>`,
+  ]);
+  for (const peer of [romeo, garden])
+    await peer.receivesAnyOrder([
+      `<presence from='juliet@localhost/balcony'/>`,
+      `<presence from='juliet@localhost/chamber'/>`,
+    ]);
+  await paris.receivesNothing();
 });
 
 scenario('RFC 6121 §4.6: who got presence directly sees it end', async ({ actor }) => {

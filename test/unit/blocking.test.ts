@@ -31,6 +31,7 @@ test('whom a rule covers of those who see presence', () => {
     covered(
       rules.map((rule) => Jid.parse(rule)),
       items,
+      ({ subscription }) => subscription !== 'to',
     ).map(({ full }) => full);
   assert.deepEqual(who('a@x.org'), ['a@x.org']);
   assert.deepEqual(who('a@x.org/r'), ['a@x.org/r']);

@@ -26,12 +26,12 @@ const places = defineModule({
         if (to.local !== undefined && to.local !== 'garden') throw new StanzaError('item-not-found');
         return [{ category: 'places', type: to.local === undefined ? 'all' : 'one' }];
       },
-      items: ({ to }) => (to.local === undefined ? [el('item', { jid: `garden@${to.domain}` })] : []),
+      items: ({ to }) => (to.local === undefined ? [{ jid: `garden@${to.domain}` }] : []),
     }),
     discoSource('account', {
       node: 'urn:open',
       identities: () => [{ category: 'pubsub', type: 'leaf' }],
-      items: ({ to }) => [el('item', { jid: to.bare, name: 'one' })],
+      items: ({ to }) => [{ jid: to.bare, name: 'one' }],
     }),
     discoSource('server', {
       node: (node) => node.startsWith('secret:'),
@@ -66,7 +66,7 @@ const isUnavailable = (answer: string) => assert.match(answer, /type="error".*<s
 test('the server: identity and the features that modules declare', async () => {
   const answer = await bob.asks(info('example.org'));
   assert.match(answer, /<identity category="server" type="im" name="Waxwing"\/>/);
-  assert.deepEqual(new Set(vars(answer)), new Set([NS.discoInfo, NS.discoItems, NS.caps, NS.ping]));
+  assert.deepEqual(new Set(vars(answer)), new Set([NS.discoInfo, NS.discoItems, NS.rsm, NS.caps, NS.ping]));
 });
 
 test('the server: its services are its items', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { StanzaError } from '../../src/server/stanza/errors.js';
-import { readRsm, rsmSet } from '../../src/server/stanza/rsm.js';
+import { pageOf, readRsm, rsmSet } from '../../src/server/stanza/rsm.js';
 import { parse, serialize } from '../../src/server/xml/element.js';
 
 const limits = { default: 50, cap: 100 };
@@ -65,4 +65,53 @@ describe('rsmSet', () => {
       assert.equal(serialize(rsmSet(page)), content === '' ? `${open}/>` : `${open}>${content}</set>`);
     });
   }
+});
+
+describe('pageOf', () => {
+  const names = Array.from({ length: 10 }, (_, n) => `n${n}`);
+  const page = (content: string | undefined, sizeOf?: (name: string) => number) => {
+    const request = content === undefined ? undefined : parse(`<query>${serialize(set(content))}</query>`);
+    const { shown, isWhole } = pageOf(names, (name) => name, request, { default: 8, cap: 9 }, sizeOf);
+    return { shown: shown.map((name) => Number(name.slice(1))), isWhole };
+  };
+  const cases: readonly (readonly [string | undefined, readonly number[]])[] = [
+    [undefined, [0, 1, 2, 3, 4, 5, 6, 7]],
+    ['<max>100</max>', [0, 1, 2, 3, 4, 5, 6, 7, 8]],
+    ['<max>2</max>', [0, 1]],
+    ['<max>2</max><after>n3</after>', [4, 5]],
+    ['<max>2</max><after>n9</after>', []],
+    ['<max>2</max><before>n3</before>', [1, 2]],
+    ['<max>2</max><before>n0</before>', []],
+    ['<max>2</max><before/>', [8, 9]],
+    ['<max>2</max><index>9</index>', [9]],
+    ['<max>2</max><index>99</index>', []],
+    ['<max>9</max><after>n3</after><before>n6</before>', [4, 5]],
+    ['<max>9</max><after>n6</after><before>n3</before>', []],
+    ['<max>0</max>', []],
+  ];
+  for (const [content, expected] of cases)
+    it(`gives for ${content ?? 'no page'}`, () => assert.deepEqual(page(content).shown, expected));
+
+  it('tells whether a list is whole and no page was asked for', () => {
+    const all = (request: string | undefined) =>
+      pageOf(['a'], (name) => name, request === undefined ? undefined : parse(request), limits).isWhole;
+    assert.deepEqual([all(undefined), all('<query/>'), page(undefined).isWhole], [true, true, false]);
+    assert.equal(all(`<query>${serialize(set('<max>5</max>'))}</query>`), false);
+  });
+
+  it('ends a page that gets too large, and shows at least one item', () => {
+    const large = () => 90_000;
+    assert.deepEqual(page('<max>5</max>', large).shown, [0, 1]);
+    assert.deepEqual(page('<max>5</max><before/>', large).shown, [8, 9]);
+    for (const content of ['<max>5</max>', '<max>5</max><before>n1</before>'])
+      assert.deepEqual(page(content, () => 1_000_000).shown, [0]);
+  });
+
+  it('knows no item that is not there', () => {
+    for (const content of ['<after>x</after>', '<before>x</before>'])
+      assert.throws(
+        () => page(content),
+        (error) => error instanceof StanzaError && error.condition === 'item-not-found',
+      );
+  });
 });

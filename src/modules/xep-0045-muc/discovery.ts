@@ -1,11 +1,10 @@
 /** XEP-0045 §6: what the service and its rooms tell of themselves. Hidden rooms are found only by who knows their name. */
-import type { DiscoQuery, DiscoSource, Identity } from '../../server/module.js';
+import type { DiscoItem, DiscoQuery, DiscoSource, Identity } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
-import { type Element, el } from '../../server/xml/element.js';
+import type { Element } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
-import { pageOf } from './paging.js';
 import { reservedNick } from './registration.js';
 import { isOpenTo, isWelcome, type Room } from './room.js';
 import { hatsHash } from './xep-0317-hats.js';
@@ -61,8 +60,11 @@ export function sources(muc: Muc): DiscoSource[] {
             ]),
       forms: (query): Maybe<readonly Element[]> =>
         query.to.local === undefined ? [] : inRoom(query, (room) => [roomInfo(room)]),
-      items: (query): Maybe<readonly Element[]> =>
-        query.to.local === undefined ? roomsPage(muc, query) : inRoom(query, (room) => occupantsOf(room, query)),
+      page: muc.config.page,
+      items: (query): Maybe<readonly DiscoItem[]> =>
+        query.to.local === undefined
+          ? muc.rooms.public.map(({ jid, name }) => ({ jid: jid.bare, name }))
+          : inRoom(query, (room) => occupantsOf(room, query)),
     },
     {
       node: 'x-roomuser-item',
@@ -108,7 +110,12 @@ function roomInfo(room: Room): Element {
     fields.push({ var: 'muc#roominfo_subject', type: 'text-single', label: 'Subject', value: stored.subject.text });
   const activity = activityOf(room);
   if (activity !== undefined)
-    fields.push({ var: '{urn:xmpp:muc-activity}message-activity', label: 'Messages per hour', value: activity });
+    fields.push({
+      var: '{urn:xmpp:muc-activity}message-activity',
+      type: 'text-single',
+      label: 'Messages per hour',
+      value: activity,
+    });
   // XEP-0486 §3.3
   if (stored.avatar !== undefined && stored.avatar.length > 0)
     fields.push({ var: 'muc#roominfo_avatarhash', type: 'text-multi', label: 'Avatar hash', value: stored.avatar });
@@ -118,20 +125,9 @@ function roomInfo(room: Room): Element {
   return form({ type: 'result', formType: NS.mucRoomInfo, fields });
 }
 
-/** §6.3. */
-function roomsPage({ rooms, config }: Muc, { payload }: DiscoQuery): Element[] {
-  const all = rooms.public;
-  const { shown, set } = pageOf(all, ({ jid }) => jid.bare, payload, { default: config.page, cap: config.page });
-  const items = shown.map(({ jid, name }) => el('item', { jid: jid.bare, name }));
-  const isWhole = shown.length === all.length && payload?.getChild('set', NS.rsm) === undefined;
-  return isWhole ? items : [...items, set];
-}
-
 /** §6.5: to those who are there, and to others where the owner wants it. */
-function occupantsOf(room: Room, { from }: DiscoQuery): Element[] {
+function occupantsOf(room: Room, { from }: DiscoQuery): DiscoItem[] {
   const isListed = room.config.publicOccupants && isWelcome(room, room.affiliationOf(from));
   if (room.seat(from) === undefined && !isListed) return [];
-  return [...room.occupants.values()]
-    .filter(({ role }) => room.isShown(role))
-    .map(({ jid }) => el('item', { jid: jid.full }));
+  return [...room.occupants.values()].filter(({ role }) => room.isShown(role)).map(({ jid }) => ({ jid: jid.full }));
 }

@@ -1,12 +1,11 @@
 /** §5: what accounts and the service can do, which nodes they have, what is known of a node, and which items it has. */
-import type { DiscoQuery, DiscoSource } from '../../server/module.js';
+import type { DiscoItem, DiscoQuery, DiscoSource } from '../../server/module.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { form, readForm } from '../../server/stanza/forms.js';
+import { type Field, form, readForm } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
-import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
-import { type Element, el } from '../../server/xml/element.js';
-import { barrier, demandReading, entryFor, missing, ownersOf } from './access.js';
+import type { Element } from '../../server/xml/element.js';
+import { type Barrier, barrier, entryFor, missing, ownersOf, refusal } from './access.js';
 import type { Holder, Node, PubSub } from './node.js';
 
 /** §10: what is supported wherever there are nodes. */
@@ -67,14 +66,41 @@ export const accountFeatures = [
   `${NS.pubsub}#pubsub-on-a-jid`,
 ];
 
+const metaData = `${NS.pubsub}#meta-data`;
+
 export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
-  /** The node that is asked about, if the asker may know of it. Throws StanzaError. */
-  const asked = async ({ from, to, node: name }: DiscoQuery): Promise<{ holder: Holder; node: Node }> => {
+  interface Asked {
+    readonly holder: Holder;
+    readonly node: Node;
+    readonly obstacle: Barrier | undefined;
+  }
+
+  /** The node that is asked about. Throws StanzaError where there is none. */
+  const asked = async ({ from, to, node: name }: DiscoQuery): Promise<Asked> => {
     const prepare = (holder: Holder, node: Node) => entryFor(pubsub, holder, node, from.bare);
     return pubsub.holders.inTurn(to.bare, name ?? '', prepare, ({ holder, node, prepared }) => {
       if (node === undefined) throw missing(holder, name ?? '', from.bare, prepared);
-      return { holder, node: demandReading(holder, node, from.bare, prepared) };
+      return { holder, node, obstacle: barrier(holder, node, from.bare, prepared) };
     });
+  };
+
+  /** The same, if the asker may read it. */
+  const readable = async (query: DiscoQuery): Promise<Asked> => {
+    const found = await asked(query);
+    if (found.obstacle !== undefined) throw refusal(found.obstacle);
+    return found;
+  };
+
+  /**
+   * §5.3: whoever cannot read a node still finds out what it is, to subscribe to it. Only the lists of an account hide
+   * the nodes that nobody else is let in to.
+   */
+  const described = async (query: DiscoQuery): Promise<Asked & { readonly isShutOut: boolean }> => {
+    const found = await asked(query);
+    const { obstacle } = found;
+    const isShutOut = obstacle === 'whitelist' || obstacle === 'outcast';
+    if (isShutOut && isAccount) throw refusal(obstacle);
+    return { ...found, isShutOut };
   };
 
   return [
@@ -88,30 +114,30 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
       items: async ({ from, to, payload }) => {
         const isWanted = typesIn(payload);
         const holder = await pubsub.holders.get(to.bare);
-        const items = [];
+        const items: DiscoItem[] = [];
         for (const node of holder.nodes.values()) {
           if (!isWanted(node.config['pubsub#type'])) continue;
           const entry = entryFor(pubsub, holder, node, from.bare);
           if (barrier(holder, node, from.bare, entry instanceof Promise ? await entry : entry) !== undefined) continue;
-          items.push(
-            el('item', { jid: holder.jid.bare, node: node.name, name: node.config['pubsub#title'] || undefined }),
-          );
+          items.push({ jid: holder.jid.bare, node: node.name, name: node.config['pubsub#title'] || undefined });
         }
-        return paged(items, payload, 'node');
+        return items;
       },
     },
     {
       // Ad-hoc commands have the same kind of names.
       node: (name) => name !== NS.commands && !pubsub.host.declared.commands().some((command) => command.node === name),
       identities: async (query) => {
-        await asked(query);
+        await described(query);
         return [{ category: 'pubsub', type: 'leaf' }];
       },
       features: () => [NS.pubsub],
       /** §5.4. */
       forms: async (query) => {
-        const { holder, node } = await asked(query);
+        const { holder, node, isShutOut } = await described(query);
         const { config, stored, subscriptions } = node;
+        const access: Field = { var: 'pubsub#access_model', type: 'list-single', value: config['pubsub#access_model'] };
+        if (isShutOut) return [form({ type: 'result', formType: metaData, fields: [access] })];
         const publishers = Object.entries(stored.affiliations).flatMap(([jid, one]) =>
           one === 'publisher' ? jid : [],
         );
@@ -119,14 +145,14 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
         return [
           form({
             type: 'result',
-            formType: `${NS.pubsub}#meta-data`,
+            formType: metaData,
             fields: [
               { var: 'pubsub#title', type: 'text-single', value: config['pubsub#title'] },
               { var: 'pubsub#description', type: 'text-single', value: config['pubsub#description'] },
               { var: 'pubsub#type', type: 'text-single', value: config['pubsub#type'] },
               { var: 'pubsub#language', type: 'list-single', value: config['pubsub#language'] },
               { var: 'pubsub#contact', type: 'jid-multi', value: config['pubsub#contact'] },
-              { var: 'pubsub#access_model', type: 'list-single', value: config['pubsub#access_model'] },
+              access,
               { var: 'pubsub#publish_model', type: 'list-single', value: config['pubsub#publish_model'] },
               { var: 'pubsub#max_items', type: 'text-single', value: config['pubsub#max_items'] },
               { var: 'pubsub#creator', type: 'jid-single', value: stored.creator },
@@ -140,37 +166,12 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
       },
       /** §5.5. */
       items: async (query) => {
-        const { holder, node } = await asked(query);
+        const { holder, node } = await readable(query);
         const items = await pubsub.holders.items(holder, node);
-        const all = [...items.index.keys()].map((name) => el('item', { jid: holder.jid.bare, name }));
-        return paged(all, query.payload, 'name');
+        return [...items.index.keys()].map((name) => ({ jid: holder.jid.bare, name }));
       },
     },
   ];
-}
-
-/** A page of the items (XEP-0059), where one is asked for: they are known by this attribute. */
-function paged(items: Element[], payload: Element | undefined, attribute: 'node' | 'name'): Element[] {
-  const set = payload?.getChild('set', NS.rsm);
-  if (set === undefined) return items;
-  const { max, after, before, index = 0 } = readRsm(set, { default: items.length, cap: items.length });
-  const positionOf = (id: string): number => {
-    const at = items.findIndex(({ attrs }) => attrs[attribute] === id);
-    if (at < 0) throw new StanzaError('item-not-found');
-    return at;
-  };
-  const from = after === undefined ? index : positionOf(after) + 1;
-  const to = before === undefined || before === true ? items.length : positionOf(before);
-  const first = before === undefined ? from : Math.max(from, to - max);
-  const page = items.slice(first, Math.min(first + max, to));
-  const nameOf = (item: Element | undefined) => item?.attrs[attribute];
-  const said = rsmSet({
-    first: nameOf(page[0]),
-    last: nameOf(page.at(-1)),
-    count: items.length,
-    index: page.length === 0 ? undefined : first,
-  });
-  return [...page, said];
 }
 
 /** XEP-0462: whether nodes of a type are asked for; '' is that of a node without one. Throws StanzaError. */

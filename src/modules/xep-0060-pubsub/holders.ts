@@ -49,6 +49,28 @@ export class Holders {
     this.#cache = new Cache(settings.cached, (bare) => this.#load(bare));
   }
 
+  /** Those of accounts that do not exist: every request finds an account without nodes. */
+  static ofNobody(settings: Settings, service: Jid): Holders {
+    const map = {
+      get: async () => undefined,
+      all: async () => new Map(),
+      page: async () => [],
+      count: async () => 0,
+      set: async () => {},
+      delete: async () => 0,
+      owners: async () => [],
+      forget: async () => {},
+    };
+    const document = {
+      ...map,
+      getMany: async () => new Map(),
+      delete: async () => false,
+      compareAndSet: async () => false,
+    };
+    const stores = { pubsub_nodes: map, pubsub_items: map, pubsub_subscriptions: map, pubsub_usage: document };
+    return new Holders(stores, { ...settings, cached: 100 }, service);
+  }
+
   /** At once where it is in memory. */
   get(bare: string): Holder | Promise<Holder> {
     return this.#cache.get(bare);

@@ -28,7 +28,6 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { affiliationOf, ownersOf } from './access.js';
 import { accountFeatures, serviceFeatures, sources } from './discovery.js';
-import { noSuchNode } from './errors.js';
 import { Holders } from './holders.js';
 import { retrieve } from './items.js';
 import { greet, greetSubscriber, greetVisitor, introduce } from './last-items.js';
@@ -144,6 +143,9 @@ export default defineModule({
       },
     };
 
+    // Nothing is made, or kept in memory, by asking accounts that do not exist.
+    const absent: PubSub = { ...pubsub, holders: Holders.ofNobody(config, own) };
+
     const demandPace = paces(host, config);
     provide(
       'pep',
@@ -151,19 +153,15 @@ export default defineModule({
     );
 
     const answer = async (request: IqRequest, isAccount: boolean): Promise<Element | undefined> => {
-      const { from, to, payload, stanza } = request;
+      const { from, to, payload, stanza, isAbsent } = request;
       const { bare } = to;
-      // Nothing is made, or kept in memory, by asking those for something who are not there.
-      if (isAccount && !request.isOwn && !(await host.accounts.exists(bare))) {
-        throw stanza.type === 'get' ? noSuchNode() : new StanzaError('forbidden');
-      }
       const element = payload.getChildElements()[0];
       const ns = payload.getNS() ?? '';
       const handler = element?.getNS() === ns ? handlers[`${stanza.type} ${ns} ${element.getName()}`] : undefined;
       if (element === undefined || handler === undefined) throw new StanzaError('bad-request');
       if (stanza.type === 'set') demandPace(element.getName(), from);
       const acting = isAccount || ns !== NS.pubsubOwner ? from : await ruler(from, element.attrs.node ?? '');
-      return handler({ pubsub, request, from: acting, bare, element }, isAccount);
+      return handler({ pubsub: isAbsent ? absent : pubsub, request, from: acting, bare, element }, isAccount);
     };
 
     /** Administrators of the host rule the nodes of the service, in the name of an owner. */
@@ -218,7 +216,7 @@ export default defineModule({
       greetSubscriber(pubsub, await pubsub.holders.get(own.bare), jid);
 
     const { archive } = services;
-    const answering = archive && answerArchive(pubsub, archive);
+    const answering = archive && answerArchive(({ isAbsent }) => (isAbsent ? absent : pubsub), archive);
     if (answering !== undefined) archive?.nodes(answering);
     const archives =
       answering === undefined

@@ -2,7 +2,7 @@
  * XEP-0442: Pubsub Message Archive Management. The archive of a node are its items: what was deleted or replaced is not in
  * it. An item's id there is the time at which it was published.
  */
-import type { IqHandler, Services } from '../../server/module.js';
+import type { IqHandler, IqRequest, Services } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { parse } from '../../server/xml/element.js';
@@ -15,8 +15,9 @@ import { nodeNamed } from './request.js';
 
 /** Answers `<query node='…'/>`, for whoever may read the node. */
 export const answerArchive =
-  (pubsub: PubSub, archive: Services['archive']): IqHandler =>
+  (pubsubFor: (request: IqRequest) => PubSub, archive: Services['archive']): IqHandler =>
   async (request) => {
+    const pubsub = pubsubFor(request);
     const { from, to, payload, stanza } = request;
     const name = nodeNamed({ element: payload });
     const found = await pubsub.holders.inTurn(

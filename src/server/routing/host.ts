@@ -357,7 +357,7 @@ export class LocalHost implements Host, Destination {
     const { ns, name } = firstChild(stanza);
     const entry = to.resource === undefined ? this.hooks.account.get(iqKey(stanza.type!, ns, name)) : undefined;
     if (entry?.absent !== true) throw new StanzaError('service-unavailable');
-    return this.#answer(this.hooks.account, to, stanza, origin);
+    return this.#answer(this.hooks.account, to, stanza, origin, true);
   }
 
   #toServer(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
@@ -406,9 +406,35 @@ export class LocalHost implements Host, Destination {
         return;
       }
     }
-    const admitted = peer.bare === owner.bare ? undefined : this.#admit({ way: 'in', owner, peer, stanza, origin });
-    if (admitted === undefined) return this.#iqIn(stanza, to, origin);
-    return admitted.then(() => this.#iqIn(stanza, to, origin));
+    if (peer.bare === owner.bare) return this.#iqIn(stanza, to, origin);
+    const go = (isHidden: boolean): Maybe<void> => {
+      if (!isHidden) return this.#iqIn(stanza, to, origin);
+      if (stanza.type === 'get' || stanza.type === 'set') return this.#iqToNobody(stanza, to, origin);
+    };
+    const hidden = this.#isHidden({ way: 'in', owner, peer, stanza, origin });
+    return typeof hidden === 'boolean' ? go(hidden) : hidden.then(go);
+  }
+
+  /**
+   * Runs the `admit` hooks for an IQ; true if one of them hides the account from its sender. The others run all the
+   * same, since their refusals are what the sender hears of an account that does not exist.
+   */
+  #isHidden(passage: Passage, first = 0, isHidden = false): Maybe<boolean> {
+    const { admit } = this.hooks;
+    let hidden = isHidden;
+    for (let index = first; index < admit.length; index++) {
+      try {
+        const waiting = admit[index]!(passage);
+        if (waiting !== undefined)
+          return waiting.then(
+            () => this.#isHidden(passage, index + 1, hidden),
+            (error: unknown) => this.#isHidden(passage, index + 1, hides(error)),
+          );
+      } catch (error) {
+        hidden = hides(error);
+      }
+    }
+    return hidden;
   }
 
   #iqIn(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
@@ -544,18 +570,19 @@ export class LocalHost implements Host, Destination {
   // --- IQ -------------------------------------------------------------------------------------------------------
 
   /** Answers a get or set with the handler of its payload: exactly once, whatever the handler does. */
-  #answer(table: ReadonlyMap<string, IqEntry>, to: Jid, stanza: Stanza, origin: Origin): Maybe<void> {
+  #answer(table: ReadonlyMap<string, IqEntry>, to: Jid, stanza: Stanza, origin: Origin, isAbsent = false): Maybe<void> {
     const { ns, name } = firstChild(stanza);
     const entry = table.get(iqKey(stanza.type!, ns, name));
     const from = stanza.from!;
     if (entry === undefined) throw new StanzaError('service-unavailable');
     const permitted = this.permits(entry.access, from, to);
     if (typeof permitted !== 'boolean')
-      return permitted.then((yes) => this.#call(entry, yes, to, from, stanza, origin));
-    return this.#call(entry, permitted, to, from, stanza, origin);
+      return permitted.then((yes) => this.#call(entry, yes, to, stanza, origin, isAbsent));
+    return this.#call(entry, permitted, to, stanza, origin, isAbsent);
   }
 
-  #call(entry: IqEntry, permitted: boolean, to: Jid, from: Jid, stanza: Stanza, origin: Origin): Maybe<void> {
+  #call(entry: IqEntry, permitted: boolean, to: Jid, stanza: Stanza, origin: Origin, isAbsent: boolean): Maybe<void> {
+    const from = stanza.from!;
     if (!permitted) throw new StanzaError(entry.access === 'admins' ? 'forbidden' : 'service-unavailable');
     const request: IqRequest = {
       stanza,
@@ -564,6 +591,7 @@ export class LocalHost implements Host, Destination {
       payload: stanza.children()[0]!,
       session: origin.session,
       isOwn: from.bare === to.bare,
+      isAbsent,
     };
     const answer = entry.handler(request);
     if (answer instanceof Promise) return answer.then((payload) => this.#succeed(stanza, payload, origin));
@@ -587,10 +615,22 @@ export class LocalHost implements Host, Destination {
       case 'owner':
         return from.bare === to.bare;
       case 'contacts':
-        return from.bare === to.bare || (this.services.roster?.sees(to.bare, from) ?? false);
+        return from.bare === to.bare || this.#seesPresence(from, to.bare);
       case 'admins':
         return this.isAdmin(from);
     }
+  }
+
+  /** Subscribed to the owner's presence, and not blocked. */
+  #seesPresence(who: Jid, owner: string): Maybe<boolean> {
+    const { roster, blocking } = this.services;
+    const isHeard = (sees: boolean): Maybe<boolean> => {
+      if (!sees) return false;
+      const blocked = blocking?.isBlocked(owner, who) ?? false;
+      return typeof blocked === 'boolean' ? !blocked : blocked.then((one) => !one);
+    };
+    const sees = roster?.sees(owner, who) ?? false;
+    return typeof sees === 'boolean' ? isHeard(sees) : sees.then(isHeard);
   }
 
   /** A result or error that answers one of `ask`: believed only from whom it was asked. */
@@ -731,6 +771,12 @@ function checkIq(stanza: Stanza): void {
 function firstChild(stanza: Stanza): { ns: string; name: string } {
   for (const child of stanza.childNames()) return child;
   throw new StanzaError('bad-request');
+}
+
+/** Whether a refusal hides the account; throws every other. */
+function hides(error: unknown): boolean {
+  if (error instanceof StanzaError && error.options.hides === true) return true;
+  throw error;
 }
 
 function silently(error: unknown): void {

@@ -47,6 +47,8 @@ export interface StanzaErrorOptions {
   readonly bare?: boolean | undefined;
   /** What the answer carries in the place of what is refused. */
   readonly instead?: Element | undefined;
+  /** The sender must not learn that the account exists: IQs are answered as for one that does not. */
+  readonly hides?: boolean | undefined;
 }
 
 /** The peer asked something that we refuse. Thrown by handlers; the dispatcher answers it. */

@@ -64,6 +64,63 @@ export function rsmSet({ first, last, count, index }: ResultPage): Element {
   );
 }
 
+/** Most characters of the items in one page, ids and names together: a longer page ends early. */
+const longestPage = 200_000;
+
+export interface ListPage<T> {
+  readonly shown: readonly T[];
+  readonly set: Element;
+  /** The page is the whole list, and no page was asked for: clients that know no pages need no `<set/>`. */
+  readonly isWhole: boolean;
+}
+
+/**
+ * What of a list in memory the `<set/>` in a request asks for, and the `<set/>` of the answer. `sizeOf` counts the
+ * characters of an item. Throws StanzaError.
+ */
+export function pageOf<T>(
+  all: readonly T[],
+  idOf: (item: T) => string,
+  request: Element | undefined,
+  limits: PageLimits,
+  sizeOf: (item: T) => number = (item) => idOf(item).length,
+): ListPage<T> {
+  const asked = request?.getChild('set', NS.rsm);
+  const { max, after, before, index = 0 } = readRsm(asked, limits);
+  const at = (id: string): number => {
+    const position = all.findIndex((item) => idOf(item) === id);
+    if (position < 0) throw new StanzaError('item-not-found');
+    return position;
+  };
+  let end = typeof before === 'string' ? at(before) : all.length;
+  let start = after === undefined ? Math.min(index, all.length) : at(after) + 1;
+  if (before === undefined) end = Math.min(end, start + max);
+  else start = Math.max(start, end - max);
+  end = Math.max(start, end);
+  // §2.1: a page may be shorter than asked for
+  let size = 0;
+  if (before === undefined) {
+    for (let next = start; next < end; next++) {
+      size += sizeOf(all[next]!);
+      if (size > longestPage && next > start) end = next;
+    }
+  } else {
+    for (let next = end - 1; next >= start; next--) {
+      size += sizeOf(all[next]!);
+      if (size > longestPage && next < end - 1) start = next + 1;
+    }
+  }
+  const shown = all.slice(start, end);
+  const [head, tail] = [shown[0], shown.at(-1)];
+  const set = rsmSet({
+    first: head && idOf(head),
+    last: tail && idOf(tail),
+    index: head === undefined ? undefined : start,
+    count: all.length,
+  });
+  return { shown, set, isWhole: asked === undefined && shown.length === all.length };
+}
+
 function text(set: Element | undefined, name: string): string | undefined {
   const found = set?.getChildren(name, NS.rsm) ?? [];
   if (found.length > 1) throw new StanzaError('bad-request', `More than one <${name}/>`);
