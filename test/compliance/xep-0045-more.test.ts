@@ -486,7 +486,7 @@ scenario('XEP-0433: searching for public rooms', async (scene) => {
         .join('')}</x></search></iq>`;
   await hag.sends(`<iq type='get' id='s' to='${service}'><search xmlns='${NS.channelSearchQuery}'/></iq>`);
   await hag.receives(`<iq type='result'><search xmlns='${NS.channelSearchQuery}'><x xmlns='${NS.dataForms}' type='form'>
-    <field var='q' type='text-single'/><field var='key' type='list-single'/></x></search></iq>`);
+    <field var='q' type='text-single'/><field var='sinaddress' type='boolean'/><field var='key' type='list-single'/></x></search></iq>`);
   await hag.sends(search({ q: 'CAVE witches' }));
   const found = await hag.receives(
     `<iq type='result'><result xmlns='${NS.channelSearchQuery}'><item address='${room('search-cave')}'>
@@ -505,7 +505,7 @@ scenario('XEP-0433: searching for public rooms', async (scene) => {
   ] as [Record<string, string>, string, string][]) {
     await hag.sends(search(fields));
     await hag.receives(
-      `<iq type='error'><error type='modify'><${condition} xmlns='${NS.stanzas}'/>
+      `<iq type='error'><error type='${specific === 'no-search-conditions' ? 'cancel' : 'modify'}'><${condition} xmlns='${NS.stanzas}'/>
         <${specific} xmlns='${NS.channelSearch}:error'/></error></iq>`,
     );
   }

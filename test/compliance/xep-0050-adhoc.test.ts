@@ -127,7 +127,7 @@ scenario('§4.4: the errors', { config }, async ({ actor }) => {
   const { sessionid } = (await executes(nurse, `node='${roster}'`)).attrs;
   const step = `node='${roster}' sessionid='${sessionid}'`;
   await isRefused(nurse, `${step} action='prev'`, specific('modify', 'bad-request', 'bad-action'));
-  for (const content of ['', `<x xmlns='${NS.dataForms}' type='submit'/>`, about('not@@an.address')])
+  for (const content of ['', `<x xmlns='${NS.dataForms}'/>`, `<x xmlns='${NS.dataForms}' type='result'/>`])
     await isRefused(nurse, `${step} action='complete'`, specific('modify', 'bad-request', 'bad-payload'), content);
   // The session goes on
   await isRefused(
@@ -137,6 +137,17 @@ scenario('§4.4: the errors', { config }, async ({ actor }) => {
   );
   const done = await executes(nurse, `${step} action='complete'`, about('nurse@localhost'));
   assert.equal(done.attrs.status, 'completed');
+  // §3.4: a form with wrong values completes the command, which has failed
+  for (const content of [
+    `<x xmlns='${NS.dataForms}' type='submit'/>`,
+    about('not@@an.address'),
+    about('no@localhost'),
+  ]) {
+    const begun = await executes(nurse, `node='${roster}'`);
+    const failed = await executes(nurse, `node='${roster}' sessionid='${begun.attrs.sessionid}'`, content);
+    assert.equal(failed.attrs.status, 'completed');
+    assert.equal(failed.getChild('note', NS.commands)?.attrs.type, 'error');
+  }
 });
 
 scenario('§3.3: a session belongs to the client that opened it', { config }, async ({ actor }) => {

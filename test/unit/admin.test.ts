@@ -35,6 +35,8 @@ async function run(node: string, values?: Record<string, string | readonly strin
 
 const isDone = (answer: string) => assert.match(answer, /type="result".*status="completed"/, answer);
 
+const fails = (answer: string) => assert.match(answer, /status="completed".*<note type="error"/, answer);
+
 test('the commands are for administrators, in the list and in the doing', async () => {
   const list = `<iq type="get" id="1" to="example.org"><query xmlns="${NS.discoItems}" node="${NS.commands}"/></iq>`;
   assert.equal((await root.asks(list)).match(/<item [^>]*node="http:\/\/jabber.org\/protocol\/admin#/g)?.length, 25);
@@ -48,18 +50,15 @@ test('a user is added', async () => {
   isDone(await run('add-user', values));
   assert.notEqual(await accounts.verifyPassword('dave@example.org', 'correct horse'), undefined);
   assert.match(await run('add-user', values), /<conflict /);
-  assert.match(await run('add-user', { ...values, 'password-verify': 'other' }), /<bad-payload /);
-  assert.match(await run('add-user', { ...values, accountjid: 'eve@example.com' }), /<bad-payload /);
-  assert.match(await run('add-user', { ...values, accountjid: '' }), /<bad-payload /);
+  fails(await run('add-user', { ...values, 'password-verify': 'other' }));
+  fails(await run('add-user', { ...values, accountjid: 'eve@example.com' }));
+  fails(await run('add-user', { ...values, accountjid: '' }));
 });
 
 test('a password is changed', async () => {
   isDone(await run('change-user-password', { accountjid: 'dave@example.org', password: 'battery staple' }));
   assert.notEqual(await accounts.verifyPassword('dave@example.org', 'battery staple'), undefined);
-  assert.match(
-    await run('change-user-password', { accountjid: 'nobody@example.org', password: 'battery staple' }),
-    /<item-not-found /,
-  );
+  fails(await run('change-user-password', { accountjid: 'nobody@example.org', password: 'battery staple' }));
 });
 
 test('users are disabled and enabled', async () => {
@@ -75,10 +74,7 @@ test('users are disabled and enabled', async () => {
 });
 
 test('users are deleted; all or none, and not oneself', async () => {
-  assert.match(
-    await run('delete-user', { accountjids: ['dave@example.org', 'nobody@example.org'] }),
-    /<item-not-found /,
-  );
+  fails(await run('delete-user', { accountjids: ['dave@example.org', 'nobody@example.org'] }));
   assert.match(await run('delete-user', { accountjids: ['dave@example.org', 'root@example.org'] }), /<not-allowed /);
   assert.equal(await accounts.exists('dave@example.org'), true);
   isDone(await run('delete-user', { accountjids: 'dave@example.org' }));
@@ -118,9 +114,9 @@ test('a roster, statistics, a login', async () => {
   assert.match(contacts, /<query xmlns="jabber:iq:roster"><item jid="romeo@example.net" subscription="both"\/>/);
   alice.session.connection = { kind: 'tls', secure: true, remoteAddress: '192.0.2.7', close() {} };
   const stats = await run('user-stats', { accountjid: 'alice@example.org' });
-  assert.match(stats, /<value>192.0.2.7<\/value>.*rostersize"><value>1<.*onlineresources"><value>a</);
+  assert.match(stats, /<value>192.0.2.7<\/value>.*rostersize"[^>]*><value>1<.*onlineresources"[^>]*><value>a</);
   accounts.noteLogin('alice@example.org');
-  assert.match(await run('get-user-lastlogin', { accountjids: 'alice@example.org' }), /lastlogin"><value>20\d\d-/);
+  assert.match(await run('get-user-lastlogin', { accountjids: 'alice@example.org' }), /lastlogin"[^>]*><value>20\d\d-/);
 });
 
 test('sessions are ended, one or all', async () => {
@@ -128,7 +124,7 @@ test('sessions are ended, one or all', async () => {
   isDone(await run('end-user-session', { accountjids: one.session.jid.full }));
   assert.match(
     await run('user-stats', { accountjid: 'bob@example.org' }),
-    /onlineresources"><value>2<\/value><\/field>/,
+    /onlineresources"[^>]*><value>2<\/value><\/field>/,
   );
   isDone(await run('end-user-session', { accountjids: other.session.jid.bare }));
   assert.match(await run('get-online-users-num'), /<value>2<\/value>/);

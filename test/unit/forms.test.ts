@@ -55,7 +55,7 @@ describe('form', () => {
     const written = table({
       title: 'Found',
       columns: [
-        { var: 'name', label: 'Name' },
+        { var: 'name', type: 'text-single', label: 'Name' },
         { var: 'jid', type: 'jid-single' },
       ],
       rows: [{ name: 'Romeo', jid: Jid.parse('romeo@verona.example') }, { name: 'Nobody' }],
@@ -63,7 +63,7 @@ describe('form', () => {
     assert.equal(
       serialize(written),
       '<x xmlns="jabber:x:data" type="result"><title>Found</title>' +
-        '<reported><field var="name" label="Name"/><field var="jid" type="jid-single"/></reported>' +
+        '<reported><field var="name" type="text-single" label="Name"/><field var="jid" type="jid-single"/></reported>' +
         '<item><field var="name"><value>Romeo</value></field><field var="jid"><value>romeo@verona.example</value></field></item>' +
         '<item><field var="name"><value>Nobody</value></field><field var="jid"><value/></field></item></x>'.replace(
           '<value/>',

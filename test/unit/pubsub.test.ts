@@ -34,7 +34,7 @@ const options = (fields: Record<string, string | readonly string[]>) =>
   form({
     type: 'submit',
     formType: `${NS.pubsub}#publish-options`,
-    fields: Object.entries(fields).map(([name, value]) => ({ var: `pubsub#${name}`, value })),
+    fields: Object.entries(fields).map(([name, value]) => ({ var: `pubsub#${name}`, type: 'text-multi', value })),
   });
 
 test('options are read with their types, and cut to what the service allows', () => {

@@ -98,7 +98,11 @@ export function hatCommands(muc: Muc): Command[] {
         payload: [
           table({
             title: 'Hats List',
-            columns: [{ var: 'hats#title' }, { var: 'hats#uri' }, { var: 'hats#hue' }],
+            columns: [
+              { var: 'hats#title', type: 'text-single' },
+              { var: 'hats#uri', type: 'text-single' },
+              { var: 'hats#hue', type: 'text-single' },
+            ],
             rows: hatsOf(room).map(({ title, uri, hue }) => ({
               'hats#title': title,
               'hats#uri': uri,
@@ -141,7 +145,12 @@ export function hatCommands(muc: Muc): Command[] {
       payload: [
         table({
           title: 'Assigned Hats List',
-          columns: [{ var: 'hats#jid' }, { var: 'hats#uri' }, { var: 'hats#title' }, { var: 'hats#hue' }],
+          columns: [
+            { var: 'hats#jid', type: 'jid-single' },
+            { var: 'hats#uri', type: 'text-single' },
+            { var: 'hats#title', type: 'text-single' },
+            { var: 'hats#hue', type: 'text-single' },
+          ],
           rows: Object.entries(wearersOf(room)).flatMap(([user, uris]) =>
             hatsOf(room)
               .filter(({ uri }) => uris.includes(uri))

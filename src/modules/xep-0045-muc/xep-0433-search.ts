@@ -19,7 +19,7 @@ const parameters = defineForm(`${NS.channelSearch}:search-params`, {
   all: { type: 'boolean', label: 'Return all entries (ignore search terms)' },
   sinname: { type: 'boolean', label: 'Search in name' },
   sindescription: { type: 'boolean', label: 'Search in description' },
-  sinaddr: { type: 'boolean', label: 'Search in address' },
+  sinaddress: { type: 'boolean', label: 'Search in address' },
   min_users: { type: 'text-single', label: 'Minimum number of users', datatype: 'xs:integer', min: 0 },
   types: {
     type: 'list-multi',
@@ -33,7 +33,7 @@ const parameters = defineForm(`${NS.channelSearch}:search-params`, {
 const defaults = {
   sinname: true,
   sindescription: true,
-  sinaddr: true,
+  sinaddress: true,
   min_users: 1,
   types: ['xep-0045'],
   key: byUsers,
@@ -50,7 +50,11 @@ export function search(muc: Muc, { to, payload }: IqRequest): Element {
   if (values.key !== byUsers && values.key !== byAddress) throw refusal('feature-not-implemented', 'invalid-sort-key');
   if (submitted.q && submitted.all)
     throw refusal('bad-request', 'conflicting-fields', ...['all', 'q'].map((name) => el('var', null, name)));
-  if (submitted.q === undefined && !submitted.all) throw refusal('bad-request', 'no-search-conditions');
+  if (submitted.q === undefined && !submitted.all)
+    throw new StanzaError('bad-request', 'Say what to search for.', {
+      type: 'cancel',
+      extra: [specific('no-search-conditions')],
+    }); // §4.2.2.7
   const found = values.types.includes('xep-0045') ? matching(muc, values, termsOf(submitted.q, submitted.all)) : [];
   if (values.key === byUsers) found.sort((one, other) => usersIn(muc, other) - usersIn(muc, one));
   const { page } = muc.config;
@@ -68,7 +72,7 @@ function termsOf(q: string | undefined, isAll: boolean | undefined): string[] {
 interface Where {
   readonly sinname: boolean;
   readonly sindescription: boolean;
-  readonly sinaddr: boolean;
+  readonly sinaddress: boolean;
   readonly min_users: number;
 }
 
@@ -79,7 +83,7 @@ function matching(muc: Muc, where: Where, terms: readonly string[]): Listed[] {
     const texts: string[] = [];
     if (where.sinname) texts.push(room.name.toLowerCase());
     if (where.sindescription) texts.push(room.description.toLowerCase());
-    if (where.sinaddr) texts.push(room.jid.bare);
+    if (where.sinaddress) texts.push(room.jid.bare);
     return terms.every((term) => texts.some((text) => text.includes(term)));
   });
 }
@@ -100,9 +104,9 @@ const itemOf = (muc: Muc, room: Listed): Element =>
     el('anonymity-mode', null, room.isAnonymous ? 'muc_semianonymous' : `{${NS.channelSearch}:anonymity}none`),
   );
 
-function refusal(condition: 'bad-request' | 'feature-not-implemented', specific: string, ...children: Element[]) {
-  return new StanzaError(condition, undefined, {
-    type: 'modify',
-    extra: [el(specific, { xmlns: `${NS.channelSearch}:error` }, ...children)],
-  });
+function refusal(condition: 'bad-request' | 'feature-not-implemented', name: string, ...children: Element[]) {
+  return new StanzaError(condition, undefined, { type: 'modify', extra: [specific(name, ...children)] });
 }
+
+const specific = (name: string, ...children: Element[]): Element =>
+  el(name, { xmlns: `${NS.channelSearch}:error` }, ...children);

@@ -87,7 +87,11 @@ const valuesOf = (rights: Partial<MentionRights>) =>
 /** "Multi-User Chats Permissions": the fields for `muc#roominfo`. */
 export function mentionFields(room: Room): Field[] {
   const rights = rightsOf(room);
-  return names.map((name) => ({ var: `mentions#${name}`, value: rights[name] }));
+  return names.map((name) => ({
+    var: `mentions#${name}`,
+    type: name === 'count' ? 'text-single' : 'list-single',
+    value: rights[name],
+  }));
 }
 
 export const offerRights = (room: Room): Element =>

@@ -3,7 +3,7 @@ import { accountRefusal } from '../../server/account-refusal.js';
 import type { Command, Host, IqRequest, RosterItem, Services } from '../../server/module.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError, StreamError } from '../../server/stanza/errors.js';
-import { form } from '../../server/stanza/forms.js';
+import { type Field, form } from '../../server/stanza/forms.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
@@ -23,7 +23,7 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
     if (jids.length > mostAtOnce) throw new StanzaError('not-acceptable', `At most ${mostAtOnce} at once.`);
     for (const jid of jids)
       if (!isOurs(jid) || !(await host.accounts.exists(jid.bare)))
-        throw new StanzaError('item-not-found', `${jid.bare} is no account here.`);
+        throw new StanzaError('not-acceptable', `${jid.bare} is no account here.`);
     return jids;
   };
 
@@ -32,6 +32,18 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
     if (jids.some((jid) => jid.sameBare(from)))
       throw new StanzaError('not-allowed', 'Somebody else has to do that to your account.');
     for (const { bare } of await known(jids)) await change(bare).catch(rethrow);
+  };
+
+  const statisticsOf = async (bare: string): Promise<Element> => {
+    const sessions = host.sessions(bare);
+    const addresses = sessions.flatMap(({ connection }) => connection?.remoteAddress ?? []);
+    const contacts = rosterOf(await roster.get(bare)).getChildElements().length;
+    return about(
+      bare,
+      { var: 'ipaddresses', type: 'text-multi', value: addresses },
+      { var: 'rostersize', type: 'text-single', value: contacts },
+      { var: 'onlineresources', type: 'text-multi', value: sessions.map(({ jid }) => jid.resource ?? '') },
+    );
   };
 
   return [
@@ -118,7 +130,8 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
         const payload: Element[] = [];
         for (const { bare } of await known(given.accountjids)) {
           const at = await host.accounts.lastLogin(bare);
-          payload.push(about(bare, { lastlogin: at === undefined ? [] : [formatDateTime(at)] }));
+          const value = at === undefined ? [] : [formatDateTime(at)];
+          payload.push(about(bare, { var: 'lastlogin', type: 'text-single', value }));
         }
         return { payload };
       },
@@ -126,28 +139,26 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
     asking({
       node: 'user-stats',
       name: 'Get statistics of a user',
-      instructions: 'What the account has and where it is connected.',
-      fields: { accountjid },
+      instructions: 'What accounts have and where they are connected. Fill in one of the fields.',
+      // The specification shows the first, and some clients send the second.
+      fields: { accountjid: { ...accountjid, required: false }, accountjids: { ...accountjids, required: false } },
       run: async (given) => {
-        const { bare } = (await known([given.accountjid]))[0]!;
-        const sessions = host.sessions(bare);
-        const shown = rosterOf(await roster.get(bare)).getChildElements();
-        const told = about(bare, {
-          ipaddresses: sessions.flatMap(({ connection }) => connection?.remoteAddress ?? []),
-          rostersize: [String(shown.length)],
-          onlineresources: sessions.map(({ jid }) => jid.resource ?? ''),
-        });
-        return { payload: [told] };
+        const asked = [...(given.accountjid ? [given.accountjid] : []), ...(given.accountjids ?? [])];
+        if (asked.length === 0) throw new StanzaError('not-acceptable', 'Fill in at least one address.');
+        const named = new Set((await known(asked)).map(({ bare }) => bare));
+        const payload: Element[] = [];
+        for (const bare of named) payload.push(await statisticsOf(bare));
+        return { payload };
       },
     }),
   ];
 }
 
-const about = (bare: string, values: Readonly<Record<string, readonly string[]>> = {}): Element =>
+const about = (bare: string, ...fields: readonly Field[]): Element =>
   form({
     type: 'result',
     formType: NS.admin,
-    fields: Object.entries({ accountjids: [bare], ...values }).map(([name, value]) => ({ var: name, value })),
+    fields: [{ var: 'accountjids', type: 'jid-multi', value: [bare] }, ...fields],
   });
 
 /** RFC 6121 §2.1.2. */

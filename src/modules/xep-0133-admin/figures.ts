@@ -81,7 +81,12 @@ function numberOf({ what, all }: Kind): Command {
   return answering(`get-${what}-users-num`, `Get the number of ${what} users`, async () => {
     let count = 0;
     for await (const _ of all(undefined)) count++;
-    const field = { var: `${what}usersnum`, label: `The number of ${what} users`, value: count };
+    const field = {
+      var: `${what}usersnum`,
+      type: 'text-single',
+      label: `The number of ${what} users`,
+      value: count,
+    } as const;
     return { payload: [form({ type: 'result', formType: NS.admin, fields: [field] })] };
   });
 }
@@ -110,7 +115,7 @@ function listOf({ what, listField, listNode, all }: Kind): Command {
         if (isCut) break;
         found.push(bare);
       }
-      const field = { var: listField, label: `The list of ${what} users`, value: found };
+      const field = { var: listField, type: 'jid-multi', label: `The list of ${what} users`, value: found } as const;
       const payload = [form({ type: 'result', formType: NS.admin, fields: [field] })];
       if (!isCut) return { payload };
       return { payload, note: { type: 'warn', text: `There are more after ${found.at(-1)}.` } };

@@ -44,7 +44,8 @@ export interface Validation {
 
 export interface Field {
   readonly var?: string | undefined;
-  readonly type?: FieldType | undefined;
+  /** Always written: clients drop a whole answer for the sake of one field without a type (XEP-0004 §3.3). */
+  readonly type: FieldType;
   readonly label?: string | undefined;
   readonly desc?: string | undefined;
   readonly required?: boolean | undefined;
@@ -96,7 +97,10 @@ export function table({ title, columns, rows }: Table): Element {
   );
 }
 
-function fieldElement({ type, label, desc, required, value, options = [], validate, ...field }: Field): Element {
+/** Only the fields of a table's items have no type: the table's `<reported/>` says it (§3.4). */
+type Written = Omit<Field, 'type'> & Partial<Pick<Field, 'type'>>;
+
+function fieldElement({ type, label, desc, required, value, options = [], validate, ...field }: Written): Element {
   const values = value === undefined ? [] : Array.isArray(value) ? (value as readonly FieldValue[]) : [value];
   return el(
     'field',
