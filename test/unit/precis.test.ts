@@ -251,3 +251,11 @@ it('never changes what it once made', () => {
     }
   }
 });
+
+it('refuses before any work what is too long, or has more marks on one letter than any language (UAX #15 §13)', () => {
+  for (const prepare of [prepareLocal, prepareResource, opaqueString, nickname, nicknameKey]) {
+    assert.throws(() => prepare('\u30FB'.repeat(100_000)), PrecisError);
+    assert.throws(() => prepare(`a${'\u0316'.repeat(31)}`), { message: 'more than 30 marks on one letter' });
+    assert.equal(prepare(`a${'\u0316'.repeat(30)}`), `a${'\u0316'.repeat(30)}`);
+  }
+});

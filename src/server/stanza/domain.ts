@@ -49,6 +49,7 @@ export function prepareDomain(text: string): string {
 
 /** What nearly all domains are: small ASCII letters, digits and hyphens, no IDN, no address. */
 function isPlain(text: string): boolean {
+  if (text.length > MAX_NAME) return false;
   let start = 0;
   let before = DOT;
   let digitsOnly = true;
@@ -69,8 +70,7 @@ function isPlain(text: string): boolean {
     }
     before = code;
   }
-  const length = text.length;
-  return length <= MAX_NAME && length - start <= MAX_LABEL && before !== DOT && before !== HYPHEN && !digitsOnly;
+  return text.length - start <= MAX_LABEL && before !== DOT && before !== HYPHEN && !digitsOnly;
 }
 
 /** RFC 7622 §3.2.2, and RFC 5895 §2 for the dots that IDNs are typed with. */

@@ -3,7 +3,10 @@
  * UsernameCaseMapped profile, the resourcepart by OpaqueString (precis.ts), the domainpart as an IDN (domain.ts).
  */
 import { prepareDomain } from './domain.js';
-import { PrecisError, prepareLocal, prepareResource } from './precis.js';
+import { MAX_UNITS, PrecisError, prepareLocal, prepareResource } from './precis.js';
+
+/** UTF-16 units of the longest text that can be an address: three parts and the two signs between them. */
+const MAX_TEXT = 3 * MAX_UNITS + 2;
 
 /** The text is no XMPP address. Answered `jid-malformed` where a peer sent it. */
 export class JidError extends Error {
@@ -75,6 +78,7 @@ export class Jid {
 
   /** RFC 7622 §3.2: the resource is what follows the first slash, the localpart what precedes the first at sign. */
   static #parse(text: string): Jid {
+    if (text.length > MAX_TEXT) throw new JidError('malformed address: too long');
     const slash = text.indexOf('/');
     if (slash < 0) return Jid.#parseBare(text);
     const bareText = text.slice(0, slash);

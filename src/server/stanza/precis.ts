@@ -19,8 +19,10 @@ const spaces = /(?! )\p{Zs}/gu;
 
 /** RFC 7622 §3.3: each part of an address is at most this many bytes of UTF-8. */
 const MAX_BYTES = 1023;
-/** What normalizes to 1023 bytes was never longer than this many UTF-16 units: longer input is not worth the work. */
-const MAX_UNITS = 2048;
+/** What normalizes to 1023 bytes was never longer than this many UTF-16 units: longer input is refused before any work. */
+export const MAX_UNITS = 2048;
+/** UAX #15 §13: no language has more marks on one letter, and sorting many of them takes quadratic time. */
+const tooManyMarks = /\p{M}{31}/u;
 
 /** ASCII that a localpart may hold: not `"&'/:<>@` (RFC 7622 §3.3.1). Nearly all are in their one spelling already. */
 const plainLocal = /^[!#-%(-.0-9;=?[-~]+$/;
@@ -45,7 +47,7 @@ export function prepareResource(text: string): string {
 
 /** A password, or any string that is compared and never read (RFC 8265 §4.2). Throws PrecisError. */
 export function opaqueString(text: string): string {
-  return plainResource.test(text) ? text : stable(text, mapOpaque);
+  return text.length <= MAX_UNITS && plainResource.test(text) ? text : stable(text, mapOpaque);
 }
 
 /** A nickname as it is shown (RFC 8266 §2.3). Throws PrecisError. */
@@ -55,12 +57,12 @@ export function nickname(text: string): string {
 
 /** What two nicknames that pass for the same have in common (RFC 8266 §2.4): a key, not to be shown. */
 export function nicknameKey(text: string): string {
-  return stable(text, (nick) => mapNickname(nick.toLowerCase()));
+  return stable(text, (nick) => mapNickname(bounded(nick).toLowerCase()));
 }
 
 /** RFC 8265 §3.3. */
 function usernameCaseMapped(text: string): string {
-  const wide = mapWidth(text);
+  const wide = mapWidth(bounded(text));
   refuse(wide, notIdentifier); // §3.3.1: a string is prepared before it is mapped
   refuseCompat(wide);
   const name = wide.toLowerCase().normalize('NFC');
@@ -103,15 +105,21 @@ function fits(text: string): string {
   return text;
 }
 
-/** RFC 8264 §9.17. */
+/** RFC 8264 §9.17. What NFKC changes is among what changes when it also folds case, which a regular expression can find. */
 function refuseCompat(text: string): void {
   if (text.normalize('NFKC') === text) return;
-  const point = Array.from(text).find((point) => point.normalize('NFKC') !== point);
+  const point = text.match(/\p{Changes_When_NFKC_Casefolded}/gu)?.find((point) => point.normalize('NFKC') !== point);
   if (point !== undefined) throw new PrecisError(codePoint(point, 0));
 }
 
-function refuse(text: string, unwanted: RegExp): void {
+function bounded(text: string): string {
   if (text.length > MAX_UNITS) throw new PrecisError(`longer than ${MAX_BYTES} bytes`);
+  return text;
+}
+
+/** Throws unless the text has a length and marks that are worth looking at, and no code point that is unwanted. */
+function refuse(text: string, unwanted: RegExp): void {
+  if (tooManyMarks.test(bounded(text))) throw new PrecisError('more than 30 marks on one letter');
   const at = text.search(unwanted);
   if (at >= 0) throw new PrecisError(codePoint(text, at));
 }
