@@ -183,7 +183,7 @@ scenario('§7.2.3, §7.2.12: who enters is told what the room is like', async ({
   await hag.receives(
     `<presence from='${room('enter-nonanon')}/thirdwitch'><x xmlns='${NS.mucUser}'>
       <item affiliation='none' role='participant' jid='hag66@localhost/pda'/>
-      <status code='100'/><status code='110'/><status code='170'/></x></presence>`,
+      <status code='100'/><status code='110'/></x></presence>`,
   );
   hag.forgets();
   // §7.2.4: semi-anonymous is the usual

@@ -221,7 +221,7 @@ scenario('XEP-0313: the archive of a room is for who may enter it', async (scene
   });
   await stranger.sends(query);
   await stranger.receives(error('auth', 'forbidden'));
-  await configures(crone, 'archive', { 'muc#roomconfig_enablelogging': '0' });
+  await configures(crone, 'archive', { 'muc#roomconfig_enablearchiving': '0' });
   await quiets(hag);
   await hag.sends(query);
   await hag.receives(error('cancel', 'service-unavailable'));

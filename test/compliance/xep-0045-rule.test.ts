@@ -233,8 +233,8 @@ scenario('§10.2: the configuration is its owners’', async (scene) => {
   await told({ 'muc#roomconfig_roomname': 'A Dark Cave' }, '104');
   await told({ 'muc#roomconfig_whois': 'anyone' }, '172');
   await told({ 'muc#roomconfig_whois': 'moderators' }, '173');
-  await told({ 'muc#roomconfig_enablelogging': '0' }, '171');
   await told({ 'muc#roomconfig_enablelogging': '1', 'muc#roomconfig_roomdesc': 'x' }, '170', '104');
+  await told({ 'muc#roomconfig_enablelogging': '0' }, '171');
   for (const fields of [
     { 'muc#roomconfig_whois': 'nobody' },
     { 'muc#roomconfig_passwordprotectedroom': '1' },
@@ -506,4 +506,169 @@ scenario('the rights of an account go with it', async (scene) => {
   assert.doesNotMatch(list.toString(), /admin@localhost/);
   await owner.sends(sets('heirs', '<destroy/>', NS.mucOwner));
   await quiets(owner);
+});
+
+/** What the owner's form says: the values of each field. */
+async function formOf(owner: Peer, name: string): Promise<Map<string, string[]>> {
+  await owner.sends(gets(name, '', NS.mucOwner));
+  const answer = await owner.receives(`<iq type='result' id='g'/>`);
+  const fields = answer.getChild('query', NS.mucOwner)!.getChild('x', NS.dataForms)!.getChildren('field', NS.dataForms);
+  return new Map(
+    fields.map((field) => [field.attrs.var!, field.getChildren('value', NS.dataForms).map((value) => value.getText())]),
+  );
+}
+
+async function isArchived(peer: Peer, name: string): Promise<boolean> {
+  await peer.sends(`<iq type='get' id='d' to='${room(name)}'><query xmlns='${NS.discoInfo}'/></iq>`);
+  const answer = await peer.receives(`<iq type='result' id='d'/>`);
+  const features = answer.getChild('query', NS.discoInfo)!.getChildren('feature', NS.discoInfo);
+  return features.some(({ attrs }) => attrs.var === NS.mam);
+}
+
+scenario('§10.2: the archive and the public log are two settings, under every name in use', async ({ actor }) => {
+  const owner = await actor('owner@localhost/desktop');
+  const guest = await actor('guest@localhost/desktop');
+  // as Gajim 2.6 makes a room, and Conversations a group
+  const gajim = {
+    'muc#roomconfig_persistentroom': '1',
+    'muc#roomconfig_membersonly': '0',
+    'muc#roomconfig_enablelogging': '0',
+    'muc#roomconfig_enablearchiving': '1',
+    mam: '1',
+  };
+  const conversations = {
+    'muc#roomconfig_persistentroom': '1',
+    'muc#roomconfig_membersonly': '1',
+    'muc#roomconfig_publicroom': '0',
+    'muc#roomconfig_whois': 'anyone',
+    'muc#roomconfig_changesubject': '0',
+    'muc#roomconfig_allowinvites': '0',
+    'muc#roomconfig_enablearchiving': '1',
+    'muc#roomconfig_mam': '1',
+    mam: '1',
+  };
+  for (const [name, fields] of Object.entries({ gajim, conversations })) {
+    await founds(owner, name, 'owner', fields);
+    assert.equal(await isArchived(owner, name), true);
+  }
+  await founds(owner, 'names', 'owner');
+  assert.equal(await isArchived(owner, 'names'), true);
+  // whatever is not said stays; where the names disagree the first of these counts
+  const [own, prefixed, short] = ['muc#roomconfig_enablearchiving', 'muc#roomconfig_mam', 'mam'] as const;
+  const cases: [Readonly<Record<string, string>>, boolean][] = [
+    [{ 'muc#roomconfig_enablelogging': '0' }, true],
+    [{ [short]: '0' }, false],
+    [{ 'muc#roomconfig_enablelogging': '1' }, false],
+    [{ [prefixed]: 'true' }, true],
+    [{ [own]: 'false' }, false],
+    [{ [short]: '0', [prefixed]: '1' }, true],
+    [{ [short]: '1', [prefixed]: '1', [own]: '0' }, false],
+    [{ [own]: '', [short]: '1' }, true],
+  ];
+  for (const [fields, archived] of cases) {
+    await configures(owner, 'names', fields);
+    assert.equal(await isArchived(owner, 'names'), archived, JSON.stringify(fields));
+    assert.deepEqual((await formOf(owner, 'names')).get(own), [archived ? '1' : '0']);
+  }
+  // 170 and 171 follow what outsiders can read
+  await configures(owner, 'names', { [own]: '1', 'muc#roomconfig_enablelogging': '1' });
+  await guest.sends(joins(`${room('names')}/guest`));
+  await guest.receives(`<presence from='${room('names')}/owner'/>`);
+  await guest.receives(
+    `<presence from='${room('names')}/guest'><x xmlns='${NS.mucUser}'><status code='170'/><status code='110'/></x></presence>`,
+  );
+  await quiets(guest, owner);
+  const told = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
+    await owner.sends(configuration('names', fields));
+    await guest.receives(
+      `<message type='groupchat'><x xmlns='${NS.mucUser}'>${codes.map((code) => `<status code='${code}'/>`).join('')}</x></message>`,
+    );
+    await quiets(owner);
+  };
+  const protect = { 'muc#roomconfig_roomsecret': 'cauldronburn' };
+  await told(protect, '171', '104');
+  await told({ 'muc#roomconfig_passwordprotectedroom': '0' }, '170', '104');
+  await told({ [own]: '0' }, '171', '104');
+});
+
+scenario('§10.2: fields as clients and older versions write them', async (scene) => {
+  const { owner, guest } = await court(scene, 'fields');
+  const leaves = async (
+    fields: Readonly<Record<string, string | readonly string[]>>,
+    name: string,
+    ...left: string[]
+  ) => {
+    await configures(owner, 'fields', fields);
+    await quiets(guest);
+    assert.deepEqual((await formOf(owner, 'fields')).get(`muc#roomconfig_${name}`), left, JSON.stringify(fields));
+  };
+  await leaves({ 'muc#roomconfig_allowpm': '0' }, 'allowpm', 'none');
+  await leaves({ allow_private_messages: '1' }, 'allowpm', 'anyone');
+  await leaves({ 'muc#roomconfig_allowpm': 'moderators', allow_private_messages: '1' }, 'allowpm', 'moderators');
+  await leaves({ '{http://prosody.im/protocol/muc}roomconfig_allowmemberinvites': '1' }, 'allowinvites', '1');
+  await leaves(
+    { 'muc#roomconfig_getmemberlist': ['moderator', 'participant', 'member'] },
+    'getmemberlist',
+    'moderator',
+    'participant',
+  );
+  await leaves({ 'muc#roomconfig_presencebroadcast': ['none', 'visitor'] }, 'presencebroadcast', 'visitor');
+  await leaves(
+    { 'muc#roomconfig_presencebroadcast': ['moderator', 'participant', 'visitor'] },
+    'presencebroadcast',
+    'moderator',
+    'participant',
+    'visitor',
+  );
+  await leaves({ 'muc#roomconfig_maxusers': '20' }, 'maxusers', '20');
+  await leaves({ 'muc#roomconfig_maxusers': '' }, 'maxusers', '20');
+  await leaves({ 'muc#roomconfig_maxusers': 'none' }, 'maxusers', 'none');
+  await leaves({ public_list: '1' }, 'publicoccupants', '1');
+  // a password alone protects, an empty one does not
+  await leaves({ 'muc#roomconfig_roomsecret': 'cauldronburn' }, 'passwordprotectedroom', '1');
+  await leaves({ 'muc#roomconfig_roomdesc': 'x' }, 'passwordprotectedroom', '1');
+  await leaves({ 'muc#roomconfig_roomsecret': '' }, 'passwordprotectedroom', '0');
+  // registration rests while only members may enter, and a form that is returned as it came changes nothing
+  await leaves({ 'muc#roomconfig_membersonly': '1' }, 'registration', '0');
+  const whole = Object.fromEntries(await formOf(owner, 'fields'));
+  delete whole.FORM_TYPE;
+  await leaves(whole, 'registration', '0');
+  await leaves({ 'muc#roomconfig_registration_approval': '1' }, 'registration', '1');
+  await leaves({ 'muc#roomconfig_registration_approval': '0', 'muc#roomconfig_membersonly': '0' }, 'registration', '1');
+  await leaves({ 'muc#roomconfig_registration': '0' }, 'registration', '0');
+});
+
+const opened = { config: { modules: { muc: { lists_for: 'occupants', defaults: { public_occupants: true } } } } };
+
+scenario('§6.5, §9.5: occupants and lists can be open by configuration', opened, async (scene) => {
+  const { owner, guest } = await court(scene, 'opened', { 'muc#roomconfig_whois': 'anyone' });
+  const stranger = await scene.actor('stranger@localhost/desktop');
+  await guest.sends(gets('opened', `<item affiliation='member'/>`));
+  await guest.receives(`<iq type='result'><query xmlns='${NS.mucAdmin}'><item jid='member@localhost'/></query></iq>`);
+  await guest.sends(gets('opened', `<item affiliation='outcast'/>`));
+  await guest.receives(error('auth', 'forbidden'));
+  await stranger.sends(gets('opened', `<item affiliation='member'/>`));
+  await stranger.receives(error('auth', 'forbidden'));
+  await stranger.sends(`<iq type='get' id='d' to='${room('opened')}'><query xmlns='${NS.discoItems}'/></iq>`);
+  const items = await stranger.receives(`<iq type='result' id='d'/>`);
+  assert.equal(items.getChild('query', NS.discoItems)!.getChildren('item', NS.discoItems).length, 4);
+  await configures(owner, 'opened', { 'muc#roomconfig_whois': 'moderators' });
+  await quiets(guest);
+  await guest.sends(gets('opened', `<item affiliation='member'/>`));
+  await guest.receives(error('auth', 'forbidden'));
+});
+
+const closed = { config: { modules: { muc: { lists_for: 'admins' } } } };
+
+scenario('§9.5: lists can be for admins alone, but for roles that the owner names', closed, async (scene) => {
+  const { owner, admin, member } = await court(scene, 'private', { 'muc#roomconfig_whois': 'anyone' });
+  const asks = (peer: Peer) => peer.sends(gets('private', `<item affiliation='member'/>`));
+  await asks(member);
+  await member.receives(error('auth', 'forbidden'));
+  await asks(admin);
+  await admin.receives(`<iq type='result'/>`);
+  await configures(owner, 'private', { 'muc#roomconfig_getmemberlist': 'participant' });
+  await quiets(admin, member);
+  await asks(member);
+  await member.receives(`<iq type='result'/>`);
 });

@@ -17,7 +17,7 @@ const mostItems = 1000;
 const longestReason = 1000;
 
 /** Answers with a list of one role or one affiliation; where a page of it is asked for (XEP-0059), with that. */
-export function readList(room: Room, { from, payload }: IqRequest): Element {
+export function readList({ config }: Muc, room: Room, { from, payload }: IqRequest): Element {
   const [item, ...others] = itemsOf(payload);
   if (item === undefined || others.length > 0) throw new StanzaError('bad-request', 'One list at a time.');
   const { role, affiliation } = item.attrs;
@@ -27,7 +27,7 @@ export function readList(room: Room, { from, payload }: IqRequest): Element {
     return el('query', { xmlns: NS.mucAdmin }, ...occupantsIn(room, from, role));
   }
   if (!isAffiliation(affiliation) || affiliation === 'none') throw new StanzaError('bad-request');
-  if (!mayRead(room, from, affiliation)) throw new StanzaError('forbidden');
+  if (!mayRead(room, from, affiliation, config.lists_for)) throw new StanzaError('forbidden');
   return membersPage(room, affiliation, payload);
 }
 

@@ -30,7 +30,7 @@ export function administration(muc: Muc): RoomAdministration {
       description: config.description,
       subject: stored.subject?.text ?? '',
       created: stored.created,
-      isArchived: config.logging,
+      isArchived: config.archived,
       isModerated: config.moderated,
       isNonAnonymous: config.whois === 'anyone',
       owners: room.owners(),

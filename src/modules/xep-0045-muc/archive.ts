@@ -14,7 +14,7 @@ import { isWelcome, type Room, type Seat } from './room.js';
  * the room itself has none. The message is clean.
  */
 export function keep({ archive }: Muc, room: Room, stanza: Stanza, by?: Seat): { id: string; durable?: Promise<void> } {
-  if (!room.config.logging) return { id: stanzaId() };
+  if (!room.config.archived) return { id: stanzaId() };
   const kept = stanza.with({ to: undefined });
   if (by === undefined) return archive.append(room.jid, kept, {});
   return archive.append(room.jid, kept.plus(senderElement(room, by)), { with: by.occupant.user });
@@ -37,7 +37,7 @@ export const asSaid = (xml: string): Stanza => withoutSender(Stanza.parse(xml)).
 
 /** §6.1.2: throws StanzaError where the asker could not be in the room to hear it. */
 function demandReader(room: Room, { from }: IqRequest): void {
-  if (!room.config.logging) throw new StanzaError('service-unavailable', 'The room has no archive.');
+  if (!room.config.archived) throw new StanzaError('service-unavailable', 'The room has no archive.');
   const affiliation = room.affiliationOf(from);
   if (!isWelcome(room, affiliation)) throw new StanzaError('forbidden', 'You may not enter the room.');
   const isThere = room.occupantsOf(from.bare).length > 0;

@@ -55,7 +55,7 @@ export function sources(muc: Muc): DiscoSource[] {
               ...common,
               ...ofRooms,
               ...ofReports,
-              ...(room.config.logging ? [...muc.archive.features, NS.retractTombstone] : []),
+              ...(room.config.archived ? [...muc.archive.features, NS.retractTombstone] : []),
               ...typeOf(room),
             ]),
       forms: (query): Maybe<readonly Element[]> =>

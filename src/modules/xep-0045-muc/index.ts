@@ -146,7 +146,12 @@ export default defineModule({
         presence: (stanza, origin) => receivePresence(muc, stanza, origin),
         iq: passIqs(muc),
       }),
-      iq.get('service', NS.mucAdmin, 'query', inRoom(readList)),
+      iq.get(
+        'service',
+        NS.mucAdmin,
+        'query',
+        inRoom((room, request) => readList(muc, room, request)),
+      ),
       iq.set(
         'service',
         NS.mucAdmin,

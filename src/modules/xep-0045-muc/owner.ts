@@ -76,7 +76,7 @@ function changesOf(room: Room, submission: NonNullable<ReturnType<RoomForm['read
 
 async function applyConfig(muc: Muc, room: Room, before: RoomConfig, after: RoomConfig): Promise<void> {
   for (const occupant of room.occupants.values()) occupant.shown = {};
-  if (!after.logging && before.logging) setHistory(room, []);
+  if (!after.archived && before.archived) setHistory(room, []);
   announceChange(muc, room, changeCodes(before, after));
   for (const occupant of room.occupants.values()) {
     const { role } = occupant;

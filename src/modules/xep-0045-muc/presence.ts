@@ -13,6 +13,7 @@ import { leave, receiveError } from './leaving.js';
 import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
 import { type Affiliation, defaultRole, isAtLeast, type Role } from './privileges.js';
 import { isOpenTo, isWelcome, keyOf, type Occupant, place, type Room, type Seat, type Shown } from './room.js';
+import { isPubliclyLogged } from './room-config.js';
 import { sendSubject } from './subject.js';
 import { receiveSubscription } from './xep-0437-activity.js';
 import { currentVersion, sendVersions } from './xep-0463-versions.js';
@@ -189,7 +190,7 @@ function welcome(
   }
   const ownCodes = [...codes];
   if (room.config.whois === 'anyone') ownCodes.push('100');
-  if (room.config.logging) ownCodes.push('170');
+  if (isPubliclyLogged(room.config)) ownCodes.push('170');
   const ownMore = [currentVersion(room)];
   announce(muc, room, occupant, { by: seat, since, ownCodes, ownMore });
   sendHistory(muc, room, seat, stanza.child(NS.muc, 'x')?.getChild('history', NS.muc));

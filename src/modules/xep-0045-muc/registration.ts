@@ -16,6 +16,7 @@ import type { Muc } from './muc.js';
 import { nickOf } from './presence.js';
 import { isAtLeast } from './privileges.js';
 import { isListed, type Room } from './room.js';
+import { isRegistrationOpen } from './room-config.js';
 
 /** Of one room: whoever asked longer ago can ask again. */
 const mostApplicants = 500;
@@ -66,11 +67,9 @@ export async function register(muc: Muc, room: Room, { from, payload }: IqReques
   else await grant(muc, room, user, 'member', { nick, actor: user });
 }
 
-/** Who could register in a members-only room unasked would let himself in. */
 function demandOpen(room: Room, user: Jid): void {
-  const { registration, membersOnly, approval } = room.config;
   if (room.affiliationOf(user) === 'outcast') throw new StanzaError('forbidden');
-  if (!registration || (membersOnly && !approval) || user.local === undefined)
+  if (!isRegistrationOpen(room.config) || user.local === undefined)
     throw new StanzaError('not-allowed', 'Registration is closed.');
 }
 

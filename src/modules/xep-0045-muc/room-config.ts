@@ -30,8 +30,10 @@ export interface RoomConfig {
   readonly presenceOf: readonly Role[];
   /** Roles that may read the lists of members, admins and owners, besides admins and owners. */
   readonly memberListFor: readonly Role[];
-  /** Whether messages are archived. */
-  readonly logging: boolean;
+  /** Whether messages are archived (XEP-0313). Who may enter may read the archive. */
+  readonly archived: boolean;
+  /** Whether the owner wants a public log; `isPubliclyLogged` says whether there is one. */
+  readonly publicLog: boolean;
   /** Most messages that are sent on entering. */
   readonly historyLength: number;
   /** Whether whoever is not a member can register as one. */
@@ -60,6 +62,9 @@ const shown = [
   { value: 'participant', label: 'Participants' },
   { value: 'visitor', label: 'Visitors' },
 ] as const;
+
+/** What clients name as well where roles are asked for: affiliations, and nobody. */
+const noRoles = ['none', 'member', 'admin', 'owner'];
 
 const maxUsers = [
   ...['10', '20', '50', '100', '200', '500', '1000'].map((count) => ({ value: count, label: count })),
@@ -95,8 +100,15 @@ export const roomForm = (limits: ConfigLimits) =>
         { value: 'moderators', label: 'Moderators' },
         { value: 'none', label: 'Nobody' },
       ],
+      // It was a boolean until version 1.22 of XEP-0045, and is one in ejabberd.
+      also: ['allow_private_messages'],
+      aliases: { 1: 'anyone', true: 'anyone', 0: 'none', false: 'none' },
     },
-    'muc#roomconfig_allowinvites': { type: 'boolean', label: 'Members may invite others' },
+    'muc#roomconfig_allowinvites': {
+      type: 'boolean',
+      label: 'Members may invite others',
+      also: ['{http://prosody.im/protocol/muc}roomconfig_allowmemberinvites'],
+    },
     'muc#roomconfig_changesubject': { type: 'boolean', label: 'Participants may change the subject' },
     'muc#roomconfig_maxusers': {
       type: 'list-single',
@@ -108,16 +120,25 @@ export const roomForm = (limits: ConfigLimits) =>
       type: 'list-multi',
       label: 'Roles whose presence the others see',
       options: shown,
+      ignored: noRoles,
     },
     'muc#roomconfig_getmemberlist': {
       type: 'list-multi',
       label: 'Roles that may read the list of members',
       options: shown,
+      // Affiliations may be among them. Those with a right to the list have it anyway.
+      ignored: noRoles,
     },
-    'muc#roomconfig_enablelogging': { type: 'boolean', label: 'Messages are archived' },
+    'muc#roomconfig_enablearchiving': {
+      type: 'boolean',
+      label: 'Messages are archived for those who may enter',
+      also: ['muc#roomconfig_mam', 'mam'],
+    },
+    'muc#roomconfig_enablelogging': { type: 'boolean', label: 'The archive is a public log' },
     'muc#maxhistoryfetch': {
       type: 'text-single',
       label: 'Most messages that are sent on entering',
+      also: ['muc#roomconfig_defaulthistorymessages', 'muc#roomconfig_historylength'],
       datatype: 'xs:integer',
       min: 0,
       max: limits.history,
@@ -125,7 +146,11 @@ export const roomForm = (limits: ConfigLimits) =>
     'muc#roomconfig_registration': { type: 'boolean', label: 'Anybody may register as a member' },
     'muc#roomconfig_registration_approval': { type: 'boolean', label: 'Admins decide who can register' },
     'muc#roomconfig_lock_nicknames': { type: 'boolean', label: 'Who has registered a nickname goes by it' },
-    'muc#roomconfig_publicoccupants': { type: 'boolean', label: 'Occupants are listed to those outside' },
+    'muc#roomconfig_publicoccupants': {
+      type: 'boolean',
+      label: 'Occupants are listed to those outside',
+      also: ['public_list'],
+    },
     'muc#roomconfig_pubsub': { type: 'text-single', label: 'Address of an associated pubsub node', longest: 1000 },
     'muc#roomconfig_slow_mode_duration': {
       type: 'text-single',
@@ -169,9 +194,10 @@ export function offered(
       'muc#roomconfig_maxusers': String(config.maxUsers ?? 'none'),
       'muc#roomconfig_presencebroadcast': only(config.presenceOf),
       'muc#roomconfig_getmemberlist': only(config.memberListFor),
-      'muc#roomconfig_enablelogging': config.logging,
+      'muc#roomconfig_enablearchiving': config.archived,
+      'muc#roomconfig_enablelogging': config.publicLog,
       'muc#maxhistoryfetch': config.historyLength,
-      'muc#roomconfig_registration': config.registration,
+      'muc#roomconfig_registration': isRegistrationOpen(config),
       'muc#roomconfig_registration_approval': config.approval,
       'muc#roomconfig_lock_nicknames': config.lockNicks,
       'muc#roomconfig_publicoccupants': config.publicOccupants,
@@ -209,9 +235,10 @@ export function configured(
     maxUsers: maxUsersOf(values['muc#roomconfig_maxusers'], config, limits),
     presenceOf: values['muc#roomconfig_presencebroadcast'] ?? config.presenceOf,
     memberListFor: values['muc#roomconfig_getmemberlist'] ?? config.memberListFor,
-    logging: values['muc#roomconfig_enablelogging'] ?? config.logging,
+    archived: values['muc#roomconfig_enablearchiving'] ?? config.archived,
+    publicLog: values['muc#roomconfig_enablelogging'] ?? config.publicLog,
     historyLength: values['muc#maxhistoryfetch'] ?? config.historyLength,
-    registration: values['muc#roomconfig_registration'] ?? config.registration,
+    registration: registrationOf(config, values),
     approval: values['muc#roomconfig_registration_approval'] ?? config.approval,
     lockNicks: values['muc#roomconfig_lock_nicknames'] ?? config.lockNicks,
     publicOccupants: values['muc#roomconfig_publicoccupants'] ?? config.publicOccupants,
@@ -222,10 +249,36 @@ export function configured(
 }
 
 function passwordOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): string {
-  const isWanted = values['muc#roomconfig_passwordprotectedroom'] ?? config.password !== '';
   const password = values['muc#roomconfig_roomsecret'] ?? config.password;
+  // Not all servers have the first of the two fields, and not all clients send it.
+  const isWanted = values['muc#roomconfig_passwordprotectedroom'] ?? password !== '';
   if (isWanted && password === '') throw new StanzaError('not-acceptable', 'The password is missing.');
   return isWanted ? password : '';
+}
+
+/** A client that returns the form as it was offered changes nothing, even where registration rests. */
+function registrationOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): boolean {
+  const wanted = values['muc#roomconfig_registration'] ?? isRegistrationOpen(config);
+  return wanted === isRegistrationOpen(config) ? config.registration : wanted;
+}
+
+/** Who could register in a members-only room unasked would let themselves in. */
+export const isRegistrationOpen = ({ registration, membersOnly, approval }: RoomConfig): boolean =>
+  registration && (!membersOnly || approval);
+
+/** §7.2.12, §13.3: whether people outside the room can read what is said in it. */
+export const isPubliclyLogged = ({ publicLog, archived, membersOnly, password }: RoomConfig): boolean =>
+  publicLog && archived && !membersOnly && password === '';
+
+/** A stored configuration: what was not there yet when it was written is as in a new room. */
+export function restored(
+  defaults: RoomConfig,
+  stored: Partial<RoomConfig> & { readonly logging?: boolean },
+): RoomConfig {
+  const { logging, ...present } = stored;
+  // The archive and the public log once were one setting.
+  const before = logging === undefined ? {} : { archived: logging, publicLog: false };
+  return { ...defaults, ...before, ...present };
 }
 
 function maxUsersOf(text: string | undefined, { maxUsers }: RoomConfig, { occupants }: ConfigLimits): number | null {
@@ -240,9 +293,10 @@ function maxUsersOf(text: string | undefined, { maxUsers }: RoomConfig, { occupa
 /** §10.2.1: the status codes that tell the occupants what has changed; none where nothing has. */
 export function changeCodes(before: RoomConfig, after: RoomConfig): string[] {
   const codes: string[] = [];
-  if (before.logging !== after.logging) codes.push(after.logging ? '170' : '171');
+  const isLogged = isPubliclyLogged(after);
+  if (isPubliclyLogged(before) !== isLogged) codes.push(isLogged ? '170' : '171');
   if (before.whois !== after.whois) codes.push(after.whois === 'anyone' ? '172' : '173');
-  const rest = (config: RoomConfig) => JSON.stringify({ ...config, logging: true, whois: 'anyone' });
+  const rest = (config: RoomConfig) => JSON.stringify({ ...config, publicLog: true, whois: 'anyone' });
   if (rest(before) !== rest(after)) codes.push('104');
   return codes;
 }

@@ -432,8 +432,11 @@ export const isOpenTo = (room: Room, asker: Jid): boolean =>
 export const isListed = (member: Member | undefined): boolean =>
   member !== undefined && member.affiliation !== 'outcast';
 
+/** Who reads the lists of rooms in which all see the real addresses. */
+export type ListReaders = 'admins' | 'members' | 'occupants';
+
 /** §9.2, §9.5, §10.5, §10.8: who may read a list. */
-export function mayRead(room: Room, reader: Jid, list: Affiliation): boolean {
+export function mayRead(room: Room, reader: Jid, list: Affiliation, openTo: ListReaders): boolean {
   const own = room.affiliationOf(reader);
   if (isAtLeast(own, 'owner')) return true;
   const isHigh = list === 'owner' || list === 'admin';
@@ -442,8 +445,8 @@ export function mayRead(room: Room, reader: Jid, list: Affiliation): boolean {
   const occupant = room.seat(reader)?.occupant;
   if (occupant !== undefined && room.config.memberListFor.includes(occupant.role)) return true;
   // Where all see the real addresses the lists hide nothing.
-  if (room.config.whois !== 'anyone') return false;
-  return isAtLeast(own, 'member') || (occupant !== undefined && room.config.membersOnly);
+  if (room.config.whois !== 'anyone' || openTo === 'admins') return false;
+  return isAtLeast(own, 'member') || (occupant !== undefined && (room.config.membersOnly || openTo === 'occupants'));
 }
 
 function settled<T>(

@@ -9,6 +9,7 @@ import { asSaid } from './archive.js';
 import { setHistory } from './history.js';
 import type { Muc } from './muc.js';
 import { Room, type StoredRoom, stanzaIdElement } from './room.js';
+import { restored } from './room-config.js';
 import { defaultsOf } from './settings.js';
 import { isSubject } from './subject.js';
 
@@ -153,11 +154,10 @@ export class Rooms {
     const load = async (): Promise<Room> => {
       const found = await stores.muc_rooms.get(jid.bare);
       if (found === undefined) throw new StanzaError('item-not-found');
-      // What can be set since it was stored is as in a new room.
-      const stored = { ...found, config: { ...defaultsOf(config), ...found.config } };
+      const stored = { ...found, config: restored(defaultsOf(config), found.config) };
       const room = new Room(jid, stored, this.#rulers);
       for (const [user, member] of await stores.muc_members.all(jid.bare)) room.setMember(user, member);
-      if (stored.config.logging && config.history > 0) {
+      if (stored.config.archived && config.history > 0) {
         const { entries } = await archive.read(jid, { limit: config.history, backwards: true });
         // XEP-0045 §7.2.13: subjects are in the archive, and no part of the history
         const said = entries.map(({ id, value }) => ({ id, at: timeOf(id), stanza: asSaid(value) }));

@@ -51,6 +51,12 @@ export const settings = z.strictObject({
   idle_seconds: seconds({ min: 10 })
     .default(300)
     .describe('How long a room without occupants stays in memory, and a temporary one after a restart.'),
+  lists_for: z
+    .enum(['admins', 'members', 'occupants'])
+    .default('members')
+    .describe(
+      'Who may read the lists of members, admins and owners of a room where all see the real addresses: admins of the room only; members, and in a members-only room all occupants, as XEP-0045 §9.5 recommends; or all occupants and members.',
+    ),
   page: count({ min: 10 }).default(100).describe('Rooms in one answer of service discovery.'),
   defaults: z
     .strictObject({
@@ -65,7 +71,13 @@ export const settings = z.strictObject({
         .describe('Who may send private messages.'),
       member_invites: z.boolean().default(false).describe('Members may invite to members-only rooms.'),
       subject_by_all: z.boolean().default(false).describe('Participants may change the subject.'),
-      logging: z.boolean().default(true).describe('Messages are archived.'),
+      archive: z.boolean().default(true).describe('Messages are archived for those who may enter (XEP-0313).'),
+      public_log: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Occupants are told that the archive is a public log (status 170); never in rooms with a password or for members only.',
+        ),
       history_length: count({ max: 1000 }).default(20).describe('Most messages that are sent on entering.'),
       registration: z.boolean().default(true).describe('Anybody may register as a member.'),
       registration_approval: z
@@ -73,6 +85,14 @@ export const settings = z.strictObject({
         .default(false)
         .describe('Admins of the room decide who can register; only so can one register in a members-only room.'),
       lock_nicknames: z.boolean().default(false).describe('Who has registered a nickname goes by it, and by no other.'),
+      public_occupants: z
+        .boolean()
+        .default(false)
+        .describe('Service discovery lists the occupants to those outside who may enter.'),
+      member_list_for: z
+        .array(z.enum(['moderator', 'participant', 'visitor']))
+        .default([])
+        .describe('Roles that may read the lists of members, admins and owners, whoever sees real addresses.'),
       lang: z.string().default('').describe('The language of the discussion.'),
     })
     .prefault({})
@@ -96,13 +116,14 @@ export function defaultsOf({ defaults, history }: z.output<typeof settings>): Ro
     subjectByAll: defaults.subject_by_all,
     maxUsers: null,
     presenceOf: ['moderator', 'participant', 'visitor'],
-    memberListFor: [],
-    logging: defaults.logging,
+    memberListFor: defaults.member_list_for,
+    archived: defaults.archive,
+    publicLog: defaults.public_log,
     historyLength: Math.min(defaults.history_length, history),
     registration: defaults.registration,
     approval: defaults.registration_approval,
     lockNicks: defaults.lock_nicknames,
-    publicOccupants: false,
+    publicOccupants: defaults.public_occupants,
     pubsub: '',
     slowMode: 0,
     forwardMentions: false,

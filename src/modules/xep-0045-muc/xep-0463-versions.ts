@@ -27,7 +27,7 @@ export function sendVersions(muc: Muc, room: Room, seat: Seat, stanza: Stanza): 
   const request = stanza.child(NS.muc, 'x')?.getChild('mav', NS.mav);
   if (request === undefined || request.attrs.since === room.listVersion) return;
   const readable = new Set<Affiliation>(
-    affiliations.filter((list) => list !== 'none' && mayRead(room, seat.jid, list)),
+    affiliations.filter((list) => list !== 'none' && mayRead(room, seat.jid, list, muc.config.lists_for)),
   );
   const header = { from: room.jid, id: stanza.id ?? randomId() };
   if (readable.size === 0) {

@@ -32,6 +32,8 @@ interface Described {
   readonly desc?: string | undefined;
   /** A submission without it, or with an empty value, is refused. */
   readonly required?: boolean | undefined;
+  /** Further names that clients use for it. They are read where the field itself is not there; the first one counts. */
+  readonly also?: readonly string[] | undefined;
 }
 
 interface TextField extends Described {
@@ -64,6 +66,10 @@ interface ListField extends Described {
   readonly options: readonly (string | FieldOption)[];
   /** Values that are no option are taken as well. */
   readonly open?: boolean | undefined;
+  /** What clients write for an option. */
+  readonly aliases?: Readonly<Record<string, string>> | undefined;
+  /** Values of a `list-multi` that are no option, and are passed over. */
+  readonly ignored?: readonly string[] | undefined;
 }
 
 interface PlainField extends Described {
@@ -152,6 +158,7 @@ export function defineForm<const F extends Declarations>(
   { unknown = 'ignore' }: FormRules = {},
 ): DeclaredForm<F> {
   const declared = Object.entries<FieldDeclaration>(fields);
+  const names = new Set(declared.flatMap(([name, { also = [] }]) => [name, ...also]));
   return {
     formType,
     fields,
@@ -169,14 +176,17 @@ export function defineForm<const F extends Declarations>(
       if (reading.type === 'cancel') return undefined;
       if (reading.type !== 'submit') throw malformed('The form is not submitted');
       for (const name of reading.fields.keys()) {
-        if (unknown === 'refuse' && !Object.hasOwn(fields, name)) {
+        if (unknown === 'refuse' && !names.has(name)) {
           throw new StanzaError('feature-not-implemented', `There is no field ${name}`);
         }
       }
       const submission: Record<string, unknown> = {};
       for (const [name, field] of declared) {
-        const values = reading.fields.get(name);
-        const value = values === undefined ? undefined : readValue(name, field, values);
+        let value: unknown;
+        for (const one of [name, ...(field.also ?? [])]) {
+          const values = reading.fields.get(one);
+          value ??= values === undefined ? undefined : readValue(one, field, values);
+        }
         if (field.required && (value === undefined || value === '' || (Array.isArray(value) && value.length === 0))) {
           throw unacceptable(name, 'required');
         }
@@ -224,8 +234,10 @@ function readValue(name: string, field: FieldDeclaration, values: readonly strin
       return undefined;
     case 'text-multi':
       return values.map((value) => textOf(name, field, value));
-    case 'list-multi':
-      return [...new Set(given)].map((value) => optionOf(name, field, value));
+    case 'list-multi': {
+      const chosen = given.filter((value) => !field.ignored?.includes(value));
+      return [...new Set(chosen.map((value) => optionOf(name, field, value)))];
+    }
     case 'jid-multi': {
       const jids = given.map((value) => jidOf(name, value));
       return [...new Map(jids.map((jid) => [jid.full, jid])).values()]; // §3.3: duplicates are ignored
@@ -249,10 +261,15 @@ function textOf(name: string, { longest }: TextField, value: string): string {
   return value;
 }
 
-function optionOf(name: string, { options, open }: ListField, value: string): string {
-  const known = open || options.some((option) => (typeof option === 'string' ? option : option.value) === value);
-  if (!known) throw unacceptable(name, 'none of the options');
-  return value;
+const aliasOf = ({ aliases = {} }: ListField, value: string): string =>
+  Object.hasOwn(aliases, value) ? aliases[value]! : value;
+
+const isOption = (field: ListField, value: string): boolean =>
+  field.options.some((option) => (typeof option === 'string' ? option : option.value) === aliasOf(field, value));
+
+function optionOf(name: string, field: ListField, value: string): string {
+  if (!field.open && !isOption(field, value)) throw unacceptable(name, 'none of the options');
+  return aliasOf(field, value);
 }
 
 function jidOf(name: string, value: string): Jid {
