@@ -592,3 +592,39 @@ scenario(
     await macbeth.receives(`<presence type='error'>${refusal('auth', 'forbidden')}</presence>`);
   },
 );
+
+scenario('XEP-0313 §6.1: the archive of a room holds what that of an account holds', async (scene) => {
+  const [crone, hag] = await pair(scene, 'lasting');
+  const encrypted = `<encrypted xmlns='${NS.omemoLegacy}'><header sid='1'/><payload>x</payload></encrypted>`;
+  const contents: [string, string, boolean][] = [
+    ['encrypted', encrypted, true],
+    ['reaction', `<reactions xmlns='${NS.reactions}' id='1'/>`, true],
+    ['displayed', `<displayed xmlns='${NS.markers}' id='1'/>`, true],
+    ['call', `<invite xmlns='${NS.callInvites}'/>`, true],
+    ['file', `<file-sharing xmlns='${NS.fileSharing}'/>`, true],
+    ['hint', `<store xmlns='${NS.hints}'/>`, true],
+    ['typing', `<composing xmlns='${NS.chatStates}'/>`, false],
+    ['secret', `${encrypted}<no-store xmlns='${NS.hints}'/>`, false],
+    ['passing', `${encrypted}<no-permanent-store xmlns='${NS.hints}'/>`, false],
+  ];
+  for (const [id, content] of contents)
+    await hag.sends(`<message type='groupchat' to='${room('lasting')}' id='${id}'>${content}</message>`);
+  await quiets(hag, crone);
+  const kept = contents.filter(([, , isKept]) => isKept).map(([id]) => id);
+  await crone.sends(`<iq type='set' id='q' to='${room('lasting')}'><query xmlns='${NS.mam}'/></iq>`);
+  await crone.syncs();
+  const archived = crone
+    .forgets()
+    .flatMap((one) => one.getChild('result', NS.mam) ?? [])
+    .map((result) => result.getChild('forwarded', NS.forward)!.getChild('message', NS.client)!.attrs.id);
+  assert.deepEqual(archived, kept);
+  // and so does its history
+  const witch = await scene.actor('wiccarocks@localhost/laptop');
+  await witch.sends(joins(`${room('lasting')}/secondwitch`));
+  await witch.syncs();
+  const told = witch.forgets().filter((one) => one.getChild('delay', NS.delay) !== undefined);
+  assert.deepEqual(
+    told.map(({ attrs }) => attrs.id),
+    kept,
+  );
+});

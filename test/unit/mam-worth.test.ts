@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { isWorthKeeping, searchable } from '../../src/modules/xep-0313-mam/worth.js';
 import type { Way } from '../../src/server/routing/passage.js';
 import { Jid } from '../../src/server/stanza/jid.js';
+import { isLasting } from '../../src/server/stanza/lasting.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 
@@ -16,7 +17,7 @@ const parse = (type: string, content: string) =>
 const isKept = (type: string, content: string, way: Way = 'in', peer = juliet) =>
   isWorthKeeping({ way, owner: romeo, peer, stanza: parse(type, content) });
 
-test('what is archived for an account (XEP-0313 §6.1.1, XEP-0334 §4)', () => {
+test('what is archived for an account, and for a room (XEP-0313 §6.1, XEP-0334 §4)', () => {
   const cases: [title: string, type: string, content: string, kept: boolean][] = [
     ['chat', 'chat', BODY, true],
     ['normal', 'normal', BODY, true],
@@ -50,9 +51,17 @@ test('what is archived for an account (XEP-0313 §6.1.1, XEP-0334 §4)', () => {
     ['an invitation to a call', 'chat', `<invite xmlns='${NS.callInvites}'/>`, true],
     ['an invitation', 'normal', `<x xmlns='${NS.conference}' jid='a@b'/>`, true],
     ['an invitation by the room', 'normal', `<x xmlns='${NS.mucUser}'><invite from='a@b'/></x>`, true],
+    ['a subject', '', '<subject>Hi</subject>', true],
+    ['a file', 'chat', `<file-sharing xmlns='${NS.fileSharing}'/>`, true],
+    ['a link', 'chat', `<x xmlns='${NS.outOfBand}'/>`, true],
+    ['text with markup alone', 'chat', `<html xmlns='${NS.xhtml}'/>`, true],
     ['real-time text', 'chat', "<rtt xmlns='urn:xmpp:rtt:0'/>", false],
   ];
-  for (const [title, type, content, kept] of cases) assert.equal(isKept(type, content), kept, title);
+  for (const [title, type, content, kept] of cases) {
+    assert.equal(isKept(type, content), kept, title);
+    // what is said in a room is kept there by the same rules
+    if (type === 'chat') assert.equal(isLasting(parse('groupchat', content)), kept, title);
+  }
 });
 
 test('a note to oneself is kept once', () => {

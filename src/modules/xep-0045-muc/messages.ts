@@ -4,6 +4,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
+import { isLasting } from '../../server/stanza/lasting.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
@@ -56,7 +57,7 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
   if (isSubject(said)) return changeSubject(muc, room, seat, said);
   checkPace(room, occupant, said);
   countMessage(room, said);
-  if (!isWorthKeeping(said)) {
+  if (!isLasting(said)) {
     deliverToAll(muc, room, said);
     return;
   }
@@ -68,18 +69,6 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
   tellActivity(muc, room, identified);
   if (room.config.forwardMentions) forwardMentions(muc, room, identified);
   if (said.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, said);
-}
-
-/** XEP-0313 §6.1.2, XEP-0334: what people wrote or changed, not that they are typing. */
-function isWorthKeeping(stanza: Stanza): boolean {
-  if (stanza.has(NS.hints, 'no-store') || stanza.has(NS.hints, 'no-permanent-store')) return false;
-  return (
-    stanza.has(NS.client, 'body') ||
-    stanza.has(NS.hints, 'store') ||
-    stanza.has(NS.retract, 'retract') ||
-    stanza.has(NS.reactions, 'reactions') ||
-    stanza.has(NS.markers, 'displayed')
-  );
 }
 
 /** Roles that may send private messages, by the setting; none: nobody. */

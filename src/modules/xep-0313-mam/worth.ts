@@ -1,16 +1,13 @@
-/** What of a message belongs into an account's archive, and what of it can be searched. */
+/** Which messages belong into an account's archive, and what of them can be searched. */
 import type { Passage } from '../../server/routing/passage.js';
+import { isLasting } from '../../server/stanza/lasting.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 
 /** Characters of a message that a search looks at. */
 const mostSearched = 10_000;
 
-/**
- * XEP-0313 §6.1.1, XEP-0334 §4: what people wrote to each other, and what a client has to know of it that was away:
- * that it was received, read, reacted to or taken back, calls and invitations. Rooms keep what is said in them
- * themselves.
- */
+/** Rooms keep what is said in them themselves. */
 export function isWorthKeeping({
   way,
   owner,
@@ -19,35 +16,7 @@ export function isWorthKeeping({
 }: Pick<Passage, 'way' | 'owner' | 'peer' | 'stanza'>): boolean {
   // A note to oneself is kept once, coming in.
   if (way === 'out' && peer.bare === owner.bare) return false;
-  const { type } = stanza;
-  if (type === 'error' || type === 'groupchat') return false;
-  if (stanza.has(NS.hints, 'no-store') || stanza.has(NS.hints, 'no-permanent-store')) return false;
-  if (type !== 'headline' && stanza.has(NS.client, 'body')) return true;
-  if (stanza.has(NS.hints, 'store')) return true;
-  return type !== 'headline' && stanza.childNames().some(({ ns, name }) => isContent(ns, name));
-}
-
-function isContent(ns: string, name: string): boolean {
-  switch (ns) {
-    case NS.receipts:
-      return name === 'received';
-    case NS.markers:
-      return name !== 'markable';
-    case NS.omemo:
-    case NS.omemoLegacy:
-    case NS.openPgp:
-    case NS.pgpLegacy:
-    case NS.reactions:
-    case NS.retract:
-    case NS.fasten:
-    case NS.jingleMessage:
-    case NS.callInvites:
-    case NS.conference:
-    case NS.mucUser:
-      return true;
-    default:
-      return false;
-  }
+  return stanza.type !== 'groupchat' && isLasting(stanza);
 }
 
 /** What a search looks at; undefined where there is nothing, or where it only stands in for what is encrypted. */

@@ -82,6 +82,8 @@ export const NS = {
   vcard4: 'urn:ietf:params:xml:ns:vcard-4.0', // 0292
   vcard4Node: 'urn:xmpp:vcard4',
   contactsNode: 'urn:xmpp:contacts',
+  xhtml: 'http://jabber.org/protocol/xhtml-im', // 0071
+  outOfBand: 'jabber:x:oob', // 0066
   correct: 'urn:xmpp:message-correct:0', // 0308
   mam: 'urn:xmpp:mam:2', // 0313
   mamExtended: 'urn:xmpp:mam:2#extended',
@@ -116,6 +118,7 @@ export const NS = {
   fullText: 'urn:xmpp:fulltext:0', // 0431
   channelBinding: 'urn:xmpp:sasl-cb:0', // 0440
   reactions: 'urn:xmpp:reactions:0', // 0444
+  fileSharing: 'urn:xmpp:sfs:0', // 0447
   streamLimits: 'urn:xmpp:stream-limits:0', // 0478
   saslUpgrade: 'urn:xmpp:sasl:upgrade:0', // 0480
   scramUpgrade: 'urn:xmpp:scram-upgrade:0', // 0480
