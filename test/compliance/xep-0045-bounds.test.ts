@@ -1,9 +1,9 @@
 /** XEP-0045 §14.6, XEP-0205: what one user can take of the service, and what malformed requests do to it. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { scenario } from './dialogue.js';
+import { hits, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { configures, enters, founds, joins, quiets, service } from './rooms.js';
+import { configures, enters, founds, grants, joins, quiets, service } from './rooms.js';
 
 const room = (name: string) => `${name}@${service}`;
 const bounded = {
@@ -264,3 +264,42 @@ scenario(
     await enters(hag, 'bound-pace-2', 'thirdwitch');
   },
 );
+
+const rated = { config: { modules: { muc: { invitations_per_hour: 3 } } } };
+
+scenario('invitations have a rate, over all rooms and ways to invite', rated, async ({ actor, server }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda', { presence: true });
+  await founds(crone, 'rate-1', 'firstwitch');
+  await founds(crone, 'rate-2', 'firstwitch', { 'muc#roomconfig_membersonly': '1' });
+  const invites = (name: string, ...to: string[]) =>
+    `<message to='${room(name)}' id='i'><x xmlns='${NS.mucUser}'>${to.map((jid) => `<invite to='${jid}'/>`).join('')}</x></message>`;
+  const isInvited = (name: string) =>
+    hag.receives(`<message from='${room(name)}'><x xmlns='${NS.mucUser}'><invite/></x></message>`);
+  const refused = `<message type='error' id='i'>${refusal('wait', 'policy-violation')}</message>`;
+  // all or none
+  await crone.sends(invites('rate-1', 'a@localhost', 'b@localhost', 'c@localhost', 'hag66@localhost'));
+  await crone.receives(refused);
+  await crone.sends(invites('rate-1', 'hag66@localhost', 'hag66@localhost'));
+  await isInvited('rate-1');
+  await isInvited('rate-1');
+  // becoming a member is an invitation (§9.5)
+  await grants(crone, 'rate-2', 'hag66@localhost', 'member');
+  await isInvited('rate-2');
+  for (const name of ['rate-1', 'rate-2']) {
+    await crone.sends(invites(name, 'hag66@localhost'));
+    await crone.receives(refused);
+  }
+  // one can still make members: they are just not invited
+  await grants(crone, 'rate-2', 'hag66@localhost', 'none');
+  await quiets(hag);
+  await grants(crone, 'rate-2', 'hag66@localhost', 'member');
+  await hag.receivesNothing();
+  // others are not held back by that
+  await enters(hag, 'rate-1', 'thirdwitch');
+  await hag.sends(invites('rate-1', 'crone1@localhost/desktop'));
+  await quiets(hag);
+  await crone.syncs();
+  assert.ok(crone.forgets().some((one) => one.getChild('x', NS.mucUser)?.getChild('invite', NS.mucUser)));
+  assert.ok((await hits({ server }, 'muc.invitations_per_hour')) > 0);
+});

@@ -181,7 +181,8 @@ scenario('§7.8.2: invitations through the room, and declining them', async (sce
   await hag.sends(invitation);
   await hecate.receives(
     `<message from='${room('invite')}' id='i'><x xmlns='${NS.mucUser}'>
-      <invite from='hag66@localhost'><reason>Hey Hecate</reason></invite></x></message>`,
+      <invite from='hag66@localhost'><reason>Hey Hecate</reason></invite></x>
+      <body>hag66@localhost invites you to the room ${room('invite')} (Hey Hecate)</body></message>`,
   );
   const declines = (to: string) => `<message to='${room('invite')}' id='d'><x xmlns='${NS.mucUser}'>
     <decline to='${to}'><reason>Too busy</reason></decline></x></message>`;
@@ -193,7 +194,8 @@ scenario('§7.8.2: invitations through the room, and declining them', async (sce
   await hecate.sends(declines('hag66@localhost'));
   await hag.receives(
     `<message from='${room('invite')}' id='d'><x xmlns='${NS.mucUser}'>
-      <decline from='hecate@localhost'><reason>Too busy</reason></decline></x></message>`,
+      <decline from='hecate@localhost'><reason>Too busy</reason></decline></x>
+      <body>hecate@localhost declines the invitation to the room ${room('invite')} (Too busy)</body></message>`,
   );
   await stranger.sends(invitation);
   await stranger.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
@@ -220,7 +222,8 @@ scenario('§9.5: inviting to a members-only room is for admins, and makes member
   await crone.sends(invitation);
   await hecate.receives(
     `<message from='${room('invite-members')}'><x xmlns='${NS.mucUser}'><invite from='crone1@localhost'/>
-      <password>cauldronburn</password></x></message>`,
+      <password>cauldronburn</password></x>
+      <body>crone1@localhost invites you to the room ${room('invite-members')}</body></message>`,
   );
   await enters(hecate, 'invite-members', 'hecate', '<password>cauldronburn</password>');
 });

@@ -5,7 +5,7 @@ import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { sendInvitation } from './invitations.js';
+import { mayInvite, sendInvitation } from './invitations.js';
 import { remove } from './leaving.js';
 import { deliver, type Muc } from './muc.js';
 import { type Affiliation, isAtLeast, judgeAffiliation, roleAfter } from './privileges.js';
@@ -122,8 +122,9 @@ async function apply(
   tellAbsentChange(muc, room, user, now, more);
   if (actor === undefined || actor.bare === user.bare || user.local === undefined) return;
   // §9.5: who becomes a member of a members-only room is invited
-  if (membersOnly && old === 'none' && now === 'member') sendInvitation(muc, room, user, actor);
-  else if (old !== 'outcast' && now !== 'outcast') tellAbsent(muc, room, user, now, item);
+  if (membersOnly && old === 'none' && now === 'member') {
+    if (mayInvite(muc, actor, 1)) sendInvitation(muc, room, user, actor);
+  } else if (old !== 'outcast' && now !== 'outcast') tellAbsent(muc, room, user, now, item);
 }
 
 /** §18.1: a courtesy to who is not there; of bans nobody is told before he comes. */

@@ -96,6 +96,7 @@ export default defineModule({
       blockLists: services.blockLists,
       reports: services.reports,
       presences: new Rates(config.presences_per_minute, 60_000),
+      invites: new Rates(config.invitations_per_hour, 3_600_000),
       log,
     };
     const rooms = new Rooms(parts);

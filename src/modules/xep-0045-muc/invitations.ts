@@ -37,9 +37,21 @@ export function sendInvitation(
     ),
     password === '' ? undefined : el('password', null, password),
   );
-  void muc.host.route(Stanza.build('message', { from: room.jid, to, id }, x));
+  const words = `${inviter.bare} invites you to the room ${room.jid.bare}`;
+  void muc.host.route(Stanza.build('message', { from: room.jid, to, id }, x, bodyElement(words, reason)));
+}
+
+/** What clients show that do not know `muc#user`. */
+export const bodyElement = (words: string, reason: string | undefined): Element =>
+  el('body', null, reason === undefined ? words : `${words} (${reason})`);
+
+/** Whether somebody can send so many invitations now. Other servers make accounts as they like: they count as one. */
+export function mayInvite({ host, invites }: Muc, inviter: Jid, count: number): boolean {
+  if (invites.take(inviter.domain === host.domain ? inviter.bare : inviter.domain, count)) return true;
+  host.limitHit('muc.invitations_per_hour');
+  return false;
 }
 
 export function reasonIn(element: Element | undefined): string | undefined {
-  return element?.getChildText('reason', NS.mucUser)?.slice(0, longestReason) ?? undefined;
+  return element?.getChildText('reason', NS.mucUser)?.slice(0, longestReason).trim() || undefined;
 }

@@ -5,7 +5,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { grant } from './affiliations.js';
-import { reasonIn, sendInvitation } from './invitations.js';
+import { bodyElement, mayInvite, reasonIn, sendInvitation } from './invitations.js';
 import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import type { Room } from './room.js';
@@ -16,23 +16,26 @@ export async function invite(muc: Muc, room: Room, stanza: Stanza, x: Element): 
   const seat = room.seat(inviter);
   if (seat === undefined) throw new StanzaError('not-acceptable', 'You are not in the room.');
   const affiliation = room.affiliationOf(inviter);
-  const mayInvite = !config.membersOnly || isAtLeast(affiliation, config.memberInvites ? 'member' : 'admin');
-  if (!mayInvite) throw new StanzaError('forbidden', 'You cannot invite others to the room.'); // §9.5
+  const isAllowed = !config.membersOnly || isAtLeast(affiliation, config.memberInvites ? 'member' : 'admin');
+  if (!isAllowed) throw new StanzaError('forbidden', 'You cannot invite others to the room.'); // §9.5
   const invitations = x.getChildren('invite', NS.mucUser);
   if (invitations.length > muc.config.invitations) {
     muc.host.limitHit('muc.invitations');
     throw new StanzaError('not-acceptable', 'Too many invitations at once.');
   }
-  for (const invitation of invitations) {
-    const to = addressIn(invitation);
+  const wanted = invitations.map((invitation) => ({ invitation, to: addressIn(invitation) }));
+  for (const { to } of wanted)
     if (room.affiliationOf(to) === 'outcast') throw new StanzaError('not-acceptable', `${to.bare} is banned.`);
+  if (!mayInvite(muc, inviter, wanted.length))
+    throw new StanzaError('policy-violation', 'Too many invitations. Try again later.', { type: 'wait' });
+  for (const { invitation, to } of wanted) {
     // §9.5: who is invited to a members-only room is a member
     if (config.membersOnly && room.affiliationOf(to) === 'none') await grant(muc, room, to, 'member');
     sendInvitation(muc, room, to, inviter, invitation, stanza.id);
   }
 }
 
-/** Only from who was invited, and to who invited him. */
+/** Only from who was invited, and to whoever invited them. */
 export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void {
   const declined = x.getChild('decline', NS.mucUser)!;
   const from = stanza.from!;
@@ -46,7 +49,8 @@ export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void 
     { xmlns: NS.mucUser },
     el('decline', { from: from.bare }, reason === undefined ? undefined : el('reason', null, reason)),
   );
-  const message = Stanza.build('message', { from: room.jid, id: stanza.id }, answer);
+  const body = bodyElement(`${from.bare} declines the invitation to the room ${room.jid.bare}`, reason);
+  const message = Stanza.build('message', { from: room.jid, id: stanza.id }, answer, body);
   const seats = room.occupantsOf(inviter).flatMap((occupant) => occupant.seats);
   if (seats.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }));
   for (const seat of seats) void muc.host.route(message.with({ to: seat.jid }));

@@ -39,6 +39,8 @@ export interface Muc {
   readonly subscribers: Subscribers;
   /** How often users make a room tell all of them. */
   readonly presences: Rates;
+  /** Invitations, by who invites: in all rooms together. */
+  readonly invites: Rates;
   readonly log: Logger;
 }
 

@@ -45,6 +45,9 @@ export const settings = z.strictObject({
     .default(100)
     .describe('Messages that a room can send to who enters; also what it holds in memory.'),
   invitations: count({ min: 1 }).default(20).describe('Invitations in one message.'),
+  invitations_per_hour: count({ min: 1, unlimited: true })
+    .default(200)
+    .describe('Invitations that one user, or all of another server, can send through rooms in an hour.'),
   activity_subscriptions: count({ min: 0 })
     .default(10_000)
     .describe('Clients, in all, that are told where something is said while they are not there (XEP-0437).'),
