@@ -6,7 +6,7 @@ import { defineModule, type IqHandler, iq, map } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
-import { type Element, el, parse, serialize } from '../server/xml/element.js';
+import { type Element, el, parse, serialize, verbatim } from '../server/xml/element.js';
 
 /** Where else an element is kept. */
 export interface PrivateHome {
@@ -45,7 +45,7 @@ export default defineModule({
     const homes = new Map<string, PrivateHome>();
 
     const kept = async (owner: Jid, key: string): Promise<readonly Element[]> =>
-      homes.get(key)?.get(owner) ?? ((await store.get(owner.bare, key)) ?? []).map((xml) => parse(xml));
+      homes.get(key)?.get(owner) ?? ((await store.get(owner.bare, key)) ?? []).map((xml) => verbatim(xml));
 
     provide('privateXml', {
       move(name, home) {

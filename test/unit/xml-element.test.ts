@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as ltx from 'ltx';
-import { childrenOf, Element, el, elementOf, parse, serialize, XmlError } from '../../src/server/xml/element.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import {
+  childrenOf,
+  Element,
+  el,
+  elementOf,
+  parse,
+  serialize,
+  verbatim,
+  XmlError,
+} from '../../src/server/xml/element.js';
 import { readElement } from '../../src/server/xml/reader.js';
 
 test('elements are built from attributes and children, what is undefined left out', () => {
@@ -158,4 +168,35 @@ test('strings of a long text do not hold it', () => {
   assert.equal(tree.attrs.b, value);
   assert.equal(tree.getChildText('d'), value);
   assert.equal(tree.getChildText('e'), `${value}&`);
+});
+
+test('a stored element goes out as its text, and means the same in every place', () => {
+  const texts = [
+    `<x xmlns="u"/>`,
+    `<x xmlns="u" é="&lt;">é<y xmlns=""/>&amp;</x>`,
+    `<x a="1" xmlns="u&amp;v">\u{1f600}<p:y xmlns:p="w"/></x>`,
+    `<é xmlns="u"><z/></é>`,
+    // Text that serialize did not write is written anew: a prefix, no namespace, a declaration in front.
+    `<p:x xmlns:p="u"><p:y/></p:x>`,
+    `<x><y xmlns="u"/></x>`,
+    `<?xml version="1.0"?><x xmlns='u'/>`,
+  ];
+  for (const text of texts) {
+    const tree = parse(text);
+    const stored = verbatim(text);
+    assert.equal(stored.getName(), tree.getName());
+    assert.equal(stored.getNS(), tree.getNS());
+    for (const ns of ['jabber:client', 'u', '']) {
+      const around = (child: Element) => serialize(parse(serialize(el('around', { xmlns: ns }, child, el('after')))));
+      assert.equal(around(stored), around(tree), text);
+      const stanza = (child: Element) => Stanza.build('message', {}, el('first'), child, el('last'));
+      assert.deepEqual(stanza(stored).childNames(), stanza(tree).childNames(), text);
+      assert.equal(serialize(stanza(stored).children()[1]!), serialize(stanza(tree).children()[1]!), text);
+    }
+  }
+});
+
+test('a stored text that is damaged is no element', () => {
+  for (const text of ['', 'x', '<x', '<x xmlns="u">', '<x xmlns="u"/><y/>', '<x xmlns="u"></é>', '<x xmlns="u"/>>'])
+    assert.throws(() => verbatim(text), XmlError, text);
 });

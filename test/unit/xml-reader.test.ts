@@ -611,3 +611,14 @@ test('framed: what is no single element is refused', () => {
     );
   }
 });
+
+test('elements of one stanza are bounded, those of the next are counted anew', () => {
+  for (const size of [1, 7, 1000]) {
+    const reader = opened({ ...LIMITS, elements: 5 });
+    assert.equal(feed(reader, `<message><a/><b><c/></b><d/></message>`.repeat(3), size).length, 3);
+    assert.equal(
+      conditionOf(() => feed(reader, '<message><a/><b><c/></b><d/><e/></message>', size)),
+      'policy-violation',
+    );
+  }
+});

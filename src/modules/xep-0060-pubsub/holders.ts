@@ -5,7 +5,7 @@ import { stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
-import { el, parse, serialize } from '../../server/xml/element.js';
+import { el, serialize, verbatim } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import { itemEvent } from './events.js';
 import type {
@@ -419,4 +419,4 @@ const delayed = (event: Stanza, at: string): Stanza =>
   event.plusWritten(serialize(el('delay', { xmlns: NS.delay, stamp: formatDateTime(timeOf(at) || 0) })));
 
 const eventOf = (holder: Holder, node: Node, id: string, { xml, by }: StoredItem): Stanza =>
-  itemEvent(holder, node, id, by, xml === '' ? undefined : parse(xml));
+  itemEvent(holder, node, id, by, xml === '' ? undefined : verbatim(xml));

@@ -3,7 +3,7 @@
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
-import { type Element, el, parse } from '../../server/xml/element.js';
+import { type Element, el, verbatim } from '../../server/xml/element.js';
 import { demandReading, missing } from './access.js';
 import { unsupported } from './errors.js';
 import { itemElement } from './events.js';
@@ -118,7 +118,7 @@ const turned = (elements: Element[], taken: string[], fromEnd: boolean) =>
   fromEnd ? { elements: elements.reverse(), taken: taken.reverse() } : { elements, taken };
 
 const shown = (holder: Holder, node: Node, id: string, { by, xml }: StoredItem): Element =>
-  itemElement(holder, node, id, by, xml === '' ? undefined : parse(xml));
+  itemElement(holder, node, id, by, xml === '' ? undefined : verbatim(xml));
 
 function numberOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;

@@ -5,7 +5,7 @@
 import type { IqHandler, IqRequest, Services } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
-import { parse } from '../../server/xml/element.js';
+import { verbatim } from '../../server/xml/element.js';
 import { type LogEntry, type LogFilter, type LogQuery, type LogStore, UnknownId } from '../../storage/contract.js';
 import { demandReading, entryFor, missing } from './access.js';
 import { unsupported } from './errors.js';
@@ -52,7 +52,7 @@ function logOf(pubsub: PubSub, holder: Holder, node: Node, items: Items): Pick<L
   const entry = async ({ id, at, by }: Head): Promise<LogEntry[]> => {
     const item = await pubsub.holders.item(holder, node, id);
     if (item?.at !== at) return []; // removed or replaced meanwhile
-    const event = itemEvent(holder, node, id, item.by, item.xml === '' ? undefined : parse(item.xml));
+    const event = itemEvent(holder, node, id, item.by, item.xml === '' ? undefined : verbatim(item.xml));
     return [{ id: at, with: by, value: event.toXml(NS.client) }];
   };
   return {

@@ -358,6 +358,10 @@ const limits = z
       .default(100)
       .describe('Deepest nesting of elements in a stanza.')
       .meta(live),
+    stanza_elements: count({ min: 500, max: 1_000_000 })
+      .default(5000)
+      .describe('Elements in a stanza: what reading and answering it costs grows with them more than with its bytes.')
+      .meta(live),
     stanza_attributes: count({ min: 20, max: 10_000 })
       .default(100)
       .describe('Attributes and namespace declarations of one element.')

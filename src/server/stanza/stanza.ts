@@ -21,6 +21,7 @@ import {
 } from '../xml/content.js';
 import { type Element, escapeAttribute, serialize } from '../xml/element.js';
 import { type ChildIndex, readContent, readElement, type TopLevel } from '../xml/reader.js';
+import { Verbatim } from '../xml/tree.js';
 import type { StanzaError } from './errors.js';
 import { Jid } from './jid.js';
 import { NS } from './ns.js';
@@ -151,7 +152,7 @@ export class Stanza {
     for (const child of children) {
       if (child === undefined) continue;
       const xml = typeof child === 'string' ? child : serialize(child, NS.client);
-      const known = typeof child === 'string' ? undefined : indexOf(child, xml);
+      const known = typeof child === 'string' || child instanceof Verbatim ? undefined : indexOf(child, xml);
       const more = known === undefined ? readContent(xml) : { content: xml, children: known };
       index = joinIndexes(index, content.length, more.children);
       content += more.content;

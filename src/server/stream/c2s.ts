@@ -102,6 +102,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       stanzaBytes: limits.stanza_bytes_unauthenticated,
       depth: limits.stanza_depth,
       attributes: limits.stanza_attributes,
+      elements: limits.stanza_elements,
     });
     this.#stanzas = limits.rate_unauthenticated.stanza_burst;
     this.#bytes = limits.rate_unauthenticated.byte_burst;
@@ -276,6 +277,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       stanzaBytes: limits.stanza_bytes,
       depth: limits.stanza_depth,
       attributes: limits.stanza_attributes,
+      elements: limits.stanza_elements,
     };
     this.#stanzas = limits.rate.stanza_burst;
     this.#bytes = limits.rate.byte_burst;

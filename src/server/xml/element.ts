@@ -3,7 +3,7 @@
  * XML is never glued from strings: `el()` builds, `serialize()` escapes, once.
  */
 import { readElement, type TopLevel } from './reader.js';
-import { build, Element, setAttribute } from './tree.js';
+import { build, Element, setAttribute, Verbatim } from './tree.js';
 
 export { XmlError } from './reader.js';
 export { escapeAttribute, escapeText, serialize } from './write.js';
@@ -35,6 +35,18 @@ export function parse(xml: string, defaultNs = ''): Element {
   readElement(xml);
   const prolog = /^\ufeff?(?:<\?[^>]*>)?[ \t\r\n]*/.exec(xml);
   return build(xml, prolog![0].length, defaultNs);
+}
+
+/**
+ * A stored element for an answer: its text is checked by the reader and goes out as it is. No tree is built, which would
+ * cost ten times as much, so nothing but the name and the namespace can be read from it. Throws XmlError unless the text
+ * is exactly one element: stored data is input too.
+ */
+export function verbatim(text: string): Element {
+  const { name, ns } = readElement(text);
+  // What `serialize` wrote has no prefix and declares its namespace, so it means the same in every place.
+  const isOurs = ns !== '' && /^[ />]/.test(text.slice(name.length + 1)) && text.startsWith(`<${name}`);
+  return isOurs ? new Verbatim(name, ns, text) : parse(text);
 }
 
 /** The child elements, without the text between them. */

@@ -17,6 +17,8 @@ export interface ReaderLimits {
   readonly depth: number;
   /** Attributes of one element, declarations included; also prefixes declared by a stanza at once. */
   readonly attributes: number;
+  /** Elements of one top-level element, itself included; no limit if not given. */
+  readonly elements?: number;
   /** Bytes of one name; 256 if not given. */
   readonly nameLength?: number;
 }
@@ -187,6 +189,8 @@ interface Binding {
 class Work {
   state = State.Markup;
   depth = 0;
+  /** Start tags so far. */
+  elements = 0;
   /** By how much bytes are ahead of UTF-16 units here. */
   shift = 0;
   /** Of each open element the start of its name, the length of that, and its bytes less its UTF-16 units. */
@@ -235,6 +239,7 @@ class Work {
   begin(): void {
     this.state = State.Markup;
     this.depth = 0;
+    this.elements = 0;
     this.shift = 0;
     this.childCount = 0;
     this.headerCount = 0;
@@ -445,6 +450,7 @@ export class XmlReader {
     const cap = base + limits.stanzaBytes;
     const end = Math.min(cap, this.end);
     const nameLength = limits.nameLength ?? NAME_LENGTH;
+    const mostElements = limits.elements ?? Number.POSITIVE_INFINITY;
     const { open, attributes } = work;
     const bytes = BYTES;
     const view = this.lookAt(buffer, this.at);
@@ -548,6 +554,7 @@ export class XmlReader {
             if (buffer[i + 1] !== 0x3e) fail('not-well-formed', 'a / in a start tag');
           }
           if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
+          if (++work.elements > mostElements) fail('policy-violation', `more than ${mostElements} elements`);
           const tagEnd = i + (empty ? 2 : 1);
           if (work.prefixed) this.bind(work, buffer, base, depth);
           else if (work.declaration >= 0 && !isOrdinary(work, buffer, base)) this.checkDefault(work, buffer, base);

@@ -141,6 +141,17 @@ export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record
   }
 }
 
+/** An element whose text is at hand: `serialize` writes that. Made by `verbatim`. */
+export class Verbatim extends Element {
+  constructor(
+    name: string,
+    ns: string,
+    readonly xml: string,
+  ) {
+    super(name, { xmlns: ns });
+  }
+}
+
 /**
  * As `slice`. A slice holds the whole text in memory; where that is much longer this is a copy, so that what is kept of
  * a stanza (in a cache, a roster) never holds more than a kilobyte, or sixteen times its length.

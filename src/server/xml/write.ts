@@ -3,7 +3,7 @@
  * nothing that a module says can break the stream that it is said on.
  */
 import { isNameChar, isNameStart } from './characters.js';
-import type { Element } from './tree.js';
+import { type Element, Verbatim } from './tree.js';
 
 /** Character data: `&`, `<`, `>` (of `]]>`), and CR, which a reader would take for a line end (XML 1.0 §2.11). */
 export function escapeText(text: string): string {
@@ -63,6 +63,7 @@ function write(
   limit: number,
 ): string {
   if (before.length > limit) throw new RangeError(`the XML text is longer than ${limit} characters`);
+  if (element instanceof Verbatim) return before + element.xml;
   const { name, attrs, children } = element;
   checkName(name);
   let out = `${before}<${name}`;
