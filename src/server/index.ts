@@ -74,6 +74,26 @@ export interface Reloaded {
   readonly restart: readonly string[];
 }
 
+/** Counts of what the server holds for clients. */
+export interface Inspection {
+  readonly connections: number;
+  /** Connections that are no stream yet and were served no request. */
+  readonly pending: number;
+  readonly streams: number;
+  readonly sessions: number;
+  /** Stream management states (XEP-0198), and those of them that can be resumed. */
+  readonly managed: number;
+  readonly resumable: number;
+  /** Writes for which acknowledgements wait. */
+  readonly unsettled: number;
+  /** Records of ended sessions that the storage has yet to forget. */
+  readonly forgetting: number;
+  /** Requests of the server's own that wait for an answer. */
+  readonly asks: number;
+  /** Anonymous accounts whose data is being written or forgotten. */
+  readonly anonymous: number;
+}
+
 /** A server: made by createServer(), which has opened its storage and made its hosts; `start` opens the ports. */
 export interface Server {
   readonly config: Config;
@@ -100,6 +120,8 @@ export interface Server {
   readonly connections: Readonly<Record<string, number>>;
   /** Sessions that wait for their clients to come back. */
   readonly hibernating: number;
+  /** What is held for clients at this moment. All is zero once every client and its session are gone. */
+  inspect(): Inspection;
   /** Ends a session, telling its client why. */
   kick(session: Session, text?: string): void;
   /** Reads the configuration and certificates again and applies what can be applied. Rejects with ConfigError. */
@@ -137,6 +159,10 @@ class WaxwingServer implements Server {
   readonly #router = new Router();
   readonly #hosts = new Map<string, LocalHost>();
   readonly #streams = new Set<C2sStream>();
+  readonly #backlog = new Backlog(
+    () => this.config.limits.waiting_for_disk,
+    () => this.metrics.limitHit('waiting_for_disk'),
+  );
   #listeners: Listeners | undefined;
   #streamSessions!: Sessions;
   #passing!: Passing;
@@ -295,10 +321,7 @@ class WaxwingServer implements Server {
       login: this.#login,
       log,
       counts: this.#counts,
-      backlog: new Backlog(
-        () => this.config.limits.waiting_for_disk,
-        () => this.metrics.limitHit('waiting_for_disk'),
-      ),
+      backlog: this.#backlog,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: C2sStream) => void this.#streams.delete(stream),
     };
@@ -307,9 +330,9 @@ class WaxwingServer implements Server {
       proxies: () => this.#proxies,
       certificates: this.certificates,
       log,
-      connected: (transport) => {
+      connected: (transport, at) => {
         this.#counts.opened[transport.kind]++;
-        this.#streams.add(new C2sStream(transport, server));
+        this.#streams.add(new C2sStream(transport, server, at));
       },
       http: (request, response) => this.#http(request, response),
       tlsFailed: () => {
@@ -319,7 +342,12 @@ class WaxwingServer implements Server {
     });
     await this.#listeners.open();
     for (const host of this.#hosts.values()) await host.emit('started', {});
-    this.#sweeper = new Sweeper(this.#streams, this.#streamSessions, () => this.config);
+    this.#sweeper = new Sweeper(
+      this.#streams,
+      this.#streamSessions,
+      (now) => this.#listeners?.cutLate(now),
+      () => this.config,
+    );
     this.#logins = setInterval(() => {
       this.accounts.writeLogins().catch((error: unknown) => log.error({ err: error }, 'logins could not be noted'));
     }, 60_000).unref();
@@ -336,6 +364,20 @@ class WaxwingServer implements Server {
 
   get hibernating(): number {
     return this.#streamSessions.hibernating;
+  }
+
+  inspect(): Inspection {
+    const { connections, pending } = this.#listeners?.held ?? { connections: 0, pending: 0 };
+    return {
+      connections,
+      pending,
+      streams: this.#streams.size,
+      sessions: this.sessions.size,
+      ...this.#streamSessions.held,
+      unsettled: this.#backlog.waiting,
+      asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asking, 0),
+      anonymous: this.#passing.underWay,
+    };
   }
 
   get connections(): Record<string, number> {

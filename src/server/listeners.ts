@@ -8,7 +8,8 @@ import {
 import { type AddressInfo, type BlockList, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import { addressBlock, isIn, parseListenAddress } from './config/address.js';
+import { monotonic } from './clock.js';
+import { addressBlock, isAllowedOrigin, isIn, parseListenAddress } from './config/address.js';
 import type { Config } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
 import { Rates } from './rates.js';
@@ -18,6 +19,7 @@ import { takeProxyHeader } from './transport/proxy-protocol.js';
 import { TcpTransport } from './transport/tcp.js';
 import { secured } from './transport/tls.js';
 import type { Transport } from './transport/transport.js';
+import { refuseUpgrade } from './transport/upgrade.js';
 import type { WebSocketUpgrader } from './transport/websocket.js';
 
 export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_protocol'>;
@@ -41,8 +43,8 @@ export interface ListenersParts {
   proxies(): Proxies;
   readonly certificates: Certificates;
   readonly log: Logger;
-  /** A connection is there. */
-  connected(transport: Transport): void;
+  /** A connection is there; it was accepted at that time. */
+  connected(transport: Transport, at: number): void;
   /** Requests that are no upgrade. */
   readonly http: RequestListener;
   tlsFailed(): void;
@@ -70,6 +72,8 @@ export class Listeners {
   #arrivals = new Rates(Number.POSITIVE_INFINITY, minute);
   readonly #httpServers: HttpServer[] = [];
   readonly #sockets = new Set<Socket>();
+  /** Connections that are no stream yet and were served no request, by when they were accepted (`monotonic`). */
+  readonly #pending = new Map<Socket, number>();
 
   constructor(parts: ListenersParts) {
     this.#parts = parts;
@@ -96,6 +100,29 @@ export class Listeners {
     );
     this.#servers.length = 0;
     this.bound.length = 0;
+  }
+
+  /** Accepted connections, and those of them that are no stream yet and were served no request. */
+  get held(): { readonly connections: number; readonly pending: number } {
+    return { connections: this.#sockets.size, pending: this.#pending.size };
+  }
+
+  /** Cuts connections whose PROXY header, handshake, request or upgrade did not come by the login deadline. */
+  cutLate(now: number): void {
+    const deadline = this.#parts.config().limits.login_deadline_seconds * 1000;
+    for (const [socket, at] of this.#pending) {
+      if (now - at < deadline) continue;
+      this.#parts.limitHit('login_deadline_seconds');
+      this.#pending.delete(socket);
+      socket.destroy();
+    }
+  }
+
+  /** It is pending no more. When it was accepted. */
+  #arrived(socket: Socket): number {
+    const since = this.#pending.get(socket) ?? monotonic();
+    this.#pending.delete(socket);
+    return since;
   }
 
   /** Connections that remain are cut, so that `close` can resolve. */
@@ -126,6 +153,7 @@ export class Listeners {
     const tcp = (connected: (socket: Socket) => void) =>
       createTcpServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => {
         if (!this.#admit(socket)) return;
+        this.#pending.set(socket, monotonic());
         const named = () => {
           if (this.#count(socket)) connected(socket);
         };
@@ -138,7 +166,9 @@ export class Listeners {
       });
     switch (kind) {
       case 'c2s':
-        return tcp((socket) => this.#parts.connected(new TcpTransport(socket, () => this.#tls())));
+        return tcp((socket) =>
+          this.#parts.connected(new TcpTransport(socket, () => this.#tls()), this.#arrived(socket)),
+        );
       case 'c2s_tls':
         return tcp((socket) => {
           // XEP-0368 §3: ALPN, for those who ask; others are welcome too.
@@ -148,7 +178,7 @@ export class Listeners {
             this.#parts.tlsFailed();
             transport.destroy();
           });
-          this.#parts.connected(transport);
+          this.#parts.connected(transport, this.#arrived(socket));
         });
       case 'http': {
         const server = this.#http();
@@ -159,16 +189,14 @@ export class Listeners {
         return tcp((socket) => {
           // Browsers would ask their users for a certificate.
           const tls = secured(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'], requestCert: false });
-          const { login_deadline_seconds } = this.#parts.config().limits;
-          const deadline = setTimeout(() => tls.destroy(), login_deadline_seconds * 1000);
+          this.#pending.set(tls, this.#arrived(socket));
           let isSecure = false;
           tls.on('error', () => {});
           tls.once('close', () => {
-            clearTimeout(deadline);
+            this.#pending.delete(tls);
             if (!isSecure) this.#parts.tlsFailed();
           });
           tls.once('secure', () => {
-            clearTimeout(deadline);
             isSecure = true;
             server.emit('connection', tls);
           });
@@ -187,7 +215,10 @@ export class Listeners {
         requestTimeout: Math.max(30_000, headersTimeout),
         connectionsCheckingInterval: 1000,
       },
-      this.#parts.http,
+      (request, response) => {
+        this.#pending.delete(request.socket);
+        this.#parts.http(request, response);
+      },
     );
     // Only a server that listens looks for requests that take too long.
     server.emit('listening');
@@ -213,8 +244,10 @@ export class Listeners {
     const { http, limits } = this.#parts.config();
     const path = (request.url ?? '').split('?', 1)[0];
     socket.on('error', () => {});
-    if (path !== http.websocket_path) {
-      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    if (!this.#pending.has(socket)) this.#pending.set(socket, monotonic());
+    const isAllowed = isAllowedOrigin(request.headers.origin, http.origins);
+    if (path !== http.websocket_path || !isAllowed) {
+      refuseUpgrade(socket, isAllowed ? '404 Not Found' : '403 Forbidden');
       return;
     }
     const peer = requestPeer(request, this.#parts.proxies().forwarded);
@@ -227,7 +260,9 @@ export class Listeners {
       ({ WebSocketUpgrader }) => new WebSocketUpgrader(limits.stanza_bytes),
     );
     this.#upgrader
-      .then((upgrader) => upgrader.upgrade(request, socket, head, (transport) => this.#parts.connected(transport)))
+      .then((upgrader) =>
+        upgrader.upgrade(request, socket, head, (transport) => this.#parts.connected(transport, this.#arrived(socket))),
+      )
       .catch((error: unknown) => {
         this.#parts.log.error({ err: error }, 'a WebSocket could not be opened');
         socket.destroy();
@@ -244,7 +279,10 @@ export class Listeners {
       return false;
     }
     this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#pending.delete(socket);
+    });
     return true;
   }
 

@@ -43,9 +43,14 @@ export class Passing {
     }
   }
 
-  /** Resolves when nothing is being written or forgotten. */
+  /** Accounts whose data is being written or forgotten. */
+  get underWay(): number {
+    return this.#underWay.size;
+  }
+
+  /** Resolves when what is being written or forgotten now has been. */
   async settled(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    await Promise.all(this.#underWay);
   }
 
   async #forget(jid: Jid): Promise<void> {

@@ -181,8 +181,6 @@ for (const [title, xml] of [
   ['an IQ', ping('1')],
   ['a roster query', `<iq type='get' id='1'><query xmlns='${NS.roster}'/></iq>`],
   ['binding', `<iq type='set' id='1'><bind xmlns='${NS.bind}'/></iq>`],
-  ['stream management', `<enable xmlns='${NS.sm}'/>`],
-  ['resumption', `<resume xmlns='${NS.sm}' previd='1' h='0'/>`],
   ['anything', `<whatever xmlns='nope'/>`],
 ] as const) {
   scenario(`§4.9.3.12: before the login ${title} ends the stream`, async ({ connect, actor }) => {

@@ -56,6 +56,49 @@ scenario('§3.1: at its path alone, and for upgrades alone', async ({ stage }) =
   response.destroy();
 });
 
+/** Whether a page of this origin gets a connection; what it is answered where it does not. */
+async function upgraded(stage: Stage, origin: string | undefined): Promise<number> {
+  const ws = socket(stage, 'xmpp', origin === undefined ? {} : { headers: { origin } });
+  const outcome = await Promise.race([
+    once(ws, 'open').then(() => 101),
+    once(ws, 'unexpected-response').then(([, { statusCode }]) => statusCode as number),
+  ]);
+  ws.terminate();
+  return outcome;
+}
+
+scenario('RFC 6455 §10.2: pages of any origin may connect, as long as nothing else is said', async ({ stage }) => {
+  for (const origin of [undefined, 'https://evil.example', 'null']) assert.equal(await upgraded(stage, origin), 101);
+});
+
+scenario(
+  'RFC 6455 §4.2.2: pages of other origins than those of the list get 403',
+  { config: { http: { origins: ['https://chat.example.org', 'http://localhost:8080', 'capacitor://localhost'] } } },
+  async ({ stage, server }) => {
+    for (const [origin, status] of [
+      // No page.
+      [undefined, 101],
+      ['https://chat.example.org', 101],
+      ['https://CHAT.example.org', 101],
+      ['https://chat.example.org:443', 101],
+      ['http://localhost:8080', 101],
+      ['capacitor://localhost', 101],
+      ['http://chat.example.org', 403],
+      ['https://chat.example.org:8443', 403],
+      ['https://chat.example.org.evil.example', 403],
+      ['https://evil.example', 403],
+      ['https://chat.example.org@evil.example', 403],
+      ['https://chat.example.org, https://evil.example', 403],
+      ['http://localhost', 403],
+      ['null', 403],
+      ['*', 403],
+      ['', 403],
+    ] as const)
+      assert.equal(await upgraded(stage, origin), status, origin);
+    while (server.inspect().connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  },
+);
+
 scenario('XEP-0205: nothing is inflated', async ({ stage }) => {
   const ws = socket(stage, 'xmpp', { perMessageDeflate: true });
   await once(ws, 'open');

@@ -3,10 +3,13 @@
  * and its intervals are the test's: nothing here waits.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect as connectTcp } from 'node:net';
 import { mock } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { takeClocks } from '../unit/clocks.js';
-import { type Peer, scenario } from './dialogue.js';
+import { hits, type Peer, scenario } from './dialogue.js';
 
 mock.timers.enable({ apis: ['setInterval'] });
 const clocks = takeClocks();
@@ -53,6 +56,59 @@ scenario('§4.9.3.4: nothing puts off the deadline of the login', async ({ conne
   pass(6);
   await handshake.ends();
 });
+
+const upgradeRequest = [
+  'GET /xmpp-websocket HTTP/1.1',
+  'Host: localhost',
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  'Sec-WebSocket-Protocol: xmpp',
+].join('\r\n');
+const clientHello = Buffer.from('16030102000100', 'hex');
+
+scenario(
+  'the deadline counts from connecting, whatever is missing, on every port',
+  { config: { listen: { proxy_protocol: ['127.9.0.1'] } } },
+  async (scene) => {
+    const { stage, server } = scene;
+    const before = await hits(scene, 'login_deadline_seconds');
+    const cases = (['c2s', 'c2s_tls', 'http', 'https'] as const).flatMap((kind) => [
+      { kind, from: '127.0.0.1', says: '' },
+      { kind, from: '127.0.0.1', says: kind === 'http' ? 'GET / HT' : kind === 'c2s' ? '<?xml' : clientHello },
+      // Of a proxy that says nothing, or half of it.
+      { kind, from: '127.9.0.1', says: '' },
+      { kind, from: '127.9.0.1', says: 'PROXY TCP4 192.0.' },
+      // Of a proxy whose client says nothing.
+      { kind, from: '127.9.0.1', says: 'PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n' },
+    ]);
+    cases.push({ kind: 'http', from: '127.0.0.1', says: upgradeRequest });
+    cases.push({ kind: 'http', from: '127.0.0.1', says: `${upgradeRequest}\r\n\r\n` });
+    const sockets = cases.map(({ kind, from, says }) => {
+      const socket = connectTcp({ port: stage.port(kind), host: '127.0.0.1', localAddress: from, allowHalfOpen: true });
+      socket
+        .on('error', () => {})
+        .resume()
+        .write(says);
+      return socket;
+    });
+    // TLS is there, and no request.
+    const overTls = connectTls({ port: stage.port('https'), host: '127.0.0.1', rejectUnauthorized: false });
+    sockets.push(overTls.on('error', () => {}).resume());
+    await once(overTls, 'secureConnect');
+    const ends = Promise.all(
+      sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve).once('end', () => socket.end()))),
+    );
+    while (server.inspect().connections < sockets.length) await new Promise((resolve) => setImmediate(resolve));
+    pass(29);
+    assert.equal(server.inspect().connections, sockets.length);
+    pass(4);
+    await ends;
+    assert.equal(await hits(scene, 'login_deadline_seconds'), before + sockets.length);
+    assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0 });
+  },
+);
 
 scenario('who is bound in time stays', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');

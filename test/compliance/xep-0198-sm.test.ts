@@ -5,7 +5,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+import { hits, type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const r = `<r xmlns='${NS.sm}'/>`;
@@ -82,6 +82,42 @@ scenario('§3: not before a resource is bound, and once', async ({ known }) => {
   await romeo.sends(r);
   await romeo.receives(a(0));
 });
+
+scenario('§3: nor before the login, and the login goes on', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  for (const transport of ['tcp', 'websocket'] as const) {
+    const romeo = await connect({ transport });
+    await romeo.opens();
+    await romeo.receivesFeatures();
+    const early = [`<enable xmlns='${NS.sm}' resume='true'/>`, resume('x', 0), r, a(0)];
+    for (const xml of [...early, ...early]) {
+      await romeo.sends(xml);
+      await romeo.receives(failed('unexpected-request'));
+    }
+    await romeo.authenticates('romeo');
+    for (const xml of early.filter((xml) => !xml.startsWith('<resume'))) {
+      await romeo.sends(xml);
+      await romeo.receives(failed('unexpected-request'));
+    }
+    await romeo.binds('orchard');
+    await enables(romeo);
+    romeo.cut();
+  }
+});
+
+scenario(
+  '§3: who goes on with it before the login is slowed down as others are',
+  { config: { limits: { rate_unauthenticated: { stanza_burst: 20, stanzas_per_second: 1 } } } },
+  async (scene) => {
+    const peer = await scene.connect();
+    await peer.opens();
+    await peer.receivesFeatures();
+    const before = await hits(scene, 'rate');
+    await peer.sends(r.repeat(21));
+    for (let n = 0; n < 21; n++) await peer.receives(failed('unexpected-request'));
+    assert.equal(await hits(scene, 'rate'), before + 1);
+  },
+);
 
 scenario('§6: what comes at the wrong time is refused', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');

@@ -66,3 +66,24 @@ export function addressBlock(address: string): string {
     .map((group) => Number.parseInt(group, 16).toString(16))
     .join(':')}::/64`;
 }
+
+/**
+ * Whether a script of this origin may open a stream (RFC 6455 §10.2). Clients that are no web pages send no origin, and
+ * could send any.
+ */
+export function isAllowedOrigin(origin: string | undefined, allowed: readonly string[]): boolean {
+  if (origin === undefined || allowed.includes('*')) return true;
+  const normal = normalOrigin(origin);
+  return normal !== undefined && allowed.some((one) => normalOrigin(one) === normal);
+}
+
+/** RFC 6454 §6.1: scheme, host and port, in small letters and without a default port; undefined for what is none. */
+export function normalOrigin(text: string): string | undefined {
+  // The origin of files and sandboxed pages.
+  if (text === 'null') return text;
+  const { protocol, host, pathname, search, hash, username, password } = URL.canParse(text) ? new URL(text) : none;
+  if (host === '' || `${search}${hash}${username}${password}` !== '' || !['', '/'].includes(pathname)) return undefined;
+  return text.endsWith('/') ? undefined : `${protocol}//${host}`;
+}
+
+const none = { protocol: '', host: '', pathname: '', search: '', hash: '', username: '', password: '' };

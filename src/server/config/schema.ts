@@ -10,7 +10,7 @@
 import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { Jid } from '../stanza/jid.js';
-import { networks, parseListenAddress } from './address.js';
+import { networks, normalOrigin, parseListenAddress } from './address.js';
 import { defaultPlaces } from './places.js';
 import { bytes, count, longestTimer, seconds } from './units.js';
 
@@ -70,6 +70,13 @@ const path = (example: string) =>
     .string()
     .refine((text) => /^\/[^\s?#]*$/.test(text), because('is no path', `write one such as "${example}"`))
     .default(example);
+
+const origin = z
+  .string()
+  .refine(
+    (text) => text === '*' || normalOrigin(text) !== undefined,
+    because('is no origin', 'write scheme and host, such as "https://chat.example.org", or "*"'),
+  );
 
 const listenAddresses = (purpose: string, ...addresses: string[]) =>
   z
@@ -243,6 +250,13 @@ const c2s = z
 const http = z
   .strictObject({
     websocket_path: path('/xmpp-websocket').describe('Path of XMPP over WebSocket (RFC 7395).'),
+    origins: z
+      .array(origin)
+      .default(['*'])
+      .describe(
+        'Origins of web pages whose scripts may open a stream (RFC 6455 §10.2); "*" is any. Any is the default because browsers send nothing of their own with which a page could log in. A list keeps other pages from trying passwords through their visitors.',
+      )
+      .meta({ ...live, example: 'https://chat.example.org' }),
     forwarded_from: z
       .array(network)
       .default([])

@@ -177,6 +177,11 @@ export class LocalHost implements Host, Destination {
     origin.acknowledgeAfter(durable.catch((error: unknown) => this.refuse(stanza, error, origin)));
   }
 
+  /** Requests of `ask` that wait for an answer. */
+  get asking(): number {
+    return this.#asks.size;
+  }
+
   ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {
     const { to } = request;
     if (to === undefined) throw new Error('a question needs an addressee');

@@ -12,6 +12,10 @@ export class Backlog {
     readonly reached: () => void,
   ) {}
 
+  get waiting(): number {
+    return this.#waiting;
+  }
+
   add(durable: Promise<unknown>): void {
     this.#waiting++;
     durable.then(this.#settled, this.#settled);

@@ -52,6 +52,8 @@ const turnMs = 2;
 const turnMessages = 32;
 /** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
 const pauseAbove = 65_536;
+/** How long a client may take to close its half that did not log in in time. */
+const lateCloseMs = 2000;
 /** RFC 5646 §4.4.1: in characters. */
 const longestLanguage = 35;
 /** Stanzas that may wait until a client knows of its session. */
@@ -75,9 +77,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** What the login has come to so far; undefined before and after. */
   negotiation: ReturnType<Login['begin']> | undefined;
   readonly reader: XmlReader;
-  readonly openedAt = monotonic();
   /** When something was last read, in ms, to the second or so. */
-  lastRead = this.openedAt;
+  lastRead = monotonic();
   /** When we asked for a sign of life, in ms; 0: we have not. */
   askedAliveAt = 0;
   /** What waits until the client knows of its session. */
@@ -90,12 +91,14 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   // Token buckets (RFC 6120 §13.12): what may still be read, and when that was reckoned.
   #stanzas: number;
   #bytes: number;
-  #refilled = this.openedAt;
+  #refilled = this.lastRead;
   #throttled = false;
 
   constructor(
     readonly transport: Transport,
     readonly server: StreamServer,
+    /** When its connection was accepted, in ms: the login deadline counts from there. */
+    readonly connectedAt: number,
   ) {
     const { limits } = server.config();
     this.reader = new XmlReader(transport.framed ? 'framed' : 'stream', {
@@ -300,6 +303,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (this.phase === 'opening') throw new StreamError('bad-format', 'A stream header is due.');
     if (item.ns === NS.tls && item.name === 'starttls' && !this.transport.framed) return this.#startTls();
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.server.login.take(this, item);
+    if (item.ns === NS.sm) return this.server.sessions.managed(this, item);
     if (this.phase === 'known') return this.server.sessions.negotiate(this, item);
     if (item.ns === NS.client && item.name === 'iq') return this.#fromStranger(item);
     throw new StreamError('not-authorized');
@@ -577,6 +581,13 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   // --- ends -------------------------------------------------------------------------------------------------------
+
+  /** The login deadline has passed. The peer hears why, and gets little time to close its half. */
+  expire(now: number): void {
+    this.server.limitHit('login_deadline_seconds');
+    this.close(new StreamError('connection-timeout'));
+    this.closeBy = Math.min(this.closeBy, now + lateCloseMs);
+  }
 
   /** Something was thrown on the way: the peer's fault ends the stream with the RFC's condition, ours too. */
   failed(error: unknown): void {

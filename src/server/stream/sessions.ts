@@ -64,14 +64,6 @@ export class Sessions {
 
   /** An element on a stream that has authenticated and has no session yet. */
   negotiate(stream: C2sStream, item: TopLevel): void | Promise<void> {
-    if (item.ns === NS.sm) {
-      if (item.name === 'resume') return this.#resumeClassic(stream, item);
-      if (item.name === 'enable') {
-        // §3: not before a resource is bound.
-        stream.writeElement(failed('unexpected-request'));
-        return;
-      }
-    }
     // RFC 6120 §6.4.6, §7.1: nothing but binding now.
     if (item.ns !== NS.client || item.name !== 'iq')
       throw new StreamError('not-authorized', 'A resource is not bound.');
@@ -202,15 +194,17 @@ export class Sessions {
 
   // --- XEP-0198 ---------------------------------------------------------------------------------------------------
 
-  /** An element of stream management on a bound stream. */
-  managed(stream: C2sStream, item: TopLevel): void {
-    const { sm } = stream;
-    if (sm !== undefined && item.name === 'r') sm.requested();
-    else if (sm !== undefined && item.name === 'a') sm.acknowledged(counter(item.attrs.h));
-    else if (sm === undefined && item.name === 'enable')
-      stream.writeElement(this.#enable(stream, stream.session!, item.attrs.resume, item.attrs.max));
-    // §3, §6: what comes at the wrong time is refused, and the stream goes on.
-    else if (['r', 'a', 'enable', 'resume'].includes(item.name)) stream.writeElement(failed('unexpected-request'));
+  /** An element of stream management, at whatever point of the stream. */
+  managed(stream: C2sStream, item: TopLevel): void | Promise<void> {
+    const { sm, phase } = stream;
+    const { name, attrs } = item;
+    if (sm !== undefined && name === 'r') sm.requested();
+    else if (sm !== undefined && name === 'a') sm.acknowledged(counter(attrs.h));
+    else if (phase === 'bound' && sm === undefined && name === 'enable')
+      stream.writeElement(this.#enable(stream, stream.session!, attrs.resume, attrs.max));
+    else if (phase === 'known' && name === 'resume') return this.#resumeClassic(stream, item);
+    // §3, §6: what comes at the wrong time, before the login too, is refused, and the stream goes on.
+    else if (['r', 'a', 'enable', 'resume'].includes(name)) stream.writeElement(failed('unexpected-request'));
     else throw new StreamError('unsupported-stanza-type');
   }
 
@@ -439,6 +433,12 @@ export class Sessions {
   /** `Resumables.outdating`. */
   get outdating(): Promise<unknown> | undefined {
     return this.#parts.resumables.outdating;
+  }
+
+  /** Stream management states, those that can be resumed, and records that the storage has yet to forget. */
+  get held(): { readonly managed: number; readonly resumable: number; readonly forgetting: number } {
+    const { size, forgetting } = this.#parts.resumables;
+    return { managed: this.#sms.size, resumable: size, forgetting };
   }
 
   /** Sessions that would outlive a crash. */

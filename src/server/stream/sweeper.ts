@@ -4,7 +4,6 @@
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
@@ -20,6 +19,8 @@ export class Sweeper {
   constructor(
     readonly streams: ReadonlySet<C2sStream>,
     readonly sessions: Sessions,
+    /** Cuts connections that became no stream by the login deadline. */
+    readonly cutLate: (now: number) => void,
     readonly config: () => Config,
   ) {
     this.#timer = setInterval(() => this.sweep(monotonic()), intervalMs).unref();
@@ -40,10 +41,7 @@ export class Sweeper {
         if (now >= stream.closeBy) stream.abandon();
       } else if (stream.phase !== 'bound') {
         // From connecting to binding there is one deadline, and nothing puts it off.
-        if (now - stream.openedAt >= login) {
-          stream.server.limitHit('login_deadline_seconds');
-          stream.close(new StreamError('connection-timeout'));
-        }
+        if (now - stream.connectedAt >= login) stream.expire(now);
       } else if (stream.askedAliveAt !== 0) {
         if (now - stream.askedAliveAt >= patience) stream.abandon();
       } else if (now - stream.lastRead >= silence) {
@@ -54,6 +52,7 @@ export class Sweeper {
         if (now - stream.lastRead >= keepalive && (now - stream.lastRead) % keepalive < intervalMs) stream.write(' ');
       }
     }
+    this.cutLate(now);
     this.sessions.sweep(now);
   }
 }

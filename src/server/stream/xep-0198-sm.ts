@@ -389,6 +389,7 @@ export class Resumables {
   readonly #past = new Map<string, { readonly bare: string; readonly h: number }>();
   /** What the disk would not forget. */
   readonly #left = new Set<string>();
+  #forgetting = 0;
   #outdating: Promise<unknown> | undefined;
   #isFailing = false;
   /** The process ends: what changes is written anew. */
@@ -444,10 +445,15 @@ export class Resumables {
 
   /** Never rejects. */
   #forget(id: string): Promise<void> {
-    const forgotten = this.store.forget(id).catch((error: unknown) => {
-      this.#left.add(id);
-      this.#complain(error);
-    });
+    this.#forgetting++;
+    const forgotten = this.store.forget(id).then(
+      () => void this.#forgetting--,
+      (error: unknown) => {
+        this.#forgetting--;
+        this.#left.add(id);
+        this.#complain(error);
+      },
+    );
     const all = this.#outdating === undefined ? forgotten : Promise.all([this.#outdating, forgotten]);
     this.#outdating = all;
     const done = () => {
@@ -481,6 +487,15 @@ export class Resumables {
 
   all(): Iterable<Sm> {
     return this.#all.values();
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Records that the disk has yet to forget. */
+  get forgetting(): number {
+    return this.#left.size + this.#forgetting;
   }
 
   /** How many would outlive a crash. */

@@ -33,6 +33,8 @@ export class TcpTransport implements Upgradable {
   readonly remoteAddress: string;
   readonly loopback: boolean;
   readonly #isSecureToProxy: boolean;
+  /** During the TLS handshake nothing can be sent, so closing is destroying. */
+  #isShakingHands = false;
 
   constructor(
     socket: Socket,
@@ -91,8 +93,9 @@ export class TcpTransport implements Upgradable {
 
   end(): void {
     this.flush();
+    if (this.#isShakingHands) this.destroy();
     // Node makes an error of a second end, stack and all.
-    if (this.#socket.writable) this.#socket.end();
+    else if (this.#socket.writable) this.#socket.end();
   }
 
   destroy(): void {
@@ -108,7 +111,9 @@ export class TcpTransport implements Upgradable {
     // client sent behind <starttls/> is not used).
     const socket: Owned & TLSSocket = secured(plain, this.tlsOptions());
     this.#socket = socket;
+    this.#isShakingHands = true;
     const settle = (error?: Error) => {
+      this.#isShakingHands = false;
       socket.removeListener('secure', settle).removeListener('error', settle);
       socket.removeListener('end', ended).removeListener('close', ended);
       ready(error);

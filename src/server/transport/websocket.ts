@@ -5,6 +5,7 @@ import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { peerOf } from './peer.js';
 import { flushAbove, flushWithin, setFlush, silent, type Transport, type TransportReader } from './transport.js';
+import { refuseUpgrade } from './upgrade.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -48,11 +49,8 @@ export class WebSocketUpgrader {
     opened: (transport: WebSocketTransport) => void,
   ): void {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-    if (!offered.includes('xmpp')) {
-      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
-      return;
-    }
-    this.#server.handleUpgrade(request, socket, head, (ws) => opened(new WebSocketTransport(ws, socket)));
+    if (!offered.includes('xmpp')) refuseUpgrade(socket, '400 Bad Request');
+    else this.#server.handleUpgrade(request, socket, head, (ws) => opened(new WebSocketTransport(ws, socket)));
   }
 }
 
