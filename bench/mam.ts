@@ -51,6 +51,8 @@ const host = new LocalHost({
   log,
   software: { name: 'Waxwing', version: '0' },
   limitHit: () => {},
+  canRestart: false,
+  halt: async () => {},
   end: () => {},
 });
 router.add(host.domain, host);

@@ -6,6 +6,7 @@ import session from './rfc-3921-session.js';
 import presence from './rfc-6121-presence/index.js';
 import roster from './rfc-6121-roster.js';
 import rtbl from './rtbl.js';
+import selfService from './self-service.js';
 import strangers from './strangers.js';
 import last from './xep-0012-last.js';
 import disco from './xep-0030-disco.js';
@@ -63,6 +64,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   last,
   privateStorage,
   adhoc,
+  selfService,
   vcard,
   register,
   version,

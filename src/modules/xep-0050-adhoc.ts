@@ -72,12 +72,16 @@ export default defineModule({
     const isOver = ({ touched }: CommandSession) => monotonic() - touched > config.session_seconds * 1000;
 
     /** What one may run at the server one finds at one's own account too: some clients look nowhere else. */
-    const commands = (target: Target, from: Jid, to: Jid): readonly Command[] => {
-      const module = host.declared.services().find(({ domain }) => domain === to.domain)?.module;
-      const isOwn = target === 'account' && from.bare === to.bare;
+    const commands = (target: Target, { domain }: Jid): readonly Command[] => {
+      const module = host.declared.services().find((service) => service.domain === domain)?.module;
       return host.declared
         .commands(module)
-        .filter((command) => command.target === target || (isOwn && command.target === 'server'));
+        .filter((command) => command.target === target || (target === 'account' && command.target === 'server'));
+    };
+
+    const mayRun = ({ target, access }: Command, from: Jid, to: Jid): boolean | Promise<boolean> => {
+      const isElsewhere = target === 'server' && to.local !== undefined && from.bare !== to.bare;
+      return !isElsewhere && host.permits(access, from, to);
     };
 
     const run =
@@ -85,9 +89,9 @@ export default defineModule({
       async (request) => {
         const { from, to, payload } = request;
         const { node, sessionid, action = 'execute' } = payload.attrs;
-        const command = commands(target, from, to).find((other) => other.node === node);
+        const command = commands(target, to).find((other) => other.node === node);
         if (command === undefined) throw new StanzaError('item-not-found');
-        if (!(await host.permits(command.access, from, to))) throw refusal('forbidden');
+        if (!(await mayRun(command, from, to))) throw refusal('forbidden');
         if (!isAction(action)) throw refusal('bad-request', 'malformed-action');
         const form = payload.getChild('x', NS.dataForms);
 
@@ -131,8 +135,9 @@ export default defineModule({
         identities: () => [{ category: 'automation', type: 'command-list', name: 'Commands' }],
         items: async (query) => {
           const items: DiscoItem[] = [];
-          for (const { node, name, access } of commands(target, query.from, query.to))
-            if (await host.permits(access, query.from, query.to)) items.push({ jid: query.to.full, node, name });
+          for (const command of commands(target, query.to))
+            if (await mayRun(command, query.from, query.to))
+              items.push({ jid: query.to.full, node: command.node, name: command.name });
           return items;
         },
       });
@@ -140,9 +145,9 @@ export default defineModule({
     /** §2.2: about one command. */
     const about = (target: Target): Hook => {
       const asked = async ({ from, to, node }: DiscoQuery): Promise<Command> => {
-        const command = commands(target, from, to).find((other) => other.node === node);
+        const command = commands(target, to).find((other) => other.node === node);
         if (command === undefined) throw new StanzaError('item-not-found');
-        if (!(await host.permits(command.access, from, to))) throw refusal('forbidden');
+        if (!(await mayRun(command, from, to))) throw refusal('forbidden');
         return command;
       };
       return disco(target, {

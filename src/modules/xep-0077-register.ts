@@ -10,6 +10,8 @@ import { monotonic } from '../server/clock.js';
 import { addressBlock, isLoopback } from '../server/config/address.js';
 import { count, seconds } from '../server/config/units.js';
 import {
+  type Command,
+  command,
   defineModule,
   event,
   type IqHandler,
@@ -20,6 +22,7 @@ import {
   streamFeature,
 } from '../server/module.js';
 import { Rates } from '../server/rates.js';
+import type { Session } from '../server/routing/session.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError, type StanzaErrorOptions } from '../server/stanza/errors.js';
 import { readForm } from '../server/stanza/forms.js';
@@ -30,6 +33,11 @@ import { type Element, el } from '../server/xml/element.js';
 const registration = defineForm(NS.register, {
   username: { type: 'text-single', label: 'Name', required: true },
   password: { type: 'text-private', label: 'Password', required: true },
+});
+
+const passwordForm = defineForm(NS.register, {
+  password: { type: 'text-private', label: 'The new password', required: true },
+  'password-verify': { type: 'text-private', label: 'The new password again', required: true },
 });
 
 /** Address blocks whose attempts are remembered. */
@@ -167,16 +175,24 @@ export default defineModule({
       log.info({ account: bare }, 'an account removed itself');
     };
 
-    const changePassword = async (account: Jid, { payload, session }: IqRequest): Promise<void> => {
-      if (!config.password_change) throw new StanzaError('not-allowed', undefined, withheld);
+    const demandSafe = (session: Session | undefined): void => {
       const { connection } = session ?? {};
       if (connection === undefined || !isSafe(connection))
         throw new StanzaError('not-authorized', 'Use TLS first.', withheld);
+    };
+
+    const changePassword = async (account: Jid, { payload, session }: IqRequest): Promise<void> => {
+      if (!config.password_change) throw new StanzaError('not-allowed', undefined, withheld);
+      demandSafe(session);
       const { username, password } = submitted(payload);
       if (!username || !password)
         throw new StanzaError('bad-request', 'The name and the new password are needed.', withheld);
       if (!account.equals(nameOf(username, host.domain)))
         throw new StanzaError('forbidden', 'You have an account.', withheld);
+      await setPassword(account, password);
+    };
+
+    const setPassword = async (account: Jid, password: string): Promise<void> => {
       if (!changes.take(account.bare)) {
         host.limitHit('register.password_changes');
         throw new StanzaError('resource-constraint', 'Too many changes. Try again later.', withheld);
@@ -186,7 +202,27 @@ export default defineModule({
       });
     };
 
+    /** The same as a form (XEP-0050), for clients that have no place of their own for it. */
+    const passwordCommand: Command = {
+      node: 'change-password',
+      name: 'Change my password',
+      target: 'server',
+      access: 'users',
+      run: async ({ request, form, state }) => {
+        const account = await accountOf(request);
+        demandSafe(request.session);
+        if (state === undefined) return { status: 'executing', state: 'asked', payload: [passwordForm.form()] };
+        const given = passwordForm.read(form);
+        if (given === undefined) return { status: 'completed', note: { type: 'info', text: 'Nothing was changed.' } };
+        if (given.password !== given['password-verify'])
+          throw new StanzaError('not-acceptable', 'The passwords are not the same.');
+        await setPassword(account, given.password);
+        return { status: 'completed', note: { type: 'info', text: 'Your password was changed.' } };
+      },
+    };
+
     return [
+      ...(config.password_change ? [command(passwordCommand)] : []),
       strangerIq('get', NS.register, 'query', (stranger) => {
         demandOpen(stranger);
         return fields();

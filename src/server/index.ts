@@ -66,6 +66,11 @@ export interface ServerOptions {
   readonly logTo?: DestinationStream | undefined;
   /** A storage that is open already, instead of the configured one; it is not closed with the server. */
   readonly storage?: Storage | undefined;
+  /**
+   * Stops or restarts the program when an administrator asks for it from a client (XEP-0133). Without it the server
+   * can be stopped and not restarted.
+   */
+  readonly halt?: ((how: 'stop' | 'restart') => Promise<void>) | undefined;
 }
 
 export interface Reloaded {
@@ -252,6 +257,8 @@ class WaxwingServer implements Server {
         log: this.logs.area('routing'),
         software,
         end: (session, reason) => this.#streamSessions.end(session, reason),
+        canRestart: this.#options.halt !== undefined,
+        halt: this.#options.halt ?? (() => this.stop()),
         outdating: () => this.#streamSessions.outdating,
       });
       this.#hosts.set(domain, host);

@@ -255,6 +255,7 @@ export type Hook =
       readonly handler: (request: StrangerRequest) => ReturnType<IqHandler>;
     }
   | { readonly kind: 'admit'; readonly handler: (passage: Passage) => void | Promise<void> }
+  | { readonly kind: 'gate'; readonly handler: Gate }
   | {
       readonly kind: 'message';
       readonly step: Step;
@@ -357,6 +358,11 @@ export const strangerIq = (
 
 /** May refuse (StanzaError) any stanza between an account and another party, before all else. Not called for what an account says to itself. */
 export const admit = (handler: (passage: Passage) => void | Promise<void>): Hook => ({ kind: 'admit', handler });
+
+/** Whether the host and its services are closed to an address: neither side hears the other. */
+export type Gate = (party: Jid) => boolean;
+/** Closes the host and its services to addresses, whatever they say and whatever is said to them. */
+export const gate = (handler: Gate): Hook => ({ kind: 'gate', handler });
 
 /** Takes part in a step. `after` names modules whose handlers of this step come first. */
 export const message = (step: Step, handler: MessageHandler, options: { after?: readonly string[] } = {}): Hook => ({
@@ -645,6 +651,10 @@ export interface Host {
   fromSession(stanza: Stanza, session: Session, origin: Origin): void | Promise<void>;
   /** Ends a session for good, whether it is connected or waits to be resumed; the client is told why. */
   end(session: Session, reason: StreamError): void;
+  /** Whether `halt` can restart the server. */
+  readonly canRestart: boolean;
+  /** Stops the server in order, or restarts it. */
+  halt(how: 'stop' | 'restart'): Promise<void>;
   /** Whether this server answers for the domain (this host, another, or a service). */
   isLocal(domain: string): boolean;
   /** Named in the configuration of the host, or an account with that role. */

@@ -24,12 +24,12 @@ const submitted = (fields: Fields): string => {
   return `<x xmlns='${NS.dataForms}' type='submit'>${written.join('')}</x>`;
 };
 
-const command = (node: string, attributes: string, content = '') =>
-  `<iq type='set' id='c' to='localhost'><command xmlns='${NS.commands}' node='${admin}#${node}' ${attributes}>${content}</command></iq>`;
+const command = (node: string, attributes: string, content = '', to = 'localhost') =>
+  `<iq type='set' id='c' to='${to}'><command xmlns='${NS.commands}' node='${admin}#${node}' ${attributes}>${content}</command></iq>`;
 
 /** Executes a command, fills in its form where it has one, and answers with the `<command/>` that it ends with. */
-async function runs(peer: Peer, node: string, fields?: Fields): Promise<Element> {
-  await peer.sends(command(node, `action='execute'`));
+async function runs(peer: Peer, node: string, fields?: Fields, to?: string): Promise<Element> {
+  await peer.sends(command(node, `action='execute'`, '', to));
   const first = await peer.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}'/></iq>`);
   const asked = first.getChild('command', NS.commands)!;
   if (fields === undefined) {
@@ -43,7 +43,7 @@ async function runs(peer: Peer, node: string, fields?: Fields): Promise<Element>
       form.getChildren('field').some(({ attrs }) => attrs.var === name),
       `${node} asks for ${name}`,
     );
-  await peer.sends(command(node, `sessionid='${asked.attrs.sessionid}' action='complete'`, submitted(fields)));
+  await peer.sends(command(node, `sessionid='${asked.attrs.sessionid}' action='complete'`, submitted(fields), to));
   const last = await peer.receives(
     `<iq type='result' id='c'><command xmlns='${NS.commands}' status='completed'/></iq>`,
   );
@@ -252,3 +252,154 @@ scenario('§4.24 to §4.28: what everybody is told who comes', { config }, async
   await paris.receivesNothing();
   await server.accounts.remove('juliet@localhost');
 });
+
+scenario('§3: administrators find and run the commands at their own account, too', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const romeo = await actor('romeo@localhost/orchard');
+  const list = `<query xmlns='${NS.discoItems}' node='${NS.commands}'/>`;
+  const nodes = async (peer: Peer, to: string) => {
+    await peer.sends(`<iq type='get' id='1' to='${to}'>${list}</iq>`);
+    const listed = await peer.receives(`<iq type='result' id='1'>${list}</iq>`);
+    return listed
+      .getChildElements()[0]!
+      .getChildElements()
+      .flatMap(({ attrs }) => attrs.node ?? []);
+  };
+  const own = await nodes(nurse, 'nurse@localhost');
+  for (const node of await nodes(nurse, 'localhost')) assert.ok(own.includes(node), node);
+  for (const name of ['edit-blacklist', 'edit-whitelist', 'edit-admin', 'restart', 'shutdown'])
+    assert.ok(own.includes(`${admin}#${name}`), name);
+  assert.ok((await nodes(romeo, 'romeo@localhost')).every((node) => !node.startsWith(admin)));
+  const info = `<query xmlns='${NS.discoInfo}' node='${admin}#user-stats'/>`;
+  await nurse.sends(`<iq type='get' id='2' to='nurse@localhost'>${info}</iq>`);
+  await nurse.receives(`<iq type='result' id='2'><query xmlns='${NS.discoInfo}' node='${admin}#user-stats'>
+    <identity category='automation' type='command-node'/></query></iq>`);
+  const stats = await runs(nurse, 'user-stats', { accountjid: 'romeo@localhost' }, 'nurse@localhost');
+  assert.deepEqual(values(stats, 'onlineresources'), ['orchard']);
+  await romeo.sends(command('user-stats', `action='execute'`, '', 'romeo@localhost'));
+  await romeo.receives(`<iq type='error' id='c'>${refusal('cancel', 'forbidden')}</iq>`);
+});
+
+const shutOut = `<error type='auth'><forbidden xmlns='${NS.stanzas}'/></error>`;
+const chat = (to: string) => `<message id='m' type='chat' to='${to}'><body>x</body></message>`;
+
+scenario('§4.11: nobody speaks with those on the block list, and no service does', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
+  const paris = await actor('paris@elsewhere.example/street', { presence: true });
+  await befriends(romeo, tybalt);
+  await runs(nurse, 'edit-blacklist', { blacklistjids: ['tybalt@elsewhere.example'] });
+  assert.deepEqual(
+    values(await runs(nurse, 'edit-blacklist', { blacklistjids: ['tybalt@elsewhere.example'] }), 'x'),
+    [],
+  );
+  for (const to of [
+    'romeo@localhost',
+    'romeo@localhost/orchard',
+    'localhost',
+    'conference.localhost',
+    'a@pubsub.localhost',
+  ]) {
+    await tybalt.sends(chat(to));
+    await tybalt.receives(`<message id='m' type='error' from='${to}'>${shutOut}</message>`);
+    await tybalt.sends(`<iq id='i' type='get' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
+    await tybalt.receives(`<iq id='i' type='error' from='${to}'>${shutOut}</iq>`);
+    for (const type of ['', `type='unavailable'`, `type='subscribe'`, `type='probe'`])
+      await tybalt.sends(`<presence ${type} to='${to}'/>`);
+    await tybalt.sends(`<iq id='r' type='result' to='${to}'/>`);
+  }
+  await romeo.sends(chat('tybalt@elsewhere.example'));
+  await romeo.receives(`<message id='m' type='error' from='tybalt@elsewhere.example'>${shutOut}</message>`);
+  await romeo.sends('<presence><show>away</show></presence>');
+  await romeo.receives('<presence/>');
+  await tybalt.sends('<presence><show>away</show></presence>');
+  await tybalt.receives('<presence/>');
+  await romeo.receivesNothing();
+  await tybalt.receivesNothing();
+  // Others of his domain, and accounts of this one
+  await paris.sends(chat('romeo@localhost'));
+  await romeo.receives(`<message type='chat' from='paris@elsewhere.example/street'/>`);
+  await fails(nurse, 'edit-blacklist', { blacklistjids: ['localhost'] }, /this server itself/);
+  await fails(nurse, 'edit-blacklist', { blacklistjids: ['nurse@localhost'] }, /administrator/);
+  await runs(nurse, 'edit-blacklist', { blacklistjids: ['elsewhere.example'] });
+  await paris.sends(chat('romeo@localhost'));
+  await paris.receives(`<message id='m' type='error' from='romeo@localhost'>${shutOut}</message>`);
+  await runs(nurse, 'edit-blacklist', { blacklistjids: [] });
+  await tybalt.sends(chat('romeo@localhost'));
+  await romeo.receives(`<message type='chat' from='tybalt@elsewhere.example/street'/>`);
+});
+
+scenario('§4.12: an allow list leaves the host to itself and those on it', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
+  const paris = await actor('paris@elsewhere.example/street', { presence: true });
+  await runs(nurse, 'edit-whitelist', { whitelistjids: ['paris@elsewhere.example'] });
+  await tybalt.sends(chat('romeo@localhost'));
+  await tybalt.receives(`<message id='m' type='error' from='romeo@localhost'>${shutOut}</message>`);
+  for (const peer of [paris, nurse]) {
+    await peer.sends(chat('romeo@localhost'));
+    await romeo.receives(`<message type='chat' from='${peer.jid}'/>`);
+  }
+  await romeo.sends(`<iq type='get' id='1' to='conference.localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
+  await romeo.receives(`<iq type='result' id='1'/>`);
+  await runs(nurse, 'edit-whitelist', { whitelistjids: [] });
+  await tybalt.sends(chat('romeo@localhost'));
+  await romeo.receives(`<message type='chat' from='tybalt@elsewhere.example/street'/>`);
+});
+
+scenario('§4.29: the list of administrators', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  const romeo = await actor('romeo@localhost/orchard');
+  await romeo.sends(command('edit-admin', `action='execute'`));
+  await romeo.receives(`<iq type='error' id='c'>${refusal('cancel', 'forbidden')}</iq>`);
+  await runs(nurse, 'edit-admin', { adminjids: ['nurse@localhost', 'romeo@localhost'] });
+  await fails(nurse, 'edit-admin', { adminjids: ['nobody@localhost'] }, /no account/);
+  await fails(nurse, 'edit-admin', { adminjids: ['tybalt@elsewhere.example'] }, /no account/);
+  // He is one now; who is named in the configuration stays, and nobody resigns by mistake
+  const kept = await runs(romeo, 'edit-admin', { adminjids: ['romeo@localhost'] });
+  assert.match(kept.getChildText('note', NS.commands) ?? '', /nurse@localhost/);
+  await isRefused(romeo, 'edit-admin', { adminjids: ['nurse@localhost'] }, refusal('cancel', 'not-allowed'));
+  await runs(nurse, 'edit-admin', { adminjids: ['nurse@localhost'] });
+  await romeo.sends(command('edit-admin', `action='execute'`));
+  await romeo.receives(`<iq type='error' id='c'>${refusal('cancel', 'forbidden')}</iq>`);
+});
+
+const everywhere = {
+  hosts: { localhost: { admins: ['nurse@localhost'] }, 'elsewhere.example': { admins: ['nurse@localhost'] } },
+};
+
+scenario(
+  '§4.30, §4.31: the end is announced, and comes in order',
+  { config: everywhere, alone: true },
+  async ({ actor }) => {
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    // Nothing would start it again
+    await isRefused(nurse, 'restart', { delay: '30' }, refusal('cancel', 'feature-not-implemented'));
+    await fails(nurse, 'shutdown', { delay: 'soon' }, /delay/);
+    await runsAside(nurse, 'shutdown', { delay: '3600' });
+    await romeo.receives(headline('Announcement', 'The server will be shut down in 3600 seconds.'));
+    await runsAside(nurse, 'shutdown', { delay: '0', announcement: ['Good', 'night'] });
+    await romeo.receives(headline('Announcement', 'Good\nnight'));
+    await romeo.closed('system-shutdown');
+  },
+);
+
+scenario('§4.31: not by the administrators of one host of several', { config }, async ({ actor }) => {
+  const nurse = await actor('nurse@localhost/kitchen');
+  await isRefused(nurse, 'shutdown', { delay: '0' }, refusal('cancel', 'forbidden'));
+});
+
+/** The same as `runs`, for somebody who gets the announcement. */
+async function runsAside(peer: Peer, node: string, fields: Fields): Promise<void> {
+  await peer.sends(command(node, `action='execute'`));
+  const first = await peer.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}'/></iq>`);
+  const { sessionid } = first.getChild('command', NS.commands)!.attrs;
+  await peer.sends(command(node, `sessionid='${sessionid}'`, submitted(fields)));
+  await peer.receivesAnyOrder([
+    `<message type='headline' from='localhost'/>`,
+    `<iq type='result' id='c'><command xmlns='${NS.commands}' status='completed'/></iq>`,
+  ]);
+}

@@ -39,7 +39,7 @@ const fails = (answer: string) => assert.match(answer, /status="completed".*<not
 
 test('the commands are for administrators, in the list and in the doing', async () => {
   const list = `<iq type="get" id="1" to="example.org"><query xmlns="${NS.discoItems}" node="${NS.commands}"/></iq>`;
-  assert.equal((await root.asks(list)).match(/<item [^>]*node="http:\/\/jabber.org\/protocol\/admin#/g)?.length, 25);
+  assert.equal((await root.asks(list)).match(/<item [^>]*node="http:\/\/jabber.org\/protocol\/admin#/g)?.length, 30);
   assert.doesNotMatch(await alice.asks(list), /<item /);
   assert.match(await alice.asks(command('get-online-users-num')), /<forbidden /);
   assert.match(await alice.asks(command('delete-user')), /<forbidden /);

@@ -62,6 +62,8 @@ export async function startHost(
     log,
     software: { name: 'Waxwing', version: '1.2.3' },
     limitHit: (limit) => limits.push(limit),
+    canRestart: false,
+    halt: async () => {},
     end: (session, reason) => {
       streams.get(session)?.push(`<stream:error><${reason.condition}/></stream:error>`);
       directory.remove(session);

@@ -233,10 +233,10 @@ export default defineModule({
       command(pendingCommand(pubsub, 'account')),
       ...hooksFor('account'),
       ...hooksFor('service'),
-      // XEP-0222 §5, XEP-0223 §5
+      // XEP-0222 §5, XEP-0223 §5; some clients look here alone for what the accounts can do (XEP-0163 §6)
       disco('server', {
         identities: () => [{ category: 'pubsub', type: 'pep' }],
-        features: () => [`${NS.pubsub}#publish-options`],
+        features: () => accountFeatures.filter((name) => name.startsWith(NS.pubsub)),
       }),
       service({
         subdomain: config.subdomain,

@@ -1,23 +1,27 @@
-/**
- * XEP-0133: Service Administration, as ad-hoc commands of the host for its administrators. Left out: black and white
- * lists (§4.11, §4.12), the list of administrators (§4.29) and the end of the service (§4.30, §4.31), which the
- * configuration and the program `waxwing` are for.
- */
+/** XEP-0133: Service Administration, as ad-hoc commands of the host for its administrators. */
 import { command, defineModule, document } from '../../server/module.js';
 import { accountCommands } from './accounts.js';
 import { figureCommands } from './figures.js';
 import { announcements, type Greeted, type Greetings } from './messages.js';
+import { type Policies, policies } from './policies.js';
+import { serviceCommands } from './service.js';
 
 export default defineModule({
   name: 'admin',
   summary: 'Lets administrators manage accounts and speak to everybody, from their clients.',
   implements: { 'XEP-0133': '1.3.1' },
-  notes: 'Black and white lists, the list of administrators, restart and shutdown.',
   needs: ['roster'],
-  stores: { greetings: document<Greetings>(), greeted: document<Greeted>() },
+  stores: { greetings: document<Greetings>(), greeted: document<Greeted>(), policies: document<Policies>() },
 
-  start: async ({ host, stores, services: { roster } }) => {
-    const { commands, hooks } = await announcements(host, stores);
-    return [...accountCommands(host, roster), ...figureCommands(host), ...commands].map(command).concat(hooks);
+  start: async ({ host, stores, services: { roster }, log }) => {
+    const { announce, ...announcing } = await announcements(host, stores);
+    const failed = (error: unknown) => log.error({ err: error }, 'the server could not be stopped or restarted');
+    const parts = [announcing, await policies(host, stores.policies), serviceCommands(host, { announce, failed })];
+    const commands = [
+      ...accountCommands(host, roster),
+      ...figureCommands(host),
+      ...parts.flatMap((one) => one.commands),
+    ];
+    return [...commands.map(command), ...parts.flatMap((one) => one.hooks)];
   },
 });

@@ -33,7 +33,7 @@ const batch = 100;
 export async function announcements(
   host: Host,
   { greetings, greeted }: GreetingStores,
-): Promise<{ commands: Command[]; hooks: Hook[] }> {
+): Promise<{ commands: Command[]; hooks: Hook[]; announce(text: string): Promise<void> }> {
   let current = (await greetings.get(host.domain)) ?? {};
 
   const change = async (next: Greetings) => {
@@ -61,6 +61,8 @@ export async function announcements(
       await new Promise(setImmediate);
     }
   };
+
+  const announce = (text: string) => toAll(async (account) => say(account, 'Announcement', text));
 
   /** Says to the address what its account has not been told yet. */
   const greet = async (to: Jid): Promise<void> => {
@@ -90,7 +92,7 @@ export async function announcements(
       name: 'Send an announcement to online users',
       instructions: 'Everybody who is online gets it now.',
       fields: { announcement: text('Announcement') },
-      run: (given) => toAll(async (account) => say(account, 'Announcement', given.announcement.join('\n'))),
+      run: (given) => announce(given.announcement.join('\n')),
     }),
     asking({
       node: 'set-motd',
@@ -127,6 +129,7 @@ export async function announcements(
 
   return {
     commands,
+    announce,
     hooks: [
       event('available', ({ session }) => greet(session.jid)),
       event('accountCreated', ({ jid }) =>

@@ -82,7 +82,7 @@ function list(names: readonly string[]): string {
 }
 
 /** systemd names the process that it started (systemd.exec(5)); a container lives as long as its first process. */
-function isSupervised(): boolean {
+export function isSupervised(): boolean {
   return process.pid === 1 || process.env.SYSTEMD_EXEC_PID === String(process.pid);
 }
 

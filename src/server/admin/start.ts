@@ -3,9 +3,11 @@ import { createServer, type Server, type ServerOptions } from '../index.js';
 import type { Bound } from '../listeners.js';
 import type { ModuleListener } from '../module.js';
 import { Jid } from '../stanza/jid.js';
-import { background } from './background.js';
+import { background, startInBackground } from './background.js';
 import type { Launch } from './command.js';
+import { loadConfiguration } from './configuration.js';
 import { newPassword } from './password.js';
+import { isSupervised } from './running.js';
 import { openAdminSocket } from './socket.js';
 import { showsSecrets, type Terminal } from './terminal.js';
 import { count } from './words.js';
@@ -40,7 +42,15 @@ export async function runServer(terminal: Terminal, text: (started: Started) => 
 async function runUntilStopped(terminal: Terminal, text: (started: Started) => string): Promise<void> {
   const places = await terminal.places();
   const { data } = terminal.given;
-  const server = await createServer(optionsFor(places.file, data));
+  let isRestarting = false;
+  const halt = async (how: 'stop' | 'restart'): Promise<void> => {
+    if (how === 'restart') {
+      await loadConfiguration(places.file, data); // what could not start is not stopped for
+      isRestarting = true;
+    }
+    await shutdown(() => {});
+  };
+  const server = await createServer({ ...optionsFor(places.file, data), halt });
   const log = server.logs.area('admin');
   process.on('uncaughtExceptionMonitor', (error) => {
     log.fatal({ err: error }, 'the server ends by an error of its own');
@@ -103,8 +113,17 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
   }
   await end;
   await stopping;
+  if (isRestarting) await startAgain(terminal, launch);
   // What a module left open does not keep the process.
   setTimeout(() => process.exit(), 2000).unref();
+}
+
+/** sysexits(3), EX_TEMPFAIL: systemd and containers start a program again that ends so (`Restart=on-failure`). */
+const exitToRestart = 75;
+
+async function startAgain(terminal: Terminal, launch: Launch): Promise<void> {
+  if (isSupervised()) process.exitCode = exitToRestart;
+  else await startInBackground(terminal, launch);
 }
 
 /** As `waxwing` reads the configuration, with or without a server. */

@@ -8,6 +8,7 @@ import type {
   Declared,
   DiscoSource,
   Events,
+  Gate,
   Hook,
   IqHandler,
   MessageHandler,
@@ -60,6 +61,7 @@ export class Hooks implements Declared {
     resumed: [],
     gone: [],
   };
+  readonly gates: Gate[] = [];
   readonly serverMessages: ServerMessageHandler[] = [];
   readonly events = new Map<keyof Events, OfKind<'event'>['handler'][]>();
   readonly timers: OfKind<'every'>[] = [];
@@ -105,6 +107,9 @@ export class Hooks implements Declared {
             break;
           case 'admit':
             this.admit.push(hook.handler);
+            break;
+          case 'gate':
+            this.gates.push(hook.handler);
             break;
           case 'message':
             byStep[hook.step].push({ module, after: hook.after, handler: hook.handler });

@@ -34,6 +34,8 @@ export interface HostParts {
   readonly software: { readonly name: string; readonly version: string };
   limitHit(limit: string): void;
   end(session: Session, reason: StreamError): void;
+  readonly canRestart: boolean;
+  halt(how: 'stop' | 'restart'): Promise<void>;
   /** Resolves once a crash would bring back no session as it was before it was sent something; undefined: that is so. */
   outdating?(): Promise<unknown> | undefined;
 }
@@ -98,6 +100,10 @@ export class LocalHost implements Host, Destination {
     this.#incoming = [...clean, ...archive, ...deliver, (passage) => this.#deliver(passage), ...copy];
     for (const { domain, service, iq } of hooks.services())
       this.#parts.router.add(domain, { receive: (stanza, origin) => this.#toService(service, iq, stanza, origin) });
+    const { gates } = hooks;
+    if (gates.length > 0)
+      for (const domain of [this.domain, ...hooks.services().map((service) => service.domain)])
+        this.#parts.router.guard(domain, (party) => gates.some((isClosed) => isClosed(party)));
     this.#timers = hooks.timers.map(({ ms, handler }) => this.#every(ms, handler));
   }
 
@@ -150,6 +156,14 @@ export class LocalHost implements Host, Destination {
 
   end(session: Session, reason: StreamError): void {
     this.#parts.end(session, reason);
+  }
+
+  get canRestart(): boolean {
+    return this.#parts.canRestart;
+  }
+
+  halt(how: 'stop' | 'restart'): Promise<void> {
+    return this.#parts.halt(how);
   }
 
   isLocal(domain: string): boolean {
@@ -299,7 +313,13 @@ export class LocalHost implements Host, Destination {
   /** Its error comes in behind the copies, through the account, as from any other server. */
   #bounce({ stanza, refusal }: MessageOnItsWay): Maybe<void> {
     const error = refusal === undefined ? undefined : this.#refusalOf(stanza, refusal);
-    return error && this.route(error);
+    if (error === undefined) return undefined;
+    // Not by way of the router, where a gate would hold back what seems to come from those who are shut out.
+    try {
+      return this.receive(error, serverOrigin)?.catch((failed: unknown) => this.refuse(error, failed, serverOrigin));
+    } catch (failed) {
+      this.refuse(error, failed, serverOrigin);
+    }
   }
 
   #presenceOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {

@@ -1,4 +1,5 @@
 import { StanzaError } from '../stanza/errors.js';
+import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Origin } from './passage.js';
 
@@ -17,6 +18,7 @@ export const serverOrigin: Origin = {
 /** Decides by the addressee's domain alone. */
 export class Router {
   readonly #local = new Map<string, Destination>();
+  readonly #gates = new Map<string, (party: Jid) => boolean>();
   /** Takes what is for other servers. */
   remote: Destination = {
     receive() {
@@ -27,6 +29,11 @@ export class Router {
   add(domain: string, destination: Destination): void {
     if (this.#local.has(domain)) throw new Error(`two things answer for ${domain}`);
     this.#local.set(domain, destination);
+  }
+
+  /** From now on nothing passes between a domain of ours and the addresses that it is closed to. */
+  guard(domain: string, isClosed: (party: Jid) => boolean): void {
+    this.#gates.set(domain, isClosed);
   }
 
   isLocal(domain: string): boolean {
@@ -40,6 +47,25 @@ export class Router {
   route(stanza: Stanza, origin: Origin): void | Promise<void> {
     const { to } = stanza;
     if (to === undefined) throw new Error('a stanza without an address cannot be routed');
+    if (this.#gates.size > 0 && this.#isStopped(stanza, to, origin)) return;
     return (this.#local.get(to.domain) ?? this.remote).receive(stanza, origin);
+  }
+
+  /**
+   * Whether a gate drops the stanza. Throws StanzaError where its sender waits for an answer. Errors of ours go out, so
+   * that those who are shut out are told.
+   */
+  #isStopped({ name, type, from }: Stanza, to: Jid, { session }: Origin): boolean {
+    if (from === undefined) return false;
+    const isShutOut = this.#gates.get(to.domain)?.(from) === true;
+    if (!isShutOut && (type === 'error' || this.#gates.get(from.domain)?.(to) !== true)) return false;
+    const isAnswered =
+      name === 'message'
+        ? type !== 'error' && type !== 'headline'
+        : name === 'iq' && (type === 'get' || type === 'set');
+    // Nobody waits for what the server itself sends to those who are shut out.
+    if (isAnswered && (isShutOut || session !== undefined))
+      throw new StanzaError('forbidden', 'The administrators of this server allow no communication between the two.');
+    return true;
   }
 }

@@ -1,0 +1,118 @@
+/**
+ * Ad-hoc commands (XEP-0050) for every user: whether the server answers, how long it has run, its time, and one's own
+ * sessions. Changing the password is with XEP-0077.
+ */
+import { monotonic, wall } from '../server/clock.js';
+import { type Command, type CommandResult, command, defineModule, type IqRequest } from '../server/module.js';
+import { formatDateTime } from '../server/stanza/datetime.js';
+import { defineForm } from '../server/stanza/define-form.js';
+import { StreamError } from '../server/stanza/errors.js';
+import { table } from '../server/stanza/forms.js';
+
+/** Sessions in one answer. */
+const mostListed = 100;
+
+export default defineModule({
+  name: 'self_service',
+  summary: 'Gives users commands of their own: ping, uptime, time, and their sessions.',
+  implements: {},
+
+  start: ({ host }) => {
+    const startedAt = { wall: wall(), monotonic: monotonic() };
+
+    const sessionsOf = ({ from }: IqRequest) => host.sessions(from.bare).slice(0, mostListed);
+
+    const saying = (node: string, name: string, text: () => string): Command => ({
+      node,
+      name,
+      target: 'server',
+      access: 'users',
+      run: () => note(text()),
+    });
+
+    const list: Command = {
+      node: 'list-sessions',
+      name: 'List my sessions',
+      target: 'server',
+      access: 'users',
+      run: ({ request }) => ({
+        status: 'completed',
+        payload: [
+          table({
+            title: 'Your sessions',
+            columns: [
+              { var: 'resource', type: 'text-single', label: 'Session' },
+              { var: 'since', type: 'text-single', label: 'Since' },
+              { var: 'address', type: 'text-single', label: 'Address' },
+              { var: 'state', type: 'text-single', label: 'State' },
+            ],
+            rows: sessionsOf(request).map((session) => ({
+              resource: session.jid.resource ?? '',
+              since: formatDateTime(session.since),
+              address: session.connection?.remoteAddress ?? '',
+              state: stateOf(session.connection !== undefined, session === request.session),
+            })),
+          }),
+        ],
+      }),
+    };
+
+    const end: Command = {
+      node: 'end-sessions',
+      name: 'End other sessions of mine',
+      target: 'server',
+      access: 'users',
+      run: ({ request, form, state }) => {
+        const others = sessionsOf(request).filter((session) => session !== request.session);
+        if (state === undefined) {
+          if (others.length === 0) return note('There are no other sessions.');
+          const choice = choiceOf(others.map(({ jid }) => jid.resource ?? ''));
+          return { status: 'executing', state: 'asked', payload: [choice.form({}, { title: end.name })] };
+        }
+        const given = choiceOf([]).read(form)?.sessions ?? [];
+        const ended = others.filter(({ jid }) => given.includes(jid.resource ?? ''));
+        for (const session of ended)
+          host.end(session, new StreamError('policy-violation', 'Another session of yours ended this one.'));
+        return note(ended.length === 1 ? 'One session was ended.' : `${ended.length} sessions were ended.`);
+      },
+    };
+
+    const commands = [
+      saying('ping', 'Ping the server', () => 'The server is there.'),
+      saying('uptime', 'How long the server has run', () => {
+        const seconds = Math.floor((monotonic() - startedAt.monotonic) / 1000);
+        return `Running since ${formatDateTime(startedAt.wall)}, for ${lasting(seconds)}.`;
+      }),
+      saying('time', 'Time of the server', () => formatDateTime(wall())),
+      list,
+      end,
+    ];
+    return commands.map(command);
+  },
+});
+
+const note = (text: string): CommandResult => ({ status: 'completed', note: { type: 'info', text } });
+
+/** One may have gone while the form was filled in: the list is open. */
+const choiceOf = (options: readonly string[]) =>
+  defineForm('urn:waxwing:sessions', {
+    sessions: { type: 'list-multi', label: 'The sessions to end', options, open: true, required: true },
+  });
+
+function stateOf(isConnected: boolean, isAsking: boolean): string {
+  if (!isConnected) return 'waiting for its client to come back';
+  return isAsking ? 'this one' : 'connected';
+}
+
+/** Days, hours, minutes and seconds. */
+export function lasting(seconds: number): string {
+  const parts = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3600) % 24,
+    Math.floor(seconds / 60) % 60,
+    seconds % 60,
+  ];
+  const written = parts.map((amount, index) => `${amount} ${['d', 'h', 'min', 's'][index]}`);
+  const first = parts.findIndex((amount) => amount > 0);
+  return written.slice(first < 0 ? 3 : first).join(' ');
+}

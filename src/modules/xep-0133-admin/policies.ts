@@ -1,0 +1,83 @@
+/**
+ * XEP-0133 §4.11, §4.12: the lists of addresses that the host and its services do not communicate with, or communicate
+ * with alone. They hold at the router, in both directions. The host's own accounts and services need not be on the
+ * second list, so that nobody locks themselves out.
+ */
+import { type Command, gate, type Hook, type Host } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import type { DocumentStore } from '../../storage/contract.js';
+import { asking } from './asking.js';
+
+/** Of the host: full and bare addresses, domains, and resources of domains. */
+export interface Policies {
+  readonly blocked?: readonly string[];
+  readonly allowed?: readonly string[];
+}
+
+/** Addresses in one list. */
+const longestList = 10_000;
+
+export async function policies(
+  host: Host,
+  store: DocumentStore<Policies>,
+): Promise<{ commands: Command[]; hooks: Hook[] }> {
+  const stored = (await store.get(host.domain)) ?? {};
+  const lists = { blocked: new Set(stored.blocked), allowed: new Set(stored.allowed) };
+
+  const isOurs = ({ domain }: Jid) =>
+    domain === host.domain || host.declared.services().some((service) => service.domain === domain);
+
+  const isClosed = (party: Jid): boolean => {
+    const { blocked, allowed } = lists;
+    if (blocked.size > 0 && covers(blocked, party)) return true;
+    return allowed.size > 0 && !isOurs(party) && !covers(allowed, party);
+  };
+
+  const change = async (which: keyof Policies, jids: readonly Jid[]): Promise<void> => {
+    if (jids.length > longestList) throw new StanzaError('not-acceptable', `At most ${longestList} addresses.`);
+    const names = new Set(jids.map(({ full }) => full));
+    await store.set(host.domain, {
+      blocked: [...(which === 'blocked' ? names : lists.blocked)],
+      allowed: [...(which === 'allowed' ? names : lists.allowed)],
+    });
+    lists[which] = names;
+  };
+
+  const field = (label: string) => ({ type: 'jid-multi', label }) as const;
+  const commands = [
+    asking({
+      node: 'edit-blacklist',
+      name: 'Edit the block list',
+      instructions: 'Addresses and domains that this server does not communicate with.',
+      fields: { blacklistjids: field('The block list') },
+      values: () => ({ blacklistjids: parsed(lists.blocked) }),
+      run: async ({ blacklistjids = [] }) => {
+        for (const jid of blacklistjids) {
+          if (isOurs(jid) && jid.local === undefined)
+            throw new StanzaError('not-acceptable', `${jid.full} is this server itself.`);
+          if (await host.isAdmin(jid)) throw new StanzaError('not-acceptable', `${jid.bare} is an administrator.`);
+        }
+        await change('blocked', blacklistjids);
+      },
+    }),
+    asking({
+      node: 'edit-whitelist',
+      name: 'Edit the allow list',
+      instructions:
+        'Addresses and domains that this server communicates with. If there is any, it communicates with nobody else but its own users.',
+      fields: { whitelistjids: field('The allow list') },
+      values: () => ({ whitelistjids: parsed(lists.allowed) }),
+      run: ({ whitelistjids = [] }) => change('allowed', whitelistjids),
+    }),
+  ];
+  return { commands, hooks: [gate(isClosed)] };
+}
+
+/** XEP-0016 §2.1: a rule for the resource, the account, a resource of the domain, or the domain. */
+export function covers(list: ReadonlySet<string>, { full, bare, domain, resource }: Jid): boolean {
+  if (list.has(full) || list.has(bare) || list.has(domain)) return true;
+  return resource !== undefined && list.has(`${domain}/${resource}`);
+}
+
+const parsed = (names: ReadonlySet<string>): Jid[] => [...names].map((name) => Jid.parse(name));

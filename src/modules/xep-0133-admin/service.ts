@@ -1,0 +1,118 @@
+/** XEP-0133 §4.29 to §4.31: the list of administrators, and the end of the service. */
+import { type Command, event, type Hook, type Host } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { asking, type Outcome } from './asking.js';
+
+const delays = ['30', '60', '90', '120', '180', '240', '300'] as const;
+const longestDelay = 86_400;
+const pageSize = 1000;
+/** Administrators that one form may name. */
+const mostAdmins = 1000;
+
+export interface ServiceParts {
+  /** Says something to everybody who is online. */
+  announce(text: string): Promise<void>;
+  /** What could not be done when its time came. */
+  failed(error: unknown): void;
+}
+
+export function serviceCommands(
+  host: Host,
+  { announce, failed }: ServiceParts,
+): { commands: Command[]; hooks: Hook[] } {
+  const configured = () => host.config.hosts[host.domain]?.admins ?? [];
+
+  /** Accounts with the role. */
+  const promoted = async (): Promise<string[]> => {
+    const found: string[] = [];
+    for (let after: string | undefined; ; ) {
+      const page = await host.accounts.list(host.domain, { after, limit: pageSize });
+      for (const { bare, role } of page.accounts) if (role === 'admin') found.push(bare);
+      if (page.next === undefined) return found;
+      after = page.next;
+    }
+  };
+
+  const editAdmins = asking({
+    node: 'edit-admin',
+    name: 'Edit the list of administrators',
+    instructions: 'Who administers this server. Those that the configuration names stay.',
+    fields: { adminjids: { type: 'jid-multi', label: 'The administrators' } },
+    values: async () => {
+      const all = new Set([...configured(), ...(await promoted())]);
+      return { adminjids: [...all].slice(0, mostAdmins).map((bare) => Jid.parse(bare)) };
+    },
+    run: async ({ adminjids = [] }, { from }): Promise<Outcome | undefined> => {
+      if (adminjids.length > mostAdmins) throw new StanzaError('not-acceptable', `At most ${mostAdmins} at once.`);
+      const wanted = new Set(adminjids.map(({ bare }) => bare));
+      const named = configured();
+      if (!wanted.has(from.bare) && !named.includes(from.bare))
+        throw new StanzaError('not-allowed', 'Somebody else has to do that to your account.');
+      const before = await promoted();
+      const added = [...wanted].filter((bare) => !before.includes(bare) && !named.includes(bare));
+      for (const bare of added) {
+        const { domain, local } = Jid.parse(bare);
+        if (local === undefined || domain !== host.domain || !(await host.accounts.exists(bare)))
+          throw new StanzaError('not-acceptable', `${bare} is no account here.`);
+      }
+      for (const bare of added) await host.accounts.setRole(bare, 'admin');
+      for (const bare of before) if (!wanted.has(bare)) await host.accounts.setRole(bare, 'user');
+      const staying = named.filter((bare) => !wanted.has(bare));
+      if (staying.length === 0) return undefined;
+      return { note: { type: 'warn', text: `Named in the configuration, and stays: ${staying.join(', ')}.` } };
+    },
+  });
+
+  let timer: NodeJS.Timeout | undefined;
+
+  /** The end of one host is the end of all: whoever asks for it administers them all. */
+  const demandAll = (from: Jid): void => {
+    const others = Object.entries(host.config.hosts).filter(([domain]) => domain !== host.domain);
+    if (others.some(([, { admins }]) => !admins.includes(from.bare)))
+      throw new StanzaError('forbidden', 'Only an administrator of all hosts of this server can do that.', {
+        type: 'cancel',
+      });
+  };
+
+  const ending = (how: 'stop' | 'restart', node: string, name: string, verb: string) =>
+    asking({
+      node,
+      name,
+      instructions: 'Everybody who is online is told. A second request takes the place of the first.',
+      fields: {
+        delay: {
+          type: 'list-single',
+          label: `Seconds until it is ${verb}`,
+          options: delays,
+          open: true,
+          required: true,
+        },
+        announcement: { type: 'text-multi', label: 'Announcement' },
+      },
+      values: () => ({ delay: '30' }),
+      run: async ({ delay, announcement = [] }, { from }): Promise<Outcome> => {
+        demandAll(from);
+        const seconds = /^\d{1,6}$/.test(delay) ? Number(delay) : Number.NaN;
+        if (!(seconds <= longestDelay))
+          throw new StanzaError('not-acceptable', `delay: a number of seconds, at most ${longestDelay}`);
+        if (how === 'restart' && !host.canRestart)
+          throw new StanzaError('feature-not-implemented', 'Nothing would start the server again.');
+        const own = announcement.join('\n').trim();
+        await announce(own === '' ? `The server will be ${verb} in ${seconds} seconds.` : own);
+        clearTimeout(timer);
+        // At least the answer goes out first.
+        timer = setTimeout(() => host.halt(how).catch(failed), Math.max(100, seconds * 1000)).unref();
+        return { note: { type: 'info', text: `The server will be ${verb} in ${seconds} seconds.` } };
+      },
+    });
+
+  return {
+    commands: [
+      editAdmins,
+      ending('restart', 'restart', 'Restart the server', 'restarted'),
+      ending('stop', 'shutdown', 'Shut down the server', 'shut down'),
+    ],
+    hooks: [event('stopping', () => clearTimeout(timer))],
+  };
+}
