@@ -1,7 +1,7 @@
 /**
  * XEP-0115: Entity Capabilities, of the server itself: announced in the stream features once a client has logged in
- * (§6.3), so that it need not ask again what it knows already. Clients' capabilities pass in their presence as they
- * are. Left out: caps optimization (§8.4).
+ * (§6.3), so that it need not ask again what it knows already. Clients may leave their capabilities out of later
+ * presence, and the server leaves them out for subscribers that have got them (§8.4): rfc-6121-presence does both.
  */
 import { type DiscoQuery, defineModule, disco, event, type ServerInfo, streamFeature } from '../server/module.js';
 import { capsHash } from '../server/stanza/caps.js';
@@ -16,8 +16,7 @@ export default defineModule({
   name: 'caps',
   summary: "Announces the server's capabilities in the stream features.",
   implements: { 'XEP-0115': '1.6.0' },
-  notes: 'Caps optimization (§8.4).',
-  features: { server: [NS.caps] },
+  features: { server: [NS.caps, `${NS.caps}#optimize`] },
   needs: ['disco'],
 
   start: ({ services }) => {

@@ -243,7 +243,9 @@ export default defineModule({
 
     const look = (client: Client, presence: Stanza): void => {
       client.show = presence.has(NS.client, 'show') ? presence.text(NS.client, 'show')?.trim() : undefined;
-      if (client.announces(announcedIn(presence))) learn(client);
+      // §8.4: what is not said again has not changed
+      const announced = presence.has(NS.caps, 'c') ? announcedIn(presence) : client.caps;
+      if (client.announces(announced)) learn(client);
     };
 
     // --- sessions -----------------------------------------------------------------------------------------------

@@ -76,3 +76,67 @@ scenario('§6.1: a client’s capabilities come with its presence, to whoever co
     `<presence from='romeo@localhost/orchard'>${caps}</presence>`,
   ]);
 });
+
+scenario('§8.4: what subscribers have got is not said again, and later ones get it', async ({ actor }) => {
+  const caps = (ver: string) => `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x' ver='${ver}'/>`;
+  const one = caps('QgayPKawpkPSDYmwT/WM94uAlu0=');
+  const other = caps('66/0NaeaBKkwk85efJTGmU47vXI=');
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+  await befriends(romeo, juliet);
+  await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
+  await romeo.receives(
+    `<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='${NS.caps}#optimize'/></query></iq>`,
+  );
+  const says = async (xml: string) => {
+    await romeo.sends(xml);
+    const heard = await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
+    await romeo.syncs();
+    romeo.forgets();
+    return heard.getChild('c', NS.caps)?.attrs.ver;
+  };
+  assert.equal(await says(`<presence>${one}</presence>`), 'QgayPKawpkPSDYmwT/WM94uAlu0=');
+  assert.equal(await says(`<presence><show>away</show>${one}</presence>`), undefined, 'stripped');
+  assert.equal(await says(`<presence><show>xa</show></presence>`), undefined, 'left out by the client');
+  assert.equal(await says(`<presence>${other}</presence>`), '66/0NaeaBKkwk85efJTGmU47vXI=', 'changed');
+  assert.equal(await says(`<presence><show>dnd</show></presence>`), undefined);
+  // Who comes later, asks again, is a new subscriber, or gets presence directly
+  const now = `<presence from='romeo@localhost/orchard'><show>dnd</show>${other}</presence>`;
+  await juliet.sends(`<presence type='probe' to='romeo@localhost'/>`);
+  await juliet.receives(now);
+  await romeo.sends(`<presence to='nurse@localhost/kitchen'/>`);
+  await nurse.receives(`<presence from='romeo@localhost/orchard'>${other}</presence>`);
+  await befriends(romeo, nurse);
+  await nurse.sends(`<presence type='probe' to='romeo@localhost'/>`);
+  await nurse.receives(now);
+  const chamber = await actor('juliet@localhost/chamber');
+  await chamber.sends('<presence/>');
+  await chamber.receivesAnyOrder([
+    `<presence from='juliet@localhost/chamber'/>`,
+    `<presence from='juliet@localhost/balcony'/>`,
+    now,
+  ]);
+  // After going offline it is said again
+  await romeo.syncs();
+  romeo.forgets();
+  await romeo.sends(`<presence type='unavailable'/>`);
+  await romeo.receives(`<presence type='unavailable'/>`);
+  await juliet.receives(`<presence from='juliet@localhost/chamber'/>`);
+  await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
+  assert.equal(await says(`<presence>${other}</presence>`), '66/0NaeaBKkwk85efJTGmU47vXI=');
+});
+
+scenario('§8.4, XEP-0352: who was not looking when it was said gets it', async ({ actor }) => {
+  const caps = `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>`;
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await befriends(romeo, juliet);
+  await juliet.sends(`<inactive xmlns='${NS.csi}'/>`);
+  await juliet.syncs();
+  await romeo.sends(`<presence>${caps}</presence>`);
+  await romeo.sends(`<presence><show>away</show>${caps}</presence>`);
+  await romeo.syncs();
+  await juliet.sends(`<active xmlns='${NS.csi}'/>`);
+  await juliet.receives(`<presence from='romeo@localhost/orchard'><show>away</show>${caps}</presence>`);
+});

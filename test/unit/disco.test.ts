@@ -66,7 +66,10 @@ const isUnavailable = (answer: string) => assert.match(answer, /type="error".*<s
 test('the server: identity and the features that modules declare', async () => {
   const answer = await bob.asks(info('example.org'));
   assert.match(answer, /<identity category="server" type="im" name="Waxwing"\/>/);
-  assert.deepEqual(new Set(vars(answer)), new Set([NS.discoInfo, NS.discoItems, NS.rsm, NS.caps, NS.ping]));
+  assert.deepEqual(
+    new Set(vars(answer)),
+    new Set([NS.discoInfo, NS.discoItems, NS.rsm, NS.caps, `${NS.caps}#optimize`, NS.ping]),
+  );
 });
 
 test('the server: its services are its items', async () => {

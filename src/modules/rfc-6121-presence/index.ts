@@ -7,6 +7,7 @@ import { count } from '../../server/config/units.js';
 import { defineModule, event, presence, type RosterItem, session, streamFeature } from '../../server/module.js';
 import type { Origin, Passage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
+import { repeatsCaps, withCapsOf } from '../../server/stanza/caps.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -56,16 +57,20 @@ export default defineModule({
 
     // --- out: presence to all ---------------------------------------------------------------------------------
 
-    /** §4.2.2, §4.4.2, §4.5.2: to all subscribers; with `probe` to all that the account is subscribed to (§4.3). */
-    const broadcast = (from: Session, stanza: Stanza, items: Items, probe?: Stanza): Maybe<void> => {
+    /**
+     * §4.2.2, §4.4.2, §4.5.2: to all subscribers; with `probe` to all that the account is subscribed to (§4.3). `brief`
+     * goes to them if they have had the capabilities before (XEP-0115 §8.4): nobody was passed over since.
+     */
+    const broadcast = (from: Session, stanza: Stanza, items: Items, probe?: Stanza, brief = stanza): Maybe<void> => {
       const stale = staleOf.get(from);
+      const toAll = stale === undefined ? brief : stanza;
       const told: Maybe<void>[] = [];
       for (const [contact, item] of items) {
         const isSubscriber = hasFrom(item) && stale?.has(contact) !== true;
         const isProbed = probe !== undefined && hasTo(item);
         if (!(isSubscriber || isProbed) || isIdle(contact)) continue;
         const to = Jid.parse(contact);
-        if (isSubscriber) told.push(tell(stanza.with({ to })));
+        if (isSubscriber) told.push(tell(toAll.with({ to })));
         if (isProbed) told.push(tell(probe.with({ to })));
       }
       return allOf(told);
@@ -77,16 +82,18 @@ export default defineModule({
     };
 
     /** §4.2, §4.4. */
-    const becomeAvailable = (from: Session, stanza: Stanza, items: Items): Maybe<void> => {
+    const becomeAvailable = (from: Session, said: Stanza, items: Items): Maybe<void> => {
       if (host.session(from.jid) !== from) return undefined; // gone while the roster was loaded
       const { presence: before, priority: priorityBefore } = from;
+      const stanza = withCapsOf(said, before);
       const owner = from.jid.toBare();
       // Read anew, so that it does not keep alive the whole that was read from the socket with it.
       from.presence = Stanza.parse(stanza.toXml(NS.client));
       from.priority = priorityOf(stanza);
       toOwn(owner, stanza);
       if (before !== undefined) {
-        const told = broadcast(from, stanza, items);
+        const brief = repeatsCaps(stanza, before) ? stanza.without(NS.caps, 'c') : stanza;
+        const told = broadcast(from, stanza, items, undefined, brief);
         void host.emit('presenceChanged', { session: from, before, priorityBefore });
         return told;
       }
@@ -125,8 +132,9 @@ export default defineModule({
     // --- out: to one --------------------------------------------------------------------------------------------
 
     /** §4.6.2: presence to one address. Throws StanzaError where the session is present at too many. */
-    const direct = (from: Session, to: Jid, stanza: Stanza, origin: Origin): Maybe<void> => {
+    const direct = (from: Session, to: Jid, said: Stanza, origin: Origin): Maybe<void> => {
       const { directed } = from;
+      const stanza = said.type === undefined ? withCapsOf(said, from.presence) : said;
       staleOf.get(from)?.delete(to.bare);
       if (stanza.type === 'unavailable') directed.delete(to.full);
       else {

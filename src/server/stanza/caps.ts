@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Element } from '../xml/element.js';
 import { NS } from './ns.js';
+import type { Stanza } from './stanza.js';
 
 /** The hash functions that we compute, by their names in the `hash` attribute (IANA). SHA-1 is the one that all know. */
 const algorithms: Readonly<Record<string, string>> = {
@@ -122,3 +123,20 @@ const repeats = (texts: readonly string[]): boolean => new Set(texts).size < tex
 
 /** The collation "i;octet" (RFC 4790 §9.3): by the bytes of UTF-8, which differs from `<` above U+FFFF. */
 const octets = (one: string, other: string): number => Buffer.compare(Buffer.from(one), Buffer.from(other));
+
+/**
+ * XEP-0115 §8.4: presence that carries the capabilities of the presence before it, if it has none of its own: a client
+ * may leave out what it has said.
+ */
+export function withCapsOf(presence: Stanza, before: Stanza | undefined): Stanza {
+  if (before === undefined || presence.has(NS.caps, 'c')) return presence;
+  const caps = before.child(NS.caps, 'c');
+  return caps === undefined ? presence : presence.plus(caps);
+}
+
+/** Whether the later presence announces what the earlier one did, and so need not say it again. */
+export function repeatsCaps(later: Stanza, earlier: Stanza | undefined): boolean {
+  const [now, before] = [later.child(NS.caps, 'c'), earlier?.child(NS.caps, 'c')];
+  if (now === undefined || before === undefined) return false;
+  return ['hash', 'node', 'ver', 'ext'].every((name) => now.attrs[name] === before.attrs[name]);
+}

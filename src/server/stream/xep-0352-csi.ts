@@ -3,6 +3,7 @@
  * order, and goes out with the next stanza that cannot wait, or when the client says that somebody looks.
  */
 import type { Link, Receipt } from '../routing/link.js';
+import { withCapsOf } from '../stanza/caps.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 
@@ -36,14 +37,17 @@ export class CsiLink implements Link {
       this.next.send(stanza, receipt);
       return;
     }
-    // Of a contact's presence only the latest matters.
-    if (stanza.name === 'presence') {
-      const from = stanza.from?.full;
-      this.#held = this.#held.filter((held) => held.stanza.name !== 'presence' || held.stanza.from?.full !== from);
-    }
-    this.#held.push({ stanza, receipt });
+    this.#held.push({ stanza: stanza.name === 'presence' ? this.#replacing(stanza) : stanza, receipt });
     this.next.stirred?.();
     if (this.#held.length >= most) this.flush();
+  }
+
+  /** Of a contact's presence only the latest matters; what it does not repeat (XEP-0115 §8.4) is carried over. */
+  #replacing(presence: Stanza): Stanza {
+    const from = presence.from?.full;
+    const at = this.#held.findIndex(({ stanza }) => stanza.name === 'presence' && stanza.from?.full === from);
+    const [before] = at < 0 ? [] : this.#held.splice(at, 1);
+    return presence.type === undefined ? withCapsOf(presence, before?.stanza) : presence;
   }
 
   flush(): void {
