@@ -150,6 +150,16 @@ test('text that is added is checked', () => {
   assert.equal(stanza.plus("<p:a xmlns:p='u'/><![CDATA[<]]>").content, '<a xmlns="u"/>&lt;');
 });
 
+test('what is added without a namespace is in the own one, however deep and however it is written', () => {
+  const stanza = Stanza.parse('<message/>');
+  const prefixed = "<p:a xmlns:p='u'><b/></p:a>";
+  assert.equal(stanza.plus(prefixed).child('u', 'a')?.children.length, 1);
+  assert.equal(stanza.plus(prefixed).content, '<a xmlns="u"><b xmlns="jabber:client"/></a>');
+  assert.equal(stanza.plus(el('p:a', { 'xmlns:p': 'u' }, el('b'))).content, stanza.plus(prefixed).content);
+  assert.ok(stanza.plus("<body xmlns='jabber:client'>a</body>").has(NS.client, 'body'));
+  assert.equal(stanza.plus("<body xmlns='jabber:client'>a</body>").content, '<body>a</body>');
+});
+
 test('children are taken away, the others stay where they can be found', () => {
   const stanza = Stanza.parse(CHAT);
   assert.equal(stanza.without('w', 'x'), stanza);

@@ -153,7 +153,7 @@ export class Stanza {
       if (child === undefined) continue;
       const xml = typeof child === 'string' ? child : serialize(child, NS.client);
       const known = typeof child === 'string' || child instanceof Verbatim ? undefined : indexOf(child, xml);
-      const more = known === undefined ? readContent(xml) : { content: xml, children: known };
+      const more = known === undefined ? readOwn(xml) : { content: xml, children: known };
       index = joinIndexes(index, content.length, more.children);
       content += more.content;
     }
@@ -257,6 +257,12 @@ function ownNamespace({ content, children, ns }: TopLevel, at: number): string |
   if (isNamespace(content, children, at, NS.client)) return NS.client;
   if (isNamespace(content, children, at, NS.server)) return NS.server;
   return isNamespace(content, children, at, ns) ? ns : undefined;
+}
+
+/** Reads content in the stanza's own namespace. Throws XmlError. */
+function readOwn(xml: string): TopLevel {
+  const top = readElement(`<x xmlns="${NS.client}">${xml}</x>`);
+  return claimsOwnNamespace(top) ? withOwnNamespace(top) : top;
 }
 
 /** With such declarations left out. */
