@@ -18,9 +18,9 @@ import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
-import { XmlReader } from '../../src/server/xml/reader.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
+import { CheckedReader } from '../strict.js';
 import { difference, fillIn } from './match.js';
 import { digest, mac, Scram, saltPassword } from './scram.js';
 
@@ -99,6 +99,8 @@ export function scenario(
       await stage?.clear();
       if (--scenarios === 0) await closeStages();
     }
+    const [failure] = stage.takeFailures();
+    if (failure !== undefined) throw failure;
     const errors = stage.takeErrors();
     if (more.errors !== true) assert.deepEqual(errors, [], 'the server logged errors');
   });
@@ -148,6 +150,7 @@ export class Stage {
   readonly #options: ScenarioOptions;
   readonly #storage: Storage;
   readonly #errors: string[];
+  readonly #failures: Error[] = [];
   #peers: Peer[] = [];
   #accounts = new Set<string>();
 
@@ -239,6 +242,15 @@ export class Stage {
 
   takeErrors(): string[] {
     return this.#errors.splice(0);
+  }
+
+  /** A client was sent what it cannot read. */
+  fails(failure: Error): void {
+    this.#failures.push(failure);
+  }
+
+  takeFailures(): Error[] {
+    return this.#failures.splice(0);
   }
 
   async close(): Promise<void> {
@@ -335,7 +347,7 @@ export class Peer {
   readonly #options: ConnectOptions;
   #socket: Socket | TLSSocket | undefined;
   #ws: WebSocket | undefined;
-  readonly #reader: XmlReader;
+  readonly #reader: CheckedReader;
   #inbox: Item[] = [];
   #wake: (() => void) | undefined;
   readonly #transcript: string[] = [];
@@ -352,11 +364,7 @@ export class Peer {
   constructor(stage: Stage, options: ConnectOptions) {
     this.#stage = stage;
     this.#options = options;
-    this.#reader = new XmlReader(this.#framed ? 'framed' : 'stream', {
-      stanzaBytes: 2 ** 26,
-      depth: 1000,
-      attributes: 1000,
-    });
+    this.#reader = new CheckedReader(this.#framed ? 'framed' : 'stream');
   }
 
   get host(): string {
@@ -450,17 +458,14 @@ export class Peer {
   #heard(chunk: Buffer): void {
     this.#log('S', chunk.toString());
     try {
-      this.#reader.push(chunk);
-      for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
-        if (item.kind === 'element') {
-          // RFC 6120 §6.4.6: a new stream begins here.
-          if (item.ns === NS.sasl && item.name === 'success') this.#reader.restart();
-          this.#heardElement(elementOf(item));
-        } else if (item.kind === 'open') this.#put({ kind: 'open', attrs: item.attrs });
+      for (const item of this.#reader.read(chunk)) {
+        if (item.kind === 'element') this.#heardElement(elementOf(item));
+        else if (item.kind === 'open') this.#put({ kind: 'open', attrs: item.attrs });
         else this.#put({ kind: 'close' });
       }
     } catch (error) {
-      // The server says nothing that is not well-formed: whoever waits hears of it.
+      // Every client has to be able to read what the server says: the scenario fails, and whoever waits hears of it.
+      if (this.#broken === undefined) this.#stage.fails(this.#wrong('XML', `what no client can read: ${error}`));
       this.#broken = error as Error;
       this.#wake?.();
     }
@@ -724,7 +729,7 @@ export class Peer {
         if (item === undefined && this.#broken === undefined) return;
         clearTimeout(timer);
         this.#wake = undefined;
-        if (item === undefined) reject(this.#wrong(wanted, `what is no XML: ${this.#broken}`));
+        if (item === undefined) reject(this.#wrong(wanted, `what no client can read: ${this.#broken}`));
         else resolve(item);
       };
       this.#wake = look;
@@ -801,7 +806,7 @@ export const plain = (element: Element): string => Buffer.from(element.getText()
 
 /** In RFC 7395 every message stands alone and says its namespace; dialogues need not. */
 function withNamespace(xml: string): string {
-  const tag = /^<(message|presence|iq)(?=[\s/>])([^>]*)/.exec(xml);
+  const tag = /^<(message|presence|iq)(?=[\s/>])((?:[^>"']|"[^"]*"|'[^']*')*)/.exec(xml);
   return tag === null || /\sxmlns=/.test(tag[2]!) ? xml : xml.replace(/^<[a-z]+/, `$& xmlns='${NS.client}'`);
 }
 

@@ -6,8 +6,9 @@ import { connect, type Socket } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, serialize } from '../../src/server/xml/element.js';
-import { type TopLevel, XmlReader } from '../../src/server/xml/reader.js';
+import type { TopLevel } from '../../src/server/xml/reader.js';
 import { within } from '../interop/server.js';
+import { CheckedReader } from '../strict.js';
 
 export interface ClientOptions {
   /** `user@host/resource`. */
@@ -51,7 +52,7 @@ export class Client {
   readonly resource: string;
   readonly #options: ClientOptions;
   #socket: Socket | undefined;
-  #reader = new XmlReader('stream', { stanzaBytes: 2 ** 26, depth: 1000, attributes: 1000 });
+  #reader = new CheckedReader('stream');
   /** What was sent and not acknowledged, the oldest first. */
   #outbox: Sent[] = [];
   #h = 0;
@@ -175,7 +176,7 @@ export class Client {
     this.cut();
     const socket = connect({ host: '127.0.0.1', port: this.#options.port(), localAddress, noDelay: true });
     this.#socket = socket;
-    this.#reader = new XmlReader('stream', { stanzaBytes: 2 ** 26, depth: 1000, attributes: 1000 });
+    this.#reader = new CheckedReader('stream');
     this.#pending = [];
     this.#counting = false;
     this.#condition = undefined;
@@ -287,15 +288,12 @@ export class Client {
 
   #heard(chunk: Buffer): void {
     this.heardAt = Date.now();
-    this.#reader.push(chunk);
-    for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next()) {
+    for (const item of this.#reader.read(chunk)) {
       if (item.kind === 'close') {
         this.#closed = true;
         return;
       }
       if (item.kind !== 'element') continue;
-      // RFC 6120 §6.3.10: what follows is a new stream, be it only to say that the server stops.
-      if (item.ns === NS.sasl && item.name === 'success') this.#reader.restart();
       this.#take(item);
     }
   }

@@ -8,9 +8,9 @@ import { test } from 'node:test';
 import { SaxesParser } from 'saxes';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
-import { isNameChar, isNameStart } from '../../src/server/xml/characters.js';
-import { childrenOf, Element, el, elementOf, parse, serialize } from '../../src/server/xml/element.js';
+import { childrenOf, el, elementOf, parse, serialize } from '../../src/server/xml/element.js';
 import { type ReaderLimits, type StreamItem, XmlError, XmlReader } from '../../src/server/xml/reader.js';
+import { addText, isName, type Tree, treeOf } from '../strict.js';
 
 const SEED = Number(process.env.SEED ?? 1);
 const ROUNDS = Number(process.env.ROUNDS ?? 8000);
@@ -137,27 +137,11 @@ function tamper(bytes: Buffer, rnd: Random): Buffer {
   }
 }
 
-/** `[namespace, name, attributes, ...children]`, in a form that can be compared as JSON. */
-type Tree = [string, string, [string, string][], ...(Tree | string)[]];
-
-/** XML-NAMES §3 NCName, with the characters of XML 1.0's fourth edition; saxes goes by the fifth, and starts less strictly. */
-function isName(text: string): boolean {
-  const [first, ...rest] = Array.from(text, (c) => c.codePointAt(0)!);
-  return isNameStart(first!) && rest.every(isNameChar);
-}
-
 interface Verdict {
   readonly error?: string | undefined;
   readonly trees: readonly Tree[];
   /** What the document has that a stream must not, or not so much of. */
   readonly allowances: ReadonlySet<string>;
-}
-
-function addText(tree: Tree, text: string): void {
-  if (text === '') return;
-  const last = tree.length - 1;
-  if (last > 2 && typeof tree[last] === 'string') tree[last] += text;
-  else tree.push(text);
 }
 
 /** What saxes makes of a document: the trees of the root's children (`inside`), or of the root. */
@@ -226,23 +210,6 @@ function bySaxes(bytes: Buffer, inside: boolean): Verdict {
     error = (problem as Error).message;
   }
   return { error, trees, allowances };
-}
-
-/** Our tree in the same form. */
-function treeOf(element: Element): Tree {
-  const attrs: [string, string][] = [];
-  for (const key of Object.keys(element.attrs)) {
-    if (key === 'xmlns' || key.startsWith('xmlns:')) continue;
-    const colon = key.indexOf(':');
-    const ns = colon < 0 ? '' : element.findNS(key.slice(0, colon));
-    attrs.push([`${key.slice(colon + 1)} ${ns}`, element.attrs[key]!]);
-  }
-  const tree: Tree = [element.getNS() ?? '', element.getName(), attrs.sort()];
-  for (const child of element.children) {
-    if (child instanceof Element) tree.push(treeOf(child));
-    else addText(tree, child);
-  }
-  return tree;
 }
 
 interface Reading {

@@ -13,6 +13,7 @@ import { StreamError } from '../../src/server/stanza/errors.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
+import { strictTree } from '../strict.js';
 
 export interface Client {
   readonly session: Session;
@@ -52,6 +53,11 @@ export async function startHost(
   });
   const streams = new Map<Session, string[]>();
   const limits: string[] = [];
+  const unreadable: Error[] = [];
+  const checkReadable = () => {
+    const [error] = unreadable.splice(0);
+    if (error !== undefined) throw error;
+  };
   const log = pino({ level: 'silent' });
   const host: LocalHost = new LocalHost({
     domain: 'example.org',
@@ -75,7 +81,13 @@ export async function startHost(
   const connect = (full: string, mechanism = 'SCRAM-SHA-256'): Client => {
     const received: string[] = [];
     const send: Link['send'] = (stanza, receipt) => {
-      received.push(stanza.toXml());
+      const xml = stanza.toXml();
+      try {
+        strictTree(xml);
+      } catch (error) {
+        unreadable.push(new Error(`no client can read ${xml}`, { cause: error }));
+      }
+      received.push(xml);
       receipt?.delivered();
     };
     const session = new Session(Jid.parse(full), { send }, mechanism);
@@ -84,6 +96,7 @@ export async function startHost(
     const origin = { ...serverOrigin, session };
     const says = async (xml: string) => {
       await host.fromSession(Stanza.parse(xml).with({ from: session.jid }), session, origin);
+      checkReadable();
     };
     return {
       session,
@@ -116,5 +129,10 @@ export async function startHost(
     return jid;
   };
 
-  return { host, storage, accounts, directory, router, limits, connect, account, stop: () => host.stop() };
+  const stop = async () => {
+    await host.stop();
+    checkReadable();
+  };
+
+  return { host, storage, accounts, directory, router, limits, connect, account, stop };
 }
