@@ -381,12 +381,18 @@ test('content that leans on what is outside of it is made to stand alone', () =>
 
 test('rewriting makes no stanza larger than the limit', () => {
   const header = HEADER.replace('>', ` xmlns:o='${'u'.repeat(250)}'>`);
-  for (const xml of [`<m>${'<o:a/>'.repeat(200)}</m>`, `<m><o:a>${'<b/>'.repeat(500)}</o:a></m>`]) {
+  const wide = `<o:a>${'é'.repeat(30)}</o:a>`;
+  for (const xml of [
+    `<m>${'<o:a/>'.repeat(200)}</m>`,
+    `<m><o:a>${'<b/>'.repeat(500)}</o:a></m>`,
+    `<m>${wide.repeat(32)}</m>`,
+  ]) {
     assert.equal(
       conditionOf(() => feed(opened(LIMITS, header), xml)),
       'policy-violation',
     );
-    assert.ok(only(feed(opened({ ...LIMITS, stanzaBytes: 100_000 }, header), xml)).content.length > 10_000);
+    const { content } = only(feed(opened({ ...LIMITS, stanzaBytes: 100_000 }, header), xml));
+    assert.ok(Buffer.byteLength(content) > 10_000);
   }
 });
 

@@ -1019,7 +1019,10 @@ export function readElement(xml: string): TopLevel {
   return top;
 }
 
-/** The content of an element, so written that it needs nothing but `ns` as its default namespace. */
+/**
+ * The content of an element, so written that it needs nothing but `ns` as its default namespace, in at most so many bytes.
+ * Characters are never more than bytes, so they end the writing early.
+ */
 function standAlone(element: Element, ns: string, limit: number): string {
   let content = '';
   for (const child of element.children) {
@@ -1034,7 +1037,7 @@ function standAlone(element: Element, ns: string, limit: number): string {
       throw error;
     }
   }
-  if (content.length > limit) refuseSize(limit);
+  if (Buffer.byteLength(content) > limit) refuseSize(limit);
   return content;
 }
 
