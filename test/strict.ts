@@ -1,6 +1,6 @@
 /**
- * What clients are sent, read a second time: by saxes, which shares nothing with the server's own reader. A byte that it
- * refuses fails the test, and so does a tree that differs. README.md of the dialogues says where this applies.
+ * Reads what clients are sent a second time: by saxes, which shares nothing with the server's own reader. A byte that saxes
+ * refuses fails the test, and so does a tree that differs.
  */
 import assert from 'node:assert/strict';
 import { TextDecoder } from 'node:util';
