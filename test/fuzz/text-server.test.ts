@@ -1,6 +1,6 @@
 /**
  * The same stanzas of generator.ts through a whole server over its sockets: chats, carbons, rooms and their history,
- * archives, messages for somebody who is away or whose connection is lost, PEP, private storage, rosters. What arrives is
+ * archives, messages for somebody who is away or whose connection is lost, PEP, private storage, and a restart. What arrives is
  * what was sent, less what the server adds, and nothing forged survives. SEED, ROUNDS and BATCH of the environment repeat
  * and lengthen a run; a round is six batches of messages.
  */
@@ -200,7 +200,7 @@ class Play {
       await this.#storage(stream, [balcony, chamber], round);
       this.#expected.clear();
     }
-    for (const peer of [stream, socket, balcony, chamber]) await peer.closes();
+    await this.#restart(scene, stream, socket);
   }
 
   /** To one client, the other gets a carbon, and both archives have it. */
@@ -306,6 +306,44 @@ class Play {
     await back.sends('<presence type="unavailable"/>');
     await back.closes();
     await back.drains();
+  }
+
+  /** What another process reads out of the storage: a session to resume, a room and its history. */
+  async #restart(scene: Scene, stream: Peer, socket: Peer): Promise<void> {
+    const address = `${mercutio}/grave`;
+    const before = await scene.actor(address, { presence: true });
+    const previd = (await before.managesStream()).attrs.id!;
+    before.cut();
+    const sent: string[] = [];
+    const said: string[] = [];
+    for (let count = 0; count < BATCH; count++) {
+      sent.push(await this.#says(stream, mercutio, 'chat', false));
+      said.push(await this.#says(stream, room, 'groupchat', false));
+    }
+    await stream.syncs();
+    for (let count = 0; count < BATCH; count++) sent.push(await this.#says(socket, mercutio, 'chat', true));
+    await socket.syncs();
+    heard(stream);
+    heard(socket);
+    await scene.stage.restart();
+
+    const back = await scene.known(address);
+    await back.sends(`<resume xmlns='${NS.sm}' previd='${escapeAttribute(previd)}' h='0'/>`);
+    await back.receives(`<resumed xmlns='${NS.sm}'/>`);
+    back.jid = address;
+    await back.syncs();
+    const got = heard(back).flatMap((tree) => (tree[1] === 'message' ? [this.#expected.check(tree, mercutio)] : []));
+    assert.deepEqual(got, sent, 'in a session that was resumed after a restart');
+    await this.#archived(back, undefined, mercutio, sent);
+    await back.sends(
+      `<presence to='${room}/ghost'><x xmlns='${NS.muc}'><history maxstanzas='${said.length}'/></x></presence>`,
+    );
+    await back.syncs();
+    const history = heard(back).flatMap((tree) =>
+      tree[1] === 'message' && find(tree, NS.client, 'body') ? [this.#expected.check(tree, room)] : [],
+    );
+    assert.deepEqual(history, said.slice(-history.length), 'in the history of a room that was loaded again');
+    assert.ok(history.length >= Math.min(BATCH, HISTORY));
   }
 
   /** What accounts keep, and are told of. */
