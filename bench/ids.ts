@@ -6,7 +6,7 @@ import { createHash, randomBytes, randomInt, randomUUID } from 'node:crypto';
 import { idAfter, idAt, randomId, stanzaId, timeOf } from '../src/server/stanza/ids.js';
 import { costs } from './measure.js';
 
-const id = stanzaId();
+const id = stanzaId('romeo@localhost');
 let now = Date.now();
 let length = 0;
 const each = (make: () => string) => (): void => {
@@ -14,8 +14,8 @@ const each = (make: () => string) => (): void => {
 };
 
 const taken = costs({
-  'stanza id, many in a millisecond': each(() => stanzaId()),
-  'stanza id, the first of its millisecond': each(() => stanzaId(now++)),
+  'stanza id, many in a millisecond': each(() => stanzaId('romeo@localhost')),
+  'stanza id, the first of its millisecond': each(() => stanzaId('romeo@localhost', now++)),
   'when a stanza id was made': () => {
     length += timeOf(id) & 1;
   },

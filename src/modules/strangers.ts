@@ -268,7 +268,7 @@ export default defineModule({
         throw tooMany('The recipient does not know you, and too much waits for him.');
       }
       const isFirst = (await stores.held.count(owner.bare, { with: who.bare }, 1)) === 0;
-      const entry = { id: stanzaId(), with: who.bare, value: stanza.toXml(NS.client) };
+      const entry = { id: stanzaId(owner.bare), with: who.bare, value: stanza.toXml(NS.client) };
       await stores.held.append(owner.bare, entry);
       counts.held++;
       if (await knows(owner, who)) release(owner, who);

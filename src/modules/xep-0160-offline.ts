@@ -355,7 +355,7 @@ export default defineModule({
         if (archivedAs !== undefined) return 'handled'; // it is not lost
         throw new StanzaError('service-unavailable'); // XEP-0160 §2
       }
-      if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, stanzaId(), passage.seen));
+      if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, stanzaId(owner.bare), passage.seen));
       else {
         use(owner.bare, Buffer.byteLength(passage.seen.content));
         passage.acknowledgeAfter(refer(owner, archivedAs, passage.seen));
@@ -396,7 +396,7 @@ export default defineModule({
           const { archivedAs } = passage;
           const isArchived = archivedAs !== undefined;
           const kept = origin.acknowledges ? (isArchived ? 'archive' : 'log') : undefined;
-          const delivery = new Delivery(owner, archivedAs ?? stanzaId(), kept, isArchived);
+          const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), kept, isArchived);
           passage.receipt = delivery;
           if (kept === undefined) return undefined;
           const written = (isArchived ? refer : append)(owner, delivery.id, passage.seen);

@@ -56,7 +56,7 @@ export default defineModule({
     /** Writes down what became of a subscription, and tells the clients that know of this (§3.2). */
     const keep = async (owner: Jid, service: string, node: string, kept: Kept | undefined): Promise<void> => {
       const key = keyOf(service, node);
-      const ver = stanzaId();
+      const ver = stanzaId(owner.bare);
       await Promise.all([
         kept === undefined ? stores.pam.delete(owner.bare, [key]) : stores.pam.set(owner.bare, [[key, kept]]),
         stores.pam_version.set(owner.bare, ver),

@@ -22,6 +22,7 @@ import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module.js';
+import { openReservedIds } from './reserved-ids.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
@@ -179,6 +180,7 @@ class WaxwingServer implements Server {
   #sweeper: Sweeper | undefined;
   #logins: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
+  #endIds: (() => Promise<void>) | undefined;
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -200,6 +202,14 @@ class WaxwingServer implements Server {
         observe: ({ name, operation }, milliseconds) => this.metrics.storageTook(name, operation, milliseconds / 1000),
         warn: (message, error) => storageLog.warn({ err: error }, message),
       }));
+    this.#endIds = await openReservedIds(this.storage, {
+      ahead: (ms) =>
+        storageLog.warn(
+          { seconds: Math.round(ms / 1000) },
+          'the clock is behind what is stored: stamps run ahead until it has caught up; check the clock',
+        ),
+      failed: (error) => storageLog.error({ err: error }, 'stanza ids cannot be reserved for the next start'),
+    });
     this.#configure();
     const { auth } = this.config;
     this.accounts = await Accounts.open({
@@ -521,6 +531,7 @@ class WaxwingServer implements Server {
     await this.accounts?.writeLogins().catch((error: unknown) => {
       this.logs.area('storage').error({ err: error }, 'logins could not be noted');
     });
+    await this.#endIds?.();
     if (this.#options.storage === undefined) await this.storage?.close();
     else await this.storage?.flush();
     this.metrics.stop();

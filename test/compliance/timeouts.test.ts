@@ -116,6 +116,59 @@ scenario('who is bound in time stays', async ({ actor }) => {
   await romeo.receivesNothing();
 });
 
+for (const step of [3_600_000, -3_600_000]) {
+  const how = step > 0 ? 'forward' : 'back';
+  scenario(`the clock set ${how} ends no login, stream or session`, async ({ actor, known, connect, server }) => {
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='20'/>`);
+    const { id } = (await juliet.receives(`<enabled xmlns='${NS.sm}'/>`)).attrs;
+    const idle = await connect();
+    await idle.opens();
+    await idle.receivesFeatures();
+    juliet.cut();
+    while (server.hibernating === 0) await romeo.syncs();
+    clocks.step(step);
+    pass(15);
+    await romeo.receivesNothing();
+    await idle.authenticates('romeo');
+    const again = await known('juliet@localhost');
+    await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+    await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+    again.cut();
+    while (server.hibernating === 0) await romeo.syncs();
+    pass(21);
+    assert.equal(server.hibernating, 0, 'its time is over all the same');
+  });
+
+  scenario(`XEP-0500: the clock set ${how} mutes nobody`, async ({ actor }) => {
+    const room = 'orchard@conference.localhost';
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await romeo.sends(`<presence to='${room}/r'><x xmlns='${NS.muc}'/></presence>`);
+    const fields = [
+      ['FORM_TYPE', `${NS.muc}#roomconfig`],
+      ['muc#roomconfig_slow_mode_duration', '60'],
+    ].map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`);
+    const form = `<x xmlns='jabber:x:data' type='submit'>${fields.join('')}</x>`;
+    await romeo.sends(`<iq type='set' id='c' to='${room}'><query xmlns='${NS.mucOwner}'>${form}</query></iq>`);
+    await juliet.sends(`<presence to='${room}/j'><x xmlns='${NS.muc}'/></presence>`);
+    await juliet.syncs();
+    const says = async (body: string) => {
+      juliet.forgets();
+      await juliet.sends(`<message to='${room}' type='groupchat' id='${body}'><body>${body}</body></message>`);
+    };
+    await says('one');
+    await juliet.receives(`<message type='groupchat' id='one'/>`);
+    clocks.step(step);
+    await says('two');
+    await juliet.receives(`<message type='error' id='two'/>`);
+    pass(61);
+    await says('three');
+    await juliet.receives(`<message type='groupchat' id='three'/>`);
+  });
+}
+
 // --- ends -----------------------------------------------------------------------------------------------------------------
 
 scenario('§4.4: a client that does not close its half is cut', async ({ actor, server }) => {

@@ -2,11 +2,15 @@
  * A server as a process of its own, for tests that kill it: `node serve.js SETTINGS`, SETTINGS being JSON with the
  * configuration and the accounts to make. Writes one line of JSON when it is ready; SIGTERM stops it in order.
  */
+import { createInterface } from 'node:readline';
 import { createServer } from '../../src/server/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
+import { takeClocks } from '../unit/clocks.js';
 import type { Ready, Settings } from './server.js';
 
-const { config, accounts } = JSON.parse(process.argv[2]!) as Settings;
+const { config, accounts, clock = 0 } = JSON.parse(process.argv[2]!) as Settings;
+const clocks = takeClocks();
+clocks.step(clock);
 const server = await createServer({ text: '', overrides: config, logTo: process.stderr });
 for (const [address, password] of Object.entries(accounts)) {
   const jid = Jid.parse(address);
@@ -14,7 +18,12 @@ for (const [address, password] of Object.entries(accounts)) {
 }
 await server.start();
 // Whoever started it is gone: nobody would end it.
-process.stdin.on('end', () => process.exit(2)).resume();
+process.stdin.on('end', () => process.exit(2));
+// Each line is a step of the wall clock, in ms, and is answered by one.
+createInterface(process.stdin).on('line', (line) => {
+  clocks.step(Number(line));
+  console.log(line);
+});
 process.on('SIGTERM', () => {
   process.stdin.destroy();
   server.stop().catch((error: unknown) => {

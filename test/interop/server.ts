@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Bound, ListenerKind } from '../../src/server/listeners.js';
 
@@ -14,6 +14,8 @@ export interface Settings {
   readonly config: Readonly<Record<string, unknown>>;
   /** Passwords by bare address. Those that are not there yet are made. */
   readonly accounts: Readonly<Record<string, string>>;
+  /** How far its wall clock is ahead of ours, in ms. */
+  readonly clock?: number;
 }
 
 /** What serve.ts says when it listens. */
@@ -50,6 +52,7 @@ export class ServerProcess {
   readonly #accounts: Readonly<Record<string, string>>;
   #config: Record<string, unknown>;
   #process: ChildProcess | undefined;
+  #lines: Interface | undefined;
   #ports = new Map<ListenerKind, number>();
   /** What it logged, line by line, over all starts; as JSON. */
   readonly log: string[] = [];
@@ -73,17 +76,19 @@ export class ServerProcess {
     return server;
   }
 
-  /** Resolves once it listens. */
-  async start(): Promise<void> {
-    const settings: Settings = { config: this.#config, accounts: this.#accounts };
+  /** Resolves once it listens. `clock`: how far its wall clock is ahead, in ms. */
+  async start({ clock = 0 } = {}): Promise<void> {
+    const settings: Settings = { config: this.#config, accounts: this.#accounts, clock };
     const child = spawn(process.execPath, [program, JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#process = child;
+    const lines = createInterface(child.stdout);
+    this.#lines = lines;
     createInterface(child.stderr).on('line', (line) => void this.log.push(line));
     const ready = await within(patience, 'the start of the server', async () => {
       const exited = once(child, 'exit').then(() => {
         throw new Error(`the server did not start:\n${this.log.slice(-20).join('\n')}`);
       });
-      const [line] = (await Promise.race([once(createInterface(child.stdout), 'line'), exited])) as [string];
+      const [line] = (await Promise.race([once(lines, 'line'), exited])) as [string];
       exited.catch(() => {});
       return JSON.parse(line) as Ready;
     });
@@ -92,6 +97,13 @@ export class ServerProcess {
     this.#config = merged(this.#config, {
       listen: Object.fromEntries(ready.listening.map(({ kind, port }) => [kind, [`127.0.0.1:${port}`]])),
     });
+  }
+
+  /** Sets the wall clock of the running server forward or back. */
+  async step(ms: number): Promise<void> {
+    const answered = once(this.#lines!, 'line');
+    this.#process!.stdin!.write(`${ms}\n`);
+    await within(patience, 'a step of the clock', () => answered);
   }
 
   port(kind: ListenerKind): number {

@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster.js';
 import strangers, { covers, isContact } from '../../src/modules/strangers.js';
-import { stanzaId } from '../../src/server/stanza/ids.js';
+import { idAt } from '../../src/server/stanza/ids.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
@@ -97,7 +97,7 @@ test('what is held for too long goes back', async () => {
   const { alice, host, storage, comes, sent } = await stage({ messages: 'hold', held_seconds: 60 });
   assert.equal(await comes(message('a@remote.example/x')), '');
   assert.match(alice.received.splice(0).join(), /from="example.org".*a@remote.example has written/);
-  const old = { id: stanzaId(1), with: 'b@remote.example', value: message('b@remote.example/x') };
+  const old = { id: idAt(1), with: 'b@remote.example', value: message('b@remote.example/x') };
   await storage.log('held').append('alice@example.org', { ...old, id: old.id.replace(/^.{9}/, '000000001') });
   sent.length = 0;
   for (const { handler } of host.hooks.timers) await handler();

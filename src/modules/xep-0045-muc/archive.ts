@@ -14,7 +14,7 @@ import { isWelcome, type Room, type Seat } from './room.js';
  * the room itself has none. The message is clean.
  */
 export function keep({ archive }: Muc, room: Room, stanza: Stanza, by?: Seat): { id: string; durable?: Promise<void> } {
-  if (!room.config.archived) return { id: stanzaId() };
+  if (!room.config.archived) return { id: stanzaId(room.jid.bare) };
   const kept = stanza.with({ to: undefined });
   if (by === undefined) return archive.append(room.jid, kept, {});
   return archive.append(room.jid, kept.plus(senderElement(room, by)), { with: by.occupant.user });

@@ -2,6 +2,7 @@
 import { wall } from '../../server/clock.js';
 import { parseDateTime } from '../../server/stanza/datetime.js';
 import { delay } from '../../server/stanza/delay.js';
+import { timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
@@ -16,7 +17,7 @@ const mostRemembered = 1_000_000;
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
   const { length } = stanza.content;
   if (config.history === 0 || length > longestRemembered) return;
-  room.history.push({ id, at: wall(), stanza: detached(stanza.with({ to: undefined })) });
+  room.history.push({ id, at: timeOf(id), stanza: detached(stanza.with({ to: undefined })) });
   room.historySize += length;
   // Twice as many as are sent, so that the oldest are not moved with every message
   if (room.history.length >= config.history * 2 || room.historySize > mostRemembered)

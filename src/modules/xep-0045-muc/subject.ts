@@ -1,7 +1,7 @@
 /** XEP-0045 §7.2.15, §8.1: what a room is about. */
-import { wall } from '../../server/clock.js';
 import { delay } from '../../server/stanza/delay.js';
 import { StanzaError } from '../../server/stanza/errors.js';
+import { timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
@@ -32,7 +32,7 @@ export async function changeSubject(muc: Muc, room: Room, seat: Seat, stanza: St
   if (text.length > muc.config.subject_length) throw new StanzaError('not-acceptable', 'The subject is too long.');
   const { id, durable } = keep(muc, room, stanza, seat);
   const kept = detached(stanza.with({ to: undefined }).plus(stanzaIdElement(id, room.jid)));
-  const saved = muc.rooms.save(room, { subject: { text, xml: kept.toXml(NS.client), at: wall() } });
+  const saved = muc.rooms.save(room, { subject: { text, xml: kept.toXml(NS.client), at: timeOf(id) } });
   await Promise.all([saved, durable]);
   deliverToAll(muc, room, kept);
 }

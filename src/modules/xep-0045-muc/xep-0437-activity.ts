@@ -106,7 +106,7 @@ export function noteLeaving(muc: Muc, room: Room, { jid }: Seat): void {
   room.toldAll = undefined;
   if (subscriptions.size === 0 && muc.rooms.joins(jid.bare) === 0) users.delete(jid.bare);
   if (room.isGone || !isListed(room.members.get(jid.bare))) return;
-  muc.stores.muc_left.set(jid.bare, [[room.jid.bare, { at: stanzaId() }]]).catch((error: unknown) => {
+  muc.stores.muc_left.set(jid.bare, [[room.jid.bare, { at: stanzaId(room.jid.bare) }]]).catch((error: unknown) => {
     muc.log.warn({ err: error, room: room.jid.bare }, 'it was not kept when somebody left the room');
   });
 }

@@ -1,7 +1,7 @@
 /** The nodes of accounts and of the service: in memory all of one account or of the service together, items apart. */
 import { wall } from '../../server/clock.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
-import { stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { idsAbove, stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -315,6 +315,7 @@ export class Holders {
       after = own.at(-1)![0];
     }
     found.sort((one, other) => (one.head.at < other.head.at ? -1 : 1));
+    if (last !== undefined) idsAbove(holder.jid.bare, last.item.at);
     const items: Items = { index: new Map(found.map(({ id, head }) => [id, head])), last: undefined };
     if (last !== undefined && last.item.xml.length <= atHand)
       items.last = { id: last.id, event: eventOf(holder, node, last.id, last.item) };
@@ -330,7 +331,7 @@ export class Holders {
     { by, xml }: Pick<StoredItem, 'by' | 'xml'>,
     event: Stanza,
   ): Promise<unknown> {
-    const at = stanzaId();
+    const at = stanzaId(holder.jid.bare);
     const before = items.index.get(id);
     items.index.delete(id);
     const stored: StoredItem = before === undefined ? { at, by, xml } : { at, by, xml, created: before.created };

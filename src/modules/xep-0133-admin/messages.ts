@@ -99,7 +99,7 @@ export async function announcements(
       name: 'Set the message of the day',
       instructions: 'Everybody gets it once, now or at the next login.',
       fields: { motd: text('Message of the day') },
-      run: (given) => setMotd(stanzaId(), given.motd),
+      run: (given) => setMotd(stanzaId(host.domain), given.motd),
     }),
     asking({
       node: 'edit-motd',
@@ -107,7 +107,7 @@ export async function announcements(
       instructions: 'Who got it already does not get it again.',
       fields: { motd: text('Message of the day') },
       values: () => ({ motd: lines(current.motd?.text) }),
-      run: (given) => setMotd(current.motd?.id ?? stanzaId(), given.motd),
+      run: (given) => setMotd(current.motd?.id ?? stanzaId(host.domain), given.motd),
     }),
     answering('delete-motd', 'Delete the message of the day', async () => {
       const { motd: _, ...rest } = current;

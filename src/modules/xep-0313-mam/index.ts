@@ -89,7 +89,7 @@ export default defineModule({
         ...(config.search ? [NS.fullText] : []),
       ],
       append: (owner, stanza, { with: peer }) => {
-        const id = stanzaId();
+        const id = stanzaId(owner.bare);
         // Sender and recipient mostly keep the very same.
         if (stanza !== written.stanza) written = { stanza, xml: stanza.toXml(NS.client) };
         const entry: LogEntry = { id, with: peer?.bare, value: written.xml };

@@ -113,7 +113,7 @@ export default defineModule({
         return false;
       }
       const stored = made(report, report.messages ?? (await messagesOf(report)));
-      const id = stanzaId();
+      const id = stanzaId(host.domain);
       await store.append(host.domain, { id, with: reporter, value: JSON.stringify(stored) });
       await store.trim(host.domain, { keep: config.kept });
       counts.kept++;

@@ -1,0 +1,65 @@
+/**
+ * Keeps stanza ids rising over restarts, whatever happens to the wall clock: the storage has a time before which ids may
+ * have been made, a second ahead of them, and the next process goes on from there.
+ */
+import type { DocumentStore, LogStore, Storage } from '../storage/contract.js';
+import { wall } from './clock.js';
+import { reserveIds, timeOf } from './stanza/ids.js';
+
+interface Reserved {
+  /** Ms since 1970: ids of this time and later were not made yet. */
+  readonly until: number;
+}
+
+const key = 'ids';
+/** Owners whose newest entries are read at once. */
+const page = 500;
+
+/**
+ * Reads what earlier processes reserved; `ahead` is told if that is more than the clock says. The result ends the
+ * reservations of this process, when nothing makes ids any more.
+ */
+export async function openReservedIds(
+  storage: Storage,
+  report: { readonly ahead: (ms: number) => void; readonly failed: (error: unknown) => void },
+): Promise<() => Promise<void>> {
+  const store: DocumentStore<Reserved> = storage.document('stanza_ids');
+  const until = (await store.get(key))?.until ?? (await newest(storage)) + 1;
+  const ahead = until - wall();
+  if (ahead > 2000) report.ahead(ahead);
+  let isFailing = false;
+  const write = (next: number): Promise<void> =>
+    store.set(key, { until: next }).then(
+      () => {
+        isFailing = false;
+      },
+      (error: unknown) => {
+        if (!isFailing) report.failed(error);
+        isFailing = true;
+      },
+    );
+  const end = reserveIds(until, (next) => void write(next));
+  return () => write(end());
+}
+
+/** The time of the newest id in any log: for a storage that was written before reservations were. */
+async function newest(storage: Storage): Promise<number> {
+  let time = 0;
+  for (const { shape, name } of await storage.stores()) {
+    if (shape !== 'log') continue;
+    const log = storage.log(name);
+    let after: string | undefined;
+    for (;;) {
+      const owners = await log.owners({ after, limit: page });
+      time = Math.max(time, ...(await Promise.all(owners.map((owner) => newestOf(log, owner)))));
+      after = owners.at(-1);
+      if (owners.length < page) break;
+    }
+  }
+  return time;
+}
+
+async function newestOf(log: LogStore, owner: string): Promise<number> {
+  const [last] = (await log.page(owner, { limit: 1, backwards: true })).entries;
+  return last === undefined ? 0 : timeOf(last.id) || 0;
+}
