@@ -29,7 +29,7 @@ import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
-import { el } from '../server/xml/element.js';
+import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 import { Recent } from '../storage/recent.js';
 
@@ -144,7 +144,7 @@ export default defineModule({
     /** Services of this server are no strangers; but whoever makes a room invite somebody is who he is. */
     const speakerOf = (peer: Jid, stanza: Stanza): Jid | undefined => {
       if (!host.isLocal(peer.domain) || isUserHere(peer)) return peer;
-      const invitation = stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser);
+      const invitation = invitationIn(stanza);
       return invitation === undefined ? undefined : Jid.tryParse(invitation.attrs.from ?? '');
     };
 
@@ -354,7 +354,7 @@ export default defineModule({
 
     return [
       // Behind those who take off what looks like ours.
-      message('clean', receive, { after: ['offline'] }),
+      message('clean', receive, { after: ['offline'], skips: (stanza) => invitationIn(stanza) === undefined }),
       admit((passage) => {
         if (passage.way === 'out') return send(passage);
         const { name, type } = passage.stanza;
@@ -417,6 +417,9 @@ function invitedBy(stanza: Stanza): readonly Jid[] {
   const invitations = stanza.child(NS.mucUser, 'x')!.getChildren('invite', NS.mucUser);
   return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
 }
+
+const invitationIn = (stanza: Stanza): Element | undefined =>
+  stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser);
 
 const isWritten = (stanza: Stanza): boolean =>
   stanza.has(NS.client, 'body') ||

@@ -380,12 +380,19 @@ export default defineModule({
       readOut: (owner) => readOut(owner),
     });
 
+    const withoutOurDelay = (stanza: Stanza): Stanza =>
+      stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
+
     return [
-      message('clean', (passage) => {
-        // XEP-0203 §6: our word on delays is ours.
-        if (passage.way === 'in' && passage.peer.full === host.domain) return;
-        passage.stanza = passage.stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
-      }),
+      message(
+        'clean',
+        (passage) => {
+          // XEP-0203 §6: our word on delays is ours.
+          if (passage.way === 'in' && passage.peer.full === host.domain) return;
+          passage.stanza = withoutOurDelay(passage.stanza);
+        },
+        { skips: (stanza) => withoutOurDelay(stanza) === stanza },
+      ),
       message(
         'archive',
         (passage) => {

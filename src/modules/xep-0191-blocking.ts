@@ -59,7 +59,7 @@ export default defineModule({
 
     /** Whether a room says it for somebody who is blocked (XEP-0045 §7.8.2). */
     const isInvitation = (list: BlockList, stanza: Stanza): boolean => {
-      const { from } = stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser)?.attrs ?? {};
+      const { from } = invitationIn(stanza)?.attrs ?? {};
       const inviter = from === undefined ? undefined : Jid.tryParse(from);
       return inviter !== undefined && isBlocked(list, inviter);
     };
@@ -202,18 +202,25 @@ export default defineModule({
         const known = lists.get(passage.owner.bare);
         return known instanceof Promise ? known.then((blocked) => judge(blocked, passage)) : judge(known, passage);
       }),
-      message('clean', ({ way, owner, peer, stanza }) => {
-        if (way === 'out' || peer.bare === owner.bare) return undefined;
-        const known = lists.get(owner.bare);
-        if (known instanceof Promise) return known.then((blocked) => silence(blocked, peer, stanza));
-        return silence(known, peer, stanza);
-      }),
+      message(
+        'clean',
+        ({ way, owner, peer, stanza }) => {
+          if (way === 'out' || peer.bare === owner.bare) return undefined;
+          const known = lists.get(owner.bare);
+          if (known instanceof Promise) return known.then((blocked) => silence(blocked, peer, stanza));
+          return silence(known, peer, stanza);
+        },
+        { skips: (stanza) => invitationIn(stanza) === undefined },
+      ),
       event('accountDeleted', ({ jid }) => lists.delete(jid.bare)),
       // Whether it did is not known any more, and whoever does not care only has to say so.
       event('revived', ({ session }) => void asked.add(session)),
     ];
   },
 });
+
+const invitationIn = (stanza: Stanza): Element | undefined =>
+  stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser);
 
 /** §6: a rule for the resource, for the account or room, for a resource of the domain, or for the domain. */
 export function matches(list: BlockList, { full, bare, domain, resource }: Jid): boolean {

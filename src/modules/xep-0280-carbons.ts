@@ -33,8 +33,12 @@ export default defineModule({
       const { way, owner, peer, stanza } = passage;
       // What an account says to itself is copied once, where it comes in.
       if (way === 'out' && peer.bare === owner.bare) return;
-      const others = passage.sessions.filter((other) => other.carbons && !hasIt(passage, other));
+      let others = passage.sessions.filter((other) => other.carbons && !hasIt(passage, other));
       if (others.length === 0) return;
+      // §6.1: a private message in a room is for those clients that are there as well
+      const { session } = passage.origin;
+      if (way === 'out' && peer.resource !== undefined && session !== undefined && stanza.has(NS.mucUser, 'x'))
+        if (isPresentAt(session, peer)) others = others.filter((other) => isPresentAt(other, peer));
       const { id = '', type } = stanza;
       const key = `${owner.bare} ${peer.bare} ${id}`;
       if (type === 'error' ? !copied.get(key) : !isEligible(stanza, way, peer)) return;
@@ -47,15 +51,19 @@ export default defineModule({
       iq.set('account', NS.carbons, 'enable', ({ session }) => switchTo(true, session)),
       iq.set('account', NS.carbons, 'disable', ({ session }) => switchTo(false, session)),
       inline(NS.carbons, 'enable', (session) => switchTo(true, session)),
-      message('clean', (passage) => {
-        const { stanza, way } = passage;
-        if (!claimsToBeCopy(stanza)) return undefined;
-        // Nobody but us copies. An error that quotes one of our copies ends here (§11).
-        if (stanza.type === 'error') return 'handled';
-        if (way === 'out') throw new StanzaError('not-allowed', 'Carbons are made by the server.');
-        passage.stanza = stanza.without(NS.carbons, 'sent').without(NS.carbons, 'received');
-        return undefined;
-      }),
+      message(
+        'clean',
+        (passage) => {
+          const { stanza, way } = passage;
+          if (!claimsToBeCopy(stanza)) return undefined;
+          // Nobody but us copies. An error that quotes one of our copies ends here (§11).
+          if (stanza.type === 'error') return 'handled';
+          if (way === 'out') throw new StanzaError('not-allowed', 'Carbons are made by the server.');
+          passage.stanza = stanza.without(NS.carbons, 'sent').without(NS.carbons, 'received');
+          return undefined;
+        },
+        { skips: (stanza) => !claimsToBeCopy(stanza) },
+      ),
       message('copy', copy),
     ];
   },
@@ -68,6 +76,10 @@ function switchTo(on: boolean, session: Session | undefined): void {
 
 const claimsToBeCopy = (stanza: Stanza): boolean =>
   stanza.has(NS.carbons, 'sent') || stanza.has(NS.carbons, 'received');
+
+/** Whether it sent presence to the room, or to somebody in it. */
+const isPresentAt = ({ directed }: Session, peer: Jid): boolean =>
+  [...directed.values()].some((to) => to.sameBare(peer));
 
 /** It sent the message, or was given it. */
 const hasIt = ({ origin, deliveredTo }: MessagePassage, session: Session): boolean =>

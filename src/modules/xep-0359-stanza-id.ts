@@ -13,11 +13,21 @@ export default defineModule({
   implements: { 'XEP-0359': '0.7.0' },
   features: { account: [NS.stanzaId] },
   start: () => [
-    message('clean', (passage) => {
-      passage.stanza = withoutForged(passage.stanza, passage.owner);
-    }),
+    message(
+      'clean',
+      (passage) => {
+        passage.stanza = withoutForged(passage.stanza, passage.owner);
+      },
+      { skips: isUnsuspected },
+    ),
   ],
 });
+
+/** Whether nobody but the sender itself is said to have given ids. */
+function isUnsuspected(stanza: Stanza): boolean {
+  const others = stanza.without(NS.stanzaId, 'stanza-id', ({ attrs: { by } }) => by !== stanza.from?.bare);
+  return others === stanza;
+}
 
 /** §3: without the ids that claim to be given by `owner`, however the address is spelled. */
 export function withoutForged(stanza: Stanza, owner: Jid): Stanza {

@@ -164,11 +164,15 @@ export default defineModule({
     return [
       iq.set('account', NS.pam, 'pam', manage),
       iq.get('account', NS.pam, 'subscriptions', list),
-      message('clean', ({ way, owner, peer, stanza }) => {
-        if (way !== 'in' || stanza.to?.resource !== undefined || stanza.type === 'error') return undefined;
-        const event = stanza.child(NS.pubsubEvent, 'event');
-        return event === undefined ? undefined : follow(owner, peer, event);
-      }),
+      message(
+        'clean',
+        ({ way, owner, peer, stanza }) => {
+          if (way !== 'in' || stanza.to?.resource !== undefined || stanza.type === 'error') return undefined;
+          const event = stanza.child(NS.pubsubEvent, 'event');
+          return event === undefined ? undefined : follow(owner, peer, event);
+        },
+        { skips: (stanza) => !stanza.has(NS.pubsubEvent, 'event') },
+      ),
     ];
   },
 });

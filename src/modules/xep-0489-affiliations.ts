@@ -122,11 +122,15 @@ export default defineModule({
       event('accountDeleted', ({ jid }) => registered.delete(jid.bare)),
       ...(config.embed
         ? [
-            message('clean', (passage) => {
-              const { way, stanza } = passage;
-              if (way !== 'out') return undefined;
-              return stamp(passage, stanza.type === undefined || saidTypes.includes(stanza.type));
-            }),
+            message(
+              'clean',
+              (passage) => {
+                const { way, stanza } = passage;
+                if (way !== 'out') return undefined;
+                return stamp(passage, stanza.type === undefined || saidTypes.includes(stanza.type));
+              },
+              { skips: () => true },
+            ),
             adorn((passage) => {
               const { to, type } = passage.stanza;
               // What all are told goes to contacts.

@@ -41,15 +41,19 @@ export default defineModule({
 
     return [
       // §5.2: before it is archived or copied
-      message('clean', (passage) => {
-        const { way, owner, stanza } = passage;
-        const displayed = way === 'out' ? stanza.child(NS.displayed, 'displayed') : undefined;
-        if (displayed === undefined) return;
-        passage.stanza = stanza.without(NS.displayed, 'displayed');
-        const isState = displayed.getChildren('stanza-id', NS.stanzaId).length === 1;
-        if (stanza.to === undefined || stanza.type === 'error' || !isState) return;
-        passage.acknowledgeAfter(publish(owner, stanza.to.full, displayed));
-      }),
+      message(
+        'clean',
+        (passage) => {
+          const { way, owner, stanza } = passage;
+          const displayed = way === 'out' ? stanza.child(NS.displayed, 'displayed') : undefined;
+          if (displayed === undefined) return;
+          passage.stanza = stanza.without(NS.displayed, 'displayed');
+          const isState = displayed.getChildren('stanza-id', NS.stanzaId).length === 1;
+          if (stanza.to === undefined || stanza.type === 'error' || !isState) return;
+          passage.acknowledgeAfter(publish(owner, stanza.to.full, displayed));
+        },
+        { skips: () => true },
+      ),
     ];
   },
 });

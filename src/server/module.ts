@@ -261,6 +261,7 @@ export type Hook =
       readonly step: Step;
       readonly handler: MessageHandler;
       readonly after: readonly string[];
+      readonly skips: ((stanza: Stanza) => boolean) | undefined;
     }
   | { readonly kind: 'presence'; readonly handler: PresenceHandler }
   | { readonly kind: 'adorn'; readonly handler: PresenceHandler }
@@ -364,12 +365,23 @@ export type Gate = (party: Jid) => boolean;
 /** Closes the host and its services to addresses, whatever they say and whatever is said to them. */
 export const gate = (handler: Gate): Hook => ({ kind: 'gate', handler });
 
-/** Takes part in a step. `after` names modules whose handlers of this step come first. */
-export const message = (step: Step, handler: MessageHandler, options: { after?: readonly string[] } = {}): Hook => ({
+export interface MessageOptions {
+  /** Modules whose handlers of this step come first. */
+  readonly after?: readonly string[];
+  /**
+   * Step `clean`: which messages from services of this server the handler leaves as they are, whichever account they come
+   * in to, provided that it has not blocked them. Without this it looks at each of them (`Host.isUntouched`).
+   */
+  readonly skips?: (stanza: Stanza) => boolean;
+}
+
+/** Takes part in a step. */
+export const message = (step: Step, handler: MessageHandler, options: MessageOptions = {}): Hook => ({
   kind: 'message',
   step,
   handler,
   after: options.after ?? [],
+  skips: options.skips,
 });
 export const presence = (handler: PresenceHandler): Hook => ({ kind: 'presence', handler });
 /**
@@ -636,6 +648,17 @@ export interface Host {
   readonly jid: Jid;
   /** Puts a stanza into the line like everybody else: `to` decides. It must carry `from`. Never rejects: a refusal is sent to `from`. */
   route(stanza: Stanza, origin?: Origin): void | Promise<void>;
+  /**
+   * The same for several full addresses of one account. A message enters the account once: its archive has it once, and all
+   * of the sessions get it under that id. Where the account is not of this server, each address is sent its own.
+   */
+  routeToAll(stanza: Stanza, addressees: readonly Jid[], origin?: Origin): void | Promise<void>;
+  /**
+   * Whether no account would change a message from a service of this server in the step `clean`: then the service can hand
+   * it to sessions of accounts that have not blocked it, which costs less than to route it. Cheap for one stanza again and
+   * again.
+   */
+  isUntouched(stanza: Stanza): boolean;
   /**
    * The acknowledgement of a stanza waits for `durable`; where that fails, its sender is told, as of any refusal. For
    * what is no message's passage, which has this itself.

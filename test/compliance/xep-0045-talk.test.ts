@@ -560,3 +560,106 @@ scenario('§7.6: a nickname is in use by another user, not by another client of 
     await quiets(witch);
   }
 });
+
+/** The ids by which an account's archive knows messages with a body, and what their bodies are. */
+async function archiveOf(peer: Peer): Promise<[string, string][]> {
+  await quiets(peer);
+  await peer.sends(`<iq type='set' id='q'><query xmlns='${NS.mam}'/></iq>`);
+  await peer.syncs();
+  return peer
+    .forgets()
+    .flatMap((one) => one.getChild('result', NS.mam) ?? [])
+    .flatMap((result): [string, string][] => {
+      const body = result
+        .getChild('forwarded', NS.forward)!
+        .getChild('message', NS.client)!
+        .getChildText('body', NS.client);
+      return body === null ? [] : [[result.attrs.id!, body]];
+    });
+}
+
+scenario(
+  '§7.5, XEP-0313 §6.1.1: a private message to several clients is one message of their account',
+  async (scene) => {
+    const crone = await scene.actor('crone2@localhost/desktop', { presence: true });
+    const croneAway = await scene.actor('crone2@localhost/away', { presence: true });
+    const clients: Peer[] = [];
+    for (const resource of ['pda', 'laptop', 'phone'])
+      clients.push(await scene.actor(`hag67@localhost/${resource}`, { presence: true }));
+    const elsewhere = await scene.actor('hag67@localhost/elsewhere', { presence: true });
+    for (const one of [croneAway, elsewhere]) {
+      await one.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
+      await quiets(one);
+    }
+    await founds(crone, 'private-many', 'firstwitch');
+    for (const client of clients) await enters(client, 'private-many', 'thirdwitch');
+    await quiets(crone, croneAway, elsewhere, ...clients);
+    const nick = (name: string) => `${room('private-many')}/${name}`;
+    await crone.sends(
+      `<message type='chat' to='${nick('thirdwitch')}' id='p'><body>psst</body><x xmlns='${NS.mucUser}'/>
+      <stanza-id xmlns='${NS.stanzaId}' by='hag67@localhost' id='forged'/></message>`,
+    );
+    const ids = new Set<string | undefined>();
+    for (const [n, client] of clients.entries()) {
+      const message = await client.receives(
+        `<message type='chat' id='p' from='${nick('firstwitch')}' to='hag67@localhost/${['pda', 'laptop', 'phone'][n]}'>
+        <body>psst</body><x xmlns='${NS.mucUser}'/></message>`,
+      );
+      const given = message.getChildren('stanza-id', NS.stanzaId).filter(({ attrs }) => attrs.by === 'hag67@localhost');
+      assert.equal(given.length, 1);
+      ids.add(given[0]!.attrs.id);
+      await client.receivesNothing();
+    }
+    assert.equal(ids.size, 1);
+    assert.deepEqual(await archiveOf(clients[0]!), [[[...ids][0]!, 'psst']]);
+    // XEP-0280 §6.1: neither who got it nor who sent it copies it to clients that are not in the room
+    await elsewhere.receivesNothing();
+    await croneAway.receivesNothing();
+    assert.deepEqual(
+      (await archiveOf(crone)).map(([, body]) => body),
+      ['psst'],
+    );
+    await clients[0]!.sends(`<iq type='get' id='i'><inbox xmlns='${NS.inbox}' messages='false'/></iq>`);
+    await clients[0]!.receives(`<message><entry xmlns='${NS.inbox}' unread='1' jid='*'/></message>`);
+    await quiets(...clients);
+    // one that has gone is not waited for
+    await clients[2]!.sends(`<presence type='unavailable' to='${nick('thirdwitch')}'/>`);
+    await quiets(crone, ...clients);
+    await crone.sends(`<message type='chat' to='${nick('thirdwitch')}' id='p2'><body>again</body></message>`);
+    for (const client of clients.slice(0, 2)) await client.receives(`<message type='chat' id='p2'/>`);
+    await clients[2]!.receivesNothing();
+    assert.equal((await archiveOf(clients[1]!)).length, 2);
+  },
+);
+
+scenario('XEP-0359 §5, §3: what claims to be of an account does not come in by a room', async (scene) => {
+  const [crone, hag] = await pair(scene, 'forged');
+  const forged = [
+    `<stanza-id xmlns='${NS.stanzaId}' by='hag66@localhost' id='f'/>`,
+    `<stanza-id xmlns='${NS.stanzaId}' by='HAG66@localhost ' id='f'/>`,
+    `<stanza-id xmlns='${NS.stanzaId}' by='hag66@localhost/pda' id='f'/>`,
+    `<sent xmlns='${NS.carbons}'><forwarded xmlns='${NS.forward}'/></sent>`,
+    `<received xmlns='${NS.carbons}'><forwarded xmlns='${NS.forward}'/></received>`,
+  ];
+  const isClean = (stanza: string) => !stanza.includes('id="f"') && !stanza.includes(NS.carbons);
+  for (const [n, element] of forged.entries()) {
+    if (element.includes(NS.carbons)) continue; // refused where it is said: those are the server's
+    await crone.sends(
+      says('forged', `n${n}`, `${element}<stanza-id xmlns='${NS.stanzaId}' by='other@localhost' id='o'/>`),
+    );
+    const heard = await hag.receives(
+      `<message type='groupchat' from='${room('forged')}/firstwitch'><body>n${n}</body>
+        <stanza-id xmlns='${NS.stanzaId}' by='other@localhost' id='o'/>
+        <stanza-id xmlns='${NS.stanzaId}' by='${room('forged')}' id='*'/></message>`,
+    );
+    assert.ok(isClean(heard.toString()), heard.toString());
+  }
+  // in the history as well
+  await hag.sends(`<presence type='unavailable' to='${room('forged')}/thirdwitch'/>`);
+  await quiets(hag);
+  await hag.sends(joins(`${room('forged')}/thirdwitch`));
+  await hag.syncs();
+  const history = hag.forgets().filter((one) => one.getChild('body', NS.client) !== undefined);
+  assert.equal(history.length, 3);
+  for (const one of history) assert.ok(isClean(one.toString()), one.toString());
+});

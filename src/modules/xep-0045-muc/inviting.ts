@@ -51,9 +51,9 @@ export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void 
   );
   const body = bodyElement(`${from.bare} declines the invitation to the room ${room.jid.bare}`, reason);
   const message = Stanza.build('message', { from: room.jid, id: stanza.id }, answer, body);
-  const seats = room.occupantsOf(inviter).flatMap((occupant) => occupant.seats);
-  if (seats.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }));
-  for (const seat of seats) void muc.host.route(message.with({ to: seat.jid }));
+  const present = room.occupantsOf(inviter).flatMap(({ seats }) => seats.map(({ jid }) => jid));
+  if (present.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }));
+  else void muc.host.routeToAll(message, present);
 }
 
 function addressIn(element: Element): Jid {

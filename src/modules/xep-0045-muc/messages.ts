@@ -13,7 +13,7 @@ import { demandUnlisted } from './block-lists.js';
 import { remember } from './history.js';
 import { decline, invite } from './inviting.js';
 import { receiveError } from './leaving.js';
-import { cleaned, deliverByAccount, deliverToAll, type Muc } from './muc.js';
+import { cleaned, deliverToAll, type Muc } from './muc.js';
 import { hasRole, type Role } from './privileges.js';
 import { receiveDecision } from './registration.js';
 import { isOpenTo, type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
@@ -38,7 +38,7 @@ export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<
     // §17.2
     if (room === undefined || !isOpenTo(room, stanza.from!))
       throw new StanzaError('item-not-found', 'There is no such room.');
-    if (to.resource !== undefined) return whisper(muc, room, stanza);
+    if (to.resource !== undefined) return whisper(muc, room, stanza, origin);
     if (stanza.type === 'groupchat') return say(muc, room, stanza, origin);
     return mediate(muc, room, stanza);
   };
@@ -80,7 +80,7 @@ const whisperers: Readonly<Record<Room['config']['privateMessages'], Role | unde
 };
 
 /** §7.5. */
-function whisper(muc: Muc, room: Room, stanza: Stanza): void {
+function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
   if (stanza.type === 'groupchat') throw new StanzaError('bad-request', 'This goes to the room.');
   const { occupant } = seatOf(room, stanza);
   const target = occupantAt(room, stanza.to!);
@@ -92,7 +92,18 @@ function whisper(muc: Muc, room: Room, stanza: Stanza): void {
   const said = cleaned(stanza, room.jid)
     .with({ from: occupant.jid })
     .plus(el('x', { xmlns: NS.mucUser }), occupantIdElement(occupant.id));
-  for (const seat of target.seats) deliverByAccount(muc, seat, said);
+  // One message for the account, however many of its clients are there; who sent it is not who it is from.
+  const writes: Promise<unknown>[] = [];
+  const relayed: Origin = {
+    session: undefined,
+    acknowledges: origin.acknowledges,
+    acknowledgeAfter: (durable) => void writes.push(durable),
+  };
+  const addressees = target.seats.map(({ jid }) => jid);
+  const routed = muc.host.routeToAll(said, addressees, relayed);
+  // The room does not wait for the account, the sender's acknowledgement does.
+  if (routed !== undefined) origin.acknowledgeAfter(routed.then(() => Promise.all(writes)));
+  else for (const durable of writes) origin.acknowledgeAfter(durable);
 }
 
 /** To the room itself and not for all: something that it passes on, or decides. */

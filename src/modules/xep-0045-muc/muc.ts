@@ -47,8 +47,12 @@ export interface Muc {
 /** Hands one client what its room says. */
 export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): void {
   const addressed = stanza.with({ to: jid });
-  // Straight to a session of ours: what its account would do with it is to look whether the room is blocked.
-  if (session !== undefined && blocking.isBlocked(jid.bare, stanza.from!) === false) session.send(addressed);
+  // Straight to a session of ours where its account would just let it pass.
+  const isDirect =
+    session !== undefined &&
+    (stanza.name !== 'message' || host.isUntouched(stanza)) &&
+    blocking.isBlocked(jid.bare, stanza.from!) === false;
+  if (isDirect) session.send(addressed);
   else void host.route(addressed);
 }
 

@@ -260,19 +260,29 @@ export default defineModule({
         },
       }),
       // §8.6: what an owner answers to a request for a subscription to a node of his account
-      message('clean', ({ way, owner, peer, stanza }) => {
-        if (stanza.to?.resource !== undefined || !stanza.has(NS.dataForms, 'x')) return undefined;
-        if (way === 'out' && peer.full !== owner.bare) return undefined;
-        const answered = authorize(pubsub, owner.bare, stanza).then((was) => (was ? ('handled' as const) : undefined));
-        // Whoever owns no such node has said something else, for all that he learns.
-        return way === 'out' ? answered : answered.catch(passOver);
-      }),
+      message(
+        'clean',
+        ({ way, owner, peer, stanza }) => {
+          if (stanza.to?.resource !== undefined || !stanza.has(NS.dataForms, 'x')) return undefined;
+          if (way === 'out' && peer.full !== owner.bare) return undefined;
+          const answered = authorize(pubsub, owner.bare, stanza).then((was) =>
+            was ? ('handled' as const) : undefined,
+          );
+          // Whoever owns no such node has said something else, for all that he learns.
+          return way === 'out' ? answered : answered.catch(passOver);
+        },
+        { skips: (stanza) => !stanza.has(NS.dataForms, 'x') },
+      ),
       // §12.3: what comes back of notifications
-      message('clean', ({ way, owner, stanza }) => {
-        if (way !== 'in' || stanza.type !== 'error' || !stanza.has(NS.pubsubEvent, 'event')) return undefined;
-        if (stanza.to?.resource !== undefined) return undefined;
-        return bounced(pubsub, owner.bare, stanza).then(() => 'handled');
-      }),
+      message(
+        'clean',
+        ({ way, owner, stanza }) => {
+          if (way !== 'in' || stanza.type !== 'error' || !stanza.has(NS.pubsubEvent, 'event')) return undefined;
+          if (stanza.to?.resource !== undefined) return undefined;
+          return bounced(pubsub, owner.bare, stanza).then(() => 'handled');
+        },
+        { skips: ({ type }) => type !== 'error' },
+      ),
       event('featuresKnown', ({ session, gained }) => pubsub.aside(greet(pubsub, session, gained))),
       event('visitorKnown', ({ owner, visitor, gained }) =>
         pubsub.aside(greetVisitor(pubsub, owner, visitor.jid, gained)),

@@ -20,6 +20,7 @@ import type {
   SessionMoment,
   Target,
 } from '../module.js';
+import type { Stanza } from '../stanza/stanza.js';
 import { type Step, steps } from './passage.js';
 
 export interface IqEntry {
@@ -56,6 +57,8 @@ export class Hooks implements Declared {
   presence: OfKind<'presence'>['handler'] | undefined;
   readonly adorn: OfKind<'adorn'>['handler'][] = [];
   readonly messages: Readonly<Record<Step, MessageHandler[]>>;
+  /** What the handlers of the step `clean` leave alone; undefined: nothing. */
+  readonly skips: readonly (((stanza: Stanza) => boolean) | undefined)[];
   readonly sessions: Readonly<Record<SessionMoment, OfKind<'session'>['handler'][]>> = {
     bound: [],
     resumed: [],
@@ -85,6 +88,7 @@ export class Hooks implements Declared {
       copy: [],
       absent: [],
     };
+    const skips: (((stanza: Stanza) => boolean) | undefined)[] = [];
     let presenceBy: string | undefined;
     for (const { definition, hooks } of started) {
       const module = definition.name;
@@ -113,6 +117,7 @@ export class Hooks implements Declared {
             break;
           case 'message':
             byStep[hook.step].push({ module, after: hook.after, handler: hook.handler });
+            if (hook.step === 'clean') skips.push(hook.skips);
             break;
           case 'presence':
             if (presenceBy !== undefined)
@@ -173,6 +178,7 @@ export class Hooks implements Declared {
         }
       }
     }
+    this.skips = skips;
     this.messages = Object.fromEntries(steps.map((step) => [step, ordered(step, byStep[step])])) as Record<
       Step,
       MessageHandler[]

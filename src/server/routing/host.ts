@@ -60,6 +60,8 @@ class MessageOnItsWay implements MessagePassage {
     public stanza: Stanza,
     readonly sessions: readonly Session[],
     readonly origin: Origin,
+    /** Full addresses of the owner to which the message goes, where they are several. */
+    readonly addressees?: readonly Jid[],
   ) {}
 
   get seen(): Stanza {
@@ -85,6 +87,8 @@ export class LocalHost implements Host, Destination {
     { to: Jid; resolve(stanza: Stanza): void; reject(error: Error): void; timer: NodeJS.Timeout }
   >();
   #timers: NodeJS.Timeout[] = [];
+  /** The stanza that `isUntouched` was asked about last. */
+  #asked: { readonly stanza: Stanza; readonly isUntouched: boolean } | undefined;
 
   constructor(parts: HostParts) {
     this.#parts = parts;
@@ -97,7 +101,13 @@ export class LocalHost implements Host, Destination {
     this.hooks = hooks;
     const { clean, archive, deliver, copy } = hooks.messages;
     this.#outgoing = [...clean, ...archive, ...deliver, (passage) => this.#passOn(passage as MessageOnItsWay), ...copy];
-    this.#incoming = [...clean, ...archive, ...deliver, (passage) => this.#deliver(passage), ...copy];
+    this.#incoming = [
+      ...clean,
+      ...archive,
+      ...deliver,
+      (passage) => this.#deliver(passage as MessageOnItsWay),
+      ...copy,
+    ];
     for (const { domain, service, iq } of hooks.services())
       this.#parts.router.add(domain, { receive: (stanza, origin) => this.#toService(service, iq, stanza, origin) });
     const { gates } = hooks;
@@ -185,6 +195,26 @@ export class LocalHost implements Host, Destination {
     } catch (error) {
       this.refuse(stanza, error, origin);
     }
+  }
+
+  routeToAll(stanza: Stanza, addressees: readonly Jid[], origin: Origin = serverOrigin): Maybe<void> {
+    const [first] = addressees;
+    if (first === undefined) return;
+    const destination = this.#parts.router.destination(first.domain);
+    if (addressees.length > 1 && stanza.name === 'message' && destination instanceof LocalHost)
+      return destination.#toSessions(stanza, addressees, origin);
+    let waiting: Promise<unknown>[] | undefined;
+    for (const to of addressees) {
+      const routed = this.route(stanza.with({ to }), origin);
+      if (routed !== undefined) (waiting ??= []).push(routed);
+    }
+    return waiting && Promise.all(waiting).then(() => {});
+  }
+
+  isUntouched(stanza: Stanza): boolean {
+    if (this.#asked?.stanza !== stanza)
+      this.#asked = { stanza, isUntouched: this.hooks.skips.every((skips) => skips?.(stanza) === true) };
+    return this.#asked.isUntouched;
   }
 
   acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void {
@@ -366,6 +396,22 @@ export class LocalHost implements Host, Destination {
     );
   }
 
+  /** A message for several sessions of one account. */
+  #toSessions(stanza: Stanza, addressees: readonly Jid[], origin: Origin): Maybe<void> {
+    const sessions = this.sessions(addressees[0]!.bare);
+    const present = addressees.filter(({ resource }) => sessions.some(({ jid }) => jid.resource === resource));
+    const to = present[0] ?? addressees[0]!;
+    const addressed = stanza.with({ to });
+    if (present.length < 2) return this.route(addressed, origin);
+    try {
+      if (this.#parts.router.isStopped(addressed, to, origin)) return;
+      const done = this.#toAccount(addressed, to, sessions, origin, present);
+      return done?.catch((error: unknown) => this.refuse(addressed, error, origin));
+    } catch (error) {
+      this.refuse(addressed, error, origin);
+    }
+  }
+
   /** RFC 6121 §8.5.1: an account that is not there. */
   #toNobody(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
     if (stanza.name === 'presence' || stanza.type === 'headline') return;
@@ -409,11 +455,17 @@ export class LocalHost implements Host, Destination {
     this.#answered(stanza);
   }
 
-  #toAccount(stanza: Stanza, to: Jid, sessions: readonly Session[], origin: Origin): Maybe<void> {
+  #toAccount(
+    stanza: Stanza,
+    to: Jid,
+    sessions: readonly Session[],
+    origin: Origin,
+    addressees?: readonly Jid[],
+  ): Maybe<void> {
     const owner = to.toBare();
     const peer = stanza.from ?? owner;
     if (stanza.name === 'message') {
-      const passage = new MessageOnItsWay(this, 'in', owner, peer, stanza, sessions, origin);
+      const passage = new MessageOnItsWay(this, 'in', owner, peer, stanza, sessions, origin, addressees);
       const admitted = peer.bare === owner.bare ? undefined : this.#admit(passage);
       if (admitted !== undefined) return admitted.then(() => this.#messageIn(passage));
       return this.#messageIn(passage);
@@ -495,9 +547,15 @@ export class LocalHost implements Host, Destination {
   }
 
   /** The core of 'deliver' on the way in: RFC 6121 §8.5. */
-  #deliver(passage: MessagePassage): void {
-    const { stanza, sessions } = passage;
+  #deliver(passage: MessageOnItsWay): void {
+    const { stanza, sessions, addressees } = passage;
     const resource = stanza.to!.resource;
+    if (addressees !== undefined) {
+      passage.deliveredTo = sessions.filter(({ jid }) => addressees.some((to) => to.resource === jid.resource));
+      this.#trace(stanza, 'delivered', passage.deliveredTo);
+      for (const session of passage.deliveredTo) session.send(passage.seen.with({ to: session.jid }), passage.receipt);
+      return;
+    }
     if (resource !== undefined) {
       for (const session of sessions) {
         if (session.jid.resource !== resource) continue;

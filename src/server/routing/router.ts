@@ -40,6 +40,11 @@ export class Router {
     return this.#local.has(domain);
   }
 
+  /** Who answers for a domain. */
+  destination(domain: string): Destination {
+    return this.#local.get(domain) ?? this.remote;
+  }
+
   /**
    * Hands a stanza to whoever answers for its `to`. Throws or rejects with StanzaError where it is refused; what is
    * said of that to the sender is the caller's.
@@ -47,16 +52,16 @@ export class Router {
   route(stanza: Stanza, origin: Origin): void | Promise<void> {
     const { to } = stanza;
     if (to === undefined) throw new Error('a stanza without an address cannot be routed');
-    if (this.#gates.size > 0 && this.#isStopped(stanza, to, origin)) return;
-    return (this.#local.get(to.domain) ?? this.remote).receive(stanza, origin);
+    if (this.isStopped(stanza, to, origin)) return;
+    return this.destination(to.domain).receive(stanza, origin);
   }
 
   /**
    * Whether a gate drops the stanza. Throws StanzaError where its sender waits for an answer. Errors of ours go out, so
    * that those who are shut out are told.
    */
-  #isStopped({ name, type, from }: Stanza, to: Jid, { session }: Origin): boolean {
-    if (from === undefined) return false;
+  isStopped({ name, type, from }: Stanza, to: Jid, { session }: Origin): boolean {
+    if (this.#gates.size === 0 || from === undefined) return false;
     const isShutOut = this.#gates.get(to.domain)?.(from) === true;
     if (!isShutOut && (type === 'error' || this.#gates.get(from.domain)?.(to) !== true)) return false;
     const isAnswered =
