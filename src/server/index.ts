@@ -222,10 +222,15 @@ class WaxwingServer implements Server {
       onEvent: (event) => this.#accountChanged(event),
     });
     this.#throttle = new Throttle({
-      addressLimit: auth.failures_per_address,
-      accountLimit: auth.failures_per_account,
-      shutOut: auth.failure_window_seconds * 1000,
-      size: auth.failures_remembered,
+      limits: () => {
+        const { auth } = this.config;
+        return {
+          addressLimit: auth.failures_per_address,
+          accountLimit: auth.failures_per_account,
+          shutOut: auth.failure_window_seconds * 1000,
+          size: auth.failures_remembered,
+        };
+      },
       now: monotonic,
     });
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };

@@ -125,16 +125,20 @@ for (const [title, from] of ways) {
 
   scenario(`and failed logins: ${title}`, { ...behind, alone: true }, async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
-    const fails = async (n: number): Promise<string> => {
+    const fails = async (n: number, user: string): Promise<string> => {
       const [peer] = await greeted(connect, from(n));
-      await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${btoa('\0romeo\0wrong')}</auth>`);
+      await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${btoa(`\0${user}\0wrong`)}</auth>`);
       const failure = await peer.receivesAny();
       await peer.closes();
       return failure.getChildElements()[0]!.getName();
     };
-    for (const expected of ['not-authorized', 'not-authorized', 'temporary-auth-failure'])
-      assert.equal(await fails(1), expected);
-    assert.equal(await fails(2), 'not-authorized');
+    for (const [user, expected] of [
+      ['romeo', 'not-authorized'],
+      ['juliet', 'not-authorized'],
+      ['nurse', 'temporary-auth-failure'],
+    ] as const)
+      assert.equal(await fails(1, user), expected);
+    assert.equal(await fails(2, 'nurse'), 'not-authorized');
   });
 }
 

@@ -326,12 +326,62 @@ scenario('§6.5.1: who aborts may try again', async ({ connect, stage }) => {
   assert.equal(outcome(await attempts(peer)), 'success');
 });
 
+const few = (more: object) => ({ config: { auth: { attempts_per_stream: 10, ...more } } });
+
 scenario('§6.4.5: after some failures the stream ends', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { address: newPlace() });
   for (let at = 0; at < 3; at++) assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
   await peer.receivesStreamError('policy-violation');
 });
+
+scenario('§6.4.5: one password tried by several mechanisms is one attempt', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const address = newPlace();
+  for (let connection = 0; connection < 6; connection++) {
+    const [peer, features] = await greeted(connect, { transport: 'tls', address });
+    for (const mechanism of mechanisms(features)) {
+      if (mechanism === 'PLAIN') {
+        await peer.sends(auth('PLAIN', '\0romeo\0wrong'));
+        await peer.receives(failure('not-authorized'));
+      } else assert.equal(outcome(await attempts(peer, { mechanism, secret: 'wrong' })), 'not-authorized');
+    }
+    await peer.closes();
+    await peer.isClosed();
+  }
+  const [peer] = await greeted(connect, { address });
+  assert.equal(outcome(await attempts(peer)), 'success');
+});
+
+scenario('§6.4.5: the same mechanism again, or another account, is another attempt', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  const [peer] = await greeted(connect, { address: newPlace() });
+  for (const [user, mechanism] of [
+    ['romeo', 'SCRAM-SHA-1'],
+    ['romeo', 'SCRAM-SHA-256'],
+    ['romeo', 'SCRAM-SHA-256'],
+    ['romeo', 'SCRAM-SHA-512'],
+    ['nobody', 'SCRAM-SHA-1'],
+  ] as const)
+    assert.equal(outcome(await attempts(peer, { user, mechanism, secret: 'wrong' })), 'not-authorized');
+  await peer.receivesStreamError('policy-violation');
+});
+
+scenario(
+  '§6.4.5: what fails before a password is looked at spares no guess',
+  few({ failures_per_account: 3 }),
+  async ({ connect, stage }) => {
+    await stage.account('malformed@localhost');
+    const [peer] = await greeted(connect, { address: newPlace() });
+    for (let at = 0; at < 3; at++) {
+      const broken = { user: 'malformed', mechanism: 'SCRAM-SHA-512', final: () => 'no proof' };
+      assert.equal(outcome(await attempts(peer, broken)), 'malformed-request');
+      const guess = { user: 'malformed', mechanism: 'SCRAM-SHA-256', secret: 'wrong' };
+      assert.equal(outcome(await attempts(peer, guess)), 'not-authorized');
+    }
+    assert.equal(outcome(await attempts(peer, { user: 'malformed' })), 'temporary-auth-failure');
+  },
+);
 
 scenario('XEP-0388 §2.4: nothing else while one logs in', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
@@ -404,10 +454,8 @@ scenario('§6: an account that goes takes its half-open streams along', async ({
 
 // --- §13.9.5: guessing ------------------------------------------------------------------------------------------------
 
-const few = (more: object) => ({ config: { auth: { attempts_per_stream: 10, ...more } } });
-
 scenario(
-  'an account that is guessed at is shut, but not for its owner',
+  'an account is shut out where it is guessed at, and nowhere else',
   few({ failures_per_account: 3 }),
   async ({ connect, stage }) => {
     await stage.account('guessed@localhost');
@@ -420,8 +468,51 @@ scenario(
       assert.equal(outcome(await attempts(guesser, { user: 'guessed', secret: 'wrong' })), 'not-authorized');
     // Also with the right password: else one could go on guessing.
     assert.equal(outcome(await attempts(guesser, { user: 'guessed' })), 'temporary-auth-failure');
-    const [again] = await greeted(connect, { address: home });
-    assert.equal(outcome(await attempts(again, { user: 'guessed' })), 'success');
+    for (const address of [home, newPlace()]) {
+      const [again] = await greeted(connect, { address });
+      assert.equal(outcome(await attempts(again, { user: 'guessed' })), 'success');
+    }
+    const [other] = await greeted(connect, { address: away });
+    await stage.account('romeo@localhost');
+    assert.equal(outcome(await attempts(other)), 'success');
+  },
+);
+
+scenario(
+  'many guesses at once are no more than one after the other',
+  few({ failures_per_account: 3 }),
+  async ({ connect, stage }) => {
+    await stage.account('crowded@localhost');
+    const address = newPlace();
+    const peers = await Promise.all(Array.from({ length: 8 }, () => greeted(connect, { transport: 'tls', address })));
+    const outcomes = await Promise.all(
+      peers.map(async ([peer]) => {
+        await peer.sends(auth('PLAIN', '\0crowded\0wrong'));
+        return outcome(await peer.receivesAny());
+      }),
+    );
+    assert.equal(outcomes.filter((one) => one === 'not-authorized').length, 3);
+    assert.equal(outcomes.filter((one) => one === 'temporary-auth-failure').length, 5);
+  },
+);
+
+scenario(
+  'an old password shuts out neither its owner nor anybody else at the address',
+  few({ failures_per_account: 3, failures_per_address: 3 }),
+  async ({ connect, stage }) => {
+    const address = newPlace();
+    for (const user of ['old-password', 'neighbour']) {
+      await stage.account(`${user}@localhost`);
+      const [peer] = await greeted(connect, { address });
+      assert.equal(outcome(await attempts(peer, { user })), 'success');
+    }
+    const [device] = await greeted(connect, { address });
+    for (let at = 0; at < 6; at++)
+      assert.equal(outcome(await attempts(device, { user: 'old-password', secret: 'old' })), 'not-authorized');
+    for (const user of ['old-password', 'neighbour']) {
+      const [peer] = await greeted(connect, { address });
+      assert.equal(outcome(await attempts(peer, { user })), 'success');
+    }
   },
 );
 
@@ -436,15 +527,21 @@ scenario(
 );
 
 scenario(
-  'an address that guesses is shut, and no other',
+  'an address that guesses at many accounts is shut out, except for those that logged in from there',
   few({ failures_per_address: 3 }),
   async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
+    await stage.account('at-home@localhost');
     const address = newPlace();
+    const [before] = await greeted(connect, { address });
+    assert.equal(outcome(await attempts(before, { user: 'at-home' })), 'success');
     const [guesser] = await greeted(connect, { address });
     for (const user of ['a', 'b', 'c']) assert.equal(outcome(await attempts(guesser, { user })), 'not-authorized');
     const [next] = await greeted(connect, { address });
     assert.equal(outcome(await attempts(next)), 'temporary-auth-failure');
+    const [known] = await greeted(connect, { address });
+    assert.equal(outcome(await attempts(known, { user: 'at-home', secret: 'wrong' })), 'not-authorized');
+    assert.equal(outcome(await attempts(known, { user: 'at-home' })), 'success');
     const [elsewhere] = await greeted(connect, { address: newPlace() });
     assert.equal(outcome(await attempts(elsewhere)), 'success');
   },

@@ -1,82 +1,190 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressBlock } from '../../src/server/config/address.js';
-import { Throttle, type ThrottleOptions } from '../../src/server/stream/sasl/throttle.js';
+import { Shares } from '../../src/server/stream/sasl/shares.js';
+import { Throttle, type ThrottleLimits } from '../../src/server/stream/sasl/throttle.js';
 
-function world(options: Partial<ThrottleOptions> = {}) {
+function world(limits: Partial<ThrottleLimits> = {}) {
   const clock = { now: 1_000_000 };
-  return { clock, throttle: new Throttle({ now: () => clock.now, ...options }) };
+  const all = { addressLimit: 30, accountLimit: 10, shutOut: 300_000, size: 1000, ...limits };
+  const throttle = new Throttle({ limits: () => all, now: () => clock.now });
+  /** A failure that is answered after its delay. */
+  const fails = (address: string, account: string): number => {
+    const { delay, answered } = throttle.failed(address, account);
+    clock.now += delay;
+    answered();
+    return delay;
+  };
+  return { clock, throttle, fails, limits: all };
 }
 const repeat = <T>(times: number, what: (at: number) => T): T[] => Array.from({ length: times }, (_, at) => what(at));
+const home = '192.0.2.1';
 
-test('failures make the answer slower and slower, up to a limit', () => {
-  const { throttle } = world({ longestDelay: 2000 });
+test('failures of an account at an address make the answer slower, up to a limit, and then shut it out there', () => {
+  const { throttle, clock } = world();
   assert.deepEqual(
-    repeat(9, () => throttle.failed('192.0.2.1')),
-    [0, 0, 0, 250, 500, 1000, 2000, 2000, 2000],
+    repeat(9, () => throttle.failed(home, 'juliet').delay),
+    [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000],
   );
-  assert.equal(throttle.failed('192.0.2.2'), 0);
+  assert.equal(throttle.refusal(home, 'juliet'), undefined);
+  throttle.failed(home, 'juliet');
+  assert.equal(throttle.refusal(home, 'juliet'), 'failures_per_account');
+  for (const [address, account] of [
+    [home, 'romeo'],
+    ['192.0.2.2', 'juliet'],
+  ] as const)
+    assert.equal(throttle.refusal(address, account), undefined);
+  clock.now += 300_000;
+  assert.equal(throttle.refusal(home, 'juliet'), undefined);
+  throttle.failed(home, 'juliet');
+  assert.equal(throttle.refusal(home, 'juliet'), undefined);
 });
 
 test('failures are forgotten with time', () => {
   const { throttle, clock } = world();
-  repeat(5, () => throttle.failed('192.0.2.1'));
+  repeat(5, () => throttle.failed(home, 'juliet'));
   clock.now += 2 * 60_000;
-  assert.equal(throttle.failed('192.0.2.1'), 250);
+  assert.equal(throttle.failed(home, 'juliet').delay, 250);
   clock.now += 24 * 3_600_000;
-  assert.equal(throttle.failed('192.0.2.1'), 0);
+  assert.equal(throttle.failed(home, 'juliet').delay, 0);
 });
 
-test('an address with too many failures is shut out for a while', () => {
-  const { throttle, clock } = world();
-  repeat(29, () => throttle.failed('192.0.2.1'));
-  assert.equal(throttle.shutOut('192.0.2.1'), 0);
-  throttle.failed('192.0.2.1');
-  assert.equal(throttle.shutOut('192.0.2.1'), 900_000);
-  assert.equal(throttle.shutOut('192.0.2.1', 'juliet@capulet.example'), 900_000);
-  assert.equal(throttle.shutOut('192.0.2.2', 'juliet@capulet.example'), 0);
-  clock.now += 900_000;
-  assert.equal(throttle.shutOut('192.0.2.1'), 0);
-  throttle.failed('192.0.2.1');
-  assert.equal(throttle.shutOut('192.0.2.1'), 0);
+test('an old password that is retried for days shuts out nobody, wherever they are', () => {
+  const { throttle, clock, fails } = world();
+  for (const account of ['bob', 'alice']) throttle.succeeded(home, account);
+  const end = clock.now + 3 * 86_400_000;
+  while (clock.now < end) {
+    for (const _ of ['phone', 'tablet']) fails(home, 'bob');
+    clock.now += 1000;
+    for (const account of ['bob', 'alice', 'carol']) assert.equal(throttle.refusal(home, account), undefined);
+    assert.equal(throttle.refusal('203.0.113.1', 'bob'), undefined);
+  }
+  assert.equal(fails(home, 'alice'), 0);
+  assert.equal(fails('203.0.113.1', 'bob'), 0);
+  // It is forgotten as soon as any other failure.
+  clock.now += 10 * 60_000;
+  assert.equal(fails(home, 'bob'), 0);
 });
 
-test('an account that is guessed at from many addresses is shut to strangers, not to its owner', () => {
+test('the same at an address that is not known: the account alone is shut out there', () => {
+  const { throttle, clock, fails } = world();
+  for (let times = 0; times < 5000; times++) {
+    if (throttle.refusal(home, 'bob') === undefined) fails(home, 'bob');
+    clock.now += 1000;
+    for (const [address, account] of [
+      [home, 'alice'],
+      ['203.0.113.1', 'bob'],
+    ] as const)
+      assert.equal(throttle.refusal(address, account), undefined);
+  }
+  assert.equal(fails(home, 'alice'), 0);
+});
+
+test('guesses at a known pair are bounded by the answers that wait', () => {
+  const { throttle } = world();
+  throttle.succeeded(home, 'juliet');
+  const failures = repeat(20, () => throttle.failed(home, 'juliet'));
+  assert.equal(failures.at(-1)!.delay, 10_000);
+  assert.equal(throttle.refusal(home, 'juliet'), 'failures_per_account');
+  for (const { answered } of failures.slice(0, 13)) answered();
+  assert.equal(throttle.refusal(home, 'juliet'), 'failures_per_account');
+  for (const { answered } of failures.slice(13, 17)) answered();
+  assert.equal(throttle.refusal(home, 'juliet'), undefined);
+});
+
+test('an address that guesses at many accounts is shut out, except for those that are known there', () => {
   const { throttle, clock } = world();
-  throttle.succeeded('198.51.100.7', 'juliet');
-  repeat(50, (at) => throttle.failed(`192.0.2.${at}`, 'juliet'));
-  assert.equal(throttle.shutOut('203.0.113.1', 'juliet'), 900_000);
-  assert.equal(throttle.shutOut('203.0.113.1', 'romeo'), 0);
-  assert.equal(throttle.shutOut('203.0.113.1'), 0);
-  assert.equal(throttle.shutOut('198.51.100.7', 'juliet'), 0);
+  throttle.succeeded(home, 'juliet');
+  const shut = (account: string) => throttle.refusal(home, account);
+  repeat(29, (at) => repeat(3, () => throttle.failed(home, `user${at}`)));
+  assert.equal(shut('nurse'), undefined);
+  repeat(5, () => throttle.failed(home, 'user7'));
+  assert.equal(shut('nurse'), undefined);
+  throttle.failed(home, 'user29');
+  assert.equal(shut('nurse'), 'failures_per_address');
+  assert.equal(shut('juliet'), undefined);
+  assert.equal(throttle.refusal('192.0.2.2', 'nurse'), undefined);
+  clock.now += 300_000;
+  assert.equal(shut('nurse'), undefined);
   clock.now += 31 * 86_400_000;
-  repeat(50, (at) => throttle.failed(`192.0.2.${at}`, 'juliet'));
-  assert.equal(throttle.shutOut('198.51.100.7', 'juliet'), 900_000);
+  repeat(31, (at) => throttle.failed(home, `user${at}`));
+  assert.equal(shut('juliet'), 'failures_per_address');
 });
 
-test('the account slows strangers, whatever their address', () => {
+test('IPv6 addresses of one /64 are one', () => {
   const { throttle } = world();
-  throttle.succeeded('198.51.100.7', 'juliet');
-  repeat(6, (at) => throttle.failed(`192.0.2.${at}`, 'juliet'));
-  assert.ok(throttle.failed('203.0.113.1', 'juliet') > 0);
-  assert.equal(throttle.failed('198.51.100.7', 'juliet'), 0);
+  repeat(30, (at) => throttle.failed(`2001:db8::${at + 1}`, `user${at}`));
+  assert.equal(throttle.refusal('2001:db8::ffff', 'nurse'), 'failures_per_address');
+  assert.equal(throttle.refusal('2001:db8:0:1::1', 'nurse'), undefined);
 });
 
-test('a login lets the account begin anew, not the address', () => {
+test('where a proxy on this machine brings everybody, the address is not shut out', () => {
   const { throttle } = world();
-  repeat(6, () => throttle.failed('192.0.2.1', 'juliet'));
-  throttle.succeeded('192.0.2.1', 'juliet');
-  assert.equal(throttle.failed('192.0.2.9', 'juliet'), 0);
-  assert.ok(throttle.failed('192.0.2.1', 'romeo') > 0);
+  for (const address of ['127.0.0.1', '::1']) {
+    repeat(50, (at) => throttle.failed(address, `user${at}`));
+    assert.equal(throttle.refusal(address, 'nurse'), undefined);
+    repeat(10, () => throttle.failed(address, 'romeo'));
+    assert.equal(throttle.refusal(address, 'romeo'), 'failures_per_account');
+  }
 });
 
-test('it keeps a bounded number of addresses and accounts, the longest untouched go', () => {
-  const { throttle } = world({ size: 10 });
-  repeat(6, () => throttle.failed('192.0.2.1', 'juliet'));
-  repeat(9, (at) => throttle.failed(`198.51.100.${at}`, `user${at}`));
-  assert.ok(throttle.failed('192.0.2.1', 'juliet') > 0);
-  repeat(10, (at) => throttle.failed(`203.0.113.${at}`, `other${at}`));
-  assert.equal(throttle.failed('192.0.2.1', 'juliet'), 0);
+test('failures at an account from many addresses slow it down, and never shut it out', () => {
+  const { throttle } = world();
+  throttle.succeeded(home, 'juliet');
+  repeat(500, (at) => throttle.failed(`198.51.${at % 250}.${at % 7}`, 'juliet'));
+  assert.equal(throttle.refusal('203.0.113.1', 'juliet'), undefined);
+  assert.equal(throttle.failed('203.0.113.1', 'juliet').delay, 10_000);
+  assert.equal(throttle.failed(home, 'juliet').delay, 0);
+  assert.equal(throttle.failed('203.0.113.2', 'romeo').delay, 0);
+});
+
+test('a login lets the account start afresh, not the address', () => {
+  const { throttle } = world({ addressLimit: 5 });
+  repeat(6, () => throttle.failed(home, 'juliet'));
+  repeat(4, (at) => throttle.failed(home, `user${at}`));
+  assert.equal(throttle.refusal(home, 'nurse'), 'failures_per_address');
+  throttle.succeeded(home, 'juliet');
+  assert.equal(throttle.failed('192.0.2.9', 'juliet').delay, 0);
+  assert.equal(throttle.failed(home, 'juliet').delay, 0);
+  assert.equal(throttle.refusal(home, 'nurse'), 'failures_per_address');
+});
+
+test('unlimited is unlimited, delays included', () => {
+  const unlimited = Number.POSITIVE_INFINITY;
+  const both = world({ addressLimit: unlimited, accountLimit: unlimited });
+  repeat(500, () => assert.equal(both.fails(home, 'juliet'), 0));
+  repeat(500, (at) => assert.equal(both.fails(home, `user${at}`), 0));
+  assert.equal(both.throttle.refusal(home, 'juliet'), undefined);
+  const address = world({ addressLimit: unlimited });
+  repeat(500, (at) => assert.equal(address.fails(home, `user${at}`), 0));
+  const account = world({ accountLimit: unlimited });
+  repeat(500, () => assert.equal(account.fails(home, 'juliet'), 0));
+  // A limit that is lifted while the server runs lets in those that it shut out.
+  const lifted = world();
+  repeat(10, () => lifted.throttle.failed(home, 'juliet'));
+  assert.equal(lifted.throttle.refusal(home, 'juliet'), 'failures_per_account');
+  lifted.limits.accountLimit = unlimited;
+  assert.equal(lifted.throttle.refusal(home, 'juliet'), undefined);
+  assert.equal(lifted.throttle.failed(home, 'juliet').delay, 0);
+});
+
+test('what is remembered is bounded, and nobody evicts more of others than their share', () => {
+  const { throttle } = world({ addressLimit: Number.POSITIVE_INFINITY, size: 5000 });
+  repeat(10, () => throttle.failed('198.51.100.1', 'juliet'));
+  repeat(20_000, (at) => throttle.failed(home, `user${at}`));
+  assert.equal(throttle.refusal('198.51.100.1', 'juliet'), 'failures_per_account');
+  const shares = new Shares<number>(3);
+  for (let at = 0; at < 100; at++) shares.set('greedy', String(at), at, 5);
+  assert.equal(shares.size, 3);
+  for (const owner of ['a', 'b', 'c']) shares.set(owner, 'x', 1, 5);
+  assert.equal(shares.size, 5);
+  assert.deepEqual(
+    ['97', '98', '99'].map((key) => shares.get('greedy', key)),
+    [undefined, 98, 99],
+  );
+  shares.delete('a', 'x');
+  shares.delete('a', 'x');
+  assert.equal(shares.size, 4);
 });
 
 for (const [address, block] of [

@@ -314,22 +314,26 @@ const auth = z
       .meta(live),
     attempts_per_stream: count({ min: 1, unlimited: true })
       .default(3)
-      .describe('Failed logins after which a stream is closed (RFC 6120 §6.4.5: 2 to 5).')
+      .describe(
+        'Failed attempts after which a stream is closed (RFC 6120 §6.4.5: 2 to 5). One account tried by several mechanisms, each once, is one attempt.',
+      )
       .meta(live),
     failures_per_address: count({ min: 1, unlimited: true })
       .default(30)
-      .describe('Failed logins from one address in failure_window_seconds before further ones are refused.')
+      .describe(
+        'Accounts whose password one IPv4 address or IPv6 /64 gets wrong, one forgotten a minute, before the address is shut out. Accounts that logged in from there in the last 30 days still get in. "unlimited": addresses are neither shut out nor slowed down.',
+      )
       .meta(live),
     failures_per_account: count({ min: 1, unlimited: true })
       .default(10)
       .describe(
-        'Failed logins to one account in failure_window_seconds before further ones are refused. Who logged in to it of late is let in from the same address all the same.',
+        'Wrong passwords of one account at one address, one forgotten a minute, before the account is shut out at that address. Where it logged in from there in the last 30 days, it is only slowed down. "unlimited": neither.',
       )
       .meta(live),
-    failure_window_seconds: wait(1).default(300).describe('How long a failed login is remembered.').meta(live),
+    failure_window_seconds: wait(1).default(300).describe('How long a shut-out lasts.').meta(live),
     failures_remembered: count({ min: 100 })
       .default(100_000)
-      .describe('Addresses and accounts whose failed logins are remembered; the oldest make room.')
+      .describe('Addresses and accounts whose failed logins are remembered; the least recently used are evicted.')
       .meta(live),
   })
   .prefault({})

@@ -53,9 +53,17 @@ export interface Negotiation {
   readonly bindings: ChannelBindings;
   readonly certificate: ClientCertificate | undefined;
   attempts: number;
+  /** The mechanism of the exchange, as the client named it. */
+  mechanism: string;
+  /**
+   * The attempt of the latest failure. A client tries one password by several mechanisms in turn, and the server cannot
+   * see whether it is the same one: each mechanism once, for one account on one stream, counts as one attempt. So an
+   * attempt is at most as many guesses as there are mechanisms.
+   */
+  tried: { readonly account: string; readonly mechanisms: Set<string>; counted: boolean } | undefined;
   profile: typeof NS.sasl | typeof NS.sasl2;
   exchange: Exchange | undefined;
-  /** The account that the client claims to be, for the accounting of failures. */
+  /** The account whose password the client tries. */
   claimed: string | undefined;
   inline: Inline | undefined;
   /** Proved who it is; tasks are left to do. */
@@ -96,6 +104,8 @@ export class Login {
       bindings,
       certificate,
       attempts: stream.negotiation?.attempts ?? 0,
+      mechanism: '',
+      tried: stream.negotiation?.tried,
       profile: NS.sasl,
       exchange: undefined,
       claimed: undefined,
@@ -140,10 +150,6 @@ export class Login {
   }
 
   async #start(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
-    if (this.#parts.throttle.shutOut(stream.remoteAddress) > 0) {
-      this.#parts.limitHit('auth.failures_per_address');
-      throw new ShutOut();
-    }
     const name = item.attrs.mechanism ?? '';
     const element = item.ns === NS.sasl2 ? elementOf(item) : undefined;
     const inline = element === undefined ? undefined : readInline(element);
@@ -154,7 +160,7 @@ export class Login {
     if (mechanism === undefined) throw new SaslError('invalid-mechanism');
     negotiation.profile = item.ns === NS.sasl ? NS.sasl : NS.sasl2;
     negotiation.inline = inline;
-    negotiation.claimed = undefined;
+    negotiation.mechanism = mechanism.name;
     // RFC 6120 §6.4.2: none is not the same as an empty one, which is "=" there, and an empty element in SASL2.
     const initial =
       element === undefined ? item.content || null : (only(element, 'initial-response', NS.sasl2)?.getText() ?? null);
@@ -171,14 +177,19 @@ export class Login {
       accounts: this.#parts.accounts,
       admit: (bare) => {
         negotiation.claimed = bare;
-        if (this.#parts.throttle.shutOut(stream.remoteAddress, bare) > 0) {
-          this.#parts.limitHit('auth.failures_per_account');
-          throw new ShutOut();
-        }
+        this.#checkShutOut(stream, bare);
       },
     });
     const first = initial === null ? undefined : message(initial, item.ns);
     await this.#took(stream, negotiation, await negotiation.exchange.step(first));
+  }
+
+  /** Throws ShutOut where passwords of the account are refused at this address. */
+  #checkShutOut(stream: C2sStream, account: string): void {
+    const limit = this.#parts.throttle.refusal(stream.remoteAddress, account);
+    if (limit === undefined) return;
+    this.#parts.limitHit(`auth.${limit}`);
+    throw new ShutOut();
   }
 
   #took(stream: C2sStream, negotiation: Negotiation, step: SaslStep): Promise<void> | void {
@@ -196,6 +207,8 @@ export class Login {
     identity: Identity,
     data: Buffer | undefined,
   ): Promise<void> {
+    // Many connections may have checked passwords at the same time: past the limit even the right one tells nothing.
+    if (negotiation.claimed !== undefined) this.#checkShutOut(stream, negotiation.claimed);
     if (negotiation.profile === NS.sasl) {
       await this.#accept(stream, negotiation, identity);
       stream.writeElement(el('success', { xmlns: NS.sasl }, data?.toString('base64')));
@@ -324,20 +337,43 @@ export class Login {
 
   // --- failures ---------------------------------------------------------------------------------------------------
 
-  /** Slower each time, and after some the stream ends (RFC 6120 §6.4.5). */
+  /** Slower each time, and after some attempts the stream ends (RFC 6120 §6.4.5). */
   async #failed(stream: C2sStream, negotiation: Negotiation, ns: string, error: SaslError): Promise<void> {
-    const { throttle, counts } = this.#parts;
-    increment(counts.loginFailures, error.condition);
-    const guessed = error.condition === 'not-authorized' || error.condition === 'credentials-expired';
-    const punished = error instanceof ShutOut ? shutOutMs : 0;
-    const delay = guessed ? throttle.failed(stream.remoteAddress, negotiation.claimed) : punished;
+    const { throttle } = this.#parts;
+    const { claimed, mechanism, tried } = negotiation;
     negotiation.exchange = undefined;
+    negotiation.claimed = undefined;
     negotiation.identity = undefined;
     negotiation.upgrades = [];
     negotiation.upgrading = false;
     negotiation.inline = undefined;
-    negotiation.attempts++;
-    if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay).unref());
+    if (tried !== undefined && tried.account === claimed && !tried.mechanisms.has(mechanism)) {
+      tried.mechanisms.add(mechanism);
+    } else {
+      negotiation.attempts++;
+      negotiation.tried =
+        claimed === undefined ? undefined : { account: claimed, mechanisms: new Set([mechanism]), counted: false };
+    }
+    const attempt = negotiation.tried;
+    if (claimed !== undefined && attempt !== undefined && error.condition === 'not-authorized') {
+      const limit = throttle.refusal(stream.remoteAddress, claimed);
+      if (limit !== undefined) {
+        this.#parts.limitHit(`auth.${limit}`);
+        return this.#tellFailure(stream, negotiation, ns, new ShutOut());
+      }
+      if (!attempt.counted) {
+        attempt.counted = true;
+        const { delay, answered } = throttle.failed(stream.remoteAddress, claimed);
+        if (delay > 0) await wait(delay);
+        answered();
+      }
+    }
+    return this.#tellFailure(stream, negotiation, ns, error);
+  }
+
+  async #tellFailure(stream: C2sStream, negotiation: Negotiation, ns: string, error: SaslError): Promise<void> {
+    increment(this.#parts.counts.loginFailures, error.condition);
+    if (error instanceof ShutOut) await wait(shutOutMs);
     stream.writeElement(failure(ns, error));
     if (negotiation.attempts >= this.#parts.attemptsPerStream()) {
       this.#parts.limitHit('auth.attempts_per_stream');
@@ -346,7 +382,12 @@ export class Login {
   }
 }
 
-/** Too many failures before this one. He is told so late, lest he fill the time with connections. */
+const wait = (ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+
+/** Too many failures before this one. The answer is delayed, so that the client does not retry at once. */
 class ShutOut extends SaslError {
   constructor() {
     super('temporary-auth-failure', 'Too many failures; try again later.');

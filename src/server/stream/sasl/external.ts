@@ -41,7 +41,6 @@ async function check(context: SaslContext, message: Buffer): Promise<SaslStep> {
   const jid = authzid === '' ? named.length === 1 && named[0] : named.find((one) => one.equals(Jid.tryParse(authzid)));
   if (!jid) throw new SaslError('invalid-authzid');
   checkAuthzid(authzid, jid, context);
-  context.admit?.(jid.bare);
   const account = await context.accounts.get(jid.bare);
   if (account === undefined) throw new SaslError('not-authorized');
   if (account.disabled) throw new SaslError('account-disabled');

@@ -56,7 +56,6 @@ async function check(mechanism: FastMechanism, context: SaslContext, message: Bu
   const type = fastBinding(mechanism);
   const binding = type === undefined ? undefined : context.channelBinding(type);
   if (type !== undefined && binding === undefined) throw new SaslError('not-authorized');
-  context.admit?.(jid.bare);
 
   const account = await context.accounts.get(jid.bare);
   const verdict = await context.accounts.tokens.verify(jid.bare, {

@@ -70,8 +70,9 @@ export interface SaslContext {
   readonly from?: Jid | undefined;
   readonly accounts: Accounts;
   /**
-   * Called with the account that the client claims, before any credential is looked at, whether or not there is such
-   * an account: the place to note it for the accounting of failures, and to refuse (SaslError) one that is shut out.
+   * Called with the account whose password the client is about to prove, before any credential is looked at, whether or
+   * not there is such an account: notes it for the count of failures, and refuses (SaslError) one that is shut out.
+   * Tokens and certificates cannot be guessed, so their mechanisms do not call it.
    */
   admit?(bare: string): void;
 }
