@@ -133,6 +133,8 @@ export class Accounts {
   /** Which keys are made from a password. */
   readonly hashes: readonly ScramHash[];
   readonly iterations: number;
+  /** Of a new password, in characters (code points). */
+  readonly minPasswordLength: number;
   readonly #store: DocumentStore<StoredAccount>;
   readonly #logins: DocumentStore<{ readonly at: number }>;
   readonly #newLogins = new Map<string, number>();
@@ -141,7 +143,6 @@ export class Accounts {
   readonly #serial = new Serial();
   readonly #secret: Buffer;
   readonly #decoys: Readonly<Record<ScramHash, Pick<ScramKeys, 'storedKey' | 'serverKey'>>>;
-  readonly #minPasswordLength: number;
   readonly #now: () => number;
   readonly #onEvent: (event: AccountEvent) => void | Promise<void>;
   #hashing = 0;
@@ -154,7 +155,7 @@ export class Accounts {
     this.#now = options.now ?? wall;
     this.#onEvent = options.onEvent ?? (() => {});
     this.#cache = new Cache(options.cacheSize ?? 20_000, async (bare) => present(await this.#store.get(bare)));
-    this.#minPasswordLength = options.minPasswordLength ?? 8; // XEP-0438 §7
+    this.minPasswordLength = options.minPasswordLength ?? 8; // XEP-0438 §7
     this.hashes = options.hashes ?? scramHashes;
     this.iterations = Math.max(options.iterations ?? 10_000, leastIterations); // XEP-0438 §6
     this.tokens = new Tokens(storage.map('fast_tokens'), {
@@ -337,7 +338,7 @@ export class Accounts {
   async setPassword(bare: string, password: string): Promise<void> {
     const keys = encode(await this.#makeKeys(this.hashes, this.#acceptable(password)));
     await this.#change(bare, (stored) => ({ ...stored, epoch: newEpoch(), keys }));
-    await this.tokens.revokeAll(bare); // void already, by their epoch
+    await this.tokens.revokeAll(bare); // they are not trusted already, by their epoch
     await this.#onEvent({ type: 'passwordChanged', jid: Jid.parse(bare) });
   }
 
@@ -379,7 +380,7 @@ export class Accounts {
 
   async #finishRemoval(bare: string): Promise<void> {
     this.#newLogins.delete(bare);
-    await Promise.all([this.tokens.revokeAll(bare), this.#logins.delete(bare)]);
+    await Promise.all([this.tokens.forget(bare), this.#logins.delete(bare)]);
     await this.#onEvent({ type: 'accountDeleted', jid: Jid.parse(bare) });
     await this.#store.delete(bare);
     this.#cache.set(bare, null);
@@ -428,8 +429,8 @@ export class Accounts {
         'password-invalid',
         'the password has characters that passwords cannot have, or is too long',
       );
-    if ([...prepared].length < this.#minPasswordLength) {
-      throw new AccountError('password-too-short', `a password has at least ${this.#minPasswordLength} characters`);
+    if ([...prepared].length < this.minPasswordLength) {
+      throw new AccountError('password-too-short', `a password has at least ${this.minPasswordLength} characters`);
     }
     return prepared;
   }

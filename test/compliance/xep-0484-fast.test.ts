@@ -131,6 +131,20 @@ scenario('§3.4: wrong tokens, and those of nobody', async (scene) => {
   await peer.receivesStreamError('policy-violation');
 });
 
+scenario('§4.2: tokens that are not trusted any more are no guesses', async (scene) => {
+  const mechanism = 'HT-SHA-256-NONE';
+  const token = await obtains(scene, mechanism);
+  await scene.server.accounts.revokeTokens('romeo@localhost');
+  const address = newPlace();
+  for (let at = 0; at < 40; at++) {
+    const [peer] = await greeted(scene.connect, { transport: 'tls', address });
+    assert.equal(outcome(await uses(peer, mechanism, token)), 'credentials-expired');
+    await peer.closes();
+  }
+  const [peer] = await greeted(scene.connect, { transport: 'tls', address });
+  assert.equal(outcome(await attempts(peer)), 'success');
+});
+
 scenario('§3.4: a count has to grow', async (scene) => {
   const token = await obtains(scene, 'HT-SHA-256-NONE');
   const fast = (count: string) => `<fast xmlns='${NS.fast}' count='${count}'/>`;
@@ -163,9 +177,9 @@ scenario(
     // The answer may have been lost.
     const third = tokenOf(await use(first))!;
     assert.notEqual(third, second);
-    assert.equal(outcome(await use(second)), 'not-authorized');
+    assert.equal(outcome(await use(second)), 'credentials-expired');
     assert.equal(outcome(await use(third)), 'success');
-    assert.equal(outcome(await use(first)), 'not-authorized');
+    assert.equal(outcome(await use(first)), 'credentials-expired');
   },
 );
 
@@ -177,10 +191,10 @@ scenario('§3.6: a client may give its token back', async (scene) => {
   assert.equal(success.name, 'success');
   assert.equal(tokenOf(success), undefined);
   const [again] = await greeted(scene.connect, { transport: 'tls', address: newPlace() });
-  assert.equal(outcome(await uses(again, mechanism, token)), 'not-authorized');
+  assert.equal(outcome(await uses(again, mechanism, token)), 'credentials-expired');
 });
 
-scenario('a token ends with the password, and with the account', async (scene) => {
+scenario('§4.2: a token ends with the password, and with the account', async (scene) => {
   const { server, connect, stage } = scene;
   const token = await obtains(scene, 'HT-SHA-256-NONE');
   await server.accounts.disable('romeo@localhost');
@@ -190,7 +204,9 @@ scenario('a token ends with the password, and with the account', async (scene) =
   assert.equal(outcome(await uses(peer, 'HT-SHA-256-NONE', token)), 'success');
   await server.accounts.setPassword('romeo@localhost', 'another');
   const [changed] = await greeted(connect, { transport: 'tls', address: newPlace() });
-  assert.equal(outcome(await uses(changed, 'HT-SHA-256-NONE', token)), 'not-authorized');
+  assert.equal(outcome(await uses(changed, 'HT-SHA-256-NONE', token)), 'credentials-expired');
+  // §4.2: on to other mechanisms.
+  assert.equal(outcome(await attempts(changed, { secret: 'another' })), 'success');
   await server.accounts.remove('romeo@localhost');
   await stage.account('romeo@localhost');
   const [anew] = await greeted(connect, { transport: 'tls', address: newPlace() });

@@ -113,11 +113,12 @@ test('§3.5: the token before stays good until the new one is used, and ends the
   const lost = (await issue()).token; // never arrived
   await login(first);
   const second = (await issue()).token;
-  await fails('not-authorized', () => login(lost));
+  await fails('credentials-expired', () => login(lost));
   await login(first);
   assert.equal((await login(second)).identity.tokenDue, undefined);
-  await fails('not-authorized', () => login(first));
+  await fails('credentials-expired', () => login(first));
   await login(second);
+  await fails('not-authorized', () => login('not the token'));
 });
 
 test('§4.2: a token that has expired is told so, to who holds it', async () => {
@@ -152,8 +153,9 @@ test('§3.6: a token that is invalidated is good this once', async () => {
   const second = (await issue()).token;
   const { identity } = await login(first, { fast: { clientId, invalidate: true } });
   assert.equal(identity.tokenDue, undefined);
-  await fails('not-authorized', () => login(first));
-  await fails('not-authorized', () => login(second));
+  await fails('credentials-expired', () => login(first));
+  await fails('credentials-expired', () => login(second));
+  await fails('not-authorized', () => login('not the token'));
   assert.deepEqual(await accounts.tokens.devices(juliet), []);
 });
 
@@ -164,17 +166,25 @@ test('tokens end with the password, with revocation and with the account', async
   const at = (clientId: string) => ({ fast: { clientId } });
   await accounts.revokeTokens(juliet, 'phone');
   assert.deepEqual(events.at(-1), { type: 'tokensRevoked', jid: Jid.parse(juliet), clientId: 'phone' });
-  await fails('not-authorized', () => login(phone, at('phone')));
+  await fails('credentials-expired', () => login(phone, at('phone')));
+  assert.deepEqual(
+    (await accounts.tokens.devices(juliet)).map(({ clientId }) => clientId),
+    ['desk'],
+  );
   await login(desk, at('desk'));
   await accounts.disable(juliet);
   await fails('account-disabled', () => login(desk, at('desk')));
   await accounts.enable(juliet);
   await login(desk, at('desk'));
   await accounts.setPassword(juliet, 'brushes');
-  await fails('not-authorized', () => login(desk, at('desk')));
+  assert.deepEqual(await accounts.tokens.devices(juliet), []);
+  await fails('credentials-expired', () => login(desk, at('desk')));
+  await fails('not-authorized', () => login('not the token', at('desk')));
   const again = (await issue('HT-SHA-256-NONE', 'desk')).token;
+  await login(again, at('desk'));
   await accounts.revokeTokens(juliet);
-  await fails('not-authorized', () => login(again, at('desk')));
+  await fails('credentials-expired', () => login(again, at('desk')));
+  await fails('credentials-expired', () => login(desk, at('desk')));
   const last = (await issue('HT-SHA-256-NONE', 'desk')).token;
   await accounts.remove(juliet);
   await accounts.create(Jid.parse(juliet), quickKeys('pencil'));
@@ -186,7 +196,7 @@ test('a token issued for a password that is changed meanwhile is good for nothin
   const { epoch } = (await accounts.get(juliet))!;
   await accounts.setPassword(juliet, 'brushes');
   const { token } = await accounts.tokens.issue(juliet, { clientId, mechanism: 'HT-SHA-256-NONE', epoch });
-  await fails('not-authorized', () => login(token));
+  await fails('credentials-expired', () => login(token));
 });
 
 test('a password that is changed while the token is checked ends the login', async () => {
@@ -197,11 +207,12 @@ test('a password that is changed while the token is checked ends the login', asy
   const set = store.set.bind(store);
   let changed: Promise<void> | undefined;
   store.set = async (owner, entries) => {
+    if (changed !== undefined) return set(owner, entries);
     changed = accounts.setPassword(juliet, 'brushes');
     while ((await accounts.get(juliet))?.epoch === epoch) await setImmediate();
     return set(owner, entries);
   };
-  await fails('not-authorized', () => login(token));
+  await fails('credentials-expired', () => login(token));
   await changed;
 });
 

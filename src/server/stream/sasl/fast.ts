@@ -71,7 +71,8 @@ async function check(mechanism: FastMechanism, context: SaslContext, message: Bu
   if (verdict.outcome === 'wrong') throw new SaslError('not-authorized');
   // Read again: the account may have gone, and its password changed, meanwhile.
   const now = await context.accounts.get(jid.bare);
-  if (now === undefined || now.epoch !== account?.epoch) throw new SaslError('not-authorized');
+  if (now === undefined) throw new SaslError('not-authorized');
+  if (now.epoch !== account?.epoch) throw new SaslError('credentials-expired');
   if (now.disabled) throw new SaslError('account-disabled');
   return {
     success: {

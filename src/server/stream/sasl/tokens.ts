@@ -6,6 +6,9 @@
  * its digest and the answer are kept, and who reads the store cannot log in. The bound mechanisms put data of the
  * connection under the HMAC, for which the token itself is needed: it is 256 random bits, good for one device, one
  * mechanism and a few weeks, and ends with the password.
+ *
+ * A token that is not trusted any more (replaced, given back, revoked, of an earlier password) is kept as spent, so that
+ * the device that still has it is told to log in by other means (§4.2), and nobody else is.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { MapStore } from '../../../storage/contract.js';
@@ -33,7 +36,12 @@ export interface DeviceTokens {
   readonly label?: string;
   readonly current?: Slot;
   readonly next?: Slot;
+  /** The latest tokens that are not trusted any more, the newest first. */
+  readonly spent?: readonly Slot[];
 }
+
+/** Spent tokens that are kept for a device. */
+const mostSpent = 2;
 
 export interface Device {
   readonly clientId: string;
@@ -129,6 +137,7 @@ export class Tokens {
         ...(label !== undefined && { label }),
         ...(before?.current !== undefined && { current: before.current }),
         next: { mechanism, epoch, issued, expires, count: 0, ...secret },
+        ...spent(before, before?.next),
       };
       await this.store.set(bare, [[clientId, device]]);
       return { token, expires };
@@ -158,17 +167,22 @@ export class Tokens {
     if (held === undefined) return { outcome: 'wrong' };
     const { device, slot, isNext } = held;
     const now = this.options.now();
-    if (slot.expires <= now) return { outcome: 'expired' };
+    if (held.isSpent || slot.epoch !== proof.epoch || slot.expires <= now) return { outcome: 'expired' };
     // §3.4: what was sent before is not taken twice.
     if (proof.count !== undefined && proof.count <= slot.count) return { outcome: 'wrong' };
 
     if (proof.invalidate) {
-      await this.store.delete(bare, [proof.clientId]);
+      await this.store.set(bare, [[proof.clientId, retired(device)]]);
     } else if (isNext || proof.count !== undefined) {
-      const { next, ...rest } = device;
+      const { next, spent: _, ...rest } = device;
       const current = { ...slot, count: proof.count ?? slot.count };
       // A token in waiting stays good when the one before it was used: perhaps it never arrived (§3.5).
-      const used: DeviceTokens = { ...rest, current, ...(!isNext && next !== undefined && { next }) };
+      const used: DeviceTokens = {
+        ...rest,
+        current,
+        ...(!isNext && next !== undefined && { next }),
+        ...spent(device, isNext ? device.current : undefined),
+      };
       await this.store.set(bare, [[proof.clientId, used]]);
     }
     return {
@@ -184,17 +198,17 @@ export class Tokens {
   async #heldSlot(
     bare: string,
     proof: TokenProof,
-  ): Promise<{ device: DeviceTokens; slot: Slot; isNext: boolean } | undefined> {
+  ): Promise<{ device: DeviceTokens; slot: Slot; isNext: boolean; isSpent: boolean } | undefined> {
     const device = await this.store.get(bare, proof.clientId);
-    // Both slots are always compared, present or not: the work is the same for all accounts and devices.
-    const isNext = this.#matches(device?.next, proof);
-    const isCurrent = this.#matches(device?.current, proof);
-    const slot = isNext ? device?.next : isCurrent ? device?.current : undefined;
-    return device === undefined || slot === undefined ? undefined : { device, slot, isNext };
+    // All slots are always compared, present or not: the work is the same for all accounts and devices.
+    const slots = [device?.next, device?.current, ...Array.from({ length: mostSpent }, (_, at) => device?.spent?.[at])];
+    const at = slots.map((slot) => this.#matches(slot, proof)).indexOf(true);
+    const slot = slots[at];
+    return device === undefined || slot === undefined ? undefined : { device, slot, isNext: at === 0, isSpent: at > 1 };
   }
 
   #matches(slot: Slot | undefined, proof: TokenProof): boolean {
-    const usable = slot !== undefined && slot.mechanism === proof.mechanism && slot.epoch === proof.epoch;
+    const usable = slot !== undefined && slot.mechanism === proof.mechanism;
     const decoy = isBound(proof.mechanism) ? this.#decoys.bound : this.#decoys.unbound;
     const { token, proof: stored }: Pick<Slot, 'token' | 'proof'> = usable ? slot : decoy;
     const expected =
@@ -216,15 +230,44 @@ export class Tokens {
       .filter(({ expires }) => expires > now);
   }
 
-  /** Takes a device's tokens from it; whether it had any. */
+  /** Ends a device's tokens; whether it had any. */
   revoke(bare: string, clientId: string): Promise<boolean> {
-    return this.#serial.run(bare, async () => (await this.store.delete(bare, [clientId])) > 0);
+    return this.#serial.run(bare, async () => {
+      const device = await this.store.get(bare, clientId);
+      if (device === undefined || !isLive(device)) return false;
+      await this.store.set(bare, [[clientId, retired(device)]]);
+      return true;
+    });
   }
 
-  /** Takes all devices' tokens from them. */
+  /** Ends all devices' tokens. */
   revokeAll(bare: string): Promise<void> {
+    return this.#serial.run(bare, async () => {
+      const live = [...(await this.store.all(bare))].filter(([, device]) => isLive(device));
+      await this.store.set(
+        bare,
+        live.map(([clientId, device]) => [clientId, retired(device)]),
+      );
+    });
+  }
+
+  /** The account is gone: nothing of its tokens stays. */
+  forget(bare: string): Promise<void> {
     return this.#serial.run(bare, () => this.store.forget(bare));
   }
+}
+
+const isLive = ({ current, next }: DeviceTokens): boolean => (next ?? current) !== undefined;
+
+/** The spent tokens of a device, to which some are added. */
+function spent(device: DeviceTokens | undefined, ...added: (Slot | undefined)[]): Pick<DeviceTokens, 'spent'> {
+  const slots = [...added, ...(device?.spent ?? [])].filter((slot) => slot !== undefined).slice(0, mostSpent);
+  return slots.length === 0 ? {} : { spent: slots };
+}
+
+/** The device without a token that is trusted. */
+function retired({ current, next, ...rest }: DeviceTokens): DeviceTokens {
+  return { ...rest, ...spent(rest, next, current) };
 }
 
 /** The slot whose token expires last. */
