@@ -74,7 +74,7 @@ export default defineModule({
     instructions: z
       .string()
       .default('Choose a name and a password.')
-      .describe('What somebody reads who is about to make an account.'),
+      .describe('What people read before they make an account. How long a password has to be is added.'),
     per_address: count({ min: 1, unlimited: true })
       .default(10)
       .describe('Attempts to make an account from one IPv4 address or one IPv6 /64 in window_seconds.'),
@@ -99,15 +99,22 @@ export default defineModule({
 
     // --- strangers ------------------------------------------------------------------------------------------------
 
-    const fields = (): Element =>
-      el(
+    const passwordRule = (): string => {
+      const least = host.accounts.minPasswordLength;
+      return least <= 1 ? '' : `A password has at least ${least} characters.`;
+    };
+
+    const fields = (): Element => {
+      const instructions = [config.instructions, passwordRule()].filter((text) => text !== '').join(' ');
+      return el(
         'query',
         { xmlns: NS.register },
-        el('instructions', null, config.instructions),
+        el('instructions', null, instructions),
         el('username'),
         el('password'),
-        registration.form({}, { title: 'Registration', instructions: config.instructions }),
+        registration.form({}, { title: 'Registration', instructions }),
       );
+    };
 
     const demandOpen = (stranger: StrangerRequest) => {
       if (!config.open) throw new StanzaError('service-unavailable'); // §3.1
@@ -150,7 +157,11 @@ export default defineModule({
         'query',
         { xmlns: NS.register },
         el('registered'),
-        el('instructions', null, 'You have an account. You can change its password, or remove it.'),
+        el(
+          'instructions',
+          null,
+          `You have an account. You can change its password, or remove it. ${passwordRule()}`.trimEnd(),
+        ),
         el('username', null, local),
         el('password'),
       );
@@ -225,6 +236,7 @@ export default defineModule({
       ...(config.password_change ? [command(passwordCommand)] : []),
       strangerIq('get', NS.register, 'query', (stranger) => {
         demandOpen(stranger);
+        stranger.extendDeadline();
         return fields();
       }),
       strangerIq('set', NS.register, 'query', create),

@@ -38,6 +38,7 @@ import type { ClientCertificate } from './stream/sasl/mechanism.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
 import { Throttle } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions.js';
+import { SignUps } from './stream/sign-ups.js';
 import { Sweeper } from './stream/sweeper.js';
 import { Resumables, type SavedSm } from './stream/xep-0198-sm.js';
 import { Certificates } from './tls/certificates.js';
@@ -341,6 +342,7 @@ class WaxwingServer implements Server {
       host: (domain: string) => this.#hosts.get(domain),
       sessions: this.#streamSessions,
       login: this.#login,
+      signUps: new SignUps(() => this.config),
       log,
       counts: this.#counts,
       backlog: this.#backlog,

@@ -90,6 +90,8 @@ export interface StrangerRequest {
   /** It is encrypted, or the configuration trusts the connection as much. */
   readonly trusted: boolean;
   readonly remoteAddress: string;
+  /** Gives a person time to fill in a form: puts the login deadline off, once (`limits.registration_deadline_seconds`). */
+  extendDeadline(): void;
 }
 
 export interface DiscoQuery {

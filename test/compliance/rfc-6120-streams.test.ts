@@ -72,7 +72,7 @@ scenario('§4.9.3.6: a host that is not ours', async ({ connect }) => {
 });
 
 scenario('§4.9.3.7: a header without an address, or with what is none', async ({ connect }) => {
-  for (const attributes of [{ to: undefined }, { to: '' }, { to: 'ex ample' }, { from: '@localhost' }]) {
+  for (const attributes of [{ to: undefined }, { to: '' }, { to: 'ex ample' }]) {
     const peer = await connect();
     await peer.opens(attributes);
     await peer.receivesStreamError('improper-addressing');
@@ -83,6 +83,62 @@ scenario('§4.9.3.9, XEP-0388 §2.1: a header from elsewhere', async ({ connect 
   const peer = await connect();
   await peer.opens({ from: 'romeo@elsewhere.example' });
   await peer.receivesStreamError('invalid-from');
+});
+
+/** What a `from` may hold that names no account of ours: whatever the client calls itself. */
+const hints = [
+  'some-machine',
+  'localhost',
+  'elsewhere.example',
+  'romeo@nowhere.example',
+  'juliet@conference.localhost',
+  '@localhost',
+  'ex ample',
+  '',
+  'a@b@c',
+  '/',
+  `a@b/${'・'.repeat(2047)}ア`,
+  `${'x'.repeat(1200)}@localhost`,
+  'x'.repeat(4000),
+];
+for (const transport of ['tcp', 'tls', 'starttls', 'websocket', 'wss'] as const)
+  scenario(`§4.7.1: any from will do that names no account of ours: ${transport}`, async ({ connect, stage }) => {
+    await stage.account('romeo@localhost');
+    for (const from of hints) {
+      const peer = await connect({ transport });
+      await peer.opens({ from });
+      await peer.receivesFeatures();
+      await peer.proves('romeo');
+      await peer.opens({ from });
+      await peer.receivesFeatures();
+      await peer.binds('orchard');
+      await peer.closes();
+      await peer.isClosed();
+    }
+  });
+
+scenario('§4.7.1: and before TLS', async ({ connect, stage }) => {
+  await stage.account('romeo@localhost');
+  for (const from of hints) {
+    const peer = await connect();
+    await peer.opens({ from });
+    await peer.receivesFeatures();
+    await peer.sends(`<starttls xmlns='${NS.tls}'/>`);
+    await peer.receives(`<proceed xmlns='${NS.tls}'/>`);
+    await peer.closes();
+  }
+});
+
+scenario('§4.7.2: the answer is to whom the header is from', async ({ connect }) => {
+  for (const [from, to] of [
+    ['romeo@localhost/orchard', 'romeo@localhost'],
+    ['Some-Machine', 'some-machine'],
+    ['@localhost', undefined],
+  ] as const) {
+    const peer = await connect();
+    await peer.opens({ from });
+    assert.equal((await peer.receivesOpen()).to, to);
+  }
 });
 
 scenario('§4.9.3.10, §4.9.3.1: namespaces and the root', async ({ connect }) => {

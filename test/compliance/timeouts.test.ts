@@ -9,7 +9,7 @@ import { mock } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { takeClocks } from '../unit/clocks.js';
-import { hits, type Peer, scenario } from './dialogue.js';
+import { type ConnectOptions, hits, type Peer, type Scene, scenario } from './dialogue.js';
 
 mock.timers.enable({ apis: ['setInterval'] });
 const clocks = takeClocks();
@@ -109,6 +109,59 @@ scenario(
     assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0 });
   },
 );
+
+const signUps = {
+  config: { modules: { register: { open: true } }, limits: { registrations_per_address: 2 } },
+  alone: true,
+};
+const form = `<iq type='get' id='form'><query xmlns='${NS.register}'/></iq>`;
+
+/** Somebody who reads the registration form. */
+async function readsForm({ connect }: Pick<Scene, 'connect'>, options: ConnectOptions = {}): Promise<Peer> {
+  const peer = await connect(options);
+  await peer.opens();
+  await peer.receivesFeatures();
+  await peer.sends(form);
+  await peer.receives(`<iq type='result' id='form'/>`);
+  return peer;
+}
+
+scenario('XEP-0077: a registration form puts the deadline off, once', signUps, async (scene) => {
+  const person = await readsForm(scene);
+  const dawdler = await readsForm(scene, { transport: 'websocket' });
+  pass(300);
+  await person.sends(`<iq type='get' id='ping'><ping xmlns='${NS.ping}'/></iq>`);
+  await person.receives(`<iq type='error' id='ping'/>`);
+  await dawdler.sends(form);
+  await dawdler.receives(`<iq type='result' id='form'/>`);
+  const account = '<username>juliet</username><password>password</password>';
+  await person.sends(`<iq type='set' id='new'><query xmlns='${NS.register}'>${account}</query></iq>`);
+  await person.receives(`<iq type='result' id='new'/>`);
+  await person.authenticates('juliet', 'password');
+  pass(1);
+  await person.binds('balcony');
+  pass(299);
+  await dawdler.receivesStreamError('connection-timeout');
+});
+
+scenario('XEP-0077: only so many of one address have the longer deadline', signUps, async (scene) => {
+  const address = '127.7.0.1';
+  const first = [await readsForm(scene, { address }), await readsForm(scene, { address })];
+  const third = await readsForm(scene, { address });
+  const elsewhere = await readsForm(scene, { address: '127.7.0.2' });
+  pass(31);
+  await third.receivesStreamError('connection-timeout');
+  for (const peer of [...first, elsewhere]) {
+    await peer.sends(form);
+    await peer.receives(`<iq type='result' id='form'/>`);
+  }
+  first[0]!.cut();
+  while (scene.server.connections.tcp! > 3) await new Promise((resolve) => setImmediate(resolve));
+  await readsForm(scene, { address });
+  pass(31);
+  await first[1]!.sends(form);
+  await first[1]!.receives(`<iq type='result' id='form'/>`);
+});
 
 scenario('who is bound in time stays', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');

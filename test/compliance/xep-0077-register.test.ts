@@ -50,6 +50,57 @@ scenario('§3.1, §7: an account is made, and used', open, async (scene) => {
   await scene.server.accounts.remove('juliet@localhost');
 });
 
+scenario('§3.1: the instructions say how long a password has to be', open, async (scene) => {
+  const { peer } = await stranger(scene);
+  await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
+  const query = (await peer.receives(`<iq type='result' id='1'/>`)).getChild('query', NS.register)!;
+  const form = query.getChild('x', NS.dataForms)!;
+  for (const text of [query.getChildText('instructions'), form.getChildText('instructions')])
+    assert.match(text ?? '', /at least 4 characters/);
+});
+
+scenario('RFC 6120 §8.3.3.11: whoever signs up may ping meanwhile', open, async (scene) => {
+  for (const transport of ['tcp', 'tls', 'websocket'] as const) {
+    const { peer } = await stranger(scene, { transport });
+    await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
+    await peer.receives(`<iq type='result' id='1'/>`);
+    for (const [id, to, payload] of [
+      ['2', '', `<ping xmlns='${NS.ping}'/>`],
+      ['3', `to='localhost'`, `<ping xmlns='${NS.ping}'/>`],
+      ['4', `to='juliet@localhost'`, `<ping xmlns='${NS.ping}'/>`],
+      ['5', '', `<query xmlns='${NS.roster}'/>`],
+      ['6', '', `<bind xmlns='${NS.bind}'/>`],
+    ] as const) {
+      await peer.sends(`<iq type='get' id='${id}' ${to}>${payload}</iq>`);
+      await peer.receives(`<iq type='error' id='${id}'>${refusal('auth', 'not-authorized')}</iq>`);
+    }
+    await registers(peer, `juliet-${transport}`);
+    await peer.authenticates(`juliet-${transport}`, 'password');
+    await peer.binds('balcony');
+    await scene.server.accounts.remove(`juliet-${transport}@localhost`);
+  }
+});
+
+scenario('RFC 6120 §4.9.3.12: not without end, and only IQs', open, async (scene) => {
+  const { peer } = await stranger(scene);
+  for (let at = 0; at < 100; at++) {
+    await peer.sends(`<iq type='get' id='${at}'><ping xmlns='${NS.ping}'/></iq>`);
+    await peer.receives(`<iq type='error' id='${at}'/>`);
+  }
+  await peer.sends(`<iq type='get' id='100'><ping xmlns='${NS.ping}'/></iq>`);
+  await peer.receivesStreamError('not-authorized');
+  for (const xml of [
+    '<presence/>',
+    `<message to='juliet@localhost'><body>hi</body></message>`,
+    `<iq type='result' id='1'/>`,
+    `<iq type='get'><ping xmlns='${NS.ping}'/></iq>`,
+  ]) {
+    const other = await stranger(scene);
+    await other.peer.sends(xml);
+    await other.peer.receivesStreamError('not-authorized');
+  }
+});
+
 scenario('§4: by the form', open, async (scene) => {
   const { peer } = await stranger(scene);
   await peer.sends(

@@ -402,7 +402,23 @@ const limits = z
       .meta(live),
     login_deadline_seconds: wait(1)
       .default(30)
-      .describe('From connecting until the session is bound; nothing puts it off.')
+      .describe('From connecting until the session is bound. Only a registration form puts it off.')
+      .meta(live),
+    registration_deadline_seconds: wait(1)
+      .default(600)
+      .describe(
+        'The same for a client that was sent a registration form, while somebody fills it in (modules.register.open).',
+      )
+      .meta(live),
+    registrations_per_address: count({ min: 0, unlimited: true })
+      .default(10)
+      .describe(
+        'Connections from one IPv4 address or one IPv6 /64 that may have this longer deadline; further ones have login_deadline_seconds. 127.0.0.1 and ::1 are not counted.',
+      )
+      .meta(live),
+    registrations: count({ min: 0, unlimited: true })
+      .default(1000)
+      .describe('Connections that may have this longer deadline in all.')
       .meta(live),
     sessions_per_account: count({ min: 1, unlimited: true })
       .default(20)

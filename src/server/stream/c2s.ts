@@ -26,6 +26,7 @@ import { increment, type StreamCounts } from './counts.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
 import { isUnderWay, type Login } from './login.js';
 import type { Sessions } from './sessions.js';
+import type { SignUps } from './sign-ups.js';
 import type { Outlet, Sm } from './xep-0198-sm.js';
 import { CsiLink } from './xep-0352-csi.js';
 
@@ -35,6 +36,7 @@ export interface StreamServer {
   host(domain: string): LocalHost | undefined;
   readonly sessions: Sessions;
   readonly login: Login;
+  readonly signUps: SignUps;
   readonly log: Logger;
   readonly counts: StreamCounts;
   readonly backlog: Backlog;
@@ -54,6 +56,10 @@ const turnMessages = 32;
 const pauseAbove = 65_536;
 /** How long a client may take to close its half that did not log in in time. */
 const lateCloseMs = 2000;
+/** RFC 7622 §3.1, without a resource: in UTF-16 units, of which none has less than a byte. */
+const longestBareJid = 2047;
+/** IQs before the login that are answered by an error. A client that signs up pings for some minutes. */
+const mostRefused = 100;
 /** RFC 5646 §4.4.1: in characters. */
 const longestLanguage = 35;
 /** Stanzas that may wait until a client knows of its session. */
@@ -70,12 +76,21 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   session: Session | undefined;
   sm: Sm | undefined;
   csi: CsiLink | undefined;
-  /** The `from` of the stream header, bare. */
+  /** The account of ours that the `from` of the stream header names. */
   claimed: Jid | undefined;
   /** The language of the stream header (RFC 6120 §4.7.4). */
   #lang: string | undefined;
   /** What the login has come to so far; undefined before and after. */
   negotiation: ReturnType<Login['begin']> | undefined;
+  /** Registration is offered, so that IQs are part of the negotiation. */
+  negotiatesByIq = false;
+  /** IQs before the login that were refused. */
+  #refused = 0;
+  /** Somebody fills in a registration form, and has until the longer deadline. */
+  signsUp = false;
+  #hasExtended = false;
+  /** It holds a place among the sign-ups. */
+  #holdsPlace = false;
   readonly reader: XmlReader;
   /** When something was last read, in ms, to the second or so. */
   lastRead = monotonic();
@@ -325,17 +340,24 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     // §4.7.5: no version means a server of before, with which nothing can be negotiated.
     if (attrs.version === undefined || !/^\d+\.\d+$/.test(attrs.version) || Number.parseInt(attrs.version, 10) < 1)
       throw new StreamError('unsupported-version');
-    const from = attrs.from === undefined ? undefined : Jid.tryParse(attrs.from);
-    if (attrs.from !== undefined && from === undefined) throw new StreamError('improper-addressing');
-    // §4.9.3.9; XEP-0388 §2.1: nor is one of another domain.
-    if (from !== undefined && (this.account === undefined ? from.domain !== host.domain : !from.sameBare(this.account)))
-      throw new StreamError('invalid-from');
-    this.claimed = from?.toBare();
+    const from = bareOf(attrs.from);
+    this.claimed = from === undefined ? undefined : this.#checkHeaderFrom(from, host.domain);
     const lang = attrs['xml:lang'];
     this.#lang = lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
-    this.#sendHeader(this.claimed);
+    this.#sendHeader(from);
     this.phase = this.account === undefined ? 'stranger' : 'known';
     this.sendFeatures();
+  }
+
+  /**
+   * The `from` of a client's header is a hint (RFC 6120 §4.7.1): some clients send the name of their machine. It counts
+   * where it names an account of ours, and then must not contradict the stream (§4.9.3.9, XEP-0388 §2.1) or the login.
+   */
+  #checkHeaderFrom(from: Jid, domain: string): Jid | undefined {
+    if (from.local === undefined || this.server.host(from.domain) === undefined) return undefined;
+    if (this.account === undefined ? from.domain !== domain : !from.sameBare(this.account))
+      throw new StreamError('invalid-from');
+    return from;
   }
 
   #sendHeader(to?: Jid): void {
@@ -395,10 +417,25 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (this.phase !== 'stranger') throw new StreamError('connection-timeout');
     this.account = account;
     this.phase = 'known';
+    this.#leaveSignUps();
     this.#raiseLimits();
   }
 
-  /** An IQ of somebody unknown: in-band registration and the like, where a module takes it. */
+  /** A registration form was sent: the deadline is put off, once, as long as not too many wait like this. */
+  #extendDeadline(): void {
+    if (this.#hasExtended) return;
+    this.#hasExtended = true;
+    this.signsUp = this.#holdsPlace = this.server.signUps.enter(this.remoteAddress);
+    if (!this.signsUp) this.server.limitHit('registrations_per_address');
+  }
+
+  #leaveSignUps(): void {
+    if (!this.#holdsPlace) return;
+    this.#holdsPlace = false;
+    this.server.signUps.leave(this.remoteAddress);
+  }
+
+  /** An IQ on an unauthenticated stream: in-band registration and the like, where a module takes it. */
   #fromStranger(item: TopLevel): void | Promise<void> {
     const host = this.host!;
     // XEP-0388 §2.4: nothing but authentication while one is under way.
@@ -408,8 +445,12 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       throw new StreamError('not-authorized');
     const payload = stanza.children()[0]!;
     const handler = host.hooks.stranger.get(iqKey(stanza.type, payload.getNS() ?? '', payload.getName()));
-    if (handler === undefined || (stanza.to !== undefined && stanza.to.full !== host.domain))
-      throw new StreamError('not-authorized');
+    if (handler === undefined || (stanza.to !== undefined && stanza.to.full !== host.domain)) {
+      // RFC 6120 §4.9.3.12, unless IQs are part of the negotiation: clients ping while their users fill in a form.
+      if (!this.negotiatesByIq || ++this.#refused > mostRefused) throw new StreamError('not-authorized');
+      this.writeStanza(stanza.error(new StanzaError('not-authorized')));
+      return;
+    }
     const refused = (error: unknown) => {
       if (!(error instanceof StanzaError)) this.server.log.error({ err: error }, 'a request before login failed');
       const refusal =
@@ -424,6 +465,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
         secure: this.secure,
         trusted: this.trusted,
         remoteAddress: this.remoteAddress,
+        extendDeadline: () => this.#extendDeadline(),
       });
       if (answer instanceof Promise) return answer.then(answered, refused);
       answered(answer);
@@ -584,7 +626,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** The login deadline has passed. The peer hears why, and gets little time to close its half. */
   expire(now: number): void {
-    this.server.limitHit('login_deadline_seconds');
+    this.server.limitHit(this.signsUp ? 'registration_deadline_seconds' : 'login_deadline_seconds');
     this.close(new StreamError('connection-timeout'));
     this.closeBy = Math.min(this.closeBy, now + lateCloseMs);
   }
@@ -662,6 +704,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     while (this.#yields && this.phase === 'bound') this.#goOn();
     this.#lose();
     this.phase = 'closed';
+    this.#leaveSignUps();
     this.server.closed(this);
   }
 
@@ -670,6 +713,13 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#lose();
     this.transport.destroy();
   }
+}
+
+/** The bare address in a header. What is none, or longer than any, is ignored without a look inside. */
+function bareOf(text: string | undefined): Jid | undefined {
+  const end = text?.indexOf('/') ?? -1;
+  const bare = end < 0 ? text : text!.slice(0, end);
+  return bare === undefined || bare.length > longestBareJid ? undefined : Jid.tryParse(bare);
 }
 
 function isUpgradable(transport: Transport): transport is Upgradable {

@@ -46,7 +46,9 @@ export function strangerFeatures(stream: C2sStream, login: Login): Element[] {
         ),
       );
   }
-  return [...features, ...moduleFeatures(stream, 'stranger')];
+  const offered = moduleFeatures(stream, 'stranger');
+  stream.negotiatesByIq = offered.some((feature) => feature.getNS() === NS.registerFeature);
+  return [...features, ...offered];
 }
 
 /** What can be asked for inside the `<bind/>` of XEP-0386. */

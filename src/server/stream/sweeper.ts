@@ -33,6 +33,7 @@ export class Sweeper {
   sweep(now: number): void {
     const { limits } = this.config();
     const login = limits.login_deadline_seconds * 1000;
+    const registration = Math.max(login, limits.registration_deadline_seconds * 1000);
     const silence = limits.ping_after_seconds * 1000;
     const patience = limits.ping_timeout_seconds * 1000;
     const keepalive = limits.idle_whitespace_seconds === false ? 0 : limits.idle_whitespace_seconds * 1000;
@@ -40,8 +41,8 @@ export class Sweeper {
       if (stream.phase === 'closing') {
         if (now >= stream.closeBy) stream.abandon();
       } else if (stream.phase !== 'bound') {
-        // From connecting to binding there is one deadline, and nothing puts it off.
-        if (now - stream.connectedAt >= login) stream.expire(now);
+        // From connecting to binding there is one deadline, which only a registration form puts off, once.
+        if (now - stream.connectedAt >= (stream.signsUp ? registration : login)) stream.expire(now);
       } else if (stream.askedAliveAt !== 0) {
         if (now - stream.askedAliveAt >= patience) stream.abandon();
       } else if (now - stream.lastRead >= silence) {
