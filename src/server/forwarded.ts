@@ -1,19 +1,63 @@
 /** Where HTTP requests come from that a proxy handed on. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
 import { isIn } from './config/address.js';
 import { type Peer, peerOf } from './transport/peer.js';
 
+/** What proxies add to a request. A request that has one of them does not come from the other end of its connection. */
+const proxyHeaders = [
+  'forwarded',
+  'via',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-forwarded-server',
+  'x-real-ip',
+  'x-client-ip',
+  'true-client-ip',
+  'cf-connecting-ip',
+] as const satisfies readonly (keyof IncomingHttpHeaders)[];
+
 /**
- * Who sent the request: from `proxies` whom X-Forwarded-For names, to the last of its addresses that is not one of theirs,
- * as all before that anybody may have written.
+ * Who sent the request. From `proxies` it is whom X-Forwarded-For names: the last of its addresses that is not one of
+ * theirs, as anybody may have written those before it. undefined: the header names somebody, and it is unreadable who.
  */
-export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer {
+export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer | undefined {
   const peer = peerOf(request.socket);
   if (!isIn(proxies, peer.address)) return peer;
   const { 'x-forwarded-for': said, 'x-forwarded-proto': protocol } = request.headers;
-  const addresses = [said ?? []].flat().join(',').split(',');
-  const address = addresses.map((text) => text.trim()).findLast((text) => !isIn(proxies, text));
-  if (address === undefined || isIP(address) === 0) return peer;
-  return { address, loopback: false, secure: peer.secure || protocol === 'https' };
+  if (said === undefined) return peer;
+  const addresses = [said].flat().join(',').split(',').map(addressOf);
+  const at = addresses.findLastIndex((address) => address === undefined || !isIn(proxies, address));
+  if (at < 0) return peer;
+  const address = addresses[at];
+  return address === undefined ? undefined : { address, loopback: false, secure: peer.secure || protocol === 'https' };
+}
+
+/**
+ * The address that a request stands for where access goes by addresses; undefined: nobody's. Through a proxy it counts
+ * only if the proxy is trusted and names the client.
+ */
+export function accessAddress(
+  request: IncomingMessage,
+  proxies: { readonly protocol: BlockList; readonly forwarded: BlockList },
+): string | undefined {
+  const { address } = peerOf(request.socket);
+  const { forwarded, protocol } = proxies;
+  // A PROXY header that names no client leaves the address of the proxy.
+  if (isIn(protocol, address)) return undefined;
+  const isHandedOn = proxyHeaders.some((name) => request.headers[name] !== undefined);
+  if (!isHandedOn) return address;
+  if (!isIn(forwarded, address) || request.headers['x-forwarded-for'] === undefined) return undefined;
+  return requestPeer(request, forwarded)?.address;
+}
+
+/** An element of X-Forwarded-For: an address, with a port or without, IPv6 in brackets or without. */
+function addressOf(text: string): string | undefined {
+  const [, v6, v4] = /^\s*"?(?:\[([^\]]+)\](?::\d{1,5})?|(\d[\d.]*)(?::\d{1,5})?)"?\s*$/.exec(text) ?? [];
+  const address = (v6 ?? v4 ?? text.trim()).toLowerCase();
+  if (v6 !== undefined && isIP(address) !== 6) return undefined;
+  const mapped = /^::ffff:([\d.]+)$/.exec(address)?.[1];
+  if (mapped !== undefined && isIP(mapped) === 4) return mapped;
+  return isIP(address) === 0 || address.includes('%') ? undefined : address;
 }

@@ -2,6 +2,7 @@
  * `createServer()`: puts the parts together. The one file that knows every concrete class.
  */
 
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BlockList } from 'node:net';
@@ -16,7 +17,7 @@ import { isIn, networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
-import { requestPeer } from './forwarded.js';
+import { accessAddress } from './forwarded.js';
 import { type Bound, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
@@ -414,8 +415,8 @@ class WaxwingServer implements Server {
   #http(request: IncomingMessage, response: ServerResponse): void {
     const { metrics } = this.config;
     const path = (request.url ?? '').split('?', 1)[0];
-    const isAllowed = isIn(this.#metricsFor, requestPeer(request, this.#proxies.forwarded).address);
-    if (!metrics.enabled || path !== metrics.path || request.method !== 'GET' || !isAllowed) {
+    const isAsked = metrics.enabled && path === metrics.path && request.method === 'GET';
+    if (!isAsked || !this.#mayReadMetrics(request)) {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
       return;
     }
@@ -426,6 +427,17 @@ class WaxwingServer implements Server {
         response.writeHead(500).end();
       },
     );
+  }
+
+  #mayReadMetrics(request: IncomingMessage): boolean {
+    const { token } = this.config.metrics;
+    const [, shown] = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '') ?? [];
+    if (token !== '' && shown !== undefined) {
+      const digest = (text: string) => createHash('sha256').update(text).digest();
+      return timingSafeEqual(digest(shown), digest(token));
+    }
+    const address = accessAddress(request, this.#proxies);
+    return address !== undefined && isIn(this.#metricsFor, address);
   }
 
   #bindings(stream: C2sStream): ReturnType<typeof tlsBindings> {

@@ -251,6 +251,11 @@ export class Listeners {
       return;
     }
     const peer = requestPeer(request, this.#parts.proxies().forwarded);
+    if (peer === undefined) {
+      this.#parts.log.warn({ proxy: peerOf(socket).address }, 'a proxy names no readable address in X-Forwarded-For');
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      return;
+    }
     if (peer.address !== peerOf(socket).address) {
       namePeer(socket, peer);
       if (!this.#count(socket)) return;

@@ -149,7 +149,8 @@ const forwarded: readonly (readonly [string, Record<string, string>, string, boo
   ['by way of another proxy', { 'x-forwarded-for': `${client}, 127.8.0.9` }, client, false],
   ['IPv6', { 'x-forwarded-for': '2001:db8::7' }, '2001:db8::7', false],
   ['names none', {}, webProxy, false],
-  ['what is no address', { 'x-forwarded-for': 'unknown' }, webProxy, false],
+  ['with a port', { 'x-forwarded-for': `${client}:123` }, client, false],
+  ['IPv6 with a port', { 'x-forwarded-for': '[2001:db8::7]:123' }, '2001:db8::7', false],
 ];
 for (const [title, headers, address, secure] of forwarded)
   scenario(`X-Forwarded-For: ${title}`, behind, async (scene) => {
@@ -159,16 +160,26 @@ for (const [title, headers, address, secure] of forwarded)
     assert.equal(connection.secure, secure);
   });
 
+for (const said of ['unknown', '', `${client}, unknown`, '_hidden', '192.0.2'])
+  scenario(`X-Forwarded-For: who names nobody is refused: ${JSON.stringify(said)}`, behind, async (scene) => {
+    const headers = { 'x-forwarded-for': said };
+    await assert.rejects(greeted(scene.connect, { transport: 'websocket', address: webProxy, headers }));
+    assert.equal(scene.server.connections.websocket, 0);
+  });
+
 scenario('X-Forwarded-For: from others is not believed', behind, async (scene) => {
   const options = { transport: 'websocket', address: '127.4.0.2', headers: { 'x-forwarded-for': client } } as const;
   const peer = await scene.actor('romeo@localhost/orchard', options);
   assert.equal(connectionOf(scene, peer).remoteAddress, '127.4.0.2');
 });
 
-scenario('X-Forwarded-For: the metrics are for whom they are for', behind, async ({ stage }) => {
-  const status = (headers: string) =>
+const guarded = {
+  config: { ...behind.config, metrics: { allow_from: ['127.8.0.0/16', '127.0.0.1'], token: 'open-sesame' } },
+} as const;
+scenario('the metrics are for those that they are for', guarded, async ({ stage }) => {
+  const status = (headers: string, localAddress = webProxy) =>
     new Promise<string>((resolve, reject) => {
-      const socket = connectTcp({ host: '127.0.0.1', port: stage.port('http'), localAddress: webProxy });
+      const socket = connectTcp({ host: '127.0.0.1', port: stage.port('http'), localAddress });
       socket.once('error', reject).once('data', (chunk) => {
         resolve(chunk.toString().slice(9, 12));
         socket.destroy();
@@ -176,5 +187,21 @@ scenario('X-Forwarded-For: the metrics are for whom they are for', behind, async
       socket.write(`GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`);
     });
   assert.equal(await status(''), '200');
-  assert.equal(await status(`X-Forwarded-For: ${client}\r\n`), '404');
+  assert.equal(await status('', '127.0.0.1'), '200');
+  assert.equal(await status('', '127.4.0.3'), '404');
+  for (const header of [
+    `X-Forwarded-For: ${client}`,
+    'X-Forwarded-For: unknown',
+    `Forwarded: for=${client}`,
+    'Via: 1.1 x',
+  ]) {
+    assert.equal(await status(`${header}\r\n`), '404', header);
+    assert.equal(await status(`${header}\r\n`, '127.0.0.1'), '404', header);
+    const authorization = 'Authorization: Bearer open-sesame\r\n';
+    assert.equal(await status(`${header}\r\n${authorization}`, '127.4.0.3'), '200', header);
+  }
+  // A token that is wrong is no better than none, also from where none is needed.
+  for (const wrong of ['open', 'open-sesame-now', ''])
+    assert.equal(await status(`Authorization: Bearer ${wrong}\r\n`, '127.4.0.3'), '404');
+  assert.equal(await status('X-Forwarded-For: 127.8.0.9\r\n'), '200');
 });

@@ -261,7 +261,7 @@ const http = z
       .array(network)
       .default([])
       .describe(
-        'Proxies in front (addresses and networks) whose X-Forwarded-For and X-Forwarded-Proto are believed. They must write them anew, or add to them.',
+        'Proxies in front (addresses and networks) whose X-Forwarded-For and X-Forwarded-Proto are believed. They must write them anew, or add to them. A request of theirs that names no readable address is refused.',
       )
       .meta({ ...live, example: '127.0.0.1' }),
     confirm_plain_anywhere: z
@@ -568,8 +568,16 @@ const metrics = z
     allow_from: z
       .array(network)
       .default(['127.0.0.0/8', '::1'])
-      .describe('Addresses and networks that may read them; to others the path does not exist.')
+      .describe(
+        'Addresses and networks that may read them; to others the path does not exist. A request through a proxy counts as its client where http.forwarded_from trusts the proxy, and is refused elsewhere. A proxy on the same machine that adds no header cannot be told apart: then write [] and set a token.',
+      )
       .meta(live),
+    token: z
+      .string()
+      .regex(/^\S*$/, because('has spaces', 'write a long random text, such as openssl rand -hex 32 makes'))
+      .default('')
+      .describe('Who shows it ("Authorization: Bearer TOKEN") may read them from anywhere. Empty: there is none.')
+      .meta({ ...live, secret: true }),
   })
   .prefault({})
   .describe('Metrics.');
