@@ -11,9 +11,10 @@ import { completionScript } from '../../src/server/admin/completion.js';
 import { cliReference, explain, overview } from '../../src/server/admin/help.js';
 import { newPassword } from '../../src/server/admin/password.js';
 import { readValues } from '../../src/server/admin/values.js';
-import { columns, duration, plain } from '../../src/server/admin/words.js';
+import { columns, duration } from '../../src/server/admin/words.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { findPlaces } from '../../src/server/config/places.js';
+import { oneLine, plain, plainJson } from '../../src/server/plain.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 
 const named = (name: string) => commands.find((command) => command.name === name)!;
@@ -160,6 +161,30 @@ test('words', () => {
     'X    Y\na    b\nccc',
   );
   assert.equal(plain('a\u001b[2Jb\u202ec\nd'), 'a\ufffd[2Jb\ufffdc\nd');
+  const hostile = [
+    '\r',
+    '\t',
+    '\b',
+    '\u0085',
+    '\u009b2J',
+    '\u061c',
+    '\u2028',
+    '\u2029',
+    '\u2066',
+    '\ufeff',
+    '\u{e0041}',
+    '\ud800',
+  ];
+  for (const text of hostile) {
+    assert.equal(plain(`a${text}`).slice(0, 2), 'a\ufffd', JSON.stringify(text));
+    const json = plainJson({ text });
+    assert.match(json, /^[\x20-\x7e]*$/);
+    assert.deepEqual(JSON.parse(json), { text });
+  }
+  // What people write is left as it is.
+  for (const text of ['Ünïcödé', '👩‍👩‍👧', 'می‌خواهم', '日本語']) assert.equal(oneLine(text), text);
+  assert.equal(oneLine('a\nb'), 'a\ufffdb');
+  assert.equal(columns([['tea\nROOM  forged', '1']]), 'tea\ufffdROOM  forged  1');
 });
 
 test('passwords that are chosen', () => {

@@ -4,11 +4,11 @@
  */
 import { resolve } from 'node:path';
 import { findPlaces, type Places } from '../config/places.js';
+import { plain, plainJson } from '../plain.js';
 import { type Call, readArguments, secretOf } from './arguments.js';
 import { type Command, CommandError, exitCodeOf, exitCodes, type RawValues } from './command.js';
 import { commands } from './commands.js';
 import { askNewPassword, askWhether, readLine, type Terminal } from './terminal.js';
-import { plain } from './words.js';
 
 /** The exit code. `args`: what follows the program's name. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -106,7 +106,7 @@ function terminalOf({ config, data, json }: Call): Terminal {
 }
 
 function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  process.stdout.write(`${plainJson(value)}\n`);
 }
 
 function printText(text: string): void {

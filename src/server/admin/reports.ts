@@ -1,7 +1,8 @@
 /** `waxwing report …`: reports of abuse (XEP-0377). */
 import type { KeptReport, Reports } from '../module.js';
+import { oneLine, plain } from '../plain.js';
 import { CommandError, type ServerContext, serverCommand } from './command.js';
-import { columns, count, facts, plain, time } from './words.js';
+import { columns, count, facts, time } from './words.js';
 
 const host = { type: 'text', description: 'The host; needed where the server has several.' } as const;
 
@@ -17,6 +18,9 @@ const described = ({ at, room, ...rest }: KeptReport): ReportData => ({
   at: new Date(at).toISOString(),
   room: room ?? null,
 });
+
+/** What somebody wrote, so that none of its lines looks like ours. */
+const quoted = (text: string): string => plain(text).replace(/^/gm, '  ');
 
 const shortReason = (reason: string): string => reason.replace(/^urn:xmpp:reporting:/, '');
 
@@ -38,10 +42,10 @@ export const list = serverCommand({
     const rows = reports.map(({ id, at, by, jid, room, reason, text }) => [
       id,
       time(at),
-      plain(room === null ? jid : `${jid} in ${room}`),
-      plain(shortReason(reason)),
+      room === null ? jid : `${jid} in ${room}`,
+      shortReason(reason),
       by,
-      plain(text.split('\n', 1)[0]!.slice(0, 60)),
+      text.split('\n', 1)[0]!.slice(0, 60),
     ]);
     const more = next === null ? '' : `\nThere may be more: --before ${next}`;
     return columns(rows, ['REPORT', 'TIME', 'ABOUT', 'REASON', 'BY', '']) + more;
@@ -62,13 +66,13 @@ export const show = serverCommand({
     const head = facts([
       ['Report', id],
       ['Time', time(at)],
-      ['About', plain(jid)],
-      ['Room', plain(room ?? '')],
-      ['Reason', plain(shortReason(reason))],
+      ['About', jid],
+      ['Room', room ?? ''],
+      ['Reason', shortReason(reason)],
       ['By', by],
       ['Messages', messages.length === 0 ? '' : `${messages.length} named, ${evidence.length} kept`],
     ]);
-    return [head, ...[text, ...evidence].filter((part) => part !== '').map(plain)].join('\n\n');
+    return [head, ...[text, ...evidence].filter((part) => part !== '').map(quoted)].join('\n\n');
   },
 });
 
@@ -100,4 +104,4 @@ function reportsOf({ server, config }: ServerContext, host: string | undefined):
   return reports;
 }
 
-const unknown = (id: string) => new CommandError('not-found', `there is no report ${plain(id)}`);
+const unknown = (id: string) => new CommandError('not-found', `there is no report ${oneLine(id)}`);

@@ -1,8 +1,9 @@
 /** Data in words, for terminals. */
+import { oneLine } from '../plain.js';
 
-/** Columns of the width that they need, two spaces apart. */
+/** Columns of the width that they need, two spaces apart. A row is one line, whatever users chose for a cell. */
 export function columns(rows: readonly (readonly string[])[], head?: readonly string[]): string {
-  const all = head === undefined ? rows : [head, ...rows];
+  const all = (head === undefined ? rows : [head, ...rows]).map((row) => row.map(oneLine));
   const widths: number[] = [];
   for (const row of all)
     row.forEach((cell, index) => {
@@ -53,11 +54,6 @@ export function megabytes(bytes: number): string {
 /** A time as ISO text, to the second and with a space: "2025-01-31 17:05:00 UTC". */
 export function time(iso: string): string {
   return `${iso.slice(0, 19).replace('T', ' ')} UTC`;
-}
-
-/** Text in which a terminal finds lines and nothing but: what users chose is shown to administrators. */
-export function plain(text: string): string {
-  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
 }
 
 /** Indented by two spaces and broken at `width`. */
