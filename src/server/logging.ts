@@ -1,6 +1,9 @@
 /** Structured logs (pino): a JSON object a line, or a line for people. Never message bodies, never secrets. */
+import { closeSync, openSync } from 'node:fs';
 import { type DestinationStream, destination, type Logger, levels, pino, stdTimeFunctions } from 'pino';
 import type { Config } from './config/schema.js';
+import { oneLine } from './plain.js';
+import { makePrivate, privateMode } from './private-file.js';
 
 /** The log of the server; `area()` of it gives each part a level of its own. */
 export interface Logs {
@@ -16,7 +19,9 @@ export interface Logs {
 }
 
 export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
-  const out = to ?? destination({ dest: config.file === '' ? 1 : config.file, mkdir: true, sync: config.file === '' });
+  if (to === undefined && config.file !== '') checkFile(config.file);
+  const out =
+    to ?? destination({ dest: config.file === '' ? 1 : config.file, mode: privateMode, sync: config.file === '' });
   const root = pino(
     { level: config.level, base: null, timestamp: stdTimeFunctions.isoTime },
     isForPeople(config, to) ? prettyTo(out) : out,
@@ -47,6 +52,23 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
   };
 }
 
+/** The log cannot be written. */
+export class LogError extends Error {
+  override readonly name = 'LogError';
+}
+
+/** Throws LogError before the start, where the stream would only fail later. */
+function checkFile(file: string): void {
+  try {
+    makePrivate(file);
+    closeSync(openSync(file, 'a', privateMode));
+  } catch (error) {
+    throw new LogError(`log.file ${file}: cannot be written (${(error as NodeJS.ErrnoException).code})`, {
+      cause: error,
+    });
+  }
+}
+
 function isForPeople({ format, file }: Config['log'], to: DestinationStream | undefined): boolean {
   return format === 'auto' ? to === undefined && file === '' && process.stdout.isTTY : format === 'pretty';
 }
@@ -59,11 +81,11 @@ function prettyTo(out: DestinationStream): DestinationStream {
       const clock = String(time).slice(11, 19);
       const label = (levels.labels[Number(level)] ?? '').padEnd(5);
       const extra = Object.entries(rest).map(
-        ([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+        ([key, value]) => ` ${key}=${oneLine(typeof value === 'string' ? value : JSON.stringify(value))}`,
       );
       const where = area === undefined ? '' : `${area}: `;
       const trace = typeof err === 'object' && err !== null ? `\n  ${(err as { stack?: string }).stack ?? ''}` : '';
-      out.write(`${clock} ${label} ${where}${msg ?? ''}${extra.join('')}${trace}\n`);
+      out.write(`${clock} ${label} ${where}${oneLine(String(msg ?? ''))}${extra.join('')}${trace}\n`);
     },
   };
 }

@@ -1,7 +1,7 @@
 /** A server in the background: the process that starts it, and what it says to that process until it is ready. */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { makePrivate, privateMode } from '../private-file.js';
 import { call } from './client.js';
 import { CommandError, type Failure } from './command.js';
 import { loadConfiguration } from './configuration.js';
@@ -54,8 +54,8 @@ export async function startInBackground(terminal: Terminal, from?: From): Promis
   const { logFile, file, data } = await terminal.places();
   const { file: config, data: otherData, folder } = from ?? { file, data: terminal.given.data, folder: process.cwd() };
   mkdirSync(data, { recursive: true, mode: 0o700 });
-  mkdirSync(dirname(logFile), { recursive: true });
-  const log = openSync(logFile, 'a', 0o600);
+  makePrivate(logFile);
+  const log = openSync(logFile, 'a', privateMode);
   const args = [
     ...process.execArgv,
     process.argv[1]!,
