@@ -7,6 +7,7 @@ import { background, startInBackground } from './background.js';
 import type { Launch } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { newPassword } from './password.js';
+import { programName } from './program.js';
 import { isSupervised } from './running.js';
 import { openAdminSocket } from './socket.js';
 import { showsSecrets, type Terminal } from './terminal.js';
@@ -102,7 +103,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
       hosts: Object.keys(server.config.hosts),
       listening: [...server.listening, ...server.modulesListening],
       admin,
-      advice: [...advice, 'Problems are found by waxwing check, commands by waxwing help.'],
+      advice: [...advice, `Problems are found by ${programName()} check, commands by ${programName()} help.`],
     };
     log.info({ pid: process.pid, version: server.version }, 'started');
     if (background === undefined) terminal.print(started, text(started));
@@ -176,14 +177,17 @@ async function firstAccount(server: Server): Promise<Pick<Started, 'admin' | 'ad
   const { config, accounts } = server;
   const hosts = Object.entries(config.hosts);
   const [first] = hosts[0]!;
-  const invitation = `Make accounts by waxwing user add NAME@${first}, and log in with any XMPP client.`;
+  const invitation = `Make accounts by ${programName()} user add NAME@${first}, and log in with any XMPP client.`;
   for (const [host] of hosts)
     if ((await accounts.list(host, { limit: 1 })).accounts.length > 0) return { admin: null, advice: [] };
   // Who is named as administrator already is the one to have an account.
   const named = hosts.flatMap(([host, { admins }]) => admins.filter((address) => address.endsWith(`@${host}`)))[0];
   const jid = Jid.parse(named ?? `admin@${first}`);
   if (!(background?.showsSecrets ?? showsSecrets())) {
-    return { admin: null, advice: [`There is no account yet. Make yours by: waxwing user add ${jid.bare} --admin`] };
+    return {
+      admin: null,
+      advice: [`There is no account yet. Make yours by: ${programName()} user add ${jid.bare} --admin`],
+    };
   }
   const password = newPassword();
   await accounts.create(jid, password, { role: named === undefined ? 'admin' : 'user' });
