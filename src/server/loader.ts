@@ -85,6 +85,17 @@ function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
   return sorted;
 }
 
+async function startModule(definition: ModuleDefinition, context: object, log: Logger): Promise<readonly Hook[]> {
+  try {
+    return await definition.start(context as never);
+  } catch (error) {
+    if (error instanceof ModuleError) throw error;
+    log.error({ err: error, module: definition.name }, 'a module does not start');
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ModuleError(`module ${definition.name} does not start: ${why}`, { cause: error });
+  }
+}
+
 /** Starts the modules for a host, in their order, and gives their hooks. */
 export async function startModules(
   host: LocalHost,
@@ -115,7 +126,8 @@ export async function startModules(
         host.services[service] = implementation;
       },
     };
-    started.push({ definition, hooks: await definition.start(context as never) });
+    const hooks = await startModule(definition, context, log);
+    started.push({ definition, hooks });
     for (const service of provides)
       if (host.services[service] === undefined)
         throw new ModuleError(`module ${name} declares that it provides ${service}, and does not`);

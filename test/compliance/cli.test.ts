@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { connect } from 'node:tls';
 import { fileURLToPath } from 'node:url';
@@ -330,6 +330,89 @@ describe('waxwing', { concurrency: 2 }, () => {
       } finally {
         await storage.close();
       }
+    });
+
+    const refused: readonly (readonly [title: string, config: string, modules: readonly string[], what: RegExp])[] = [
+      [
+        'two modules with a store of one name',
+        '',
+        ['name: "one", stores: { things: { shape: "map" } }', 'name: "two", stores: { things: { shape: "map" } }'],
+        /modules one and two both declare a store things/,
+      ],
+      ['two modules of one name', '', ['name: "one"', 'name: "one"'], /two modules are named one/],
+      ['a module without what it needs', '', ['name: "one", needs: ["things"]'], /module one needs things/],
+      ['a module that fails', '', ['name: "one", start: () => { throw new Error("no luck") }'], /no luck/],
+      [
+        'a host named like a service',
+        '[hosts.localhost]\n[hosts."conference.localhost"]\n',
+        [],
+        /conference\.localhost/,
+      ],
+      ['a log that cannot be written', '[log]\nfile = "/dev/null/waxwing.log"\n', [], /log\.file .*\/dev\/null/],
+    ];
+    for (const [title, config, modules, what] of refused)
+      test(`check finds what start refuses: ${title}`, async () => {
+        const at = home();
+        const folder = dirname(at.file);
+        modules.forEach((text, index) => {
+          const start = text.includes('start:') ? '' : ', start: () => []';
+          writeFileSync(join(folder, `m${index}.mjs`), `export default { ${text}${start} };\n`);
+        });
+        const load = modules.map((_, index) => `"./m${index}.mjs"`).join(', ');
+        configure(at, `${config}[modules]\nload = [${load}]\n`);
+        const started = await waxwing(at, ['start']);
+        assert.notEqual(started.code, 0);
+        assert.match(started.err, what);
+        assert.doesNotMatch(started.err, /^ {4}at /m, 'a stack');
+        rmSync(at.data, { recursive: true, force: true });
+        const { code, out } = await waxwing(at, ['check']);
+        assert.equal(code, 4, out);
+        assert.match(out.replace(/\s+/g, ' '), what);
+        assert.equal(existsSync(at.data), false);
+      });
+
+    test('logs are for the server’s user alone, also those that are there already', async () => {
+      const folder = join(root, 'logs');
+      const at = home(`[log]\nfile = "${join(folder, 'waxwing.log')}"\n`);
+      const mode = (path: string) => statSync(path).mode & 0o777;
+      const runs = async () => {
+        const server = await start(at);
+        assert.equal((await waxwing(at, ['stop'])).code, 0);
+        await server.ended;
+      };
+      await runs();
+      assert.equal(mode(folder), 0o700);
+      assert.equal(mode(join(folder, 'waxwing.log')), 0o600);
+      chmodSync(join(folder, 'waxwing.log'), 0o644);
+      await runs();
+      assert.equal(mode(join(folder, 'waxwing.log')), 0o600);
+    });
+
+    test('what users chose moves no cursor and makes no lines', async () => {
+      const at = home('[admin]\nshutdown_grace_seconds = 1\n');
+      const server = await start(at);
+      const name = 'tea\n\u001b[2J\u202egone';
+      await dataOf(at, [
+        'room',
+        'create',
+        'tea',
+        '--owner',
+        server.ready.admin?.jid ?? 'admin@localhost',
+        '--name',
+        name,
+      ]);
+      for (const args of [
+        ['room', 'list'],
+        ['room', 'show', 'tea'],
+      ]) {
+        const { out } = await waxwing(at, args);
+        assert.match(out, /tea\ufffd\ufffd\[2J\ufffdgone/);
+        const json = (await waxwing(at, [...args, '--json'])).out;
+        assert.match(json, /^[\x20-\x7e]*\n$/);
+        assert.ok(json.includes(JSON.stringify(name).slice(1, 5)));
+      }
+      assert.equal((await waxwing(at, ['stop'])).code, 0);
+      await server.ended;
     });
 
     test('check finds all that is wrong with a configuration', async () => {

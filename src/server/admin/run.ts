@@ -27,6 +27,8 @@ function failureOf(error: Error & { readonly failure?: string }): Failure | unde
       return 'configuration';
     case 'StorageError':
     case 'ModuleError':
+    case 'HookError':
+    case 'LogError':
     case 'CertificateError':
     case 'ListenError':
       return 'failed';

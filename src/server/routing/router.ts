@@ -1,6 +1,7 @@
 import { StanzaError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
+import { HookError } from './hooks.js';
 import type { Origin } from './passage.js';
 
 /** Whoever answers for a domain: a host of ours, a service of one, a component, another server. */
@@ -27,7 +28,8 @@ export class Router {
   };
 
   add(domain: string, destination: Destination): void {
-    if (this.#local.has(domain)) throw new Error(`two things answer for ${domain}`);
+    if (this.#local.has(domain))
+      throw new HookError(`two things answer for ${domain}: a host or a service of a host, and another`);
     this.#local.set(domain, destination);
   }
 

@@ -9,6 +9,7 @@ import { checkDns, systemResolver } from './dns.js';
 import type { Finding, Subject } from './finding.js';
 import { checkLimits } from './limits.js';
 import { checkPorts } from './ports.js';
+import { checkStart } from './start.js';
 import { checkStorage } from './storage.js';
 
 export interface CheckData {
@@ -48,6 +49,7 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
     part('clock', checkClock(subject)),
     part('dns', checkDns(subject, systemResolver())),
     part('limits', checkLimits(subject)),
+    part('server', checkStart(subject, { file })),
   ]);
   return [configuration, server(subject, socket), ...parts.flat()];
 }
