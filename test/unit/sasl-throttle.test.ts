@@ -118,16 +118,6 @@ test('IPv6 addresses of one /64 are one', () => {
   assert.equal(throttle.refusal('2001:db8:0:1::1', 'nurse'), undefined);
 });
 
-test('where a proxy on this machine brings everybody, the address is not shut out', () => {
-  const { throttle } = world();
-  for (const address of ['127.0.0.1', '::1']) {
-    repeat(50, (at) => throttle.failed(address, `user${at}`));
-    assert.equal(throttle.refusal(address, 'nurse'), undefined);
-    repeat(10, () => throttle.failed(address, 'romeo'));
-    assert.equal(throttle.refusal(address, 'romeo'), 'failures_per_account');
-  }
-});
-
 test('failures at an account from many addresses slow it down, and never shut it out', () => {
   const { throttle } = world();
   throttle.succeeded(home, 'juliet');

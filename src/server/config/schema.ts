@@ -413,7 +413,7 @@ const limits = z
     registrations_per_address: count({ min: 0, unlimited: true })
       .default(10)
       .describe(
-        'Connections from one IPv4 address or one IPv6 /64 that may have this longer deadline; further ones have login_deadline_seconds. 127.0.0.1 and ::1 are not counted.',
+        'Connections from one IPv4 address or one IPv6 /64 that may have this longer deadline; further ones have login_deadline_seconds.',
       )
       .meta(live),
     registrations: count({ min: 0, unlimited: true })

@@ -5,9 +5,6 @@
 import { addressBlock } from '../config/address.js';
 import type { Config } from '../config/schema.js';
 
-/** A proxy on this machine brings everybody from there. */
-const ownAddresses: readonly string[] = ['127.0.0.1', '::1'];
-
 export class SignUps {
   readonly #config: () => Config;
   readonly #perBlock = new Map<string, number>();
@@ -22,8 +19,7 @@ export class SignUps {
     const { registrations, registrations_per_address } = this.#config().limits;
     const block = addressBlock(address);
     const count = this.#perBlock.get(block) ?? 0;
-    if (this.#all >= registrations) return false;
-    if (count >= registrations_per_address && !ownAddresses.includes(address)) return false;
+    if (this.#all >= registrations || count >= registrations_per_address) return false;
     this.#perBlock.set(block, count + 1);
     this.#all++;
     return true;

@@ -57,8 +57,6 @@ const mostDelayed = 4;
 /** Accounts remembered for one address, and addresses known for one account. */
 const mostPerAddress = 1000;
 const mostPerAccount = 32;
-/** A proxy or an onion service on this machine brings everybody from there. */
-const ownAddresses: readonly string[] = ['127.0.0.1', '::1'];
 
 interface Tally {
   /** Failures not yet forgotten, at the time `at`. */
@@ -110,7 +108,7 @@ export class Throttle {
     if (!isKnown) {
       if (accountLimit !== Number.POSITIVE_INFINITY)
         delays.push(this.#count(this.#tally(this.#accounts, account, ''), accountLimit, false));
-      if (isFirst && addressLimit !== Number.POSITIVE_INFINITY && !ownAddresses.includes(address))
+      if (isFirst && addressLimit !== Number.POSITIVE_INFINITY)
         delays.push(this.#count(this.#tally(this.#addresses, block, ''), addressLimit, true));
     }
     const delay = Math.max(...delays);
