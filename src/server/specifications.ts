@@ -119,6 +119,7 @@ export const titles: Readonly<Record<string, string>> = {
   'XEP-0224': 'Attention',
   'XEP-0231': 'Bits of Binary',
   'XEP-0237': 'Roster Versioning',
+  'XEP-0248': 'PubSub Collection Nodes',
   'XEP-0249': 'Direct MUC Invitations',
   'XEP-0280': 'Message Carbons',
   'XEP-0292': 'vCard4 Over XMPP',

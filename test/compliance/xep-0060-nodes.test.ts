@@ -81,8 +81,6 @@ scenario('§8.2, §16.4.4: every option is kept, and told', async ({ actor }) =>
   );
   await orchard.sends(owner('get', `<default type='leaf'/>`, service));
   await orchard.receives(result(`<default><x xmlns='${NS.dataForms}' type='form'/></default>`, NS.pubsubOwner));
-  await orchard.sends(owner('get', `<default type='collection'/>`, service));
-  await orchard.receives(error('cancel', 'feature-not-implemented', 'unsupported'));
   // What is static of it is told to whoever may read (§5.4)
   await orchard.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoInfo}' node='n'/></iq>`);
   const { title, description, type, language, contact, max_items } = options;
@@ -118,12 +116,10 @@ scenario('§7.1.5: every option is a precondition', async ({ actor }) => {
 
 scenario('§8.1: what is not had here', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
-  const collection = error('cancel', 'feature-not-implemented', 'unsupported');
   const model = error('modify', 'not-acceptable', 'unsupported-access-model');
   const cases: readonly (readonly [string, string])[] = [
     [create('n', { access_model: 'secret' }, service), model],
-    [create('n', { node_type: 'collection' }, service), collection],
-    [create('n', { collection: 'all' }, service), collection],
+    [create('n', { collection: 'all' }, service), error('cancel', 'item-not-found')],
     [create('n', { item_expire: '0' }, service), error('modify', 'not-acceptable')],
     [create('n', { contact: 'a@b@c' }, service), error('modify', 'not-acceptable')],
     [create('n', { itemreply: 'nobody' }, service), error('modify', 'not-acceptable')],

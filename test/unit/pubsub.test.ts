@@ -88,6 +88,7 @@ const holder: Holder = {
   isAccount: true,
   defaults: defaults(true, usual),
   nodes: new Map(),
+  children: new Map(),
   moved: new Map(),
   subscribers: new Map(),
   fleeting: new Set(),

@@ -6,6 +6,7 @@ import { type Field, form, readForm } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { type Barrier, barrier, entryFor, missing, ownersOf, refusal } from './access.js';
+import { childrenOf, isCollection } from './collections.js';
 import type { Holder, Node, PubSub } from './node.js';
 
 /** §10: what is supported wherever there are nodes. */
@@ -16,6 +17,7 @@ const everywhere = [
   'access-roster',
   'access-whitelist',
   'auto-create',
+  'collections',
   'config-node',
   'config-node-max',
   'create-and-configure',
@@ -30,6 +32,7 @@ const everywhere = [
   'manage-subscriptions',
   'member-affiliation',
   'meta-data',
+  'multi-collections',
   'modify-affiliations',
   'multi-items',
   'outcast-affiliation',
@@ -116,6 +119,8 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
         const holder = await pubsub.holders.get(to.bare);
         const items: DiscoItem[] = [];
         for (const node of holder.nodes.values()) {
+          // XEP-0248 §4.2: what is in a collection is found there
+          if (node.config['pubsub#collection'].some((name) => holder.nodes.has(name))) continue;
           if (!isWanted(node.config['pubsub#type'])) continue;
           const entry = entryFor(pubsub, holder, node, from.bare);
           if (barrier(holder, node, from.bare, entry instanceof Promise ? await entry : entry) !== undefined) continue;
@@ -128,8 +133,13 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
       // Ad-hoc commands have the same kind of names.
       node: (name) => name !== NS.commands && !pubsub.host.declared.commands().some((command) => command.node === name),
       identities: async (query) => {
-        await described(query);
-        return [{ category: 'pubsub', type: 'leaf' }];
+        const { node } = await described(query);
+        return isCollection(node)
+          ? [
+              { category: 'pubsub', type: 'collection' },
+              { category: 'hierarchy', type: 'branch' },
+            ]
+          : [{ category: 'pubsub', type: 'leaf' }];
       },
       features: () => [NS.pubsub],
       /** §5.4. */
@@ -167,6 +177,12 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
       /** §5.5. */
       items: async (query) => {
         const { holder, node } = await readable(query);
+        if (isCollection(node))
+          return childrenOf(holder, node.name).map(({ name, config }) => ({
+            jid: holder.jid.bare,
+            node: name,
+            name: config['pubsub#title'] || undefined,
+          }));
         const items = await pubsub.holders.items(holder, node);
         return [...items.index.keys()].map((name) => ({ jid: holder.jid.bare, name }));
       },

@@ -99,6 +99,7 @@ export class Holders {
       isAccount,
       defaults: defaults(isAccount, this.#settings),
       nodes: new Map(),
+      children: new Map(),
       moved: new Map(),
       subscribers: new Map(),
       fleeting: new Set(),
@@ -133,7 +134,25 @@ export class Holders {
 
   #add(holder: Holder, node: Node): void {
     holder.nodes.set(node.name, node);
+    this.#link(holder, node);
     if (node.config['pubsub#purge_offline']) holder.fleeting.add(node);
+  }
+
+  /** XEP-0248: the collections that a node is in know it. */
+  #link(holder: Holder, node: Node): void {
+    for (const parent of node.config['pubsub#collection']) {
+      const siblings = holder.children.get(parent);
+      if (siblings === undefined) holder.children.set(parent, new Set([node]));
+      else siblings.add(node);
+    }
+  }
+
+  #unlink(holder: Holder, node: Node): void {
+    for (const parent of node.config['pubsub#collection']) {
+      const siblings = holder.children.get(parent);
+      siblings?.delete(node);
+      if (siblings?.size === 0) holder.children.delete(parent);
+    }
   }
 
   #enrol(holder: Holder, node: Node, subscriber: Subscriber): void {
@@ -226,8 +245,10 @@ export class Holders {
 
   /** Changes what is kept of a node itself. */
   change(holder: Holder, node: Node, changed: Partial<Pick<StoredNode, 'config' | 'affiliations'>>): Promise<void> {
+    this.#unlink(holder, node);
     node.stored = { ...node.stored, ...changed };
     node.config = { ...holder.defaults, ...node.stored.config };
+    this.#link(holder, node);
     if (node.config['pubsub#purge_offline']) holder.fleeting.add(node);
     else holder.fleeting.delete(node);
     return this.#stores.pubsub_nodes.set(holder.jid.bare, [[node.name, node.stored]]);
@@ -238,6 +259,7 @@ export class Holders {
     const { bare } = holder.jid;
     const { pubsub_nodes, pubsub_subscriptions } = this.#stores;
     holder.nodes.delete(node.name);
+    this.#unlink(holder, node);
     holder.fleeting.delete(node);
     const jids = [...node.subscriptions.keys()];
     for (const jid of jids) this.#strike(holder, node, jid);

@@ -4,7 +4,7 @@
  * publisher hears so. XEP-0222 and XEP-0223 (storage of public and private data) follow from options of publication, as
  * does what XEP-0503 (spaces) asks of nodes.
  *
- * Left out: collections (XEP-0248), several subscriptions of one address, digests, transformations (they are told to
+ * Left out: several subscriptions of one address, digests, transformations (they are told to
  * clients); the resource that published (XEP-0163 §4.3.1.3).
  */
 import {
@@ -27,6 +27,7 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { affiliationOf, ownersOf } from './access.js';
+import { associate } from './collections.js';
 import { accountFeatures, serviceFeatures, sources } from './discovery.js';
 import { Holders } from './holders.js';
 import { retrieve } from './items.js';
@@ -70,6 +71,7 @@ type Handler = (action: Action, isAccount: boolean) => Element | undefined | Pro
 /** By type, namespace and name of the first child: it says what is asked. */
 const handlers: Readonly<Record<string, Handler>> = {
   [`get ${NS.pubsub} items`]: retrieve,
+  [`set ${NS.pubsubOwner} collection`]: associate,
   [`get ${NS.pubsub} subscriptions`]: ownSubscriptions,
   [`get ${NS.pubsub} affiliations`]: ownAffiliations,
   [`get ${NS.pubsub} options`]: offerOptions,
@@ -104,6 +106,7 @@ export default defineModule({
     'XEP-0163': '1.2.2',
     'XEP-0222': '1.0',
     'XEP-0223': '1.1.1',
+    'XEP-0248': '0.5.0',
     'XEP-0413': '0.2.1',
     'XEP-0442': '0.2.0',
     'XEP-0462': '0.1.1',

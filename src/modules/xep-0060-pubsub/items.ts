@@ -5,6 +5,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
 import { type Element, el, verbatim } from '../../server/xml/element.js';
 import { demandReading, missing } from './access.js';
+import { isCollection } from './collections.js';
 import { unsupported } from './errors.js';
 import { itemElement } from './events.js';
 import type { Holder, Items, Node, StoredItem } from './node.js';
@@ -21,6 +22,7 @@ export async function retrieve(action: Action): Promise<Element> {
   const { holder, node: found, items, prepared } = await find(action, name);
   if (found === undefined) throw missing(holder, name, from.bare, prepared);
   const node = demandReading(holder, found, from.bare, prepared);
+  if (isCollection(node)) throw unsupported('retrieve-items'); // XEP-0248 §5.2.3
   if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
   const { ids, isOrdered } = inOrder(request.payload, items!);
   const asked = element.getChildren('item', NS.pubsub).flatMap((item) => nameIn(item, 'id') ?? []);

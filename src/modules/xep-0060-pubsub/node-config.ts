@@ -15,7 +15,8 @@ const fields = {
   'pubsub#type': { type: 'text-single', label: 'What the items are: mostly the namespace of payloads', longest: 1000 },
   'pubsub#language': { type: 'list-single', label: 'Language', options: [] as string[], open: true },
   'pubsub#contact': { type: 'jid-multi', label: 'Whom to ask about the node' },
-  'pubsub#node_type': { type: 'list-single', label: 'Type of the node', options: ['leaf'] },
+  'pubsub#node_type': { type: 'list-single', label: 'Type of the node', options: ['leaf', 'collection'] },
+  'pubsub#collection': { type: 'text-multi', label: 'Collections that the node is in', longest: 1023 },
   'pubsub#access_model': {
     type: 'list-single',
     label: 'Who may subscribe and retrieve items',
@@ -88,14 +89,42 @@ const fields = {
   },
 } as const;
 
-type Fields = typeof fields;
-type Submitted = Submission<Fields>;
-/** As it is kept: addresses are text. */
-export type NodeConfig = Omit<Required<Submitted>, 'pubsub#contact'> & { readonly 'pubsub#contact': readonly string[] };
+/** XEP-0248: what collections have besides. The children are no part of what is kept: their parents are. */
+const ofCollections = {
+  'pubsub#children': { type: 'text-multi', label: 'The nodes in the collection', longest: 1023 },
+  'pubsub#children_association_policy': {
+    type: 'list-single',
+    label: 'Who may put nodes into the collection',
+    options: ['all', 'owners', 'whitelist'],
+  },
+  'pubsub#children_association_whitelist': { type: 'jid-multi', label: 'Who may, with the policy whitelist' },
+  'pubsub#children_max': {
+    type: 'text-single',
+    datatype: 'xs:integer',
+    label: 'Nodes that the collection has at most',
+    min: 0,
+  },
+} as const;
 
-const configForm = defineForm(`${NS.pubsub}#node_config`, fields);
+const allFields = { ...fields, ...ofCollections } as const;
+
+type Fields = typeof allFields;
+type Submitted = Submission<Fields>;
+type Addressed = 'pubsub#contact' | 'pubsub#children_association_whitelist';
+/** As it is kept: addresses are text. */
+export type NodeConfig = Omit<Required<Submitted>, Addressed | 'pubsub#children'> & {
+  readonly [K in Addressed]: readonly string[];
+};
+/** As it is submitted. */
+export type ConfigChange = Partial<NodeConfig> & { readonly 'pubsub#children'?: readonly string[] };
+
+const leafForm = defineForm(`${NS.pubsub}#node_config`, fields);
+const configForm = defineForm(`${NS.pubsub}#node_config`, allFields);
 /** §7.1.5: unknown fields MUST be refused. */
 const optionsForm = defineForm(`${NS.pubsub}#publish-options`, fields, { unknown: 'refuse' });
+
+/** Nodes that a collection has at most. */
+const mostChildren = 1000;
 
 const common = {
   'pubsub#title': '',
@@ -104,6 +133,10 @@ const common = {
   'pubsub#language': '',
   'pubsub#contact': [],
   'pubsub#node_type': 'leaf',
+  'pubsub#collection': [],
+  'pubsub#children_association_policy': 'owners',
+  'pubsub#children_association_whitelist': [],
+  'pubsub#children_max': mostChildren,
   'pubsub#roster_groups_allowed': [],
   'pubsub#publish_model': 'publishers',
   'pubsub#persist_items': true,
@@ -138,27 +171,46 @@ export const defaults = (isAccount: boolean, { item_bytes }: Settings): NodeConf
 });
 
 /** Values with addresses as forms have them. */
-const addressed = (config: NodeConfig): Required<Submitted> => ({
+const addressed = (config: NodeConfig, children: readonly string[] = []): Required<Submitted> => ({
   ...config,
   'pubsub#contact': config['pubsub#contact'].map((jid) => Jid.parse(jid)),
+  'pubsub#children_association_whitelist': config['pubsub#children_association_whitelist'].map((jid) => Jid.parse(jid)),
+  'pubsub#children': children,
 });
 
+const formFor = (config: NodeConfig) => (config['pubsub#node_type'] === 'collection' ? configForm : leafForm);
+
 /** §8.2.2. `groups`: of the roster, to choose from. */
-export function offeredConfig(config: NodeConfig, groups: Iterable<string> = []): Element {
-  const form = configForm.form(addressed(config));
+export function offeredConfig(
+  config: NodeConfig,
+  groups: Iterable<string> = [],
+  children?: readonly string[],
+): Element {
+  const form = formFor(config).form(addressed(config, children));
   const field = form.getChildren('field').find(({ attrs }) => attrs.var === 'pubsub#roster_groups_allowed');
   for (const group of groups) field?.cnode(el('option', null, el('value', null, group)));
   return form;
 }
 /** §8.2.5.3. */
-export const shownConfig = (config: NodeConfig): Element => configForm.result(addressed(config));
+export const shownConfig = (config: NodeConfig, children?: readonly string[]): Element =>
+  formFor(config).result(addressed(config, children));
 
 /** Options as they hold here: what is more than the service allows is what it allows. */
-function bounded(options: Submitted, { items_per_node, item_bytes }: Settings): Partial<NodeConfig> {
+function bounded(options: Submitted, { items_per_node, item_bytes }: Settings): ConfigChange {
   const contact = options['pubsub#contact']?.map(({ full }) => full);
-  const texts = contact === undefined ? options : { ...options, 'pubsub#contact': contact };
+  const whitelist = options['pubsub#children_association_whitelist']?.map(({ bare }) => bare);
+  const texts = {
+    ...options,
+    ...(contact && { 'pubsub#contact': contact }),
+    ...(whitelist && { 'pubsub#children_association_whitelist': whitelist }),
+  };
   // A copy, so that its texts do not keep alive the stanza that they were cut from.
-  const copy = JSON.parse(JSON.stringify(texts)) as { -readonly [K in keyof NodeConfig]?: NodeConfig[K] };
+  const copy = JSON.parse(JSON.stringify(texts)) as { -readonly [K in keyof ConfigChange]: ConfigChange[K] };
+  // An empty name is the root (§6.2.1), which holds what is in no collection.
+  for (const name of ['pubsub#collection', 'pubsub#children'] as const)
+    if (copy[name] !== undefined) copy[name] = [...new Set(copy[name])].filter((node) => node !== '');
+  const children = copy['pubsub#children_max'];
+  if (children !== undefined) copy['pubsub#children_max'] = Math.min(children, mostChildren);
   const items = copy['pubsub#max_items'];
   if (typeof items === 'number') copy['pubsub#max_items'] = Math.min(items, items_per_node);
   const size = copy['pubsub#max_payload_size'];
@@ -168,9 +220,11 @@ function bounded(options: Submitted, { items_per_node, item_bytes }: Settings): 
 
 /** Most addresses that a node names for questions. */
 const mostContacts = 20;
+/** Most addresses that a collection lets in. */
+const mostListed = 1000;
 
-/** What is asked for and not had here, in the words of §8.1.2 and XEP-0248. */
-function demandSupported(form: Element | undefined): void {
+/** What is asked for and not had here, in the words of §8.1.2 and XEP-0248. Nobody publishes to a collection. */
+function demandSupported(form: Element | undefined, isToPublish = false): void {
   const givenFor = (name: string) =>
     form
       ?.getChildren('field', NS.dataForms)
@@ -179,11 +233,12 @@ function demandSupported(form: Element | undefined): void {
   const model = givenFor('pubsub#access_model') || undefined;
   if (model !== undefined && !accessModels.some((one) => one === model))
     throw pubsubError('not-acceptable', 'unsupported-access-model');
-  if (givenFor('pubsub#node_type') === 'collection' || givenFor('pubsub#collection')) throw unsupported('collections');
+  if (isToPublish && (givenFor('pubsub#node_type') === 'collection' || givenFor('pubsub#collection')))
+    throw unsupported('collections');
 }
 
 /** §8.2: the submitted configuration; undefined where it was cancelled. Throws StanzaError. */
-export function readConfig(form: Element | undefined, settings: Settings): Partial<NodeConfig> | undefined {
+export function readConfig(form: Element | undefined, settings: Settings): ConfigChange | undefined {
   demandSupported(form);
   const submission = configForm.read(form);
   return submission === undefined ? undefined : checked(submission, settings);
@@ -191,16 +246,18 @@ export function readConfig(form: Element | undefined, settings: Settings): Parti
 
 /** §7.1.5: the preconditions of a publication. Throws StanzaError. */
 export function readOptions(form: Element | undefined, settings: Settings): Partial<NodeConfig> {
-  demandSupported(form);
+  demandSupported(form, true);
   const submission = optionsForm.read(form);
   if (submission === undefined) throw new StanzaError('bad-request', 'Options that are cancelled.');
   return checked(submission, settings);
 }
 
-function checked(submission: Submitted, settings: Settings): Partial<NodeConfig> {
+function checked(submission: Submitted, settings: Settings): ConfigChange {
   const options = bounded(submission, settings);
   if ((options['pubsub#contact']?.length ?? 0) > mostContacts)
     throw new StanzaError('not-acceptable', `A node has at most ${mostContacts} contacts.`);
+  if ((options['pubsub#children_association_whitelist']?.length ?? 0) > mostListed)
+    throw new StanzaError('not-acceptable', `A collection lets in at most ${mostListed} addresses.`);
   demandSpace(options);
   return options;
 }

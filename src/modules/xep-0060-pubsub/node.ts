@@ -54,6 +54,9 @@ export interface Subscription {
   readonly shows?: readonly Show[];
   /** XEP-0465: others may know of it. */
   readonly public?: true;
+  /** XEP-0248, of a collection: what one is told of (nodes), and how far below it (1). */
+  readonly type?: 'items' | 'nodes' | 'all';
+  readonly depth?: number | 'all';
 }
 
 /** Of all items of an account or the service: what their bounds go by. */
@@ -112,6 +115,8 @@ export interface Holder {
   readonly isAccount: boolean;
   readonly defaults: NodeConfig;
   readonly nodes: Map<string, Node>;
+  /** XEP-0248: the nodes in each collection. */
+  readonly children: Map<string, Set<Node>>;
   /** Nodes that were deleted and are elsewhere now, by their names; the oldest first. */
   readonly moved: Map<string, Node>;
   /** Subscriptions to all nodes by the bare address of the subscriber. */

@@ -8,6 +8,7 @@ import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { barrier, entryFor } from './access.js';
+import { type Kind, notifyAbove } from './collections.js';
 import { withBody } from './events.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { showsOf } from './presence.js';
@@ -19,6 +20,8 @@ type Roster = ReadonlyMap<string, RosterItem>;
 export interface Notice {
   /** §8.4.2: whoever waits for a subscription is told as well. */
   readonly isForPending?: boolean;
+  /** What it is about, for those who subscribed to a collection that the node is in (XEP-0248); default: items. */
+  readonly kind?: Kind;
 }
 
 export const interest = (node: string): string => `${node}+notify`;
@@ -36,6 +39,7 @@ export function tell({ host }: PubSub, stanza: Stanza): Maybe<void> {
 /** Nobody waits for those who are told: how they are is seen to where the stanza goes. */
 export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice = {}): void {
   if (!node.config['pubsub#deliver_notifications']) return;
+  notifyAbove(pubsub, holder, node, event, notice.kind ?? 'items');
   if (!holder.isAccount) {
     toSubscribers(pubsub, holder, node, event, notice);
     return;
@@ -94,7 +98,7 @@ export function* visitorsOf(
 export const wants = ({ caps }: PubSub, session: Session, feature: string): boolean =>
   session.presence !== undefined && caps.features(session).has(feature);
 
-const isTold = (subscriber: Subscriber | undefined): boolean =>
+export const isTold = (subscriber: Subscriber | undefined): boolean =>
   subscriber?.state === 'subscribed' && subscriber.deliver !== false;
 
 function toSubscribers(

@@ -6,6 +6,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
+import { isCollection } from './collections.js';
 import { pubsubError } from './errors.js';
 import { canSay } from './events.js';
 import { type Node, type Show, type Subscription, shows } from './node.js';
@@ -17,22 +18,41 @@ const common = {
   'pubsub#subscription_type': { type: 'list-single', label: 'What to be notified of', options: ['items'] },
   'pubsub#subscription_depth': { type: 'list-single', label: 'Of which nodes', options: ['1'] },
 } as const;
+const ofCollections = {
+  ...common,
+  'pubsub#subscription_type': {
+    type: 'list-single',
+    label: 'What to be notified of',
+    options: ['nodes', 'items', 'all'],
+  },
+  'pubsub#subscription_depth': { type: 'text-single', label: 'How far below: a number, or "all"', longest: 10 },
+} as const;
 const wordy = { ...common, 'pubsub#include_body': { type: 'boolean', label: 'In words, too' } } as const;
 const type = `${NS.pubsub}#subscribe_options`;
 const plainForm = defineForm(type, common);
 const wordyForm = defineForm(type, wordy);
+const collectionForm = defineForm(type, ofCollections);
 
 /** A subscription without its state. */
 export type Options = Omit<Subscription, 'state'>;
 
 export const offeredOptions = (
   node: Node | undefined,
-  { deliver, expires, shows: wanted = shows, body }: Options,
+  { deliver, expires, shows: wanted = shows, body, type = 'nodes', depth = 1 }: Options,
 ): Element => {
-  const values = {
+  const usual = {
     'pubsub#deliver': deliver !== false,
     'pubsub#expire': expires === undefined ? '' : expires === 'presence' ? expires : formatDateTime(expires),
     'pubsub#show-values': wanted,
+  };
+  if (node !== undefined && isCollection(node))
+    return collectionForm.form({
+      ...usual,
+      'pubsub#subscription_type': type,
+      'pubsub#subscription_depth': String(depth),
+    });
+  const values = {
+    ...usual,
     'pubsub#subscription_type': 'items',
     'pubsub#subscription_depth': '1',
   } as const;
@@ -50,8 +70,14 @@ export function readOptions(form: Element | undefined, node: Node, before: Optio
   if (reading?.get('pubsub#include_body') !== undefined && reading.bool('pubsub#include_body') && !canSay(node))
     throw invalidOptions('What is published here is not known in words.');
   let submitted: ReturnType<typeof wordyForm.read>;
+  let reach: Pick<Options, 'type' | 'depth'> = {};
   try {
-    submitted = wordyForm.read(form);
+    if (isCollection(node)) {
+      const read = collectionForm.read(form);
+      reach = reachOf(read?.['pubsub#subscription_type'], read?.['pubsub#subscription_depth'], before);
+      const { 'pubsub#subscription_type': _, 'pubsub#subscription_depth': __, ...rest } = read ?? {};
+      submitted = read && rest;
+    } else submitted = wordyForm.read(form);
   } catch (error) {
     throw error instanceof StanzaError ? invalidOptions(error.text) : error;
   }
@@ -69,6 +95,23 @@ export function readOptions(form: Element | undefined, node: Node, before: Optio
     ...(wanted.length === 0 || wanted.length === shows.length ? {} : { shows: wanted.map(ownShow) }),
     ...(expires === undefined ? {} : { expires }),
     ...(before.public ? { public: true } : {}),
+    ...reach,
+  };
+}
+
+/** XEP-0248 §5.1: nodes at depth 1, unless more is asked for. */
+function reachOf(
+  type: 'nodes' | 'items' | 'all' | undefined,
+  written: string | undefined,
+  before: Options,
+): Pick<Options, 'type' | 'depth'> {
+  const given = written?.trim();
+  if (given && given !== 'all' && !/^\d{1,4}$/.test(given)) throw invalidOptions('A depth is a number, or "all".');
+  const depth = given ? (given === 'all' ? given : Number(given)) : before.depth;
+  const kind = type ?? before.type ?? 'nodes';
+  return {
+    ...(kind === 'nodes' ? {} : { type: kind }),
+    ...(depth === undefined || depth === 1 ? {} : { depth }),
   };
 }
 

@@ -5,7 +5,17 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { affiliationOf, demandOwner, ownersOf } from './access.js';
-import { forbidden, pubsubError, unsupported } from './errors.js';
+import {
+  checkLinks,
+  childrenOf,
+  isCollection,
+  type Links,
+  notifyAbove,
+  orphan,
+  tellLink,
+  writeLinks,
+} from './collections.js';
+import { forbidden, pubsubError } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
 import { align, followersOf, isAttachments, isKept } from './kept.js';
 import { reveal } from './last-items.js';
@@ -66,7 +76,13 @@ export async function create(action: Action): Promise<Element | undefined> {
   demandOrdinary(name);
   const holder = await pubsub.holders.get(bare);
   if (holder.nodes.has(name)) throw new StanzaError('conflict');
-  await pubsub.holders.written(holder, makeNode(pubsub, holder, name, from, config).write);
+  const { 'pubsub#children': children = [], ...own } = config;
+  const isOwn = (node: Node) => affiliationOf(holder, node, from.bare) === 'owner';
+  const links = checkLinks(holder, { name, config: { ...holder.defaults, ...own }, isOwn, children }, from);
+  const { node, write } = makeNode(pubsub, holder, name, from, own);
+  await pubsub.holders.written(holder, write, ...writeLinks(pubsub, holder, name, links));
+  if (node.config['pubsub#deliver_notifications'])
+    notifyAbove(pubsub, holder, node, eventFrom(holder, node, el('create', { node: name })), 'nodes');
   return given === undefined ? el('pubsub', { xmlns: NS.pubsub }, el('create', { node: name })) : undefined;
 }
 
@@ -83,8 +99,15 @@ export async function offerConfig(action: Action): Promise<Element> {
   const { config } = demandOwner(holder, node, action.from.bare);
   const roster = holder.isAccount ? await action.pubsub.roster.get(holder.jid.bare) : undefined;
   const groups = new Set([...(roster?.values() ?? [])].flatMap((item) => item.groups));
-  return el('pubsub', { xmlns: NS.pubsubOwner }, el('configure', { node: name }, offeredConfig(config, groups)));
+  return el(
+    'pubsub',
+    { xmlns: NS.pubsubOwner },
+    el('configure', { node: name }, offeredConfig(config, groups, namesIn(holder, name))),
+  );
 }
+
+const namesIn = (holder: Holder, collection: string): string[] =>
+  childrenOf(holder, collection).map(({ name }) => name);
 
 /** What the notification of an item goes by. */
 const shape = ['pubsub#deliver_payloads', 'pubsub#notification_type', 'pubsub#itemreply'] as const;
@@ -102,13 +125,21 @@ export async function configure(action: Action): Promise<undefined> {
     if (isKept(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they are as what they follow
     const before = node.config;
     const nodeBefore = { ...node };
-    const after = { ...before, ...submitted };
+    const { 'pubsub#children': children, ...own } = submitted;
+    const after = { ...before, ...own };
+    // XEP-0248 §6.2.3.4
+    if (isCollection(node) && !isCollection({ config: after })) throw pubsubError('not-allowed', 'invalid-options');
+    const isOwn = (one: Node) => affiliationOf(holder, one, from.bare) === 'owner';
+    const links = checkLinks(holder, { name, config: after, isOwn, children }, from);
     const writes: Promise<unknown>[] = [
       pubsub.holders.change(holder, node, { config: differing(after, holder.defaults) }),
+      ...writeLinks(pubsub, holder, name, links),
     ];
-    const surplus = after['pubsub#persist_items']
-      ? items!.index.size - roomFor(after, pubsub.settings)
-      : items!.index.size;
+    // XEP-0248 §6.2.4: a collection has no items
+    const surplus =
+      after['pubsub#persist_items'] && !isCollection(node)
+        ? items!.index.size - roomFor(after, pubsub.settings)
+        : items!.index.size;
     if (surplus > 0)
       writes.push(pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()].slice(0, surplus)));
     if (shape.some((option) => before[option] !== after[option])) items!.last = undefined;
@@ -121,20 +152,34 @@ export async function configure(action: Action): Promise<undefined> {
     // §8.2.4: whoever may no more is no more subscribed
     await dropBarred(pubsub, holder, node);
     if (after['pubsub#notify_config']) {
-      const shown = after['pubsub#deliver_payloads'] ? shownConfig(after) : undefined;
-      notify(pubsub, holder, node, eventFrom(holder, node, el('configuration', { node: name }, shown)));
+      const shown = after['pubsub#deliver_payloads'] ? shownConfig(after, namesIn(holder, name)) : undefined;
+      const event = eventFrom(holder, node, el('configuration', { node: name }, shown));
+      notify(pubsub, holder, node, event, { kind: 'nodes' });
     }
+    tellLinks(pubsub, holder, node, before['pubsub#collection'], links);
     return undefined;
   });
+}
+
+/** XEP-0248 §4.3.2: who subscribed to a collection is told which nodes are new in it, and which have left. */
+function tellLinks(pubsub: PubSub, holder: Holder, node: Node, before: readonly string[], links: Links): void {
+  for (const child of links.added) tellLink(pubsub, holder, node, child.name, true);
+  for (const child of links.removed) tellLink(pubsub, holder, node, child.name, false);
+  const after = node.config['pubsub#collection'];
+  for (const name of new Set([...before, ...after])) {
+    const collection = holder.nodes.get(name);
+    const isJoining = after.includes(name);
+    if (collection !== undefined && isJoining !== before.includes(name))
+      tellLink(pubsub, holder, collection, node.name, isJoining);
+  }
 }
 
 /** §8.3. */
 export function offerDefaults({ pubsub, from, bare, element }: Action, isAccount: boolean): Element {
   if (isAccount && from.bare !== bare) throw forbidden();
   const { type = 'leaf' } = element.attrs; // §8.3.2
-  if (type === 'collection') throw unsupported('collections'); // XEP-0248
-  if (type !== 'leaf') throw new StanzaError('bad-request');
-  const config = defaults(isAccount, pubsub.settings);
+  if (type !== 'leaf' && type !== 'collection') throw new StanzaError('bad-request');
+  const config: NodeConfig = { ...defaults(isAccount, pubsub.settings), 'pubsub#node_type': type };
   return el('pubsub', { xmlns: NS.pubsubOwner }, el('default', null, offeredConfig(config)));
 }
 
@@ -169,9 +214,10 @@ export async function removeNode(
   const event = nodeEvent(holder, node, 'delete', redirect);
   const followers = followersOf(holder, node);
   const subscriptions = new Map(node.subscriptions);
-  await pubsub.holders.written(holder, pubsub.holders.remove(holder, node, items, uri ? flat(uri) : undefined));
+  const removed = pubsub.holders.remove(holder, node, items, uri ? flat(uri) : undefined);
+  await pubsub.holders.written(holder, removed, ...orphan(pubsub, holder, node.name));
   if (node.config['pubsub#notify_delete'])
-    notify(pubsub, holder, { ...node, subscriptions }, event, { isForPending: true });
+    notify(pubsub, holder, { ...node, subscriptions }, event, { isForPending: true, kind: 'nodes' });
   for (const follower of followers)
     await removeNode(pubsub, holder, follower, await pubsub.holders.items(holder, follower));
 }

@@ -5,6 +5,7 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
 import { affiliationOf, demandOwner, mayPublish, missing } from './access.js';
+import { isCollection } from './collections.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';
 import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
 import { isAttachments, isKept } from './kept.js';
@@ -42,6 +43,7 @@ export async function publish(action: Action): Promise<Element> {
     let { node, items } = found;
     if (node !== undefined && !mayPublish(holder, node, from.bare)) throw forbidden();
     if (node === undefined && target === undefined && !maker) throw missingFor(holder, name, from.bare, found.prepared);
+    if (node !== undefined && isCollection(node)) throw unsupported('publish'); // XEP-0248 §3.1
     if (node !== undefined) demand(options, node.config);
     const config = node?.config ?? { ...holder.defaults, ...usualConfig(pubsub.wellKnown, holder, name), ...options };
     checkItem(config, item !== undefined, payload, xml);
@@ -165,7 +167,7 @@ export async function retract(action: Action): Promise<undefined> {
     const isOwner = affiliationOf(holder, node, from.bare) === 'owner';
     const areOwn = ids.every((id) => (items!.index.get(id)?.by ?? from.bare) === from.bare);
     if (!mayPublish(holder, node, from.bare) || !(isOwner || areOwn)) throw forbidden();
-    if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
+    if (isCollection(node) || !node.config['pubsub#persist_items']) throw unsupported('persistent-items');
     if (ids.some((id) => !items!.index.has(id))) throw noSuchNode();
     if (isKept(name)) throw forbidden(); // XEP-0465 §5
     await holders.written(holder, holders.removeItems(holder, node, items!, ids));
@@ -186,7 +188,7 @@ export async function purge(action: Action): Promise<undefined> {
   const empty = async (found: Found<RosterItem | undefined>): Promise<undefined> => {
     const { holder, items } = found;
     const node = demandOwner(holder, found.node, from.bare);
-    if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
+    if (isCollection(node) || !node.config['pubsub#persist_items']) throw unsupported('persistent-items');
     if (isKept(name)) throw forbidden(); // XEP-0465 §5
     const ids = [...items!.index.keys()];
     await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, ids));

@@ -42,6 +42,7 @@ export const NS = {
   pubsubOwner: 'http://jabber.org/protocol/pubsub#owner',
   pubsubErrors: 'http://jabber.org/protocol/pubsub#errors',
   pam: 'urn:xmpp:pam:0', // 0376
+  shim: 'http://jabber.org/protocol/shim', // 0131
   pubsubFilter: 'urn:xmpp:pubsub-filter:0', // 0462
   pps: 'urn:xmpp:pps:0', // 0465
   attachments: 'urn:xmpp:pubsub-attachments:1', // 0470

@@ -1,0 +1,248 @@
+/**
+ * XEP-0248: collections, nodes that contain other nodes. Who subscribes to one is told of items or nodes in it, by the
+ * access model of the collection (§7.1): so nobody puts a node into a collection but its own owner.
+ *
+ * Left out: items by way of a collection (§5.2, which a service may refuse), a root that one can subscribe to (§8.1).
+ * What goes with a deleted collection are its links alone (§8.2).
+ */
+import type { RosterItem } from '../../server/module.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+import { affiliationOf, barrier, demandOwner, entryFor } from './access.js';
+import { noSuchNode, pubsubError } from './errors.js';
+import { eventFrom } from './events.js';
+import { canContain, collectionsAbove, type Graph, mostParents } from './graph.js';
+import { isAttachments, isKept as isKeptUp } from './kept.js';
+import type { Holder, Node, PubSub, Subscriber } from './node.js';
+import { differing, type NodeConfig } from './node-config.js';
+import { isTold, toSubscriber } from './notify.js';
+import { type Action, flat, inTurn, nameIn, nodeNamed } from './request.js';
+
+export const isCollection = ({ config }: Pick<Node, 'config'>): boolean => config['pubsub#node_type'] === 'collection';
+
+const parentsOf = (holder: Holder, name: string): readonly string[] =>
+  holder.nodes.get(name)?.config['pubsub#collection'] ?? [];
+
+export const childrenOf = (holder: Holder, name: string): readonly Node[] => [...(holder.children.get(name) ?? [])];
+
+/** A node as it is to be, whether it is there already or not. */
+export interface Wanted {
+  readonly name: string;
+  readonly config: NodeConfig;
+  readonly isOwn: (node: Node) => boolean;
+  /** The whole list of its children; undefined: as they are. */
+  readonly children: readonly string[] | undefined;
+}
+
+/** What changes besides the node itself: children that get or lose it as a collection. */
+export interface Links {
+  readonly added: readonly Node[];
+  readonly removed: readonly Node[];
+}
+
+const invalid = (text: string) => pubsubError('not-allowed', 'invalid-options', text);
+const tooMany = () => pubsubError('not-allowed', 'max-nodes-exceeded', 'A collection would have too many nodes.');
+const notYours = () => new StanzaError('forbidden', 'The node or the collection is not yours.', { type: 'cancel' });
+
+/** Checks the links of a node that is to be made or changed (§6.2.3). Throws StanzaError; changes nothing. */
+export function checkLinks(holder: Holder, wanted: Wanted, from: Jid): Links {
+  const { name, config } = wanted;
+  const before = childrenOf(holder, name);
+  const children = wanted.children ?? before.map((child) => child.name);
+  const names = new Set(children.filter((child) => child !== ''));
+  if (names.size > 0 && !isCollection(wanted)) throw invalid('A leaf has no nodes in it.');
+  if (names.size > config['pubsub#children_max']) throw tooMany();
+  const parents = config['pubsub#collection'];
+  if (parents.length > mostParents) throw tooMany();
+
+  // The graph as it is to be: links of one form may contradict each other.
+  const above = new Map<string, string[]>();
+  const below = new Map<string, string[]>();
+  const isKept = (child: string, parent: string) =>
+    child === name ? parents.includes(parent) : parent !== name || names.has(child);
+  const graph: Graph = {
+    parents: (node) => [
+      ...parentsOf(holder, node).filter((parent) => isKept(node, parent)),
+      ...(above.get(node) ?? []),
+    ],
+    children: (node) => [
+      ...childrenOf(holder, node).flatMap((child) => (isKept(child.name, node) ? child.name : [])),
+      ...(below.get(node) ?? []),
+    ],
+  };
+  const link = (child: string, parent: string) => {
+    if (!canContain(graph, parent, child)) throw invalid('Collections would contain each other, or be too deep.');
+    append(above, child, parent);
+    append(below, parent, child);
+  };
+
+  const known = new Set(parentsOf(holder, name));
+  for (const parent of parents) {
+    if (known.has(parent)) continue;
+    demandJoining(holder, parent, from);
+    link(name, parent);
+  }
+  const added: Node[] = [];
+  for (const child of names) {
+    const node = holder.nodes.get(child);
+    if (node === undefined && child !== name) throw noSuchNode();
+    if (node !== undefined && before.includes(node)) continue;
+    link(child, name); // refuses a node that would contain itself
+    if (node === undefined) continue;
+    demandOrdinary(node.name);
+    if (!wanted.isOwn(node)) throw notYours();
+    if (node.config['pubsub#collection'].length >= mostParents) throw tooMany();
+    added.push(node);
+  }
+  return { added, removed: before.filter((child) => !names.has(child.name)) };
+}
+
+function append(lists: Map<string, string[]>, key: string, value: string): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
+
+/** Whether somebody may put nodes into a collection (`pubsub#children_association_policy`). Throws StanzaError. */
+function demandJoining(holder: Holder, parent: string, from: Jid): void {
+  const collection = holder.nodes.get(parent);
+  if (collection === undefined) throw noSuchNode();
+  if (!isCollection(collection)) throw invalid('A leaf has no nodes in it.');
+  const { config } = collection;
+  const policy = config['pubsub#children_association_policy'];
+  const isOwner = affiliationOf(holder, collection, from.bare) === 'owner';
+  const isListed = policy === 'whitelist' && config['pubsub#children_association_whitelist'].includes(from.bare);
+  if (!isOwner && !isListed && policy !== 'all') throw notYours();
+  if (childrenOf(holder, parent).length >= config['pubsub#children_max']) throw tooMany();
+}
+
+function demandOrdinary(name: string): void {
+  if (isKeptUp(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they belong to what they follow
+}
+
+/** Writes down what `checkLinks` found, for a node that is there now; to be waited for. */
+export function writeLinks(
+  { holders }: PubSub,
+  holder: Holder,
+  name: string,
+  { added, removed }: Links,
+): Promise<void>[] {
+  const write = (child: Node, collections: readonly string[]) =>
+    holders.change(holder, child, {
+      config: differing({ ...child.config, 'pubsub#collection': collections }, holder.defaults),
+    });
+  return [
+    ...added.map((child) => write(child, [...child.config['pubsub#collection'], name])),
+    ...removed.map((child) => write(child, without(child, name))),
+  ];
+}
+
+const without = (child: Node, name: string): string[] =>
+  child.config['pubsub#collection'].filter((one) => one !== name);
+
+/** §8.2: the nodes of a deleted collection go on without it. */
+export const orphan = (pubsub: PubSub, holder: Holder, name: string): Promise<void>[] =>
+  writeLinks(pubsub, holder, name, { added: [], removed: childrenOf(holder, name) });
+
+// ---------------------------------------------------------------------------------------------------------------
+// Requests
+
+/** §6.5, §6.6: puts a node into a collection, or takes it out. */
+export async function associate(action: Action): Promise<undefined> {
+  const { pubsub, from, element } = action;
+  const parent = nodeNamed(action);
+  const [asked, ...others] = element.getChildElements();
+  const isJoining = asked?.is('associate', NS.pubsubOwner) === true;
+  if (asked === undefined || others.length > 0 || !(isJoining || asked.is('dissociate', NS.pubsubOwner)))
+    throw new StanzaError('bad-request');
+  const name = nameIn(asked, 'node');
+  if (name === undefined) throw pubsubError('bad-request', 'nodeid-required');
+  return inTurn(action, name, async ({ holder, node: found }) => {
+    const collection = holder.nodes.get(parent);
+    if (collection === undefined || found === undefined) {
+      if (holder.isAccount) demandOwner(holder, undefined, from.bare);
+      throw noSuchNode();
+    }
+    const isOwner = (node: Node) => affiliationOf(holder, node, from.bare) === 'owner';
+    const before = found.config['pubsub#collection'];
+    if (isJoining ? !isOwner(found) : !isOwner(found) && !isOwner(collection)) throw notYours();
+    if (isJoining === before.includes(parent)) {
+      if (isJoining) return undefined;
+      throw new StanzaError('bad-request', 'The node is not in the collection.'); // §6.6.3.1
+    }
+    const collections = isJoining ? [...before, flat(parent)] : without(found, parent);
+    const config = { ...found.config, 'pubsub#collection': collections };
+    if (isJoining) {
+      demandOrdinary(name);
+      checkLinks(holder, { name, config, isOwn: isOwner, children: undefined }, from);
+    }
+    const write = pubsub.holders.change(holder, found, { config: differing(config, holder.defaults) });
+    await pubsub.holders.written(holder, write);
+    tellLink(pubsub, holder, collection, name, isJoining);
+    return undefined;
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Notifications
+
+/** §4.3.2: somebody is told of items, of nodes, or both. */
+export type Kind = 'items' | 'nodes';
+
+/** §4.3.1: tells those who subscribed to collections above a node. Its own configuration decides how. */
+export function notifyAbove(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, kind: Kind): void {
+  const parents = node.config['pubsub#collection'];
+  if (parents.length > 0) tellAbove(pubsub, holder, collectionsAbove(graphOf(holder), parents), event, kind, node);
+}
+
+/** §4.3.2: a node came into a collection, or left it. */
+export function tellLink(pubsub: PubSub, holder: Holder, collection: Node, child: string, isJoining: boolean): void {
+  if (!collection.config['pubsub#deliver_notifications']) return;
+  const change = el(isJoining ? 'associate' : 'dissociate', { node: child });
+  const event = eventFrom(holder, collection, el('collection', { node: collection.name }, change));
+  const above = collectionsAbove(graphOf(holder), [collection.name]);
+  tellAbove(pubsub, holder, above, event, 'nodes', holder.nodes.get(child));
+}
+
+const graphOf = (holder: Holder): Pick<Graph, 'parents'> => ({ parents: (name) => parentsOf(holder, name) });
+
+function tellAbove(
+  pubsub: PubSub,
+  holder: Holder,
+  above: ReadonlyMap<string, number>,
+  event: Stanza,
+  kind: Kind,
+  node: Node | undefined,
+): void {
+  // No more are told than by one node with all its subscriptions: the nearest collections first.
+  let left = pubsub.settings.subscriptions_per_node;
+  for (const [name, distance] of above) {
+    const collection = holder.nodes.get(name);
+    if (collection === undefined || collection.subscriptions.size === 0) continue;
+    const header = el('headers', { xmlns: NS.shim }, el('header', { name: 'Collection' }, name));
+    const shown = event.plus(header);
+    for (const subscriber of [...collection.subscriptions.values()]) {
+      if (!isTold(subscriber) || !isMeant(subscriber, kind, distance)) continue;
+      if (left-- <= 0) {
+        pubsub.host.limitHit('pubsub.subscriptions');
+        return;
+      }
+      const { bare } = subscriber.jid;
+      if (node !== undefined && affiliationOf(holder, node, bare) === 'outcast') continue;
+      const send = (item: RosterItem | undefined) =>
+        barrier(holder, collection, bare, item) === undefined
+          ? toSubscriber(pubsub, holder, subscriber, shown)
+          : undefined;
+      const item = entryFor(pubsub, holder, collection, bare);
+      pubsub.aside(item instanceof Promise ? item.then(send) : send(item));
+    }
+  }
+}
+
+/** `pubsub#subscription_type`, `pubsub#subscription_depth`. */
+function isMeant({ type = 'nodes', depth = 1 }: Subscriber, kind: Kind, distance: number): boolean {
+  return (type === 'all' || type === kind) && (depth === 'all' || distance <= depth);
+}
