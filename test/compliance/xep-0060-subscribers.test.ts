@@ -1,5 +1,7 @@
 /** XEP-0060 §6.1 to §6.4, §8.6 to §8.9, §12: subscriptions with all that can be said of them. */
+import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Peer, scenario } from './dialogue.js';
 import { create, error, event, owner, payload, publish, pubsub, result, submitted } from './pubsub.js';
 
@@ -96,8 +98,7 @@ scenario('§6.3.4, §6.3.6.2, §6.3.7: whose options, and which', async ({ actor
   await balcony.receives(result());
   await publishes(orchard, 'a');
   await balcony.receivesNothing();
-  // §6.2.3.5: a subid is ignored where there are none
-  await balcony.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}' subid='1'/>`, service));
+  await balcony.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}'/>`, service));
   await balcony.receives(result(subscription(juliet, 'none')));
 });
 
@@ -463,3 +464,117 @@ scenario(
     await guest.receives(result());
   },
 );
+
+// --- several subscriptions (§6.1.6) ---------------------------------------------------------------------------------------
+
+const lasting = new MemoryStorage();
+
+scenario(
+  '§6.1.6, §6.2.3, §6.3.4: an address subscribes several times, each time otherwise',
+  { storage: () => lasting },
+  async ({ actor, stage }) => {
+    const { orchard, balcony } = await two(actor);
+    const subscribes = async (options?: Parameters<typeof submitted>[1]): Promise<string> => {
+      await balcony.sends(subscribe(juliet, options));
+      const answer = await balcony.receives(result(subscription(juliet, 'subscribed')));
+      return answer.getChildElements()[0]!.getChild('subscription')!.attrs.subid!;
+    };
+    const first = await subscribes();
+    // Whoever subscribes again to the same gets what there is
+    assert.equal(await subscribes(), first);
+    assert.equal(await subscribes({ deliver: '1' }), first);
+    await publishes(orchard, 'a');
+    const alone = await balcony.receives(news(juliet, 'a', 'x'));
+    assert.equal(alone.getChild('headers', NS.shim), undefined);
+    const second = await subscribes({ 'show-values': ['chat'] });
+    assert.notEqual(second, first);
+    const third = await subscribes({ deliver: '0' });
+    assert.equal(new Set([first, second, third]).size, 3);
+    // §7.1.2.7: one notification, for those of them that want it
+    const both = (id: string) =>
+      news(juliet, id, 'x').replace(
+        '</message>',
+        `<headers xmlns='${NS.shim}'><header name='SubID'>${first}</header><header name='SubID'>${second}</header></headers></message>`,
+      );
+    await publishes(orchard, 'b');
+    await balcony.receives(both('b'));
+    await balcony.receivesNothing();
+    await balcony.sends(pubsub('get', `<subscriptions node='n'/>`, service));
+    const listed = await balcony.receives(`<iq type='result' id='p'/>`);
+    const ids = listed.getChildElements()[0]!.getChild('subscriptions')!.getChildren('subscription');
+    assert.deepEqual(ids.map(({ attrs }) => attrs.subid).sort(), [first, second, third].sort());
+
+    const required = error('modify', 'bad-request', 'subid-required');
+    const invalid = error('modify', 'not-acceptable', 'invalid-subid');
+    const options = submitted('subscribe_options', { deliver: '0' });
+    for (const [type, name, inner] of [
+      ['set', 'unsubscribe', ''],
+      ['get', 'options', ''],
+      ['set', 'options', options],
+    ] as const) {
+      await balcony.sends(pubsub(type, `<${name} node='n' jid='${juliet}'>${inner}</${name}>`, service));
+      await balcony.receives(required);
+      await balcony.sends(pubsub(type, `<${name} node='n' jid='${juliet}' subid='x'>${inner}</${name}>`, service));
+      await balcony.receives(invalid);
+    }
+    await balcony.sends(pubsub('get', `<items node='n'/>`, service));
+    await balcony.receives(required);
+    await balcony.sends(pubsub('get', `<items node='n' subid='x'/>`, service));
+    await balcony.receives(invalid);
+    await balcony.sends(pubsub('get', `<items node='n' subid='${second}'/>`, service));
+    await balcony.receives(`<iq type='result' id='p'/>`);
+
+    // They are there after a restart
+    await stage.restart();
+    const again = await actor(`${juliet}/balcony`, { presence: true });
+    again.forgets();
+    const romeos = await actor(`${romeo}/orchard`, { presence: true });
+    await publishes(romeos, 'c');
+    await again.receives(both('c'));
+    await again.sends(
+      pubsub('set', `<options node='n' jid='${juliet}' subid='${second}'>${options}</options>`, service),
+    );
+    await again.receives(result());
+    await again.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}' subid='${first}'/>`, service));
+    await again.receives(result(`<subscription node='n' jid='${juliet}' subid='${first}' subscription='none'/>`));
+    await publishes(romeos, 'd');
+    await again.receivesNothing();
+    // An owner ends all of them
+    await romeos.sends(
+      owner(
+        'set',
+        `<subscriptions node='n'><subscription jid='${juliet}' subscription='none'/></subscriptions>`,
+        service,
+      ),
+    );
+    await romeos.receives(result());
+    await again.receivesAnyOrder(
+      [second, third].map((subid) =>
+        event(service, juliet, `<subscription node='n' jid='${juliet}' subid='${subid}' subscription='none'/>`),
+      ),
+    );
+    await again.sends(pubsub('get', `<subscriptions node='n'/>`, service));
+    await again.receives(result(`<subscriptions node='n'/>`));
+  },
+);
+
+scenario('XEP-0248 §5.1.3: to a collection for items and for nodes, not twice for the same', async ({ actor }) => {
+  const { balcony } = await two(actor, { node_type: 'collection' });
+  for (const type of ['nodes', 'items']) {
+    await balcony.sends(subscribe(juliet, { subscription_type: type }));
+    await balcony.receives(result(subscription(juliet, 'subscribed')));
+  }
+  await balcony.sends(subscribe(juliet, { subscription_type: 'items', subscription_depth: 'all' }));
+  await balcony.receives(error('cancel', 'conflict'));
+});
+
+scenario('§6.1.3.9: not without end', async ({ actor }) => {
+  const { balcony } = await two(actor);
+  const shows = ['away', 'chat', 'dnd', 'xa'];
+  for (let n = 1; n <= 10; n++) {
+    await balcony.sends(subscribe(juliet, { 'show-values': shows.filter((_, bit) => (n >> bit) % 2 === 1) }));
+    await balcony.receives(result(subscription(juliet, 'subscribed')));
+  }
+  await balcony.sends(subscribe(juliet, { deliver: '0' }));
+  await balcony.receives(error('wait', 'policy-violation', 'too-many-subscriptions'));
+});

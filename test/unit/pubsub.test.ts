@@ -102,6 +102,7 @@ function node(changed: Partial<NodeConfig>, affiliations: Record<string, Affilia
     stored: { v: 1, config: changed, creator: romeo.bare, created: 0, affiliations },
     config: { ...holder.defaults, ...changed },
     subscriptions: new Map(),
+    several: false,
     leased: false,
     items: undefined,
     loading: undefined,
@@ -110,7 +111,7 @@ function node(changed: Partial<NodeConfig>, affiliations: Record<string, Affilia
     ['subscriber@x/r', 'subscribed'],
     ['waiting@x', 'pending'],
   ] as const)
-    made.subscriptions.set(jid, { jid: Jid.parse(jid), node: made, state });
+    made.subscriptions.set(jid, { jid: Jid.parse(jid), node: made, subid: '1', state });
   return made;
 }
 

@@ -18,7 +18,7 @@ import { canContain, collectionsAbove, type Graph, mostParents } from './graph.j
 import { isAttachments, isKept as isKeptUp } from './kept.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { differing, type NodeConfig } from './node-config.js';
-import { isTold, toSubscriber } from './notify.js';
+import { isTold, subids, toSubscriber } from './notify.js';
 import { type Action, flat, inTurn, nameIn, nodeNamed } from './request.js';
 
 export const isCollection = ({ config }: Pick<Node, 'config'>): boolean => config['pubsub#node_type'] === 'collection';
@@ -232,9 +232,10 @@ function tellAbove(
       }
       const { bare } = subscriber.jid;
       if (node !== undefined && affiliationOf(holder, node, bare) === 'outcast') continue;
+      const said = collection.several ? shown.plus(subids([subscriber])) : shown;
       const send = (item: RosterItem | undefined) =>
         barrier(holder, collection, bare, item) === undefined
-          ? toSubscriber(pubsub, holder, subscriber, shown)
+          ? toSubscriber(pubsub, holder, subscriber, said)
           : undefined;
       const item = entryFor(pubsub, holder, collection, bare);
       pubsub.aside(item instanceof Promise ? item.then(send) : send(item));

@@ -35,6 +35,7 @@ const everywhere = [
   'multi-collections',
   'modify-affiliations',
   'multi-items',
+  'multi-subscribe',
   'outcast-affiliation',
   'persistent-items',
   'presence-notifications',

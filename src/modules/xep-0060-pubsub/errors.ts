@@ -23,6 +23,7 @@ type Condition =
   | 'pending-subscription'
   | 'precondition-not-met'
   | 'presence-subscription-required'
+  | 'subid-required'
   | 'too-many-subscriptions'
   | 'unsupported-access-model';
 

@@ -8,24 +8,37 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import { el, serialize, verbatim } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import { itemEvent } from './events.js';
-import type {
-  Found,
-  Holder,
-  ItemHead,
-  Items,
-  Node,
-  StoredItem,
-  StoredNode,
-  Stores,
-  Subscribed,
-  Subscriber,
-  Subscription,
+import {
+  type Found,
+  firstSubid,
+  type Holder,
+  type ItemHead,
+  type Items,
+  type Node,
+  type StoredItem,
+  type StoredNode,
+  type Stores,
+  type Subscribed,
+  type Subscriber,
+  type Subscription,
 } from './node.js';
 import { asSpace, defaults, differing, type NodeConfig } from './node-config.js';
 import type { Settings } from './settings.js';
 
 /** No address, node or id has this character: XML does not. */
 const separator = '\u0001';
+/** Under which a node keeps a subscription. */
+const subscriptionKey = (jid: Jid, subid: string): string =>
+  subid === firstSubid ? jid.full : `${jid.full}${separator}${subid}`;
+
+/** All subscriptions of an address to a node. */
+export function subscriptionsAt(holder: Holder, node: Node, jid: Jid): Subscriber[] {
+  const first = node.subscriptions.get(jid.full);
+  if (!node.several) return first === undefined ? [] : [first];
+  const own = [...(holder.subscribers.get(jid.bare) ?? [])];
+  return own.filter((one) => one.node.name === node.name && one.jid.full === jid.full);
+}
+
 export const keyOf = (node: string, id: string): string => `${node}${separator}${id}`;
 
 const page = 200;
@@ -113,9 +126,9 @@ export class Holders {
       else this.#add(holder, node);
     }
     for (const [key, subscription] of subscriptions) {
-      const [name, jid] = key.split(separator) as [string, string];
+      const [name, jid, subid = firstSubid] = key.split(separator) as [string, string, string?];
       const node = holder.nodes.get(name);
-      if (node !== undefined) this.#enrol(holder, node, { ...subscription, jid: Jid.parse(jid), node });
+      if (node !== undefined) this.#enrol(holder, node, { ...subscription, jid: Jid.parse(jid), node, subid });
     }
     return holder;
   }
@@ -156,28 +169,31 @@ export class Holders {
   }
 
   #enrol(holder: Holder, node: Node, subscriber: Subscriber): void {
-    this.#strike(holder, node, subscriber.jid.full);
-    const { jid, expires } = subscriber;
-    node.subscriptions.set(jid.full, subscriber);
+    const { jid, subid, expires } = subscriber;
+    const key = subscriptionKey(jid, subid);
+    this.#strike(holder, node, key);
+    node.subscriptions.set(key, subscriber);
+    if (subid !== firstSubid) node.several = true;
     const own = holder.subscribers.get(jid.bare);
     if (own === undefined) holder.subscribers.set(jid.bare, new Set([subscriber]));
     else own.add(subscriber);
     if (typeof expires === 'number') node.leased = true;
     if (expires !== 'presence') return;
-    const key = keyOf(`${holder.jid.bare}${separator}${node.name}`, jid.full);
     const temporary = this.#temporary.get(jid.full) ?? new Map<string, Subscribed>();
-    this.#temporary.set(jid.full, temporary.set(key, { bare: holder.jid.bare, node: node.name, jid: jid.full }));
+    const full = keyOf(`${holder.jid.bare}${separator}${node.name}`, key);
+    this.#temporary.set(jid.full, temporary.set(full, { bare: holder.jid.bare, node: node.name, key: key }));
   }
 
-  #strike(holder: Holder, node: Node, jid: string): void {
-    const subscriber = node.subscriptions.get(jid);
+  #strike(holder: Holder, node: Node, key: string): void {
+    const subscriber = node.subscriptions.get(key);
     if (subscriber === undefined) return;
-    node.subscriptions.delete(jid);
+    const jid = subscriber.jid.full;
+    node.subscriptions.delete(key);
     const own = holder.subscribers.get(subscriber.jid.bare);
     own?.delete(subscriber);
     if (own?.size === 0) holder.subscribers.delete(subscriber.jid.bare);
     const temporary = this.#temporary.get(jid);
-    temporary?.delete(keyOf(`${holder.jid.bare}${separator}${node.name}`, jid));
+    temporary?.delete(keyOf(`${holder.jid.bare}${separator}${node.name}`, key));
     if (temporary?.size === 0) this.#temporary.delete(jid);
   }
 
@@ -285,14 +301,19 @@ export class Holders {
   }
 
   /** Undefined takes it away. */
-  setSubscription(holder: Holder, node: Node, jid: Jid, subscription: Subscription | undefined): Promise<unknown> {
+  setSubscription(
+    holder: Holder,
+    node: Node,
+    { jid, subid = firstSubid }: Pick<Subscriber, 'jid'> & Partial<Pick<Subscriber, 'subid'>>,
+    subscription: Subscription | undefined,
+  ): Promise<unknown> {
     const { bare } = holder.jid;
-    const key = keyOf(node.name, jid.full);
+    const key = keyOf(node.name, subscriptionKey(jid, subid));
     if (subscription === undefined) {
-      this.#strike(holder, node, jid.full);
+      this.#strike(holder, node, subscriptionKey(jid, subid));
       return this.#stores.pubsub_subscriptions.delete(bare, [key]);
     }
-    this.#enrol(holder, node, { ...subscription, jid, node });
+    this.#enrol(holder, node, { ...subscription, jid, node, subid });
     return this.#stores.pubsub_subscriptions.set(bare, [[key, subscription]]);
   }
 
@@ -302,8 +323,8 @@ export class Holders {
     const over = [...node.subscriptions.values()].filter(
       ({ expires }) => typeof expires === 'number' && expires <= now,
     );
-    for (const { jid } of over)
-      this.setSubscription(holder, node, jid, undefined).catch(() => this.forget(holder.jid.bare));
+    for (const one of over)
+      this.setSubscription(holder, node, one, undefined).catch(() => this.forget(holder.jid.bare));
   }
 
   // --- items --------------------------------------------------------------------------------------------------
@@ -428,7 +449,16 @@ export class Holders {
 
 function nodeOf(name: string, stored: StoredNode, holder: Holder): Node {
   const config = { ...holder.defaults, ...stored.config };
-  return { name, stored, config, subscriptions: new Map(), leased: false, items: undefined, loading: undefined };
+  return {
+    name,
+    stored,
+    config,
+    subscriptions: new Map(),
+    several: false,
+    leased: false,
+    items: undefined,
+    loading: undefined,
+  };
 }
 
 const headOf = ({ at, created = at, by, xml }: StoredItem): ItemHead => ({

@@ -4,7 +4,7 @@
  * publisher hears so. XEP-0222 and XEP-0223 (storage of public and private data) follow from options of publication, as
  * does what XEP-0503 (spaces) asks of nodes.
  *
- * Left out: several subscriptions of one address, digests, transformations (they are told to
+ * Left out: digests, transformations (they are told to
  * clients); the resource that published (XEP-0163 §4.3.1.3).
  */
 import {
@@ -114,8 +114,7 @@ export default defineModule({
     'XEP-0470': '0.2.0',
     'XEP-0503': '0.3.0',
   },
-  notes:
-    "Collections, several subscriptions of one address, digests, transformations. The list of one's own public subscriptions takes the module pam.",
+  notes: "Digests, transformations. The list of one's own public subscriptions takes the module pam.",
   features: { account: accountFeatures, service: serviceFeatures },
   config: settings,
   stores: {
@@ -207,8 +206,8 @@ export default defineModule({
         const { [bare]: gone, ...affiliations } = node.stored.affiliations;
         const writes: Promise<unknown>[] = [];
         if (gone !== undefined && gone !== 'outcast') writes.push(holders.change(holder, node, { affiliations }));
-        for (const { jid } of [...node.subscriptions.values()])
-          if (jid.bare === bare) writes.push(holders.setSubscription(holder, node, jid, undefined));
+        for (const one of [...node.subscriptions.values()])
+          if (one.jid.bare === bare) writes.push(holders.setSubscription(holder, node, one, undefined));
         await holders.written(holder, ...writes);
       };
       for (const name of [...(await holders.get(own.bare)).nodes.keys()])

@@ -6,8 +6,9 @@ import { readRsm, rsmSet } from '../../server/stanza/rsm.js';
 import { type Element, el, verbatim } from '../../server/xml/element.js';
 import { demandReading, missing } from './access.js';
 import { isCollection } from './collections.js';
-import { unsupported } from './errors.js';
+import { pubsubError, unsupported } from './errors.js';
 import { itemElement } from './events.js';
+import { subscriptionsAt } from './holders.js';
 import type { Holder, Items, Node, StoredItem } from './node.js';
 import { type Action, find, nameIn, nodeNamed } from './request.js';
 
@@ -22,6 +23,7 @@ export async function retrieve(action: Action): Promise<Element> {
   const { holder, node: found, items, prepared } = await find(action, name);
   if (found === undefined) throw missing(holder, name, from.bare, prepared);
   const node = demandReading(holder, found, from.bare, prepared);
+  subscriptionFor(action, holder, node);
   if (isCollection(node)) throw unsupported('retrieve-items'); // XEP-0248 §5.2.3
   if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
   const { ids, isOrdered } = inOrder(request.payload, items!);
@@ -56,6 +58,17 @@ export async function retrieve(action: Action): Promise<Element> {
       index: taken.length === 0 ? undefined : offset,
     }),
   );
+}
+
+/** §6.5.9.1, §6.5.9.2: whoever has several subscriptions says by which one the items are asked for. */
+function subscriptionFor({ from, element }: Action, holder: Holder, node: Node): void {
+  const { subid } = element.attrs;
+  if (subid === undefined && !node.several) return;
+  const own = [from, from.toBare()].map((jid) => subscriptionsAt(holder, node, jid));
+  if (subid === undefined && own.some(({ length }) => length > 1)) throw pubsubError('bad-request', 'subid-required');
+  const all = own.flat();
+  if (subid !== undefined && all.length > 0 && !all.some((one) => one.subid === subid))
+    throw pubsubError('not-acceptable', 'invalid-subid');
 }
 
 const answer = (node: string, elements: readonly Element[], set?: Element): Element =>

@@ -7,6 +7,7 @@ import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { barrier, entryFor } from './access.js';
+import { keyOf } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { interest, sees, tell, toSubscriber, visitorsOf, wants } from './notify.js';
 
@@ -71,10 +72,12 @@ export async function greetVisitor(pubsub: PubSub, owner: Jid, jid: Jid, gained:
 
 /** Somebody is present at the service who was not before: `on_sub_and_presence` of what he subscribed to. */
 export async function greetSubscriber(pubsub: PubSub, holder: Holder, jid: Jid): Promise<void> {
+  const told = new Set<string>();
   for (const subscriber of [...(holder.subscribers.get(jid.bare) ?? [])]) {
     if (subscriber.jid.resource !== undefined && subscriber.jid.full !== jid.full) continue;
     const { node } = subscriber;
-    if (node.config['pubsub#send_last_published_item'] === 'on_sub_and_presence')
+    const key = keyOf(node.name, subscriber.jid.full); // once, however many subscriptions it has
+    if (node.config['pubsub#send_last_published_item'] === 'on_sub_and_presence' && !told.has(key) && told.add(key))
       await sendLastTo(pubsub, holder, subscriber, jid);
   }
 }

@@ -77,14 +77,21 @@ export interface Stores {
 export interface Subscriber extends Subscription {
   readonly jid: Jid;
   readonly node: Node;
+  /** §6.1.6: tells several subscriptions of one address to one node from each other. */
+  readonly subid: string;
 }
+
+/** Of the first subscription of an address; its key is the address alone. */
+export const firstSubid = '1';
 
 export interface Node {
   readonly name: string;
   stored: StoredNode;
   config: NodeConfig;
-  /** By the address that is subscribed. */
+  /** By the address that is subscribed, with the subid where it is not the first. */
   readonly subscriptions: Map<string, Subscriber>;
+  /** Whether an address may have several. */
+  several: boolean;
   /** Whether subscriptions may be there that end by themselves. */
   leased: boolean;
   /** Loaded when they are first needed. */
@@ -133,7 +140,8 @@ export interface Subscribed {
   /** Of the holder. */
   readonly bare: string;
   readonly node: string;
-  readonly jid: string;
+  /** As the subscriptions of the node are kept. */
+  readonly key: string;
 }
 
 /** A node that somebody asked for. */

@@ -6,10 +6,13 @@
 import type { RosterItem } from '../../server/module.js';
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { type Element, el } from '../../server/xml/element.js';
 import { barrier, entryFor } from './access.js';
 import { type Kind, notifyAbove } from './collections.js';
 import { withBody } from './events.js';
+import { subscriptionsAt } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { showsOf } from './presence.js';
 import { drop } from './subscriptions.js';
@@ -58,7 +61,7 @@ function ofAccount(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, no
   const reached = node.subscriptions.size === 0 ? undefined : new Set<string>();
   const isLeft = (jid: Jid): boolean => {
     if (reached === undefined) return true;
-    if (isTold(node.subscriptions.get(jid.full))) return false;
+    if (subscriptionsAt(holder, node, jid).some(isTold)) return false;
     reached.add(jid.bare);
     return true;
   };
@@ -98,8 +101,8 @@ export function* visitorsOf(
 export const wants = ({ caps }: PubSub, session: Session, feature: string): boolean =>
   session.presence !== undefined && caps.features(session).has(feature);
 
-export const isTold = (subscriber: Subscriber | undefined): boolean =>
-  subscriber?.state === 'subscribed' && subscriber.deliver !== false;
+export const isTold = (subscriber: Subscriber): boolean =>
+  subscriber.state === 'subscribed' && subscriber.deliver !== false;
 
 function toSubscribers(
   pubsub: PubSub,
@@ -114,15 +117,33 @@ function toSubscribers(
     const isPending = state === 'pending' && isForPending;
     if (!isPending && !isTold(subscriber)) continue;
     if (jid.resource === undefined && reached?.has(jid.bare)) continue;
+    const all = node.several && !isPending ? subscriptionsAt(holder, node, jid).filter(isTold) : [subscriber];
+    if (all[0] !== subscriber) continue; // said already, for all of them
     const send = (item: RosterItem | undefined): Maybe<void> => {
       const obstacle = barrier(holder, node, jid.bare, item);
       if (obstacle === undefined || (isPending && obstacle === 'authorize'))
-        return toSubscriber(pubsub, holder, subscriber, event);
+        return all.length === 1
+          ? toSubscriber(pubsub, holder, subscriber, event)
+          : toSubscriber(pubsub, holder, together(all), event.plus(subids(all)));
     };
     const item = entryFor(pubsub, holder, node, jid.bare);
     pubsub.aside(item instanceof Promise ? item.then(send) : send(item));
   }
 }
+
+/** §6.1.6: one notification for all subscriptions of an address, as the most generous of them wants it (§12.7). */
+function together([first, ...others]: readonly Subscriber[]): Subscriber {
+  let { shows, body, ...rest } = first!;
+  for (const one of others) {
+    shows = shows === undefined || one.shows === undefined ? undefined : [...shows, ...one.shows];
+    body ||= one.body;
+  }
+  return { ...rest, ...(shows && { shows }), ...(body && { body }) };
+}
+
+/** §7.1.2.7, §12.20. */
+export const subids = (subscribers: readonly Subscriber[]): Element =>
+  el('headers', { xmlns: NS.shim }, ...subscribers.map(({ subid }) => el('header', { name: 'SubID' }, subid)));
 
 /** Says it as the subscriber wants it said, if he wants it now. */
 export function toSubscriber(pubsub: PubSub, holder: Holder, subscriber: Subscriber, event: Stanza): Maybe<void> {
@@ -131,7 +152,7 @@ export function toSubscriber(pubsub: PubSub, holder: Holder, subscriber: Subscri
   if (isForPresent || shows !== undefined || expires === 'presence') {
     const present = showsOf(pubsub, holder, jid);
     // It was there when it subscribed, and we were not here when it left.
-    if (expires === 'presence' && present?.length === 0) return drop(pubsub, holder, node, jid.full);
+    if (expires === 'presence' && present?.length === 0) return drop(pubsub, holder, node, subscriber);
     if (isForPresent && !present?.length) return;
     if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;
   }

@@ -71,12 +71,13 @@ export function showsOf({ host, caps, guests }: PubSub, holder: Holder, jid: Jid
 export async function leaves(pubsub: PubSub, jid: Jid, isLast: boolean): Promise<void> {
   const { holders } = pubsub;
   for (const address of isLast && jid.resource !== undefined ? [jid.full, jid.bare] : [jid.full])
-    for (const { bare, node, jid: subscriber } of holders.ending(address))
+    for (const { bare, node, key } of holders.ending(address))
       await holders.inTurn(
         bare,
         node,
         () => undefined,
-        ({ holder, node: found }) => (found === undefined ? undefined : drop(pubsub, holder, found, subscriber)),
+        ({ holder, node: found }) =>
+          found === undefined ? undefined : drop(pubsub, holder, found, found.subscriptions.get(key)),
       );
 }
 

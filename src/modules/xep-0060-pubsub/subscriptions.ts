@@ -1,6 +1,6 @@
 /**
  * Subscriptions: asked for by subscribers (§6.1 to §6.4, §5.6), listed and ruled by owners (§8.6 to §8.8). An address has
- * at most one to a node, so that there are no subscription ids, and whoever names one is not understood wrongly (§6.2.3.5).
+ * several to one node only if they differ in their options (§6.1.6): whoever subscribes again gets what there is.
  */
 import { wall } from '../../server/clock.js';
 import { defineForm } from '../../server/stanza/define-form.js';
@@ -12,10 +12,12 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { affiliationOf, barrier, demandOwner, entryFor, missing, ownersOf, refusal } from './access.js';
+import { isCollection } from './collections.js';
 import { noSuchNode, pubsubError, unsupported } from './errors.js';
 import { eventFrom } from './events.js';
+import { subscriptionsAt } from './holders.js';
 import { sendLastTo } from './last-items.js';
-import type { Holder, Node, PubSub, Subscriber, Subscription } from './node.js';
+import { firstSubid, type Holder, type Node, type PubSub, type Subscriber, type Subscription } from './node.js';
 import { tell } from './notify.js';
 import { invalidOptions, type Options, offeredOptions, readOptions } from './options.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
@@ -26,9 +28,13 @@ const mostAsked = 20;
 const authorization = `${NS.pubsub}#subscribe_authorization`;
 
 type State = Subscription['state'] | 'none';
+type Whose = Pick<Subscriber, 'jid' | 'subid'>;
 
-const shown = (node: string | undefined, jid: string, subscription: State, ...children: Element[]): Element =>
-  el('subscription', { node, jid, subscription }, ...children);
+/** Subscriptions of one address to one node. */
+const mostAtOnce = 10;
+
+const shown = (node: string | undefined, { jid, subid }: Whose, subscription: State): Element =>
+  el('subscription', { node, jid: jid.full, subid, subscription });
 
 const answer = (...children: (Element | undefined)[]): Element => el('pubsub', { xmlns: NS.pubsub }, ...children);
 
@@ -64,12 +70,17 @@ export async function subscribe(action: Action): Promise<Element> {
     if (obstacle !== undefined && obstacle !== 'authorize') throw refusal(obstacle);
     if (!node.config['pubsub#subscribe'] && affiliationOf(holder, node, from.bare) !== 'owner')
       throw unsupported('subscribe');
-    const present = node.subscriptions.get(jid.full);
-    if (present?.state === 'pending') throw pubsubError('not-authorized', 'pending-subscription'); // §6.1.3.7
+    const all = subscriptionsAt(holder, node, jid);
+    if (all.some(isPending)) throw pubsubError('not-authorized', 'pending-subscription'); // §6.1.3.7
+    const asked = all.length === 0 || form === undefined ? undefined : readOptions(form, node, {});
+    const present = asked === undefined ? all[0] : all.find((one) => sameOptions(one, asked));
+    const subid = present?.subid ?? freeSubid(all);
+    if (present === undefined) demandDifferent(node, all, asked);
     const wasPublic = present?.public === true;
     const { public: _, ...before } = present === undefined ? {} : optionsOf(present);
     const kept: Options = isPublic ? { ...before, public: true } : before;
-    const options = form === undefined ? kept : (readOptions(form, node, kept) ?? kept);
+    const options =
+      form === undefined || all.length > 0 ? { ...kept, ...asked } : (readOptions(form, node, kept) ?? kept);
     // §12.4: the node may want it so
     const isTemporary = node.config['pubsub#tempsub'] || options.expires === 'presence';
     // §6.1.3.6: nobody is to get what another asked for
@@ -79,7 +90,7 @@ export async function subscribe(action: Action): Promise<Element> {
       const own = holder.subscribers.get(from.bare)?.size ?? 0;
       const waiting = [...node.subscriptions.values()].filter((one) => one.state === 'pending').length;
       const limit =
-        node.subscriptions.size >= settings.subscriptions_per_node
+        all.length >= mostAtOnce || node.subscriptions.size >= settings.subscriptions_per_node
           ? 'pubsub.subscriptions'
           : own >= settings.subscriptions_per_user
             ? 'pubsub.subscriptions_per_user'
@@ -92,24 +103,52 @@ export async function subscribe(action: Action): Promise<Element> {
       }
     }
     const subscription: Subscription = { ...options, state, ...(isTemporary ? { expires: 'presence' } : {}) };
-    await holders.written(holder, holders.setSubscription(holder, node, jid, subscription));
+    await holders.written(holder, holders.setSubscription(holder, node, { jid, subid }, subscription));
     if (state === 'pending') askOwners(pubsub, holder, node, jid.full);
     else {
       if (isPublic || wasPublic) await publishSubscriber(pubsub, holder, node, jid, isPublic);
       if (present === undefined) {
-        tellOwners(pubsub, holder, node, jid.full, state);
+        tellOwners(pubsub, holder, node, { jid, subid }, state);
         // §6.1.7, behind the result
-        const subscriber = node.subscriptions.get(jid.full);
+        const subscriber = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
         if (subscriber !== undefined) setImmediate(() => pubsub.aside(sendLastTo(pubsub, holder, subscriber)));
       }
     }
     // §6.3.7: the result says what it came to
-    return answer(shown(name, jid.full, state), form && el('options', null, offeredOptions(node, subscription)));
+    return answer(shown(name, { jid, subid }, state), form && el('options', null, offeredOptions(node, subscription)));
   });
 }
 
-function optionsOf({ jid: _jid, node: _node, state: _state, ...options }: Subscriber): Options {
+function optionsOf({ jid: _jid, node: _node, subid: _subid, state: _state, ...options }: Subscriber): Options {
   return options;
+}
+
+const optionNames = ['deliver', 'expires', 'body', 'shows', 'type', 'depth'] as const;
+const sameOptions = (one: Options, other: Options): boolean =>
+  optionNames.every((name) => JSON.stringify(one[name]) === JSON.stringify(other[name]));
+
+/** The smallest that none of them has. */
+function freeSubid(all: readonly Subscriber[]): string {
+  let next = Number(firstSubid);
+  while (all.some(({ subid }) => subid === String(next))) next++;
+  return String(next);
+}
+
+/** XEP-0248 §5.1.3: to a collection nobody subscribes twice for the same, once deeper than the other time. */
+function demandDifferent(node: Node, all: readonly Subscriber[], options: Options = {}): void {
+  const typeOf = ({ type = 'nodes' }: Options) => type;
+  if (isCollection(node) && all.some((one) => typeOf(one) === typeOf(options))) throw new StanzaError('conflict');
+}
+
+/** §6.2.3.1, §6.2.3.5, §6.3.4.4: which of the subscriptions of an address is meant. Throws StanzaError. */
+function subscriptionIn({ element }: Action, holder: Holder, node: Node, jid: Jid): Subscriber {
+  const all = subscriptionsAt(holder, node, jid);
+  const { subid } = element.attrs;
+  if (all.length === 0) throw pubsubError('unexpected-request', 'not-subscribed');
+  if (subid === undefined && all.length > 1) throw pubsubError('bad-request', 'subid-required');
+  const found = subid === undefined ? all[0] : all.find((one) => one.subid === subid);
+  if (found === undefined) throw pubsubError('not-acceptable', 'invalid-subid');
+  return found;
 }
 
 /** §6.2. */
@@ -119,38 +158,44 @@ export async function unsubscribe(action: Action): Promise<Element> {
   const jid = subscriberIn(action, notYours);
   return inTurn(action, name, async ({ holder, node, prepared: entry }) => {
     if (node === undefined) throw missing(holder, name, from.bare, entry);
-    const subscriber = node.subscriptions.get(jid.full);
-    if (subscriber === undefined) throw pubsubError('unexpected-request', 'not-subscribed');
-    await drop(pubsub, holder, node, jid.full);
-    return answer(shown(name, jid.full, 'none'));
+    const subscriber = subscriptionIn(action, holder, node, jid);
+    await drop(pubsub, holder, node, subscriber);
+    return answer(shown(name, subscriber, 'none'));
   });
 }
 
 /** Ends a subscription without a word to the subscriber. */
-export async function drop(pubsub: PubSub, holder: Holder, node: Node, jid: string): Promise<void> {
-  const subscriber = node.subscriptions.get(jid);
+export async function drop(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  subscriber: Subscriber | undefined,
+): Promise<void> {
   if (subscriber === undefined) return;
-  await pubsub.holders.written(holder, pubsub.holders.setSubscription(holder, node, subscriber.jid, undefined));
+  await pubsub.holders.written(holder, pubsub.holders.setSubscription(holder, node, subscriber, undefined));
   if (subscriber.public) await publishSubscriber(pubsub, holder, node, subscriber.jid, false);
-  if (subscriber.state === 'subscribed') tellOwners(pubsub, holder, node, jid, 'none');
+  if (subscriber.state === 'subscribed') tellOwners(pubsub, holder, node, subscriber, 'none');
 }
 
 /** `pubsub#notify_sub`. */
-function tellOwners(pubsub: PubSub, holder: Holder, node: Node, jid: string, state: State): void {
+function tellOwners(pubsub: PubSub, holder: Holder, node: Node, whose: Whose, state: State): void {
   if (!node.config['pubsub#notify_sub']) return;
-  const event = eventFrom(holder, node, shown(node.name, jid, state));
+  const event = eventFrom(holder, node, shown(node.name, whose, state));
   for (const owner of ownersOf(holder, node).slice(0, mostAsked)) {
     const to = Jid.parse(owner);
-    if (owner !== Jid.parse(jid).bare) pubsub.aside(tell(pubsub, event.with({ to })));
+    if (owner !== whose.jid.bare) pubsub.aside(tell(pubsub, event.with({ to })));
   }
 }
 
 /** §6.3.2. */
 export async function offerOptions(action: Action): Promise<Element> {
   const name = nodeNamed(action);
-  const jid = subscriberIn(action, notYours).full;
-  const { node } = await find(action, name);
-  return answer(el('options', { node: name, jid }, offeredOptions(node, subscriptionOf(node, jid))));
+  const jid = subscriberIn(action, notYours);
+  const { holder, node } = await find(action, name);
+  if (node === undefined) throw noSuchNode();
+  const subscriber = subscriptionIn(action, holder, node, jid);
+  const { subid } = action.element.attrs;
+  return answer(el('options', { node: name, jid: jid.full, subid }, offeredOptions(node, subscriber)));
 }
 
 /** §6.3.5. */
@@ -160,20 +205,14 @@ export async function setOptions(action: Action): Promise<undefined> {
   if (form === undefined) throw invalidOptions();
   const jid = subscriberIn(action, notYours);
   return inTurn(action, nodeNamed(action), async ({ holder, node }) => {
-    const subscriber = subscriptionOf(node, jid.full);
-    const options = readOptions(form, subscriber.node, optionsOf(subscriber));
+    if (node === undefined) throw noSuchNode();
+    const subscriber = subscriptionIn(action, holder, node, jid);
+    const options = readOptions(form, node, optionsOf(subscriber));
     if (options === undefined) return undefined;
     const changed = { ...options, state: subscriber.state };
-    await holders.written(holder, holders.setSubscription(holder, subscriber.node, subscriber.jid, changed));
+    await holders.written(holder, holders.setSubscription(holder, node, subscriber, changed));
     return undefined;
   });
-}
-
-function subscriptionOf(node: Node | undefined, jid: string): Subscriber {
-  if (node === undefined) throw noSuchNode();
-  const subscription = node.subscriptions.get(jid);
-  if (subscription === undefined) throw pubsubError('unexpected-request', 'not-subscribed');
-  return subscription;
 }
 
 /** §6.4: of a node that the asker may read, or of any. */
@@ -192,9 +231,9 @@ export async function offerDefaultOptions(action: Action): Promise<Element> {
 export async function ownSubscriptions({ pubsub, from, bare, element }: Action): Promise<Element> {
   const holder = await pubsub.holders.get(bare);
   const only = nameIn(element, 'node');
-  const found = [...(holder.subscribers.get(from.bare) ?? [])].flatMap(({ node, jid, state, expires }) => {
+  const found = [...(holder.subscribers.get(from.bare) ?? [])].flatMap(({ node, jid, subid, state, expires }) => {
     if ((only !== undefined && node.name !== only) || (typeof expires === 'number' && expires <= wall())) return [];
-    return shown(node.name, jid.full, state);
+    return shown(node.name, { jid, subid }, state);
   });
   return answer(el('subscriptions', { node: only }, ...found));
 }
@@ -220,8 +259,8 @@ export async function listSubscriptions(action: Action): Promise<Element> {
   const name = nodeNamed(action);
   const { holder, node } = await find(action, name);
   const { subscriptions } = demandOwner(holder, node, action.from.bare);
-  const elements = [...subscriptions.values()].flatMap(({ jid, state }) =>
-    state === 'subscribed' ? shown(undefined, jid.full, state) : [],
+  const elements = [...subscriptions.values()].flatMap((one) =>
+    one.state === 'subscribed' ? shown(undefined, one, one.state) : [],
   );
   return el('pubsub', { xmlns: NS.pubsubOwner }, el('subscriptions', { node: name }, ...elements));
 }
@@ -235,14 +274,24 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
     if (attrs.subscription === undefined) return []; // MUST NOT be changed
     const jid = Jid.tryParse(attrs.jid ?? '');
     const state = (['subscribed', 'pending', 'none'] as const).find((one) => one === attrs.subscription);
-    return [{ jid, state }];
+    return [{ jid, state, subid: attrs.subid }];
   });
   return inTurn(action, name, async ({ holder, node: found }) => {
     const node = demandOwner(holder, found, from.bare);
-    const valid = changes.flatMap(({ jid, state }) => (jid && state ? [{ jid, state }] : []));
-    const added = valid.filter(({ jid, state }) => state !== 'none' && !node.subscriptions.has(jid.full));
+    const valid = changes.flatMap(({ jid, state, subid }): Change[] => {
+      if (jid === undefined || state === undefined) return [];
+      // Of several subscriptions of an address all are meant, unless one is named.
+      const all = subscriptionsAt(holder, node, jid).filter((one) => subid === undefined || one.subid === subid);
+      return all.length === 0
+        ? [{ jid, state, subid: firstSubid }]
+        : all.map((one) => ({ jid, state, subid: one.subid }));
+    });
+    const added = valid.filter(({ jid, state }) => state !== 'none' && subscriptionsAt(holder, node, jid).length === 0);
     // Whom nobody here answers for has to ask by himself: else anybody could be flooded in our name.
-    if (valid.length < changes.length || added.some(({ jid }) => !pubsub.host.isLocal(jid.domain))) {
+    if (
+      changes.some(({ jid, state }) => jid === undefined || state === undefined) ||
+      added.some(({ jid }) => !pubsub.host.isLocal(jid.domain))
+    ) {
       // §8.8.2.4: they are all as they were
       const before = elements.map(({ attrs }) =>
         el('subscription', { jid: attrs.jid, subscription: node.subscriptions.get(attrs.jid ?? '')?.state ?? 'none' }),
@@ -260,31 +309,30 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
   });
 }
 
+interface Change extends Whose {
+  readonly state: State;
+}
+
 /** Writes down who is what, and tells them (§8.8.4, §12.21). */
-async function changeStates(
-  pubsub: PubSub,
-  holder: Holder,
-  node: Node,
-  changes: readonly { readonly jid: Jid; readonly state: State }[],
-): Promise<void> {
-  const real = changes.flatMap(({ jid, state }) => {
-    const before = node.subscriptions.get(jid.full);
-    return (before?.state ?? 'none') === state ? [] : [{ jid: before?.jid ?? jid, state, before }];
+async function changeStates(pubsub: PubSub, holder: Holder, node: Node, changes: readonly Change[]): Promise<void> {
+  const real = changes.flatMap(({ jid, subid, state }) => {
+    const before = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
+    return (before?.state ?? 'none') === state ? [] : [{ jid: before?.jid ?? jid, subid, state, before }];
   });
-  const writes = real.map(({ jid, state, before }) => {
+  const writes = real.map(({ jid, subid, state, before }) => {
     const isTemporary = before === undefined && node.config['pubsub#tempsub'];
     const options: Options = before ? optionsOf(before) : isTemporary ? { expires: 'presence' } : {};
     const subscription = state === 'none' ? undefined : { ...options, state };
-    return pubsub.holders.setSubscription(holder, node, jid, subscription);
+    return pubsub.holders.setSubscription(holder, node, { jid, subid }, subscription);
   });
   await pubsub.holders.written(holder, ...writes);
-  for (const { jid, state, before } of real) {
-    const event = eventFrom(holder, node, shown(node.name, jid.full, state));
+  for (const { jid, subid, state, before } of real) {
+    const event = eventFrom(holder, node, shown(node.name, { jid, subid }, state));
     pubsub.aside(tell(pubsub, event.with({ to: jid })));
     if (state !== 'pending' && (state === 'subscribed' || before?.state === 'subscribed'))
-      tellOwners(pubsub, holder, node, jid.full, state);
+      tellOwners(pubsub, holder, node, { jid, subid }, state);
     if (before?.public) await publishSubscriber(pubsub, holder, node, jid, state === 'subscribed');
-    const subscriber = node.subscriptions.get(jid.full);
+    const subscriber = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
     if (state === 'subscribed' && subscriber !== undefined) pubsub.aside(sendLastTo(pubsub, holder, subscriber));
   }
 }
@@ -294,13 +342,13 @@ async function changeStates(
  * `only`: a bare address.
  */
 export async function dropBarred(pubsub: PubSub, holder: Holder, node: Node, only?: string): Promise<void> {
-  const changes: { jid: Jid; state: State }[] = [];
-  for (const { jid, state } of [...node.subscriptions.values()]) {
+  const changes: Change[] = [];
+  for (const { jid, subid, state } of [...node.subscriptions.values()]) {
     if (only !== undefined && jid.bare !== only) continue;
     const obstacle = barrier(holder, node, jid.bare, await entryFor(pubsub, holder, node, jid.bare));
     if (obstacle === undefined) {
-      if (state === 'pending') changes.push({ jid, state: 'subscribed' });
-    } else if (!(obstacle === 'authorize' && state === 'pending')) changes.push({ jid, state: 'none' });
+      if (state === 'pending') changes.push({ jid, subid, state: 'subscribed' });
+    } else if (!(obstacle === 'authorize' && state === 'pending')) changes.push({ jid, subid, state: 'none' });
   }
   if (changes.length > 0) await changeStates(pubsub, holder, node, changes);
 }
@@ -358,9 +406,15 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
     () => undefined,
     async ({ holder, node: found }) => {
       const node = demandOwner(holder, found, from.bare);
-      const waiting = jid && node.subscriptions.get(jid.full);
-      if (waiting?.state !== 'pending') return true; // somebody else was first
-      await changeStates(pubsub, holder, node, [{ jid: waiting.jid, state: allow ? 'subscribed' : 'none' }]);
+      const waiting = jid && subscriptionsAt(holder, node, jid).filter(isPending);
+      if (waiting === undefined || waiting.length === 0) return true; // somebody else was first
+      const state = allow ? 'subscribed' : 'none';
+      await changeStates(
+        pubsub,
+        holder,
+        node,
+        waiting.map((one) => ({ jid: one.jid, subid: one.subid, state })),
+      );
       return true;
     },
   );
@@ -379,6 +433,9 @@ export async function bounced(pubsub: PubSub, bare: string, error: Stanza): Prom
     bare,
     name,
     () => undefined,
-    ({ holder, node }) => (node === undefined ? undefined : drop(pubsub, holder, node, from.full)),
+    async ({ holder, node }) => {
+      if (node !== undefined)
+        for (const one of subscriptionsAt(holder, node, from)) await drop(pubsub, holder, node, one);
+    },
   );
 }
