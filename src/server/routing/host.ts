@@ -110,10 +110,9 @@ export class LocalHost implements Host, Destination {
     ];
     for (const { domain, service, iq } of hooks.services())
       this.#parts.router.add(domain, { receive: (stanza, origin) => this.#toService(service, iq, stanza, origin) });
-    const { gates } = hooks;
-    if (gates.length > 0)
+    for (const isClosed of hooks.gates)
       for (const domain of [this.domain, ...hooks.services().map((service) => service.domain)])
-        this.#parts.router.guard(domain, (party) => gates.some((isClosed) => isClosed(party)));
+        this.#parts.router.guard(domain, isClosed);
     this.#timers = hooks.timers.map(({ ms, handler }) => this.#every(ms, handler));
   }
 
