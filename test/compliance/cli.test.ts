@@ -427,6 +427,47 @@ describe('waxwing', { concurrency: 2 }, () => {
   });
 });
 
+test('backup of a running server, and restore', { timeout: 120_000 }, async () => {
+  const at = home();
+  const add = ['user', 'add', 'juliet@localhost', '--password-stdin'];
+  const copy = join(at.data, '..', 'copy');
+  const first = await start(at);
+  await dataOf(at, add, 'nightingale\n');
+  const { bytes } = await dataOf(at, ['backup', copy]);
+  assert.equal(statSync(copy).size, bytes);
+  assert.equal(statSync(copy).mode & 0o777, 0o600);
+  assert.deepEqual(await errorOf(at, ['backup', copy]), ['failed', 1]);
+  await dataOf(at, ['backup', copy, '--force']);
+  assert.deepEqual(await errorOf(at, ['restore', copy]), ['conflict', 1]);
+  await dataOf(at, ['user', 'delete', 'juliet@localhost', '--yes']);
+  await logIn(portOf(first.ready), first.ready.admin!.jid, first.ready.admin!.password);
+  first.child.kill('SIGKILL');
+  await first.ended;
+
+  // the power went, with much of what was written in the log
+  assert.deepEqual(await errorOf(at, ['restore', join(at.data, 'admin.sock')]), ['failed', 1]);
+  const { kept } = (await dataOf(at, ['restore', copy])) as { kept: string };
+  assert.ok(existsSync(kept));
+  assert.equal(existsSync(`${join(at.data, 'waxwing.sqlite')}-wal`), false);
+  const second = await start(at);
+  await logIn(portOf(second.ready), 'juliet@localhost', 'nightingale');
+  second.child.kill('SIGTERM');
+  await second.ended;
+
+  // without a server
+  const again = join(at.data, '..', 'again');
+  assert.match((await waxwing(at, ['backup', again])).out, /has the whole database/);
+  assert.match((await waxwing(at, ['restore', kept])).out, /to go back: waxwing restore/);
+  const users = await waxwing(at, ['user', 'list']);
+  assert.doesNotMatch(users.out, /juliet/);
+
+  // a start that misses its database says what to do
+  rmSync(join(at.data, 'waxwing.sqlite'));
+  const { code, err } = await waxwing(at, ['start']);
+  assert.equal(code, 1);
+  assert.match(err, /waxwing\.sqlite is missing.*waxwing restore FILE/s);
+});
+
 test('bash completes commands, options and choices', async () => {
   const { out } = await waxwing(home(), ['completion', 'bash']);
   const complete = (...words: string[]) => {

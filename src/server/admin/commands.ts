@@ -1,4 +1,5 @@
 /** The table of commands, in the order of the help. */
+import * as backups from './backups.js';
 import type { Command } from './command.js';
 import * as local from './local.js';
 import * as reports from './reports.js';
@@ -14,6 +15,8 @@ export const commands: readonly Command[] = [
   running.status,
   running.reload,
   local.check,
+  backups.backup,
+  backups.restore,
   users.add,
   users.passwd,
   users.list,

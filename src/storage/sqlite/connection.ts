@@ -1,10 +1,14 @@
 /** The main thread's one connection to the database, and the descriptor that its write-ahead log is synced by. */
 import { closeSync, fdatasync, openSync, statSync } from 'node:fs';
 import type { Database, Statement } from 'better-sqlite3';
+import { StorageError } from '../contract.js';
 import { type FileOptions, openFile } from './file.js';
 
 /** Makes what was written to a file durable. */
 export type Sync = (descriptor: number, done: (error?: Error | null) => void) => void;
+
+/** Bytes of a database that are read in a moment. */
+const quicklyRead = 64 * 2 ** 20;
 
 /** Milliseconds between attempts to open a file anew that fails. */
 const reopenInterval = 250;
@@ -113,6 +117,14 @@ export class Connection {
   /** The disk failed: before the next use the file is opened anew, which helps where its descriptors went stale. */
   suspect(): void {
     this.#isSuspect = true;
+  }
+
+  /** Reads the database if that is quickly done. Throws StorageError('corrupt'). */
+  assertSound(): void {
+    if (statSync(this.file).size > quicklyRead) return;
+    const found = String(this.#db.pragma('quick_check(1)', { simple: true }));
+    if (found === 'ok') return;
+    throw new StorageError('corrupt', `${this.file} is damaged: ${found}. Put back a backup by: waxwing restore FILE`);
   }
 
   /** Before reading outside of a transaction. */

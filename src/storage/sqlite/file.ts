@@ -13,7 +13,7 @@ import { dirname } from 'node:path';
 import Sqlite, { type Database } from 'better-sqlite3';
 import { StorageError } from '../contract.js';
 import { isLocked, storageError } from './errors.js';
-import { migrate } from './migrations.js';
+import { assertOurs, migrate } from './migrations.js';
 
 /** Milliseconds that opening waits for another process's lock on the database. Nothing else runs meanwhile. */
 const openingTimeout = 1000;
@@ -51,6 +51,7 @@ export function openFile(file: string, { cacheSize, maxBytes }: FileOptions): Da
     // Credentials are in it: SQLite gives the -wal and the -shm the mode of the database.
     if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600));
     db = new Sqlite(file, { timeout: openingTimeout, fileMustExist: true });
+    assertOurs(db);
     const journal = db.pragma('journal_mode = WAL', { simple: true });
     if (journal !== 'wal') throw new StorageError('unavailable', `the file system of ${file} has no shared memory`);
     db.pragma('synchronous = NORMAL'); // the WAL is synced by us, in the background: queue.ts

@@ -10,6 +10,7 @@ import { lockFile, syncFolder } from './file.js';
 import type { Purge } from './forget.js';
 import { type SqliteLog, sqliteLog } from './log.js';
 import { sqliteMap } from './map.js';
+import { inspect, noteMade } from './presence.js';
 import { Queue } from './queue.js';
 import { nameOf, storeOf } from './tables.js';
 
@@ -48,7 +49,10 @@ export async function openSqlite(options: SqliteOptions): Promise<Storage> {
   const size = { cacheSize: options.cacheSize ?? 16 * 1024, maxBytes: options.maxBytes };
   let connection: Connection | undefined;
   try {
+    const { isUnclean } = inspect(file);
     connection = new Connection(file, size, options.sync);
+    if (isUnclean) connection.assertSound();
+    noteMade(file);
     await syncFolder(file);
   } catch (error) {
     connection?.close();

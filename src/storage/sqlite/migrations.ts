@@ -4,6 +4,7 @@
  */
 import type { Database } from 'better-sqlite3';
 import { StorageError } from '../contract.js';
+import { applicationId, foreign } from './presence.js';
 
 export type Migration = (db: Database) => void;
 
@@ -29,9 +30,6 @@ interface Table {
   readonly sql: string;
 }
 
-/** Marks the file as ours (`file` shows it): "Waxw". */
-const applicationId = 0x57617877;
-
 /** Brings the file to the newest schema, each step a transaction. Refuses files that are newer or not ours. */
 export function migrate(db: Database, steps: readonly Migration[] = migrations): void {
   let version = schemaVersion(db);
@@ -48,6 +46,11 @@ export function migrate(db: Database, steps: readonly Migration[] = migrations):
   }
 }
 
+/** Throws StorageError for a database of another program. */
+export function assertOurs(db: Database): void {
+  schemaVersion(db);
+}
+
 function schemaVersion(db: Database): number {
   const tables = new Set(db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all());
   if (tables.size === 0) return 0;
@@ -55,7 +58,7 @@ function schemaVersion(db: Database): number {
     ? db.prepare("SELECT value FROM waxwing WHERE property = 'schema'").pluck().get()
     : undefined;
   if (typeof version !== 'number') {
-    throw new StorageError('unavailable', `${db.name} is a database of another program`);
+    throw foreign(db.name);
   }
   return version;
 }

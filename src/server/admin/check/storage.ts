@@ -95,12 +95,28 @@ async function space(path: string): Promise<Finding[]> {
   ];
 }
 
+/** What keeps the server from starting with what lies there. */
+async function misplaced(file: string): Promise<Finding | undefined> {
+  const { inspect } = await import('../../../storage/sqlite/presence.js');
+  try {
+    inspect(file);
+    return undefined;
+  } catch (error) {
+    const { name, message } = error as Error;
+    if (name !== 'StorageError') throw error;
+    return { area: 'storage', level: 'error', what: message, why: 'The server does not start.' };
+  }
+}
+
 async function database(file: string, isRunning: boolean, full: boolean): Promise<Finding[]> {
   const stats = await stat(file).catch((error: NodeJS.ErrnoException) => error);
   if (stats instanceof Error) {
-    if (stats.code === 'ENOENT') return [{ area: 'storage', level: 'ok', what: `${file} is not there yet` }];
-    throw stats;
+    if (stats.code !== 'ENOENT') throw stats;
+    const missed = isRunning ? undefined : await misplaced(file);
+    return [missed ?? { area: 'storage', level: 'ok', what: `${file} is not there yet` }];
   }
+  const misfit = isRunning ? undefined : await misplaced(file);
+  if (misfit !== undefined) return [misfit];
   const findings: Finding[] = [];
   const broken = (what: string, advice: string): Finding => ({
     area: 'storage',
