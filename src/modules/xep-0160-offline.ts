@@ -425,9 +425,13 @@ export default defineModule({
         readOut(owner.bare);
         return 'handled';
       }),
-      message('copy', ({ receipt, deliveredTo, seen }) => {
-        if (receipt instanceof Delivery && deliveredTo.length > 0) receipt.went(deliveredTo.length, seen);
-      }),
+      message(
+        'copy',
+        ({ receipt, deliveredTo, copies, seen }) => {
+          if (receipt instanceof Delivery && deliveredTo.length > 0) receipt.went(deliveredTo.length + copies, seen);
+        },
+        { after: ['carbons'] },
+      ),
       message('absent', (passage) => {
         const { receipt, stanza } = passage;
         if (receipt instanceof Delivery && receipt.stay()) {

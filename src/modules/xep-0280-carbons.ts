@@ -5,6 +5,7 @@
  * goes nowhere (§11): it is an error to the account's bare address.
  */
 import { defineModule, inline, iq, message } from '../server/module.js';
+import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage, Way } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -44,7 +45,10 @@ export default defineModule({
       if (type === 'error' ? !copied.get(key) : !isEligible(stanza, way, peer)) return;
       if (type !== 'error' && id !== '' && id.length <= longestId) copied.set(key, true);
       const wrapped = wrap(passage.seen, way, owner);
-      for (const other of others) other.send(wrapped.with({ to: other.jid }));
+      // A copy that arrives is a message that arrived: nobody needs it from the offline store then.
+      const receipt = passage.receipt && receiptOf(passage.receipt, passage.seen);
+      passage.copies += others.length;
+      for (const other of others) other.send(wrapped.with({ to: other.jid }), receipt);
     };
 
     return [
@@ -66,6 +70,15 @@ export default defineModule({
       ),
       message('copy', copy),
     ];
+  },
+});
+
+/** The receipt of a copy: what is lost with it is the message itself. */
+const receiptOf = (receipt: Receipt, stanza: Stanza): Receipt => ({
+  delivered: () => receipt.delivered(),
+  lost: () => receipt.lost(stanza),
+  get reference() {
+    return receipt.reference;
   },
 });
 

@@ -531,17 +531,19 @@ class WaxwingServer implements Server {
     clearInterval(this.#logins);
     this.#sweeper?.stop();
     const closing = this.#listeners?.close();
+    // One deadline for all that depends on clients. What depends on the storage takes as long as it takes.
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
+    const deadline = monotonic() + grace;
     // What comes from now on is not taken: whoever resumes sends it again. What was taken is finished.
     const settled = Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
-    await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, grace).unref())]);
+    await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, grace / 2).unref())]);
     for (const host of this.#hosts.values()) await host.emit('stopping', {});
     const goodbye = () => new StreamError('system-shutdown');
     // Those that stay hear of those that go, before they are written down; and are before they are told to go.
     for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
     await this.#streamSessions?.save();
     for (const stream of this.#streams) stream.close(goodbye());
-    await this.#streamsClosed(grace);
+    await this.#streamsClosed(deadline);
     this.#listeners?.destroyAll();
     await closing;
     await this.#passing?.settled();
@@ -557,9 +559,8 @@ class WaxwingServer implements Server {
     this.logs?.flush();
   }
 
-  /** Resolves when every client has closed its half, or the time is over. */
-  #streamsClosed(ms: number): Promise<void> {
-    const until = monotonic() + ms;
+  /** Resolves when every client has closed its half, or the time is over (`monotonic`). */
+  #streamsClosed(until: number): Promise<void> {
     return new Promise((resolve) => {
       const look = () => {
         if (this.#streams.size === 0 || monotonic() >= until) resolve();

@@ -1,6 +1,7 @@
 /** XEP-0198: Stream Management. Inline in SASL2: xep-0388-sasl2.test.ts. */
 import assert from 'node:assert/strict';
 import { defineModule, iq } from '../../src/server/module.js';
+import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';
 import type { Storage } from '../../src/storage/contract.js';
@@ -761,4 +762,56 @@ scenario('§4: counts begin anew behind 2^32 - 1', alone, async (scene) => {
   const third = await returns(scene, 'juliet@localhost', id, 2);
   await third.receives(`<resumed xmlns='${NS.sm}' h='3'/>`);
   await third.receives(pong('y'));
+});
+
+// --- what a session that ended leaves ----------------------------------------------------------------------------------
+
+/** The second client of Juliet, who gets copies (XEP-0280). */
+async function copied(scene: Scene): Promise<Peer> {
+  const chamber = await scene.actor('juliet@localhost/chamber', { presence: true });
+  await chamber.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
+  await chamber.receives(`<iq type='result' id='c'/>`);
+  return chamber;
+}
+const copy = (body: string) =>
+  `<message type='chat'><received xmlns='${NS.carbons}'><forwarded xmlns='${NS.forward}'><message xmlns='${NS.client}'><body>${body}</body></message></forwarded></received></message>`;
+
+for (const sender of ['without stream management', 'with it'])
+  scenario(`what another client has as a copy does not come again (sender ${sender})`, async (scene) => {
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    if (sender === 'with it') await romeo.managesStream();
+    const balcony = await scene.actor('juliet@localhost/balcony', { presence: true });
+    await enables(balcony);
+    const chamber = await copied(scene);
+    chamber.forgets();
+    balcony.cut();
+    while (scene.server.hibernating === 0) await romeo.syncs();
+    await romeo.sends(chat(balcony.jid, 'once'));
+    await chamber.receives(copy('once'));
+    scene.server.kick(scene.server.sessions.find(Jid.parse(balcony.jid))!);
+    await chamber.receives(`<presence from='${balcony.jid}' type='unavailable'/>`);
+    await chamber.receivesNothing();
+    const again = await scene.actor('juliet@localhost/garden');
+    await again.sends('<presence/>');
+    await again.receivesAnyOrder([`<presence from='${again.jid}'/>`, `<presence from='${chamber.jid}'/>`]);
+    await again.receivesNothing();
+  });
+
+scenario('a copy that was not acknowledged either comes to the next client', async (scene) => {
+  const romeo = await scene.actor('romeo@localhost/orchard');
+  await romeo.managesStream();
+  const balcony = await scene.actor('juliet@localhost/balcony', { presence: true });
+  await enables(balcony);
+  const chamber = await copied(scene);
+  await enables(chamber);
+  for (const peer of [balcony, chamber]) peer.cut();
+  while (scene.server.hibernating < 2) await romeo.syncs();
+  await romeo.sends(chat(balcony.jid, 'nobody had it'));
+  await romeo.syncs();
+  for (const peer of [balcony, chamber]) scene.server.kick(scene.server.sessions.find(Jid.parse(peer.jid))!);
+  const again = await scene.actor('juliet@localhost/garden');
+  await again.sends('<presence/>');
+  await again.receives(`<presence from='${again.jid}'/>`);
+  await again.receives(said('nobody had it'));
+  await again.receivesNothing();
 });

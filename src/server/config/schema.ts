@@ -591,8 +591,10 @@ const admin = z
       .describe('Unix socket by which the commands of `waxwing` reach the running server.')
       .meta({ path: 'data' }),
     shutdown_grace_seconds: wait()
-      .default(10)
-      .describe('How long streams may take to close when the server stops.')
+      .default(2)
+      .describe(
+        'How long a stop waits for clients in all: half of it for what they asked last, the rest for them to close their streams. Sessions that can be resumed are saved before.',
+      )
       .meta(live),
   })
   .prefault({})

@@ -48,6 +48,7 @@ class MessageOnItsWay implements MessagePassage {
   archivedAs: string | undefined;
   deliveredTo: readonly Session[] = [];
   receipt: Receipt | undefined;
+  copies = 0;
   /** Why the other side did not take it. */
   refusal: unknown;
   #seen: Stanza | undefined;

@@ -49,4 +49,6 @@ export interface MessagePassage extends Passage {
   acknowledgeAfter(durable: Promise<unknown>): void;
   /** Tells `receipt` what became of the delivery to the sessions in `deliveredTo`. For steps before 'deliver'. */
   receipt: Receipt | undefined;
+  /** How many more of the owner's sessions were sent a copy that tells `receipt` too. Set by 'copy'. */
+  copies: number;
 }

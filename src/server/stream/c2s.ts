@@ -27,7 +27,7 @@ import { authenticatedFeatures, strangerFeatures } from './features.js';
 import { isUnderWay, type Login } from './login.js';
 import type { Sessions } from './sessions.js';
 import type { SignUps } from './sign-ups.js';
-import type { Outlet, Sm } from './xep-0198-sm.js';
+import type { Outlet, Sent, Sm } from './xep-0198-sm.js';
 import { CsiLink } from './xep-0352-csi.js';
 
 /** What streams need of the server around them. */
@@ -189,8 +189,6 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** Messages of WebSocket since others had their turn. */
   #taken = 0;
-  /** What waits does so out of consideration, and not for a handler. */
-  #yields = false;
   /** The peer said its last, and some of what it said before waits. */
   #ends = false;
 
@@ -203,7 +201,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       if (waiting === undefined) {
         if (this.phase === 'closed') return;
         if (!this.#hadItsTurn(now)) continue;
-        this.#busy = this.#yields = true;
+        this.#busy = true;
         setImmediate(() => this.#goOn());
         return;
       }
@@ -227,7 +225,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   #goOn(): void {
-    this.#busy = this.#yields = false;
+    this.#busy = false;
     this.#idle?.();
     if (this.phase === 'closed') return;
     try {
@@ -236,7 +234,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       this.failed(error);
     }
     if (this.#busy) return;
-    if (this.#ends) this.#end();
+    if (this.#isCut) this.#finish();
+    else if (this.#ends) this.#end();
     else if (this.#isTooFast) this.#throttle();
     else if (this.#paused && !this.#throttled) this.#unpause();
   }
@@ -514,9 +513,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   #room(): Promise<void> | undefined {
     if (!this.#waits) return undefined;
     this.#waits = false;
-    const room = this.server.backlog.room();
-    this.#yields = room !== undefined;
-    return room;
+    return this.server.backlog.room();
   }
 
   /** RFC 6120 §8.1.2.1: `from` is one's own full or bare address, or the stream ends. */
@@ -598,6 +595,10 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** As a session's link, where there is no stream management: what was written counts as delivered. */
   send(stanza: Stanza, receipt?: Receipt): void {
+    if (this.#isCut && this.phase === 'bound') {
+      if (this.#undelivered.push({ stanza, receipt }) > mostHeld) this.#finish();
+      return;
+    }
     if (this.phase === 'bound') this.writeStanza(stanza);
     // Written just now, or not: it may have been one too many.
     if (this.phase === 'bound') receipt?.delivered();
@@ -665,6 +666,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     // RFC 7395 §3.6: over WebSocket the connection is open until the peer has said <close/> too.
     if (!this.transport.framed) this.transport.end();
     this.server.sessions.closed(this, error);
+    if (this.#isCut) this.#finish();
   }
 
   /** RFC 6120 §4.4: the peer has closed its stream; we close ours. */
@@ -698,20 +700,37 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.transport.end();
   }
 
-  /** TransportReader: the connection is gone. */
+  /** The connection is gone. */
+  #isCut = false;
+  /** What was sent to the session since. It is for those who come after it. */
+  #undelivered: Sent[] = [];
+
+  /** TransportReader: the connection is gone. What a session said before is still handled, in order. */
   closed(): void {
-    // What came before is taken at once, as nothing can be sent to the session any more; unless a handler is under way.
-    while (this.#yields && this.phase === 'bound') this.#goOn();
+    this.#isCut = true;
+    if (!this.#busy || this.phase !== 'bound') this.#finish();
+  }
+
+  /** The connection is gone, and so is the stream. */
+  #finish(): void {
+    if (this.phase === 'closed') return;
     this.#lose();
     this.phase = 'closed';
     this.#leaveSignUps();
     this.server.closed(this);
+    const undelivered = this.#undelivered;
+    this.#undelivered = [];
+    for (const { stanza, receipt } of undelivered) {
+      if (receipt !== undefined) receipt.lost(stanza);
+      else void this.host!.undeliverable(stanza, this.session!);
+    }
   }
 
   /** Ends the connection without a word: it is dead, or the peer does not go. */
   abandon(): void {
     this.#lose();
-    this.transport.destroy();
+    if (this.#isCut) this.#finish();
+    else this.transport.destroy();
   }
 }
 

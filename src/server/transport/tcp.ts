@@ -17,6 +17,9 @@ function onEnd(this: Owned): void {
   this[key]?.reader.ended();
 }
 function onClose(this: Owned): void {
+  // Of a connection that was reset while it was paused, some may have been read and not handed on.
+  const rest = this.read() as Buffer | null;
+  if (rest !== null) this[key]?.reader.received(rest);
   this[key]?.reader.closed();
 }
 function onError(): void {

@@ -1,0 +1,87 @@
+/**
+ * What a client said last is handled, in order, however its connection ends (RFC 6120 §4.4, §4.6), also where the storage
+ * answers late.
+ */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { delayed } from '../../src/storage/wrappers.js';
+import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+
+const late: ScenarioOptions = { storage: () => delayed(new MemoryStorage(), 7) };
+const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
+const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+
+const endings = {
+  'the stream is closed': (peer: Peer) => peer.closes(),
+  'the connection is closed': async (peer: Peer) => peer.halfCloses(),
+  'the connection is reset': async (peer: Peer) => peer.cut(),
+} as const;
+
+/** The messages that she receives before his session ends. */
+async function untilGone(juliet: Peer, romeo: Peer): Promise<string[]> {
+  const bodies: string[] = [];
+  for (;;) {
+    const element = await juliet.receivesAny();
+    if (element.name === 'message') bodies.push(element.getChildText('body', NS.client)!);
+    else if (element.attrs.from === romeo.jid && element.attrs.type === 'unavailable') return bodies;
+  }
+}
+
+/** More than one turn takes over WebSocket. */
+const count = 40;
+
+for (const transport of ['tcp', 'tls', 'websocket', 'wss'] satisfies TransportName[])
+  for (const [ending, ends] of Object.entries(endings))
+    for (const managed of [false, true])
+      scenario(
+        `${ending} (${transport}${managed ? ', with stream management' : ''})`,
+        late,
+        async ({ actor, server }: Scene) => {
+          const juliet = await actor('juliet@localhost/balcony', { presence: true });
+          const romeo = await actor('romeo@localhost/orchard', { transport });
+          await romeo.sends(`<presence to='${juliet.jid}'/>`);
+          await juliet.receives(`<presence from='${romeo.jid}'/>`);
+          if (managed) await romeo.managesStream("resume='false'");
+          for (let n = 1; n <= count; n++) await romeo.sends(chat(juliet.jid, String(n)));
+          await ends(romeo);
+          // Of a connection that is reset, the system may drop what the server has not read. The rest is a beginning.
+          const mayBeLess = ending === 'the connection is reset' && transport === 'tcp';
+          const received = await untilGone(juliet, romeo);
+          const wanted = Array.from({ length: mayBeLess ? received.length : count }, (_, n) => String(n + 1));
+          assert.deepEqual(received, wanted);
+          while (server.inspect().streams > 1) await new Promise((resolve) => setImmediate(resolve));
+          assert.equal(server.sessions.size, 1);
+        },
+      );
+
+scenario(
+  'what comes for a client whose last words are being handled waits for its next session',
+  late,
+  async (scene) => {
+    const { actor, server } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket', presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await romeo.sends(`<presence to='${juliet.jid}'/>`);
+    await juliet.receives(`<presence from='${romeo.jid}'/>`);
+    for (let n = 1; n <= count; n++) await romeo.sends(chat(juliet.jid, String(n)));
+    romeo.cut();
+    const received: string[] = [];
+    for (let n = 1; n <= count; n++) {
+      await juliet.receives(said(String(n)));
+      // Some go to the session that is about to end.
+      await juliet.sends(chat('romeo@localhost', `re ${n}`));
+    }
+    await juliet.receives(`<presence from='${romeo.jid}' type='unavailable'/>`);
+    await juliet.syncs();
+    while (server.inspect().sessions > 1) await new Promise((resolve) => setImmediate(resolve));
+    const again = await actor('romeo@localhost/garden');
+    await again.sends('<presence/>');
+    while (received.length < count) {
+      const element = await again.receivesAny();
+      if (element.name === 'message') received.push(element.getChildText('body', NS.client)!);
+    }
+    const wanted = Array.from({ length: count }, (_, n) => `re ${n + 1}`);
+    assert.deepEqual(new Set(received), new Set(wanted));
+  },
+);
