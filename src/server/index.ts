@@ -244,6 +244,9 @@ class WaxwingServer implements Server {
     this.#streamSessions = new Sessions({
       ...shared,
       passing: this.#passing,
+      ended: (session) => {
+        for (const host of this.#hosts.values()) host.unanswered(session);
+      },
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
       resumables: new Resumables(this.storage.document<SavedSm>('stream_management'), (error) =>

@@ -96,8 +96,11 @@ export function scenario(
         connect: (more) => opened.connect(more),
       });
     } finally {
-      await stage?.clear();
-      if (--scenarios === 0) await closeStages();
+      try {
+        await stage?.clear();
+      } finally {
+        if (--scenarios === 0) await closeStages();
+      }
     }
     const [failure] = stage.takeFailures();
     if (failure !== undefined) throw failure;
@@ -238,6 +241,29 @@ export class Stage {
     this.captured = new Map();
     for (const bare of this.#accounts) await this.server.accounts.remove(bare);
     this.#accounts = new Set();
+    await this.#holdsNothing();
+  }
+
+  /** Of clients and accounts that are gone the server keeps nothing: no connection, session, state, request or record. */
+  async #holdsNothing(): Promise<void> {
+    const left = async (): Promise<string[]> => {
+      const held = Object.entries(this.server.inspect()).filter(([, count]) => count > 0);
+      if (held.length > 0) return held.map(([what, count]) => `${what}: ${count}`);
+      const records = await Promise.all(
+        ['stream_management', 'passing'].map(async (name) =>
+          (await this.#storage.document(name).owners({ limit: 10 })).map((owner) => `a record of ${name}: ${owner}`),
+        ),
+      );
+      return records.flat();
+    };
+    // Records are forgotten in their own time, and a connection that is read slowly ends with close_timeout_seconds.
+    const until = performance.now() + 2 * patience;
+    let found = await left();
+    while (found.length > 0 && performance.now() < until) {
+      await new Promise((resolve) => setImmediate(resolve));
+      found = await left();
+    }
+    assert.deepEqual(found, [], 'the server still holds something when all clients and their accounts are gone');
   }
 
   takeErrors(): string[] {

@@ -221,6 +221,17 @@ export class LocalHost implements Host, Destination {
     origin.acknowledgeAfter(durable.catch((error: unknown) => this.refuse(stanza, error, origin)));
   }
 
+  /** A session has ended: it answers nothing that it was asked. */
+  unanswered(session: Session): void {
+    if (this.#asks.size === 0) return;
+    for (const [id, ask] of this.#asks) {
+      if (!ask.to.equals(session.jid)) continue;
+      this.#asks.delete(id);
+      clearTimeout(ask.timer);
+      ask.reject(new StanzaError('recipient-unavailable'));
+    }
+  }
+
   /** Requests of `ask` that wait for an answer. */
   get asking(): number {
     return this.#asks.size;

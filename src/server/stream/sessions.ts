@@ -31,6 +31,8 @@ export interface SessionsParts {
   readonly log: Logger;
   /** Sessions without an account begin, and the last of an address has ended. */
   readonly passing: { came(jid: Jid): void; left(jid: Jid, told: Promise<void> | void): void };
+  /** A session has ended. */
+  ended(session: Session): void;
   limitHit(limit: string): void;
 }
 
@@ -394,6 +396,7 @@ export class Sessions {
       sm.end();
       this.#parts.resumables.delete(sm);
     }
+    this.#parts.ended(session);
     if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
       this.#parts.passing.left(session.jid, told);
   }
