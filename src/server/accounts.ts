@@ -128,6 +128,9 @@ const day = 86_400_000;
 /** Hashes to check a password by, the quickest first. */
 const checkOrder: readonly ScramHash[] = ['SHA-256', 'SHA-1', 'SHA-512'];
 
+/** A change that other changes preceded is tried so often: far more than can happen by chance. */
+const mostAttempts = 100;
+
 export class Accounts {
   readonly tokens: Tokens;
   /** Which keys are made from a password. */
@@ -394,7 +397,7 @@ export class Accounts {
 
   /** Changes what is stored (returning it unchanged: nothing is written). Rejects with AccountError('not-found'). */
   async #change(bare: string, change: (stored: StoredAccount) => StoredAccount): Promise<StoredAccount> {
-    for (;;) {
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const before = present(await this.#store.get(bare));
       if (before === null) throw new AccountError('not-found', 'no such account');
       const after = change(before);
@@ -403,8 +406,9 @@ export class Accounts {
         this.#cache.set(bare, present(after));
         return after;
       }
-      // Somebody else changed it in between, and so got on.
+      // Another change came first.
     }
+    throw new Error(`the account ${bare} changed ${mostAttempts} times while a change of it was tried`);
   }
 
   async #changeAndTell(

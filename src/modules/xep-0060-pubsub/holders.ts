@@ -1,6 +1,7 @@
 /** The nodes of accounts and of the service: in memory all of one account or of the service together, items apart. */
 import { wall } from '../../server/clock.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
+import { StanzaError } from '../../server/stanza/errors.js';
 import { idsAbove, stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -46,6 +47,9 @@ const page = 200;
 const mostMoved = 100;
 /** Characters of a last item that is kept at hand. */
 const atHand = 16_384;
+
+/** Times that a request looks for its node again because the node changed meanwhile. */
+const mostAttempts = 100;
 
 export class Holders {
   readonly #stores: Stores;
@@ -212,7 +216,7 @@ export class Holders {
     prepare: (holder: Holder, node: Node) => P | Promise<P>,
     use: (found: Found<P>) => T | Promise<T>,
   ): Promise<T> {
-    for (;;) {
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const holder = await this.get(bare);
       const node = holder.nodes.get(name);
       const items = node && (await this.items(holder, node));
@@ -223,6 +227,7 @@ export class Holders {
       if (node?.leased) this.#endLeases(holder, node);
       return use({ holder, node, items, prepared });
     }
+    throw new StanzaError('resource-constraint', 'The node changes too fast.', { type: 'wait' });
   }
 
   /** Waits for what was written. Where that failed, what is in memory is not what is on disk. */

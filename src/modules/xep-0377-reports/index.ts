@@ -203,10 +203,12 @@ export default defineModule({
       for (;;) {
         const { entries } = await store.page(host.domain, { limit: page });
         if (entries.length === 0) return gone;
-        gone += await store.remove(
+        const removed = await store.remove(
           host.domain,
           entries.map(({ id }) => id),
         );
+        if (removed === 0) return gone;
+        gone += removed;
       }
     };
 
