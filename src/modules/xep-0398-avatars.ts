@@ -93,13 +93,15 @@ export default defineModule({
       avatars.delete(owner.bare);
       const after = await avatars.get(owner.bare);
       if (after?.id === before?.id || (isHalfDone && after?.id === '')) return;
-      for (const session of host.sessions(owner.bare)) {
-        const { presence } = session;
-        // Of a session from before a restart only its presence is known.
-        const isWithout = without.has(session) || (before?.id && presence && photoSaid(presence) === '');
-        if (presence === undefined || isWithout) continue;
-        await host.fromSession(presence.without(NS.vcardUpdate, 'x'), session, forSession(session));
-      }
+      const hadOne = before !== null && before.id !== '';
+      // Of a session from before a restart only its presence is known.
+      const isWithout = (session: Session): boolean =>
+        without.has(session) || (hadOne && session.presence !== undefined && photoSaid(session.presence) === '');
+      const sessions = host.sessions(owner.bare).filter((session) => !isWithout(session));
+      for (const session of sessions)
+        if (session.presence !== undefined)
+          await host.fromSession(session.presence.without(NS.vcardUpdate, 'x'), session, forSession(session));
+      await host.emit('avatarChanged', { owner, hadOne, sessions });
     };
 
     // --- the nodes (XEP-0084) ---------------------------------------------------------------------------------------

@@ -191,6 +191,11 @@ export interface Events {
   /** An account is about to block the addresses that this covers (XEP-0191): what it says to them still arrives. */
   blocking: { readonly owner: Jid; covers(jid: Jid): boolean };
   accountDisabled: { readonly jid: Jid };
+  /**
+   * An account has another avatar, or none any more (XEP-0398); `hadOne`: it had one before. `sessions`: those whose clients
+   * let the server show it.
+   */
+  avatarChanged: { readonly owner: Jid; readonly hadOne: boolean; readonly sessions: readonly Session[] };
   /** A session became available (RFC 6121 §4.2): its first available presence after being unavailable. */
   available: { readonly session: Session };
   /** A session that was available is so no more; `stanza` is the unavailable presence, made by us if it just vanished. */

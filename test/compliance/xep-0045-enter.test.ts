@@ -69,6 +69,20 @@ scenario('§7.2.1: a nickname is needed, and one that can be seen', async ({ act
   await crone.receives(refused(room('enter-nick'), refusal('modify', 'jid-malformed')));
   await crone.sends(joins(`${room('enter-nick')}/\u00a0 `));
   await crone.receives(`<presence type='error'>${refusal('modify', 'jid-malformed')}</presence>`);
+  // blanks that are no spaces, fillers, and marks without a letter
+  for (const nick of [
+    '\u2800',
+    '\u2800 \u2800',
+    '\u{16FE4}',
+    '\u{13441}',
+    '\u{1D159}',
+    '\u3164',
+    '\u0301',
+    '\u2800\u0301x',
+  ]) {
+    await crone.sends(joins(`${room('enter-nick')}/${nick}`));
+    await crone.receives(`<presence type='error'>${refusal('modify', 'jid-malformed')}</presence>`);
+  }
   await crone.sends(joins(`${room('enter-nick')}/${'x'.repeat(300)}`));
   await crone.receives(`<presence type='error'>${refusal('modify', 'not-acceptable')}</presence>`);
   await crone.receivesNothing();
@@ -401,4 +415,20 @@ scenario('a temporary room goes with its last occupant, and what was said in it'
   );
   await hag.receives(`<message type='groupchat'><subject/></message>`);
   await hag.receivesNothing();
+});
+
+scenario('§7.2.8: a nickname that shows as another’s is that one', async ({ actor }) => {
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'enter-blank', 'firstwitch');
+  for (const nick of ['firstwitch\u2800', '\u2800FirstWitch', 'firstwitch\u{13441} ']) {
+    await hag.sends(joins(`${room('enter-blank')}/${nick}`));
+    await hag.receives(`<presence type='error'>${refusal('cancel', 'conflict')}</presence>`);
+  }
+  await hag.sends(joins(`${room('enter-blank')}/third\u2800witch`));
+  await hag.receives(`<presence from='${room('enter-blank')}/firstwitch'/>`);
+  await hag.receives(
+    `<presence from='${room('enter-blank')}/third witch'><x xmlns='${NS.mucUser}'>
+      <status code='110'/><status code='210'/></x></presence>`,
+  );
 });

@@ -1,4 +1,5 @@
 /** XEP-0398: avatars of XEP-0084 and of XEP-0153 are one. */
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
@@ -282,4 +283,46 @@ scenario('§4: a card from before counts, until there is a node', { storage: () 
   await balcony.receives(`<presence from='${juliet}/balcony'>${x('')}</presence>`);
   await balcony.receives(`<iq type='result' id='w'/>`);
   await shows(balcony, juliet, '<FN>Juliet</FN>');
+});
+
+scenario('§4: an avatar that changes is seen in rooms at once', async ({ actor }) => {
+  const peer = await actor('nurse@localhost/balcony', { presence: true });
+  const plain = await actor('nurse@localhost/plain', { presence: true });
+  const other = await actor(`${romeo}/garden`, { presence: true });
+  const room = `avatar-room@${service}`;
+  await founds(other, 'avatar-room', 'romeo');
+  await peer.sends(joins(`${room}/nurse`));
+  // this one shows none, and says so
+  await plain.sends(`<presence><x xmlns='${NS.vcardUpdate}'><photo/></x></presence>`);
+  await plain.sends(
+    `<presence to='${room}/plain'><x xmlns='${NS.muc}'/><x xmlns='${NS.vcardUpdate}'><photo/></x></presence>`,
+  );
+  for (const one of [peer, plain, other]) {
+    await one.syncs();
+    one.forgets();
+  }
+  const open = { access_model: 'open' };
+  const changes = async (change: () => Promise<void>, hash: string) => {
+    await peer.syncs();
+    peer.forgets();
+    await change();
+    await other.syncs();
+    const seen = other.forgets().filter(({ name, attrs }) => name === 'presence' && attrs.from?.startsWith(room));
+    const hashes = seen.map((one) => one.getChild('x', NS.vcardUpdate)?.getChildText('photo', NS.vcardUpdate) ?? '');
+    return [seen.map(({ attrs }) => attrs.from), hashes, hash] as const;
+  };
+  for (const [bytes, type] of [
+    [png, 'image/png'],
+    [gif, 'image/gif'],
+  ] as const) {
+    const says = async () => {
+      await peer.sends(put(NS.avatarData, sha1(bytes), data(bytes.toString('base64')), open));
+      await peer.sends(put(NS.avatarMetadata, sha1(bytes), metadata(info(bytes, type)), open));
+      await peer.syncs();
+    };
+    const [from, hashes, hash] = await changes(says, sha1(bytes));
+    assert.ok(from.length > 0);
+    assert.ok(from.every((one) => one === `${room}/nurse`));
+    assert.equal(hashes.at(-1), hash);
+  }
 });

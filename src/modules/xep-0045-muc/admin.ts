@@ -3,14 +3,14 @@ import type { IqRequest } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { nickname, PrecisError } from '../../server/stanza/precis.js';
+import { PrecisError } from '../../server/stanza/precis.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change, checkChanges } from './affiliations.js';
 import type { Muc } from './muc.js';
 import { pageOf } from './paging.js';
 import { type Affiliation, isAffiliation, isAtLeast, isRole, type Role } from './privileges.js';
 import { checkRole, setRole } from './roles.js';
-import { lastOf, mayRead, type Occupant, type Room } from './room.js';
+import { lastOf, mayRead, type Occupant, type Room, shownNick } from './room.js';
 
 /** Items of one request, at most. */
 const mostItems = 1000;
@@ -121,7 +121,7 @@ function changeIn(muc: Muc, room: Room, item: Element): AffiliationChange {
 
 function reservable({ config }: Muc, wanted: string): string {
   try {
-    const nick = nickname(wanted);
+    const nick = shownNick(wanted);
     if (nick.length <= config.nickname_length) return nick;
   } catch (error) {
     if (!(error instanceof PrecisError)) throw error;

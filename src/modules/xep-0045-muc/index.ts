@@ -36,7 +36,7 @@ import { closeAll, removeGhosts, tellOfCrash } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
 import { offerConfig, ruleRoom } from './owner.js';
-import { receivePresence } from './presence.js';
+import { receivePresence, showAvatar } from './presence.js';
 import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
 import { isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
@@ -239,6 +239,7 @@ export default defineModule({
       ...sources(muc).map((source) => disco('service', source)),
       ...hatCommands(muc).map(command),
       event('accountDeleted', ({ jid }) => forgetAccount(jid)),
+      event('avatarChanged', (changed) => showAvatar(muc, changed)),
       event('stopping', () => closeAll(muc)),
       event('revived', ({ session }) => tellOfCrash(muc, session)),
       every(sweepMs, async () => {

@@ -1,10 +1,11 @@
 /** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, being there under a name and with a presence, and leaving. */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Events } from '../../server/module.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { nickname, PrecisError } from '../../server/stanza/precis.js';
+import { PrecisError } from '../../server/stanza/precis.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { demandUnlisted } from './block-lists.js';
@@ -12,7 +13,17 @@ import { sendHistory } from './history.js';
 import { leave, receiveError } from './leaving.js';
 import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
 import { type Affiliation, defaultRole, isAtLeast, type Role } from './privileges.js';
-import { isOpenTo, isWelcome, keyOf, type Occupant, place, type Room, type Seat, type Shown } from './room.js';
+import {
+  isOpenTo,
+  isWelcome,
+  keyOf,
+  type Occupant,
+  place,
+  type Room,
+  type Seat,
+  type Shown,
+  shownNick,
+} from './room.js';
 import { isPubliclyLogged } from './room-config.js';
 import { sendSubject } from './subject.js';
 import { receiveSubscription } from './xep-0437-activity.js';
@@ -224,6 +235,23 @@ function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void 
   announce(muc, room, occupant, { since, ...(!isJoin && { by: seat }) });
 }
 
+/** XEP-0398 §4: clients of an account say again in their rooms what they said last; on its way it gets the new hash. */
+export async function showAvatar({ host, jid, rooms }: Muc, changed: Events['avatarChanged']): Promise<void> {
+  for (const session of changed.sessions) {
+    const entered = [...session.directed.values()].filter(({ domain }) => domain === jid.domain);
+    for (const bare of new Set(entered.map((to) => to.bare))) {
+      const seat = rooms.peek(bare)?.seat(session.jid);
+      if (seat === undefined) continue;
+      const { presence, occupant } = seat;
+      // The empty hash of an account that has an avatar is its client's word, else it can be ours.
+      const photo = presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
+      if (photo === '' && changed.hadOne) continue;
+      const said = presence.without(NS.vcardUpdate, 'x').with({ from: session.jid, to: occupant.jid });
+      await host.fromSession(said, session, { session, acknowledges: false, acknowledgeAfter() {} });
+    }
+  }
+}
+
 /**
  * §7.6. A client that shares its nickname with others of its user leaves them behind, and may join others under the new
  * one: the nickname is in use by no other user.
@@ -286,7 +314,7 @@ const enteringNick = (muc: Muc, room: Room, user: Jid, to: Jid): string => locke
 /** The nickname that an address asks for. Throws StanzaError where it can be none. */
 export function nickOf(muc: Muc, jid: Jid): string {
   try {
-    const nick = nickname(jid.resource ?? '');
+    const nick = shownNick(jid.resource ?? '');
     if (nick.length > muc.config.nickname_length) throw refusal('not-acceptable', jid, 'The nickname is too long.');
     return nick;
   } catch (error) {

@@ -5,7 +5,7 @@ import { monotonic } from '../../server/clock.js';
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { nicknameKey } from '../../server/stanza/precis.js';
+import { nickname, nicknameKey, PrecisError } from '../../server/stanza/precis.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type Affiliation, isAtLeast, type Role, type Standing } from './privileges.js';
@@ -417,8 +417,27 @@ export function place(seat: Seat, presence: Stanza): void {
   seat.occupant.shown = {};
 }
 
-/** RFC 8266: what nicknames that pass for the same have in common. Throws PrecisError. */
-export const keyOf = (nick: string): string => nicknameKey(nick);
+/** What shows as nothing though it is no space: blanks of Braille, Khitan, Egyptian and music. */
+const blanks = /[\u2800\u{16FE4}\u{13441}\u{13442}\u{1D159}]/gu;
+
+/**
+ * RFC 8266 §2.3: a nickname as it is shown. Beyond that blanks count as spaces, and none begins with a mark: one could not
+ * be seen, or would pass for another. Throws PrecisError.
+ */
+export function shownNick(text: string): string {
+  const nick = nickname(text.replace(blanks, ' '));
+  if (/^\p{M}/u.test(nick)) throw new PrecisError('a mark without a letter');
+  return nick;
+}
+
+/**
+ * RFC 8266 §2.4: what nicknames that pass for the same have in common. Nicknames of blanks alone, which were reserved when
+ * they were let in, have a key as well. Throws PrecisError.
+ */
+export function keyOf(nick: string): string {
+  const clear = nick.replace(blanks, ' ');
+  return nicknameKey(clear.trim() === '' ? nick : clear);
+}
 
 /** Whether the room may be entered, or read, by somebody of this affiliation: but for its password. */
 export const isWelcome = ({ config }: Room, affiliation: Affiliation): boolean =>
