@@ -32,6 +32,7 @@ let delivered = 0;
 
 /** Writes what it gets, or not. */
 const outlet = {
+  hasRoom: true,
   isWriting: true,
   writeStanza(stanza: Stanza): void {
     delivered++;

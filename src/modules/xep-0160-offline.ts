@@ -272,6 +272,7 @@ export default defineModule({
             state.sending = true;
             onTheWay.push(send(sessions, owner, entry));
             state.sending = false;
+            if (!sessions.some(({ hasRoom }) => hasRoom)) await room(sessions, state);
             size += entry.value.length;
             if (size < mostOnTheWay) continue;
             await arrival(onTheWay, state);
@@ -298,6 +299,19 @@ export default defineModule({
         const delivery = new Delivery(jid, id, kept, kept === 'archive', resolve);
         for (const to of sessions) to.send(stanza, delivery);
         delivery.went(sessions.length, stanza);
+      });
+
+    /** Resolves when one of them has room for more, or there is news. */
+    const room = (sessions: readonly Session[], state: Flush): Promise<void> =>
+      new Promise((resolve) => {
+        state.wake = resolve;
+        for (const session of sessions) {
+          // biome-ignore lint/correctness/useYield: it is called when there is room, and has nothing to send
+          const told = (function* (): Generator<undefined, void> {
+            resolve();
+          })();
+          void session.pour(told, { lane: '/offline', replaces: true, failed: () => {}, stopped: resolve });
+        }
       });
 
     const arrival = (onTheWay: readonly Promise<void>[], state: Flush): Promise<unknown> => {

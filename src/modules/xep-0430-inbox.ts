@@ -172,7 +172,14 @@ export default defineModule({
       return mine;
     };
 
-    const answer = async ({ isOwn, to, from, stanza, payload, session }: IqRequest): Promise<Element> => {
+    const answer = async function* ({
+      isOwn,
+      to,
+      from,
+      stanza,
+      payload,
+      session,
+    }: IqRequest): AsyncGenerator<Stanza, Element> {
       if (!isOwn || session === undefined) throw new StanzaError('forbidden');
       const owner = to.toBare();
       const page = readRsm(payload.getChild('set', NS.rsm), { default: config.page, cap: config.page_limit });
@@ -195,7 +202,7 @@ export default defineModule({
         for (const [peer, { last, message, unread }] of some) {
           const entry = head.plus(el('entry', { xmlns: NS.inbox, unread: String(unread), jid: peer, id: last }));
           const found = message === undefined ? undefined : messages.get(message);
-          session.send(found === undefined ? entry : entry.plusWritten(archive.result(found, stanza.id)));
+          yield found === undefined ? entry : entry.plusWritten(archive.result(found, stanza.id));
           characters += found?.value.length ?? 0;
         }
       }

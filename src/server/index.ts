@@ -34,6 +34,7 @@ import { Backlog } from './stream/backlog.js';
 import { C2sStream } from './stream/c2s.js';
 import { StreamCounts } from './stream/counts.js';
 import { Login } from './stream/login.js';
+import { Queues } from './stream/queues.js';
 import { endPointHash, noBindings, tlsBindings } from './stream/sasl/binding.js';
 import type { ClientCertificate } from './stream/sasl/mechanism.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
@@ -171,6 +172,11 @@ class WaxwingServer implements Server {
     () => this.config.limits.waiting_for_disk,
     () => this.metrics.limitHit('waiting_for_disk'),
   );
+  readonly #queues = new Queues(
+    () => this.config.limits.outbound_bytes,
+    () => this.metrics.limitHit('outbound_bytes'),
+    () => this.#streamSessions.queues(),
+  );
   #listeners: Listeners | undefined;
   #streamSessions!: Sessions;
   #passing!: Passing;
@@ -242,6 +248,7 @@ class WaxwingServer implements Server {
       failed: (error) => storageLog.error({ err: error }, 'the data of an anonymous user could not be forgotten'),
     });
     this.#streamSessions = new Sessions({
+      queues: this.#queues,
       ...shared,
       passing: this.#passing,
       ended: (session) => {
@@ -350,6 +357,7 @@ class WaxwingServer implements Server {
       log,
       counts: this.#counts,
       backlog: this.#backlog,
+      queues: this.#queues,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: C2sStream) => void this.#streams.delete(stream),
     };
@@ -384,6 +392,7 @@ class WaxwingServer implements Server {
         counts: this.#counts,
         connections: () => this.connections,
         sessions: () => this.sessions.size,
+        outbound: () => this.#queues.size,
         hibernating: () => this.hibernating,
         kept: () => this.#streamSessions.kept,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),

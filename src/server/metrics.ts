@@ -13,6 +13,8 @@ export interface MetricsSources {
   connections(): Readonly<Record<string, number>>;
   sessions(): number;
   hibernating(): number;
+  /** Bytes that wait for clients. */
+  outbound(): number;
   kept(): number;
   accountsCached?(): number;
   /** What the modules of all hosts count. */
@@ -104,6 +106,9 @@ export class Metrics {
     gauge('waxwing_sessions', 'Sessions, hibernating ones included', [], () => [[{}, sources.sessions()]]);
     gauge('waxwing_sessions_hibernating', 'Sessions that wait for their client to come back', [], () => [
       [{}, sources.hibernating()],
+    ]);
+    gauge('waxwing_outbound_bytes', 'What waits for all clients, as limits.outbound_bytes counts it', [], () => [
+      [{}, sources.outbound()],
     ]);
     gauge('waxwing_sessions_kept', 'Sessions that could be resumed after a crash', [], () => [[{}, sources.kept()]]);
     counter('waxwing_connections_opened_total', 'Connections of clients ever', ['transport'], () =>

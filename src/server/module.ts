@@ -15,6 +15,7 @@ import type {
 } from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
 import type { Receipt } from './routing/link.js';
+import type { Source } from './routing/outflow.js';
 import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js';
 import type { Session } from './routing/session.js';
 import type { StreamError } from './stanza/errors.js';
@@ -79,8 +80,16 @@ export interface IqRequest {
   readonly isAbsent: boolean;
 }
 
-/** Returning an element is the result, nothing an empty one, throwing a StanzaError the error (RFC 6120 §8.2.3). */
-export type IqHandler = (request: IqRequest) => Element | undefined | void | Promise<Element | undefined | void>;
+type Payload = Element | undefined | void;
+
+export type { Source } from './routing/outflow.js';
+
+/**
+ * Returning an element is the result, nothing an empty one, throwing a StanzaError the error (RFC 6120 §8.2.3). A generator
+ * yields stanzas that go to the asker before the result that it returns, no faster than the asker's client takes them.
+ */
+export type IqHandler = (request: IqRequest) => IqAnswer | Promise<IqAnswer>;
+export type IqAnswer = Payload | Source<Payload>;
 
 /** An IQ on a stream that has not authenticated: in-band registration and the like. */
 export interface StrangerRequest {
@@ -259,7 +268,7 @@ export type Hook =
       readonly type: 'get' | 'set';
       readonly ns: string;
       readonly name: string;
-      readonly handler: (request: StrangerRequest) => ReturnType<IqHandler>;
+      readonly handler: (request: StrangerRequest) => Payload | Promise<Payload>;
     }
   | { readonly kind: 'admit'; readonly handler: (passage: Passage) => void | Promise<void> }
   | { readonly kind: 'gate'; readonly handler: Gate }
@@ -361,7 +370,7 @@ export const strangerIq = (
   type: 'get' | 'set',
   ns: string,
   name: string,
-  handler: (request: StrangerRequest) => ReturnType<IqHandler>,
+  handler: (request: StrangerRequest) => Payload | Promise<Payload>,
 ): Hook => ({ kind: 'strangerIq', type, ns, name, handler });
 
 /** May refuse (StanzaError) any stanza between an account and another party, before all else. Not called for what an account says to itself. */
@@ -493,7 +502,7 @@ export interface Archives {
    */
   append(owner: Jid, stanza: Stanza, others: { readonly with?: Jid | undefined }): ArchiveReceipt;
   /** Answers `<query/>` (set): sends the results to who asks, then gives the `<fin/>`. Throws StanzaError. */
-  answer(request: IqRequest, view?: ArchiveView): Promise<Element>;
+  answer(request: IqRequest, view?: ArchiveView): Source<Element>;
   /** Answers `<query/>` (get): the form with the fields that `answer` knows, of an archive with a source of its own or not. */
   form(view?: Pick<ArchiveView, 'source'>): Element;
   /** `<metadata/>`: the first and the last message. */

@@ -144,7 +144,7 @@ scenario('a stanza that is too large, again and again', async (scene) => {
 
 scenario(
   'who does not acknowledge is not remembered without end',
-  { config: { stream_management: { queue_stanzas: 50 }, limits: { rate: unlimited } } },
+  { config: { stream_management: { queue_stanzas: 50 }, limits: { rate: unlimited, stalled_seconds: 1 } } },
   async (scene) => {
     const talk = await neighbours(scene);
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -153,6 +153,9 @@ scenario(
     await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
     for (const body of many.slice(0, 60)) await romeo.sends(chat(juliet.jid, body));
     await romeo.syncs();
+    // She is cut off first, and then has as much again to come back.
+    await juliet.drains();
+    for (const body of many.slice(0, 60)) await romeo.sends(chat(juliet.jid, body));
     while (scene.server.sessions.of('juliet@localhost').length > 0)
       await new Promise((resolve) => setImmediate(resolve));
     await talk();

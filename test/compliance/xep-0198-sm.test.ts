@@ -630,12 +630,31 @@ scenario('§4: a request that was not acknowledged is answered', async ({ actor 
 
 // --- bounds -----------------------------------------------------------------------------------------------------------------
 
-const few = { config: { stream_management: { queue_stanzas: 10, hibernated_per_account: 2 } } };
+const few = {
+  config: { stream_management: { queue_stanzas: 10, hibernated_per_account: 2 }, limits: { stalled_seconds: 1 } },
+};
 
-scenario('the queue of a client that does not acknowledge is bounded', few, async ({ actor }) => {
+scenario('a client that does not acknowledge is cut off, and its session waits', few, async (scene) => {
+  const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  await enables(juliet);
+  const id = await enables(juliet);
+  const all = Array.from({ length: 15 }, (_, at) => String(at));
+  await romeo.sends(all.map((body) => chat('juliet@localhost', body)).join(''));
+  const first = await juliet.drains();
+  assert.equal(first.filter(({ name }) => name === 'message').length, 15);
+  await romeo.sends(chat('juliet@localhost', 'and more'));
+  await romeo.syncs();
+  const again = await returns(scene, 'juliet@localhost', id, 5);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  await gets(again, ...all.slice(5), 'and more');
+});
+
+scenario('where it cannot be resumed it ends, and nothing is lost', few, async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(`<enable xmlns='${NS.sm}'/>`);
+  await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
   const all = Array.from({ length: 15 }, (_, at) => String(at));
   await romeo.sends(all.map((body) => chat('juliet@localhost', body)).join(''));
   for (;;) {
@@ -654,6 +673,8 @@ scenario('and so is that of one that is away', few, async (scene) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
   juliet.cut();
+  while (scene.server.sessions.of('juliet@localhost')[0]!.connection !== undefined)
+    await new Promise((resolve) => setImmediate(resolve));
   const all = Array.from({ length: 15 }, (_, at) => String(at));
   await romeo.sends(all.map((body) => chat('juliet@localhost', body)).join(''));
   await romeo.syncs();

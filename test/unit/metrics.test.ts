@@ -6,7 +6,14 @@ import { StreamCounts } from '../../src/server/stream/counts.js';
 test('what was counted is written for Prometheus', async () => {
   const metrics = new Metrics();
   const counts = new StreamCounts();
-  metrics.start({ counts, connections: () => ({ tcp: 2 }), sessions: () => 3, hibernating: () => 1, kept: () => 2 });
+  metrics.start({
+    counts,
+    connections: () => ({ tcp: 2 }),
+    sessions: () => 3,
+    hibernating: () => 1,
+    kept: () => 2,
+    outbound: () => 4096,
+  });
   try {
     counts.opened.tcp = 5;
     metrics.limitHit('roster_items');
@@ -17,6 +24,7 @@ test('what was counted is written for Prometheus', async () => {
     const lines = text.split('\n');
     for (const line of [
       'waxwing_connections{transport="tcp"} 2',
+      'waxwing_outbound_bytes 4096',
       'waxwing_connections_opened_total{transport="tcp"} 5',
       'waxwing_sessions 3',
       'waxwing_sessions_hibernating 1',

@@ -52,6 +52,7 @@ function managed(host: LocalHost, resumables: Resumables, id: string) {
   const sm = new Sm(session, host, 60, limits, () => {}, resumables, id);
   session.link = sm;
   sm.attach({
+    hasRoom: true,
     write: (xml) => void written.push(xml),
     writeStanza: (stanza) => void written.push(stanza.toXml()),
     close: () => {},

@@ -33,7 +33,7 @@ export default defineModule({
       .describe('Addresses outside the roster, such as rooms, that one session can be present at.'),
   }),
 
-  start: ({ host, config, services: { roster }, provide }) => {
+  start: ({ host, config, services: { roster }, provide, log }) => {
     /** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
     const staleOf = new WeakMap<Session, Set<string>>();
 
@@ -58,23 +58,34 @@ export default defineModule({
     // --- out: presence to all ---------------------------------------------------------------------------------
 
     /**
-     * §4.2.2, §4.4.2, §4.5.2: to all subscribers; with `probe` to all that the account is subscribed to (§4.3). `brief`
-     * goes to them if they have had the capabilities before (XEP-0115 §8.4): nobody was passed over since.
+     * §4.2.2, §4.4.2, §4.5.2: to all subscribers. `brief` goes to them if they have had the capabilities before (XEP-0115
+     * §8.4): nobody was passed over since.
      */
-    const broadcast = (from: Session, stanza: Stanza, items: Items, probe?: Stanza, brief = stanza): Maybe<void> => {
+    const broadcast = (from: Session, stanza: Stanza, items: Items, brief = stanza): Maybe<void> => {
       const stale = staleOf.get(from);
       const toAll = stale === undefined ? brief : stanza;
       const told: Maybe<void>[] = [];
       for (const [contact, item] of items) {
-        const isSubscriber = hasFrom(item) && stale?.has(contact) !== true;
-        const isProbed = probe !== undefined && hasTo(item);
-        if (!(isSubscriber || isProbed) || isIdle(contact)) continue;
-        const to = Jid.parse(contact);
-        if (isSubscriber) told.push(tell(toAll.with({ to })));
-        if (isProbed) told.push(tell(probe.with({ to })));
+        if (!hasFrom(item) || stale?.has(contact) === true || isIdle(contact)) continue;
+        told.push(tell(toAll.with({ to: Jid.parse(contact) })));
       }
       return allOf(told);
     };
+
+    /**
+     * §4.3, §3.1.3: asks those that the account is subscribed to, no faster than the client takes their answers, and
+     * tells it of the requests that were not answered.
+     */
+    function* probe(from: Session, items: Items): Generator<Stanza | Promise<unknown> | undefined, void> {
+      const question = Stanza.build('presence', { from: from.jid, type: 'probe' });
+      for (const [contact, item] of items) {
+        if (!from.available) return;
+        if (!hasTo(item) || isIdle(contact)) continue;
+        const answering = tell(question.with({ to: Jid.parse(contact) }));
+        yield answering === undefined ? undefined : answering;
+      }
+      for (const { pendingIn } of items.values()) if (pendingIn !== undefined) yield Stanza.parse(pendingIn);
+    }
 
     /** To all available resources of the account itself. */
     const toOwn = (owner: Jid, stanza: Stanza) => {
@@ -93,15 +104,18 @@ export default defineModule({
       toOwn(owner, stanza);
       if (before !== undefined) {
         const brief = repeatsCaps(stanza, before) ? stanza.without(NS.caps, 'c') : stanza;
-        const told = broadcast(from, stanza, items, undefined, brief);
+        const told = broadcast(from, stanza, items, brief);
         void host.emit('presenceChanged', { session: from, before, priorityBefore });
         return told;
       }
       staleOf.delete(from);
       for (const other of available(owner)) if (other !== from) from.send(other.presence!.with({ to: from.jid }));
-      const told = [broadcast(from, stanza, items, Stanza.build('presence', { from: from.jid, type: 'probe' }))];
-      for (const [contact, { ask, pendingIn }] of items) {
-        if (pendingIn !== undefined) from.send(Stanza.parse(pendingIn)); // §3.1.3: until it is answered
+      const failed = (error: unknown) => log.error({ err: error }, 'a client could not be told of its contacts');
+      const told = [
+        broadcast(from, stanza, items),
+        from.pour(probe(from, items), { lane: '/contacts', replaces: true, failed }),
+      ];
+      for (const [contact, { ask }] of items) {
         if (ask && !isIdle(contact)) told.push(tell(subscription('subscribe', owner, Jid.parse(contact)))); // §3.1.2
       }
       void host.emit('available', { session: from });

@@ -1,5 +1,5 @@
 /** XEP-0313 §3.3.2, §6.1.2, §8.4: the archive of a room, for whoever may enter it. */
-import type { Archives, ArchiveView, IqRequest } from '../../server/module.js';
+import type { Archives, ArchiveView, IqRequest, Source } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -51,7 +51,7 @@ function viewOf(room: Room, { from }: IqRequest): ArchiveView {
   return knows ? { knowsSenders: true } : { knowsSenders: false, show: anonymous };
 }
 
-export function query({ archive }: Muc, room: Room, request: IqRequest): Promise<Element> {
+export function query({ archive }: Muc, room: Room, request: IqRequest): Source<Element> {
   demandReader(room, request);
   return archive.answer(request, viewOf(room, request));
 }

@@ -6,7 +6,7 @@ import { timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
-import { deliver, detached, type Muc } from './muc.js';
+import { detached, type Muc, pour } from './muc.js';
 import type { Remembered, Room, Seat } from './room.js';
 
 /** Characters of a message that is kept in memory, and of all of a room; what is longer is in the archive alone. */
@@ -38,7 +38,14 @@ export function setHistory(room: Room, messages: readonly Remembered[]): void {
 }
 
 export function sendHistory(muc: Muc, room: Room, seat: Seat, request: Element | undefined): void {
-  for (const { stanza, at } of chosen(muc, room, request)) deliver(muc, seat, stanza.plus(delay(room.jid, at)));
+  pour(muc, seat, historyFor(room, seat, chosen(muc, room, request)));
+}
+
+function* historyFor(room: Room, seat: Seat, messages: readonly Remembered[]): Generator<Stanza, void> {
+  for (const { stanza, at } of messages) {
+    if (room.seat(seat.jid) !== seat) return; // it has left meanwhile
+    yield stanza.plus(delay(room.jid, at));
+  }
 }
 
 /** §7.2.14: the fewest that any of the limits leaves. */

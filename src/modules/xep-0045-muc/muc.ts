@@ -56,6 +56,32 @@ export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza:
   else void host.route(addressed);
 }
 
+/**
+ * Hands one client what its room has to tell it piece by piece, as its client takes it. What the room says to it meanwhile
+ * comes behind that.
+ */
+export function pour(muc: Muc, seat: Seat, source: Generator<Stanza | undefined, void>): void {
+  const { session } = seat;
+  if (session !== undefined) {
+    const failed = (error: unknown) => muc.log.error({ err: error }, 'a room could not tell a client everything');
+    void session.pour(addressed(muc, seat, source), { lane: seat.occupant.jid.bare, failed });
+  } else for (const stanza of source) if (stanza !== undefined) deliver(muc, seat, stanza);
+}
+
+function* addressed(
+  { blocking }: Muc,
+  { jid, occupant }: Seat,
+  source: Iterable<Stanza | undefined>,
+): Generator<Stanza | Promise<unknown> | undefined, void> {
+  let isBlocked = blocking.isBlocked(jid.bare, occupant.jid);
+  if (isBlocked instanceof Promise)
+    yield isBlocked.then((yes) => {
+      isBlocked = yes;
+    });
+  if (isBlocked === true) return;
+  for (const stanza of source) yield stanza?.with({ to: jid });
+}
+
 /** Hands one client what its own account has to hear of too: that it is out, or came under another name. */
 export function deliverByAccount({ host }: Muc, { jid }: Seat, stanza: Stanza): void {
   void host.route(stanza.with({ to: jid }));
@@ -113,6 +139,8 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
     if (seat.occupant === occupant || !isShown) continue;
     const isKnown = room.knows(seat.occupant.role);
     const key = isKnown ? 'known' : 'unknown';
+    // Who is not told of the occupant yet is told how it is then.
+    if (seat.entering?.has(occupant) === true) continue;
     versions[key] ??= isPlain
       ? room.presenceOf(occupant, isKnown)
       : room.presence(occupant, { ...parts, isKnown, codes });

@@ -2,6 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Events } from '../../server/module.js';
 import type { Origin } from '../../server/routing/passage.js';
+import type { Session } from '../../server/routing/session.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -11,7 +12,7 @@ import { el } from '../../server/xml/element.js';
 import { demandUnlisted } from './block-lists.js';
 import { sendHistory } from './history.js';
 import { leave, receiveError } from './leaving.js';
-import { announce, cleaned, deliver, detached, gone, type Muc } from './muc.js';
+import { announce, cleaned, deliver, detached, gone, type Muc, pour } from './muc.js';
 import { type Affiliation, defaultRole, isAtLeast, type Role } from './privileges.js';
 import {
   isOpenTo,
@@ -71,7 +72,10 @@ function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Ori
   if (nick !== seat.occupant.nick) changeNick(muc, room, seat, stanza, nick);
   else changePresence(muc, room, seat, stanza);
   // §17.3: who is there and joins is told everything again
-  if (isJoin) welcome(muc, room, seat, stanza, [], room.shownOf(seat.occupant));
+  if (isJoin) {
+    demandReading(room, seat.session);
+    welcome(muc, room, seat, stanza, [], room.shownOf(seat.occupant));
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -120,6 +124,7 @@ function sit(
   const nick = enteringNick(muc, room, from, to);
   checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
   demandPace(muc, room, from);
+  demandReading(room, local);
 
   const presence = presenceIn(stanza, room);
   const user = from.toBare();
@@ -194,11 +199,7 @@ function welcome(
 ): void {
   const { occupant } = seat;
   sendVersions(muc, room, seat, stanza);
-  const isKnowing = room.knows(occupant.role);
-  for (const other of room.occupants.values()) {
-    if (other === occupant || !room.isShown(other.role)) continue;
-    deliver(muc, seat, room.presenceOf(other, isKnowing));
-  }
+  pour(muc, seat, othersFor(room, seat));
   const ownCodes = [...codes];
   if (room.config.whois === 'anyone') ownCodes.push('100');
   if (isPubliclyLogged(room.config)) ownCodes.push('170');
@@ -206,6 +207,26 @@ function welcome(
   announce(muc, room, occupant, { by: seat, since, ownCodes, ownMore });
   sendHistory(muc, room, seat, stanza.child(NS.muc, 'x')?.getChild('history', NS.muc));
   sendSubject(muc, room, seat);
+}
+
+/** §7.2.3: those who are there, as they are when it is their turn. */
+function othersFor(room: Room, seat: Seat): Generator<Stanza, void> {
+  const entering = new Set(room.occupants.values());
+  entering.delete(seat.occupant);
+  seat.entering = entering;
+  return (function* () {
+    try {
+      for (const other of entering) {
+        // It has left meanwhile, or entered anew.
+        if (seat.entering !== entering || room.seat(seat.jid) !== seat) return;
+        entering.delete(other);
+        if (other !== seat.occupant && other.seats.length > 0 && room.isShown(other.role))
+          yield room.presenceOf(other, room.knows(seat.occupant.role));
+      }
+    } finally {
+      if (seat.entering === entering) seat.entering = undefined;
+    }
+  })();
 }
 
 /** §7.2.18: it believes to be there and is not. */
@@ -296,6 +317,16 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
 }
 
 // ---------------------------------------------------------------------------------------------------------------
+
+/** Throws StanzaError where a client has asked for more than it reads. */
+function demandReading(room: Room, session: Session | undefined): void {
+  try {
+    session?.demandRoom(3); // lists, occupants, history
+  } catch (error) {
+    if (!(error instanceof StanzaError)) throw error;
+    throw refusal('resource-constraint', room.jid, error.text, { type: 'wait' });
+  }
+}
 
 /** §14.6: all that are in the room are told of each presence. Throws StanzaError. */
 function demandPace({ presences, host }: Muc, room: Room, user: Jid): void {

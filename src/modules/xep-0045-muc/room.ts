@@ -78,6 +78,8 @@ export interface Seat {
   occupant: Occupant;
   /** Its last presence, without what only the room may say. */
   presence: Stanza;
+  /** Whom it is still to be told of, since it came in; undefined: it has been. */
+  entering?: Set<Occupant> | undefined;
 }
 
 /** The presence of an occupant: as those see it who know real addresses, and as the others do. */

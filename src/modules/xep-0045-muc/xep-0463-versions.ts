@@ -2,9 +2,9 @@
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
-import { Stanza } from '../../server/stanza/stanza.js';
+import { Stanza, type StanzaHeader } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { deliver, type Muc } from './muc.js';
+import { deliver, type Muc, pour } from './muc.js';
 import { type Affiliation, affiliations } from './privileges.js';
 import { type ListChange, mayRead, type Room, type Seat } from './room.js';
 
@@ -46,19 +46,28 @@ export function sendVersions(muc: Muc, room: Room, seat: Seat, stanza: Stanza): 
       else if (readable.has(before) || items.has(user)) items.set(user, 'none');
     }
   }
-  const all = [...items];
-  let since = start < 0 ? undefined : request.attrs.since;
+  pour(muc, seat, messagesOf(room, [...items], header, start < 0 ? undefined : request.attrs.since));
+}
+
+function* messagesOf(
+  room: Room,
+  all: readonly (readonly [string, Affiliation])[],
+  header: StanzaHeader,
+  known: string | undefined,
+): Generator<Stanza, void> {
+  const { listVersion } = room;
+  let since = known;
   for (let done = 0; done === 0 || done < all.length; done += itemsAtOnce) {
     // Who stops hearing in between has a version that we never had, and is told all when he asks again.
     const isLast = done + itemsAtOnce >= all.length;
-    const until = isLast ? room.listVersion : `${room.listVersion}.${done}`;
+    const until = isLast ? listVersion : `${listVersion}.${done}`;
     const x = el(
       'x',
       { xmlns: NS.mucUser },
       el('mav', { xmlns: NS.mav, since, until }),
       ...all.slice(done, done + itemsAtOnce).map(([jid, affiliation]) => el('item', { jid, affiliation })),
     );
-    deliver(muc, seat, Stanza.build('message', header, x));
+    yield Stanza.build('message', header, x);
     since = until;
   }
 }

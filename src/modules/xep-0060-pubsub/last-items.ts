@@ -43,13 +43,19 @@ const ofVisitor = (pubsub: PubSub, owner: string, jid: Jid, features: ReadonlySe
   wants: (node) => pubsub.caps.visitors(owner).get(jid.full)?.features().has(interest(node)) === true,
 });
 
-/** `gained`: features of the session that are new. */
-export async function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<string>): Promise<void> {
-  const { host, roster } = pubsub;
+/** `gained`: features of the session that are new. They go out no faster than its client takes them. */
+export function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<string>): void | Promise<void> {
   const recipient = ofSession(pubsub, session, gained);
   if (recipient.interests.length === 0) return;
+  const failed = (error: unknown) => pubsub.aside(Promise.reject(error));
+  return session.pour(lastItemsFor(pubsub, session, recipient), { lane: '/items', failed });
+}
+
+async function* lastItemsFor(pubsub: PubSub, session: Session, recipient: Recipient): AsyncGenerator<undefined, void> {
+  const { host, roster } = pubsub;
   const { bare } = session.jid;
   await sendLast(pubsub, bare, recipient, undefined);
+  yield;
   const here = `@${host.domain}`;
   for (const [contact, item] of await roster.get(bare)) {
     if (session.presence === undefined) return; // gone meanwhile
@@ -59,7 +65,9 @@ export async function greet(pubsub: PubSub, session: Session, gained: ReadonlySe
     if (holder !== undefined && !recipient.interests.some((name) => holder.nodes.has(name))) continue;
     const items = roster.get(contact);
     const entry = (items instanceof Promise ? await items : items).get(bare);
-    if (sees(entry)) await sendLast(pubsub, contact, recipient, entry);
+    if (!sees(entry)) continue;
+    await sendLast(pubsub, contact, recipient, entry);
+    yield;
   }
 }
 

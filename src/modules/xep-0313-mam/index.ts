@@ -31,7 +31,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
 import { formElement, formOf, readQuery } from './query.js';
-import { find, resultXml, send, turns } from './results.js';
+import { type Found, find, results, resultXml, sizeOf, turns } from './results.js';
 import { retention, stepMs } from './retention.js';
 import { isWorthKeeping, searchableIn } from './worth.js';
 
@@ -71,12 +71,16 @@ export default defineModule({
     /** Answers for the archives of nodes (XEP-0442). */
     let nodes: IqHandler | undefined;
 
-    const answer = async (request: IqRequest, view: ArchiveView | undefined) => {
+    const answer = async function* (
+      request: IqRequest,
+      view: ArchiveView | undefined,
+    ): AsyncGenerator<Stanza | number, { readonly found: Found; readonly fin: Element }> {
       const { source } = view ?? {};
       if (source === undefined) demandNoNode(request);
       const query = readQuery(request.payload, source === undefined ? form : plainForm, limits);
       const found = await find(request.to.toBare(), query, view, { ...searching, store: source ?? store });
-      return { found, fin: await send(host, request, query, view, found) };
+      yield sizeOf(found);
+      return { found, fin: yield* results(request, query, view, found) };
     };
 
     const archive: Archives = {
@@ -95,7 +99,9 @@ export default defineModule({
         const entry: LogEntry = { id, with: peer?.bare, value: written.xml };
         return { id, durable: store.append(owner.bare, entry) };
       },
-      answer: async (request, view) => (await answer(request, view)).fin,
+      answer: async function* (request, view) {
+        return (yield* answer(request, view)).fin;
+      },
       form: ({ source } = {}) => formElement(source === undefined ? form : plainForm),
       metadata: async (owner) => {
         const [first, last] = await Promise.all([
@@ -138,10 +144,14 @@ export default defineModule({
       passage.acknowledgeAfter(durable);
     };
 
-    const answerOwn: IqHandler = async (request) => {
+    const answerOwn: IqHandler = (request) => {
       if (request.payload.attrs.node !== undefined && nodes !== undefined) return nodes(request);
       demandOwn(request);
-      const { found, fin } = await answer(request, undefined);
+      return own(request);
+    };
+
+    const own = async function* (request: IqRequest): AsyncGenerator<Stanza | number, Element> {
+      const { found, fin } = yield* answer(request, undefined);
       const ids = found.entries.map(({ id }) => id);
       if (ids.length > 0) void host.emit('archiveRead', { owner: request.to.toBare(), ids });
       return fin;

@@ -1,6 +1,6 @@
 /** Finds the messages that a query asks for, and sends them (XEP-0313 §4.2, §4.3). */
 import { setImmediate } from 'node:timers/promises';
-import type { ArchiveView, Host, IqRequest } from '../../server/module.js';
+import type { ArchiveView, IqRequest } from '../../server/module.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAfter, idAt, timeOf } from '../../server/stanza/ids.js';
@@ -20,6 +20,8 @@ const scanChunk = 200;
 const mostScanned = 5000;
 /** Characters of one page; it has one message at least. A session's queues hold several. */
 const mostCharacters = 524_288;
+/** What an entry takes besides its text. */
+const entryOverhead = 256;
 /** How far a result is counted where nothing but its number is asked for. */
 const mostCounted = 10_000;
 
@@ -32,6 +34,10 @@ export interface Found {
   readonly edge: string | undefined;
   readonly count: number | undefined;
 }
+
+/** Characters that they keep in memory, about. */
+export const sizeOf = ({ entries }: Found): number =>
+  entries.reduce((sum, { value }) => sum + value.length + entryOverhead, 0);
 
 /** What is read of a store. */
 type Source = Pick<LogStore, 'page' | 'count'>;
@@ -194,23 +200,20 @@ function isToOrFrom({ full }: Jid): (entry: LogEntry) => boolean {
   };
 }
 
-/** §4.2: sends the messages, each wrapped up, and gives the end of it. */
-export async function send(
-  host: Host,
+/** §4.2: the messages, each wrapped up, and the end of it. */
+export function* results(
   request: IqRequest,
   { queryId, flipped }: Query,
   view: ArchiveView | undefined,
   found: Found,
-): Promise<Element> {
-  const { from, session } = request;
+): Generator<Stanza, Element> {
+  const { from } = request;
   const owner = request.to.toBare();
   const head = Stanza.build('message', { to: from, from: owner });
   const entries = flipped ? found.entries.toReversed() : found.entries;
   for (const { id, value } of entries) {
     const xml = view?.show === undefined ? value : view.show(value);
-    const result = head.plusWritten(resultXml(id, queryId, xml));
-    if (session !== undefined) session.send(result);
-    else await host.route(result);
+    yield head.plusWritten(resultXml(id, queryId, xml));
   }
   const { complete, edge, count } = found;
   const set = rsmSet({

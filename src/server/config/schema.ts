@@ -428,6 +428,18 @@ const limits = z
       .default(2_097_152)
       .describe('What may wait for a client that does not read; beyond it the session hibernates or ends.')
       .meta(live),
+    stalled_seconds: wait(1)
+      .default(15)
+      .describe(
+        'How long a client for which more waits than may (write_queue_bytes, stream_management.queue_stanzas) can go without reading or acknowledging anything.',
+      )
+      .meta(live),
+    outbound_bytes: bytes({ min: 1_048_576 })
+      .default(67_108_864)
+      .describe(
+        'What may wait for all clients together. Beyond it sessions end, the longest queues of those who take nothing first; their messages are kept as those of absent users. One session has at most a quarter of it.',
+      )
+      .meta(live),
     idle_whitespace_seconds: z
       .union([z.literal(false), wait(10)])
       .default(false)
@@ -484,7 +496,9 @@ const streamManagement = z
   .strictObject({
     queue_stanzas: count({ min: 10 })
       .default(1000)
-      .describe('Stanzas that may wait for the acknowledgement of one session.')
+      .describe(
+        'Stanzas that may wait for a client that does not acknowledge; beyond it the session hibernates, or ends where it cannot be resumed.',
+      )
       .meta(live),
     queue_bytes: bytes({ min: 65_536 }).default(4_194_304).describe('The same in bytes.').meta(live),
     hibernate_seconds: wait()

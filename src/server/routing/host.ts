@@ -6,7 +6,18 @@ import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
-import type { Access, Events, Host, IqRequest, MessageHandler, Service, Services, SessionMoment } from '../module.js';
+import type {
+  Access,
+  Events,
+  Host,
+  IqAnswer,
+  IqHandler,
+  IqRequest,
+  MessageHandler,
+  Service,
+  Services,
+  SessionMoment,
+} from '../module.js';
 import { isStanzaErrorCondition, StanzaError, type StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
@@ -17,11 +28,13 @@ import type { Element } from '../xml/element.js';
 import type { SessionDirectory } from './directory.js';
 import { Hooks, type IqEntry, iqKey } from './hooks.js';
 import type { Receipt } from './link.js';
+import { isSource, type Source } from './outflow.js';
 import type { MessagePassage, Origin, Passage, Way } from './passage.js';
 import { type Destination, type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
 
 type Maybe<T> = T | Promise<T>;
+type Payload = Element | undefined | void;
 
 /** What a host is made of; everything else it makes itself. */
 export interface HostParts {
@@ -687,9 +700,38 @@ export class LocalHost implements Host, Destination {
       isOwn: from.bare === to.bare,
       isAbsent,
     };
+    // What a client asks for waits until it has taken what it was sent; what it changes does not.
+    if (stanza.type === 'get' && origin.session?.hasRoom === false)
+      return this.#pour(later(entry.handler, request), stanza, origin);
     const answer = entry.handler(request);
-    if (answer instanceof Promise) return answer.then((payload) => this.#succeed(stanza, payload, origin));
-    return this.#succeed(stanza, answer, origin);
+    if (answer instanceof Promise) return answer.then((payload) => this.#answerWith(stanza, payload, origin));
+    return this.#answerWith(stanza, answer, origin);
+  }
+
+  #answerWith(request: Stanza, answer: IqAnswer, origin: Origin): Maybe<void> {
+    return isSource(answer) ? this.#pour(answer, request, origin) : this.#succeed(request, answer, origin);
+  }
+
+  /** An answer in several stanzas. */
+  #pour(source: Source<Payload>, request: Stanza, origin: Origin): Maybe<void> {
+    const { session } = origin;
+    if (session === undefined) return this.#routeAll(source, request, origin);
+    return session.pour(source, {
+      size: request.content.length,
+      done: (payload) => this.#succeed(request, payload, origin),
+      failed: (error) => this.refuse(request, error, origin),
+      stopped: () =>
+        this.refuse(request, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }), origin),
+    });
+  }
+
+  async #routeAll(source: Source<Payload>, request: Stanza, origin: Origin): Promise<void> {
+    for (;;) {
+      const { done, value } = await source.next();
+      if (done === true) return this.#succeed(request, value, origin);
+      if (value instanceof Promise) await value;
+      else if (typeof value === 'object') await this.route(value);
+    }
   }
 
   /** What was changed is said to be, once those who were told of it cannot come back as if they had not been. */
@@ -842,6 +884,12 @@ async function runFrom(
   for (let index = from; index < handlers.length; index++)
     if ((await handlers[index]!(passage)) === 'handled') return 'handled';
   return undefined;
+}
+
+/** Calls a handler once it is its turn. */
+async function* later(handler: IqHandler, request: IqRequest): AsyncGenerator<Stanza | number | undefined, Payload> {
+  const answer = await handler(request);
+  return isSource(answer) ? yield* answer as AsyncGenerator<Stanza, Payload> : answer;
 }
 
 /** RFC 6120 §8.2.3: an id, a known type, and one child for requests, at most one for results. */

@@ -16,4 +16,6 @@ export interface Receipt {
 /** The only thing the router knows of where a stanza goes next: this socket, that node, that server. */
 export interface Link {
   send(stanza: Stanza, receipt?: Receipt): void;
+  /** False while the peer has much to take: sources wait (outflow.ts). A link that does not say so always has room. */
+  readonly hasRoom?: boolean;
 }

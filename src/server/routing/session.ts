@@ -3,6 +3,7 @@ import type { StreamError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Link, Receipt } from './link.js';
+import { Outflow, type PourOptions, type Source } from './outflow.js';
 
 /** The connection behind a session, as far as others may know it. */
 export interface Connection {
@@ -13,6 +14,14 @@ export interface Connection {
   readonly remoteAddress: string;
   /** Tells the peer why and closes. */
   close(error?: StreamError): void;
+}
+
+/** What a session tells of what waits for its client. */
+export interface Ledger {
+  /** So many characters more wait in memory, or fewer. */
+  holds(change: number): void;
+  /** More waits than may. */
+  overflowed(session: Session): void;
 }
 
 /** A connected resource (RFC 6120 §7): from binding until it is gone, over however many connections (XEP-0198). */
@@ -33,6 +42,9 @@ export class Session {
   acknowledges = false;
   /** undefined while the session waits for its client to come back (XEP-0198). */
   connection: Connection | undefined;
+  /** undefined for sessions that nobody counts. */
+  ledger: Ledger | undefined;
+  #outflow: Outflow | undefined;
 
   constructor(
     readonly jid: Jid,
@@ -54,6 +66,62 @@ export class Session {
   }
 
   send(stanza: Stanza, receipt?: Receipt): void {
+    if (this.#outflow?.takes(stanza, receipt) === true) return;
     this.link.send(stanza, receipt);
+  }
+
+  // --- what the server says of its own accord ---------------------------------------------------------------------
+
+  /** Whether the client has taken most of what it was sent. */
+  get hasRoom(): boolean {
+    return this.link.hasRoom !== false;
+  }
+
+  /** Whether something waits until the client has taken more. */
+  get isPouring(): boolean {
+    return this.#outflow !== undefined;
+  }
+
+  /** Characters of that. */
+  get pouring(): number {
+    return this.#outflow?.size ?? 0;
+  }
+
+  /**
+   * Sends what a source yields, no faster than the client takes it. Resolves once the source has ended or waits for the
+   * client; undefined: at once. Throws StanzaError('resource-constraint') where too many wait already.
+   */
+  pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
+    this.#outflow ??= new Outflow(
+      this,
+      (change) => this.ledger?.holds(change),
+      () => this.ledger?.overflowed(this),
+    );
+    const started = this.#outflow.pour(source, options);
+    this.tidy();
+    return started;
+  }
+
+  /** Throws StanzaError('resource-constraint') where `pour` would, called so often. */
+  demandRoom(sources: number): void {
+    this.#outflow?.demandRoom(0, sources);
+  }
+
+  /** The client took something, or is back. */
+  drained(): void {
+    if (this.#outflow === undefined) return;
+    this.#outflow.pump();
+    this.tidy();
+  }
+
+  tidy(): void {
+    if (this.#outflow?.isEmpty === true) this.#outflow = undefined;
+  }
+
+  /** Ends all sources; what waited behind them, in order. */
+  stopPouring(): { readonly stanza: Stanza; readonly receipt: Receipt | undefined }[] {
+    const waiting = this.#outflow?.stop() ?? [];
+    this.#outflow = undefined;
+    return waiting;
   }
 }

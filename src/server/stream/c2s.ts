@@ -25,6 +25,7 @@ import type { Backlog } from './backlog.js';
 import { increment, type StreamCounts } from './counts.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
 import { isUnderWay, type Login } from './login.js';
+import type { Queues } from './queues.js';
 import type { Sessions } from './sessions.js';
 import type { SignUps } from './sign-ups.js';
 import type { Outlet, Sent, Sm } from './xep-0198-sm.js';
@@ -40,6 +41,7 @@ export interface StreamServer {
   readonly log: Logger;
   readonly counts: StreamCounts;
   readonly backlog: Backlog;
+  readonly queues: Queues;
   limitHit(limit: string): void;
   /** The stream is over; its place is free. */
   closed(stream: C2sStream): void;
@@ -62,6 +64,10 @@ const longestBareJid = 2047;
 const mostRefused = 100;
 /** RFC 5646 §4.4.1: in characters. */
 const longestLanguage = 35;
+/** What the server says of its own accord waits while so much is unread, or half of what may be: bytes. */
+const windowBytes = 131_072;
+/** What waits for one client counts for all (`limits.outbound_bytes`) where it is more: bytes. */
+const countedAbove = 16_384;
 /** Stanzas that may wait until a client knows of its session. */
 const mostHeld = 1000;
 
@@ -565,10 +571,78 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       return;
     }
     const { limits, stream_management, c2s } = this.server.config();
+    this.#written += xml.length;
     this.transport.write(xml, patient ? c2s.news_delay_seconds * 1000 : 0);
+    const { queued } = this.transport;
+    if (queued <= countedAbove && this.#counted === 0) return;
+    this.#count(queued);
     // What a client has to acknowledge is bounded already, and goes out all at once when its session is resumed.
     const most = limits.write_queue_bytes + (this.sm === undefined ? 0 : stream_management.queue_bytes);
-    if (this.transport.queued > most) this.#tooSlow();
+    if (queued <= most) return;
+    if (this.phase !== 'bound' || queued > this.server.queues.mostOfOne || this.isStalled(monotonic())) this.#tooSlow();
+  }
+
+  /** Characters ever written. */
+  #written = 0;
+  /** Bytes that wait, as the server's budget knows them; 0: few. */
+  #counted = 0;
+  /** How much the peer had taken when that was last looked at, and since when no more: in ms. */
+  #took = 0;
+  #tookAt = 0;
+
+  #count(queued: number): void {
+    if (this.#counted === 0) {
+      this.#tookAt = monotonic();
+      this.#took = this.#written - queued;
+    }
+    const counted = queued > countedAbove ? queued : 0;
+    this.server.queues.holds(counted - this.#counted);
+    this.#counted = counted;
+  }
+
+  /** Nothing waits any more. */
+  #uncount(): void {
+    this.server.queues.holds(-this.#counted);
+    this.#counted = 0;
+  }
+
+  /** Bytes that the peer has not read. */
+  get unread(): number {
+    return this.#counted;
+  }
+
+  /** Whether the peer has read nothing of what waits for so long. */
+  isStuck(now: number, ms: number): boolean {
+    if (this.#counted === 0) return false;
+    const taken = this.#written - this.transport.queued;
+    if (taken > this.#took) {
+      this.#took = taken;
+      this.#tookAt = now;
+    }
+    return now - this.#tookAt >= ms;
+  }
+
+  isStalled(now: number): boolean {
+    return this.isStuck(now, this.server.config().limits.stalled_seconds * 1000);
+  }
+
+  /** Once a second: more waits than may, and nothing moves. */
+  checkPace(now: number): void {
+    const { limits, stream_management } = this.server.config();
+    const most = limits.write_queue_bytes + (this.sm === undefined ? 0 : stream_management.queue_bytes);
+    if (this.#counted > most && this.isStalled(now)) this.#tooSlow();
+    else if (this.sm?.isFull === true) this.server.sessions.overflowed(this.sm);
+  }
+
+  get hasRoom(): boolean {
+    const most = Math.min(windowBytes, this.server.config().limits.write_queue_bytes / 2);
+    return this.phase === 'bound' && !this.#isCut && this.#held === undefined && this.transport.queued < most;
+  }
+
+  /** TransportReader: there is room again. */
+  drained(): void {
+    if (this.#counted > 0) this.#count(this.transport.queued);
+    if (this.phase === 'bound') this.session!.drained();
   }
 
   /** What is written from now on waits: the client does not know of its session yet. */
@@ -708,6 +782,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** TransportReader: the connection is gone. What a session said before is still handled, in order. */
   closed(): void {
     this.#isCut = true;
+    this.#uncount();
     if (!this.#busy || this.phase !== 'bound') this.#finish();
   }
 
@@ -728,6 +803,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** Ends the connection without a word: it is dead, or the peer does not go. */
   abandon(): void {
+    this.#uncount();
     this.#lose();
     if (this.#isCut) this.#finish();
     else this.transport.destroy();

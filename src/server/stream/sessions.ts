@@ -9,7 +9,7 @@ import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import type { SessionDirectory } from '../routing/directory.js';
 import type { LocalHost } from '../routing/host.js';
-import { Session } from '../routing/session.js';
+import { type Ledger, Session } from '../routing/session.js';
 import { StanzaError, StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { type Jid, JidError } from '../stanza/jid.js';
@@ -19,6 +19,7 @@ import { Element, el } from '../xml/element.js';
 import type { TopLevel } from '../xml/reader.js';
 import type { C2sStream } from './c2s.js';
 import type { StreamCounts } from './counts.js';
+import type { Queue, Queues } from './queues.js';
 import { type Resumables, revived, type SavedSm, Sm, type Surroundings } from './xep-0198-sm.js';
 import { CsiLink } from './xep-0352-csi.js';
 
@@ -33,6 +34,7 @@ export interface SessionsParts {
   readonly passing: { came(jid: Jid): void; left(jid: Jid, told: Promise<void> | void): void };
   /** A session has ended. */
   ended(session: Session): void;
+  readonly queues: Queues;
   limitHit(limit: string): void;
 }
 
@@ -50,6 +52,8 @@ const mostKeptStanzas = 32;
 const mostKeptSize = 65_536;
 /** A resumption waits at most this share of the login deadline for what the old connection left under way. */
 const settlingShare = 0.5;
+/** Who takes nothing for so long is the first to go where too much waits for all, in ms. */
+const idleMs = 1000;
 /** Sessions that one pass of the sweeper writes down. */
 const mostAtOnce = 200;
 
@@ -111,6 +115,7 @@ export class Sessions {
   #begin(stream: C2sStream, jid: Jid, clientId: string | undefined): Session {
     const session = new Session(jid, stream, stream.mechanism, clientId);
     session.connection = stream;
+    session.ledger = this.#ledger;
     stream.session = session;
     stream.phase = 'bound';
     if (session.isPassing) this.#parts.passing.came(jid);
@@ -244,11 +249,7 @@ export class Sessions {
       host,
       hold,
       () => this.#parts.config().stream_management,
-      () => {
-        this.#parts.limitHit('stream_management.queue');
-        // Not from within the send that found the queue full.
-        setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much is unacknowledged.')));
-      },
+      (full) => this.overflowed(full),
       this.#parts.resumables,
       id,
     );
@@ -315,6 +316,7 @@ export class Sessions {
     sm.attach(stream);
     sm.resend();
     stream.csi?.flush();
+    session.drained();
     void sm.host.tell('resumed', session);
     return undefined;
   }
@@ -338,6 +340,56 @@ export class Sessions {
     sm.session.connection = undefined;
     sm.detach(monotonic());
     old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
+  }
+
+  // --- what waits for clients -------------------------------------------------------------------------------------
+
+  readonly #ledger: Ledger = {
+    holds: (change) => this.#parts.queues.holds(change),
+    overflowed: (session) => {
+      this.#parts.limitHit('outflow');
+      // Not from within the send that was one too many.
+      setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much waits for you.')));
+    },
+  };
+
+  /**
+   * More is unacknowledged than may be. A client that goes on acknowledging goes on; one that does not is disconnected, and
+   * its session hibernates. One that has hibernated for long enough to have as much again ends.
+   */
+  overflowed(sm: Sm): void {
+    const { session } = sm;
+    const { config, queues, limitHit } = this.#parts;
+    const stream = session.connection as C2sStream | undefined;
+    const patience = config().limits.stalled_seconds * 1000;
+    if (stream !== undefined && !sm.isSilent(monotonic(), patience) && sm.size <= queues.mostOfOne) return;
+    limitHit('stream_management.queue');
+    // Not from within the send that found the queue full.
+    setImmediate(() => {
+      if (session.connection !== stream) return;
+      if (stream?.resumable === true) stream.abandon();
+      else this.end(session, new StreamError('resource-constraint', 'Too much is unacknowledged.'));
+    });
+  }
+
+  /** What waits for each session, for the budget of all. */
+  *queues(): Iterable<Queue> {
+    const now = monotonic();
+    for (const session of this.#parts.directory.all()) {
+      const sm = this.#sms.get(session);
+      const stream = session.connection as C2sStream | undefined;
+      const size = (sm?.size ?? 0) + (stream?.unread ?? 0) + session.pouring;
+      if (size === 0) continue;
+      yield {
+        size,
+        isIdle: stream === undefined || stream.isStuck(now, idleMs) || sm?.isSilent(now, idleMs) === true,
+        end: () => {
+          // The session first: it must not hibernate with its queue.
+          this.#gone(session);
+          stream?.abandon();
+        },
+      };
+    }
   }
 
   // --- ends -------------------------------------------------------------------------------------------------------
@@ -389,12 +441,17 @@ export class Sessions {
     const { link } = session;
     const sm = this.#sms.get(session);
     const host = this.#parts.host(session.jid.domain);
+    const waiting = session.stopPouring();
     const told = host?.tell('gone', session);
     if (link instanceof CsiLink) link.end();
     if (sm !== undefined) {
       this.#sms.delete(session);
       sm.end();
       this.#parts.resumables.delete(sm);
+    }
+    for (const { stanza, receipt } of waiting) {
+      if (receipt !== undefined) receipt.lost(stanza);
+      else host?.undeliverable(stanza, session);
     }
     this.#parts.ended(session);
     if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
@@ -417,7 +474,7 @@ export class Sessions {
   /** Writes down a session for a crash; whether it is small, and at rest. */
   #keep(sm: Sm): boolean {
     const surroundings = this.#surroundings(sm);
-    if (surroundings === undefined || !sm.isSettled || !isSmall(sm, surroundings)) {
+    if (surroundings === undefined || sm.session.isPouring || !sm.isSettled || !isSmall(sm, surroundings)) {
       sm.quiet = 0; // not to be looked at each second
       return false;
     }
@@ -460,7 +517,11 @@ export class Sessions {
 
   /** Writes down the sessions that can be resumed. Resolves once they are on disk. */
   async save(): Promise<void> {
-    for (const { link } of this.#sms.keys()) if (link instanceof CsiLink) link.flush();
+    for (const session of this.#sms.keys()) {
+      // Requests that wait for their answers are refused; what waited behind sources is written down with the rest.
+      for (const { stanza, receipt } of session.stopPouring()) session.link.send(stanza, receipt);
+      if (session.link instanceof CsiLink) session.link.flush();
+    }
     try {
       await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm) ?? { held: [], seen: [] });
     } catch (error) {
@@ -479,6 +540,7 @@ export class Sessions {
       if (host === undefined) return;
       const sm = this.#manage(session, host, saved.holdSeconds, id);
       if (sm === undefined) return;
+      session.ledger = this.#ledger;
       session.link = sm;
       sm.restore(saved, now);
       this.#parts.directory.add(session);

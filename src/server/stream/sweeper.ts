@@ -43,7 +43,11 @@ export class Sweeper {
       } else if (stream.phase !== 'bound') {
         // From connecting to binding there is one deadline, which only a registration form puts off, once.
         if (now - stream.connectedAt >= (stream.signsUp ? registration : login)) stream.expire(now);
-      } else if (stream.askedAliveAt !== 0) {
+        continue;
+      }
+      if (stream.phase !== 'bound') continue;
+      stream.checkPace(now);
+      if (stream.askedAliveAt !== 0) {
         if (now - stream.askedAliveAt >= patience) stream.abandon();
       } else if (now - stream.lastRead >= silence) {
         stream.askedAliveAt = now;

@@ -9,6 +9,7 @@ import type { DocumentStore } from '../../storage/contract.js';
 import { elapsedSince, type Moment, moment, monotonic, wall } from '../clock.js';
 import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';
+import { sizeOf, stanzaOverhead } from '../routing/outflow.js';
 import { Session } from '../routing/session.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
@@ -21,11 +22,19 @@ import { el } from '../xml/element.js';
 export interface Outlet {
   writeStanza(stanza: Stanza): void;
   write(xml: string, patient?: boolean): void;
+  /** Whether most of what was written has been read. */
+  readonly hasRoom: boolean;
   close(error?: StreamError): void;
 }
 
 /** Counters wrap at 2^32 (§4). */
 const modulus = 2 ** 32;
+
+/** What the server says of its own accord waits while so much is unacknowledged, or half of what may be. */
+const windowStanzas = 400;
+const windowBytes = 524_288;
+/** An `<r/>` is out for each so many stanzas at least. */
+const askEvery = 100;
 
 /** Ended sessions whose last count is remembered. */
 const mostPast = 10_000;
@@ -104,8 +113,12 @@ export class Sm implements Link {
   #head = 0;
   #bytes = 0;
   #acknowledged = 0;
-  /** Whether an `<r/>` of ours waits for its answer. */
-  #asked = false;
+  /** Stanzas that were sent before the last `<r/>`, which its answer acknowledges; undefined: none is out. */
+  #asked: number | undefined;
+  /** Stanzas that may wait beyond the limit: it was away from when so many did. */
+  #excess = 0;
+  /** Since when the client owes an answer, in ms. */
+  #askedAt = 0;
 
   constructor(
     readonly session: Session,
@@ -113,7 +126,7 @@ export class Sm implements Link {
     /** Seconds that it may be away; 0: it cannot be resumed. */
     readonly holdSeconds: number,
     readonly limits: () => { readonly queue_stanzas: number; readonly queue_bytes: number },
-    /** The queue is full: the session cannot go on. */
+    /** The queue is full. */
     readonly overflowed: (sm: Sm) => void,
     readonly resumables: Resumables,
     /** The `previd` that resumes it. */
@@ -207,14 +220,40 @@ export class Sm implements Link {
 
   send(stanza: Stanza, receipt?: Receipt): void {
     this.#queue.push({ stanza, receipt });
-    this.#bytes += stanza.content.length;
+    this.#grow(sizeOf(stanza));
     this.stirred();
     if (this.#outlet !== undefined) {
       this.#outlet.writeStanza(stanza);
-      if (!this.#asked) this.ask();
+      if (this.#asked === undefined || this.waiting % askEvery === 0) this.ask();
     }
-    const limits = this.limits();
-    if (this.waiting > limits.queue_stanzas || this.#bytes > limits.queue_bytes) this.overflowed(this);
+    if (this.isFull) this.overflowed(this);
+  }
+
+  #grow(change: number): void {
+    this.#bytes += change;
+    this.session.ledger?.holds(change);
+  }
+
+  /** More waits than may wait for a client that does not acknowledge. */
+  get isFull(): boolean {
+    const { queue_stanzas, queue_bytes } = this.limits();
+    const most = queue_stanzas + this.#excess;
+    return this.waiting > most || this.#bytes > (queue_bytes * most) / queue_stanzas + this.waiting * stanzaOverhead;
+  }
+
+  get hasRoom(): boolean {
+    const { queue_stanzas, queue_bytes } = this.limits();
+    return (
+      this.#outlet !== undefined &&
+      this.waiting < Math.min(windowStanzas, queue_stanzas / 2) &&
+      this.#bytes < Math.min(windowBytes, queue_bytes / 2) + this.waiting * stanzaOverhead &&
+      this.#outlet.hasRoom
+    );
+  }
+
+  /** Whether it was asked what it has, and has said nothing for so long. */
+  isSilent(now: number, ms: number): boolean {
+    return this.#asked !== undefined && now - this.#askedAt >= ms;
   }
 
   /** Stanzas that the client has not acknowledged. */
@@ -222,20 +261,20 @@ export class Sm implements Link {
     return this.#queue.length - this.#head;
   }
 
-  /** Characters of them. */
+  /** Characters of them, and what they take besides. */
   get size(): number {
     return this.#bytes;
   }
 
   /** Asks the client what it has (§4: `<r/>`); also how one finds out whether it is still there. */
   ask(): void {
-    this.#asked = true;
+    if (this.#asked === undefined) this.#askedAt = monotonic();
+    this.#asked = (this.#acknowledged + this.waiting) % modulus;
     this.#outlet?.write(`<r xmlns='${NS.sm}'/>`, true);
   }
 
   /** `<a/>`: throws StreamError where it acknowledges what was never sent (§4). */
   acknowledged(h: number): void {
-    this.#asked = false;
     const count = this.#newIn(h);
     if (count > this.waiting)
       throw new StreamError('undefined-condition', 'You acknowledged more than was sent.', [
@@ -250,7 +289,7 @@ export class Sm implements Link {
     for (let left = count; left > 0; left--) {
       const { stanza, receipt } = this.#queue[this.#head]!;
       this.#head++;
-      this.#bytes -= stanza.content.length;
+      this.#grow(-sizeOf(stanza));
       receipt?.delivered();
     }
     if (this.#head === this.#queue.length) {
@@ -260,7 +299,13 @@ export class Sm implements Link {
       this.#queue = this.#queue.slice(this.#head);
       this.#head = 0;
     }
-    if (this.waiting > 0 && this.#outlet !== undefined) this.ask();
+    // An answer to an earlier `<r/>`: that to the last is on its way.
+    if (this.#asked !== undefined && distance(this.#asked, h) < 0) this.#askedAt = monotonic();
+    else {
+      this.#asked = undefined;
+      if (this.waiting > 0 && this.#outlet !== undefined) this.ask();
+    }
+    this.session.drained();
   }
 
   /** Whether a client that has got so many can go on from here. */
@@ -272,11 +317,6 @@ export class Sm implements Link {
     return (h - this.#acknowledged + modulus) % modulus;
   }
 
-  /** Whether an `<r/>` is out. */
-  get asking(): boolean {
-    return this.#asked;
-  }
-
   // --- connections ------------------------------------------------------------------------------------------------
 
   get connected(): boolean {
@@ -286,7 +326,8 @@ export class Sm implements Link {
   attach(outlet: Outlet): void {
     this.stirred();
     this.#outlet = outlet;
-    this.#asked = false;
+    this.#asked = undefined;
+    this.#excess = 0;
     this.#owed = -1;
     this.expires = 0;
     this.isRevived = false;
@@ -303,6 +344,7 @@ export class Sm implements Link {
 
   /** The connection is gone; what is sent now waits. */
   detach(now: number): void {
+    if (this.isFull) this.#excess = this.waiting;
     this.#outlet = undefined;
     this.expires = now + this.holdSeconds * 1000;
   }
@@ -317,6 +359,7 @@ export class Sm implements Link {
   /** The session is over: tells what became of everything that was not acknowledged. */
   end(): void {
     const lost = this.#queue.slice(this.#head);
+    this.#grow(-this.#bytes);
     this.#queue = [];
     this.#head = 0;
     this.#outlet = undefined;
@@ -359,7 +402,7 @@ export class Sm implements Link {
       const receipt =
         reference === undefined ? undefined : this.host.services.offline?.receipt(this.session.jid.toBare(), reference);
       this.#queue.push({ stanza, receipt });
-      this.#bytes += stanza.content.length;
+      this.#grow(sizeOf(stanza));
     }
     this.expires = now + msLeft(saved);
   }

@@ -26,6 +26,10 @@ export class CsiLink implements Link {
 
   constructor(readonly next: Next) {}
 
+  get hasRoom(): boolean {
+    return this.next.hasRoom !== false;
+  }
+
   /** What is held back, the oldest first. */
   get held(): readonly Held[] {
     return this.#held;

@@ -16,6 +16,9 @@ function onData(this: Owned, chunk: Buffer): void {
 function onEnd(this: Owned): void {
   this[key]?.reader.ended();
 }
+function onDrain(this: Owned): void {
+  this[key]?.reader.drained();
+}
 function onClose(this: Owned): void {
   // Of a connection that was reset while it was paused, some may have been read and not handed on.
   const rest = this.read() as Buffer | null;
@@ -66,7 +69,7 @@ export class TcpTransport implements Upgradable {
 
   #listen(socket: Owned): void {
     socket[key] = this;
-    socket.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onError);
+    socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('close', onClose).on('error', onError);
   }
 
   write(text: string, patience = 0): void {
@@ -79,7 +82,8 @@ export class TcpTransport implements Upgradable {
     if (this.#out === '') return;
     const out = this.#out;
     this.#out = '';
-    if (this.#socket.writable) this.#socket.write(out, 'utf8');
+    // Where the system does not take it at once, 'drain' says when it has.
+    if (this.#socket.writable && this.#socket.write(out, 'utf8')) this.reader.drained();
   }
 
   get queued(): number {
@@ -110,6 +114,7 @@ export class TcpTransport implements Upgradable {
     this.flush();
     const plain = this.#socket;
     plain.removeListener('data', onData).removeListener('end', onEnd).removeListener('close', onClose);
+    plain.removeListener('drain', onDrain);
     // Node's TLSSocket takes over the handle; the plain socket must not go on reading (RFC 6120 §5.4.3.3: what the
     // client sent behind <starttls/> is not used).
     const socket: Owned & TLSSocket = secured(plain, this.tlsOptions());

@@ -7,6 +7,8 @@ export interface TransportReader {
   received(chunk: Buffer): void;
   /** The peer sends no more, and may still read. Not told where the whole connection goes at once. */
   ended(): void;
+  /** What was written has gone to the system: there is room for more. */
+  drained(): void;
   /** The connection is gone. Told once, last. */
   closed(): void;
 }
@@ -45,7 +47,7 @@ export interface Upgradable extends Transport {
 }
 
 /** The reader of a transport that has no stream yet. */
-export const silent: TransportReader = { received() {}, ended() {}, closed() {} };
+export const silent: TransportReader = { received() {}, ended() {}, drained() {}, closed() {} };
 
 /** What is queued in one turn and is more than this, in characters, goes to the system at once. */
 export const flushAbove = 65_536;

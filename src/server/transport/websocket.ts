@@ -19,6 +19,9 @@ function onMessage(this: Owned, data: RawData, isBinary: boolean): void {
     transport.reader.received(data as Buffer);
   }
 }
+function onDrain(this: Socket & { [key]?: WebSocketTransport }): void {
+  this[key]!.reader.drained();
+}
 function onClose(this: Owned): void {
   this[key]!.reader.closed();
 }
@@ -64,7 +67,7 @@ export class WebSocketTransport implements Transport {
   readonly loopback: boolean;
   readonly secure: boolean;
   readonly #ws: Owned;
-  readonly #socket: Socket;
+  readonly #socket: Socket & { [key]?: WebSocketTransport };
   #out: string[] = [];
   /** Characters in #out. */
   #waiting = 0;
@@ -78,6 +81,8 @@ export class WebSocketTransport implements Transport {
     this.secure = secure;
     this.#ws[key] = this;
     ws.on('message', onMessage).on('close', onClose).on('error', onError);
+    this.#socket[key] = this;
+    this.#socket.on('drain', onDrain);
   }
 
   get tls(): TLSSocket | undefined {
@@ -102,13 +107,14 @@ export class WebSocketTransport implements Transport {
     this.#out = [];
     this.#waiting = 0;
     if (this.#ws.readyState !== this.#ws.OPEN) return;
-    if (out.length === 1) {
-      this.#ws.send(out[0]!);
-      return;
+    if (out.length === 1) this.#ws.send(out[0]!);
+    else {
+      this.#socket.cork();
+      for (const text of out) this.#ws.send(text);
+      this.#socket.uncork();
     }
-    this.#socket.cork();
-    for (const text of out) this.#ws.send(text);
-    this.#socket.uncork();
+    // Where the system does not take it at once, 'drain' says when it has.
+    if (!this.#socket.writableNeedDrain) this.reader.drained();
   }
 
   get queued(): number {

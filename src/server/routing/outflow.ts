@@ -1,0 +1,362 @@
+/**
+ * What the server itself has to tell one session, at the pace of its client (docs/decisions/0011-pacing.md). A `Source` makes
+ * stanzas one by one and is asked for the next one while the session's link has room. Stanzas that must not overtake a
+ * source wait behind it in the same lane.
+ */
+import { monotonic } from '../clock.js';
+import { StanzaError } from '../stanza/errors.js';
+import type { Stanza } from '../stanza/stanza.js';
+import type { Receipt } from './link.js';
+import type { Session } from './session.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/**
+ * Yields what is to be sent, in order; undefined after it did something that has others send to the session, such as a
+ * probe; a number where it keeps so many characters in memory from now on. A synchronous one may yield a promise, which is
+ * awaited. Its `finally` runs also where the session ends first.
+ */
+export type Source<R = void> = Generator<Step | Promise<unknown>, R, void> | AsyncGenerator<Step, R, void>;
+
+type Step = Stanza | number | undefined;
+
+export const isSource = (value: unknown): value is Source<unknown> =>
+  typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
+
+export interface PourOptions<R = void> {
+  /**
+   * A bare address: what it says to the session while the source is unfinished waits behind the source. Or another name:
+   * of the sources with one name one goes on at a time. Without it: the same as all answers.
+   */
+  readonly lane?: string;
+  /** What is unfinished in the lane ends. */
+  readonly replaces?: boolean;
+  /** Characters that the source keeps in memory from the beginning. */
+  readonly size?: number;
+  /** It came to its end. */
+  done?(result: R): Maybe<void>;
+  /** It threw. */
+  failed(error: unknown): void;
+  /** It was stopped: the session ended, or the process ends. */
+  stopped?(): void;
+}
+
+/** A stanza that waits behind a source. */
+export interface Waiting {
+  readonly stanza: Stanza;
+  readonly receipt: Receipt | undefined;
+}
+
+/** Sources of one session that have not ended. */
+const mostSources = 512;
+/** Characters that wait in one lane, and that all sources of a session keep. */
+const mostInLane = 2_097_152;
+const mostKept = 1_048_576;
+/** What a stanza takes in memory besides its content, about. */
+export const stanzaOverhead = 256;
+/** How long one session's sources are asked while others wait, in ms. */
+const turnMs = 2;
+
+class Pouring {
+  /** Characters that it keeps in memory. */
+  size: number;
+
+  constructor(
+    readonly source: Source<unknown>,
+    readonly options: PourOptions<never>,
+  ) {
+    this.size = options.size ?? 0;
+  }
+}
+
+class Held {
+  constructor(
+    /** undefined: a later presence of the same address replaces it. */
+    public stanza: Stanza | undefined,
+    readonly receipt: Receipt | undefined,
+  ) {}
+}
+
+class Lane {
+  #entries: (Pouring | Held)[] = [];
+  #head = 0;
+  #replaced = 0;
+  /** The last presence of each address, where a later one may replace it. */
+  readonly #latest = new Map<string, Held>();
+  bytes = 0;
+  /** A source is working on its next stanza. */
+  isBusy = false;
+
+  get first(): Pouring | Held | undefined {
+    return this.#entries[this.#head];
+  }
+
+  *entries(): Iterable<Pouring | Held> {
+    for (let at = this.#head; at < this.#entries.length; at++) yield this.#entries[at]!;
+  }
+
+  add(pouring: Pouring): void {
+    this.#entries.push(pouring);
+  }
+
+  /** Returns by how many characters the lane grew; below zero: it shrank. */
+  hold(stanza: Stanza, receipt: Receipt | undefined): number {
+    const from = stanza.from!.full;
+    const held = new Held(stanza, receipt);
+    let change = sizeOf(stanza);
+    const before = this.#latest.get(from);
+    // What somebody says is read beside the presence that they had.
+    if (stanza.name !== 'presence') this.#latest.delete(from);
+    else if (!isOwn(stanza)) {
+      if (before?.stanza !== undefined) {
+        change -= sizeOf(before.stanza);
+        before.stanza = undefined;
+        this.#replaced++;
+      }
+      this.#latest.set(from, held);
+    }
+    this.#entries.push(held);
+    this.bytes += change;
+    if (this.#replaced > 64 && this.#replaced * 2 > this.#entries.length) this.#compact();
+    return change;
+  }
+
+  #compact(): void {
+    this.#entries = [...this.entries()].filter((entry) => entry instanceof Pouring || entry.stanza !== undefined);
+    this.#head = 0;
+    this.#replaced = 0;
+  }
+
+  /** The first entry is done. */
+  shift(): void {
+    const entry = this.#entries[this.#head++];
+    if (this.#head > 64 && this.#head * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#head);
+      this.#head = 0;
+    }
+    if (!(entry instanceof Held) || entry.stanza === undefined) return;
+    this.bytes -= sizeOf(entry.stanza);
+    const from = entry.stanza.from!.full;
+    if (this.#latest.get(from) === entry) this.#latest.delete(from);
+  }
+}
+
+export const sizeOf = (stanza: Stanza): number => stanza.content.length + stanzaOverhead;
+
+/** XEP-0045 §7.1: the client's own presence in a room comes with codes that it must not miss. */
+const isOwn = (stanza: Stanza): boolean => stanza.content.includes('code="110"');
+
+/** Thrown where a session has so much to be told that nothing more can be asked for. */
+const full = (): StanzaError =>
+  new StanzaError('resource-constraint', 'Too many answers wait for you to read them.', { type: 'wait' });
+
+export class Outflow {
+  /** Those without a name share one. */
+  readonly #lanes = new Map<string, Lane>();
+  #sources = 0;
+  /** Characters of what waits, and of what sources keep. */
+  size = 0;
+  #isPumping = false;
+  #isDue = false;
+  #isOver = false;
+
+  constructor(
+    readonly session: Session,
+    /** It holds so many characters more, or fewer. */
+    readonly holds: (change: number) => void,
+    /** More waits for the client than one lane may hold. */
+    readonly overflowed: () => void,
+  ) {}
+
+  get isEmpty(): boolean {
+    return this.#lanes.size === 0;
+  }
+
+  /** Throws StanzaError('resource-constraint') where so many further sources of this size in all are not taken. */
+  demandRoom(size = 0, sources = 1): void {
+    if (this.#sources + sources > mostSources || (this.#sources > 0 && this.size + size > mostKept)) throw full();
+  }
+
+  /** Resolves once the source has ended or waits for the client; undefined: at once. Throws as `demandRoom`. */
+  pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
+    this.demandRoom(options.size);
+    const pouring = new Pouring(source, options as PourOptions<never>);
+    const lane = this.#lane(options.lane ?? '');
+    if (options.replaces === true)
+      for (const entry of lane.entries()) if (entry instanceof Pouring) void entry.source.return(undefined as never);
+    lane.add(pouring);
+    this.#sources++;
+    this.#grow(pouring.size);
+    this.pump();
+    if (!lane.isBusy || lane.first !== pouring) return undefined;
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  #grow(change: number): void {
+    this.size += change;
+    this.holds(change);
+  }
+
+  /** Who waits until no source is at work, or all of those that are have to wait for the client. */
+  #idle: (() => void)[] = [];
+
+  #lane(name: string): Lane {
+    let lane = this.#lanes.get(name);
+    if (lane === undefined) this.#lanes.set(name, (lane = new Lane()));
+    return lane;
+  }
+
+  /** Takes what must not overtake a source, or what waits behind it. */
+  takes(stanza: Stanza, receipt: Receipt | undefined): boolean {
+    const { from } = stanza;
+    const lane = from === undefined ? undefined : this.#lanes.get(from.bare);
+    if (lane === undefined || this.#isOver) return false;
+    this.#grow(lane.hold(stanza, receipt));
+    if (lane.bytes > mostInLane) this.overflowed();
+    return true;
+  }
+
+  /** Goes on: the client took something. */
+  pump(): void {
+    if (this.#isPumping || this.#isOver) return;
+    this.#isPumping = true;
+    try {
+      this.#run();
+    } finally {
+      this.#isPumping = false;
+    }
+    if (this.#idle.length > 0 && !(this.session.hasRoom && this.#isWorking)) {
+      const idle = this.#idle;
+      this.#idle = [];
+      for (const resolve of idle) resolve();
+    }
+  }
+
+  get #isWorking(): boolean {
+    for (const { isBusy } of this.#lanes.values()) if (isBusy) return true;
+    return false;
+  }
+
+  /** A step of each lane in turn, as long as there is room. */
+  #run(): void {
+    const began = monotonic();
+    let steps = 0;
+    for (let isMoving = true; isMoving; ) {
+      isMoving = false;
+      for (const [name, lane] of this.#lanes) {
+        if (lane.isBusy) continue;
+        if (lane.first === undefined) {
+          this.#lanes.delete(name);
+          continue;
+        }
+        if (!this.session.hasRoom || this.#isOver) return;
+        this.#step(lane, lane.first);
+        isMoving = true;
+        if ((++steps & 15) === 0 && monotonic() - began >= turnMs) {
+          this.#goOnLater();
+          return;
+        }
+      }
+    }
+  }
+
+  #goOnLater(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setImmediate(() => {
+      this.#isDue = false;
+      this.pump();
+    });
+  }
+
+  #step(lane: Lane, entry: Pouring | Held): void {
+    if (entry instanceof Held) {
+      lane.shift();
+      if (entry.stanza === undefined) return;
+      this.#grow(-sizeOf(entry.stanza));
+      this.session.link.send(entry.stanza, entry.receipt);
+      return;
+    }
+    try {
+      const next = entry.source.next();
+      if (next instanceof Promise) this.#await(lane, entry, next);
+      else this.#got(lane, entry, next);
+    } catch (error) {
+      this.#ended(lane, entry);
+      entry.options.failed(error);
+    }
+  }
+
+  #await(lane: Lane, entry: Pouring, work: Promise<IteratorResult<Step, unknown> | undefined>): void {
+    lane.isBusy = true;
+    work
+      .then(
+        (next) => {
+          lane.isBusy = false;
+          if (this.#isOver) return;
+          if (next !== undefined) this.#got(lane, entry, next);
+        },
+        (error: unknown) => {
+          lane.isBusy = false;
+          if (this.#isOver) return;
+          this.#ended(lane, entry);
+          entry.options.failed(error);
+        },
+      )
+      .then(() => {
+        this.pump();
+        this.session.tidy();
+      });
+  }
+
+  #got(lane: Lane, entry: Pouring, next: IteratorResult<Step | Promise<unknown>, unknown>): void {
+    if (next.done === true) {
+      this.#ended(lane, entry);
+      const finishing = entry.options.done?.(next.value as never);
+      finishing?.catch((error: unknown) => entry.options.failed(error));
+      return;
+    }
+    const { value } = next;
+    if (value instanceof Promise) {
+      const waited = value.then(() => undefined);
+      this.#await(lane, entry, waited);
+    } else if (typeof value === 'number') {
+      this.#grow(value - entry.size);
+      entry.size = value;
+    } else if (value !== undefined) this.session.link.send(value);
+  }
+
+  #ended(lane: Lane, entry: Pouring): void {
+    if (this.#isOver) return;
+    lane.shift();
+    this.#sources--;
+    this.#grow(-entry.size);
+  }
+
+  /**
+   * Ends all sources, which say what is to be said for them; what waited behind them goes the way of what waits for an
+   * acknowledgement. For the end of the session or of the process.
+   */
+  stop(): Waiting[] {
+    this.#isOver = true;
+    const waiting: Waiting[] = [];
+    for (const lane of this.#lanes.values()) {
+      for (const entry of lane.entries()) {
+        if (entry instanceof Pouring) {
+          this.#grow(-entry.size);
+          // One that is at work ends behind its present step, and is not heard any more.
+          void entry.source.return(undefined as never);
+          entry.options.stopped?.();
+        } else if (entry.stanza !== undefined) {
+          this.#grow(-sizeOf(entry.stanza));
+          waiting.push({ stanza: entry.stanza, receipt: entry.receipt });
+        }
+      }
+    }
+    this.#lanes.clear();
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const resolve of idle) resolve();
+    return waiting;
+  }
+}
