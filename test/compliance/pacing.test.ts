@@ -1,0 +1,386 @@
+/**
+ * What the server has to tell a client goes out at the client's pace (docs/decisions/0011-pacing.md): XEP-0198 §4, XEP-0045
+ * §7.1, XEP-0313 §4, RFC 6121 §4.3. No bound ends a client that reads and acknowledges.
+ */
+import assert from 'node:assert/strict';
+import { serverOrigin } from '../../src/server/routing/router.js';
+import { Session } from '../../src/server/routing/session.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import type { Element } from '../../src/server/xml/element.js';
+import { hits, type Peer, type ScenarioOptions, type Scene, scenario as scenarioOf } from './dialogue.js';
+import { configures, joins, service } from './rooms.js';
+
+const unlimited = {
+  stanzas_per_second: 'unlimited',
+  stanza_burst: 'unlimited',
+  bytes_per_second: 'unlimited',
+  byte_burst: 'unlimited',
+} as const;
+const busy = {
+  config: {
+    limits: { rate: unlimited },
+    modules: {
+      muc: { presences_per_minute: 'unlimited', creations_per_hour: 'unlimited', rooms_per_user: 1000 },
+      mam: { page_limit: 250 },
+    },
+  },
+};
+/** A window of ten stanzas. */
+const narrow = { config: { ...busy.config, stream_management: { queue_stanzas: 20 } } };
+
+/** A scenario with people who are there without a connection, and gone when it ends. */
+const extras: Session[] = [];
+const scenario = (title: string, options: ScenarioOptions, play: (scene: Scene) => Promise<void>): void =>
+  scenarioOf(title, options, async (scene) => {
+    try {
+      await play(scene);
+    } finally {
+      for (const session of extras.splice(0)) scene.server.sessions.remove(session);
+    }
+  });
+
+type Says = (xml: string) => Promise<void>;
+
+/** Somebody who is there without a connection. */
+function extra({ server }: Scene, name: string): Says {
+  const session = new Session(Jid.parse(`${name}@localhost/extra`), { send: () => {} });
+  server.sessions.add(session);
+  extras.push(session);
+  const origin = { ...serverOrigin, session };
+  return async (xml) => {
+    const stanza = Stanza.parse(xml.replace(/^<\w+/, `$& xmlns='${NS.client}'`)).with({ from: session.jid });
+    await server.host('localhost')!.fromSession(stanza, session, origin);
+  };
+}
+
+/** A room with so many in it, by the names 0, 1 …; the first one owns it. */
+async function crowd(scene: Scene, room: string, size: number): Promise<Says[]> {
+  const owner = await scene.actor('owner@localhost/x');
+  await owner.sends(joins(`${room}@${service}/owner`));
+  await owner.syncs();
+  await configures(owner, room, { 'muc#roomconfig_persistentroom': '1' });
+  await owner.sends(`<presence to='${room}@${service}/owner' type='unavailable'/>`);
+  await owner.syncs();
+  owner.forgets();
+  const all = Array.from({ length: size }, (_, at) => extra(scene, `${room}-${at}`));
+  for (const [at, says] of all.entries()) await says(joins(`${room}@${service}/${at}`));
+  return all;
+}
+
+const isSubject = ({ name, children }: Element) =>
+  name === 'message' && children.some((child) => typeof child !== 'string' && child.name === 'subject');
+const codes = (element: Element): string[] =>
+  element
+    .getChild('x', NS.mucUser)
+    ?.getChildren('status', NS.mucUser)
+    .map(({ attrs }) => attrs.code!) ?? [];
+
+/** What a client hears until `isLast` is true so often. */
+async function hears(peer: Peer, isLast: (element: Element) => boolean, times = 1): Promise<Element[]> {
+  const heard: Element[] = [];
+  for (let left = times; left > 0; ) {
+    const element = await peer.receivesAny();
+    if (element.getNS() !== NS.client) continue;
+    heard.push(element);
+    if (isLast(element)) left--;
+  }
+  return heard;
+}
+
+/** XEP-0045 §7.1: others, oneself, what was said, the subject. */
+function isInOrder(heard: readonly Element[], others: number, history: number): void {
+  const own = heard.findIndex((element) => codes(element).includes('110'));
+  assert.equal(own, others, 'all others come first');
+  assert.ok(heard.slice(0, own).every(({ name, attrs }) => name === 'presence' && attrs.type === undefined));
+  assert.equal(new Set(heard.slice(0, own).map(({ attrs }) => attrs.from)).size, others);
+  const said = heard.slice(own + 1);
+  assert.equal(said.length, history + 1);
+  assert.ok(isSubject(said.at(-1)!));
+}
+
+for (const transport of ['tcp', 'websocket'] as const)
+  for (const isManaged of [true, false]) {
+    const how = `${transport}, ${isManaged ? 'with' : 'without'} stream management`;
+
+    scenario(`a room of 500 is entered (${how})`, { ...busy, alone: true }, async (scene) => {
+      const [first] = await crowd(scene, 'agora', 500);
+      for (let at = 0; at < 5; at++)
+        await first!(`<message to='agora@${service}' type='groupchat'><body>${at}</body></message>`);
+      const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
+      if (isManaged) await juliet.managesStream();
+      await juliet.sends(joins(`agora@${service}/juliet`));
+      isInOrder(await hears(juliet, isSubject), 500, 5);
+    });
+
+    scenario(`archive pages are read without waiting (${how})`, { ...busy, alone: true }, async (scene) => {
+      const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
+      if (isManaged) await juliet.managesStream();
+      const archive = scene.server.host('localhost')!.provided('archive')!;
+      const owner = Jid.parse('juliet@localhost');
+      for (let at = 0; at < 300; at++) {
+        const body = `<body>${at} ${'x'.repeat(500)}</body>`;
+        const message = `<message xmlns='${NS.client}' from='romeo@localhost' to='juliet@localhost'>${body}</message>`;
+        await archive.append(owner, Stanza.parse(message), { with: Jid.parse('romeo@localhost') }).durable;
+      }
+      for (const [pages, max] of [
+        [100, 50],
+        [5, 250],
+      ] as const) {
+        for (let id = 0; id < pages; id++)
+          void juliet.sends(
+            `<iq type='set' id='page${id}'><query xmlns='${NS.mam}' queryid='${id}'>
+              <set xmlns='${NS.rsm}'><max>${max}</max></set></query></iq>`,
+          );
+        const isFin = ({ name }: Element) => name === 'iq';
+        for (let id = 0; id < pages; id++) {
+          const page = await hears(juliet, isFin);
+          assert.equal(page.length, max + 1);
+          assert.equal(page.at(-1)!.attrs.id, `page${id}`);
+          assert.equal(page.at(-1)!.attrs.type, 'result');
+        }
+      }
+    });
+
+    // What is below the transports is the same for all that follows: two of the four do.
+    if (isManaged !== (transport === 'tcp')) continue;
+
+    scenario(`many rooms are entered at once (${how})`, { ...busy, alone: true }, async (scene) => {
+      const rooms = Array.from({ length: 50 }, (_, at) => `room${at}`);
+      const sizeOf = (room: string) => (Number(room.slice(4)) < 11 ? 100 : 5);
+      for (const room of rooms) await crowd(scene, room, sizeOf(room));
+      const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
+      if (isManaged) await juliet.managesStream();
+      for (const room of rooms) void juliet.sends(joins(`${room}@${service}/juliet`));
+      const heard = await hears(juliet, isSubject, rooms.length);
+      for (const room of rooms) {
+        const ofRoom = heard.filter(({ attrs }) => attrs.from!.startsWith(`${room}@`));
+        isInOrder(ofRoom, sizeOf(room), 0);
+      }
+    });
+
+    scenario(`2,000 contacts are online at login (${how})`, { ...busy, alone: true }, async (scene) => {
+      const roster = scene.server.host('localhost')!.provided('roster')!;
+      const owner = Jid.parse('juliet@localhost');
+      const juliet = await scene.actor('juliet@localhost/balcony', { transport });
+      for (let at = 0; at < 2000; at++) {
+        const contact = Jid.parse(`contact${at}@localhost`);
+        const item = { subscription: 'both', groups: [] } as const;
+        await Promise.all([roster.set(owner, contact, item), roster.set(contact, owner, item)]);
+        await extra(scene, contact.local!)('<presence/>');
+      }
+      if (isManaged) await juliet.managesStream();
+      await juliet.sends('<presence/>');
+      const from = new Set<string>();
+      while (from.size < 2001) from.add((await hears(juliet, () => true))[0]!.attrs.from!);
+    });
+
+    scenario(`others write a lot at once (${how})`, { ...busy, alone: true }, async (scene) => {
+      const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
+      if (isManaged) await juliet.managesStream();
+      const peers = ['romeo', 'tybalt', 'nurse'].map((name) => extra(scene, name));
+      const text = 'x'.repeat(1000);
+      for (let at = 0; at < 1000; at++)
+        for (const says of peers)
+          void says(`<message to='juliet@localhost' type='chat'><body>${at} ${text}</body></message>`);
+      const next = new Map<string, number>();
+      for (let left = 3000; left > 0; left--) {
+        const [message] = await hears(juliet, () => true);
+        const from = message!.attrs.from!;
+        assert.equal(Number.parseInt(message!.getChildText('body')!, 10), next.get(from) ?? 0);
+        next.set(from, (next.get(from) ?? 0) + 1);
+      }
+    });
+  }
+
+// --- while it lasts -----------------------------------------------------------------------------------------------------------
+
+/** Enables stream management, and acknowledges when the test says so: all that came by then. */
+async function acknowledging(
+  peer: Peer,
+): Promise<{ takes(): Promise<Element[]>; all(isLast: (element: Element) => boolean): Promise<Element[]> }> {
+  await peer.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+  await peer.receives(`<enabled xmlns='${NS.sm}'/>`);
+  let count = 0;
+  let isFirst = true;
+  const takes = async () => {
+    if (!isFirst) await peer.sends(`<a xmlns='${NS.sm}' h='${count}'/>`);
+    isFirst = false;
+    await peer.sends(`<r xmlns='${NS.sm}'/>`);
+    const heard: Element[] = [];
+    for (let element = await peer.receivesAny(); element.name !== 'a'; element = await peer.receivesAny())
+      if (element.getNS() === NS.client) heard.push(element);
+    count += heard.length;
+    return heard;
+  };
+  const all = async (isLast: (element: Element) => boolean) => {
+    const heard: Element[] = [];
+    while (!heard.some(isLast)) heard.push(...(await takes()));
+    return heard;
+  };
+  return { takes, all };
+}
+
+scenario('XEP-0045 §7.1: what happens while somebody enters', { ...narrow, alone: true }, async (scene) => {
+  const people = await crowd(scene, 'agora', 30);
+  const room = `agora@${service}`;
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const { takes, all } = await acknowledging(juliet);
+  await juliet.sends(joins(`${room}/juliet`));
+  const first = await takes();
+  const told = first.map(({ attrs }) => attrs.from!);
+  assert.ok(told.length >= 5 && told.length < 20, `the window: ${told.length}`);
+  const [one, two] = told.map((from) => Number(from.slice(room.length + 1)));
+  // Those she was told of: one leaves, one changes again and again. Those she was not: one leaves, one is renamed, one speaks.
+  await people[one!]!(`<presence to='${room}/${one}' type='unavailable'/>`);
+  for (let at = 0; at < 20; at++)
+    await people[two!]!(`<presence to='${room}/${two}'><status>${at}</status></presence>`);
+  await people[29]!(`<presence to='${room}/29' type='unavailable'/>`);
+  await people[28]!(`<presence to='${room}/renamed'/>`);
+  await people[27]!(`<message to='${room}' type='groupchat'><body>live</body></message>`);
+  await people[26]!(`<presence to='${room}/26'><show>away</show></presence>`);
+  await scene.actor('late@localhost/x').then((late) => late.sends(joins(`${room}/late`)).then(() => late.syncs()));
+  // Others are heard in between.
+  const romeo = await scene.actor('romeo@localhost/x');
+  await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>hi</body></message>`);
+  await romeo.syncs();
+  const isLate = ({ attrs }: Element) => attrs.from === `${room}/late`;
+  const rest = await all(isLate);
+  const heard = [...first, ...rest].filter(({ attrs }) => attrs.from!.startsWith(room));
+  assert.ok(rest.findIndex(({ attrs }) => attrs.from === romeo.jid) < rest.findIndex(isSubject));
+  const own = heard.findIndex((element) => codes(element).includes('110'));
+  const before = heard.slice(0, own);
+  const names = before.map(({ attrs }) => attrs.from!.slice(room.length + 1));
+  assert.equal(new Set(names).size, names.length);
+  assert.equal(names.length, 29);
+  assert.ok(before.every(({ name, attrs }) => name === 'presence' && attrs.type === undefined));
+  assert.ok(!names.includes('29') && names.includes('renamed') && !names.includes('28'));
+  assert.equal(before[names.indexOf('26')]!.getChildText('show'), 'away');
+  const subject = heard.findIndex(isSubject);
+  assert.ok(subject > own);
+  const behind = heard
+    .slice(subject + 1)
+    .map(({ name, attrs }) => `${name} ${attrs.type} ${attrs.from!.slice(room.length + 1)}`);
+  assert.deepEqual(behind, [
+    `presence unavailable ${one}`,
+    `presence undefined ${two}`,
+    'message groupchat 27',
+    'presence undefined late',
+  ]);
+  assert.equal(heard.at(-3)!.getChildText('status'), '19');
+});
+
+scenario('who leaves while entering is told so, last', { ...narrow, alone: true }, async (scene) => {
+  const people = await crowd(scene, 'agora', 30);
+  const room = `agora@${service}`;
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const { takes, all } = await acknowledging(juliet);
+  await juliet.sends(joins(`${room}/juliet`));
+  const first = await takes();
+  await juliet.sends(`<presence to='${room}/juliet' type='unavailable'/>`);
+  await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
+  await juliet.sends(joins(`${room}/again`));
+  const isOver = ({ attrs }: Element) => attrs.from === `${room}/again`;
+  let isBack = false;
+  const rest = await all((element) => {
+    isBack ||= isOver(element);
+    return isBack && isSubject(element);
+  });
+  const left = rest.findIndex(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable');
+  assert.ok(left >= 0);
+  assert.ok(first.length + left < 30, 'what it does not need any more is not sent');
+  const entered = rest.slice(left + 1).filter(({ name }) => name === 'presence');
+  assert.equal(entered.length, 31);
+  assert.ok(codes(entered.at(-1)!).includes('110'));
+});
+
+scenario('a session that waits goes on where it was when it is resumed', { ...narrow, alone: true }, async (scene) => {
+  await crowd(scene, 'agora', 30);
+  const room = `agora@${service}`;
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const { id } = (await juliet.managesStream()).attrs;
+  const nurse = await scene.actor('nurse@localhost/x', { presence: true });
+  juliet.stopsReading();
+  await juliet.sends(joins(`${room}/juliet`));
+  await nurse.sends(joins(`${room}/nurse`));
+  await hears(nurse, isSubject);
+  juliet.cut();
+  const again = await scene.known('juliet@localhost');
+  await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  const heard: Element[] = [];
+  let count = 0;
+  while (!heard.some(isSubject)) {
+    const element = await again.receivesAny();
+    if (element.getNS() === NS.client) {
+      heard.push(element);
+      count++;
+    } else if (element.name === 'r') await again.sends(`<a xmlns='${NS.sm}' h='${count}'/>`);
+  }
+  const own = heard.findIndex((element) => codes(element).includes('110'));
+  assert.ok(own >= 30);
+});
+
+scenario(
+  'who asks for more than it reads is refused, and answered in the end',
+  { ...narrow, alone: true },
+  async (scene) => {
+    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+    await juliet.managesStream();
+    const count = 2000;
+    const ids = Array.from({ length: count }, (_, at) => `${at}`);
+    await juliet.sends(
+      ids.map((id) => `<iq type='get' id='${id}' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`).join(''),
+    );
+    const answers = await hears(juliet, () => true, count);
+    assert.deepEqual(new Set(answers.map(({ attrs }) => attrs.id)).size, count);
+    for (const answer of answers)
+      if (answer.attrs.type === 'error')
+        assert.ok(answer.getChild('error')!.getChild('resource-constraint', NS.stanzas), String(answer));
+  },
+);
+
+const tight = {
+  config: { limits: { rate: unlimited, outbound_bytes: 1_048_576, write_queue_bytes: 1_048_576 } },
+};
+
+scenario(
+  'one budget: the longest queues of those who take nothing go first',
+  { ...tight, alone: true },
+  async (scene) => {
+    const { actor, server } = scene;
+    const romeo = await actor('romeo@localhost/orchard');
+    const [short, long, reading] = await Promise.all(
+      ['short', 'long', 'reading'].map((name) => actor(`${name}@localhost/x`, { presence: true })),
+    );
+    for (const peer of [short!, long!]) {
+      await peer.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+      await peer.receives(`<enabled xmlns='${NS.sm}'/>`);
+    }
+    await reading!.managesStream();
+    const text = 'x'.repeat(10_000);
+    await romeo.sends(`<message to='${short!.jid}' type='chat'><body>${text}</body></message>`.repeat(3));
+    let sent = 0;
+    while (server.sessions.of('long@localhost').length > 0) {
+      assert.ok(sent < 500, 'nothing stops it');
+      await romeo.sends(`<message to='long@localhost' type='chat'><body>${sent++} ${text}</body></message>`);
+      await romeo.sends(`<message to='reading@localhost' type='chat'><body>${sent} ${text}</body></message>`);
+      await romeo.syncs();
+      await reading!.syncs();
+    }
+    assert.ok((await hits(scene, 'outbound_bytes')) + (await hits(scene, 'stream_management.queue')) > 0);
+    assert.equal(server.sessions.of('short@localhost').length, 1);
+    assert.equal(server.sessions.of('reading@localhost').length, 1);
+    const again = await actor('long@localhost/y');
+    await again.sends('<presence/>');
+    const bodies = (await hears(again, ({ name }) => name === 'message', sent)).filter(
+      ({ name }) => name === 'message',
+    );
+    assert.deepEqual(
+      bodies.map((message) => Number.parseInt(message.getChildText('body')!, 10)),
+      Array.from({ length: sent }, (_, at) => at),
+    );
+    assert.match((await server.metrics.text()).text, /^waxwing_outbound_bytes \d+/m);
+  },
+);
