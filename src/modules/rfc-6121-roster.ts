@@ -23,6 +23,7 @@ import { randomId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
+import { jid, sentXml } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
@@ -41,6 +42,17 @@ const mostChanges = 100;
 const longestName = 1023;
 const mostGroups = 100;
 
+/** An item as it is checked when it is read. */
+const storedItem: z.ZodType<RosterItem> = z.object({
+  name: z.string().optional(),
+  groups: z.array(z.string()),
+  subscription: z.enum(['none', 'to', 'from', 'both']),
+  ask: z.boolean().optional(),
+  approved: z.boolean().optional(),
+  pendingIn: sentXml.optional(),
+  hidden: z.boolean().optional(),
+});
+
 export default defineModule({
   name: 'roster',
   summary: "Keeps the accounts' contact lists.",
@@ -52,7 +64,7 @@ export default defineModule({
       .describe('Requests for subscription that wait for an answer of one account; further ones are refused.'),
     cached: count({ min: 2 }).default(20_000).describe('Rosters that are kept in memory.'),
   }),
-  stores: { roster: map<RosterItem>() },
+  stores: { roster: map<RosterItem>({ value: storedItem, key: jid }) },
 
   start: ({ host, config, stores, provide }) => {
     const store = stores.roster;

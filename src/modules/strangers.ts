@@ -29,6 +29,7 @@ import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
+import { sentXml } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 import { Recent } from '../storage/recent.js';
@@ -104,7 +105,7 @@ export default defineModule({
       .describe('Addresses outside the roster that are remembered of one account as known; the oldest make room.'),
     cached: count({ min: 10 }).default(20_000).describe('Accounts whose known addresses are kept in memory.'),
   }),
-  stores: { acquaintances: map<number>(), held: log() },
+  stores: { acquaintances: map<number>({ value: z.number() }), held: log({ value: sentXml }) },
   needs: ['roster'],
   wants: ['blockLists'],
 

@@ -2,6 +2,7 @@
  * XEP-0012: Last Activity. How long an account has been away, for those who may see its presence, and how long the
  * server has been running. What a client answers for its resource passes, from those who may ask.
  */
+import { z } from 'zod';
 import { monotonic, wall } from '../server/clock.js';
 import { admit, defineModule, document, event, every, type IqHandler, iq } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -38,7 +39,12 @@ export default defineModule({
   summary: 'Tells contacts how long an account has been away, and anybody how long the server has been running.',
   implements: { 'XEP-0012': '2.0' },
   features: { server: [NS.last], account: [NS.last] },
-  stores: { last_activity: document<Activity>(), server_runs: document<readonly Run[]>() },
+  stores: {
+    last_activity: document<Activity>({
+      value: z.object({ at: z.number(), status: z.string().exactOptional(), run: z.number().exactOptional() }),
+    }),
+    server_runs: document<readonly Run[]>({ value: z.array(z.object({ from: z.number(), to: z.number() })) }),
+  },
 
   start: async ({ host, stores, log }) => {
     const from = wall();

@@ -2,10 +2,12 @@
  * XEP-0049: Private XML Storage. What a client keeps for its account, by the name and namespace of each element. Other
  * modules may have another home for an element, where clients of other protocols find it, too.
  */
+import { z } from 'zod';
 import { defineModule, type IqHandler, iq, map } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import { elementXml } from '../server/stanza/stored.js';
 import { type Element, el, parse, serialize, verbatim } from '../server/xml/element.js';
 
 /** Where else an element is kept. */
@@ -37,7 +39,7 @@ export default defineModule({
   implements: { 'XEP-0049': '1.2' },
   features: { server: [NS.private] },
   /** By key: the elements of that name as text, several where they were set together (§2.3). */
-  stores: { private: map<readonly string[]>() },
+  stores: { private: map<readonly string[]>({ value: z.array(elementXml) }) },
   provides: ['privateXml'],
 
   start: ({ host, stores, provide }) => {

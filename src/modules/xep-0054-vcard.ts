@@ -6,6 +6,7 @@ import { defineModule, document, iq } from '../server/module.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import { elementXml } from '../server/stanza/stored.js';
 import { type Element, el, parse, serialize } from '../server/xml/element.js';
 
 /** What a module has to do with cards. */
@@ -40,7 +41,7 @@ export default defineModule({
   summary: "Keeps the accounts' vCards.",
   implements: { 'XEP-0054': '1.3.0' },
   features: { server: [NS.vcardTemp], account: [NS.vcardTemp] },
-  stores: { vcards: document<string>() },
+  stores: { vcards: document<string>({ value: elementXml }) },
   provides: ['vcard'],
 
   start: ({ host, stores: { vcards }, provide }) => {

@@ -11,6 +11,7 @@ import { type Field, form, readForm } from '../server/stanza/forms.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type PageRequest, readRsm, rsmSet } from '../server/stanza/rsm.js';
+import { bareJid } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 
 /** §7.2. */
@@ -42,7 +43,7 @@ export default defineModule({
       .default(30)
       .describe('How often one user can search in a minute.'),
   }),
-  stores: { directory: map<Entry>() },
+  stores: { directory: map<Entry>({ value: z.partialRecord(z.enum(names), z.string()), key: bareJid }) },
   wants: ['vcard'],
 
   start: async ({ host, config, stores: { directory }, services }) => {

@@ -142,7 +142,7 @@ export default defineModule({
       .default(100_000)
       .describe('Clients on other servers whose presence is kept in memory, to send them the events that they want.'),
   }),
-  stores: { client_caps: map<Stored>() },
+  stores: { client_caps: map<Stored>({ value: z.object({ at: z.number(), features: z.array(z.string()) }) }) },
   needs: ['roster'],
   provides: ['clientCaps'],
 

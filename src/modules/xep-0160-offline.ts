@@ -23,6 +23,7 @@ import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { withStanzaId } from '../server/stanza/stanza-id.js';
+import { sentXml, whole } from '../server/stanza/stored.js';
 import { Cache } from '../storage/cache.js';
 
 /** Messages, and characters of them, that go out before the first must have arrived. */
@@ -72,7 +73,7 @@ export default defineModule({
       .describe('Offline messages of one account in bytes; their number is limits.offline_messages.'),
   }),
   // Of what the archive has: its bytes, by its id.
-  stores: { offline: log(), offline_archived: map<number>() },
+  stores: { offline: log({ value: sentXml }), offline_archived: map<number>({ value: whole }) },
   wants: ['archive'],
 
   start: async ({ host, config, stores, services, provide, log: logger }) => {

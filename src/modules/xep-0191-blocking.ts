@@ -12,6 +12,7 @@ import { randomId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
+import { jid } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
@@ -35,7 +36,8 @@ export default defineModule({
   config: z.strictObject({
     max_items: count({ min: 1 }).default(1000).describe('Addresses that one account can block.'),
   }),
-  stores: { blocked: map<true>() },
+  // Whatever stands under an address, it is blocked.
+  stores: { blocked: map<unknown>({ value: z.unknown(), key: jid }) },
   needs: ['roster'],
   wants: ['reports'],
   provides: ['blocking'],

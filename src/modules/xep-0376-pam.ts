@@ -49,7 +49,17 @@ export default defineModule({
   config: z.strictObject({
     subscriptions: count({ min: 1 }).default(1000).describe('Subscriptions that are kept of one account.'),
   }),
-  stores: { pam: map<Kept>(), pam_version: document<string>() },
+  stores: {
+    pam: map<Kept>({
+      value: z.object({
+        state: z.string(),
+        subid: z.string().exactOptional(),
+        public: z.literal(true).exactOptional(),
+      }),
+      key: z.string().includes(separator),
+    }),
+    pam_version: document<string>({ value: z.string() }),
+  },
   needs: ['pep', 'clientCaps'],
 
   start: ({ host, config, stores, services: { pep, clientCaps } }) => {

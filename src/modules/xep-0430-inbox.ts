@@ -16,6 +16,7 @@ import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type PageRequest, readRsm, rsmSet } from '../server/stanza/rsm.js';
 import { Stanza } from '../server/stanza/stanza.js';
+import { jid, whole } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import type { LogEntry } from '../storage/contract.js';
 
@@ -68,7 +69,18 @@ export default defineModule({
     page: count({ min: 1 }).default(50).describe('Conversations in an answer that asks for no number.'),
     page_limit: count({ min: 1, max: 1000 }).default(250).describe('Most conversations in one answer.'),
   }),
-  stores: { inbox: map<Conversation>() },
+  stores: {
+    inbox: map<Conversation>({
+      value: z.object({
+        last: z.string(),
+        message: z.string().optional(),
+        unread: whole,
+        ids: z.array(z.string()),
+        at: z.array(z.string()),
+      }),
+      key: z.union([z.literal(progress), jid]),
+    }),
+  },
   needs: ['archive'],
   wants: ['pep'],
 

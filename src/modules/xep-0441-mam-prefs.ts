@@ -9,6 +9,7 @@ import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import { jid } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
@@ -53,7 +54,16 @@ export default defineModule({
       .describe('Whose messages are archived for an account that has not said otherwise: "always", "roster", "never".'),
     max_items: count({ min: 0 }).default(1000).describe('Addresses that one account can name.'),
   }),
-  stores: { archive_preferences: document<Preferences>() },
+  stores: {
+    archive_preferences: document<Preferences>({
+      value: z.object({
+        default: z.enum(policies),
+        always: z.array(jid),
+        never: z.array(jid),
+        days: z.number().optional(),
+      }),
+    }),
+  },
   needs: ['archive', 'roster'],
 
   start: ({ host, config, stores, services: { archive, roster } }) => {

@@ -12,6 +12,7 @@ import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import { whole } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
@@ -46,7 +47,7 @@ export default defineModule({
       .default(false)
       .describe('Whether administrators are told from other accounts that were not made by their users.'),
   }),
-  stores: { registered: document<{ readonly at: number }>() },
+  stores: { registered: document<{ readonly at: number }>({ value: z.object({ at: whole }) }) },
   needs: ['roster'],
 
   start: ({ host, config, stores, services: { roster } }) => {

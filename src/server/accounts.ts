@@ -6,12 +6,14 @@
  */
 
 import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
 import { Cache } from '../storage/cache.js';
-import type { DocumentStore, Storage } from '../storage/contract.js';
+import { type DocumentStore, type Storage, StorageError } from '../storage/contract.js';
 import { wall } from './clock.js';
 import { Serial } from './serial.js';
 import { Jid } from './stanza/jid.js';
 import { opaqueString, PrecisError } from './stanza/precis.js';
+import { checkOf } from './stanza/stored.js';
 import {
   hashLength,
   hmac,
@@ -24,7 +26,7 @@ import {
   scramHashes,
 } from './stream/sasl/keys.js';
 import type { Identity } from './stream/sasl/mechanism.js';
-import { Tokens } from './stream/sasl/tokens.js';
+import { deviceTokens, Tokens } from './stream/sasl/tokens.js';
 
 export type Role = 'admin' | 'user';
 
@@ -117,6 +119,32 @@ interface StoredAccount {
   readonly keys: Readonly<Partial<Record<ScramHash, StoredKeys>>>;
 }
 
+const storedKeys = z.object({
+  salt: z.base64().min(1),
+  iterations: z.number().int().positive(),
+  storedKey: z.base64(),
+  serverKey: z.base64(),
+});
+
+/**
+ * The record as it is checked when it is read. One that is damaged is refused: the account exists, so that nobody else can
+ * register its name, and nobody can log in to it until an administrator removes it or restores the record.
+ */
+const storedAccount: z.ZodType<StoredAccount> = z.object({
+  v: z.literal(1),
+  created: z.number(),
+  role: z.literal('admin').exactOptional(),
+  state: z.enum(['disabled', 'deleting']).exactOptional(),
+  epoch: z.string().min(1),
+  keys: z
+    .partialRecord(z.enum(scramHashes), storedKeys)
+    .refine((keys) =>
+      Object.entries(keys).every(([hash, { storedKey, serverKey }]) =>
+        [storedKey, serverKey].every((key) => Buffer.from(key, 'base64').length === hashLength(hash as ScramHash)),
+      ),
+    ),
+});
+
 /** In bytes of UTF-8, prepared. */
 const longestPassword = 1024;
 /** PBKDF2 runs at once, waiting ones included: beyond it the thread pool would be late for everybody. */
@@ -152,8 +180,8 @@ export class Accounts {
 
   private constructor(options: AccountsOptions, secret: Buffer) {
     const { storage } = options;
-    this.#store = storage.document('accounts');
-    this.#logins = storage.document('last_logins');
+    this.#store = storage.document('accounts', { check: checkOf(storedAccount), damaged: 'refuse' });
+    this.#logins = storage.document('last_logins', { check: checkOf(z.object({ at: z.number() })) });
     this.#secret = secret;
     this.#now = options.now ?? wall;
     this.#onEvent = options.onEvent ?? (() => {});
@@ -161,7 +189,7 @@ export class Accounts {
     this.minPasswordLength = options.minPasswordLength ?? 8; // XEP-0438 §7
     this.hashes = options.hashes ?? scramHashes;
     this.iterations = Math.max(options.iterations ?? 10_000, leastIterations); // XEP-0438 §6
-    this.tokens = new Tokens(storage.map('fast_tokens'), {
+    this.tokens = new Tokens(storage.map('fast_tokens', { check: checkOf(deviceTokens) }), {
       lifetime: options.tokenLifetime ?? 21 * day,
       rotateAfter: options.tokenRotation ?? day,
       maxDevices: options.maxDevices ?? 32,
@@ -176,7 +204,9 @@ export class Accounts {
 
   /** The accounts in a storage, whose first opening makes the secret from which the salts of nobody's names come. */
   static async open(options: AccountsOptions): Promise<Accounts> {
-    const secrets = options.storage.document<{ readonly salts: string }>('account_secrets');
+    const secrets = options.storage.document<{ readonly salts: string }>('account_secrets', {
+      check: checkOf(z.object({ salts: z.base64().min(1) })),
+    });
     const owner = 'server';
     await secrets.compareAndSet(owner, undefined, { salts: randomBytes(32).toString('base64') });
     const stored = await secrets.get(owner);
@@ -372,9 +402,13 @@ export class Accounts {
   /** Removes the account; whether there was one. Its data is gone too when it resolves: whoever was told has seen to it. */
   remove(bare: string): Promise<boolean> {
     return this.#serial.run(bare, async () => {
-      const before = await this.#store.get(bare);
+      const before = await this.#store.get(bare).catch((error: unknown) => {
+        if (error instanceof StorageError && error.failure === 'corrupt') return 'damaged' as const;
+        throw error;
+      });
       if (before === undefined) return false;
-      if (before.state !== 'deleting')
+      // Nobody can log in to a damaged account, so that nothing has to be ended first.
+      if (before !== 'damaged' && before.state !== 'deleting')
         await this.#change(bare, (stored) => ({ ...stored, state: 'deleting', keys: {} }));
       await this.#finishRemoval(bare);
       return true;

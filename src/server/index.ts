@@ -9,6 +9,7 @@ import { BlockList } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { DestinationStream } from 'pino';
 import { standardModules } from '../modules/index.js';
+import { checked } from '../storage/checked.js';
 import type { Storage } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
 import { type AccountEvent, Accounts } from './accounts.js';
@@ -30,6 +31,7 @@ import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import { StreamError } from './stanza/errors.js';
 import type { Jid } from './stanza/jid.js';
+import { checkOf } from './stanza/stored.js';
 import { Backlog } from './stream/backlog.js';
 import { C2sStream } from './stream/c2s.js';
 import { StreamCounts } from './stream/counts.js';
@@ -42,7 +44,7 @@ import { Throttle } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions.js';
 import { SignUps } from './stream/sign-ups.js';
 import { Sweeper } from './stream/sweeper.js';
-import { Resumables, type SavedSm } from './stream/xep-0198-sm.js';
+import { Resumables, type SavedSm, savedSm } from './stream/xep-0198-sm.js';
 import { Certificates } from './tls/certificates.js';
 import { xmppAddresses } from './tls/names.js';
 import { isVerified } from './transport/tls.js';
@@ -204,12 +206,16 @@ class WaxwingServer implements Server {
     this.logs = openLogs(this.config.log, this.#options.logTo);
     await mkdir(this.config.data, { recursive: true, mode: 0o700 });
     const storageLog = this.logs.area('storage');
-    this.storage =
+    const storage =
       this.#options.storage ??
       (await openStorage(this.config, {
         observe: ({ name, operation }, milliseconds) => this.metrics.storageTook(name, operation, milliseconds / 1000),
         warn: (message, error) => storageLog.warn({ err: error }, message),
       }));
+    this.storage = checked(storage, (record) => {
+      this.metrics.recordDamaged(record.store);
+      storageLog.error(record, 'a stored record is damaged');
+    });
     this.#endIds = await openReservedIds(this.storage, {
       ahead: (ms) =>
         storageLog.warn(
@@ -256,8 +262,9 @@ class WaxwingServer implements Server {
       },
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
-      resumables: new Resumables(this.storage.document<SavedSm>('stream_management'), (error) =>
-        storageLog.error({ err: error }, 'sessions cannot be kept for a crash'),
+      resumables: new Resumables(
+        this.storage.document<SavedSm>('stream_management', { check: checkOf(savedSm) }),
+        (error) => storageLog.error({ err: error }, 'sessions cannot be kept for a crash'),
       ),
       counts: this.#counts,
       log: this.logs.area('streams'),

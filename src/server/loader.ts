@@ -8,6 +8,7 @@ import type { Config } from './config/schema.js';
 import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module.js';
 import { Hooks } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
+import { checkOf } from './stanza/stored.js';
 
 /** The modules cannot be started as they are. Stops the start. */
 export class ModuleError extends Error {
@@ -138,15 +139,16 @@ export async function startModules(
 function open(
   storage: Storage,
   name: string,
-  { shape, text, option }: StoreDeclaration,
+  { shape, text, option, value, key, damaged }: StoreDeclaration,
   settings: Readonly<Record<string, unknown>>,
 ): unknown {
+  const check = value === undefined ? undefined : checkOf(value, key);
   switch (shape) {
     case 'document':
-      return storage.document(name);
+      return storage.document(name, { check, damaged });
     case 'map':
-      return storage.map(name);
+      return storage.map(name, { check, damaged });
     case 'log':
-      return storage.log(name, option !== undefined && settings[option] === false ? {} : { text });
+      return storage.log(name, option !== undefined && settings[option] === false ? { check } : { check, text });
   }
 }

@@ -41,6 +41,8 @@ const timerMs = 20;
 export class Metrics {
   /** By their names in the configuration: how often each was reached. */
   readonly #limits = new Map<string, number>();
+  /** By store. */
+  readonly #damaged = new Map<string, number>();
   readonly #storage = new Map<string, Times>();
   readonly #delay = monitorEventLoopDelay({ resolution: timerMs });
   #sources: MetricsSources | undefined;
@@ -48,6 +50,10 @@ export class Metrics {
 
   limitHit(limit: string): void {
     this.#limits.set(limit, (this.#limits.get(limit) ?? 0) + 1);
+  }
+
+  recordDamaged(store: string): void {
+    this.#damaged.set(store, (this.#damaged.get(store) ?? 0) + 1);
   }
 
   storageTook(store: string, operation: string, seconds: number): void {
@@ -139,6 +145,9 @@ export class Metrics {
       'How often a limit was reached, by its name in the configuration',
       ['limit'],
       () => [...this.#limits].map(([limit, count]) => [{ limit }, count]),
+    );
+    counter('waxwing_storage_damaged_total', 'Stored records that could not be read', ['store'], () =>
+      [...this.#damaged].map(([store, count]) => [{ store }, count]),
     );
     for (const [name, same] of byName(sources.modules ?? [])) {
       const make = name.endsWith('_total') ? counter : gauge;

@@ -12,6 +12,7 @@ import type {
   LogQuery,
   LogStore,
   MapStore,
+  Reading,
 } from '../storage/contract.js';
 import type { Accounts } from './accounts.js';
 import type { Receipt } from './routing/link.js';
@@ -27,18 +28,31 @@ import type { Element } from './xml/element.js';
 // Stores
 
 /** A store that a module declares; `start` finds it opened under the same name. */
-export type StoreDeclaration<S = unknown> = LogDeclaration & {
-  readonly shape: 'document' | 'map' | 'log';
-  readonly __store?: S;
-};
+export type StoreDeclaration<S = unknown> = Pick<LogDeclaration, 'text' | 'option'> &
+  RecordDeclaration<unknown> & {
+    readonly shape: 'document' | 'map' | 'log';
+    readonly __store?: S;
+  };
 
-interface LogDeclaration extends LogOptions {
+/** Stored records are input: without a schema a module gets whatever is stored. */
+interface RecordDeclaration<T> {
+  /** What a value is. One that is not is logged and counted, and `damaged` says what the module gets for it. */
+  readonly value?: z.ZodType<T> | undefined;
+  /** What a key is; of a document, its owner; of a log, the id. */
+  readonly key?: z.ZodType<string> | undefined;
+  /** See `Reading` of the storage contract; without it a damaged record is skipped. */
+  readonly damaged?: Reading<T>['damaged'];
+}
+
+interface LogDeclaration extends Pick<LogOptions, 'text'>, Omit<RecordDeclaration<string>, 'damaged'> {
   /** The module's option (a boolean) without which nobody searches for words. */
   readonly option?: string;
 }
 
-export const document = <T>(): StoreDeclaration<DocumentStore<T>> => ({ shape: 'document' });
-export const map = <T>(): StoreDeclaration<MapStore<T>> => ({ shape: 'map' });
+export const document = <T>(records: RecordDeclaration<T> = {}): StoreDeclaration<DocumentStore<T>> =>
+  ({ shape: 'document', ...records }) as StoreDeclaration<DocumentStore<T>>;
+export const map = <T>(records: RecordDeclaration<T> = {}): StoreDeclaration<MapStore<T>> =>
+  ({ shape: 'map', ...records }) as StoreDeclaration<MapStore<T>>;
 export const log = (options: LogDeclaration = {}): StoreDeclaration<LogStore> => ({ shape: 'log', ...options });
 
 type Opened<D> = D extends StoreDeclaration<infer S> ? S : never;
@@ -667,6 +681,7 @@ export interface Host {
   /**
    * The same for several full addresses of one account. A message enters the account once: its archive has it once, and all
    * of the sessions get it under that id. Where the account is not of this server, each address is sent its own.
+   * Never rejects.
    */
   routeToAll(stanza: Stanza, addressees: readonly Jid[], origin?: Origin): void | Promise<void>;
   /**

@@ -2,9 +2,11 @@
  * Keeps stanza ids rising over restarts, whatever happens to the wall clock: the storage has a time before which ids may
  * have been made, a second ahead of them, and the next process goes on from there.
  */
+import { z } from 'zod';
 import type { DocumentStore, LogStore, Storage } from '../storage/contract.js';
 import { wall } from './clock.js';
 import { reserveIds, timeOf } from './stanza/ids.js';
+import { checkOf, whole } from './stanza/stored.js';
 
 interface Reserved {
   /** Ms since 1970: ids of this time and later were not made yet. */
@@ -23,11 +25,12 @@ export async function openReservedIds(
   storage: Storage,
   report: { readonly ahead: (ms: number) => void; readonly failed: (error: unknown) => void },
 ): Promise<() => Promise<void>> {
-  const store: DocumentStore<Reserved> = storage.document('stanza_ids');
+  const store: DocumentStore<Reserved> = storage.document('stanza_ids', { check: checkOf(z.object({ until: whole })) });
   const until = (await store.get(key))?.until ?? (await newest(storage)) + 1;
   const ahead = until - wall();
   if (ahead > 2000) report.ahead(ahead);
   let isFailing = false;
+  /** Never rejects. */
   const write = (next: number): Promise<void> =>
     store.set(key, { until: next }).then(
       () => {

@@ -37,7 +37,12 @@ export class Passing {
   async sweep(isThere: (jid: Jid) => boolean): Promise<void> {
     for (let after: string | undefined; ; ) {
       const owners = await this.#parts.store.owners({ after, limit: page });
-      for (const jid of owners.map((owner) => Jid.parse(owner))) if (!isThere(jid)) await this.#forget(jid);
+      for (const owner of owners) {
+        const jid = Jid.tryParse(owner);
+        // A damaged key names nobody whose data could be there.
+        if (jid === undefined) await this.#parts.store.delete(owner);
+        else if (!isThere(jid)) await this.#forget(jid);
+      }
       after = owners.at(-1);
       if (owners.length < page) return;
     }

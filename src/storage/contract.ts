@@ -3,6 +3,13 @@
  * configuration puts each on a driver. Promises state what has happened when they resolve: a write that resolved
  * survives the power going. A read sees every write of this process that was called before it.
  *
+ * Order: writes that concern one owner become durable in the order in which they were called, over all stores of one
+ * driver. A crash keeps a prefix of them. A batch (`set` of a map) is one commit: all of it is durable or none. Nothing is
+ * promised between two owners, nor between two drivers: whoever needs such an order awaits the first write.
+ *
+ * Stored values are input: a disk, an operator or another version may have damaged them. A driver reads what is not JSON
+ * as `unreadable`. A store that declares a `check` (Reading) gives its reader only values that pass it; see checked.ts.
+ *
  * `owner` is the bare JID that the data belongs to (or the host). Owners, keys and ids are well-formed Unicode, any
  * character and none included, and are ordered by code point, which is the order of their UTF-8 bytes and what databases
  * do (`<` of JavaScript, by UTF-16 code unit, differs above U+FFFF: see order.ts). Values are JSON: what is read equals
@@ -37,6 +44,21 @@ export interface OwnerRange {
   readonly limit: number;
   /** Only owners that end so: `@example.org` lists the accounts of one host. */
   readonly suffix?: string | undefined;
+}
+
+/** What drivers read for a value that is not JSON. It passes no check. */
+export const unreadable: unique symbol = Symbol('unreadable');
+
+/** How the values of a store are checked when they are read. */
+export interface Reading<T = unknown> {
+  /** Whether a value read under this key (of a document: the owner) is one of the store. */
+  readonly check?: ((value: unknown, key: string) => boolean) | undefined;
+  /**
+   * What a damaged record is for its reader. 'skip' (the default): it is not there, and the next write replaces it.
+   * 'refuse': reading it rejects with StorageError('corrupt') and lists leave it out, for records whose absence would
+   * give something away (an account could be registered again). A function gives a value that stands in for it.
+   */
+  readonly damaged?: 'skip' | 'refuse' | ((owner: string, key: string) => T) | undefined;
 }
 
 interface Store {
@@ -114,7 +136,7 @@ export interface LogPage {
   readonly complete: boolean;
 }
 
-export interface LogOptions {
+export interface LogOptions extends Pick<Reading<string>, 'check'> {
   /**
    * What of a value a search for words looks at; undefined: nothing, as where it is encrypted. It is asked whenever a
    * driver comes to it, so it gives the same for the same value; where it throws, the value has no text.
@@ -160,8 +182,8 @@ export interface StoreName {
 
 /** A driver, opened. Asking for the same name and shape again gives the same data. */
 export interface Storage {
-  document<T>(name: string): DocumentStore<T>;
-  map<T>(name: string): MapStore<T>;
+  document<T>(name: string, reading?: Reading<T>): DocumentStore<T>;
+  map<T>(name: string, reading?: Reading<T>): MapStore<T>;
   /** Once it was given, the log has the text until another is given. */
   log(name: string, options?: LogOptions): LogStore;
   /** Every store that may hold something, whether it was asked for in this run or not. */

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { checked } from '../../src/storage/checked.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { openSqlite } from '../../src/storage/sqlite/index.js';
@@ -23,6 +24,8 @@ const drivers: Readonly<Record<string, () => Promise<Storage>>> = {
   sqlite,
   'memory, delayed': async () => delayed(await memory(), 1),
   'sqlite, delayed': async () => delayed(await sqlite(), 2),
+  'memory, checked': async () => checked(await memory(), () => {}),
+  'sqlite, checked': async () => checked(await sqlite(), () => {}),
   'memory, measured': async () => measured(await memory(), () => {}),
   'memory and sqlite, routed': async () =>
     routed({

@@ -7,6 +7,7 @@
  * room-config.ts), registration, discovery, IQs between occupants, the server's administrators (administration.ts); and
  * small extensions under their own numbers.
  */
+import { z } from 'zod';
 import {
   command,
   defineModule,
@@ -25,6 +26,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
+import { bareJid, elementXml } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
 import { changeLists, readList } from './admin.js';
 import { administration } from './administration.js';
@@ -43,6 +45,7 @@ import { isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
 import { roomForm } from './room-config.js';
 import { Rooms } from './rooms.js';
 import { settings } from './settings.js';
+import { storedMember, storedRoom } from './stored.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
 import { search } from './xep-0433-search.js';
@@ -76,10 +79,11 @@ export default defineModule({
   features: { service: [NS.muc] },
   config: settings,
   stores: {
-    muc_rooms: document<StoredRoom>(),
-    muc_members: map<Member>(),
-    muc_vcards: document<string>(),
-    muc_left: map<Left>(),
+    // A room whose record is damaged is not available, and nobody can make another of its name.
+    muc_rooms: document<StoredRoom>({ value: storedRoom, key: bareJid, damaged: 'refuse' }),
+    muc_members: map<Member>({ value: storedMember, key: bareJid }),
+    muc_vcards: document<string>({ value: elementXml }),
+    muc_left: map<Left>({ value: z.object({ at: z.string() }) }),
   },
   needs: ['archive', 'blocking'],
   wants: ['blockLists', 'reports'],

@@ -35,6 +35,9 @@ const loadsBetweenLooks = 500;
 /** In ms: not what was asked for just now. */
 const justNow = 10_000;
 
+/** Stands in the list for a room whose record is damaged. */
+const damagedRoom = { creator: '' };
+
 export class Rooms {
   readonly #listed = new Map<string, Listed>();
   readonly #loaded = new Map<string, Room>();
@@ -61,14 +64,21 @@ export class Rooms {
 
   /** Reads what rooms there are. */
   async open(): Promise<void> {
-    const { stores, jid } = this.#muc;
+    const { stores, jid, config } = this.#muc;
     let after: string | undefined;
     for (;;) {
       const names = await stores.muc_rooms.owners({ after, limit: page, suffix: `@${jid.domain}` });
-      for (const [bare, stored] of await stores.muc_rooms.getMany(names)) {
-        const jid = Jid.parse(bare);
-        this.#list(jid, stored);
-        if (!stored.config.persistent) this.#leftovers.push(jid);
+      const found = await stores.muc_rooms.getMany(names);
+      for (const bare of names) {
+        const jid = Jid.tryParse(bare);
+        const stored = found.get(bare);
+        if (jid?.local === undefined) continue; // a damaged key: nobody can enter such a room
+        // A damaged record: the name stays taken, and whoever enters is told that the room is not available.
+        this.#list(
+          jid,
+          stored ?? { ...damagedRoom, config: { ...defaultsOf(config), public: false, persistent: true } },
+        );
+        if (stored?.config.persistent === false) this.#leftovers.push(jid);
       }
       if (names.length < page) return;
       after = names.at(-1);
@@ -154,7 +164,7 @@ export class Rooms {
     const load = async (): Promise<Room> => {
       const found = await stores.muc_rooms.get(jid.bare);
       if (found === undefined) throw new StanzaError('item-not-found');
-      const stored = { ...found, config: restored(defaultsOf(config), found.config) };
+      const stored: StoredRoom = { ...found, config: restored(defaultsOf(config), found.config) };
       const room = new Room(jid, stored, this.#rulers);
       for (const [user, member] of await stores.muc_members.all(jid.bare)) room.setMember(user, member);
       if (stored.config.archived && config.history > 0) {
@@ -296,7 +306,7 @@ export class Rooms {
 
   // --- the list -----------------------------------------------------------------------------------------------
 
-  #list(jid: Jid, { config, creator }: StoredRoom): void {
+  #list(jid: Jid, { config, creator }: Pick<StoredRoom, 'config' | 'creator'>): void {
     if (!this.#listed.has(jid.bare)) this.#created.set(creator, (this.#created.get(creator) ?? 0) + 1);
     const entry: Listed = {
       jid,

@@ -27,7 +27,7 @@ import { asSpace, defaults, differing, type NodeConfig } from './node-config.js'
 import type { Settings } from './settings.js';
 
 /** No address, node or id has this character: XML does not. */
-const separator = '\u0001';
+export const separator = '\u0001';
 /** Under which a node keeps a subscription. */
 const subscriptionKey = (jid: Jid, subid: string): string =>
   subid === firstSubid ? jid.full : `${jid.full}${separator}${subid}`;

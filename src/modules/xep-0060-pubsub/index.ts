@@ -7,6 +7,7 @@
  * Left out: digests, transformations (they are told to
  * clients); the resource that published (XEP-0163 §4.3.1.3).
  */
+import { z } from 'zod';
 import {
   command,
   defineModule,
@@ -25,6 +26,7 @@ import {
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
+import { whole } from '../../server/stanza/stored.js';
 import type { Element } from '../../server/xml/element.js';
 import { affiliationOf, ownersOf } from './access.js';
 import { associate } from './collections.js';
@@ -98,6 +100,8 @@ function passOver(error: unknown): undefined {
   return undefined;
 }
 
+import { closedNode, storedItem, storedNode, storedSubscription, subscriptionKey } from './stored.js';
+
 export default defineModule({
   name: 'pubsub',
   summary: 'Lets accounts and services publish, and tells those who want to know.',
@@ -118,10 +122,10 @@ export default defineModule({
   features: { account: accountFeatures, service: serviceFeatures },
   config: settings,
   stores: {
-    pubsub_nodes: map<StoredNode>(),
-    pubsub_items: map<StoredItem>(),
-    pubsub_subscriptions: map<Subscription>(),
-    pubsub_usage: document<Usage>(),
+    pubsub_nodes: map<StoredNode>({ value: storedNode, damaged: closedNode }),
+    pubsub_items: map<StoredItem>({ value: storedItem }),
+    pubsub_subscriptions: map<Subscription>({ value: storedSubscription, key: subscriptionKey }),
+    pubsub_usage: document<Usage>({ value: z.object({ items: whole, bytes: whole }) }),
   },
   needs: ['roster', 'clientCaps'],
   wants: ['archive'],

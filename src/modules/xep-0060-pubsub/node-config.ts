@@ -7,7 +7,7 @@ import { type Element, el } from '../../server/xml/element.js';
 import { pubsubError, unsupported } from './errors.js';
 import type { Settings } from './settings.js';
 
-const accessModels = ['open', 'presence', 'roster', 'authorize', 'whitelist'] as const;
+export const accessModels = ['open', 'presence', 'roster', 'authorize', 'whitelist'] as const;
 
 const fields = {
   'pubsub#title': { type: 'text-single', label: 'Name of the node', longest: 1000 },

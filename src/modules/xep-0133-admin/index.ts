@@ -1,5 +1,7 @@
 /** XEP-0133: Service Administration, as ad-hoc commands of the host for its administrators. */
+import { z } from 'zod';
 import { command, defineModule, document } from '../../server/module.js';
+import { jid } from '../../server/stanza/stored.js';
 import { accountCommands } from './accounts.js';
 import { figureCommands } from './figures.js';
 import { announcements, type Greeted, type Greetings } from './messages.js';
@@ -11,7 +13,20 @@ export default defineModule({
   summary: 'Lets administrators manage accounts and speak to everybody, from their clients.',
   implements: { 'XEP-0133': '1.3.1' },
   needs: ['roster'],
-  stores: { greetings: document<Greetings>(), greeted: document<Greeted>(), policies: document<Policies>() },
+  stores: {
+    greetings: document<Greetings>({
+      value: z.object({
+        motd: z.object({ id: z.string(), text: z.string() }).exactOptional(),
+        welcome: z.string().exactOptional(),
+      }),
+    }),
+    greeted: document<Greeted>({
+      value: z.object({ motd: z.string().exactOptional(), isNew: z.boolean().exactOptional() }),
+    }),
+    policies: document<Policies>({
+      value: z.object({ blocked: z.array(jid).exactOptional(), allowed: z.array(jid).exactOptional() }),
+    }),
+  },
 
   start: async ({ host, stores, services: { roster }, log }) => {
     const { announce, ...announcing } = await announcements(host, stores);

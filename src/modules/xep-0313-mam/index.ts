@@ -28,6 +28,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
+import { sentXml } from '../../server/stanza/stored.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
 import { formElement, formOf, readQuery } from './query.js';
@@ -56,7 +57,7 @@ export default defineModule({
         'Full-text search (XEP-0431), by an index of the words that is made in the background. What is encrypted cannot be searched.',
       ),
   }),
-  stores: { archive: log({ text: searchableIn, option: 'search' }) },
+  stores: { archive: log({ value: sentXml, text: searchableIn, option: 'search' }) },
 
   start: ({ host, config, stores, provide, log: logger }) => {
     const store = stores.archive;

@@ -22,6 +22,7 @@ import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { Jid, JidError } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
+import { bareJid, jid, stanzaXml } from '../../server/stanza/stored.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
 import { reportCommands } from './commands.js';
@@ -38,6 +39,26 @@ const addresses = (purpose: string) =>
     .default([])
     .describe(purpose)
     .meta({ example: 'reports@example.org' });
+
+/** A StoredReport as it is checked when it is read. */
+const storedReport = z.string().refine((text) => {
+  try {
+    return reportRecord.safeParse(JSON.parse(text)).success;
+  } catch {
+    return false;
+  }
+});
+
+const reportRecord: z.ZodType<StoredReport> = z.object({
+  by: bareJid,
+  jid,
+  room: jid.exactOptional(),
+  reason: z.string(),
+  text: z.string(),
+  lang: z.string().exactOptional(),
+  messages: z.array(z.string()),
+  evidence: z.array(stanzaXml).exactOptional(),
+});
 
 export default defineModule({
   name: 'reports',
@@ -79,7 +100,7 @@ export default defineModule({
         'Those that are kept in a day, so that they do not push out what users report; further ones are dropped.',
       ),
   }),
-  stores: { reports: log() },
+  stores: { reports: log({ value: storedReport }) },
   wants: ['archive'],
   provides: ['reports'],
 

@@ -4,7 +4,7 @@
  * the connection, so that a client can resume; the process, when that stops in order; and a crash, where nothing was said
  * for a while before it (docs/decisions/0004-resumption-after-a-crash.md).
  */
-
+import { z } from 'zod';
 import type { DocumentStore } from '../../storage/contract.js';
 import { elapsedSince, type Moment, moment, monotonic, wall } from '../clock.js';
 import type { LocalHost } from '../routing/host.js';
@@ -16,6 +16,7 @@ import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
+import { jid, stanzaXml, whole } from '../stanza/stored.js';
 import { el } from '../xml/element.js';
 
 /** Where the stanzas of a session are written: its stream. */
@@ -29,6 +30,7 @@ export interface Outlet {
 
 /** Counters wrap at 2^32 (§4). */
 const modulus = 2 ** 32;
+const counter = whole.lt(modulus);
 
 /** What the server says of its own accord waits while so much is unacknowledged, or half of what may be. */
 const windowStanzas = 400;
@@ -78,6 +80,25 @@ export interface SavedSm {
   readonly expires?: number | undefined;
   readonly holdSeconds: number;
 }
+
+/** The record as it is checked when it is read: a session whose record is damaged cannot be resumed. */
+export const savedSm: z.ZodType<SavedSm> = z.object({
+  jid: jid.refine((text) => Jid.tryParse(text)?.resource !== undefined),
+  mechanism: z.string(),
+  clientId: z.string().optional(),
+  received: counter,
+  acknowledged: counter,
+  queue: z.array(z.object({ xml: stanzaXml, reference: z.string().optional() })),
+  presence: stanzaXml.optional(),
+  priority: z.number().int(),
+  interested: z.boolean(),
+  carbons: z.boolean(),
+  directed: z.array(jid).optional(),
+  seen: z.array(jid).optional(),
+  left: z.object({ ms: z.number(), at: z.object({ wall: z.number(), uptime: z.number() }) }).optional(),
+  expires: z.number().optional(),
+  holdSeconds: whole,
+});
 
 /** What of a session its Sm does not know. */
 export interface Surroundings {
@@ -567,8 +588,12 @@ export class Resumables {
       const ids = await this.store.owners({ after, limit: 500 });
       if (ids.length === 0) return;
       after = ids.at(-1);
-      for (const [id, saved] of await this.store.getMany(ids)) {
-        if (msLeft(saved) > 0 || saved.queue.length > 0) revive(id, saved);
+      const found = await this.store.getMany(ids);
+      for (const id of ids) {
+        const saved = found.get(id);
+        // A damaged record, which was reported, is of no use to anybody.
+        if (saved === undefined) await this.store.forget(id);
+        else if (msLeft(saved) > 0 || saved.queue.length > 0) revive(id, saved);
         else await this.store.forget(id);
       }
     }

@@ -11,6 +11,7 @@
  * the device that still has it is told to log in by other means (§4.2), and nobody else is.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
 import type { MapStore } from '../../../storage/contract.js';
 import { Serial } from '../../serial.js';
 import { digest, hmac } from './keys.js';
@@ -42,6 +43,26 @@ export interface DeviceTokens {
 
 /** Spent tokens that are kept for a device. */
 const mostSpent = 2;
+
+const slot = z.object({
+  mechanism: z.string(),
+  epoch: z.string(),
+  issued: z.number(),
+  expires: z.number(),
+  count: z.number(),
+  token: z.string().exactOptional(),
+  proof: z.string().exactOptional(),
+  answer: z.string().exactOptional(),
+});
+
+/** The record as it is checked when it is read: a damaged one is no token, and its device logs in by password. */
+export const deviceTokens: z.ZodType<DeviceTokens> = z.object({
+  v: z.literal(1),
+  label: z.string().exactOptional(),
+  current: slot.exactOptional(),
+  next: slot.exactOptional(),
+  spent: z.array(slot).exactOptional(),
+});
 
 export interface Device {
   readonly clientId: string;
@@ -147,7 +168,7 @@ export class Tokens {
   async #makeRoom(bare: string): Promise<void> {
     if ((await this.store.count(bare)) < this.options.maxDevices) return;
     const devices = [...(await this.store.all(bare))].sort(([, a], [, b]) => latest(a).expires - latest(b).expires);
-    const surplus = devices.slice(0, devices.length - this.options.maxDevices + 1);
+    const surplus = devices.slice(0, Math.max(0, devices.length - this.options.maxDevices + 1));
     await this.store.delete(
       bare,
       surplus.map(([clientId]) => clientId),

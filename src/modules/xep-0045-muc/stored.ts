@@ -1,0 +1,42 @@
+/** The records of rooms, as they are checked when they are read. */
+import { z } from 'zod';
+import { alike, bareJid, sentXml, whole } from '../../server/stanza/stored.js';
+import { affiliations } from './privileges.js';
+import type { Member, StoredRoom } from './room.js';
+import type { RoomConfig } from './room-config.js';
+import { defaultsOf, settings } from './settings.js';
+
+export const storedMember: z.ZodType<Member> = z.object({
+  affiliation: z.enum(affiliations).exclude(['none']),
+  nick: z.string().optional(),
+  reason: z.string().optional(),
+});
+
+const whoever = z.enum(['participants', 'moderators', 'none']);
+
+export const storedRoom: z.ZodType<StoredRoom> = z.object({
+  v: z.literal(1),
+  // What was added since it was stored is not there.
+  config: alike<RoomConfig>(defaultsOf(settings.parse({}))),
+  creator: bareJid,
+  created: whole,
+  secret: z.string().min(1),
+  subject: z.object({ text: z.string(), xml: sentXml, at: whole }).optional(),
+  avatar: z.array(z.string()).optional(),
+  tokens: z
+    .array(z.object({ token: z.string(), creator: bareJid, until: z.number().optional(), left: z.number().optional() }))
+    .optional(),
+  hats: z.array(z.object({ uri: z.string(), title: z.string(), hue: z.string().optional() })).optional(),
+  wearers: z.record(z.string(), z.array(z.string())).optional(),
+  mentions: z
+    .object({
+      count: whole,
+      individual: whoever,
+      channel: whoever,
+      space: whoever,
+      server: whoever,
+      associations: whoever,
+      hats: whoever,
+    })
+    .optional(),
+});

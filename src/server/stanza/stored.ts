@@ -1,0 +1,68 @@
+/** What stores have in their records, for the schemas by which records are checked when they are read. */
+import { z } from 'zod';
+import { readElement, XmlError } from '../xml/reader.js';
+import { Jid, JidError } from './jid.js';
+import { Stanza } from './stanza.js';
+
+/** An address. */
+export const jid = z.string().refine((text) => Jid.tryParse(text) !== undefined);
+
+/** An address of an account, a room or a host. */
+export const bareJid = z.string().refine((text) => Jid.tryParse(text)?.resource === undefined && text !== '');
+
+/** One well-formed element. */
+export const elementXml = z.string().refine(isElement);
+
+/** One stanza, as `Stanza.toXml` writes it. */
+export const stanzaXml = z.string().refine((xml) => stanzaOf(xml) !== undefined);
+
+/** A stanza that was routed, and has a sender. */
+export const sentXml = z.string().refine((xml) => stanzaOf(xml)?.from !== undefined);
+
+/** Ms since 1970, and counts. */
+export const whole = z.number().int().nonnegative();
+
+/** The check of a store. What a record has besides is left as it is: a later version may have written it. */
+export function checkOf(value: z.ZodType, key?: z.ZodType): (value: unknown, key: string) => boolean {
+  return (read, under) => value.safeParse(read).success && (key === undefined || key.safeParse(under).success);
+}
+
+function isElement(xml: string): boolean {
+  try {
+    readElement(xml);
+    return true;
+  } catch (error) {
+    if (error instanceof XmlError) return false;
+    throw error;
+  }
+}
+
+function stanzaOf(xml: string): Stanza | undefined {
+  try {
+    return Stanza.parse(xml);
+  } catch (error) {
+    if (error instanceof XmlError || error instanceof JidError || error instanceof TypeError) return undefined;
+    throw error;
+  }
+}
+
+/** A part of a configuration, whose values are of the types that the defaults have. */
+export function alike<T extends object>(defaults: T): z.ZodType<T> {
+  const wanted = Object.entries(defaults);
+  return z.custom<T>(
+    (read) =>
+      kindOf(read) === 'object' &&
+      read !== null &&
+      wanted.every(([name, usual]) => {
+        const value = (read as Readonly<Record<string, unknown>>)[name];
+        return value === undefined || kindOf(value) === kindOf(usual) || (isBound(value) && isBound(usual));
+      }),
+  );
+}
+
+/** A number, or what stands for none being too large. */
+const isBound = (value: unknown): boolean => typeof value === 'number' || value === null || value === 'max';
+
+function kindOf(value: unknown): string {
+  return Array.isArray(value) ? `list:${value.every((item) => typeof item === 'string')}` : typeof value;
+}
