@@ -36,7 +36,7 @@ function findingsIn({ checker }, file) {
       const expression = dropped(node.expression);
       if (expression !== undefined) candidates.push({ node: expression, isMarked: node.kind === VoidExpression });
     }
-    if (isFunction(node) && node.parent.kind === CallExpression) callbacks.push(node);
+    if (isFunction(node) && node.parent.kind === CallExpression && !isHandled(node.body)) callbacks.push(node);
     node.forEachChild(visit);
   };
   visit(file);
@@ -76,6 +76,8 @@ function dropped(expression) {
       return expression;
   }
 }
+
+const isHandled = (body) => body.kind === CallExpression && hasRejectionHandler(body);
 
 function hasRejectionHandler({ expression, arguments: given }) {
   const method = expression.kind === SyntaxKind.PropertyAccessExpression ? expression.name.text : undefined;

@@ -335,7 +335,7 @@ export type ServerMessageHandler = (
   stanza: Stanza,
   origin: Origin,
 ) => 'handled' | undefined | void | Promise<'handled'>;
-/** bound: ready to send. resumed: back on a new connection (XEP-0198). gone: for good. */
+/** bound: ready to send; its first stanza waits for the handlers, so they must not ask its client. resumed: back on a new connection (XEP-0198). gone: for good. */
 export type SessionMoment = 'bound' | 'resumed' | 'gone';
 
 /** A subdomain of the host that the module answers for: rooms, pubsub. */

@@ -1,8 +1,12 @@
 /** Storages around storages. Each keeps the contract, and passes its suite. */
 import type { DocumentStore, LogStore, MapStore, Shape, Storage, StoreName } from './contract.js';
 
-/** Runs an operation of a store and answers for it. */
-type Around = <R>(call: StoreCall, run: () => Promise<R>) => Promise<R>;
+/** Runs an operation of a store and answers for it. `run` takes other parameters than those that were given. */
+type Around = <R>(
+  call: StoreCall,
+  run: (others?: readonly unknown[]) => Promise<R>,
+  parameters: readonly unknown[],
+) => Promise<R>;
 
 export interface StoreCall {
   readonly shape: Shape;
@@ -39,20 +43,6 @@ export function measured(
   });
 }
 
-/**
- * Answers late and out of order, as a database over a network does: each reply waits for up to 3 ms, drawn from `seed`.
- * For tests of whoever uses storage.
- */
-export function delayed(storage: Storage, seed: number): Storage {
-  const random = mulberry32(seed);
-  return around(storage, (_, run) => {
-    const delay = random() * 4;
-    const later = new Promise((resolve) => (delay < 1 ? setImmediate(resolve) : setTimeout(resolve, delay - 1)));
-    const result = run();
-    return Promise.allSettled([later, result]).then(() => result);
-  });
-}
-
 /** Each store on the driver that is named for it, the others on the default. */
 export function routed(drivers: {
   readonly default: Storage;
@@ -79,7 +69,8 @@ export function routed(drivers: {
   };
 }
 
-function around(storage: Storage, wrap: Around): Storage {
+/** A storage whose every operation passes `wrap`. */
+export function around(storage: Storage, wrap: Around): Storage {
   const stores = new Map<string, unknown>();
   const wrapped = <S extends object>(shape: Shape, name: string, inner: S): S => {
     const key = `${shape}:${name}`;
@@ -101,13 +92,13 @@ function wrapStore<S extends object>(store: S, { shape, name }: StoreName, wrap:
   const methods = operations[shape].map((operation) => {
     const inner = (store as unknown as Record<string, (...parameters: unknown[]) => Promise<unknown>>)[operation]!;
     const call = { shape, name, operation };
-    return [operation, (...parameters: unknown[]) => wrap(call, () => inner(...parameters))];
+    return [operation, (...parameters: unknown[]) => wrap(call, (others = parameters) => inner(...others), parameters)];
   });
   return Object.fromEntries(methods) as S;
 }
 
 /** A small generator of numbers from 0 to 1, the same for the same seed. */
-function mulberry32(seed: number): () => number {
+export function mulberry32(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

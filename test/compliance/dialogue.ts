@@ -19,6 +19,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
 import type { Storage } from '../../src/storage/contract.js';
+import { type LateStorage, late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { CheckedReader } from '../strict.js';
 import { difference, fillIn } from './match.js';
@@ -31,6 +32,9 @@ export const password = 'pencil';
 
 /** Patience, in ms: only a dialogue that fails waits for so long. */
 const patience = 5000;
+
+/** `WAXWING_STORAGE=late:SEED` runs dialogues over a storage that is late (src/storage/late.ts). */
+const lateSeed = /^late:(\d+)$/.exec(process.env.WAXWING_STORAGE ?? '')?.[1];
 
 const hosts = { localhost: {}, 'elsewhere.example': {} };
 
@@ -152,13 +156,22 @@ export class Stage {
   readonly #folder: string;
   readonly #options: ScenarioOptions;
   readonly #storage: Storage;
+  readonly #late: LateStorage | undefined;
   readonly #errors: string[];
   readonly #failures: Error[] = [];
   #peers: Peer[] = [];
   #accounts = new Set<string>();
 
-  private constructor(server: Server, folder: string, options: ScenarioOptions, storage: Storage, errors: string[]) {
+  private constructor(
+    server: Server,
+    folder: string,
+    options: ScenarioOptions,
+    storage: Storage,
+    lateStorage: LateStorage | undefined,
+    errors: string[],
+  ) {
     this.server = server;
+    this.#late = lateStorage;
     this.#folder = folder;
     this.#options = options;
     this.#storage = storage;
@@ -167,10 +180,12 @@ export class Stage {
 
   static async open(options: ScenarioOptions = {}): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
-    const storage = options.storage?.() ?? new MemoryStorage();
+    const inner = options.storage?.() ?? new MemoryStorage();
+    const lateStorage = lateSeed === undefined ? undefined : late(inner, Number(lateSeed));
+    const storage = lateStorage ?? inner;
     const errors: string[] = [];
     const server = await started(options, folder, storage, errors);
-    return new Stage(server, folder, options, storage, errors);
+    return new Stage(server, folder, options, storage, lateStorage, errors);
   }
 
   port(kind: ListenerKind): number {
@@ -223,6 +238,19 @@ export class Stage {
       peer.forgets();
     }
     return peer;
+  }
+
+  /** Waits for the storage, if that is late. Returns whether the server may have had to wait for it. */
+  async storageIdle(since: number): Promise<boolean> {
+    if (this.#late === undefined) return false;
+    const { calls, pending } = this.#late;
+    await this.#late.idle();
+    return pending > 0 || calls !== since;
+  }
+
+  /** Operations of a late storage so far. */
+  get storageCalls(): number {
+    return this.#late?.calls ?? 0;
   }
 
   /** Waits until the server has dealt with everything that any of its clients sent. */
@@ -725,6 +753,14 @@ export class Peer {
 
   /** Waits for everything that the server has to say to what was sent before. Needs a bound session. */
   async syncs(): Promise<void> {
+    // What the storage answers late the server goes on with after it has answered a ping.
+    for (let calls = this.#stage.storageCalls; ; calls = this.#stage.storageCalls) {
+      await this.#isAnswered();
+      if (!(await this.#stage.storageIdle(calls))) return;
+    }
+  }
+
+  async #isAnswered(): Promise<void> {
     const id = `sync-${++pings}`;
     await this.#happens('the answer to a ping', (done, failed) => {
       this.#pings.set(id, (error) => (error === undefined ? done() : failed(error)));

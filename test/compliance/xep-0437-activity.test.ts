@@ -159,6 +159,7 @@ scenario('"Client unsubscribes": by unavailable presence, to the service or to a
   const [crone, hag] = await witches(scene, 'rai-end');
   await hag.sends(subscribes);
   await hag.sends(`<presence type='unavailable' to='${service}'/>`);
+  await hag.syncs();
   await speaks(crone, 'rai-end', 'one');
   await hag.receivesNothing();
   await hag.sends(subscribes);

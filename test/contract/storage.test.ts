@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { after } from 'node:test';
 import { checked } from '../../src/storage/checked.js';
 import type { Storage } from '../../src/storage/contract.js';
+import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { openSqlite } from '../../src/storage/sqlite/index.js';
-import { delayed, measured, routed } from '../../src/storage/wrappers.js';
+import { measured, routed } from '../../src/storage/wrappers.js';
 import { documentContract } from './document.js';
 import { logContract } from './log.js';
 import { mapContract } from './map.js';
@@ -22,8 +23,8 @@ const sqlite = (): Promise<Storage> => openSqlite({ file: join(folder, `${files+
 const drivers: Readonly<Record<string, () => Promise<Storage>>> = {
   memory,
   sqlite,
-  'memory, delayed': async () => delayed(await memory(), 1),
-  'sqlite, delayed': async () => delayed(await sqlite(), 2),
+  'memory, late': async () => late(await memory(), 1),
+  'sqlite, late': async () => late(await sqlite(), 2),
   'memory, checked': async () => checked(await memory(), () => {}),
   'sqlite, checked': async () => checked(await sqlite(), () => {}),
   'memory, measured': async () => measured(await memory(), () => {}),

@@ -47,7 +47,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
       ].map((write, n) => write.then(() => done.push(String(n))));
       await storage.flush();
       // Of the writes done the promises may be told a moment later.
-      await (driver.includes('delayed') ? Promise.all(writes) : setImmediate());
+      await (driver.includes('late') ? Promise.all(writes) : setImmediate());
       assert.deepEqual(done.sort(), ['0', '1', '2', '3']);
       const later = storage.flush();
       void storage.document('d').set('romeo', 3);

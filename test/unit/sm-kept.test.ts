@@ -205,3 +205,22 @@ test('a session comes back as it was', async () => {
   ] as const)
     assert.equal(one?.fits(h), isRight, String(h));
 });
+
+test('a stanza waits until the stale snapshot is deleted, whatever made it stale', async () => {
+  for (const first of ['in', 'out']) {
+    const { resumables, goOn } = disk();
+    const { sm } = managed(host, resumables, `stale-${first}`);
+    resumables.keep(sm, nowhere);
+    if (first === 'out') sm.send(chat('out'));
+    const order: string[] = [];
+    const waiting = sm.begin()?.then(() => order.push('handled'));
+    assert.ok(waiting !== undefined);
+    await new Promise(setImmediate);
+    order.push('deleted');
+    await goOn();
+    await waiting;
+    assert.deepEqual(order, ['deleted', 'handled']);
+    sm.handled();
+    assert.equal(sm.begin(), undefined, 'the next one waits for nothing');
+  }
+});

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { forgetOwner } from '../../src/storage/contract.js';
+import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { delayed, measured, routed } from '../../src/storage/wrappers.js';
+import { measured, routed } from '../../src/storage/wrappers.js';
 
 test('measured tells what was called, how long it took, and how it ended', async () => {
   const seen: string[] = [];
@@ -17,16 +18,35 @@ test('measured tells what was called, how long it took, and how it ended', async
   assert.deepEqual(seen, ['document vcard set done', 'log archive page failed', 'map roster all failed']);
 });
 
-test('delayed answers out of order, though what it does is in order', async () => {
-  const storage = delayed(new MemoryStorage(), 3);
-  const answered: number[] = [];
-  const document = storage.document<number>('d');
-  await Promise.all(Array.from({ length: 30 }, (_, n) => document.set('romeo', n).then(() => answered.push(n))));
-  assert.equal(await document.get('romeo'), 29);
-  assert.notDeepEqual(
-    answered,
-    [...answered].sort((a, b) => a - b),
+test('late runs what is called late, an owner in order and owners out of order', async () => {
+  const inner = new MemoryStorage();
+  const storage = late(inner, 3);
+  const owners = Array.from({ length: 20 }, (_, n) => `owner-${n}`);
+  const answered: string[] = [];
+  const all = owners.flatMap((owner) =>
+    [0, 1, 2].map((n) => {
+      const written = n === 1 ? storage.map('m').set(owner, [['k', n]]) : storage.document('d').set(owner, n);
+      return written.then(() => answered.push(owner));
+    }),
   );
+  assert.equal((await inner.document('d').owners({ limit: 1 })).length, 0, 'nothing runs at once');
+  assert.equal(await storage.document('d').get('owner-7'), 2, 'a read sees what was written before');
+  await Promise.all(all);
+  const order = [...new Set(answered)];
+  assert.deepEqual([...order].sort(), [...owners].sort());
+  assert.notDeepEqual(order, owners);
+});
+
+test('late has its own copy of what is written', async () => {
+  const storage = late(new MemoryStorage(), 1);
+  const value = { a: 1 };
+  const entries: [string, object][] = [['k', value]];
+  const written = [storage.document('d').set('a', value), storage.map('m').set('a', entries)];
+  value.a = 2;
+  entries.length = 0;
+  await Promise.all(written);
+  assert.deepEqual(await storage.document('d').get('a'), { a: 1 });
+  assert.deepEqual(await storage.map('m').all('a'), new Map([['k', { a: 1 }]]));
 });
 
 test('routed puts each store on its driver, and lists what can be reached', async () => {

@@ -486,8 +486,12 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (name === undefined) throw new StreamError('unsupported-stanza-type');
     const session = this.session!;
     this.server.counts.received[name]++;
+    const outdated = this.sm?.begin();
+    return outdated === undefined ? this.#handle(item, session) : outdated.then(() => this.#handle(item, session));
+  }
+
+  #handle(item: TopLevel, session: Session): void | Promise<void> {
     const { sm } = this;
-    sm?.begin();
     // §8.1.5: what a stanza does not say of its language the stream does.
     if (this.#lang !== undefined) item.attrs['xml:lang'] ??= this.#lang;
     const { from } = item.attrs;

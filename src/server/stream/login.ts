@@ -280,7 +280,7 @@ export class Login {
     say(failed, bound);
     stream.sendFeatures();
     for (const xml of held) stream.write(xml);
-    this.#parts.sessions.announce(stream);
+    await this.#parts.sessions.announce(stream);
   }
 
   /** XEP-0484 §3.3, §3.5: a token where one was asked for, or where the one that was used is due. */

@@ -82,7 +82,7 @@ export class Sessions {
       this.#makeRoom(jid);
       this.#begin(stream, jid, undefined);
       stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, jid.full))));
-      this.announce(stream);
+      return this.announce(stream);
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
       stream.writeStanza(stanza.error(error));
@@ -123,9 +123,9 @@ export class Sessions {
     return session;
   }
 
-  /** The client knows of its session: from now on the modules may. */
-  announce(stream: C2sStream): void {
-    if (stream.phase === 'bound') void stream.host!.tell('bound', stream.session!);
+  /** The client knows of its session: from now on the modules may. Its first stanza waits until they have dealt with it. */
+  announce(stream: C2sStream): void | Promise<void> {
+    if (stream.phase === 'bound') return stream.host!.tell('bound', stream.session!);
   }
 
   /**
@@ -324,12 +324,12 @@ export class Sessions {
   /** Whether it resolved while a connection may wait for it. A handler that never ends must not hold its client back. */
   #within(work: Promise<unknown>): Promise<boolean> {
     const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * settlingShare;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const timer = setTimeout(() => resolve(false), ms).unref();
-      void work.then(() => {
+      work.then(() => {
         clearTimeout(timer);
         resolve(true);
-      });
+      }, reject);
     });
   }
 

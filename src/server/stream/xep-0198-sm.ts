@@ -134,6 +134,8 @@ export class Sm implements Link {
   #head = 0;
   #bytes = 0;
   #acknowledged = 0;
+  /** The stale snapshot is being deleted, or replaced. Never rejects. */
+  #deleting: Promise<void> | undefined;
   /** Stanzas that were sent before the last `<r/>`, which its answer acknowledges; undefined: none is out. */
   #asked: number | undefined;
   /** Stanzas that may wait beyond the limit: it was away from when so many did. */
@@ -156,10 +158,14 @@ export class Sm implements Link {
 
   // --- what we receive ------------------------------------------------------------------------------------------
 
-  /** A stanza begins to be handled. */
-  begin(): void {
+  /**
+   * A stanza begins to be handled. If a snapshot is stored, the stanza waits for what this returns: nothing of it may
+   * become durable, for whichever owner, while a crash could bring back the count from before it.
+   */
+  begin(): Promise<void> | undefined {
     this.#received = (this.#received + 1) % modulus;
     this.stirred();
+    return this.#deleting;
   }
 
   /** The stanza that began last was handled. */
@@ -173,7 +179,11 @@ export class Sm implements Link {
   /** It is no more what it was: what is on disk of it holds no longer. */
   stirred(): void {
     this.quiet = 0;
-    if (this.kept) void this.resumables.outdated(this);
+    if (!this.kept) return;
+    const deleting = this.resumables.outdated(this)?.then(() => {
+      if (this.#deleting === deleting) this.#deleting = undefined;
+    });
+    this.#deleting = deleting;
   }
 
   /** The acknowledgement of the present stanza waits for this. */

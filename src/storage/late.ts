@@ -1,0 +1,113 @@
+/**
+ * A storage that is late, for tests of whoever uses storage: as a database over a network, it runs each operation up to
+ * 3 ms after it was called, and orders owners as it likes. It keeps what contract.ts promises and nothing more: the writes
+ * of one owner run in the order of the calls, over all stores, and a read sees the writes that were called before it.
+ */
+import { type Storage, StorageError } from './contract.js';
+import { around, mulberry32, type StoreCall } from './wrappers.js';
+
+export interface LateStorage extends Storage {
+  /** Operations that were called so far. */
+  readonly calls: number;
+  /** Operations that have not been answered. */
+  readonly pending: number;
+  /** Resolves when no operation is pending. */
+  idle(): Promise<void>;
+}
+
+/** Operations of one owner that run together, in the order of their calls. */
+interface Batch {
+  readonly operations: (() => void)[];
+  /** Resolves once they were handed to the storage. */
+  readonly begun: Promise<void>;
+}
+
+export function late(storage: Storage, seed: number): LateStorage {
+  const random = mulberry32(seed);
+  const batches = new Map<string, Batch>();
+  const idle: (() => void)[] = [];
+  let calls = 0;
+  let pending = 0;
+  let isClosed = false;
+
+  const later = (): Promise<unknown> => {
+    const delay = random() * 4;
+    return new Promise((resolve) => (delay < 1 ? setImmediate(resolve) : setTimeout(resolve, delay - 1)));
+  };
+  const begun = (): Promise<unknown> => Promise.all([...batches.values()].map((batch) => batch.begun));
+
+  const ofOwner = <R>(owner: string, run: () => Promise<R>): Promise<R> => {
+    let batch = batches.get(owner);
+    if (batch === undefined) {
+      const operations: (() => void)[] = [];
+      const handOver = (): void => {
+        batches.delete(owner);
+        for (const one of operations) one();
+      };
+      batch = { operations, begun: later().then(handOver) };
+      batches.set(owner, batch);
+    }
+    const { operations } = batch;
+    return new Promise((resolve, reject) => operations.push(() => run().then(resolve, reject)));
+  };
+
+  const ofMany = async <R>(before: Promise<unknown>, run: () => Promise<R>): Promise<R> => {
+    await before;
+    await later();
+    return run();
+  };
+
+  const call = <R>({ operation }: StoreCall, [first]: readonly unknown[], run: () => Promise<R>): Promise<R> => {
+    if (operation === 'owners') return ofMany(begun(), run);
+    if (operation !== 'getMany') return ofOwner(first as string, run);
+    const owners = first as readonly string[];
+    return ofMany(Promise.all(owners.map((owner) => batches.get(owner)?.begun)), run);
+  };
+
+  /** Counts what is pending; refuses what comes after the end. */
+  const watched = async <R>(run: () => Promise<R>): Promise<R> => {
+    if (isClosed) throw new StorageError('unavailable', 'the storage is closed');
+    calls++;
+    pending++;
+    try {
+      return await run();
+    } finally {
+      if (--pending === 0) for (const resolve of idle.splice(0)) resolve();
+    }
+  };
+
+  const inner = around(storage, (about, run, parameters) => {
+    // What the caller changes after the call is not stored.
+    const own = copyOf(about, parameters);
+    return own === undefined ? run() : watched(() => call(about, own, () => run(own)));
+  });
+  return {
+    ...inner,
+    stores: () => watched(() => ofMany(begun(), () => storage.stores())),
+    flush: () => watched(() => begun().then(() => storage.flush())),
+    close: async () => {
+      isClosed = true;
+      await begun();
+      await storage.close();
+    },
+    get calls() {
+      return calls;
+    },
+    get pending() {
+      return pending;
+    },
+    idle: () => (pending === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
+  };
+}
+
+/** Undefined where something cannot be stored, which the storage itself says best. */
+function copyOf({ shape, operation }: StoreCall, parameters: readonly unknown[]): readonly unknown[] | undefined {
+  const [owner, entries, ...rest] = parameters;
+  const isIterable = shape === 'map' && operation === 'set';
+  const own = isIterable ? [owner, [...(entries as Iterable<unknown>)], ...rest] : parameters;
+  try {
+    return structuredClone(own);
+  } catch {
+    return undefined;
+  }
+}
