@@ -13,6 +13,7 @@ import {
   type IqRequest,
   iq,
   map,
+  prefetch,
   type RosterItem,
   type Services,
   streamFeature,
@@ -193,6 +194,7 @@ export default defineModule({
     // Others are refused alike, whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
     return [
+      prefetch(({ bare }) => rosters.get(bare)),
       iq.get('account', NS.roster, 'query', read, options),
       iq.set('account', NS.roster, 'query', change, options),
       streamFeature('authenticated', () => el('ver', { xmlns: NS.rosterver })), // §2.6.1

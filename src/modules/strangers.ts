@@ -18,6 +18,7 @@ import {
   map,
   message,
   metric,
+  prefetch,
   type RosterItem,
 } from '../server/module.js';
 import { Rates } from '../server/rates.js';
@@ -354,6 +355,7 @@ export default defineModule({
     };
 
     return [
+      prefetch(({ bare }) => known.get(bare)),
       // Behind those who take off what looks like ours.
       message('clean', receive, { after: ['offline'], skips: (stanza) => invitationIn(stanza) === undefined }),
       admit((passage) => {

@@ -12,7 +12,7 @@
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
-import { binding, defineModule, event, log, map, message } from '../server/module.js';
+import { binding, defineModule, event, log, map, message, prefetch } from '../server/module.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
@@ -399,6 +399,7 @@ export default defineModule({
       stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
 
     return [
+      prefetch(({ bare }) => (reachable(bare).length === 0 ? usages.get(bare) : undefined)),
       message(
         'clean',
         (passage) => {

@@ -4,7 +4,17 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { admit, defineModule, event, type IqHandler, iq, map, message, type RosterItem } from '../server/module.js';
+import {
+  admit,
+  defineModule,
+  event,
+  type IqHandler,
+  iq,
+  map,
+  message,
+  prefetch,
+  type RosterItem,
+} from '../server/module.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -197,6 +207,7 @@ export default defineModule({
     });
 
     return [
+      prefetch(({ bare }) => lists.get(bare)),
       iq.get('account', NS.blocking, 'blocklist', list),
       iq.set('account', NS.blocking, 'block', block),
       iq.set('account', NS.blocking, 'unblock', unblock),

@@ -4,7 +4,16 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { type CommandStep, command, defineModule, document, event, type IqRequest, iq } from '../server/module.js';
+import {
+  type CommandStep,
+  command,
+  defineModule,
+  document,
+  event,
+  type IqRequest,
+  iq,
+  prefetch,
+} from '../server/module.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { Jid } from '../server/stanza/jid.js';
@@ -138,6 +147,7 @@ export default defineModule({
 
     const others = { access: 'anyone', absent: true } as const;
     return [
+      prefetch(({ bare }) => cache.get(bare)),
       iq.get(
         'account',
         NS.mam,

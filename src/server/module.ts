@@ -320,6 +320,7 @@ export type Hook =
       readonly handler: (session: Session, element: Element) => Element | undefined | void;
     }
   | { readonly kind: 'binding'; readonly handler: BindingHandler }
+  | { readonly kind: 'prefetch'; readonly handler: PrefetchHandler }
   | { readonly kind: 'service'; readonly service: Service };
 
 /** The element goes into `<bound/>`. */
@@ -459,6 +460,13 @@ export const inline = (
  * have answered comes to the client behind the answer.
  */
 export const binding = (handler: BindingHandler): Hook => ({ kind: 'binding', handler });
+/** Returns what is being read; a failure is met again by whoever needs the value. */
+export type PrefetchHandler = (owner: Jid) => unknown;
+/**
+ * Starts to read into the module's caches what a message from or to an account needs, so that all modules read at once and
+ * not each when its step comes. Called when the account has not been heard of for long.
+ */
+export const prefetch = (handler: PrefetchHandler): Hook => ({ kind: 'prefetch', handler });
 export const service = (service: Service): Hook => ({ kind: 'service', service });
 
 // ---------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ['server/config/', ['server/stanza/', 'server/nearest.ts'], []],
   [
     'server/routing/',
-    ['server/stanza/', 'server/xml/element.ts', 'server/clock.ts', 'storage/contract.ts'],
+    ['server/stanza/', 'server/xml/element.ts', 'server/clock.ts', 'storage/contract.ts', 'storage/recent.ts'],
     ['server/module.ts', 'server/accounts.ts', 'server/config/'],
   ],
   [

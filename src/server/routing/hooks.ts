@@ -15,6 +15,7 @@ import type {
   ModuleDefinition,
   ModuleListener,
   ModuleMetric,
+  PrefetchHandler,
   ServerMessageHandler,
   Service,
   SessionMoment,
@@ -74,6 +75,7 @@ export class Hooks implements Declared {
   readonly streamFeatures: OfKind<'streamFeature'>[] = [];
   readonly inline: OfKind<'inline'>[] = [];
   readonly binding: BindingHandler[] = [];
+  readonly prefetches: PrefetchHandler[] = [];
   readonly #services: ServiceEntry[] = [];
   readonly #sources: { module: string; target: Target; source: DiscoSource }[] = [];
   readonly #commands: { module: string; command: Command }[] = [];
@@ -166,6 +168,9 @@ export class Hooks implements Declared {
             break;
           case 'binding':
             this.binding.push(hook.handler);
+            break;
+          case 'prefetch':
+            this.prefetches.push(hook.handler);
             break;
           case 'service':
             this.#services.push({

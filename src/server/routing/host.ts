@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
+import { Recent } from '../../storage/recent.js';
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
 import type {
@@ -56,6 +57,8 @@ export interface HostParts {
 /** Requests of ours that wait for an answer, at most. */
 const maxAsks = 10_000;
 const askTimeoutMs = 30_000;
+/** As many accounts as modules keep in their caches. */
+const mostPrefetched = 20_000;
 
 class MessageOnItsWay implements MessagePassage {
   archivedAs: string | undefined;
@@ -103,6 +106,8 @@ export class LocalHost implements Host, Destination {
   #timers: NodeJS.Timeout[] = [];
   /** The stanza that `isUntouched` was asked about last. */
   #asked: { readonly stanza: Stanza; readonly isUntouched: boolean } | undefined;
+  /** Accounts for which modules have read ahead. */
+  readonly #prefetched = new Recent<true>(mostPrefetched);
 
   constructor(parts: HostParts) {
     this.#parts = parts;
@@ -334,6 +339,8 @@ export class LocalHost implements Host, Destination {
   #messageOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
     const owner = session.jid.toBare();
     const peer = stanza.to ?? owner; // RFC 6121 §8.1.1.1
+    this.prefetch(owner);
+    this.#parts.router.prefetch(peer);
     const passage = new MessageOnItsWay(
       this,
       'out',
@@ -403,6 +410,15 @@ export class LocalHost implements Host, Destination {
     const admitted = this.#admit({ way: 'out', owner: session.jid.toBare(), peer: to, stanza, origin });
     if (admitted === undefined) return this.#parts.router.route(stanza, origin);
     return admitted.then(() => this.#parts.router.route(stanza, origin));
+  }
+
+  prefetch({ bare, local }: Jid): void {
+    if (local === undefined || this.#prefetched.get(bare) !== undefined) return;
+    this.#prefetched.set(bare, true);
+    const owner = Jid.parse(bare);
+    const reads = [this.accounts.exists(bare), ...this.hooks.prefetches.map((handler) => handler(owner))];
+    // Whoever needs a value meets its failure.
+    for (const read of reads) if (read instanceof Promise) read.catch(() => {});
   }
 
   // --- for the host or an account of it -----------------------------------------------------------------------

@@ -7,6 +7,8 @@ import type { Origin } from './passage.js';
 /** Whoever answers for a domain: a host of ours, a service of one, a component, another server. */
 export interface Destination {
   receive(stanza: Stanza, origin: Origin): void | Promise<void>;
+  /** A message for this address is on its way: what it needs can be read meanwhile. */
+  prefetch?(to: Jid): void;
 }
 
 /** The server itself as a sender: nobody waits for an acknowledgement. */
@@ -47,6 +49,11 @@ export class Router {
   /** Who answers for a domain. */
   destination(domain: string): Destination {
     return this.#local.get(domain) ?? this.remote;
+  }
+
+  /** A message for this address is on its way. */
+  prefetch(to: Jid): void {
+    this.#local.get(to.domain)?.prefetch?.(to);
   }
 
   /**
