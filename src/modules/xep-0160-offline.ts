@@ -2,8 +2,9 @@
  * XEP-0160: messages for somebody who is not there are kept until he is. And what is on its way to somebody whose client
  * acknowledges (XEP-0198) is kept until that has: what its sender was told is done is on disk, or has arrived.
  *
- * What the archive (XEP-0313) has is kept by its id alone, among the `offline_archived`, and read from there; what the
- * archive trims is no offline message any more. All else is kept whole, in the log `offline`.
+ * What the archive (XEP-0313) has is kept by its id alone, among the `offline_archived`, and read from there in pages; the
+ * archive bounds it, and what the archive trims is no offline message any more. All else is kept whole, in the log
+ * `offline`, which is bounded by `limits.offline_messages` and `bytes`; beyond that the sender is refused.
  *
  * A message that goes out has a `Delivery` for a receipt, which knows where it is `kept` meanwhile: until it has arrived (and
  * is removed) or was lost (and is an offline message as any other, as it is after a crash). A process that stops in order
@@ -43,8 +44,11 @@ interface Entry {
 
 /** What an account keeps, as far as it is known. */
 interface Usage {
+  /** Of the log, which is bounded by them. */
   messages: number;
   bytes: number;
+  /** What the archive has is bounded by the archive. */
+  archived: number;
 }
 
 /** The log of one account is being read out to its sessions. */
@@ -55,6 +59,8 @@ interface Flush {
   back: boolean;
   /** What is lost while it is being sent is not sent again. */
   sending: boolean;
+  /** Ids of what came while it was being read out: it is not delayed for anybody who is there. */
+  readonly live: Set<string>;
   /** Ids of what arrived elsewhere since the present page was read. */
   readonly arrived: Set<string>;
   /** Ends the wait for acknowledgements. */
@@ -70,7 +76,9 @@ export default defineModule({
   config: z.strictObject({
     bytes: bytes({ min: 0, unlimited: true })
       .default(8_388_608)
-      .describe('Offline messages of one account in bytes; their number is limits.offline_messages.'),
+      .describe(
+        'Bytes of the same: what is kept of one account while it is offline and is not in its archive; further messages are refused. Their number is limits.offline_messages.',
+      ),
   }),
   // Of what the archive has: its bytes, by its id.
   stores: { offline: log({ value: sentXml }), offline_archived: map<number>({ value: whole }) },
@@ -84,10 +92,9 @@ export default defineModule({
       const [messages, size, archived] = await Promise.all([
         store.count(owner, {}),
         store.size(owner),
-        references.all(owner),
+        references.count(owner),
       ]);
-      const sizes = [...archived.values()];
-      return { messages: messages + sizes.length, bytes: sizes.reduce((sum, one) => sum + one, size) };
+      return { messages, bytes: size, archived };
     });
     /** Ids of kept messages that some session has been sent, by account. As many as session queues hold. */
     const inFlight = new Map<string, Map<string, Delivery>>();
@@ -271,7 +278,7 @@ export default defineModule({
             after = entry.id;
             if (inFlight.get(owner)?.has(entry.id) || state.arrived.has(entry.id)) continue;
             state.sending = true;
-            onTheWay.push(send(sessions, owner, entry));
+            onTheWay.push(send(sessions, owner, entry, state.live.delete(entry.id)));
             state.sending = false;
             if (!sessions.some(({ hasRoom }) => hasRoom)) await room(sessions, state);
             size += entry.value.length;
@@ -292,11 +299,17 @@ export default defineModule({
     };
 
     /** Resolves when it has arrived somewhere, or nowhere. */
-    const send = (sessions: readonly Session[], owner: string, { id, kept, value }: Entry): Promise<void> =>
+    const send = (
+      sessions: readonly Session[],
+      owner: string,
+      { id, kept, value }: Entry,
+      isLive: boolean,
+    ): Promise<void> =>
       new Promise((resolve) => {
         const jid = Jid.parse(owner);
         const parsed = Stanza.parse(value);
-        const stanza = kept === 'log' ? parsed : asKept(withStanzaId(parsed, id, jid), jid, host.domain, timeOf(id));
+        const own = kept === 'log' ? parsed : withStanzaId(parsed, id, jid);
+        const stanza = isLive ? withoutOurDelay(own.with({ to: jid })) : asKept(own, jid, host.domain, timeOf(id));
         const delivery = new Delivery(jid, id, kept, kept === 'archive', resolve);
         for (const to of sessions) to.send(stanza, delivery);
         delivery.went(sessions.length, stanza);
@@ -324,7 +337,7 @@ export default defineModule({
 
     /** Its client has these from the archive. What is on its way to some session stays until that has it. */
     const drop = async (owner: string, ids: readonly string[]): Promise<void> => {
-      if ((await usages.get(owner)).messages === 0) return;
+      if ((await usages.get(owner)).archived === 0) return;
       const onTheirWay = inFlight.get(owner);
       const known = ids.filter((id) => onTheirWay?.has(id) !== true);
       if ((await references.delete(owner, known)) > 0) usages.delete(owner);
@@ -353,7 +366,14 @@ export default defineModule({
         return;
       }
       if (reachable(owner).length === 0) return;
-      const state: Flush = { again: false, back: false, sending: false, arrived: new Set(), wake: () => {} };
+      const state: Flush = {
+        again: false,
+        back: false,
+        sending: false,
+        live: new Set(),
+        arrived: new Set(),
+        wake: () => {},
+      };
       flushes.set(owner, state);
       flush(owner, state).catch((error: unknown) => logger.error({ err: error }, 'offline messages could not be read'));
     };
@@ -364,16 +384,23 @@ export default defineModule({
       flushes.get(owner)?.wake();
     };
 
+    const withoutOurDelay = (stanza: Stanza): Stanza =>
+      stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
+    const hasDelay = (stanza: Stanza): boolean => withoutOurDelay(stanza) !== stanza;
+
     const keep = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
       const { owner, archivedAs } = passage;
-      if (!hasRoomYet) {
-        if (archivedAs !== undefined) return 'handled'; // it is not lost
-        throw new StanzaError('service-unavailable'); // XEP-0160 §2
-      }
-      if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, stanzaId(owner.bare), passage.seen));
+      if (!hasRoomYet) throw new StanzaError('service-unavailable'); // XEP-0160 §2
+      const id = archivedAs ?? stanzaId(owner.bare);
+      const running = flushes.get(owner.bare);
+      // Its recipient was there when it came, and only waits for what is older.
+      if (running !== undefined && !hasDelay(passage.seen)) running.live.add(id);
+      if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, id, passage.seen));
       else {
-        use(owner.bare, Buffer.byteLength(passage.seen.content));
-        passage.acknowledgeAfter(refer(owner, archivedAs, passage.seen));
+        const usage = usages.peek(owner.bare);
+        if (usage === undefined) usages.delete(owner.bare);
+        else usage.archived++;
+        passage.acknowledgeAfter(refer(owner, id, passage.seen));
       }
       readOut(owner.bare);
       return 'handled';
@@ -381,6 +408,8 @@ export default defineModule({
 
     /** Behind what is being read out, so that it does not overtake it. */
     const keepOrAsk = (passage: MessagePassage): 'handled' | Promise<'handled'> => {
+      // The archive has it already, and bounds what it has: all of that is delivered.
+      if (passage.archivedAs !== undefined) return keep(passage, true);
       const room = hasRoom(passage.owner.bare);
       return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
     };
@@ -394,9 +423,6 @@ export default defineModule({
       },
       readOut: (owner) => readOut(owner),
     });
-
-    const withoutOurDelay = (stanza: Stanza): Stanza =>
-      stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
 
     return [
       prefetch(({ bare }) => (reachable(bare).length === 0 ? usages.get(bare) : undefined)),
@@ -438,6 +464,7 @@ export default defineModule({
         if (way !== 'in' || !flushes.has(owner.bare)) return undefined;
         if (!isWorthKeeping(passage.stanza) || !isForReachable(passage)) return undefined;
         if (!(receipt instanceof Delivery) || !receipt.stay()) return keepOrAsk(passage);
+        if (!hasDelay(passage.seen)) flushes.get(owner.bare)!.live.add(receipt.id);
         readOut(owner.bare);
         return 'handled';
       }),

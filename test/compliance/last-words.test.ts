@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
+import { late as lateStorage } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { delayed } from '../../src/storage/wrappers.js';
 import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
 
-const late: ScenarioOptions = { storage: () => delayed(new MemoryStorage(), 7) };
+const late: ScenarioOptions = { storage: () => lateStorage(new MemoryStorage(), 7) };
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
 const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 

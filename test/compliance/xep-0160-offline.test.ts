@@ -1,8 +1,10 @@
 /** XEP-0160: what is kept for those who are not there, and how they get it. */
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { type Peer, scenario } from './dialogue.js';
+import { around } from '../../src/storage/wrappers.js';
+import { type Peer, Stage, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const delay = `<delay xmlns='${NS.delay}' from='localhost' stamp='*'/>`;
@@ -163,11 +165,12 @@ scenario('§2: so many are kept', { config: { limits: { offline_messages: 2 } } 
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await romeo.sends(message('1', passing));
   await romeo.sends(message('2'));
+  await romeo.sends(message('again', passing));
   await romeo.receivesNothing();
   await romeo.sends(message('3', passing));
   await romeo.receives(`<message id='3' type='error' from='juliet@localhost' to='romeo@localhost/orchard'>
     <body>3</body>${refusal('cancel', 'service-unavailable')}</message>`);
-  // What is in the archive is not lost: its sender is not told that it was
+  // What the archive has is bounded by the archive alone, and all of it is delivered.
   await romeo.sends(message('4'));
   await romeo.receivesNothing();
   // Another's are not counted
@@ -177,6 +180,8 @@ scenario('§2: so many are kept', { config: { limits: { offline_messages: 2 } } 
   await comes(juliet);
   await juliet.receives(kept('1'));
   await juliet.receives(kept('2'));
+  await juliet.receives(kept('again'));
+  await juliet.receives(kept('4'));
   await juliet.receivesNothing();
   await juliet.sends(`<iq type='set' id='archive'><query xmlns='${NS.mam}'/></iq>`);
   for (const id of ['2', '4'])
@@ -236,3 +241,50 @@ scenario('§4: it is announced', async ({ actor }) => {
     `<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='msgoffline'/></query></iq>`,
   );
 });
+
+scenario('what the archive has is delivered in pages, however much it is', async ({ actor, stage }) => {
+  const count = 1100;
+  await stage.account('juliet@localhost');
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  for (let n = 0; n < count; n++)
+    await romeo.sends(`<message to='juliet@localhost' id='${n}' type='chat'><body>${n}</body></message>`);
+  await romeo.receivesNothing();
+  const juliet = await actor('juliet@localhost/balcony');
+  await comes(juliet);
+  for (let n = 0; n < count; n++)
+    await juliet.receives(`<message id='${n}' type='chat'><delay xmlns='${NS.delay}'/></message>`);
+  await juliet.receivesNothing();
+});
+
+for (const isArchived of [true, false])
+  test(`what comes while the store is being read is not delayed (${isArchived ? 'archived' : 'not archived'})`, async () => {
+    let isHolding = false;
+    let go = () => {};
+    const storage = around(new MemoryStorage(), ({ name, operation }, run) => {
+      if (!isHolding || name !== 'offline' || operation !== 'page') return run();
+      isHolding = false;
+      return new Promise<void>((resolve) => {
+        go = resolve;
+      }).then(() => run());
+    });
+    const stage = await Stage.open({ storage: () => storage });
+    try {
+      await stage.account('juliet@localhost');
+      const romeo = await stage.actor('romeo@localhost/orchard', { presence: true });
+      const more = isArchived ? '' : passing;
+      await romeo.sends(message('early', more));
+      await romeo.syncs();
+      const juliet = await stage.actor('juliet@localhost/balcony');
+      isHolding = true;
+      await comes(juliet);
+      await romeo.sends(message('live', more));
+      await romeo.syncs();
+      go();
+      await juliet.receives(kept('early'));
+      const live = await juliet.receives(`<message id='live' type='chat'/>`);
+      assert.equal(live.getChild('delay', NS.delay), undefined);
+    } finally {
+      go();
+      await stage.close();
+    }
+  });

@@ -465,7 +465,9 @@ const limits = z
       .meta(live),
     offline_messages: count({ min: 0, unlimited: true })
       .default(1000)
-      .describe('Messages kept for an account that is offline; further ones are refused.')
+      .describe(
+        'Messages kept for an account that is offline and whose archive does not have them; further ones are refused.',
+      )
       .meta(live),
     roster_items: count({ min: 1, unlimited: true }).default(2000).describe('Contacts of one account.').meta(live),
     private_bytes: bytes({ min: 0, unlimited: true })
