@@ -69,7 +69,7 @@ export function pour(muc: Muc, seat: Seat, source: Generator<Stanza | undefined,
 }
 
 function* addressed(
-  { blocking }: Muc,
+  { blocking, host }: Muc,
   { jid, occupant }: Seat,
   source: Iterable<Stanza | undefined>,
 ): Generator<Stanza | Promise<unknown> | undefined, void> {
@@ -79,7 +79,12 @@ function* addressed(
       isBlocked = yes;
     });
   if (isBlocked === true) return;
-  for (const stanza of source) yield stanza?.with({ to: jid });
+  for (const stanza of source) {
+    const told = stanza?.with({ to: jid });
+    // As in `deliver`: what its account would change goes through the account.
+    if (told !== undefined && told.name === 'message' && !host.isUntouched(told)) yield host.route(told) ?? undefined;
+    else yield told;
+  }
 }
 
 /** Hands one client what its own account has to hear of too: that it is out, or came under another name. */

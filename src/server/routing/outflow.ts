@@ -156,6 +156,8 @@ export class Outflow {
   #sources = 0;
   /** Characters of what waits, and of what sources keep. */
   size = 0;
+  /** The lane whose source is asked at this moment: what it has others send is not to wait behind it. */
+  #asked: Lane | undefined;
   #isPumping = false;
   #isDue = false;
   #isOver = false;
@@ -210,7 +212,7 @@ export class Outflow {
   takes(stanza: Stanza, receipt: Receipt | undefined): boolean {
     const { from } = stanza;
     const lane = from === undefined ? undefined : this.#lanes.get(from.bare);
-    if (lane === undefined || this.#isOver) return false;
+    if (lane === undefined || lane === this.#asked || this.#isOver) return false;
     this.#grow(lane.hold(stanza, receipt));
     if (lane.bytes > mostInLane) this.overflowed();
     return true;
@@ -278,10 +280,13 @@ export class Outflow {
       return;
     }
     try {
+      this.#asked = lane;
       const next = entry.source.next();
+      this.#asked = undefined;
       if (next instanceof Promise) this.#await(lane, entry, next);
       else this.#got(lane, entry, next);
     } catch (error) {
+      this.#asked = undefined;
       this.#ended(lane, entry);
       entry.options.failed(error);
     }
