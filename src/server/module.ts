@@ -703,6 +703,8 @@ export interface Host {
    * what is no message's passage, which has this itself.
    */
   acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void;
+  /** The storage failed lately: what has to be kept is delivered once it is kept, and refused otherwise. */
+  readonly isStorageFailing: boolean;
   /** Sends an IQ get or set (`id` is given to it) and resolves with the result; rejects with the StanzaError that came, or remote-server-timeout. */
   ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza>;
   /** The sessions of an account of this host; not to be kept. */

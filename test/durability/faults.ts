@@ -232,7 +232,7 @@ async function restart(server: ServerProcess, client: Client): Promise<void> {
 /** What is logged besides that the storage fails. */
 function isUnexpected(line: string): boolean {
   const { err, msg } = JSON.parse(line) as { err?: { type?: string; code?: string }; msg?: string };
-  return err?.type !== 'StorageError' && !/write-ahead log/.test(msg ?? '');
+  return err?.type !== 'StorageError' && !/write-ahead log|goes on failing/.test(msg ?? '');
 }
 
 const databaseOf = ({ data }: ServerProcess): string => join(data, 'waxwing.sqlite');

@@ -192,7 +192,7 @@ test('a start stops at a database that is missing, empty, damaged or of another 
   await refused(file, /is missing, and there was a database before.*waxwing restore/);
   assert.equal(existsSync(file), false);
   writeFileSync(file, 'not a database at all, and long enough to look like something'.repeat(100));
-  await refused(file, /is not a database/);
+  await refused(file, /file is not a database/);
   rmSync(file);
   const other = new Sqlite(file);
   other.exec('CREATE TABLE t (x)');

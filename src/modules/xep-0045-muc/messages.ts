@@ -8,6 +8,7 @@ import { isLasting } from '../../server/stanza/lasting.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
+import { StorageError } from '../../storage/contract.js';
 import { keep } from './archive.js';
 import { demandUnlisted } from './block-lists.js';
 import { remember } from './history.js';
@@ -63,6 +64,16 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
   }
   const { id, durable } = keep(muc, room, said, seat);
   if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
+  const tell = () => tellAll(muc, room, occupant, said, id);
+  if (durable === undefined || !muc.host.isStorageFailing) return tell();
+  // Its sender is told by acknowledgeAfter.
+  return durable.then(tell, (error: unknown) => {
+    if (!(error instanceof StorageError)) throw error;
+  });
+}
+
+/** Everybody hears what the archive has. */
+function tellAll(muc: Muc, room: Room, occupant: Occupant, said: Stanza, id: string): Maybe<void> {
   const identified = said.plus(stanzaIdElement(id, room.jid));
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);

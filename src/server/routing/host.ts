@@ -27,6 +27,7 @@ import type { Stanza } from '../stanza/stanza.js';
 import { withStanzaId } from '../stanza/stanza-id.js';
 import type { Element } from '../xml/element.js';
 import type { SessionDirectory } from './directory.js';
+import { StorageFailures, storageRefusal } from './failing.js';
 import { Hooks, type IqEntry, iqKey } from './hooks.js';
 import type { Receipt } from './link.js';
 import { isSource, type Source } from './outflow.js';
@@ -60,13 +61,18 @@ const askTimeoutMs = 30_000;
 /** As many accounts as modules keep in their caches. */
 const mostPrefetched = 20_000;
 
-class MessageOnItsWay implements MessagePassage {
+/** On the way out it is also the origin of what it becomes on the way in: so one stanza has one outcome. */
+class MessageOnItsWay implements MessagePassage, Origin {
   archivedAs: string | undefined;
   deliveredTo: readonly Session[] = [];
   receipt: Receipt | undefined;
   copies = 0;
   /** Why the other side did not take it. */
   refusal: unknown;
+  /** Its sender was told that it could not be kept. */
+  isRefused = false;
+  /** What has to be kept before it is delivered, while the storage fails. */
+  unkept: Promise<unknown>[] | undefined;
   #seen: Stanza | undefined;
 
   constructor(
@@ -87,8 +93,22 @@ class MessageOnItsWay implements MessagePassage {
     return this.#seen;
   }
 
+  get session(): Session | undefined {
+    return this.origin.session;
+  }
+
+  get acknowledges(): boolean {
+    return this.origin.acknowledges;
+  }
+
+  /** The message as its sender sent it. */
+  get first(): MessageOnItsWay {
+    return this.origin instanceof MessageOnItsWay ? this.origin : this;
+  }
+
   acknowledgeAfter(durable: Promise<unknown>): void {
-    this.host.acknowledgeAfter(this.stanza, this.origin, durable);
+    if (this.host.isStorageFailing) (this.unkept ??= []).push(durable);
+    this.host.acknowledgeAfter(this.stanza, this.first, durable);
   }
 }
 
@@ -97,6 +117,7 @@ export class LocalHost implements Host, Destination {
   hooks: Hooks;
   services: Partial<Services> = {};
   readonly #parts: HostParts;
+  readonly #storageFailures: StorageFailures;
   #outgoing: MessageHandler[] = [];
   #incoming: MessageHandler[] = [];
   readonly #asks = new Map<
@@ -112,6 +133,13 @@ export class LocalHost implements Host, Destination {
   constructor(parts: HostParts) {
     this.#parts = parts;
     this.jid = Jid.parse(parts.domain);
+    this.#storageFailures = new StorageFailures({
+      first: (error, about) => parts.log.error({ ...about, err: error }, `storage: ${error.failure}`),
+      repeated: (failure, count, isOver) => {
+        if (isOver) parts.log.info({ failure, count }, 'the storage failed more often than was logged');
+        else parts.log.error({ failure, count }, 'the storage goes on failing');
+      },
+    });
     this.hooks = new Hooks(parts.domain, []);
   }
 
@@ -119,10 +147,19 @@ export class LocalHost implements Host, Destination {
   start(hooks: Hooks): void {
     this.hooks = hooks;
     const { clean, archive, deliver, copy } = hooks.messages;
-    this.#outgoing = [...clean, ...archive, ...deliver, (passage) => this.#passOn(passage as MessageOnItsWay), ...copy];
+    const kept: MessageHandler = (passage) => whenKept(passage as MessageOnItsWay);
+    this.#outgoing = [
+      ...clean,
+      ...archive,
+      kept,
+      ...deliver,
+      (passage) => this.#passOn(passage as MessageOnItsWay),
+      ...copy,
+    ];
     this.#incoming = [
       ...clean,
       ...archive,
+      kept,
       ...deliver,
       (passage) => this.#deliver(passage as MessageOnItsWay),
       ...copy,
@@ -136,6 +173,7 @@ export class LocalHost implements Host, Destination {
   }
 
   stop(): void {
+    this.#storageFailures.end();
     for (const timer of this.#timers) clearInterval(timer);
     for (const ask of this.#asks.values()) {
       clearTimeout(ask.timer);
@@ -236,7 +274,13 @@ export class LocalHost implements Host, Destination {
   }
 
   acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void {
-    origin.acknowledgeAfter(durable.catch((error: unknown) => this.refuse(stanza, error, origin)));
+    const message = origin instanceof MessageOnItsWay ? origin : undefined;
+    const told = durable.catch((error: unknown) => {
+      if (message?.isRefused) return;
+      if (message !== undefined) message.isRefused = true;
+      this.refuse(stanza, error, origin);
+    });
+    (message?.origin ?? origin).acknowledgeAfter(told);
   }
 
   /** A session has ended: it answers nothing that it was asked. */
@@ -356,7 +400,11 @@ export class LocalHost implements Host, Destination {
 
   #send(passage: MessageOnItsWay): Maybe<void> {
     const done = run(this.#outgoing, passage);
-    return done instanceof Promise ? done.then(() => this.#bounce(passage)) : this.#bounce(passage);
+    if (!(done instanceof Promise)) return this.#bounce(passage);
+    return done.then(
+      () => this.#bounce(passage),
+      (error: unknown) => toldOnce(passage, error),
+    );
   }
 
   /** The core of 'deliver' on the way out. What the other side refuses was sent all the same, and is copied. */
@@ -365,15 +413,15 @@ export class LocalHost implements Host, Destination {
       passage.refusal = error;
     };
     try {
-      return this.#parts.router.route(passage.stanza, passage.origin)?.catch(refused);
+      return this.#parts.router.route(passage.stanza, passage)?.catch(refused);
     } catch (error) {
       refused(error);
     }
   }
 
   /** Its error comes in behind the copies, through the account, as from any other server. */
-  #bounce({ stanza, refusal }: MessageOnItsWay): Maybe<void> {
-    const error = refusal === undefined ? undefined : this.#refusalOf(stanza, refusal);
+  #bounce({ stanza, refusal, isRefused }: MessageOnItsWay): Maybe<void> {
+    const error = refusal === undefined || isRefused ? undefined : this.refusalOf(stanza, refusal);
     if (error === undefined) return undefined;
     // Not by way of the router, where a gate would hold back what seems to come from those who are shut out.
     try {
@@ -580,9 +628,12 @@ export class LocalHost implements Host, Destination {
     const done = run(this.#incoming, passage);
     if (done === 'handled') return;
     if (done !== undefined)
-      return done.then((ended) => {
-        if (ended !== 'handled' && passage.deliveredTo.length === 0) return this.#absent(passage);
-      });
+      return done.then(
+        (ended) => {
+          if (ended !== 'handled' && passage.deliveredTo.length === 0) return this.#absent(passage);
+        },
+        (error: unknown) => toldOnce(passage.first, error),
+      );
     if (passage.deliveredTo.length === 0) return this.#absent(passage);
   }
 
@@ -811,11 +862,12 @@ export class LocalHost implements Host, Destination {
    * is our bug, logged, and hurts this stanza alone. Errors and results are never answered (RFC 6120 §8.3.1).
    */
   refuse(stanza: Stanza, error: unknown, origin: Origin): void {
-    const answer = this.#refusalOf(stanza, error);
+    const answer = this.refusalOf(stanza, error);
     if (answer !== undefined) void this.reply(answer, origin);
   }
 
-  #refusalOf(stanza: Stanza, error: unknown): Stanza | undefined {
+  /** The answer that refuses a stanza; undefined if it must not be answered. What is our fault is logged. */
+  refusalOf(stanza: Stanza, error: unknown): Stanza | undefined {
     const refusal = error instanceof StanzaError ? error : this.#ourFault(stanza, error);
     this.#trace(stanza, `refused: ${refusal.condition}`);
     if (stanza.type === 'error' || (stanza.name === 'iq' && stanza.type === 'result')) return undefined;
@@ -825,14 +877,16 @@ export class LocalHost implements Host, Destination {
   #ourFault(stanza: Stanza, error: unknown): StanzaError {
     const about = { err: error, stanza: stanza.name, id: stanza.id, type: stanza.type };
     if (error instanceof StorageError) {
-      this.#parts.log.error(about, `storage: ${error.failure}`);
-      const constrained = error.failure === 'full' || error.failure === 'unavailable' || error.failure === 'locked';
-      return new StanzaError(constrained ? 'resource-constraint' : 'internal-server-error', undefined, {
-        type: 'wait',
-      });
+      this.#storageFailures.note(error, about);
+      return storageRefusal(error);
     }
     this.#parts.log.error(about, 'a stanza failed');
     return new StanzaError('internal-server-error', undefined, { type: 'wait' });
+  }
+
+  /** The storage failed lately: what has to be kept is delivered once it is kept, and refused otherwise. */
+  get isStorageFailing(): boolean {
+    return this.#storageFailures.isFailing;
   }
 
   admits(stanza: Stanza): Maybe<boolean> {
@@ -854,6 +908,16 @@ export class LocalHost implements Host, Destination {
   #admit(passage: Passage): Promise<void> | undefined {
     return inOrder(this.hooks.admit, passage);
   }
+}
+
+/** While the storage fails, a message goes on once it is kept. Rejects if it cannot be. */
+function whenKept({ unkept }: MessageOnItsWay): Promise<undefined> | undefined {
+  return unkept === undefined ? undefined : Promise.all(unkept).then(() => undefined);
+}
+
+/** What stopped a message is passed on, unless its sender has been told. */
+function toldOnce(message: MessageOnItsWay, error: unknown): void {
+  if (!(error instanceof StorageError && message.isRefused)) throw error;
 }
 
 /** Calls one handler after the other; allocates a promise only from the first one that waits. */

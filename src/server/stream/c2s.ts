@@ -457,10 +457,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       return;
     }
     const refused = (error: unknown) => {
-      if (!(error instanceof StanzaError)) this.server.log.error({ err: error }, 'a request before login failed');
-      const refusal =
-        error instanceof StanzaError ? error : new StanzaError('internal-server-error', undefined, { type: 'wait' });
-      this.writeStanza(stanza.error(refusal));
+      const answer = host.refusalOf(stanza, error);
+      if (answer !== undefined) this.writeStanza(answer);
     };
     const answered = (answer: Element | undefined | void) => this.writeStanza(stanza.result(answer ?? undefined));
     try {

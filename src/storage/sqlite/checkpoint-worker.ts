@@ -28,7 +28,11 @@ function answer(request: 'copy' | 'restart'): CheckpointReply {
     if (request === 'restart' && state.log === state.checkpointed) beginAnew();
     return state;
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) };
+    const { code } = error as { readonly code?: unknown };
+    return {
+      error: error instanceof Error ? error.message : String(error),
+      code: typeof code === 'string' ? code : undefined,
+    };
   }
 }
 

@@ -10,9 +10,11 @@
 import { Worker } from 'node:worker_threads';
 import { StorageError } from '../contract.js';
 import type { WalState } from './connection.js';
+import { failureWithCode } from './errors.js';
 
 export type CheckpointRequest = 'copy' | 'restart' | 'end';
-export type CheckpointReply = WalState | { readonly error: string };
+/** `code`: of SQLite or of the system call. */
+export type CheckpointReply = WalState | { readonly error: string; readonly code?: string | undefined };
 
 export interface Checkpoints {
   /** Commits were made: looks now and then whether the log is long, at once when the disk is full. */
@@ -137,7 +139,7 @@ function checkpointThread(
             resolve(reply);
           } else {
             end(); // the next one begins with a new connection
-            reject(new StorageError('unavailable', `${file}: ${reply.error}`));
+            reject(failureWithCode(reply.code, reply.error, file));
           }
         };
         const fail = (reason: unknown): void => settle({ error: `the checkpoint's thread ended: ${reason}` });

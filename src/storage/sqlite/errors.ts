@@ -10,10 +10,20 @@ import { StorageError, type StorageFailure } from '../contract.js';
 export function storageError(error: unknown, file: string): unknown {
   const code = codeOf(error);
   if (code === undefined || error instanceof StorageError) return error;
-  const failure = failures.find(([pattern]) => pattern.test(code))?.[1];
+  const failure = failureOf(code, file);
   if (failure === undefined) return error;
-  const refined = failure === 'unavailable' && isReadOnly(file) ? 'read-only' : failure;
-  return new StorageError(refined, `${file}: ${(error as Error).message} (${code})`, { cause: error });
+  return new StorageError(failure, `${file}: ${(error as Error).message} (${code})`, { cause: error });
+}
+
+/** The StorageError for an error that another thread had, as far as it crossed: its code and its message. */
+export function failureWithCode(code: string | undefined, message: string, file: string): StorageError {
+  if (code === undefined) return new StorageError('unavailable', `${file}: ${message}`);
+  return new StorageError(failureOf(code, file) ?? 'unavailable', `${file}: ${message} (${code})`);
+}
+
+function failureOf(code: string, file: string): StorageFailure | undefined {
+  const failure = failures.find(([pattern]) => pattern.test(code))?.[1];
+  return failure === 'unavailable' && isReadOnly(file) ? 'read-only' : failure;
 }
 
 /** Whether the operation can succeed when somebody else's lock is gone. */

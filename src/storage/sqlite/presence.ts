@@ -39,7 +39,7 @@ export function inspect(file: string): { readonly isUnclean: boolean } {
   if (header.toString('latin1', 0, 16) !== 'SQLite format 3\0')
     throw new StorageError(
       'corrupt',
-      `${file} is not a database: its header is damaged, or it is another file. Put back a backup by: waxwing restore FILE`,
+      `${file}: file is not a database (SQLITE_NOTADB): its header is damaged, or it is another file. Put back a backup by: waxwing restore FILE`,
     );
   const application = header.readUInt32BE(applicationAt);
   if (application !== applicationId && application !== 0) throw foreign(file);
