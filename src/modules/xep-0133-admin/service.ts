@@ -102,7 +102,12 @@ export function serviceCommands(
         await announce(own === '' ? `The server will be ${verb} in ${seconds} seconds.` : own);
         clearTimeout(timer);
         // At least the answer goes out first.
-        timer = setTimeout(() => host.halt(how).catch(failed), Math.max(100, seconds * 1000)).unref();
+        timer = setTimeout(
+          () => {
+            host.halt(how).catch(failed);
+          },
+          Math.max(100, seconds * 1000),
+        ).unref();
         return { note: { type: 'info', text: `The server will be ${verb} in ${seconds} seconds.` } };
       },
     });

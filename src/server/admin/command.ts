@@ -144,6 +144,8 @@ export const exitCodes = {
   usage: 2,
   notRunning: 3,
   errorsFound: 4,
+  /** sysexits(3), EX_TEMPFAIL: systemd and containers start the server again (`Restart=on-failure`). */
+  restart: 75,
 } as const;
 
 export function exitCodeOf(failure: Failure): number {

@@ -22,6 +22,8 @@ export const start = localCommand({
     return runServer(terminal, startedText);
   },
   text: (started) => (started === undefined ? '' : startedText(started)),
+  // What the server came to on its way: it did not stop in order, or wants to be started again.
+  exitCode: () => (typeof process.exitCode === 'number' ? process.exitCode : exitCodes.done),
 });
 
 export const restart = localCommand({

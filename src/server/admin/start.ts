@@ -4,7 +4,7 @@ import type { Bound } from '../listeners.js';
 import type { ModuleListener } from '../module.js';
 import { Jid } from '../stanza/jid.js';
 import { background, startInBackground } from './background.js';
-import type { Launch } from './command.js';
+import { exitCodes, type Launch } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { newPassword } from './password.js';
 import { programName } from './program.js';
@@ -119,11 +119,9 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
   setTimeout(() => process.exit(), 2000).unref();
 }
 
-/** sysexits(3), EX_TEMPFAIL: systemd and containers start a program again that ends so (`Restart=on-failure`). */
-const exitToRestart = 75;
-
+/** Its supervisor starts a server again that ends so; where there is none, it does so itself, in the background. */
 async function startAgain(terminal: Terminal, launch: Launch): Promise<void> {
-  if (isSupervised()) process.exitCode = exitToRestart;
+  if (isSupervised()) process.exitCode = exitCodes.restart;
   else await startInBackground(terminal, launch);
 }
 
