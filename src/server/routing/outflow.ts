@@ -179,13 +179,12 @@ export class Outflow {
     if (this.#sources + sources > mostSources || (this.#sources > 0 && this.size + size > mostKept)) throw full();
   }
 
-  /** Resolves once the source has ended or waits for the client; undefined: at once. Throws as `demandRoom`. */
+  /** Resolves once the source has ended or waits for the client; undefined: at once. Throws as `demandRoom`; never rejects. */
   pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
     this.demandRoom(options.size);
     const pouring = new Pouring(source, options as PourOptions<never>);
     const lane = this.#lane(options.lane ?? '');
-    if (options.replaces === true)
-      for (const entry of lane.entries()) if (entry instanceof Pouring) void entry.source.return(undefined as never);
+    if (options.replaces === true) for (const entry of lane.entries()) if (entry instanceof Pouring) stop(entry);
     lane.add(pouring);
     this.#sources++;
     this.#grow(pouring.size);
@@ -294,6 +293,10 @@ export class Outflow {
 
   #await(lane: Lane, entry: Pouring, work: Promise<IteratorResult<Step, unknown> | undefined>): void {
     lane.isBusy = true;
+    const goOn = () => {
+      this.pump();
+      this.session.tidy();
+    };
     work
       .then(
         (next) => {
@@ -308,10 +311,8 @@ export class Outflow {
           entry.options.failed(error);
         },
       )
-      .then(() => {
-        this.pump();
-        this.session.tidy();
-      });
+      .catch((error: unknown) => entry.options.failed(error))
+      .then(goOn, goOn);
   }
 
   #got(lane: Lane, entry: Pouring, next: IteratorResult<Step | Promise<unknown>, unknown>): void {
@@ -350,7 +351,7 @@ export class Outflow {
         if (entry instanceof Pouring) {
           this.#grow(-entry.size);
           // One that is at work ends behind its present step, and is not heard any more.
-          void entry.source.return(undefined as never);
+          stop(entry);
           entry.options.stopped?.();
         } else if (entry.stanza !== undefined) {
           this.#grow(-sizeOf(entry.stanza));
@@ -364,4 +365,10 @@ export class Outflow {
     for (const resolve of idle) resolve();
     return waiting;
   }
+}
+
+/** Ends a source; what it does at its end may fail. */
+function stop({ source, options }: Pouring): void {
+  const stopping: unknown = source.return(undefined as never);
+  if (stopping instanceof Promise) stopping.catch((error: unknown) => options.failed(error));
 }

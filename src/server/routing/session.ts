@@ -89,7 +89,8 @@ export class Session {
 
   /**
    * Sends what a source yields, no faster than the client takes it. Resolves once the source has ended or waits for the
-   * client; undefined: at once. Throws StanzaError('resource-constraint') where too many wait already.
+   * client; undefined: at once. Throws StanzaError('resource-constraint') where too many wait already. Never
+   * rejects.
    */
   pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
     this.#outflow ??= new Outflow(

@@ -451,7 +451,7 @@ export class Sessions {
     }
     for (const { stanza, receipt } of waiting) {
       if (receipt !== undefined) receipt.lost(stanza);
-      else host?.undeliverable(stanza, session);
+      else void host?.undeliverable(stanza, session);
     }
     this.#parts.ended(session);
     if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
