@@ -385,7 +385,7 @@ export default defineModule({
     };
 
     const withoutOurDelay = (stanza: Stanza): Stanza =>
-      stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, host.domain));
+      stanza.without(NS.delay, 'delay', ({ from }) => isOurs(from, host.domain));
     const hasDelay = (stanza: Stanza): boolean => withoutOurDelay(stanza) !== stanza;
 
     const keep = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
@@ -549,7 +549,7 @@ export const isDispensable = (stanza: Stanza): boolean =>
 /** The message as it is kept: for the account, with when it came (XEP-0160 §2), told once. */
 export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
   const kept = stanza.with({ to: owner });
-  const isDelayed = stanza.without(NS.delay, 'delay', ({ attrs }) => isOurs(attrs.from, domain)) !== stanza;
+  const isDelayed = stanza.without(NS.delay, 'delay', ({ from }) => isOurs(from, domain)) !== stanza;
   return isDelayed ? kept : kept.plusWritten(writtenDelay(domain, time));
 }
 

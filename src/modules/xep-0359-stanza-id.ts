@@ -3,9 +3,9 @@
  * not, so that the ids which the archive gives (xep-0313) can be believed. Ids by others and origin ids pass.
  */
 import { defineModule, message } from '../server/module.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import type { Stanza } from '../server/stanza/stanza.js';
+import { withoutIdsBy } from '../server/stanza/stanza-id.js';
 
 export default defineModule({
   name: 'stanza_id',
@@ -16,7 +16,7 @@ export default defineModule({
     message(
       'clean',
       (passage) => {
-        passage.stanza = withoutForged(passage.stanza, passage.owner);
+        passage.stanza = withoutIdsBy(passage.stanza, passage.owner);
       },
       { skips: isUnsuspected },
     ),
@@ -25,14 +25,6 @@ export default defineModule({
 
 /** Whether nobody but the sender itself is said to have given ids. */
 function isUnsuspected(stanza: Stanza): boolean {
-  const others = stanza.without(NS.stanzaId, 'stanza-id', ({ attrs: { by } }) => by !== stanza.from?.bare);
+  const others = stanza.without(NS.stanzaId, 'stanza-id', ({ by }) => by !== stanza.from?.bare);
   return others === stanza;
-}
-
-/** §3: without the ids that claim to be given by `owner`, however the address is spelled. */
-export function withoutForged(stanza: Stanza, owner: Jid): Stanza {
-  return stanza.without(NS.stanzaId, 'stanza-id', ({ attrs: { by } }) => {
-    const claimed = by === undefined ? undefined : Jid.tryParse(by.trim());
-    return claimed?.bare === owner.bare;
-  });
 }

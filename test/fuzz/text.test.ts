@@ -177,7 +177,7 @@ function changed({ stanza, tree }: Pair, generator: Generator, random: Random): 
       );
       const where = isBare ? { attrs: undefined } : undefined;
       return {
-        stanza: stanza.without(ns, name, where && ((child) => child.attrs.by === undefined)),
+        stanza: stanza.without(ns, name, where && ((attributes) => attributes.by === undefined)),
         tree: filled(tree, rest),
       };
     }

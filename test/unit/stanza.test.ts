@@ -175,7 +175,7 @@ test('children are taken away, the others stay where they can be found', () => {
     `<message>a${['1', '2', '3'].map((by) => `<i xmlns='u' by='${by}'/>b`).join('')}<c/></message>`,
   );
   assert.equal(ids.without('u', 'i').content, 'abbb<c/>');
-  const one = ids.without('u', 'i', (child) => child.attrs.by === '2');
+  const one = ids.without('u', 'i', ({ by }) => by === '2');
   assert.equal(one.content, "a<i xmlns='u' by='1'/>bb<i xmlns='u' by='3'/>b<c/>");
   assert.deepEqual(
     one.children().map((child) => child.attrs.by),

@@ -4,9 +4,10 @@ import type { z } from 'zod';
 import type { Archives, Host, Services } from '../../server/module.js';
 import type { Rates } from '../../server/rates.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
+import { withoutIdsBy } from '../../server/stanza/stanza-id.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
 import type { Standing } from './privileges.js';
@@ -185,17 +186,14 @@ export const gone = (from: Jid): Stanza => Stanza.build('presence', { from, type
  * and of the archive, hats, and delays, by which live messages would look like old ones.
  */
 export function cleaned(stanza: Stanza, room: Jid): Stanza {
-  return stanza
+  const others = stanza
     .without(NS.muc, 'x')
     .without(NS.mucUser, 'x')
     .without(NS.occupantId, 'occupant-id')
     .without(NS.hats, 'hats')
     .without(NS.delay, 'delay')
-    .without(NS.delayLegacy, 'x')
-    .without(NS.stanzaId, 'stanza-id', ({ attrs: { by } }) => {
-      const claimed = by === undefined ? undefined : Jid.tryParse(by.trim());
-      return claimed === undefined || claimed.bare === room.bare;
-    });
+    .without(NS.delayLegacy, 'x');
+  return withoutIdsBy(others, room, true);
 }
 
 /** A copy that does not keep alive all that was read from the socket with it. */

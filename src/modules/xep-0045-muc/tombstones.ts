@@ -37,9 +37,7 @@ export async function bury(muc: Muc, room: Room, id: string, tombstone: Element,
 }
 
 function replace(message: Remembered, tombstone: Element): void {
-  let left = message.stanza;
-  for (const child of left.childNames()) if (!staysInTombstone(child)) left = left.without(child.ns, child.name);
-  message.stanza = left.plus(tombstone);
+  message.stanza = message.stanza.only(staysInTombstone).plus(tombstone);
 }
 
 const occupantIdIn = (stanza: Stanza): string | undefined => stanza.child(NS.occupantId, 'occupant-id')?.attrs.id;

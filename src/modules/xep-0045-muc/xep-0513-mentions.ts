@@ -131,10 +131,14 @@ export function withoutForbiddenMentions(room: Room, role: Role, stanza: Stanza)
   const rights = rightsOf(room);
   const sent = stanza.childNames().filter(({ ns, name }) => ns === NS.explicitMentions && name === 'mention').length;
   const isTooMuch = sent > rights.count;
-  return stanza.without(NS.explicitMentions, 'mention', (mention) => isTooMuch || !isAllowed(rights, role, mention));
+  return stanza.without(
+    NS.explicitMentions,
+    'mention',
+    (attributes) => isTooMuch || !isAllowed(rights, role, attributes),
+  );
 }
 
-function isAllowed(rights: MentionRights, role: Role, { attrs }: Element): boolean {
+function isAllowed(rights: MentionRights, role: Role, attrs: Element['attrs']): boolean {
   const isOfGroup = attrs.mentions !== undefined;
   // "Mentioning an Individual": by the occupant id, which gives nobody's address away, and it alone
   if (isOfGroup === (attrs.occupantid !== undefined) || attrs.jid !== undefined) return false;

@@ -9,6 +9,7 @@
 import {
   countChildren,
   elementAt,
+  emptyAt,
   findChild,
   isNamespace,
   joinIndexes,
@@ -169,17 +170,31 @@ export class Stanza {
     return this.carrying(this.content + xml, index);
   }
 
-  /** Without the children of this name (those that `where` is true for); this same stanza where there are none. */
-  without(ns: string, name: string, where?: (child: Element) => boolean): Stanza {
+  /**
+   * Without the children of this name; with `where`, those whose attributes it returns true for. The same stanza if
+   * there are none.
+   */
+  without(ns: string, name: string, where?: (attributes: Element['attrs']) => boolean): Stanza {
     let found: number[] | undefined;
     const wanted = foreign(ns);
     let at = findChild(this.content, this.index, wanted, name);
     while (at >= 0) {
-      if (where === undefined || where(elementAt(this.content, this.index, at, NS.client))) (found ??= []).push(at);
+      if (where === undefined || where(emptyAt(this.content, this.index, at, NS.client).attrs)) (found ??= []).push(at);
       at = findChild(this.content, this.index, wanted, name, nextChild(at));
     }
     if (found === undefined) return this;
     const rest = withoutChildren(this.content, this.index, found);
+    return this.carrying(rest.content, rest.index);
+  }
+
+  /** The children whose names `where` returns true for, and the text between the others. */
+  only(where: (child: ChildName) => boolean): Stanza {
+    const gone: number[] = [];
+    for (let at = 0; at < this.index.length; at = nextChild(at)) {
+      const ns = namespaceAt(this.content, this.index, at) ?? NS.client;
+      if (!where({ ns, name: nameAt(this.content, this.index, at) })) gone.push(at);
+    }
+    const rest = withoutChildren(this.content, this.index, gone);
     return this.carrying(rest.content, rest.index);
   }
 

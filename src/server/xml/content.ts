@@ -67,6 +67,11 @@ export function elementAt(content: string, index: ChildIndex, at: number, ns: st
   return build(content, index[at]!, ns);
 }
 
+/** The child without its content: `ns` is the namespace of the element around it. */
+export function emptyAt(content: string, index: ChildIndex, at: number, ns: string): Element {
+  return build(content, index[at]!, ns, undefined, true);
+}
+
 /** The character data of the child, that of its own children left out. */
 export function textAt(content: string, index: ChildIndex, at: number): string {
   const open = index[at]! + 1 + index[at + 2]!;

@@ -56,10 +56,16 @@ interface Scope {
 /**
  * Builds the element whose start tag begins at `from`. Every element carries its namespace in `attrs.xmlns` and a name
  * without prefix, and declares the prefixes of its own attributes, so it means the same wherever it is put.
- * `ns` and `prefixes` are what is in force around it.
+ * `ns` and `prefixes` are what is in force around it. With `isEmpty` it is built from its start tag alone.
  */
-export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record<string, string>>): Element {
-  const references = xml.indexOf('&', from) >= 0;
+export function build(
+  xml: string,
+  from = 0,
+  ns = '',
+  prefixes?: Readonly<Record<string, string>>,
+  isEmpty = false,
+): Element {
+  const references = !isEmpty && xml.indexOf('&', from) >= 0;
   let scope: Scope | undefined;
   for (const prefix in prefixes) scope = { prefix, ns: prefixes[prefix]!, outer: scope };
   const scopes: (Scope | undefined)[] = [];
@@ -121,6 +127,7 @@ export function build(xml: string, from = 0, ns = '', prefixes?: Readonly<Record
         parent.children.push(element);
         element.parent = parent;
       }
+      if (isEmpty) return element;
       if (xml.charCodeAt(at) === 0x2f /* / */) {
         at += 2;
         scope = scopes.pop();
