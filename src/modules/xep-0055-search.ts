@@ -23,6 +23,7 @@ const names = Object.keys(labels) as Name[];
 export type Entry = { readonly [N in Name]?: string };
 
 const longestValue = 200;
+const longestFolded = 2 * longestValue;
 const minute = 60_000;
 
 export default defineModule({
@@ -50,8 +51,8 @@ export default defineModule({
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     /** By bare JID. */
     const entries = new Map(await directory.all(host.domain));
-    /** The same in order; undefined: they have changed. */
-    let sorted: readonly Found[] | undefined;
+    /** The same in order, with what is searched; undefined: they have changed. */
+    let sorted: readonly Listed[] | undefined;
     const rates = new Rates(config.searches_per_minute, minute);
 
     const atService =
@@ -71,8 +72,8 @@ export default defineModule({
       const submitted = payload.getChild('x', NS.dataForms);
       const wanted = submitted === undefined ? readFields(payload) : readFormFields(submitted, NS.search);
       const set = payload.getChild('set', NS.rsm);
-      sorted ??= [...entries].sort(byJid);
-      const found = sorted.filter(([, entry]) => matches(entry, wanted));
+      sorted ??= [...entries].sort(byJid).map(([jid, entry]) => [jid, entry, foldedOf(entry)]);
+      const found = find(sorted, foldedOf(wanted));
       const { page, start } = pageOf(found, readRsm(set, { default: config.page, cap: config.page }));
       const about = { first: page[0]?.[0], last: page.at(-1)?.[0], index: page.length > 0 ? start : undefined };
       return el(
@@ -185,14 +186,23 @@ function entryOf(value: (name: Name) => string | undefined): Entry {
   return Object.fromEntries(given);
 }
 
-/** Whether everything that is wanted is in it somewhere, whatever the case. */
-function matches(entry: Entry, wanted: Entry): boolean {
-  return names.every((name) => wanted[name] === undefined || folded(entry[name] ?? '').includes(folded(wanted[name])));
+/** Those in which everything that is wanted is somewhere, whatever the case. Throws StanzaError. */
+function find(listed: readonly Listed[], wanted: Entry): readonly Found[] {
+  const fields = names.flatMap((name) => (wanted[name] === undefined ? [] : [[name, wanted[name]] as const]));
+  // NFKC makes eighteen letters of one, and a long text is dear to look for.
+  if (fields.some(([, text]) => text.length > longestValue))
+    throw new StanzaError('not-acceptable', `At most ${longestValue} characters.`);
+  return listed.filter(([, , folded]) => fields.every(([name, text]) => folded[name]?.includes(text) === true));
 }
 
-const folded = (text: string): string => text.normalize('NFKC').toLowerCase();
+/** As it is searched: in one case, without compatibility characters. A value that gets too long is cut. */
+const foldedOf = (entry: Entry): Entry =>
+  Object.fromEntries(
+    Object.entries(entry).map(([name, text]) => [name, text.normalize('NFKC').toLowerCase().slice(0, longestFolded)]),
+  );
 
-type Found = readonly [jid: string, entry: Entry];
+type Found = readonly [jid: string, entry: Entry, ...unknown[]];
+type Listed = readonly [jid: string, entry: Entry, folded: Entry];
 
 const byJid = ([a]: Found, [b]: Found): number => (a < b ? -1 : a > b ? 1 : 0);
 

@@ -208,3 +208,14 @@ scenario('is on disk', { config, alone: true }, async ({ actor, stage }) => {
   await stage.restart();
   assert.deepEqual(jids(await searches(await actor('romeo@localhost/orchard'), '')), ['juliet@localhost']);
 });
+
+scenario('what grows in being compared is bounded as it is then', { config }, async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  // U+FDFA becomes 18 letters
+  await enters(romeo, `<nick>${'\ufdfa'.repeat(10)}</nick>`);
+  const found = await searches(romeo, `<nick>${'\ufdfa'.repeat(10)}</nick>`);
+  assert.deepEqual(jids(found), ['romeo@localhost']);
+  await refused(romeo, 'set', NS.search, `<nick>${'\ufdfa'.repeat(12)}</nick>`, 'not-acceptable');
+  await enters(romeo, `<nick>${'\ufdfa'.repeat(200)}</nick>`);
+  assert.deepEqual(jids(await searches(romeo, `<nick>${'\ufdfa'.repeat(2)}</nick>`)), ['romeo@localhost']);
+});
