@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
 import { base64, hits, type Peer, type Scene, scenario } from './dialogue.js';
+import { befriends } from './phrases.js';
 import { greeted } from './sasl.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
@@ -265,3 +266,29 @@ scenario('a stranger who does not read is not waited for either', shallow, async
   for (let at = 0; at < 3; at++) await peer.receives(`<failure xmlns='${NS.sasl}'/>`);
   await peer.receivesStreamError('policy-violation');
 });
+
+scenario(
+  'presence has a bound of its own, wherever it goes',
+  { config: { limits: { presence_bytes: 10_000 } } },
+  async ({ actor, server }) => {
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await befriends(romeo, juliet);
+    const status = (bytes: number, letter = 'x') =>
+      `<status>${letter.repeat(bytes / Buffer.byteLength(letter) - 17)}</status>`;
+    const refused = (to: string) =>
+      `<presence type='error'${to}><error type='modify'><policy-violation xmlns='${NS.stanzas}'/></error></presence>`;
+    for (const letter of ['x', '\u{1f600}']) {
+      await romeo.sends(`<presence>${status(9_999, letter)}</presence>`);
+      await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
+      await romeo.syncs();
+      romeo.forgets();
+      for (const to of ['', " to='juliet@localhost'", " to='room@conference.localhost/r'", " to='pubsub.localhost'"]) {
+        await romeo.sends(`<presence${to}>${status(10_200, letter)}</presence>`);
+        await romeo.receives(refused(to.replace('to=', 'from=')));
+      }
+    }
+    await juliet.receivesNothing();
+    assert.equal(await hits({ server }, 'presence_bytes'), 8);
+  },
+);

@@ -384,6 +384,12 @@ const limits = z
       .default(100)
       .describe('Attributes and namespace declarations of one element.')
       .meta(live),
+    presence_bytes: bytes({ min: 10_000, max: 2 ** 20 })
+      .default(16_384)
+      .describe(
+        'Content of a presence stanza: every contact and every occupant of a room gets it. A longer one is refused.',
+      )
+      .meta(live),
     connections: count({ min: 1, unlimited: true })
       .default(100_000)
       .describe('Connections of clients in all. Mind the limit of open files of the system.')

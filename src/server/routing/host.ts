@@ -434,6 +434,7 @@ export class LocalHost implements Host, Destination {
   #presenceOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
     const { presence } = this.hooks;
     if (presence === undefined) throw new StanzaError('service-unavailable');
+    this.#demandSmall(stanza);
     const owner = session.jid.toBare();
     const passage: Passage = { way: 'out', owner, peer: stanza.to ?? owner, stanza, origin };
     const go = () => {
@@ -442,6 +443,15 @@ export class LocalHost implements Host, Destination {
     };
     const admitted = passage.peer.bare === owner.bare ? undefined : this.#admit(passage);
     return admitted === undefined ? go() : admitted.then(go);
+  }
+
+  /** Presence goes to every contact and occupant, again and again, so it has a bound of its own. */
+  #demandSmall({ content }: Stanza): void {
+    const { presence_bytes: limit } = this.config.limits;
+    // A UTF-16 unit is three bytes of UTF-8 at most.
+    if (content.length * 3 <= limit || Buffer.byteLength(content) <= limit) return;
+    this.limitHit('presence_bytes');
+    throw new StanzaError('policy-violation', `Presence has at most ${limit} bytes.`, { bare: true, type: 'modify' });
   }
 
   #iqOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
