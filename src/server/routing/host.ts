@@ -112,6 +112,28 @@ class MessageOnItsWay implements MessagePassage, Origin {
   }
 }
 
+/** Builds the payload when a handler asks for it: many need only its name. */
+class Request implements IqRequest {
+  #payload: Element | undefined;
+
+  constructor(
+    readonly stanza: Stanza,
+    readonly from: Jid,
+    readonly to: Jid,
+    readonly session: Session | undefined,
+    readonly isAbsent: boolean,
+  ) {}
+
+  get payload(): Element {
+    this.#payload ??= this.stanza.children()[0]!;
+    return this.#payload;
+  }
+
+  get isOwn(): boolean {
+    return this.from.bare === this.to.bare;
+  }
+}
+
 export class LocalHost implements Host, Destination {
   readonly jid: Jid;
   hooks: Hooks;
@@ -768,15 +790,7 @@ export class LocalHost implements Host, Destination {
   #call(entry: IqEntry, permitted: boolean, to: Jid, stanza: Stanza, origin: Origin, isAbsent: boolean): Maybe<void> {
     const from = stanza.from!;
     if (!permitted) throw new StanzaError(entry.access === 'admins' ? 'forbidden' : 'service-unavailable');
-    const request: IqRequest = {
-      stanza,
-      from,
-      to,
-      payload: stanza.children()[0]!,
-      session: origin.session,
-      isOwn: from.bare === to.bare,
-      isAbsent,
-    };
+    const request = new Request(stanza, from, to, origin.session, isAbsent);
     // What a client asks for waits until it has taken what it was sent; what it changes does not.
     if (stanza.type === 'get' && origin.session?.hasRoom === false)
       return this.#pour(later(entry.handler, request), stanza, origin);
