@@ -13,7 +13,7 @@ import { root, setupOrExit } from './setup.mjs';
 
 const suites = ['unit', 'contract', 'compliance', 'fuzz'];
 /** A file that takes longer hangs. */
-const timeout = 120_000;
+const timeout = 400_000;
 
 const wanted = process.argv.slice(2);
 await setupOrExit();
