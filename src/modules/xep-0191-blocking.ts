@@ -21,6 +21,7 @@ import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import { inviterIn, someOtherSpeaker } from '../server/stanza/speaker.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { jid } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
@@ -69,16 +70,19 @@ export default defineModule({
     const isDroppedSilently = ({ type, to }: Stanza): boolean =>
       type === 'headline' || (type === 'groupchat' && host.session(to!) !== undefined);
 
-    /** Whether a room says it for somebody who is blocked (XEP-0045 §7.8.2). */
-    const isInvitation = (list: BlockList, stanza: Stanza): boolean => {
-      const { from } = invitationIn(stanza)?.attrs ?? {};
-      const inviter = from === undefined ? undefined : Jid.tryParse(from);
-      return inviter !== undefined && isBlocked(list, inviter);
-    };
+    /** Whether a service says it for somebody who is blocked: nothing of theirs comes in by way of others. */
+    const isRelayed = (list: BlockList, { stanza, origin }: Pick<Passage, 'stanza' | 'origin'>): boolean =>
+      someOtherSpeaker(stanza, origin.behalf, (speaker) => isBlocked(list, speaker));
 
     /** §3.2, the list of rules for what comes in and goes out. */
-    const judge = (list: BlockList, { way, peer, stanza }: Passage): void => {
-      if (!isBlocked(list, peer)) return;
+    const judge = (list: BlockList, passage: Passage): void => {
+      if (list.size === 0) return;
+      const { way, peer, stanza } = passage;
+      if (!isBlocked(list, peer)) {
+        // Messages end in the step 'clean', without an error for the service.
+        if (way === 'out' || stanza.name === 'message' || !isRelayed(list, passage)) return;
+        throw new StanzaError('service-unavailable', undefined, { hides: true });
+      }
       if (way === 'out')
         throw new StanzaError('not-acceptable', undefined, {
           type: 'cancel',
@@ -89,9 +93,10 @@ export default defineModule({
     };
 
     /** What nobody is told of. */
-    const silence = (list: BlockList, peer: Jid, stanza: Stanza): 'handled' | undefined => {
+    const silence = (list: BlockList, passage: Passage): 'handled' | undefined => {
       if (list.size === 0) return undefined;
-      const isUnheard = (isDroppedSilently(stanza) && isBlocked(list, peer)) || isInvitation(list, stanza);
+      const { peer, stanza } = passage;
+      const isUnheard = (isDroppedSilently(stanza) && isBlocked(list, peer)) || isRelayed(list, passage);
       return isUnheard ? 'handled' : undefined;
     };
 
@@ -217,13 +222,15 @@ export default defineModule({
       }),
       message(
         'clean',
-        ({ way, owner, peer, stanza }) => {
+        (passage) => {
+          const { way, owner, peer } = passage;
           if (way === 'out' || peer.bare === owner.bare) return undefined;
           const known = lists.get(owner.bare);
-          if (known instanceof Promise) return known.then((blocked) => silence(blocked, peer, stanza));
-          return silence(known, peer, stanza);
+          if (known instanceof Promise) return known.then((blocked) => silence(blocked, passage));
+          return silence(known, passage);
         },
-        { skips: (stanza) => invitationIn(stanza) === undefined },
+        // What is relayed for one speaker carries a `Behalf`, and is routed.
+        { skips: (stanza) => inviterIn(stanza) === undefined },
       ),
       event('accountDeleted', ({ jid }) => lists.delete(jid.bare)),
       // Whether it did is not known any more, and whoever does not care only has to say so.
@@ -231,9 +238,6 @@ export default defineModule({
     ];
   },
 });
-
-const invitationIn = (stanza: Stanza): Element | undefined =>
-  stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser);
 
 /** §6: a rule for the resource, for the account or room, for a resource of the domain, or for the domain. */
 export function matches(list: BlockList, { full, bare, domain, resource }: Jid): boolean {

@@ -21,6 +21,7 @@ import type { MessagePassage, Origin, Passage, Step } from './routing/passage.js
 import type { Session } from './routing/session.js';
 import type { StreamError } from './stanza/errors.js';
 import type { Jid } from './stanza/jid.js';
+import type { Behalf } from './stanza/speaker.js';
 import type { ChildName, Stanza } from './stanza/stanza.js';
 import type { Element } from './xml/element.js';
 
@@ -656,6 +657,10 @@ export interface Services {
     /** What the server says of itself to anybody: at once where no source has to wait. */
     server(): ServerInfo | Promise<ServerInfo>;
   };
+  consent: {
+    /** Whether an account of this host knows this address: by its roster, or by what it wrote before. */
+    knows(owner: Jid, who: Jid): boolean | Promise<boolean>;
+  };
   blocking: {
     /** Whether the owner has blocked this address. */
     isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
@@ -677,6 +682,14 @@ export interface Services {
     readOut(owner: string): void;
   };
 }
+
+/** For what a service relays: `isAsked` where the recipient is in the room, or subscribed to the node. */
+export const onBehalfOf = (speakers: Behalf['speakers'], { isAsked }: { readonly isAsked: boolean }): Origin => ({
+  session: undefined,
+  acknowledges: false,
+  acknowledgeAfter() {},
+  behalf: { speakers, isAsked },
+});
 
 // ---------------------------------------------------------------------------------------------------------------
 // The host that a module works for

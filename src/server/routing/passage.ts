@@ -1,4 +1,5 @@
 import type { Jid } from '../stanza/jid.js';
+import type { Behalf } from '../stanza/speaker.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Receipt } from './link.js';
 import type { Session } from './session.js';
@@ -21,6 +22,8 @@ export interface Origin {
   readonly acknowledges: boolean;
   /** The acknowledgement waits for this. */
   acknowledgeAfter(durable: Promise<unknown>): void;
+  /** Set where a service relays what somebody else made: who may reach whom is decided by them, not by `from`. */
+  readonly behalf?: Behalf | undefined;
 }
 
 /** A stanza passing an account: the sender's on the way out, the recipient's on the way in. */
