@@ -1,8 +1,9 @@
 /**
- * What strangers send: messages and requests for subscription of who is not in the recipient's roster, whom he has not
- * written to, and whose room he has not entered. They are let in so often, held until he wants them, or refused; and an
- * account makes only so many new acquaintances in a while. Nothing that is said is lost without its sender hearing of it;
- * what somebody types is.
+ * What strangers send. A stranger is somebody who is not in the recipient's roster, whom the recipient has not written to,
+ * and whose room the recipient has not entered. Their messages and requests for subscription are let in so often, held until
+ * the recipient wants them, or refused. Whatever else can show something is treated by the same setting: presence with text,
+ * errors, group chat, IQs to a client, and what a service relays for them (stanza/speaker.ts). An account makes only so many
+ * new acquaintances in a while. The sender of a message hears what becomes of it; what somebody types vanishes.
  */
 
 import { z } from 'zod';
@@ -25,18 +26,20 @@ import { Rates } from '../server/rates.js';
 import type { MessagePassage, Origin, Passage } from '../server/routing/passage.js';
 import { Serial } from '../server/serial.js';
 import { delay } from '../server/stanza/delay.js';
-import { StanzaError } from '../server/stanza/errors.js';
+import { isStanzaErrorCondition, StanzaError } from '../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
+import { inviterIn } from '../server/stanza/speaker.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { sentXml } from '../server/stanza/stored.js';
-import { type Element, el } from '../server/xml/element.js';
+import { el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 import { Recent } from '../storage/recent.js';
 
 type Maybe<T> = T | Promise<T>;
 type Kind = 'messages' | 'subscriptions';
+type Treatment = 'allow' | 'limit' | 'hold' | 'refuse';
 /** Addresses (bare) that the owner knows, and when that was last written down, in ms since 1970. */
 type Acquaintances = Map<string, number>;
 
@@ -45,6 +48,7 @@ type Held = { readonly with?: string; readonly to?: string };
 
 /** Who has turned to whom, or been let in: remembered for the count of new acquaintances. */
 const rememberedPairs = 100_000;
+const rememberedQuestions = 20_000;
 /** What all passing addresses are counted by: each could begin anew. */
 const passing = '';
 /** In ms: how often it is written down that somebody is still known. */
@@ -72,7 +76,7 @@ export default defineModule({
       .enum(['allow', 'limit', 'hold', 'refuse'])
       .default('limit')
       .describe(
-        'What becomes of messages of strangers: "limit" lets them in so often; "hold" keeps them until the recipient adds the sender to his contacts or writes to him, tells the recipient that they are there, and sends them back if he does not; "refuse" sends them back.',
+        'What becomes of messages of strangers: "limit" lets them in so often; "hold" keeps them until the recipient adds the sender to their contacts or writes to them, tells the recipient that they are there, and sends them back otherwise; "refuse" sends them back. Text in the presence of strangers is treated the same, but never held; their IQs reach no client unless this is "allow".',
       ),
     subscriptions: z
       .enum(['allow', 'limit', 'refuse'])
@@ -109,8 +113,9 @@ export default defineModule({
   stores: { acquaintances: map<number>({ value: z.number() }), held: log({ value: sentXml }) },
   needs: ['roster'],
   wants: ['blockLists'],
+  provides: ['consent'],
 
-  start: ({ host, config, stores, services: { roster, blockLists }, log: logger }) => {
+  start: ({ host, config, stores, services: { roster, blockLists }, provide, log: logger }) => {
     const window = config.window_seconds * 1000;
     const allowed = config.allow_from.map(normalised);
     const refused = config.refuse_from.map(normalised);
@@ -119,6 +124,8 @@ export default defineModule({
     const byReceiver = new Rates(config.per_receiver, window, 50_000);
     const newContacts = new Rates(config.new_contacts, window, 50_000);
     const pairs = new Recent<true>(rememberedPairs);
+    /** IQs to strangers that wait for an answer. */
+    const questions = new Recent<true>(rememberedQuestions);
     const known = new Cache<Acquaintances>(config.cached, async (owner) => {
       const all = [...(await stores.acquaintances.all(owner))];
       return new Map(all.sort(([, one], [, other]) => one - other));
@@ -143,11 +150,10 @@ export default defineModule({
     /** A stranger to nobody: the server and its services, and where that is so the users of it. */
     const isOurs = (who: Jid) => (isUserHere(who) ? isColleague(who) : host.isLocal(who.domain));
 
-    /** Services of this server are no strangers; but whoever makes a room invite somebody is who he is. */
-    const speakerOf = (peer: Jid, stanza: Stanza): Jid | undefined => {
-      if (!host.isLocal(peer.domain) || isUserHere(peer)) return peer;
-      const invitation = invitationIn(stanza);
-      return invitation === undefined ? undefined : Jid.tryParse(invitation.attrs.from ?? '');
+    /** A service of this server is no stranger, but those whom it speaks for may be. Undefined: it speaks for itself. */
+    const speakerOf = ({ peer, stanza, origin: { behalf } }: Passage): Jid | undefined => {
+      if (behalf !== undefined) return behalf.isAsked ? undefined : behalf.speakers[0];
+      return !host.isLocal(peer.domain) || isUserHere(peer) ? peer : inviterIn(stanza);
     };
 
     // --- who knows whom -----------------------------------------------------------------------------------------
@@ -206,6 +212,8 @@ export default defineModule({
     };
 
     const send = ({ owner, peer, stanza }: Passage): Maybe<void> => {
+      if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set') && !isOurs(peer))
+        questions.set(questionOf(stanza.from, peer, stanza.id), true);
       if (!isOurs(peer)) return isTurning(stanza) ? turnTo(owner, peer, isApproach(stanza)) : undefined;
       if (isUserHere(peer)) return undefined;
       const waiting: Promise<void>[] = [];
@@ -218,18 +226,21 @@ export default defineModule({
 
     // --- what strangers send ------------------------------------------------------------------------------------
 
+    const treatmentOf = (kind: Kind, who: Jid): Treatment => {
+      if (allowed.some((pattern) => covers(pattern, who))) return 'allow';
+      const isListed =
+        refused.some((pattern) => covers(pattern, who)) || blockLists?.isListed(who, 'strangers') === true;
+      return isListed ? 'refuse' : config[kind];
+    };
+
     /** What is to become of it. Throws the StanzaError that its sender is told. */
     const judge = (kind: Kind, owner: Jid, who: Jid, stanza: Stanza): 'allow' | 'hold' | 'drop' => {
-      if (allowed.some((pattern) => covers(pattern, who))) return 'allow';
-      const isRefused =
-        config[kind] === 'refuse' ||
-        refused.some((pattern) => covers(pattern, who)) ||
-        blockLists?.isListed(who, 'strangers') === true;
-      if (isRefused) {
+      const treatment = treatmentOf(kind, who);
+      if (treatment === 'refuse') {
         counts.refused++;
         throw unwanted();
       }
-      if (config[kind] === 'allow') return 'allow';
+      if (treatment === 'allow') return 'allow';
       if (isChatState(stanza)) return 'drop';
       const all: [Rates, string, string][] = [
         [byReceiver, owner.bare, 'strangers.per_receiver'],
@@ -247,14 +258,10 @@ export default defineModule({
     };
 
     /** Calls with who is a stranger to the owner: at once where that is known at once. */
-    const ifStranger = <T>(
-      owner: Jid,
-      peer: Jid,
-      stanza: Stanza,
-      then: (who: Jid) => Maybe<T>,
-    ): Maybe<T | undefined> => {
+    const ifStranger = <T>(passage: Passage, then: (who: Jid) => Maybe<T>): Maybe<T | undefined> => {
+      const { owner, peer } = passage;
       if (isColleague(peer)) return undefined;
-      const who = speakerOf(peer, stanza);
+      const who = speakerOf(passage);
       if (who === undefined || who.bare === owner.bare || isOurs(who)) return undefined;
       const isKnown = knows(owner, who);
       if (isKnown instanceof Promise) return isKnown.then((yes) => (yes ? undefined : then(who)));
@@ -325,43 +332,102 @@ export default defineModule({
 
     const receive = (passage: MessagePassage): Maybe<'handled' | undefined> => {
       const { way, owner, peer, stanza, origin } = passage;
-      // Groupchat is to a client, and so from a room where it is; to an account it goes nowhere (RFC 6121 §8.5.2).
-      if (way === 'out' || peer.bare === owner.bare || stanza.type === 'error' || stanza.type === 'groupchat')
-        return undefined;
+      if (way === 'out' || peer.bare === owner.bare) return undefined;
       const heldSince = config.messages === 'hold' ? releases.get(origin) : undefined;
       if (heldSince !== undefined) {
         passage.stanza = stanza.plus(delay(host.jid, heldSince));
         return undefined;
       }
-      return ifStranger(owner, peer, stanza, (who) => {
+      return ifStranger(passage, (who) => (stanza.type === 'error' ? strip(passage, who) : admitMessage(passage, who)));
+    };
+
+    const admitMessage = (passage: MessagePassage, who: Jid): Maybe<'handled' | undefined> => {
+      const { owner, stanza, origin } = passage;
+      const isGroupchat = stanza.type === 'groupchat';
+      // Nobody answers a headline to an account that is not there, and a service that relays is no sender who has to know.
+      const isSilent = stanza.type === 'headline' || origin.behalf !== undefined;
+      try {
         const verdict = judge('messages', owner, who, stanza);
-        if (verdict === 'hold') return hold(passage, who);
-        return verdict === 'drop' ? 'handled' : undefined;
+        if (verdict === 'hold' && isGroupchat) throw absent();
+        if (verdict === 'hold' && stanza.type !== 'headline') return hold(passage, who);
+        return verdict === 'allow' ? undefined : 'handled';
+      } catch (error) {
+        if (!(error instanceof StanzaError)) throw error;
+        if (isSilent) return 'handled';
+        // As where no such client is: a room that the recipient never entered learns nothing.
+        throw isGroupchat ? absent() : error;
+      }
+    };
+
+    /** An error says what went wrong: what else a stranger puts into it, the recipient has never sent. */
+    const strip = (passage: Passage, who: Jid): undefined => {
+      const { session, acknowledges, behalf } = passage.origin;
+      const isOurs = session === undefined && !acknowledges && behalf === undefined;
+      if (!isOurs && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
+    };
+
+    /** Presence but a request: what it shows counts as a message. The bare fact stays, for those who read nodes (XEP-0163). */
+    const receivePresence = (passage: Passage): Maybe<void> => {
+      const { owner, stanza } = passage;
+      return ifStranger(passage, (who) => {
+        if (stanza.type === 'error') return strip(passage, who);
+        const treatment = treatmentOf('messages', who);
+        if (treatment === 'allow') return undefined;
+        if (treatment === 'limit') {
+          if (showsSomething(stanza)) judge('messages', owner, who, stanza);
+          return undefined;
+        }
+        counts.refused++;
+        passage.stanza = presenceAlone(stanza);
+        if (stanza.type !== undefined) return undefined;
+        if (stanza.to?.resource === undefined) void host.emit('contactPresence', { owner, stanza: passage.stanza });
+        throw absent();
       });
     };
 
-    const receiveRequest = ({ owner, peer, stanza }: Passage): Maybe<void> => {
+    /** A stranger sees no presence of a client, and so gets no answer from it; they answer only what they were asked. */
+    const receiveIq = (passage: Passage): Maybe<void> =>
+      ifStranger(passage, (who) => {
+        if (treatmentOf('messages', who) === 'allow') return;
+        const { type, id, from, to } = passage.stanza;
+        const isAnswer = type === 'result' || type === 'error';
+        const question = isAnswer ? questionOf(to, from, id) : '';
+        if (!isAnswer || questions.get(question) === undefined) throw absent();
+        questions.delete(question);
+      });
+
+    const receiveRequest = (passage: Passage): Maybe<void> => {
+      const { owner, stanza } = passage;
+      const judgeRequest = (who: Jid): void => {
+        judge('subscriptions', owner, who, stanza);
+        // It may be made; what is said with it is a message.
+        const treatment = treatmentOf('messages', who);
+        if (treatment === 'hold' || treatment === 'refuse') passage.stanza = presenceAlone(stanza);
+      };
       const refuse = (error: unknown) => {
         // Presence that is not admitted vanishes: its sender is told here.
         if (error instanceof StanzaError) void host.route(stanza.error(error));
         throw error;
       };
       try {
-        const judged = ifStranger(owner, peer, stanza, (who) => void judge('subscriptions', owner, who, stanza));
-        return judged?.catch(refuse);
+        return ifStranger(passage, judgeRequest)?.catch(refuse);
       } catch (error) {
         return refuse(error);
       }
     };
 
+    provide('consent', { knows });
+
     return [
       prefetch(({ bare }) => known.get(bare)),
       // Behind those who take off what looks like ours.
-      message('clean', receive, { after: ['offline'], skips: (stanza) => invitationIn(stanza) === undefined }),
+      message('clean', receive, { after: ['offline'], skips: (stanza) => inviterIn(stanza) === undefined }),
       admit((passage) => {
         if (passage.way === 'out') return send(passage);
-        const { name, type } = passage.stanza;
-        return name === 'presence' && type === 'subscribe' ? receiveRequest(passage) : undefined;
+        const { name, type, to } = passage.stanza;
+        if (name === 'message') return undefined;
+        if (name === 'presence') return type === 'subscribe' ? receiveRequest(passage) : receivePresence(passage);
+        return to?.resource === undefined ? undefined : receiveIq(passage);
       }),
       event('rosterChanged', ({ owner, contact, item }) => {
         if (isContact(item)) release(owner, contact);
@@ -421,8 +487,40 @@ function invitedBy(stanza: Stanza): readonly Jid[] {
   return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
 }
 
-const invitationIn = (stanza: Stanza): Element | undefined =>
-  stanza.child(NS.mucUser, 'x')?.getChild('invite', NS.mucUser);
+/** Presence without what its sender has written into it: its capabilities alone. */
+const presenceAlone = (stanza: Stanza): Stanza => {
+  const { from, to, type, id } = stanza;
+  const caps = stanza.child(NS.caps, 'c');
+  return Stanza.build('presence', { from, to, type, id }, caps);
+};
+
+/** What clients act upon, and do not show. */
+function showsSomething(stanza: Stanza): boolean {
+  for (const { ns, name } of stanza.childNames()) {
+    const isPlain = (ns === NS.caps && name === 'c') || (ns === NS.client && (name === 'show' || name === 'priority'));
+    if (!isPlain) return true;
+  }
+  return false;
+}
+
+/** The conditions that specifications define, without text and payload. */
+function errorAlone(stanza: Stanza): Stanza {
+  const { name, from, to, id } = stanza;
+  const error = stanza.child(NS.client, 'error');
+  const condition = error
+    ?.getChildElements()
+    .find((child) => child.getNS() === NS.stanzas && isStanzaErrorCondition(child.getName()));
+  const type = errorTypes.find((one) => one === error?.attrs.type) ?? 'cancel';
+  return Stanza.build(
+    name,
+    { from, to, id, type: 'error' },
+    el('error', { type }, el(condition?.getName() ?? 'undefined-condition', { xmlns: NS.stanzas })),
+  );
+}
+const errorTypes = ['auth', 'cancel', 'continue', 'modify', 'wait'] as const;
+
+/** As an account or a client answers that is not there (RFC 6121 §8.5). */
+const absent = (): StanzaError => new StanzaError('service-unavailable');
 
 const isWritten = (stanza: Stanza): boolean =>
   stanza.has(NS.client, 'body') ||
@@ -438,6 +536,9 @@ function isChatState(stanza: Stanza): boolean {
     .filter(({ ns, name }) => ns !== NS.hints && !(ns === NS.client && name === 'thread'));
   return names.length > 0 && names.every(({ ns }) => ns === NS.chatStates);
 }
+
+const questionOf = (asker: Jid | undefined, asked: Jid | undefined, id: string | undefined): string =>
+  `${asker?.full} ${asked?.full} ${id}`;
 
 const pairOf = (owner: Jid, who: Jid): string => `${owner.bare} ${who.bare}`;
 
