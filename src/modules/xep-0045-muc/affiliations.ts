@@ -1,4 +1,5 @@
 /** XEP-0045 §9, §10.3-10.8: who is what to a room, and what follows for who is there. */
+import { onBehalfOf } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -124,17 +125,25 @@ async function apply(
   // §9.5: who becomes a member of a members-only room is invited
   if (membersOnly && old === 'none' && now === 'member') {
     if (mayInvite(muc, actor, 1)) sendInvitation(muc, room, user, actor);
-  } else if (old !== 'outcast' && now !== 'outcast') tellAbsent(muc, room, user, now, item);
+  } else if (old !== 'outcast' && now !== 'outcast') await tellAbsent(muc, room, user, now, item, actor);
 }
 
-/** §18.1: a courtesy to who is not there; of bans nobody is told before he comes. */
-function tellAbsent(
-  { host }: Muc,
+/**
+ * §18.1: a courtesy to those who are not there; nobody hears of a ban before they come. It is an admin's to send, so it goes
+ * by what the user knows of that admin: their words are for those alone who know them.
+ */
+async function tellAbsent(
+  muc: Muc,
   room: Room,
   user: Jid,
   affiliation: Affiliation,
-  { reason, actor }: ItemParts,
-): void {
+  parts: ItemParts,
+  admin: Jid,
+): Promise<void> {
+  const { host, consent, notices } = muc;
+  if (!notices.take(`${room.jid.bare} ${admin.bare} ${user.bare}`) || !mayInvite(muc, admin, 1)) return;
+  const isKnown = user.domain === host.domain && (await consent?.knows(user, admin)) === true;
+  const { reason, actor } = isKnown ? parts : {};
   const item = el(
     'item',
     { affiliation, role: 'none', jid: user.bare },
@@ -142,7 +151,10 @@ function tellAbsent(
     reason === undefined ? undefined : el('reason', null, reason),
   );
   const x = el('x', { xmlns: NS.mucUser }, item, el('status', { code: '101' }));
-  void host.route(Stanza.build('message', { from: room.jid, to: user, id: randomId() }, x));
+  void host.route(
+    Stanza.build('message', { from: room.jid, to: user, id: randomId() }, x),
+    onBehalfOf([admin], { isAsked: false }),
+  );
 }
 
 /** §10.3: somebody who is not there; told to those who may see his address. */

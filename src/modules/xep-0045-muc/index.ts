@@ -54,6 +54,8 @@ import * as tokens from './xep-0488-tokens.js';
 import * as mentions from './xep-0513-mentions.js';
 
 const sweepMs = 60_000;
+/** Changes of one affiliation by one admin that somebody who is not in the room hears of. */
+const noticesPerHour = 5;
 
 export default defineModule({
   name: 'muc',
@@ -86,7 +88,7 @@ export default defineModule({
     muc_left: map<Left>({ value: z.object({ at: z.string() }) }),
   },
   needs: ['archive', 'blocking'],
-  wants: ['blockLists', 'reports'],
+  wants: ['blockLists', 'reports', 'consent'],
   provides: ['rooms'],
 
   start: async ({ host, config, stores, services, provide, log }) => {
@@ -98,9 +100,11 @@ export default defineModule({
       archive: services.archive,
       blocking: services.blocking,
       blockLists: services.blockLists,
+      consent: services.consent,
       reports: services.reports,
       presences: new Rates(config.presences_per_minute, 60_000),
       invites: new Rates(config.invitations_per_hour, 3_600_000),
+      notices: new Rates(noticesPerHour, 3_600_000),
       log,
     };
     const rooms = new Rooms(parts);

@@ -1,4 +1,5 @@
 /** XEP-0045 §7.8.2: an invitation as the room passes it on. */
+import { onBehalfOf } from '../../server/module.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
@@ -38,7 +39,8 @@ export function sendInvitation(
     password === '' ? undefined : el('password', null, password),
   );
   const words = `${inviter.bare} invites you to the room ${room.jid.bare}`;
-  void muc.host.route(Stanza.build('message', { from: room.jid, to, id }, x, bodyElement(words, reason)));
+  const message = Stanza.build('message', { from: room.jid, to, id }, x, bodyElement(words, reason));
+  void muc.host.route(message, onBehalfOf([inviter], { isAsked: false }));
 }
 
 /** What clients show that do not know `muc#user`. */

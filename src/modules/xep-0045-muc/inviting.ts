@@ -1,4 +1,5 @@
 /** XEP-0045 §7.8.2: occupants invite others through the room, who may decline. Direct invitations (XEP-0249) just pass. */
+import { onBehalfOf } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -52,8 +53,9 @@ export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void 
   const body = bodyElement(`${from.bare} declines the invitation to the room ${room.jid.bare}`, reason);
   const message = Stanza.build('message', { from: room.jid, id: stanza.id }, answer, body);
   const present = room.occupantsOf(inviter).flatMap(({ seats }) => seats.map(({ jid }) => jid));
-  if (present.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }));
-  else void muc.host.routeToAll(message, present);
+  const behalf = onBehalfOf([from], { isAsked: true });
+  if (present.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }), behalf);
+  else void muc.host.routeToAll(message, present, behalf);
 }
 
 function addressIn(element: Element): Jid {

@@ -2,6 +2,7 @@
  * XEP-0045 §17.4: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
  * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
  */
+import { onBehalfOf } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -70,7 +71,8 @@ export function passIqs(muc: Muc) {
     const answerer = stanza.has(NS.vcardTemp, 'vCard') ? occupant.user : lastOf(occupant).jid;
     const id = randomId();
     note(id, { asker: seat.jid, id: stanza.id, asked: to, answerer });
-    void muc.host.route(stanza.with({ from: seat.occupant.jid, to: answerer, id }));
+    const behalf = onBehalfOf([seat.occupant.user], { isAsked: true });
+    void muc.host.route(stanza.with({ from: seat.occupant.jid, to: answerer, id }), behalf);
   };
 
   const answer = (stanza: Stanza): void => {

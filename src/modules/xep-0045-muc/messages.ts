@@ -78,7 +78,7 @@ function tellAll(muc: Muc, room: Room, occupant: Occupant, said: Stanza, id: str
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
   tellActivity(muc, room, identified);
-  if (room.config.forwardMentions) forwardMentions(muc, room, identified);
+  if (room.config.forwardMentions) forwardMentions(muc, room, identified, occupant.user);
   if (said.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, said);
 }
 
@@ -109,6 +109,7 @@ function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
     session: undefined,
     acknowledges: origin.acknowledges,
     acknowledgeAfter: (durable) => void writes.push(durable),
+    behalf: { speakers: [occupant.user], isAsked: true },
   };
   const addressees = target.seats.map(({ jid }) => jid);
   const routed = muc.host.routeToAll(said, addressees, relayed);

@@ -1,8 +1,9 @@
 /** What every part of the service works with, and how a room speaks to its occupants. */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import type { Archives, Host, Services } from '../../server/module.js';
+import { type Archives, type Host, onBehalfOf, type Services } from '../../server/module.js';
 import type { Rates } from '../../server/rates.js';
+import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -35,6 +36,7 @@ export interface Muc {
   readonly archive: Archives;
   readonly blocking: Services['blocking'];
   readonly blockLists: Services['blockLists'] | undefined;
+  readonly consent: Services['consent'] | undefined;
   readonly reports: Services['reports'] | undefined;
   readonly rooms: Rooms;
   readonly subscribers: Subscribers;
@@ -42,8 +44,14 @@ export interface Muc {
   readonly presences: Rates;
   /** Invitations, by who invites: in all rooms together. */
   readonly invites: Rates;
+  /** Notices of changed affiliations, by room, who changes them, and whose they are. */
+  readonly notices: Rates;
   readonly log: Logger;
 }
+
+/** What the room sends to one user for somebody: only those who are in the room have asked for that. */
+export const relayedFor = (speaker: Jid, room: Room, to: string): Origin =>
+  onBehalfOf([speaker], { isAsked: room.occupantsOf(to).length > 0 });
 
 /** Hands one client what its room says. */
 export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): void {

@@ -12,7 +12,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { seatOf } from './messages.js';
-import type { Muc } from './muc.js';
+import { type Muc, relayedFor } from './muc.js';
 import { occupantIdElement, type Room } from './room.js';
 
 const hour = 3_600_000;
@@ -49,7 +49,7 @@ export function reporting(muc: Muc) {
       take(from, room.jid);
       const messages = said.map(({ message }) => message);
       await reports.add({ by: from.toBare(), about: user, room: room.jid, element, messages });
-      tellRulers(muc, room, { reporter: reporter.nick, user, id, element, messages });
+      tellRulers(muc, room, { by: reporter.user, reporter: reporter.nick, user, id, element, messages });
     },
 
     /** §3.2. Throws StanzaError. */
@@ -113,6 +113,7 @@ function tellRulers(
   { host }: Muc,
   room: Room,
   about: {
+    readonly by: Jid;
     readonly reporter: string;
     readonly user: Jid;
     readonly id: string;
@@ -120,7 +121,7 @@ function tellRulers(
     readonly messages: readonly Stanza[];
   },
 ): void {
-  const { reporter, user, id, element, messages } = about;
+  const { by, reporter, user, id, element, messages } = about;
   const reason = element.attrs.reason!;
   const text = element.getChildText('text', NS.reporting)?.trim().slice(0, longestText) ?? '';
   const bodies = messages.map((message) => message.text(NS.client, 'body')?.slice(0, longestText));
@@ -142,5 +143,5 @@ function tellRulers(
     el('report-participant', { xmlns: NS.gcReport }, occupantIdElement(id), report),
   );
   const rulers = [...room.owners(), ...room.withAffiliation('admin')].slice(0, mostTold);
-  for (const ruler of rulers) void host.route(message.with({ to: Jid.parse(ruler) }));
+  for (const ruler of rulers) void host.route(message.with({ to: Jid.parse(ruler) }), relayedFor(by, room, ruler));
 }

@@ -12,7 +12,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { change, checkChanges, grant } from './affiliations.js';
-import type { Muc } from './muc.js';
+import { type Muc, relayedFor } from './muc.js';
 import { nickOf } from './presence.js';
 import { isAtLeast } from './privileges.js';
 import { isListed, type Room } from './room.js';
@@ -103,7 +103,7 @@ function askAdmins({ host }: Muc, room: Room, user: Jid, nick: string): void {
     el('store', { xmlns: NS.hints }),
   );
   for (const admin of [...room.owners(), ...room.withAffiliation('admin')].slice(0, mostAsked))
-    void host.route(message.with({ to: Jid.parse(admin) }));
+    void host.route(message.with({ to: Jid.parse(admin) }), relayedFor(user, room, admin));
 }
 
 /** §9.9: what an admin answers, who need not be in the room. Throws StanzaError. */

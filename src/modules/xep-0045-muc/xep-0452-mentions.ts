@@ -1,5 +1,6 @@
 /** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372, XEP-0513). */
 import { wall } from '../../server/clock.js';
+import { onBehalfOf } from '../../server/module.js';
 import { delay } from '../../server/stanza/delay.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -12,7 +13,7 @@ import { explicitlyMentioned } from './xep-0513-mentions.js';
 /** Of one message. */
 const mostMentions = 20;
 
-export function forwardMentions(muc: Muc, room: Room, stanza: Stanza): void {
+export function forwardMentions(muc: Muc, room: Room, stanza: Stanza, speaker: Jid): void {
   const all = new Set([...referredTo(room, stanza), ...explicitlyMentioned(room, stanza)]);
   const mentioned = [...all].filter((user) => isListed(room.members.get(user)));
   for (const user of mentioned.slice(0, mostMentions)) {
@@ -24,6 +25,8 @@ export function forwardMentions(muc: Muc, room: Room, stanza: Stanza): void {
         { from: room.jid, to: Jid.parse(user) },
         el('mentions', { xmlns: NS.mentions }, forwarded),
       ),
+      // An affiliation is no consent: whoever owns a room gives it to anybody.
+      onBehalfOf([speaker], { isAsked: false }),
     );
   }
 }
