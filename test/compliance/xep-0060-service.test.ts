@@ -1,6 +1,7 @@
 /** XEP-0060 at a service: subscribing (§6), owning nodes (§8), discovery (§5). */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Peer, scenario } from './dialogue.js';
 import { subscribes } from './phrases.js';
 import { configure, create, error, event, owner, payload, publish, pubsub, result, submitted } from './pubsub.js';
@@ -303,12 +304,8 @@ scenario('§8.9: affiliations', async ({ actor }) => {
 
 scenario('§8.8: subscriptions are the owners’ to rule', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
-  const set = (state: string) =>
-    owner(
-      'set',
-      `<subscriptions node='n'><subscription jid='${juliet}' subscription='${state}'/></subscriptions>`,
-      service,
-    );
+  await knows(balcony, romeo);
+  const set = (state: string) => makes(juliet, state);
   await orchard.sends(set('subscribed'));
   await orchard.receives(result());
   await balcony.receives(event(service, juliet, subscription(juliet, 'subscribed')));
@@ -325,6 +322,113 @@ scenario('§8.8: subscriptions are the owners’ to rule', async ({ actor }) => 
   await orchard.sends(set('subscribed').replace(juliet, 'somebody@far.example'));
   await orchard.receives(error('modify', 'not-acceptable'));
 });
+
+/** The state that an owner gives the subscription of somebody. */
+const makes = (jid: string, state: string, node = 'n') =>
+  owner(
+    'set',
+    `<subscriptions node='${node}'><subscription jid='${jid}' subscription='${state}'/></subscriptions>`,
+    service,
+  );
+/** Puts somebody among her contacts. */
+async function knows(peer: Peer, jid: string): Promise<void> {
+  await peer.sends(`<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='${jid}'/></query></iq>`);
+  await peer.receives(`<iq type='result' id='r'/>`);
+}
+const mine = pubsub('get', '<subscriptions/>', service);
+
+scenario('§8.8.2: nobody is subscribed by an owner whom they do not know', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  // The owner cannot tell whom they know, nor whether there is such an account.
+  for (const jid of [juliet, 'ghost@localhost']) {
+    await orchard.sends(makes(jid, 'subscribed'));
+    await orchard.receives(result());
+  }
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result('<publish/>'));
+  await balcony.sends(mine);
+  const none = await balcony.receives(result('<subscriptions/>'));
+  assert.doesNotMatch(String(none), /<subscription /);
+  await balcony.receivesNothing();
+  await orchard.receivesNothing();
+  // From when she knows him
+  await knows(balcony, romeo);
+  await orchard.sends(publish('n', 'b', 'x', { to }));
+  await orchard.receives(result('<publish/>'));
+  await balcony.receives(news(juliet, 'b', 'x'));
+  await balcony.sends(mine);
+  await balcony.receives(result(`<subscriptions><subscription node='n' jid='${juliet}'/></subscriptions>`));
+  // She does not want it, and that is that.
+  await balcony.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}'/>`, service));
+  await balcony.receives(`<iq type='result' id='p'/>`);
+  await orchard.sends(makes(juliet, 'subscribed'));
+  await orchard.receives(error('modify', 'not-acceptable'));
+  await balcony.receivesNothing();
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result(`<subscription subscription='subscribed'/>`));
+});
+
+const kept = new MemoryStorage();
+scenario(
+  '§8.8.2: who was subscribed by an owner, and who declined that, is known after a restart',
+  { storage: () => kept },
+  async ({ actor, stage }) => {
+    const { orchard, balcony, tomb } = await three(actor);
+    await knows(tomb, romeo);
+    for (const jid of [juliet, paris]) {
+      await orchard.sends(makes(jid, 'subscribed'));
+      await orchard.receives(result());
+    }
+    await tomb.receives(event(service, paris, subscription(paris, 'subscribed')));
+    await tomb.sends(pubsub('set', `<unsubscribe node='n' jid='${paris}'/>`, service));
+    await tomb.receives(`<iq type='result' id='p'/>`);
+    await balcony.receivesNothing();
+    await stage.restart();
+    const again = await actor(`${romeo}/orchard`, { presence: true });
+    const later = await actor(`${juliet}/balcony`, { presence: true });
+    await again.sends(publish('n', 'a', 'x', { to }));
+    await again.receives(result('<publish/>'));
+    await later.receivesNothing();
+    await again.sends(makes(paris, 'subscribed'));
+    await again.receives(error('modify', 'not-acceptable'));
+  },
+);
+
+scenario('§6.1: what an owner gave her is her own once she asks for it', async ({ actor }) => {
+  const { orchard, balcony } = await three(actor);
+  await orchard.sends(makes(juliet, 'subscribed'));
+  await orchard.receives(result());
+  await balcony.sends(subscribe(juliet));
+  await balcony.receives(result(`<subscription subscription='subscribed'/>`));
+  await orchard.sends(publish('n', 'a', 'x', { to }));
+  await orchard.receives(result('<publish/>'));
+  await balcony.receives(news(juliet, 'a', 'x'));
+});
+
+scenario(
+  '§8.8.2: those that an owner made for others count for the owner',
+  { config: { modules: { pubsub: { subscriptions_per_user: 2 } } }, alone: true },
+  async ({ actor }) => {
+    const { orchard, balcony } = await three(actor);
+    const nodes = ['n', 'n2', 'n3'];
+    for (const node of nodes.slice(1)) {
+      await orchard.sends(create(node, undefined, service));
+      await orchard.receives(result());
+    }
+    for (const node of nodes.slice(0, 2)) {
+      await orchard.sends(makes(juliet, 'subscribed', node));
+      await orchard.receives(result());
+    }
+    await orchard.sends(makes(juliet, 'subscribed', 'n3'));
+    await orchard.receives(error('wait', 'policy-violation', 'too-many-subscriptions'));
+    await balcony.sends(pubsub('set', `<subscribe node='n3' jid='${juliet}'/>`, service));
+    await balcony.receives(result(`<subscription subscription='subscribed'/>`));
+    await orchard.sends(makes(juliet, 'none'));
+    await orchard.receives(result());
+    await orchard.sends(makes('paris@localhost', 'subscribed'));
+    await orchard.receives(result());
+  },
+);
 
 scenario('§8.2, §8.4: subscribers are told of changes and of the end', async ({ actor }) => {
   const { orchard, balcony } = await three(actor, { notify_config: '1' });

@@ -91,6 +91,7 @@ const holder: Holder = {
   children: new Map(),
   moved: new Map(),
   subscribers: new Map(),
+  forced: new Map(),
   fleeting: new Set(),
   items: 0,
   bytes: 0,

@@ -6,6 +6,7 @@
  * What goes with a deleted collection are its links alone (§8.2).
  */
 import type { RosterItem } from '../../server/module.js';
+import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -20,6 +21,7 @@ import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { differing, type NodeConfig } from './node-config.js';
 import { isTold, subids, toSubscriber } from './notify.js';
 import { type Action, flat, inTurn, nameIn, nodeNamed } from './request.js';
+import { asked, speakersOf } from './speakers.js';
 
 export const isCollection = ({ config }: Pick<Node, 'config'>): boolean => config['pubsub#node_type'] === 'collection';
 
@@ -193,9 +195,18 @@ export async function associate(action: Action): Promise<undefined> {
 export type Kind = 'items' | 'nodes';
 
 /** §4.3.1: tells those who subscribed to collections above a node. Its own configuration decides how. */
-export function notifyAbove(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, kind: Kind): void {
+export function notifyAbove(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  event: Stanza,
+  kind: Kind,
+  speakers: readonly Jid[],
+): void {
   const parents = node.config['pubsub#collection'];
-  if (parents.length > 0) tellAbove(pubsub, holder, collectionsAbove(graphOf(holder), parents), event, kind, node);
+  if (parents.length === 0) return;
+  const above = collectionsAbove(graphOf(holder), parents);
+  tellAbove(pubsub, holder, above, event, kind, node, asked(speakers));
 }
 
 /** §4.3.2: a node came into a collection, or left it. */
@@ -204,7 +215,8 @@ export function tellLink(pubsub: PubSub, holder: Holder, collection: Node, child
   const change = el(isJoining ? 'associate' : 'dissociate', { node: child });
   const event = eventFrom(holder, collection, el('collection', { node: collection.name }, change));
   const above = collectionsAbove(graphOf(holder), [collection.name]);
-  tellAbove(pubsub, holder, above, event, 'nodes', holder.nodes.get(child));
+  const origin = asked(speakersOf(holder, collection, undefined));
+  tellAbove(pubsub, holder, above, event, 'nodes', holder.nodes.get(child), origin);
 }
 
 const graphOf = (holder: Holder): Pick<Graph, 'parents'> => ({ parents: (name) => parentsOf(holder, name) });
@@ -216,6 +228,7 @@ function tellAbove(
   event: Stanza,
   kind: Kind,
   node: Node | undefined,
+  origin: Origin | undefined,
 ): void {
   // No more are told than by one node with all its subscriptions: the nearest collections first.
   let left = pubsub.settings.subscriptions_per_node;
@@ -235,7 +248,7 @@ function tellAbove(
       const said = collection.several ? shown.plus(subids([subscriber])) : shown;
       const send = (item: RosterItem | undefined) =>
         barrier(holder, collection, bare, item) === undefined
-          ? toSubscriber(pubsub, holder, subscriber, said)
+          ? toSubscriber(pubsub, holder, subscriber, said, origin)
           : undefined;
       const item = entryFor(pubsub, holder, collection, bare);
       pubsub.aside(item instanceof Promise ? item.then(send) : send(item));

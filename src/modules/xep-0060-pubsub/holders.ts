@@ -119,6 +119,7 @@ export class Holders {
       children: new Map(),
       moved: new Map(),
       subscribers: new Map(),
+      forced: new Map(),
       fleeting: new Set(),
       items,
       // What was not counted, or was cut off between the items and the count, is counted anew.
@@ -181,6 +182,7 @@ export class Holders {
     const own = holder.subscribers.get(jid.bare);
     if (own === undefined) holder.subscribers.set(jid.bare, new Set([subscriber]));
     else own.add(subscriber);
+    if (subscriber.by !== undefined) holder.forced.set(subscriber.by, (holder.forced.get(subscriber.by) ?? 0) + 1);
     if (typeof expires === 'number') node.leased = true;
     if (expires !== 'presence') return;
     const temporary = this.#temporary.get(jid.full) ?? new Map<string, Subscribed>();
@@ -196,6 +198,9 @@ export class Holders {
     const own = holder.subscribers.get(subscriber.jid.bare);
     own?.delete(subscriber);
     if (own?.size === 0) holder.subscribers.delete(subscriber.jid.bare);
+    const forced = subscriber.by === undefined ? 0 : (holder.forced.get(subscriber.by) ?? 0);
+    if (forced > 1) holder.forced.set(subscriber.by!, forced - 1);
+    else if (subscriber.by !== undefined) holder.forced.delete(subscriber.by);
     const temporary = this.#temporary.get(jid);
     temporary?.delete(keyOf(`${holder.jid.bare}${separator}${node.name}`, key));
     if (temporary?.size === 0) this.#temporary.delete(jid);
@@ -265,7 +270,11 @@ export class Holders {
   }
 
   /** Changes what is kept of a node itself. */
-  change(holder: Holder, node: Node, changed: Partial<Pick<StoredNode, 'config' | 'affiliations'>>): Promise<void> {
+  change(
+    holder: Holder,
+    node: Node,
+    changed: Partial<Pick<StoredNode, 'config' | 'affiliations' | 'declined'>>,
+  ): Promise<void> {
     this.#unlink(holder, node);
     node.stored = { ...node.stored, ...changed };
     node.config = { ...holder.defaults, ...node.stored.config };

@@ -10,6 +10,7 @@ import { barrier, entryFor } from './access.js';
 import { keyOf } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { interest, sees, tell, toSubscriber, visitorsOf, wants } from './notify.js';
+import { asked, speakersOf } from './speakers.js';
 
 const suffix = '+notify';
 
@@ -159,8 +160,14 @@ async function sendLast(
     const last = found instanceof Promise ? await found : found;
     if (last === undefined || !recipient.wants(name)) continue;
     if (bare === jid.bare) session?.send(last.with({ to: jid }));
-    else pubsub.aside(tell(pubsub, last.with({ to: jid })));
+    else pubsub.aside(tell(pubsub, last.with({ to: jid }), asked(speakersOf(holder, node, lastPublisher(node)))));
   }
+}
+
+/** Of the item that `lastOf` found. */
+function lastPublisher({ items }: Node): string | undefined {
+  const id = items?.last?.id;
+  return id === undefined ? undefined : items?.index.get(id)?.by;
 }
 
 function lastOf(pubsub: PubSub, holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
@@ -177,5 +184,7 @@ export async function sendLastTo(pubsub: PubSub, holder: Holder, subscriber: Sub
   const { bare } = subscriber.jid;
   if (barrier(holder, node, bare, await entryFor(pubsub, holder, node, bare)) !== undefined) return;
   const last = await lastOf(pubsub, holder, node);
-  if (last !== undefined) await toSubscriber(pubsub, holder, to ? { ...subscriber, jid: to } : subscriber, last);
+  if (last === undefined) return;
+  const origin = asked(speakersOf(holder, node, lastPublisher(node)));
+  await toSubscriber(pubsub, holder, to ? { ...subscriber, jid: to } : subscriber, last, origin);
 }

@@ -21,6 +21,8 @@ export interface StoredNode {
   readonly created: number;
   /** By bare address. The account itself owns its nodes without being named. */
   readonly affiliations: Readonly<Record<string, Affiliation>>;
+  /** Bare addresses that ended a subscription which an owner had made: no owner makes another. The oldest make room. */
+  readonly declined?: readonly string[];
   /** §8.4: it was deleted, and this is the URI of where it is now. */
   readonly movedTo?: string;
 }
@@ -52,6 +54,11 @@ export interface Subscription {
   readonly body?: true;
   /** `pubsub#show-values`; undefined: all, and whoever is not there. */
   readonly shows?: readonly Show[];
+  /**
+   * The bare address of an owner who made it (§8.8.2); undefined: the subscriber asked for it. It is worth nothing until the
+   * subscriber has that owner among their contacts.
+   */
+  readonly by?: string;
   /** XEP-0465: others may know of it. */
   readonly public?: true;
   /** XEP-0248, of a collection: what one is told of (nodes), and how far below it (1). */
@@ -128,6 +135,8 @@ export interface Holder {
   readonly moved: Map<string, Node>;
   /** Subscriptions to all nodes by the bare address of the subscriber. */
   readonly subscribers: Map<string, Set<Subscriber>>;
+  /** How many subscriptions owners made for others, by the owner. */
+  readonly forced: Map<string, number>;
   /** Nodes with `pubsub#purge_offline`. */
   readonly fleeting: Set<Node>;
   /** Of all nodes together. */

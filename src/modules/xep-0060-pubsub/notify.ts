@@ -4,8 +4,9 @@
  * (`NODE+notify`).
  */
 import type { RosterItem } from '../../server/module.js';
+import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
-import type { Jid } from '../../server/stanza/jid.js';
+import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
@@ -15,6 +16,7 @@ import { withBody } from './events.js';
 import { subscriptionsAt } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { showsOf } from './presence.js';
+import { accepts, asked, speakersOf } from './speakers.js';
 import { drop } from './subscriptions.js';
 
 type Maybe<T> = T | Promise<T>;
@@ -25,6 +27,8 @@ export interface Notice {
   readonly isForPending?: boolean;
   /** What it is about, for those who subscribed to a collection that the node is in (XEP-0248); default: items. */
   readonly kind?: Kind;
+  /** The bare address of the one who did it. */
+  readonly by?: string | undefined;
 }
 
 export const interest = (node: string): string => `${node}+notify`;
@@ -32,29 +36,39 @@ export const interest = (node: string): string => `${node}+notify`;
 export const sees = (item: RosterItem | undefined): boolean =>
   item?.subscription === 'from' || item?.subscription === 'both';
 
-/** Says to one what the holder says to all: not to whom it has blocked. */
-export function tell({ host }: PubSub, stanza: Stanza): Maybe<void> {
+/** Says to one what the holder says to all, unless it has blocked them. `origin` names who speaks besides the holder. */
+export function tell({ host }: PubSub, stanza: Stanza, origin?: Origin): Maybe<void> {
   const admitted = host.admits(stanza);
-  if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza) : undefined));
-  return admitted ? host.route(stanza) : undefined;
+  if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza, origin) : undefined));
+  return admitted ? host.route(stanza, origin) : undefined;
 }
 
 /** Nobody waits for those who are told: how they are is seen to where the stanza goes. */
 export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice = {}): void {
   if (!node.config['pubsub#deliver_notifications']) return;
-  notifyAbove(pubsub, holder, node, event, notice.kind ?? 'items');
+  const speakers = speakersOf(holder, node, notice.by);
+  notifyAbove(pubsub, holder, node, event, notice.kind ?? 'items', speakers);
   if (!holder.isAccount) {
-    toSubscribers(pubsub, holder, node, event, notice);
+    toSubscribers(pubsub, holder, node, event, notice, speakers);
     return;
   }
   const roster = pubsub.roster.get(holder.jid.bare);
   if (roster instanceof Promise)
-    pubsub.aside(roster.then((items) => ofAccount(pubsub, holder, node, event, notice, items)));
-  else ofAccount(pubsub, holder, node, event, notice, roster);
+    pubsub.aside(roster.then((items) => ofAccount(pubsub, holder, node, event, notice, items, speakers)));
+  else ofAccount(pubsub, holder, node, event, notice, roster, speakers);
 }
 
-function ofAccount(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice, roster: Roster): void {
+function ofAccount(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  event: Stanza,
+  notice: Notice,
+  roster: Roster,
+  speakers: readonly Jid[],
+): void {
   const { host } = pubsub;
+  const origin = asked(speakers);
   const { bare } = holder.jid;
   const wanted = interest(node.name);
   // XEP-0163 §4.3.2: whom one reaches at his clients is not told at his bare address.
@@ -77,14 +91,14 @@ function ofAccount(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, no
       if (!wants(pubsub, session, wanted)) continue;
       isBarred ??= barrier(holder, node, contact, item) !== undefined;
       if (isBarred) break;
-      if (isLeft(session.jid)) pubsub.aside(tell(pubsub, event.with({ to: session.jid })));
+      if (isLeft(session.jid)) pubsub.aside(tell(pubsub, event.with({ to: session.jid }), origin));
     }
   }
 
   for (const { jid, features } of visitorsOf(pubsub, holder, roster))
     if (features.has(wanted) && barrier(holder, node, jid.bare, roster.get(jid.bare)) === undefined && isLeft(jid))
-      pubsub.aside(tell(pubsub, event.with({ to: jid })));
-  toSubscribers(pubsub, holder, node, event, notice, reached);
+      pubsub.aside(tell(pubsub, event.with({ to: jid }), origin));
+  toSubscribers(pubsub, holder, node, event, notice, speakers, reached);
 }
 
 /** Those present at an account that are not told as contacts with a session here. */
@@ -110,8 +124,10 @@ function toSubscribers(
   node: Node,
   event: Stanza,
   { isForPending = false }: Notice,
+  speakers: readonly Jid[],
   reached?: ReadonlySet<string>,
 ): void {
+  const origin = asked(speakers);
   for (const subscriber of [...node.subscriptions.values()]) {
     const { jid, state } = subscriber;
     const isPending = state === 'pending' && isForPending;
@@ -123,8 +139,8 @@ function toSubscribers(
       const obstacle = barrier(holder, node, jid.bare, item);
       if (obstacle === undefined || (isPending && obstacle === 'authorize'))
         return all.length === 1
-          ? toSubscriber(pubsub, holder, subscriber, event)
-          : toSubscriber(pubsub, holder, together(all), event.plus(subids(all)));
+          ? toSubscriber(pubsub, holder, subscriber, event, origin)
+          : toSubscriber(pubsub, holder, together(all), event.plus(subids(all)), origin);
     };
     const item = entryFor(pubsub, holder, node, jid.bare);
     pubsub.aside(item instanceof Promise ? item.then(send) : send(item));
@@ -133,20 +149,42 @@ function toSubscribers(
 
 /** §6.1.6: one notification for all subscriptions of an address, as the most generous of them wants it (§12.7). */
 function together([first, ...others]: readonly Subscriber[]): Subscriber {
-  let { shows, body, ...rest } = first!;
+  let { shows, body, by, ...rest } = first!;
   for (const one of others) {
+    by = one.by === undefined ? undefined : by; // one that the subscriber made is enough
     shows = shows === undefined || one.shows === undefined ? undefined : [...shows, ...one.shows];
     body ||= one.body;
   }
-  return { ...rest, ...(shows && { shows }), ...(body && { body }) };
+  return { ...rest, ...(shows && { shows }), ...(body && { body }), ...(by && { by }) };
 }
 
 /** §7.1.2.7, §12.20. */
 export const subids = (subscribers: readonly Subscriber[]): Element =>
   el('headers', { xmlns: NS.shim }, ...subscribers.map(({ subid }) => el('header', { name: 'SubID' }, subid)));
 
-/** Says it as the subscriber wants it said, if he wants it now. */
-export function toSubscriber(pubsub: PubSub, holder: Holder, subscriber: Subscriber, event: Stanza): Maybe<void> {
+/** Says it as the subscriber wants it said, if they want it at all, and now. */
+export function toSubscriber(
+  pubsub: PubSub,
+  holder: Holder,
+  subscriber: Subscriber,
+  event: Stanza,
+  origin: Origin | undefined,
+): Maybe<void> {
+  if (subscriber.by === undefined) return toWilling(pubsub, holder, subscriber, event, origin);
+  const speakers = [Jid.parse(subscriber.by), ...(origin?.behalf?.speakers ?? [])];
+  const go = (isAccepted: boolean) =>
+    isAccepted ? toWilling(pubsub, holder, subscriber, event, asked(speakers)) : undefined;
+  const accepted = accepts(pubsub, subscriber);
+  return accepted instanceof Promise ? accepted.then(go) : go(accepted);
+}
+
+function toWilling(
+  pubsub: PubSub,
+  holder: Holder,
+  subscriber: Subscriber,
+  event: Stanza,
+  origin: Origin | undefined,
+): Maybe<void> {
   const { jid, node, expires, shows, body } = subscriber;
   const isForPresent = node.config['pubsub#presence_based_delivery'];
   if (isForPresent || shows !== undefined || expires === 'presence') {
@@ -156,5 +194,5 @@ export function toSubscriber(pubsub: PubSub, holder: Holder, subscriber: Subscri
     if (isForPresent && !present?.length) return;
     if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;
   }
-  return tell(pubsub, (body ? withBody(event) : event).with({ to: jid }));
+  return tell(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
 }

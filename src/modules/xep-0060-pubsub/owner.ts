@@ -32,6 +32,7 @@ import {
 } from './node-config.js';
 import { notify } from './notify.js';
 import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { speakersOf } from './speakers.js';
 import { dropBarred } from './subscriptions.js';
 import { around, usualConfig } from './well-known.js';
 
@@ -82,7 +83,14 @@ export async function create(action: Action): Promise<Element | undefined> {
   const { node, write } = makeNode(pubsub, holder, name, from, own);
   await pubsub.holders.written(holder, write, ...writeLinks(pubsub, holder, name, links));
   if (node.config['pubsub#deliver_notifications'])
-    notifyAbove(pubsub, holder, node, eventFrom(holder, node, el('create', { node: name })), 'nodes');
+    notifyAbove(
+      pubsub,
+      holder,
+      node,
+      eventFrom(holder, node, el('create', { node: name })),
+      'nodes',
+      speakersOf(holder, node, node.stored.creator),
+    );
   return given === undefined ? el('pubsub', { xmlns: NS.pubsub }, el('create', { node: name })) : undefined;
 }
 
@@ -154,7 +162,7 @@ export async function configure(action: Action): Promise<undefined> {
     if (after['pubsub#notify_config']) {
       const shown = after['pubsub#deliver_payloads'] ? shownConfig(after, namesIn(holder, name)) : undefined;
       const event = eventFrom(holder, node, el('configuration', { node: name }, shown));
-      notify(pubsub, holder, node, event, { kind: 'nodes' });
+      notify(pubsub, holder, node, event, { kind: 'nodes', by: from.bare });
     }
     tellLinks(pubsub, holder, node, before['pubsub#collection'], links);
     return undefined;

@@ -95,7 +95,8 @@ export async function purgeOf(pubsub: PubSub, bare: string, publisher: string): 
         const ids = [...items!.index].flatMap(([id, { by }]) => (by === publisher ? id : []));
         if (ids.length === 0) return;
         await holders.written(holder, holders.removeItems(holder, node, items!, ids));
-        if (node.config['pubsub#notify_retract']) notify(pubsub, holder, node, retractEvent(holder, node, ids));
+        if (node.config['pubsub#notify_retract'])
+          notify(pubsub, holder, node, retractEvent(holder, node, ids), { by: publisher });
       },
     );
 }

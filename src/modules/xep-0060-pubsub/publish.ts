@@ -81,8 +81,8 @@ export async function publish(action: Action): Promise<Element> {
     await holders.written(holder, ...writes);
     // First what goes: whoever keeps what he was told last keeps the new one.
     if (gone.length > 0 && node.config['pubsub#publish_node_full'] === 'retract-oldest')
-      notify(pubsub, holder, node, retractEvent(holder, node, gone));
-    notify(pubsub, holder, node, event);
+      notify(pubsub, holder, node, retractEvent(holder, node, gone), { by: from.bare });
+    notify(pubsub, holder, node, event, { by: from.bare });
     if (gone.length > 0) await detach(pubsub, holder, node, gone);
     if (target !== undefined) await summarize(pubsub, bare, name);
     return el('pubsub', { xmlns: NS.pubsub }, el('publish', { node: name }, item && el('item', { id })));
@@ -173,7 +173,7 @@ export async function retract(action: Action): Promise<undefined> {
     await holders.written(holder, holders.removeItems(holder, node, items!, ids));
     const { notify: asked } = element.attrs;
     if (asked === 'true' || asked === '1' || node.config['pubsub#notify_retract'])
-      notify(pubsub, holder, node, retractEvent(holder, node, ids));
+      notify(pubsub, holder, node, retractEvent(holder, node, ids), { by: from.bare });
     await detach(pubsub, holder, node, ids);
     await summarize(pubsub, holder.jid.bare, name);
     return undefined;
@@ -192,7 +192,8 @@ export async function purge(action: Action): Promise<undefined> {
     if (isKept(name)) throw forbidden(); // XEP-0465 §5
     const ids = [...items!.index.keys()];
     await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, ids));
-    if (node.config['pubsub#notify_retract']) notify(pubsub, holder, node, nodeEvent(holder, node, 'purge'));
+    if (node.config['pubsub#notify_retract'])
+      notify(pubsub, holder, node, nodeEvent(holder, node, 'purge'), { by: from.bare });
     await detach(pubsub, holder, node, ids);
     await summarize(pubsub, holder.jid.bare, name);
     return undefined;

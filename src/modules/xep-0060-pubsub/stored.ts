@@ -16,6 +16,7 @@ export const storedNode: z.ZodType<StoredNode> = z.object({
   creator: bareJid,
   created: whole,
   affiliations: z.record(z.string(), z.enum(affiliations)),
+  declined: z.array(bareJid).exactOptional(),
   movedTo: z.string().exactOptional(),
 });
 
@@ -43,6 +44,7 @@ export const storedSubscription: z.ZodType<Subscription> = z.object({
   deliver: z.literal(false).exactOptional(),
   expires: z.union([z.number(), z.literal('presence')]).exactOptional(),
   body: z.literal(true).exactOptional(),
+  by: bareJid.exactOptional(),
   shows: z.array(z.enum(shows)).exactOptional(),
   public: z.literal(true).exactOptional(),
   type: z.enum(['items', 'nodes', 'all']).exactOptional(),

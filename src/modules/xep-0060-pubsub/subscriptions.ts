@@ -21,6 +21,7 @@ import { firstSubid, type Holder, type Node, type PubSub, type Subscriber, type 
 import { tell } from './notify.js';
 import { invalidOptions, type Options, offeredOptions, readOptions } from './options.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { accepts, asked, forOwner, speakersOf } from './speakers.js';
 import { publishSubscriber } from './xep-0465-public.js';
 
 /** Owners that are asked for a subscription. */
@@ -30,6 +31,8 @@ const authorization = `${NS.pubsub}#subscribe_authorization`;
 type State = Subscription['state'] | 'none';
 type Whose = Pick<Subscriber, 'jid' | 'subid'>;
 
+/** Of one node. */
+const mostDeclined = 1000;
 /** Subscriptions of one address to one node. */
 const mostAtOnce = 10;
 
@@ -77,7 +80,8 @@ export async function subscribe(action: Action): Promise<Element> {
     const subid = present?.subid ?? freeSubid(all);
     if (present === undefined) demandDifferent(node, all, asked);
     const wasPublic = present?.public === true;
-    const { public: _, ...before } = present === undefined ? {} : optionsOf(present);
+    // Whoever asks for what an owner gave them has it as their own.
+    const { public: _, by: __, ...before } = present === undefined ? {} : optionsOf(present);
     const kept: Options = isPublic ? { ...before, public: true } : before;
     const options =
       form === undefined || all.length > 0 ? { ...kept, ...asked } : (readOptions(form, node, kept) ?? kept);
@@ -86,11 +90,12 @@ export async function subscribe(action: Action): Promise<Element> {
     // §6.1.3.6: nobody is to get what another asked for
     if (request.session?.isPassing && !isTemporary) throw new StanzaError('forbidden', undefined, { type: 'cancel' });
     const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
-    if (present === undefined) {
-      const own = holder.subscribers.get(from.bare)?.size ?? 0;
+    if (present === undefined || present.by !== undefined) {
+      const own = [...(holder.subscribers.get(from.bare) ?? [])].filter(({ by }) => by === undefined).length;
       const waiting = [...node.subscriptions.values()].filter((one) => one.state === 'pending').length;
       const limit =
-        all.length >= mostAtOnce || node.subscriptions.size >= settings.subscriptions_per_node
+        present === undefined &&
+        (all.length >= mostAtOnce || node.subscriptions.size >= settings.subscriptions_per_node)
           ? 'pubsub.subscriptions'
           : own >= settings.subscriptions_per_user
             ? 'pubsub.subscriptions_per_user'
@@ -160,8 +165,15 @@ export async function unsubscribe(action: Action): Promise<Element> {
     if (node === undefined) throw missing(holder, name, from.bare, entry);
     const subscriber = subscriptionIn(action, holder, node, jid);
     await drop(pubsub, holder, node, subscriber);
+    if (subscriber.by !== undefined) await noteDeclined(pubsub, holder, node, jid.bare);
     return answer(shown(name, subscriber, 'none'));
   });
+}
+
+/** No owner subscribes them again. */
+async function noteDeclined({ holders }: PubSub, holder: Holder, node: Node, bare: string): Promise<void> {
+  const others = (node.stored.declined ?? []).filter((one) => one !== bare);
+  await holders.written(holder, holders.change(holder, node, { declined: [...others, bare].slice(-mostDeclined) }));
 }
 
 /** Ends a subscription without a word to the subscriber. */
@@ -183,7 +195,7 @@ function tellOwners(pubsub: PubSub, holder: Holder, node: Node, whose: Whose, st
   const event = eventFrom(holder, node, shown(node.name, whose, state));
   for (const owner of ownersOf(holder, node).slice(0, mostAsked)) {
     const to = Jid.parse(owner);
-    if (owner !== whose.jid.bare) pubsub.aside(tell(pubsub, event.with({ to })));
+    if (owner !== whose.jid.bare) pubsub.aside(tell(pubsub, event.with({ to }), forOwner(whose.jid, node, owner)));
   }
 }
 
@@ -209,6 +221,7 @@ export async function setOptions(action: Action): Promise<undefined> {
     const subscriber = subscriptionIn(action, holder, node, jid);
     const options = readOptions(form, node, optionsOf(subscriber));
     if (options === undefined) return undefined;
+    // Without `by`: whoever sets it up wants it.
     const changed = { ...options, state: subscriber.state };
     await holders.written(holder, holders.setSubscription(holder, node, subscriber, changed));
     return undefined;
@@ -231,7 +244,10 @@ export async function offerDefaultOptions(action: Action): Promise<Element> {
 export async function ownSubscriptions({ pubsub, from, bare, element }: Action): Promise<Element> {
   const holder = await pubsub.holders.get(bare);
   const only = nameIn(element, 'node');
-  const found = [...(holder.subscribers.get(from.bare) ?? [])].flatMap(({ node, jid, subid, state, expires }) => {
+  const all = [...(holder.subscribers.get(from.bare) ?? [])];
+  const accepted = await Promise.all(all.map((one) => accepts(pubsub, one)));
+  const found = all.flatMap(({ node, jid, subid, state, expires }, index) => {
+    if (accepted[index] !== true) return [];
     if ((only !== undefined && node.name !== only) || (typeof expires === 'number' && expires <= wall())) return [];
     return shown(node.name, { jid, subid }, state);
   });
@@ -265,7 +281,10 @@ export async function listSubscriptions(action: Action): Promise<Element> {
   return el('pubsub', { xmlns: NS.pubsubOwner }, el('subscriptions', { node: name }, ...elements));
 }
 
-/** §8.8.2: all of them or none. */
+/**
+ * §8.8.2: all of them or none. What an owner subscribes others to reaches them only if the owner is among their contacts
+ * (speakers.ts); the owner sees no difference, and so learns nothing of their contacts, nor whether there is such an account.
+ */
 export async function changeSubscriptions(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const name = nodeNamed(action);
@@ -290,13 +309,13 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
     // Whom nobody here answers for has to ask by himself: else anybody could be flooded in our name.
     if (
       changes.some(({ jid, state }) => jid === undefined || state === undefined) ||
-      added.some(({ jid }) => !pubsub.host.isLocal(jid.domain))
+      added.some(({ jid }) => !pubsub.host.isLocal(jid.domain) || node.stored.declined?.includes(jid.bare))
     ) {
       // §8.8.2.4: they are all as they were
       const before = elements.map(({ attrs }) =>
         el('subscription', { jid: attrs.jid, subscription: node.subscriptions.get(attrs.jid ?? '')?.state ?? 'none' }),
       );
-      throw new StanzaError('not-acceptable', 'Users of other servers subscribe by themselves.', {
+      throw new StanzaError('not-acceptable', 'They can only subscribe by themselves.', {
         instead: el('pubsub', { xmlns: NS.pubsubOwner }, el('subscriptions', { node: name }, ...before)),
       });
     }
@@ -304,7 +323,12 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
       pubsub.host.limitHit('pubsub.subscriptions');
       throw pubsubError('policy-violation', 'too-many-subscriptions');
     }
-    await changeStates(pubsub, holder, node, valid);
+    const forced = added.filter(({ jid }) => jid.bare !== from.bare).length;
+    if ((holder.forced.get(from.bare) ?? 0) + forced > pubsub.settings.subscriptions_per_user) {
+      pubsub.host.limitHit('pubsub.subscriptions_per_user');
+      throw pubsubError('policy-violation', 'too-many-subscriptions');
+    }
+    await changeStates(pubsub, holder, node, valid, from);
     return undefined;
   });
 }
@@ -313,28 +337,48 @@ interface Change extends Whose {
   readonly state: State;
 }
 
-/** Writes down who is what, and tells them (§8.8.4, §12.21). */
-async function changeStates(pubsub: PubSub, holder: Holder, node: Node, changes: readonly Change[]): Promise<void> {
+/** Writes down who is what, and tells them (§8.8.4, §12.21). `actor`: the owner who changes it. */
+async function changeStates(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  changes: readonly Change[],
+  actor?: Jid,
+): Promise<void> {
   const real = changes.flatMap(({ jid, subid, state }) => {
     const before = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
     return (before?.state ?? 'none') === state ? [] : [{ jid: before?.jid ?? jid, subid, state, before }];
   });
   const writes = real.map(({ jid, subid, state, before }) => {
     const isTemporary = before === undefined && node.config['pubsub#tempsub'];
-    const options: Options = before ? optionsOf(before) : isTemporary ? { expires: 'presence' } : {};
+    const by = before === undefined && actor !== undefined && !actor.sameBare(jid) ? { by: actor.bare } : {};
+    const options: Options = before ? optionsOf(before) : { ...(isTemporary && { expires: 'presence' }), ...by };
     const subscription = state === 'none' ? undefined : { ...options, state };
     return pubsub.holders.setSubscription(holder, node, { jid, subid }, subscription);
   });
   await pubsub.holders.written(holder, ...writes);
   for (const { jid, subid, state, before } of real) {
     const event = eventFrom(holder, node, shown(node.name, { jid, subid }, state));
-    pubsub.aside(tell(pubsub, event.with({ to: jid })));
+    const subscriber = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
+    pubsub.aside(tellChange(pubsub, holder, node, event.with({ to: jid }), before ?? subscriber, actor));
     if (state !== 'pending' && (state === 'subscribed' || before?.state === 'subscribed'))
       tellOwners(pubsub, holder, node, { jid, subid }, state);
     if (before?.public) await publishSubscriber(pubsub, holder, node, jid, state === 'subscribed');
-    const subscriber = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
     if (state === 'subscribed' && subscriber !== undefined) pubsub.aside(sendLastTo(pubsub, holder, subscriber));
   }
+}
+
+/** Tells a subscriber what an owner has made of the subscription. */
+async function tellChange(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  event: Stanza,
+  subscriber: Subscriber | undefined,
+  actor: Jid | undefined,
+): Promise<void> {
+  if (subscriber !== undefined && !(await accepts(pubsub, subscriber))) return;
+  await tell(pubsub, event, asked(speakersOf(holder, node, actor?.bare)));
 }
 
 /**
@@ -356,7 +400,9 @@ export async function dropBarred(pubsub: PubSub, holder: Holder, node: Node, onl
 /** §8.6: asks all owners; the first answer counts. */
 function askOwners(pubsub: PubSub, holder: Holder, node: Node, jid: string): void {
   for (const owner of ownersOf(holder, node).slice(0, mostAsked))
-    pubsub.aside(pubsub.host.route(question(holder, node, jid, Jid.parse(owner))));
+    pubsub.aside(
+      pubsub.host.route(question(holder, node, jid, Jid.parse(owner)), forOwner(Jid.parse(jid), node, owner)),
+    );
 }
 
 const authorizationForm = defineForm(authorization, {
@@ -384,7 +430,8 @@ export const pendingNodes = (holder: Holder, owner: string): string[] =>
 /** §8.7.4: asks an owner of a node again for all that wait. */
 export function askAgain(pubsub: PubSub, holder: Holder, node: Node, owner: Jid): void {
   for (const subscriber of node.subscriptions.values())
-    if (isPending(subscriber)) pubsub.aside(pubsub.host.route(question(holder, node, subscriber.jid.full, owner)));
+    if (isPending(subscriber))
+      pubsub.aside(pubsub.host.route(question(holder, node, subscriber.jid.full, owner), asked([subscriber.jid])));
 }
 
 const isPending = ({ state }: Subscriber): boolean => state === 'pending';
@@ -414,6 +461,7 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
         holder,
         node,
         waiting.map((one) => ({ jid: one.jid, subid: one.subid, state })),
+        from,
       );
       return true;
     },

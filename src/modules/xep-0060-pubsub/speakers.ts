@@ -1,0 +1,42 @@
+/** Who speaks in what a holder sends: those whom its recipients may have blocked, or do not know. */
+import { onBehalfOf } from '../../server/module.js';
+import type { Origin } from '../../server/routing/passage.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { ownersOf } from './access.js';
+import type { Holder, Node, PubSub, Subscriber } from './node.js';
+
+type Maybe<T> = T | Promise<T>;
+
+/**
+ * Those who speak in a notification besides the account that it comes from: the one who did it, and the owner where a node
+ * has a single one. `by`: a bare address.
+ */
+export function speakersOf(holder: Holder, node: Node, by: string | undefined): readonly Jid[] {
+  const speakers = new Set<string>();
+  if (by !== undefined) speakers.add(by);
+  if (!holder.isAccount) {
+    const owners = ownersOf(holder, node);
+    if (owners.length === 1) speakers.add(owners[0]!);
+  }
+  speakers.delete(holder.jid.bare);
+  return [...speakers].map((one) => Jid.parse(one));
+}
+
+/** What a recipient has asked for, or accepts. */
+export function asked([first, ...others]: readonly Jid[]): Origin | undefined {
+  return first && onBehalfOf([first, ...others], { isAsked: true });
+}
+
+/** For an owner of a node, who asked for such messages by making it. An owner who was only named did not. */
+export const forOwner = (speaker: Jid, node: Node, owner: string): Origin =>
+  onBehalfOf([speaker], { isAsked: node.stored.creator === owner });
+
+/** §8.8.2 lets owners subscribe others: that counts with those alone who have the owner among their contacts. */
+export function accepts({ host, roster }: PubSub, { jid, by }: Pick<Subscriber, 'jid' | 'by'>): Maybe<boolean> {
+  if (by === undefined) return true;
+  if (jid.domain !== host.domain) return false;
+  const isContact = (item: { readonly hidden?: boolean | undefined } | undefined) =>
+    item !== undefined && item.hidden !== true;
+  const items = roster.get(jid.bare);
+  return items instanceof Promise ? items.then((all) => isContact(all.get(by))) : isContact(items.get(by));
+}
