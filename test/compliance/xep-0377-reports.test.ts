@@ -134,6 +134,22 @@ scenario(
   },
 );
 
+scenario(
+  'one reporter does not use up what administrators are told in an hour',
+  { config: { ...config, modules: { reports: { messages_per_hour: 8 } } }, alone: true },
+  async ({ actor, server }) => {
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const paris = await actor('paris@localhost/street', { presence: true });
+    for (const jid of ['a@localhost', 'b@localhost', 'c@localhost']) await reports(juliet, jid, report());
+    await reports(paris, 'd@localhost', report());
+    for (const jid of ['a@localhost', 'b@localhost', 'd@localhost'])
+      await nurse.receives(`<message from='localhost'>${report(`<jid xmlns='${NS.jid}'>${jid}</jid>`)}</message>`);
+    await nurse.receivesNothing();
+    assert.equal((await kept(server)).length, 4, 'all of them are kept');
+  },
+);
+
 const forwarding = (more: object = {}) => ({
   config: { ...config, modules: { reports: { forward_to: ['rook@localhost'], tell_admins: false, ...more } } },
   alone: true,

@@ -77,7 +77,9 @@ export default defineModule({
     tell: addresses('Further addresses that get such a message.'),
     messages_per_hour: count({ min: 0, unlimited: true })
       .default(20)
-      .describe('Reports in an hour that somebody gets a message of; further ones are kept only.'),
+      .describe(
+        'Reports in an hour that the administrators get a message of. Those of one reporter are at most a quarter of them. Further ones are kept only.',
+      ),
     forward_to: addresses(
       'Addresses of services that collect reports. They get those whose reporters agree to that, without the reporter.',
     ),
@@ -107,6 +109,8 @@ export default defineModule({
   start: ({ host, config, stores: { reports: store }, services: { archive }, provide, log: logger }) => {
     const counts = { kept: 0, forwarded: 0 };
     const told = new Rates(config.messages_per_hour, hour);
+    /** One reporter does not use up what is there for all. */
+    const toldOfOne = new Rates(Math.ceil(config.messages_per_hour / 4), hour);
     const forwarded = new Rates(config.forwards_per_hour, hour);
     const received = new Rates(config.from_servers_per_day, day);
 
@@ -140,7 +144,7 @@ export default defineModule({
       counts.kept++;
       logger.info({ by: by.bare, reported: about.full, room: room?.bare, reason: stored.reason }, 'a report of abuse');
       if (room !== undefined) return true;
-      notify(id, stored);
+      notify(id, stored, reporter);
       if (by.domain !== host.domain || by.local === undefined) return true;
       // §4: only what the reporter agrees to
       const agreed = (name: string) => element.getChild(name, NS.reporting) !== undefined;
@@ -152,11 +156,11 @@ export default defineModule({
       return true;
     };
 
-    const notify = (id: string, report: StoredReport): void => {
+    const notify = (id: string, report: StoredReport, reporter: string): void => {
       const admins = config.tell_admins ? (host.config.hosts[host.domain]?.admins ?? []) : [];
       const recipients = new Set([...admins, ...config.tell.map((jid) => Jid.parse(jid).full)]);
       if (recipients.size === 0) return;
-      if (!told.take('')) {
+      if (Rates.takeAll([told, ''], [toldOfOne, reporter]) !== undefined) {
         host.limitHit('reports.messages_per_hour');
         return;
       }
