@@ -1,5 +1,6 @@
 /** What SQLite and the file system say, as what a caller of the storage can do about it. */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, closeSync, constants, fsyncSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { StorageError, type StorageFailure } from '../contract.js';
 
@@ -23,6 +24,7 @@ export function failureWithCode(code: string | undefined, message: string, file:
 
 function failureOf(code: string, file: string): StorageFailure | undefined {
   const failure = failures.find(([pattern]) => pattern.test(code))?.[1];
+  if (failure === 'corrupt' && isFailing(file)) return 'unavailable';
   return failure === 'unavailable' && isReadOnly(file) ? 'read-only' : failure;
 }
 
@@ -57,7 +59,25 @@ function codeOf(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
-/** SQLite reports a file system that was made read-only as an I/O error. Asking does not open the file: see wal.ts. */
+/**
+ * Whether the disk fails. What cannot be read from it looks damaged to SQLite, and is not. The folder is asked: opening and
+ * closing the database would drop the locks of this process (see file.ts).
+ */
+function isFailing(file: string): boolean {
+  try {
+    const folder = openSync(dirname(file), 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+    return false;
+  } catch (error) {
+    return codeOf(error) === 'EIO';
+  }
+}
+
+/** SQLite reports a file system that was made read-only as an I/O error. Asking does not open the file: see file.ts. */
 function isReadOnly(file: string): boolean {
   try {
     accessSync(file, constants.W_OK);
