@@ -257,13 +257,20 @@ export default defineModule({
       return config[kind] === 'hold' ? 'hold' : 'allow';
     };
 
+    /** Administrators have something to say to all of their users. */
+    const isWelcome = (owner: Jid, who: Jid): Maybe<boolean> => {
+      const isKnown = knows(owner, who);
+      if (isKnown instanceof Promise) return isKnown.then((yes) => yes || host.isAdmin(who));
+      return isKnown || host.isAdmin(who);
+    };
+
     /** Calls with who is a stranger to the owner: at once where that is known at once. */
     const ifStranger = <T>(passage: Passage, then: (who: Jid) => Maybe<T>): Maybe<T | undefined> => {
       const { owner, peer } = passage;
       if (isColleague(peer)) return undefined;
       const who = speakerOf(passage);
       if (who === undefined || who.bare === owner.bare || isOurs(who)) return undefined;
-      const isKnown = knows(owner, who);
+      const isKnown = isWelcome(owner, who);
       if (isKnown instanceof Promise) return isKnown.then((yes) => (yes ? undefined : then(who)));
       return isKnown ? undefined : then(who);
     };
@@ -490,17 +497,19 @@ function invitedBy(stanza: Stanza): readonly Jid[] {
 /** Presence without what its sender has written into it: its capabilities alone. */
 const presenceAlone = (stanza: Stanza): Stanza => {
   const { from, to, type, id } = stanza;
-  const caps = stanza.child(NS.caps, 'c');
+  const caps = type === undefined ? stanza.child(NS.caps, 'c') : undefined;
   return Stanza.build('presence', { from, to, type, id }, caps);
 };
 
-/** What clients act upon, and do not show. */
+const shows: readonly (string | undefined)[] = [undefined, 'away', 'chat', 'dnd', 'xa'];
+
+/** Whether there is more in it than clients act upon without showing it. */
 function showsSomething(stanza: Stanza): boolean {
   for (const { ns, name } of stanza.childNames()) {
     const isPlain = (ns === NS.caps && name === 'c') || (ns === NS.client && (name === 'show' || name === 'priority'));
     if (!isPlain) return true;
   }
-  return false;
+  return !shows.includes(stanza.text(NS.client, 'show')) || (stanza.child(NS.caps, 'c')?.children.length ?? 0) > 0;
 }
 
 /** The conditions that specifications define, without text and payload. */
