@@ -122,9 +122,10 @@ async function apply(
   if (present.length > 0) return;
   tellAbsentChange(muc, room, user, now, more);
   if (actor === undefined || actor.bare === user.bare || user.local === undefined) return;
+  if (!muc.notices.take(`${room.jid.bare} ${actor.bare} ${user.bare}`) || !mayInvite(muc, actor, 1)) return;
   // §9.5: who becomes a member of a members-only room is invited
   if (membersOnly && old === 'none' && now === 'member') {
-    if (mayInvite(muc, actor, 1)) sendInvitation(muc, room, user, actor);
+    sendInvitation(muc, room, user, actor);
   } else if (old !== 'outcast' && now !== 'outcast') await tellAbsent(muc, room, user, now, item, actor);
 }
 
@@ -140,8 +141,7 @@ async function tellAbsent(
   parts: ItemParts,
   admin: Jid,
 ): Promise<void> {
-  const { host, consent, notices } = muc;
-  if (!notices.take(`${room.jid.bare} ${admin.bare} ${user.bare}`) || !mayInvite(muc, admin, 1)) return;
+  const { host, consent } = muc;
   const isKnown = user.domain === host.domain && (await consent?.knows(user, admin)) === true;
   const { reason, actor } = isKnown ? parts : {};
   const item = el(

@@ -71,7 +71,7 @@ export function passIqs(muc: Muc) {
     const answerer = stanza.has(NS.vcardTemp, 'vCard') ? occupant.user : lastOf(occupant).jid;
     const id = randomId();
     note(id, { asker: seat.jid, id: stanza.id, asked: to, answerer });
-    const behalf = onBehalfOf([seat.occupant.user], { isAsked: true });
+    const behalf = onBehalfOf([seat.jid], { isAsked: true });
     void muc.host.route(stanza.with({ from: seat.occupant.jid, to: answerer, id }), behalf);
   };
 

@@ -109,7 +109,7 @@ function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
     session: undefined,
     acknowledges: origin.acknowledges,
     acknowledgeAfter: (durable) => void writes.push(durable),
-    behalf: { speakers: [occupant.user], isAsked: true },
+    behalf: { speakers: [stanza.from!], isAsked: true },
   };
   const addressees = target.seats.map(({ jid }) => jid);
   const routed = muc.host.routeToAll(said, addressees, relayed);
