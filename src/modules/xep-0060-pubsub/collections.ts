@@ -183,7 +183,7 @@ export async function associate(action: Action): Promise<undefined> {
     }
     const write = pubsub.holders.change(holder, found, { config: differing(config, holder.defaults) });
     await pubsub.holders.written(holder, write);
-    tellLink(pubsub, holder, collection, name, isJoining);
+    tellLink(pubsub, holder, collection, name, isJoining, from);
     return undefined;
   });
 }
@@ -210,12 +210,19 @@ export function notifyAbove(
 }
 
 /** §4.3.2: a node came into a collection, or left it. */
-export function tellLink(pubsub: PubSub, holder: Holder, collection: Node, child: string, isJoining: boolean): void {
+export function tellLink(
+  pubsub: PubSub,
+  holder: Holder,
+  collection: Node,
+  child: string,
+  isJoining: boolean,
+  by: Jid,
+): void {
   if (!collection.config['pubsub#deliver_notifications']) return;
   const change = el(isJoining ? 'associate' : 'dissociate', { node: child });
   const event = eventFrom(holder, collection, el('collection', { node: collection.name }, change));
   const above = collectionsAbove(graphOf(holder), [collection.name]);
-  const origin = asked(speakersOf(holder, collection, undefined));
+  const origin = asked(speakersOf(holder, collection, by.bare));
   tellAbove(pubsub, holder, above, event, 'nodes', holder.nodes.get(child), origin);
 }
 

@@ -211,7 +211,8 @@ export default defineModule({
         const writes: Promise<unknown>[] = [];
         if (gone !== undefined && gone !== 'outcast') writes.push(holders.change(holder, node, { affiliations }));
         for (const one of [...node.subscriptions.values()])
-          if (one.jid.bare === bare) writes.push(holders.setSubscription(holder, node, one, undefined));
+          if (one.jid.bare === bare || one.by === bare)
+            writes.push(holders.setSubscription(holder, node, one, undefined));
         await holders.written(holder, ...writes);
       };
       for (const name of [...(await holders.get(own.bare)).nodes.keys()])

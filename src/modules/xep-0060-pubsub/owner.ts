@@ -164,21 +164,21 @@ export async function configure(action: Action): Promise<undefined> {
       const event = eventFrom(holder, node, el('configuration', { node: name }, shown));
       notify(pubsub, holder, node, event, { kind: 'nodes', by: from.bare });
     }
-    tellLinks(pubsub, holder, node, before['pubsub#collection'], links);
+    tellLinks(pubsub, holder, node, before['pubsub#collection'], links, from);
     return undefined;
   });
 }
 
 /** XEP-0248 §4.3.2: who subscribed to a collection is told which nodes are new in it, and which have left. */
-function tellLinks(pubsub: PubSub, holder: Holder, node: Node, before: readonly string[], links: Links): void {
-  for (const child of links.added) tellLink(pubsub, holder, node, child.name, true);
-  for (const child of links.removed) tellLink(pubsub, holder, node, child.name, false);
+function tellLinks(pubsub: PubSub, holder: Holder, node: Node, before: readonly string[], links: Links, by: Jid): void {
+  for (const child of links.added) tellLink(pubsub, holder, node, child.name, true, by);
+  for (const child of links.removed) tellLink(pubsub, holder, node, child.name, false, by);
   const after = node.config['pubsub#collection'];
   for (const name of new Set([...before, ...after])) {
     const collection = holder.nodes.get(name);
     const isJoining = after.includes(name);
     if (collection !== undefined && isJoining !== before.includes(name))
-      tellLink(pubsub, holder, collection, node.name, isJoining);
+      tellLink(pubsub, holder, collection, node.name, isJoining, by);
   }
 }
 
@@ -201,7 +201,7 @@ export async function remove(action: Action): Promise<undefined> {
     inTurn(action, name, async ({ holder, node, items }) => {
       demandOwner(holder, node, from.bare);
       if (isKept(name)) throw forbidden();
-      await removeNode(pubsub, holder, node!, items!, uri);
+      await removeNode(pubsub, holder, node!, items!, { uri, by: from.bare });
       return undefined;
     }),
   );
@@ -210,13 +210,13 @@ export async function remove(action: Action): Promise<undefined> {
 /** Characters of an address that a node is forwarded to. */
 const longestUri = 2000;
 
-/** Removes a node, and tells its subscribers; `uri`: where it is now. */
+/** Removes a node, and tells its subscribers; `uri`: where it is now; `by`: who did it, a bare address. */
 export async function removeNode(
   pubsub: PubSub,
   holder: Holder,
   node: Node,
   items: Items,
-  uri?: string,
+  { uri, by }: { readonly uri?: string | undefined; readonly by?: string } = {},
 ): Promise<void> {
   const redirect = uri ? el('redirect', { uri }) : undefined;
   const event = nodeEvent(holder, node, 'delete', redirect);
@@ -225,7 +225,7 @@ export async function removeNode(
   const removed = pubsub.holders.remove(holder, node, items, uri ? flat(uri) : undefined);
   await pubsub.holders.written(holder, removed, ...orphan(pubsub, holder, node.name));
   if (node.config['pubsub#notify_delete'])
-    notify(pubsub, holder, { ...node, subscriptions }, event, { isForPending: true, kind: 'nodes' });
+    notify(pubsub, holder, { ...node, subscriptions }, event, { isForPending: true, kind: 'nodes', by });
   for (const follower of followers)
     await removeNode(pubsub, holder, follower, await pubsub.holders.items(holder, follower));
 }
