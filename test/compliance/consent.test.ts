@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { create, owner, publish, pubsub } from './pubsub.js';
-import { configures, enters, founds, quiets, service } from './rooms.js';
+import { configuration, configures, enters, founds, quiets, service } from './rooms.js';
 
 const mark = 'Buy-gold';
 const body = `<body>${mark}</body>`;
@@ -112,6 +112,14 @@ const forms: readonly Form[] = [
     },
   },
   {
+    title: 'membership of a room for members, often',
+    known: false,
+    send: async ({ romeo }) => {
+      await romeo.sends(configuration('den', { 'muc#roomconfig_membersonly': '1' }));
+      for (let count = 0; count < 20; count++) await romeo.sends(admin(den, count % 2 === 0 ? 'member' : 'none'));
+    },
+  },
+  {
     title: 'a mention in a room that she is not in',
     send: async ({ romeo }) => {
       await romeo.sends(admin(den, 'member').replace(/<reason>.*<.reason>/, ''));
@@ -199,6 +207,12 @@ const forms: readonly Form[] = [
   },
 ];
 
+const shownIn = [
+  `<status>${mark}</status>`,
+  `<show>${mark}</show>`,
+  `<x xmlns='urn:example:shown'>${mark}</x>`,
+  `<c xmlns='${NS.caps}' hash='sha-1' node='n' ver='v'>${mark}</c>`,
+];
 /** Rooms and nodes of romeo's; the three are there, and juliet has done nothing but enter the hall. */
 async function cast({ actor }: Scene): Promise<Cast> {
   const juliet = await actor(`${juliets}/balcony`, { presence: true });
@@ -267,3 +281,57 @@ for (const form of forms) {
     assert.deepEqual(await appears(scene, form, 'blocked'), []);
   });
 }
+
+scenario(
+  'presence of a stranger that shows something counts as a message',
+  { ...where({ messages: 'limit', per_sender: 1 }), alone: true },
+  async ({ actor }) => {
+    const juliet = await actor(`${juliets}/balcony`, { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await romeo.sends(message('chat', body)(juliets));
+    await juliet.receives(`<message type='chat'/>`);
+    for (const inside of shownIn) await romeo.sends(presence('', inside)(juliet.jid));
+    await juliet.receivesNothing();
+    await romeo.sends(
+      presence('', `<show>away</show><c xmlns='${NS.caps}' hash='sha-1' node='n' ver='v'/>`)(juliet.jid),
+    );
+    await juliet.receives(`<presence><show>away</show></presence>`);
+  },
+);
+
+for (const isForMembers of [false, true])
+  scenario(`§9: an affiliation is not changed at somebody without end (${isForMembers})`, async ({ actor }) => {
+    const juliet = await actor(`${juliets}/balcony`, { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const room = isForMembers ? 'cell' : 'den';
+    await founds(romeo, room, 'romeo', isForMembers ? { 'muc#roomconfig_membersonly': '1' } : {});
+    for (let count = 0; count < 50; count++)
+      await romeo.sends(admin(`${room}@${service}`, count % 2 === 0 ? 'member' : 'none'));
+    await quiets(romeo);
+    await juliet.syncs();
+    const heard = juliet.forgets().map(String);
+    assert.equal(heard.length, 5);
+    assert.doesNotMatch(heard.join('\n'), new RegExp(mark));
+  });
+
+scenario(
+  'a refusal of strangers does not keep out administrators, and questions are answered',
+  { ...where({ messages: 'refuse' }), alone: true },
+  async ({ actor, server }) => {
+    const juliet = await actor(`${juliets}/balcony`, { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
+    // He does not know her
+    await juliet.receives(`<iq type='error' id='v' from='${romeo.jid}'/>`);
+    await romeo.sends(`<presence to='${juliets}'/>`); // he shows himself
+    await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
+    await romeo.receives(`<iq type='get' id='v'/>`);
+    for (let count = 0; count < 2; count++)
+      await romeo.sends(`<iq type='result' id='v' to='${juliet.jid}'><query xmlns='jabber:iq:version'/></iq>`);
+    await juliet.receives(`<iq type='result' id='v'/>`);
+    await juliet.receivesNothing();
+    await server.accounts.setRole('romeo@localhost', 'admin');
+    await romeo.sends(message('chat', body)(juliets));
+    await juliet.receives(`<message type='chat'/>`);
+  },
+);
