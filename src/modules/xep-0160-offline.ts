@@ -273,7 +273,12 @@ export default defineModule({
           let size = 0;
           for (const entry of entries) {
             if (state.back) break;
-            const sessions = reachable(owner);
+            let sessions = reachable(owner);
+            while (isBacklogged(sessions) && !state.back) {
+              await room(sessions, state);
+              sessions = reachable(owner);
+            }
+            if (state.back) break;
             if (sessions.length === 0) return;
             after = entry.id;
             if (inFlight.get(owner)?.has(entry.id) || state.arrived.has(entry.id)) continue;
@@ -394,7 +399,7 @@ export default defineModule({
       const id = archivedAs ?? stanzaId(owner.bare);
       const running = flushes.get(owner.bare);
       // Its recipient was there when it came, and only waits for what is older.
-      if (running !== undefined && !hasDelay(passage.seen)) running.live.add(id);
+      if (running !== undefined && !isBacklogged(passage.sessions) && !hasDelay(passage.seen)) running.live.add(id);
       if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, id, passage.seen));
       else {
         const usage = usages.peek(owner.bare);
@@ -440,7 +445,7 @@ export default defineModule({
         (passage) => {
           const { way, owner, origin, sessions } = passage;
           if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
-          if (flushes.has(owner.bare) && isForReachable(passage)) return keepOrAsk(passage);
+          if ((flushes.has(owner.bare) || isBacklogged(sessions)) && isForReachable(passage)) return keepOrAsk(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
           const { archivedAs } = passage;
           const isArchived = archivedAs !== undefined;
@@ -508,6 +513,17 @@ function add(to: Map<string, string[]>, owner: string, id: string): void {
 
 /** Messages to the bare address go there (RFC 6121 §8.5.2.1.1). */
 const isReachable = ({ available, priority }: Session): boolean => available && priority >= 0;
+
+/** Everybody who could get a message is away, and has so much to come that it is stored until one of them is back. */
+const isBacklogged = (sessions: readonly Session[]): boolean => {
+  let count = 0;
+  for (const session of sessions) {
+    if (!isReachable(session)) continue;
+    if (!session.isBacklogged) return false;
+    count++;
+  }
+  return count > 0;
+};
 
 /** Not for the one resource that gets only what is addressed to it. */
 const isForReachable = ({ stanza, sessions }: MessagePassage): boolean => {

@@ -4,6 +4,7 @@ import { defineModule, iq } from '../../src/server/module.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';
+import type { Element } from '../../src/server/xml/element.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { hits, type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
@@ -667,23 +668,145 @@ scenario('where it cannot be resumed it ends, and nothing is lost', few, async (
   await gets(again, ...all);
 });
 
-scenario('and so is that of one that is away', few, async (scene) => {
-  const { actor } = scene;
-  const romeo = await actor('romeo@localhost/orchard');
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+/** Juliet, available, is cut off and hibernates. The id resumes her session. */
+async function hibernates(scene: Scene, first = ''): Promise<string> {
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
+  await juliet.sends(first);
+  await juliet.syncs();
   juliet.cut();
   while (scene.server.sessions.of('juliet@localhost')[0]!.connection !== undefined)
     await new Promise((resolve) => setImmediate(resolve));
-  const all = Array.from({ length: 15 }, (_, at) => String(at));
-  await romeo.sends(all.map((body) => chat('juliet@localhost', body)).join(''));
+  return id;
+}
+
+/** Messages that a client gets until the last of these, which it acknowledges as it is asked. */
+async function takesUntil(peer: Peer, last: string, before = 0): Promise<string[]> {
+  const bodies: string[] = [];
+  for (let count = before; bodies.at(-1) !== last; ) {
+    const element = await peer.receivesAny();
+    if (element.name === 'r') await peer.sends(a(count));
+    if (element.getNS() !== NS.client) continue;
+    count++;
+    if (element.name === 'message') bodies.push(element.getChildText('body') ?? '');
+  }
+  return bodies;
+}
+
+const numbered = (count: number): string[] => Array.from({ length: count }, (_, at) => String(at));
+const says = (bodies: readonly string[], to = 'juliet@localhost') => bodies.map((body) => chat(to, body)).join('');
+const archives = [
+  ['archived', ''],
+  ['not archived', `<iq type='set' id='never'><prefs xmlns='${NS.mam}' default='never'><always/><never/></prefs></iq>`],
+] as const;
+
+for (const [title, prefs] of archives) {
+  scenario(`a session that is away longer than its queue is like an absent user (${title})`, few, async (scene) => {
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    const before = prefs === '' ? 1 : 2;
+    const id = await hibernates(scene, prefs);
+    const all = numbered(60);
+    await romeo.sends(says(all.slice(0, 40)));
+    // To the very session it is no different.
+    await romeo.sends(says(all.slice(40), 'juliet@localhost/balcony'));
+    await romeo.syncs();
+    const again = await returns(scene, 'juliet@localhost', id, before);
+    await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+    // What is said meanwhile comes behind.
+    await romeo.sends(says(['live']));
+    assert.deepEqual(await takesUntil(again, 'live', before), [...all, 'live']);
+    await again.sends(`<r xmlns='${NS.sm}'/>`);
+    await again.closes();
+    const later = await scene.actor('juliet@localhost/garden', { presence: true });
+    await later.receivesNothing();
+  });
+
+  scenario(`what waits for a session comes to the one that replaces it, in order (${title})`, few, async (scene) => {
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    await hibernates(scene, prefs);
+    const all = numbered(60);
+    await romeo.sends(says(all));
+    await romeo.syncs();
+    const again = await scene.actor('juliet@localhost/balcony');
+    await again.sends('<presence/>');
+    await again.receives(`<presence from='${again.jid}'/>`);
+    await gets(again, ...all);
+    await again.receivesNothing();
+  });
+
+  scenario(`another client gets what the session that is away does (${title})`, few, async (scene) => {
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    const id = await hibernates(scene, prefs);
+    const all = numbered(60);
+    await romeo.sends(says(all));
+    await romeo.syncs();
+    const other = await scene.actor('juliet@localhost/garden');
+    await other.sends('<presence/>');
+    const bodies: string[] = [];
+    // Every message once: the session that is away ends where it would hold too much, and what it held comes last.
+    while (bodies.length < all.length) {
+      const element = await other.receivesAny();
+      if (element.name === 'message') bodies.push(element.getChildText('body')!);
+    }
+    assert.deepEqual(new Set(bodies), new Set(all));
+    await other.receivesNothing();
+    const again = await returns(scene, 'juliet@localhost', id, 1);
+    await again.receives(failed('item-not-found'));
+  });
+}
+
+scenario('a session that is away keeps the last presence of each address', few, async (scene) => {
+  const romeo = await scene.actor('romeo@localhost/orchard', { presence: true });
+  const id = await hibernates(scene);
+  const juliet = 'juliet@localhost/balcony';
+  for (let at = 0; at < 100; at++) {
+    await romeo.sends(`<presence to='${juliet}'><status>${at}</status></presence>`);
+    if (at === 50) await romeo.sends(chat('juliet@localhost', 'said'));
+  }
   await romeo.syncs();
-  const again = await returns(scene, 'juliet@localhost', id, 0);
+  const again = await returns(scene, 'juliet@localhost', id, 1);
+  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+  const heard: Element[] = [];
+  while (heard.at(-1)?.getChildText('status') !== '99') {
+    const element = await again.receivesAny();
+    if (element.getNS() === NS.client) heard.push(element);
+  }
+  assert.deepEqual(
+    heard.map((element) => element.getChildText('status') ?? element.getChildText('body')),
+    ['50', 'said', '99'],
+  );
+});
+
+scenario('where it holds what nobody stores it ends, and its messages are stored', few, async (scene) => {
+  const romeo = await scene.actor('romeo@localhost/orchard');
+  const id = await hibernates(scene);
+  const all = numbered(15);
+  await romeo.sends(says(all));
+  const headline = (at: number) => `<message to='juliet@localhost' type='headline'><subject>${at}</subject></message>`;
+  for (let at = 0; at < 15; at++) await romeo.sends(headline(at));
+  await romeo.syncs();
+  const again = await returns(scene, 'juliet@localhost', id, 1);
   await again.receives(failed('item-not-found'));
   await again.binds('garden');
   await again.sends('<presence/>');
   await again.receives(`<presence from='${again.jid}'/>`);
   await gets(again, ...all);
+  await again.receivesNothing();
+});
+
+scenario('what is stored beside a session that is away outlasts a restart', { ...few, alone: true }, async (scene) => {
+  const romeo = await scene.actor('romeo@localhost/orchard');
+  const id = await hibernates(scene);
+  const all = numbered(40);
+  await romeo.sends(says(all));
+  await romeo.syncs();
+  await scene.stage.restart();
+  const again = await scene.actor('romeo@localhost/orchard');
+  await again.sends(says(['more']));
+  await again.syncs();
+  const back = await returns(scene, 'juliet@localhost', id, 1);
+  await back.receives(`<resumed xmlns='${NS.sm}'/>`);
+  assert.deepEqual(await takesUntil(back, 'more', 1), [...all, 'more']);
 });
 
 scenario('an account has only so many sessions that wait', few, async (scene) => {

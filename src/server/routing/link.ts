@@ -18,4 +18,6 @@ export interface Link {
   send(stanza: Stanza, receipt?: Receipt): void;
   /** False while the peer has much to take: sources wait (outflow.ts). A link that does not say so always has room. */
   readonly hasRoom?: boolean;
+  /** True while the peer is away and much waits for it already: what can wait elsewhere does, in order. */
+  readonly isBacklogged?: boolean;
 }

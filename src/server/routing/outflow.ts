@@ -107,7 +107,7 @@ class Lane {
     const before = this.#latest.get(from);
     // What somebody says is read beside the presence that they had.
     if (stanza.name !== 'presence') this.#latest.delete(from);
-    else if (!isOwn(stanza)) {
+    else if (isReplaceable(stanza)) {
       if (before?.stanza !== undefined) {
         change -= sizeOf(before.stanza);
         before.stanza = undefined;
@@ -143,8 +143,12 @@ class Lane {
 
 export const sizeOf = (stanza: Stanza): number => stanza.content.length + stanzaOverhead;
 
-/** XEP-0045 §7.1: the client's own presence in a room comes with codes that it must not miss. */
-const isOwn = (stanza: Stanza): boolean => stanza.content.includes('code="110"');
+/**
+ * Whether a later presence of the same address says all that matters. XEP-0045 §7.1: the client's own presence in a room
+ * has codes that it must not miss.
+ */
+export const isReplaceable = ({ name, type, content }: Stanza): boolean =>
+  name === 'presence' && (type === undefined || type === 'unavailable') && !/code=["']110["']/.test(content);
 
 /** Thrown where a session has so much to be told that nothing more can be asked for. */
 const full = (): StanzaError =>

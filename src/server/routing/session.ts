@@ -77,6 +77,11 @@ export class Session {
     return this.link.hasRoom !== false;
   }
 
+  /** Whether the client is away and so much waits for it that further messages are stored until it is back. */
+  get isBacklogged(): boolean {
+    return this.link.isBacklogged === true;
+  }
+
   /** Whether something waits until the client has taken more. */
   get isPouring(): boolean {
     return this.#outflow !== undefined;

@@ -9,7 +9,7 @@ import type { DocumentStore } from '../../storage/contract.js';
 import { elapsedSince, type Moment, moment, monotonic, wall } from '../clock.js';
 import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';
-import { sizeOf, stanzaOverhead } from '../routing/outflow.js';
+import { isReplaceable, sizeOf, stanzaOverhead } from '../routing/outflow.js';
 import { Session } from '../routing/session.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
@@ -37,6 +37,11 @@ const windowStanzas = 400;
 const windowBytes = 524_288;
 /** An `<r/>` is out for each so many stanzas at least. */
 const askEvery = 100;
+
+/** Of the queue's bound, what may wait for a client that is away before its further messages are stored instead. */
+const awayShare = 0.5;
+/** Compacting looks at the whole queue: what leaves more than this share of it made no room. */
+const worthCompacting = 0.9;
 
 /** Ended sessions whose last count is remembered. */
 const mostPast = 10_000;
@@ -133,6 +138,9 @@ export class Sm implements Link {
   /** The first entry of #queue that is still there. */
   #head = 0;
   #bytes = 0;
+  /** The first entry of #queue that no connection was sent. */
+  #unsent = 0;
+  #isBacklogged = false;
   #acknowledged = 0;
   /** The stale snapshot is being deleted, or replaced. Never rejects. */
   #deleting: Promise<void> | undefined;
@@ -256,8 +264,8 @@ export class Sm implements Link {
     if (this.#outlet !== undefined) {
       this.#outlet.writeStanza(stanza);
       if (this.#asked === undefined || this.waiting % askEvery === 0) this.ask();
-    }
-    if (this.isFull) this.overflowed(this);
+    } else if (!this.#isBacklogged && this.#isOver(awayShare)) this.#isBacklogged = !this.#compact(awayShare);
+    if (this.isFull && !this.#compact(1)) this.overflowed(this);
   }
 
   #grow(change: number): void {
@@ -267,9 +275,49 @@ export class Sm implements Link {
 
   /** More waits than may wait for a client that does not acknowledge. */
   get isFull(): boolean {
+    return this.#isOver(1);
+  }
+
+  /**
+   * From here on until the client is back, messages that can be stored are, and the rest of the queue is for what cannot.
+   * It stays so when the queue gets shorter: nothing overtakes what is stored.
+   */
+  get isBacklogged(): boolean {
+    return this.#isBacklogged && this.#outlet === undefined;
+  }
+
+  #isOver(share: number): boolean {
     const { queue_stanzas, queue_bytes } = this.limits();
-    const most = queue_stanzas + this.#excess;
+    const most = queue_stanzas * share + this.#excess;
     return this.waiting > most || this.#bytes > (queue_bytes * most) / queue_stanzas + this.waiting * stanzaOverhead;
+  }
+
+  /**
+   * Of what came while the client was away, only the last presence of each address is kept, unless that address has said
+   * something in between. Returns whether that made enough room below this share of the bound.
+   */
+  #compact(share: number): boolean {
+    if (this.#outlet !== undefined) return false;
+    const later = new Set<string>();
+    const kept: Sent[] = [];
+    let freed = 0;
+    for (let at = this.#queue.length - 1; at >= this.#unsent; at--) {
+      const entry = this.#queue[at]!;
+      const { stanza, receipt } = entry;
+      const from = stanza.from?.full ?? '';
+      if (!isReplaceable(stanza) || receipt !== undefined) later.delete(from);
+      else if (later.has(from)) {
+        freed += sizeOf(stanza);
+        continue;
+      } else later.add(from);
+      kept.push(entry);
+    }
+    if (freed === 0) return false;
+    const before = this.waiting;
+    this.#queue.length = this.#unsent;
+    for (let at = kept.length - 1; at >= 0; at--) this.#queue.push(kept[at]!);
+    this.#grow(-freed);
+    return !this.#isOver(share) && this.waiting <= before * worthCompacting;
   }
 
   get hasRoom(): boolean {
@@ -326,8 +374,10 @@ export class Sm implements Link {
     if (this.#head === this.#queue.length) {
       this.#queue.length = 0;
       this.#head = 0;
+      this.#unsent = 0;
     } else if (this.#head > 64 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
+      this.#unsent = Math.max(this.#unsent - this.#head, 0);
       this.#head = 0;
     }
     // An answer to an earlier `<r/>`: that to the last is on its way.
@@ -359,6 +409,7 @@ export class Sm implements Link {
     this.#outlet = outlet;
     this.#asked = undefined;
     this.#excess = 0;
+    this.#isBacklogged = false;
     this.#owed = -1;
     this.expires = 0;
     this.isRevived = false;
@@ -376,6 +427,8 @@ export class Sm implements Link {
   /** The connection is gone; what is sent now waits. */
   detach(now: number): void {
     if (this.isFull) this.#excess = this.waiting;
+    this.#unsent = this.#queue.length;
+    this.#isBacklogged = this.#isOver(awayShare);
     this.#outlet = undefined;
     this.expires = now + this.holdSeconds * 1000;
   }
@@ -435,6 +488,8 @@ export class Sm implements Link {
       this.#queue.push({ stanza, receipt });
       this.#grow(sizeOf(stanza));
     }
+    this.#unsent = this.#queue.length;
+    this.#isBacklogged = this.#isOver(awayShare);
     this.expires = now + msLeft(saved);
   }
 }

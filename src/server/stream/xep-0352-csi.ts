@@ -30,6 +30,10 @@ export class CsiLink implements Link {
     return this.next.hasRoom !== false;
   }
 
+  get isBacklogged(): boolean {
+    return this.next.isBacklogged === true;
+  }
+
   /** What is held back, the oldest first. */
   get held(): readonly Held[] {
     return this.#held;
