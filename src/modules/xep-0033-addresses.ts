@@ -56,9 +56,7 @@ export default defineModule({
       const from = sender!;
       if (!isUser(from) && (config.access === 'users' || !recipients.every(isHere))) throw new StanzaError('forbidden');
       const cost = recipients.length * Math.ceil((content.length + 1) / counted);
-      // XEP-0175: passing addresses, each of which could begin anew, count together
-      const isPassing = host.sessions(from.bare)[0]?.isPassing ?? false;
-      if (rates.take(isUser(from) && !isPassing ? from.bare : from.domain, cost)) return;
+      if (rates.take(host.holderOf(from), cost)) return;
       host.limitHit('addresses.per_minute');
       throw new StanzaError('resource-constraint', 'Too many addresses in too short a time.');
     };

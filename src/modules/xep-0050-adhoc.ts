@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
+import { Holdings } from '../server/holdings.js';
 import {
   type Command,
   type CommandResult,
@@ -51,23 +52,19 @@ export default defineModule({
     session_seconds: seconds({ min: 10, max: 86_400 })
       .default(900)
       .describe('How long a command waits for its next step.'),
-    max_sessions: count({ min: 1 }).default(1000).describe('Commands that wait for their next step, in all.'),
-    max_sessions_per_user: count({ min: 1 }).default(10).describe('The same of one address.'),
+    max_sessions: count({ min: 1 })
+      .default(1000)
+      .describe('Commands that wait for their next step, in all. Beyond it, whoever has the most loses the oldest.'),
+    max_sessions_per_user: count({ min: 1 })
+      .default(10)
+      .describe(
+        'The same of one account, over all its clients; of one network address for anonymous accounts. The oldest is dropped for a new one.',
+      ),
   }),
 
   start: ({ host, config }) => {
-    /** By session id, the oldest first. */
-    const sessions = new Map<string, CommandSession>();
-
-    const remember = (id: string, session: CommandSession) => {
-      const own = [...sessions].filter(([, { opener }]) => opener === session.opener);
-      if (own.length >= config.max_sessions_per_user) sessions.delete(own[0]![0]);
-      else if (sessions.size >= config.max_sessions) {
-        host.limitHit('command_sessions');
-        sessions.delete(sessions.keys().next().value!);
-      }
-      sessions.set(id, session);
-    };
+    /** By whoever opened them, and session id. */
+    const sessions = new Holdings<CommandSession>(config.max_sessions_per_user);
 
     const isOver = ({ touched }: CommandSession) => monotonic() - touched > config.session_seconds * 1000;
 
@@ -107,11 +104,11 @@ export default defineModule({
             state: undefined,
             actions: undefined,
           };
-          remember(id, session);
+          if (sessions.set(host.holderOf(from), id, session, config.max_sessions)) host.limitHit('command_sessions');
           return proceed(id, session, result);
         }
 
-        const session = sessions.get(sessionid);
+        const session = sessions.get(host.holderOf(from), sessionid);
         // Another's session is not told from one that never was.
         if (session?.opener !== from.full || session.responder !== to.full || session.command !== command)
           throw refusal('bad-request', 'bad-sessionid');
@@ -173,7 +170,7 @@ export default defineModule({
       iq.set('account', NS.commands, 'command', run('account'), { access: 'contacts' }),
       ...targets.flatMap((target) => [list(target), about(target)]),
       every(minute, () => {
-        for (const [id, session] of sessions) if (isOver(session)) sessions.delete(id);
+        for (const [holder, id, session] of [...sessions.all()]) if (isOver(session)) sessions.delete(holder, id);
       }),
     ];
   },

@@ -250,7 +250,7 @@ class WaxwingServer implements Server {
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
     this.#passing = new Passing({
       store: this.storage.document<true>('passing'),
-      forget: (jid) => this.#forgetAccount(jid),
+      forget: (jid) => this.#forgetAccount(jid, true),
       failed: (error) => storageLog.error({ err: error }, 'the data of an anonymous user could not be forgotten'),
     });
     this.#streamSessions = new Sessions({
@@ -294,6 +294,7 @@ class WaxwingServer implements Server {
         canRestart: this.#options.halt !== undefined,
         halt: this.#options.halt ?? (() => this.stop()),
         outdating: () => this.#streamSessions.outdating,
+        anonymousAt: (bare) => this.#passing.blockOf(bare),
       });
       this.#hosts.set(domain, host);
       this.#router.add(domain, host);
@@ -501,7 +502,7 @@ class WaxwingServer implements Server {
   }
 
   /** All data of an account, but for the mark that it is to be removed: that goes last, so that a crash leaves no rest. */
-  async #forgetAccount(jid: Jid): Promise<void> {
+  async #forgetAccount(jid: Jid, isAnonymous = false): Promise<void> {
     const host = this.#hosts.get(jid.domain);
     await host?.emit('accountDeleting', { jid });
     this.#endSessions(jid, 'The account was removed.');
@@ -511,7 +512,7 @@ class WaxwingServer implements Server {
         .filter(({ name }) => name !== 'accounts' && name !== 'passing')
         .map(({ shape, name }) => this.storage[shape](name).forget(jid.bare)),
     );
-    await host?.emit('accountDeleted', { jid });
+    await host?.emit('accountDeleted', { jid, isAnonymous });
   }
 
   #endSessions(jid: Jid, text: string): void {

@@ -210,7 +210,7 @@ export interface Events {
   /** The account is about to go: its stores still know it, and its sessions are still there. */
   accountDeleting: { readonly jid: Jid };
   /** Every store has forgotten the account already when this is told. */
-  accountDeleted: { readonly jid: Jid };
+  accountDeleted: { readonly jid: Jid; readonly isAnonymous?: boolean };
   passwordChanged: { readonly jid: Jid };
   /** An account is about to block the addresses that this covers (XEP-0191): what it says to them still arrives. */
   blocking: { readonly owner: Jid; covers(jid: Jid): boolean };
@@ -749,6 +749,18 @@ export interface Host {
   readonly declared: Declared;
   /** Counts that something reached its limit: `waxwing_limits_hit_total{limit=…}`. */
   limitHit(limit: string): void;
+  /**
+   * Whom a limit by user counts for what this address does: the account, or the network address of an anonymous account,
+   * because another one is to be had at any time.
+   */
+  userOf(jid: Jid): string;
+  /**
+   * Whom a bound for all counts: as `userOf` for users of this server. All users of another server are one, because it
+   * makes accounts as it likes.
+   */
+  holderOf(jid: Jid): string;
+  /** An anonymous account (XEP-0175) that is there: nothing may be stored of it beyond its stay. */
+  isAnonymous(bare: string): boolean;
   /** The core configuration, checked. */
   readonly config: import('./config/schema.js').Config;
   readonly software: { readonly name: string; readonly version: string };

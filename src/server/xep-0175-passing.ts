@@ -1,8 +1,9 @@
 /**
- * Those who logged in without an account (XEP-0175): what they stored is forgotten once they are gone. Who is there is
- * written down, so that the next process forgets what this one does not come to.
+ * XEP-0175: anonymous accounts. What they stored is forgotten when their last session ends. Their addresses are persisted
+ * before anything else of them, so that after a crash the next process forgets the rest.
  */
 import type { DocumentStore } from '../storage/contract.js';
+import { addressBlock } from './config/address.js';
 import { Jid } from './stanza/jid.js';
 
 export interface PassingParts {
@@ -18,19 +19,27 @@ const page = 100;
 export class Passing {
   readonly #parts: PassingParts;
   readonly #underWay = new Set<Promise<void>>();
+  /** Network addresses (addressBlock) of those that are there, by the bare address. */
+  readonly #blocks = new Map<string, string>();
 
   constructor(parts: PassingParts) {
     this.#parts = parts;
   }
 
-  /** To be called before anything is stored for it: that is written behind this. */
-  came({ bare }: Jid): void {
+  /** To be called before anything is stored for it: writes of one owner become durable in their order. */
+  came({ bare }: Jid, address: string): void {
+    this.#blocks.set(bare, addressBlock(address));
     this.#run(this.#parts.store.set(bare, true));
   }
 
   /** Its last session is gone; `told`: so are all who have to hear of it. */
   left(jid: Jid, told: Promise<void> | void): void {
     this.#run(Promise.resolve(told).then(() => this.#forget(jid)));
+  }
+
+  /** The network address of an anonymous account that is there, by which its use of bounds is counted. */
+  blockOf(bare: string): string | undefined {
+    return this.#blocks.get(bare);
   }
 
   /** Forgets whoever of the process before did not come back. */
@@ -42,6 +51,8 @@ export class Passing {
         // A damaged key names nobody whose data could be there.
         if (jid === undefined) await this.#parts.store.delete(owner);
         else if (!isThere(jid)) await this.#forget(jid);
+        // Its session was restored, and nobody knows from where: it counts by itself.
+        else this.#blocks.set(owner, owner);
       }
       after = owners.at(-1);
       if (owners.length < page) return;
@@ -61,6 +72,7 @@ export class Passing {
   async #forget(jid: Jid): Promise<void> {
     await this.#parts.forget(jid);
     await this.#parts.store.delete(jid.bare);
+    this.#blocks.delete(jid.bare);
   }
 
   #run(work: Promise<unknown>): void {

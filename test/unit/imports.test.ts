@@ -44,7 +44,14 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ['server/config/', ['server/stanza/', 'server/nearest.ts'], []],
   [
     'server/routing/',
-    ['server/stanza/', 'server/xml/element.ts', 'server/clock.ts', 'storage/contract.ts', 'storage/recent.ts'],
+    [
+      'server/stanza/',
+      'server/xml/element.ts',
+      'server/clock.ts',
+      'server/portions.ts',
+      'storage/contract.ts',
+      'storage/recent.ts',
+    ],
     ['server/module.ts', 'server/accounts.ts', 'server/config/'],
   ],
   [
@@ -56,6 +63,8 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/config/',
       'server/accounts.ts',
       'server/clock.ts',
+      'server/holdings.ts',
+      'server/portions.ts',
       'server/serial.ts',
       'storage/contract.ts',
     ],
@@ -74,6 +83,8 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/xml/element.ts',
       'server/account-refusal.ts',
       'server/clock.ts',
+      'server/holdings.ts',
+      'server/portions.ts',
       'server/rates.ts',
       'server/serial.ts',
       'server/config/units.ts',

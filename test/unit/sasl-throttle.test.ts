@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressBlock } from '../../src/server/config/address.js';
-import { Shares } from '../../src/server/stream/sasl/shares.js';
 import { Throttle, type ThrottleLimits } from '../../src/server/stream/sasl/throttle.js';
 
 function world(limits: Partial<ThrottleLimits> = {}) {
@@ -163,18 +162,6 @@ test('what is remembered is bounded, and nobody evicts more of others than their
   repeat(10, () => throttle.failed('198.51.100.1', 'juliet'));
   repeat(20_000, (at) => throttle.failed(home, `user${at}`));
   assert.equal(throttle.refusal('198.51.100.1', 'juliet'), 'failures_per_account');
-  const shares = new Shares<number>(3);
-  for (let at = 0; at < 100; at++) shares.set('greedy', String(at), at, 5);
-  assert.equal(shares.size, 3);
-  for (const owner of ['a', 'b', 'c']) shares.set(owner, 'x', 1, 5);
-  assert.equal(shares.size, 5);
-  assert.deepEqual(
-    ['97', '98', '99'].map((key) => shares.get('greedy', key)),
-    [undefined, 98, 99],
-  );
-  shares.delete('a', 'x');
-  shares.delete('a', 'x');
-  assert.equal(shares.size, 4);
 });
 
 for (const [address, block] of [

@@ -64,7 +64,10 @@ export async function change(
     throw new StanzaError('resource-constraint', 'The list is full.');
   }
 
-  const kept = [...after].filter((entry): entry is [string, Member] => entry[1] !== undefined);
+  // What an anonymous account is to the room ends with its stay: it is not stored.
+  const kept = [...after].filter(
+    (entry): entry is [string, Member] => entry[1] !== undefined && !muc.host.isAnonymous(entry[0]),
+  );
   const removed = [...after].filter(([, member]) => member === undefined).map(([user]) => user);
   if (kept.length > 0) await muc.stores.muc_members.set(bare, kept);
   if (removed.length > 0) await muc.stores.muc_members.delete(bare, removed);

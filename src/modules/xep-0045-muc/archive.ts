@@ -13,10 +13,16 @@ import { isWelcome, type Room, type Seat } from './room.js';
  * Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). `by`: who said it;
  * the room itself has none. The message is clean.
  */
-export function keep({ archive }: Muc, room: Room, stanza: Stanza, by?: Seat): { id: string; durable?: Promise<void> } {
+export function keep(
+  { archive, host }: Muc,
+  room: Room,
+  stanza: Stanza,
+  by?: Seat,
+): { id: string; durable?: Promise<void> } {
   if (!room.config.archived) return { id: stanzaId(room.jid.bare) };
   const kept = stanza.with({ to: undefined });
-  if (by === undefined) return archive.append(room.jid, kept, {});
+  // Nobody can ask an anonymous account who it was once it is gone, and nothing of it stays.
+  if (by === undefined || host.isAnonymous(by.jid.bare)) return archive.append(room.jid, kept, {});
   return archive.append(room.jid, kept.plus(senderElement(room, by)), { with: by.occupant.user });
 }
 

@@ -41,7 +41,7 @@ import { offerConfig, ruleRoom } from './owner.js';
 import { receivePresence, showAvatar } from './presence.js';
 import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
-import { isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
+import { isListed, isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
 import { roomForm } from './room-config.js';
 import { Rooms } from './rooms.js';
 import { settings } from './settings.js';
@@ -108,7 +108,7 @@ export default defineModule({
       log,
     };
     const rooms = new Rooms(parts);
-    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers() };
+    const muc: Muc = { ...parts, rooms, subscribers: noSubscribers(config.activity_subscriptions) };
     await rooms.open();
     provide('rooms', administration(muc));
     const form = roomForm(config);
@@ -144,8 +144,25 @@ export default defineModule({
           if (!isLast) return change(muc, room, [{ user: account, affiliation: 'none' }]);
           await stores.muc_members.delete(jid.bare, [account.bare]);
           room.setMember(account.bare, undefined);
+          if (![...room.members.values()].some(isListed)) await rooms.makeTemporary(room);
         });
       }
+    };
+
+    /** What an anonymous account is to rooms is in memory alone, but for what it left in their records. */
+    const forgetAnonymous = async ({ bare }: Jid): Promise<void> => {
+      for (const { jid } of [...rooms.loaded()])
+        await rooms.inRoom(jid, async (room) => {
+          if (room === undefined) return;
+          const { tokens = [], wearers = {} } = room.stored;
+          const { [bare]: worn, ...others } = wearers;
+          const left = tokens.filter(({ creator }) => creator !== bare);
+          if (worn !== undefined || left.length < tokens.length)
+            await rooms.save(room, { tokens: left, wearers: others });
+          if (!room.members.has(bare)) return;
+          room.setMember(bare, undefined);
+          if (room.owners().length === 0) await rooms.makeTemporary(room);
+        });
     };
 
     return [
@@ -246,7 +263,7 @@ export default defineModule({
       iq.get('service', NS.channelSearchQuery, 'search', (request) => search(muc, request)),
       ...sources(muc).map((source) => disco('service', source)),
       ...hatCommands(muc).map(command),
-      event('accountDeleted', ({ jid }) => forgetAccount(jid)),
+      event('accountDeleted', ({ jid, isAnonymous }) => (isAnonymous ? forgetAnonymous(jid) : forgetAccount(jid))),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
       event('stopping', () => closeAll(muc)),
       event('revived', ({ session }) => tellOfCrash(muc, session)),

@@ -49,7 +49,7 @@ export const bodyElement = (words: string, reason: string | undefined): Element 
 
 /** Whether somebody can send so many invitations now. Other servers make accounts as they like: they count as one. */
 export function mayInvite({ host, invites }: Muc, inviter: Jid, count: number): boolean {
-  if (invites.take(inviter.domain === host.domain ? inviter.bare : inviter.domain, count)) return true;
+  if (invites.take(host.holderOf(inviter), count)) return true;
   host.limitHit('muc.invitations_per_hour');
   return false;
 }

@@ -3,6 +3,7 @@
  * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
  */
 import { onBehalfOf } from '../../server/module.js';
+import { Holdings } from '../../server/holdings.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -25,30 +26,19 @@ interface Question {
   readonly answerer: Jid;
 }
 
-/** In all, and of one user: the oldest are forgotten first. */
+/** In all, and of one user or another server: holdings.ts says which are evicted. */
 const mostQuestions = 10_000;
 const mostOfOne = 100;
 
 export function passIqs(muc: Muc) {
-  const questions = new Map<string, Question>();
-  /** The ids of each user's, so that nobody's are forgotten for another's. */
-  const byAsker = new Map<string, Set<string>>();
-
-  const forget = (id: string): void => {
-    const { bare } = questions.get(id)!.asker;
-    const own = byAsker.get(bare)!;
-    questions.delete(id);
-    own.delete(id);
-    if (own.size === 0) byAsker.delete(bare);
-  };
+  const byAsker = new Holdings<Question>(mostOfOne, (_, id) => askers.delete(id));
+  /** Whose question an id is. */
+  const askers = new Map<string, string>();
 
   const note = (id: string, question: Question): void => {
-    const { bare } = question.asker;
-    const own = byAsker.get(bare);
-    if (own !== undefined && own.size >= mostOfOne) forget(own.values().next().value!);
-    if (questions.size >= mostQuestions) forget(questions.keys().next().value!);
-    questions.set(id, question);
-    byAsker.set(bare, (byAsker.get(bare) ?? new Set()).add(id));
+    const holder = muc.host.holderOf(question.asker);
+    askers.set(id, holder);
+    byAsker.set(holder, id, question, mostQuestions);
   };
 
   const ask = (room: Room, stanza: Stanza): void => {
@@ -76,10 +66,13 @@ export function passIqs(muc: Muc) {
   };
 
   const answer = (stanza: Stanza): void => {
-    const question = stanza.id === undefined ? undefined : questions.get(stanza.id);
+    const id = stanza.id ?? '';
+    const holder = askers.get(id);
+    const question = holder === undefined ? undefined : byAsker.get(holder, id);
     // Only from whom it was asked
-    if (question === undefined || !question.answerer.equals(stanza.from)) return;
-    forget(stanza.id!);
+    if (holder === undefined || question?.answerer.equals(stanza.from) !== true) return;
+    askers.delete(id);
+    byAsker.delete(holder, id);
     void muc.host.route(withoutBy(stanza).with({ from: question.asked, to: question.asker, id: question.id }));
   };
 

@@ -45,9 +45,12 @@ export async function ruleRoom(muc: Muc, form: RoomForm, room: Room, request: Iq
     if (room.lockedSince !== undefined) await destroy(muc, room, el('destroy'));
     return;
   }
-  const config = configured(room.config, submission, muc.config);
+  const asked = configured(room.config, submission, muc.config);
   const listed = changesOf(room, submission);
   if (listed.length > 0) await change(muc, room, listed, { user: request.from.toBare() });
+  // A room outlives its occupants only if somebody who stays owns it.
+  const isOwned = room.owners().some((owner) => !muc.host.isAnonymous(owner));
+  const config = isOwned ? asked : { ...asked, persistent: false };
   const before = room.config;
   if (JSON.stringify(before) !== JSON.stringify(config)) await muc.rooms.save(room, { config });
   room.lockedSince = undefined;

@@ -330,7 +330,7 @@ function demandReading(room: Room, session: Session | undefined): void {
 
 /** §14.6: all that are in the room are told of each presence. Throws StanzaError. */
 function demandPace({ presences, host }: Muc, room: Room, user: Jid): void {
-  if (presences.take(`${room.jid.bare} ${user.bare}`)) return;
+  if (presences.take(`${room.jid.bare} ${host.userOf(user)}`)) return;
   host.limitHit('muc.presences_per_minute');
   throw refusal('policy-violation', room.jid, 'Too many presences. Try again later.', { type: 'wait' });
 }

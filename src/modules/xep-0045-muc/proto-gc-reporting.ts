@@ -31,7 +31,7 @@ export function reporting(muc: Muc) {
   const aboutRoom = new Rates(muc.config.reports_per_hour * 10, hour);
 
   const take = (user: Jid, room: Jid): void => {
-    if (Rates.takeAll([byUser, user.bare], [aboutRoom, room.bare]) === undefined) return;
+    if (Rates.takeAll([byUser, muc.host.userOf(user)], [aboutRoom, room.bare]) === undefined) return;
     muc.host.limitHit('muc.reports_per_hour');
     throw new StanzaError('policy-violation', 'Too many reports. Try again later.', { type: 'wait' });
   };

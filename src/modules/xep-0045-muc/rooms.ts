@@ -1,5 +1,6 @@
 /** Which rooms there are: a short entry of each, and the whole of those that are in use. */
 import { monotonic, wall } from '../../server/clock.js';
+import { Portions } from '../../server/portions.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId, timeOf } from '../../server/stanza/ids.js';
@@ -27,6 +28,8 @@ export interface Listed {
   readonly hasPassword: boolean;
   readonly isAnonymous: boolean;
   readonly persistent: boolean;
+  /** Whom the bounds count it for: its creator, or the network address of an anonymous one. */
+  readonly holder: string;
 }
 
 const page = 500;
@@ -42,8 +45,7 @@ export class Rooms {
   readonly #listed = new Map<string, Listed>();
   readonly #loaded = new Map<string, Room>();
   readonly #loading = new Map<string, Promise<Room>>();
-  /** Rooms by creator. */
-  readonly #created = new Map<string, number>();
+  readonly #created: Portions;
   /** Clients in rooms, by account. */
   readonly #joins = new Map<string, number>();
   /** Administrators of the host as far as they were here: they own all rooms, where the configuration says so. */
@@ -59,6 +61,8 @@ export class Rooms {
 
   constructor(muc: Omit<Muc, 'rooms' | 'subscribers'>) {
     this.#muc = muc;
+    const { rooms, rooms_per_user } = muc.config;
+    this.#created = new Portions(() => ({ all: rooms, each: rooms_per_user }));
     this.#creations = new Rates(muc.config.creations_per_hour, 3_600_000);
   }
 
@@ -200,26 +204,28 @@ export class Rooms {
     const present = this.#find(jid);
     if (present !== undefined) return { room: await present, isNew: false };
     const { stores, config, host, log } = this.#muc;
-    if (this.size >= config.rooms || (this.#created.get(creator.bare) ?? 0) >= config.rooms_per_user) {
+    if (this.#created.refuses(host.userOf(creator)) !== undefined) {
       host.limitHit('muc.rooms');
       throw new StanzaError('resource-constraint', 'There are too many rooms.', { type: 'wait' });
     }
     // Other servers make accounts as they like.
-    if (!this.#creations.take(creator.domain === host.domain ? creator.bare : creator.domain)) {
+    if (!this.#creations.take(host.holderOf(creator))) {
       host.limitHit('muc.creations_per_hour');
       throw new StanzaError('resource-constraint', 'You create too many rooms. Try again later.', { type: 'wait' });
     }
+    const defaults = defaultsOf(config);
+    const isAnonymous = host.isAnonymous(creator.bare);
     const stored: StoredRoom = {
       v: 1,
-      config: defaultsOf(config),
-      creator: creator.bare,
+      config: isAnonymous ? { ...defaults, persistent: false } : defaults,
+      creator: isAnonymous ? jid.domain : creator.bare,
       created: wall(),
       secret: Buffer.from(randomId(32), 'base64url').toString('base64'),
     };
-    this.#list(jid, stored);
+    this.#list(jid, { ...stored, creator: creator.bare });
     const make = async (): Promise<Room> => {
       try {
-        await stores.muc_members.set(jid.bare, [[creator.bare, { affiliation: 'owner' }]]);
+        if (!isAnonymous) await stores.muc_members.set(jid.bare, [[creator.bare, { affiliation: 'owner' }]]);
         await stores.muc_rooms.set(jid.bare, stored);
       } catch (error) {
         this.#unlist(jid.bare);
@@ -233,6 +239,12 @@ export class Rooms {
     const room = await this.#whileLoading(jid, make());
     log.info({ room: jid.bare, by: creator.bare }, 'a room was made');
     return { room, isNew: true };
+  }
+
+  /** A room that nobody owns goes when it is empty. */
+  async makeTemporary(room: Room): Promise<void> {
+    if (room.config.persistent) await this.save(room, { config: { ...room.config, persistent: false } });
+    if (room.seats.size === 0) await this.remove(room);
   }
 
   /** Writes down what has changed of a room. It is so once it is durable. */
@@ -307,7 +319,8 @@ export class Rooms {
   // --- the list -----------------------------------------------------------------------------------------------
 
   #list(jid: Jid, { config, creator }: Pick<StoredRoom, 'config' | 'creator'>): void {
-    if (!this.#listed.has(jid.bare)) this.#created.set(creator, (this.#created.get(creator) ?? 0) + 1);
+    const holder = this.#listed.get(jid.bare)?.holder ?? this.#holderOf(creator);
+    if (!this.#listed.has(jid.bare)) this.#created.add(holder);
     const entry: Listed = {
       jid,
       creator,
@@ -319,6 +332,7 @@ export class Rooms {
       hasPassword: config.password !== '',
       isAnonymous: config.whois !== 'anyone',
       persistent: config.persistent,
+      holder,
     };
     this.#hide(jid.bare);
     this.#listed.set(jid.bare, entry);
@@ -330,9 +344,12 @@ export class Rooms {
     if (entry === undefined) return;
     this.#hide(bare);
     this.#listed.delete(bare);
-    const created = (this.#created.get(entry.creator) ?? 1) - 1;
-    if (created > 0) this.#created.set(entry.creator, created);
-    else this.#created.delete(entry.creator);
+    this.#created.give(entry.holder);
+  }
+
+  #holderOf(creator: string): string {
+    const { host } = this.#muc;
+    return host.isAnonymous(creator) ? host.userOf(Jid.parse(creator)) : creator;
   }
 
   #hide(bare: string): void {

@@ -3,6 +3,8 @@
  * outside. His rooms are those that have him on a list, but for banned ones. When he left them is kept, and what was said
  * since is found in the archive: of a room without one he hears only what is said while he is subscribed.
  */
+
+import { Portions } from '../../server/portions.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -29,6 +31,8 @@ export interface Subscription {
   readonly session: Session | undefined;
   /** Rooms that it was told of and has not been in since. */
   readonly told: Set<string>;
+  /** Whom the bound for all counts it for. */
+  readonly holder: string;
 }
 
 export interface Subscribers {
@@ -38,6 +42,8 @@ export interface Subscribers {
   readonly users: Map<string, Set<Subscription>>;
   /** How many there have been: a room that has told all of so many has nobody to tell before the next. */
   count: number;
+  /** Of `activity_subscriptions`. */
+  readonly portions: Portions;
 }
 
 /** What is stored of a user and a room. */
@@ -46,7 +52,12 @@ export interface Left {
   readonly at: string;
 }
 
-export const noSubscribers = (): Subscribers => ({ clients: new Map(), users: new Map(), count: 0 });
+export const noSubscribers = (all: number): Subscribers => ({
+  clients: new Map(),
+  users: new Map(),
+  count: 0,
+  portions: new Portions(() => ({ all, each: all })),
+});
 
 /** Presence to the service itself. Throws StanzaError. */
 export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): void | Promise<void> {
@@ -56,12 +67,13 @@ export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): v
   const { clients, users } = muc.subscribers;
   unsubscribe(muc, from);
   const others = users.get(from.bare) ?? new Set();
-  if (clients.size >= muc.config.activity_subscriptions || others.size >= mostSubscriptions) {
+  const holder = muc.host.holderOf(from);
+  if (others.size >= mostSubscriptions || muc.subscribers.portions.take(holder) !== undefined) {
     muc.host.limitHit('muc.activity_subscriptions');
     throw new StanzaError('resource-constraint', 'There are too many subscriptions.', { type: 'wait' });
   }
   const session = origin.session?.jid.full === from.full ? origin.session : undefined;
-  const subscription: Subscription = { jid: from, session, told: new Set() };
+  const subscription: Subscription = { jid: from, session, told: new Set(), holder };
   clients.set(from.full, subscription);
   users.set(from.bare, others.add(subscription));
   muc.subscribers.count++;
@@ -72,6 +84,7 @@ export function unsubscribe({ subscribers, rooms }: Muc, client: Jid): void {
   const subscription = subscribers.clients.get(client.full);
   if (subscription === undefined) return;
   subscribers.clients.delete(client.full);
+  subscribers.portions.give(subscription.holder);
   const others = subscribers.users.get(client.bare)!;
   others.delete(subscription);
   if (others.size === 0 && rooms.joins(client.bare) === 0) subscribers.users.delete(client.bare);

@@ -200,13 +200,14 @@ export default defineModule({
      * Whoever gets the name of an account that is no more does not get its rights; a node that it owned alone goes with
      * it.
      */
-    const forgetAccount = async ({ bare }: Jid): Promise<void> => {
+    const forgetAccount = async ({ bare }: Jid, isAnonymous: boolean): Promise<void> => {
       const { holders } = pubsub;
       holders.forget(bare);
       const leave = async ({ holder, node, items }: Found): Promise<void> => {
         if (node === undefined) return;
         const owners = ownersOf(holder, node);
-        if (owners.length === 1 && owners[0] === bare) return removeNode(pubsub, holder, node, items!);
+        const isLast = owners.length === 1 && owners[0] === bare;
+        if (isLast || (isAnonymous && node.stored.creator === bare)) return removeNode(pubsub, holder, node, items!);
         const { [bare]: gone, ...affiliations } = node.stored.affiliations;
         const writes: Promise<unknown>[] = [];
         if (gone !== undefined && gone !== 'outcast') writes.push(holders.change(holder, node, { affiliations }));
@@ -314,7 +315,7 @@ export default defineModule({
         for (const node of [...holder.nodes.values()])
           if (node.subscriptions.size > 0) await dropBarred(pubsub, holder, node, contact.bare);
       }),
-      event('accountDeleted', ({ jid }) => forgetAccount(jid)),
+      event('accountDeleted', ({ jid, isAnonymous = false }) => forgetAccount(jid, isAnonymous)),
     ];
   },
 });

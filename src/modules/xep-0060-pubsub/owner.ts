@@ -1,4 +1,6 @@
 /** §8: what owners do: make nodes, configure and delete them, and rule who is who. */
+import type { Host } from '../../server/module.js';
+import { Portions } from '../../server/portions.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -42,6 +44,10 @@ export function mayMake({ host, settings }: PubSub, holder: Holder, from: Jid): 
   return host.permits(settings.create, from, holder.jid);
 }
 
+/** Whom the bounds of the service count a node for. */
+const userOf = (host: Host, creator: string): string =>
+  host.isAnonymous(creator) ? host.userOf(Jid.parse(creator)) : creator;
+
 /** Makes a node where there is none of this name and room for one more. */
 export function makeNode(
   { host, holders, settings, wellKnown }: PubSub,
@@ -52,11 +58,14 @@ export function makeNode(
 ): { node: Node; write: Promise<void> } {
   // What others attach to an account's items is bounded by the items.
   const own = [...holder.nodes.values()].filter(({ name }) => !isKept(name) && !isAttachments(name));
-  const made = holder.isAccount ? own.length : own.filter(({ stored }) => stored.creator === creator.bare).length;
-  const isFull = holder.isAccount
-    ? made >= settings.nodes_per_account
-    : made >= settings.service_nodes_per_user || holder.nodes.size >= settings.service_nodes;
-  if (isFull) {
+  const portions = new Portions(() =>
+    holder.isAccount
+      ? { all: Number.POSITIVE_INFINITY, each: settings.nodes_per_account }
+      : { all: settings.service_nodes, each: settings.service_nodes_per_user },
+  );
+  const user = host.userOf(creator);
+  for (const { stored } of own) portions.add(holder.isAccount ? user : userOf(host, stored.creator));
+  if (portions.refuses(user) !== undefined) {
     host.limitHit(holder.isAccount ? 'pubsub.nodes_per_account' : 'pubsub.service_nodes');
     throw pubsubError('resource-constraint', 'max-nodes-exceeded', 'There are too many nodes.');
   }

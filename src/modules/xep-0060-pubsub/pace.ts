@@ -11,8 +11,8 @@ const minute = 60_000;
 export function paces(host: Host, settings: Settings): (asked: string, from: Jid) => void {
   const changes = new Rates(settings.changes_per_minute, minute, 50_000);
   const creations = new Rates(settings.creations_per_hour, 60 * minute, 50_000);
-  const demand = (rates: Rates, limit: string, { bare }: Jid): void => {
-    if (rates.take(bare)) return;
+  const demand = (rates: Rates, limit: string, from: Jid): void => {
+    if (rates.take(host.userOf(from))) return;
     host.limitHit(limit);
     throw new StanzaError('policy-violation', 'Too many changes. Try again later.', { type: 'wait' });
   };

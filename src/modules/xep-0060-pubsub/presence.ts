@@ -1,4 +1,6 @@
 /** Who is there, as far as it is known: for what goes by presence (§6.3, §12.4, §12.5, `pubsub#purge_offline`). */
+
+import { Portions } from '../../server/portions.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -13,7 +15,7 @@ const mostGuests = 10_000;
 /** Those who sent presence to the service: by bare address, then by full. */
 export class Guests {
   readonly #here = new Map<string, Map<string, Show>>();
-  #size = 0;
+  readonly #portions = new Portions(() => ({ all: mostGuests, each: mostGuests }));
   readonly #full: () => void;
 
   /** `full` is called where one more is not kept. */
@@ -25,11 +27,10 @@ export class Guests {
   arrives(jid: Jid, show: Show): boolean {
     const same = this.#here.get(jid.bare) ?? new Map<string, Show>();
     const isNew = !same.has(jid.full);
-    if (isNew && this.#size >= mostGuests) {
+    if (isNew && this.#portions.take(jid.domain) !== undefined) {
       this.#full();
       return true;
     }
-    if (isNew) this.#size++;
     this.#here.set(jid.bare, same.set(jid.full, show));
     return isNew;
   }
@@ -37,7 +38,8 @@ export class Guests {
   leaves(jid: Jid): void {
     const same = this.#here.get(jid.bare);
     if (same === undefined) return;
-    for (const full of jid.resource === undefined ? [...same.keys()] : [jid.full]) if (same.delete(full)) this.#size--;
+    for (const full of jid.resource === undefined ? [...same.keys()] : [jid.full])
+      if (same.delete(full)) this.#portions.give(jid.domain);
     if (same.size === 0) this.#here.delete(jid.bare);
   }
 

@@ -4,7 +4,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
-import { affiliationOf, demandOwner, mayPublish, missing } from './access.js';
+import { affiliationOf, demandOwner, mayPublish, missing, ownersOf } from './access.js';
 import { isCollection } from './collections.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';
 import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
@@ -42,6 +42,12 @@ export async function publish(action: Action): Promise<Element> {
     const { holder } = found;
     let { node, items } = found;
     if (node !== undefined && !mayPublish(holder, node, from.bare)) throw forbidden();
+    // An item would stay after the anonymous account is gone.
+    if (
+      pubsub.host.isAnonymous(from.bare) &&
+      !(node === undefined ? maker : ownersOf(holder, node).includes(from.bare))
+    )
+      throw forbidden();
     if (node === undefined && target === undefined && !maker) throw missingFor(holder, name, from.bare, found.prepared);
     if (node !== undefined && isCollection(node)) throw unsupported('publish'); // XEP-0248 §3.1
     if (node !== undefined) demand(options, node.config);

@@ -43,8 +43,6 @@ export default defineModule({
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     const relay = relays.get(host.accounts) ?? new Relay(config, log, (limit) => host.limitHit(limit));
     relays.set(host.accounts, relay);
-    /** Streams by who started them. */
-    const active = new Map<string, number>();
     const counts = { streams: 0, bytes: 0, active: 0 };
 
     const permit = ({ from, to }: IqRequest): void => {
@@ -83,12 +81,12 @@ export default defineModule({
       // Whether it is another's stream or none at all is not for us to see: it has another hash.
       if (there === 0) throw new StanzaError('item-not-found', 'Nobody is connected for this stream.');
       if (there === 1) throw new StanzaError('not-allowed', 'Only one of the two is connected.');
-      const running = active.get(from.bare) ?? 0;
-      if (running >= config.streams_per_user) {
-        host.limitHit('proxy65.streams_per_user');
+      const user = host.holderOf(from);
+      const refused = relay.streams.take(user);
+      if (refused !== undefined) {
+        host.limitHit(refused === 'all' ? 'proxy65.connections' : 'proxy65.streams_per_user');
         throw new StanzaError('resource-constraint', 'You have too many streams already.');
       }
-      active.set(from.bare, running + 1);
       counts.streams++;
       counts.active++;
       relay.activate(hash, {
@@ -97,9 +95,7 @@ export default defineModule({
         },
         ended: () => {
           counts.active--;
-          const left = active.get(from.bare)! - 1;
-          if (left === 0) active.delete(from.bare);
-          else active.set(from.bare, left);
+          relay.streams.give(user);
         },
       });
     };

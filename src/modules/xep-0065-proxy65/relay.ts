@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { monotonic } from '../../server/clock.js';
 import { addressBlock, parseListenAddress } from '../../server/config/address.js';
 import type { ModuleListener } from '../../server/module.js';
+import { Portions } from '../../server/portions.js';
 import { reset } from '../../server/transport/reset.js';
 import {
   greetingAnswer,
@@ -20,6 +21,7 @@ export interface RelaySettings {
   readonly listen: readonly string[];
   readonly connections: number;
   readonly connections_per_address: number;
+  readonly streams_per_user: number;
   readonly stream_bytes: number;
   readonly bytes_per_second: number;
   readonly handshake_seconds: number;
@@ -40,7 +42,17 @@ export class Relay {
   /** By what they were opened for. */
   readonly #servers = new Map<string, Server>();
   readonly #connections = new Set<Socket>();
-  readonly #perAddress = new Map<string, number>();
+  /** A stream has two connections, perhaps from one address. */
+  readonly #places = new Portions(() => ({
+    all: this.settings.connections,
+    each: this.settings.connections_per_address,
+    least: 2,
+  }));
+  /** Streams that run, by who activated them. */
+  readonly streams = new Portions(() => ({
+    all: Math.floor(this.settings.connections / 2),
+    each: this.settings.streams_per_user,
+  }));
   /** Connections that have said which stream they are for, by its hash: two at most. */
   readonly #waiting = new Map<string, Waiting[]>();
   #opening: Promise<void> | undefined;
@@ -125,22 +137,17 @@ export class Relay {
   #count(socket: Socket): boolean {
     socket.on('error', () => {}); // 'close' follows
     if (socket.destroyed) return false;
-    const { connections, connections_per_address } = this.settings;
     const block = addressBlock(socket.remoteAddress ?? '');
-    const count = (this.#perAddress.get(block) ?? 0) + 1;
-    if (this.#connections.size >= connections || count > connections_per_address) {
-      const limit = this.#connections.size >= connections ? 'connections' : 'connections_per_address';
-      this.limitHit(`proxy65.${limit}`);
+    const refused = this.#places.take(block);
+    if (refused !== undefined) {
+      this.limitHit(refused === 'all' ? 'proxy65.connections' : 'proxy65.connections_per_address');
       socket.destroy();
       return false;
     }
     this.#connections.add(socket);
-    this.#perAddress.set(block, count);
     socket.once('close', () => {
       this.#connections.delete(socket);
-      const left = this.#perAddress.get(block)! - 1;
-      if (left === 0) this.#perAddress.delete(block);
-      else this.#perAddress.set(block, left);
+      this.#places.give(block);
     });
     return true;
   }

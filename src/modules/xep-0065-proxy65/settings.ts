@@ -40,7 +40,11 @@ export const settings = z.strictObject({
     .describe(
       'Who may start a stream: users of the host, of all hosts of the server, or anyone. Whom they send to may be anywhere.',
     ),
-  connections: count({ min: 2 }).default(1000).describe('Connections in all; a stream has two.'),
+  connections: count({ min: 2 })
+    .default(1000)
+    .describe(
+      'Connections in all; a stream has two. The more of them are taken, the fewer one address or user can have.',
+    ),
   connections_per_address: count({ min: 2 })
     .default(100)
     .describe('Connections from one IPv4 address or one IPv6 /64.'),

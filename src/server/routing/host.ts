@@ -19,6 +19,7 @@ import type {
   Services,
   SessionMoment,
 } from '../module.js';
+import { Portions } from '../portions.js';
 import { isStanzaErrorCondition, StanzaError, type StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
@@ -53,6 +54,8 @@ export interface HostParts {
   halt(how: 'stop' | 'restart'): Promise<void>;
   /** Resolves once a crash would bring back no session as it was before it was sent something; undefined: that is so. */
   outdating?(): Promise<unknown> | undefined;
+  /** The network address of an anonymous account that is there. */
+  anonymousAt?(bare: string): string | undefined;
 }
 
 /** Requests of ours that wait for an answer, at most. */
@@ -142,6 +145,7 @@ export class LocalHost implements Host, Destination {
   readonly #storageFailures: StorageFailures;
   #outgoing: MessageHandler[] = [];
   #incoming: MessageHandler[] = [];
+  readonly #askPlaces = new Portions(() => ({ all: maxAsks, each: Number.POSITIVE_INFINITY }));
   readonly #asks = new Map<
     string,
     { to: Jid; resolve(stanza: Stanza): void; reject(error: Error): void; timer: NodeJS.Timeout }
@@ -228,6 +232,19 @@ export class LocalHost implements Host, Destination {
 
   limitHit(limit: string): void {
     this.#parts.limitHit(limit);
+  }
+
+  holderOf(jid: Jid): string {
+    return this.isLocal(jid.domain) ? this.userOf(jid) : jid.domain;
+  }
+
+  userOf(jid: Jid): string {
+    const block = this.#parts.anonymousAt?.(jid.bare);
+    return block === undefined ? jid.bare : `anonymous ${block}`;
+  }
+
+  isAnonymous(bare: string): boolean {
+    return this.#parts.anonymousAt?.(bare) !== undefined;
   }
 
   sessions(bare: string): readonly Session[] {
@@ -324,12 +341,13 @@ export class LocalHost implements Host, Destination {
   ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {
     const { to } = request;
     if (to === undefined) throw new Error('a question needs an addressee');
-    if (this.#asks.size >= maxAsks) {
+    const holder = this.holderOf(to);
+    if (this.#askPlaces.take(holder) !== undefined) {
       this.limitHit('asks');
       return Promise.reject(new StanzaError('resource-constraint'));
     }
     const id = randomId();
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<Stanza>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#asks.delete(id);
         reject(new StanzaError('remote-server-timeout'));
@@ -338,6 +356,9 @@ export class LocalHost implements Host, Destination {
       this.#asks.set(id, { to, resolve, reject, timer });
       void this.route(request.with({ id, from: request.from ?? this.jid }));
     });
+    const give = () => this.#askPlaces.give(holder);
+    answer.then(give, give);
+    return answer;
   }
 
   emit<E extends keyof Events>(name: E, event: Events[E]): Maybe<void> {

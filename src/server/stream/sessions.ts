@@ -31,7 +31,7 @@ export interface SessionsParts {
   readonly counts: StreamCounts;
   readonly log: Logger;
   /** Sessions without an account begin, and the last of an address has ended. */
-  readonly passing: { came(jid: Jid): void; left(jid: Jid, told: Promise<void> | void): void };
+  readonly passing: { came(jid: Jid, address: string): void; left(jid: Jid, told: Promise<void> | void): void };
   /** A session has ended. */
   ended(session: Session): void;
   readonly queues: Queues;
@@ -118,7 +118,7 @@ export class Sessions {
     session.ledger = this.#ledger;
     stream.session = session;
     stream.phase = 'bound';
-    if (session.isPassing) this.#parts.passing.came(jid);
+    if (session.isPassing) this.#parts.passing.came(jid, stream.remoteAddress);
     this.#parts.directory.add(session);
     return session;
   }

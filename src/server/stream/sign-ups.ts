@@ -4,32 +4,24 @@
  */
 import { addressBlock } from '../config/address.js';
 import type { Config } from '../config/schema.js';
+import { Portions } from '../portions.js';
 
 export class SignUps {
-  readonly #config: () => Config;
-  readonly #perBlock = new Map<string, number>();
-  #all = 0;
+  readonly #places: Portions;
 
   constructor(config: () => Config) {
-    this.#config = config;
+    this.#places = new Portions(() => {
+      const { registrations, registrations_per_address } = config().limits;
+      return { all: registrations, each: registrations_per_address };
+    });
   }
 
   /** Whether one more may take its time; it has to leave afterwards. */
   enter(address: string): boolean {
-    const { registrations, registrations_per_address } = this.#config().limits;
-    const block = addressBlock(address);
-    const count = this.#perBlock.get(block) ?? 0;
-    if (this.#all >= registrations || count >= registrations_per_address) return false;
-    this.#perBlock.set(block, count + 1);
-    this.#all++;
-    return true;
+    return this.#places.take(addressBlock(address)) === undefined;
   }
 
   leave(address: string): void {
-    const block = addressBlock(address);
-    const left = (this.#perBlock.get(block) ?? 1) - 1;
-    if (left === 0) this.#perBlock.delete(block);
-    else this.#perBlock.set(block, left);
-    this.#all--;
+    this.#places.give(addressBlock(address));
   }
 }

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import type { DocumentStore } from '../../storage/contract.js';
 import { elapsedSince, type Moment, moment, monotonic, wall } from '../clock.js';
+import { Holdings } from '../holdings.js';
 import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';
 import { isReplaceable, sizeOf, stanzaOverhead } from '../routing/outflow.js';
@@ -45,6 +46,8 @@ const worthCompacting = 0.9;
 
 /** Ended sessions whose last count is remembered. */
 const mostPast = 10_000;
+/** The same of one account. */
+const mostPastOfOne = 32;
 
 export interface Sent {
   readonly stanza: Stanza;
@@ -515,7 +518,7 @@ function distance(from: number, to: number): number {
 export class Resumables {
   readonly #all = new Map<string, Sm>();
   /** What those that ended had handled. */
-  readonly #past = new Map<string, { readonly bare: string; readonly h: number }>();
+  readonly #past = new Holdings<number>(mostPastOfOne);
   /** What the disk would not forget. */
   readonly #left = new Set<string>();
   #forgetting = 0;
@@ -601,8 +604,7 @@ export class Resumables {
 
   delete(sm: Sm): void {
     if (!this.#all.delete(sm.id)) return;
-    this.#past.set(sm.id, { bare: sm.session.jid.bare, h: sm.h });
-    if (this.#past.size > mostPast) this.#past.delete(this.#past.keys().next().value!);
+    this.#past.set(sm.session.jid.bare, sm.id, sm.h, mostPast);
     if (!sm.kept) return;
     sm.kept = false;
     void this.#forget(sm.id);
@@ -610,8 +612,7 @@ export class Resumables {
 
   /** §5: how many stanzas of the client were handled in a session that has ended, where that is still known. */
   lastCount(id: string, owner: Jid): number | undefined {
-    const past = this.#past.get(id);
-    return past?.bare === owner.bare ? past.h : undefined;
+    return this.#past.get(owner.bare, id);
   }
 
   all(): Iterable<Sm> {

@@ -13,7 +13,7 @@
  * The stream decides what counts as one failure (login.ts). Only passwords count: tokens and certificates cannot be guessed.
  */
 import { addressBlock } from '../../config/address.js';
-import { Shares } from './shares.js';
+import { Holdings } from '../../holdings.js';
 
 export interface ThrottleLimits {
   /** Accounts at which an address fails before it is shut out. Infinity: addresses are not counted. */
@@ -69,11 +69,11 @@ interface Tally {
 
 export class Throttle {
   readonly #options: ThrottleOptions;
-  readonly #pairs = new Shares<Tally>(mostPerAddress);
-  readonly #addresses = new Shares<Tally>(1);
-  readonly #accounts = new Shares<Tally>(1);
+  readonly #pairs = new Holdings<Tally>(mostPerAddress);
+  readonly #addresses = new Holdings<Tally>(1);
+  readonly #accounts = new Holdings<Tally>(1);
   /** When somebody last logged in, by account and address. */
-  readonly #places = new Shares<number>(mostPerAccount);
+  readonly #places = new Holdings<number>(mostPerAccount);
 
   constructor(options: ThrottleOptions) {
     this.#options = options;
@@ -136,7 +136,7 @@ export class Throttle {
   }
 
   /** The tally with its score of now. */
-  #tally(tallies: Shares<Tally>, owner: string, key: string): Tally {
+  #tally(tallies: Holdings<Tally>, owner: string, key: string): Tally {
     const now = this.#options.now();
     const tally = tallies.get(owner, key) ?? { score: 0, at: now, shutUntil: 0, delayed: 0 };
     tally.score = this.#score(tally);
