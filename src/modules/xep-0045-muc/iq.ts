@@ -2,8 +2,9 @@
  * XEP-0045 §17.4: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
  * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
  */
-import { onBehalfOf } from '../../server/module.js';
+
 import { Holdings } from '../../server/holdings.js';
+import { onBehalfOf } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';

@@ -137,7 +137,9 @@ export default defineModule({
         host.limitHit('reports.from_servers_per_day');
         return false;
       }
-      const stored = made(report, report.messages ?? (await messagesOf(report)));
+      const messages = report.messages ?? (await messagesOf(report));
+      // Of an anonymous reporter nothing stays.
+      const stored = made(host.isAnonymous(by.bare) ? { ...report, by: host.jid } : report, messages);
       const id = stanzaId(host.domain);
       await store.append(host.domain, { id, with: reporter, value: JSON.stringify(stored) });
       await store.trim(host.domain, { keep: config.kept });
