@@ -15,6 +15,9 @@ export interface LateStorage extends Storage {
   idle(): Promise<void>;
 }
 
+// A test may replace the clock: operations go on all the same.
+const { setImmediate, setTimeout } = globalThis;
+
 /** Operations of one owner that run together, in the order of their calls. */
 interface Batch {
   readonly operations: (() => void)[];

@@ -205,6 +205,7 @@ for (const step of [3_600_000, -3_600_000]) {
     ].map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`);
     const form = `<x xmlns='jabber:x:data' type='submit'>${fields.join('')}</x>`;
     await romeo.sends(`<iq type='set' id='c' to='${room}'><query xmlns='${NS.mucOwner}'>${form}</query></iq>`);
+    await romeo.syncs();
     await juliet.sends(`<presence to='${room}/j'><x xmlns='${NS.muc}'/></presence>`);
     await juliet.syncs();
     const says = async (body: string) => {

@@ -259,13 +259,14 @@ scenario('what the archive has is delivered in pages, however much it is', async
 for (const isArchived of [true, false])
   test(`what comes while the store is being read is not delayed (${isArchived ? 'archived' : 'not archived'})`, async () => {
     let isHolding = false;
-    let go = () => {};
+    let go!: () => void;
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
     const storage = around(new MemoryStorage(), ({ name, operation }, run) => {
       if (!isHolding || name !== 'offline' || operation !== 'page') return run();
       isHolding = false;
-      return new Promise<void>((resolve) => {
-        go = resolve;
-      }).then(() => run());
+      return gate.then(() => run());
     });
     const stage = await Stage.open({ storage: () => storage });
     try {
@@ -278,7 +279,9 @@ for (const isArchived of [true, false])
       isHolding = true;
       await comes(juliet);
       await romeo.sends(message('live', more));
-      await romeo.syncs();
+      // Not syncs(), which may wait for the storage that is held.
+      await romeo.sends(`<iq type='get' id='ping' to='localhost'><ping xmlns='${NS.ping}'/></iq>`);
+      await romeo.receives(`<iq type='result' id='ping'/>`);
       go();
       await juliet.receives(kept('early'));
       const live = await juliet.receives(`<message id='live' type='chat'/>`);
