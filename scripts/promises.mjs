@@ -88,7 +88,7 @@ function neverRejects(checker, node) {
   if (node.kind !== CallExpression) return false;
   const callee = node.expression.kind === SyntaxKind.PropertyAccessExpression ? node.expression.name : node.expression;
   const symbol = checker.getSymbolAtLocation(callee);
-  return symbol !== undefined && /never rejects/i.test(symbol.getDocumentationComment(checker));
+  return symbol !== undefined && /never\s+rejects/i.test(symbol.getDocumentationComment(checker));
 }
 
 function isThenable(checker) {
