@@ -128,7 +128,12 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     guestId = (await guest.rooms.enter(room, 'Guest', { max: 1 })).occupant;
     assert.ok(guestId !== undefined);
     await guest.inbox.next('message', { body: 'three', delayed: true });
-    assert.deepEqual(drop(guest, 'message'), []);
+    // Some libraries show an invitation's body as a message, too.
+    const isInvitation = (item: Happening) => item.kind === 'message' && /invites you to the room/.test(item.body);
+    assert.deepEqual(
+      drop(guest, 'message').filter((item) => !isInvitation(item)),
+      [],
+    );
     for (const seen of await see([owner, member], { from: `${room}/Guest`, type: 'available' }))
       assert.equal(seen.occupant, guestId);
   });
