@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { create, owner, publish, pubsub } from './pubsub.js';
-import { configuration, configures, enters, founds, quiets, service } from './rooms.js';
+import { configuration, configures, enters, founds, joins, quiets, service } from './rooms.js';
 
 const mark = 'Buy-gold';
 const body = `<body>${mark}</body>`;
@@ -147,6 +147,22 @@ const forms: readonly Form[] = [
     title: 'an IQ through a room',
     asked: true,
     send: ({ romeo }) => romeo.sends(iq('get', `<query xmlns='urn:example:shown'>${mark}</query>`)(`${hall}/juliet`)),
+  },
+  {
+    title: 'a request for voice in a room that she moderates',
+    asked: true,
+    send: async ({ romeo, juliet, tybalt }) => {
+      await romeo.sends(admin(hall, 'admin').replace(/<reason>.*<.reason>/, ''));
+      await romeo.sends(configuration('hall', { 'muc#roomconfig_moderatedroom': '1' }));
+      await romeo.syncs();
+      await tybalt.sends(joins(`${hall}/${mark}`));
+      await tybalt.syncs();
+      await juliet.syncs();
+      juliet.forgets();
+      await tybalt.sends(`<message to='${hall}'><x xmlns='${NS.dataForms}' type='submit'>
+        <field var='FORM_TYPE'><value>${NS.mucRequest}</value></field>
+        <field var='muc#role'><value>participant</value></field></x></message>`);
+    },
   },
   {
     title: 'items of a node that an owner subscribed her to, and that she is subscribed',

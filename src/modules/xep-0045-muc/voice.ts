@@ -1,10 +1,11 @@
 /** XEP-0045 §7.13, §8.6: visitors ask for voice, moderators decide. */
+import { onBehalfOf } from '../../server/module.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
-import { deliver, type Muc } from './muc.js';
+import type { Muc } from './muc.js';
 import { setRole } from './roles.js';
 import type { Room, Seat } from './room.js';
 
@@ -35,7 +36,9 @@ function ask(muc: Muc, room: Room, { occupant, jid }: Seat): void {
     ],
   });
   const message = Stanza.build('message', { from: room.jid, id: randomId() }, request);
-  for (const seat of room.seats.values()) if (seat.occupant.role === 'moderator') deliver(muc, seat, message);
+  const behalf = onBehalfOf([jid], { isAsked: true });
+  for (const seat of room.seats.values())
+    if (seat.occupant.role === 'moderator') void muc.host.route(message.with({ to: seat.jid }), behalf);
 }
 
 function decide(
