@@ -4,7 +4,7 @@ import { StanzaError } from '../../src/server/stanza/errors.js';
 import { Jid, JidError } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
-import { el, XmlError } from '../../src/server/xml/element.js';
+import { el, parse as readTree, XmlError } from '../../src/server/xml/element.js';
 import { readElement } from '../../src/server/xml/reader.js';
 
 const romeo = Jid.parse('romeo@example.net/orchard');
@@ -252,4 +252,32 @@ test('an error carries what it answers', () => {
     request.error(new StanzaError('item-not-found')).toXml(),
     `<iq to="${juliet}" from="example.net" type="error" id="1"><q xmlns='u'/><error type="cancel" code="404"><item-not-found xmlns="urn:ietf:params:xml:ns:xmpp-stanzas"/></error></iq>`,
   );
+});
+
+test('texts that come together mean what they meant apart (XML 1.0 §2.4, §2.11)', () => {
+  const pieces = ['', 'a', '\r', '\n', ']', ']]', '>', ']>', '&gt;', '&#13;'];
+  const textOf = (stanza: Stanza) => readTree(stanza.toXml(NS.client)).getText();
+  for (const first of pieces)
+    for (const second of pieces)
+      for (const third of pieces) {
+        const content = `${first}<x xmlns='u'/>${second}<x xmlns='u'/><y xmlns='u'>é</y>${third}`;
+        const stanza = Stanza.parse(
+          `<message xmlns='jabber:client'>${content}<x xmlns='u'/>${second}<z xmlns='v'/></message>`,
+        );
+        const text = textOf(stanza);
+        const rest = stanza.without('u', 'x');
+        assert.equal(textOf(rest), text, content);
+        assert.equal(rest.text('u', 'y'), 'é', content);
+        assert.equal(textOf(rest.without('u', 'y').without('v', 'z')), text, content);
+        assert.equal(rest.without('u', 'y').childNames().length, 1);
+        assert.ok(rest.without('u', 'y').has('v', 'z'), content);
+        if (`${second}${third}`.includes(']]>')) continue;
+        const more = rest.without('v', 'z').plus(third, el('w', { xmlns: 'w' }), second);
+        assert.equal(
+          textOf(more),
+          text + readTree(`<t>${third}</t>`).getText() + readTree(`<t>${second}</t>`).getText(),
+          content,
+        );
+        assert.ok(more.has('w', 'w'), content);
+      }
 });

@@ -7,6 +7,7 @@
  * §8.1 are dropped.
  */
 import {
+  beforeContent,
   countChildren,
   elementAt,
   emptyAt,
@@ -155,6 +156,7 @@ export class Stanza {
       const xml = typeof child === 'string' ? child : serialize(child, NS.client);
       const known = typeof child === 'string' || child instanceof Verbatim ? undefined : indexOf(child, xml);
       const more = known === undefined ? readOwn(xml) : { content: xml, children: known };
+      content = beforeContent(content, more.content);
       index = joinIndexes(index, content.length, more.children);
       content += more.content;
     }

@@ -88,20 +88,53 @@ export function withoutChildren(
   index: ChildIndex,
   positions: readonly number[],
 ): { content: string; index: ChildIndex } {
-  let rest = '';
+  const pieces: string[] = [];
+  let length = 0;
+  let end = '';
   let from = 0;
   let next = 0;
   const kept: number[] = [];
+  const add = (piece: string) => {
+    if (piece === '') return;
+    pieces.push(piece);
+    length += piece.length;
+    end = (end + piece.slice(-2)).slice(-2);
+  };
   for (let at = 0; at < index.length; at += CHILD) {
-    if (positions[next] === at) {
-      rest += content.slice(from, index[at]!);
-      from = index[at + 1]!;
-      next++;
-    } else {
-      pushMoved(kept, index, at, rest.length - from);
+    if (positions[next] !== at) {
+      pushMoved(kept, index, at, length - from);
+      continue;
     }
+    add(content.slice(from, index[at]!));
+    from = index[at + 1]!;
+    next++;
+    const instead = separator(end, content.slice(from, from + 2));
+    if (instead === undefined) continue;
+    pieces[pieces.length - 1] = pieces.at(-1)!.slice(0, -1) + instead;
+    length += instead.length - 1;
+    end = instead.slice(-2);
   }
-  return { content: rest + content.slice(from), index: kept };
+  pieces.push(content.slice(from));
+  return { content: pieces.join(''), index: kept };
+}
+
+/**
+ * Text may not be put together as it stands: a carriage return and a line feed become one line end where they were two
+ * (XML 1.0 §2.11), and `]]` with `>` is not well-formed (§2.4). Returns what to write for the last character of the first
+ * text, undefined where the two can meet.
+ */
+function separator(first: string, second: string): string | undefined {
+  if (first.endsWith('\r')) return second.startsWith('\n') ? '&#10;' : undefined;
+  if (!first.endsWith(']')) return undefined;
+  return second.startsWith(']>') || (second.startsWith('>') && first.endsWith(']]')) ? '&#93;' : undefined;
+}
+
+/** The content, written so that `next` can follow it: its index still holds. */
+export function beforeContent(content: string, next: string): string {
+  // Elements follow nearly always.
+  if (content === '' || next === '' || next.charCodeAt(0) === 0x3c) return content;
+  const instead = separator(content.slice(-2), next.slice(0, 2));
+  return instead === undefined ? content : content.slice(0, -1) + instead;
 }
 
 /** One content behind another: the index of both. */
