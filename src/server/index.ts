@@ -19,7 +19,7 @@ import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { accessAddress } from './forwarded.js';
-import { type Bound, Listeners, type Proxies } from './listeners.js';
+import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
@@ -29,6 +29,7 @@ import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
+import { Shares } from './shares.js';
 import { StreamError } from './stanza/errors.js';
 import type { Jid } from './stanza/jid.js';
 import { checkOf } from './stanza/stored.js';
@@ -97,6 +98,8 @@ export interface Inspection {
   readonly resumable: number;
   /** Writes for which acknowledgements wait. */
   readonly unsettled: number;
+  /** Shares of accounts and addresses that streams use. */
+  readonly shares: number;
   /** Records of ended sessions that the storage has yet to forget. */
   readonly forgetting: number;
   /** Requests of the server's own that wait for an answer. */
@@ -171,8 +174,13 @@ class WaxwingServer implements Server {
   readonly #hosts = new Map<string, LocalHost>();
   readonly #streams = new Set<C2sStream>();
   readonly #backlog = new Backlog(
-    () => this.config.limits.waiting_for_disk,
-    () => this.metrics.limitHit('waiting_for_disk'),
+    () => this.config.limits,
+    (limit) => this.metrics.limitHit(limit),
+  );
+  readonly #shares = new Shares(
+    () => this.config.limits,
+    (limit) => this.metrics.limitHit(limit),
+    (address) => bringsEverybody(address, this.#proxies),
   );
   readonly #queues = new Queues(
     () => this.config.limits.outbound_bytes,
@@ -366,6 +374,7 @@ class WaxwingServer implements Server {
       counts: this.#counts,
       backlog: this.#backlog,
       queues: this.#queues,
+      shares: this.#shares,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: C2sStream) => void this.#streams.delete(stream),
     };
@@ -420,6 +429,7 @@ class WaxwingServer implements Server {
       sessions: this.sessions.size,
       ...this.#streamSessions.held,
       unsettled: this.#backlog.waiting,
+      shares: this.#shares.size,
       asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asking, 0),
       anonymous: this.#passing.underWay,
     };

@@ -295,8 +295,7 @@ export class Listeners {
   #count(socket: Socket): boolean {
     const { address } = peerOf(socket);
     const block = addressBlock(address);
-    const bringsEverybody = ownAddresses.includes(address) || isIn(this.#parts.proxies().forwarded, address);
-    const limit = bringsEverybody ? undefined : this.#limitOf(block);
+    const limit = bringsEverybody(address, this.#parts.proxies()) ? undefined : this.#limitOf(block);
     if (limit !== undefined) {
       this.#refuse(socket, limit);
       return false;
@@ -326,6 +325,11 @@ export class Listeners {
       this.#arrivals = new Rates(atOnce, window, rememberedAddresses);
     return this.#arrivals.take(block) ? undefined : 'connections_per_minute';
   }
+}
+
+/** Whether connections of many people come from there: a proxy on this machine, or one that names its clients. */
+export function bringsEverybody(address: string, { forwarded }: Proxies): boolean {
+  return ownAddresses.includes(address) || isIn(forwarded, address);
 }
 
 function explain(error: NodeJS.ErrnoException): string {

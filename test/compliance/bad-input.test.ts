@@ -49,7 +49,7 @@ for (const [what, transports, finishes] of ends)
   for (const transport of transports)
     scenario(
       `what came before ${what} is delivered (${transport})`,
-      { config: { limits: { rate: unlimited } } },
+      { config: { limits: { rate: unlimited, rate_account: unlimited } } },
       async (scene) => {
         const { actor, server } = scene;
         const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -76,7 +76,7 @@ for (const transport of ['tcp', 'tls'] as const)
 
 scenario(
   'an acknowledgement comes when all before it was taken',
-  { config: { limits: { rate: unlimited } } },
+  { config: { limits: { rate: unlimited, rate_account: unlimited } } },
   async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard');
@@ -144,7 +144,12 @@ scenario('a stanza that is too large, again and again', async (scene) => {
 
 scenario(
   'who does not acknowledge is not remembered without end',
-  { config: { stream_management: { queue_stanzas: 50 }, limits: { rate: unlimited, stalled_seconds: 1 } } },
+  {
+    config: {
+      stream_management: { queue_stanzas: 50 },
+      limits: { rate: unlimited, rate_account: unlimited, stalled_seconds: 1 },
+    },
+  },
   async (scene) => {
     const talk = await neighbours(scene);
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });

@@ -197,7 +197,7 @@ const unlimited = {
 };
 const shallow = {
   config: {
-    limits: { write_queue_bytes: 65_536, stanza_bytes: 65_536, rate: unlimited },
+    limits: { write_queue_bytes: 65_536, stanza_bytes: 65_536, rate: unlimited, rate_account: unlimited },
     stream_management: { queue_stanzas: 10_000, queue_bytes: 1_048_576 },
   },
 };

@@ -20,7 +20,7 @@ const unlimited = {
 } as const;
 const busy = {
   config: {
-    limits: { rate: unlimited },
+    limits: { rate: unlimited, rate_account: unlimited },
     modules: {
       muc: { presences_per_minute: 'unlimited', creations_per_hour: 'unlimited', rooms_per_user: 1000 },
       mam: { page_limit: 250 },
@@ -342,7 +342,9 @@ scenario(
 );
 
 const tight = {
-  config: { limits: { rate: unlimited, outbound_bytes: 1_048_576, write_queue_bytes: 1_048_576 } },
+  config: {
+    limits: { rate: unlimited, rate_account: unlimited, outbound_bytes: 1_048_576, write_queue_bytes: 1_048_576 },
+  },
 };
 
 scenario(

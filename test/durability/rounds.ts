@@ -60,6 +60,16 @@ export function serve(
           bytes_per_second: 'unlimited',
           byte_burst: 'unlimited',
         },
+        rate_account: {
+          stanzas_per_second: 'unlimited',
+          stanza_burst: 'unlimited',
+          bytes_per_second: 'unlimited',
+          byte_burst: 'unlimited',
+          answer_bytes_per_second: 'unlimited',
+          answer_byte_burst: 'unlimited',
+          cpu_ms_per_second: 'unlimited',
+          cpu_ms_burst: 'unlimited',
+        },
         rate_unauthenticated: { stanzas_per_second: 'unlimited', stanza_burst: 'unlimited' },
       },
       modules: {

@@ -18,7 +18,7 @@ const unlimited = {
   byte_burst: 'unlimited',
 };
 const config = {
-  limits: { rate: unlimited, rate_unauthenticated: unlimited, close_timeout_seconds: 1 },
+  limits: { rate: unlimited, rate_account: unlimited, rate_unauthenticated: unlimited, close_timeout_seconds: 1 },
   stream_management: { hibernate_seconds: 1, hibernate_max_seconds: 1 },
 };
 

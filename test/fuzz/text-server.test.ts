@@ -26,7 +26,12 @@ const unlimited = {
   byte_burst: 'unlimited',
 };
 const config = {
-  limits: { rate: unlimited, rate_unauthenticated: unlimited, connections_per_minute: 'unlimited' },
+  limits: {
+    rate: unlimited,
+    rate_account: unlimited,
+    rate_unauthenticated: unlimited,
+    connections_per_minute: 'unlimited',
+  },
   modules: {
     pubsub: { changes_per_minute: 'unlimited' },
     muc: { presences_per_minute: 'unlimited' },

@@ -112,7 +112,7 @@ test('a list that is cut says so, and goes on after', async () => {
 test('a roster, statistics, a login', async () => {
   const contacts = await run('get-user-roster', { accountjids: 'alice@example.org' });
   assert.match(contacts, /<query xmlns="jabber:iq:roster"><item jid="romeo@example.net" subscription="both"\/>/);
-  alice.session.connection = { kind: 'tls', secure: true, remoteAddress: '192.0.2.7', close() {} };
+  alice.session.connection = { kind: 'tls', secure: true, remoteAddress: '192.0.2.7', answered() {}, close() {} };
   const stats = await run('user-stats', { accountjid: 'alice@example.org' });
   assert.match(stats, /<value>192.0.2.7<\/value>.*rostersize"[^>]*><value>1<.*onlineresources"[^>]*><value>a</);
   accounts.noteLogin('alice@example.org');

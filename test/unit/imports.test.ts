@@ -66,6 +66,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/holdings.ts',
       'server/portions.ts',
       'server/serial.ts',
+      'server/shares.ts',
       'storage/contract.ts',
     ],
     ['server/module.ts', 'server/transport/'],

@@ -146,7 +146,7 @@ test('attempts are counted in windows, for so many addresses', () => {
 // --- accounts
 
 const connected = (session: Session, secure = true, remoteAddress = '192.0.2.1') => {
-  session.connection = { kind: 'tcp', secure, remoteAddress, close() {} };
+  session.connection = { kind: 'tcp', secure, remoteAddress, answered() {}, close() {} };
 };
 const alice = closed.connect('alice@example.org/a');
 connected(alice.session);

@@ -339,28 +339,57 @@ const auth = z
   .prefault({})
   .describe('Logging in.');
 
-const rate = (purpose: string, defaults: Record<'stanzas' | 'stanza_burst' | 'bytes' | 'byte_burst', number>) =>
+type RateDefaults = Record<'stanzas' | 'stanza_burst' | 'bytes' | 'byte_burst', number>;
+
+const rateKeys = (defaults: RateDefaults) => ({
+  stanzas_per_second: count({ min: 1, unlimited: true })
+    .default(defaults.stanzas)
+    .describe('Stanzas a second in the long run.')
+    .meta(live),
+  stanza_burst: count({ min: 1, unlimited: true })
+    .default(defaults.stanza_burst)
+    .describe('Stanzas that may come at once after a rest.')
+    .meta(live),
+  bytes_per_second: bytes({ min: 100, unlimited: true })
+    .default(defaults.bytes)
+    .describe('Bytes a second in the long run.')
+    .meta(live),
+  byte_burst: bytes({ min: 1000, unlimited: true })
+    .default(defaults.byte_burst)
+    .describe('Bytes that may come at once after a rest.')
+    .meta(live),
+});
+
+const rate = (purpose: string, defaults: RateDefaults) =>
+  z
+    .strictObject(rateKeys(defaults))
+    .prefault({})
+    .describe(`${purpose} A connection that is faster is read more slowly, not closed.`);
+
+/** What many connections share. */
+const sharedRate = (purpose: string, defaults: RateDefaults) =>
   z
     .strictObject({
-      stanzas_per_second: count({ min: 1, unlimited: true })
-        .default(defaults.stanzas)
-        .describe('Stanzas a second in the long run.')
+      ...rateKeys(defaults),
+      answer_bytes_per_second: bytes({ min: 1000, unlimited: true })
+        .default(2_097_152)
+        .describe('Bytes a second of answers to what clients ask for, such as pages of an archive, in the long run.')
         .meta(live),
-      stanza_burst: count({ min: 1, unlimited: true })
-        .default(defaults.stanza_burst)
-        .describe('Stanzas that may come at once after a rest.')
+      answer_byte_burst: bytes({ min: 10_000, unlimited: true })
+        .default(16_777_216)
+        .describe('Bytes of answers that may go out at once after a rest.')
         .meta(live),
-      bytes_per_second: bytes({ min: 100, unlimited: true })
-        .default(defaults.bytes)
-        .describe('Bytes a second in the long run.')
+      cpu_ms_per_second: count({ min: 1, unlimited: true })
+        .default(300)
+        .describe('CPU time a second in the long run, in milliseconds: 1000 is one core.')
         .meta(live),
-      byte_burst: bytes({ min: 1000, unlimited: true })
-        .default(defaults.byte_burst)
-        .describe('Bytes that may come at once after a rest.')
+      cpu_ms_burst: count({ min: 10, unlimited: true })
+        .default(2000)
+        .describe('CPU time that may be used at once after a rest, in milliseconds.')
         .meta(live),
     })
     .prefault({})
-    .describe(`${purpose} A connection that is faster is read more slowly, not closed.`);
+    .describe(`${purpose} Connections beyond it are read more slowly, not closed.`);
 
 const limits = z
   .strictObject({
@@ -467,7 +496,17 @@ const limits = z
       .meta(live),
     waiting_for_disk: count({ min: 10 })
       .default(2000)
-      .describe('Messages that may wait for the disk in all; beyond it those who send more are read more slowly.')
+      .describe(
+        'Writes of messages that may wait for the disk in all. Beyond it accounts are read more slowly, those with the most writes first.',
+      )
+      .meta(live),
+    waiting_for_disk_bytes: bytes({ min: 1_048_576, max: 33_554_432 })
+      .default(16_777_216)
+      .describe('The same in bytes. A message that is stored several times counts as often.')
+      .meta(live),
+    waiting_for_disk_bytes_per_account: bytes({ min: 65_536, max: 16_777_216 })
+      .default(4_194_304)
+      .describe('The same in bytes for one account, which is read more slowly beyond it.')
       .meta(live),
     offline_messages: count({ min: 0, unlimited: true })
       .default(1000)
@@ -496,6 +535,16 @@ const limits = z
       bytes: 10_000,
       byte_burst: 40_000,
     }),
+    rate_account: sharedRate('How much one account may send and ask for, over all its connections.', {
+      stanzas: 200,
+      stanza_burst: 3000,
+      bytes: 262_144,
+      byte_burst: 4_194_304,
+    }),
+    rate_address: sharedRate(
+      'The same for connections from one IPv4 address or one IPv6 /64 before the login. Those from 127.0.0.1 and ::1 do not count together.',
+      { stanzas: 200, stanza_burst: 5000, bytes: 131_072, byte_burst: 2_097_152 },
+    ),
   })
   .prefault({})
   .describe('Bounds. Each is met with an error to whoever passes it, and counted in the metrics.');

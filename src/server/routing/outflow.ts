@@ -333,7 +333,10 @@ export class Outflow {
     } else if (typeof value === 'number') {
       this.#grow(value - entry.size);
       entry.size = value;
-    } else if (value !== undefined) this.session.link.send(value);
+    } else if (value !== undefined) {
+      if (entry.options.lane === undefined) this.session.connection?.answered(sizeOf(value));
+      this.session.link.send(value);
+    }
   }
 
   #ended(lane: Lane, entry: Pouring): void {

@@ -12,6 +12,8 @@ export interface Connection {
   /** Whether what is said is encrypted on the way. */
   readonly secure: boolean;
   readonly remoteAddress: string;
+  /** So many characters were sent because the client asked for them. */
+  answered(characters: number): void;
   /** Tells the peer why and closes. */
   close(error?: StreamError): void;
 }

@@ -13,6 +13,7 @@ import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';
 import type { Origin } from '../routing/passage.js';
 import type { Connection, Session } from '../routing/session.js';
+import { beginSlice, isPresentSlice, presentSlice, type Share, type Shares, turnMs } from '../shares.js';
 import { StanzaError, StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid, JidError } from '../stanza/jid.js';
@@ -20,7 +21,7 @@ import { NS } from '../stanza/ns.js';
 import { Stanza, stanzaName } from '../stanza/stanza.js';
 import type { Transport, TransportReader, Upgradable } from '../transport/transport.js';
 import { type Element, el, serialize } from '../xml/element.js';
-import { type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
+import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
 import type { Backlog } from './backlog.js';
 import { increment, type StreamCounts } from './counts.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
@@ -42,6 +43,7 @@ export interface StreamServer {
   readonly counts: StreamCounts;
   readonly backlog: Backlog;
   readonly queues: Queues;
+  readonly shares: Shares;
   limitHit(limit: string): void;
   /** The stream is over; its place is free. */
   closed(stream: C2sStream): void;
@@ -50,9 +52,7 @@ export interface StreamServer {
 /** opening: a header is due. stranger: features sent, not authenticated. known: authenticated, not bound. */
 type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
 
-/** How long one connection's stanzas are taken while others wait for their turn, in ms. */
-const turnMs = 2;
-/** The same where each message is a chunk: stanzas. */
+/** How much is taken from one WebSocket, where each message is a chunk, while others wait for their turn: stanzas. */
 const turnMessages = 32;
 /** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
 const pauseAbove = 65_536;
@@ -114,6 +114,15 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   #bytes: number;
   #refilled = this.lastRead;
   #throttled = false;
+  /** What its account may cost, over all connections; before the login, what its address may. */
+  #share: Share;
+  /** It waits for its share to have something again. */
+  #isQueued = false;
+  /** What was read while it waits, so that acknowledgements get through. */
+  readonly #ahead: StreamItem[] = [];
+  #aheadBytes = 0;
+  /** Why nothing more can be read: thrown once what came before is dealt with. */
+  #aheadError: unknown;
 
   constructor(
     readonly transport: Transport,
@@ -130,6 +139,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     });
     this.#stanzas = limits.rate_unauthenticated.stanza_burst;
     this.#bytes = limits.rate_unauthenticated.byte_burst;
+    this.#share = server.shares.ofAddress(transport.remoteAddress);
     transport.reader = this;
   }
 
@@ -170,9 +180,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.askedAliveAt = 0;
     this.#refill(now);
     this.#bytes -= chunk.length;
+    this.#share.received(now, chunk.length);
     try {
       this.reader.push(chunk);
-      if (!this.#busy) this.#pump(now);
+      if (this.#isQueued) this.#readAhead(chunk.length);
+      else if (!this.#busy) this.#pump(now);
       else if (this.reader.buffered > pauseAbove) this.#pause();
     } catch (error) {
       this.failed(error);
@@ -186,7 +198,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** Takes no more stanzas. Resolves once what was taken has been dealt with, and could be acknowledged. */
   async stopTaking(): Promise<void> {
     this.#stopped = true;
-    if (this.#busy)
+    if (this.#busy && !this.#isQueued)
       await new Promise<void>((resolve) => {
         this.#idle = resolve;
       });
@@ -200,26 +212,88 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
 
   /** Takes what the reader has, one after the other, from `now` on; where a handler waits, so does the rest. */
   #pump(now: number): void {
+    beginSlice();
     for (;;) {
-      const item = this.reader.next();
-      if (item === undefined) return;
+      const item = this.#ahead.length === 0 ? this.#read() : this.#ahead[0];
+      if (item === undefined) break;
+      // Acknowledgements cost nothing, and are not to be overtaken by those that are read ahead.
+      if (this.#share.isSpent && !this.#isCut && this.#managed(item) === undefined) {
+        this.#queue(item);
+        break;
+      }
+      if (this.#ahead.length > 0) this.#ahead.shift();
       const waiting = this.#take(item);
       if (waiting === undefined) {
         if (this.phase === 'closed') return;
         if (!this.#hadItsTurn(now)) continue;
         this.#busy = true;
         setImmediate(() => this.#goOn());
-        return;
+        break;
       }
       this.#busy = true;
-      waiting.then(
-        () => this.#goOn(),
-        (error: unknown) => {
-          this.failed(error);
-          this.#goOn();
-        },
-      );
+      const slice = presentSlice();
+      const since = monotonic();
+      const settled = () => {
+        if (isPresentSlice(slice)) this.#share.worked(monotonic() - since);
+        this.#goOn();
+      };
+      waiting.then(settled, (error: unknown) => {
+        this.failed(error);
+        settled();
+      });
+      this.#share.worked(since - now);
       return;
+    }
+    this.#share.worked(monotonic() - now);
+  }
+
+  #read(): StreamItem | undefined {
+    if (this.#aheadError !== undefined) throw this.#aheadError;
+    return this.reader.next();
+  }
+
+  /** Goes on from `item` once its share has something to spend again. */
+  #queue(item: StreamItem): void {
+    if (this.#ahead.length === 0) this.#ahead.push(item);
+    this.#busy = true;
+    this.#isQueued = true;
+    this.#aheadBytes = 0;
+    this.#readAhead(0);
+    this.#share.wait(() => this.#leaveQueue());
+  }
+
+  /** The name of an element of stream management, where that is on. */
+  #managed(item: StreamItem): string | undefined {
+    return item.kind === 'element' && item.ns === NS.sm && this.sm !== undefined ? item.name : undefined;
+  }
+
+  #leaveQueue(): void {
+    if (!this.#isQueued) return;
+    this.#isQueued = false;
+    this.#goOn();
+  }
+
+  /**
+   * Reads what the peer acknowledges while its stanzas wait: else its queue would fill for a reason that is ours. Bounded
+   * by bytes, as what waits in the reader.
+   */
+  #readAhead(bytes: number): void {
+    this.#aheadBytes += bytes;
+    if (this.#aheadBytes + this.reader.buffered > pauseAbove) this.#pause();
+    // Before binding, what follows may belong to another stream.
+    if (this.phase !== 'bound' || this.#aheadError !== undefined) return;
+    try {
+      for (let item = this.reader.next(); item !== undefined; item = this.reader.next()) {
+        const name = this.#managed(item);
+        if (name === 'a') this.#take(item);
+        else {
+          this.#ahead.push(item);
+          // Answered again in its turn, when more has been handled.
+          if (name === 'r') this.sm!.requested();
+        }
+      }
+    } catch (error) {
+      this.#aheadError = error;
     }
   }
 
@@ -304,6 +378,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     };
     this.#stanzas = limits.rate.stanza_burst;
     this.#bytes = limits.rate.byte_burst;
+    const { shares } = this.server;
+    shares.leave(this.#share);
+    const { bare } = this.account!;
+    this.#share =
+      this.mechanism === 'ANONYMOUS' ? shares.ofAnonymous(bare, this.remoteAddress) : shares.ofAccount(bare);
   }
 
   #take(item: StreamOpen | TopLevel | { kind: 'close' }): void | Promise<void> {
@@ -319,7 +398,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       if (item.name === 'close') return this.#closedByPeer();
     }
     if (this.phase === 'bound') return this.#fromSession(item);
-    this.#stanzas--;
+    this.#countStanza();
     if (this.phase === 'opening') throw new StreamError('bad-format', 'A stream header is due.');
     if (item.ns === NS.tls && item.name === 'starttls' && !this.transport.framed) return this.#startTls();
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.server.login.take(this, item);
@@ -327,6 +406,11 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     if (this.phase === 'known') return this.server.sessions.negotiate(this, item);
     if (item.ns === NS.client && item.name === 'iq') return this.#fromStranger(item);
     throw new StreamError('not-authorized');
+  }
+
+  #countStanza(): void {
+    this.#stanzas--;
+    this.#share.takeStanza();
   }
 
   /** RFC 6120 §4.7, §4.8, RFC 7395 §3.3.2. */
@@ -478,7 +562,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   #fromSession(item: TopLevel): void | Promise<void> {
-    this.#stanzas--;
+    this.#countStanza();
     if (item.ns !== NS.client) return this.#nonza(item);
     const name = stanzaName(item.name);
     if (name === undefined) throw new StreamError('unsupported-stanza-type');
@@ -503,26 +587,20 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
       sm?.handled();
       return;
     }
-    const waiting = this.host!.fromSession(stanza, session, this);
-    if (waiting === undefined) {
+    this.#size = item.content.length;
+    if (this.#isCut && stanza.type === 'get' && this.#share.isSpent) {
+      // Nobody is there to read an answer that is dear.
+      this.host!.refuse(stanza, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }), this);
       sm?.handled();
-      return this.#room();
+      return;
     }
-    return waiting.then(() => {
-      sm?.handled();
-      return this.#room();
-    });
+    const waiting = this.host!.fromSession(stanza, session, this);
+    if (waiting !== undefined) return waiting.then(() => sm?.handled());
+    sm?.handled();
   }
 
-  /** Whether the stanza waits for the disk. */
-  #waits = false;
-
-  /** Where too much waits for the disk, a stream that adds to it waits too. */
-  #room(): Promise<void> | undefined {
-    if (!this.#waits) return undefined;
-    this.#waits = false;
-    return this.server.backlog.room();
-  }
+  /** Characters of the stanza that is being handled. */
+  #size = 0;
 
   /** RFC 6120 §8.1.2.1: `from` is one's own full or bare address, or the stream ends. */
   #checkFrom(from: string, own: Jid): void {
@@ -666,7 +744,12 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   writeStanza(stanza: Stanza): void {
     this.server.counts.sent[stanza.name]++;
     const xml = this.transport.framed ? stanza.toXml(NS.client) : stanza.toXml();
+    if (stanza.name === 'iq' && stanza.type === 'result') this.answered(xml.length);
     this.write(xml, isNews(stanza) && stanza.from?.bare !== this.session?.jid.bare);
+  }
+
+  answered(characters: number): void {
+    this.#share.answered(characters);
   }
 
   /** As a session's link, where there is no stream management: what was written counts as delivered. */
@@ -694,8 +777,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   acknowledgeAfter(durable: Promise<unknown>): void {
-    this.#waits = true;
-    this.server.backlog.add(durable);
+    this.server.backlog.add(this.#share, this.#size, durable);
     this.sm?.waitFor(durable);
   }
 
@@ -786,6 +868,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#isCut = true;
     this.#uncount();
     if (!this.#busy || this.phase !== 'bound') this.#finish();
+    else this.#leaveQueue();
   }
 
   /** The connection is gone, and so is the stream. */
@@ -794,6 +877,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     this.#lose();
     this.phase = 'closed';
     this.#leaveSignUps();
+    this.server.shares.leave(this.#share);
     this.server.closed(this);
     const undelivered = this.#undelivered;
     this.#undelivered = [];

@@ -1,0 +1,222 @@
+/**
+ * What one account may cost the server, over all its connections: stanzas and bytes that come in, bytes of answers that go
+ * out, and CPU time. Before the login all connections of a network address share one. A share that is used up slows its
+ * streams down; it never ends them, and other shares go on.
+ */
+
+import { Recent } from '../storage/recent.js';
+import { monotonic } from './clock.js';
+import { addressBlock } from './config/address.js';
+import type { Config } from './config/schema.js';
+
+type Rates = Config['limits']['rate_account'];
+
+/** How long the streams of one share are served while others wait for their turn, in ms. */
+export const turnMs = 2;
+/** How often a share is refilled, in ms. */
+const refillMs = 50;
+/** The longest piece of work that is counted in full, in ms: a clock that jumps is nobody's work. */
+const longestWorkMs = 1000;
+/** Unused shares that are remembered, so that nobody gets a full one by connecting again. */
+const mostRemembered = 20_000;
+
+export class Share {
+  #stanzas: number;
+  #bytes: number;
+  #answerBytes: number;
+  #cpuMs: number;
+  #refilled = monotonic();
+  /** Ms of the present turn of the event loop. */
+  #turn = 0;
+  /** Streams that wait, in order; each is there once. */
+  readonly #queue: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  /** Streams that use it. */
+  users = 0;
+  /** Writes that wait for the disk, and bytes of them. */
+  waiting = 0;
+  waitingBytes = 0;
+  /** Too much of that waits (stream/backlog.ts). */
+  isHeld = false;
+
+  constructor(
+    /** The table of `limits` that sets its rates. */
+    readonly name: 'rate_account' | 'rate_address',
+    readonly rates: () => Rates,
+    readonly limitHit: (limit: string) => void,
+  ) {
+    const { stanza_burst, byte_burst, answer_byte_burst, cpu_ms_burst } = rates();
+    this.#stanzas = stanza_burst;
+    this.#bytes = byte_burst;
+    this.#answerBytes = answer_byte_burst;
+    this.#cpuMs = cpu_ms_burst;
+  }
+
+  refill(now: number): void {
+    const ms = now - this.#refilled;
+    if (ms < refillMs) return;
+    this.#refilled = now;
+    const seconds = ms / 1000;
+    const rates = this.rates();
+    this.#stanzas = Math.min(rates.stanza_burst, this.#stanzas + seconds * rates.stanzas_per_second);
+    this.#bytes = Math.min(rates.byte_burst, this.#bytes + seconds * rates.bytes_per_second);
+    this.#answerBytes = Math.min(rates.answer_byte_burst, this.#answerBytes + seconds * rates.answer_bytes_per_second);
+    this.#cpuMs = Math.min(rates.cpu_ms_burst, this.#cpuMs + seconds * rates.cpu_ms_per_second);
+  }
+
+  /** Something was read. */
+  received(now: number, bytes: number): void {
+    this.refill(now);
+    this.#bytes -= bytes;
+  }
+
+  takeStanza(): void {
+    this.#stanzas--;
+  }
+
+  /** So much was written because it was asked for. */
+  answered(bytes: number): void {
+    this.#answerBytes -= bytes;
+  }
+
+  /** Its streams had the CPU for so long. */
+  worked(ms: number): void {
+    this.#cpuMs -= Math.min(ms, longestWorkMs);
+    if (this.#turn < turnMs && this.#turn + ms >= turnMs) setImmediate(this.#nextTurn);
+    this.#turn += ms;
+  }
+
+  /** Whether its streams have to wait. */
+  get isSpent(): boolean {
+    return this.#turn >= turnMs || this.isHeld || this.#isEmpty;
+  }
+
+  get #isEmpty(): boolean {
+    return this.#bytes < 0 || this.#stanzas < 0 || this.#answerBytes < 0 || this.#cpuMs < 0;
+  }
+
+  /** Calls `go` once there is something to spend again, after those who wait already. */
+  wait(go: () => void): void {
+    this.#queue.push(go);
+    this.#arrange();
+  }
+
+  /** The backlog of the disk holds it no longer. */
+  release(): void {
+    this.isHeld = false;
+    if (this.#queue.length > 0) setImmediate(this.#serve);
+  }
+
+  /** Of those that wait, each gets its turn as long as there is something to spend. */
+  #serve = (): void => {
+    this.refill(monotonic());
+    while (this.#queue.length > 0 && !this.isSpent) this.#queue.shift()!();
+    if (this.#queue.length > 0) this.#arrange();
+  };
+
+  #nextTurn = (): void => {
+    this.#turn = 0;
+    if (this.#queue.length > 0) this.#serve();
+  };
+
+  /** Sees to it that those who wait are served. A turn ends by itself, and the backlog calls `release`. */
+  #arrange(): void {
+    if (!this.#isEmpty || this.#timer !== undefined) return;
+    const rates = this.rates();
+    const debts = [
+      ['stanzas_per_second', -this.#stanzas / rates.stanzas_per_second],
+      ['bytes_per_second', -this.#bytes / rates.bytes_per_second],
+      ['answer_bytes_per_second', -this.#answerBytes / rates.answer_bytes_per_second],
+      ['cpu_ms_per_second', -this.#cpuMs / rates.cpu_ms_per_second],
+    ] as const;
+    const [limit, seconds] = debts.reduce((one, other) => (other[1] > one[1] ? other : one));
+    this.limitHit(`${this.name}.${limit}`);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#serve();
+      },
+      Math.max(seconds * 1000, refillMs),
+    ).unref();
+  }
+}
+
+/** The shares of all who are connected, and of those who were lately. */
+export class Shares {
+  readonly #used = new Map<string, Share>();
+  readonly #unused = new Recent<Share>(mostRemembered);
+  readonly #keys = new Map<Share, string>();
+
+  constructor(
+    readonly limits: () => Config['limits'],
+    readonly limitHit: (limit: string) => void,
+    /** Whether connections of many people come from an address: a proxy's. */
+    readonly bringsEverybody: (address: string) => boolean,
+  ) {}
+
+  /** Shares that are in use. */
+  get size(): number {
+    return this.#used.size;
+  }
+
+  /** For a connection before its login. Given back by `leave`, as all. */
+  ofAddress(address: string): Share {
+    const make = () => new Share('rate_address', () => this.limits().rate_address, this.limitHit);
+    return this.bringsEverybody(address) ? make() : this.#enter(`net:${addressBlock(address)}`, make);
+  }
+
+  ofAccount(bare: string): Share {
+    return this.#enter(bare, () => new Share('rate_account', () => this.limits().rate_account, this.limitHit));
+  }
+
+  /** For an anonymous account (XEP-0175): another one is to be had at any time, so that those of an address count as one. */
+  ofAnonymous(bare: string, address: string): Share {
+    return this.ofAccount(this.bringsEverybody(address) ? bare : `anonymous:${addressBlock(address)}`);
+  }
+
+  #enter(key: string, make: () => Share): Share {
+    let share = this.#used.get(key);
+    if (share === undefined) {
+      share = this.#unused.get(key) ?? make();
+      this.#unused.delete(key);
+      this.#used.set(key, share);
+      this.#keys.set(share, key);
+    }
+    share.users++;
+    return share;
+  }
+
+  /** A stream uses it no longer. */
+  leave(share: Share): void {
+    const key = this.#keys.get(share);
+    if (key === undefined || --share.users > 0) return;
+    this.#keys.delete(share);
+    this.#used.delete(key);
+    this.#unused.set(key, share);
+  }
+}
+
+// A slice is a piece of work on the CPU that belongs to one stream: it ends when another stream's begins or the event loop
+// turns. What a promise leads to within the slice costs the stream CPU time; beyond it, the stream only waited.
+let slice = 0;
+let endsWithTurn = false;
+
+const endSlice = (): void => {
+  endsWithTurn = false;
+  slice++;
+};
+
+export const beginSlice = (): void => {
+  slice++;
+};
+
+/** The present slice, for work that goes on behind a promise. */
+export function presentSlice(): number {
+  if (!endsWithTurn) {
+    endsWithTurn = true;
+    setImmediate(endSlice);
+  }
+  return slice;
+}
+
+export const isPresentSlice = (one: number): boolean => one === slice;

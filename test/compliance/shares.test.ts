@@ -1,0 +1,152 @@
+/** Who asks dearly is read later, and others are not (XEP-0205 §3; RFC 6120 §13.12). */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { around } from '../../src/storage/wrappers.js';
+import { hits, type Peer, scenario } from './dialogue.js';
+
+const store = (id: string, payload: string) =>
+  `<iq type='set' id='${id}'><query xmlns='${NS.private}'>${payload}</query></iq>`;
+const get = (id: string) => `<iq type='get' id='${id}'><query xmlns='${NS.private}'><x xmlns='dear'/></query></iq>`;
+const chat = (to: string, text: string, id = text) =>
+  `<message to='${to}' type='chat' id='${id}'><body>${text}</body></message>`;
+
+/** What two others say to each other arrives. */
+async function talk(one: Peer, other: Peer, rounds = 5): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    await one.sends(chat(other.jid, `to ${round}`));
+    await other.receives(`<message type='chat' from='${one.jid}'><body>to ${round}</body></message>`);
+    await other.sends(chat(one.jid, `fro ${round}`));
+    await one.receives(`<message type='chat' from='${other.jid}'><body>fro ${round}</body></message>`);
+  }
+}
+
+const answers = {
+  config: { limits: { rate_account: { answer_byte_burst: 100_000, answer_bytes_per_second: 6000 } } },
+};
+
+scenario(
+  'answers count for the account, over all its connections; its acknowledgements pass',
+  answers,
+  async (scene) => {
+    const { actor } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const tybalt = await actor('tybalt@localhost/street');
+    await tybalt.managesStream();
+    await tybalt.sends(store('s', `<x xmlns='dear'>${'a'.repeat(16_000)}</x>`));
+    await tybalt.receives(`<iq type='result' id='s'/>`);
+    const second = await actor('tybalt@localhost/square');
+    await tybalt.sends([1, 2, 3, 4, 5, 6, 7, 8].map((id) => get(`g${id}`)).join(''));
+    // In debt by now, so that what was asked behind the answers that there were still waits.
+    for (let id = 1; id <= 7; id++) await tybalt.receives(`<iq type='result' id='g${id}'/>`);
+    await second.sends(get('last'));
+    await tybalt.sends(`<r xmlns='${NS.sm}'/>`);
+    await tybalt.receives(`<a xmlns='${NS.sm}'/>`);
+    await talk(romeo, juliet);
+    await tybalt.receives(`<iq type='result' id='g8'/>`);
+    // In its turn, with all that was handled before it.
+    await tybalt.receives(`<a xmlns='${NS.sm}'/>`);
+    await second.receives(`<iq type='result' id='last'/>`);
+    assert.ok((await hits(scene, 'rate_account.answer_bytes_per_second')) > 0);
+  },
+);
+
+const writing = {
+  config: { limits: { rate_account: { stanza_burst: 60, stanzas_per_second: 10 } } },
+};
+
+scenario('connections of one account write at the rate of one account, and nothing is lost', writing, async (scene) => {
+  const { actor } = scene;
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const all: Peer[] = [];
+  for (let at = 0; at < 10; at++) all.push(await actor(`tybalt@localhost/${at}`));
+  await Promise.all(
+    all.map((peer, at) => peer.sends([1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => chat(juliet.jid, `${at}.${n}`)).join(''))),
+  );
+  const next = new Map<string, number>();
+  for (let message = 0; message < 90; message++) {
+    const [at, n] = (await juliet.receives(`<message type='chat'/>`)).getChildText('body')!.split('.') as [
+      string,
+      string,
+    ];
+    assert.equal(Number(n), (next.get(at) ?? 0) + 1);
+    next.set(at, Number(n));
+  }
+  assert.ok((await hits(scene, 'rate_account.stanzas_per_second')) > 0);
+});
+
+// --- the disk -------------------------------------------------------------------------------------------------------------
+
+/** A storage whose appends become durable when the test says so. */
+function gated() {
+  let waiting: (() => void)[] = [];
+  let isOpen = true;
+  const storage = around(new MemoryStorage(), async ({ operation }, run) => {
+    const result = await run();
+    if (operation === 'append' && !isOpen) await new Promise<void>((resolve) => waiting.push(resolve));
+    return result;
+  });
+  return {
+    storage,
+    get waiting() {
+      return waiting.length;
+    },
+    shut: () => {
+      isOpen = false;
+    },
+    open: () => {
+      isOpen = true;
+      for (const resolve of waiting) resolve();
+      waiting = [];
+    },
+  };
+}
+
+const gate = gated();
+
+scenario(
+  'large messages that multiply make nobody wait but their sender',
+  {
+    storage: () => gate.storage,
+    config: {
+      limits: {
+        waiting_for_disk_bytes_per_account: 1_048_576,
+        rate: { byte_burst: 'unlimited' },
+        rate_account: { byte_burst: 'unlimited' },
+      },
+    },
+  },
+  async (scene) => {
+    const { actor } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const victims = await Promise.all([0, 1, 2, 3].map((at) => actor(`victim${at}@localhost/x`, { presence: true })));
+    const tybalt = await actor('tybalt@localhost/street');
+    const other = await actor('tybalt@localhost/square');
+    try {
+      // Their first words go to the archives; now the disk is slow.
+      gate.shut();
+      const large = 'x'.repeat(200_000);
+      const sent = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map((at) => chat(victims[at % 4]!.jid, large, `l${at}`));
+      await tybalt.sends(sent.join(''));
+      await other.sends(sent.join(''));
+      // Each is stored twice: the third is one too many.
+      await victims[0]!.receives(`<message type='chat' id='l0'/>`);
+      while ((await hits(scene, 'waiting_for_disk_bytes_per_account')) === 0)
+        await new Promise((resolve) => setImmediate(resolve));
+      await talk(romeo, juliet, 10);
+      await romeo.syncs();
+      assert.ok(gate.waiting <= 2 * 10 * 2 + 8, `${gate.waiting} writes wait`);
+    } finally {
+      gate.open();
+    }
+    // All of it arrives, each once, and nobody is told otherwise.
+    for (const [at, victim] of victims.entries()) {
+      const expected = at === 0 ? 5 : 6;
+      for (let message = 0; message < expected; message++) await victim.receives(`<message type='chat'/>`);
+      await victim.receivesNothing();
+    }
+    for (const peer of [tybalt, other, romeo, juliet]) await peer.receivesNothing();
+  },
+);
