@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parse } from '../../src/server/xml/element.js';
 import {
   type ReaderLimits,
   type StreamItem,
@@ -627,4 +628,24 @@ test('elements of one stanza are bounded, those of the next are counted anew', (
       'policy-violation',
     );
   }
+});
+
+test('attributes beyond five count as elements', () => {
+  const read = (attributes: number, count: number) => {
+    const reader = new XmlReader('framed', { stanzaBytes: 100_000, depth: 10, attributes: 100, elements: 101 });
+    const tag = `<a ${Array.from({ length: attributes }, (_, n) => `a${n}=''`).join(' ')}/>`;
+    reader.push(Buffer.from(`<x>${tag.repeat(count)}</x>`));
+    return reader.next();
+  };
+  assert.equal(read(5, 100)?.kind, 'element');
+  assert.equal(read(6, 50)?.kind, 'element');
+  assert.throws(() => read(6, 51), /more than 101 elements/);
+  assert.throws(() => read(100, 2), /more than 101 elements/);
+});
+
+test('references are read once, whichever they are', () => {
+  const read = (xml: string) => parse(`<a>${xml}</a>`).getText();
+  assert.equal(read('&amp;lt;&lt;&amp;amp;'), '&lt;<&amp;');
+  assert.equal(read('&#38;lt;&#x26;amp;&gt;'), '&lt;&amp;>');
+  assert.equal(read('&apos;&quot;&amp;quot;$&amp;'), `'"&quot;$&`);
 });

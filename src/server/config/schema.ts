@@ -407,7 +407,9 @@ const limits = z
       .meta(live),
     stanza_elements: count({ min: 500, max: 1_000_000 })
       .default(5000)
-      .describe('Elements in a stanza: what reading and answering it costs grows with them more than with its bytes.')
+      .describe(
+        'Elements in a stanza, and attributes of an element beyond five: what reading and answering it costs grows with them more than with its bytes.',
+      )
       .meta(live),
     stanza_attributes: count({ min: 20, max: 10_000 })
       .default(100)

@@ -17,7 +17,10 @@ export interface ReaderLimits {
   readonly depth: number;
   /** Attributes of one element, declarations included; also prefixes declared by a stanza at once. */
   readonly attributes: number;
-  /** Elements of one top-level element, itself included; no limit if not given. */
+  /**
+   * Elements of one top-level element, itself included; no limit if not given. Each attribute of an element beyond five
+   * counts as one more: reading and building it costs as much.
+   */
   readonly elements?: number;
   /** Bytes of one name; 256 if not given. */
   readonly nameLength?: number;
@@ -93,6 +96,8 @@ const STREAM_NS = 'http://etherx.jabber.org/streams';
 const XMLNS_NS = 'http://www.w3.org/2000/xmlns/';
 /** Longer names of namespaces are refused: written out for each element, they would make much of little. */
 const NAMESPACE_LENGTH = 256;
+/** Attributes of one element that `ReaderLimits.elements` does not count. */
+const USUAL_ATTRIBUTES = 5;
 /** Bytes of the longest XML declaration that is waited for, and of the longest reference. */
 const DECLARATION_LENGTH = 200;
 const REFERENCE_LENGTH = 16;
@@ -554,7 +559,8 @@ export class XmlReader {
             if (buffer[i + 1] !== 0x3e) fail('not-well-formed', 'a / in a start tag');
           }
           if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
-          if (++work.elements > mostElements) fail('policy-violation', `more than ${mostElements} elements`);
+          work.elements += 1 + Math.max(0, work.count - USUAL_ATTRIBUTES);
+          if (work.elements > mostElements) fail('policy-violation', `more than ${mostElements} elements`);
           const tagEnd = i + (empty ? 2 : 1);
           if (work.prefixed) this.bind(work, buffer, base, depth);
           else if (work.declaration >= 0 && !isOrdinary(work, buffer, base)) this.checkDefault(work, buffer, base);
@@ -1235,6 +1241,8 @@ function qname(buffer: Buffer, from: number, end: number, limit: number, work: W
   return i;
 }
 
+const ENTITIES = ['lt', 'gt', 'amp', 'quot', 'apos'].map((name) => Buffer.from(name));
+
 /** The reference at `at` (XML 1.0 §4.1). Where it ends; -1 where bytes are missing. */
 function reference(buffer: Buffer, at: number, end: number): number {
   let i = at + 1;
@@ -1265,8 +1273,8 @@ function reference(buffer: Buffer, at: number, end: number): number {
     if (c >= 0x80 || i - at > REFERENCE_LENGTH) refuseEntity();
     if (named) continue;
     if (c !== 0x3b /* ; */ || i === at + 1) fail('not-well-formed', 'a & that is no reference');
-    const name = buffer.toString('latin1', at + 1, i);
-    if (name !== 'amp' && name !== 'lt' && name !== 'gt' && name !== 'quot' && name !== 'apos') refuseEntity();
+    const length = i - at - 1;
+    if (!ENTITIES.some((name) => name.length === length && matches(buffer, at + 1, name))) refuseEntity();
     return i + 1;
   }
 }
