@@ -25,6 +25,7 @@ import {
 import { Rates } from '../server/rates.js';
 import type { MessagePassage, Origin, Passage } from '../server/routing/passage.js';
 import { Serial } from '../server/serial.js';
+import { demandFew } from '../server/stanza/addresses.js';
 import { delay } from '../server/stanza/delay.js';
 import { isStanzaErrorCondition, StanzaError } from '../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
@@ -491,6 +492,7 @@ function isTurning(stanza: Stanza): boolean {
 function invitedBy(stanza: Stanza): readonly Jid[] {
   if (stanza.name !== 'message' || stanza.type === 'groupchat' || !stanza.has(NS.mucUser, 'x')) return [];
   const invitations = stanza.child(NS.mucUser, 'x')!.getChildren('invite', NS.mucUser);
+  demandFew(invitations.map(({ attrs }) => attrs.to));
   return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
 }
 

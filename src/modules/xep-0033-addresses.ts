@@ -8,6 +8,7 @@ import { count } from '../server/config/units.js';
 import { defineModule, event, serverMessage, serverPresence, session } from '../server/module.js';
 import { Rates } from '../server/rates.js';
 import type { Origin } from '../server/routing/passage.js';
+import { demandFew } from '../server/stanza/addresses.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -156,6 +157,7 @@ const isDelivered = ({ delivered }: Element['attrs']) => delivered === 'true' ||
 export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Stanza[] {
   const addresses = stanza.child(NS.addresses, 'addresses')!.getChildren('address', NS.addresses);
   if (addresses.length > limit) throw new StanzaError('not-acceptable', `At most ${limit} addresses.`);
+  demandFew(addresses.map(({ attrs }) => attrs.jid));
   const shown: Element[] = [];
   const open = new Map<string, Jid>();
   const blind = new Map<string, { readonly to: Jid; readonly address: Element }>();

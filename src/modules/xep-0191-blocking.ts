@@ -17,6 +17,7 @@ import {
 } from '../server/module.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
+import { demandFew } from '../server/stanza/addresses.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
@@ -274,7 +275,9 @@ export function covered(
 /** Each address once; what is said of it first counts. */
 function itemsOf(payload: Element): Item[] {
   const items = new Map<string, Item>();
-  for (const item of payload.getChildren('item', NS.blocking)) {
+  const elements = payload.getChildren('item', NS.blocking);
+  demandFew(elements.map(({ attrs }) => attrs.jid));
+  for (const item of elements) {
     if (item.attrs.jid === undefined) throw new StanzaError('bad-request', 'An item has an address.');
     const jid = Jid.tryParse(item.attrs.jid);
     if (jid === undefined) throw new StanzaError('jid-malformed');

@@ -14,6 +14,7 @@ import {
   iq,
   prefetch,
 } from '../server/module.js';
+import { demandFew } from '../server/stanza/addresses.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { Jid } from '../server/stanza/jid.js';
@@ -199,10 +200,12 @@ export function readPreferences(prefs: Element): Preferences {
 }
 
 function readList(prefs: Element, name: string): string[] {
-  const jids = prefs
+  const addresses = prefs
     .getChildren(name, NS.mam)
     .flatMap((list) => list.getChildren('jid', NS.mam))
-    .map((item) => Jid.tryParse(item.getText().trim()));
+    .map((item) => item.getText().trim());
+  demandFew(addresses);
+  const jids = addresses.map((address) => Jid.tryParse(address));
   if (jids.includes(undefined)) throw new StanzaError('jid-malformed');
   return [...new Set(jids.map((jid) => jid!.full))];
 }

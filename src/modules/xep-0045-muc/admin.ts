@@ -1,5 +1,6 @@
 /** XEP-0045 §8, §9, §10: requests of muc#admin, which read and change the lists of roles and affiliations. */
 import type { IqRequest } from '../../server/module.js';
+import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -66,6 +67,7 @@ function membersPage(room: Room, affiliation: Affiliation, payload: Element): El
 export async function changeLists(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<void> {
   const items = itemsOf(payload);
   if (items.length === 0 || items.length > mostItems) throw new StanzaError('bad-request');
+  demandFew(items.map(({ attrs }) => `${attrs.jid ?? ''}${attrs.nick ?? ''}`));
   const isAboutRoles = items.every(({ attrs }) => attrs.role !== undefined && attrs.affiliation === undefined);
   const isAboutAffiliations = items.every(({ attrs }) => attrs.affiliation !== undefined && attrs.role === undefined);
   // §17.4: never both

@@ -1,6 +1,7 @@
 /** §8: what owners do: make nodes, configure and delete them, and rule who is who. */
 import type { Host } from '../../server/module.js';
 import { Portions } from '../../server/portions.js';
+import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -261,7 +262,9 @@ function mayBecome(before: Affiliation, after: Affiliation, isOneself: boolean):
 export async function changeAffiliations(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const name = nodeNamed(action);
-  const changes = element.getChildren('affiliation', NS.pubsubOwner).flatMap(({ attrs }) => {
+  const elements = element.getChildren('affiliation', NS.pubsubOwner);
+  demandFew(elements.map(({ attrs }) => attrs.jid));
+  const changes = elements.flatMap(({ attrs }) => {
     if (attrs.affiliation === undefined) return []; // §8.9.2.1: MUST NOT be changed
     const affiliation = affiliations.find((one) => one === attrs.affiliation);
     const jid = Jid.tryParse(attrs.jid ?? '');

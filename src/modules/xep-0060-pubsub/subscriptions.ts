@@ -3,6 +3,7 @@
  * several to one node only if they differ in their options (§6.1.6): whoever subscribes again gets what there is.
  */
 import { wall } from '../../server/clock.js';
+import { demandFew } from '../../server/stanza/addresses.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
@@ -289,6 +290,7 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const name = nodeNamed(action);
   const elements = element.getChildren('subscription', NS.pubsubOwner);
+  demandFew(elements.map(({ attrs }) => attrs.jid));
   const changes = elements.flatMap(({ attrs }) => {
     if (attrs.subscription === undefined) return []; // MUST NOT be changed
     const jid = Jid.tryParse(attrs.jid ?? '');

@@ -2,6 +2,7 @@
  * The two forms of a bookmark: an item of its own (XEP-0402 §2), and a `<conference/>` among others in one `<storage/>`
  * (XEP-0048 §2). What the other form has no place for is kept where it is.
  */
+import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -26,6 +27,7 @@ export function checkItem(id: string, payload: Element | undefined): asserts pay
 /** XEP-0048 §2: throws for what is no list of bookmarks. */
 export function checkStorage(payload: Element | undefined): asserts payload is Element {
   if (payload?.is('storage', NS.bookmarksPrivate) !== true) throw invalid('Bookmarks are in a storage element.');
+  demandFew(payload.getChildren('conference', NS.bookmarksPrivate).map(({ attrs }) => attrs.jid));
 }
 
 const invalid = (text: string): StanzaError =>

@@ -11,6 +11,7 @@
  *     config.read(element)?.['muc#roomconfig_whois'];        // 'moderators' | 'anyone' | undefined
  */
 import type { Element } from '../xml/element.js';
+import { demandFew } from './addresses.js';
 import { formatDateTime, parseDate, parseDateTime } from './datetime.js';
 import { StanzaError } from './errors.js';
 import {
@@ -239,6 +240,7 @@ function readValue(name: string, field: FieldDeclaration, values: readonly strin
       return [...new Set(chosen.map((value) => optionOf(name, field, value)))];
     }
     case 'jid-multi': {
+      demandFew(given);
       const jids = given.map((value) => jidOf(name, value));
       return [...new Map(jids.map((jid) => [jid.full, jid])).values()]; // §3.3: duplicates are ignored
     }

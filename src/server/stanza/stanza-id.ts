@@ -1,5 +1,6 @@
 /** XEP-0359: Unique and Stable Stanza IDs. Those that we give; what others claim to be ours is taken off before. */
 import { escapeAttribute } from '../xml/element.js';
+import { AddressBudget } from './addresses.js';
 import { Jid } from './jid.js';
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
@@ -13,11 +14,13 @@ export function withStanzaId(stanza: Stanza, id: string, by: Jid): Stanza {
 
 /**
  * §3: the message without the ids that claim to be given by `owner`, however the address is spelled. `andUnreadable`: also
- * without those that name nobody. An address that many claim is read once.
+ * without those that name nobody. An address that many claim is read once,
+ * and of more than can be read none is believed.
  */
 export function withoutIdsBy(stanza: Stanza, owner: Jid, andUnreadable = false): Stanza {
+  const budget = new AddressBudget();
   const isForged = (by: string | undefined): boolean => {
-    if (by === owner.bare) return true;
+    if (by === owner.bare || (by !== undefined && !budget.take(by))) return true;
     const claimed = by === undefined ? undefined : Jid.tryParse(by.trim());
     return claimed === undefined ? andUnreadable : claimed.bare === owner.bare;
   };
