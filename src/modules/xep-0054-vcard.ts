@@ -28,6 +28,8 @@ declare module '../server/module.js' {
       set(owner: Jid, card: Element | undefined): Promise<void>;
       /** Throws where `set` would. */
       demandRoom(card: Element): void;
+      /** Throws StanzaError for a card of either kind that has too many elements to be converted. */
+      demandFew(card: Element): void;
     };
   }
   interface Events {
@@ -35,6 +37,12 @@ declare module '../server/module.js' {
     cardChanged: { readonly owner: Jid };
   }
 }
+
+/** Of one card. Each is looked at by every rule of the conversion (XEP-0292 §11), in both directions. */
+const mostElements = 1000;
+
+const countElements = (element: Element): number =>
+  element.getChildElements().reduce((sum, child) => sum + countElements(child), 1);
 
 export default defineModule({
   name: 'vcard',
@@ -54,6 +62,12 @@ export default defineModule({
       throw new StanzaError('policy-violation', `A vCard has at most ${limit} bytes.`);
     };
 
+    const demandFew = (card: Element): void => {
+      if (countElements(card) <= mostElements) return;
+      host.limitHit('vcard_elements');
+      throw new StanzaError('policy-violation', `A vCard has at most ${mostElements} elements.`);
+    };
+
     const get = async (owner: string): Promise<Element | undefined> => {
       const card = await vcards.get(owner);
       return card === undefined ? undefined : parse(card);
@@ -69,6 +83,7 @@ export default defineModule({
         await host.emit('cardChanged', { owner });
       },
       demandRoom: (card) => demandRoom(serialize(card)),
+      demandFew,
     });
 
     return [
@@ -95,6 +110,7 @@ export default defineModule({
         'vCard',
         async ({ to, isOwn, payload }) => {
           if (!isOwn) throw new StanzaError('forbidden'); // §3.2
+          demandFew(payload);
           demandRoom(serialize(payload));
           const owner = to.toBare();
           let card = payload;

@@ -1,6 +1,7 @@
 /** XEP-0054: vcard-temp. */
+import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { scenario } from './dialogue.js';
+import { hits, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const ask = `<vCard xmlns='${NS.vcardTemp}'/>`;
@@ -73,4 +74,19 @@ scenario('§4: it is announced', async ({ actor }) => {
       `<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='vcard-temp'/></query></iq>`,
     );
   }
+});
+
+scenario('a card of either kind has so many elements at most', async ({ actor, server }) => {
+  const juliet = await actor('juliet@localhost/balcony');
+  const temp = (count: number) =>
+    `<vCard xmlns='${NS.vcardTemp}'>${'<TEL><NUMBER>1</NUMBER></TEL>'.repeat(count)}</vCard>`;
+  const four = (count: number) =>
+    `<pubsub xmlns='${NS.pubsub}'><publish node='${NS.vcard4Node}'><item><vcard xmlns='${NS.vcard4}'>${'<email><text>j@x</text></email>'.repeat(count)}</vcard></item></publish></pubsub>`;
+  for (const card of [temp, four]) {
+    await juliet.sends(`<iq type='set' id='1'>${card(499)}</iq>`);
+    await juliet.receives(`<iq type='result' id='1'/>`);
+    await juliet.sends(`<iq type='set' id='2'>${card(500)}</iq>`);
+    await juliet.receives(`<iq type='error' id='2'>${refusal('modify', 'policy-violation')}</iq>`);
+  }
+  assert.equal(await hits({ server }, 'vcard_elements'), 2);
 });

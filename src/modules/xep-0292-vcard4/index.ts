@@ -48,6 +48,7 @@ export default defineModule({
             throw new StanzaError('bad-request', 'A card is a vcard element.', {
               extra: [el('invalid-payload', { xmlns: NS.pubsubErrors })],
             });
+          vcard.demandFew(publish.payload);
           vcard.demandRoom(tempFrom(before, publish.payload));
         }
         await proceed();
