@@ -31,6 +31,9 @@ declare module '../server/module.js' {
   }
 }
 
+/** In one request. Clients set one; §2.3 allows several. */
+const mostElements = 100;
+
 const keyFor = ({ ns, name }: { readonly ns: string; readonly name: string }): string => `{${ns}}${name}`;
 
 export default defineModule({
@@ -69,9 +72,12 @@ export default defineModule({
 
     const set: IqHandler = async ({ to, isOwn, payload }) => {
       if (!isOwn) throw new StanzaError('forbidden');
+      const children = payload.getChildElements();
+      if (children.length > mostElements)
+        throw new StanzaError('policy-violation', `At most ${mostElements} elements at once.`);
       const given = new Map<string, string[]>();
       const moved = new Map<PrivateHome, Element[]>();
-      for (const child of payload.getChildElements()) {
+      for (const child of children) {
         const key = keyOf(child);
         const home = homes.get(key);
         if (home !== undefined) {
