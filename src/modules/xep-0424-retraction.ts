@@ -16,6 +16,8 @@ import { el, escapeAttribute } from '../server/xml/element.js';
 /** Messages that are read at once, and in which a retracted one is looked for. */
 const pageLength = 100;
 const mostLookedAt = 1000;
+/** Characters of entries that are looked through before others have their turn. */
+const mostAtOnce = 200_000;
 /** Retractions that wait for their turn. */
 const mostWaiting = 1000;
 
@@ -47,6 +49,7 @@ export default defineModule({
         stamp: formatDateTime(timeOf(archivedAs)),
       });
       const words = escapeAttribute(id);
+      let looked = 0;
       let before: string | undefined = archivedAs;
       for (let left = mostLookedAt; left > 0; left -= pageLength) {
         const { entries, complete } = await archive.read(owner, {
@@ -56,7 +59,12 @@ export default defineModule({
           backwards: true,
         });
         for (const entry of entries.reverse()) {
-          if (!entry.value.includes(words)) continue;
+          looked += entry.value.length;
+          if (looked > mostAtOnce) {
+            looked = 0;
+            await setImmediate();
+          }
+          if (!entry.value.includes(`"${words}"`) && !entry.value.includes(`'${words}'`)) continue;
           const original = Stanza.parse(entry.value);
           if (!isByAuthor(original, stanza)) continue;
           if (original.id === id) {
