@@ -96,6 +96,7 @@ export default defineModule({
       if (!isSent || !isUser(from) || !stanza.has(NS.addresses, 'addresses')) return;
       if (host.session(from) === undefined) return; // gone meanwhile: nobody would ever say so
       const deliveries = readDeliveries(stanza, host.jid, config.limit);
+      host.demandFanOut(stanza.content, deliveries.length);
       const recipients = deliveries.map(({ to }) => to!);
       const known = present.get(from.full);
       if (type === 'unavailable') {
@@ -127,6 +128,7 @@ export default defineModule({
         const isOurs = stanza.to!.resource === undefined && stanza.has(NS.addresses, 'addresses');
         if (!isOurs || stanza.type === 'error') return;
         const deliveries = readDeliveries(stanza, host.jid, config.limit);
+        host.demandFanOut(stanza.content, deliveries.length);
         permit(
           stanza,
           deliveries.map(({ to }) => to!),

@@ -761,6 +761,8 @@ export interface Host {
   holderOf(jid: Jid): string;
   /** An anonymous account (XEP-0175) that is there: nothing may be stored of it beyond its stay. */
   isAnonymous(bare: string): boolean;
+  /** Throws StanzaError for content that is too long to be sent to so many (`limits.fan_out_bytes`). */
+  demandFanOut(content: string, recipients: number): void;
   /** The core configuration, checked. */
   readonly config: import('./config/schema.js').Config;
   readonly software: { readonly name: string; readonly version: string };

@@ -5,6 +5,7 @@ import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
 import { base64, hits, type Peer, type Scene, scenario } from './dialogue.js';
 import { befriends } from './phrases.js';
+import { enters, founds } from './rooms.js';
 import { greeted } from './sasl.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
@@ -290,5 +291,63 @@ scenario(
     }
     await juliet.receivesNothing();
     assert.equal(await hits({ server }, 'presence_bytes'), 8);
+  },
+);
+
+scenario(
+  'what goes to many is bounded by what it comes to',
+  { config: { limits: { fan_out_bytes: 1_048_576 } } },
+  async ({ actor, server }) => {
+    const peers: Peer[] = [];
+    for (let n = 0; n < 6; n++) {
+      const peer = await actor(`user${n}@localhost/r`, { presence: true });
+      if (n === 0) await founds(peer, 'room', 'n0');
+      else await enters(peer, 'room', `n${n}`);
+      peers.push(peer);
+    }
+    const [owner, other] = peers as [Peer, Peer];
+    for (const peer of peers) await peer.syncs();
+    for (const peer of peers) peer.forgets();
+    const says = (bytes: number) =>
+      owner.sends(
+        `<message id='m' type='groupchat' to='room@conference.localhost'><body>${'x'.repeat(bytes)}</body></message>`,
+      );
+    // A sixth of it for each of six
+    await says(174_000);
+    await owner.receives(`<message id='m' type='groupchat' from='room@conference.localhost/n0'/>`);
+    await other.receives(`<message id='m' type='groupchat'/>`);
+    await says(175_000);
+    await owner.receives(
+      `<message id='m' type='error'><error type='modify'><policy-violation xmlns='${NS.stanzas}'/></error></message>`,
+    );
+    await other.receivesNothing();
+    for (const peer of peers) await peer.syncs();
+    for (const peer of peers) peer.forgets();
+
+    // Likewise for those who subscribed
+    const pubsub = (id: string, inside: string) =>
+      `<iq type='set' id='${id}' to='pubsub.localhost'><pubsub xmlns='${NS.pubsub}'>${inside}</pubsub></iq>`;
+    const result = (id: string) => `<iq type='result' id='${id}'/>`;
+    await owner.sends(pubsub('create', "<create node='n'/>"));
+    await owner.receives(result('create'));
+    for (const peer of peers) {
+      await peer.sends(pubsub('sub', `<subscribe node='n' jid='${peer.jid}'/>`));
+      await peer.receives(result('sub'));
+      peer.forgets();
+    }
+    const publishes = (bytes: number) =>
+      owner.sends(
+        pubsub('p', `<publish node='n'><item id='i'><x xmlns='urn:x'>${'x'.repeat(bytes)}</x></item></publish>`),
+      );
+    await publishes(174_000);
+    await other.receives(`<message type='headline' from='pubsub.localhost'/>`);
+    await owner.syncs();
+    owner.forgets();
+    await publishes(175_000);
+    await owner.receives(
+      `<iq type='error' id='p'><error type='modify'><policy-violation xmlns='${NS.stanzas}'/></error></iq>`,
+    );
+    await other.receivesNothing();
+    assert.equal(await hits({ server }, 'fan_out_bytes'), 2);
   },
 );

@@ -52,6 +52,7 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
   const { occupant } = seat;
   demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
   if (!hasRole(occupant.role, 'participant')) throw new StanzaError('forbidden', 'You have no voice in the room.');
+  muc.host.demandFanOut(stanza.content, room.seats.size);
   const said = withoutForbiddenMentions(room, occupant.role, cleaned(stanza, room.jid))
     .with({ from: occupant.jid, id: stanza.id ?? randomId() })
     .plus(occupantIdElement(occupant.id));

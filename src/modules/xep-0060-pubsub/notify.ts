@@ -101,6 +101,25 @@ function ofAccount(
   toSubscribers(pubsub, holder, node, event, notice, speakers, reached);
 }
 
+/** How many clients are notified of an item, about: those of contacts who may not read it are counted too. */
+export function audience(
+  pubsub: PubSub,
+  holder: Holder,
+  name: string,
+  node: Node | undefined,
+  roster: Roster | undefined,
+): number {
+  const { host } = pubsub;
+  const wanted = interest(name);
+  let count = node?.subscriptions.size ?? 0;
+  if (roster === undefined) return count;
+  const accounts = [holder.jid.bare];
+  for (const [contact, item] of roster) if (sees(item)) accounts.push(contact);
+  for (const bare of accounts) for (const session of host.sessions(bare)) if (wants(pubsub, session, wanted)) count++;
+  for (const { features } of visitorsOf(pubsub, holder, roster)) if (features.has(wanted)) count++;
+  return count;
+}
+
 /** Those present at an account that are not told as contacts with a session here. */
 export function* visitorsOf(
   { host, caps }: PubSub,

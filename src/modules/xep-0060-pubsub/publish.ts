@@ -11,11 +11,14 @@ import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
 import { isAttachments, isKept } from './kept.js';
 import type { Found, Holder, Items, Node, PubSub } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
-import { notify } from './notify.js';
+import { audience, notify } from './notify.js';
 import { makeNode, mayMake } from './owner.js';
 import { type Action, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { around, usualConfig } from './well-known.js';
 import { attaching, detach, makeAttachments, summarize } from './xep-0470-attachments.js';
+
+/** Characters of a payload that can be sent to any number. */
+const uncounted = 5000;
 
 export async function publish(action: Action): Promise<Element> {
   const { pubsub, request, from, bare, element } = action;
@@ -53,6 +56,7 @@ export async function publish(action: Action): Promise<Element> {
     if (node !== undefined) demand(options, node.config);
     const config = node?.config ?? { ...holder.defaults, ...usualConfig(pubsub.wellKnown, holder, name), ...options };
     checkItem(config, item !== undefined, payload, xml);
+    if (config['pubsub#deliver_payloads']) await demandAudience(pubsub, holder, name, node, xml);
     const isNew = items?.index.has(id) !== true;
     const room = roomFor(config, settings);
     if (
@@ -141,6 +145,20 @@ function checkItem(config: NodeConfig, hasItem: boolean, payload: Element | unde
     throw pubsubError('bad-request', 'payload-required');
   if (Buffer.byteLength(xml) > config['pubsub#max_payload_size'])
     throw pubsubError('not-acceptable', 'payload-too-big');
+}
+
+/** Throws StanzaError where the payload is too long for all who are notified. */
+async function demandAudience(
+  pubsub: PubSub,
+  holder: Holder,
+  name: string,
+  node: Node | undefined,
+  xml: string,
+): Promise<void> {
+  // Nearly all are so short that nobody has to be counted.
+  if (xml.length < uncounted) return;
+  const roster = holder.isAccount ? await pubsub.roster.get(holder.jid.bare) : undefined;
+  pubsub.host.demandFanOut(xml, audience(pubsub, holder, name, node, roster));
 }
 
 /** For so many more items, and bytes of payloads. */

@@ -421,6 +421,12 @@ const limits = z
         'Content of a presence stanza: every contact and every occupant of a room gets it. A longer one is refused.',
       )
       .meta(live),
+    fan_out_bytes: bytes({ min: 1_048_576, max: 2 ** 30 })
+      .default(16_777_216)
+      .describe(
+        'What one message to a room, multicast message or notification may come to: its bytes times its recipients. Up to 16 KiB it is sent to any number.',
+      )
+      .meta(live),
     connections: count({ min: 1, unlimited: true })
       .default(100_000)
       .describe('Connections of clients in all. Mind the limit of open files of the system.')

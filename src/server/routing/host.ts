@@ -58,6 +58,9 @@ export interface HostParts {
   anonymousAt?(bare: string): string | undefined;
 }
 
+/** Bytes that can be sent to any number of recipients. */
+const alwaysFansOut = 16_384;
+
 /** Requests of ours that wait for an answer, at most. */
 const maxAsks = 10_000;
 const askTimeoutMs = 30_000;
@@ -245,6 +248,18 @@ export class LocalHost implements Host, Destination {
 
   isAnonymous(bare: string): boolean {
     return this.#parts.anonymousAt?.(bare) !== undefined;
+  }
+
+  demandFanOut(content: string, recipients: number): void {
+    const limit = Math.max(alwaysFansOut, Math.floor(this.config.limits.fan_out_bytes / Math.max(1, recipients)));
+    this.#demandBytes(content, limit, 'fan_out_bytes', 'This has too many recipients to have more than');
+  }
+
+  #demandBytes(content: string, limit: number, name: string, text: string): void {
+    // A UTF-16 unit is three bytes of UTF-8 at most.
+    if (content.length * 3 <= limit || Buffer.byteLength(content) <= limit) return;
+    this.limitHit(name);
+    throw new StanzaError('policy-violation', `${text} ${limit} bytes.`, { bare: true, type: 'modify' });
   }
 
   sessions(bare: string): readonly Session[] {
@@ -477,7 +492,8 @@ export class LocalHost implements Host, Destination {
   #presenceOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
     const { presence } = this.hooks;
     if (presence === undefined) throw new StanzaError('service-unavailable');
-    this.#demandSmall(stanza);
+    // It goes to every contact and occupant, again and again.
+    this.#demandBytes(stanza.content, this.config.limits.presence_bytes, 'presence_bytes', 'Presence has at most');
     const owner = session.jid.toBare();
     const passage: Passage = { way: 'out', owner, peer: stanza.to ?? owner, stanza, origin };
     const go = () => {
@@ -486,15 +502,6 @@ export class LocalHost implements Host, Destination {
     };
     const admitted = passage.peer.bare === owner.bare ? undefined : this.#admit(passage);
     return admitted === undefined ? go() : admitted.then(go);
-  }
-
-  /** Presence goes to every contact and occupant, again and again, so it has a bound of its own. */
-  #demandSmall({ content }: Stanza): void {
-    const { presence_bytes: limit } = this.config.limits;
-    // A UTF-16 unit is three bytes of UTF-8 at most.
-    if (content.length * 3 <= limit || Buffer.byteLength(content) <= limit) return;
-    this.limitHit('presence_bytes');
-    throw new StanzaError('policy-violation', `Presence has at most ${limit} bytes.`, { bare: true, type: 'modify' });
   }
 
   #iqOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
