@@ -47,7 +47,7 @@ export function sqliteDocument(connection: Connection, queue: Queue, name: strin
       const text = json.write(value);
       const [last] = queue.newest(lane, owner);
       const instead = last?.work.kind === 'set' ? [last] : undefined;
-      await queue.write({ lane, kind: 'set', owner, bytes: text.length, run: () => put(owner, text), instead });
+      await queue.write({ lane, kind: 'set', owner, bytes: Buffer.byteLength(text), run: () => put(owner, text), instead });
     },
     delete: (owner) => queue.write({ lane, kind: 'other', owner, bytes: 0, run: () => remove(owner) }),
     compareAndSet: async (owner, expected, next) => {
@@ -59,7 +59,7 @@ export function sqliteDocument(connection: Connection, queue: Queue, name: strin
         else if (present !== undefined) remove(owner);
         return true;
       };
-      return queue.write({ lane, kind: 'other', owner, bytes: text?.length ?? 0, run });
+      return queue.write({ lane, kind: 'other', owner, bytes: text === undefined ? 0 : Buffer.byteLength(text), run });
     },
     owners: (range) => queue.read(lane, () => (exists() ? listOwners(connection, table, 'owner', range) : [])),
     forget: async (owner) => {

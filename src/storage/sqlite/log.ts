@@ -277,7 +277,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     append: (owner, { id, with: peer, tag, value }) => {
       const run = (): void => append(owner, { id, with: peer, tag, value });
       if (index.text !== undefined) background.wake();
-      return queue.write({ lane, kind: 'append', owner, id, bytes: value.length, run });
+      return queue.write({ lane, kind: 'append', owner, id, bytes: Buffer.byteLength(value), run });
     },
     page: (name, query) =>
       reading(name, query, (owner) => {

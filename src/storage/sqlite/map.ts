@@ -64,7 +64,7 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
         const put = connection.statement(`INSERT OR REPLACE INTO ${table} (owner, key, value) VALUES (?, ?, ?)`);
         for (const [key, text] of texts) put.run(id, key, text);
       };
-      const bytes = texts.reduce((sum, [key, text]) => sum + key.length + text.length, 0);
+      const bytes = texts.reduce((sum, [key, text]) => sum + Buffer.byteLength(key) + Buffer.byteLength(text), 0);
       await queue.write({ lane, kind: 'set', owner: name, bytes, run });
     },
     delete: async (name, keys) => {
