@@ -141,6 +141,10 @@ class Lane {
   }
 }
 
+/**
+ * Characters, which take one or two bytes of memory each: every copy of a stanza shares its content, so counting the
+ * bytes of all copies would cost more than it tells.
+ */
 export const sizeOf = (stanza: Stanza): number => stanza.content.length + stanzaOverhead;
 
 /**
