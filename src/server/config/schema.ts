@@ -565,7 +565,10 @@ const streamManagement = z
         'Stanzas that may wait for a client that does not acknowledge; beyond it the session hibernates, or ends where it cannot be resumed.',
       )
       .meta(live),
-    queue_bytes: bytes({ min: 65_536 }).default(4_194_304).describe('The same in bytes; a character counts as one.').meta(live),
+    queue_bytes: bytes({ min: 65_536 })
+      .default(4_194_304)
+      .describe('The same in bytes; a character counts as one.')
+      .meta(live),
     hibernate_seconds: wait()
       .default(600)
       .describe('How long a lost session can be resumed where the client does not ask for a time.')

@@ -47,7 +47,14 @@ export function sqliteDocument(connection: Connection, queue: Queue, name: strin
       const text = json.write(value);
       const [last] = queue.newest(lane, owner);
       const instead = last?.work.kind === 'set' ? [last] : undefined;
-      await queue.write({ lane, kind: 'set', owner, bytes: Buffer.byteLength(text), run: () => put(owner, text), instead });
+      await queue.write({
+        lane,
+        kind: 'set',
+        owner,
+        bytes: Buffer.byteLength(text),
+        run: () => put(owner, text),
+        instead,
+      });
     },
     delete: (owner) => queue.write({ lane, kind: 'other', owner, bytes: 0, run: () => remove(owner) }),
     compareAndSet: async (owner, expected, next) => {
