@@ -25,6 +25,8 @@ export default defineModule({
     }),
     policies: document<Policies>({
       value: z.object({ blocked: z.array(jid).exactOptional(), allowed: z.array(jid).exactOptional() }),
+      // Lists that cannot be read would let everybody in. Until an administrator writes them anew, only this host may speak.
+      damaged: (host) => ({ allowed: [host] }),
     }),
   },
 
