@@ -10,8 +10,9 @@ import type { TLSSocket } from 'node:tls';
 import type { DestinationStream } from 'pino';
 import { standardModules } from '../modules/index.js';
 import { checked } from '../storage/checked.js';
-import type { Storage } from '../storage/contract.js';
+import type { DocumentStore, Storage } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
+import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts.js';
 import { monotonic, wall } from './clock.js';
 import { isIn, networks } from './config/address.js';
@@ -24,6 +25,7 @@ import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module.js';
+import { quotaRules, type StoredQuota, storedQuota } from './quotas.js';
 import { openReservedIds } from './reserved-ids.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
@@ -31,7 +33,8 @@ import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import { Shares } from './shares.js';
 import { StreamError } from './stanza/errors.js';
-import type { Jid } from './stanza/jid.js';
+import { Jid } from './stanza/jid.js';
+import { Stanza } from './stanza/stanza.js';
 import { checkOf } from './stanza/stored.js';
 import { Backlog } from './stream/backlog.js';
 import { C2sStream } from './stream/c2s.js';
@@ -50,6 +53,7 @@ import { Certificates } from './tls/certificates.js';
 import { xmppAddresses } from './tls/names.js';
 import { isVerified } from './transport/tls.js';
 import { Passing } from './xep-0175-passing.js';
+import { el } from './xml/element.js';
 
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
@@ -116,6 +120,10 @@ export interface Server {
   readonly metrics: Metrics;
   readonly sessions: SessionDirectory;
   readonly storage: Storage;
+  /** Bytes that accounts and rooms store. */
+  readonly usages: Usages;
+  /** Accounts that have quotas of their own. */
+  readonly quotas: DocumentStore<StoredQuota>;
   readonly certificates: Certificates;
   readonly version: string;
   readonly startedAt: number;
@@ -162,6 +170,8 @@ class WaxwingServer implements Server {
   modules: readonly ModuleDefinition[] = [];
   logs!: Logs;
   storage!: Storage;
+  usages!: Usages;
+  quotas!: DocumentStore<StoredQuota>;
   accounts!: Accounts;
   certificates!: Certificates;
   version = '';
@@ -220,10 +230,22 @@ class WaxwingServer implements Server {
         observe: ({ name, operation }, milliseconds) => this.metrics.storageTook(name, operation, milliseconds / 1000),
         warn: (message, error) => storageLog.warn({ err: error }, message),
       }));
-    this.storage = checked(storage, (record) => {
+    const parts = { config: () => this.config, accounts: () => this.accounts };
+    this.usages = new Usages(
+      storage,
+      quotaRules({
+        ...parts,
+        exceptions: () => this.quotas,
+        limitHit: (limit) => this.metrics.limitHit(limit),
+        warn: (owner, used, quota) => this.#warnOfQuota(owner, used, quota),
+        failed: (error) => storageLog.error({ err: error }, 'the usage of an account could not be measured'),
+      }),
+    );
+    this.storage = checked(this.usages.storage, (record) => {
       this.metrics.recordDamaged(record.store);
       storageLog.error(record, 'a stored record is damaged');
     });
+    this.quotas = this.storage.document('quotas', { check: checkOf(storedQuota) });
     this.#endIds = await openReservedIds(this.storage, {
       ahead: (ms) =>
         storageLog.warn(
@@ -495,6 +517,7 @@ class WaxwingServer implements Server {
   // --- accounts -----------------------------------------------------------------------------------------------------
 
   async #accountChanged(event: AccountEvent): Promise<void> {
+    if (event.type === 'roleChanged') this.usages.changed(event.jid.bare);
     const host = this.#hosts.get(event.jid.domain);
     switch (event.type) {
       case 'accountDeleted':
@@ -522,7 +545,19 @@ class WaxwingServer implements Server {
         .filter(({ name }) => name !== 'accounts' && name !== 'passing')
         .map(({ shape, name }) => this.storage[shape](name).forget(jid.bare)),
     );
+    this.usages.changed(jid.bare);
     await host?.emit('accountDeleted', { jid, isAnonymous });
+  }
+
+  /** Tells an account that is there, and the log. */
+  #warnOfQuota(owner: string, used: number, quota: number): void {
+    this.logs.area('storage').warn({ owner, used, quota }, 'an account or room has used most of its quota');
+    const jid = Jid.tryParse(owner);
+    const host = jid && this.#hosts.get(jid.domain);
+    if (host === undefined || this.sessions.of(owner).length === 0) return;
+    const part = Math.floor((100 * used) / quota);
+    const words = `You have used ${part} % of the room that your account has on this server. Please remove something.`;
+    void host.route(Stanza.build('message', { from: host.jid, to: jid, type: 'headline' }, el('body', null, words)));
   }
 
   #endSessions(jid: Jid, text: string): void {
@@ -546,6 +581,7 @@ class WaxwingServer implements Server {
     // Keys that need a restart are taken too where nothing but their readers look at them live; they are reported.
     this.config = changes.restart.length === 0 ? next : { ...next, listen: this.config.listen, data: this.config.data };
     this.#configure();
+    this.usages.clear();
     this.logs.configure(next.log);
     await this.certificates.reload(this.config);
     for (const host of this.#hosts.values()) await host.emit('reloaded', {});

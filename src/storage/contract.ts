@@ -16,7 +16,8 @@
  * what was written by deep equality, and is the reader's own copy. Limits are whole numbers, 0 included, or Infinity.
  */
 
-export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable';
+/** 'quota': the owner has no room left, though the storage has (usage.ts). */
+export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable' | 'quota';
 
 /** The operation did not happen (a write may have, where the disk failed in between), and why. */
 export class StorageError extends Error {
@@ -77,6 +78,8 @@ export interface DocumentStore<T> extends Store {
   delete(owner: string): Promise<boolean>;
   /** Writes `next` (undefined: deletes) if the present value equals `expected` (undefined: none is there). */
   compareAndSet(owner: string, expected: T | undefined, next: T | undefined): Promise<boolean>;
+  /** The bytes of the value as JSON in UTF-8; 0 if there is none. */
+  size(owner: string): Promise<number>;
 }
 
 /** Many keyed values per owner: roster items, PEP items, affiliations, a block list, tokens. */
@@ -87,6 +90,8 @@ export interface MapStore<T> extends Store {
   /** At most `limit` entries with keys after `after`, in order. */
   page(owner: string, range: { readonly after?: string | undefined; readonly limit: number }): Promise<[string, T][]>;
   count(owner: string): Promise<number>;
+  /** The bytes of all values of the owner as JSON in UTF-8. */
+  size(owner: string): Promise<number>;
   /** Sets all of them or none. Of entries with one key the last counts. */
   set(owner: string, entries: Iterable<readonly [string, T]>): Promise<void>;
   /** How many of the keys were there, one named twice counted once. All are deleted or none. */

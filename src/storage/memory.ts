@@ -97,6 +97,10 @@ function memoryDocument(check: Check): DocumentStore<unknown> {
       else texts.set(owner, json.write(next));
       return true;
     },
+    size: async (owner) => {
+      check();
+      return Buffer.byteLength(texts.get(owner) ?? '');
+    },
     owners: async (range) => {
       check();
       return ownersIn(texts.keys(), range);
@@ -130,6 +134,12 @@ function memoryMap(check: Check): MapStore<unknown> {
     count: async (owner) => {
       check();
       return owned.get(owner)?.size ?? 0;
+    },
+    size: async (owner) => {
+      check();
+      let bytes = 0;
+      for (const text of owned.get(owner)?.values() ?? []) bytes += Buffer.byteLength(text);
+      return bytes;
     },
     set: async (owner, entries) => {
       check();

@@ -17,8 +17,8 @@ export interface StoreCall {
 }
 
 const operations = {
-  document: ['get', 'getMany', 'set', 'delete', 'compareAndSet', 'owners', 'forget'],
-  map: ['get', 'all', 'page', 'count', 'set', 'delete', 'owners', 'forget'],
+  document: ['get', 'getMany', 'set', 'delete', 'compareAndSet', 'size', 'owners', 'forget'],
+  map: ['get', 'all', 'page', 'count', 'size', 'set', 'delete', 'owners', 'forget'],
   log: ['append', 'page', 'count', 'size', 'remove', 'trim', 'owners', 'forget'],
 } as const satisfies {
   document: readonly (keyof DocumentStore<unknown>)[];

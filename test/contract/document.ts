@@ -47,6 +47,21 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       for (const [n, value] of values.entries()) assert.deepEqual(await documents.get(`owner ${n}`), value);
     });
 
+    test('size is the bytes of the value', async () => {
+      const documents = store();
+      assert.equal(await documents.size('romeo'), 0);
+      await documents.set('romeo', 'é');
+      await documents.set('juliet', { a: 1 });
+      assert.equal(await documents.size('romeo'), 4);
+      await documents.set('romeo', null);
+      assert.equal(await documents.size('romeo'), 4);
+      await documents.compareAndSet('romeo', null, '😀😀');
+      assert.equal(await documents.size('romeo'), 10);
+      await documents.delete('romeo');
+      assert.equal(await documents.size('romeo'), 0);
+      assert.equal(await documents.size('juliet'), 7);
+    });
+
     test('what JSON leaves out is not there', async () => {
       const documents = store();
       await documents.set('romeo', { a: 1, b: undefined });

@@ -37,6 +37,24 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await items.count('romeo'), oddNames.length);
     });
 
+    test('size is the bytes of the values of the owner', async () => {
+      const map = store();
+      assert.equal(await map.size('romeo'), 0);
+      await map.set('romeo', [
+        ['a', 'é'],
+        ['b', { a: 1 }],
+      ]);
+      await map.set('juliet', [['a', 1]]);
+      assert.equal(await map.size('romeo'), 11);
+      await map.set('romeo', [['a', '😀']]);
+      assert.equal(await map.size('romeo'), 13);
+      await map.delete('romeo', ['b', 'c']);
+      assert.equal(await map.size('romeo'), 6);
+      await map.forget('romeo');
+      assert.equal(await map.size('romeo'), 0);
+      assert.equal(await map.size('juliet'), 1);
+    });
+
     test('pages', async () => {
       const items = store();
       await items.set(

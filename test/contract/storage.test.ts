@@ -7,6 +7,7 @@ import type { Storage } from '../../src/storage/contract.js';
 import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { openSqlite } from '../../src/storage/sqlite/index.js';
+import { type QuotaRules, Usages } from '../../src/storage/usage.js';
 import { measured, routed } from '../../src/storage/wrappers.js';
 import { documentContract } from './document.js';
 import { logContract } from './log.js';
@@ -20,6 +21,19 @@ let files = 0;
 const memory = async (): Promise<Storage> => new MemoryStorage();
 const sqlite = (): Promise<Storage> => openSqlite({ file: join(folder, `${files++}.db`) });
 
+/** Everything is counted, and there is always room. */
+const openEnded: QuotaRules = {
+  archives: new Set(['archive']),
+  exempt: new Set(),
+  isCounted: () => true,
+  quotaOf: async () => ({ archive: 1e12, data: 1e12 }),
+  near: () => {},
+  reached: () => {},
+  failed: (error) => {
+    throw error;
+  },
+};
+
 const drivers: Readonly<Record<string, () => Promise<Storage>>> = {
   memory,
   sqlite,
@@ -27,6 +41,8 @@ const drivers: Readonly<Record<string, () => Promise<Storage>>> = {
   'sqlite, late': async () => late(await sqlite(), 2),
   'memory, checked': async () => checked(await memory(), () => {}),
   'sqlite, checked': async () => checked(await sqlite(), () => {}),
+  'memory, counted': async () => new Usages(await memory(), openEnded).storage,
+  'sqlite, counted': async () => new Usages(await sqlite(), openEnded).storage,
   'memory, measured': async () => measured(await memory(), () => {}),
   'memory and sqlite, routed': async () =>
     routed({

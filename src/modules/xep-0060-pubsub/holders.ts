@@ -73,6 +73,7 @@ export class Holders {
       all: async () => new Map(),
       page: async () => [],
       count: async () => 0,
+      size: async () => 0,
       set: async () => {},
       delete: async () => 0,
       owners: async () => [],

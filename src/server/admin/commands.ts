@@ -21,6 +21,7 @@ export const commands: readonly Command[] = [
   users.passwd,
   users.list,
   users.show,
+  users.quota,
   users.disable,
   users.enable,
   users.remove,

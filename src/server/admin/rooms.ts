@@ -3,6 +3,7 @@ import type { RoomAdministration, RoomFacts } from '../module.js';
 import { StanzaError } from '../stanza/errors.js';
 import { Jid } from '../stanza/jid.js';
 import { CommandError, type ServerContext, serverCommand } from './command.js';
+import { usageFacts, usageOf } from './users.js';
 import { columns, facts, time } from './words.js';
 
 const room = {
@@ -83,6 +84,7 @@ export const show = serverCommand({
       members,
       banned,
       present: present.map(({ nick, jids, role }) => ({ nick, role, jids: [...jids] })),
+      usage: await usageOf(context.server, jid.bare),
     };
   },
   text(data) {
@@ -103,6 +105,7 @@ export const show = serverCommand({
         ['Members', String(data.members)],
         ['Banned', String(data.banned)],
         ['Present', String(data.occupants)],
+        ...usageFacts(data.usage),
       ]) + (table.length === 0 ? '' : `\n\n${columns(table, ['NICKNAME', 'ROLE', 'ADDRESS'])}`)
     );
   },

@@ -1,7 +1,8 @@
 /** `waxwing user …`: accounts. */
 import type { Account } from '../accounts.js';
+import type { Server } from '../index.js';
 import type { Jid } from '../stanza/jid.js';
-import { CommandError, type Context, eitherCommand } from './command.js';
+import { CommandError, type Context, eitherCommand, serverCommand } from './command.js';
 import { describeSession, type SessionData, sessionTable } from './sessions.js';
 import { columns, count, facts, time } from './words.js';
 
@@ -113,10 +114,11 @@ export const show = eitherCommand({
     return {
       ...(await describe(context, account)),
       mechanisms: account.hashes.map((hash) => `SCRAM-${hash}`),
+      usage: context.server === undefined ? null : await usageOf(context.server, account.bare),
       sessions,
     };
   },
-  text: ({ jid, admin, disabled, created, lastLogin, mechanisms, sessions }) =>
+  text: ({ jid, admin, disabled, created, lastLogin, mechanisms, usage, sessions }) =>
     facts([
       ['Account', jid],
       ['Administrator', admin ? 'yes' : 'no'],
@@ -124,9 +126,66 @@ export const show = eitherCommand({
       ['Made', time(created)],
       ['Last login', lastLogin === null ? 'never' : time(lastLogin)],
       ['Keys', mechanisms.join(', ')],
+      ...usageFacts(usage),
       ['Sessions', String(sessions.length)],
     ]) + (sessions.length === 0 ? '' : `\n\n${sessionTable(sessions)}`),
 });
+
+export const quota = serverCommand({
+  name: 'user quota',
+  summary: 'Sets how much one account may store',
+  details:
+    'In bytes, instead of limits.archive_bytes (--archive) and limits.account_bytes (--data). With --unlimited it has no quota; without an option it has the usual ones again.',
+  parameters: {
+    jid,
+    archive: { type: 'count', description: 'Bytes of archived messages.' },
+    data: { type: 'count', description: 'Bytes of all else.' },
+    unlimited: { type: 'flag', description: 'No quota.' },
+  },
+  async run({ server }, { jid, archive, data, unlimited }) {
+    if (!(await server.accounts.exists(jid.bare))) throw unknownAccount(jid);
+    if (unlimited && (archive !== undefined || data !== undefined))
+      throw new CommandError('usage', '--unlimited and a number exclude each other');
+    const own = unlimited
+      ? { archive: null, data: null }
+      : { ...(archive !== undefined && { archive }), ...(data !== undefined && { data }) };
+    if (Object.keys(own).length === 0) await server.quotas.delete(jid.bare);
+    else await server.quotas.set(jid.bare, own);
+    server.usages.changed(jid.bare);
+    return { jid: jid.bare, ...(await usageOf(server, jid.bare)) };
+  },
+  text: ({ jid, ...usage }) => facts([['Account', jid], ...usageFacts(usage)]),
+});
+
+export interface UsageData {
+  readonly archive: number;
+  readonly data: number;
+  readonly stores: Readonly<Record<string, number>>;
+  /** null: no limit. */
+  readonly archiveQuota: number | null;
+  readonly dataQuota: number | null;
+}
+
+/** Bytes that an account or a room stores. */
+export async function usageOf({ usages }: Server, owner: string): Promise<UsageData> {
+  const { archive, data, stores, quota } = await usages.of(owner);
+  const limit = (bytes: number | undefined) =>
+    bytes === undefined || bytes === Number.POSITIVE_INFINITY ? null : bytes;
+  return { archive, data, stores, archiveQuota: limit(quota?.archive), dataQuota: limit(quota?.data) };
+}
+
+export function usageFacts(usage: UsageData | null): [string, string][] {
+  if (usage === null) return [];
+  const of = (used: number, quota: number | null) => `${used} of ${quota ?? 'unlimited'} bytes`;
+  const stores = Object.entries(usage.stores)
+    .sort(([, one], [, other]) => other - one)
+    .map(([name, bytes]) => `${name} ${bytes}`);
+  return [
+    ['Archive', of(usage.archive, usage.archiveQuota)],
+    ['Other data', of(usage.data, usage.dataQuota)],
+    ...(stores.length === 0 ? [] : [['By store', stores.join(', ')] as [string, string]]),
+  ];
+}
 
 export const disable = eitherCommand({
   name: 'user disable',

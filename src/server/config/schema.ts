@@ -523,6 +523,29 @@ const limits = z
       )
       .meta(live),
     roster_items: count({ min: 1, unlimited: true }).default(2000).describe('Contacts of one account.').meta(live),
+    archive_bytes: bytes({ min: 100_000, unlimited: true })
+      .default(268_435_456)
+      .describe('Archived messages of one account; the oldest make room.')
+      .meta(live),
+    account_bytes: bytes({ min: 100_000, unlimited: true })
+      .default(134_217_728)
+      .describe(
+        'All else that one account stores: contacts, published items, private XML, offline messages. Beyond it further writes are refused.',
+      )
+      .meta(live),
+    room_archive_bytes: bytes({ min: 100_000, unlimited: true })
+      .default(268_435_456)
+      .describe('Archived messages of one room; the oldest make room.')
+      .meta(live),
+    room_bytes: bytes({ min: 100_000, unlimited: true })
+      .default(16_777_216)
+      .describe('All else that one room stores: configuration, lists, avatar.')
+      .meta(live),
+    unlimited_roles: z
+      .array(z.enum(['admin', 'user']))
+      .default(['admin'])
+      .describe('Roles whose accounts have no quota. A single account can have its own: waxwing user quota.')
+      .meta(live),
     private_bytes: bytes({ min: 0, unlimited: true })
       .default(1_048_576)
       .describe('Private XML storage (XEP-0049) of one account.')

@@ -5,6 +5,8 @@ import { StanzaError } from '../stanza/errors.js';
 
 /** The StanzaError that tells a peer of a failed storage: it may try again later. */
 export function storageRefusal({ failure }: StorageError): StanzaError {
+  if (failure === 'quota')
+    return new StanzaError('resource-constraint', 'There is no room left in the account.', { type: 'wait' });
   const isConstrained = failure === 'full' || failure === 'unavailable' || failure === 'locked';
   return new StanzaError(isConstrained ? 'resource-constraint' : 'internal-server-error', undefined, { type: 'wait' });
 }

@@ -929,7 +929,8 @@ export class LocalHost implements Host, Destination {
   #ourFault(stanza: Stanza, error: unknown): StanzaError {
     const about = { err: error, stanza: stanza.name, id: stanza.id, type: stanza.type };
     if (error instanceof StorageError) {
-      this.#storageFailures.note(error, about);
+      // One account's lack of room is no failure of the storage.
+      if (error.failure !== 'quota') this.#storageFailures.note(error, about);
       return storageRefusal(error);
     }
     this.#parts.log.error(about, 'a stanza failed');

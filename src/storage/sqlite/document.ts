@@ -68,6 +68,12 @@ export function sqliteDocument(connection: Connection, queue: Queue, name: strin
       };
       return queue.write({ lane, kind: 'other', owner, bytes: text === undefined ? 0 : Buffer.byteLength(text), run });
     },
+    size: (owner) =>
+      queue.read(lane, () => {
+        if (!exists()) return 0;
+        const sql = `SELECT octet_length(value) AS bytes FROM ${table} WHERE owner = ?`;
+        return (connection.statement(sql).get(owner) as { bytes: number } | undefined)?.bytes ?? 0;
+      }),
     owners: (range) => queue.read(lane, () => (exists() ? listOwners(connection, table, 'owner', range) : [])),
     forget: async (owner) => {
       await queue.write({ lane, kind: 'other', owner, bytes: 0, run: () => remove(owner) });

@@ -55,6 +55,14 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
         const row = connection.statement(`SELECT count(*) AS count FROM ${table} WHERE owner = ?`).get(owner.id);
         return (row as { count: number }).count;
       }),
+    // Reads no overflow pages: SQLite knows the length of a value from its row's header.
+    size: (name) =>
+      queue.read(lane, () => {
+        const owner = owners.find(name);
+        if (owner === undefined) return 0;
+        const sql = `SELECT coalesce(sum(octet_length(value)), 0) AS bytes FROM ${table} WHERE owner = ?`;
+        return (connection.statement(sql).get(owner.id) as { bytes: number }).bytes;
+      }),
     set: async (name, entries) => {
       const texts = Array.from(entries, ([key, value]) => [key, json.write(value)] as const);
       if (texts.length === 0) return;

@@ -1,0 +1,78 @@
+/** How much each account and room may store (`limits.account_bytes` and others), with exceptions by role and by account. */
+import { z } from 'zod';
+import type { DocumentStore } from '../storage/contract.js';
+import type { Kind, Quota, QuotaRules } from '../storage/usage.js';
+import type { Accounts } from './accounts.js';
+import type { Config } from './config/schema.js';
+import { Rates } from './rates.js';
+
+/** What an account has instead of the usual quotas; null: no limit. */
+export const storedQuota = z.object({
+  archive: z.number().int().nonnegative().nullable().optional(),
+  data: z.number().int().nonnegative().nullable().optional(),
+});
+export type StoredQuota = z.output<typeof storedQuota>;
+
+export interface QuotaParts {
+  readonly config: () => Config;
+  readonly accounts: () => Accounts;
+  readonly exceptions: () => DocumentStore<StoredQuota>;
+  limitHit(limit: string): void;
+  /** An account or a room has used most of its quota. At most once a day. */
+  warn(owner: string, used: number, quota: number): void;
+  failed(error: unknown): void;
+}
+
+const day = 86_400_000;
+const unlimited: Quota = { archive: Number.POSITIVE_INFINITY, data: Number.POSITIVE_INFINITY };
+
+/** Stores that the server itself keeps of an account: nobody can write to them at will, and a login must not fail. */
+const exempt = new Set([
+  'accounts',
+  'account_secrets',
+  'fast_tokens',
+  'last_logins',
+  'passing',
+  'quotas',
+  'stanza_ids',
+  'stream_management',
+]);
+
+export function quotaRules(parts: QuotaParts): QuotaRules {
+  const warnings = new Rates(1, day);
+  const isAccount = (owner: string) => Object.hasOwn(parts.config().hosts, owner.slice(owner.lastIndexOf('@') + 1));
+  const limitOf = (owner: string, kind: Kind): string => {
+    if (kind === 'archive') return isAccount(owner) ? 'archive_bytes' : 'room_archive_bytes';
+    return isAccount(owner) ? 'account_bytes' : 'room_bytes';
+  };
+
+  const ofAccount = async (owner: string): Promise<Quota> => {
+    const { limits, hosts } = parts.config();
+    const exception = (await parts.exceptions().get(owner)) ?? {};
+    const account = await parts.accounts().get(owner);
+    const isAdmin = account?.role === 'admin' || hosts[owner.slice(owner.lastIndexOf('@') + 1)]?.admins.includes(owner);
+    const usual = limits.unlimited_roles.includes(isAdmin ? 'admin' : 'user')
+      ? unlimited
+      : { archive: limits.archive_bytes, data: limits.account_bytes };
+    const own = (given: number | null | undefined, otherwise: number) =>
+      given === undefined ? otherwise : (given ?? Number.POSITIVE_INFINITY);
+    return { archive: own(exception.archive, usual.archive), data: own(exception.data, usual.data) };
+  };
+
+  return {
+    archives: new Set(['archive']),
+    exempt,
+    // What has no local part is a host or a service, which has limits of its own.
+    isCounted: (owner) => owner.includes('@'),
+    quotaOf: async (owner) => {
+      if (isAccount(owner)) return ofAccount(owner);
+      const { limits } = parts.config();
+      return { archive: limits.room_archive_bytes, data: limits.room_bytes };
+    },
+    near: (owner, _kind, used, quota) => {
+      if (warnings.take(owner)) parts.warn(owner, used, quota);
+    },
+    reached: (owner, kind) => parts.limitHit(limitOf(owner, kind)),
+    failed: (error) => parts.failed(error),
+  };
+}

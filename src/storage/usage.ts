@@ -1,0 +1,234 @@
+/**
+ * Bytes per owner over all stores, and quotas on them. A wrapper counts what is written; what an owner really has is
+ * measured (`size` of each store) in the background: after its first writes, and again when the count comes near a quota.
+ * So an ordinary write costs an addition, the count is never below the truth for long, and a crash loses nothing.
+ *
+ * At the quota the oldest entries of archives make room; any other write is refused with StorageError('quota').
+ */
+import { type LogStore, type Shape, type Storage, StorageError } from './contract.js';
+import { Recent } from './recent.js';
+import { around, type StoreCall } from './wrappers.js';
+
+export type Kind = 'archive' | 'data';
+
+/** Bytes. */
+export type Quota = Readonly<Record<Kind, number>>;
+
+export interface QuotaRules {
+  /** Logs whose oldest entries make room. */
+  readonly archives: ReadonlySet<string>;
+  /** Stores that are not counted: what the server keeps about an owner for itself. */
+  readonly exempt: ReadonlySet<string>;
+  /** Whether the owner has a quota at all. */
+  isCounted(owner: string): boolean;
+  quotaOf(owner: string): Promise<Quota>;
+  /** An owner has used 90 % of a quota. Called each time that it is measured. */
+  near(owner: string, kind: Kind, used: number, quota: number): void;
+  /** A write was refused, or old entries made room. */
+  reached(owner: string, kind: Kind): void;
+  failed(error: unknown): void;
+}
+
+/** Usage of one owner, by store. */
+export interface Usage {
+  readonly archive: number;
+  readonly data: number;
+  readonly stores: Readonly<Record<string, number>>;
+  readonly quota: Quota | undefined;
+}
+
+interface Tally {
+  /** Written since `measured`: what replaces something counts in full. */
+  added: Record<Kind, number>;
+  measured: Quota | undefined;
+  quota: Quota;
+  measuring: Promise<void> | undefined;
+}
+
+/** Owners whose counts are kept in memory. */
+const mostOwners = 20_000;
+/** Bytes that an owner writes before it is measured for the first time. */
+const firstLook = 65_536;
+/** From this part of a quota on it is measured again after so much of the quota was written. */
+const close = 0.8;
+const step = 0.02;
+const nearly = 0.9;
+/** The part of the quota that an archive keeps when its oldest entries make room, and entries that go at a time. */
+const kept = 0.95;
+const trimmed = 200;
+
+const writes = new Set(['set', 'compareAndSet', 'append']);
+const removals = new Set(['delete', 'remove', 'trim', 'forget']);
+
+export class Usages {
+  readonly #inner: Storage;
+  readonly #rules: QuotaRules;
+  readonly #tallies = new Recent<Tally>(mostOwners);
+  readonly #stores = new Map<string, { readonly shape: Shape; readonly name: string; readonly kind: Kind }>();
+  /** The same storage, counted. */
+  readonly storage: Storage;
+
+  constructor(inner: Storage, rules: QuotaRules) {
+    this.#inner = inner;
+    this.#rules = rules;
+    const counted = around(inner, (call, run, parameters) => this.#around(call, run, parameters));
+    const opened = <S>(shape: Shape, name: string, store: S): S => {
+      if (!rules.exempt.has(name))
+        this.#stores.set(`${shape} ${name}`, { shape, name, kind: this.#kindOf(shape, name) });
+      return store;
+    };
+    this.storage = {
+      ...counted,
+      document: (name) => opened('document', name, counted.document(name)),
+      map: (name) => opened('map', name, counted.map(name)),
+      log: (name, options) => opened('log', name, counted.log(name, options)),
+    };
+  }
+
+  /** Measures an owner now. */
+  async of(owner: string): Promise<Usage> {
+    const stores: Record<string, number> = {};
+    const sums = { archive: 0, data: 0 };
+    await Promise.all(
+      [...this.#stores.values()].map(async ({ shape, name, kind }) => {
+        const bytes = await this.#inner[shape](name).size(owner);
+        if (bytes > 0) stores[name] = (stores[name] ?? 0) + bytes;
+        sums[kind] += bytes;
+      }),
+    );
+    const quota = this.#rules.isCounted(owner) ? await this.#rules.quotaOf(owner) : undefined;
+    return { ...sums, stores, quota };
+  }
+
+  /** A quota has changed: the owner is measured again at its next write. */
+  changed(owner: string): void {
+    this.#tallies.delete(owner);
+  }
+
+  /** The rules have changed: all are measured again. */
+  clear(): void {
+    this.#tallies.clear();
+  }
+
+  #kindOf(shape: Shape, name: string): Kind {
+    return shape === 'log' && this.#rules.archives.has(name) ? 'archive' : 'data';
+  }
+
+  #around<R>(
+    { shape, name, operation }: StoreCall,
+    run: (others?: readonly unknown[]) => Promise<R>,
+    [owner, first, second]: readonly unknown[],
+  ): Promise<R> {
+    if (typeof owner !== 'string' || this.#rules.exempt.has(name)) return run();
+    const isWrite = writes.has(operation);
+    if ((!isWrite && !removals.has(operation)) || !this.#rules.isCounted(owner)) return run();
+    if (!isWrite) return this.#removing(owner, run);
+    // Entries that can be gone through once alone are copied.
+    const entries = shape === 'map' && !Array.isArray(first) ? [...(first as Iterable<unknown>)] : undefined;
+    const tally = this.#tallyOf(owner);
+    const verdict = this.#write(
+      owner,
+      tally,
+      this.#kindOf(shape, name),
+      bytesOf(shape, operation, entries ?? first, second),
+    );
+    if (verdict instanceof StorageError) return Promise.reject(verdict);
+    const written = entries === undefined ? run() : run([owner, entries]);
+    // A read sees the writes that were called before it: what is subtracted from the count has been measured.
+    if (verdict) void this.#remeasure(owner, tally);
+    return written;
+  }
+
+  /** Counts a write. Returns whether the owner is to be measured after it, or why it is refused. */
+  #write(owner: string, { added, measured, quota }: Tally, kind: Kind, bytes: number): boolean | StorageError {
+    added[kind] += bytes;
+    if (measured === undefined) return added.archive + added.data >= firstLook;
+    const used = measured[kind] + added[kind];
+    if (kind === 'archive' || used <= quota[kind] || bytes === 0)
+      return used > close * quota[kind] && added[kind] > step * quota[kind];
+    added[kind] -= bytes;
+    if (added[kind] > 0) void this.#remeasure(owner, this.#tallyOf(owner));
+    this.#rules.reached(owner, kind);
+    return new StorageError('quota', 'the account has no room left');
+  }
+
+  /** What was removed gives room to what is written once it is known to be gone. */
+  async #removing<R>(owner: string, run: () => Promise<R>): Promise<R> {
+    const result = await run();
+    const tally = this.#tallies.get(owner);
+    if (tally?.measured !== undefined && tally.measured.data + tally.added.data > nearly * tally.quota.data) {
+      await tally.measuring;
+      await this.#remeasure(owner, tally);
+    }
+    return result;
+  }
+
+  #tallyOf(owner: string): Tally {
+    let tally = this.#tallies.get(owner);
+    if (tally === undefined) {
+      const unlimited = { archive: Number.POSITIVE_INFINITY, data: Number.POSITIVE_INFINITY };
+      tally = { added: { archive: 0, data: 0 }, measured: undefined, quota: unlimited, measuring: undefined };
+      this.#tallies.set(owner, tally);
+    }
+    return tally;
+  }
+
+  #remeasure(owner: string, tally: Tally): Promise<void> {
+    tally.measuring ??= this.#measure(owner, tally)
+      .catch((error: unknown) => this.#rules.failed(error))
+      .finally(() => {
+        tally.measuring = undefined;
+      });
+    return tally.measuring;
+  }
+
+  async #measure(owner: string, tally: Tally): Promise<void> {
+    const before = { ...tally.added };
+    const { archive, data, quota } = await this.of(owner);
+    if (quota === undefined) return;
+    tally.quota = quota;
+    tally.measured = { archive, data };
+    // What was written meanwhile is perhaps in both: the count is above the truth, never below it.
+    for (const kind of ['archive', 'data'] as const) {
+      tally.added[kind] -= before[kind];
+      if (tally.measured[kind] >= nearly * quota[kind] && kind === 'data')
+        this.#rules.near(owner, kind, tally.measured[kind], quota[kind]);
+    }
+    if (archive > quota.archive) {
+      this.#rules.reached(owner, 'archive');
+      tally.measured = { archive: await this.#makeRoom(owner, quota.archive), data };
+    }
+  }
+
+  /** Returns what is left. */
+  async #makeRoom(owner: string, quota: number): Promise<number> {
+    const logs: LogStore[] = [];
+    for (const { name, kind } of this.#stores.values()) if (kind === 'archive') logs.push(this.#inner.log(name));
+    for (;;) {
+      const sizes = await Promise.all(logs.map((log) => log.size(owner)));
+      const all = sizes.reduce((sum, size) => sum + size, 0);
+      if (all <= kept * quota) return all;
+      const largest = logs[sizes.indexOf(Math.max(...sizes))]!;
+      if ((await largest.trim(owner, { keep: 0, limit: trimmed })) === 0) return all;
+    }
+  }
+}
+
+/** An estimate of what a write stores: characters for bytes is near enough until the owner is measured. */
+function bytesOf(shape: Shape, operation: string, first: unknown, second: unknown): number {
+  if (shape === 'log') return (first as { readonly value: string }).value.length;
+  if (shape === 'map')
+    return (first as readonly (readonly [string, unknown])[]).reduce((sum, [, value]) => sum + lengthOf(value), 0);
+  return lengthOf(operation === 'compareAndSet' ? second : first);
+}
+
+function lengthOf(value: unknown): number {
+  if (typeof value === 'string') return value.length + 2;
+  try {
+    return (JSON.stringify(value) as string | undefined)?.length ?? 0;
+  } catch (error) {
+    // The store refuses it with this error.
+    if (!(error instanceof TypeError)) throw error;
+    return 0;
+  }
+}

@@ -1,0 +1,62 @@
+/** What one account and one room may store: limits.account_bytes, limits.archive_bytes (docs/admin.md). */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { hits, type Peer, scenario } from './dialogue.js';
+
+const config = {
+  hosts: { localhost: { admins: ['nurse@localhost'] }, 'elsewhere.example': {} },
+  limits: { account_bytes: 200_000, archive_bytes: 400_000 },
+};
+
+/** Publishes an item of so many bytes; the condition of the error, if it is refused. */
+async function publishes(peer: Peer, id: number, bytes: number): Promise<string | undefined> {
+  await peer.sends(`<iq type='set' id='p'><pubsub xmlns='${NS.pubsub}'><publish node='n${id}'><item id='${id}'>
+    <x xmlns='test:x'>${'x'.repeat(bytes)}</x></item></publish></pubsub></iq>`);
+  await peer.syncs();
+  const answer = peer.forgets().find(({ attrs }) => attrs.id === 'p');
+  return answer?.getChild('error')?.getChildElements()[0]?.getName();
+}
+
+scenario('an account stores no more than it may, over all its stores', { config }, async ({ actor, server, stage }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  let stored = 0;
+  for (let n = 0; n < 20; n++) if ((await publishes(romeo, n, 20_000)) === undefined) stored++;
+  assert.ok(stored >= 8 && stored <= 13, `${stored} items`);
+  assert.equal(await publishes(romeo, 30, 20_000), 'resource-constraint');
+  assert.ok((await hits(stage, 'account_bytes')) > 0);
+  // Any other store refuses too.
+  await romeo.sends(
+    `<iq type='set' id='v'><vCard xmlns='${NS.vcardTemp}'><NOTE>${'x'.repeat(20_000)}</NOTE></vCard></iq>`,
+  );
+  await romeo.syncs();
+  assert.equal(romeo.forgets().find(({ attrs }) => attrs.id === 'v')?.attrs.type, 'error');
+  const { data, quota } = await server.usages.of('romeo@localhost');
+  assert.ok(data <= 280_000 && quota?.data === 200_000);
+  // Others go on, and administrators have no quota.
+  const juliet = await actor('juliet@localhost/balcony');
+  assert.equal(await publishes(juliet, 1, 20_000), undefined);
+  const nurse = await actor('nurse@localhost/kitchen');
+  for (let n = 0; n < 15; n++) assert.equal(await publishes(nurse, n, 20_000), undefined);
+  // An administrator raises the quota of one account.
+  await server.quotas.set('romeo@localhost', { data: null });
+  server.usages.changed('romeo@localhost');
+  assert.equal(await publishes(romeo, 40, 20_000), undefined);
+});
+
+scenario('of an archive the oldest messages make room', { config }, async ({ actor, server }) => {
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const most = 300;
+  for (let n = 0; n < most; n++)
+    await romeo.sends(
+      `<message to='juliet@localhost' type='chat' id='m${n}'><body>${'x'.repeat(5000)}</body></message>`,
+    );
+  for (let n = 0; n < most; n++) await juliet.receives(`<message type='chat' id='m${n}'/>`);
+  await romeo.syncs();
+  const archive = server.storage.log('archive');
+  for (const owner of ['romeo@localhost', 'juliet@localhost']) {
+    while ((await archive.size(owner)) > 480_000) await new Promise((resolve) => setImmediate(resolve));
+    const { entries } = await archive.page(owner, { limit: 1, backwards: true });
+    assert.match(entries[0]?.value ?? '', /id=.m299./);
+  }
+});
