@@ -199,7 +199,7 @@ async function waxwing(setting: Setting, port: number): Promise<Server> {
   writeFileSync(file, settings + without);
   const child = spawn(
     process.execPath,
-    ['--max-semi-space-size=32', join(root, 'bin/waxwing.js'), 'start', '--config', file],
+    ['--max-semi-space-size=32', '--expose-gc', join(root, 'bin/waxwing.js'), 'start', '--config', file],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
     },

@@ -1,52 +1,108 @@
 /**
- * What readers who do not read cost in memory: so many sessions ask for a hundred pages of their archives, half of them with
- * stream management, and read nothing. The server's resident memory before, at its highest, and after they are gone.
+ * What clients that do not read cost in memory, and what of it the server keeps after they have gone. Twice in a row, so that
+ * what the allocator keeps for the next time can be told from what leaks: resident memory, and the heap after a garbage
+ * collection.
  *
- *     node dist/bench/slow-readers.js [sessions]
+ *     node dist/bench/slow-readers.js [kind] [sessions]
+ *
+ * Kinds: `pages` (each asks for a hundred archive pages, half of them with stream management), `chat` (they are sent
+ * messages), `unacknowledged` (they read, and never acknowledge), `websocket` (pages over WebSocket), `handshakes` (TLS
+ * handshakes that stop half-way).
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { startServer, Wire } from './wire.js';
+import { type BenchServer, startServer, WebSocketWire, Wire } from './wire.js';
 
-const sessions = Number(process.argv[2] ?? 900);
+const kinds = ['pages', 'chat', 'unacknowledged', 'websocket', 'handshakes'] as const;
+type Kind = (typeof kinds)[number];
+
+const [kind = 'pages', count = '900'] = process.argv.slice(2) as [Kind?, string?];
+if (!kinds.includes(kind)) throw new Error(`kinds: ${kinds.join(', ')}`);
+const sessions = Number(count);
 const port = 15_224;
+const http = 15_225;
 const perAccount = 18;
 const messages = 60;
 const accounts = Array.from({ length: Math.ceil(sessions / perAccount) }, (_, n) => `reader${n}`);
 
-const server = await startServer(port, [...accounts, 'writer']);
-const wires: Wire[] = [];
+const enable = "<enable xmlns='urn:xmpp:sm:3' resume='true' max='5'/>";
+const ping = "<iq type='get' id='s'><ping xmlns='urn:xmpp:ping'/></iq>";
+const said = (user: string, n: number) =>
+  `<message to='${user}@localhost' type='chat'><body>${n} ${'z'.repeat(2000)}</body></message>`;
+const page = (id: number) =>
+  `<iq type='set' id='p${id}'><query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>50</max></set></query></iq>`;
+const pages = Array.from({ length: 100 }, (_, id) => page(id));
+
+const mb = (bytes: number) => Math.round(bytes / 1_048_576);
+async function shows(what: string, server: BenchServer, collect: boolean): Promise<void> {
+  const { rss, heapUsed, heapTotal, external, arrayBuffers } = await server.memory(collect);
+  const parts = [rss, heapUsed, heapTotal, external, arrayBuffers].map(mb);
+  console.log(
+    `${what}: RSS ${parts[0]} MB, heap ${parts[1]} of ${parts[2]}, external ${parts[3]} (buffers ${parts[4]})`,
+  );
+}
+
+async function speak(writer: Wire, each: number): Promise<void> {
+  for (const user of accounts)
+    for (let n = 0; n < each; n++) {
+      writer.say(said(user, n));
+      if (n % 20 === 19) await writer.ask(ping, 'id="s"');
+    }
+}
+
+async function storm(server: BenchServer, writer: Wire): Promise<void> {
+  const wires: Wire[] = [];
+  try {
+    for (let n = 0; n < sessions; n++) {
+      if (kind === 'handshakes') {
+        const wire = new Wire(port);
+        await wire.ask(Wire.header, '</stream:features>');
+        await wire.ask("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", '<proceed');
+        // The head of a ClientHello that says it is longer.
+        wire.socket.write(Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]));
+        wires.push(wire);
+        continue;
+      }
+      const wire = kind === 'websocket' ? new WebSocketWire(http) : new Wire(port);
+      wires.push(wire);
+      await wire.login(accounts[n % accounts.length]!, String(Math.floor(n / accounts.length)));
+    }
+    await shows('they are there', server, true);
+    for (const [n, wire] of wires.entries()) {
+      if (kind === 'handshakes') break;
+      if (kind !== 'unacknowledged') wire.socket.pause();
+      if (n % 2 === 0 || kind === 'unacknowledged') wire.say(enable);
+      if (kind === 'pages' || kind === 'websocket') for (const text of pages) wire.say(text);
+      if (n % 50 === 49) await pause(50);
+    }
+    if (kind === 'chat' || kind === 'unacknowledged') await speak(writer, 100);
+    let most = server.megabytes();
+    for (let second = 0; second < 20; second++) {
+      await pause(1000);
+      most = Math.max(most, server.megabytes());
+    }
+    console.log(`at most: RSS ${most} MB`);
+    await shows('while they do not read', server, false);
+  } finally {
+    for (const wire of wires) wire.end();
+  }
+  await pause(20_000);
+  await shows('20 s after they have gone', server, false);
+  await shows('the same, after a garbage collection', server, true);
+  await pause(2000);
+  await shows('two seconds later', server, false);
+}
+
+const server = await startServer(port, [...accounts, 'writer'], { http });
 try {
   const writer = await new Wire(port).login('writer', 'w');
-  const said = (user: string, n: number) =>
-    `<message to='${user}@localhost' type='chat'><body>${n} ${'z'.repeat(2000)}</body></message>`;
-  for (const user of accounts)
-    for (let n = 0; n < messages; n++) {
-      writer.say(said(user, n));
-      if (n % 20 === 19) await writer.ask("<iq type='get' id='s'><ping xmlns='urn:xmpp:ping'/></iq>", 'id="s"');
-    }
-  for (let n = 0; n < sessions; n++)
-    wires.push(await new Wire(port).login(accounts[n % accounts.length]!, String(Math.floor(n / accounts.length))));
-  await pause(3000);
-  const before = server.megabytes();
-  const page = (id: number) =>
-    `<iq type='set' id='p${id}'><query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>50</max></set></query></iq>`;
-  const pages = Array.from({ length: 100 }, (_, id) => page(id)).join('');
-  for (const [n, wire] of wires.entries()) {
-    wire.socket.pause();
-    wire.say((n % 2 === 0 ? "<enable xmlns='urn:xmpp:sm:3' resume='true' max='5'/>" : '') + pages);
-    if (n % 50 === 49) await pause(50);
+  if (kind === 'pages' || kind === 'websocket') await speak(writer, messages);
+  console.log(`${kind}, ${sessions} sessions`);
+  await shows('before', server, true);
+  for (let round = 1; round <= 2; round++) {
+    console.log(`round ${round}`);
+    await storm(server, writer);
   }
-  let most = 0;
-  for (let second = 0; second < 25; second++) {
-    await pause(1000);
-    most = Math.max(most, server.megabytes());
-  }
-  for (const wire of wires) wire.end();
-  await pause(20_000);
-  console.log(
-    `${sessions} sessions: ${before} MB before, ${most} MB at most, ${server.megabytes()} MB after they are gone`,
-  );
+  writer.end();
 } finally {
-  for (const wire of wires) wire.end();
   await server.stop();
 }

@@ -1,5 +1,6 @@
 /** A server of this build, and connections to it that do no more than they are told: for the benchmarks beside it. */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -58,11 +59,15 @@ export class Wire {
   static readonly header =
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
 
+  protected get header(): string {
+    return Wire.header;
+  }
+
   async login(user: string, resource: string): Promise<this> {
     const plain = Buffer.from(`\0${user}\0secret`).toString('base64');
-    await this.ask(Wire.header, '</stream:features>');
+    await this.ask(this.header, '</stream:features>');
     await this.ask(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${plain}</auth>`, '<success');
-    await this.ask(Wire.header, '</stream:features>');
+    await this.ask(this.header, '</stream:features>');
     const bind = `<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>${resource}</resource></bind>`;
     await this.ask(`<iq type='set' id='b'>${bind}</iq>`, 'id="b"');
     await this.ask("<presence/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>", 'id="p"');
@@ -82,6 +87,14 @@ async function register(user: string, port: number): Promise<void> {
   wire.end();
 }
 
+export interface BenchServer {
+  /** Resident memory. */
+  megabytes(): number;
+  /** As the process sees it; `collect`: after a garbage collection. */
+  memory(collect: boolean): Promise<NodeJS.MemoryUsage>;
+  stop(): Promise<void>;
+}
+
 /**
  * A server of this build with these accounts, whose passwords are `secret`, and the limits of a new installation but for
  * connections and registrations of one address.
@@ -89,7 +102,8 @@ async function register(user: string, port: number): Promise<void> {
 export async function startServer(
   port: number,
   accounts: readonly string[],
-): Promise<{ megabytes(): number; stop(): Promise<void> }> {
+  more: { readonly arguments?: readonly string[]; readonly env?: NodeJS.ProcessEnv; readonly http?: number } = {},
+): Promise<BenchServer> {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-bench-'));
   const config = join(folder, 'waxwing.toml');
   writeFileSync(
@@ -98,7 +112,7 @@ export async function startServer(
 [listen]
 c2s = ["127.0.0.1:${port}"]
 c2s_tls = []
-http = []
+http = [${more.http === undefined ? '' : `"127.0.0.1:${more.http}"`}]
 https = []
 [c2s]
 allow_plain_tcp_on_loopback = true
@@ -120,9 +134,16 @@ level = "error"
 `,
   );
   const program = `import { main } from '${new URL('../src/server/admin/cli.js', import.meta.url)}';
-process.exitCode = await main(['start', '--config', ${JSON.stringify(config)}]);`;
-  const server = spawn(process.execPath, ['--max-semi-space-size=32', '--input-type=module', '--eval', program], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+process.on('message', (what) => {
+  if (what === 'collect') { gc(); gc(); }
+  process.send(process.memoryUsage());
+});
+process.exitCode = await main(['start', '--config', ${JSON.stringify(config)}]);
+process.disconnect();`;
+  const options = ['--max-semi-space-size=32', '--expose-gc', ...(more.arguments ?? [])];
+  const server = spawn(process.execPath, [...options, '--input-type=module', '--eval', program], {
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    env: { ...process.env, ...more.env },
   });
   const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
   const stop = async () => {
@@ -131,7 +152,7 @@ process.exitCode = await main(['start', '--config', ${JSON.stringify(config)}]);
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    await new Promise<void>((resolve) => server.stdout.once('data', () => resolve()));
+    await new Promise<void>((resolve) => server.stdout?.once('data', () => resolve()));
     const [first, ...others] = accounts;
     for (let tries = 0; ; tries++) {
       try {
@@ -149,5 +170,33 @@ process.exitCode = await main(['start', '--config', ${JSON.stringify(config)}]);
   }
   const megabytes = (): number =>
     Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
-  return { megabytes, stop };
+  const memory = async (collect: boolean): Promise<NodeJS.MemoryUsage> => {
+    server.send(collect ? 'collect' : 'look');
+    return (await once(server, 'message'))[0] as NodeJS.MemoryUsage;
+  };
+  return { megabytes, memory, stop };
+}
+
+/** The same over WebSocket (RFC 7395), with masked frames made by hand. */
+export class WebSocketWire extends Wire {
+  #isOpen = false;
+
+  override say(text: string): boolean {
+    if (!this.#isOpen) return super.say(text);
+    const payload = Buffer.from(text);
+    const head = Buffer.from([0x81, 0xfe, payload.length >> 8, payload.length & 0xff, 0, 0, 0, 0]);
+    return this.socket.writable && this.socket.write(Buffer.concat([head, payload]));
+  }
+
+  protected override get header(): string {
+    return "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>";
+  }
+
+  override async login(user: string, resource: string): Promise<this> {
+    const upgrade = 'GET /xmpp-websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n';
+    const key = 'Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n';
+    await this.ask(`${upgrade}${key}Sec-WebSocket-Protocol: xmpp\r\n\r\n`, '\r\n\r\n');
+    this.#isOpen = true;
+    return super.login(user, resource);
+  }
 }

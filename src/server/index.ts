@@ -20,6 +20,7 @@ import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { accessAddress } from './forwarded.js';
+import { IdleMemory } from './idle-memory.js';
 import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
@@ -206,6 +207,7 @@ class WaxwingServer implements Server {
   #metricsFor = new BlockList();
   #proxies: Proxies = { protocol: new BlockList(), forwarded: new BlockList() };
   #sweeper: Sweeper | undefined;
+  #idleMemory: IdleMemory | undefined;
   #logins: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
   #endIds: (() => Promise<void>) | undefined;
@@ -423,6 +425,7 @@ class WaxwingServer implements Server {
       (now) => this.#listeners?.cutLate(now),
       () => this.config,
     );
+    if (globalThis.gc !== undefined) this.#idleMemory = new IdleMemory(globalThis.gc);
     this.#logins = setInterval(() => {
       this.accounts.writeLogins().catch((error: unknown) => log.error({ err: error }, 'logins could not be noted'));
     }, 60_000).unref();
@@ -596,6 +599,7 @@ class WaxwingServer implements Server {
   async #stop(): Promise<void> {
     clearInterval(this.#logins);
     this.#sweeper?.stop();
+    this.#idleMemory?.stop();
     const closing = this.#listeners?.close();
     // One deadline for all that depends on clients. What depends on the storage takes as long as it takes.
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;

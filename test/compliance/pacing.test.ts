@@ -30,6 +30,8 @@ const busy = {
 /** A window of ten stanzas. */
 const narrow = { config: { ...busy.config, stream_management: { queue_stanzas: 20 } } };
 
+const pacedRoom = { ...narrow, alone: true };
+
 /** A scenario with people who are there without a connection, and gone when it ends. */
 const extras: Session[] = [];
 const scenario = (title: string, options: ScenarioOptions, play: (scene: Scene) => Promise<void>): void =>
@@ -100,19 +102,25 @@ function isInOrder(heard: readonly Element[], others: number, history: number): 
   assert.ok(isSubject(said.at(-1)!));
 }
 
-for (const transport of ['tcp', 'websocket'] as const)
+for (const transport of ['tcp', 'tls', 'websocket'] as const)
   for (const isManaged of [true, false]) {
     const how = `${transport}, ${isManaged ? 'with' : 'without'} stream management`;
+    // What is below the transports is the same for all: two of the ways get it in full, the others a part of it.
+    const part = (size: number) => (isManaged === (transport === 'tcp') ? size : Math.ceil(size / 5));
+    const crowded = transport === 'tls' ? 100 : 500;
 
-    scenario(`a room of 500 is entered (${how})`, { ...busy, alone: true }, async (scene) => {
-      const [first] = await crowd(scene, 'agora', 500);
+    scenario(`a room of ${crowded} is entered (${how})`, { ...busy, alone: true }, async (scene) => {
+      const [first] = await crowd(scene, 'agora', crowded);
       for (let at = 0; at < 5; at++)
         await first!(`<message to='agora@${service}' type='groupchat'><body>${at}</body></message>`);
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
       if (isManaged) await juliet.managesStream();
       await juliet.sends(joins(`agora@${service}/juliet`));
-      isInOrder(await hears(juliet, isSubject), 500, 5);
+      isInOrder(await hears(juliet, isSubject), crowded, 5);
     });
+
+    // Above TLS all is as over TCP, and a room shows its back-pressure.
+    if (transport === 'tls') continue;
 
     scenario(`archive pages are read without waiting (${how})`, { ...busy, alone: true }, async (scene) => {
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
@@ -143,11 +151,8 @@ for (const transport of ['tcp', 'websocket'] as const)
       }
     });
 
-    // What is below the transports is the same for all that follows: two of the four do.
-    if (isManaged !== (transport === 'tcp')) continue;
-
     scenario(`many rooms are entered at once (${how})`, { ...busy, alone: true }, async (scene) => {
-      const rooms = Array.from({ length: 50 }, (_, at) => `room${at}`);
+      const rooms = Array.from({ length: part(50) }, (_, at) => `room${at}`);
       const sizeOf = (room: string) => (Number(room.slice(4)) < 11 ? 100 : 5);
       for (const room of rooms) await crowd(scene, room, sizeOf(room));
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
@@ -160,11 +165,11 @@ for (const transport of ['tcp', 'websocket'] as const)
       }
     });
 
-    scenario(`2,000 contacts are online at login (${how})`, { ...busy, alone: true }, async (scene) => {
+    scenario(`${part(2000)} contacts are online at login (${how})`, { ...busy, alone: true }, async (scene) => {
       const roster = scene.server.host('localhost')!.provided('roster')!;
       const owner = Jid.parse('juliet@localhost');
       const juliet = await scene.actor('juliet@localhost/balcony', { transport });
-      for (let at = 0; at < 2000; at++) {
+      for (let at = 0; at < part(2000); at++) {
         const contact = Jid.parse(`contact${at}@localhost`);
         const item = { subscription: 'both', groups: [] } as const;
         await Promise.all([roster.set(owner, contact, item), roster.set(contact, owner, item)]);
@@ -173,7 +178,7 @@ for (const transport of ['tcp', 'websocket'] as const)
       if (isManaged) await juliet.managesStream();
       await juliet.sends('<presence/>');
       const from = new Set<string>();
-      while (from.size < 2001) from.add((await hears(juliet, () => true))[0]!.attrs.from!);
+      while (from.size < part(2000) + 1) from.add((await hears(juliet, () => true))[0]!.attrs.from!);
     });
 
     scenario(`others write a lot at once (${how})`, { ...busy, alone: true }, async (scene) => {
@@ -181,11 +186,11 @@ for (const transport of ['tcp', 'websocket'] as const)
       if (isManaged) await juliet.managesStream();
       const peers = ['romeo', 'tybalt', 'nurse'].map((name) => extra(scene, name));
       const text = 'x'.repeat(1000);
-      for (let at = 0; at < 1000; at++)
+      for (let at = 0; at < part(1000); at++)
         for (const says of peers)
           void says(`<message to='juliet@localhost' type='chat'><body>${at} ${text}</body></message>`);
       const next = new Map<string, number>();
-      for (let left = 3000; left > 0; left--) {
+      for (let left = 3 * part(1000); left > 0; left--) {
         const [message] = await hears(juliet, () => true);
         const from = message!.attrs.from!;
         assert.equal(Number.parseInt(message!.getChildText('body')!, 10), next.get(from) ?? 0);
@@ -196,7 +201,12 @@ for (const transport of ['tcp', 'websocket'] as const)
 
 // --- while it lasts -----------------------------------------------------------------------------------------------------------
 
-/** Enables stream management, and acknowledges when the test says so: all that came by then. */
+/** Half a second passes, for all who look at the clock. */
+let passed = 0;
+const { now } = performance;
+performance.now = () => now.call(performance) + passed;
+
+/** Enables stream management, and acknowledges all that came half a second later, in one batch, when the test says so. */
 async function acknowledging(
   peer: Peer,
 ): Promise<{ takes(): Promise<Element[]>; all(isLast: (element: Element) => boolean): Promise<Element[]> }> {
@@ -205,6 +215,7 @@ async function acknowledging(
   let count = 0;
   let isFirst = true;
   const takes = async () => {
+    passed += 500;
     if (!isFirst) await peer.sends(`<a xmlns='${NS.sm}' h='${count}'/>`);
     isFirst = false;
     await peer.sends(`<r xmlns='${NS.sm}'/>`);
@@ -338,6 +349,99 @@ scenario(
     for (const answer of answers)
       if (answer.attrs.type === 'error')
         assert.ok(answer.getChild('error')!.getChild('resource-constraint', NS.stanzas), String(answer));
+  },
+);
+
+/** What a client makes of what a room says: who is there, by what name it is there itself. */
+function pictured(heard: readonly Element[], room: string): { readonly present: Set<string>; readonly own: string[] } {
+  const present = new Set<string>();
+  const own: string[] = [];
+  for (const element of heard) {
+    const { name, attrs } = element;
+    if (name !== 'presence' || !attrs.from!.startsWith(`${room}/`)) continue;
+    const nick = attrs.from!.slice(room.length + 1);
+    if (attrs.type === undefined) present.add(nick);
+    else present.delete(nick);
+    if (codes(element).includes('110')) own.push(`${attrs.type ?? 'available'} ${nick}`);
+  }
+  return { present, own };
+}
+
+const removals = [
+  ['kicked', '307', `<item nick='juliet' role='none'/>`],
+  ['banned', '301', `<item jid='juliet@localhost' affiliation='outcast'/>`],
+] as const;
+for (const [title, code, item] of removals)
+  scenario(`XEP-0045 §8.2, §9.1: who is ${title} while entering hears of it last`, pacedRoom, async (scene) => {
+    const people = await crowd(scene, 'agora', 30);
+    const room = `agora@${service}`;
+    const boss = extra(scene, 'owner');
+    await boss(joins(`${room}/boss`));
+    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+    const { takes, all } = await acknowledging(juliet);
+    await juliet.sends(joins(`${room}/juliet`));
+    const heard = await takes();
+    await boss(`<iq type='set' id='out' to='${room}'><query xmlns='${NS.mucAdmin}'>${item}</query></iq>`);
+    await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
+    await people[4]!(`<presence to='${room}/4'><show>away</show></presence>`);
+    heard.push(...(await all(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable')));
+    const end = heard.at(-1)!;
+    assert.deepEqual(codes(end).sort(), ['110', code]);
+    assert.ok(heard.length < 32, 'nobody is told of a room that they are not in');
+    const romeo = await scene.actor('romeo@localhost/x');
+    await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>last</body></message>`);
+    const rest = await all(({ attrs }) => attrs.from === romeo.jid);
+    assert.equal(rest.length, 1);
+  });
+
+scenario('XEP-0045 §7.6: who changes their nickname while entering', pacedRoom, async (scene) => {
+  const people = await crowd(scene, 'agora', 30);
+  const room = `agora@${service}`;
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const { takes, all } = await acknowledging(juliet);
+  await juliet.sends(joins(`${room}/juliet`));
+  const heard = await takes();
+  await juliet.sends(`<presence to='${room}/capulet'/>`);
+  heard.push(...(await takes()));
+  await people[5]!(`<message to='${room}' type='groupchat'><body>live</body></message>`);
+  heard.push(...(await all((element) => element.getChildText('body') === 'live')));
+  const { present, own } = pictured(heard, room);
+  assert.deepEqual(own, ['available juliet', 'unavailable juliet', 'available capulet']);
+  assert.equal(present.size, 31);
+  assert.equal(heard.filter(isSubject).length, 1);
+});
+
+scenario(
+  'XEP-0045 §7.2.3: a second client takes the same nickname while the first enters',
+  pacedRoom,
+  async (scene) => {
+    const people = await crowd(scene, 'agora', 30);
+    const room = `agora@${service}`;
+    const clients = [];
+    for (const resource of ['balcony', 'garden']) {
+      const peer = await scene.actor(`juliet@localhost/${resource}`, { presence: true });
+      clients.push({ peer, ...(await acknowledging(peer)) });
+    }
+    const heard: Element[][] = [];
+    for (const { peer, takes } of clients) {
+      await peer.sends(joins(`${room}/juliet`));
+      heard.push(await takes());
+    }
+    await people[7]!(`<presence to='${room}/7' type='unavailable'/>`);
+    await people[5]!(`<message to='${room}' type='groupchat'><body>live</body></message>`);
+    for (const [at, { all }] of clients.entries()) {
+      const mine = heard[at]!;
+      mine.push(...(await all((element) => element.getChildText('body') === 'live')));
+      const { present, own } = pictured(mine, room);
+      assert.equal(present.size, 30, `client ${at}`);
+      assert.ok(!present.has('7'));
+      assert.ok(own.length >= 1 && own.every((one) => one === 'available juliet'));
+      const names = mine.filter(({ name }) => name === 'presence').map(({ attrs }) => attrs.from);
+      const first = mine.findIndex((element) => codes(element).includes('110'));
+      assert.ok(first >= 28, 'all others come first');
+      assert.ok(new Set(names).size >= 30);
+      assert.equal(mine.filter(isSubject).length, 1);
+    }
   },
 );
 

@@ -1,5 +1,6 @@
 /** XEP-0388: SASL2, with XEP-0386 (Bind 2), XEP-0198 §9 (stream management inline) and XEP-0480 (upgrades). */
 import assert from 'node:assert/strict';
+import { binding, defineModule } from '../../src/server/module.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
@@ -472,3 +473,35 @@ scenario('over WebSocket, all of it in one go', async ({ connect, stage }) => {
   assert.match(plain(success.getChild('additional-data', NS.sasl2)!), /^v=/);
   await peer.receives(`<features xmlns='${NS.stream}'/>`);
 });
+
+{
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const slow = defineModule({
+    name: 'slow',
+    summary: 'Takes its time.',
+    implements: {},
+    start: () => [binding(() => finished.then(() => undefined))],
+  });
+  scenario(
+    'XEP-0386: what comes while a client binds waits for it, however much',
+    { modules: [slow] },
+    async (scene) => {
+      const juliet = await scene.actor('juliet@localhost/balcony');
+      const loggingIn = logsIn(scene, agent() + bind('<tag>X</tag>'));
+      while (scene.server.sessions.of('romeo@localhost').length === 0)
+        await new Promise((resolve) => setImmediate(resolve));
+      const { jid } = scene.server.sessions.of('romeo@localhost')[0]!;
+      const count = 1500;
+      for (let at = 0; at < count; at++)
+        void juliet.sends(`<message to='${jid.full}' type='chat'><body>${at}</body></message>`);
+      await juliet.syncs();
+      finish();
+      const [peer] = await loggingIn;
+      await peer.receives(`<features xmlns='${NS.stream}'/>`);
+      for (let at = 0; at < count; at++) assert.equal((await peer.receivesAny()).getChildText('body'), String(at));
+    },
+  );
+}

@@ -51,7 +51,9 @@ export interface Waiting {
 const mostSources = 512;
 /** Characters that wait in one lane, and that all sources of a session keep. */
 const mostInLane = 2_097_152;
-const mostKept = 1_048_576;
+const mostKept = 2_097_152;
+/** What a source takes in memory besides what it says it keeps, about: its request, its generator, its place in the lane. */
+const sourceOverhead = 3072;
 /** What a stanza takes in memory besides its content, about. */
 export const stanzaOverhead = 256;
 /** How long one session's sources are asked while others wait, in ms. */
@@ -65,7 +67,7 @@ class Pouring {
     readonly source: Source<unknown>,
     readonly options: PourOptions<never>,
   ) {
-    this.size = options.size ?? 0;
+    this.size = sourceOverhead + (options.size ?? 0);
   }
 }
 
@@ -335,8 +337,9 @@ export class Outflow {
       const waited = value.then(() => undefined);
       this.#await(lane, entry, waited);
     } else if (typeof value === 'number') {
-      this.#grow(value - entry.size);
-      entry.size = value;
+      const size = sourceOverhead + value;
+      this.#grow(size - entry.size);
+      entry.size = size;
     } else if (value !== undefined) {
       if (entry.options.lane === undefined) this.session.connection?.answered(sizeOf(value));
       this.session.link.send(value);

@@ -65,11 +65,11 @@ const mostRefused = 100;
 /** RFC 5646 §4.4.1: in characters. */
 const longestLanguage = 35;
 /** What the server says of its own accord waits while so much is unread, or half of what may be: bytes. */
-const windowBytes = 131_072;
+const windowBytes = 65_536;
 /** What waits for one client counts for all (`limits.outbound_bytes`) where it is more: bytes. */
 const countedAbove = 16_384;
-/** Stanzas that may wait until a client knows of its session. */
-const mostHeld = 1000;
+/** Stanzas for a session whose connection is gone, while the last of what its client said is handled. */
+const mostUndelivered = 1000;
 
 export class C2sStream implements TransportReader, Origin, Link, Outlet, Connection, StreamInfo {
   phase: Phase = 'opening';
@@ -104,6 +104,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   askedAliveAt = 0;
   /** What waits until the client knows of its session. */
   #held: string[] | undefined;
+  /** Characters of that. */
+  #heldSize = 0;
   #headerSent = false;
   #busy = false;
   #paused = false;
@@ -647,7 +649,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   write(xml: string, patient = false): void {
     if (this.phase === 'closed' || this.phase === 'closing') return;
     if (this.#held !== undefined) {
-      if (this.#held.push(xml) > mostHeld) this.#tooSlow();
+      this.#hold(this.#held, xml);
       return;
     }
     const { limits, stream_management, c2s } = this.server.config();
@@ -660,6 +662,16 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     const most = limits.write_queue_bytes + (this.sm === undefined ? 0 : stream_management.queue_bytes);
     if (queued <= most) return;
     if (this.phase !== 'bound' || queued > this.server.queues.mostOfOne || this.isStalled(monotonic())) this.#tooSlow();
+  }
+
+  /** Its client can take nothing yet, so that only the budget bounds what waits: as what is unread. */
+  #hold(held: string[], xml: string): void {
+    held.push(xml);
+    this.#heldSize += xml.length;
+    if (this.#heldSize <= countedAbove) return;
+    this.server.queues.holds(this.#heldSize - this.#counted);
+    this.#counted = this.#heldSize;
+    if (this.#heldSize > this.server.queues.mostOfOne) this.#tooSlow();
   }
 
   /** Characters ever written. */
@@ -734,6 +746,8 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   release(): readonly string[] {
     const held = this.#held ?? [];
     this.#held = undefined;
+    this.#heldSize = 0;
+    this.#uncount();
     return held;
   }
 
@@ -755,7 +769,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** As a session's link, where there is no stream management: what was written counts as delivered. */
   send(stanza: Stanza, receipt?: Receipt): void {
     if (this.#isCut && this.phase === 'bound') {
-      if (this.#undelivered.push({ stanza, receipt }) > mostHeld) this.#finish();
+      if (this.#undelivered.push({ stanza, receipt }) > mostUndelivered) this.#finish();
       return;
     }
     if (this.phase === 'bound') this.writeStanza(stanza);
