@@ -277,6 +277,7 @@ export class Outflow {
     setImmediate(() => {
       this.#isDue = false;
       this.pump();
+      this.session.tidy();
     });
   }
 
