@@ -21,7 +21,7 @@ import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { accessAddress } from './forwarded.js';
 import { IdleMemory } from './idle-memory.js';
-import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
+import { type Bound, bringsEverybody, Listeners, type Proxies, pathOf } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
@@ -76,6 +76,8 @@ export interface ServerOptions {
   readonly modules?: readonly ModuleDefinition[] | undefined;
   /** Where logs go instead of where the configuration says. */
   readonly logTo?: DestinationStream | undefined;
+  /** Milliseconds to wait for another process that has the data open, such as another command; 0 is the default. */
+  readonly storageWithin?: number | undefined;
   /** A storage that is open already, instead of the configured one; it is not closed with the server. */
   readonly storage?: Storage | undefined;
   /**
@@ -231,6 +233,7 @@ class WaxwingServer implements Server {
       (await openStorage(this.config, {
         observe: ({ name, operation }, milliseconds) => this.metrics.storageTook(name, operation, milliseconds / 1000),
         warn: (message, error) => storageLog.warn({ err: error }, message),
+        within: this.#options.storageWithin,
       }));
     const parts = { config: () => this.config, accounts: () => this.accounts };
     this.usages = new Usages(
@@ -469,8 +472,7 @@ class WaxwingServer implements Server {
   /** What HTTP has besides WebSocket: the metrics. What is not there, and what one may not see, look the same. */
   #http(request: IncomingMessage, response: ServerResponse): void {
     const { metrics } = this.config;
-    const path = (request.url ?? '').split('?', 1)[0];
-    const isAsked = metrics.enabled && path === metrics.path && request.method === 'GET';
+    const isAsked = metrics.enabled && pathOf(request) === metrics.path && request.method === 'GET';
     if (!isAsked || !this.#mayReadMetrics(request)) {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
       return;

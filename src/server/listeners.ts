@@ -4,6 +4,7 @@ import {
   type Server as HttpServer,
   type IncomingMessage,
   type RequestListener,
+  ServerResponse,
 } from 'node:http';
 import { type AddressInfo, type BlockList, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TLSSocketOptions } from 'node:tls';
@@ -14,6 +15,7 @@ import type { Config } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
 import { Rates } from './rates.js';
 import type { Certificates } from './tls/certificates.js';
+import { awaitHello, type Hello } from './transport/client-hello.js';
 import { namePeer, peerOf } from './transport/peer.js';
 import { takeProxyHeader } from './transport/proxy-protocol.js';
 import { TcpTransport } from './transport/tcp.js';
@@ -167,12 +169,15 @@ export class Listeners {
     switch (kind) {
       case 'c2s':
         return tcp((socket) =>
-          this.#parts.connected(new TcpTransport(socket, () => this.#tls()), this.#arrived(socket)),
+          this.#parts.connected(new TcpTransport(socket, (hello) => this.#tls(hello)), this.#arrived(socket)),
         );
       case 'c2s_tls':
         return tcp((socket) => {
           // XEP-0368 §3: ALPN, for those who ask; others are welcome too.
-          const transport = new TcpTransport(socket, () => ({ ...this.#tls(), ALPNProtocols: ['xmpp-client'] }));
+          const transport = new TcpTransport(socket, (hello) => ({
+            ...this.#tls(hello),
+            ALPNProtocols: ['xmpp-client'],
+          }));
           transport.startTls((error) => {
             if (error === undefined) return;
             this.#parts.tlsFailed();
@@ -186,9 +191,9 @@ export class Listeners {
       }
       case 'https': {
         const server = this.#http();
-        return tcp((socket) => {
+        const secure = (socket: Socket, hello: Hello) => {
           // Browsers would ask their users for a certificate.
-          const tls = secured(socket, { ...this.#tls(), ALPNProtocols: ['http/1.1'], requestCert: false });
+          const tls = secured(socket, { ...this.#tls(hello), ALPNProtocols: ['http/1.1'], requestCert: false });
           this.#pending.set(tls, this.#arrived(socket));
           let isSecure = false;
           tls.on('error', () => {});
@@ -200,7 +205,17 @@ export class Listeners {
             isSecure = true;
             server.emit('connection', tls);
           });
-        });
+        };
+        return tcp((socket) =>
+          awaitHello(
+            socket,
+            (hello) => secure(socket, hello),
+            () => {
+              this.#parts.tlsFailed();
+              socket.destroy();
+            },
+          ),
+        );
       }
     }
   }
@@ -227,11 +242,10 @@ export class Listeners {
     return server;
   }
 
-  #tls(): TLSSocketOptions {
+  #tls(hello: Hello): TLSSocketOptions {
     const { certificates } = this.#parts;
     return {
-      // Before SNI, or without it: the default host's.
-      secureContext: certificates.contextFor(undefined),
+      secureContext: certificates.contextOf(hello),
       SNICallback: certificates.sniCallback,
       requestCert: this.#parts.config().tls.client_certificates,
       // Whether a client's certificate is trusted is SASL EXTERNAL's question (XEP-0178), not the connection's.
@@ -242,8 +256,12 @@ export class Listeners {
   /** RFC 7395 §3.1. */
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const { http, limits } = this.#parts.config();
-    const path = (request.url ?? '').split('?', 1)[0];
     socket.on('error', () => {});
+    if (!asksForWebSocket(request)) {
+      this.#ignoreUpgrade(request, socket);
+      return;
+    }
+    const path = pathOf(request);
     if (!this.#pending.has(socket)) this.#pending.set(socket, monotonic());
     const isAllowed = isAllowedOrigin(request.headers.origin, http.origins);
     if (path !== http.websocket_path || !isAllowed) {
@@ -272,6 +290,16 @@ export class Listeners {
         this.#parts.log.error({ err: error }, 'a WebSocket could not be opened');
         socket.destroy();
       });
+  }
+
+  /** RFC 9110 §7.8: an upgrade to what is not spoken here is ignored. Node reads no further requests of the connection. */
+  #ignoreUpgrade(request: IncomingMessage, socket: Socket): void {
+    this.#pending.delete(socket);
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.once('finish', () => socket.end());
+    this.#parts.http(request, response);
   }
 
   #upgrader: Promise<WebSocketUpgrader> | undefined;
@@ -325,6 +353,16 @@ export class Listeners {
       this.#arrivals = new Rates(atOnce, window, rememberedAddresses);
     return this.#arrivals.take(block) ? undefined : 'connections_per_minute';
   }
+}
+
+const asksForWebSocket = ({ headers }: IncomingMessage): boolean =>
+  (headers.upgrade ?? '').split(',').some((protocol) => protocol.trim().toLowerCase() === 'websocket');
+
+/** The path that a request is for; RFC 9112 §3.2.2: its target may be a whole URI. */
+export function pathOf({ url = '' }: IncomingMessage): string {
+  const target = url.replace(/^https?:\/\/[^/?#]*/i, '');
+  const path = target.split('?', 1)[0]!;
+  return path === '' ? '/' : path;
 }
 
 /** Whether connections of many people come from there: a proxy on this machine, or one that names its clients. */

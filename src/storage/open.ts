@@ -12,6 +12,8 @@ export interface OpenOptions {
   readonly observe: (call: StoreCall, milliseconds: number, error: unknown) => void;
   /** Told what needs somebody's attention but fails no operation. */
   readonly warn: (message: string, error: unknown) => void;
+  /** Milliseconds to wait for another process that has the data open. */
+  readonly within?: number | undefined;
 }
 
 /** Rejects with StorageError where a driver cannot be opened: what is configured is never left out. */
@@ -24,7 +26,7 @@ export async function openStorage(config: Config, options: OpenOptions): Promise
       storage =
         name === 'memory'
           ? Promise.resolve(new MemoryStorage())
-          : openSqlite({ file: sqlite.file, warn: options.warn });
+          : openSqlite({ file: sqlite.file, warn: options.warn, openWithin: options.within });
       opened.set(name, storage);
     }
     return storage;

@@ -291,6 +291,30 @@ describe('waxwing', { concurrency: 2 }, () => {
   });
 });
 
+test('commands without a server wait for one another', { timeout: 120_000 }, async () => {
+  const at = home('[hosts.localhost]\n');
+  const names = Array.from({ length: 5 }, (_, n) => `user${n}@localhost`);
+  const made = await Promise.all(names.map((jid) => dataOf(at, ['user', 'add', jid, '--generate'])));
+  assert.deepEqual(
+    made.map(({ jid }) => jid),
+    names,
+  );
+});
+
+test('the running server answers while its file is no TOML', { timeout: 120_000 }, async () => {
+  const text = '[hosts.localhost]\n[admin]\nsocket = "other.sock"\nshutdown_grace_seconds = 1\n';
+  const at = home(text);
+  const server = await start(at);
+  const written = readFileSync(at.file, 'utf8');
+  writeFileSync(at.file, `${written}\n[limits\nrate = = 1\n`);
+  assert.equal((await dataOf(at, ['status'])).pid, server.ready.pid);
+  // What reads the file says what is wrong, and the server goes on.
+  assert.deepEqual(await errorOf(at, ['reload']), ['configuration', 4]);
+  assert.equal((await dataOf(at, ['status'])).pid, server.ready.pid);
+  server.child.kill('SIGTERM');
+  await server.ended;
+});
+
 test('backup of a running server, and restore', { timeout: 120_000 }, async () => {
   const at = home();
   const add = ['user', 'add', 'juliet@localhost', '--password-stdin'];

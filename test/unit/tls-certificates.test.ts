@@ -26,6 +26,7 @@ import {
 } from '../../src/server/tls/certificates.js';
 import { xmppAddresses } from '../../src/server/tls/names.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+import { awaitHello, type Hello } from '../../src/server/transport/client-hello.js';
 
 const day = 86_400_000;
 
@@ -62,15 +63,17 @@ const files = (name: string) => `certificate = "${name}.crt"\nkey = "${name}.key
 /** A listener that starts TLS on plain sockets, as STARTTLS does; connects to it and resolves once it is encrypted. */
 async function handshaker(certificates: Certificates) {
   const server = createServer((socket) => {
-    new TlsSocket(socket, {
-      isServer: true,
-      secureContext: certificates.contextFor(undefined),
-      SNICallback: certificates.sniCallback,
-    })
-      .on('error', () => socket.destroy())
-      .once('secure', function (this: TLSSocket) {
-        this.write('x');
-      });
+    const begin = (hello: Hello) =>
+      new TlsSocket(socket, {
+        isServer: true,
+        secureContext: certificates.contextOf(hello),
+        SNICallback: certificates.sniCallback,
+      })
+        .on('error', () => socket.destroy())
+        .once('secure', function (this: TLSSocket) {
+          this.write('x');
+        });
+    awaitHello(socket, begin, () => socket.destroy());
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -84,7 +87,8 @@ async function handshaker(certificates: Certificates) {
     });
     try {
       await once(client, 'data');
-      if (session === undefined && !client.isSessionReused()) await once(client, 'session');
+      if (session === undefined && !client.isSessionReused() && options.servername === 'localhost')
+        await once(client, 'session');
       // a session resumed in TLS 1.2 shows no certificate
       const raw = client.getPeerX509Certificate()?.raw ?? Buffer.alloc(0);
       return {
@@ -164,6 +168,34 @@ describe('certificates', () => {
       assert.equal(second.isReused, true, maxVersion);
     }
     assert.deepEqual(kinds(), ['made'], 'nothing new was read');
+  });
+
+  test('let no session be resumed under another name, or when what it began with has changed', async () => {
+    put('a', 'a.example', '*.a.example');
+    put('b', 'b.example');
+    put('authority', 'authority.example');
+    const hosts = `[hosts.localhost]\n[hosts."a.example"]\n${files('a')}[hosts."b.example"]\n${files('b')}`;
+    const { certificates } = await open(hosts);
+    const shake = await handshaker(certificates);
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const begin = async () => (await shake({ maxVersion, servername: 'localhost' })).session!;
+      const resumes = async (session: Buffer, servername: string) =>
+        (await shake({ maxVersion, servername, session })).isReused;
+      const session = await begin();
+      assert.equal(await resumes(session, 'localhost'), true);
+      for (const name of ['a.example', 'b.example', 'x.a.example', 'conference.localhost', 'unknown.example', ''])
+        assert.equal(await resumes(session, name), false, `${maxVersion}: ${name}`);
+      const other = `${hosts}[tls]\nclient_certificates = true\nclient_authorities = ["authority.crt"]\n`;
+      await certificates.reload(configOf(other));
+      assert.equal(await resumes(session, 'localhost'), false, 'other authorities');
+      const trusted = await begin();
+      assert.equal(await resumes(trusted, 'localhost'), true);
+      // The same file with another authority in it.
+      put('authority', 'another.example');
+      await certificates.reload();
+      assert.equal(await resumes(trusted, 'localhost'), false, 'the authorities changed');
+      await certificates.reload(configOf(hosts));
+    }
   });
 
   test('are read again when their files changed, also behind a link', async () => {

@@ -52,7 +52,8 @@ async function perform(command: Command, raw: RawValues, terminal: Terminal): Pr
     const values = { ...Object.fromEntries(flags.map(([name]) => [name, false])), ...raw };
     return command.run(terminal as never, values as never);
   }
-  const { socket } = await terminal.places();
+  // The running server needs no file: it answers also while somebody writes it.
+  const { socket } = await terminal.places({ lenient: true });
   const { call } = await import('./client.js');
   try {
     return await call(socket, command.name, raw, terminal.progress);
@@ -89,8 +90,9 @@ function terminalOf({ config, data, json }: Call): Terminal {
   let places: Places | undefined;
   return {
     given,
-    async places() {
+    async places({ lenient = false } = {}) {
       try {
+        if (lenient) return findPlaces({ ...given, lenient });
         places ??= findPlaces(given);
         return places;
       } catch (error) {

@@ -6,6 +6,9 @@ import { loadConfiguration } from './configuration.js';
 import { run } from './run.js';
 import type { Terminal } from './terminal.js';
 
+/** Milliseconds to wait for another command to be done with the data. */
+const storageWithin = 15_000;
+
 /** The command's data. Rejects as run() does. */
 export async function runOffline(command: Command, raw: RawValues, terminal: Terminal): Promise<unknown> {
   const { file } = await terminal.places();
@@ -23,6 +26,7 @@ export async function runOffline(command: Command, raw: RawValues, terminal: Ter
       server ??= createServer({
         file,
         overrides: { ...(data !== undefined && { data }), log: { level: 'warn', areas: {} } },
+        storageWithin,
         logTo: { write: (line) => process.stderr.write(line) },
       });
       return (await server).accounts;

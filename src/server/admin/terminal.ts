@@ -7,7 +7,7 @@ import { CommandError } from './command.js';
 
 export interface Terminal {
   /** Where the server's things lie. Throws ConfigError where the configuration cannot be read. */
-  places(): Promise<Places>;
+  places(options?: { readonly lenient?: boolean }): Promise<Places>;
   /** What the command line says of them, in whole paths. */
   readonly given: { readonly file: string | undefined; readonly data: string | undefined };
   /** To standard error: what happens while one waits. */

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { parse } from 'smol-toml';
+import { parse, TomlError } from 'smol-toml';
 
 /** Where a configuration is looked for when none is named. */
 export const usualFiles = ['waxwing.toml', '/etc/waxwing/waxwing.toml'] as const;
@@ -28,15 +28,19 @@ export interface Places {
   readonly logFile: string;
 }
 
-/** `data`: instead of what the file says. Throws what reading and parsing throw. */
+/**
+ * `data`: instead of what the file says. `lenient`: finds them in a file that is no TOML as well, line by line. Throws what
+ * reading and parsing throw.
+ */
 export function findPlaces(options: {
   readonly file?: string | undefined;
   readonly data?: string | undefined;
+  readonly lenient?: boolean | undefined;
 }): Places {
   const named = options.file ?? findConfigFile();
   const file = named === undefined ? undefined : resolve(named);
   const folder = file === undefined ? process.cwd() : dirname(file);
-  const raw = file === undefined ? {} : parse(readFileSync(file, 'utf8'));
+  const raw = file === undefined ? {} : read(readFileSync(file, 'utf8'), options.lenient === true);
   const data = resolve(folder, options.data ?? text(raw.data) ?? defaultPlaces.data);
   const logFile = text(table(raw.log).file) ?? '';
   return {
@@ -45,6 +49,31 @@ export function findPlaces(options: {
     socket: resolve(data, text(table(raw.admin).socket) ?? defaultPlaces.socket),
     logFile: logFile === '' ? join(data, 'waxwing.log') : resolve(folder, logFile),
   };
+}
+
+function read(source: string, isLenient: boolean): Record<string, unknown> {
+  try {
+    return parse(source);
+  } catch (error) {
+    if (!isLenient || !(error instanceof TomlError)) throw error;
+    return readLines(source);
+  }
+}
+
+/** The lines that say where something lies, in a file that somebody is writing. */
+function readLines(source: string): Record<string, unknown> {
+  const found: Record<string, Record<string, unknown>> = {};
+  let section = '';
+  for (const line of source.split(/\r?\n/)) {
+    section = /^\s*\[\s*([\w-]+)\s*\]/.exec(line)?.[1] ?? (/^\s*\[/.test(line) ? 'another' : section);
+    if (!/^\s*(data|socket|file)\s*=/.test(line)) continue;
+    try {
+      Object.assign((found[section] ??= {}), parse(line));
+    } catch (error) {
+      if (!(error instanceof TomlError)) throw error;
+    }
+  }
+  return { ...found, data: found['']?.data };
 }
 
 function table(value: unknown): Record<string, unknown> {

@@ -4,16 +4,17 @@
  * certificate side by side, are served as the files have them.
  */
 
-import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
+import { constants, createHash, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { Recent } from '../../storage/recent.js';
 import { monotonic, wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { endPointHash } from '../stream/sasl/binding.js';
+import type { Hello } from '../transport/client-hello.js';
 import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
 import { ensureSelfSigned, filesOf, isSelfSigned } from './self-signed.js';
 
@@ -64,13 +65,25 @@ interface Loaded {
   readonly pairs: readonly Pair[];
   /** What each certificate proves. */
   readonly names: readonly CertificateNames[];
+  /** Resumes sessions that began with the host's own name. */
   readonly context: SecureContext;
+  /** The same, and resumes no session. Made when it is first needed. */
+  readonly strict: () => SecureContext;
   /** RFC 5929 §4, where there is one certificate. */
   readonly endPoint: Buffer | undefined;
 }
 
 /** Names that clients asked for, whose certificate is known without looking again. */
 const rememberedNames = 1000;
+
+/** What reads the tickets of a host: sessions are resumed under the settings that they began with. */
+interface TicketKeys {
+  readonly keys: Buffer;
+  /** By the monotonic clock, in ms. */
+  readonly madeAt: number;
+  /** A hash of certificates, authorities and settings. */
+  readonly settings: string;
+}
 
 /** A certificate chain and its key, both PEM. */
 interface Pair {
@@ -93,8 +106,7 @@ export class Certificates {
   readonly #tried = new Map<string, string>();
   /** By host: why they cannot be used now, so that it is reported once. */
   readonly #refusals = new Map<string, string>();
-  #ticketKeys = randomBytes(48);
-  #ticketKeysMade = monotonic();
+  readonly #ticketKeys = new Map<string, TicketKeys>();
   #timer: NodeJS.Timeout | undefined;
   /** Settled when no reload is under way: they do not overlap. */
   #idle: Promise<void> = Promise.resolve();
@@ -109,7 +121,7 @@ export class Certificates {
     const certificates = new Certificates(options);
     for (const host of Object.keys(options.config.hosts)) {
       await certificates.#renew(host);
-      certificates.#tried.set(host, await stampOf(certificates.#files(host)));
+      certificates.#tried.set(host, await certificates.#stamp(host));
       certificates.#loaded.set(host, await certificates.#load(host));
     }
     certificates.#watch();
@@ -122,6 +134,17 @@ export class Certificates {
    */
   contextFor(servername: string | undefined): SecureContext {
     return this.#loadedFor(servername).context;
+  }
+
+  /**
+   * What a connection begins with. RFC 6066 §3: a session is not resumed under another name, so that one that began
+   * without the host's own name is resumed by nobody.
+   */
+  contextOf(hello: Hello): SecureContext {
+    const servername = hello === 'unreadable' ? undefined : hello.servername;
+    const loaded = this.#loadedFor(servername);
+    const isOwnName = servername !== undefined && servername.toLowerCase() === domainToASCII(loaded.host);
+    return isOwnName ? loaded.context : loaded.strict();
   }
 
   /**
@@ -181,15 +204,10 @@ export class Certificates {
   async #reload(config: CertificateOptions['config'] | undefined): Promise<void> {
     if (config !== undefined) this.#options = { ...this.#options, config };
     const hosts = Object.keys(this.#options.config.hosts);
-    const isNewKey = monotonic() - this.#ticketKeysMade > ticketKeyLife;
-    if (isNewKey) {
-      this.#ticketKeys = randomBytes(48);
-      this.#ticketKeysMade = monotonic();
-    }
-    for (const host of hosts) await this.#refresh(host, config !== undefined || isNewKey);
+    for (const host of hosts) await this.#refresh(host, config !== undefined || this.#keysAreOld(host));
     for (const host of [...this.#loaded.keys()]) {
       if (hosts.includes(host)) continue;
-      for (const known of [this.#loaded, this.#tried, this.#refusals]) known.delete(host);
+      for (const known of [this.#loaded, this.#tried, this.#refusals, this.#ticketKeys]) known.delete(host);
       this.#found.clear();
     }
   }
@@ -197,7 +215,7 @@ export class Certificates {
   async #refresh(host: string, isForced: boolean): Promise<void> {
     try {
       await this.#renew(host);
-      const stamp = await stampOf(this.#files(host));
+      const stamp = await this.#stamp(host);
       if (!isForced && stamp === this.#tried.get(host)) return;
       this.#tried.set(host, stamp);
       const before = this.#loaded.get(host);
@@ -218,25 +236,56 @@ export class Certificates {
     const pairs = await Promise.all(this.#files(host).map((pair) => readPair(host, pair)));
     const { tls } = this.#options.config;
     const authorities = await Promise.all(tls.client_authorities.map((file) => readText(host, file)));
+    const options: SecureContextOptions = {
+      cert: pairs.map(({ certificate }) => certificate),
+      key: pairs.map(({ key }) => key),
+      // without client certificates nobody is verified: no list at all spares the memory of Node's own
+      ...(tls.client_certificates && authorities.length === 0 ? {} : { ca: authorities }),
+      minVersion: `TLSv${tls.minimum_version}`,
+      ciphers: tls.ciphers,
+      // all that are offered are strong: the client knows best which is fast for it
+      honorCipherOrder: false,
+    };
+    const hash = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32);
+    let strict: SecureContext | undefined;
     return {
       host,
       pairs,
       endPoint: pairs.length === 1 ? endPointHash(new X509Certificate(pairs[0]!.certificate)) : undefined,
       names: pairs.map(({ certificate }) => xmppAddresses(new X509Certificate(certificate).raw)),
       context: createSecureContext({
-        cert: pairs.map(({ certificate }) => certificate),
-        key: pairs.map(({ key }) => key),
-        // without client certificates nobody is verified: no list at all spares the memory of Node's own
-        ...(tls.client_certificates && authorities.length === 0 ? {} : { ca: authorities }),
-        minVersion: `TLSv${tls.minimum_version}`,
-        ciphers: tls.ciphers,
-        // all that are offered are strong: the client knows best which is fast for it
-        honorCipherOrder: false,
+        ...options,
         sessionTimeout: tls.session_seconds,
-        sessionIdContext: 'waxwing',
-        ticketKeys: this.#ticketKeys,
+        sessionIdContext: hash(host),
+        ticketKeys: this.#keysFor(host, hash(JSON.stringify([pairs, authorities, tls]))),
       }),
+      strict: () =>
+        (strict ??= createSecureContext({
+          ...options,
+          sessionIdContext: hash(`${host} strict`),
+          secureOptions: constants.SSL_OP_NO_TICKET,
+        })),
     };
+  }
+
+  /** The keys of before, unless something has changed since, or they are old. */
+  #keysFor(host: string, settings: string): Buffer {
+    const known = this.#ticketKeys.get(host);
+    if (known?.settings === settings && !this.#keysAreOld(host)) return known.keys;
+    const keys = randomBytes(48);
+    this.#ticketKeys.set(host, { keys, madeAt: monotonic(), settings });
+    return keys;
+  }
+
+  #keysAreOld(host: string): boolean {
+    const known = this.#ticketKeys.get(host);
+    return known !== undefined && monotonic() - known.madeAt > ticketKeyLife;
+  }
+
+  /** What the files look like that a host's context is made of. */
+  #stamp(host: string): Promise<string> {
+    const own = this.#files(host).flatMap(({ certificate, key }) => [certificate, key]);
+    return stampOf([...own, ...this.#options.config.tls.client_authorities]);
   }
 
   /** Makes the self-signed certificate of a host that has no other, where it is due. */
@@ -262,7 +311,10 @@ export async function inspectCertificates(options: CertificateOptions, now = wal
     const isOwn = options.config.hosts[host]!.certificate.length === 0;
     const { certificate: file } = filesFor(options, host)[0]!;
     // a fresh server makes it when it starts
-    if (isOwn && (await stampOf(filesFor(options, host))).includes('ENOENT')) {
+    if (
+      isOwn &&
+      (await stampOf(filesFor(options, host).flatMap(({ certificate, key }) => [certificate, key]))).includes('ENOENT')
+    ) {
       return [{ host, file, names: [], notAfter: undefined, selfSigned: true, usable: true, problems: [] }];
     }
     return Promise.all(filesFor(options, host).map((pair) => inspectPair(host, pair, now)));
@@ -352,17 +404,15 @@ function attempt<T>(host: string, file: string, problem: string, read: () => T):
 }
 
 /** Changes whenever a file is written, replaced, or linked to another. */
-async function stampOf(files: readonly Pair[]): Promise<string> {
-  const stamps = files
-    .flatMap(({ certificate, key }) => [certificate, key])
-    .map(async (file) => {
-      try {
-        const { ino, size, mtimeMs } = await stat(file);
-        return `${ino} ${size} ${mtimeMs}`;
-      } catch (error) {
-        return (error as NodeJS.ErrnoException).code ?? 'unreadable';
-      }
-    });
+async function stampOf(files: readonly string[]): Promise<string> {
+  const stamps = files.map(async (file) => {
+    try {
+      const { ino, size, mtimeMs } = await stat(file);
+      return `${ino} ${size} ${mtimeMs}`;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? 'unreadable';
+    }
+  });
   return (await Promise.all(stamps)).join();
 }
 

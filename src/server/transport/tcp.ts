@@ -1,6 +1,7 @@
 /** TCP and TLS connections. */
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { awaitHello, type Hello } from './client-hello.js';
 import { peerOf } from './peer.js';
 import { secured } from './tls.js';
 import { flushAbove, flushWithin, setFlush, silent, type TransportReader, type Upgradable } from './transport.js';
@@ -39,13 +40,16 @@ export class TcpTransport implements Upgradable {
   readonly remoteAddress: string;
   readonly loopback: boolean;
   readonly #isSecureToProxy: boolean;
+  /** TLS has begun, or begins with the ClientHello that is waited for. */
+  #isTls = false;
+  #awaitsHello = false;
   /** During the TLS handshake nothing can be sent, so closing is destroying. */
   #isShakingHands = false;
 
   constructor(
     socket: Socket,
     /** How to become a TLS connection: made for each, since it needs the address's certificates. */
-    readonly tlsOptions: () => TLSSocketOptions,
+    readonly tlsOptions: (hello: Hello) => TLSSocketOptions,
   ) {
     this.#socket = socket;
     const { address, loopback, secure } = peerOf(socket);
@@ -60,7 +64,7 @@ export class TcpTransport implements Upgradable {
   }
 
   get secure(): boolean {
-    return this.#isSecureToProxy || this.#socket instanceof TLSSocket;
+    return this.#isSecureToProxy || this.#isTls;
   }
 
   get tls(): TLSSocket | undefined {
@@ -79,7 +83,7 @@ export class TcpTransport implements Upgradable {
   }
 
   flush(): void {
-    if (this.#out === '') return;
+    if (this.#out === '' || this.#awaitsHello) return;
     const out = this.#out;
     this.#out = '';
     // Where the system does not take it at once, 'drain' says when it has.
@@ -115,11 +119,22 @@ export class TcpTransport implements Upgradable {
     const plain = this.#socket;
     plain.removeListener('data', onData).removeListener('end', onEnd).removeListener('close', onClose);
     plain.removeListener('drain', onDrain);
+    this.#isTls = this.#isShakingHands = this.#awaitsHello = true;
+    const failed = (error: Error) => {
+      this.#awaitsHello = this.#isShakingHands = false;
+      plain.destroy();
+      ready(error);
+      this.reader.closed();
+    };
+    awaitHello(plain, (hello) => this.#shakeHands(plain, hello, ready), failed);
+  }
+
+  #shakeHands(plain: Owned, hello: Hello, ready: (error: Error | undefined) => void): void {
     // Node's TLSSocket takes over the handle; the plain socket must not go on reading (RFC 6120 §5.4.3.3: what the
     // client sent behind <starttls/> is not used).
-    const socket: Owned & TLSSocket = secured(plain, this.tlsOptions());
+    const socket: Owned & TLSSocket = secured(plain, this.tlsOptions(hello));
     this.#socket = socket;
-    this.#isShakingHands = true;
+    this.#awaitsHello = false;
     const settle = (error?: Error) => {
       this.#isShakingHands = false;
       socket.removeListener('secure', settle).removeListener('error', settle);
@@ -129,5 +144,6 @@ export class TcpTransport implements Upgradable {
     const ended = () => settle(new Error('the connection ended during the TLS handshake'));
     socket.once('secure', settle).once('error', settle).once('end', ended).once('close', ended);
     this.#listen(socket);
+    this.flush();
   }
 }

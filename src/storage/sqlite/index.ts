@@ -1,7 +1,14 @@
 /** Storage in one SQLite file: the default driver. One process has the file open at a time. */
 import { existsSync, realpathSync } from 'node:fs';
 import type { Database } from 'better-sqlite3';
-import type { DocumentStore, MapStore, Shape, Storage, StoreName } from '../contract.js';
+import {
+  type DocumentStore,
+  type MapStore,
+  type Shape,
+  type Storage,
+  StorageError,
+  type StoreName,
+} from '../contract.js';
 import { checkpoints } from './checkpoints.js';
 import { Connection, type Sync } from './connection.js';
 import { sqliteDocument } from './document.js';
@@ -26,6 +33,8 @@ export interface SqliteOptions {
   /** Operations, and bytes of them, that may wait for the disk; further writes are refused. */
   readonly maxWaiting?: number | undefined;
   readonly maxWaitingBytes?: number | undefined;
+  /** Milliseconds that opening waits for another process that has the file open. */
+  readonly openWithin?: number | undefined;
   /** Milliseconds that operations wait for another process's lock (of sqlite3, say). */
   readonly lockTimeout?: number | undefined;
   /** Milliseconds from an append to when its words are put into the index, in the background. */
@@ -38,6 +47,8 @@ export interface SqliteOptions {
   readonly sync?: Sync | undefined;
 }
 
+/** Milliseconds between attempts to open a file that another process has open. */
+const lockInterval = 50;
 /** Milliseconds without a checkpoint after which its thread ends. */
 const linger = 20_000;
 
@@ -45,7 +56,7 @@ const linger = 20_000;
 export async function openSqlite(options: SqliteOptions): Promise<Storage> {
   // By whatever way it is named, there is one lock beside it.
   const file = existsSync(options.file) ? realpathSync(options.file) : options.file;
-  const lock = lockFile(file);
+  const lock = await lockWithin(file, options.openWithin ?? 0);
   const size = { cacheSize: options.cacheSize ?? 16 * 1024, maxBytes: options.maxBytes };
   let connection: Connection | undefined;
   try {
@@ -60,6 +71,19 @@ export async function openSqlite(options: SqliteOptions): Promise<Storage> {
     throw storageError(error, file);
   }
   return storageOn(connection, lock, options);
+}
+
+/** Rejects with StorageError once the time is over. */
+async function lockWithin(file: string, ms: number): Promise<Database> {
+  for (const until = performance.now() + ms; ; ) {
+    try {
+      return lockFile(file);
+    } catch (error) {
+      const isLocked = error instanceof StorageError && error.failure === 'locked';
+      if (!isLocked || performance.now() >= until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, lockInterval));
+    }
+  }
 }
 
 function storageOn(connection: Connection, lock: Database, options: SqliteOptions): Storage {
