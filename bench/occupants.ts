@@ -20,7 +20,14 @@ const room = 'agora@conference.localhost';
 
 const stage = await Stage.open({
   config: {
-    modules: { muc: { presences_per_minute: 'unlimited', creations_per_hour: 'unlimited', lock_new_rooms: false } },
+    modules: {
+      muc: {
+        presences_per_minute: 'unlimited',
+        creations_per_hour: 'unlimited',
+        lock_new_rooms: false,
+        occupants: occupants + 1,
+      },
+    },
   },
 });
 const cpu = () => {
@@ -81,6 +88,7 @@ try {
       continue;
     }
     count++;
+    assert.notEqual(element.attrs.type, 'error', String(element));
     if (element.name === 'message') break;
     assert.ok(!isEntered, 'nobody comes behind oneself');
     isEntered = String(element).includes('code="110"');
