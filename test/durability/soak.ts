@@ -12,6 +12,7 @@ import type { ServerProcess } from '../interop/server.js';
 import { randomFrom } from './random.js';
 import { RoughRelay } from './relay.js';
 import { seedOf, serve } from './rounds.js';
+import { Scrape } from './scrape.js';
 import { type Cast, World } from './world.js';
 
 const seed = seedOf();
@@ -95,13 +96,11 @@ test(`${seconds} s, ${clients} clients, seed ${seed}`, { timeout: seconds * 4000
 
 /** Of the time since the last. */
 async function sample(server: ServerProcess): Promise<Sample> {
-  const text = await (await fetch(`http://127.0.0.1:${server.port('http')}/metrics`)).text();
-  const value = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
-  const mebibytes = (name: string) => Math.round(value(name) / 2 ** 20);
+  const scrape = await Scrape.of(server);
   return {
-    p99: value('waxwing_event_loop_delay_p99_seconds') * 1000,
-    rss: mebibytes('process_resident_memory_bytes'),
-    heap: mebibytes('nodejs_heap_size_used_bytes'),
+    p99: scrape.value('waxwing_event_loop_delay_p99_seconds') * 1000,
+    rss: scrape.mebibytes('process_resident_memory_bytes'),
+    heap: scrape.mebibytes('nodejs_heap_size_used_bytes'),
   };
 }
 
