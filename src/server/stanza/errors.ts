@@ -61,7 +61,11 @@ export class StanzaError extends Error {
     readonly text?: string,
     readonly options: StanzaErrorOptions = {},
   ) {
+    // It is an answer, not a fault. A stack trace makes it ten times as expensive, and clients choose how often it is made.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(text === undefined ? condition : `${condition}: ${text}`);
+    Error.stackTraceLimit = stackTraceLimit;
     this.type = options.type ?? conditions[condition][0];
   }
 
