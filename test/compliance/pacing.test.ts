@@ -445,6 +445,28 @@ scenario(
   },
 );
 
+scenario(
+  'stored messages follow the answers of a client that has asked for more than it reads',
+  { ...narrow, alone: true },
+  async (scene) => {
+    const juliet = await scene.actor('juliet@localhost/balcony');
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    for (const text of ['one', 'two', 'three'])
+      await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${text}</body></message>`);
+    await romeo.syncs();
+    await juliet.managesStream();
+    juliet.stopsReading();
+    const request = `<iq type='get' id='q' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
+    await juliet.sends(`${request.repeat(1000)}<presence/>`);
+    const [session] = scene.server.sessions.of('juliet@localhost');
+    while (session!.presence === undefined) await new Promise((resolve) => setImmediate(resolve));
+    juliet.readsAgain();
+    const heard = await hears(juliet, ({ name }) => name === 'message', 3);
+    const texts = heard.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
+    assert.deepEqual(texts, ['one', 'two', 'three']);
+  },
+);
+
 const tight = {
   config: {
     limits: { rate: unlimited, rate_account: unlimited, outbound_bytes: 1_048_576, write_queue_bytes: 1_048_576 },

@@ -97,6 +97,18 @@ class Lane {
     for (let at = this.#head; at < this.#entries.length; at++) yield this.#entries[at]!;
   }
 
+  /** Takes out all sources except the first if it is at work. */
+  takeSources(isFirstAtWork: boolean): Pouring[] {
+    const taken: Pouring[] = [];
+    this.#entries = [...this.entries()].filter((entry, at) => {
+      if (!(entry instanceof Pouring) || (at === 0 && isFirstAtWork)) return true;
+      taken.push(entry);
+      return false;
+    });
+    this.#head = 0;
+    return taken;
+  }
+
   add(pouring: Pouring): void {
     this.#entries.push(pouring);
   }
@@ -189,18 +201,32 @@ export class Outflow {
     if (this.#sources + sources > mostSources || (this.#sources > 0 && this.size + size > mostKept)) throw full();
   }
 
-  /** Resolves once the source has ended or waits for the client; undefined: at once. Throws as `demandRoom`; never rejects. */
+  /**
+   * Resolves once the source has ended or waits for the client; returns undefined if that is at once. Throws as
+   * `demandRoom` unless it replaces what is in its lane, which bounds it already. Never rejects.
+   */
   pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
-    this.demandRoom(options.size);
+    if (options.replaces !== true) this.demandRoom(options.size);
     const pouring = new Pouring(source, options as PourOptions<never>);
     const lane = this.#lane(options.lane ?? '');
-    if (options.replaces === true) for (const entry of lane.entries()) if (entry instanceof Pouring) stop(entry);
+    if (options.replaces === true) this.#clear(lane);
     lane.add(pouring);
     this.#sources++;
     this.#grow(pouring.size);
     this.pump();
     if (!lane.isBusy || lane.first !== pouring) return undefined;
     return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Ends the sources of a lane. One that is at work leaves it after its present step. */
+  #clear(lane: Lane): void {
+    const isAtWork = lane.isBusy || lane === this.#asked;
+    for (const entry of lane.takeSources(isAtWork)) {
+      stop(entry);
+      this.#sources--;
+      this.#grow(-entry.size);
+    }
+    if (lane.first instanceof Pouring) stop(lane.first);
   }
 
   #grow(change: number): void {
