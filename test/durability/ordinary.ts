@@ -11,7 +11,7 @@ import type { Random } from './random.js';
 export const password = 'pencil';
 const roomService = 'conference.localhost';
 /** Until everything has arrived, in ms. */
-const patience = 60_000;
+const patience = 30_000;
 
 export const addressOf = (n: number): string => `user${n}@localhost`;
 export const roomOf = (n: number): string => `hall${n}@${roomService}`;

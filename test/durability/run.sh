@@ -10,7 +10,7 @@ else
   export CI=${CI:-true}
   most=240000
 fi
-[ $# -gt 0 ] || set -- kill crash stop power faults soak
+[ $# -gt 0 ] || set -- kill crash stop power faults soak hostile
 node -e "import('./scripts/setup.mjs').then(({ setupOrExit }) => setupOrExit())"
 failed=()
 for name in "$@"; do
