@@ -352,18 +352,20 @@ export default defineModule({
     const admitMessage = (passage: MessagePassage, who: Jid): Maybe<'handled' | undefined> => {
       const { owner, stanza, origin } = passage;
       const isGroupchat = stanza.type === 'groupchat';
-      // Nobody answers a headline to an account that is not there, and a service that relays is no sender who has to know.
-      const isSilent = stanza.type === 'headline' || origin.behalf !== undefined;
+      const refuse = (error: unknown): 'handled' => {
+        if (!(error instanceof StanzaError)) throw error;
+        // A service that relays is no sender who has to know.
+        if (origin.behalf !== undefined) return 'handled';
+        // As where no such client is: a room that the recipient never entered learns nothing.
+        throw isGroupchat ? absent() : error;
+      };
       try {
         const verdict = judge('messages', owner, who, stanza);
         if (verdict === 'hold' && isGroupchat) throw absent();
-        if (verdict === 'hold' && stanza.type !== 'headline') return hold(passage, who);
+        if (verdict === 'hold') return hold(passage, who).catch(refuse);
         return verdict === 'allow' ? undefined : 'handled';
       } catch (error) {
-        if (!(error instanceof StanzaError)) throw error;
-        if (isSilent) return 'handled';
-        // As where no such client is: a room that the recipient never entered learns nothing.
-        throw isGroupchat ? absent() : error;
+        return refuse(error);
       }
     };
 
