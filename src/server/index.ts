@@ -197,7 +197,10 @@ class WaxwingServer implements Server {
   );
   readonly #queues = new Queues(
     () => this.config.limits.outbound_bytes,
-    () => this.metrics.limitHit('outbound_bytes'),
+    () => {
+      this.metrics.limitHit('outbound_bytes');
+      this.#idleMemory?.urge();
+    },
     () => this.#streamSessions.queues(),
   );
   #listeners: Listeners | undefined;
