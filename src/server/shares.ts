@@ -88,7 +88,12 @@ export class Share {
 
   /** Whether its streams have to wait. */
   get isSpent(): boolean {
-    return this.#turn >= turnMs || this.isHeld || this.#isEmpty;
+    return this.#turn >= turnMs || this.isHalted;
+  }
+
+  /** Whether they have to wait for longer than their next turn. */
+  get isHalted(): boolean {
+    return this.isHeld || this.#isEmpty;
   }
 
   get #isEmpty(): boolean {

@@ -291,7 +291,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
         else {
           this.#ahead.push(item);
           // Answered again in its turn, when more has been handled.
-          if (name === 'r') this.sm!.requested();
+          if (name === 'r' && this.#share.isHalted) this.sm!.requested();
         }
       }
     } catch (error) {
