@@ -96,6 +96,8 @@ export async function startHost(
     const origin = { ...serverOrigin, session };
     const says = async (xml: string) => {
       await host.fromSession(Stanza.parse(xml).with({ from: session.jid }), session, origin);
+      // Answers of many stanzas go out in turns. These clients take everything, so none of them waits for long.
+      while ([...streams.keys()].some((one) => one.isPouring)) await new Promise((resolve) => setImmediate(resolve));
       checkReadable();
     };
     return {
