@@ -250,9 +250,11 @@ scenario('with stream management the session waits, and nothing is lost', shallo
   const again = await known('juliet@localhost');
   await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
   await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  for (let at = 0; at < 20; at++) {
-    const message = await again.receives(said('*'));
-    assert.equal(Number.parseInt(message.getChildText('body')!, 10), at);
+  for (let at = 0; at < 20; ) {
+    const element = await again.receivesAny();
+    // The server asks meanwhile what has arrived, and goes on when it knows.
+    if (element.name === 'r') await again.sends(`<a xmlns='${NS.sm}' h='${at}'/>`);
+    else assert.equal(Number.parseInt(element.getChildText('body')!, 10), at++);
   }
 });
 

@@ -40,8 +40,13 @@ export async function publish(action: Action): Promise<Element> {
     optionsForm === undefined || target !== undefined ? {} : readOptions(optionsForm, settings);
   const xml = payload === undefined ? '' : flat(serialize(payload));
 
-  const maker = await mayMake(pubsub, await holders.get(bare), from);
+  const owner = await holders.get(bare);
+  const maker = await mayMake(pubsub, owner, from);
+  // Nearly all payloads are so short that nobody has to be counted.
+  const isCounted = xml.length >= uncounted;
+  const roster = isCounted && owner.isAccount ? await pubsub.roster.get(bare) : undefined;
   const store = async (found: Found<RosterItem | undefined>): Promise<Element> => {
+    // Without waiting until the item is kept: of two who publish at once, the second sees what the first made.
     const { holder } = found;
     let { node, items } = found;
     if (node !== undefined && !mayPublish(holder, node, from.bare)) throw forbidden();
@@ -56,7 +61,8 @@ export async function publish(action: Action): Promise<Element> {
     if (node !== undefined) demand(options, node.config);
     const config = node?.config ?? { ...holder.defaults, ...usualConfig(pubsub.wellKnown, holder, name), ...options };
     checkItem(config, item !== undefined, payload, xml);
-    if (config['pubsub#deliver_payloads']) await demandAudience(pubsub, holder, name, node, xml);
+    if (isCounted && config['pubsub#deliver_payloads'])
+      pubsub.host.demandFanOut(xml, audience(pubsub, holder, name, node, roster));
     const isNew = items?.index.has(id) !== true;
     const room = roomFor(config, settings);
     if (
@@ -72,7 +78,6 @@ export async function publish(action: Action): Promise<Element> {
       demandRoom(pubsub, holder, isNew ? 1 - leaving.length : 0, Buffer.byteLength(xml) - freed);
     }
 
-    // From here on without waiting: two who publish at once are one behind the other.
     const writes: Promise<unknown>[] = [];
     if (node === undefined) {
       const made = target
@@ -145,20 +150,6 @@ function checkItem(config: NodeConfig, hasItem: boolean, payload: Element | unde
     throw pubsubError('bad-request', 'payload-required');
   if (Buffer.byteLength(xml) > config['pubsub#max_payload_size'])
     throw pubsubError('not-acceptable', 'payload-too-big');
-}
-
-/** Throws StanzaError where the payload is too long for all who are notified. */
-async function demandAudience(
-  pubsub: PubSub,
-  holder: Holder,
-  name: string,
-  node: Node | undefined,
-  xml: string,
-): Promise<void> {
-  // Nearly all are so short that nobody has to be counted.
-  if (xml.length < uncounted) return;
-  const roster = holder.isAccount ? await pubsub.roster.get(holder.jid.bare) : undefined;
-  pubsub.host.demandFanOut(xml, audience(pubsub, holder, name, node, roster));
 }
 
 /** For so many more items, and bytes of payloads. */
