@@ -190,6 +190,7 @@ export class Usages {
     return tally;
   }
 
+  /** Measures an owner again, one measurement at a time. Never rejects. */
   #remeasure(owner: string, tally: Tally): Promise<void> {
     tally.measuring ??= this.#measure(owner, tally)
       .catch((error: unknown) => this.#rules.failed(error))

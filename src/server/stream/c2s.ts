@@ -287,12 +287,13 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     try {
       for (let item = this.reader.next(); item !== undefined; item = this.reader.next()) {
         const name = this.#managed(item);
-        if (name === 'a') this.#take(item);
-        else {
-          this.#ahead.push(item);
-          // Answered again in its turn, when more has been handled.
-          if (name === 'r' && this.#share.isHalted) this.sm!.requested();
+if (name === 'a') {
+          this.server.sessions.managed(this, item as TopLevel)?.catch((error: unknown) => this.failed(error));
+          continue;
         }
+        this.#ahead.push(item);
+        // Answered again in its turn, when more has been handled.
+        if (name === 'r' && this.#share.isHalted) this.sm!.requested();
       }
     } catch (error) {
       this.#aheadError = error;
