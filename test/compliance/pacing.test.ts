@@ -1,5 +1,5 @@
 /**
- * What the server has to tell a client goes out at the client's pace (docs/decisions/0011-pacing.md): XEP-0198 §4, XEP-0045
+ * What the server has to tell a client goes out at the client's pace (docs/decisions/0009-pacing.md): XEP-0198 §4, XEP-0045
  * §7.1, XEP-0313 §4, RFC 6121 §4.3. No bound ends a client that reads and acknowledges.
  */
 import assert from 'node:assert/strict';

@@ -1,5 +1,5 @@
 /**
- * What the server itself has to tell one session, at the pace of its client (docs/decisions/0011-pacing.md). A `Source` makes
+ * What the server itself has to tell one session, at the pace of its client (docs/decisions/0009-pacing.md). A `Source` makes
  * stanzas one by one and is asked for the next one while the session's link has room. Stanzas that must not overtake a
  * source wait behind it in the same lane.
  */
