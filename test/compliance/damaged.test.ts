@@ -72,6 +72,7 @@ function samples(account: string): Sample[] {
       pendingIn: `<presence xmlns="jabber:client" from="erin@localhost" to="${account}" type="subscribe"/>`,
     }),
     map('blocked', 'mallory@localhost', true),
+    document('quotas', { archive: 10_000_000, data: null }),
     document('archive_preferences', { default: 'always', always: [], never: ['mallory@localhost'] }),
     document('vcards', '<vCard xmlns="vcard-temp"><FN>A</FN></vCard>'),
     map('private', '{urn:x}x', ['<x xmlns="urn:x"/>']),

@@ -32,10 +32,24 @@ const unlimited = {
   bytes_per_second: 'unlimited',
   byte_burst: 'unlimited',
 };
+/** The answers of one account are not to be put off. */
+const free = {
+  ...unlimited,
+  answer_bytes_per_second: 'unlimited',
+  answer_byte_burst: 'unlimited',
+  cpu_ms_per_second: 'unlimited',
+  cpu_ms_burst: 'unlimited',
+};
 const config = {
   hosts: { localhost: { admins: ['alice@localhost'] } },
   c2s: { allow_sasl_plain_without_tls: true },
-  limits: { rate: unlimited, rate_unauthenticated: unlimited, connections_per_minute: 'unlimited' },
+  limits: {
+    rate: unlimited,
+    rate_unauthenticated: unlimited,
+    rate_account: free,
+    rate_address: free,
+    connections_per_minute: 'unlimited',
+  },
   auth: { failures_per_address: 'unlimited', failures_per_account: 'unlimited' },
   modules: {
     register: { open: true },

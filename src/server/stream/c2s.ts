@@ -287,7 +287,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     try {
       for (let item = this.reader.next(); item !== undefined; item = this.reader.next()) {
         const name = this.#managed(item);
-if (name === 'a') {
+        if (name === 'a') {
           this.server.sessions.managed(this, item as TopLevel)?.catch((error: unknown) => this.failed(error));
           continue;
         }
