@@ -226,8 +226,12 @@ export class Usages {
       const sizes = await Promise.all(logs.map((log) => log.size(owner)));
       const all = sizes.reduce((sum, size) => sum + size, 0);
       if (all <= kept * quota) return all;
-      const largest = logs[sizes.indexOf(Math.max(...sizes))]!;
-      if ((await largest.trim(owner, { keep: 0, limit: trimmed })) === 0) return all;
+      const size = Math.max(...sizes);
+      const largest = logs[sizes.indexOf(size)]!;
+      // As many of the oldest as hold what is too much, if all are alike; the next round sees what is left.
+      const share = (all - kept * quota) / size;
+      const limit = Math.max(1, Math.min(trimmed, Math.floor(share * (await largest.count(owner, {})))));
+      if ((await largest.trim(owner, { keep: 0, limit })) === 0) return all;
     }
   }
 }

@@ -89,6 +89,7 @@ scenario('a full disk, and something is said in a room', { storage: roomDisk.ope
   await romeo.sends(
     `<iq type='set' id='c' to='${room}'><query xmlns='${NS.mucOwner}'><x xmlns='jabber:x:data' type='submit'/></query></iq>`,
   );
+  await romeo.syncs();
   await juliet.sends(`<presence to='${room}/j'><x xmlns='${NS.muc}'/></presence>`);
   for (const peer of [juliet, romeo]) await peer.syncs();
   roomDisk.isFull = true;

@@ -44,7 +44,8 @@ scenario('§2: kept, and delivered in order with the time, once', async ({ actor
     assert.equal(stamps.length, 1);
     assert.match(stamps[0]!, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/); // XEP-0203 §4: UTC
     const at = Date.parse(stamps[0]!);
-    assert.ok(at >= before - 1000 && at <= Date.now());
+    // Stamps of one owner rise by a millisecond at least, so they may be ahead of the clock by some.
+    assert.ok(at >= before - 1000 && at <= Date.now() + 1000);
   }
   await juliet.receivesNothing();
   // Neither again, nor to another

@@ -34,7 +34,7 @@ export class Connection {
   readonly #inode: number;
   #tables: Set<string> | undefined;
   #isSuspect = false;
-  #reopenedAt = 0;
+  #reopenedAt = Number.NEGATIVE_INFINITY;
 
   /** The lock of the file must be held. Throws StorageError. */
   constructor(file: string, options: FileOptions, sync: Sync = fdatasync) {
