@@ -306,6 +306,21 @@ scenario('who leaves while entering is told so, last', { ...narrow, alone: true 
   assert.ok(codes(entered.at(-1)!).includes('110'));
 });
 
+scenario('XEP-0198 §4: who overlooks an <r/> while something waits is asked again', pacedRoom, async (scene) => {
+  await crowd(scene, 'agora', 30);
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  await juliet.managesStream();
+  await juliet.sends(joins(`agora@${service}/juliet`));
+  let count = 0;
+  for (let [questions, isIn] = [0, false]; !isIn; ) {
+    const element = await juliet.receivesAny();
+    if (element.getNS() === NS.client) {
+      count++;
+      isIn = isSubject(element);
+    } else if (element.name === 'r' && ++questions % 2 === 0) await juliet.sends(`<a xmlns='${NS.sm}' h='${count}'/>`);
+  }
+});
+
 scenario('a session that waits goes on where it was when it is resumed', { ...narrow, alone: true }, async (scene) => {
   await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;

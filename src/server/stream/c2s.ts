@@ -719,8 +719,9 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
     return this.isStuck(now, this.server.config().limits.stalled_seconds * 1000);
   }
 
-  /** Once a second: more waits than may, and nothing moves. */
+  /** Once a second: what the client has to take, and whether it does. */
   checkPace(now: number): void {
+    this.sm?.askAgain(now);
     const { limits, stream_management } = this.server.config();
     const most = limits.write_queue_bytes + (this.sm === undefined ? 0 : stream_management.queue_bytes);
     if (this.#counted > most && this.isStalled(now)) this.#tooSlow();

@@ -38,6 +38,8 @@ const windowStanzas = 400;
 const windowBytes = 524_288;
 /** An `<r/>` is out for each so many stanzas at least. */
 const askEvery = 100;
+/** How long an `<r/>` is unanswered until the next one, where something waits for the answer, in ms. */
+const askAgainMs = 1000;
 
 /** Of the queue's bound, what may wait for a client that is away before its further messages are stored instead. */
 const awayShare = 0.5;
@@ -336,6 +338,11 @@ export class Sm implements Link {
   /** Whether it was asked what it has, and has said nothing for so long. */
   isSilent(now: number, ms: number): boolean {
     return this.#asked !== undefined && now - this.#askedAt >= ms;
+  }
+
+  /** Once a second: what waits for an answer would wait for ever where the client overlooked an `<r/>`. */
+  askAgain(now: number): void {
+    if (this.#outlet !== undefined && this.session.isPouring && this.isSilent(now, askAgainMs)) this.ask();
   }
 
   /** Stanzas that the client has not acknowledged. */
