@@ -309,7 +309,8 @@ scenario('who leaves while entering is told so, last', { ...narrow, alone: true 
 scenario('XEP-0198 §4: who overlooks an <r/> while something waits is asked again', pacedRoom, async (scene) => {
   await crowd(scene, 'agora', 30);
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
-  await juliet.managesStream();
+  await juliet.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+  await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
   await juliet.sends(joins(`agora@${service}/juliet`));
   let count = 0;
   for (let [questions, isIn] = [0, false]; !isIn; ) {
