@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import pino from 'pino';
-import roster from '../src/modules/rfc-6121-roster.js';
+import roster from '../src/modules/rfc-6121-roster/index.js';
 import mam from '../src/modules/xep-0313-mam/index.js';
 import retraction from '../src/modules/xep-0424-retraction.js';
 import inbox from '../src/modules/xep-0430-inbox.js';

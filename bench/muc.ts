@@ -5,7 +5,7 @@
  *     node dist/bench/muc.js [occupants]
  */
 import presence from '../src/modules/rfc-6121-presence/index.js';
-import roster from '../src/modules/rfc-6121-roster.js';
+import roster from '../src/modules/rfc-6121-roster/index.js';
 import disco from '../src/modules/xep-0030-disco.js';
 import muc from '../src/modules/xep-0045-muc/index.js';
 import blocking from '../src/modules/xep-0191-blocking.js';

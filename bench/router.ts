@@ -6,13 +6,13 @@
 import { setImmediate } from 'node:timers/promises';
 import { standardModules } from '../src/modules/index.js';
 import presence from '../src/modules/rfc-6121-presence/index.js';
-import roster from '../src/modules/rfc-6121-roster.js';
+import roster from '../src/modules/rfc-6121-roster/index.js';
 import disco from '../src/modules/xep-0030-disco.js';
 import blocking from '../src/modules/xep-0191-blocking.js';
 import ping from '../src/modules/xep-0199-ping.js';
 import carbons from '../src/modules/xep-0280-carbons.js';
 import mam from '../src/modules/xep-0313-mam/index.js';
-import type { ModuleDefinition } from '../src/server/module.js';
+import type { ModuleDefinition } from '../src/server/module/index.js';
 import type { Origin } from '../src/server/routing/passage.js';
 import { Session } from '../src/server/routing/session.js';
 import type { Jid } from '../src/server/stanza/jid.js';

@@ -1,10 +1,10 @@
 /** The modules that come with the server, in the order in which they are started, needs apart. */
-import type { ModuleDefinition } from '../server/module.js';
+import type { ModuleDefinition } from '../server/module/index.js';
 import passing from './passing.js';
 import mamTrim from './proto-mam-trim.js';
 import session from './rfc-3921-session.js';
 import presence from './rfc-6121-presence/index.js';
-import roster from './rfc-6121-roster.js';
+import roster from './rfc-6121-roster/index.js';
 import rtbl from './rtbl.js';
 import selfService from './self-service.js';
 import strangers from './strangers.js';

@@ -3,7 +3,7 @@
  * Listed so that it is documented, and tested, that it arrives as it was sent. What else it asks of a server (hints
  * obeyed by archives, chat states held back) is done by the modules for that.
  */
-import { defineModule } from '../server/module.js';
+import { defineModule } from '../server/module/index.js';
 
 export default defineModule({
   name: 'passing',

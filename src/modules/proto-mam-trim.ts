@@ -2,7 +2,7 @@
  * ProtoXEP "Message Archive Management: Trim Command" (0.0.1, March 2026): an account's client has the archive emptied,
  * up to a message or altogether.
  */
-import { defineModule, iq } from '../server/module.js';
+import { defineModule, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 

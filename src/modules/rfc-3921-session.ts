@@ -2,7 +2,7 @@
  * RFC 3921 §3: session establishment. RFC 6121 did away with it, since binding a resource is enough; clients that still
  * ask are told that it is well.
  */
-import { defineModule, iq } from '../server/module.js';
+import { defineModule, iq } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
 
 export default defineModule({

@@ -8,14 +8,14 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
-import { defineModule, every, map, metric, serverMessage } from '../server/module.js';
+import { defineModule, every, map, metric, serverMessage } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
 
-declare module '../server/module.js' {
+declare module '../server/module/index.js' {
   interface Services {
     blockLists: {
       /** Whether somebody is on one of the lists, and these are to be heeded there. */

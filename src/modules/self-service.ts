@@ -3,7 +3,7 @@
  * sessions. Changing the password is with XEP-0077.
  */
 import { monotonic, wall } from '../server/clock.js';
-import { type Command, type CommandResult, command, defineModule, type IqRequest } from '../server/module.js';
+import { type Command, type CommandResult, command, defineModule, type IqRequest } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StreamError } from '../server/stanza/errors.js';

@@ -16,12 +16,12 @@ import {
   every,
   type Host,
   log,
+  type Maybe,
   map,
   message,
   metric,
   prefetch,
-  type RosterItem,
-} from '../server/module.js';
+} from '../server/module/index.js';
 import { Rates } from '../server/rates.js';
 import type { MessagePassage, Origin, Passage } from '../server/routing/passage.js';
 import { Serial } from '../server/serial.js';
@@ -37,8 +37,17 @@ import { sentXml } from '../server/stanza/stored.js';
 import { el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 import { Recent } from '../storage/recent.js';
+import type { RosterItem } from './rfc-6121-roster/services.js';
 
-type Maybe<T> = T | Promise<T>;
+declare module '../server/module/index.js' {
+  interface Services {
+    consent: {
+      /** Whether an account of this host knows this address: by its roster, or by what it wrote before. */
+      knows(owner: Jid, who: Jid): boolean | Promise<boolean>;
+    };
+  }
+}
+
 type Kind = 'messages' | 'subscriptions';
 type Treatment = 'allow' | 'limit' | 'hold' | 'refuse';
 /** Addresses (bare) that the owner knows, and when that was last written down, in ms since 1970. */

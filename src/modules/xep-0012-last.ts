@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { monotonic, wall } from '../server/clock.js';
-import { admit, defineModule, document, event, every, type IqHandler, iq } from '../server/module.js';
+import { admit, defineModule, document, event, every, type IqHandler, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 import type { Stanza } from '../server/stanza/stanza.js';

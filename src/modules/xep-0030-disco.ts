@@ -11,16 +11,24 @@ import {
   type Identity,
   type IqRequest,
   iq,
+  type Maybe,
   type ModuleDefinition,
   type ServerInfo,
   type Target,
-} from '../server/module.js';
+} from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 import { pageOf } from '../server/stanza/rsm.js';
 import { type Element, el } from '../server/xml/element.js';
 
-type Maybe<T> = T | Promise<T>;
+declare module '../server/module/index.js' {
+  interface Services {
+    disco: {
+      /** What the server says of itself to anybody: at once where no source has to wait. */
+      server(): ServerInfo | Promise<ServerInfo>;
+    };
+  }
+}
 
 const both = [NS.discoInfo, NS.discoItems];
 

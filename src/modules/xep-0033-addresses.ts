@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { defineModule, event, serverMessage, serverPresence, session } from '../server/module.js';
+import { defineModule, event, type Maybe, serverMessage, serverPresence, session } from '../server/module/index.js';
 import { Rates } from '../server/rates.js';
 import type { Origin } from '../server/routing/passage.js';
 import { demandFew } from '../server/stanza/addresses.js';
@@ -14,8 +14,6 @@ import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
-
-type Maybe<T> = T | Promise<T>;
 
 const minute = 60_000;
 /** What goes to one address is counted once for each so many characters of it: a long stanza costs its recipients as much. */

@@ -3,7 +3,7 @@
  * modules may have another home for an element, where clients of other protocols find it, too.
  */
 import { z } from 'zod';
-import { defineModule, type IqHandler, iq, map } from '../server/module.js';
+import { defineModule, type IqHandler, iq, map } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -18,7 +18,7 @@ export interface PrivateHome {
   set(owner: Jid, elements: readonly Element[]): Promise<void>;
 }
 
-declare module '../server/module.js' {
+declare module '../server/module/index.js' {
   interface Services {
     privateXml: {
       /** What clients say of these elements is for `home` from now on; one module does. */

@@ -20,7 +20,7 @@ import {
   type IqHandler,
   iq,
   type Target,
-} from '../server/module.js';
+} from '../server/module/index.js';
 import { StanzaError, type StanzaErrorCondition } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
 import type { Jid } from '../server/stanza/jid.js';

@@ -2,7 +2,7 @@
  * XEP-0054: vcard-temp. An account's card, kept as its client wrote it, for anybody to read. Other modules may show more
  * of it, or less to some, and take from it what they keep elsewhere.
  */
-import { defineModule, document, iq } from '../server/module.js';
+import { defineModule, document, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -17,7 +17,7 @@ export interface CardFilter {
   write(card: Element, owner: Jid): Promise<Element>;
 }
 
-declare module '../server/module.js' {
+declare module '../server/module/index.js' {
   interface Services {
     vcard: {
       /** The first that came is asked first of what is read, last of what is written. */

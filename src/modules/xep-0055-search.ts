@@ -4,7 +4,16 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { defineModule, disco, event, type IqHandler, type IqRequest, iq, map, service } from '../server/module.js';
+import {
+  defineModule,
+  disco,
+  event,
+  type IqHandler,
+  type IqRequest,
+  iq,
+  map,
+  service,
+} from '../server/module/index.js';
 import { Rates } from '../server/rates.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { type Field, form, readForm } from '../server/stanza/forms.js';

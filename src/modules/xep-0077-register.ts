@@ -20,7 +20,7 @@ import {
   type StrangerRequest,
   strangerIq,
   streamFeature,
-} from '../server/module.js';
+} from '../server/module/index.js';
 import { Rates } from '../server/rates.js';
 import type { Session } from '../server/routing/session.js';
 import { defineForm } from '../server/stanza/define-form.js';
@@ -29,6 +29,13 @@ import { readForm } from '../server/stanza/forms.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type Element, el } from '../server/xml/element.js';
+
+declare module '../server/module/index.js' {
+  interface Events {
+    /** Somebody made the account by himself (XEP-0077); its creation has been told before. */
+    accountRegistered: { readonly jid: Jid };
+  }
+}
 
 const registration = defineForm(NS.register, {
   username: { type: 'text-single', label: 'Name', required: true },

@@ -1,7 +1,7 @@
 /** XEP-0092: Software Version, of the server. */
 import { release, type } from 'node:os';
 import { z } from 'zod';
-import { defineModule, iq } from '../server/module.js';
+import { defineModule, iq } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
 import { el } from '../server/xml/element.js';
 

@@ -3,7 +3,7 @@
  * (§6.3), so that it need not ask again what it knows already. Clients may leave their capabilities out of later
  * presence, and the server leaves them out for subscribers that have got them (§8.4): rfc-6121-presence does both.
  */
-import { type DiscoQuery, defineModule, disco, event, type ServerInfo, streamFeature } from '../server/module.js';
+import { type DiscoQuery, defineModule, disco, event, type ServerInfo, streamFeature } from '../server/module/index.js';
 import { capsHash } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';

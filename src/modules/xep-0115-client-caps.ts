@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import { wall } from '../server/clock.js';
 import { count } from '../server/config/units.js';
-import { defineModule, event, map, type RosterItem, session as sessionHook } from '../server/module.js';
+import { defineModule, event, map, session as sessionHook } from '../server/module/index.js';
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -16,8 +16,9 @@ import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
+import type { RosterItem } from './rfc-6121-roster/services.js';
 
-declare module '../server/module.js' {
+declare module '../server/module/index.js' {
   interface Services {
     clientCaps: {
       /** The features of an available session; none until they are known. Not to be changed. */

@@ -1,5 +1,5 @@
 /** XEP-0157: Contact Addresses for XMPP Services: those of the host's configuration, in its disco#info. */
-import { defineModule, disco } from '../server/module.js';
+import { defineModule, disco } from '../server/module/index.js';
 import { form } from '../server/stanza/forms.js';
 import { NS } from '../server/stanza/ns.js';
 

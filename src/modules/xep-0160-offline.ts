@@ -13,7 +13,7 @@
  */
 import { z } from 'zod';
 import { bytes } from '../server/config/units.js';
-import { binding, defineModule, event, log, map, message, prefetch } from '../server/module.js';
+import { binding, defineModule, event, log, map, message, prefetch } from '../server/module/index.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
@@ -26,6 +26,17 @@ import { Stanza } from '../server/stanza/stanza.js';
 import { withStanzaId } from '../server/stanza/stanza-id.js';
 import { sentXml, whole } from '../server/stanza/stored.js';
 import { Cache } from '../storage/cache.js';
+
+declare module '../server/module/index.js' {
+  interface Services {
+    offline: {
+      /** Takes up the delivery of a message again, after a restart: what was the receipt's `reference`. */
+      receipt(owner: Jid, reference: string): Receipt;
+      /** Sends what is kept to those of the account who are there and have not been sent it. */
+      readOut(owner: string): void;
+    };
+  }
+}
 
 /** Messages, and characters of them, that go out before the first must have arrived. */
 const pageLength = 50;

@@ -4,17 +4,7 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import {
-  admit,
-  defineModule,
-  event,
-  type IqHandler,
-  iq,
-  map,
-  message,
-  prefetch,
-  type RosterItem,
-} from '../server/module.js';
+import { admit, defineModule, event, type IqHandler, iq, map, message, prefetch } from '../server/module/index.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { demandFew } from '../server/stanza/addresses.js';
@@ -27,6 +17,21 @@ import { Stanza } from '../server/stanza/stanza.js';
 import { jid } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
+import type { RosterItem } from './rfc-6121-roster/services.js';
+
+declare module '../server/module/index.js' {
+  interface Services {
+    blocking: {
+      /** Whether the owner has blocked this address. */
+      isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
+    };
+  }
+
+  interface Events {
+    /** An account is about to block the addresses that this covers (XEP-0191): what it says to them still arrives. */
+    blocking: { readonly owner: Jid; covers(jid: Jid): boolean };
+  }
+}
 
 /** Full JIDs, bare JIDs and domains. */
 export type BlockList = ReadonlySet<string>;

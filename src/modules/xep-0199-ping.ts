@@ -1,5 +1,5 @@
 /** XEP-0199: XMPP Ping. */
-import { defineModule, iq } from '../server/module.js';
+import { defineModule, iq } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
 
 export default defineModule({

@@ -1,6 +1,6 @@
 /** XEP-0202: Entity Time, of the server, which tells UTC alone: its time zone is nobody's business (§6). */
 import { wall } from '../server/clock.js';
-import { defineModule, iq } from '../server/module.js';
+import { defineModule, iq } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { NS } from '../server/stanza/ns.js';
 import { el } from '../server/xml/element.js';

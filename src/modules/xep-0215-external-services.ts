@@ -9,7 +9,7 @@ import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { wall } from '../server/clock.js';
 import { seconds } from '../server/config/units.js';
-import { defineModule, disco, event, type IqRequest, iq } from '../server/module.js';
+import { defineModule, disco, event, type IqRequest, iq } from '../server/module/index.js';
 import type { Session } from '../server/routing/session.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';

@@ -4,7 +4,7 @@
  * `<private/>` is obeyed and stays on the message: taking it off is no longer asked for (§9). What comes back about a copy
  * goes nowhere (§11): it is an error to the account's bare address.
  */
-import { defineModule, inline, iq, message } from '../server/module.js';
+import { defineModule, inline, iq, message } from '../server/module/index.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage, Way } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';

@@ -2,7 +2,7 @@
  * XEP-0359: Unique and Stable Stanza IDs. What claims to be an id of our account is taken off every message, archived or
  * not, so that the ids which the archive gives (xep-0313) can be believed. Ids by others and origin ids pass.
  */
-import { defineModule, message } from '../server/module.js';
+import { defineModule, message } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
 import type { Stanza } from '../server/stanza/stanza.js';
 import { withoutIdsBy } from '../server/stanza/stanza-id.js';

@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { defineModule, document, type IqHandler, iq, map, message } from '../server/module.js';
+import { defineModule, document, type IqHandler, iq, map, message } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId, stanzaId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';

@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { adorn, defineModule, event } from '../server/module.js';
+import { adorn, defineModule, event } from '../server/module/index.js';
 import type { Origin, Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -18,6 +18,16 @@ import { NS } from '../server/stanza/ns.js';
 import type { Stanza } from '../server/stanza/stanza.js';
 import { childrenOf, type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
+
+declare module '../server/module/index.js' {
+  interface Events {
+    /**
+     * An account has another avatar, or none any more (XEP-0398); `hadOne`: it had one before. `sessions`: those whose clients
+     * let the server show it.
+     */
+    avatarChanged: { readonly owner: Jid; readonly hadOne: boolean; readonly sessions: readonly Session[] };
+  }
+}
 
 interface Avatar {
   /** The SHA-1 of the picture, as it is written in the node; '': there is none any more. */

@@ -5,7 +5,7 @@
  * A message is looked for among the last with the other party: one that is older keeps its place and its words.
  */
 import { setImmediate } from 'node:timers/promises';
-import { defineModule, message } from '../server/module.js';
+import { defineModule, message } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { timeOf } from '../server/stanza/ids.js';
 import type { Jid } from '../server/stanza/jid.js';

@@ -13,7 +13,7 @@ import {
   type IqRequest,
   iq,
   prefetch,
-} from '../server/module.js';
+} from '../server/module/index.js';
 import { demandFew } from '../server/stanza/addresses.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError } from '../server/stanza/errors.js';

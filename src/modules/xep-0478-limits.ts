@@ -2,7 +2,7 @@
  * XEP-0478: Stream Limits Advertisement: the largest element that the stream takes now, and the silence after which we
  * ask whether the client is still there, or after which, before the login, the connection ends.
  */
-import { defineModule, streamFeature } from '../server/module.js';
+import { defineModule, streamFeature } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
 import { type Element, el } from '../server/xml/element.js';
 

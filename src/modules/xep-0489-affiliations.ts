@@ -6,7 +6,17 @@
 
 import { z } from 'zod';
 import { wall } from '../server/clock.js';
-import { adorn, defineModule, disco, document, event, type IqHandler, iq, message } from '../server/module.js';
+import {
+  adorn,
+  defineModule,
+  disco,
+  document,
+  event,
+  type IqHandler,
+  iq,
+  type Maybe,
+  message,
+} from '../server/module/index.js';
 import type { Passage } from '../server/routing/passage.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -16,7 +26,6 @@ import { whole } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
-type Maybe<T> = T | Promise<T>;
 type Affiliation = 'anonymous' | 'registered' | 'member' | 'admin';
 
 const day = 86_400_000;

@@ -3,7 +3,7 @@
  * a client may send it with a message that it sends anyhow, and the server publishes it. The inbox (xep-0430-inbox.ts)
  * counts by it.
  */
-import { defineModule, message } from '../server/module.js';
+import { defineModule, message } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';

@@ -5,7 +5,7 @@
 import { commands } from './admin/commands.js';
 import { cliReference } from './admin/help.js';
 import { configReference } from './config/reference.js';
-import type { ModuleDefinition } from './module.js';
+import type { ModuleDefinition } from './module/index.js';
 import { type CoreSpecification, coreSpecifications, titles } from './specifications.js';
 import { type Element, el, serialize } from './xml/element.js';
 

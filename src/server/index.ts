@@ -25,7 +25,7 @@ import { type Bound, bringsEverybody, Listeners, type Proxies, pathOf } from './
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
-import type { Events, Host, ModuleDefinition, ModuleListener } from './module.js';
+import type { Events, Host, ModuleDefinition, ModuleListener } from './module/index.js';
 import { quotaRules, type StoredQuota, storedQuota } from './quotas.js';
 import { openReservedIds } from './reserved-ids.js';
 import { SessionDirectory } from './routing/directory.js';
@@ -58,7 +58,7 @@ import { el } from './xml/element.js';
 
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
-export * from './module.js';
+export * from './module/index.js';
 export { StanzaError, StreamError } from './stanza/errors.js';
 export { Jid } from './stanza/jid.js';
 export { NS } from './stanza/ns.js';

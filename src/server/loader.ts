@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { Storage } from '../storage/contract.js';
 import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
-import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module.js';
+import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module/index.js';
 import { Hooks } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
 import { checkOf } from './stanza/stored.js';

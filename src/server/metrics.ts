@@ -4,7 +4,7 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metric, Registry } from 'prom-client';
-import type { ModuleMetric } from './module.js';
+import type { ModuleMetric } from './module/index.js';
 import type { StreamCounts } from './stream/counts.js';
 
 export interface MetricsSources {

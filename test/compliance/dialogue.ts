@@ -12,7 +12,7 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import { WebSocket } from 'ws';
 import { createServer, type Server } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
-import type { ModuleDefinition } from '../../src/server/module.js';
+import type { ModuleDefinition } from '../../src/server/module/index.js';
 import type { Connection } from '../../src/server/routing/session.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';

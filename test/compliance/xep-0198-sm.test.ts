@@ -1,6 +1,6 @@
 /** XEP-0198: Stream Management. Inline in SASL2: xep-0388-sasl2.test.ts. */
 import assert from 'node:assert/strict';
-import { defineModule, iq } from '../../src/server/module.js';
+import { defineModule, iq } from '../../src/server/module/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';

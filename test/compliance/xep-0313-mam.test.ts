@@ -1,6 +1,6 @@
 /** XEP-0313: Message Archive Management, with XEP-0431 (full text), XEP-0413 (order) and what XEP-0386 says of archives. */
 
-import { binding, defineModule } from '../../src/server/module.js';
+import { binding, defineModule } from '../../src/server/module/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el } from '../../src/server/xml/element.js';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import privateStorage from '../../src/modules/xep-0049-private.js';
 import vcard from '../../src/modules/xep-0054-vcard.js';
 import pubsub from '../../src/modules/xep-0060-pubsub/index.js';

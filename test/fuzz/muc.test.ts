@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import disco from '../../src/modules/xep-0030-disco.js';
 import muc from '../../src/modules/xep-0045-muc/index.js';
 import adhoc from '../../src/modules/xep-0050-adhoc.js';

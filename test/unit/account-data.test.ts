@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import last from '../../src/modules/xep-0012-last.js';
 import privateStorage from '../../src/modules/xep-0049-private.js';
 import vcard from '../../src/modules/xep-0054-vcard.js';

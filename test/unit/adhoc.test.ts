@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import disco from '../../src/modules/xep-0030-disco.js';
 import adhoc from '../../src/modules/xep-0050-adhoc.js';
-import { type CommandResult, type CommandStep, command, defineModule } from '../../src/server/module.js';
+import { type CommandResult, type CommandStep, command, defineModule } from '../../src/server/module/index.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { el } from '../../src/server/xml/element.js';

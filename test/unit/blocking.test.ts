@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import disco from '../../src/modules/xep-0030-disco.js';
 import adhoc from '../../src/modules/xep-0050-adhoc.js';
 import blocking, { covered, matches } from '../../src/modules/xep-0191-blocking.js';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import carbons, { isEligible } from '../../src/modules/xep-0280-carbons.js';
 import stanzaIds from '../../src/modules/xep-0359-stanza-id.js';
-import { defineModule, message } from '../../src/server/module.js';
+import { defineModule, message } from '../../src/server/module/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import disco from '../../src/modules/xep-0030-disco.js';
 import caps from '../../src/modules/xep-0115-caps.js';
 import ping from '../../src/modules/xep-0199-ping.js';
-import { defineModule, disco as discoSource, iq, service } from '../../src/server/module.js';
+import { defineModule, disco as discoSource, iq, service } from '../../src/server/module/index.js';
 import { provesCaps } from '../../src/server/stanza/caps.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { NS } from '../../src/server/stanza/ns.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import mam from '../../src/modules/xep-0313-mam/index.js';
 import inbox, { type Conversation, follow, type Meaning, meaningOf, readTo } from '../../src/modules/xep-0430-inbox.js';
 import { Jid } from '../../src/server/stanza/jid.js';

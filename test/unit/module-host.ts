@@ -3,7 +3,7 @@ import pino from 'pino';
 import { Accounts } from '../../src/server/accounts.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { chooseModules, startModules } from '../../src/server/loader.js';
-import type { ModuleDefinition } from '../../src/server/module.js';
+import type { ModuleDefinition } from '../../src/server/module/index.js';
 import { SessionDirectory } from '../../src/server/routing/directory.js';
 import { LocalHost } from '../../src/server/routing/host.js';
 import type { Link } from '../../src/server/routing/link.js';

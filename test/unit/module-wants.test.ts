@@ -1,7 +1,8 @@
 /** What modules offer to each other where they can do without, and messages to the host itself. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { defineModule, type Reports, serverMessage } from '../../src/server/module.js';
+import type { Reports } from '../../src/modules/xep-0377-reports/services.js';
+import { defineModule, serverMessage } from '../../src/server/module/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { startHost } from './module-host.js';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import offline, { asKept, isDispensable, isWorthKeeping } from '../../src/modules/xep-0160-offline.js';
-import { defineModule, message } from '../../src/server/module.js';
+import { defineModule, message } from '../../src/server/module/index.js';
 import type { Receipt } from '../../src/server/routing/link.js';
 import { serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence, { priorityOf } from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
-import { admit, defineModule, event, type RosterItem } from '../../src/server/module.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
+import type { RosterItem } from '../../src/modules/rfc-6121-roster/services.js';
+import { admit, defineModule, event } from '../../src/server/module/index.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';

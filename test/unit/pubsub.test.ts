@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import { type Barrier, barrier, mayPublish } from '../../src/modules/xep-0060-pubsub/access.js';
 import { withBody } from '../../src/modules/xep-0060-pubsub/events.js';
 import pubsub from '../../src/modules/xep-0060-pubsub/index.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import register, { Attempts } from '../../src/modules/xep-0077-register.js';
 import type { Session } from '../../src/server/routing/session.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster, { changesSince, digest, readSet } from '../../src/modules/rfc-6121-roster.js';
-import type { RosterItem } from '../../src/server/module.js';
+import roster, { changesSince, digest, readSet } from '../../src/modules/rfc-6121-roster/index.js';
+import type { RosterItem } from '../../src/modules/rfc-6121-roster/services.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import disco from '../../src/modules/xep-0030-disco.js';
 import version from '../../src/modules/xep-0092-version.js';
 import contact from '../../src/modules/xep-0157-contact.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
-import roster from '../../src/modules/rfc-6121-roster.js';
+import roster from '../../src/modules/rfc-6121-roster/index.js';
 import strangers, { covers, isContact } from '../../src/modules/strangers.js';
 import { idAt } from '../../src/server/stanza/ids.js';
 import { Jid } from '../../src/server/stanza/jid.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inbound, outbound, type SubscriptionType } from '../../src/modules/rfc-6121-presence/subscription.js';
-import type { RosterItem } from '../../src/server/module.js';
+import type { RosterItem } from '../../src/modules/rfc-6121-roster/services.js';
 
 /** RFC 6121 §A.1, by the names of the states there. */
 const states: Record<string, Pick<RosterItem, 'subscription' | 'ask' | 'pendingIn'>> = {

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { count } from '../../server/config/units.js';
-import { defineModule, event, presence, type RosterItem, session, streamFeature } from '../../server/module.js';
+import { defineModule, event, type Maybe, presence, session, streamFeature } from '../../server/module/index.js';
 import type { Origin, Passage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { repeatsCaps, withCapsOf } from '../../server/stanza/caps.js';
@@ -13,9 +13,9 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
 
-type Maybe<T> = T | Promise<T>;
 type Items = ReadonlyMap<string, RosterItem>;
 
 /** Of a kept subscription request, in characters: what is longer is kept without its content. */

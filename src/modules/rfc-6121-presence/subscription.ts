@@ -4,7 +4,7 @@
  *
  * The nine states are the item's fields: `subscription`, `ask` (Pending Out) and `pendingIn` (Pending In).
  */
-import type { RosterItem } from '../../server/module.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 
 export type SubscriptionType = 'subscribe' | 'subscribed' | 'unsubscribe' | 'unsubscribed';
 

@@ -1,5 +1,5 @@
 /** XEP-0045 §8, §9, §10: requests of muc#admin, which read and change the lists of roles and affiliations. */
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';

@@ -1,5 +1,5 @@
 /** The rooms as those see them who administer the server: listed and shown, made and destroyed without being in them. */
-import type { RoomAdministration, RoomDetails, RoomFacts } from '../../server/module.js';
+
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -8,6 +8,7 @@ import type { Muc } from './muc.js';
 import { destroy } from './owner.js';
 import type { Room } from './room.js';
 import type { Listed } from './rooms.js';
+import type { RoomAdministration, RoomDetails, RoomFacts } from './services.js';
 
 export function administration(muc: Muc): RoomAdministration {
   const { rooms } = muc;

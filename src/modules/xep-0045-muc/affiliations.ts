@@ -1,5 +1,5 @@
 /** XEP-0045 §9, §10.3-10.8: who is what to a room, and what follows for who is there. */
-import { onBehalfOf } from '../../server/module.js';
+import { onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';

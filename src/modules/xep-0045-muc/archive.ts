@@ -1,10 +1,11 @@
 /** XEP-0313 §3.3.2, §6.1.2, §8.4: the archive of a room, for whoever may enter it. */
-import type { Archives, ArchiveView, IqRequest, Source } from '../../server/module.js';
+import type { IqRequest, Source } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
+import type { Archives, ArchiveView } from '../xep-0313-mam/services.js';
 import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import { isWelcome, type Room, type Seat } from './room.js';

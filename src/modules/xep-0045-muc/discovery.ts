@@ -1,5 +1,5 @@
 /** XEP-0045 §6: what the service and its rooms tell of themselves. Hidden rooms are found only by who knows their name. */
-import type { DiscoItem, DiscoQuery, DiscoSource, Identity } from '../../server/module.js';
+import type { DiscoItem, DiscoQuery, DiscoSource, Identity, Maybe } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -10,8 +10,6 @@ import { isOpenTo, isWelcome, type Room } from './room.js';
 import { hatsHash } from './xep-0317-hats.js';
 import { activityOf } from './xep-0502-activity.js';
 import { mentionFeatures, mentionFields } from './xep-0513-mentions.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /** What the service and every room have. */
 const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];

@@ -20,7 +20,7 @@ import {
   iq,
   map,
   service,
-} from '../../server/module.js';
+} from '../../server/module/index.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';

@@ -1,5 +1,5 @@
 /** XEP-0045 §7.8.2: an invitation as the room passes it on. */
-import { onBehalfOf } from '../../server/module.js';
+import { onBehalfOf } from '../../server/module/index.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';

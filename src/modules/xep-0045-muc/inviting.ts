@@ -1,5 +1,5 @@
 /** XEP-0045 §7.8.2: occupants invite others through the room, who may decline. Direct invitations (XEP-0249) just pass. */
-import { onBehalfOf } from '../../server/module.js';
+import { onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

@@ -4,7 +4,7 @@
  */
 
 import { Holdings } from '../../server/holdings.js';
-import { onBehalfOf } from '../../server/module.js';
+import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -13,8 +13,6 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Muc } from './muc.js';
 import { isOpenTo, lastOf, type Room } from './room.js';
 import { readCard, writeCard } from './xep-0486-avatar.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /** A request that was passed on and has not been answered. */
 interface Question {

@@ -1,4 +1,5 @@
 /** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being put out of it, and not being there any more. */
+import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -7,8 +8,6 @@ import { el } from '../../server/xml/element.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
 import { keyOf, type Occupant, type Room, type Seat } from './room.js';
 import { noteLeaving } from './xep-0437-activity.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /** §18.1.2: errors by which a client is known to be no more there. */
 const deliveryErrors = [

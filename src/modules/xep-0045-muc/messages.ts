@@ -1,4 +1,5 @@
 /** XEP-0045 §7.4, §7.5: what is said to all, and to one. */
+import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
@@ -26,8 +27,6 @@ import { forwardMentions } from './xep-0452-mentions.js';
 import { checkPace } from './xep-0500-slow-mode.js';
 import { countMessage } from './xep-0502-activity.js';
 import { withoutForbiddenMentions } from './xep-0513-mentions.js';
-
-type Maybe<T> = T | Promise<T>;
 
 export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const to = stanza.to!;

@@ -1,7 +1,7 @@
 /** What every part of the service works with, and how a room speaks to its occupants. */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { type Archives, type Host, onBehalfOf, type Services } from '../../server/module.js';
+import { type Host, onBehalfOf, type Services } from '../../server/module/index.js';
 import type { Rates } from '../../server/rates.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -11,6 +11,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { withoutIdsBy } from '../../server/stanza/stanza-id.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
+import type { Archives } from '../xep-0313-mam/services.js';
 import type { Standing } from './privileges.js';
 import type { ItemParts, Member, Occupant, Room, Seat, Shown, StoredRoom } from './room.js';
 import type { Rooms } from './rooms.js';

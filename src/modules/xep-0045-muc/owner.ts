@@ -1,5 +1,5 @@
 /** XEP-0045 §10.1, §10.2, §10.9: what owners do: configuring a room, and destroying it. */
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

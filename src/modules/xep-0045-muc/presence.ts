@@ -1,6 +1,6 @@
 /** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, being there under a name and with a presence, and leaving. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Events } from '../../server/module.js';
+import type { Events, Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from '../../server/stanza/errors.js';
@@ -30,8 +30,6 @@ import { sendSubject } from './subject.js';
 import { receiveSubscription } from './xep-0437-activity.js';
 import { currentVersion, sendVersions } from './xep-0463-versions.js';
 import { redeem, tokenFor } from './xep-0488-tokens.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /** Characters of the content. */
 const longestPresence = 16_384;

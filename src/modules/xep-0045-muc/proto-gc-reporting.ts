@@ -3,7 +3,7 @@
  * to those who run the service. What is reported is kept with the reports of XEP-0377; a participant's stays between the
  * room and this server, whoever he is.
  */
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';

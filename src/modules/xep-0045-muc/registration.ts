@@ -2,7 +2,7 @@
  * XEP-0045 §7.10, §7.12, §9.9: becoming a member by oneself, with a nickname that is then reserved; at once, or when an
  * admin of the room has agreed.
  */
-import type { Identity, IqRequest } from '../../server/module.js';
+import type { Identity, IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';

@@ -2,6 +2,7 @@
 
 import { createHash, createHmac } from 'node:crypto';
 import { monotonic } from '../../server/clock.js';
+import type { Maybe } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -12,8 +13,6 @@ import { type Affiliation, isAtLeast, type Role, type Standing } from './privile
 import type { RoomConfig } from './room-config.js';
 import { noActivity } from './xep-0502-activity.js';
 import type { MentionRights } from './xep-0513-mentions.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /** Whom the room has a lasting relation with. */
 export interface Member {

@@ -1,5 +1,7 @@
 /** Which rooms there are: a short entry of each, and the whole of those that are in use. */
+
 import { monotonic, wall } from '../../server/clock.js';
+import type { Maybe } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -13,8 +15,6 @@ import { Room, type StoredRoom, stanzaIdElement } from './room.js';
 import { restored } from './room-config.js';
 import { defaultsOf } from './settings.js';
 import { isSubject } from './subject.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /** What is known of every room without loading it. */
 export interface Listed {

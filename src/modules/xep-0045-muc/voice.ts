@@ -1,5 +1,5 @@
 /** XEP-0045 §7.13, §8.6: visitors ask for voice, moderators decide. */
-import { onBehalfOf } from '../../server/module.js';
+import { onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';

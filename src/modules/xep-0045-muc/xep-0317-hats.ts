@@ -1,6 +1,6 @@
 /** XEP-0317: hats: titles that admins of a room give to its users, shown with their presence. Ruled by commands (XEP-0050). */
 import { createHash } from 'node:crypto';
-import type { Command, CommandResult, CommandStep } from '../../server/module.js';
+import type { Command, CommandResult, CommandStep } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { form, table } from '../../server/stanza/forms.js';

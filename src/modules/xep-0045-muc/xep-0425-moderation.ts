@@ -1,6 +1,6 @@
 /** XEP-0425: moderators take back what others said, in the version of today and in the one that older clients speak. */
 import { wall } from '../../server/clock.js';
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';

@@ -1,5 +1,5 @@
 /** XEP-0433: finding public rooms by words, with what there is to know of them. */
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';

@@ -1,6 +1,6 @@
 /** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372, XEP-0513). */
 import { wall } from '../../server/clock.js';
-import { onBehalfOf } from '../../server/module.js';
+import { onBehalfOf } from '../../server/module/index.js';
 import { delay } from '../../server/stanza/delay.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

@@ -2,7 +2,7 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { wall } from '../../server/clock.js';
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';

@@ -2,7 +2,7 @@
  * XEP-0513: who may mention whom in a room. Its owners set it; what goes beyond is taken off a message before anybody gets
  * it. Kinds of mentions that the XEP does not know pass, and count.
  */
-import type { IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Field } from '../../server/stanza/forms.js';

@@ -1,12 +1,12 @@
 /** Who may do what with a node (§4.1, §4.5). Asked on every way to what a node has: items, notifications, discovery. */
+
 import { wall } from '../../server/clock.js';
-import type { RosterItem } from '../../server/module.js';
+import type { Maybe } from '../../server/module/index.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { forbidden, moved, noSuchNode, pubsubError } from './errors.js';
 import type { Affiliation, Holder, Node, PubSub } from './node.js';
-
-type Maybe<T> = T | Promise<T>;
 
 export type Barrier = 'outcast' | 'publish-only' | 'presence' | 'roster' | 'authorize' | 'whitelist';
 

@@ -5,13 +5,14 @@
  * Left out: items by way of a collection (§5.2, which a service may refuse), a root that one can subscribe to (§8.1).
  * What goes with a deleted collection are its links alone (§8.2).
  */
-import type { RosterItem } from '../../server/module.js';
+
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { affiliationOf, barrier, demandOwner, entryFor } from './access.js';
 import { noSuchNode, pubsubError } from './errors.js';
 import { eventFrom } from './events.js';

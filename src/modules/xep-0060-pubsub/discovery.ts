@@ -1,5 +1,5 @@
 /** §5: what accounts and the service can do, which nodes they have, what is known of a node, and which items it has. */
-import type { DiscoItem, DiscoQuery, DiscoSource } from '../../server/module.js';
+import type { DiscoItem, DiscoQuery, DiscoSource } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type Field, form, readForm } from '../../server/stanza/forms.js';

@@ -22,7 +22,7 @@ import {
   message,
   service,
   type Target,
-} from '../../server/module.js';
+} from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

@@ -2,10 +2,11 @@
  * XEP-0163 §4.3.2, XEP-0060 §12.1: the last items that somebody gets who turns up: of his own account, of the accounts
  * that he is present at, each once for every interest that he says he has; and of nodes that he subscribed to.
  */
-import type { RosterItem } from '../../server/module.js';
+
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
 import { keyOf } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';

@@ -1,5 +1,5 @@
 /** Nodes as they are kept, and in memory. How the one becomes the other is in holders.ts. */
-import type { Host, Services } from '../../server/module.js';
+import type { Host, Services } from '../../server/module/index.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';

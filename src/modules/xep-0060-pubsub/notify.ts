@@ -3,13 +3,15 @@
  * clients, those of its contacts and whoever else is present at it that say in their capabilities that they want it
  * (`NODE+notify`).
  */
-import type { RosterItem } from '../../server/module.js';
+
+import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
 import { type Kind, notifyAbove } from './collections.js';
 import { withBody } from './events.js';
@@ -19,7 +21,6 @@ import { showsOf } from './presence.js';
 import { accepts, asked, speakersOf } from './speakers.js';
 import { drop } from './subscriptions.js';
 
-type Maybe<T> = T | Promise<T>;
 type Roster = ReadonlyMap<string, RosterItem>;
 
 export interface Notice {

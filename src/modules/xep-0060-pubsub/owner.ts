@@ -1,5 +1,5 @@
 /** §8: what owners do: make nodes, configure and delete them, and rule who is who. */
-import type { Host } from '../../server/module.js';
+import type { Host } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';

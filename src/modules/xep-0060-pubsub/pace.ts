@@ -1,5 +1,5 @@
 /** How often one may change something: every change is written to disk, and many are told of most. */
-import type { Host } from '../../server/module.js';
+import type { Host } from '../../server/module/index.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';

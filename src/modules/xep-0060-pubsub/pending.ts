@@ -1,5 +1,5 @@
 /** §8.7: an owner asks for the subscriptions that wait for his word, by an ad-hoc command (XEP-0050). */
-import type { Command, Target } from '../../server/module.js';
+import type { Command, Target } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';

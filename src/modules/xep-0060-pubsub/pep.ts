@@ -51,7 +51,7 @@ export interface Pep {
   change(owner: Jid, node: string, change: PepChange, terms?: PepTerms): Promise<void>;
 }
 
-declare module '../../server/module.js' {
+declare module '../../server/module/index.js' {
   interface Services {
     pep: Pep;
   }

@@ -1,9 +1,10 @@
 /** §7: publishing items, with options that are preconditions (§7.1.5), deleting them (§7.2), and all of them (§8.5). */
-import type { RosterItem } from '../../server/module.js';
+
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { affiliationOf, demandOwner, mayPublish, missing, ownersOf } from './access.js';
 import { isCollection } from './collections.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';

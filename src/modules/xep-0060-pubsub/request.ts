@@ -1,9 +1,10 @@
 /** What all requests to nodes have in common. */
-import type { IqRequest, RosterItem } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { entryFor } from './access.js';
 import { pubsubError } from './errors.js';
 import type { Found, Holder, Node, PubSub } from './node.js';

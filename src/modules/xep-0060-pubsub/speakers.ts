@@ -1,11 +1,9 @@
 /** Who speaks in what a holder sends: those whom its recipients may have blocked, or do not know. */
-import { onBehalfOf } from '../../server/module.js';
+import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { ownersOf } from './access.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /**
  * Those who speak in a notification besides the account that it comes from: the one who did it, and the owner where a node

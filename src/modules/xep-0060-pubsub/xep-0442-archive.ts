@@ -2,7 +2,7 @@
  * XEP-0442: Pubsub Message Archive Management. The archive of a node are its items: what was deleted or replaced is not in
  * it. An item's id there is the time at which it was published.
  */
-import type { IqHandler, IqRequest, Services } from '../../server/module.js';
+import type { IqHandler, IqRequest, Services } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { verbatim } from '../../server/xml/element.js';

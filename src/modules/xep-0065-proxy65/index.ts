@@ -16,7 +16,7 @@ import {
   listens,
   metric,
   service,
-} from '../../server/module.js';
+} from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

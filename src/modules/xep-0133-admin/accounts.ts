@@ -1,12 +1,13 @@
 /** XEP-0133 §4.1 to §4.10: what concerns single accounts. */
 import { accountRefusal } from '../../server/account-refusal.js';
-import type { Command, Host, IqRequest, RosterItem, Services } from '../../server/module.js';
+import type { Command, Host, IqRequest, Services } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError, StreamError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { asking } from './asking.js';
 
 /** Accounts that one form may name. */

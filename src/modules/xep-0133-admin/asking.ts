@@ -1,5 +1,5 @@
 /** Commands of XEP-0133 as they all are: a form that is asked for and filled in, or an answer at once. */
-import type { Command, CommandResult, IqRequest } from '../../server/module.js';
+import type { Command, CommandResult, IqRequest } from '../../server/module/index.js';
 import {
   defineForm,
   type FieldDeclaration,

@@ -1,6 +1,6 @@
 /** XEP-0133 §4.13 to §4.22: how many there are, and who. */
 import type { Account } from '../../server/accounts.js';
-import type { Command, Host } from '../../server/module.js';
+import type { Command, Host } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
 import { form } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';

@@ -1,6 +1,6 @@
 /** XEP-0133: Service Administration, as ad-hoc commands of the host for its administrators. */
 import { z } from 'zod';
-import { command, defineModule, document } from '../../server/module.js';
+import { command, defineModule, document } from '../../server/module/index.js';
 import { jid } from '../../server/stanza/stored.js';
 import { accountCommands } from './accounts.js';
 import { figureCommands } from './figures.js';

@@ -2,7 +2,7 @@
  * XEP-0133 §4.23 to §4.28: what the administrators say to everybody: at once, to each once when it comes (message of the
  * day), and to each new account (welcome message). Headlines, so that nobody finds them days later.
  */
-import { type Command, event, type Hook, type Host } from '../../server/module.js';
+import { type Command, event, type Hook, type Host } from '../../server/module/index.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { Stanza } from '../../server/stanza/stanza.js';

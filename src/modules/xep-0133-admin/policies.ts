@@ -3,7 +3,7 @@
  * with alone. They hold at the router, in both directions. The host's own accounts and services need not be on the
  * second list, so that nobody locks themselves out.
  */
-import { type Command, gate, type Hook, type Host } from '../../server/module.js';
+import { type Command, gate, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import type { DocumentStore } from '../../storage/contract.js';

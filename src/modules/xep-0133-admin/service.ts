@@ -1,5 +1,5 @@
 /** XEP-0133 §4.29 to §4.31: the list of administrators, and the end of the service. */
-import { type Command, event, type Hook, type Host } from '../../server/module.js';
+import { type Command, event, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { asking, type Outcome } from './asking.js';

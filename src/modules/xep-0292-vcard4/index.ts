@@ -2,7 +2,7 @@
  * XEP-0292: vCard4 Over XMPP. A card is an item of an account's node; it and the older card (XEP-0054) are one: what is
  * written in one is in the other, as far as that has a place for it, and is seen by those who may read the node.
  */
-import { defineModule } from '../../server/module.js';
+import { defineModule } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

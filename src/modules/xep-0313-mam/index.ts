@@ -9,9 +9,6 @@
 import { z } from 'zod';
 import { count, seconds } from '../../server/config/units.js';
 import {
-  type ArchivePreferences,
-  type Archives,
-  type ArchiveView,
   binding,
   defineModule,
   disco,
@@ -21,7 +18,7 @@ import {
   iq,
   log,
   message,
-} from '../../server/module.js';
+} from '../../server/module/index.js';
 import type { MessagePassage } from '../../server/routing/passage.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -34,6 +31,7 @@ import type { LogEntry } from '../../storage/contract.js';
 import { formElement, formOf, readQuery } from './query.js';
 import { type Found, find, results, resultXml, sizeOf, turns } from './results.js';
 import { retention, stepMs } from './retention.js';
+import type { ArchivePreferences, Archives, ArchiveView } from './services.js';
 import { isWorthKeeping, searchableIn } from './worth.js';
 
 export default defineModule({

@@ -1,6 +1,6 @@
 /** Finds the messages that a query asks for, and sends them (XEP-0313 §4.2, §4.3). */
 import { setImmediate } from 'node:timers/promises';
-import type { ArchiveView, IqRequest } from '../../server/module.js';
+import type { IqRequest } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAfter, idAt, timeOf } from '../../server/stanza/ids.js';
@@ -12,6 +12,7 @@ import { type Element, el, escapeAttribute, serialize } from '../../server/xml/e
 import { type LogEntry, type LogFilter, type LogStore, UnknownId } from '../../storage/contract.js';
 import { compare } from '../../storage/order.js';
 import type { Query } from './query.js';
+import type { ArchiveView } from './services.js';
 
 /** Messages that are read at once. */
 const chunk = 50;

@@ -1,10 +1,11 @@
 /** What administrators do with reports from their clients (XEP-0050). */
-import type { Command, KeptReport, Reports } from '../../server/module.js';
+import type { Command } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { form, table } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
+import type { KeptReport, Reports } from './services.js';
 
 /** Reports in the list. */
 const most = 100;

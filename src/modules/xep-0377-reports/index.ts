@@ -7,15 +7,7 @@
 import { z } from 'zod';
 import { wall } from '../../server/clock.js';
 import { count } from '../../server/config/units.js';
-import {
-  command,
-  defineModule,
-  type KeptReport,
-  log,
-  metric,
-  type NewReport,
-  serverMessage,
-} from '../../server/module.js';
+import { command, defineModule, log, metric, serverMessage } from '../../server/module/index.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
@@ -28,6 +20,7 @@ import type { LogEntry } from '../../storage/contract.js';
 import { reportCommands } from './commands.js';
 import { reportAddress } from './origin.js';
 import { forwardedElements, idsIn, made, mostEvidence, reportElement, type StoredReport, wordsOf } from './report.js';
+import type { KeptReport, NewReport } from './services.js';
 
 const day = 86_400_000;
 const hour = 3_600_000;

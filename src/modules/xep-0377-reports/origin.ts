@@ -1,5 +1,5 @@
 /** Where another server wants reports of its accounts. */
-import type { Host } from '../../server/module.js';
+import type { Host } from '../../server/module/index.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

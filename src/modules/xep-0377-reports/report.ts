@@ -1,9 +1,10 @@
 /** A report: as it comes, as it is kept, and as it is said to others. */
-import type { NewReport } from '../../server/module.js';
+
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, parse, serialize } from '../../server/xml/element.js';
+import type { NewReport } from './services.js';
 
 /** As it is kept: JSON. What is not there was not kept by earlier versions. */
 export interface StoredReport {

@@ -7,7 +7,7 @@
  * away as a whole, which is how clients that have moved to the items clean up, they stay. What XEP-0492 puts into a
  * bookmark passes as any other extension does.
  */
-import { defineModule, session } from '../../server/module.js';
+import { defineModule, session } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';

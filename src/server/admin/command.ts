@@ -7,7 +7,7 @@
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
 import type { Server } from '../index.js';
-import type { ModuleDefinition } from '../module.js';
+import type { ModuleDefinition } from '../module/index.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Terminal } from './terminal.js';
 

@@ -3,7 +3,7 @@ import { standardModules } from '../../modules/index.js';
 import { loadConfig, modulesToLoad } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { importModules } from '../loader.js';
-import type { ModuleDefinition } from '../module.js';
+import type { ModuleDefinition } from '../module/index.js';
 
 export interface Configuration {
   readonly config: Config;

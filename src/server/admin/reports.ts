@@ -1,5 +1,5 @@
 /** `waxwing report …`: reports of abuse (XEP-0377). */
-import type { KeptReport, Reports } from '../module.js';
+import type { KeptReport, Reports } from '../../modules/xep-0377-reports/services.js';
 import { oneLine, plain } from '../plain.js';
 import { CommandError, type ServerContext, serverCommand } from './command.js';
 import { columns, count, facts, time } from './words.js';

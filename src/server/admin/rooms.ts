@@ -1,5 +1,5 @@
 /** `waxwing room …`: rooms (XEP-0045). */
-import type { RoomAdministration, RoomFacts } from '../module.js';
+import type { RoomAdministration, RoomFacts } from '../../modules/xep-0045-muc/services.js';
 import { StanzaError } from '../stanza/errors.js';
 import { Jid } from '../stanza/jid.js';
 import { CommandError, type ServerContext, serverCommand } from './command.js';

@@ -1,7 +1,7 @@
 /** `waxwing start`: the server in this process, from the first port to the last byte on disk. */
 import { createServer, type Server, type ServerOptions } from '../index.js';
 import type { Bound } from '../listeners.js';
-import type { ModuleListener } from '../module.js';
+import type { ModuleListener } from '../module/index.js';
 import { Jid } from '../stanza/jid.js';
 import { background, startInBackground } from './background.js';
 import { exitCodes, type Launch } from './command.js';

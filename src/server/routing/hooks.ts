@@ -20,7 +20,7 @@ import type {
   Service,
   SessionMoment,
   Target,
-} from '../module.js';
+} from '../module/index.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { type Step, steps } from './passage.js';
 

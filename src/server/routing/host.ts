@@ -1,12 +1,14 @@
 /**
  * One host (a domain that the server answers for): takes stanzas through the accounts that they concern, answers IQs,
- * and is what its modules reach of the server (`Host` of module.ts).
+ * and is what its modules reach of the server (`Host` of module/host.ts).
  */
+
 import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
 import { Recent } from '../../storage/recent.js';
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
+import type { Maybe } from '../maybe.js';
 import type {
   Access,
   Events,
@@ -18,7 +20,7 @@ import type {
   Service,
   Services,
   SessionMoment,
-} from '../module.js';
+} from '../module/index.js';
 import { Portions } from '../portions.js';
 import { isStanzaErrorCondition, StanzaError, type StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
@@ -36,7 +38,6 @@ import type { MessagePassage, Origin, Passage, Way } from './passage.js';
 import { type Destination, type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
 
-type Maybe<T> = T | Promise<T>;
 type Payload = Element | undefined | void;
 
 /** What a host is made of; everything else it makes itself. */

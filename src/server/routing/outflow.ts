@@ -3,13 +3,13 @@
  * stanzas one by one and is asked for the next one while the session's link has room. Stanzas that must not overtake a
  * source wait behind it in the same lane.
  */
+
 import { monotonic } from '../clock.js';
+import type { Maybe } from '../maybe.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Receipt } from './link.js';
 import type { Session } from './session.js';
-
-type Maybe<T> = T | Promise<T>;
 
 /**
  * Yields what is to be sent, in order; undefined after it did something that has others send to the session, such as a

@@ -7,7 +7,7 @@
 import type { Logger } from 'pino';
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import type { StreamInfo } from '../module.js';
+import type { StreamInfo } from '../module/index.js';
 import { iqKey } from '../routing/hooks.js';
 import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';

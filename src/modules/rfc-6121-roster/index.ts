@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { count } from '../server/config/units.js';
+import { count } from '../../server/config/units.js';
 import {
   defineModule,
   event,
@@ -14,19 +14,19 @@ import {
   iq,
   map,
   prefetch,
-  type RosterItem,
   type Services,
   streamFeature,
-} from '../server/module.js';
-import type { Session } from '../server/routing/session.js';
-import { StanzaError } from '../server/stanza/errors.js';
-import { randomId } from '../server/stanza/ids.js';
-import { Jid } from '../server/stanza/jid.js';
-import { NS } from '../server/stanza/ns.js';
-import { Stanza } from '../server/stanza/stanza.js';
-import { jid, sentXml } from '../server/stanza/stored.js';
-import { type Element, el } from '../server/xml/element.js';
-import { Cache } from '../storage/cache.js';
+} from '../../server/module/index.js';
+import type { Session } from '../../server/routing/session.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { jid, sentXml } from '../../server/stanza/stored.js';
+import { type Element, el } from '../../server/xml/element.js';
+import { Cache } from '../../storage/cache.js';
+import type { RosterItem } from './services.js';
 
 /** One account's roster in memory. */
 export interface Roster {

@@ -1,0 +1,27 @@
+/** What presence offers other modules and the server. */
+import type { Session } from '../../server/routing/session.js';
+import type { Jid } from '../../server/stanza/jid.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+
+declare module '../../server/module/index.js' {
+  interface Services {
+    presence: {
+      /**
+       * Full addresses of this server's sessions that a session was told are available: the account's others, and those of
+       * contacts; undefined while the roster is not in memory.
+       */
+      seenBy(session: Session): readonly string[] | undefined;
+    };
+  }
+
+  interface Events {
+    /** A session became available (RFC 6121 §4.2): its first available presence after being unavailable. */
+    available: { readonly session: Session };
+    /** A session that was available is so no more; `stanza` is the unavailable presence, made by us if it just vanished. */
+    unavailable: { readonly session: Session; readonly stanza: Stanza };
+    /** An available session sent another presence (RFC 6121 §4.4), which it has now; `before` and its priority went. */
+    presenceChanged: { readonly session: Session; readonly before: Stanza; readonly priorityBefore: number };
+    /** Presence, available or not, came to an account's bare address: of whoever it sees, or directed. */
+    contactPresence: { readonly owner: Jid; readonly stanza: Stanza };
+  }
+}

@@ -1,0 +1,33 @@
+/** Ad-hoc commands (XEP-0050) that modules offer. */
+import type { Element } from '../xml/element.js';
+import type { Access, IqRequest, Target } from './requests.js';
+
+/** An ad-hoc command (XEP-0050). */
+export interface Command {
+  readonly node: string;
+  readonly name: string;
+  readonly target: Target;
+  readonly access: Access;
+  /** One step. `form` is the submitted form of this step; `state` what the step before returned. */
+  run(step: CommandStep): CommandResult | Promise<CommandResult>;
+}
+
+export interface CommandStep {
+  readonly request: IqRequest;
+  readonly action: 'execute' | 'next' | 'prev' | 'complete';
+  readonly form: Element | undefined;
+  readonly state: unknown;
+}
+
+export type CommandResult =
+  | {
+      readonly status: 'executing';
+      readonly state?: unknown;
+      readonly actions?: readonly ('prev' | 'next' | 'complete')[];
+      readonly payload: readonly Element[];
+    }
+  | {
+      readonly status: 'completed';
+      readonly payload?: readonly Element[];
+      readonly note?: { readonly type: 'info' | 'warn' | 'error'; readonly text: string };
+    };

@@ -1,0 +1,28 @@
+/** A module as the server sees it: what it declares, and the function that starts it. */
+import type { z } from 'zod';
+import type { Hook } from './hooks.js';
+import type { Target } from './requests.js';
+import type { Services } from './services.js';
+import type { StoreDeclaration } from './stores.js';
+
+export interface ModuleDefinition {
+  /** Its name in the configuration: `[modules.NAME]`. */
+  readonly name: string;
+  /** One sentence for the documents. */
+  readonly summary: string;
+  /** Specifications with the version that is implemented. */
+  readonly implements: Readonly<Record<string, string>>;
+  /** What is left out of the first of them, if anything: goes into docs/xeps.md. */
+  readonly notes?: string | undefined;
+  /** Disco features (XEP-0030) by target. */
+  readonly features?: Partial<Readonly<Record<Target, readonly string[]>>> | undefined;
+  readonly config?: z.ZodObject | undefined;
+  readonly stores?: Readonly<Record<string, StoreDeclaration>> | undefined;
+  readonly needs?: readonly (keyof Services)[] | undefined;
+  /** Services that it does without where no running module provides them. */
+  readonly wants?: readonly (keyof Services)[] | undefined;
+  readonly provides?: readonly (keyof Services)[] | undefined;
+  /** Runs only when it is asked for: `[modules.NAME] enabled = true`. Otherwise it runs unless disabled. */
+  readonly optional?: boolean | undefined;
+  readonly start: (context: never) => readonly Hook[] | Promise<readonly Hook[]>;
+}

@@ -1,0 +1,13 @@
+/** Everything that a module reaches of the server by name. */
+
+export type { Maybe } from '../maybe.js';
+export * from './commands.js';
+export * from './define.js';
+export * from './definition.js';
+export * from './disco.js';
+export * from './events.js';
+export * from './hooks.js';
+export * from './host.js';
+export * from './requests.js';
+export * from './services.js';
+export * from './stores.js';
