@@ -25,7 +25,6 @@ import {
   saltPassword,
   scramHashes,
 } from './stream/sasl/keys.js';
-import type { Identity } from './stream/sasl/mechanism.js';
 import { deviceTokens, Tokens } from './stream/sasl/tokens.js';
 
 export type Role = 'admin' | 'user';
@@ -159,6 +158,14 @@ const checkOrder: readonly ScramHash[] = ['SHA-256', 'SHA-1', 'SHA-512'];
 /** A change that other changes preceded is tried so often: far more than can happen by chance. */
 const mostAttempts = 100;
 
+/** What somebody proved to be, for `isCurrent`. */
+export interface Proved {
+  readonly jid: Jid;
+  /** Names the password that was in force at the proof. Undefined for anonymous users. */
+  readonly epoch: string | undefined;
+  readonly anonymous: boolean;
+}
+
 export class Accounts {
   readonly tokens: Tokens;
   /** Which keys are made from a password. */
@@ -229,7 +236,7 @@ export class Accounts {
   }
 
   /** Whether what was proved still holds: the account is there and enabled, and has the password that it had. */
-  isCurrent(identity: Pick<Identity, 'jid' | 'epoch' | 'anonymous'>): boolean | Promise<boolean> {
+  isCurrent(identity: Proved): boolean | Promise<boolean> {
     if (identity.anonymous) return true;
     const holds = (s: StoredAccount | null) => s !== null && s.state === undefined && s.epoch === identity.epoch;
     const stored = this.#cache.get(identity.jid.bare);

@@ -38,16 +38,17 @@ import { Jid } from './stanza/jid.js';
 import { Stanza } from './stanza/stanza.js';
 import { checkOf } from './stanza/stored.js';
 import { Backlog } from './stream/backlog.js';
-import { C2sStream } from './stream/c2s.js';
+import { ClientStream } from './stream/c2s/client.js';
+import { Login } from './stream/c2s/login.js';
+import { SignUps } from './stream/c2s/sign-ups.js';
+import type { C2sStream } from './stream/c2s/stream.js';
 import { StreamCounts } from './stream/counts.js';
-import { Login } from './stream/login.js';
 import { Queues } from './stream/queues.js';
 import { endPointHash, noBindings, tlsBindings } from './stream/sasl/binding.js';
 import type { ClientCertificate } from './stream/sasl/mechanism.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
 import { Throttle } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions.js';
-import { SignUps } from './stream/sign-ups.js';
 import { Sweeper } from './stream/sweeper.js';
 import { Resumables, type SavedSm, savedSm } from './stream/xep-0198-sm.js';
 import { Certificates } from './tls/certificates.js';
@@ -185,7 +186,7 @@ class WaxwingServer implements Server {
   readonly #counts = new StreamCounts();
   readonly #router = new Router();
   readonly #hosts = new Map<string, LocalHost>();
-  readonly #streams = new Set<C2sStream>();
+  readonly #streams = new Set<ClientStream>();
   readonly #backlog = new Backlog(
     () => this.config.limits,
     (limit) => this.metrics.limitHit(limit),
@@ -406,7 +407,7 @@ class WaxwingServer implements Server {
       queues: this.#queues,
       shares: this.#shares,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
-      closed: (stream: C2sStream) => void this.#streams.delete(stream),
+      closed: (stream: ClientStream) => void this.#streams.delete(stream),
     };
     this.#listeners = new Listeners({
       config: () => this.config,
@@ -415,7 +416,7 @@ class WaxwingServer implements Server {
       log,
       connected: (transport, at) => {
         this.#counts.opened[transport.kind]++;
-        this.#streams.add(new C2sStream(transport, server, at));
+        this.#streams.add(new ClientStream(transport, server, at));
       },
       http: (request, response) => this.#http(request, response),
       tlsFailed: () => {
@@ -503,7 +504,7 @@ class WaxwingServer implements Server {
   #bindings(stream: C2sStream): ReturnType<typeof tlsBindings> {
     const socket = stream.transport.tls;
     // What runs in a browser cannot bind to the channel; some (StanzaJS) take a -PLUS mechanism all the same, and fail.
-    if (socket === undefined || stream.transport.framed) return noBindings;
+    if (socket === undefined || stream.kind === 'websocket') return noBindings;
     // servername is false where the client named none.
     const known = this.certificates.endPointFor(
       (socket as TLSSocket & { servername?: string | false }).servername || undefined,

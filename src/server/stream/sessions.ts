@@ -17,7 +17,8 @@ import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
 import { Element, el } from '../xml/element.js';
 import type { TopLevel } from '../xml/reader.js';
-import type { C2sStream } from './c2s.js';
+import type { InlineBind } from './c2s/negotiation.js';
+import type { C2sStream } from './c2s/stream.js';
 import type { StreamCounts } from './counts.js';
 import type { Queue, Queues } from './queues.js';
 import { type Resumables, revived, type SavedSm, Sm, type Surroundings } from './xep-0198-sm.js';
@@ -36,13 +37,6 @@ export interface SessionsParts {
   ended(session: Session): void;
   readonly queues: Queues;
   limitHit(limit: string): void;
-}
-
-/** What a client asks for while it binds (XEP-0386). */
-export interface InlineBind {
-  readonly tag: string | undefined;
-  readonly clientId: string | undefined;
-  readonly features: readonly Element[];
 }
 
 /** Longer tags are left out of the resource. */
@@ -116,8 +110,7 @@ export class Sessions {
     const session = new Session(jid, stream, stream.mechanism, clientId);
     session.connection = stream;
     session.ledger = this.#ledger;
-    stream.session = session;
-    stream.phase = 'bound';
+    stream.bind(session);
     if (session.isPassing) this.#parts.passing.came(jid, stream.remoteAddress);
     this.#parts.directory.add(session);
     return session;
@@ -222,18 +215,8 @@ export class Sessions {
     const sm = this.#manage(session, stream.host!, hold);
     // §3: one attempt a session, inline or not.
     if (sm === undefined) return failed('unexpected-request');
-    sm.attach(stream);
-    stream.sm = sm;
+    stream.manage(sm);
     session.acknowledges = true;
-    if (stream.csi === undefined) session.link = sm;
-    else {
-      // What was held back goes out first, and is not counted.
-      const csi = new CsiLink(sm);
-      csi.inactive = stream.csi.inactive;
-      stream.csi.flush();
-      stream.csi = csi;
-      session.link = csi;
-    }
     return hold > 0
       ? el('enabled', { xmlns: NS.sm, id: sm.id, resume: 'true', max: String(hold) })
       : el('enabled', { xmlns: NS.sm });
@@ -302,15 +285,8 @@ export class Sessions {
       return failed('item-not-found');
     }
     sm.acknowledged(acknowledged);
-    stream.session = session;
-    stream.sm = sm;
-    stream.phase = 'bound';
+    stream.resumed(sm);
     session.connection = stream;
-    // XEP-0352 §5.2: active.
-    if (session.link instanceof CsiLink) {
-      session.link.inactive = false;
-      stream.csi = session.link;
-    }
     counts.resumed++;
     tell(el('resumed', { xmlns: NS.sm, previd: sm.id, h: String(sm.h) }));
     sm.attach(stream);

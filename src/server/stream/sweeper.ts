@@ -8,7 +8,7 @@ import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
 import { el } from '../xml/element.js';
-import type { C2sStream } from './c2s.js';
+import type { ClientStream } from './c2s/client.js';
 import type { Sessions } from './sessions.js';
 
 const intervalMs = 1000;
@@ -17,7 +17,7 @@ export class Sweeper {
   readonly #timer: NodeJS.Timeout;
 
   constructor(
-    readonly streams: ReadonlySet<C2sStream>,
+    readonly streams: ReadonlySet<ClientStream>,
     readonly sessions: Sessions,
     /** Cuts connections that became no stream by the login deadline. */
     readonly cutLate: (now: number) => void,
@@ -63,7 +63,7 @@ export class Sweeper {
 }
 
 /** By stream management where the client has it, else by a ping (XEP-0199 §4.1). */
-function askAlive(stream: C2sStream): void {
+function askAlive(stream: ClientStream): void {
   if (stream.sm !== undefined) stream.sm.ask();
   else
     stream.writeStanza(

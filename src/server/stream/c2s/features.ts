@@ -1,18 +1,15 @@
 /** `<stream:features/>` (RFC 6120 §4.3.2): what a stream is offered, by how far it has come. */
-import { NS } from '../stanza/ns.js';
-import { type Element, el } from '../xml/element.js';
-import type { C2sStream } from './c2s.js';
-import type { Login } from './login.js';
+import { NS } from '../../stanza/ns.js';
+import { type Element, el } from '../../xml/element.js';
+import type { Negotiation } from './negotiation.js';
+import type { C2sStream } from './stream.js';
 
-/** Before authentication. */
-export function strangerFeatures(stream: C2sStream, login: Login): Element[] {
+/** Before authentication. `negotiation`: the login that it may begin; undefined if it has to start TLS first. */
+export function strangerFeatures(stream: C2sStream, negotiation: Negotiation | undefined): Element[] {
   const features: Element[] = [];
-  if (!stream.secure && stream.transport.kind === 'tcp')
-    features.push(el('starttls', { xmlns: NS.tls }, stream.trusted ? undefined : el('required')));
+  if (stream.canStartTls) features.push(el('starttls', { xmlns: NS.tls }, stream.trusted ? undefined : el('required')));
   // RFC 6120 §5.3.1: nothing else is to be had before TLS where TLS is required.
-  if (!stream.trusted) return features;
-  const negotiation = login.begin(stream);
-  stream.negotiation = negotiation;
+  if (negotiation === undefined) return features;
   const { mechanisms, channelBindingTypes, fast, upgrades } = negotiation.offer;
   if (mechanisms.length > 0) {
     features.push(el('mechanisms', { xmlns: NS.sasl }, ...mechanisms.map((name) => el('mechanism', null, name))));
@@ -46,9 +43,7 @@ export function strangerFeatures(stream: C2sStream, login: Login): Element[] {
         ),
       );
   }
-  const offered = moduleFeatures(stream, 'stranger');
-  stream.negotiatesByIq = offered.some((feature) => feature.getNS() === NS.registerFeature);
-  return [...features, ...offered];
+  return [...features, ...moduleFeatures(stream, 'stranger')];
 }
 
 /** What can be asked for inside the `<bind/>` of XEP-0386. */

@@ -2,27 +2,27 @@
  * Authentication on a stream: SASL (RFC 6120 §6) and SASL2 (XEP-0388) with what it takes in: Bind 2 (XEP-0386), stream
  * resumption (XEP-0198), tokens (XEP-0484) and upgrades (XEP-0480). The mechanisms themselves are in sasl/.
  */
-import type { Accounts } from '../accounts.js';
-import { formatDateTime } from '../stanza/datetime.js';
-import { StreamError } from '../stanza/errors.js';
-import { NS } from '../stanza/ns.js';
-import { type Element, el, elementOf } from '../xml/element.js';
-import type { TopLevel } from '../xml/reader.js';
-import type { C2sStream } from './c2s.js';
-import { increment, type StreamCounts } from './counts.js';
-import { type ChannelBindings, noBindings } from './sasl/binding.js';
+import type { Accounts } from '../../accounts.js';
+import { formatDateTime } from '../../stanza/datetime.js';
+import { StreamError } from '../../stanza/errors.js';
+import { NS } from '../../stanza/ns.js';
+import { type Element, el, elementOf } from '../../xml/element.js';
+import type { TopLevel } from '../../xml/reader.js';
+import { increment, type StreamCounts } from '../counts.js';
+import { type ChannelBindings, noBindings } from '../sasl/binding.js';
 import {
   type ClientCertificate,
-  type Exchange,
   type FastRequest,
   type Identity,
   SaslError,
   type SaslStep,
-} from './sasl/mechanism.js';
-import { type Offer, offer, offered, offeredFast, type SaslPolicy } from './sasl/offer.js';
-import type { Throttle } from './sasl/throttle.js';
-import { dueUpgrades, type Upgrade } from './sasl/upgrade.js';
-import type { InlineBind, Sessions } from './sessions.js';
+} from '../sasl/mechanism.js';
+import { offer, offered, offeredFast, type SaslPolicy } from '../sasl/offer.js';
+import type { Throttle } from '../sasl/throttle.js';
+import { dueUpgrades } from '../sasl/upgrade.js';
+import type { Sessions } from '../sessions.js';
+import type { Inline, Negotiation } from './negotiation.js';
+import type { C2sStream } from './stream.js';
 
 export interface LoginParts {
   policy(stream: C2sStream): SaslPolicy;
@@ -36,50 +36,8 @@ export interface LoginParts {
   limitHit(limit: string): void;
 }
 
-/** What a client asked for in its `<authenticate/>`, to be done once it is authenticated. */
-interface Inline {
-  readonly bind: InlineBind | undefined;
-  readonly resume: { readonly previd: string | undefined; readonly h: string | undefined } | undefined;
-  readonly requestToken: string | undefined;
-  readonly invalidate: boolean;
-  readonly clientId: string | undefined;
-  readonly label: string | undefined;
-  readonly upgrades: readonly string[];
-}
-
-/** A login under way. */
-export interface Negotiation {
-  readonly offer: Offer;
-  readonly bindings: ChannelBindings;
-  readonly certificate: ClientCertificate | undefined;
-  attempts: number;
-  /** The mechanism of the exchange, as the client named it. */
-  mechanism: string;
-  /**
-   * The attempt of the latest failure. A client tries one password by several mechanisms in turn, and the server cannot
-   * see whether it is the same one: each mechanism once, for one account on one stream, counts as one attempt. So an
-   * attempt is at most as many guesses as there are mechanisms.
-   */
-  tried: { readonly account: string; readonly mechanisms: Set<string>; counted: boolean } | undefined;
-  profile: typeof NS.sasl | typeof NS.sasl2;
-  exchange: Exchange | undefined;
-  /** The account whose password the client tries. */
-  claimed: string | undefined;
-  inline: Inline | undefined;
-  /** Proved who it is; tasks are left to do. */
-  identity: Identity | undefined;
-  /** XEP-0480: those that are left to do. */
-  upgrades: Upgrade[];
-  upgrading: boolean;
-}
-
 /** XEP-0388 §2.3.1: what tells clients apart; a UUID, but not all of them know. */
 const longestClientId = 64;
-
-/** Whether the client has begun to authenticate: nothing else is taken until that has an end. */
-export function isUnderWay(negotiation: Negotiation | undefined): boolean {
-  return negotiation !== undefined && (negotiation.exchange !== undefined || negotiation.identity !== undefined);
-}
 
 export class Login {
   readonly #parts: LoginParts;
@@ -88,8 +46,8 @@ export class Login {
     this.#parts = parts;
   }
 
-  /** What the stream is offered. */
-  begin(stream: C2sStream): Negotiation {
+  /** What the stream is offered. `before`: what the login had come to when it was offered something the last time. */
+  begin(stream: C2sStream, before: Negotiation | undefined): Negotiation {
     const { accounts } = this.#parts;
     const bindings = stream.secure ? this.#parts.bindings(stream) : noBindings;
     const certificate = this.#parts.clientCertificate(stream);
@@ -103,9 +61,9 @@ export class Login {
       }),
       bindings,
       certificate,
-      attempts: stream.negotiation?.attempts ?? 0,
+      attempts: before?.attempts ?? 0,
       mechanism: '',
-      tried: stream.negotiation?.tried,
+      tried: before?.tried,
       profile: NS.sasl,
       exchange: undefined,
       claimed: undefined,
@@ -237,10 +195,8 @@ export class Login {
       accounts.noteLogin(identity.jid.bare);
     }
     increment(counts.logins, identity.mechanism);
-    stream.mechanism = identity.mechanism;
     negotiation.exchange = undefined;
-    stream.negotiation = undefined;
-    stream.authenticated(identity.jid);
+    stream.authenticated(identity.jid, identity.mechanism);
   }
 
   /** XEP-0388 §2.6.1: `<success/>` with all that was asked for inline. */

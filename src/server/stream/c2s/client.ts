@@ -5,32 +5,33 @@
  */
 
 import type { Logger } from 'pino';
-import { monotonic } from '../clock.js';
-import type { Config } from '../config/schema.js';
-import type { StreamInfo } from '../module/index.js';
-import { iqKey } from '../routing/hooks.js';
-import type { LocalHost } from '../routing/host.js';
-import type { Link, Receipt } from '../routing/link.js';
-import type { Origin } from '../routing/passage.js';
-import type { Connection, Session } from '../routing/session.js';
-import { beginSlice, isPresentSlice, presentSlice, type Share, type Shares, turnMs } from '../shares.js';
-import { StanzaError, StreamError } from '../stanza/errors.js';
-import { randomId } from '../stanza/ids.js';
-import { Jid, JidError } from '../stanza/jid.js';
-import { NS } from '../stanza/ns.js';
-import { Stanza, stanzaName } from '../stanza/stanza.js';
-import type { Transport, TransportReader, Upgradable } from '../transport/transport.js';
-import { type Element, el, serialize } from '../xml/element.js';
-import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
-import type { Backlog } from './backlog.js';
-import { increment, type StreamCounts } from './counts.js';
+import { monotonic } from '../../clock.js';
+import type { Config } from '../../config/schema.js';
+import { iqKey } from '../../routing/hooks.js';
+import type { LocalHost } from '../../routing/host.js';
+import type { Receipt } from '../../routing/link.js';
+import type { Origin } from '../../routing/passage.js';
+import type { Session } from '../../routing/session.js';
+import { beginSlice, isPresentSlice, presentSlice, type Share, type Shares, turnMs } from '../../shares.js';
+import { StanzaError, StreamError } from '../../stanza/errors.js';
+import { randomId } from '../../stanza/ids.js';
+import { Jid, JidError } from '../../stanza/jid.js';
+import { NS } from '../../stanza/ns.js';
+import { Stanza, stanzaName } from '../../stanza/stanza.js';
+import type { Transport, TransportReader, Upgradable } from '../../transport/transport.js';
+import { type Element, el, serialize } from '../../xml/element.js';
+import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../../xml/reader.js';
+import type { Backlog } from '../backlog.js';
+import { increment, type StreamCounts } from '../counts.js';
+import type { Queues } from '../queues.js';
+import type { Sessions } from '../sessions.js';
+import type { Sent, Sm } from '../xep-0198-sm.js';
+import { CsiLink } from '../xep-0352-csi.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
-import { isUnderWay, type Login } from './login.js';
-import type { Queues } from './queues.js';
-import type { Sessions } from './sessions.js';
+import type { Login } from './login.js';
+import { isUnderWay, type Negotiation } from './negotiation.js';
 import type { SignUps } from './sign-ups.js';
-import type { Outlet, Sent, Sm } from './xep-0198-sm.js';
-import { CsiLink } from './xep-0352-csi.js';
+import type { C2sStream, Phase } from './stream.js';
 
 /** What streams need of the server around them. */
 export interface StreamServer {
@@ -46,11 +47,8 @@ export interface StreamServer {
   readonly shares: Shares;
   limitHit(limit: string): void;
   /** The stream is over; its place is free. */
-  closed(stream: C2sStream): void;
+  closed(stream: ClientStream): void;
 }
-
-/** opening: a header is due. stranger: features sent, not authenticated. known: authenticated, not bound. */
-type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
 
 /** How much is taken from one WebSocket, where each message is a chunk, while others wait for their turn: stanzas. */
 const turnMessages = 32;
@@ -71,7 +69,7 @@ const countedAbove = 16_384;
 /** Stanzas for a session whose connection is gone, while the last of what its client said is handled. */
 const mostUndelivered = 1000;
 
-export class C2sStream implements TransportReader, Origin, Link, Outlet, Connection, StreamInfo {
+export class ClientStream implements C2sStream, TransportReader, Origin {
   phase: Phase = 'opening';
   host: LocalHost | undefined;
   /** Authenticated as: bare. Set once. */
@@ -87,7 +85,7 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   /** The language of the stream header (RFC 6120 §4.7.4). */
   #lang: string | undefined;
   /** What the login has come to so far; undefined before and after. */
-  negotiation: ReturnType<Login['begin']> | undefined;
+  negotiation: Negotiation | undefined;
   /** Registration is offered, so that IQs are part of the negotiation. */
   negotiatesByIq = false;
   /** IQs before the login that were refused. */
@@ -471,9 +469,19 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   sendFeatures(): void {
-    const children =
-      this.phase === 'stranger' ? strangerFeatures(this, this.server.login) : authenticatedFeatures(this);
+    const children = this.phase === 'stranger' ? this.#offer() : authenticatedFeatures(this);
     this.writeElement(el('stream:features', this.transport.framed ? { 'xmlns:stream': NS.stream } : null, ...children));
+  }
+
+  #offer(): Element[] {
+    this.negotiation = this.trusted ? this.server.login.begin(this, this.negotiation) : undefined;
+    const features = strangerFeatures(this, this.negotiation);
+    this.negotiatesByIq = features.some((feature) => feature.getNS() === NS.registerFeature);
+    return features;
+  }
+
+  get canStartTls(): boolean {
+    return !this.transport.secure && isUpgradable(this.transport);
   }
 
   /** RFC 6120 §5.4. */
@@ -505,12 +513,45 @@ export class C2sStream implements TransportReader, Origin, Link, Outlet, Connect
   }
 
   /** Who the peer is has been proved. Throws StreamError where it went meanwhile. */
-  authenticated(account: Jid): void {
+  authenticated(account: Jid, mechanism: string): void {
     if (this.phase !== 'stranger') throw new StreamError('connection-timeout');
+    this.negotiation = undefined;
     this.account = account;
+    this.mechanism = mechanism;
     this.phase = 'known';
     this.#leaveSignUps();
     this.#raiseLimits();
+  }
+
+  bind(session: Session): void {
+    this.session = session;
+    this.phase = 'bound';
+  }
+
+  manage(sm: Sm): void {
+    const session = this.session!;
+    sm.attach(this);
+    this.sm = sm;
+    if (this.csi === undefined) {
+      session.link = sm;
+      return;
+    }
+    // What was held back goes out first, and is not counted.
+    const csi = new CsiLink(sm);
+    csi.inactive = this.csi.inactive;
+    this.csi.flush();
+    this.csi = csi;
+    session.link = csi;
+  }
+
+  resumed(sm: Sm): void {
+    const { session } = sm;
+    this.bind(session);
+    this.sm = sm;
+    // XEP-0352 §5.2: active.
+    if (!(session.link instanceof CsiLink)) return;
+    session.link.inactive = false;
+    this.csi = session.link;
   }
 
   /** A registration form was sent: the deadline is put off, once, as long as not too many wait like this. */

@@ -2,9 +2,9 @@
  * Streams of people who fill in a registration form (XEP-0077): they may take longer than the login deadline. There are
  * only so many of them, in all and at one address, because nobody knows them yet.
  */
-import { addressBlock } from '../config/address.js';
-import type { Config } from '../config/schema.js';
-import { Portions } from '../portions.js';
+import { addressBlock } from '../../config/address.js';
+import type { Config } from '../../config/schema.js';
+import { Portions } from '../../portions.js';
 
 export class SignUps {
   readonly #places: Portions;
