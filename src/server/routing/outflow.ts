@@ -58,6 +58,8 @@ const sourceOverhead = 3072;
 export const stanzaOverhead = 256;
 /** How long one session's sources are asked while others wait, in ms. */
 const turnMs = 2;
+/** Of one lane at once, while others wait. */
+const stepsOfLane = 8;
 
 class Pouring {
   /** Characters that it keeps in memory. */
@@ -274,7 +276,7 @@ export class Outflow {
     return false;
   }
 
-  /** A step of each lane in turn, as long as there is room. */
+  /** Some steps of each lane in turn, as long as there is room. */
   #run(): void {
     const began = monotonic();
     let steps = 0;
@@ -286,12 +288,14 @@ export class Outflow {
           this.#lanes.delete(name);
           continue;
         }
-        if (!this.session.hasRoom || this.#isOver) return;
-        this.#step(lane, lane.first);
-        isMoving = true;
-        if ((++steps & 15) === 0 && monotonic() - began >= turnMs) {
-          this.#goOnLater();
-          return;
+        for (let left = stepsOfLane; left > 0 && !lane.isBusy && lane.first !== undefined; left--) {
+          if (!this.session.hasRoom || this.#isOver) return;
+          this.#step(lane, lane.first);
+          isMoving = true;
+          if ((++steps & 15) === 0 && monotonic() - began >= turnMs) {
+            this.#goOnLater();
+            return;
+          }
         }
       }
     }
