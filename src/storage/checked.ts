@@ -76,6 +76,8 @@ export function checked(storage: Storage, report: (record: DamagedRecord) => voi
       checkedLog(storage.log(name, options), judge('log', name, { check: logCheck(options) })),
     stores: () => storage.stores(),
     flush: () => storage.flush(),
+    join: (node, epoch) => storage.join(node, epoch),
+    fence: (node, epoch) => storage.fence(node, epoch),
     close: () => storage.close(),
   };
 }

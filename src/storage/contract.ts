@@ -16,8 +16,11 @@
  * what was written by deep equality, and is the reader's own copy. Limits are whole numbers, 0 included, or Infinity.
  */
 
-/** 'quota': the owner has no room left, though the storage has (usage.ts). */
-export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable' | 'quota';
+/**
+ * 'quota': the owner has no room left, though the storage has (usage.ts). 'fenced': the node's epoch is over, and nothing
+ * that it writes becomes durable any more.
+ */
+export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable' | 'quota' | 'fenced';
 
 /** The operation did not happen (a write may have, where the disk failed in between), and why. */
 export class StorageError extends Error {
@@ -29,6 +32,11 @@ export class StorageError extends Error {
   ) {
     super(message, options);
   }
+}
+
+/** What a write of an epoch is refused with that may write no more. */
+export function fenced(node: string, epoch: number): StorageError {
+  return new StorageError('fenced', `node ${node} was shut out of the cluster (epoch ${epoch}) and has to start anew`);
 }
 
 /** A page was asked relative to an entry that is not there. */
@@ -195,6 +203,20 @@ export interface Storage {
   stores(): Promise<StoreName[]>;
   /** Resolves once every write called before is durable, or has been rejected. */
   flush(): Promise<void>;
+  /**
+   * Makes this handle that of a node of a cluster, once: what is written over it from now on is of the epoch that this
+   * resolves with. It is greater than every epoch that the node had, and puts an end to the one before as `fence` does.
+   * `epoch` is given where another storage, which has the cluster's view, has given it. Handles that never join are no node's
+   * and cannot be fenced. Rejects with StorageError('locked') if the handle has joined, or if the driver serves one process
+   * and therefore one node.
+   */
+  join(node: string, epoch?: number): Promise<number>;
+  /**
+   * Resolves when no write of this epoch of the node can become durable any more: each has become durable or is refused
+   * with StorageError('fenced'). Reads may go on. An epoch that is over already needs no fence. A node
+   * whose own epoch is over fences nobody: its call is refused.
+   */
+  fence(node: string, epoch: number): Promise<void>;
   /** Flushes and closes; further calls are refused with StorageError('unavailable'). */
   close(): Promise<void>;
 }

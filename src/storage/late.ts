@@ -88,6 +88,8 @@ export function late(storage: Storage, seed: number): LateStorage {
     ...inner,
     stores: () => watched(() => ofMany(begun(), () => storage.stores())),
     flush: () => watched(() => begun().then(() => storage.flush())),
+    join: (node, epoch) => watched(() => ofMany(begun(), () => storage.join(node, epoch))),
+    fence: (node, epoch) => watched(() => later().then(() => storage.fence(node, epoch))),
     close: async () => {
       isClosed = true;
       await begun();

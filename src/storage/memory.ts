@@ -1,6 +1,7 @@
 /** Storage in this process's memory: for tests, and for what may be lost. Nothing outlives the process. */
 import {
   type DocumentStore,
+  fenced,
   type LogEntry,
   type LogFilter,
   type LogOptions,
@@ -17,16 +18,36 @@ import { matches, rangeOf } from './filter.js';
 import * as json from './json.js';
 import { compare } from './order.js';
 
-/** Called first by every operation: throws once the storage is closed. */
-type Check = () => void;
+/** What each operation calls first. Both throw once the storage is closed; `write` also once its epoch is fenced. */
+interface Guard {
+  read(): void;
+  write(): void;
+}
+
+type Make<S> = () => (guard: Guard) => S;
+
+/** What the handles on one storage share. */
+interface Shared {
+  /** By shape and name: makes the store for a handle. */
+  readonly stores: Map<string, { readonly name: StoreName; readonly open: (guard: Guard) => unknown }>;
+  /** The latest epoch of each node, and the one that may write. */
+  readonly epochs: Map<string, { latest: number; current: number | undefined }>;
+}
 
 export class MemoryStorage implements Storage {
-  readonly #stores = {
-    document: new Map<string, DocumentStore<unknown>>(),
-    map: new Map<string, MapStore<unknown>>(),
-    log: new Map<string, MemoryLog>(),
-  };
+  readonly #shared: Shared;
+  readonly #opened = new Map<string, unknown>();
+  #member: { readonly node: string; readonly epoch: number } | undefined;
   #closed = false;
+
+  constructor(shared: Shared = { stores: new Map(), epochs: new Map() }) {
+    this.#shared = shared;
+  }
+
+  /** Another handle on the same data, as another process has on a database. Each is closed by itself. */
+  handle(): MemoryStorage {
+    return new MemoryStorage(this.#shared);
+  }
 
   document<T>(name: string): DocumentStore<T> {
     return this.#store('document', name, memoryDocument) as DocumentStore<T>;
@@ -37,112 +58,136 @@ export class MemoryStorage implements Storage {
   }
 
   log(name: string, { text }: LogOptions = {}): LogStore {
-    const log = this.#store('log', name, memoryLog) as MemoryLog;
+    const log = this.#store('log', name, memoryLog);
     if (text !== undefined) log.search(text);
     return log;
   }
 
   async stores(): Promise<StoreName[]> {
-    this.#check();
-    return (['document', 'map', 'log'] as const).flatMap((shape) =>
-      [...this.#stores[shape].keys()].map((name) => ({ shape, name })),
-    );
+    this.#guard.read();
+    return [...this.#shared.stores.values()].map(({ name }) => name);
   }
 
   async flush(): Promise<void> {
-    this.#check();
+    this.#guard.read();
+  }
+
+  async join(node: string, epoch?: number): Promise<number> {
+    this.#guard.read();
+    if (this.#member !== undefined) throw new StorageError('locked', 'this handle has joined as a node already');
+    const { latest = 0 } = this.#shared.epochs.get(node) ?? {};
+    const joined = epoch ?? latest + 1;
+    this.#shared.epochs.set(node, { latest: Math.max(latest, joined), current: joined });
+    this.#member = { node, epoch: joined };
+    return joined;
+  }
+
+  async fence(node: string, epoch: number): Promise<void> {
+    this.#guard.write();
+    const epochs = this.#shared.epochs.get(node);
+    if (epochs?.current === epoch) epochs.current = undefined;
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const stores of Object.values(this.#stores)) stores.clear();
   }
 
-  #check = (): void => {
-    if (this.#closed) throw new StorageError('unavailable', 'the storage is closed');
+  readonly #guard: Guard = {
+    read: () => {
+      if (this.#closed) throw new StorageError('unavailable', 'the storage is closed');
+    },
+    write: () => {
+      this.#guard.read();
+      if (this.#member !== undefined && this.#shared.epochs.get(this.#member.node)?.current !== this.#member.epoch)
+        throw fenced(this.#member.node, this.#member.epoch);
+    },
   };
 
-  #store<S>(shape: Shape, name: string, make: (check: Check) => S): unknown {
-    const stores = this.#stores[shape] as Map<string, unknown>;
-    let store = stores.get(name);
-    if (store === undefined) stores.set(name, (store = make(this.#check)));
+  #store<S>(shape: Shape, name: string, make: Make<S>): S {
+    const key = `${shape} ${name}`;
+    let store = this.#opened.get(key) as S | undefined;
+    if (store !== undefined) return store;
+    let shared = this.#shared.stores.get(key);
+    if (shared === undefined) this.#shared.stores.set(key, (shared = { name: { shape, name }, open: make() }));
+    store = shared.open(this.#guard) as S;
+    this.#opened.set(key, store);
     return store;
   }
 }
 
-function memoryDocument(check: Check): DocumentStore<unknown> {
+function memoryDocument(): (guard: Guard) => DocumentStore<unknown> {
   const texts = new Map<string, string>();
   const read = (owner: string): unknown => json.read(texts.get(owner));
-  return {
+  return (guard) => ({
     get: async (owner) => {
-      check();
+      guard.read();
       return read(owner);
     },
     getMany: async (owners) => {
-      check();
+      guard.read();
       return new Map(owners.filter((owner) => texts.has(owner)).map((owner) => [owner, read(owner)]));
     },
     set: async (owner, value) => {
-      check();
+      guard.write();
       texts.set(owner, json.write(value));
     },
     delete: async (owner) => {
-      check();
+      guard.write();
       return texts.delete(owner);
     },
     compareAndSet: async (owner, expected, next) => {
-      check();
+      guard.write();
       if (!json.isSame(texts.get(owner), expected === undefined ? undefined : json.write(expected))) return false;
       if (next === undefined) texts.delete(owner);
       else texts.set(owner, json.write(next));
       return true;
     },
     size: async (owner) => {
-      check();
+      guard.read();
       return Buffer.byteLength(texts.get(owner) ?? '');
     },
     owners: async (range) => {
-      check();
+      guard.read();
       return ownersIn(texts.keys(), range);
     },
     forget: async (owner) => {
-      check();
+      guard.write();
       texts.delete(owner);
     },
-  };
+  });
 }
 
-function memoryMap(check: Check): MapStore<unknown> {
+function memoryMap(): (guard: Guard) => MapStore<unknown> {
   const owned = new Map<string, Map<string, string>>();
   const sorted = (owner: string): [string, string][] => [...(owned.get(owner) ?? [])].sort(([a], [b]) => compare(a, b));
-  return {
+  return (guard) => ({
     get: async (owner, key) => {
-      check();
+      guard.read();
       return json.read(owned.get(owner)?.get(key));
     },
     all: async (owner) => {
-      check();
+      guard.read();
       return new Map(sorted(owner).map(([key, text]) => [key, json.read(text)]));
     },
     page: async (owner, { after, limit }) => {
-      check();
+      guard.read();
       return sorted(owner)
         .filter(([key]) => after === undefined || compare(key, after) > 0)
         .slice(0, limit)
         .map(([key, text]) => [key, json.read(text)]);
     },
     count: async (owner) => {
-      check();
+      guard.read();
       return owned.get(owner)?.size ?? 0;
     },
     size: async (owner) => {
-      check();
+      guard.read();
       let bytes = 0;
       for (const text of owned.get(owner)?.values() ?? []) bytes += Buffer.byteLength(text);
       return bytes;
     },
     set: async (owner, entries) => {
-      check();
+      guard.write();
       const texts = Array.from(entries, ([key, value]) => [key, json.write(value)] as const);
       if (texts.length === 0) return;
       let items = owned.get(owner);
@@ -150,7 +195,7 @@ function memoryMap(check: Check): MapStore<unknown> {
       for (const [key, text] of texts) items.set(key, text);
     },
     delete: async (owner, keys) => {
-      check();
+      guard.write();
       const items = owned.get(owner);
       if (items === undefined) return 0;
       const gone = keys.filter((key) => items.delete(key)).length;
@@ -158,14 +203,14 @@ function memoryMap(check: Check): MapStore<unknown> {
       return gone;
     },
     owners: async (range) => {
-      check();
+      guard.read();
       return ownersIn(owned.keys(), range);
     },
     forget: async (owner) => {
-      check();
+      guard.write();
       owned.delete(owner);
     },
-  };
+  });
 }
 
 interface OwnedLog {
@@ -178,7 +223,7 @@ interface MemoryLog extends LogStore {
   search(text: LogOptions['text']): void;
 }
 
-function memoryLog(check: Check): MemoryLog {
+function memoryLog(): (guard: Guard) => MemoryLog {
   const logs = new Map<string, OwnedLog>();
   let text: LogOptions['text'];
   /** Takes `count` entries out from `start` on. */
@@ -188,12 +233,12 @@ function memoryLog(check: Check): MemoryLog {
     if (log.entries.length === 0) logs.delete(owner);
     return gone.length;
   };
-  return {
+  return (guard) => ({
     search: (asked) => {
       text = asked;
     },
     append: async (owner, entry) => {
-      check();
+      guard.write();
       let log = logs.get(owner);
       if (log === undefined) logs.set(owner, (log = { entries: [], bytes: 0 }));
       const at = position(log.entries, entry.id);
@@ -203,7 +248,7 @@ function memoryLog(check: Check): MemoryLog {
       log.bytes += Buffer.byteLength(entry.value) - (replaces ? Buffer.byteLength(present.value) : 0);
     },
     page: async (owner, query) => {
-      check();
+      guard.read();
       const all = logs.get(owner)?.entries ?? [];
       if (query.strict) {
         for (const id of [query.after, query.before]) {
@@ -218,15 +263,15 @@ function memoryLog(check: Check): MemoryLog {
       return { entries: found.map(copy), complete };
     },
     count: async (owner, filter, limit = Number.POSITIVE_INFINITY) => {
-      check();
+      guard.read();
       return select(logs.get(owner)?.entries ?? [], filter, text, limit, false).length;
     },
     size: async (owner) => {
-      check();
+      guard.read();
       return logs.get(owner)?.bytes ?? 0;
     },
     remove: async (owner, ids) => {
-      check();
+      guard.write();
       const log = logs.get(owner);
       if (log === undefined) return 0;
       let gone = 0;
@@ -237,7 +282,7 @@ function memoryLog(check: Check): MemoryLog {
       return gone;
     },
     trim: async (owner, { before, keep, limit = Number.POSITIVE_INFINITY }) => {
-      check();
+      guard.write();
       const log = logs.get(owner);
       if (log === undefined) return 0;
       const below = before === undefined ? 0 : position(log.entries, before);
@@ -245,14 +290,14 @@ function memoryLog(check: Check): MemoryLog {
       return cut(owner, log, 0, Math.min(Math.max(below, surplus, 0), limit));
     },
     owners: async (range) => {
-      check();
+      guard.read();
       return ownersIn(logs.keys(), range);
     },
     forget: async (owner) => {
-      check();
+      guard.write();
       logs.delete(owner);
     },
-  };
+  });
 }
 
 /** The first `limit` entries that pass, in the direction of reading. */

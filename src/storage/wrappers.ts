@@ -63,6 +63,14 @@ export function routed(drivers: {
     flush: async () => {
       await Promise.all(all.map((driver) => driver.flush()));
     },
+    join: async (node, given) => {
+      const epoch = await drivers.default.join(node, given);
+      await Promise.all(all.map((driver) => (driver === drivers.default ? epoch : driver.join(node, epoch))));
+      return epoch;
+    },
+    fence: async (node, epoch) => {
+      await Promise.all(all.map((driver) => driver.fence(node, epoch)));
+    },
     close: async () => {
       await Promise.all(all.map((driver) => driver.close()));
     },
@@ -84,6 +92,8 @@ export function around(storage: Storage, wrap: Around): Storage {
     log: (name, options) => wrapped('log', name, storage.log(name, options)),
     stores: () => storage.stores(),
     flush: () => storage.flush(),
+    join: (node, epoch) => storage.join(node, epoch),
+    fence: (node, epoch) => storage.fence(node, epoch),
     close: () => storage.close(),
   };
 }

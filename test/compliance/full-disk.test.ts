@@ -30,6 +30,8 @@ class Disk {
       map: (name) => refusing(inner.map(name), ['set']),
       log: (name, options) => refusing(inner.log(name, options), ['append']),
       stores: () => inner.stores(),
+      join: (node, epoch) => inner.join(node, epoch),
+      fence: (node, epoch) => inner.fence(node, epoch),
       flush: () => inner.flush(),
       close: () => inner.close(),
     };

@@ -252,6 +252,8 @@ class Gate {
       map: <T>(name: string) => guard(storage.map<T>(name)),
       log: (name) => guard(storage.log(name)),
       stores: () => storage.stores(),
+      join: (node, epoch) => storage.join(node, epoch),
+      fence: (node, epoch) => storage.fence(node, epoch),
       flush: () => storage.flush(),
       close: () => storage.close(),
     };

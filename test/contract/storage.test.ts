@@ -10,6 +10,7 @@ import { openSqlite } from '../../src/storage/sqlite/index.js';
 import { type QuotaRules, Usages } from '../../src/storage/usage.js';
 import { measured, routed } from '../../src/storage/wrappers.js';
 import { documentContract } from './document.js';
+import { fenceContract, joinContract } from './fence.js';
 import { logContract } from './log.js';
 import { mapContract } from './map.js';
 import { persistenceContract, storageContract } from './whole.js';
@@ -56,6 +57,25 @@ for (const [name, open] of Object.entries(drivers)) {
   mapContract(name, open);
   logContract(name, open);
   storageContract(name, open);
+  joinContract(name, open);
 }
+
+/** Handles on one storage in memory, each with what `wrap` puts around it. */
+const shared = (wrap: (storage: Storage) => Storage) => async (): Promise<() => Promise<Storage>> => {
+  const data = new MemoryStorage();
+  return async () => wrap(data.handle());
+};
+fenceContract(
+  'memory',
+  shared((storage) => storage),
+);
+fenceContract(
+  'memory, late',
+  shared((storage) => late(storage, 3)),
+);
+fenceContract(
+  'memory, checked',
+  shared((storage) => checked(storage, () => {})),
+);
 
 persistenceContract('sqlite', (place) => openSqlite({ file: join(folder, `${place}.db`) }));

@@ -115,6 +115,22 @@ export function persistenceContract(driver: string, openAt: (place: string) => P
       await second.close();
     });
 
+    test('the epochs of a node rise', async () => {
+      const first = await openAt('epochs');
+      const epoch = await first.join('verona');
+      await first.close();
+      const second = await openAt('epochs');
+      const next = await second.join('verona');
+      assert.ok(next > epoch);
+      await second.close();
+      const third = await openAt('epochs');
+      await third.join('verona', next + 7);
+      await third.close();
+      const fourth = await openAt('epochs');
+      assert.ok((await fourth.join('verona')) > next + 7);
+      await fourth.close();
+    });
+
     test('words are found, whether they were searched for before or not, and go with their entries', async () => {
       const write = async (storage: Storage, from: number, to: number): Promise<void> => {
         const log = storage.log('words', { text });

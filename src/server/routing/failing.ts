@@ -3,11 +3,14 @@ import type { StorageError, StorageFailure } from '../../storage/contract.js';
 import { monotonic } from '../clock.js';
 import { StanzaError } from '../stanza/errors.js';
 
+/** Another node, or this one later, can do what was asked. */
+const constrained: ReadonlySet<StorageFailure> = new Set(['full', 'unavailable', 'locked', 'fenced']);
+
 /** The StanzaError that tells a peer of a failed storage: it may try again later. */
 export function storageRefusal({ failure }: StorageError): StanzaError {
   if (failure === 'quota')
     return new StanzaError('resource-constraint', 'There is no room left in the account.', { type: 'wait' });
-  const isConstrained = failure === 'full' || failure === 'unavailable' || failure === 'locked';
+  const isConstrained = constrained.has(failure);
   return new StanzaError(isConstrained ? 'resource-constraint' : 'internal-server-error', undefined, { type: 'wait' });
 }
 

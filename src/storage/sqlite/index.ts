@@ -3,6 +3,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import type { Database } from 'better-sqlite3';
 import {
   type DocumentStore,
+  fenced,
   type MapStore,
   type Shape,
   type Storage,
@@ -18,7 +19,7 @@ import type { Purge } from './forget.js';
 import { type SqliteLog, sqliteLog } from './log.js';
 import { sqliteMap } from './map.js';
 import { inspect, noteMade } from './presence.js';
-import { Queue } from './queue.js';
+import { type Lane, Queue } from './queue.js';
 import { nameOf, storeOf } from './tables.js';
 
 export interface SqliteOptions {
@@ -156,6 +157,39 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
       return present();
     },
     flush: () => queue.flush(),
+    ...membership(connection, queue),
     close: () => (closing ??= close()),
+  };
+}
+
+/** The file is one process's, which is one node at most: every epoch but its own is over. */
+function membership(connection: Connection, queue: Queue): Pick<Storage, 'join' | 'fence'> {
+  const lane: Lane = { waiting: 0 };
+  let member: { readonly node: string; readonly epoch: number } | undefined;
+  let isJoining = false;
+  const next = (property: string, given: number | undefined): number => {
+    const row = connection.statement('SELECT value FROM waxwing WHERE property = ?').get(property);
+    const { value: latest = 0 } = (row as { value: number } | undefined) ?? {};
+    const epoch = given ?? latest + 1;
+    connection.statement('INSERT OR REPLACE INTO waxwing VALUES (?, ?)').run(property, Math.max(latest, epoch));
+    return epoch;
+  };
+  return {
+    join: async (node, given) => {
+      if (isJoining) throw new StorageError('locked', 'SQLite serves one node, which has joined already');
+      isJoining = true;
+      try {
+        const run = () => next(`epoch ${node}`, given);
+        const epoch = await queue.write({ lane, kind: 'other', owner: '', bytes: 0, run });
+        member = { node, epoch };
+        return epoch;
+      } finally {
+        isJoining = member !== undefined;
+      }
+    },
+    fence: async (node, epoch) => {
+      if (member?.node === node && member.epoch === epoch) await queue.refuse(fenced(node, epoch));
+      else await queue.flush();
+    },
   };
 }

@@ -77,6 +77,8 @@ export class Queue {
   /** A sync failed: whether commits before now are on the disk is unknown, so that nothing after can be promised. */
   #isUnsafe = false;
   #isClosed = false;
+  /** Why nothing is written any more. */
+  #refusal: StorageError | undefined;
   #retry: NodeJS.Timeout | undefined;
   /** Since when another process's lock was in the way, and when it was so last, in ms. */
   #lockedSince: number | undefined;
@@ -96,6 +98,7 @@ export class Queue {
   /** Resolves with what `run` returned once that is durable. Rejects with StorageError, or what `run` threw. */
   write<R>(work: Work & { run: () => R }): Promise<R> {
     if (this.#isClosed) return Promise.reject(closed());
+    if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
     if (this.#count >= this.#options.maxOperations || this.#bytes >= this.#options.maxBytes) {
       return Promise.reject(new StorageError('unavailable', 'too many writes wait for the disk'));
     }
@@ -140,6 +143,12 @@ export class Queue {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.#settled();
+  }
+
+  /** Refuses every further write. Resolves when those before have come to their end. */
+  async refuse(refusal: StorageError): Promise<void> {
+    this.#refusal = refusal;
     await this.#settled();
   }
 
