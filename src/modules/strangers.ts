@@ -439,8 +439,11 @@ export default defineModule({
 
     return [
       prefetch(({ bare }) => known.get(bare)),
-      // Behind those who take off what looks like ours.
-      message('clean', receive, { after: ['offline'], skips: (stanza) => inviterIn(stanza) === undefined }),
+      // Once what looks like ours was taken off.
+      message('clean', receive, {
+        after: ['stanza_id', 'offline', 'carbons'],
+        skips: (stanza) => inviterIn(stanza) === undefined,
+      }),
       admit((passage) => {
         if (passage.way === 'out') return send(passage);
         const { name, type, to } = passage.stanza;
@@ -464,7 +467,7 @@ export default defineModule({
         );
       }),
       event('accountDeleting', ({ jid }) => takeHeld(jid.bare, {}, sendBack)),
-      event('accountDeleted', ({ jid }) => known.delete(jid.bare)),
+      event('accountDeleted', ({ jid }) => known.delete(jid.bare), { before: 'all' }),
       every(sweepMs, expire),
       metric({
         name: 'waxwing_strangers_refused_total',

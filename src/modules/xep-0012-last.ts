@@ -90,11 +90,14 @@ export default defineModule({
       iq.get('account', NS.last, 'query', answer, { access: 'anyone', absent: true }),
       iq.get('server', NS.last, 'query', () => last(monotonic() - started)), // §5
       // §4: the question to a resource is not delivered for those who may not see presence
-      admit(({ way, owner, peer, stanza }) => {
-        if (way !== 'in' || !asksLast(stanza) || stanza.to?.resource === undefined) return undefined;
-        const permitted = host.permits('contacts', peer, owner);
-        return permitted instanceof Promise ? permitted.then(demand) : demand(permitted);
-      }),
+      admit(
+        ({ way, owner, peer, stanza }) => {
+          if (way !== 'in' || !asksLast(stanza) || stanza.to?.resource === undefined) return undefined;
+          const permitted = host.permits('contacts', peer, owner);
+          return permitted instanceof Promise ? permitted.then(demand) : demand(permitted);
+        },
+        { after: ['strangers'] },
+      ),
       event('available', ({ session: { jid } }) => {
         if (!isElsewhereToo(jid.bare, jid)) is(jid.bare, { at: wall(), run: from });
       }),

@@ -122,21 +122,24 @@ export default defineModule({
     };
 
     return [
-      serverMessage((stanza, origin) => {
-        const isOurs = stanza.to!.resource === undefined && stanza.has(NS.addresses, 'addresses');
-        if (!isOurs || stanza.type === 'error') return;
-        const deliveries = readDeliveries(stanza, host.jid, config.limit);
-        host.demandFanOut(stanza.content, deliveries.length);
-        permit(
-          stanza,
-          deliveries.map(({ to }) => to!),
-        );
-        return deliverAll(deliveries, origin)?.then(() => 'handled' as const) ?? 'handled';
-      }),
+      serverMessage(
+        (stanza, origin) => {
+          const isOurs = stanza.to!.resource === undefined && stanza.has(NS.addresses, 'addresses');
+          if (!isOurs || stanza.type === 'error') return;
+          const deliveries = readDeliveries(stanza, host.jid, config.limit);
+          host.demandFanOut(stanza.content, deliveries.length);
+          permit(
+            stanza,
+            deliveries.map(({ to }) => to!),
+          );
+          return deliverAll(deliveries, origin)?.then(() => 'handled' as const) ?? 'handled';
+        },
+        { after: ['rtbl', 'reports'] },
+      ),
       serverPresence(directed),
       event('unavailable', ({ session, stanza }) => over(stanza.with({ from: session.jid }))),
       // one that was never available, and so never ceased to be
-      session('gone', ({ jid }) => over(unavailable(jid))),
+      session('gone', ({ jid }) => over(unavailable(jid)), { after: ['presence'] }),
       // XEP-0191 §3.2: while something can still be said to them
       event('blocking', async ({ owner, covers }) => {
         for (const { jid } of host.sessions(owner.bare)) await over(unavailable(jid), covers);

@@ -20,8 +20,11 @@ export interface CardFilter {
 declare module '../server/module/index.js' {
   interface Services {
     vcard: {
-      /** The first that came is asked first of what is read, last of what is written. */
-      filter(filter: CardFilter): void;
+      /**
+       * Has a say in cards from now on; one module for each. Of what is read, whoever decides on access is asked before
+       * whoever puts content into it; of what is written, after.
+       */
+      filter(say: 'access' | 'content', filter: CardFilter): void;
       /** As it is kept. */
       get(owner: string): Promise<Element | undefined>;
       /** Past all filters; undefined takes it away. Throws StanzaError where it is too large. */
@@ -53,7 +56,7 @@ export default defineModule({
   provides: ['vcard'],
 
   start: ({ host, stores: { vcards }, provide }) => {
-    const filters: CardFilter[] = [];
+    const filters: { access?: CardFilter; content?: CardFilter } = {};
 
     const demandRoom = (card: string): void => {
       const limit = host.config.limits.vcard_bytes;
@@ -74,7 +77,9 @@ export default defineModule({
     };
 
     provide('vcard', {
-      filter: (filter) => void filters.push(filter),
+      filter: (say, filter) => {
+        filters[say] = filter;
+      },
       get,
       set: async (owner, card) => {
         const text = card && serialize(card);
@@ -95,7 +100,8 @@ export default defineModule({
           if (isAbsent) throw new StanzaError('service-unavailable');
           const owner = to.toBare();
           let card = await get(owner.bare);
-          for (const { read } of filters) card = await read(card, owner, from);
+          for (const filter of [filters.access, filters.content])
+            if (filter !== undefined) card = await filter.read(card, owner, from);
           if (card !== undefined) return card;
           // §3.1: an empty card, as some clients show an error for what is no error
           if (isOwn) return el('vCard', { xmlns: NS.vcardTemp });
@@ -114,7 +120,8 @@ export default defineModule({
           demandRoom(serialize(payload));
           const owner = to.toBare();
           let card = payload;
-          for (const { write } of [...filters].reverse()) card = await write(card, owner);
+          for (const filter of [filters.content, filters.access])
+            if (filter !== undefined) card = await filter.write(card, owner);
           await vcards.set(owner.bare, serialize(card));
           await host.emit('cardChanged', { owner });
         },

@@ -344,13 +344,17 @@ export default defineModule({
         if (items instanceof Promise) return items.then((all) => visit(owner, stanza, all.get(from.bare)));
         return visit(owner, stanza, items.get(from.bare));
       }),
-      event('accountDeleted', ({ jid }) => {
-        const here = visitors.get(jid.bare);
-        if (here === undefined) return;
-        for (const client of here.values()) client.isThere = false;
-        visiting -= here.size;
-        visitors.delete(jid.bare);
-      }),
+      event(
+        'accountDeleted',
+        ({ jid }) => {
+          const here = visitors.get(jid.bare);
+          if (here === undefined) return;
+          for (const client of here.values()) client.isThere = false;
+          visiting -= here.size;
+          visitors.delete(jid.bare);
+        },
+        { before: 'all' },
+      ),
     ];
   },
 });

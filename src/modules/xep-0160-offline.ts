@@ -508,7 +508,7 @@ export default defineModule({
       }),
       event('archiveRead', ({ owner, ids }) => drop(owner.bare, ids)),
       binding(({ jid }) => dropArchived(jid.bare)),
-      event('accountDeleted', ({ jid }) => usages.delete(jid.bare)),
+      event('accountDeleted', ({ jid }) => usages.delete(jid.bare), { before: 'all' }),
     ];
   },
 });

@@ -33,6 +33,9 @@ declare module '../server/module/index.js' {
   }
 }
 
+/** Whom an account has blocked has no say in anything. */
+const firstOfAll = { before: 'all' } as const;
+
 /** Full JIDs, bare JIDs and domains. */
 export type BlockList = ReadonlySet<string>;
 
@@ -225,7 +228,7 @@ export default defineModule({
       admit((passage) => {
         const known = lists.get(passage.owner.bare);
         return known instanceof Promise ? known.then((blocked) => judge(blocked, passage)) : judge(known, passage);
-      }),
+      }, firstOfAll),
       message(
         'clean',
         (passage) => {
@@ -236,9 +239,9 @@ export default defineModule({
           return silence(known, passage);
         },
         // What is relayed for one speaker carries a `Behalf`, and is routed.
-        { skips: (stanza) => inviterIn(stanza) === undefined },
+        { ...firstOfAll, skips: (stanza) => inviterIn(stanza) === undefined },
       ),
-      event('accountDeleted', ({ jid }) => lists.delete(jid.bare)),
+      event('accountDeleted', ({ jid }) => lists.delete(jid.bare), { before: 'all' }),
       // Whether it did is not known any more, and whoever does not care only has to say so.
       event('revived', ({ session }) => void asked.add(session)),
     ];

@@ -181,7 +181,7 @@ export default defineModule({
           const event = stanza.child(NS.pubsubEvent, 'event');
           return event === undefined ? undefined : follow(owner, peer, event);
         },
-        { skips: (stanza) => !stanza.has(NS.pubsubEvent, 'event') },
+        { after: ['strangers', 'pubsub'], skips: (stanza) => !stanza.has(NS.pubsubEvent, 'event') },
       ),
     ];
   },

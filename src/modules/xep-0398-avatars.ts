@@ -145,7 +145,7 @@ export default defineModule({
       return pep.change(owner, NS.avatarMetadata, { publish: new Map([[randomId(), metadata]]) }, { make: asCard });
     };
 
-    vcard.filter({
+    vcard.filter('content', {
       /** §5.2: who may not read the nodes does not get the picture from the card. */
       read: async (card, owner, who) => {
         const avatar = await avatars.get(owner.bare);
@@ -195,7 +195,7 @@ export default defineModule({
         const before = avatars.peek(owner.bare);
         return before === undefined || before?.inNodes ? undefined : refresh(owner, before);
       }),
-      event('accountDeleted', ({ jid }) => avatars.delete(jid.bare)),
+      event('accountDeleted', ({ jid }) => avatars.delete(jid.bare), { before: 'all' }),
     ];
   },
 });

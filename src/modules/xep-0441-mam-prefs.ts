@@ -179,7 +179,7 @@ export default defineModule({
         access: 'owner',
         run: configure,
       }),
-      event('accountDeleted', ({ jid }) => cache.delete(jid.bare)),
+      event('accountDeleted', ({ jid }) => cache.delete(jid.bare), { before: 'all' }),
     ];
   },
 });

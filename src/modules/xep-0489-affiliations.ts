@@ -129,7 +129,7 @@ export default defineModule({
         registered.set(jid.bare, at);
         await stores.registered.set(jid.bare, { at });
       }),
-      event('accountDeleted', ({ jid }) => registered.delete(jid.bare)),
+      event('accountDeleted', ({ jid }) => registered.delete(jid.bare), { before: 'all' }),
       ...(config.embed
         ? [
             message(
@@ -139,13 +139,16 @@ export default defineModule({
                 if (way !== 'out') return undefined;
                 return stamp(passage, stanza.type === undefined || saidTypes.includes(stanza.type));
               },
-              { skips: () => true },
+              { after: ['pubsub'], skips: () => true },
             ),
-            adorn((passage) => {
-              const { to, type } = passage.stanza;
-              // What all are told goes to contacts.
-              return stamp(passage, to !== undefined && (type === undefined || type === 'subscribe'));
-            }),
+            adorn(
+              (passage) => {
+                const { to, type } = passage.stanza;
+                // What all are told goes to contacts.
+                return stamp(passage, to !== undefined && (type === undefined || type === 'subscribe'));
+              },
+              { after: ['avatars'] },
+            ),
           ]
         : []),
     ];

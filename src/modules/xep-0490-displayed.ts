@@ -52,7 +52,8 @@ export default defineModule({
           if (stanza.to === undefined || stanza.type === 'error' || !isState) return;
           passage.acknowledgeAfter(publish(owner, stanza.to.full, displayed));
         },
-        { skips: () => true },
+        // Not for what is refused, or is for the server.
+        { after: ['carbons', 'pubsub'], skips: () => true },
       ),
     ];
   },

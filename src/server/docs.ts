@@ -32,8 +32,9 @@ interface Row {
   readonly notes: readonly string[];
 }
 
-/** Texts by path. `modules`: those that come with the server. Throws where a specification has no title. */
-export function documents(modules: readonly ModuleDefinition[], project: Project): ReadonlyMap<string, string> {
+/** Texts by path. `all`: those that come with the server. Throws where a specification has no title. */
+export function documents(all: readonly ModuleDefinition[], project: Project): ReadonlyMap<string, string> {
+  const modules = [...all].sort((a, b) => (a.name < b.name ? -1 : 1));
   const rows = rowsOf(modules);
   const reference = configReference(modules);
   return new Map([
@@ -84,14 +85,12 @@ function page(rows: readonly Row[], modules: readonly ModuleDefinition[]): strin
     where.join(', '),
     notes.join(' '),
   ]);
-  const features = [...modules]
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map(({ name, summary, implements: specs, optional }) => [
-      `\`${name}\``,
-      summary,
-      Object.keys(specs).sort().join(', '),
-      optional ? 'off' : 'on',
-    ]);
+  const features = modules.map(({ name, summary, implements: specs, optional }) => [
+    `\`${name}\``,
+    summary,
+    Object.keys(specs).sort().join(', '),
+    optional ? 'off' : 'on',
+  ]);
   return [
     '# Specifications',
     '<!-- Made by `npm run docs` from the modules and src/server/specifications.ts. -->',

@@ -57,6 +57,7 @@ import { isVerified } from './transport/tls.js';
 import { Passing } from './xep-0175-passing.js';
 import { el } from './xml/element.js';
 
+export { standardModules } from '../modules/index.js';
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
 export * from './module/index.js';
@@ -73,6 +74,8 @@ export interface ServerOptions {
   readonly text?: string | undefined;
   /** Laid over the file, in its structure. */
   readonly overrides?: Readonly<Record<string, unknown>> | undefined;
+  /** Instead of the modules that come with the server (`standardModules`). Their order means nothing. */
+  readonly standard?: readonly ModuleDefinition[] | undefined;
   /** Further modules besides the standard ones and those that the configuration loads. */
   readonly modules?: readonly ModuleDefinition[] | undefined;
   /** Where logs go instead of where the configuration says. */
@@ -223,9 +226,9 @@ class WaxwingServer implements Server {
   }
 
   async open(): Promise<void> {
-    const { file, text, overrides, modules = [] } = this.#options;
+    const { file, text, overrides, standard = standardModules, modules = [] } = this.#options;
     const imported = await importModules(modulesToLoad({ file, text, overrides }));
-    this.modules = [...standardModules, ...modules, ...imported];
+    this.modules = [...standard, ...modules, ...imported];
     this.config = loadConfig({ file, text, overrides, modules: this.modules });
     const chosen = chooseModules(this.modules, this.config);
     this.version = await readVersion();

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
-import { createServer, type Server } from '../../src/server/index.js';
+import { createServer, type Server, standardModules } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';
 import type { Connection } from '../../src/server/routing/session.js';
@@ -21,6 +21,7 @@ import { type Element, elementOf, parse, serialize } from '../../src/server/xml/
 import type { Storage } from '../../src/storage/contract.js';
 import { type LateStorage, late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
+import { shuffled } from '../shuffle.js';
 import { CheckedReader } from '../strict.js';
 import { difference, fillIn } from './match.js';
 import { digest, mac, Scram, saltPassword } from './scram.js';
@@ -35,6 +36,10 @@ const patience = 5000;
 
 /** `WAXWING_STORAGE=late:SEED` runs dialogues over a storage that is late (src/storage/late.ts). */
 const lateSeed = /^late:(\d+)$/.exec(process.env.WAXWING_STORAGE ?? '')?.[1];
+
+/** `WAXWING_MODULES=shuffled:SEED` runs dialogues with the standard modules in another order, which changes nothing. */
+const shuffleSeed = /^shuffled:(\d+)$/.exec(process.env.WAXWING_MODULES ?? '')?.[1];
+const standard = shuffleSeed === undefined ? standardModules : shuffled(standardModules, Number(shuffleSeed));
 
 const hosts = { localhost: {}, 'elsewhere.example': {} };
 
@@ -320,6 +325,7 @@ async function started(options: ScenarioOptions, folder: string, storage: Storag
   const server = await createServer({
     text: '',
     overrides: { ...merged(usual, options.config ?? {}), data: folder },
+    standard,
     modules: options.modules,
     storage,
     logTo: { write: (line) => void errors.push(line) },

@@ -198,7 +198,8 @@ export default defineModule({
       iq.get('account', NS.roster, 'query', read, options),
       iq.set('account', NS.roster, 'query', change, options),
       streamFeature('authenticated', () => el('ver', { xmlns: NS.rosterver })), // §2.6.1
-      event('accountDeleted', ({ jid }) => rosters.delete(jid.bare)),
+      // before others act on what is not there any more
+      event('accountDeleted', ({ jid }) => rosters.delete(jid.bare), { before: 'all' }),
     ];
   },
 });

@@ -279,7 +279,7 @@ export default defineModule({
           // Whoever owns no such node has said something else, for all that he learns.
           return way === 'out' ? answered : answered.catch(passOver);
         },
-        { skips: (stanza) => !stanza.has(NS.dataForms, 'x') },
+        { after: ['strangers'], skips: (stanza) => !stanza.has(NS.dataForms, 'x') },
       ),
       // §12.3: what comes back of notifications
       message(
@@ -289,7 +289,7 @@ export default defineModule({
           if (stanza.to?.resource !== undefined) return undefined;
           return bounced(pubsub, owner.bare, stanza).then(() => 'handled');
         },
-        { skips: ({ type }) => type !== 'error' },
+        { after: ['strangers'], skips: ({ type }) => type !== 'error' },
       ),
       event('featuresKnown', ({ session, gained }) => pubsub.aside(greet(pubsub, session, gained))),
       event('visitorKnown', ({ owner, visitor, gained }) =>

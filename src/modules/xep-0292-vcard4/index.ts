@@ -58,7 +58,7 @@ export default defineModule({
       },
     });
 
-    vcard.filter({
+    vcard.filter('access', {
       /** The older card is no way around the access model of the node. */
       read: async (card, owner, who) =>
         card === undefined ||

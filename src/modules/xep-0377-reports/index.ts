@@ -235,7 +235,7 @@ export default defineModule({
     provide('reports', { add, list, get, forget });
 
     return [
-      serverMessage(receive),
+      serverMessage(receive, { after: ['rtbl'] }),
       ...reportCommands({ list, get, forget }).map(command),
       metric({ name: 'waxwing_reports_total', help: 'Reports of abuse that were kept', read: () => counts.kept }),
       metric({

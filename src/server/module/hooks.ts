@@ -7,6 +7,7 @@ import type { Element } from '../xml/element.js';
 import type { Command } from './commands.js';
 import type { DiscoSource } from './disco.js';
 import type { Events } from './events.js';
+import type { Order } from './order.js';
 import type { Access, IqHandler, Payload, StrangerRequest, Target } from './requests.js';
 
 /** What a stream offers or is asked, before modules know a session of it. */
@@ -53,24 +54,30 @@ export type Hook =
       readonly name: string;
       readonly handler: (request: StrangerRequest) => Payload | Promise<Payload>;
     }
-  | { readonly kind: 'admit'; readonly handler: (passage: Passage) => void | Promise<void> }
+  | { readonly kind: 'admit'; readonly handler: (passage: Passage) => void | Promise<void>; readonly order: Order }
   | { readonly kind: 'gate'; readonly handler: Gate }
   | {
       readonly kind: 'message';
       readonly step: Step;
       readonly handler: MessageHandler;
-      readonly after: readonly string[];
+      readonly order: Order;
       readonly skips: ((stanza: Stanza) => boolean) | undefined;
     }
   | { readonly kind: 'presence'; readonly handler: PresenceHandler }
-  | { readonly kind: 'adorn'; readonly handler: PresenceHandler }
-  | { readonly kind: 'serverMessage'; readonly handler: ServerMessageHandler }
+  | { readonly kind: 'adorn'; readonly handler: PresenceHandler; readonly order: Order }
+  | { readonly kind: 'serverMessage'; readonly handler: ServerMessageHandler; readonly order: Order }
   | {
       readonly kind: 'session';
       readonly moment: SessionMoment;
       readonly handler: (session: Session) => void | Promise<void>;
+      readonly order: Order;
     }
-  | { readonly kind: 'event'; readonly name: keyof Events; readonly handler: (event: never) => void | Promise<void> }
+  | {
+      readonly kind: 'event';
+      readonly name: keyof Events;
+      readonly handler: (event: never) => void | Promise<void>;
+      readonly order: Order;
+    }
   | { readonly kind: 'serverPresence'; readonly handler: ServerPresenceHandler }
   | { readonly kind: 'metric'; readonly metric: ModuleMetric }
   | { readonly kind: 'listens'; readonly bound: () => readonly ModuleListener[] }
@@ -104,7 +111,7 @@ export type PresenceHandler = (passage: Passage) => void | Promise<void>;
 export type ServerMessageHandler = (
   stanza: Stanza,
   origin: Origin,
-) => 'handled' | undefined | void | Promise<'handled'>;
+) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
 /** bound: ready to send; its first stanza waits for the handlers, so they must not ask its client. resumed: back on a new connection (XEP-0198). gone: for good. */
 export type SessionMoment = 'bound' | 'resumed' | 'gone';
 
@@ -157,17 +164,23 @@ export const strangerIq = (
   handler: (request: StrangerRequest) => Payload | Promise<Payload>,
 ): Hook => ({ kind: 'strangerIq', type, ns, name, handler });
 
-/** May refuse (StanzaError) any stanza between an account and another party, before all else. Not called for what an account says to itself. */
-export const admit = (handler: (passage: Passage) => void | Promise<void>): Hook => ({ kind: 'admit', handler });
+/**
+ * May refuse (StanzaError) any stanza between an account and another party, before all else. Not called for what an account
+ * says to itself.
+ */
+export const admit = (handler: (passage: Passage) => void | Promise<void>, order: Order = {}): Hook => ({
+  kind: 'admit',
+  handler,
+  order,
+});
 
 /** Whether the host and its services are closed to an address: neither side hears the other. */
 export type Gate = (party: Jid) => boolean;
 /** Closes the host and its services to addresses, whatever they say and whatever is said to them. */
 export const gate = (handler: Gate): Hook => ({ kind: 'gate', handler });
 
-export interface MessageOptions {
-  /** Modules whose handlers of this step come first. */
-  readonly after?: readonly string[];
+/** The order is that of the step. */
+export interface MessageOptions extends Order {
   /**
    * Step `clean`: which messages from services of this server the handler leaves as they are, whichever account they come
    * in to, provided that it has not blocked them. Without this it looks at each of them (`Host.isUntouched`).
@@ -180,7 +193,7 @@ export const message = (step: Step, handler: MessageHandler, options: MessageOpt
   kind: 'message',
   step,
   handler,
-  after: options.after ?? [],
+  order: options,
   skips: options.skips,
 });
 export const presence = (handler: PresenceHandler): Hook => ({ kind: 'presence', handler });
@@ -188,19 +201,25 @@ export const presence = (handler: PresenceHandler): Hook => ({ kind: 'presence',
  * May put something else in the place of presence that a session says, to one or to all, before it goes on its way
  * (`passage.stanza`).
  */
-export const adorn = (handler: PresenceHandler): Hook => ({ kind: 'adorn', handler });
+export const adorn = (handler: PresenceHandler, order: Order = {}): Hook => ({ kind: 'adorn', handler, order });
 /** Is asked for every message to the host itself until one says 'handled'; the others are refused as they were. */
-export const serverMessage = (handler: ServerMessageHandler): Hook => ({ kind: 'serverMessage', handler });
-export const session = (moment: SessionMoment, handler: (session: Session) => void | Promise<void>): Hook => ({
-  kind: 'session',
-  moment,
+export const serverMessage = (handler: ServerMessageHandler, order: Order = {}): Hook => ({
+  kind: 'serverMessage',
   handler,
+  order,
 });
-export const event = <E extends keyof Events>(name: E, handler: (event: Events[E]) => void | Promise<void>): Hook => ({
-  kind: 'event',
-  name,
-  handler,
-});
+/** They are called in order, and not one after the other: one that waits holds up no other. */
+export const session = (
+  moment: SessionMoment,
+  handler: (session: Session) => void | Promise<void>,
+  order: Order = {},
+): Hook => ({ kind: 'session', moment, handler, order });
+/** Called like those of a session. */
+export const event = <E extends keyof Events>(
+  name: E,
+  handler: (event: Events[E]) => void | Promise<void>,
+  order: Order = {},
+): Hook => ({ kind: 'event', name, handler, order });
 /** Runs about every `ms` milliseconds while the host runs; never overlapping itself. */
 export const every = (ms: number, handler: () => void | Promise<void>): Hook => ({ kind: 'every', ms, handler });
 /** Presence to the host itself. */

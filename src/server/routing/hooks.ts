@@ -15,6 +15,7 @@ import type {
   ModuleDefinition,
   ModuleListener,
   ModuleMetric,
+  Order,
   PrefetchHandler,
   ServerMessageHandler,
   Service,
@@ -40,6 +41,15 @@ export interface ServiceEntry {
 
 type OfKind<K extends Hook['kind']> = Extract<Hook, { kind: K }>;
 
+/** Hooks that say which others come first. */
+type Ordered = Extract<Hook, { readonly order: Order }>;
+type OrderedByKind = { readonly [H in Ordered as H['kind']]: H };
+
+interface Entry {
+  readonly module: string;
+  readonly hook: Ordered;
+}
+
 /** The key of an IQ handler: what a request is looked up by. */
 export const iqKey = (type: string, ns: string, name: string): string => `${type} ${name} ${ns}`;
 
@@ -54,20 +64,16 @@ export class Hooks implements Declared {
   /** What is answered for every service that does not answer it itself: hooks of modules without a service. */
   readonly anyService = new Map<string, IqEntry>();
   readonly stranger = new Map<string, OfKind<'strangerIq'>['handler']>();
-  readonly admit: OfKind<'admit'>['handler'][] = [];
+  readonly admit: readonly OfKind<'admit'>['handler'][];
   presence: OfKind<'presence'>['handler'] | undefined;
-  readonly adorn: OfKind<'adorn'>['handler'][] = [];
-  readonly messages: Readonly<Record<Step, MessageHandler[]>>;
+  readonly adorn: readonly OfKind<'adorn'>['handler'][];
+  readonly messages: Readonly<Record<Step, readonly MessageHandler[]>>;
   /** What the handlers of the step `clean` leave alone; undefined: nothing. */
   readonly skips: readonly (((stanza: Stanza) => boolean) | undefined)[];
-  readonly sessions: Readonly<Record<SessionMoment, OfKind<'session'>['handler'][]>> = {
-    bound: [],
-    resumed: [],
-    gone: [],
-  };
+  readonly sessions: Readonly<Record<SessionMoment, readonly OfKind<'session'>['handler'][]>>;
   readonly gates: Gate[] = [];
-  readonly serverMessages: ServerMessageHandler[] = [];
-  readonly events = new Map<keyof Events, OfKind<'event'>['handler'][]>();
+  readonly serverMessages: readonly ServerMessageHandler[];
+  readonly events: ReadonlyMap<keyof Events, readonly OfKind<'event'>['handler'][]>;
   readonly timers: OfKind<'every'>[] = [];
   readonly metrics: ModuleMetric[] = [];
   readonly listeners: (() => readonly ModuleListener[])[] = [];
@@ -83,13 +89,7 @@ export class Hooks implements Declared {
 
   constructor(domain: string, started: readonly { definition: ModuleDefinition; hooks: readonly Hook[] }[]) {
     this.#definitions = started.map(({ definition }) => definition);
-    const byStep: Record<Step, { module: string; after: readonly string[]; handler: MessageHandler }[]> = {
-      clean: [],
-      archive: [],
-      deliver: [],
-      copy: [],
-      absent: [],
-    };
+    const ordered: Entry[] = [];
     const skips: (((stanza: Stanza) => boolean) | undefined)[] = [];
     let presenceBy: string | undefined;
     for (const { definition, hooks } of started) {
@@ -108,17 +108,27 @@ export class Hooks implements Declared {
             table.set(key, { module, access: hook.access, absent: hook.absent, handler: hook.handler });
             break;
           }
-          case 'strangerIq':
-            this.stranger.set(iqKey(hook.type, hook.ns, hook.name), hook.handler);
+          case 'strangerIq': {
+            const key = iqKey(hook.type, hook.ns, hook.name);
+            if (this.stranger.has(key))
+              throw new HookError(
+                `two modules, ${module} among them, both answer IQ ${key} of who has not authenticated`,
+              );
+            this.stranger.set(key, hook.handler);
             break;
+          }
           case 'admit':
-            this.admit.push(hook.handler);
+          case 'adorn':
+          case 'serverMessage':
+          case 'session':
+          case 'event':
+            ordered.push({ module, hook });
             break;
           case 'gate':
             this.gates.push(hook.handler);
             break;
           case 'message':
-            byStep[hook.step].push({ module, after: hook.after, handler: hook.handler });
+            ordered.push({ module, hook });
             if (hook.step === 'clean') skips.push(hook.skips);
             break;
           case 'presence':
@@ -127,21 +137,6 @@ export class Hooks implements Declared {
             presenceBy = module;
             this.presence = hook.handler;
             break;
-          case 'serverMessage':
-            this.serverMessages.push(hook.handler);
-            break;
-          case 'adorn':
-            this.adorn.push(hook.handler);
-            break;
-          case 'session':
-            this.sessions[hook.moment].push(hook.handler);
-            break;
-          case 'event': {
-            const handlers = this.events.get(hook.name);
-            if (handlers === undefined) this.events.set(hook.name, [hook.handler]);
-            else handlers.push(hook.handler);
-            break;
-          }
           case 'every':
             this.timers.push(hook);
             break;
@@ -157,13 +152,25 @@ export class Hooks implements Declared {
           case 'disco':
             this.#sources.push({ module, target: hook.target, source: hook.source });
             break;
-          case 'command':
+          case 'command': {
+            const { node, target } = hook.command;
+            const other = this.#commands.find(
+              ({ module: by, command }) =>
+                command.node === node && command.target === target && (target !== 'service' || by === module),
+            );
+            if (other !== undefined)
+              throw new HookError(`modules ${other.module} and ${module} both have a ${target} command ${node}`);
             this.#commands.push({ module, command: hook.command });
             break;
+          }
           case 'streamFeature':
             this.streamFeatures.push(hook);
             break;
           case 'inline':
+            if (this.inline.some(({ ns, name }) => ns === hook.ns && name === hook.name))
+              throw new HookError(
+                `two modules, ${module} among them, both answer <${hook.name} xmlns="${hook.ns}"/> of who binds`,
+              );
             this.inline.push(hook);
             break;
           case 'binding':
@@ -184,10 +191,25 @@ export class Hooks implements Declared {
       }
     }
     this.skips = skips;
-    this.messages = Object.fromEntries(steps.map((step) => [step, ordered(step, byStep[step])])) as Record<
-      Step,
-      MessageHandler[]
-    >;
+    const take = <K extends Ordered['kind']>(
+      kind: K,
+      what: string,
+      isMeant: (hook: OrderedByKind[K]) => boolean = () => true,
+    ): OrderedByKind[K]['handler'][] => {
+      const entries = ordered.filter(({ hook }) => hook.kind === kind && isMeant(hook as OrderedByKind[K]));
+      return inOrder(what, entries).map(({ handler }) => handler);
+    };
+    this.admit = take('admit', 'admission');
+    this.adorn = take('adorn', 'presence that is adorned');
+    this.serverMessages = take('serverMessage', 'messages to the server');
+    this.messages = recordOf(steps, (step) => take('message', `step ${step}`, (hook) => hook.step === step));
+    this.sessions = recordOf(['bound', 'resumed', 'gone'], (moment) =>
+      take('session', `sessions that are ${moment}`, (hook) => hook.moment === moment),
+    );
+    const events = new Set(ordered.flatMap(({ hook }) => (hook.kind === 'event' ? [hook.name] : [])));
+    this.events = new Map(
+      [...events].map((name) => [name, take('event', `event ${name}`, (hook) => hook.name === name)]),
+    );
   }
 
   features(target: Target, module?: string): readonly string[] {
@@ -218,20 +240,32 @@ export class Hooks implements Declared {
   }
 }
 
-/** The handlers of one step: in the order of loading, but each behind those that it names in `after`. */
-function ordered(
-  step: Step,
-  entries: readonly { module: string; after: readonly string[]; handler: MessageHandler }[],
-): MessageHandler[] {
-  const sorted: MessageHandler[] = [];
+const recordOf = <K extends string, V>(keys: readonly K[], of: (key: K) => V): Record<K, V> =>
+  Object.fromEntries(keys.map((key) => [key, of(key)])) as Record<K, V>;
+
+/** Whether a hook comes after another by what the two say. */
+function isAfter({ module, hook }: Entry, other: Entry): boolean {
+  const { after = [] } = hook.order;
+  const { before = [] } = other.hook.order;
+  return (
+    (after === 'all' ? other.hook.order.after !== 'all' : after.includes(other.module)) ||
+    (before === 'all' ? hook.order.before !== 'all' : before.includes(module))
+  );
+}
+
+/** Hooks of one kind, each after those that it has to come after; otherwise as modules are started and return them. */
+function inOrder(what: string, entries: readonly Entry[]): Ordered[] {
+  const sorted: Ordered[] = [];
   let rest = [...entries];
   while (rest.length > 0) {
-    const waiting = new Set(rest.map(({ module }) => module));
-    const ready = rest.filter(({ module, after }) => after.every((name) => name === module || !waiting.has(name)));
-    if (ready.length === 0)
-      throw new HookError(`modules ${[...waiting].join(', ')} each want to come after the other in step ${step}`);
-    const next = ready[0]!;
-    sorted.push(next.handler);
+    const next = rest.find((entry, n) =>
+      rest.every((other, m) => (other.module === entry.module ? m >= n : !isAfter(entry, other))),
+    );
+    if (next === undefined) {
+      const modules = [...new Set(rest.map(({ module }) => module))].join(', ');
+      throw new HookError(`modules ${modules} each want to come after the other in ${what}`);
+    }
+    sorted.push(next.hook);
     rest = rest.filter((entry) => entry !== next);
   }
   return sorted;

@@ -588,13 +588,7 @@ export class LocalHost implements Host, Destination {
       return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
     }
     if (stanza.name === 'message') {
-      for (const handler of this.hooks.serverMessages) {
-        const outcome = handler(stanza, origin);
-        if (outcome === 'handled') return;
-        if (outcome instanceof Promise) return outcome.then(() => {});
-      }
-      if (stanza.type === 'headline' || stanza.type === 'error') return;
-      throw new StanzaError('service-unavailable');
+      return this.#messageToServer(stanza, origin, 0);
     }
     if (to.resource !== undefined) {
       if (stanza.type === 'get' || stanza.type === 'set') throw new StanzaError('service-unavailable');
@@ -602,6 +596,21 @@ export class LocalHost implements Host, Destination {
     }
     if (stanza.type === 'get' || stanza.type === 'set') return this.#answer(this.hooks.server, to, stanza, origin);
     this.#answered(stanza);
+  }
+
+  /** `from`: the first handler that has not been asked. */
+  #messageToServer(stanza: Stanza, origin: Origin, from: number): Maybe<void> {
+    const handlers = this.hooks.serverMessages;
+    for (let index = from; index < handlers.length; index++) {
+      const outcome = handlers[index]!(stanza, origin);
+      if (outcome === 'handled') return;
+      if (outcome instanceof Promise)
+        return outcome.then((late) =>
+          late === 'handled' ? undefined : this.#messageToServer(stanza, origin, index + 1),
+        );
+    }
+    if (stanza.type === 'headline' || stanza.type === 'error') return;
+    throw new StanzaError('service-unavailable');
   }
 
   #toAccount(
