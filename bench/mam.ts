@@ -196,7 +196,7 @@ try {
   }
   const romeo = connect('romeo@example.org/orchard');
   const juliet = connect('juliet@example.org/balcony');
-  juliet.presence = Stanza.parse('<presence/>');
+  juliet.appears(Stanza.parse('<presence/>'));
   for (const [title, hint] of [
     ['archived on both sides', ''],
     ['not archived', `<no-store xmlns="${NS.hints}"/>`],

@@ -10,7 +10,7 @@ import roster from '../src/modules/rfc-6121-roster/index.js';
 import disco from '../src/modules/xep-0030-disco.js';
 import blocking from '../src/modules/xep-0191-blocking.js';
 import ping from '../src/modules/xep-0199-ping.js';
-import carbons from '../src/modules/xep-0280-carbons.js';
+import carbons, { enabled as copied } from '../src/modules/xep-0280-carbons.js';
 import mam from '../src/modules/xep-0313-mam/index.js';
 import type { ModuleDefinition } from '../src/server/module/index.js';
 import type { Origin } from '../src/server/routing/passage.js';
@@ -167,7 +167,7 @@ async function friends(host: Host, devices: number, managed: boolean): Promise<C
       clients.push(connect(host, jid.withResource(device === 0 ? 'orchard' : `phone${device}`), managed));
   }
   for (const client of clients) {
-    client.session.carbons = true;
+    if (copied.slot >= 0) client.session.set(copied, true);
     await client.says(Stanza.build('presence', { from: client.session.jid }));
   }
   return clients;

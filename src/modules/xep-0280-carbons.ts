@@ -4,7 +4,8 @@
  * `<private/>` is obeyed and stays on the message: taking it off is no longer asked for (§9). What comes back about a copy
  * goes nowhere (§11): it is an error to the account's bare address.
  */
-import { defineModule, inline, iq, message } from '../server/module/index.js';
+import { z } from 'zod';
+import { defineModule, inline, iq, message, sessionState } from '../server/module/index.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage, Way } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
@@ -20,21 +21,30 @@ const mostCopied = 20_000;
 /** Of an id that is remembered, in characters. */
 const longestId = 256;
 
+export const enabled = sessionState({ name: 'carbons', default: false, stored: z.boolean() });
+
 export default defineModule({
   name: 'carbons',
   summary: "Copies messages to the account's other clients.",
   implements: { 'XEP-0280': '1.0.1' },
   features: { server: [NS.carbons, NS.carbonsRules], account: [NS.carbons, NS.carbonsRules] },
 
-  start: () => {
+  sessionStates: [enabled],
+  wants: ['presence'],
+
+  start: ({ services: { presence } }) => {
     /** By account, other party and id: an error copied because its message was (§6.1). */
     const copied = new Recent<true>(mostCopied);
+
+    /** Whether it sent presence to the room, or to somebody in it. */
+    const isPresentAt = (session: Session, peer: Jid): boolean =>
+      [...(presence?.directed(session).values() ?? [])].some((to) => to.sameBare(peer));
 
     const copy = (passage: MessagePassage) => {
       const { way, owner, peer, stanza } = passage;
       // What an account says to itself is copied once, where it comes in.
       if (way === 'out' && peer.bare === owner.bare) return;
-      let others = passage.sessions.filter((other) => other.carbons && !hasIt(passage, other));
+      let others = passage.sessions.filter((other) => other.get(enabled) && !hasIt(passage, other));
       if (others.length === 0) return;
       // §6.1: a private message in a room is for those clients that are there as well
       const { session } = passage.origin;
@@ -84,15 +94,11 @@ const receiptOf = (receipt: Receipt, stanza: Stanza): Receipt => ({
 
 function switchTo(on: boolean, session: Session | undefined): void {
   if (session === undefined) throw new StanzaError('not-allowed'); // §4, §5
-  session.carbons = on;
+  session.set(enabled, on);
 }
 
 const claimsToBeCopy = (stanza: Stanza): boolean =>
   stanza.has(NS.carbons, 'sent') || stanza.has(NS.carbons, 'received');
-
-/** Whether it sent presence to the room, or to somebody in it. */
-const isPresentAt = ({ directed }: Session, peer: Jid): boolean =>
-  [...directed.values()].some((to) => to.sameBare(peer));
 
 /** It sent the message, or was given it. */
 const hasIt = ({ origin, deliveredTo }: MessagePassage, session: Session): boolean =>

@@ -9,7 +9,7 @@ import { BlockList } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { DestinationStream } from 'pino';
 import { standardModules } from '../modules/index.js';
-import { checked } from '../storage/checked.js';
+import { checked, type DamagedRecord } from '../storage/checked.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
@@ -253,10 +253,11 @@ class WaxwingServer implements Server {
         failed: (error) => storageLog.error({ err: error }, 'the usage of an account could not be measured'),
       }),
     );
-    this.storage = checked(this.usages.storage, (record) => {
+    const damaged = (record: DamagedRecord) => {
       this.metrics.recordDamaged(record.store);
       storageLog.error(record, 'a stored record is damaged');
-    });
+    };
+    this.storage = checked(this.usages.storage, damaged);
     this.quotas = this.storage.document('quotas', { check: checkOf(storedQuota) });
     this.#endIds = await openReservedIds(this.storage, {
       ahead: (ms) =>
@@ -302,6 +303,7 @@ class WaxwingServer implements Server {
       ended: (session) => {
         for (const host of this.#hosts.values()) host.unanswered(session);
       },
+      damaged: (owner, key) => damaged({ shape: 'document', store: 'stream_management', owner, key }),
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
       resumables: new Resumables(

@@ -8,6 +8,7 @@ import type { Config } from './config/schema.js';
 import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module/index.js';
 import { Hooks } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
+import { ownStates } from './routing/session.js';
 import { checkOf } from './stanza/stored.js';
 
 /** The modules cannot be started as they are. Stops the start. */
@@ -40,12 +41,19 @@ export function chooseModules(all: readonly ModuleDefinition[], config: Config):
     byName.set(definition.name, definition);
   }
   const stores = new Map<string, string>();
+  const states = new Map(ownStates.map(({ name }) => [name, 'the server']));
   const chosen = all.filter(({ name }) => isEnabled(config, name));
-  for (const { name, stores: declared = {} } of chosen) {
+  for (const { name, stores: declared = {}, sessionStates = [] } of chosen) {
     for (const store of Object.keys(declared)) {
       const other = stores.get(store);
       if (other !== undefined) throw new ModuleError(`modules ${other} and ${name} both declare a store ${store}`);
       stores.set(store, name);
+    }
+    for (const state of sessionStates) {
+      const other = states.get(state.name);
+      if (other !== undefined)
+        throw new ModuleError(`${other} and module ${name} both declare a session state ${state.name}`);
+      states.set(state.name, `module ${name}`);
     }
   }
   return byNeed(chosen);

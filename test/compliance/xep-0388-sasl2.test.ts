@@ -1,5 +1,6 @@
 /** XEP-0388: SASL2, with XEP-0386 (Bind 2), XEP-0198 §9 (stream management inline) and XEP-0480 (upgrades). */
 import assert from 'node:assert/strict';
+import { enabled as copied } from '../../src/modules/xep-0280-carbons.js';
 import { binding, defineModule } from '../../src/server/module/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -207,7 +208,7 @@ scenario('XEP-0386 §3.3: what is asked for with it', async (scene) => {
   await peer.receives(`<features xmlns='${NS.stream}'/>`);
   const jid = identifier(success);
   const [session] = scene.server.sessions.of('romeo@localhost');
-  assert.equal(session?.carbons, true);
+  assert.equal(session?.get(copied), true);
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<presence to='${jid}'/>`);
   await juliet.syncs();

@@ -73,7 +73,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ],
   [
     'server/module/',
-    [],
+    ['server/routing/session-state.ts'],
     [
       'server/maybe.ts',
       'server/routing/',

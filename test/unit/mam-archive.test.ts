@@ -4,7 +4,7 @@ import mamTrim from '../../src/modules/proto-mam-trim.js';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
 import offline from '../../src/modules/xep-0160-offline.js';
-import carbons from '../../src/modules/xep-0280-carbons.js';
+import carbons, { enabled } from '../../src/modules/xep-0280-carbons.js';
 import mam from '../../src/modules/xep-0313-mam/index.js';
 import type { Archives } from '../../src/modules/xep-0313-mam/services.js';
 import stanzaIds from '../../src/modules/xep-0359-stanza-id.js';
@@ -46,7 +46,7 @@ test('a message is in both archives, under ids that only the owners see (§3.5)'
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   const garden = connect(`${romeo}/garden`);
-  garden.session.carbons = true;
+  garden.session.set(enabled, true);
   const balcony = connect(`${juliet}/balcony`);
   await balcony.appears();
   const forged = `<stanza-id xmlns='${NS.stanzaId}' by='${romeo}' id='forged'/>`;
@@ -173,7 +173,7 @@ test('what is on its way to a session that acknowledges is not taken from it', a
     send: (_, receipt) => void (receipt !== undefined && receipts.push(receipt)),
   });
   phone.acknowledges = true;
-  phone.presence = Stanza.parse('<presence/>');
+  phone.appears(Stanza.parse('<presence/>'));
   directory.add(phone);
   const origin = { ...serverOrigin, session: orchard.session, acknowledges: true };
   const stanza = Stanza.parse(chat(juliet, 'one')).with({ from: orchard.session.jid });

@@ -109,11 +109,11 @@ export async function startHost(
         return received.splice(0).join('\n');
       },
       appears: async (presence = '<presence/>') => {
-        session.presence = Stanza.parse(presence).with({ from: session.jid });
+        session.appears(Stanza.parse(presence).with({ from: session.jid }));
         await host.emit('available', { session });
       },
       vanishes: async (presence = '<presence type="unavailable"/>') => {
-        session.presence = undefined;
+        session.appears(undefined);
         directory.remove(session);
         await host.emit('unavailable', { session, stanza: Stanza.parse(presence).with({ from: session.jid }) });
       },

@@ -337,7 +337,7 @@ test('what a session before the restart was sent is kept until it has arrived', 
   const session = new Session(owner.withResource('x'), {
     send: (stanza) => void sent.push(stanza.text(NS.client, 'body') ?? ''),
   });
-  session.presence = Stanza.parse('<presence/>');
+  session.appears(Stanza.parse('<presence/>'));
   sessions.add(session);
   readOut(owner.bare);
   for (let turn = 0; turn < 5; turn++) await settled();

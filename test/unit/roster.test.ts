@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import roster, { changesSince, digest, readSet } from '../../src/modules/rfc-6121-roster/index.js';
+import roster, { changesSince, digest, interested, readSet } from '../../src/modules/rfc-6121-roster/index.js';
 import type { RosterItem } from '../../src/modules/rfc-6121-roster/services.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { Jid } from '../../src/server/stanza/jid.js';
@@ -198,7 +198,7 @@ test('versions (§2.6): up to date, changes, or all', async () => {
   assert.deepEqual(await asked(client, get(version)), ['<iq to="mercutio@example.org/x" type="result" id="1"/>']);
   assert.match((await asked(client, get('unknown'))).join(), /jid="a@x".*jid="b@x"/);
 
-  client.session.interested = false;
+  client.session.set(interested, false);
   await asked(client, set('<item jid="a@x" name="A"/>'));
   await asked(client, set('<item jid="b@x" subscription="remove"/>'));
   await asked(client, set('<item jid="c@x"/>'));
@@ -207,13 +207,13 @@ test('versions (§2.6): up to date, changes, or all', async () => {
   assert.equal(pushes.length, 0);
 
   const before = versionIn(whole!)!;
-  client.session.interested = false;
+  client.session.set(interested, false);
   await asked(client, set('<item jid="c@x" name="C"/>'));
   const [empty, push, ...rest] = await asked(client, get(before));
   assert.match(empty!, /type="result" id="1"\/>$/);
   assert.match(push!, /type="set".*<item jid="c@x" name="C"/);
   assert.equal(rest.length, 0);
-  assert.equal(client.session.interested, true);
+  assert.equal(client.session.get(interested), true);
   assert.deepEqual(await asked(client, get(versionIn(push!)!)), [
     '<iq to="mercutio@example.org/x" type="result" id="1"/>',
   ]);

@@ -3,6 +3,7 @@ import { after, test } from 'node:test';
 import type { LocalHost } from '../../src/server/routing/host.js';
 import type { Receipt } from '../../src/server/routing/link.js';
 import { Session } from '../../src/server/routing/session.js';
+import { writeStates } from '../../src/server/routing/session-state.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { Resumables, revived, type SavedSm, Sm } from '../../src/server/stream/xep-0198-sm.js';
@@ -16,7 +17,7 @@ after(stop);
 
 const chat = (body: string) => Stanza.parse(`<message from='romeo@example.org/x'><body>${body}</body></message>`);
 const presence = (from: string) => Stanza.parse(`<presence from='${from}@example.org/x'/>`);
-const nowhere = { held: [], seen: [] };
+const nowhere = { held: [], seen: [], state: {} };
 
 /** A store that notes what it is asked, and says that it has forgotten when it is let. */
 function disk() {
@@ -110,7 +111,7 @@ test('what is held back for an inactive client, and what it acknowledges, makes 
   await goOn();
   session.send(presence('nurse'));
   session.send(presence('romeo'));
-  resumables.keep(sm, { held: csi.held, seen: ['romeo@example.org/x'] });
+  resumables.keep(sm, { held: csi.held, seen: ['romeo@example.org/x'], state: {} });
   assert.deepEqual(taken(), ['set a']);
   const saved = await store.get('a');
   assert.deepEqual(
@@ -164,10 +165,7 @@ test('when the process stops, what comes after is written as well', async () => 
 test('a session comes back as it was', async () => {
   const { resumables, store } = disk();
   const { sm, session } = managed(host, resumables, 'a');
-  session.presence = Stanza.parse('<presence><show>away</show></presence>');
-  session.carbons = true;
-  const to = Jid.parse('hall@conference.example.org/Juliet');
-  session.directed.set(to.full, to);
+  session.appears(Stanza.parse('<presence><show>away</show></presence>'), 5);
   const receipt: Receipt = { delivered: () => {}, lost: () => {}, reference: '' };
   session.send(chat('1'), receipt);
   session.send(chat('2'));
@@ -177,14 +175,16 @@ test('a session comes back as it was', async () => {
     sm.begin();
     sm.handled();
   }
-  resumables.keep(sm, nowhere);
+  const { sessionStates } = host.hooks;
+  const state = writeStates(session, sessionStates, (_, error) => assert.fail(String(error))).values;
+  resumables.keep(sm, { ...nowhere, state });
   await new Promise(setImmediate);
 
   const next = new Resumables(store, (error) => assert.fail(String(error)));
   const now = 1_000_000;
   const back: Sm[] = [];
   await next.load((id, saved) => {
-    const again = revived(saved, { send: () => {} });
+    const again = revived(saved, { send: () => {} }, sessionStates, ({ name }) => assert.fail(name));
     const one = new Sm(again, host, saved.holdSeconds, sm.limits, () => {}, next, id);
     one.restore(saved, now);
     back.push(one);
@@ -194,8 +194,7 @@ test('a session comes back as it was', async () => {
   assert.deepEqual([one?.id, one?.h, one?.waiting, one?.isRevived, one?.connected], ['a', 3, 2, true, false]);
   assert.equal(one?.expires, now + 60_000, 'it was connected: its time begins with the process');
   const { session: again } = one!;
-  assert.deepEqual([...again.directed.keys()], [to.full]);
-  assert.deepEqual([again.carbons, again.presence?.text('jabber:client', 'show')], [true, 'away']);
+  assert.deepEqual([again.priority, again.presence?.text('jabber:client', 'show')], [5, 'away']);
   // One was acknowledged, two are there.
   for (const [h, isRight] of [
     [0, false],

@@ -4,7 +4,15 @@
  */
 import { z } from 'zod';
 import { count } from '../../server/config/units.js';
-import { defineModule, event, type Maybe, presence, session, streamFeature } from '../../server/module/index.js';
+import {
+  defineModule,
+  event,
+  type Maybe,
+  presence,
+  session,
+  sessionState,
+  streamFeature,
+} from '../../server/module/index.js';
 import type { Origin, Passage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { repeatsCaps, withCapsOf } from '../../server/stanza/caps.js';
@@ -12,6 +20,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
+import { bareJid, storedJid } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
@@ -21,12 +30,35 @@ type Items = ReadonlyMap<string, RosterItem>;
 /** Of a kept subscription request, in characters: what is longer is kept without its content. */
 const longestRequest = 16_384;
 
+/** Addresses that got presence directly and have not been told that it is over (§4.6), by themselves. */
+const directed = sessionState<Map<string, Jid> | undefined>({
+  name: 'directed',
+  default: undefined,
+  stored: z.codec(z.array(storedJid), z.map(z.string(), z.custom<Jid>()), {
+    decode: (all) => new Map(all.map((to) => [to.full, to])),
+    encode: (byAddress) => [...byAddress.values()],
+  }),
+});
+
+/** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
+const unreached = sessionState<Set<string> | undefined>({
+  name: 'unreached',
+  default: undefined,
+  stored: z.codec(z.array(bareJid), z.set(z.string()), {
+    decode: (all) => new Set(all),
+    encode: (contacts) => [...contacts],
+  }),
+});
+
+const nobody: ReadonlyMap<string, Jid> = new Map();
+
 export default defineModule({
   name: 'presence',
   summary: 'Carries presence between contacts and manages who may see it.',
   implements: { 'RFC 6121': '2011' },
   needs: ['roster'],
   provides: ['presence'],
+  sessionStates: [directed, unreached],
   config: z.strictObject({
     directed: count({ min: 10 })
       .default(2000)
@@ -34,8 +66,25 @@ export default defineModule({
   }),
 
   start: ({ host, config, services: { roster }, provide, log }) => {
-    /** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
-    const staleOf = new WeakMap<Session, Set<string>>();
+    const directedOf = (one: Session): ReadonlyMap<string, Jid> => one.get(directed) ?? nobody;
+
+    const addDirected = (one: Session, to: Jid): void => {
+      one.set(directed, (one.get(directed) ?? new Map<string, Jid>()).set(to.full, to));
+    };
+
+    /** Whether it was there. */
+    const dropDirected = (one: Session, to: Jid): boolean => {
+      const all = one.get(directed);
+      if (all?.delete(to.full) !== true) return false;
+      one.set(directed, all.size === 0 ? undefined : all);
+      return true;
+    };
+
+    /** There is a sign of life of a contact that could not be reached. */
+    const reached = (one: Session, { bare }: Jid): void => {
+      const all = one.get(unreached);
+      if (all?.delete(bare) === true) one.set(unreached, all);
+    };
 
     /** Calls with the roster of an account: at once if it is in memory. */
     const withRoster = (owner: Jid, then: (items: Items) => Maybe<void>): Maybe<void> => {
@@ -62,7 +111,7 @@ export default defineModule({
      * §8.4): nobody was passed over since.
      */
     const broadcast = (from: Session, stanza: Stanza, items: Items, brief = stanza): Maybe<void> => {
-      const stale = staleOf.get(from);
+      const stale = from.get(unreached);
       const toAll = stale === undefined ? brief : stanza;
       const told: Maybe<void>[] = [];
       for (const [contact, item] of items) {
@@ -99,8 +148,7 @@ export default defineModule({
       const stanza = withCapsOf(said, before);
       const owner = from.jid.toBare();
       // Read anew, so that it does not keep alive the whole that was read from the socket with it.
-      from.presence = Stanza.parse(stanza.toXml(NS.client));
-      from.priority = priorityOf(stanza);
+      from.appears(Stanza.parse(stanza.toXml(NS.client)), priorityOf(stanza));
       toOwn(owner, stanza);
       if (before !== undefined) {
         const brief = repeatsCaps(stanza, before) ? stanza.without(NS.caps, 'c') : stanza;
@@ -108,7 +156,7 @@ export default defineModule({
         void host.emit('presenceChanged', { session: from, before, priorityBefore });
         return told;
       }
-      staleOf.delete(from);
+      from.set(unreached, undefined);
       for (const other of available(owner)) if (other !== from) from.send(other.presence!.with({ to: from.jid }));
       const failed = (error: unknown) => log.error({ err: error }, 'a client could not be told of its contacts');
       const told = [
@@ -124,15 +172,13 @@ export default defineModule({
 
     /** §4.5, §4.6.3: to whoever knows of the session. */
     const becomeUnavailable = (from: Session, stanza: Stanza): Maybe<void> => {
-      const { directed } = from;
+      const others = [...directedOf(from).values()];
       const wasAvailable = from.available;
       const owner = from.jid.toBare();
       if (wasAvailable) toOwn(owner, stanza); // the session itself among them
-      from.presence = undefined;
-      from.priority = 0;
-      if (!wasAvailable && directed.size === 0) return undefined;
-      const others = [...directed.values()];
-      directed.clear();
+      if (!wasAvailable && others.length === 0) return undefined;
+      from.appears(undefined);
+      from.set(directed, undefined);
       if (wasAvailable) void host.emit('unavailable', { session: from, stanza });
       return withRoster(owner, (items) => {
         const told: Maybe<void>[] = [];
@@ -147,16 +193,16 @@ export default defineModule({
 
     /** §4.6.2: presence to one address. Throws StanzaError where the session is present at too many. */
     const direct = (from: Session, to: Jid, said: Stanza, origin: Origin): Maybe<void> => {
-      const { directed } = from;
       const stanza = said.type === undefined ? withCapsOf(said, from.presence) : said;
-      staleOf.get(from)?.delete(to.bare);
-      if (stanza.type === 'unavailable') directed.delete(to.full);
+      reached(from, to);
+      if (stanza.type === 'unavailable') dropDirected(from, to);
       else {
-        if (directed.size >= config.directed && !directed.has(to.full)) {
+        const others = directedOf(from);
+        if (others.size >= config.directed && !others.has(to.full)) {
           host.limitHit('presence.directed');
           throw new StanzaError('resource-constraint');
         }
-        directed.set(to.full, to);
+        addDirected(from, to);
       }
       return host.route(stanza, origin);
     };
@@ -237,7 +283,8 @@ export default defineModule({
       const isRequest = type === 'subscribe';
       if (isRequest && item !== before) keep(owner, contact, item, stanza, origin); // throws where too many are waiting
       if (deliver)
-        for (const own of host.sessions(owner.bare)) if (isRequest ? own.available : own.interested) own.send(received);
+        for (const own of host.sessions(owner.bare))
+          if (isRequest ? own.available : roster.isInterested(own)) own.send(received);
       if (!isRequest && item !== before) keep(owner, contact, item, stanza, origin);
       if (approve) return allOf([tell(subscription('subscribed', owner, contact)), tellPresence(owner, contact)]);
       if (type === 'unsubscribe' && hasFrom(before)) return tellPresence(owner, contact, true);
@@ -262,23 +309,22 @@ export default defineModule({
       if (to.resource === undefined) {
         if (stanza.type !== 'error') void host.emit('contactPresence', { owner, stanza });
         for (const own of available(owner)) {
-          if (stanza.type !== 'error') staleOf.get(own)?.delete(peer.bare);
+          if (stanza.type !== 'error') reached(own, peer);
           own.send(stanza);
         }
         return;
       }
       const own = host.session(to);
       if (own === undefined) return;
-      if (stanza.type === undefined) staleOf.get(own)?.delete(peer.bare);
+      if (stanza.type === undefined) reached(own, peer);
       // A room that was left or never entered; else a contact who cannot be reached.
-      else if (!own.directed.delete(peer.full) && stanza.type === 'error') notReached(own, peer);
+      else if (!dropDirected(own, peer) && stanza.type === 'error') notReached(own, peer);
       own.send(stanza);
     };
 
     const notReached = (own: Session, { bare }: Jid): void => {
-      const stale = staleOf.get(own);
-      if (stale === undefined) staleOf.set(own, new Set([bare]));
-      else if (stale.size < config.directed) stale.add(bare);
+      const all = own.get(unreached) ?? new Set<string>();
+      if (all.size < config.directed) own.set(unreached, all.add(bare));
     };
 
     /** §4.3.2. */
@@ -309,6 +355,7 @@ export default defineModule({
     };
 
     provide('presence', {
+      directed: directedOf,
       seenBy: (session) => {
         if (!session.available) return [];
         const owner = session.jid.toBare();
@@ -340,9 +387,8 @@ export default defineModule({
       event('blocking', ({ owner, covers }) => {
         const told: Maybe<void>[] = [];
         for (const own of host.sessions(owner.bare)) {
-          const { directed } = own;
-          for (const to of [...directed.values()].filter(covers)) {
-            directed.delete(to.full);
+          for (const to of [...directedOf(own).values()].filter(covers)) {
+            dropDirected(own, to);
             told.push(tell(unavailable(own.jid).with({ to })));
           }
         }

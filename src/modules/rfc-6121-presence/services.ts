@@ -11,6 +11,8 @@ declare module '../../server/module/index.js' {
        * contacts; undefined while the roster is not in memory.
        */
       seenBy(session: Session): readonly string[] | undefined;
+      /** Addresses that got presence directly and have not been told that it is over (RFC 6121 §4.6), by themselves. */
+      directed(session: Session): ReadonlyMap<string, Jid>;
     };
   }
 

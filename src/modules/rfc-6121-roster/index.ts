@@ -15,6 +15,7 @@ import {
   map,
   prefetch,
   type Services,
+  sessionState,
   streamFeature,
 } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
@@ -54,11 +55,15 @@ const storedItem: z.ZodType<RosterItem> = z.object({
   hidden: z.boolean().optional(),
 });
 
+/** It asked for the roster and so gets roster pushes (§2.1.6). */
+export const interested = sessionState({ name: 'interested', default: false, stored: z.boolean() });
+
 export default defineModule({
   name: 'roster',
   summary: "Keeps the accounts' contact lists.",
   implements: { 'RFC 6121': '2011', 'XEP-0237': '1.3' },
   provides: ['roster'],
+  sessionStates: [interested],
   config: z.strictObject({
     pending_requests: count({ min: 1, unlimited: true })
       .default(200)
@@ -91,7 +96,7 @@ export default defineModule({
     const push = (owner: Jid, roster: Roster, item: Element) => {
       let stanza: Stanza | undefined;
       for (const session of host.sessions(owner.bare)) {
-        if (!session.interested) continue;
+        if (!session.get(interested)) continue;
         stanza ??= pushOf(item, versionOf(roster));
         session.send(stanza.with({ to: session.jid }));
       }
@@ -141,11 +146,12 @@ export default defineModule({
         return items instanceof Promise ? items.then(isSubscribed) : isSubscribed(items);
       },
       set,
+      isInterested: (session) => session.get(interested),
     });
 
     /** §2.6.3: brings a client up to date, after the empty result that announces it. */
     const sendChanges = (roster: Roster, session: Session, seen: string) => {
-      session.interested = true;
+      session.set(interested, true);
       for (const { contact, version } of changesSince(roster, seen) ?? []) {
         const item = roster.items.get(contact);
         const push = pushOf(itemElement(contact, isVisible(item) ? item : undefined), version);
@@ -161,7 +167,7 @@ export default defineModule({
         setImmediate(sendChanges, roster, session, seen);
         return undefined;
       }
-      if (session !== undefined) session.interested = true;
+      if (session !== undefined) session.set(interested, true);
       if (changes?.length === 0) return undefined;
       const items: Element[] = [];
       for (const [contact, item] of roster.items) if (isVisible(item)) items.push(itemElement(contact, item));

@@ -1,4 +1,5 @@
 /** What the roster offers other modules. */
+import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 
 export interface RosterItem {
@@ -27,6 +28,8 @@ declare module '../../server/module/index.js' {
        * Resolves when that is durable. Throws StanzaError('resource-constraint') where the roster is full.
        */
       set(owner: Jid, contact: Jid, item: RosterItem | undefined): Promise<void>;
+      /** Whether a session asked for the roster and so gets roster pushes (RFC 6121 §2.1.6). */
+      isInterested(session: Session): boolean;
     };
   }
 

@@ -88,7 +88,7 @@ export default defineModule({
     muc_left: map<Left>({ value: z.object({ at: z.string() }) }),
   },
   needs: ['archive', 'blocking'],
-  wants: ['blockLists', 'reports', 'consent'],
+  wants: ['blockLists', 'reports', 'consent', 'presence'],
   provides: ['rooms'],
 
   start: async ({ host, config, stores, services, provide, log }) => {
@@ -102,6 +102,7 @@ export default defineModule({
       blockLists: services.blockLists,
       consent: services.consent,
       reports: services.reports,
+      presence: services.presence,
       presences: new Rates(config.presences_per_minute, 60_000),
       invites: new Rates(config.invitations_per_hour, 3_600_000),
       notices: new Rates(noticesPerHour, 3_600_000),

@@ -80,8 +80,8 @@ export function closeAll(muc: Muc): void {
 }
 
 /** §11.2: the same for a client who was here before a crash, and does not know of it. */
-export async function tellOfCrash({ host, jid: service, stores }: Muc, session: Session): Promise<void> {
-  for (const from of [...session.directed.values()]) {
+export async function tellOfCrash({ host, jid: service, stores, presence }: Muc, session: Session): Promise<void> {
+  for (const from of [...(presence?.directed(session).values() ?? [])]) {
     if (from.domain !== service.domain) continue;
     const farewell = gone(from).with({ to: session.jid });
     if (from.resource === undefined) {

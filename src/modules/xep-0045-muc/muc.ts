@@ -39,6 +39,7 @@ export interface Muc {
   readonly blockLists: Services['blockLists'] | undefined;
   readonly consent: Services['consent'] | undefined;
   readonly reports: Services['reports'] | undefined;
+  readonly presence: Services['presence'] | undefined;
   readonly rooms: Rooms;
   readonly subscribers: Subscribers;
   /** How often users make a room tell all of them. */

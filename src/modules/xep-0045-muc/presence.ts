@@ -255,9 +255,12 @@ function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void 
 }
 
 /** XEP-0398 §4: clients of an account say again in their rooms what they said last; on its way it gets the new hash. */
-export async function showAvatar({ host, jid, rooms }: Muc, changed: Events['avatarChanged']): Promise<void> {
+export async function showAvatar(
+  { host, jid, rooms, presence: directing }: Muc,
+  changed: Events['avatarChanged'],
+): Promise<void> {
   for (const session of changed.sessions) {
-    const entered = [...session.directed.values()].filter(({ domain }) => domain === jid.domain);
+    const entered = [...(directing?.directed(session).values() ?? [])].filter(({ domain }) => domain === jid.domain);
     for (const bare of new Set(entered.map((to) => to.bare))) {
       const seat = rooms.peek(bare)?.seat(session.jid);
       if (seat === undefined) continue;

@@ -1,5 +1,6 @@
 /** A module as the server sees it: what it declares, and the function that starts it. */
 import type { z } from 'zod';
+import type { SessionState } from '../routing/session-state.js';
 import type { Hook } from './hooks.js';
 import type { Target } from './requests.js';
 import type { Services } from './services.js';
@@ -18,6 +19,8 @@ export interface ModuleDefinition {
   readonly features?: Partial<Readonly<Record<Target, readonly string[]>>> | undefined;
   readonly config?: z.ZodObject | undefined;
   readonly stores?: Readonly<Record<string, StoreDeclaration>> | undefined;
+  /** What it remembers of sessions. */
+  readonly sessionStates?: readonly SessionState[] | undefined;
   readonly needs?: readonly (keyof Services)[] | undefined;
   /** Services that it does without where no running module provides them. */
   readonly wants?: readonly (keyof Services)[] | undefined;

@@ -1,6 +1,7 @@
 /** Everything that a module reaches of the server by name. */
 
 export type { Maybe } from '../maybe.js';
+export { type SessionState, sessionState } from '../routing/session-state.js';
 export * from './commands.js';
 export * from './define.js';
 export * from './definition.js';

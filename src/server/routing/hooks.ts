@@ -24,6 +24,8 @@ import type {
 } from '../module/index.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { type Step, steps } from './passage.js';
+import { ownStates } from './session.js';
+import { declareState, type SessionState } from './session-state.js';
 
 export interface IqEntry {
   readonly module: string;
@@ -82,6 +84,8 @@ export class Hooks implements Declared {
   readonly inline: OfKind<'inline'>[] = [];
   readonly binding: BindingHandler[] = [];
   readonly prefetches: PrefetchHandler[] = [];
+  /** The states of this host's sessions. */
+  readonly sessionStates: readonly SessionState[];
   readonly #services: ServiceEntry[] = [];
   readonly #sources: { module: string; target: Target; source: DiscoSource }[] = [];
   readonly #commands: { module: string; command: Command }[] = [];
@@ -89,6 +93,8 @@ export class Hooks implements Declared {
 
   constructor(domain: string, started: readonly { definition: ModuleDefinition; hooks: readonly Hook[] }[]) {
     this.#definitions = started.map(({ definition }) => definition);
+    this.sessionStates = [...ownStates, ...this.#definitions.flatMap(({ sessionStates = [] }) => sessionStates)];
+    for (const state of this.sessionStates) declareState(state);
     const ordered: Entry[] = [];
     const skips: (((stanza: Stanza) => boolean) | undefined)[] = [];
     let presenceBy: string | undefined;

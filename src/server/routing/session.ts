@@ -1,9 +1,18 @@
+import { z } from 'zod';
 import { wall } from '../clock.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
+import { storedStanza } from '../stanza/stored.js';
 import type { Link, Receipt } from './link.js';
 import { Outflow, type PourOptions, type Source } from './outflow.js';
+import { declareState, type SessionState, type Stateful, sessionState } from './session-state.js';
+
+const presence = sessionState<Stanza | undefined>({ name: 'presence', default: undefined, stored: storedStanza });
+const priority = sessionState({ name: 'priority', default: 0, stored: z.number().int() });
+/** What the server itself knows of a session by declared states. */
+export const ownStates: readonly SessionState[] = [presence, priority];
+for (const state of ownStates) declareState(state);
 
 /** The connection behind a session, as far as others may know it. */
 export interface Connection {
@@ -27,17 +36,7 @@ export interface Ledger {
 }
 
 /** A connected resource (RFC 6120 §7): from binding until it is gone, over however many connections (XEP-0198). */
-export class Session {
-  /** The last available presence that it sent; undefined while it is unavailable (RFC 6121 §4). */
-  presence: Stanza | undefined;
-  /** RFC 6121 §4.7.2.3; of interest only while available. */
-  priority = 0;
-  /** It asked for the roster and so gets roster pushes (RFC 6121 §2.1.6). */
-  interested = false;
-  /** XEP-0280. */
-  carbons = false;
-  /** Addresses that got presence directly and have not been told that it is over (RFC 6121 §4.6), by themselves. */
-  readonly directed = new Map<string, Jid>();
+export class Session implements Stateful {
   /** When it was bound, in ms. */
   readonly since = wall();
   /** Whether messages sent to it are acknowledged by the client (XEP-0198): if so, receipts tell the truth. */
@@ -46,6 +45,10 @@ export class Session {
   connection: Connection | undefined;
   /** undefined for sessions that nobody counts. */
   ledger: Ledger | undefined;
+  /** What may be stored of it, and is stale once something of it changes (XEP-0198). */
+  snapshot: { stirred(): void } | undefined;
+  /** By the slots of their states; where none is set there is the default. */
+  readonly #states: unknown[] = [];
   #outflow: Outflow | undefined;
 
   constructor(
@@ -63,8 +66,39 @@ export class Session {
     return this.mechanism === 'ANONYMOUS';
   }
 
+  // --- states -----------------------------------------------------------------------------------------------------
+
+  /** What a module knows of it. Not to be changed without `set`. */
+  get<T>(state: SessionState<T>): T {
+    const value = this.#states[state.slot];
+    return value === undefined ? state.default : (value as T);
+  }
+
+  /** Also for a value that was changed as it is: what is stored of the session is stale from now on. */
+  set<T>(state: SessionState<T>, value: NoInfer<T>): void {
+    if (state.slot < 0) throw new Error(`no module that runs declares ${state.name} among its sessionStates`);
+    this.#states[state.slot] = value;
+    this.snapshot?.stirred();
+  }
+
+  /** The last available presence that it sent; undefined while it is unavailable (RFC 6121 §4). */
+  get presence(): Stanza | undefined {
+    return this.get(presence);
+  }
+
+  /** RFC 6121 §4.7.2.3; 0 while it is unavailable. */
+  get priority(): number {
+    return this.get(priority);
+  }
+
   get available(): boolean {
     return this.presence !== undefined;
+  }
+
+  /** From now on it is available with this presence, or with undefined unavailable. */
+  appears(last: Stanza | undefined, rank = 0): void {
+    this.set(presence, last);
+    this.set(priority, rank);
   }
 
   send(stanza: Stanza, receipt?: Receipt): void {

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { readElement, XmlError } from '../xml/reader.js';
 import { Jid, JidError } from './jid.js';
+import { NS } from './ns.js';
 import { Stanza } from './stanza.js';
 
 /** An address. */
@@ -15,6 +16,20 @@ export const elementXml = z.string().refine(isElement);
 
 /** One stanza, as `Stanza.toXml` writes it. */
 export const stanzaXml = z.string().refine((xml) => stanzaOf(xml) !== undefined);
+
+/** An address as it is stored, and as it is used. */
+export const storedJid = z.codec(
+  jid,
+  z.custom<Jid>((value) => value instanceof Jid),
+  { decode: (text) => Jid.parse(text), encode: ({ full }) => full },
+);
+
+/** A stanza as it is stored, and as it is used. */
+export const storedStanza = z.codec(
+  stanzaXml,
+  z.custom<Stanza>((value) => value instanceof Stanza),
+  { decode: (xml) => Stanza.parse(xml), encode: (stanza) => stanza.toXml(NS.client) },
+);
 
 /** A stanza that was routed, and has a sender. */
 export const sentXml = z.string().refine((xml) => stanzaOf(xml)?.from !== undefined);

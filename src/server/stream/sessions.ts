@@ -9,10 +9,12 @@ import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import type { SessionDirectory } from '../routing/directory.js';
 import type { LocalHost } from '../routing/host.js';
+import type { Link } from '../routing/link.js';
 import { type Ledger, Session } from '../routing/session.js';
+import { type SessionState, writeStates } from '../routing/session-state.js';
 import { StanzaError, StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
-import { type Jid, JidError } from '../stanza/jid.js';
+import { Jid, JidError } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
 import { Element, el } from '../xml/element.js';
@@ -35,6 +37,8 @@ export interface SessionsParts {
   readonly passing: { came(jid: Jid, address: string): void; left(jid: Jid, told: Promise<void> | void): void };
   /** A session has ended. */
   ended(session: Session): void;
+  /** What was stored of a session cannot be read: its record's owner, and the name of the state. */
+  damaged(owner: string, state: string): void;
   readonly queues: Queues;
   limitHit(limit: string): void;
 }
@@ -55,6 +59,8 @@ export class Sessions {
   readonly #parts: SessionsParts;
   /** Stream management states by session. `#manage` alone adds to it, and `#gone` alone removes. */
   readonly #sms = new Map<Session, Sm>();
+  /** States that could not be stored. As many as are declared, at most. */
+  readonly #unstorable = new Set<SessionState>();
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
@@ -458,12 +464,28 @@ export class Sessions {
     return true;
   }
 
-  /** undefined: that is not in memory now. */
-  #surroundings({ session }: Sm): Surroundings | undefined {
-    const { link, jid } = session;
-    const { presence } = this.#parts.host(jid.domain)?.services ?? {};
+  /** undefined: what its client has seen is not in memory now. */
+  #surroundings(sm: Sm): (Surroundings & { readonly size: number }) | undefined {
+    const { session, host } = sm;
+    const { link } = session;
+    const { presence } = host.services;
     const seen = presence === undefined ? [] : presence.seenBy(session);
-    return seen && { held: link instanceof CsiLink ? link.held : [], seen };
+    if (seen === undefined) return undefined;
+    return this.#described(sm, link instanceof CsiLink ? link.held : [], seen);
+  }
+
+  #described({ session, host }: Sm, held: Surroundings['held'], seen: readonly string[]) {
+    const { values, size } = writeStates(session, host.hooks.sessionStates, (state, error) =>
+      this.#notStored(state, error, session.jid),
+    );
+    return { held, seen, state: values, size };
+  }
+
+  /** Said once of each state: what is wrong with one session's is wrong with others'. */
+  #notStored(state: SessionState, error: unknown, jid: Jid): void {
+    if (this.#unstorable.has(state)) return;
+    this.#unstorable.add(state);
+    this.#parts.log.error({ err: error, session: jid.full, state: state.name }, 'the state of a session is not stored');
   }
 
   /** `Resumables.outdating`. */
@@ -499,7 +521,7 @@ export class Sessions {
       if (session.link instanceof CsiLink) session.link.flush();
     }
     try {
-      await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm) ?? { held: [], seen: [] });
+      await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm) ?? this.#described(sm, [], []));
     } catch (error) {
       // Their clients begin anew, and find their messages where those of absent users are.
       this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
@@ -511,9 +533,10 @@ export class Sessions {
     const now = monotonic();
     const taken: { readonly sm: Sm; readonly saved: SavedSm }[] = [];
     await this.#parts.resumables.load((id, saved) => {
-      const session = revived(saved, { send: (stanza, receipt) => receipt?.lost(stanza) });
-      const host = this.#parts.host(session.jid.domain);
+      const host = this.#parts.host(Jid.parse(saved.jid).domain);
       if (host === undefined) return;
+      const nowhere: Link = { send: (stanza, receipt) => receipt?.lost(stanza) };
+      const session = revived(saved, nowhere, host.hooks.sessionStates, ({ name }) => this.#parts.damaged(id, name));
       const sm = this.#manage(session, host, saved.holdSeconds, id);
       if (sm === undefined) return;
       session.ledger = this.#ledger;
@@ -532,12 +555,11 @@ export class Sessions {
   }
 }
 
-function isSmall(sm: Sm, { held, seen }: Surroundings): boolean {
+function isSmall(sm: Sm, { held, seen, size: ofStates }: Surroundings & { readonly size: number }): boolean {
   if (sm.waiting + held.length > mostKeptStanzas) return false;
-  let size = sm.size + (sm.session.presence?.content.length ?? 0);
+  let size = sm.size + ofStates;
   for (const { stanza } of held) size += stanza.content.length;
   for (const address of seen) size += address.length;
-  for (const address of sm.session.directed.keys()) size += address.length;
   return size <= mostKeptSize;
 }
 

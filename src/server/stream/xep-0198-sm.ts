@@ -12,6 +12,7 @@ import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt } from '../routing/link.js';
 import { isReplaceable, sizeOf, stanzaOverhead } from '../routing/outflow.js';
 import { Session } from '../routing/session.js';
+import { readStates, type SessionState, type StoredStates } from '../routing/session-state.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { Jid } from '../stanza/jid.js';
@@ -76,12 +77,8 @@ export interface SavedSm {
   readonly received: number;
   readonly acknowledged: number;
   readonly queue: readonly SavedStanza[];
-  readonly presence?: string | undefined;
-  readonly priority: number;
-  readonly interested: boolean;
-  readonly carbons: boolean;
-  /** Addresses. */
-  readonly directed?: readonly string[] | undefined;
+  /** What modules declare, by the names of the states. Earlier versions wrote it among the fields of the record. */
+  readonly state?: Readonly<Record<string, unknown>> | undefined;
   /** Full addresses of this server that are available, as far as the client knows. */
   readonly seen?: readonly string[] | undefined;
   /** How long the session had to live at a moment; undefined if it was connected. */
@@ -99,11 +96,7 @@ export const savedSm: z.ZodType<SavedSm> = z.object({
   received: counter,
   acknowledged: counter,
   queue: z.array(z.object({ xml: stanzaXml, reference: z.string().optional() })),
-  presence: stanzaXml.optional(),
-  priority: z.number().int(),
-  interested: z.boolean(),
-  carbons: z.boolean(),
-  directed: z.array(jid).optional(),
+  state: z.record(z.string(), z.unknown()).optional(),
   seen: z.array(jid).optional(),
   left: z.object({ ms: z.number(), at: z.object({ wall: z.number(), uptime: z.number() }) }).optional(),
   expires: z.number().optional(),
@@ -115,6 +108,7 @@ export interface Surroundings {
   /** What is held back before the Sm (XEP-0352). */
   readonly held: readonly Sent[];
   readonly seen: readonly string[];
+  readonly state: StoredStates['values'];
 }
 
 export class Sm implements Link {
@@ -167,7 +161,9 @@ export class Sm implements Link {
     readonly resumables: Resumables,
     /** The `previd` that resumes it. */
     readonly id: string = randomId(),
-  ) {}
+  ) {
+    session.snapshot = this;
+  }
 
   // --- what we receive ------------------------------------------------------------------------------------------
 
@@ -466,7 +462,7 @@ export class Sm implements Link {
 
   // --- restarts ---------------------------------------------------------------------------------------------------
 
-  save({ held, seen }: Surroundings): SavedSm {
+  save({ held, seen, state }: Surroundings): SavedSm {
     const { session } = this;
     const queue = [...this.#queue.slice(this.#head), ...held];
     return {
@@ -476,11 +472,7 @@ export class Sm implements Link {
       received: this.h,
       acknowledged: this.#acknowledged,
       queue: queue.map(({ stanza, receipt }) => ({ xml: stanza.toXml(NS.client), reference: receipt?.reference })),
-      presence: session.presence?.toXml(NS.client),
-      priority: session.priority,
-      interested: session.interested,
-      carbons: session.carbons,
-      directed: [...session.directed.keys()],
+      state,
       seen,
       left: this.expires === 0 ? undefined : { ms: this.expires - monotonic(), at: moment() },
       holdSeconds: this.holdSeconds,
@@ -673,14 +665,15 @@ export class Resumables {
   }
 }
 
-/** The session of a saved Sm, as it was. */
-export function revived(saved: SavedSm, link: Link): Session {
+/** The session of a saved Sm, as it was: with what of these states can be read. `damaged` is told of the others. */
+export function revived(
+  saved: SavedSm,
+  link: Link,
+  states: readonly SessionState[],
+  damaged: (state: SessionState) => void,
+): Session {
   const session = new Session(Jid.parse(saved.jid), link, saved.mechanism, saved.clientId);
-  session.presence = saved.presence === undefined ? undefined : Stanza.parse(saved.presence);
-  session.priority = saved.priority;
-  session.interested = saved.interested;
-  session.carbons = saved.carbons;
-  for (const address of saved.directed ?? []) session.directed.set(address, Jid.parse(address));
+  readStates(session, states, saved.state ?? { ...saved }, damaged);
   session.acknowledges = true;
   return session;
 }

@@ -1,0 +1,249 @@
+/**
+ * What modules declare of sessions outlasts a restart and a crash (docs/decisions/0004-resumption-after-a-crash.md): that
+ * of a module of one's own like that of ours, and what earlier versions wrote.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { z } from 'zod';
+import { enabled as copied } from '../../src/modules/xep-0280-carbons.js';
+import { createServer } from '../../src/server/index.js';
+import { defineModule, type IqRequest, iq, sessionState } from '../../src/server/module/index.js';
+import { Session } from '../../src/server/routing/session.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { el } from '../../src/server/xml/element.js';
+import type { DocumentStore, Storage } from '../../src/storage/contract.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { type Peer, type Scene, scenario } from './dialogue.js';
+
+const ns = 'urn:example:moods';
+
+/** Its value has a form of its own for storage. */
+const moods = sessionState<ReadonlySet<string>>({
+  name: 'example.moods',
+  default: new Set(),
+  stored: z.codec(z.array(z.string()), z.set(z.string()), {
+    decode: (all) => new Set(all),
+    encode: (all) => [...all],
+  }),
+});
+const asked = sessionState({ name: 'example.asked', default: 0, stored: false });
+const motto = sessionState({ name: 'example.motto', default: '', stored: z.string() });
+
+/** A module from outside: notes moods of a session and tells them; `for`: of another session of the account. */
+const example = defineModule({
+  name: 'moods',
+  summary: 'Remembers moods.',
+  implements: {},
+  sessionStates: [moods, asked, motto],
+  start: ({ host }) => {
+    const meant = ({ payload, session, to }: IqRequest) =>
+      payload.attrs.for === undefined ? session! : host.session(to.withResource(payload.attrs.for))!;
+    return [
+      iq.set('account', ns, 'mood', (request) => {
+        const session = meant(request);
+        const { mood, words } = request.payload.attrs;
+        if (mood !== undefined) session.set(moods, new Set([...session.get(moods), mood]));
+        if (words !== undefined) session.set(motto, 'word '.repeat(Number(words)));
+      }),
+      iq.get('account', ns, 'mood', (request) => {
+        const session = meant(request);
+        session.set(asked, session.get(asked) + 1);
+        const words = session.get(motto).split(' ').length - 1;
+        return el('mood', {
+          xmlns: ns,
+          moods: [...session.get(moods)].join(' '),
+          asked: `${session.get(asked)}`,
+          words: `${words}`,
+        });
+      }),
+    ];
+  },
+});
+
+const own = { modules: [example], alone: true } as const;
+const keeping = { ...own, config: { stream_management: { keep_after_seconds: 0 } } };
+
+async function feels(peer: Peer, attributes: string): Promise<void> {
+  await peer.sends(`<iq type='set' id='m'><mood xmlns='${ns}' ${attributes}/></iq>`);
+  await takes(peer, `<iq type='result' id='m'/>`);
+}
+
+/** The answer; a request for acknowledgement is behind it, or not. */
+async function takes(peer: Peer, stanza: string) {
+  const answer = await peer.receives(stanza);
+  await peer.syncs();
+  peer.forgets();
+  return answer;
+}
+
+async function mood(peer: Peer): Promise<readonly (string | undefined)[]> {
+  await peer.sends(`<iq type='get' id='q'><mood xmlns='${ns}'/></iq>`);
+  const answer = await takes(peer, `<iq type='result' id='q'><mood xmlns='${ns}'/></iq>`);
+  const { moods, asked, words } = answer.getChild('mood', ns)!.attrs;
+  return [moods, asked, words];
+}
+
+async function resumes(scene: Scene, peer: Peer, id: string): Promise<Peer> {
+  const back = await scene.known(peer.jid);
+  await back.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${peer.handled}'/>`);
+  await back.receives(`<resumed xmlns='${NS.sm}' previd='${id}'/>`);
+  back.jid = peer.jid;
+  return back;
+}
+
+type SavedSession = Record<string, unknown> & { readonly state: Record<string, unknown> };
+const records = (storage: Storage): DocumentStore<SavedSession> => storage.document('stream_management');
+
+/** What is stored of a session, once it is. */
+async function stored(storage: Storage, id: string): Promise<SavedSession> {
+  for (;;) {
+    const record = await records(storage).get(id);
+    if (record !== undefined) return record;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** The server starts again and finds this record, or none, as if it had crashed when it was there. */
+const crashes = ({ stage }: Scene, id: string, record: SavedSession | undefined): Promise<void> =>
+  stage.restart((storage) => (record === undefined ? records(storage).forget(id) : records(storage).set(id, record)));
+
+async function managed(scene: Scene): Promise<readonly [juliet: Peer, id: string]> {
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  return [juliet, (await juliet.managesStream()).attrs.id!];
+}
+
+/** The same, and asleep: it hears nothing more. */
+const asleep = async (scene: Scene): Promise<readonly [juliet: Peer, id: string]> => {
+  const [juliet, id] = await managed(scene);
+  await feels(juliet, "mood='glad'");
+  juliet.cut();
+  return [juliet, id];
+};
+
+scenario('the state of a module from outside outlasts a restart, and another', own, async (scene) => {
+  const [juliet, id] = await managed(scene);
+  await feels(juliet, "mood='glad'");
+  await feels(juliet, `mood='"brave" &amp; ëlse' words='3'`);
+  const all = '"brave" & ëlse';
+  assert.deepEqual(await mood(juliet), [`glad ${all}`, '1', '3']);
+  await Promise.all([scene.stage.restart(), juliet.receivesStreamError('system-shutdown')]);
+  await scene.stage.restart();
+  const back = await resumes(scene, juliet, id);
+  assert.deepEqual(await mood(back), [`glad ${all}`, '1', '3'], 'what is not stored begins anew');
+  await feels(back, "mood='calm'");
+  assert.deepEqual(await mood(back), [`glad ${all} calm`, '2', '3']);
+  const other = await scene.actor('juliet@localhost/garden');
+  assert.deepEqual(await mood(other), ['', '1', '0'], 'each session has its own');
+});
+
+scenario('it outlasts a crash', keeping, async (scene) => {
+  const storage = scene.server.storage;
+  const [juliet, id] = await managed(scene);
+  await feels(juliet, "mood='glad'");
+  const record = await stored(storage, id);
+  await crashes(scene, id, record);
+  const back = await resumes(scene, juliet, id);
+  assert.deepEqual(await mood(back), ['glad', '1', '0']);
+});
+
+scenario('what is stored of a session is stale when another changes its state', keeping, async (scene) => {
+  const storage = scene.server.storage;
+  const [juliet, id] = await managed(scene);
+  const garden = await scene.actor('juliet@localhost/garden');
+  await stored(storage, id);
+  await garden.sends(`<iq type='set' id='m'><mood xmlns='${ns}' for='balcony' mood='sad'/></iq>`);
+  await garden.receives(`<iq type='result' id='m'/>`);
+  assert.equal(await records(storage).get(id), undefined, 'nobody is told before');
+  await crashes(scene, id, undefined);
+  const back = await scene.known(juliet.jid);
+  await back.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${juliet.handled}'/>`);
+  await back.receives(`<failed xmlns='${NS.sm}'/>`);
+});
+
+scenario('a damaged state counts as the default, and hurts no other', { ...own, errors: true }, async (scene) => {
+  const [juliet, id] = await managed(scene);
+  await juliet.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
+  await takes(juliet, `<iq type='result' id='c'/>`);
+  await feels(juliet, "mood='glad' words='2'");
+  juliet.cut();
+  await scene.stage.restart(async (storage) => {
+    const record = await stored(storage, id);
+    const damaged = { ...record.state, [moods.name]: ['glad', 1], presence: '<presence', unknown: true };
+    await records(storage).set(id, { ...record, state: damaged });
+  });
+  const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    logged.map(({ msg, store, owner, key }) => [msg, store, owner, key]),
+    ['presence', moods.name].map((key) => ['a stored record is damaged', 'stream_management', id, key]),
+  );
+  const back = await resumes(scene, juliet, id);
+  assert.deepEqual(await mood(back), ['', '1', '2']);
+  const session = scene.server.sessions.find(Jid.parse(juliet.jid))!;
+  assert.deepEqual([session.available, session.get(copied)], [false, true]);
+});
+
+scenario('what is too much is not stored, and said once; the rest is', { ...own, errors: true }, async (scene) => {
+  const both: (readonly [Peer, string])[] = [];
+  for (const resource of ['balcony', 'chamber']) {
+    const juliet = await scene.actor(`juliet@localhost/${resource}`);
+    both.push([juliet, (await juliet.managesStream()).attrs.id!]);
+    await feels(juliet, "mood='glad' words='60000'");
+    juliet.cut();
+  }
+  await scene.stage.restart();
+  const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    logged.map(({ msg, state }) => [msg, state]),
+    [['the state of a session is not stored', motto.name]],
+  );
+  for (const [juliet, id] of both) assert.deepEqual(await mood(await resumes(scene, juliet, id)), ['glad', '1', '0']);
+});
+
+scenario('records that the version before wrote are read', own, async (scene) => {
+  const romeo = 'romeo@localhost/orchard';
+  const [juliet, id] = await asleep(scene);
+  await scene.stage.restart(async (storage) => {
+    const { state: _, ...record } = await stored(storage, id);
+    await records(storage).set(id, {
+      ...record,
+      presence: `<presence xmlns='jabber:client' from='${juliet.jid}'><priority>-1</priority></presence>`,
+      priority: -1,
+      interested: true,
+      carbons: true,
+      directed: [romeo],
+    } as unknown as SavedSession);
+  });
+  const hears = await scene.actor(romeo);
+  const back = await resumes(scene, juliet, id);
+  const session = scene.server.sessions.find(Jid.parse(juliet.jid))!;
+  assert.deepEqual([session.available, session.priority, session.get(copied)], [true, -1, true]);
+  await back.sends(`<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='nurse@localhost'/></query></iq>`);
+  await back.receives(`<iq type='set'><query xmlns='${NS.roster}'><item jid='nurse@localhost'/></query></iq>`);
+  back.cut();
+  scene.server.kick(session);
+  await hears.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
+});
+
+test('two modules cannot mean one state, nor what is the server’s', async () => {
+  for (const name of ['carbons', 'presence']) {
+    const other = defineModule({
+      name: 'other',
+      summary: 'Takes the name of another.',
+      implements: {},
+      sessionStates: [sessionState({ name, default: 0, stored: false })],
+      start: () => [],
+    });
+    await assert.rejects(
+      createServer({ text: '[hosts.localhost]', modules: [other], storage: new MemoryStorage() }),
+      /module other.* session state /,
+    );
+  }
+});
+
+test('a state that no module declares cannot be set', () => {
+  const session = new Session(Jid.parse('juliet@localhost/x'), { send: () => {} });
+  const state = sessionState({ name: 'nowhere', default: 7, stored: false });
+  assert.throws(() => session.set(state, 8), /nowhere/);
+  assert.equal(session.get(state), 7);
+});
