@@ -56,10 +56,50 @@ const mostKept = 2_097_152;
 const sourceOverhead = 3072;
 /** What a stanza takes in memory besides its content, about. */
 export const stanzaOverhead = 256;
-/** How long one session's sources are asked while others wait, in ms. */
+/** How long one session's sources are asked while others wait, and those of all in one turn of the event loop, in ms. */
 const turnMs = 2;
+const turnOfAllMs = 8;
 /** Of one lane at once, while others wait. */
 const stepsOfLane = 8;
+
+/** The sessions that have something to send share each turn of the event loop; those it is too short for wait, in order. */
+class Turns {
+  #usedMs = 0;
+  #waiting: Outflow[] = [];
+  #isArranged = false;
+
+  get isOver(): boolean {
+    return this.#usedMs >= turnOfAllMs;
+  }
+
+  worked(ms: number): void {
+    this.#usedMs += ms;
+    this.#arrange();
+  }
+
+  /** Goes on in a later turn, after those who wait already. Called once for each. */
+  wait(outflow: Outflow): void {
+    this.#waiting.push(outflow);
+    this.#arrange();
+  }
+
+  #arrange(): void {
+    if (this.#isArranged) return;
+    this.#isArranged = true;
+    setImmediate(() => {
+      this.#isArranged = false;
+      this.#usedMs = 0;
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      let served = 0;
+      while (served < waiting.length && !this.isOver) waiting[served++]!.takeTurn();
+      if (served < waiting.length) this.#waiting = [...waiting.slice(served), ...this.#waiting];
+      if (this.#waiting.length > 0) this.#arrange();
+    });
+  }
+}
+
+const turns = new Turns();
 
 class Pouring {
   /** Characters that it keeps in memory. */
@@ -276,9 +316,18 @@ export class Outflow {
     return false;
   }
 
-  /** Some steps of each lane in turn, as long as there is room. */
   #run(): void {
+    if (turns.isOver) {
+      this.#goOnLater();
+      return;
+    }
     const began = monotonic();
+    this.#takeSteps(began);
+    turns.worked(monotonic() - began);
+  }
+
+  /** Some steps of each lane in turn, as long as there is room. */
+  #takeSteps(began: number): void {
     let steps = 0;
     for (let isMoving = true; isMoving; ) {
       isMoving = false;
@@ -304,11 +353,14 @@ export class Outflow {
   #goOnLater(): void {
     if (this.#isDue) return;
     this.#isDue = true;
-    setImmediate(() => {
-      this.#isDue = false;
-      this.pump();
-      this.session.tidy();
-    });
+    turns.wait(this);
+  }
+
+  /** The turn that it waited for. */
+  takeTurn(): void {
+    this.#isDue = false;
+    this.pump();
+    this.session.tidy();
   }
 
   #step(lane: Lane, entry: Pouring | Held): void {
