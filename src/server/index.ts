@@ -42,6 +42,7 @@ import { ClientStream } from './stream/c2s/client.js';
 import { Login } from './stream/c2s/login.js';
 import { SignUps } from './stream/c2s/sign-ups.js';
 import type { C2sStream } from './stream/c2s/stream.js';
+import { Congestion } from './stream/congestion.js';
 import { StreamCounts } from './stream/counts.js';
 import { Queues } from './stream/queues.js';
 import { endPointHash, noBindings, tlsBindings } from './stream/sasl/binding.js';
@@ -206,6 +207,10 @@ class WaxwingServer implements Server {
       this.#idleMemory?.urge();
     },
     () => this.#streamSessions.queues(),
+    new Congestion(
+      () => this.config.limits.outbound_bytes,
+      () => this.metrics.limitHit('outbound_bytes.congestion'),
+    ),
   );
   #listeners: Listeners | undefined;
   #streamSessions!: Sessions;

@@ -17,6 +17,8 @@ export const turnMs = 2;
 const refillMs = 50;
 /** The longest piece of work that is counted in full, in ms: a clock that jumps is nobody's work. */
 const longestWorkMs = 1000;
+/** Bytes that were multiplied count no more at this rate, in bytes a second. */
+const forgottenBytes = 262_144;
 /** Unused shares that are remembered, so that nobody gets a full one by connecting again. */
 const mostRemembered = 20_000;
 
@@ -38,6 +40,8 @@ export class Share {
   waitingBytes = 0;
   /** Too much of that waits (stream/backlog.ts). */
   isHeld = false;
+  /** Bytes that its stanzas of late put into the queues of clients (stream/congestion.ts). */
+  multiplied = 0;
 
   constructor(
     /** The table of `limits` that sets its rates. */
@@ -62,6 +66,7 @@ export class Share {
     this.#bytes = Math.min(rates.byte_burst, this.#bytes + seconds * rates.bytes_per_second);
     this.#answerBytes = Math.min(rates.answer_byte_burst, this.#answerBytes + seconds * rates.answer_bytes_per_second);
     this.#cpuMs = Math.min(rates.cpu_ms_burst, this.#cpuMs + seconds * rates.cpu_ms_per_second);
+    this.multiplied = Math.max(0, this.multiplied - seconds * forgottenBytes);
   }
 
   /** Something was read. */

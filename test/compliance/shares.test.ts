@@ -4,6 +4,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';
 import { hits, type Peer, scenario } from './dialogue.js';
+import { enters, founds, quiets, service } from './rooms.js';
 
 const store = (id: string, payload: string) =>
   `<iq type='set' id='${id}'><query xmlns='${NS.private}'>${payload}</query></iq>`;
@@ -148,5 +149,63 @@ scenario(
       await victim.receivesNothing();
     }
     for (const peer of [tybalt, other, romeo, juliet]) await peer.receivesNothing();
+  },
+);
+
+// --- what clients have yet to take ----------------------------------------------------------------------------------------
+
+scenario(
+  'many who send long messages to one room at once wait for each other; nobody loses a session or a message',
+  { config: { limits: { outbound_bytes: '4 MiB' } } },
+  async (scene) => {
+    const { actor } = scene;
+    const listeners = await Promise.all(
+      [0, 1, 2, 3].map((at) => actor(`listener${at}@localhost/x`, { presence: true })),
+    );
+    const senders = await Promise.all(
+      [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((at) => actor(`sender${at}@localhost/x`, { presence: true })),
+    );
+    const [first] = listeners;
+    await founds(first!, 'agora', 'listener0');
+    for (const [at, peer] of [...listeners.slice(1), ...senders].entries()) await enters(peer, 'agora', `nick${at}`);
+    await quiets(...listeners, ...senders);
+    for (const peer of listeners) await peer.managesStream();
+    const say = (id: string, text: string) =>
+      `<message to='agora@${service}' type='groupchat' id='${id}'><body>${text}</body></message>`;
+    // 14 times 100 KB each, of which half a megabyte may be on its way.
+    await Promise.all(senders.map((peer, at) => peer.sends(say(`long${at}`, 'x'.repeat(100_000)))));
+    await first!.sends(say('short', 'x'));
+    for (const peer of [...listeners, ...senders]) {
+      const heard = new Set<string>();
+      for (let message = 0; message <= senders.length; message++)
+        heard.add((await peer.receives(`<message type='groupchat'/>`)).attrs.id!);
+      assert.equal(heard.size, senders.length + 1, 'each once');
+    }
+    await quiets(...listeners, ...senders);
+    assert.ok((await hits(scene, 'outbound_bytes.congestion')) > 0);
+    assert.equal(await hits(scene, 'outbound_bytes'), 0);
+  },
+);
+
+scenario(
+  'who sends a long message and is gone has it delivered in its turn',
+  { config: { limits: { outbound_bytes: '4 MiB' } } },
+  async (scene) => {
+    const { actor } = scene;
+    const listener = await actor('listener@localhost/x', { presence: true });
+    const senders = await Promise.all([0, 1, 2, 3, 4, 5].map((at) => actor(`sender${at}@localhost/x`)));
+    await listener.managesStream();
+    await Promise.all(
+      senders.map(async (peer, at) => {
+        await peer.sends(chat(listener.jid, 'x'.repeat(200_000), `long${at}`));
+        peer.halfCloses();
+        await peer.drains();
+      }),
+    );
+    const heard = new Set<string>();
+    for (let message = 0; message < senders.length; message++)
+      heard.add((await listener.receives(`<message type='chat'/>`)).attrs.id!);
+    assert.equal(heard.size, senders.length, 'each once');
+    assert.ok((await hits(scene, 'outbound_bytes.congestion')) > 0);
   },
 );

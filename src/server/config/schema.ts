@@ -480,7 +480,7 @@ const limits = z
     outbound_bytes: bytes({ min: 1_048_576 })
       .default(67_108_864)
       .describe(
-        'What may wait for all clients together. Beyond it sessions end, the longest queues of those who take nothing first; their messages are kept as those of absent users. One session has at most a quarter of it.',
+        'What may wait for all clients together. Where an eighth of it came lately, accounts whose stanzas go to many are read more slowly. Beyond it sessions end, the longest queues of those who take nothing first; their messages are kept as those of absent users. One session has at most a quarter of it.',
       )
       .meta(live),
     idle_whitespace_seconds: z

@@ -4,6 +4,8 @@
  * nothing first, then the longest of all. What they were sent goes the way of an absent user's.
  */
 
+import type { Congestion } from './congestion.js';
+
 /** One session's share. */
 export interface Queue {
   readonly size: number;
@@ -24,6 +26,7 @@ export class Queues {
     readonly most: () => number,
     readonly reached: () => void,
     readonly queues: () => Iterable<Queue>,
+    readonly congestion: Congestion,
   ) {}
 
   /** Bytes that wait, about. */
@@ -38,6 +41,7 @@ export class Queues {
 
   readonly holds = (change: number): void => {
     this.#size += change;
+    this.congestion.holds(change);
     if (change <= 0 || this.#isDue || this.#size <= this.most()) return;
     this.#isDue = true;
     // Not from within the write that was one too many.

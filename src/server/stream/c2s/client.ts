@@ -116,8 +116,10 @@ export class ClientStream implements C2sStream, TransportReader, Origin {
   #throttled = false;
   /** What its account may cost, over all connections; before the login, what its address may. */
   #share: Share;
-  /** It waits for its share to have something again. */
+  /** It waits for its share to have something again, or for clients to take what they were sent. */
   #isQueued = false;
+  /** The latter. */
+  #isCongested = false;
   /** What was read while it waits, so that acknowledgements get through. */
   readonly #ahead: StreamItem[] = [];
   #aheadBytes = 0;
@@ -213,16 +215,23 @@ export class ClientStream implements C2sStream, TransportReader, Origin {
   /** Takes what the reader has, one after the other, from `now` on; where a handler waits, so does the rest. */
   #pump(now: number): void {
     beginSlice();
+    const { queues } = this.server;
     for (;;) {
       const item = this.#ahead.length === 0 ? this.#read() : this.#ahead[0];
       if (item === undefined) break;
       // Acknowledgements cost nothing, and are not to be overtaken by those that are read ahead.
       if (this.#share.isSpent && !this.#isCut && this.#managed(item) === undefined) {
-        this.#queue(item);
+        this.#queue(item, false);
+        break;
+      }
+      if (this.#isStopped(item)) {
+        this.#queue(item, true);
         break;
       }
       if (this.#ahead.length > 0) this.#ahead.shift();
+      const outbound = queues.size;
       const waiting = this.#take(item);
+      this.#multiplied(outbound);
       if (waiting === undefined) {
         if (this.phase === 'closed') return;
         if (!this.#hadItsTurn(now)) continue;
@@ -233,8 +242,12 @@ export class ClientStream implements C2sStream, TransportReader, Origin {
       this.#busy = true;
       const slice = presentSlice();
       const since = monotonic();
+      const queued = queues.size;
       const settled = () => {
-        if (isPresentSlice(slice)) this.#share.worked(monotonic() - since);
+        if (isPresentSlice(slice)) {
+          this.#share.worked(monotonic() - since);
+          this.#multiplied(queued);
+        }
         this.#goOn();
       };
       waiting.then(settled, (error: unknown) => {
@@ -252,14 +265,29 @@ export class ClientStream implements C2sStream, TransportReader, Origin {
     return this.reader.next();
   }
 
-  /** Goes on from `item` once its share has something to spend again. */
-  #queue(item: StreamItem): void {
+  /** Whether so much is on its way to clients that the stanza has to wait, also where its sender is gone meanwhile. */
+  #isStopped(item: StreamItem): boolean {
+    if (item.kind !== 'element' || this.phase !== 'bound') return false;
+    return this.server.queues.congestion.stops(this.#share, item.content.length) && this.#managed(item) === undefined;
+  }
+
+  /** What waits for clients more than before counts for who sent the stanza. */
+  #multiplied(before: number): void {
+    const grown = this.server.queues.size - before;
+    if (grown > countedAbove) this.#share.multiplied += grown;
+  }
+
+  /** Goes on from `item` once its share has something to spend again, or once less is on its way to clients. */
+  #queue(item: StreamItem, isCongested: boolean): void {
     if (this.#ahead.length === 0) this.#ahead.push(item);
     this.#busy = true;
     this.#isQueued = true;
+    this.#isCongested = isCongested;
     this.#aheadBytes = 0;
     this.#readAhead(0);
-    this.#share.wait(() => this.#leaveQueue());
+    const go = () => this.#leaveQueue();
+    if (isCongested) this.server.queues.congestion.wait(this.#share, go);
+    else this.#share.wait(go);
   }
 
   /** The name of an element of stream management, where that is on. */
@@ -291,7 +319,7 @@ export class ClientStream implements C2sStream, TransportReader, Origin {
         }
         this.#ahead.push(item);
         // Answered again in its turn, when more has been handled.
-        if (name === 'r' && this.#share.isHalted) this.sm!.requested();
+        if (name === 'r' && (this.#isCongested || this.#share.isHalted)) this.sm!.requested();
       }
     } catch (error) {
       this.#aheadError = error;
