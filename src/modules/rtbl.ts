@@ -71,7 +71,7 @@ export default defineModule({
       .default(21_600)
       .describe('How often a list is fetched anew, and the subscription to it renewed.'),
   }),
-  stores: { rtbl: map<unknown>({ value: z.unknown() }) },
+  stores: { rtbl: map<unknown>({ storedAs: 'rtbl', value: z.unknown() }) },
   provides: ['blockLists'],
 
   start: async ({ host, config, stores: { rtbl: store }, provide, log }) => {

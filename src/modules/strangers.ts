@@ -120,7 +120,10 @@ export default defineModule({
       .describe('Addresses outside the roster that are remembered of one account as known; the oldest make room.'),
     cached: count({ min: 10 }).default(20_000).describe('Accounts whose known addresses are kept in memory.'),
   }),
-  stores: { acquaintances: map<number>({ value: z.number() }), held: log({ value: sentXml }) },
+  stores: {
+    acquaintances: map<number>({ storedAs: 'acquaintances', value: z.number() }),
+    held: log({ storedAs: 'held', value: sentXml }),
+  },
   needs: ['roster'],
   wants: ['blockLists'],
   provides: ['consent'],

@@ -41,9 +41,13 @@ export default defineModule({
   features: { server: [NS.last], account: [NS.last] },
   stores: {
     last_activity: document<Activity>({
+      storedAs: 'last_activity',
       value: z.object({ at: z.number(), status: z.string().exactOptional(), run: z.number().exactOptional() }),
     }),
-    server_runs: document<readonly Run[]>({ value: z.array(z.object({ from: z.number(), to: z.number() })) }),
+    server_runs: document<readonly Run[]>({
+      storedAs: 'server_runs',
+      value: z.array(z.object({ from: z.number(), to: z.number() })),
+    }),
   },
 
   start: async ({ host, stores, log }) => {

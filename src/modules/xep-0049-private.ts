@@ -42,7 +42,7 @@ export default defineModule({
   implements: { 'XEP-0049': '1.2' },
   features: { server: [NS.private] },
   /** By key: the elements of that name as text, several where they were set together (§2.3). */
-  stores: { private: map<readonly string[]>({ value: z.array(elementXml) }) },
+  stores: { private: map<readonly string[]>({ storedAs: 'private', value: z.array(elementXml) }) },
   provides: ['privateXml'],
 
   start: ({ host, stores, provide }) => {

@@ -52,7 +52,7 @@ export default defineModule({
   summary: "Keeps the accounts' vCards.",
   implements: { 'XEP-0054': '1.3.0' },
   features: { server: [NS.vcardTemp], account: [NS.vcardTemp] },
-  stores: { vcards: document<string>({ value: elementXml }) },
+  stores: { vcards: document<string>({ storedAs: 'vcards', value: elementXml }) },
   provides: ['vcard'],
 
   start: ({ host, stores: { vcards }, provide }) => {

@@ -53,7 +53,9 @@ export default defineModule({
       .default(30)
       .describe('How often one user can search in a minute.'),
   }),
-  stores: { directory: map<Entry>({ value: z.partialRecord(z.enum(names), z.string()), key: bareJid }) },
+  stores: {
+    directory: map<Entry>({ storedAs: 'directory', value: z.partialRecord(z.enum(names), z.string()), key: bareJid }),
+  },
   wants: ['vcard'],
 
   start: async ({ host, config, stores: { directory }, services }) => {

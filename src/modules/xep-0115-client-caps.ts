@@ -143,7 +143,12 @@ export default defineModule({
       .default(100_000)
       .describe('Clients on other servers whose presence is kept in memory, to send them the events that they want.'),
   }),
-  stores: { client_caps: map<Stored>({ value: z.object({ at: z.number(), features: z.array(z.string()) }) }) },
+  stores: {
+    client_caps: map<Stored>({
+      storedAs: 'client_caps',
+      value: z.object({ at: z.number(), features: z.array(z.string()) }),
+    }),
+  },
   needs: ['roster'],
   provides: ['clientCaps'],
 

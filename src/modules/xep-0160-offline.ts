@@ -92,7 +92,10 @@ export default defineModule({
       ),
   }),
   // Of what the archive has: its bytes, by its id.
-  stores: { offline: log({ value: sentXml }), offline_archived: map<number>({ value: whole }) },
+  stores: {
+    offline: log({ storedAs: 'offline', value: sentXml }),
+    offline_archived: map<number>({ storedAs: 'offline_archived', value: whole }),
+  },
   wants: ['archive'],
 
   start: async ({ host, config, stores, services, provide, log: logger }) => {

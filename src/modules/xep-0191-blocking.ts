@@ -57,7 +57,7 @@ export default defineModule({
     max_items: count({ min: 1 }).default(1000).describe('Addresses that one account can block.'),
   }),
   // Whatever stands under an address, it is blocked.
-  stores: { blocked: map<unknown>({ value: z.unknown(), key: jid }) },
+  stores: { blocked: map<unknown>({ storedAs: 'blocked', value: z.unknown(), key: jid }) },
   needs: ['roster'],
   wants: ['reports'],
   provides: ['blocking'],

@@ -51,6 +51,7 @@ export default defineModule({
   }),
   stores: {
     pam: map<Kept>({
+      storedAs: 'pam',
       value: z.object({
         state: z.string(),
         subid: z.string().exactOptional(),
@@ -58,7 +59,7 @@ export default defineModule({
       }),
       key: z.string().includes(separator),
     }),
-    pam_version: document<string>({ value: z.string() }),
+    pam_version: document<string>({ storedAs: 'pam_version', value: z.string() }),
   },
   needs: ['pep', 'clientCaps'],
 

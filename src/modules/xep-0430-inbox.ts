@@ -71,6 +71,7 @@ export default defineModule({
   }),
   stores: {
     inbox: map<Conversation>({
+      storedAs: 'inbox',
       value: z.object({
         last: z.string(),
         message: z.string().optional(),

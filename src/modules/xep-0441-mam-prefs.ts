@@ -66,6 +66,7 @@ export default defineModule({
   }),
   stores: {
     archive_preferences: document<Preferences>({
+      storedAs: 'archive_preferences',
       value: z.object({
         default: z.enum(policies),
         always: z.array(jid),

@@ -56,7 +56,7 @@ export default defineModule({
       .default(false)
       .describe('Whether administrators are told from other accounts that were not made by their users.'),
   }),
-  stores: { registered: document<{ readonly at: number }>({ value: z.object({ at: whole }) }) },
+  stores: { registered: document<{ readonly at: number }>({ storedAs: 'registered', value: z.object({ at: whole }) }) },
   needs: ['roster'],
 
   start: ({ host, config, stores, services: { roster } }) => {

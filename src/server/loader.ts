@@ -11,6 +11,24 @@ import type { LocalHost } from './routing/host.js';
 import { ownStates } from './routing/session.js';
 import { checkOf } from './stanza/stored.js';
 
+/** Names of modules, and of their stores. */
+const isName = /^[a-z][a-z0-9_]*$/i;
+/** The server's own stores, of whatever shape. */
+export const coreStores: readonly string[] = [
+  'accounts',
+  'account_secrets',
+  'fast_tokens',
+  'last_logins',
+  'passing',
+  'quotas',
+  'stanza_ids',
+  'stream_management',
+];
+
+/** What the storage calls a store of a module. */
+export const storedName = (module: string, store: string, { storedAs }: StoreDeclaration): string =>
+  storedAs ?? `${module}/${store}`;
+
 /** The modules cannot be started as they are. Stops the start. */
 export class ModuleError extends Error {
   override readonly name = 'ModuleError';
@@ -37,6 +55,8 @@ export async function importModules(names: readonly string[]): Promise<ModuleDef
 export function chooseModules(all: readonly ModuleDefinition[], config: Config): ModuleDefinition[] {
   const byName = new Map<string, ModuleDefinition>();
   for (const definition of all) {
+    if (!isName.test(definition.name))
+      throw new ModuleError(`a module cannot be named ${JSON.stringify(definition.name)}: letters, digits and _`);
     if (byName.has(definition.name)) throw new ModuleError(`two modules are named ${definition.name}`);
     byName.set(definition.name, definition);
   }
@@ -44,10 +64,13 @@ export function chooseModules(all: readonly ModuleDefinition[], config: Config):
   const states = new Map(ownStates.map(({ name }) => [name, 'the server']));
   const chosen = all.filter(({ name }) => isEnabled(config, name));
   for (const { name, stores: declared = {}, sessionStates = [] } of chosen) {
-    for (const store of Object.keys(declared)) {
-      const other = stores.get(store);
-      if (other !== undefined) throw new ModuleError(`modules ${other} and ${name} both declare a store ${store}`);
-      stores.set(store, name);
+    for (const [store, declaration] of Object.entries(declared)) {
+      if (!isName.test(store))
+        throw new ModuleError(`module ${name}: a store cannot be named ${JSON.stringify(store)}`);
+      const stored = storedName(name, store, declaration);
+      const other = stores.get(stored) ?? (coreStores.includes(stored) ? 'the server' : undefined);
+      if (other !== undefined) throw new ModuleError(`module ${name} declares a store ${stored}, which ${other} has`);
+      stores.set(stored, `module ${name}`);
     }
     for (const state of sessionStates) {
       const other = states.get(state.name);
@@ -121,7 +144,10 @@ export async function startModules(
     const { name, stores = {}, needs = [], wants = [], provides = [] } = definition;
     const settings = (config.modules[name] ?? definition.config?.parse({}) ?? {}) as Readonly<Record<string, unknown>>;
     const opened = Object.fromEntries(
-      Object.entries(stores).map(([store, declaration]) => [store, open(storage, store, declaration, settings)]),
+      Object.entries(stores).map(([store, declaration]) => [
+        store,
+        open(storage, storedName(name, store, declaration), declaration, settings),
+      ]),
     );
     const context = {
       host,

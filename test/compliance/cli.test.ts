@@ -200,8 +200,11 @@ describe('waxwing', { concurrency: 2 }, () => {
       [
         'two modules with a store of one name',
         '',
-        ['name: "one", stores: { things: { shape: "map" } }', 'name: "two", stores: { things: { shape: "map" } }'],
-        /modules one and two both declare a store things/,
+        [
+          'name: "one", stores: { things: { shape: "map", storedAs: "things" } }',
+          'name: "two", stores: { items: { shape: "map", storedAs: "things" } }',
+        ],
+        /module two declares a store things, which module one has/,
       ],
       ['two modules of one name', '', ['name: "one"', 'name: "one"'], /two modules are named one/],
       ['a module without what it needs', '', ['name: "one", needs: ["things"]'], /module one needs things/],

@@ -70,7 +70,7 @@ export default defineModule({
       .describe('Requests for subscription that wait for an answer of one account; further ones are refused.'),
     cached: count({ min: 2 }).default(20_000).describe('Rosters that are kept in memory.'),
   }),
-  stores: { roster: map<RosterItem>({ value: storedItem, key: jid }) },
+  stores: { roster: map<RosterItem>({ storedAs: 'roster', value: storedItem, key: jid }) },
 
   start: ({ host, config, stores, provide }) => {
     const store = stores.roster;

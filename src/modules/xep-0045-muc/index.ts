@@ -82,10 +82,10 @@ export default defineModule({
   config: settings,
   stores: {
     // A room whose record is damaged is not available, and nobody can make another of its name.
-    muc_rooms: document<StoredRoom>({ value: storedRoom, key: bareJid, damaged: 'refuse' }),
-    muc_members: map<Member>({ value: storedMember, key: bareJid }),
-    muc_vcards: document<string>({ value: elementXml }),
-    muc_left: map<Left>({ value: z.object({ at: z.string() }) }),
+    muc_rooms: document<StoredRoom>({ storedAs: 'muc_rooms', value: storedRoom, key: bareJid, damaged: 'refuse' }),
+    muc_members: map<Member>({ storedAs: 'muc_members', value: storedMember, key: bareJid }),
+    muc_vcards: document<string>({ storedAs: 'muc_vcards', value: elementXml }),
+    muc_left: map<Left>({ storedAs: 'muc_left', value: z.object({ at: z.string() }) }),
   },
   needs: ['archive', 'blocking'],
   wants: ['blockLists', 'reports', 'consent', 'presence'],

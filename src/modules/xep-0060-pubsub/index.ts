@@ -122,10 +122,14 @@ export default defineModule({
   features: { account: accountFeatures, service: serviceFeatures },
   config: settings,
   stores: {
-    pubsub_nodes: map<StoredNode>({ value: storedNode, damaged: closedNode }),
-    pubsub_items: map<StoredItem>({ value: storedItem }),
-    pubsub_subscriptions: map<Subscription>({ value: storedSubscription, key: subscriptionKey }),
-    pubsub_usage: document<Usage>({ value: z.object({ items: whole, bytes: whole }) }),
+    pubsub_nodes: map<StoredNode>({ storedAs: 'pubsub_nodes', value: storedNode, damaged: closedNode }),
+    pubsub_items: map<StoredItem>({ storedAs: 'pubsub_items', value: storedItem }),
+    pubsub_subscriptions: map<Subscription>({
+      storedAs: 'pubsub_subscriptions',
+      value: storedSubscription,
+      key: subscriptionKey,
+    }),
+    pubsub_usage: document<Usage>({ storedAs: 'pubsub_usage', value: z.object({ items: whole, bytes: whole }) }),
   },
   needs: ['roster', 'clientCaps'],
   wants: ['archive'],

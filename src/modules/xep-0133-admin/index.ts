@@ -15,15 +15,18 @@ export default defineModule({
   needs: ['roster'],
   stores: {
     greetings: document<Greetings>({
+      storedAs: 'greetings',
       value: z.object({
         motd: z.object({ id: z.string(), text: z.string() }).exactOptional(),
         welcome: z.string().exactOptional(),
       }),
     }),
     greeted: document<Greeted>({
+      storedAs: 'greeted',
       value: z.object({ motd: z.string().exactOptional(), isNew: z.boolean().exactOptional() }),
     }),
     policies: document<Policies>({
+      storedAs: 'policies',
       value: z.object({ blocked: z.array(jid).exactOptional(), allowed: z.array(jid).exactOptional() }),
       // Lists that cannot be read would let everybody in. Until an administrator writes them anew, only this host may speak.
       damaged: (host) => ({ allowed: [host] }),

@@ -55,7 +55,7 @@ export default defineModule({
         'Full-text search (XEP-0431), by an index of the words that is made in the background. What is encrypted cannot be searched.',
       ),
   }),
-  stores: { archive: log({ value: sentXml, text: searchableIn, option: 'search' }) },
+  stores: { archive: log({ storedAs: 'archive', value: sentXml, text: searchableIn, option: 'search' }) },
 
   start: ({ host, config, stores, provide, log: logger }) => {
     const store = stores.archive;

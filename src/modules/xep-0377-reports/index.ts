@@ -95,7 +95,7 @@ export default defineModule({
         'Those that are kept in a day, so that they do not push out what users report; further ones are dropped.',
       ),
   }),
-  stores: { reports: log({ value: storedReport }) },
+  stores: { reports: log({ storedAs: 'reports', value: storedReport }) },
   wants: ['archive'],
   provides: ['reports'],
 

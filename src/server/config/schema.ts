@@ -625,7 +625,7 @@ const storage = z
     stores: z
       .record(z.string(), driver)
       .default({})
-      .describe('Stores that are kept elsewhere than `driver` says, by their names.')
+      .describe('Stores that are kept elsewhere than `driver` says, by their names; of other modules: "MODULE/STORE".')
       .meta({ example: 'sqlite' }),
   })
   .prefault({})

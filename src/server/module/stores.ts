@@ -2,7 +2,10 @@
 import type { z } from 'zod';
 import type { DocumentStore, LogOptions, LogStore, MapStore, Reading } from '../../storage/contract.js';
 
-/** A store that a module declares; `start` finds it opened under the same name. */
+/**
+ * A store that a module declares; `start` finds it opened under the same name. Names are the module's own: the storage has
+ * it as `MODULE/STORE`.
+ */
 export type StoreDeclaration<S = unknown> = Pick<LogDeclaration, 'text' | 'option'> &
   RecordDeclaration<unknown> & {
     readonly shape: 'document' | 'map' | 'log';
@@ -11,6 +14,8 @@ export type StoreDeclaration<S = unknown> = Pick<LogDeclaration, 'text' | 'optio
 
 /** Stored records are input: without a schema a module gets whatever is stored. */
 interface RecordDeclaration<T> {
+  /** What the storage calls it instead: the name under which databases have it already. */
+  readonly storedAs?: string | undefined;
   /** What a value is. One that is not is logged and counted, and `damaged` says what the module gets for it. */
   readonly value?: z.ZodType<T> | undefined;
   /** What a key is; of a document, its owner; of a log, the id. */
