@@ -356,6 +356,15 @@ scenario('§4.9.1.1: an error of the client ends the stream', async ({ actor, se
   assert.equal(server.sessions.size, 0);
 });
 
+scenario('§4.9.1.1: an error before the login is not answered by another one', async ({ connect }) => {
+  const romeo = await connect();
+  await romeo.opens();
+  await romeo.receivesOpen();
+  await romeo.receives(`<features xmlns='${NS.stream}'/>`);
+  await romeo.sends(`<stream:error><reset xmlns='${NS.streams}'/></stream:error>`);
+  await romeo.isClosed();
+});
+
 const broken = defineModule({
   name: 'broken',
   summary: 'Fails.',

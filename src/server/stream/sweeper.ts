@@ -4,21 +4,31 @@
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import { randomId } from '../stanza/ids.js';
-import { NS } from '../stanza/ns.js';
-import { Stanza } from '../stanza/stanza.js';
-import { el } from '../xml/element.js';
-import type { ClientStream } from './c2s/client.js';
 import type { Sessions } from './sessions.js';
+import type { XmlStream } from './stream.js';
 
 const intervalMs = 1000;
+
+/** What is looked at once a second. */
+export interface Swept {
+  readonly xml: XmlStream;
+  /** Whether it should be established by now. */
+  isLate(now: number): boolean;
+  expire(): void;
+  /** Whether its peer takes what it has to. */
+  checkPace(now: number): void;
+  /** Asks its peer for a sign of life. */
+  askAlive(): void;
+  /** Whether nothing else keeps the connection in use. */
+  readonly needsKeepalive: boolean;
+}
 
 export class Sweeper {
   readonly #timer: NodeJS.Timeout;
 
   constructor(
-    readonly streams: ReadonlySet<ClientStream>,
-    readonly sessions: Sessions,
+    readonly streams: Iterable<Swept>,
+    readonly sessions: Pick<Sessions, 'sweep'>,
     /** Cuts connections that became no stream by the login deadline. */
     readonly cutLate: (now: number) => void,
     readonly config: () => Config,
@@ -32,45 +42,32 @@ export class Sweeper {
 
   sweep(now: number): void {
     const { limits } = this.config();
-    const login = limits.login_deadline_seconds * 1000;
-    const registration = Math.max(login, limits.registration_deadline_seconds * 1000);
     const silence = limits.ping_after_seconds * 1000;
     const patience = limits.ping_timeout_seconds * 1000;
-    const keepalive = limits.idle_whitespace_seconds === false ? 0 : limits.idle_whitespace_seconds * 1000;
+    const interval = limits.idle_whitespace_seconds === false ? 0 : limits.idle_whitespace_seconds * 1000;
     for (const stream of this.streams) {
-      if (stream.phase === 'closing') {
-        if (now >= stream.closeBy) stream.abandon();
-      } else if (stream.phase !== 'bound') {
-        // From connecting to binding there is one deadline, which only a registration form puts off, once.
-        if (now - stream.connectedAt >= (stream.signsUp ? registration : login)) stream.expire(now);
+      const { xml } = stream;
+      if (xml.state === 'closing') {
+        if (now >= xml.closeBy) xml.abandon();
         continue;
       }
-      if (stream.phase !== 'bound') continue;
+      if (!xml.isEstablished) {
+        if (stream.isLate(now)) stream.expire();
+        continue;
+      }
       stream.checkPace(now);
-      if (stream.askedAliveAt !== 0) {
-        if (now - stream.askedAliveAt >= patience) stream.abandon();
-      } else if (now - stream.lastRead >= silence) {
-        stream.askedAliveAt = now;
-        askAlive(stream);
-      } else if (keepalive > 0 && stream.sm === undefined && !stream.transport.framed) {
-        // RFC 6120 §4.6.1: a space keeps the ways through routers open.
-        if (now - stream.lastRead >= keepalive && (now - stream.lastRead) % keepalive < intervalMs) stream.write(' ');
+      const { keepalive } = xml.framing;
+      const quiet = now - xml.lastRead;
+      if (xml.askedAliveAt !== 0) {
+        if (now - xml.askedAliveAt >= patience) xml.abandon();
+      } else if (quiet >= silence) {
+        xml.askedAlive(now);
+        stream.askAlive();
+      } else if (interval > 0 && keepalive !== undefined && stream.needsKeepalive) {
+        if (quiet >= interval && quiet % interval < intervalMs) xml.write(keepalive);
       }
     }
     this.cutLate(now);
     this.sessions.sweep(now);
   }
-}
-
-/** By stream management where the client has it, else by a ping (XEP-0199 §4.1). */
-function askAlive(stream: ClientStream): void {
-  if (stream.sm !== undefined) stream.sm.ask();
-  else
-    stream.writeStanza(
-      Stanza.build(
-        'iq',
-        { type: 'get', id: randomId(), from: stream.host!.jid, to: stream.session!.jid },
-        el('ping', { xmlns: NS.ping }),
-      ),
-    );
 }

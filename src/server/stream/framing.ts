@@ -1,0 +1,99 @@
+/**
+ * How a stream looks on its connection: RFC 6120 over TCP, RFC 7395 over WebSocket. Which elements are said, and when, is
+ * the stream's; how its header, its end and its errors are written and recognised is the framing's.
+ *
+ * BOSH (XEP-0124, XEP-0206) fits as a third one: its transport hands over each child of a `<body/>` as a chunk and the
+ * `<body/>` itself as an element, `read` makes a header of the first and of a restart and an end of `terminate`, and
+ * `end` writes the error into the last `<body/>`. BOSH itself is not here.
+ */
+import { NS } from '../stanza/ns.js';
+import type { Stanza } from '../stanza/stanza.js';
+import type { Transport } from '../transport/transport.js';
+import { type Element, el, serialize } from '../xml/element.js';
+import type { StreamItem } from '../xml/reader.js';
+
+/** Attributes of a stream header (RFC 6120 §4.7); those that are undefined are left out. */
+export type HeaderAttributes = Readonly<Record<string, string | undefined>>;
+
+export interface Framing {
+  /** `stream`: the reader finds where elements end. `framed`: each chunk is one element. */
+  readonly mode: 'stream' | 'framed';
+  /**
+   * Elements that are handled before other connections have their turn, where each is a chunk of its own: there the time
+   * that one chunk took says nothing. 0: the time decides.
+   */
+  readonly elementsPerTurn: number;
+  /** What an item is to the stream: some framings have an element for the header, and one for the end. */
+  read(item: StreamItem): StreamItem;
+  /** Whether a chunk is the peer's end. Asked once our end is sent, when nothing else is read any more. */
+  isEnd(chunk: Buffer): boolean;
+  /** The stream header; `ns` is the content namespace. */
+  open(attributes: HeaderAttributes, ns: string): string;
+  /** `<stream:features/>`. */
+  features(children: readonly Element[]): string;
+  /** The end, after an error with these children if there is one: one text for each write. */
+  end(error: readonly Element[] | undefined): readonly string[];
+  /** A stanza; `ns` is the content namespace. */
+  stanza(stanza: Stanza, ns: string): string;
+  /** Whether our end closes our half of the connection. If not, the whole is closed when both have said their end. */
+  readonly closesHalf: boolean;
+  /** What keeps routers from forgetting the connection and means nothing (RFC 6120 §4.6.1); undefined: there is nothing. */
+  readonly keepalive: string | undefined;
+}
+
+/** RFC 6120 §4. */
+const plain: Framing = {
+  mode: 'stream',
+  elementsPerTurn: 0,
+  closesHalf: true,
+  keepalive: ' ',
+  read: (item) => item,
+  isEnd: () => false,
+  open: (attributes, ns) => {
+    const header = serialize(el('stream:stream', { xmlns: ns, 'xmlns:stream': NS.stream, ...attributes }));
+    return `<?xml version='1.0'?>${header.slice(0, -2)}>`;
+  },
+  features: (children) => serialize(el('stream:features', null, ...children)),
+  end: (error) =>
+    error === undefined ? ['</stream:stream>'] : [serialize(el('stream:error', null, ...error)), '</stream:stream>'],
+  stanza: (stanza) => stanza.toXml(),
+};
+
+/** RFC 7395 §3.3: no element may lean on what another one declares. §3.4, §3.6: `<open/>` and `<close/>`. */
+const webSocket: Framing = {
+  mode: 'framed',
+  elementsPerTurn: 32,
+  closesHalf: false,
+  // §3.7: WebSocket has pings of its own.
+  keepalive: undefined,
+  read: (item) => {
+    if (item.kind !== 'element' || item.ns !== NS.framing) return item;
+    if (item.name === 'close') return { kind: 'close' };
+    if (item.name !== 'open') return item;
+    const { attrs } = item;
+    return {
+      kind: 'open',
+      name: 'stream',
+      ns: NS.stream,
+      prefix: undefined,
+      attrs,
+      defaultNs: NS.client,
+      prefixes: {},
+    };
+  },
+  isEnd: (chunk) => chunk.subarray(0, 6).toString() === '<close',
+  open: (attributes) => serialize(el('open', { xmlns: NS.framing, ...attributes })),
+  features: (children) => serialize(el('stream:features', { 'xmlns:stream': NS.stream }, ...children)),
+  end: (error) => {
+    const close = `<close xmlns='${NS.framing}'/>`;
+    return error === undefined
+      ? [close]
+      : [serialize(el('stream:error', { 'xmlns:stream': NS.stream }, ...error)), close];
+  },
+  stanza: (stanza, ns) => stanza.toXml(ns),
+};
+
+/** The framing that goes with a transport. */
+export function framingOf({ framed }: Transport): Framing {
+  return framed ? webSocket : plain;
+}

@@ -1,0 +1,602 @@
+/**
+ * Any XML stream (RFC 6120 §4): reads elements one at a time, in turns that are fair to other streams; slows a peer down
+ * that sends too fast; opens, restarts and closes; writes, and counts what the peer has not read. It knows nothing of
+ * logging in, sessions or stream management: those are a handler's (c2s/client.ts for clients).
+ */
+import type { Logger } from 'pino';
+import { monotonic } from '../clock.js';
+import type { Config } from '../config/schema.js';
+import { beginSlice, isPresentSlice, presentSlice, type Share, type Shares, turnMs } from '../shares.js';
+import { StreamError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { JidError } from '../stanza/jid.js';
+import { NS } from '../stanza/ns.js';
+import type { Stanza } from '../stanza/stanza.js';
+import type { Transport, TransportReader } from '../transport/transport.js';
+import { type Element, serialize } from '../xml/element.js';
+import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
+import { Buckets } from './buckets.js';
+import { increment, type StreamCounts } from './counts.js';
+import { type Framing, framingOf } from './framing.js';
+import { countedAbove, Output, type OutputParts, type Writer } from './output.js';
+
+type Limits = Config['limits'];
+
+/** What every stream needs of the server around it. */
+export interface StreamParts extends OutputParts {
+  readonly shares: Shares;
+  readonly counts: Pick<StreamCounts, 'streamErrors'>;
+  readonly log: Logger;
+  limitHit(limit: string): void;
+}
+
+/** What a peer of some kind may send (RFC 6120 §13.12). Read when it is needed, so that a reload holds at once. */
+export interface Allowance {
+  rate(limits: Limits): Limits['rate'];
+  /** Bytes of one element. */
+  elementBytes(limits: Limits): number;
+}
+
+/** Before anybody has proved anything. */
+const unauthenticated: Allowance = {
+  rate: (limits) => limits.rate_unauthenticated,
+  elementBytes: (limits) => limits.stanza_bytes_unauthenticated,
+};
+
+/** What a stream is for: told of all that happens on it. */
+export interface StreamHandler {
+  /** The content namespace (RFC 6120 §4.8.2). */
+  readonly ns: string;
+  /** Bytes that may be unread besides `limits.write_queue_bytes`, since the handler bounds them. */
+  readonly mayLag: number;
+  /**
+   * The peer's header, first or after a restart; the namespaces are checked. Answers with `open` or throws StreamError.
+   */
+  opened(header: StreamOpen): void | Promise<void>;
+  /** An element. The next one comes when this is settled. Whatever it throws or rejects with closes the stream. */
+  element(item: TopLevel): void | Promise<void>;
+  /** Whether an element costs nothing, so that it neither waits for the peer's share nor is overtaken. */
+  isFree(item: TopLevel): boolean;
+  /**
+   * An element is read while those before it wait. True: it has been handled. `isHalted`: they wait for longer than a turn.
+   * Called on established streams alone.
+   */
+  ahead(item: TopLevel, isHalted: boolean): boolean;
+  /** There is room for more. Called on established streams alone. */
+  drained(): void;
+  /** One side has closed the stream: the peer, or we, with this error if there is one. */
+  closed(error: StreamError | undefined): void;
+  /** The peer is gone, and nobody has closed the stream. */
+  lost(): void;
+  /** The connection is gone, and all that came over it has been handled. Called once, last. */
+  gone(): void;
+}
+
+/** opening: the peer's header is due. closing: only the peer's end is waited for. closed: the connection is gone. */
+export type StreamState = 'opening' | 'open' | 'closing' | 'closed';
+
+/** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
+const pauseAbove = 65_536;
+/** RFC 5646 §4.4.1: in characters. */
+const longestLanguage = 35;
+
+export class XmlStream implements TransportReader, Writer {
+  readonly framing: Framing;
+  readonly #handler: StreamHandler;
+  readonly #parts: StreamParts;
+  readonly #reader: XmlReader;
+  readonly #output: Output;
+  #state: StreamState = 'opening';
+  #isEstablished = false;
+  /** The language of the peer's header (RFC 6120 §4.7.4). */
+  #lang: string | undefined;
+  /** The host of ours that our header names. */
+  #from: string | undefined;
+  #headerSent = false;
+  /** When something was last read, in ms. */
+  #lastRead = monotonic();
+  /** Since when the peer owes a sign of life, in ms; 0: it does not. */
+  #askedAliveAt = 0;
+  #busy = false;
+  #paused = false;
+  /** When to give up waiting for the peer's end, in ms. */
+  #closeBy = 0;
+  readonly #buckets: Buckets;
+  #throttled = false;
+  #allowance = unauthenticated;
+  /** What the peer may cost, over all its connections; before it is known, what its address may. */
+  #share: Share;
+  /** It waits for its share to have something again, or for peers to take what they were sent. */
+  #isQueued = false;
+  /** The latter. */
+  #isCongested = false;
+  /** What was read while it waits. */
+  readonly #ahead: StreamItem[] = [];
+  #aheadBytes = 0;
+  /** Why nothing more can be read: thrown once what came before has been handled. */
+  #aheadError: unknown;
+  /** Elements since others had their turn, where the framing counts them. */
+  #taken = 0;
+  /** Takes no more elements. */
+  #stopped = false;
+  #idle: (() => void) | undefined;
+  /** The peer sends no more, and some of what it sent waits. */
+  #ends = false;
+  /** The connection is gone. */
+  #isCut = false;
+
+  /** Becomes the transport's reader. Until `admit` it may send what anybody may. */
+  constructor(
+    readonly transport: Transport,
+    handler: StreamHandler,
+    parts: StreamParts,
+  ) {
+    const { limits } = parts.config();
+    this.framing = framingOf(transport);
+    this.#handler = handler;
+    this.#parts = parts;
+    this.#output = new Output(transport, parts, this);
+    this.#reader = new XmlReader(this.framing.mode, readerLimits(limits, unauthenticated));
+    this.#buckets = new Buckets(unauthenticated.rate(limits), this.#lastRead);
+    this.#share = parts.shares.ofAddress(transport.remoteAddress);
+    transport.reader = this;
+  }
+
+  get state(): StreamState {
+    return this.#state;
+  }
+  /** Whether the negotiation is over and nobody has closed the stream. */
+  get isEstablished(): boolean {
+    return this.#isEstablished && this.#state === 'open';
+  }
+  /** Whether the connection is gone. What was read before is still handled. */
+  get isCut(): boolean {
+    return this.#isCut;
+  }
+  get share(): Share {
+    return this.#share;
+  }
+  get lang(): string | undefined {
+    return this.#lang;
+  }
+  get lastRead(): number {
+    return this.#lastRead;
+  }
+  get askedAliveAt(): number {
+    return this.#askedAliveAt;
+  }
+  get closeBy(): number {
+    return this.#closeBy;
+  }
+  get mayLag(): number {
+    return this.#handler.mayLag;
+  }
+
+  /** The peer is known: from here on it may send so much, and what it costs is `share`'s. */
+  admit(allowance: Allowance, share: Share): void {
+    const { limits } = this.#parts.config();
+    this.#allowance = allowance;
+    this.#reader.limits = readerLimits(limits, allowance);
+    this.#buckets.fill(allowance.rate(limits));
+    this.#parts.shares.leave(this.#share);
+    this.#share = share;
+  }
+
+  /** The negotiation is over. */
+  establish(): void {
+    this.#isEstablished = true;
+  }
+
+  /** The peer was asked for a sign of life. */
+  askedAlive(now: number): void {
+    this.#askedAliveAt = now;
+  }
+
+  // --- in: TransportReader ----------------------------------------------------------------------------------------
+
+  received(chunk: Buffer): void {
+    if (this.#isOver) {
+      // §4.4: whoever was told the end is not read any more, but for its own end.
+      if (this.framing.isEnd(chunk)) this.transport.end();
+      return;
+    }
+    const now = monotonic();
+    this.#lastRead = now;
+    this.#askedAliveAt = 0;
+    this.#buckets.received(now, chunk.length, this.#rate);
+    this.#share.received(now, chunk.length);
+    try {
+      this.#reader.push(chunk);
+      if (this.#isQueued) this.#readAhead(chunk.length);
+      else if (!this.#busy) this.#pump(now);
+      else if (this.#reader.buffered > pauseAbove) this.#pause();
+    } catch (error) {
+      this.failed(error);
+    }
+    if (this.#buckets.isOverdrawn) this.#throttle();
+  }
+
+  drained(): void {
+    this.#output.drained();
+    if (this.isEstablished) this.#handler.drained();
+  }
+
+  ended(): void {
+    // What lies before the end is taken first.
+    if (this.#busy) this.#ends = true;
+    else this.#end();
+  }
+
+  /** What an established peer said before is still handled, in order. */
+  closed(): void {
+    this.#isCut = true;
+    this.#output.uncount();
+    if (!this.#busy || !this.isEstablished) this.#finish();
+    else this.#leaveQueue();
+  }
+
+  // --- turns of work ----------------------------------------------------------------------------------------------
+
+  /** Takes what the reader has, one after the other, from `now` on; while a handler is pending the rest waits. */
+  #pump(now: number): void {
+    beginSlice();
+    const { queues } = this.#parts;
+    for (;;) {
+      const item = this.#ahead.length === 0 ? this.#read() : this.#ahead[0];
+      if (item === undefined) break;
+      if (this.#share.isSpent && !this.#isCut && !(item.kind === 'element' && this.#handler.isFree(item))) {
+        this.#queue(item, false);
+        break;
+      }
+      if (this.#isStopped(item)) {
+        this.#queue(item, true);
+        break;
+      }
+      if (this.#ahead.length > 0) this.#ahead.shift();
+      const outbound = queues.size;
+      const waiting = this.#take(this.framing.read(item));
+      this.#multiplied(outbound);
+      if (waiting === undefined) {
+        if (this.#state === 'closed') return;
+        if (!this.#hadItsTurn(now)) continue;
+        this.#busy = true;
+        setImmediate(() => this.#goOn());
+        break;
+      }
+      this.#busy = true;
+      const slice = presentSlice();
+      const since = monotonic();
+      const queued = queues.size;
+      const settled = () => {
+        if (isPresentSlice(slice)) {
+          this.#share.worked(monotonic() - since);
+          this.#multiplied(queued);
+        }
+        this.#goOn();
+      };
+      waiting.then(settled, (error: unknown) => {
+        this.failed(error);
+        settled();
+      });
+      this.#share.worked(since - now);
+      return;
+    }
+    this.#share.worked(monotonic() - now);
+  }
+
+  #read(): StreamItem | undefined {
+    if (this.#aheadError !== undefined) throw this.#aheadError;
+    return this.#reader.next();
+  }
+
+  /** Whether so much is on its way to clients that the element has to wait, also if its sender is gone meanwhile. */
+  #isStopped(item: StreamItem): boolean {
+    if (item.kind !== 'element' || !this.isEstablished) return false;
+    return this.#parts.queues.congestion.stops(this.#share, item.content.length) && !this.#handler.isFree(item);
+  }
+
+  /** What waits for clients more than before counts for who sent the element. */
+  #multiplied(before: number): void {
+    const grown = this.#parts.queues.size - before;
+    if (grown > countedAbove) this.#share.multiplied += grown;
+  }
+
+  /** Goes on from `item` once its share has something to spend again, or once less is on its way to clients. */
+  #queue(item: StreamItem, isCongested: boolean): void {
+    if (this.#ahead.length === 0) this.#ahead.push(item);
+    this.#busy = true;
+    this.#isQueued = true;
+    this.#isCongested = isCongested;
+    this.#aheadBytes = 0;
+    this.#readAhead(0);
+    const go = () => this.#leaveQueue();
+    if (isCongested) this.#parts.queues.congestion.wait(this.#share, go);
+    else this.#share.wait(go);
+  }
+
+  #leaveQueue(): void {
+    if (!this.#isQueued) return;
+    this.#isQueued = false;
+    this.#goOn();
+  }
+
+  /**
+   * Reads on while what came before waits, since some of it cannot wait. Bounded by bytes, as what waits in the reader.
+   */
+  #readAhead(bytes: number): void {
+    this.#aheadBytes += bytes;
+    if (this.#aheadBytes + this.#reader.buffered > pauseAbove) this.#pause();
+    // Before it is established, what follows may belong to another stream.
+    if (!this.isEstablished || this.#aheadError !== undefined) return;
+    try {
+      for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next())
+        if (item.kind !== 'element' || !this.#handler.ahead(item, this.#isCongested || this.#share.isHalted))
+          this.#ahead.push(item);
+    } catch (error) {
+      this.#aheadError = error;
+    }
+  }
+
+  #hadItsTurn(since: number): boolean {
+    const { elementsPerTurn } = this.framing;
+    if (elementsPerTurn === 0) return this.#reader.buffered > 0 && monotonic() - since >= turnMs;
+    if (++this.#taken < elementsPerTurn) return false;
+    this.#taken = 0;
+    return true;
+  }
+
+  #goOn(): void {
+    this.#busy = false;
+    this.#idle?.();
+    if (this.#state === 'closed') return;
+    try {
+      this.#pump(monotonic());
+    } catch (error) {
+      this.failed(error);
+    }
+    if (this.#busy) return;
+    if (this.#isCut) this.#finish();
+    else if (this.#ends) this.#end();
+    else if (this.#buckets.isOverdrawn) this.#throttle();
+    else if (this.#paused && !this.#throttled) this.#unpause();
+  }
+
+  /** Takes no more elements. Resolves once the present one has been handled. */
+  async stopTaking(): Promise<void> {
+    this.#stopped = true;
+    if (this.#busy && !this.#isQueued)
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+  }
+
+  #take(item: StreamItem): void | Promise<void> {
+    if (this.#state === 'closing') {
+      if (item.kind === 'close') this.transport.end();
+      return;
+    }
+    if (item.kind === 'close') return this.#closedByPeer();
+    if (this.#stopped) return;
+    if (item.kind === 'open') return this.#opened(item);
+    this.#buckets.takeStanza();
+    this.#share.takeStanza();
+    if (this.#state === 'opening') throw new StreamError('bad-format', 'A stream header is due.');
+    if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(); // §4.9.1.1
+    return this.#handler.element(item);
+  }
+
+  // --- rates ------------------------------------------------------------------------------------------------------
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.transport.pause();
+  }
+
+  #unpause(): void {
+    this.#paused = false;
+    this.transport.resume();
+  }
+
+  get #rate(): Limits['rate'] {
+    return this.#allowance.rate(this.#parts.config().limits);
+  }
+
+  /** Reads no more until the buckets have something again: the peer is slowed down, nothing is dropped. */
+  #throttle(): void {
+    if (this.#throttled || this.#state === 'closed') return;
+    this.#throttled = true;
+    this.#pause();
+    this.#parts.limitHit('rate');
+    setTimeout(() => {
+      this.#throttled = false;
+      if (!this.#busy && this.#state !== 'closed') this.#unpause();
+    }, this.#buckets.debt(this.#rate) * 1000).unref();
+  }
+
+  // --- headers ----------------------------------------------------------------------------------------------------
+
+  /** RFC 6120 §4.7, §4.8. */
+  #opened(header: StreamOpen): void | Promise<void> {
+    if (this.#state !== 'opening') throw new StreamError('bad-format', 'The stream is open already.');
+    if (header.ns !== NS.stream) throw new StreamError('invalid-namespace');
+    if (header.name !== 'stream') throw new StreamError('bad-format');
+    if (header.defaultNs !== this.#handler.ns) throw new StreamError('invalid-namespace');
+    const lang = header.attrs['xml:lang'];
+    this.#lang = lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
+    this.#state = 'open';
+    return this.#handler.opened(header);
+  }
+
+  /** Sends our header: from which host of ours, and to whom if that is known. Returns the id of the stream. */
+  open(from: string, to?: string): string {
+    this.#headerSent = true;
+    this.#from = from;
+    const id = randomId();
+    this.transport.write(this.framing.open({ to, from, id, version: '1.0', 'xml:lang': 'en' }, this.#handler.ns));
+    return id;
+  }
+
+  /** The peer opens a new stream over the same connection (RFC 6120 §6.4.6). */
+  restart(): void {
+    this.#state = 'opening';
+    this.#headerSent = false;
+    this.#reader.restart();
+  }
+
+  /** The same, and what was said before counts no more and what was read is dropped (§5.4.3.3). */
+  startAfresh(): void {
+    this.#from = this.#lang = undefined;
+    this.#reader.discard();
+    this.restart();
+  }
+
+  // --- out --------------------------------------------------------------------------------------------------------
+
+  get #isOver(): boolean {
+    return this.#state === 'closing' || this.#state === 'closed';
+  }
+
+  /** `patience`: so many ms it may wait for what is written next. */
+  write(xml: string, patience = 0): void {
+    if (!this.#isOver) this.#output.write(xml, patience);
+  }
+
+  writeElement(element: Element): void {
+    this.write(serialize(element));
+  }
+
+  /** Returns how many characters it has. */
+  writeStanza(stanza: Stanza, patience = 0): number {
+    const xml = this.framing.stanza(stanza, this.#handler.ns);
+    this.write(xml, patience);
+    return xml.length;
+  }
+
+  /** What is written from now on is held. */
+  hold(): void {
+    this.#output.hold();
+  }
+
+  /** Writes again; what was held is the caller's to write. */
+  release(): readonly string[] {
+    return this.#output.release();
+  }
+
+  /** Whether most of what was written has been read. */
+  get hasRoom(): boolean {
+    return this.isEstablished && !this.#isCut && this.#output.hasRoom;
+  }
+
+  /** Bytes that the peer has not read, where they are many. */
+  get unread(): number {
+    return this.#output.unread;
+  }
+
+  /** Whether the peer has read nothing of what waits for so many ms. */
+  isStuck(now: number, ms: number): boolean {
+    return this.#output.isStuck(now, ms);
+  }
+
+  /** Once a second: whether the peer takes what it has to. */
+  checkPace(now: number): void {
+    this.#output.checkPace(now);
+  }
+
+  tooSlow(): void {
+    this.#parts.limitHit('write_queue_bytes');
+    this.abandon();
+  }
+
+  // --- ends -------------------------------------------------------------------------------------------------------
+
+  /** Something was thrown on the way: the peer's fault ends the stream with the RFC's condition, ours too. */
+  failed(error: unknown): void {
+    this.close(this.#streamError(error));
+  }
+
+  #streamError(error: unknown): StreamError {
+    if (error instanceof StreamError) return error;
+    if (error instanceof XmlError) {
+      // Too large, too deep, too many attributes.
+      if (error.condition === 'policy-violation') this.#parts.limitHit('stanza');
+      return new StreamError(error.condition, error.text);
+    }
+    if (error instanceof JidError) return new StreamError('improper-addressing');
+    this.#parts.log.error({ err: error }, 'a stream failed');
+    return new StreamError('internal-server-error');
+  }
+
+  /** Tells the peer why, closes our half, and waits for its half: `limits.close_timeout_seconds`, or at most so many ms. */
+  close(error?: StreamError, most = Number.POSITIVE_INFINITY): void {
+    if (this.#isOver) return;
+    this.#output.drop();
+    if (error !== undefined) {
+      increment(this.#parts.counts.streamErrors, error.condition);
+      // §4.9.1.2: an error during the set-up comes in a stream of ours all the same. §4.7.1: from one of our hosts.
+      if (!this.#headerSent) this.open(this.#from ?? Object.keys(this.#parts.config().hosts)[0]!);
+    }
+    if (this.#headerSent) for (const xml of this.framing.end(error?.toElements())) this.write(xml);
+    this.#leave(most);
+    if (this.framing.closesHalf) this.transport.end();
+    this.#handler.closed(error);
+    if (this.#isCut) this.#finish();
+  }
+
+  /** RFC 6120 §4.4: the peer has closed its stream; we close ours. */
+  #closedByPeer(): void {
+    this.close();
+    this.transport.end();
+  }
+
+  /** Nothing more is said, and the peer has only so long to go. */
+  #leave(most = Number.POSITIVE_INFINITY): void {
+    this.#state = 'closing';
+    this.#closeBy = monotonic() + Math.min(this.#parts.config().limits.close_timeout_seconds * 1000, most);
+  }
+
+  /** The stream is over, though nobody closed it. */
+  #lose(): void {
+    if (this.#isOver) return;
+    this.#leave();
+    this.#handler.lost();
+  }
+
+  /** The peer sends no more, though it may still read. */
+  #end(): void {
+    this.#lose();
+    this.transport.end();
+  }
+
+  /** The connection is gone, and so is the stream. */
+  #finish(): void {
+    if (this.#state === 'closed') return;
+    this.#lose();
+    this.#state = 'closed';
+    this.#parts.shares.leave(this.#share);
+    this.#handler.gone();
+  }
+
+  /** Ends the connection at once: it is dead, or the peer does not go. */
+  abandon(): void {
+    this.#output.uncount();
+    this.#lose();
+    if (this.#isCut) this.#finish();
+    else this.transport.destroy();
+  }
+}
+
+/** Throws StreamError if the header has no version (RFC 6120 §4.7.5): nothing can be negotiated with such a peer. */
+export function demandVersion({ attrs: { version } }: StreamOpen): void {
+  if (version === undefined || !/^\d+\.\d+$/.test(version) || Number.parseInt(version, 10) < 1)
+    throw new StreamError('unsupported-version');
+}
+
+function readerLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {
+  return {
+    stanzaBytes: allowance.elementBytes(limits),
+    depth: limits.stanza_depth,
+    attributes: limits.stanza_attributes,
+    elements: limits.stanza_elements,
+  };
+}
