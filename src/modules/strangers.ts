@@ -77,6 +77,20 @@ const patterns = (purpose: string) =>
     .describe(`${purpose} Addresses, domains, and "*.DOMAIN" for what is below a domain.`)
     .meta({ example: '*.example.org' });
 
+/** Whence a message comes that was held. */
+class Release implements Origin {
+  readonly session = undefined;
+  readonly acknowledges = true;
+  readonly writes: Promise<unknown>[] = [];
+
+  /** `since`: when it came first, in ms since 1970. */
+  constructor(readonly since: number) {}
+
+  acknowledgeAfter(durable: Promise<unknown>): void {
+    this.writes.push(durable);
+  }
+}
+
 export default defineModule({
   name: 'strangers',
   summary: 'Bounds what those can send who are unknown to the recipient.',
@@ -145,8 +159,6 @@ export default defineModule({
     });
 
     const counts = { refused: 0, held: 0, sentBack: 0 };
-    /** Held messages on their way again, and when they came, in ms since 1970. */
-    const releases = new WeakMap<Origin, number>();
     const taking = new Serial();
 
     const aside = (work: Promise<unknown>) => {
@@ -313,12 +325,9 @@ export default defineModule({
     const release = (owner: Jid, who: Jid): void => {
       if (config.messages !== 'hold') return;
       const again = async (stanza: Stanza, id: string) => {
-        const writes: Promise<unknown>[] = [];
-        const acknowledgeAfter = (durable: Promise<unknown>) => void writes.push(durable);
-        const origin: Origin = { session: undefined, acknowledges: true, acknowledgeAfter };
-        releases.set(origin, timeOf(id));
+        const origin = new Release(timeOf(id));
         await host.route(stanza, origin);
-        await Promise.all(writes);
+        await Promise.all(origin.writes);
       };
       aside(takeHeld(owner.bare, { with: who.bare }, again));
     };
@@ -353,9 +362,8 @@ export default defineModule({
     const receive = (passage: MessagePassage): Maybe<'handled' | undefined> => {
       const { way, owner, peer, stanza, origin } = passage;
       if (way === 'out' || peer.bare === owner.bare) return undefined;
-      const heldSince = config.messages === 'hold' ? releases.get(origin) : undefined;
-      if (heldSince !== undefined) {
-        passage.stanza = stanza.plus(delay(host.jid, heldSince));
+      if (origin instanceof Release) {
+        passage.stanza = stanza.plus(delay(host.jid, origin.since));
         return undefined;
       }
       return ifStranger(passage, (who) => (stanza.type === 'error' ? strip(passage, who) : admitMessage(passage, who)));

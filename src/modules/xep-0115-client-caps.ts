@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import { wall } from '../server/clock.js';
 import { count } from '../server/config/units.js';
-import { defineModule, event, map, session as sessionHook } from '../server/module/index.js';
+import { defineModule, event, map, session as sessionHook, sessionState } from '../server/module/index.js';
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -131,6 +131,9 @@ class Client {
   }
 }
 
+/** The client of a session that is available. Its presence, which is stored, and the versions that are tell it again. */
+const announcing = sessionState<Client | undefined>({ name: 'client', default: undefined, stored: false });
+
 export default defineModule({
   name: 'client_caps',
   summary: 'Learns what clients can do from the capabilities that they announce.',
@@ -151,11 +154,11 @@ export default defineModule({
   },
   needs: ['roster'],
   provides: ['clientCaps'],
+  sessionStates: [announcing],
 
   start: async ({ host, config, stores: { client_caps: store }, services: { roster }, provide, log }) => {
     /** Verified versions, the oldest first. */
     const versions = new Map<string, Features>();
-    const sessions = new WeakMap<Session, Client>();
     /** By the bare address of the account and the full address of the visitor. */
     const visitors = new Map<string, Map<string, Client>>();
     const nobody: ReadonlyMap<string, Client> = new Map();
@@ -257,14 +260,14 @@ export default defineModule({
     // --- sessions -----------------------------------------------------------------------------------------------
 
     const lookAt = (session: Session, isNew: boolean): void => {
-      const client = (isNew ? undefined : sessions.get(session)) ?? begin(session);
+      const client = (isNew ? undefined : session.get(announcing)) ?? begin(session);
       if (session.presence !== undefined) look(client, session.presence);
     };
 
     const begin = (session: Session): Client => {
       const tell = (_: Client, gained: Features) => void host.emit('featuresKnown', { session, gained });
       const client = new Client(session.jid, host.jid, true, tell);
-      sessions.set(session, client);
+      session.set(announcing, client);
       return client;
     };
 
@@ -279,9 +282,9 @@ export default defineModule({
     };
 
     const leaves = (session: Session): void => {
-      const client = sessions.get(session);
+      const client = session.get(announcing);
       if (client !== undefined) client.isThere = false;
-      sessions.delete(session);
+      session.set(announcing, undefined);
     };
 
     // --- visitors -----------------------------------------------------------------------------------------------
@@ -328,7 +331,7 @@ export default defineModule({
     };
 
     provide('clientCaps', {
-      features: (session) => sessions.get(session)?.features() ?? none,
+      features: (session) => session.get(announcing)?.features() ?? none,
       visitors: (owner) => visitors.get(owner) ?? nobody,
     });
 

@@ -4,7 +4,17 @@
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { admit, defineModule, event, type IqHandler, iq, map, message, prefetch } from '../server/module/index.js';
+import {
+  admit,
+  defineModule,
+  event,
+  type IqHandler,
+  iq,
+  map,
+  message,
+  prefetch,
+  sessionState,
+} from '../server/module/index.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { demandFew } from '../server/stanza/addresses.js';
@@ -48,6 +58,9 @@ const noOne: BlockList = new Set();
 /** Lists that are kept in memory. */
 const cachedLists = 20_000;
 
+/** §3.3: who asked for the list is told of changes. */
+const isTold = sessionState({ name: 'block_list', default: false, stored: z.boolean() });
+
 export default defineModule({
   name: 'blocking',
   summary: 'Lets accounts block addresses.',
@@ -61,15 +74,13 @@ export default defineModule({
   needs: ['roster'],
   wants: ['reports'],
   provides: ['blocking'],
+  sessionStates: [isTold],
 
   start: ({ host, config, stores, services: { roster, reports }, provide, log }) => {
     const lists = new Cache<BlockList>(cachedLists, async (owner) => {
       const blocked = await stores.blocked.all(owner);
       return blocked.size === 0 ? noOne : new Set(blocked.keys());
     });
-    /** §3.3: who asked for the list is told of changes. */
-    const asked = new WeakSet<Session>();
-
     const isBlocked = (list: BlockList, who: Jid) => matches(list, who) && who.full !== host.domain;
 
     /**
@@ -121,7 +132,7 @@ export default defineModule({
 
     const push = (owner: Jid, name: 'block' | 'unblock', jids: readonly Jid[]) => {
       for (const session of host.sessions(owner.bare)) {
-        if (!asked.has(session)) continue;
+        if (!session.get(isTold)) continue;
         const payload = el(name, { xmlns: NS.blocking }, ...jids.map(({ full }) => el('item', { jid: full })));
         session.send(Stanza.build('iq', { type: 'set', id: randomId(), from: owner, to: session.jid }, payload));
       }
@@ -155,7 +166,7 @@ export default defineModule({
     };
 
     const list: IqHandler = async ({ to, session }) => {
-      if (session !== undefined) asked.add(session);
+      session?.set(isTold, true);
       const blocked = await lists.get(to.bare);
       return el('blocklist', { xmlns: NS.blocking }, ...[...blocked].map((jid) => el('item', { jid })));
     };
@@ -242,8 +253,6 @@ export default defineModule({
         { ...firstOfAll, skips: (stanza) => inviterIn(stanza) === undefined },
       ),
       event('accountDeleted', ({ jid }) => lists.delete(jid.bare), { before: 'all' }),
-      // Whether it did is not known any more, and whoever does not care only has to say so.
-      event('revived', ({ session }) => void asked.add(session)),
     ];
   },
 });

@@ -9,8 +9,7 @@ import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { wall } from '../server/clock.js';
 import { seconds } from '../server/config/units.js';
-import { defineModule, disco, event, type IqRequest, iq } from '../server/module/index.js';
-import type { Session } from '../server/routing/session.js';
+import { defineModule, disco, event, type IqRequest, iq, sessionState } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
@@ -86,26 +85,35 @@ interface ExternalService extends Address {
   credentials(user: Jid): Credentials | undefined;
 }
 
+const askedTypes = z.enum([...types, '']);
+
+/** Which types its client asked for ('': all): it is told of changes. */
+const asked = sessionState<ReadonlySet<Type | ''>>({
+  name: 'external_services',
+  default: new Set(),
+  stored: z.codec(z.array(askedTypes), z.set(askedTypes), {
+    decode: (all) => new Set(all),
+    encode: (all) => [...all],
+  }),
+});
+
 export default defineModule({
   name: 'external_services',
   summary: 'Tells clients of STUN and TURN servers for calls, with credentials.',
   implements: { 'XEP-0215': '1.0.0' },
   notes: 'Services other than STUN and TURN.',
   config: settings,
+  sessionStates: [asked],
 
   start: ({ host, config }) => {
     let services = servicesOf(config);
-    /** Who asked, and for which type ('': all): they are told of changes. */
-    const asked = new WeakMap<Session, Set<Type | ''>>();
-
     const ofType = (type: string | undefined) => services.filter((service) => !type || service.type === type);
 
     const list = ({ from, payload, session }: IqRequest): Element => {
       if (services.length === 0) throw new StanzaError('service-unavailable');
       const { type } = payload.attrs;
       if (session !== undefined && (type === undefined || isType(type))) {
-        const before = asked.get(session) ?? new Set();
-        asked.set(session, before.add(type ?? ''));
+        session.set(asked, new Set([...session.get(asked), type ?? '']));
       }
       return el(
         'services',
@@ -138,7 +146,7 @@ export default defineModule({
       const changes = changesOf(before, services);
       if (changes.length === 0) return;
       for (const session of host.allSessions()) {
-        for (const type of asked.get(session) ?? []) {
+        for (const type of session.get(asked)) {
           const relevant = changes.filter(({ service }) => type === '' || service.type === type);
           if (relevant.length === 0) continue;
           const payload = el(

@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
-import { adorn, defineModule, event } from '../server/module/index.js';
+import { adorn, defineModule, event, sessionState } from '../server/module/index.js';
 import type { Origin, Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -49,6 +49,9 @@ const nodes = [NS.avatarMetadata, NS.avatarData];
 /** Whoever reads the card may read what was in it. */
 const asCard = { 'pubsub#access_model': 'open' } as const;
 
+/** Its client itself says that it shows no avatar. */
+const isWithout = sessionState({ name: 'without_avatar', default: false, stored: z.boolean() });
+
 export default defineModule({
   name: 'avatars',
   summary: 'Keeps one avatar for an account, the same for clients of all ages.',
@@ -60,6 +63,7 @@ export default defineModule({
       .describe('Accounts whose avatar, without the picture, is kept in memory.'),
   }),
   needs: ['pep', 'vcard', 'roster'],
+  sessionStates: [isWithout],
 
   start: ({ host, config, services: { pep, vcard, roster } }) => {
     const avatars = new Cache<Avatar | null>(config.cached, async (owner) => {
@@ -74,9 +78,6 @@ export default defineModule({
     });
 
     // --- presence (§4, XEP-0153 §4.1) ---------------------------------------------------------------------------------
-
-    /** Sessions whose client itself says that it shows no avatar. */
-    const without = new WeakSet<Session>();
 
     /** Whether somebody may know of an avatar: `peer` gets presence, or with undefined all contacts do. */
     const mayKnow = async (owner: Jid, { inNodes }: Avatar, peer: Jid | undefined): Promise<boolean> => {
@@ -104,10 +105,7 @@ export default defineModule({
       const after = await avatars.get(owner.bare);
       if (after?.id === before?.id || (isHalfDone && after?.id === '')) return;
       const hadOne = before !== null && before.id !== '';
-      // Of a session from before a restart only its presence is known.
-      const isWithout = (session: Session): boolean =>
-        without.has(session) || (hadOne && session.presence !== undefined && photoSaid(session.presence) === '');
-      const sessions = host.sessions(owner.bare).filter((session) => !isWithout(session));
+      const sessions = host.sessions(owner.bare).filter((session) => !session.get(isWithout));
       for (const session of sessions)
         if (session.presence !== undefined)
           await host.fromSession(session.presence.without(NS.vcardUpdate, 'x'), session, forSession(session));
@@ -182,8 +180,7 @@ export default defineModule({
         if (stanza.type !== undefined) return undefined;
         const photo = photoSaid(stanza);
         if (stanza.to === undefined && origin.session !== undefined) {
-          if (photo === '') without.add(origin.session);
-          else without.delete(origin.session);
+          origin.session.set(isWithout, photo === '');
         }
         if (photo === '') return undefined;
         const isEmpty = photo === undefined && stanza.has(NS.vcardUpdate, 'x');

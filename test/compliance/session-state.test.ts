@@ -3,6 +3,7 @@
  * of a module of one's own like that of ours, and what earlier versions wrote.
  */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { z } from 'zod';
 import { enabled as copied } from '../../src/modules/xep-0280-carbons.js';
@@ -223,6 +224,72 @@ scenario('records that the version before wrote are read', own, async (scene) =>
   back.cut();
   scene.server.kick(session);
   await hears.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
+});
+
+scenario('XEP-0191 §3.3: who asked for the block list hears of changes after a restart', own, async (scene) => {
+  const [juliet, id] = await managed(scene);
+  await juliet.sends(`<iq type='get' id='b'><blocklist xmlns='${NS.blocking}'/></iq>`);
+  await takes(juliet, `<iq type='result' id='b'/>`);
+  const chamber = await scene.actor('juliet@localhost/chamber');
+  const other = (await chamber.managesStream()).attrs.id!;
+  await scene.stage.restart();
+  const [back, silent] = [await resumes(scene, juliet, id), await resumes(scene, chamber, other)];
+  const block = `<block xmlns='${NS.blocking}'><item jid='romeo@localhost'/></block>`;
+  const garden = await scene.actor('juliet@localhost/garden');
+  await garden.sends(`<iq type='set' id='b'>${block}</iq>`);
+  await garden.receives(`<iq type='result' id='b'/>`);
+  await back.receives(`<iq type='set'>${block}</iq>`);
+  await silent.syncs();
+  assert.deepEqual(
+    silent.forgets().filter(({ name }) => name === 'iq'),
+    [],
+  );
+});
+
+/** The server reads it again when it reloads. */
+const relays = { uris: ['stun:one.example.org'] };
+
+scenario(
+  'XEP-0215 §3.2: who asked for services hears of changes after a restart',
+  { ...own, config: { modules: { external_services: relays } } },
+  async (scene) => {
+    const [juliet, id] = await managed(scene);
+    await juliet.sends(
+      `<iq type='get' id='s' to='localhost'><services xmlns='${NS.externalServices}' type='stun'/></iq>`,
+    );
+    await takes(juliet, `<iq type='result' id='s'/>`);
+    await scene.stage.restart();
+    const back = await resumes(scene, juliet, id);
+    relays.uris.push('stun:two.example.org', 'turn:three.example.org');
+    await scene.server.reload();
+    await back.receives(
+      `<iq type='set' from='localhost'><services xmlns='${NS.externalServices}' type='stun'>
+        <service action='add' type='stun' host='two.example.org' port='3478' transport='udp'/>
+      </services></iq>`,
+    );
+  },
+);
+
+scenario('XEP-0153 §4.1: whose client shows no avatar shows none after a restart', own, async (scene) => {
+  const [juliet, id] = await managed(scene);
+  await juliet.sends(`<presence><x xmlns='${NS.vcardUpdate}'><photo/></x></presence>`);
+  await takes(juliet, `<presence from='${juliet.jid}'/>`);
+  await scene.stage.restart();
+  await resumes(scene, juliet, id);
+  const garden = await scene.actor('juliet@localhost/garden', { presence: true });
+  const png = Buffer.from(
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
+    'base64',
+  );
+  const hash = createHash('sha1').update(png).digest('hex');
+  const publish = (node: string, payload: string) =>
+    `<iq type='set' id='p'><pubsub xmlns='${NS.pubsub}'><publish node='${node}'><item id='${hash}'>${payload}</item></publish></pubsub></iq>`;
+  await garden.sends(publish(NS.avatarData, `<data xmlns='${NS.avatarData}'>${png.toString('base64')}</data>`));
+  await garden.receives(`<iq type='result' id='p'/>`);
+  const info = `<info id='${hash}' type='image/png' bytes='${png.length}'/>`;
+  await garden.sends(publish(NS.avatarMetadata, `<metadata xmlns='${NS.avatarMetadata}'>${info}</metadata>`));
+  await garden.receivesAnyOrder([`<iq type='result' id='p'/>`, `<presence from='${garden.jid}'/>`]);
+  await garden.receivesNothing();
 });
 
 test('two modules cannot mean one state, nor what is the server’s', async () => {

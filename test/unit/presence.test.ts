@@ -4,6 +4,7 @@ import presence, { priorityOf } from '../../src/modules/rfc-6121-presence/index.
 import roster from '../../src/modules/rfc-6121-roster/index.js';
 import type { RosterItem } from '../../src/modules/rfc-6121-roster/services.js';
 import { admit, defineModule, event } from '../../src/server/module/index.js';
+import { readStates, type SessionState, writeStates } from '../../src/server/routing/session-state.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
@@ -372,6 +373,34 @@ test('a contact who cannot be reached is spared until he shows up', async () => 
   await from("<presence from='quinn@remote.example/q' to='pia@example.org'/>");
   await client.says('<presence/>');
   assert.equal(sentAway().length, 1);
+});
+
+test('who is told, and who is spared, is the same after a restart', async () => {
+  await account('rosaline', { 'far@remote.example': 'both', 'near@other.example': 'from' });
+  const client = connect('rosaline@example.org/x');
+  await client.says('<presence/>');
+  await client.says("<presence to='room@muc.remote/nick'/>");
+  await from(
+    "<presence from='far@remote.example' to='rosaline@example.org/x' type='error'><error type='cancel'><remote-server-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>",
+  );
+  const failed = (state: SessionState) => assert.fail(state.name);
+  const { values } = writeStates(client.session, host.hooks.sessionStates, failed);
+  directory.remove(client.session);
+  const again = connect('rosaline@example.org/x');
+  readStates(again.session, host.hooks.sessionStates, JSON.parse(JSON.stringify(values)), failed);
+  sentAway();
+  await again.says('<presence><show>away</show></presence>');
+  assert.deepEqual(
+    sentAway().map((xml) => / to="([^"]*)"/.exec(xml)?.[1]),
+    ['near@other.example'],
+  );
+  await ends(again);
+  assert.deepEqual(
+    sentAway()
+      .map((xml) => / to="([^"]*)"/.exec(xml)?.[1])
+      .sort(),
+    ['near@other.example', 'room@muc.remote/nick'],
+  );
 });
 
 test('an account that is about to go takes its leave', async () => {

@@ -78,7 +78,7 @@ export class Session implements Stateful {
   set<T>(state: SessionState<T>, value: NoInfer<T>): void {
     if (state.slot < 0) throw new Error(`no module that runs declares ${state.name} among its sessionStates`);
     this.#states[state.slot] = value;
-    this.snapshot?.stirred();
+    if (state.stored !== undefined) this.snapshot?.stirred();
   }
 
   /** The last available presence that it sent; undefined while it is unavailable (RFC 6121 §4). */
