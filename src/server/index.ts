@@ -28,6 +28,7 @@ import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module/index.js';
 import { quotaRules, type StoredQuota, storedQuota } from './quotas.js';
 import { openReservedIds } from './reserved-ids.js';
+import { Admission } from './routing/admission.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
@@ -413,6 +414,10 @@ class WaxwingServer implements Server {
       signUps: new SignUps(() => this.config),
       log,
       counts: this.#counts,
+      admission: new Admission({
+        limits: () => this.config.limits,
+        limitHit: (limit) => this.metrics.limitHit(limit),
+      }),
       backlog: this.#backlog,
       queues: this.#queues,
       shares: this.#shares,

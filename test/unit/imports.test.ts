@@ -52,7 +52,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'storage/contract.ts',
       'storage/recent.ts',
     ],
-    ['server/maybe.ts', 'server/module/', 'server/accounts.ts', 'server/config/'],
+    ['server/maybe.ts', 'server/module/', 'server/accounts.ts', 'server/config/', 'server/xml/reader.ts'],
   ],
   [
     'server/stream/',

@@ -4,6 +4,7 @@
  * sessions.ts, the stream below stream.ts.
  */
 import type { Config } from '../../config/schema.js';
+import type { Admission, Entrance } from '../../routing/admission.js';
 import { iqKey } from '../../routing/hooks.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Receipt } from '../../routing/link.js';
@@ -11,7 +12,7 @@ import type { Origin } from '../../routing/passage.js';
 import type { Session } from '../../routing/session.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
-import { Jid, JidError } from '../../stanza/jid.js';
+import { Jid } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport, Upgradable } from '../../transport/transport.js';
@@ -38,6 +39,7 @@ export interface ClientStreamParts extends StreamParts {
   readonly login: Login;
   readonly signUps: SignUps;
   readonly counts: StreamCounts;
+  readonly admission: Admission;
   readonly backlog: Backlog;
   /** The stream is over; its place is free. */
   closed(stream: ClientStream): void;
@@ -58,7 +60,7 @@ const mostRefused = 100;
 /** Stanzas for a session whose connection is gone, while the last of what its client said is handled. */
 const mostUndelivered = 1000;
 
-export class ClientStream implements C2sStream, StreamHandler, Swept, Origin {
+export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, Origin {
   readonly ns = NS.client;
   readonly xml: XmlStream;
   readonly #parts: ClientStreamParts;
@@ -366,25 +368,16 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Origin {
   }
 
   #handle(item: TopLevel, session: Session): void | Promise<void> {
-    const { sm } = this;
-    // §8.1.5: what a stanza does not say of its language the stream does.
-    const { lang } = this.xml;
-    if (lang !== undefined) item.attrs['xml:lang'] ??= lang;
-    const { from } = item.attrs;
-    if (from !== undefined && from !== session.jid.full) this.#checkFrom(from, session.jid);
-    let stanza: Stanza;
-    try {
-      stanza = Stanza.fromTopLevel(item, session.jid);
-    } catch (error) {
-      if (!(error instanceof JidError)) throw error;
-      this.#malformedAddress(item, session.jid);
+    const { sm, xml } = this;
+    const stanza = this.#parts.admission.admit(item, this);
+    if (stanza === undefined) {
       sm?.handled();
       return;
     }
     this.#size = item.content.length;
-    if (this.xml.isCut && stanza.type === 'get' && this.xml.share.isSpent) {
+    if (xml.isCut && stanza.type === 'get' && xml.share.isSpent) {
       // Nobody is there to read an answer that is dear.
-      this.host!.refuse(stanza, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }), this);
+      this.refused(stanza, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }));
       sm?.handled();
       return;
     }
@@ -393,18 +386,24 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Origin {
     sm?.handled();
   }
 
-  /** RFC 6120 §8.1.2.1: `from` is one's own full or bare address, or the stream ends. */
-  #checkFrom(from: string, own: Jid): void {
-    const claimed = Jid.tryParse(from);
-    if (claimed === undefined || !(claimed.equals(own) || claimed.full === own.bare))
-      throw new StreamError('invalid-from');
+  // --- Entrance ---------------------------------------------------------------------------------------------------
+
+  get sender(): Jid {
+    return this.session!.jid;
   }
 
-  /** RFC 6120 §8.3.3.8: the stanza is answered, the stream goes on. */
-  #malformedAddress(item: TopLevel, own: Jid): void {
-    const { type } = item.attrs;
-    if (type === 'error' || (item.name === 'iq' && type === 'result')) return;
-    this.session!.send(Stanza.unaddressed(item).with({ from: own }).error(new StanzaError('jid-malformed')));
+  get lang(): string | undefined {
+    return this.xml.lang;
+  }
+
+  /** RFC 6120 §8.1.2.1: one's own full or bare address. */
+  speaksFor(from: Jid): boolean {
+    const { sender } = this;
+    return from.equals(sender) || from.full === sender.bare;
+  }
+
+  refused(stanza: Stanza, error: StanzaError): void {
+    this.host!.refuse(stanza, error, this);
   }
 
   /** What is no stanza, on a bound stream: stream management and client state. */
