@@ -1,5 +1,5 @@
 /**
- * Imports point one way: xml ← stanza ← routing ← stream ← index. Modules reach what `module/` gives them, and of each other
+ * Imports point one way: xml ← stanza ← cluster ← routing ← stream ← index. Modules reach what `module/` gives them, and of each other
  * the types of services alone; storage knows nothing of the server; the server names modules in its default list alone.
  */
 import assert from 'node:assert/strict';
@@ -42,9 +42,11 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ['server/stanza/', ['server/xml/', 'server/clock.ts'], []],
   ['server/transport/', [], []],
   ['server/config/', ['server/stanza/', 'server/nearest.ts'], []],
+  ['server/cluster/', ['server/stanza/', 'server/clock.ts', 'storage/contract.ts'], []],
   [
     'server/routing/',
     [
+      'server/cluster/homes.ts',
       'server/stanza/',
       'server/xml/element.ts',
       'server/clock.ts',

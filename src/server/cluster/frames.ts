@@ -1,0 +1,301 @@
+/**
+ * What nodes say to each other, as bytes. A message is its length (32 bits), its kind (8 bits) and fields: numbers as
+ * LEB128, texts as their length in bytes and UTF-8. The payload of a frame that is the same as the one before on the
+ * connection is not written again: what goes to many addresses crosses once.
+ *
+ * The side that opened the connection says hello, then frames, answers, `at`, news and `settle`; the other side says
+ * `confirm` and `settled`.
+ */
+
+export const protocol = 1;
+
+/** Bytes of one message: far above what a stanza can be. */
+const mostBytes = 64 * 2 ** 20;
+
+/** A node in one run. */
+export interface NodeName {
+  readonly id: string;
+  readonly epoch: number;
+}
+
+/** Which frame it was when it was sent first. */
+export interface Mark extends NodeName {
+  readonly number: number;
+}
+
+export interface Frame {
+  readonly kind: 'frame';
+  /** Of the sender's frames to this peer: each is one more than some before. */
+  readonly number: number;
+  /** Of the addressees, who are all of one bare address. */
+  readonly slot: number;
+  readonly to: readonly string[];
+  readonly payload: string;
+  /** A home that is gone may have handled it under this mark. */
+  readonly again: Mark | undefined;
+  /** An answer is waited for: under this id, for so many ms. */
+  readonly question: { readonly id: number; readonly timeoutMs: number } | undefined;
+}
+
+export type Message =
+  | {
+      readonly kind: 'hello';
+      readonly protocol: number;
+      readonly from: NodeName;
+      readonly to: NodeName;
+      /** The version of the sender's view. */
+      readonly view: number;
+      /** Counts the connections that the sender opened to this peer. */
+      readonly connection: number;
+    }
+  | Frame
+  /** The answer to a question, or why there is none. */
+  | {
+      readonly kind: 'answer';
+      readonly number: number;
+      readonly id: number;
+      readonly isGiven: boolean;
+      readonly payload: string;
+    }
+  /** All that the sender had for slots which moved up to this version of the view has been sent to their new homes. */
+  | { readonly kind: 'at'; readonly number: number; readonly view: number }
+  /** There is a view of this version. */
+  | { readonly kind: 'news'; readonly view: number }
+  /** Let go of what has not begun for these slots, finish what has, confirm it, and say so. */
+  | { readonly kind: 'settle'; readonly id: number; readonly slots: readonly number[] }
+  | { readonly kind: 'settled'; readonly id: number }
+  /** First and last number of each range of frames that are handled and durable. */
+  | { readonly kind: 'confirm'; readonly ranges: readonly (readonly [number, number])[] };
+
+const kinds = ['hello', 'frame', 'answer', 'at', 'news', 'settle', 'settled', 'confirm'] as const;
+
+/** The bytes are none of ours. The connection is closed. */
+export class FrameError extends Error {
+  override readonly name = 'FrameError';
+}
+
+/** Gathers messages of one connection, in order, until they are taken. */
+export class Encoder {
+  #buffer = Buffer.allocUnsafe(4096);
+  #length = 0;
+  #payload: string | undefined;
+
+  get isEmpty(): boolean {
+    return this.#length === 0;
+  }
+
+  /** The bytes of all messages since the last call. */
+  take(): Buffer {
+    const taken = Buffer.from(this.#buffer.subarray(0, this.#length));
+    this.#length = 0;
+    if (this.#buffer.length > 2 ** 20) this.#buffer = Buffer.allocUnsafe(4096);
+    return taken;
+  }
+
+  add(message: Message): void {
+    const start = this.#length;
+    this.#reserve(5);
+    this.#length += 4;
+    this.#buffer[this.#length++] = kinds.indexOf(message.kind);
+    this.#fields(message);
+    this.#buffer.writeUInt32BE(this.#length - start - 4, start);
+  }
+
+  #fields(message: Message): void {
+    switch (message.kind) {
+      case 'hello':
+        this.#whole(message.protocol);
+        this.#node(message.from);
+        this.#node(message.to);
+        this.#whole(message.view);
+        this.#whole(message.connection);
+        break;
+      case 'frame':
+        this.#frame(message);
+        break;
+      case 'answer':
+        this.#whole(message.number);
+        this.#whole(message.id);
+        this.#whole(message.isGiven ? 1 : 0);
+        this.#text(message.payload);
+        break;
+      case 'at':
+        this.#whole(message.number);
+        this.#whole(message.view);
+        break;
+      case 'news':
+        this.#whole(message.view);
+        break;
+      case 'settle':
+        this.#whole(message.id);
+        this.#whole(message.slots.length);
+        for (const slot of message.slots) this.#whole(slot);
+        break;
+      case 'settled':
+        this.#whole(message.id);
+        break;
+      case 'confirm':
+        this.#whole(message.ranges.length);
+        for (const [first, last] of message.ranges) {
+          this.#whole(first);
+          this.#whole(last - first);
+        }
+        break;
+    }
+  }
+
+  #frame({ number, slot, to, payload, again, question }: Frame): void {
+    const isSame = payload === this.#payload;
+    this.#payload = payload;
+    this.#whole(number);
+    this.#whole(slot);
+    this.#whole((isSame ? 1 : 0) | (again === undefined ? 0 : 2) | (question === undefined ? 0 : 4));
+    this.#whole(to.length);
+    for (const address of to) this.#text(address);
+    if (again !== undefined) {
+      this.#node(again);
+      this.#whole(again.number);
+    }
+    if (question !== undefined) {
+      this.#whole(question.id);
+      this.#whole(question.timeoutMs);
+    }
+    if (!isSame) this.#text(payload);
+  }
+
+  #node({ id, epoch }: NodeName): void {
+    this.#text(id);
+    this.#whole(epoch);
+  }
+
+  #whole(value: number): void {
+    this.#reserve(8);
+    let rest = value;
+    while (rest >= 128) {
+      this.#buffer[this.#length++] = (rest % 128) | 128;
+      rest = Math.floor(rest / 128);
+    }
+    this.#buffer[this.#length++] = rest;
+  }
+
+  #text(text: string): void {
+    const bytes = Buffer.byteLength(text);
+    this.#whole(bytes);
+    this.#reserve(bytes);
+    this.#length += this.#buffer.write(text, this.#length, bytes, 'utf8');
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(2 * this.#buffer.length, this.#length + bytes));
+    this.#buffer.copy(larger, 0, 0, this.#length);
+    this.#buffer = larger;
+  }
+}
+
+/** Takes the bytes of one connection in pieces of any size. */
+export class Decoder {
+  #rest: Buffer = Buffer.alloc(0);
+  #at = 0;
+  #end = 0;
+  #payload: string | undefined;
+
+  /** The messages that are whole now. Throws FrameError. */
+  *read(bytes: Buffer): Generator<Message> {
+    this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
+    let next = 0;
+    while (this.#rest.length - next >= 4) {
+      const length = this.#rest.readUInt32BE(next);
+      if (length === 0 || length > mostBytes) throw new FrameError(`a message of ${length} bytes`);
+      if (this.#rest.length - next - 4 < length) break;
+      this.#at = next + 4;
+      this.#end = this.#at + length;
+      next = this.#end;
+      yield this.#message();
+    }
+    this.#rest = this.#rest.subarray(next);
+  }
+
+  #message(): Message {
+    const kind = kinds[this.#rest[this.#at++]!];
+    const message = this.#fields(kind);
+    if (this.#at !== this.#end) throw new FrameError(`a message ${kind} of another length`);
+    return message;
+  }
+
+  #fields(kind: Message['kind'] | undefined): Message {
+    switch (kind) {
+      case 'hello':
+        return {
+          kind,
+          protocol: this.#whole(),
+          from: this.#node(),
+          to: this.#node(),
+          view: this.#whole(),
+          connection: this.#whole(),
+        };
+      case 'frame':
+        return this.#frame();
+      case 'answer':
+        return { kind, number: this.#whole(), id: this.#whole(), isGiven: this.#whole() === 1, payload: this.#text() };
+      case 'at':
+        return { kind, number: this.#whole(), view: this.#whole() };
+      case 'news':
+        return { kind, view: this.#whole() };
+      case 'settle':
+        return { kind, id: this.#whole(), slots: this.#many(() => this.#whole()) };
+      case 'settled':
+        return { kind, id: this.#whole() };
+      case 'confirm':
+        return {
+          kind,
+          ranges: this.#many(() => {
+            const first = this.#whole();
+            return [first, first + this.#whole()] as const;
+          }),
+        };
+      case undefined:
+        throw new FrameError('a message of an unknown kind');
+    }
+  }
+
+  #frame(): Frame {
+    const number = this.#whole();
+    const slot = this.#whole();
+    const flags = this.#whole();
+    const to = this.#many(() => this.#text());
+    const again = (flags & 2) === 0 ? undefined : { ...this.#node(), number: this.#whole() };
+    const question = (flags & 4) === 0 ? undefined : { id: this.#whole(), timeoutMs: this.#whole() };
+    if ((flags & 1) === 0) this.#payload = this.#text();
+    if (this.#payload === undefined) throw new FrameError('a payload that was never sent');
+    return { kind: 'frame', number, slot, to, payload: this.#payload, again, question };
+  }
+
+  #many<T>(one: () => T): T[] {
+    const count = this.#whole();
+    // Each takes a byte at least.
+    if (count > this.#end - this.#at) throw new FrameError('a list that is too long');
+    return Array.from({ length: count }, one);
+  }
+
+  #node(): NodeName {
+    return { id: this.#text(), epoch: this.#whole() };
+  }
+
+  #whole(): number {
+    let value = 0;
+    for (let factor = 1; ; factor *= 128) {
+      if (this.#at >= this.#end || factor > 2 ** 49) throw new FrameError('a number that does not end');
+      const byte = this.#rest[this.#at++]!;
+      value += (byte & 127) * factor;
+      if (byte < 128) return value;
+    }
+  }
+
+  #text(): string {
+    const bytes = this.#whole();
+    if (bytes > this.#end - this.#at) throw new FrameError('a text that is too long');
+    this.#at += bytes;
+    return this.#rest.toString('utf8', this.#at - bytes, this.#at);
+  }
+}

@@ -1,0 +1,360 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { type Delivery, Inbox } from '../../src/server/cluster/inbox.js';
+import { Link } from '../../src/server/cluster/link.js';
+import { Parcel, ParcelError } from '../../src/server/cluster/parcel.js';
+import { slotOf } from '../../src/server/cluster/slots.js';
+import type { Network, Wire } from '../../src/server/cluster/wire.js';
+import { mulberry32 } from '../../src/storage/wrappers.js';
+
+export interface NetworkUnderTest {
+  readonly network: Network;
+  /** Addresses at which a node can listen. */
+  readonly addresses: readonly [string, string];
+  /** Ends all wires. */
+  cut(): void;
+}
+
+const verona = { id: 'verona', epoch: 3 };
+const padua = { id: 'padua', epoch: 5 };
+const settings = { mostKept: 2 ** 20, view: () => 1 };
+
+interface Handling {
+  receive?(delivery: Delivery): void | Promise<void>;
+  acts?(slot: number): boolean;
+}
+
+/** A link from verona to padua, and what arrives there. */
+function joined(
+  { network, addresses }: NetworkUnderTest,
+  { receive, acts = () => true }: Handling = {},
+  mostKept?: number,
+) {
+  const arrived: { readonly to: readonly string[]; readonly payload: string }[] = [];
+  const failures: unknown[] = [];
+  const inbox = new Inbox({
+    self: padua,
+    receiver: {
+      receive(delivery) {
+        arrived.push({ to: delivery.to, payload: delivery.payload });
+        return receive?.(delivery);
+      },
+      answer: async ({ payload }) => `answer to ${payload}`,
+    },
+    acts,
+    isMember: ({ id, epoch }) => id === verona.id && epoch === verona.epoch,
+    stranger: () => {},
+    news: () => {},
+    at: () => {},
+    answered: () => {},
+    reply: () => {},
+    failed: (error) => failures.push(error),
+  });
+  const stop = network.listen(addresses[1], (wire) => inbox.accept(wire));
+  const link = new Link({
+    ...settings,
+    ...(mostKept !== undefined && { mostKept }),
+    self: verona,
+    peer: { ...padua, address: addresses[1] },
+    network,
+    broken: (error) => failures.push(error),
+  });
+  const send = (to: string | readonly string[], payload: string, isOnce = false): Parcel => {
+    const all = typeof to === 'string' ? [to] : to;
+    const parcel = new Parcel(all, slotOf(all[0]!.split('/')[0]!), payload, isOnce);
+    link.send(parcel);
+    return parcel;
+  };
+  const end = (): void => {
+    link.close();
+    inbox.close();
+    stop();
+  };
+  return { link, inbox, arrived, failures, send, end };
+}
+
+/** A promise that somebody else resolves. */
+function gate(): { readonly promise: Promise<void>; resolve(): void } {
+  let resolve = (): void => {};
+  const promise = new Promise<void>((open) => {
+    resolve = open;
+  });
+  return { promise, resolve };
+}
+
+const payloads = (arrived: readonly { payload: string }[]): string[] => arrived.map(({ payload }) => payload);
+
+/** Resolves whether the promise is settled after some turns. */
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false;
+  const note = (): void => {
+    settled = true;
+  };
+  promise.then(note, note);
+  for (let n = 0; n < 20; n++) await turn();
+  return settled;
+}
+
+/** What every network promises to links. `make` gives a new one; by `faults` it delays and cuts, if it can. */
+export function linkContract(name: string, make: (faults?: { readonly seed: number }) => NetworkUnderTest): void {
+  describe(`${name}: links`, () => {
+    let repeated = 0;
+    for (const seed of [1, 2, 3, 4]) {
+      test(`each address gets all of it once and in order, over cuts (seed ${seed})`, async () => {
+        const random = mulberry32(seed);
+        const under = make({ seed });
+        const { send, inbox, arrived, failures, end } = joined(under, {
+          // Some handlers take a while, and some writes are durable later.
+          receive: (delivery) => {
+            if (random() < 0.2) delivery.acknowledgeAfter(turn());
+            return random() < 0.3 ? turn() : undefined;
+          },
+        });
+        const users = Array.from({ length: 9 }, (_, n) => `user${n}@verona.example`);
+        const sent: Parcel[] = [];
+        for (let n = 0; n < 400; n++) {
+          const user = users[Math.floor(random() * users.length)]!;
+          sent.push(send(`${user}/phone`, `${user} ${n} ${'ä😀'.repeat(random() * 90)}`));
+          if (random() < 0.1) await turn();
+          if (random() < 0.02) under.cut();
+        }
+        await Promise.all(sent.map(({ confirmed }) => confirmed));
+        const inOrder = (user: string, of: readonly { payload: string }[]) =>
+          payloads(of).filter((payload) => payload.startsWith(`${user} `));
+        for (const user of users) assert.deepEqual(inOrder(user, arrived), inOrder(user, sent));
+        assert.equal(arrived.length, sent.length);
+        assert.deepEqual(failures, []);
+        repeated += inbox.repeated;
+        end();
+      });
+    }
+
+    test('and some of it came twice', () => assert.ok(repeated > 0));
+
+    test('a frame is confirmed once it is handled and what it wrote is durable', async () => {
+      const handled = gate();
+      const durable = gate();
+      const { send, link, end } = joined(make(), {
+        receive: (delivery) => {
+          delivery.acknowledgeAfter(durable.promise);
+          return handled.promise;
+        },
+      });
+      const { confirmed } = send('juliet@capulet.example', 'a');
+      assert.equal(await isSettled(confirmed), false);
+      handled.resolve();
+      assert.equal(await isSettled(confirmed), false);
+      durable.resolve();
+      await confirmed;
+      assert.deepEqual(link.kept, { frames: 0, bytes: 0 });
+      end();
+    });
+
+    test('an address whose handler is slow holds no other up', async () => {
+      const slow = gate();
+      const { send, arrived, end } = joined(make(), {
+        receive: ({ to }) => (to[0]!.startsWith('nurse') ? slow.promise : undefined),
+      });
+      const waiting = [send('nurse@capulet.example/a', '1'), send('nurse@capulet.example/b', '2')];
+      await send('juliet@capulet.example', '3').confirmed;
+      assert.deepEqual(payloads(arrived), ['1', '3']);
+      slow.resolve();
+      await Promise.all(waiting.map(({ confirmed }) => confirmed));
+      assert.deepEqual(payloads(arrived), ['1', '3', '2']);
+      end();
+    });
+
+    test('what fails at the other side is told there, and hurts nothing after it', async () => {
+      let isFirst = true;
+      const { send, failures, end } = joined(make(), {
+        receive: (delivery) => {
+          delivery.acknowledgeAfter(Promise.reject(new Error('not durable')));
+          const wasFirst = isFirst;
+          isFirst = false;
+          if (wasFirst) throw new Error('a bug');
+        },
+      });
+      await Promise.all(
+        [send('romeo@montague.example', '1'), send('romeo@montague.example', '2')].map((p) => p.confirmed),
+      );
+      assert.deepEqual(failures.map(String).sort(), ['Error: a bug', 'Error: not durable', 'Error: not durable']);
+      end();
+    });
+
+    test('several addressees arrive together, whatever their characters', async () => {
+      const { send, arrived, end } = joined(make());
+      const to = ['rømeo@montague.example/ä', 'rømeo@montague.example/😀 "<&', 'rømeo@montague.example'];
+      const payload = '<message>\u0000\u{10ffff}ﬀ</message>';
+      await send(to, payload).confirmed;
+      assert.deepEqual(arrived, [{ to, payload }]);
+      end();
+    });
+
+    test('what goes to many crosses once, and a turn is one write', async () => {
+      const under = make();
+      const written: number[] = [];
+      const network: Network = {
+        listen: (address, accept) => under.network.listen(address, accept),
+        dial: (address, events) => {
+          const wire = under.network.dial(address, events);
+          return {
+            close: () => wire.close(),
+            write: (bytes) => {
+              written.push(bytes.length);
+              wire.write(bytes);
+            },
+          };
+        },
+      };
+      const { send, link, end } = joined({ ...under, network });
+      await send('juliet@capulet.example', 'first').confirmed;
+      const before = written.length;
+      const big = 'x'.repeat(20_000);
+      const sent = Array.from({ length: 500 }, (_, n) => send(`guest${n}@capulet.example/phone`, big));
+      assert.ok(link.kept.bytes < 100_000);
+      await Promise.all(sent.map(({ confirmed }) => confirmed));
+      assert.equal(written.length, before + 1);
+      assert.ok(written.at(-1)! < 45_000, `${written.at(-1)} bytes`);
+      end();
+    });
+
+    test('what waits for a peer is bounded, and there is room again once it has confirmed', async () => {
+      const handled = gate();
+      const { send, link, arrived, end } = joined(make(), { receive: () => handled.promise }, 10_000);
+      const sent: Parcel[] = [];
+      for (let n = 0; link.hasRoom; n++) sent.push(send('nurse@capulet.example', `${n} ${'x'.repeat(900)}`));
+      assert.ok(sent.length >= 9 && sent.length <= 11);
+      const room = link.room();
+      assert.equal(await isSettled(room), false);
+      const refused: Parcel[] = [];
+      for (let n = 0; n < 30; n++) refused.push(send('nurse@capulet.example', `more ${n} ${'x'.repeat(900)}`));
+      const outcomes = refused.map(({ confirmed }) =>
+        confirmed.then(
+          () => 'confirmed',
+          (error: unknown) => (error instanceof ParcelError ? error.reason : error),
+        ),
+      );
+      assert.ok(link.kept.bytes <= 22_000);
+      handled.resolve();
+      await room;
+      await Promise.all(sent.map(({ confirmed }) => confirmed));
+      const reasons = await Promise.all(outcomes);
+      assert.ok(reasons.includes('full'));
+      assert.equal(arrived.length, sent.length + reasons.filter((reason) => reason === 'confirmed').length);
+      assert.equal(link.hasRoom, true);
+      end();
+    });
+
+    test('what a peer has not begun is taken back once it has settled, and handled by it no more', async () => {
+      const begun = gate();
+      const { send, link, arrived, end } = joined(make({ seed: 9 }), {
+        receive: ({ to }) => (to[0]!.startsWith('juliet') ? begun.promise : undefined),
+      });
+      const all = ['1', '2', '3'].map((payload) => send('juliet@capulet.example', payload));
+      const other = send('romeo@montague.example', '4');
+      await other.confirmed;
+      const slots = new Set([slotOf('juliet@capulet.example')]);
+      assert.deepEqual(link.slots, slots);
+      const settled = link.settle([...slots]);
+      assert.equal(await isSettled(settled), false);
+      begun.resolve();
+      await settled;
+      assert.deepEqual(payloads(link.takeBack(slots)), ['2', '3']);
+      await all[0]!.confirmed;
+      await send('juliet@capulet.example', '5').confirmed;
+      assert.deepEqual(payloads(arrived).sort(), ['1', '4', '5']);
+      assert.equal(await isSettled(all[1]!.confirmed), false);
+      end();
+    });
+
+    test('nothing is handled for a slot before the node acts for it', async () => {
+      let acts = false;
+      const { send, inbox, arrived, end } = joined(make(), { acts: () => acts });
+      const { confirmed } = send('juliet@capulet.example', '1');
+      assert.equal(await isSettled(confirmed), false);
+      assert.deepEqual(arrived, []);
+      acts = true;
+      inbox.resume();
+      await confirmed;
+      assert.deepEqual(payloads(arrived), ['1']);
+      end();
+    });
+
+    test('what a closed link leaves says which frame it was', async () => {
+      const { send, link, end } = joined(make(), { acts: () => false });
+      send('juliet@capulet.example', '1');
+      send('juliet@capulet.example', '2');
+      for (let n = 0; n < 5; n++) await turn();
+      const left = link.close();
+      assert.deepEqual(
+        left.map(({ payload, again }) => [payload, again]),
+        [
+          ['1', { ...verona, number: 1 }],
+          ['2', { ...verona, number: 2 }],
+        ],
+      );
+      end();
+    });
+
+    test('another run of the node, a node that is no member, and a node of another protocol say nothing', async () => {
+      const under = make();
+      const { arrived, end } = joined(under);
+      const refused = [
+        { self: { id: 'verona', epoch: 2 }, peer: padua },
+        { self: { id: 'mantua', epoch: 3 }, peer: padua },
+        { self: verona, peer: { id: 'padua', epoch: 4 } },
+      ].map(({ self, peer }) => {
+        const link = new Link({
+          ...settings,
+          self,
+          peer: { ...peer, address: under.addresses[1] },
+          network: under.network,
+          broken: assert.fail,
+        });
+        const parcel = new Parcel(['juliet@capulet.example'], slotOf('juliet@capulet.example'), 'forged', false);
+        link.send(parcel);
+        return { link, parcel };
+      });
+      for (const { parcel } of refused) assert.equal(await isSettled(parcel.confirmed), false);
+      assert.deepEqual(arrived, []);
+      for (const { link } of refused) assert.notEqual(link.downSince, undefined);
+      for (const { link } of refused) link.close();
+      end();
+    });
+
+    test('bytes that are no messages end the wire, and nothing else', async () => {
+      const under = make();
+      const { send, failures, end } = joined(under);
+      await send('juliet@capulet.example', '1').confirmed;
+      const ended = gate();
+      const wire: Wire = under.network.dial(under.addresses[1], { bytes: () => {}, ended: () => ended.resolve() });
+      wire.write(Buffer.from('GET / HTTP/1.1\r\n\r\n'));
+      await ended.promise;
+      assert.equal(failures.length, 1);
+      await send('juliet@capulet.example', '2').confirmed;
+      end();
+    });
+
+    test('a peer that nobody can reach is known to be down, and gets all of it once it is there', async () => {
+      const under = make();
+      const link = new Link({
+        ...settings,
+        self: verona,
+        peer: { ...padua, address: under.addresses[1] },
+        network: under.network,
+        broken: assert.fail,
+      });
+      const parcel = new Parcel(['juliet@capulet.example'], slotOf('juliet@capulet.example'), '1', false);
+      link.send(parcel);
+      assert.equal(await isSettled(parcel.confirmed), false);
+      assert.notEqual(link.downSince, undefined);
+      const { arrived, end } = joined(under);
+      await parcel.confirmed;
+      assert.equal(link.downSince, undefined);
+      assert.equal(payloads(arrived).filter((payload) => payload === '1').length, 1);
+      link.close();
+      end();
+    });
+  });
+}

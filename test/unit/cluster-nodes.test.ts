@@ -1,0 +1,349 @@
+/** Several nodes over one storage, while slots move: nothing is lost, doubled or overtaken. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { Delivery } from '../../src/server/cluster/inbox.js';
+import { LocalNetwork } from '../../src/server/cluster/local-link.js';
+import { ClusterNode, type NodeOptions } from '../../src/server/cluster/node.js';
+import { ParcelError } from '../../src/server/cluster/parcel.js';
+import { slotOf } from '../../src/server/cluster/slots.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { StorageError } from '../../src/storage/contract.js';
+import { late } from '../../src/storage/late.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { mulberry32 } from '../../src/storage/wrappers.js';
+
+/** SEED and ROUNDS of the environment repeat and lengthen the run. Every other seed has late storage and wires that break. */
+const seeds = Array.from({ length: Number(process.env.ROUNDS ?? 6) }, (_, n) => Number(process.env.SEED ?? 1) + n);
+
+interface Arrival {
+  readonly at: string;
+  readonly to: string;
+  readonly payload: string;
+  readonly isAgain: boolean;
+}
+
+/** A cluster in this process. */
+class World {
+  readonly random: () => number;
+  readonly network: LocalNetwork;
+  readonly data = new MemoryStorage();
+  readonly arrived: Arrival[] = [];
+  readonly nodes = new Map<string, ClusterNode>();
+  readonly warnings: string[] = [];
+  readonly expelled: string[] = [];
+  /** The only node that acts for each slot. */
+  readonly actors = new Map<number, string>();
+
+  constructor(
+    readonly seed: number,
+    readonly isRough: boolean,
+  ) {
+    this.random = mulberry32(seed);
+    this.network = new LocalNetwork(isRough ? { random: mulberry32(seed + 99), delays: 0.2, cuts: 0.02 } : {});
+    after(() => {
+      for (const node of this.nodes.values()) node.kill();
+    });
+  }
+
+  async start(id: string, more: Partial<NodeOptions> = {}): Promise<ClusterNode> {
+    const storage = this.isRough ? late(this.data.handle(), this.seed) : this.data.handle();
+    const node: ClusterNode = await ClusterNode.join({
+      id,
+      address: id,
+      version: '1',
+      storage,
+      network: this.network,
+      unreachableMs: 0,
+      receiver: {
+        receive: (delivery) => this.#receive(id, node, delivery),
+        answer: async ({ payload }) => `${id} says ${payload}`,
+      },
+      leaving: async (slots) => {
+        await turn();
+        for (const slot of slots) if (this.actors.get(slot) === id) this.actors.delete(slot);
+      },
+      gained: (slots) => {
+        for (const slot of slots) {
+          const other = this.actors.get(slot);
+          if (other !== undefined && other !== id)
+            assert.ok(this.expelled.includes(other), `${id} and ${other} act for slot ${slot}`);
+          this.actors.set(slot, id);
+        }
+      },
+      expelled: () => this.expelled.push(id),
+      warn: (message) => this.warnings.push(message),
+      ...more,
+    });
+    this.nodes.set(id, node);
+    await node.enter();
+    return node;
+  }
+
+  #receive(id: string, node: ClusterNode, delivery: Delivery): void | Promise<void> {
+    const to = delivery.to[0]!;
+    assert.ok(node.acts(slotOf(to)), `${id} handles what is not its own`);
+    assert.equal(this.actors.get(slotOf(to)), id);
+    this.arrived.push({ at: id, to, payload: delivery.payload, isAgain: delivery.again !== undefined });
+    if (this.random() < 0.2) delivery.acknowledgeAfter(turn());
+    if (this.random() < 0.2) return turn();
+  }
+
+  /** Resolves when each node has the newest view, nothing moves and each slot has somebody who acts. */
+  async rest(): Promise<void> {
+    const isAtRest = (): boolean => {
+      const nodes = [...this.nodes.values()];
+      const [first] = nodes;
+      const shares = new Map<number, number>();
+      for (const number of first!.view.slots) shares.set(number, (shares.get(number) ?? 0) + 1);
+      const counts = [...shares.values()];
+      return (
+        nodes.every(({ view }) => view.version === first!.view.version) &&
+        first!.view.members.length === nodes.length &&
+        first!.view.handingOver === null &&
+        counts.length === nodes.length &&
+        Math.max(...counts) - Math.min(...counts) <= 1 &&
+        nodes.every(({ inspection: { kept, held, waiting, begun } }) => kept + held + waiting + begun === 0) &&
+        first!.view.slots.every((_, slot) => nodes.filter((node) => node.acts(slot)).length === 1)
+      );
+    };
+    while (!isAtRest()) await turn();
+  }
+}
+
+const users = Array.from({ length: 40 }, (_, n) => Jid.parse(`user${n}@example.org`));
+
+/** Says something from each node to somebody in each turn, until it is stopped. Numbers count for each sender and user. */
+function talk(world: World): () => Promise<string[]> {
+  let isOver = false;
+  const counters = new Map<string, number>();
+  const sent: string[] = [];
+  const outcomes: Promise<void>[] = [];
+  const run = async (): Promise<void> => {
+    while (!isOver) {
+      for (const [id, node] of world.nodes) {
+        if (world.random() < 0.3) continue;
+        const user = users[Math.floor(world.random() * users.length)]!;
+        const line = `${id} ${user.bare}`;
+        const count = (counters.get(line) ?? 0) + 1;
+        counters.set(line, count);
+        const payload = `${line} ${count}`;
+        const away = node.of(user);
+        if (away === undefined) {
+          // What lives here is handled here, behind nothing.
+          assert.equal(world.actors.get(slotOf(user.bare)), id);
+          world.arrived.push({ at: id, to: user.bare, payload, isAgain: false });
+          sent.push(payload);
+          continue;
+        }
+        const { confirmed } = away.send([user], payload, { isOnce: false });
+        sent.push(payload);
+        outcomes.push(
+          confirmed.catch((error: unknown) => {
+            if (!(error instanceof ParcelError && error.reason === 'closed')) throw error;
+            sent.splice(sent.indexOf(payload), 1);
+          }),
+        );
+      }
+      await turn();
+    }
+  };
+  const running = run();
+  return async () => {
+    isOver = true;
+    await running;
+    await Promise.all(outcomes);
+    return sent;
+  };
+}
+
+/** Everything arrived once, and in order from each sender for each user. */
+function assertInOrder(world: World, sent: readonly string[], lines = /./): void {
+  const first = new Set<string>();
+  const last = new Map<string, number>();
+  for (const { payload, isAgain } of world.arrived) {
+    if (first.has(payload)) {
+      assert.ok(isAgain, `${payload} arrived twice`);
+      continue;
+    }
+    first.add(payload);
+    const [, line, count] = /^(.*) (\d+)$/.exec(payload)!;
+    assert.ok(Number(count) > (last.get(line!) ?? 0), `${payload} was overtaken`);
+    last.set(line!, Number(count));
+  }
+  const lost = sent.filter((payload) => lines.test(payload) && !first.has(payload));
+  assert.deepEqual(lost, []);
+}
+
+test('one node is the home of everything', async () => {
+  const world = new World(1, false);
+  const node = await world.start('a');
+  for (const user of users) assert.equal(node.of(user), undefined);
+  assert.equal(node.hasJob('anything'), true);
+  assert.equal(node.memberOf(users[0]!)!.id, 'a');
+});
+
+test('two nodes share, and each knows where everybody is', async () => {
+  const world = new World(1, false);
+  const [a, b] = [await world.start('a'), await world.start('b')];
+  await world.rest();
+  for (const user of users) {
+    const homes = [a, b].filter((node) => node.of(user) === undefined);
+    assert.equal(homes.length, 1);
+    assert.equal(a.memberOf(user)!.id, homes[0]!.name.id);
+    assert.equal(b.memberOf(user)!.id, homes[0]!.name.id);
+  }
+  assert.equal([a, b].filter((node) => node.hasJob('sweep')).length, 1);
+  const away = users.find((user) => a.of(user) !== undefined)!;
+  await a.of(away)!.send([away], 'hello', { isOnce: true }).confirmed;
+  assert.deepEqual(world.arrived, [{ at: 'b', to: away.bare, payload: 'hello', isAgain: false }]);
+  assert.deepEqual(world.warnings, []);
+});
+
+for (const seed of seeds)
+  test(`nodes come and go in order while all talk: nothing is lost, doubled or overtaken (seed ${seed})`, async () => {
+    const world = new World(seed, seed % 2 === 0);
+    await world.start('a');
+    const stop = talk(world);
+    await world.start('b');
+    for (let n = 0; n < 30; n++) await turn();
+    await Promise.all([world.start('c'), world.start('d')]);
+    for (let n = 0; n < 30; n++) await turn();
+    const leaving = world.nodes.get('b')!;
+    world.nodes.delete('b');
+    await leaving.leave();
+    const first = world.nodes.get('a')!;
+    world.nodes.delete('a');
+    await first.leave();
+    await world.start('a');
+    const sent = await stop();
+    await world.rest();
+    assertInOrder(world, sent);
+    assert.ok(world.arrived.every(({ isAgain }) => !isAgain));
+    assert.deepEqual(world.expelled, []);
+  });
+
+for (const seed of seeds)
+  test(`a node dies while all talk: what was on its way to it arrives at its heirs (seed ${seed})`, async () => {
+    const world = new World(seed, seed % 2 === 0);
+    for (const id of ['a', 'b', 'c']) await world.start(id);
+    const stop = talk(world);
+    for (let n = 0; n < 30; n++) await turn();
+    const dead = world.nodes.get('b')!;
+    world.nodes.delete('b');
+    world.expelled.push('b');
+    dead.kill();
+    for (let n = 0; n < 10; n++) await turn();
+    await Promise.all(['a', 'c'].map((id) => world.nodes.get(id)!.expel('b')));
+    for (let n = 0; n < 30; n++) await turn();
+    const sent = await stop();
+    await world.rest();
+    // What the dead one said last is lost with it, and nobody was told otherwise.
+    assertInOrder(world, sent, /^[ac] /);
+    world.expelled.length = 0;
+    await world.start('b');
+    await world.rest();
+    assert.equal(dead.of(users[0]!), dead);
+  });
+
+test('a request is lost with its home, and everything else is sent to the next one, marked', async () => {
+  const world = new World(1, false);
+  const [a, b] = [await world.start('a'), await world.start('b')];
+  await world.rest();
+  const user = users.find((one) => a.of(one) !== undefined)!;
+  world.network.part('b');
+  for (let n = 0; n < 5; n++) await turn();
+  const once = a.of(user)!.send([user], 'request', { isOnce: true });
+  const question = a.of(user)!.ask(user, 'question', 60_000);
+  const message = a.of(user)!.send([user], 'message', { isOnce: false });
+  const isLost = (error: unknown) => error instanceof ParcelError && error.reason === 'lost';
+  const outcomes = Promise.all([assert.rejects(once.confirmed, isLost), assert.rejects(question, isLost)]);
+  world.expelled.push('b');
+  await a.expel('b');
+  await outcomes;
+  await message.confirmed;
+  assert.deepEqual(world.arrived, [{ at: 'a', to: user.bare, payload: 'message', isAgain: true }]);
+  // The other was not dead at all, and can do nothing.
+  world.network.rejoin('b');
+  world.expelled.length = 0;
+  await assert.rejects(b.expel('a'), (error) => error instanceof StorageError && error.failure === 'fenced');
+  assert.deepEqual(world.expelled, ['b']);
+  const { confirmed } = b.of(user)!.send([user], 'late', { isOnce: false });
+  await assert.rejects(confirmed, (error) => error instanceof ParcelError && error.reason === 'closed');
+});
+
+test('questions are answered at the home, in their turn, and have a deadline and a bound', async () => {
+  const world = new World(1, false);
+  const stuck = new Promise<void>(() => {});
+  const a = await world.start('a', { mostQuestions: 2 });
+  await world.start('b', {
+    receiver: {
+      receive: () => {},
+      answer: async ({ payload }) => {
+        if (payload === 'never') await stuck;
+        if (payload === 'bug') throw new Error('a bug');
+        return `b says ${payload}`;
+      },
+    },
+  });
+  await world.rest();
+  const user = users.find((one) => a.of(one) !== undefined)!;
+  const away = a.of(user)!;
+  assert.equal(await away.ask(user, 'hello', 60_000), 'b says hello');
+  const isLost = (error: unknown) => error instanceof ParcelError && error.reason === 'lost';
+  await assert.rejects(away.ask(user, 'never', 5), isLost);
+  await assert.rejects(away.ask(user, 'bug', 60_000), isLost);
+  assert.deepEqual(world.warnings, ['what another node sent could not be handled']);
+  const late = [away.ask(user, 'never', 60_000), away.ask(user, 'never', 60_000)];
+  await assert.rejects(
+    away.ask(user, 'hello', 60_000),
+    (error) => error instanceof ParcelError && error.reason === 'full',
+  );
+  a.kill();
+  for (const one of late)
+    await assert.rejects(one, (error) => error instanceof ParcelError && error.reason === 'closed');
+  assert.equal(a.inspection.questions, 0);
+});
+
+test('a node that cannot be reached is shut out by itself', async () => {
+  const world = new World(1, false);
+  const a = await world.start('a', { unreachableMs: 40 });
+  await world.start('b');
+  await world.rest();
+  world.expelled.push('b');
+  world.network.part('b');
+  while (a.view.members.length > 1) await turn();
+  while (users.some((user) => a.of(user) !== undefined)) await turn();
+  assert.deepEqual(world.warnings, ['node b cannot be reached and is shut out']);
+});
+
+test('a node that starts anew follows itself', async () => {
+  const world = new World(1, false);
+  const a = await world.start('a');
+  const before = await world.start('b');
+  await world.rest();
+  const user = users.find((one) => a.of(one) !== undefined)!;
+  before.kill();
+  world.expelled.push('b');
+  const { confirmed } = a.of(user)!.send([user], 'message', { isOnce: false });
+  const now = await world.start('b');
+  assert.ok(now.name.epoch > before.name.epoch);
+  await confirmed;
+  assert.deepEqual(world.arrived, [{ at: 'b', to: user.bare, payload: 'message', isAgain: true }]);
+});
+
+test('a storage that has lost a view stops the node', async () => {
+  const world = new World(1, false);
+  const a = await world.start('a');
+  const old = await world.data.document('cluster').get('view');
+  const b = await world.start('b');
+  await world.rest();
+  b.kill();
+  world.expelled.push('b');
+  await world.data.document('cluster').set('view', old);
+  // By that view it is with `a` alone, which does not know it.
+  void world.start('c');
+  while (!world.expelled.includes('a')) await turn();
+  assert.match(world.warnings.join(), /the storage has lost commits/);
+  assert.equal(a.of(users[0]!), a);
+});
