@@ -240,7 +240,8 @@ export class Outflow {
 
   /** Throws StanzaError('resource-constraint') where so many further sources of this size in all are not taken. */
   demandRoom(size = 0, sources = 1): void {
-    if (this.#sources + sources > mostSources || (this.#sources > 0 && this.size + size > mostKept)) throw full();
+    if (this.#sources + sources > mostSources) throw full();
+    if (this.#sources > 0 && (this.size + size > mostKept || this.session.ledger?.isFull === true)) throw full();
   }
 
   /**

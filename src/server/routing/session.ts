@@ -33,6 +33,10 @@ export interface Ledger {
   holds(change: number): void;
   /** More waits than may. */
   overflowed(session: Session): void;
+  /** Bytes that may wait for one client before the server says nothing more of its own accord. */
+  readonly window: number;
+  /** More waits for all clients together than may. */
+  readonly isFull: boolean;
 }
 
 /** A connected resource (RFC 6120 §7): from binding until it is gone, over however many connections (XEP-0198). */

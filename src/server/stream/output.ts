@@ -132,7 +132,8 @@ export class Output {
   }
 
   get hasRoom(): boolean {
-    const most = Math.min(windowBytes, this.#parts.config().limits.write_queue_bytes / 2);
+    const { config, queues } = this.#parts;
+    const most = Math.min(windowBytes, config().limits.write_queue_bytes / 2, queues.window);
     return this.#held === undefined && this.#transport.queued < most;
   }
 

@@ -16,6 +16,9 @@ export interface Queue {
 
 /** Of the budget, what one session may hold however fast its client is: one in so many. */
 const share = 4;
+/** Of what is free, what the server writes ahead of one client of its own accord: one in so many, and so many bytes at least. */
+const windowShare = 32;
+const leastWindow = 16_384;
 
 export class Queues {
   #size = 0;
@@ -37,6 +40,15 @@ export class Queues {
   /** What one session may hold at most. */
   get mostOfOne(): number {
     return this.most() / share;
+  }
+
+  /** As `Ledger.window`: the more is used, the less is written ahead, so that clients that do not read seldom end others. */
+  get window(): number {
+    return Math.max(leastWindow, (this.most() - this.#size) / windowShare);
+  }
+
+  get isFull(): boolean {
+    return this.#size > this.most();
   }
 
   readonly holds = (change: number): void => {

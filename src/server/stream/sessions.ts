@@ -57,6 +57,7 @@ const mostAtOnce = 200;
 
 export class Sessions {
   readonly #parts: SessionsParts;
+  readonly #ledger: Ledger;
   /** Stream management states by session. `#manage` alone adds to it, and `#gone` alone removes. */
   readonly #sms = new Map<Session, Sm>();
   /** States that could not be stored. As many as are declared, at most. */
@@ -64,6 +65,7 @@ export class Sessions {
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
+    this.#ledger = this.#makeLedger();
   }
 
   // --- binding ----------------------------------------------------------------------------------------------------
@@ -326,14 +328,23 @@ export class Sessions {
 
   // --- what waits for clients -------------------------------------------------------------------------------------
 
-  readonly #ledger: Ledger = {
-    holds: (change) => this.#parts.queues.holds(change),
-    overflowed: (session) => {
-      this.#parts.limitHit('outflow');
-      // Not from within the send that was one too many.
-      setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much waits for you.')));
-    },
-  };
+  #makeLedger(): Ledger {
+    const { queues, limitHit } = this.#parts;
+    return {
+      holds: (change) => queues.holds(change),
+      overflowed: (session) => {
+        limitHit('outflow');
+        // Not from within the send that was one too many.
+        setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much waits for you.')));
+      },
+      get window() {
+        return queues.window;
+      },
+      get isFull() {
+        return queues.isFull;
+      },
+    };
+  }
 
   /**
    * More is unacknowledged than may be. A client that goes on acknowledging goes on; one that does not is disconnected, and

@@ -326,7 +326,9 @@ export class Sm implements Link {
     return (
       this.#outlet !== undefined &&
       this.waiting < Math.min(windowStanzas, queue_stanzas / 2) &&
-      this.#bytes < Math.min(windowBytes, queue_bytes / 2) + this.waiting * stanzaOverhead &&
+      this.#bytes <
+        Math.min(windowBytes, queue_bytes / 2, this.session.ledger?.window ?? windowBytes) +
+          this.waiting * stanzaOverhead &&
       this.#outlet.hasRoom
     );
   }
