@@ -50,7 +50,7 @@ export default defineModule({
               resource: session.jid.resource ?? '',
               since: formatDateTime(session.since),
               address: session.connection?.remoteAddress ?? '',
-              state: stateOf(session.connection !== undefined, session === request.session),
+              state: stateOf(session.connection !== undefined, session.jid.equals(request.from)),
             })),
           }),
         ],
@@ -63,7 +63,7 @@ export default defineModule({
       target: 'server',
       access: 'users',
       run: ({ request, form, state }) => {
-        const others = sessionsOf(request).filter((session) => session !== request.session);
+        const others = sessionsOf(request).filter(({ jid }) => !jid.equals(request.from));
         if (state === undefined) {
           if (others.length === 0) return note('There are no other sessions.');
           const choice = choiceOf(others.map(({ jid }) => jid.resource ?? ''));

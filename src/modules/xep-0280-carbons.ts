@@ -102,7 +102,7 @@ const claimsToBeCopy = (stanza: Stanza): boolean =>
 
 /** It sent the message, or was given it. */
 const hasIt = ({ origin, deliveredTo }: MessagePassage, session: Session): boolean =>
-  session === origin.session || deliveredTo.includes(session);
+  session.jid.equals(origin.session?.jid) || deliveredTo.includes(session);
 
 /** §6.1, for everything but errors; `peer` is the other party. */
 export function isEligible(stanza: Stanza, way: Way, peer: Jid): boolean {

@@ -143,7 +143,7 @@ export default defineModule({
 
     /** §4.2, §4.4. */
     const becomeAvailable = (from: Session, said: Stanza, items: Items): Maybe<void> => {
-      if (host.session(from.jid) !== from) return undefined; // gone while the roster was loaded
+      if (from.isOver) return undefined; // gone while the roster was loaded
       const { presence: before, priority: priorityBefore } = from;
       const stanza = withCapsOf(said, before);
       const owner = from.jid.toBare();
@@ -157,7 +157,8 @@ export default defineModule({
         return told;
       }
       from.set(unreached, undefined);
-      for (const other of available(owner)) if (other !== from) from.send(other.presence!.with({ to: from.jid }));
+      for (const other of available(owner))
+        if (!other.jid.equals(from.jid)) from.send(other.presence!.with({ to: from.jid }));
       const failed = (error: unknown) => log.error({ err: error }, 'a client could not be told of its contacts');
       const told = [
         broadcast(from, stanza, items),
@@ -219,7 +220,7 @@ export default defineModule({
       switch (type) {
         case undefined:
           // Nobody would say later that a session that has ended is unavailable.
-          if (host.session(from.jid) !== from) return undefined;
+          if (from.isOver) return undefined;
           if (to !== undefined) return direct(from, to, stanza, origin);
           priorityOf(stanza); // throws before anything is done
           return withRoster(owner, (items) => becomeAvailable(from, stanza, items));
@@ -364,7 +365,7 @@ export default defineModule({
           items.catch(() => {}); // whoever asks again is told
           return undefined;
         }
-        const seen = available(owner).filter((other) => other !== session);
+        const seen = available(owner).filter(({ jid }) => !jid.equals(session.jid));
         for (const [contact, item] of items)
           if (hasTo(item)) for (const other of host.sessions(contact)) if (other.available) seen.push(other);
         return seen.map(({ jid }) => jid.full);

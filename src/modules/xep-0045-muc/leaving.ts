@@ -108,8 +108,7 @@ export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<vo
     const seat = room?.seat(stanza.from!);
     if (room === undefined || seat === undefined) return;
     // Said by this server, of a client that is there: he has blocked who said something to him (XEP-0191).
-    const isOurs = origin.session === undefined && seat.session !== undefined;
-    if (isOurs && muc.host.session(seat.jid) === seat.session) return;
+    if (origin.session === undefined && seat.session?.isOver === false) return;
     return leave(muc, room, seat, { codes: ['333'] });
   });
 }
@@ -118,10 +117,11 @@ export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<vo
 export async function removeGhosts(muc: Muc): Promise<void> {
   for (const room of [...muc.rooms.loaded()]) {
     for (const { jid, session } of [...room.seats.values()]) {
-      if (session === undefined || muc.host.session(jid) === session) continue;
+      if (session?.isOver !== true) continue;
       await muc.rooms.inRoom(room.jid, (present) => {
         const seat = present?.seat(jid);
-        if (present !== undefined && seat?.session === session) return leave(muc, present, seat, { codes: ['333'] });
+        if (present !== undefined && seat?.session?.isOver === true)
+          return leave(muc, present, seat, { codes: ['333'] });
       });
     }
   }

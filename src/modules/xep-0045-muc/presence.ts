@@ -118,7 +118,7 @@ function sit(
   const to = stanza.to!;
   const { session } = origin;
   const local = session?.jid.full === from.full ? session : undefined;
-  if (local !== undefined && muc.host.session(from) !== local) return; // It went while the room was loaded.
+  if (local?.isOver === true) return; // It went while the room was loaded.
   const nick = enteringNick(muc, room, from, to);
   checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
   demandPace(muc, room, from);

@@ -92,8 +92,7 @@ export function unsubscribe({ subscribers, rooms }: Muc, client: Jid): void {
 
 /** Clients of this server whose sessions ended without a word to the service. */
 export function removeGhostSubscriptions(muc: Muc): void {
-  for (const { jid, session } of muc.subscribers.clients.values())
-    if (session !== undefined && muc.host.session(jid) !== session) unsubscribe(muc, jid);
+  for (const { jid, session } of muc.subscribers.clients.values()) if (session?.isOver === true) unsubscribe(muc, jid);
 }
 
 /** "Rules": something was said, and everybody who waits for it is told. */

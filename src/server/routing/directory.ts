@@ -35,6 +35,7 @@ export class SessionDirectory {
     const { bare } = session.jid;
     const sessions = this.#accounts.get(bare);
     if (!sessions?.includes(session)) return false;
+    session.isOver = true;
     if (sessions.length === 1) this.#accounts.delete(bare);
     else
       this.#accounts.set(

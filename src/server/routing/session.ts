@@ -45,6 +45,8 @@ export class Session implements Stateful {
   readonly since = wall();
   /** Whether messages sent to it are acknowledged by the client (XEP-0198): if so, receipts tell the truth. */
   acknowledges = false;
+  /** It has ended: another may have its address. Set where sessions are found (directory.ts). */
+  isOver = false;
   /** undefined while the session waits for its client to come back (XEP-0198). */
   connection: Connection | undefined;
   /** undefined for sessions that nobody counts. */

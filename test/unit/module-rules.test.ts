@@ -1,0 +1,53 @@
+/**
+ * What modules may not do because a session can move to another process, or be another object after a restart: keep
+ * something by a session, tell sessions apart by identity, write a field of one. What they know of it they declare
+ * (`sessionState`).
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+const folder = new URL('../../../src/modules/', import.meta.url);
+const sources = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => [name.replaceAll('\\', '/'), readFileSync(new URL(name, folder), 'utf8')] as const);
+
+const rules: Readonly<Record<string, RegExp>> = {
+  'a map by sessions': /\b(?:Weak)?(?:Map|Set)<Session\b/,
+  'a map by objects': /\bWeak(?:Map|Set)</,
+  'a session as itself': /(?:\bsession(?:\([^)]*\))? [!=]== (?!undefined\b)\w)|(?:\b[\w.]+ [!=]== (?:\w+\.)*session\b)/,
+  'a field of a session': /\.(?:acknowledges|connection|isOver|ledger|link|snapshot) = /,
+};
+
+/** By file, with the reason. */
+const exceptions: Readonly<Record<string, string>> = {
+  'xep-0065-proxy65/index.ts: a map by objects': 'the hosts of one server, told apart by its accounts, share a relay',
+};
+
+const found = (text: string) => Object.entries(rules).flatMap(([what, pattern]) => (pattern.test(text) ? [what] : []));
+
+test('the rules find what they are for', () => {
+  for (const [text, what] of [
+    ['const asked = new WeakSet<Session>();', 'a map by sessions'],
+    ['const all = new Map<Session, Sm>();', 'a map by sessions'],
+    ['const all = new WeakMap<Origin, number>();', 'a map by objects'],
+    ['if (host.session(from.jid) !== from) return;', 'a session as itself'],
+    ['if (session === origin.session) return;', 'a session as itself'],
+    ['if (seat.session === other) return;', 'a session as itself'],
+    ['if (other === request.session) return;', 'a session as itself'],
+    ['session.link = link;', 'a field of a session'],
+  ] as const)
+    assert.ok(found(text).includes(what), text);
+  for (const text of [
+    'if (session === undefined) return;',
+    'session.jid.equals(from)',
+    'if (host.session(to!) !== undefined)',
+  ])
+    assert.deepEqual(found(text), [], text);
+});
+
+test('modules keep to them', () => {
+  assert.ok(sources.length > 100);
+  const broken = sources.flatMap(([name, text]) => found(text).map((what) => `${name}: ${what}`));
+  assert.deepEqual(broken.sort(), Object.keys(exceptions).sort());
+});
