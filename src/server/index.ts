@@ -31,7 +31,7 @@ import { openReservedIds } from './reserved-ids.js';
 import { Admission } from './routing/admission.js';
 import { SessionDirectory } from './routing/directory.js';
 import { LocalHost } from './routing/host.js';
-import { Router } from './routing/router.js';
+import { type Destination, Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import { Shares } from './shares.js';
 import { StreamError } from './stanza/errors.js';
@@ -86,6 +86,8 @@ export interface ServerOptions {
   readonly storageWithin?: number | undefined;
   /** A storage that is open already, instead of the configured one; it is not closed with the server. */
   readonly storage?: Storage | undefined;
+  /** Takes what is for other servers; without it their addresses are refused with `remote-server-not-found`. */
+  readonly remote?: Destination | undefined;
   /**
    * Stops or restarts the program when an administrator asks for it from a client (XEP-0133). Without it the server
    * can be stopped and not restarted.
@@ -330,6 +332,7 @@ class WaxwingServer implements Server {
       bindings: (stream) => this.#bindings(stream),
       clientCertificate: (stream) => this.#clientCertificate(stream),
     });
+    if (this.#options.remote !== undefined) this.#router.remote = this.#options.remote;
     const software = { name: 'Waxwing', version: this.version };
     for (const domain of Object.keys(this.config.hosts)) {
       const host = new LocalHost({

@@ -13,6 +13,7 @@ import { WebSocket } from 'ws';
 import { createServer, type Server, standardModules } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';
+import type { Destination } from '../../src/server/routing/router.js';
 import type { Connection } from '../../src/server/routing/session.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -65,6 +66,8 @@ export interface ScenarioOptions {
   /** Modules besides the standard ones. A server with its own modules or storage is not shared. */
   readonly modules?: readonly ModuleDefinition[];
   readonly storage?: () => Storage;
+  /** Takes what is for other servers. */
+  readonly remote?: Destination;
   /** A server of its own, whatever the configuration. */
   readonly alone?: boolean;
   /** The server may log errors; else one is a failure. */
@@ -144,7 +147,12 @@ async function closeStages(): Promise<void> {
 }
 
 async function stageFor(options: ScenarioOptions): Promise<Stage> {
-  if (options.storage !== undefined || options.modules !== undefined || options.alone === true) {
+  if (
+    options.storage !== undefined ||
+    options.modules !== undefined ||
+    options.remote !== undefined ||
+    options.alone === true
+  ) {
     const stage = await Stage.open(options);
     own.push(stage);
     return stage;
@@ -327,6 +335,7 @@ async function started(options: ScenarioOptions, folder: string, storage: Storag
     overrides: { ...merged(usual, options.config ?? {}), data: folder },
     standard,
     modules: options.modules,
+    remote: options.remote,
     storage,
     logTo: { write: (line) => void errors.push(line) },
   });

@@ -108,7 +108,10 @@ function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
   const relayed: Origin = {
     session: undefined,
     acknowledges: origin.acknowledges,
-    acknowledgeAfter: (durable) => void writes.push(durable),
+    acknowledgeAfter: (done, what) => {
+      if (what === 'network') origin.acknowledgeAfter(done, what);
+      else writes.push(done);
+    },
     behalf: { speakers: [stanza.from!], isAsked: true },
   };
   const addressees = target.seats.map(({ jid }) => jid);

@@ -1,7 +1,7 @@
 /** The host that a module works for, and what it may ask of it. */
 import type { Accounts } from '../accounts.js';
 import type { Config } from '../config/schema.js';
-import type { Origin } from '../routing/passage.js';
+import type { Awaited, Origin } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
@@ -35,7 +35,7 @@ export interface Host {
    * The acknowledgement of a stanza waits for `durable`; where that fails, its sender is told, as of any refusal. For
    * what is no message's passage, which has this itself.
    */
-  acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void;
+  acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>, what?: Awaited): void;
   /** The storage failed lately: what has to be kept is delivered once it is kept, and refused otherwise. */
   readonly isStorageFailing: boolean;
   /** Sends an IQ get or set (`id` is given to it) and resolves with the result; rejects with the StanzaError that came, or remote-server-timeout. */

@@ -35,7 +35,7 @@ import { StorageFailures, storageRefusal } from './failing.js';
 import { Hooks, type IqEntry, iqKey } from './hooks.js';
 import type { Receipt } from './link.js';
 import { isSource, type Source } from './outflow.js';
-import type { MessagePassage, Origin, Passage, Way } from './passage.js';
+import type { Awaited, MessagePassage, Origin, Passage, Way } from './passage.js';
 import { type Destination, type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
 
@@ -114,9 +114,9 @@ class MessageOnItsWay implements MessagePassage, Origin {
     return this.origin instanceof MessageOnItsWay ? this.origin : this;
   }
 
-  acknowledgeAfter(durable: Promise<unknown>): void {
-    if (this.host.isStorageFailing) (this.unkept ??= []).push(durable);
-    this.host.acknowledgeAfter(this.stanza, this.first, durable);
+  acknowledgeAfter(done: Promise<unknown>, what: Awaited = 'disk'): void {
+    if (what === 'disk' && this.host.isStorageFailing) (this.unkept ??= []).push(done);
+    this.host.acknowledgeAfter(this.stanza, this.first, done, what);
   }
 }
 
@@ -325,14 +325,14 @@ export class LocalHost implements Host, Destination {
     return this.#asked.isUntouched;
   }
 
-  acknowledgeAfter(stanza: Stanza, origin: Origin, durable: Promise<unknown>): void {
+  acknowledgeAfter(stanza: Stanza, origin: Origin, done: Promise<unknown>, what: Awaited = 'disk'): void {
     const message = origin instanceof MessageOnItsWay ? origin : undefined;
-    const told = durable.catch((error: unknown) => {
+    const told = done.catch((error: unknown) => {
       if (message?.isRefused) return;
       if (message !== undefined) message.isRefused = true;
       this.refuse(stanza, error, origin);
     });
-    (message?.origin ?? origin).acknowledgeAfter(told);
+    (message?.origin ?? origin).acknowledgeAfter(told, what);
   }
 
   /** A session has ended: it answers nothing that it was asked. */
@@ -850,6 +850,8 @@ export class LocalHost implements Host, Destination {
 
   async #routeAll(source: Source<Payload>, request: Stanza, origin: Origin): Promise<void> {
     for (;;) {
+      const room = this.#parts.router.room(request.from!);
+      if (room !== undefined) await room;
       const { done, value } = await source.next();
       if (done === true) return this.#succeed(request, value, origin);
       if (value instanceof Promise) await value;

@@ -14,14 +14,17 @@ export type Step = (typeof steps)[number];
 
 export type Way = 'out' | 'in';
 
+/** What an acknowledgement waits for: a write of ours, or somebody beyond a network, who may take long. */
+export type Awaited = 'disk' | 'network';
+
 /** Where a stanza came in: the stream of a session, another server, or this server itself. */
 export interface Origin {
   /** The session that sent it, where it is one of ours. */
   readonly session: Session | undefined;
   /** Somebody is told when the stanza has been dealt with, so that truth matters: XEP-0198, another server. */
   readonly acknowledges: boolean;
-  /** The acknowledgement waits for this. */
-  acknowledgeAfter(durable: Promise<unknown>): void;
+  /** The acknowledgement waits for this. Too much that waits for the disk slows the sender down; the network never does. */
+  acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
   /** Set where a service relays what somebody else made: who may reach whom is decided by them, not by `from`. */
   readonly behalf?: Behalf | undefined;
 }
@@ -49,7 +52,7 @@ export interface MessagePassage extends Passage {
   /** Set by 'deliver': the sessions of the owner that got it. */
   deliveredTo: readonly Session[];
   /** The sender's acknowledgement waits for this; the message does not. */
-  acknowledgeAfter(durable: Promise<unknown>): void;
+  acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
   /** Tells `receipt` what became of the delivery to the sessions in `deliveredTo`. For steps before 'deliver'. */
   receipt: Receipt | undefined;
   /** How many more of the owner's sessions were sent a copy that tells `receipt` too. Set by 'copy'. */

@@ -6,7 +6,17 @@ import type { Origin } from './passage.js';
 
 /** Whoever answers for a domain: a host of ours, a service of one, a component, another server. */
 export interface Destination {
+  /**
+   * Takes a stanza; throws or rejects with StanzaError if it is refused. The sender's stream waits for what this returns, so
+   * whoever has to wait for a network returns nothing, keeps the stanza in a bounded queue, and refuses it later if it
+   * must (outbox.ts). What one sender says is taken in its order.
+   */
   receive(stanza: Stanza, origin: Origin): void | Promise<void>;
+  /**
+   * Resolves when there is room for more of what the server says of its own accord, such as the rest of a long answer;
+   * undefined: there is.
+   */
+  room?(to: Jid): Promise<void> | undefined;
   /** A message for this address is on its way: what it needs can be read meanwhile. */
   prefetch?(to: Jid): void;
 }
@@ -54,6 +64,11 @@ export class Router {
   /** A message for this address is on its way. */
   prefetch(to: Jid): void {
     this.#local.get(to.domain)?.prefetch?.(to);
+  }
+
+  /** `Destination.room` of whoever answers for an address. */
+  room(to: Jid): Promise<void> | undefined {
+    return this.destination(to.domain).room?.(to);
   }
 
   /**

@@ -8,7 +8,7 @@ import type { Admission, Entrance } from '../../routing/admission.js';
 import { iqKey } from '../../routing/hooks.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Receipt } from '../../routing/link.js';
-import type { Origin } from '../../routing/passage.js';
+import type { Awaited, Origin } from '../../routing/passage.js';
 import type { Session } from '../../routing/session.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
@@ -490,9 +490,9 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     return this.sm !== undefined;
   }
 
-  acknowledgeAfter(durable: Promise<unknown>): void {
-    this.#parts.backlog.add(this.xml.share, this.#size, durable);
-    this.sm?.waitFor(durable);
+  acknowledgeAfter(done: Promise<unknown>, what: Awaited = 'disk'): void {
+    if (what === 'disk') this.#parts.backlog.add(this.xml.share, this.#size, done);
+    this.sm?.waitFor(done);
   }
 
   // --- Swept ------------------------------------------------------------------------------------------------------
