@@ -52,7 +52,8 @@ import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/of
 import { Throttle } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions.js';
 import { Sweeper } from './stream/sweeper.js';
-import { Resumables, type SavedSm, savedSm } from './stream/xep-0198-sm.js';
+import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
+import { Resumables } from './stream/xep-0198-resumables.js';
 import { Certificates } from './tls/certificates.js';
 import { xmppAddresses } from './tls/names.js';
 import { isVerified } from './transport/tls.js';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { defineModule, iq } from '../../src/server/module/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import type { SavedSm } from '../../src/server/stream/xep-0198-sm.js';
+import type { SavedSm } from '../../src/server/stream/xep-0198-record.js';
 import type { Element } from '../../src/server/xml/element.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';

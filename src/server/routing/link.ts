@@ -21,3 +21,9 @@ export interface Link {
   /** True while the peer is away and much waits for it already: what can wait elsewhere does, in order. */
   readonly isBacklogged?: boolean;
 }
+
+/** A stanza that was sent, and who hears what becomes of it. */
+export interface Sent {
+  readonly stanza: Stanza;
+  readonly receipt: Receipt | undefined;
+}

@@ -4,7 +4,7 @@ import type { StreamError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { storedStanza } from '../stanza/stored.js';
-import type { Link, Receipt } from './link.js';
+import type { Link, Receipt, Sent } from './link.js';
 import { Outflow, type PourOptions, type Source } from './outflow.js';
 import { declareState, type SessionState, type Stateful, sessionState } from './session-state.js';
 
@@ -167,7 +167,7 @@ export class Session implements Stateful {
   }
 
   /** Ends all sources; what waited behind them, in order. */
-  stopPouring(): { readonly stanza: Stanza; readonly receipt: Receipt | undefined }[] {
+  stopPouring(): readonly Sent[] {
     const waiting = this.#outflow?.stop() ?? [];
     this.#outflow = undefined;
     return waiting;

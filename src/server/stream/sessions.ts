@@ -23,7 +23,9 @@ import type { InlineBind } from './c2s/negotiation.js';
 import type { C2sStream } from './c2s/stream.js';
 import type { StreamCounts } from './counts.js';
 import type { Queue, Queues } from './queues.js';
-import { type Resumables, revived, type SavedSm, Sm, type Surroundings } from './xep-0198-sm.js';
+import { revived, type SavedSm, type Surroundings } from './xep-0198-record.js';
+import type { Resumables } from './xep-0198-resumables.js';
+import { Sm } from './xep-0198-sm.js';
 import { CsiLink } from './xep-0352-csi.js';
 
 export interface SessionsParts {

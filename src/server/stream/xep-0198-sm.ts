@@ -4,22 +4,17 @@
  * the connection, so that a client can resume; the process, when that stops in order; and a crash, where nothing was said
  * for a while before it (docs/decisions/0004-resumption-after-a-crash.md).
  */
-import { z } from 'zod';
-import type { DocumentStore } from '../../storage/contract.js';
-import { elapsedSince, type Moment, moment, monotonic, wall } from '../clock.js';
-import { Holdings } from '../holdings.js';
+import { moment, monotonic } from '../clock.js';
 import type { LocalHost } from '../routing/host.js';
-import type { Link, Receipt } from '../routing/link.js';
+import type { Link, Receipt, Sent } from '../routing/link.js';
 import { isReplaceable, sizeOf, stanzaOverhead } from '../routing/outflow.js';
-import { Session } from '../routing/session.js';
-import { readStates, type SessionState, type StoredStates } from '../routing/session-state.js';
+import type { Session } from '../routing/session.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
-import { Jid } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
-import { jid, stanzaXml, whole } from '../stanza/stored.js';
 import { el } from '../xml/element.js';
+import { modulus, msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 
 /** Where the stanzas of a session are written: its stream. */
 export interface Outlet {
@@ -29,10 +24,6 @@ export interface Outlet {
   readonly hasRoom: boolean;
   close(error?: StreamError): void;
 }
-
-/** Counters wrap at 2^32 (§4). */
-const modulus = 2 ** 32;
-const counter = whole.lt(modulus);
 
 /** What the server says of its own accord waits while so much is unacknowledged, or half of what may be. */
 const windowStanzas = 400;
@@ -47,68 +38,18 @@ const awayShare = 0.5;
 /** Compacting looks at the whole queue: what leaves more than this share of it made no room. */
 const worthCompacting = 0.9;
 
-/** Ended sessions whose last count is remembered. */
-const mostPast = 10_000;
-/** The same of one account. */
-const mostPastOfOne = 32;
-
-export interface Sent {
-  readonly stanza: Stanza;
-  readonly receipt: Receipt | undefined;
-}
-
 /** A stanza that was taken but is not on disk yet. */
 interface Unsettled {
   readonly number: number;
   left: number;
 }
 
-interface SavedStanza {
-  readonly xml: string;
-  /** Of its receipt. */
-  readonly reference?: string | undefined;
-}
-
-/** What of an Sm survives a restart, or a crash. */
-export interface SavedSm {
-  readonly jid: string;
-  readonly mechanism: string;
-  readonly clientId?: string | undefined;
-  readonly received: number;
-  readonly acknowledged: number;
-  readonly queue: readonly SavedStanza[];
-  /** What modules declare, by the names of the states. Earlier versions wrote it among the fields of the record. */
-  readonly state?: Readonly<Record<string, unknown>> | undefined;
-  /** Full addresses of this server that are available, as far as the client knows. */
-  readonly seen?: readonly string[] | undefined;
-  /** How long the session had to live at a moment; undefined if it was connected. */
-  readonly left?: { readonly ms: number; readonly at: Moment } | undefined;
-  /** What earlier versions wrote instead of `left`: when it ends by the wall clock; 0 if it was connected. */
-  readonly expires?: number | undefined;
-  readonly holdSeconds: number;
-}
-
-/** The record as it is checked when it is read: a session whose record is damaged cannot be resumed. */
-export const savedSm: z.ZodType<SavedSm> = z.object({
-  jid: jid.refine((text) => Jid.tryParse(text)?.resource !== undefined),
-  mechanism: z.string(),
-  clientId: z.string().optional(),
-  received: counter,
-  acknowledged: counter,
-  queue: z.array(z.object({ xml: stanzaXml, reference: z.string().optional() })),
-  state: z.record(z.string(), z.unknown()).optional(),
-  seen: z.array(jid).optional(),
-  left: z.object({ ms: z.number(), at: z.object({ wall: z.number(), uptime: z.number() }) }).optional(),
-  expires: z.number().optional(),
-  holdSeconds: whole,
-});
-
-/** What of a session its Sm does not know. */
-export interface Surroundings {
-  /** What is held back before the Sm (XEP-0352). */
-  readonly held: readonly Sent[];
-  readonly seen: readonly string[];
-  readonly state: StoredStates['values'];
+/** What the states are stored in, as far as one of them knows. */
+export interface Snapshots {
+  /** Resolves once every snapshot that is stale by now has been deleted; undefined: there is none. Never rejects. */
+  readonly outdating: Promise<unknown> | undefined;
+  /** The stored snapshot of this one is stale. Resolves once it is gone; never rejects. */
+  outdated(sm: Sm): Promise<void> | undefined;
 }
 
 export class Sm implements Link {
@@ -158,7 +99,8 @@ export class Sm implements Link {
     readonly limits: () => { readonly queue_stanzas: number; readonly queue_bytes: number },
     /** The queue is full. */
     readonly overflowed: (sm: Sm) => void,
-    readonly resumables: Resumables,
+    /** Where its snapshot is stored. */
+    readonly snapshots: Snapshots,
     /** The `previd` that resumes it. */
     readonly id: string = randomId(),
   ) {
@@ -180,7 +122,7 @@ export class Sm implements Link {
   /** The stanza that began last was handled. */
   handled(): void {
     this.#handled = this.#received;
-    const { outdating } = this.resumables;
+    const { outdating } = this.snapshots;
     if (outdating !== undefined) this.waitFor(outdating);
     this.#settle();
   }
@@ -189,7 +131,7 @@ export class Sm implements Link {
   stirred(): void {
     this.quiet = 0;
     if (!this.kept) return;
-    const deleting = this.resumables.outdated(this)?.then(() => {
+    const deleting = this.snapshots.outdated(this)?.then(() => {
       if (this.#deleting === deleting) this.#deleting = undefined;
     });
     this.#deleting = deleting;
@@ -498,184 +440,8 @@ export class Sm implements Link {
   }
 }
 
-/** How long a saved session has to live. If it was connected, its time starts with this process. */
-function msLeft({ left, expires, holdSeconds }: SavedSm): number {
-  const most = holdSeconds * 1000;
-  if (left !== undefined) return Math.min(left.ms - elapsedSince(left.at), most);
-  return expires ? Math.min(expires - wall(), most) : most;
-}
-
 /** How far `to` is ahead of `from` on the circle of 2^32: negative where it is behind. */
 function distance(from: number, to: number): number {
   const ahead = (to - from + modulus) % modulus;
   return ahead < modulus / 2 ? ahead : ahead - modulus;
-}
-
-/**
- * The resumable sessions of this process, by their ids, and what is on disk of them. After a crash that is either what
- * both sides know, or nothing: the first stanza makes it outdated, and whatever that stanza brings about is told to be
- * done only when the disk has forgotten the session.
- */
-export class Resumables {
-  readonly #all = new Map<string, Sm>();
-  /** What those that ended had handled. */
-  readonly #past = new Holdings<number>(mostPastOfOne);
-  /** What the disk would not forget. */
-  readonly #left = new Set<string>();
-  #forgetting = 0;
-  #outdating: Promise<unknown> | undefined;
-  #isFailing = false;
-  /** The process ends: what changes is written anew. */
-  #describe: ((sm: Sm) => Surroundings) | undefined;
-
-  constructor(
-    readonly store: DocumentStore<SavedSm>,
-    /** The disk began to fail: sessions may not outlive a crash, or be resumed with old counts after it. */
-    readonly failed: (error: unknown) => void,
-  ) {}
-
-  add(sm: Sm): void {
-    this.#all.set(sm.id, sm);
-  }
-
-  get(id: string): Sm | undefined {
-    return this.#all.get(id);
-  }
-
-  /** Writes a session down as it is, to be resumed after a crash. */
-  keep(sm: Sm, surroundings: Surroundings): void {
-    sm.kept = true;
-    this.#left.delete(sm.id);
-    // Those that were not kept for longest come first the next time.
-    this.#all.delete(sm.id);
-    this.#all.set(sm.id, sm);
-    void this.#write(sm, surroundings).catch(this.#complain);
-  }
-
-  #write(sm: Sm, surroundings: Surroundings): Promise<void> {
-    return this.store.set(sm.id, sm.save(surroundings)).then(() => {
-      this.#isFailing = false;
-    });
-  }
-
-  #complain = (error: unknown): void => {
-    if (!this.#isFailing) this.failed(error);
-    this.#isFailing = true;
-  };
-
-  /** Resolves once nothing is on disk of all that is outdated by now; undefined: that is so. Never rejects. */
-  get outdating(): Promise<unknown> | undefined {
-    return this.#outdating;
-  }
-
-  /** What is on disk of it holds no longer. Resolves once it is gone; never rejects. */
-  outdated(sm: Sm): Promise<void> | undefined {
-    if (!sm.kept) return undefined;
-    if (this.#describe !== undefined) return this.#write(sm, this.#describe(sm)).catch(this.#complain);
-    sm.kept = false;
-    return this.#forget(sm.id);
-  }
-
-  /** Never rejects. */
-  #forget(id: string): Promise<void> {
-    this.#forgetting++;
-    const forgotten = this.store.forget(id).then(
-      () => void this.#forgetting--,
-      (error: unknown) => {
-        this.#forgetting--;
-        this.#left.add(id);
-        this.#complain(error);
-      },
-    );
-    const all = this.#outdating === undefined ? forgotten : Promise.all([this.#outdating, forgotten]);
-    this.#outdating = all;
-    const done = () => {
-      if (this.#outdating === all) this.#outdating = undefined;
-    };
-    all.then(done, done);
-    return forgotten;
-  }
-
-  /** Tries again to have forgotten what has to be. */
-  forgetLeft(): void {
-    const ids = [...this.#left];
-    this.#left.clear();
-    for (const id of ids) void this.#forget(id);
-  }
-
-  delete(sm: Sm): void {
-    if (!this.#all.delete(sm.id)) return;
-    this.#past.set(sm.session.jid.bare, sm.id, sm.h, mostPast);
-    if (!sm.kept) return;
-    sm.kept = false;
-    void this.#forget(sm.id);
-  }
-
-  /** §5: how many stanzas of the client were handled in a session that has ended, where that is still known. */
-  lastCount(id: string, owner: Jid): number | undefined {
-    return this.#past.get(owner.bare, id);
-  }
-
-  all(): Iterable<Sm> {
-    return this.#all.values();
-  }
-
-  get size(): number {
-    return this.#all.size;
-  }
-
-  /** Records that the disk has yet to forget. */
-  get forgetting(): number {
-    return this.#left.size + this.#forgetting;
-  }
-
-  /** How many would outlive a crash. */
-  get kept(): number {
-    let count = 0;
-    for (const { kept } of this.#all.values()) if (kept) count++;
-    return count;
-  }
-
-  /** Writes all down, to be resumed by the next process, and again those that change after that. Resolves once they are on disk. */
-  async save(now: number, describe: (sm: Sm) => Surroundings): Promise<void> {
-    this.#describe = describe;
-    const saved: Promise<void>[] = [];
-    for (const sm of this.#all.values()) {
-      if (sm.connected) sm.detach(now);
-      sm.kept = true;
-      saved.push(this.#write(sm, describe(sm)));
-    }
-    await Promise.all(saved);
-  }
-
-  /** Takes up what the process before wrote down: each that has not expired is handed to `revive`. */
-  async load(revive: (id: string, saved: SavedSm) => void): Promise<void> {
-    let after: string | undefined;
-    for (;;) {
-      const ids = await this.store.owners({ after, limit: 500 });
-      if (ids.length === 0) return;
-      after = ids.at(-1);
-      const found = await this.store.getMany(ids);
-      for (const id of ids) {
-        const saved = found.get(id);
-        // A damaged record, which was reported, is of no use to anybody.
-        if (saved === undefined) await this.store.forget(id);
-        else if (msLeft(saved) > 0 || saved.queue.length > 0) revive(id, saved);
-        else await this.store.forget(id);
-      }
-    }
-  }
-}
-
-/** The session of a saved Sm, as it was: with what of these states can be read. `damaged` is told of the others. */
-export function revived(
-  saved: SavedSm,
-  link: Link,
-  states: readonly SessionState[],
-  damaged: (state: SessionState) => void,
-): Session {
-  const session = new Session(Jid.parse(saved.jid), link, saved.mechanism, saved.clientId);
-  readStates(session, states, saved.state ?? { ...saved }, damaged);
-  session.acknowledges = true;
-  return session;
 }

@@ -2,7 +2,7 @@
  * XEP-0352: Client State Indication. While the client says that nobody looks at it, what can wait is held back, in
  * order, and goes out with the next stanza that cannot wait, or when the client says that somebody looks.
  */
-import type { Link, Receipt } from '../routing/link.js';
+import type { Link, Receipt, Sent } from '../routing/link.js';
 import { withCapsOf } from '../stanza/caps.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -15,14 +15,9 @@ interface Next extends Link {
   stirred?(): void;
 }
 
-interface Held {
-  readonly stanza: Stanza;
-  readonly receipt: Receipt | undefined;
-}
-
 export class CsiLink implements Link {
   inactive = false;
-  #held: Held[] = [];
+  #held: Sent[] = [];
 
   constructor(readonly next: Next) {}
 
@@ -35,7 +30,7 @@ export class CsiLink implements Link {
   }
 
   /** What is held back, the oldest first. */
-  get held(): readonly Held[] {
+  get held(): readonly Sent[] {
     return this.#held;
   }
 
