@@ -224,6 +224,7 @@ test('the server names modules in its default list and the types of their servic
   const wrong = imports
     .filter((found) => !isService(found))
     .filter(({ from, to }) => !from.startsWith('modules/') && to.startsWith('modules/') && to !== 'modules/index.ts')
+    .filter(({ from, isType }) => !from.startsWith('exports/') || !isType)
     .map(({ from, to }) => `${from} → ${to}`);
   assert.deepEqual(wrong, []);
 });
@@ -236,4 +237,16 @@ test('modules do without packages but for the schemas of their configuration', (
     .filter(({ isType }) => !isType)
     .map(({ from, to }) => `${from} → ${to}`);
   assert.deepEqual(wrong, []);
+});
+
+test('waxwing/module knows all services and events of the standard modules', () => {
+  const merging = files.filter(
+    (file) => file.startsWith('modules/') && /^declare module /m.test(readFileSync(new URL(file, source), 'utf8')),
+  );
+  const known = imports.filter(({ from }) => from === 'exports/module.ts').map(({ to }) => to);
+  assert.deepEqual(
+    merging.filter((file) => !known.includes(file)),
+    [],
+  );
+  assert.ok(merging.length > 10);
 });

@@ -1,0 +1,98 @@
+/**
+ * XEP-0109: Out-of-Office Messages. Clients publish when they are away and what their contacts should know (node
+ * `urn:xmpp:ooo:0`, by PEP). This module says it to contacts who write while none of the account's clients is there: once
+ * in a while, and not beyond the times that the note names.
+ *
+ * Left out: notes that are published under another item id than `current` (§4.2).
+ */
+import { count, defineModule, el, type Jid, map, message, metric, NS, Stanza, wall, z } from 'waxwing/module';
+
+/** Of the module's own. */
+export const ns = 'urn:xmpp:ooo:0';
+
+declare module 'waxwing/module' {
+  interface Services {
+    outOfOffice: {
+      /** What contacts of an account are told at the moment; undefined: nothing. */
+      noteOf(owner: Jid): Promise<string | undefined>;
+    };
+  }
+  interface Events {
+    /** A contact was told that the account's owner is away. */
+    absenceTold: { readonly owner: Jid; readonly contact: Jid };
+  }
+}
+
+const hour = 3_600_000;
+
+export default defineModule({
+  name: 'out_of_office',
+  summary: 'Answers contacts while nobody is there.',
+  implements: { 'XEP-0109': '0.3.2' },
+  config: z.strictObject({
+    repeat_hours: count({ min: 1 }).default(24).describe('How long a contact who was answered is not answered again.'),
+    characters: count({ min: 1 }).default(500).describe('Longer notes are cut.'),
+  }),
+  // When each contact was answered. No more than the roster has: nobody else is answered.
+  stores: { told: map<number>({ value: z.number() }) },
+  needs: ['pep', 'roster'],
+  provides: ['outOfOffice'],
+
+  start: ({ host, config, stores: { told }, services: { pep, roster }, provide, log }) => {
+    let answers = 0;
+
+    const noteOf = async (owner: Jid): Promise<string | undefined> => {
+      const note = await pep.item(owner.bare, ns, 'current');
+      const text = note?.is('ooo', ns) ? note.getChildText('message', ns)?.trim() : undefined;
+      if (!note || !text) return undefined;
+      const { start, end } = {
+        start: timeIn(note.getChildText('start', ns)),
+        end: timeIn(note.getChildText('end', ns)),
+      };
+      const now = wall();
+      // §4.2: an empty time is none
+      if ((start !== undefined && now < start) || (end !== undefined && now >= end)) return undefined;
+      return Array.from(text).slice(0, config.characters).join('');
+    };
+
+    const answer = async (owner: Jid, contact: Jid): Promise<void> => {
+      if (!(await roster.sees(owner.bare, contact))) return;
+      const note = await noteOf(owner);
+      if (note === undefined) return;
+      const last = await told.get(owner.bare, contact.bare);
+      if (last !== undefined && wall() - last < config.repeat_hours * hour) return;
+      // Before it is said: two servers that answer each other stop here.
+      await told.set(owner.bare, [[contact.bare, wall()]]);
+      answers++;
+      await host.route(Stanza.build('message', { from: owner, to: contact, type: 'chat' }, el('body', null, note)));
+      await host.emit('absenceTold', { owner, contact });
+    };
+
+    provide('outOfOffice', { noteOf });
+
+    return [
+      message(
+        'absent',
+        ({ way, owner, peer, stanza }) => {
+          const isPersonal = stanza.type === 'chat' || stanza.type === undefined || stanza.type === 'normal';
+          if (way !== 'in' || !isPersonal || !stanza.has(NS.client, 'body') || peer.local === undefined) return;
+          // The message does not wait for it.
+          answer(owner, peer).catch((error: unknown) => log.error({ err: error }, 'a contact could not be answered'));
+        },
+        // It ends the step for what it stores.
+        { before: ['offline'] },
+      ),
+      metric({
+        name: 'waxwing_out_of_office_answers_total',
+        help: 'Contacts who were told that somebody is away',
+        read: () => answers,
+      }),
+    ];
+  },
+});
+
+/** A time of XEP-0082 in ms since 1970; undefined: none, or none that can be read. */
+function timeIn(text: string | null | undefined): number | undefined {
+  const at = text ? Date.parse(text.trim()) : Number.NaN;
+  return Number.isNaN(at) ? undefined : at;
+}

@@ -1,0 +1,54 @@
+/**
+ * `waxwing/module`: what a module is written with, inside the project and outside. Services and events of the standard
+ * modules are known by their types; a module adds its own by `declare module 'waxwing/module'`.
+ */
+/** Configurations are declared with it. */
+export { z } from 'zod';
+// What modules merge into Services and Events; the names of types where others need them.
+export type {} from '../modules/rfc-6121-presence/services.js';
+export type * from '../modules/rfc-6121-roster/services.js';
+export type {} from '../modules/rtbl.js';
+export type {} from '../modules/strangers.js';
+export type {} from '../modules/xep-0030-disco.js';
+export type * from '../modules/xep-0045-muc/services.js';
+export type { PrivateHome } from '../modules/xep-0049-private.js';
+export type { CardFilter } from '../modules/xep-0054-vcard.js';
+export type { Pep, PepChange, PepTerms } from '../modules/xep-0060-pubsub/pep.js';
+export type {} from '../modules/xep-0077-register.js';
+export type {} from '../modules/xep-0115-client-caps.js';
+export type {} from '../modules/xep-0160-offline.js';
+export type {} from '../modules/xep-0191-blocking.js';
+export type * from '../modules/xep-0313-mam/services.js';
+export type * from '../modules/xep-0377-reports/services.js';
+export type {} from '../modules/xep-0398-avatars.js';
+export * from '../server/account-refusal.js';
+export type * from '../server/accounts.js';
+export * from '../server/clock.js';
+export { bytes, count, seconds } from '../server/config/units.js';
+export * from '../server/holdings.js';
+export * from '../server/module/index.js';
+export * from '../server/portions.js';
+export * from '../server/rates.js';
+export type * from '../server/routing/link.js';
+export type * from '../server/routing/passage.js';
+export type * from '../server/routing/session.js';
+export * from '../server/serial.js';
+export * from '../server/stanza/addresses.js';
+export * from '../server/stanza/datetime.js';
+export * from '../server/stanza/define-form.js';
+export * from '../server/stanza/delay.js';
+export * from '../server/stanza/errors.js';
+export * from '../server/stanza/forms.js';
+export * from '../server/stanza/ids.js';
+export * from '../server/stanza/jid.js';
+export * from '../server/stanza/ns.js';
+export * from '../server/stanza/precis.js';
+export * from '../server/stanza/rsm.js';
+export type * from '../server/stanza/speaker.js';
+export * from '../server/stanza/stanza.js';
+export * from '../server/stanza/stanza-id.js';
+export * from '../server/stanza/stored.js';
+export * from '../server/xml/element.js';
+export * from '../storage/cache.js';
+export type * from '../storage/contract.js';
+export * from '../storage/recent.js';
