@@ -11,14 +11,14 @@ import { loadConfig } from '../../src/server/config/load.js';
 import { Shares } from '../../src/server/shares.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
 import { Congestion } from '../../src/server/stream/congestion.js';
-import { Queues } from '../../src/server/stream/queues.js';
 import {
   type Allowance,
   demandVersion,
   type StreamHandler,
   type StreamParts,
-  XmlStream,
-} from '../../src/server/stream/stream.js';
+} from '../../src/server/stream/handler.js';
+import { Queues } from '../../src/server/stream/queues.js';
+import { XmlStream } from '../../src/server/stream/stream.js';
 import { Sweeper, type Swept } from '../../src/server/stream/sweeper.js';
 import { TcpTransport } from '../../src/server/transport/tcp.js';
 import type { Transport } from '../../src/server/transport/transport.js';
@@ -241,6 +241,35 @@ test('a peer that is gone is lost; what it said before is handled first', async 
   echo.finishSlow();
   await becomes('gone');
   assert.deepEqual(seen(echo), ['opened mantua', 'slow', 'a', 'lost', 'gone']);
+});
+
+test('a stream that we open is the same stream: our header goes first', async () => {
+  const peer = connect({ port: (listener.address() as { port: number }).port, host: '127.0.0.1' });
+  const [socket] = (await once(listener, 'connection')) as [Socket];
+  after(() => {
+    peer.destroy();
+    socket.destroy();
+  });
+  const given = parts();
+  const answering = new Echo(new TcpTransport(socket, () => ({})), given);
+  class Asking extends Echo {
+    override opened(header: StreamOpen): void {
+      this.events.push(`opened ${header.attrs.from}`);
+      this.xml.establish();
+      this.xml.write('<a/><b/>');
+    }
+    override element(item: TopLevel): void {
+      this.events.push(item.name);
+      if (item.name === 'b') this.xml.close();
+    }
+  }
+  const asking = new Asking(new TcpTransport(peer, () => ({})), given);
+  asking.xml.open('mantua', 'verona');
+  assert.equal(asking.xml.state, 'opening');
+  while (asking.events.at(-1) !== 'gone' || answering.events.at(-1) !== 'gone') await turn();
+  assert.deepEqual(seen(asking), ['opened verona', 'features', 'a', 'b', 'closed in order', 'gone']);
+  assert.deepEqual(seen(answering), ['opened mantua', 'a', 'b', 'closed in order', 'gone']);
+  assert.equal(given.counts.streamErrors.size, 0);
 });
 
 test('what is held goes out when the holder says so, and is counted meanwhile', async () => {

@@ -93,7 +93,9 @@ const webSocket: Framing = {
   stanza: (stanza, ns) => stanza.toXml(ns),
 };
 
+const framings: Readonly<Record<Transport['framing'], Framing>> = { stream: plain, websocket: webSocket };
+
 /** The framing that goes with a transport. */
-export function framingOf({ framed }: Transport): Framing {
-  return framed ? webSocket : plain;
+export function framingOf({ framing }: Transport): Framing {
+  return framings[framing];
 }

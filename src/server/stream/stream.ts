@@ -3,10 +3,9 @@
  * that sends too fast; opens, restarts and closes; writes, and counts what the peer has not read. It knows nothing of
  * logging in, sessions or stream management: those are a handler's (c2s/client.ts for clients).
  */
-import type { Logger } from 'pino';
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import { beginSlice, isPresentSlice, presentSlice, type Share, type Shares, turnMs } from '../shares.js';
+import { beginSlice, isPresentSlice, presentSlice, type Share, turnMs } from '../shares.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { JidError } from '../stanza/jid.js';
@@ -14,63 +13,20 @@ import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Transport, TransportReader } from '../transport/transport.js';
 import { type Element, serialize } from '../xml/element.js';
-import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
+import { type StreamItem, type StreamOpen, XmlError, XmlReader } from '../xml/reader.js';
 import { Buckets } from './buckets.js';
-import { increment, type StreamCounts } from './counts.js';
+import { increment } from './counts.js';
 import { type Framing, framingOf } from './framing.js';
-import { countedAbove, Output, type OutputParts, type Writer } from './output.js';
+import type { Allowance, StreamHandler, StreamParts } from './handler.js';
+import { countedAbove, Output, type Writer } from './output.js';
 
 type Limits = Config['limits'];
-
-/** What every stream needs of the server around it. */
-export interface StreamParts extends OutputParts {
-  readonly shares: Shares;
-  readonly counts: Pick<StreamCounts, 'streamErrors'>;
-  readonly log: Logger;
-  limitHit(limit: string): void;
-}
-
-/** What a peer of some kind may send (RFC 6120 §13.12). Read when it is needed, so that a reload holds at once. */
-export interface Allowance {
-  rate(limits: Limits): Limits['rate'];
-  /** Bytes of one element. */
-  elementBytes(limits: Limits): number;
-}
 
 /** Before anybody has proved anything. */
 const unauthenticated: Allowance = {
   rate: (limits) => limits.rate_unauthenticated,
   elementBytes: (limits) => limits.stanza_bytes_unauthenticated,
 };
-
-/** What a stream is for: told of all that happens on it. */
-export interface StreamHandler {
-  /** The content namespace (RFC 6120 §4.8.2). */
-  readonly ns: string;
-  /** Bytes that may be unread besides `limits.write_queue_bytes`, since the handler bounds them. */
-  readonly mayLag: number;
-  /**
-   * The peer's header, first or after a restart; the namespaces are checked. Answers with `open` or throws StreamError.
-   */
-  opened(header: StreamOpen): void | Promise<void>;
-  /** An element. The next one comes when this is settled. Whatever it throws or rejects with closes the stream. */
-  element(item: TopLevel): void | Promise<void>;
-  /** Whether an element costs nothing, so that it neither waits for the peer's share nor is overtaken. */
-  isFree(item: TopLevel): boolean;
-  /**
-   * An element is read while those before it wait. True: it has been handled. `isHalted`: they wait for longer than a turn.
-   * Called on established streams alone.
-   */
-  ahead(item: TopLevel, isHalted: boolean): boolean;
-  /** There is room for more. Called on established streams alone. */
-  drained(): void;
-  /** One side has closed the stream: the peer, or we, with this error if there is one. */
-  closed(error: StreamError | undefined): void;
-  /** The peer is gone, and nobody has closed the stream. */
-  lost(): void;
-  /** The connection is gone, and all that came over it has been handled. Called once, last. */
-  gone(): void;
-}
 
 /** opening: the peer's header is due. closing: only the peer's end is waited for. closed: the connection is gone. */
 export type StreamState = 'opening' | 'open' | 'closing' | 'closed';
@@ -584,12 +540,6 @@ export class XmlStream implements TransportReader, Writer {
     if (this.#isCut) this.#finish();
     else this.transport.destroy();
   }
-}
-
-/** Throws StreamError if the header has no version (RFC 6120 §4.7.5): nothing can be negotiated with such a peer. */
-export function demandVersion({ attrs: { version } }: StreamOpen): void {
-  if (version === undefined || !/^\d+\.\d+$/.test(version) || Number.parseInt(version, 10) < 1)
-    throw new StreamError('unsupported-version');
 }
 
 function readerLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {

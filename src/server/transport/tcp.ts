@@ -32,7 +32,7 @@ function onError(): void {
 
 export class TcpTransport implements Upgradable {
   reader: TransportReader = silent;
-  readonly framed = false;
+  readonly framing = 'stream';
   isDueSoon = false;
   isDueLater = false;
   #socket: Owned;

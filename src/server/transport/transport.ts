@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls';
 
 /** What a transport tells its stream. */
 export interface TransportReader {
-  /** Bytes as they came; framed transports give one whole message at a time. */
+  /** Bytes as they came; where the framing is not `stream`, one whole element at a time. */
   received(chunk: Buffer): void;
   /** The peer sends no more, and may still read. Not told where the whole connection goes at once. */
   ended(): void;
@@ -15,8 +15,8 @@ export interface TransportReader {
 
 export interface Transport {
   readonly kind: 'tcp' | 'tls' | 'websocket';
-  /** Each message is one element (RFC 7395). */
-  readonly framed: boolean;
+  /** How a stream looks on it (stream/framing.ts): bytes (RFC 6120), or messages of one element each (RFC 7395). */
+  readonly framing: 'stream' | 'websocket';
   /** Nobody on the way can read along. */
   readonly secure: boolean;
   readonly remoteAddress: string;
@@ -26,7 +26,7 @@ export interface Transport {
   readonly tls: TLSSocket | undefined;
   reader: TransportReader;
   /**
-   * Queues; what is written in one turn of the event loop goes out together. Framed: one element a call. `patience`: so
+   * Queues; what is written in one turn of the event loop goes out together. Framing `websocket`: one element a call. `patience`: so
    * many ms it may stay, and go out with what is written meanwhile (docs/decisions/0006-news-waits.md).
    */
   write(text: string, patience?: number): void;

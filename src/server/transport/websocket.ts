@@ -60,7 +60,7 @@ export class WebSocketUpgrader {
 export class WebSocketTransport implements Transport {
   reader: TransportReader = silent;
   readonly kind = 'websocket';
-  readonly framed = true;
+  readonly framing = 'websocket';
   isDueSoon = false;
   isDueLater = false;
   readonly remoteAddress: string;
