@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectTcp, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { createServer, type Server, standardModules } from '../../src/server/index.js';
@@ -94,7 +94,6 @@ export function scenario(
   play?: (scene: Scene) => Promise<void>,
 ): void {
   const [more, acts] = typeof options === 'function' ? [{}, options] : [options, play!];
-  scenarios++;
   test(title, { timeout: 60_000 }, async () => {
     let stage: Stage | undefined;
     try {
@@ -110,11 +109,7 @@ export function scenario(
         connect: (more) => opened.connect(more),
       });
     } finally {
-      try {
-        await stage?.clear();
-      } finally {
-        if (--scenarios === 0) await closeStages();
-      }
+      await stage?.clear();
     }
     const [failure] = stage.takeFailures();
     if (failure !== undefined) throw failure;
@@ -134,10 +129,11 @@ export async function hits({ server }: { readonly server: Server }, limit: strin
 export const connectionOf = ({ server }: { readonly server: Server }, { jid }: Peer): Connection =>
   server.sessions.find(Jid.parse(jid))!.connection!;
 
-/** Scenarios that have not ended: with the last one the servers stop, as the process would not end with them. */
-let scenarios = 0;
 const stages = new Map<string, Promise<Stage>>();
 const own: Stage[] = [];
+
+// The process would not end with them.
+after(closeStages);
 
 async function closeStages(): Promise<void> {
   const shared = await Promise.allSettled(stages.values());
@@ -773,8 +769,14 @@ export class Peer {
     // What the storage answers late the server goes on with after it has answered a ping.
     for (let calls = this.#stage.storageCalls; ; calls = this.#stage.storageCalls) {
       await this.#isAnswered();
-      if (!(await this.#stage.storageIdle(calls))) return;
+      if (!(await this.#stage.storageIdle(calls)) && !this.#isBeingServed) return;
     }
+  }
+
+  /** The server has more to say to it and could: in a turn of the event loop to come. */
+  get #isBeingServed(): boolean {
+    const session = this.bound ? this.#stage.server.sessions.find(Jid.parse(this.jid)) : undefined;
+    return session?.isPouring === true && session.hasRoom;
   }
 
   async #isAnswered(): Promise<void> {
