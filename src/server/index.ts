@@ -50,7 +50,7 @@ import { endPointHash, noBindings, tlsBindings } from './stream/sasl/binding.js'
 import type { ClientCertificate } from './stream/sasl/mechanism.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
 import { Throttle } from './stream/sasl/throttle.js';
-import { Sessions } from './stream/sessions.js';
+import { Sessions } from './stream/sessions/index.js';
 import { Sweeper } from './stream/sweeper.js';
 import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
@@ -210,7 +210,7 @@ class WaxwingServer implements Server {
       this.metrics.limitHit('outbound_bytes');
       this.#idleMemory?.urge();
     },
-    () => this.#streamSessions.queues(),
+    () => this.#streamSessions.ending.queues(),
     new Congestion(
       () => this.config.limits.outbound_bytes,
       () => this.metrics.limitHit('outbound_bytes.congestion'),
@@ -344,7 +344,7 @@ class WaxwingServer implements Server {
         accounts: this.accounts,
         log: this.logs.area('routing'),
         software,
-        end: (session, reason) => this.#streamSessions.end(session, reason),
+        end: (session, reason) => this.#streamSessions.ending.end(session, reason),
         canRestart: this.#options.halt !== undefined,
         halt: this.#options.halt ?? (() => this.stop()),
         outdating: () => this.#streamSessions.outdating,
@@ -377,7 +377,7 @@ class WaxwingServer implements Server {
           );
       },
     });
-    await this.#streamSessions.load();
+    await this.#streamSessions.keeping.load();
     await this.#passing.sweep((jid) => this.sessions.of(jid.bare).length > 0);
   }
 
@@ -447,7 +447,7 @@ class WaxwingServer implements Server {
     for (const host of this.#hosts.values()) await host.emit('started', {});
     this.#sweeper = new Sweeper(
       this.#streams,
-      this.#streamSessions,
+      this.#streamSessions.keeping,
       (now) => this.#listeners?.cutLate(now),
       () => this.config,
     );
@@ -590,14 +590,14 @@ class WaxwingServer implements Server {
 
   #endSessions(jid: Jid, text: string): void {
     for (const session of this.sessions.of(jid.bare))
-      this.#streamSessions.end(session, new StreamError('not-authorized', text));
+      this.#streamSessions.ending.end(session, new StreamError('not-authorized', text));
     // Those that have proved who they are, and have no session yet.
     for (const stream of this.#streams)
       if (stream.account?.sameBare(jid)) stream.close(new StreamError('not-authorized', text));
   }
 
   kick(session: Session, text?: string): void {
-    this.#streamSessions.end(session, new StreamError('policy-violation', text));
+    this.#streamSessions.ending.end(session, new StreamError('policy-violation', text));
   }
 
   // --- changes and end ------------------------------------------------------------------------------------------------
@@ -636,7 +636,7 @@ class WaxwingServer implements Server {
     const goodbye = () => new StreamError('system-shutdown');
     // Those that stay hear of those that go, before they are written down; and are before they are told to go.
     for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
-    await this.#streamSessions?.save();
+    await this.#streamSessions?.keeping.save();
     for (const stream of this.#streams) stream.close(goodbye());
     await this.#streamsClosed(deadline);
     this.#listeners?.destroyAll();

@@ -4,7 +4,7 @@
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import type { Sessions } from './sessions.js';
+import type { Keeping } from './sessions/keeping.js';
 import type { XmlStream } from './stream.js';
 
 const intervalMs = 1000;
@@ -28,7 +28,7 @@ export class Sweeper {
 
   constructor(
     readonly streams: Iterable<Swept>,
-    readonly sessions: Pick<Sessions, 'sweep'>,
+    readonly sessions: Pick<Keeping, 'sweep'>,
     /** Cuts connections that became no stream by the login deadline. */
     readonly cutLate: (now: number) => void,
     readonly config: () => Config,

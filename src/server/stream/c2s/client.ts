@@ -1,7 +1,7 @@
 /**
  * A client's stream (RFC 6120; over WebSocket RFC 7395): what it is offered, and once a resource is bound, stanzas on
  * their way to the host with the sender's address stamped. Logging in is login.ts, binding and the life of sessions
- * sessions.ts, the stream below stream.ts.
+ * ../sessions/, the stream below stream.ts.
  */
 import type { Config } from '../../config/schema.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
@@ -21,7 +21,7 @@ import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import type { Backlog } from '../backlog.js';
 import type { StreamCounts } from '../counts.js';
 import { type Allowance, demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
-import type { Sessions } from '../sessions.js';
+import type { Sessions } from '../sessions/index.js';
 import { XmlStream } from '../stream.js';
 import type { Swept } from '../sweeper.js';
 import type { Sm } from '../xep-0198-sm.js';
@@ -148,8 +148,8 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (this.xml.isEstablished) return this.#fromSession(item);
     if (item.ns === NS.tls && item.name === 'starttls' && isUpgradable(this.transport)) return this.#startTls();
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#parts.login.take(this, item);
-    if (item.ns === NS.sm) return this.#parts.sessions.managed(this, item);
-    if (this.account !== undefined) return this.#parts.sessions.negotiate(this, item);
+    if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
+    if (this.account !== undefined) return this.#parts.sessions.binding.negotiate(this, item);
     if (item.ns === NS.client && item.name === 'iq') return this.#fromStranger(item);
     throw new StreamError('not-authorized');
   }
@@ -163,7 +163,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   ahead(item: TopLevel, isHalted: boolean): boolean {
     if (!this.isFree(item)) return false;
     if (item.name === 'a') {
-      this.#parts.sessions.managed(this, item)?.catch((error: unknown) => this.xml.failed(error));
+      this.#parts.sessions.resuming.managed(this, item)?.catch((error: unknown) => this.xml.failed(error));
       return true;
     }
     // Answered again in its turn, when more has been handled.
@@ -182,12 +182,12 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   /** The session ends: it was closed, not lost. */
   closed(error: StreamError | undefined): void {
-    this.#parts.sessions.closed(this, error);
+    this.#parts.sessions.ending.closed(this, error);
   }
 
   /** A session that can be resumed waits, another is gone. */
   lost(): void {
-    this.#parts.sessions.lost(this);
+    this.#parts.sessions.ending.lost(this);
   }
 
   gone(): void {
@@ -409,7 +409,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   /** What is no stanza, on a bound stream: stream management and client state. */
   #nonza(item: TopLevel): void | Promise<void> {
-    if (item.ns === NS.sm) return this.#parts.sessions.managed(this, item);
+    if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (item.ns === NS.csi) return this.clientIs(item.name);
     if (item.ns === NS.sasl || item.ns === NS.sasl2) throw new StreamError('policy-violation', 'You are logged in.');
     // §4.8.3: stanzas of another namespace are none, also where WebSocket's messages have none at all.
@@ -516,7 +516,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   checkPace(now: number): void {
     this.sm?.askAgain(now);
     this.xml.checkPace(now);
-    if (this.xml.isEstablished && this.sm?.isFull === true) this.#parts.sessions.overflowed(this.sm);
+    if (this.xml.isEstablished && this.sm?.isFull === true) this.#parts.sessions.ending.overflowed(this.sm);
   }
 
   /** By stream management where the client has it, else by a ping (XEP-0199 §4.1). */

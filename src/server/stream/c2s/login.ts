@@ -20,7 +20,7 @@ import {
 import { offer, offered, offeredFast, type SaslPolicy } from '../sasl/offer.js';
 import type { Throttle } from '../sasl/throttle.js';
 import { dueUpgrades } from '../sasl/upgrade.js';
-import type { Sessions } from '../sessions.js';
+import type { Sessions } from '../sessions/index.js';
 import type { Inline, Negotiation } from './negotiation.js';
 import type { C2sStream } from './stream.js';
 
@@ -222,7 +222,7 @@ export class Login {
       );
     let failed: Element | undefined;
     if (inline?.resume !== undefined) {
-      failed = await this.#parts.sessions.resume(stream, inline.resume.previd, inline.resume.h, say);
+      failed = await this.#parts.sessions.resuming.resume(stream, inline.resume.previd, inline.resume.h, say);
       // XEP-0198 §9.2: a stream that goes on has its features already, and XEP-0386 §3.2: its resource.
       if (failed === undefined) return;
     }
@@ -231,12 +231,12 @@ export class Login {
       stream.sendFeatures();
       return;
     }
-    const bound = await this.#parts.sessions.bind2(stream, inline.bind);
+    const bound = await this.#parts.sessions.binding.bind2(stream, inline.bind);
     const held = stream.release();
     say(failed, bound);
     stream.sendFeatures();
     for (const xml of held) stream.write(xml);
-    await this.#parts.sessions.announce(stream);
+    await this.#parts.sessions.binding.announce(stream);
   }
 
   /** XEP-0484 §3.3, §3.5: a token where one was asked for, or where the one that was used is due. */

@@ -1,0 +1,160 @@
+/** From an authenticated stream to a session: resource binding (RFC 6120 §7), Bind 2 (XEP-0386), conflicts. */
+import { createHash } from 'node:crypto';
+import { Session } from '../../routing/session.js';
+import { StanzaError, StreamError } from '../../stanza/errors.js';
+import { randomId } from '../../stanza/ids.js';
+import { type Jid, JidError } from '../../stanza/jid.js';
+import { NS } from '../../stanza/ns.js';
+import { Stanza } from '../../stanza/stanza.js';
+import { Element, el } from '../../xml/element.js';
+import type { TopLevel } from '../../xml/reader.js';
+import type { InlineBind } from '../c2s/negotiation.js';
+import type { C2sStream } from '../c2s/stream.js';
+import type { Ending } from './ending.js';
+import type { SessionsParts } from './parts.js';
+import type { Resuming } from './resuming.js';
+
+/** Longer tags are left out of the resource. */
+const longestTag = 256;
+
+export class Binding {
+  readonly #parts: SessionsParts;
+  readonly #ending: Ending;
+  readonly #resuming: Resuming;
+
+  constructor(parts: SessionsParts, ending: Ending, resuming: Resuming) {
+    this.#parts = parts;
+    this.#ending = ending;
+    this.#resuming = resuming;
+  }
+
+  /** An element on a stream that has authenticated and has no session yet. */
+  negotiate(stream: C2sStream, item: TopLevel): void | Promise<void> {
+    // RFC 6120 §6.4.6, §7.1: nothing but binding now.
+    if (item.ns !== NS.client || item.name !== 'iq')
+      throw new StreamError('not-authorized', 'A resource is not bound.');
+    const stanza = Stanza.fromTopLevel(item);
+    const request = stanza.type === 'set' && stanza.id !== undefined ? stanza.child(NS.bind, 'bind') : undefined;
+    if (request === undefined) throw new StreamError('not-authorized', 'A resource is not bound.');
+    const wanted = request.getChildText('resource', NS.bind) ?? undefined;
+    try {
+      const jid = this.#address(stream, wanted === '' ? undefined : wanted);
+      this.#makeRoom(jid);
+      this.#begin(stream, jid, undefined);
+      stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, jid.full))));
+      return this.announce(stream);
+    } catch (error) {
+      if (!(error instanceof StanzaError)) throw error;
+      stream.writeStanza(stanza.error(error));
+    }
+  }
+
+  /** The full address for a new session. Throws StanzaError('bad-request') for what is no resource. */
+  #address(stream: C2sStream, wanted: string | undefined): Jid {
+    try {
+      return stream.account!.withResource(wanted ?? randomId(9));
+    } catch (error) {
+      if (error instanceof JidError) throw new StanzaError('bad-request'); // RFC 6120 §7.7.2.1
+      throw error;
+    }
+  }
+
+  /** RFC 6120 §7.7.2.2: of two with one address the newer wins. And nobody has more sessions than the limit. */
+  #makeRoom(jid: Jid): void {
+    const { directory } = this.#parts;
+    const same = directory.find(jid);
+    if (same !== undefined) this.#ending.end(same, new StreamError('conflict', 'Replaced by a newer connection.'));
+    const sessions = directory.of(jid.bare);
+    if (sessions.length < this.#parts.config().limits.sessions_per_account) return;
+    this.#parts.limitHit('sessions_per_account');
+    const asleep = sessions.find((session) => session.connection === undefined);
+    if (asleep === undefined) throw new StanzaError('resource-constraint'); // §7.6.2.1
+    this.#ending.end(asleep);
+  }
+
+  #begin(stream: C2sStream, jid: Jid, clientId: string | undefined): Session {
+    const session = new Session(jid, stream, stream.mechanism, clientId);
+    session.connection = stream;
+    session.ledger = this.#ending.ledger;
+    stream.bind(session);
+    if (session.isPassing) this.#parts.passing.came(jid, stream.remoteAddress);
+    this.#parts.directory.add(session);
+    return session;
+  }
+
+  /** The client knows of its session: from now on the modules may. Its first stanza waits until they have dealt with it. */
+  announce(stream: C2sStream): void | Promise<void> {
+    if (stream.phase === 'bound') return stream.host!.tell('bound', stream.session!);
+  }
+
+  /**
+   * XEP-0386: binds while authenticating; the `<bound/>` for the `<success/>`. What the session is sent before that is
+   * written waits in the stream, to be released behind it.
+   */
+  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element | Promise<Element> {
+    // It may have gone while the login went on.
+    if (stream.phase !== 'known') throw new StreamError('connection-timeout');
+    const host = stream.host!;
+    const jid = this.#stableAddress(stream.account!, tag, clientId);
+    this.#endEarlier(jid, clientId);
+    try {
+      this.#makeRoom(jid);
+    } catch (error) {
+      // There is no other answer: the client is authenticated, and told so with the resource that it has.
+      throw error instanceof StanzaError ? new StreamError('resource-constraint', 'Too many sessions.') : error;
+    }
+    const children: Element[] = [];
+    const session = this.#begin(stream, jid, clientId);
+    for (const feature of features) {
+      const ns = feature.getNS() ?? '';
+      const name = feature.getName();
+      if (ns === NS.sm && name === 'enable') {
+        children.push(this.#resuming.enable(stream, session, feature.attrs.resume, feature.attrs.max));
+        continue;
+      }
+      if (ns === NS.csi && (name === 'active' || name === 'inactive')) {
+        stream.clientIs(name); // §3.2
+        continue;
+      }
+      const inline = host.hooks.inline.find((hook) => hook.ns === ns && hook.name === name);
+      const answer = inline?.handler(session, feature);
+      if (answer !== undefined) children.push(answer as Element);
+    }
+    const bound = (answers: readonly (Element | undefined | void)[]) =>
+      el('bound', { xmlns: NS.bind2 }, ...children, ...answers.filter((answer) => answer instanceof Element));
+    if (host.hooks.binding.length === 0) return bound([]);
+    stream.hold();
+    const answering = host.hooks.binding.map(async (handler) => handler(session));
+    return Promise.allSettled(answering).then((settled) =>
+      bound(
+        settled.map((outcome) => {
+          if (outcome.status === 'fulfilled') return outcome.value;
+          this.#parts.log.error({ err: outcome.reason }, 'a module failed while a client was binding');
+          return undefined;
+        }),
+      ),
+    );
+  }
+
+  /** XEP-0386 §3.2.1: the client's tag, and what tells it from others, always the same for one client. */
+  #stableAddress(account: Jid, tag: string | undefined, clientId: string | undefined): Jid {
+    const suffix =
+      clientId === undefined
+        ? randomId(6)
+        : createHash('sha256').update(`${account.bare} ${clientId}`).digest('base64url').slice(0, 8);
+    try {
+      if (tag !== undefined && tag !== '' && tag.length <= longestTag) return account.withResource(`${tag}/${suffix}`);
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error;
+    }
+    return account.withResource(suffix);
+  }
+
+  /** XEP-0386 §3.2: a client that binds anew has no use for its session of before. */
+  #endEarlier(jid: Jid, clientId: string | undefined): void {
+    if (clientId === undefined) return;
+    for (const session of this.#parts.directory.of(jid.bare))
+      if (session.clientId === clientId)
+        this.#ending.end(session, new StreamError('conflict', 'The client has a newer connection.'));
+  }
+}

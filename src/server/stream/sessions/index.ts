@@ -1,0 +1,45 @@
+/** The life of clients' sessions: bound, resumed, ended, and written down for the next process. */
+import { Binding } from './binding.js';
+import { Ending } from './ending.js';
+import { Keeping } from './keeping.js';
+import type { SessionsParts } from './parts.js';
+import { Resuming } from './resuming.js';
+
+export class Sessions {
+  readonly binding: Binding;
+  readonly resuming: Resuming;
+  readonly ending: Ending;
+  readonly keeping: Keeping;
+  readonly #parts: SessionsParts;
+
+  constructor(parts: SessionsParts) {
+    this.#parts = parts;
+    this.ending = new Ending(parts);
+    this.resuming = new Resuming(parts, this.ending);
+    this.binding = new Binding(parts, this.ending, this.resuming);
+    this.keeping = new Keeping(parts, this.ending, this.resuming);
+  }
+
+  /** `Resumables.outdating`. */
+  get outdating(): Promise<unknown> | undefined {
+    return this.#parts.resumables.outdating;
+  }
+
+  /** Stream management states, those that can be resumed, and records that the storage has yet to forget. */
+  get held(): { readonly managed: number; readonly resumable: number; readonly forgetting: number } {
+    const { size, forgetting } = this.#parts.resumables;
+    return { managed: this.ending.managed.size, resumable: size, forgetting };
+  }
+
+  /** Sessions that would outlive a crash. */
+  get kept(): number {
+    return this.#parts.resumables.kept;
+  }
+
+  /** Sessions that wait for their clients. */
+  get hibernating(): number {
+    let count = 0;
+    for (const sm of this.#parts.resumables.all()) if (!sm.connected) count++;
+    return count;
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * Sessions are written down: as the server stops, for the next start; and those that are quiet, for a crash
+ * (docs/decisions/0004-resumption-after-a-crash.md).
+ */
+import { monotonic } from '../../clock.js';
+import type { Link } from '../../routing/link.js';
+import { type SessionState, writeStates } from '../../routing/session-state.js';
+import { Jid } from '../../stanza/jid.js';
+import { revived, type SavedSm, type Surroundings } from '../xep-0198-record.js';
+import type { Sm } from '../xep-0198-sm.js';
+import { CsiLink } from '../xep-0352-csi.js';
+import type { Ending } from './ending.js';
+import type { SessionsParts } from './parts.js';
+import type { Resuming } from './resuming.js';
+
+/** Of a session that is kept for a crash: what it has not acknowledged, and characters of what is written in all. */
+const mostKeptStanzas = 32;
+const mostKeptSize = 65_536;
+/** Sessions that one pass of the sweeper writes down. */
+const mostAtOnce = 200;
+
+export class Keeping {
+  readonly #parts: SessionsParts;
+  readonly #ending: Ending;
+  readonly #resuming: Resuming;
+  /** States that could not be stored. As many as are declared, at most. */
+  readonly #unstorable = new Set<SessionState>();
+
+  constructor(parts: SessionsParts, ending: Ending, resuming: Resuming) {
+    this.#parts = parts;
+    this.#ending = ending;
+    this.#resuming = resuming;
+  }
+
+  /** Once a second: ends the hibernating sessions whose time is over, and keeps those that are quiet. */
+  sweep(now: number): void {
+    const { resumables, config } = this.#parts;
+    const { keep_after_seconds } = config().stream_management;
+    resumables.forgetLeft();
+    let left = mostAtOnce;
+    for (const sm of resumables.all()) {
+      sm.quiet++;
+      if (!sm.connected && sm.expires !== 0 && sm.expires <= now) this.#ending.gone(sm.session);
+      else if (left > 0 && !sm.kept && sm.quiet > keep_after_seconds && this.#keep(sm)) left--;
+    }
+  }
+
+  /** Writes down a session for a crash; whether it is small, and at rest. */
+  #keep(sm: Sm): boolean {
+    const surroundings = this.#surroundings(sm);
+    if (surroundings === undefined || sm.session.isPouring || !sm.isSettled || !isSmall(sm, surroundings)) {
+      sm.quiet = 0; // not to be looked at each second
+      return false;
+    }
+    this.#parts.resumables.keep(sm, surroundings);
+    return true;
+  }
+
+  /** undefined: what its client has seen is not in memory now. */
+  #surroundings(sm: Sm): (Surroundings & { readonly size: number }) | undefined {
+    const { session, host } = sm;
+    const { link } = session;
+    const { presence } = host.services;
+    const seen = presence === undefined ? [] : presence.seenBy(session);
+    if (seen === undefined) return undefined;
+    return this.#described(sm, link instanceof CsiLink ? link.held : [], seen);
+  }
+
+  #described({ session, host }: Sm, held: Surroundings['held'], seen: readonly string[]) {
+    const { values, size } = writeStates(session, host.hooks.sessionStates, (state, error) =>
+      this.#notStored(state, error, session.jid),
+    );
+    return { held, seen, state: values, size };
+  }
+
+  /** Said once of each state: what is wrong with one session's is wrong with others'. */
+  #notStored(state: SessionState, error: unknown, jid: Jid): void {
+    if (this.#unstorable.has(state)) return;
+    this.#unstorable.add(state);
+    this.#parts.log.error({ err: error, session: jid.full, state: state.name }, 'the state of a session is not stored');
+  }
+
+  // --- restarts ---------------------------------------------------------------------------------------------------
+
+  /** Writes down the sessions that can be resumed. Resolves once they are on disk. */
+  async save(): Promise<void> {
+    for (const session of this.#ending.managed.keys()) {
+      // Requests that wait for their answers are refused; what waited behind sources is written down with the rest.
+      for (const { stanza, receipt } of session.stopPouring()) session.link.send(stanza, receipt);
+      if (session.link instanceof CsiLink) session.link.flush();
+    }
+    try {
+      await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm) ?? this.#described(sm, [], []));
+    } catch (error) {
+      // Their clients begin anew, and find their messages where those of absent users are.
+      this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
+    }
+  }
+
+  /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
+  async load(): Promise<void> {
+    const now = monotonic();
+    const taken: { readonly sm: Sm; readonly saved: SavedSm }[] = [];
+    await this.#parts.resumables.load((id, saved) => {
+      const host = this.#parts.host(Jid.parse(saved.jid).domain);
+      if (host === undefined) return;
+      const nowhere: Link = { send: (stanza, receipt) => receipt?.lost(stanza) };
+      const session = revived(saved, nowhere, host.hooks.sessionStates, ({ name }) => this.#parts.damaged(id, name));
+      const sm = this.#resuming.manage(session, host, saved.holdSeconds, id);
+      if (sm === undefined) return;
+      session.ledger = this.#ending.ledger;
+      session.link = sm;
+      sm.restore(saved, now);
+      this.#parts.directory.add(session);
+      taken.push({ sm, saved });
+    });
+    for (const { sm, saved } of taken)
+      for (const domain of Object.keys(this.#parts.config().hosts))
+        await this.#parts.host(domain)?.emit('revived', { session: sm.session, seen: saved.seen ?? [] });
+    // What they were told just now the next process would tell them as well.
+    for (const { sm } of taken) sm.kept = true;
+    // What was kept for them and is in no queue: they wait for it like others who are there.
+    for (const { jid } of this.#ending.managed.keys())
+      this.#parts.host(jid.domain)?.services.offline?.readOut(jid.bare);
+  }
+}
+
+function isSmall(sm: Sm, { held, seen, size: ofStates }: Surroundings & { readonly size: number }): boolean {
+  if (sm.waiting + held.length > mostKeptStanzas) return false;
+  let size = sm.size + ofStates;
+  for (const { stanza } of held) size += stanza.content.length;
+  for (const address of seen) size += address.length;
+  return size <= mostKeptSize;
+}

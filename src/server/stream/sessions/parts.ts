@@ -1,0 +1,27 @@
+/** What sessions need of the server around them. */
+import type { Logger } from 'pino';
+import type { Config } from '../../config/schema.js';
+import type { SessionDirectory } from '../../routing/directory.js';
+import type { LocalHost } from '../../routing/host.js';
+import type { Session } from '../../routing/session.js';
+import type { Jid } from '../../stanza/jid.js';
+import type { StreamCounts } from '../counts.js';
+import type { Queues } from '../queues.js';
+import type { Resumables } from '../xep-0198-resumables.js';
+
+export interface SessionsParts {
+  config(): Config;
+  host(domain: string): LocalHost | undefined;
+  readonly directory: SessionDirectory;
+  readonly resumables: Resumables;
+  readonly counts: StreamCounts;
+  readonly log: Logger;
+  /** Sessions without an account begin, and the last of an address has ended. */
+  readonly passing: { came(jid: Jid, address: string): void; left(jid: Jid, told: Promise<void> | void): void };
+  /** A session has ended. */
+  ended(session: Session): void;
+  /** What was stored of a session cannot be read: its record's owner, and the name of the state. */
+  damaged(owner: string, state: string): void;
+  readonly queues: Queues;
+  limitHit(limit: string): void;
+}
