@@ -250,3 +250,24 @@ test('waxwing/module knows all services and events of the standard modules', () 
   );
   assert.ok(merging.length > 10);
 });
+
+/** Whoever opens a file reads it to its end. */
+const mostLines = 600;
+
+/** Files that are longer, as long as they have not been divided. */
+const long: readonly string[] = [
+  'server/cluster/node.ts',
+  'server/config/schema.ts',
+  'server/index.ts',
+  'server/stream/stream.ts',
+  'server/stream/xep-0198-sm.ts',
+  'server/xml/reader.ts',
+];
+
+test(`no file has more than ${mostLines} lines`, () => {
+  const found = files.filter((file) => readFileSync(new URL(file, source), 'utf8').split('\n').length - 1 > mostLines);
+  assert.deepEqual(
+    found.filter((file) => !long.includes(file)),
+    [],
+  );
+});

@@ -1,0 +1,111 @@
+/** What a host asks others: IQ requests of ours, until they are answered. */
+import { Portions } from '../portions.js';
+import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import type { Jid } from '../stanza/jid.js';
+import { NS } from '../stanza/ns.js';
+import type { Stanza } from '../stanza/stanza.js';
+import type { Element } from '../xml/element.js';
+
+/** Requests that wait for an answer, at most. */
+const maxAsks = 10_000;
+const askTimeoutMs = 30_000;
+
+/** What asking needs of the host. */
+export interface Asking {
+  readonly jid: Jid;
+  holderOf(jid: Jid): string;
+  limitHit(limit: string): void;
+  /** Never rejects. */
+  route(stanza: Stanza): unknown;
+}
+
+interface Ask {
+  readonly to: Jid;
+  resolve(stanza: Stanza): void;
+  reject(error: Error): void;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Asks {
+  readonly #host: Asking;
+  readonly #places = new Portions(() => ({ all: maxAsks, each: Number.POSITIVE_INFINITY }));
+  readonly #open = new Map<string, Ask>();
+
+  constructor(host: Asking) {
+    this.#host = host;
+  }
+
+  /** Requests that wait for an answer. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  has(id: string): boolean {
+    return this.#open.has(id);
+  }
+
+  /** As `Host.ask`. */
+  ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {
+    const { to } = request;
+    if (to === undefined) throw new Error('a question needs an addressee');
+    const holder = this.#host.holderOf(to);
+    if (this.#places.take(holder) !== undefined) {
+      this.#host.limitHit('asks');
+      return Promise.reject(new StanzaError('resource-constraint'));
+    }
+    const id = randomId();
+    const answer = new Promise<Stanza>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#open.delete(id);
+        reject(new StanzaError('remote-server-timeout'));
+      }, timeoutMs);
+      timer.unref();
+      this.#open.set(id, { to, resolve, reject, timer });
+      void this.#host.route(request.with({ id, from: request.from ?? this.#host.jid }));
+    });
+    const give = () => this.#places.give(holder);
+    answer.then(give, give);
+    return answer;
+  }
+
+  /** A result or error that answers one of them: believed only from whom it was asked. */
+  answered(stanza: Stanza): void {
+    const { id, from } = stanza;
+    const ask = id === undefined ? undefined : this.#open.get(id);
+    if (ask === undefined || from === undefined || !from.equals(ask.to)) return;
+    this.#open.delete(id!);
+    clearTimeout(ask.timer);
+    if (stanza.type === 'result') ask.resolve(stanza);
+    else ask.reject(errorOf(stanza));
+  }
+
+  /** Whoever is at this full address has gone and answers nothing any more. */
+  unanswered(by: Jid): void {
+    if (this.#open.size === 0) return;
+    for (const [id, ask] of this.#open) {
+      if (!ask.to.equals(by)) continue;
+      this.#open.delete(id);
+      clearTimeout(ask.timer);
+      ask.reject(new StanzaError('recipient-unavailable'));
+    }
+  }
+
+  /** The host stops. */
+  end(): void {
+    for (const ask of this.#open.values()) {
+      clearTimeout(ask.timer);
+      ask.reject(new StanzaError('remote-server-timeout'));
+    }
+    this.#open.clear();
+  }
+}
+
+/** The StanzaError that an error reply carries. */
+function errorOf(stanza: Stanza): StanzaError {
+  const error: Element | undefined = stanza.child(NS.client, 'error');
+  const children = error?.getChildElements() ?? [];
+  const name = children.find((child) => child.getNS() === NS.stanzas && child.name !== 'text')?.name ?? '';
+  const extra = children.filter((child) => child.getNS() !== NS.stanzas);
+  return new StanzaError(isStanzaErrorCondition(name) ? name : 'undefined-condition', undefined, { extra });
+}
