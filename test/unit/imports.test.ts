@@ -123,7 +123,6 @@ const circles: Readonly<Record<string, string>> = {
   'modules/xep-0045-muc/': 'a room names its features, and they name the room',
   'modules/xep-0060-pubsub/': 'as there, for a node',
   'server/admin/': 'the table of commands and what runs them',
-  'server/routing/': 'a session and what pours into it',
 };
 
 /** Groups of files each of which imports, by others or at once, all others of its group: types count as well. */

@@ -8,8 +8,7 @@ import { monotonic } from '../clock.js';
 import type { Maybe } from '../maybe.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
-import type { Receipt } from './link.js';
-import type { Session } from './session.js';
+import type { Link, Receipt, Sent } from './link.js';
 
 /**
  * Yields what is to be sent, in order; undefined after it did something that has others send to the session, such as a
@@ -41,10 +40,15 @@ export interface PourOptions<R = void> {
   stopped?(): void;
 }
 
-/** A stanza that waits behind a source. */
-export interface Waiting {
-  readonly stanza: Stanza;
-  readonly receipt: Receipt | undefined;
+/** A session, as far as what pours into it knows it. */
+export interface Recipient {
+  readonly link: Link;
+  readonly connection: { answered(characters: number): void } | undefined;
+  /** What waits for all clients; undefined for sessions that nobody counts. */
+  readonly ledger: { readonly isFull: boolean } | undefined;
+  readonly hasRoom: boolean;
+  /** The outflow is perhaps not needed any more. */
+  tidy(): void;
 }
 
 /** Sources of one session that have not ended. */
@@ -227,7 +231,7 @@ export class Outflow {
   #isOver = false;
 
   constructor(
-    readonly session: Session,
+    readonly session: Recipient,
     /** It holds so many characters more, or fewer. */
     readonly holds: (change: number) => void,
     /** More waits for the client than one lane may hold. */
@@ -441,9 +445,9 @@ export class Outflow {
    * Ends all sources, which say what is to be said for them; what waited behind them goes the way of what waits for an
    * acknowledgement. For the end of the session or of the process.
    */
-  stop(): Waiting[] {
+  stop(): Sent[] {
     this.#isOver = true;
-    const waiting: Waiting[] = [];
+    const waiting: Sent[] = [];
     for (const lane of this.#lanes.values()) {
       for (const entry of lane.entries()) {
         if (entry instanceof Pouring) {

@@ -5,7 +5,7 @@ import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { storedStanza } from '../stanza/stored.js';
 import type { Link, Receipt, Sent } from './link.js';
-import { Outflow, type PourOptions, type Source } from './outflow.js';
+import { Outflow, type PourOptions, type Recipient, type Source } from './outflow.js';
 import { declareState, type SessionState, type Stateful, sessionState } from './session-state.js';
 
 const presence = sessionState<Stanza | undefined>({ name: 'presence', default: undefined, stored: storedStanza });
@@ -40,7 +40,7 @@ export interface Ledger {
 }
 
 /** A connected resource (RFC 6120 §7): from binding until it is gone, over however many connections (XEP-0198). */
-export class Session implements Stateful {
+export class Session implements Stateful, Recipient {
   /** When it was bound, in ms. */
   readonly since = wall();
   /** Whether messages sent to it are acknowledged by the client (XEP-0198): if so, receipts tell the truth. */
