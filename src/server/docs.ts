@@ -2,7 +2,7 @@
  * The documents that are made from the code, by their paths: what is implemented, as a page and as a DOAP file
  * (XEP-0453), and the references of the configuration and of the commands.
  */
-import { commands } from './admin/commands.js';
+import { allCommands } from './admin/commands.js';
 import { cliReference } from './admin/help.js';
 import { configReference } from './config/reference.js';
 import type { ModuleDefinition } from './module/index.js';
@@ -42,7 +42,7 @@ export function documents(all: readonly ModuleDefinition[], project: Project): R
     ['doap.xml', doap(rows, project)],
     ['docs/configuration.md', reference.markdown],
     ['conf/reference.toml', reference.toml],
-    ['docs/cli.md', cliReference(commands)],
+    ['docs/cli.md', cliReference(allCommands(modules))],
   ]);
 }
 

@@ -1,6 +1,6 @@
 /** Rooms as the server's administrators have them, in clients and by `waxwing room`; and XEP-0045 §11.2, its end. */
 import assert from 'node:assert/strict';
-import { commands } from '../../src/server/admin/commands.js';
+import { allCommands } from '../../src/server/admin/commands.js';
 import { run } from '../../src/server/admin/run.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Scene, scenario } from './dialogue.js';
@@ -126,7 +126,7 @@ scenario('rooms of other hosts are not ruled from here', ruled, async ({ actor }
 
 scenario('waxwing room: made, listed, shown and destroyed', { alone: true }, async ({ actor, server, stage }) => {
   const call = async (name: string, values: Record<string, unknown> = {}) => {
-    const command = commands.find((one) => one.name === name)!;
+    const command = allCommands(server.modules).find((one) => one.name === name)!;
     const context = {
       config: server.config,
       modules: server.modules,

@@ -1,7 +1,7 @@
 /** XEP-0377: reports that come with a block are kept, told to administrators, and passed on as their reporters agree. */
 import assert from 'node:assert/strict';
 import type { ServerContext } from '../../src/server/admin/command.js';
-import { forget, list, show } from '../../src/server/admin/reports.js';
+import { allCommands } from '../../src/server/admin/commands.js';
 import { run } from '../../src/server/admin/run.js';
 import type { Server } from '../../src/server/index.js';
 import { Jid } from '../../src/server/stanza/jid.js';
@@ -292,6 +292,8 @@ scenario(
   async ({ actor, server }) => {
     const juliet = await actor('juliet@localhost/balcony');
     const context = { server, config: server.config } as ServerContext;
+    const named = (name: string) => allCommands(server.modules).find((one) => one.name === `report ${name}`)!;
+    const [list, show, forget] = [named('list'), named('show'), named('forget')];
     type Listed = { reports: { id: string; jid: string }[]; next: string | null };
     assert.equal(await list.text((await run(list, context, {})) as never), 'There are no reports.');
     for (const name of ['a', 'b', 'c']) await reports(juliet, `${name}@localhost`, report(text));

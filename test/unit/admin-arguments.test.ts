@@ -4,19 +4,21 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { standardModules } from '../../src/modules/index.js';
 import { readArguments } from '../../src/server/admin/arguments.js';
 import { CommandError, type RawValues } from '../../src/server/admin/command.js';
-import { commands } from '../../src/server/admin/commands.js';
+import { allCommands } from '../../src/server/admin/commands.js';
 import { completionScript } from '../../src/server/admin/completion.js';
 import { cliReference, explain, overview } from '../../src/server/admin/help.js';
 import { newPassword } from '../../src/server/admin/password.js';
 import { readValues } from '../../src/server/admin/values.js';
-import { columns, duration } from '../../src/server/admin/words.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { findPlaces } from '../../src/server/config/places.js';
 import { oneLine, plain, plainJson } from '../../src/server/plain.js';
 import { Jid } from '../../src/server/stanza/jid.js';
+import { columns, duration } from '../../src/server/words.js';
 
+const commands = allCommands(standardModules);
 const named = (name: string) => commands.find((command) => command.name === name)!;
 const read = (line: string) => readArguments(commands, line === '' ? [] : line.split(' '));
 

@@ -93,6 +93,9 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/stanza/',
       'server/xml/element.ts',
       'server/account-refusal.ts',
+      // for their commands of the program
+      'server/plain.ts',
+      'server/words.ts',
       'server/clock.ts',
       'server/holdings.ts',
       'server/portions.ts',

@@ -32,6 +32,7 @@ import { changeLists, readList } from './admin.js';
 import { administration } from './administration.js';
 import { change } from './affiliations.js';
 import * as archive from './archive.js';
+import { cli } from './cli.js';
 import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
 import { closeAll, removeGhosts, tellOfCrash } from './leaving.js';
@@ -58,6 +59,7 @@ const sweepMs = 60_000;
 const noticesPerHour = 5;
 
 export default defineModule({
+  cli,
   name: 'muc',
   summary: 'Rooms in which many talk.',
   implements: {

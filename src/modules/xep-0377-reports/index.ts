@@ -17,6 +17,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { bareJid, jid, stanzaXml } from '../../server/stanza/stored.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
+import { cli } from './cli.js';
 import { reportCommands } from './commands.js';
 import { reportAddress } from './origin.js';
 import { forwardedElements, idsIn, made, mostEvidence, reportElement, type StoredReport, wordsOf } from './report.js';
@@ -54,6 +55,7 @@ const reportRecord: z.ZodType<StoredReport> = z.object({
 });
 
 export default defineModule({
+  cli,
   name: 'reports',
   summary: 'Keeps reports of abuse, tells the administrators, and passes them on where the reporter agrees.',
   implements: { 'XEP-0377': '0.4.1' },

@@ -126,7 +126,10 @@ function takeCommand(commands: readonly Command[], left: string[], wantsHelp: bo
 
 /** `waxwing user --help` is `waxwing help user`. */
 function takeHelp(commands: readonly Command[], left: string[], group: string): Command | undefined {
-  left.splice(0, left.length, group);
+  const [, second] = left;
+  // Options that follow still say where the configuration is; a word that makes no command is passed over.
+  if (second === '--help' || second === '-h') left.splice(0, 2, group);
+  else left.splice(0, second?.startsWith('-') === false ? 2 : 1, group);
   return commands.find(({ name }) => name === 'help');
 }
 

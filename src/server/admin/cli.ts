@@ -3,11 +3,13 @@
  * server's own code comes with `start` alone, or where no server runs.
  */
 import { resolve } from 'node:path';
-import { findPlaces, type Places } from '../config/places.js';
+import { findConfigFile, findPlaces, type Places } from '../config/places.js';
 import { plain, plainJson } from '../plain.js';
 import { type Call, readArguments, secretOf } from './arguments.js';
 import { type Command, CommandError, exitCodeOf, exitCodes, type RawValues } from './command.js';
-import { commands } from './commands.js';
+import { ownCommands } from './commands.js';
+import type { Known } from './known.js';
+import { withoutModules } from './local.js';
 import { askNewPassword, askWhether, readLine, type Terminal } from './terminal.js';
 
 /** The exit code. `args`: what follows the program's name. */
@@ -17,7 +19,7 @@ export async function main(args: readonly string[]): Promise<number> {
     output.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const isJson = args.includes('--json');
   try {
-    return await runCall(readArguments(commands, args));
+    return await runCall(await readCall(args));
   } catch (error) {
     const { asCommandError } = await import('./run.js');
     const known = asCommandError(error);
@@ -29,11 +31,43 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+/** What modules bring is loaded for what the program does not know by itself. Rejects with CommandError('usage'). */
+async function readCall(args: readonly string[]): Promise<Call> {
+  try {
+    return readArguments(ownCommands, args);
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const { commands, missing } = await known(configIn(args));
+    try {
+      return readArguments(commands, args);
+    } catch (error) {
+      if (missing === undefined || !(error instanceof CommandError)) throw error;
+      throw new CommandError('usage', `${error.message}\n${withoutModules(missing)}`);
+    }
+  }
+}
+
+async function known(config: string | undefined): Promise<Known> {
+  const file = config === undefined ? findConfigFile() : resolve(config);
+  return (await import('./known.js')).knownCommands(file);
+}
+
+/** The configuration that a command line names, whatever else it says. */
+function configIn(args: readonly string[]): string | undefined {
+  const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
+  return at < 0 ? undefined : (/^--config=(.*)$/s.exec(args[at]!)?.[1] ?? args[at + 1]);
+}
+
 async function runCall(call: Call): Promise<number> {
   const { command, json } = call;
   if (command === undefined || call.help) {
     const { explain, overview } = await import('./help.js');
-    process.stdout.write(`${command === undefined ? overview(commands) : explain(command)}\n`);
+    if (command !== undefined) process.stdout.write(`${explain(command)}\n`);
+    else {
+      const { commands, missing } = await known(call.config);
+      process.stdout.write(`${overview(commands)}\n`);
+      if (missing !== undefined) process.stderr.write(plain(`${withoutModules(missing)}\n`));
+    }
     return command === undefined && !call.help ? exitCodes.usage : exitCodes.done;
   }
   const terminal = terminalOf(call);

@@ -1,14 +1,14 @@
-/** The table of commands, in the order of the help. */
+/** The table of commands, in the order of the help: the server's own, and those that modules bring. */
+import type { CliCommand, CliContext, ModuleDefinition } from '../module/index.js';
 import * as backups from './backups.js';
-import type { Command } from './command.js';
+import { type Command, CommandError, type ServerContext } from './command.js';
 import * as local from './local.js';
-import * as reports from './reports.js';
-import * as rooms from './rooms.js';
 import * as running from './running.js';
 import * as sessions from './sessions.js';
 import * as users from './users.js';
 
-export const commands: readonly Command[] = [
+/** They are known without a module. */
+export const ownCommands: readonly Command[] = [
   local.start,
   running.stop,
   local.restart,
@@ -27,13 +27,6 @@ export const commands: readonly Command[] = [
   users.remove,
   sessions.list,
   sessions.kick,
-  rooms.list,
-  rooms.show,
-  rooms.create,
-  rooms.destroy,
-  reports.list,
-  reports.show,
-  reports.forget,
   running.modules,
   running.config,
   running.logLevel,
@@ -41,3 +34,39 @@ export const commands: readonly Command[] = [
   local.help,
   local.version,
 ];
+
+/** Those of modules come last, in the order of their names. */
+export function allCommands(modules: readonly ModuleDefinition[]): readonly Command[] {
+  const brought = modules.flatMap(({ cli = [] }) => cli.map(commandOf));
+  return [...ownCommands, ...brought.sort((a, b) => (a.name < b.name ? -1 : 1))];
+}
+
+const commandOf = (command: CliCommand): Command => ({
+  ...command,
+  where: 'server',
+  run: (context: ServerContext, values: never) => command.run(contextOf(context) as never, values),
+});
+
+function contextOf({ server, config, progress }: ServerContext): CliContext {
+  return {
+    hosts: Object.keys(config.hosts).flatMap((domain) => server.host(domain) ?? []),
+    usageOf: (owner) => users.usageOf(server, owner),
+    progress,
+  };
+}
+
+/** Throws CommandError where a module brings a command that cannot be called, or is somebody else's. */
+export function demandCommands(modules: readonly ModuleDefinition[]): void {
+  const owners = new Map(ownCommands.map((command) => [command.name, 'the server']));
+  for (const { name, cli = [] } of modules) {
+    for (const command of cli) {
+      const written = JSON.stringify(command.name);
+      if (!/^[a-z][a-z-]*( [a-z][a-z-]*)?$/.test(command.name))
+        throw new CommandError('configuration', `module ${name}: a command is one or two words, not ${written}`);
+      const other = owners.get(command.name);
+      if (other !== undefined)
+        throw new CommandError('configuration', `module ${name} brings the command ${written}, which ${other} has`);
+      owners.set(command.name, `module ${name}`);
+    }
+  }
+}

@@ -1,8 +1,9 @@
 /** What the program says of its commands, on a terminal and as docs/cli.md. */
+
+import { columns, paragraph } from '../words.js';
 import { globalOptions, optionsOf, positionalsOf } from './arguments.js';
 import { type Command, exitCodes, type Parameter } from './command.js';
 import { linesType, pathOf } from './protocol.js';
-import { columns, paragraph } from './words.js';
 
 export function overview(commands: readonly Command[]): string {
   return [

@@ -1,9 +1,12 @@
 /** Commands that are done by the program that was called: the life of the server, the check, and what tells of the program. */
 import { readFile } from 'node:fs/promises';
-import { CommandError, exitCodes, localCommand } from './command.js';
+import { findConfigFile } from '../config/places.js';
+import { plain } from '../plain.js';
+import { columns, paragraph } from '../words.js';
+import { type Command, CommandError, exitCodes, localCommand } from './command.js';
 import { place } from './running.js';
 import type { Started } from './start.js';
-import { columns, paragraph } from './words.js';
+import type { Terminal } from './terminal.js';
 
 export const start = localCommand({
   name: 'start',
@@ -75,11 +78,9 @@ export const completion = localCommand({
       description: 'The shell.',
     },
   },
-  async run(_, { shell }) {
-    const [{ completionScript }, { commands }] = await Promise.all([
-      import('./completion.js'),
-      import('./commands.js'),
-    ]);
+  async run(terminal, { shell }) {
+    const { completionScript } = await import('./completion.js');
+    const commands = await known(terminal);
     return { script: completionScript(shell, commands) };
   },
   text: ({ script }) => script.trimEnd(),
@@ -91,8 +92,9 @@ export const help = localCommand({
   parameters: {
     command: { type: 'text', positional: true, description: 'The words of a command, such as user add.' },
   },
-  async run(_, { command: words }) {
-    const [{ explain, overview }, { commands }] = await Promise.all([import('./help.js'), import('./commands.js')]);
+  async run(terminal, { command: words }) {
+    const { explain, overview } = await import('./help.js');
+    const commands = await known(terminal);
     if (words === undefined) return { help: overview(commands) };
     const found = commands.filter(({ name }) => name === words || name.startsWith(`${words} `));
     if (found.length === 0) throw new CommandError('usage', `there is no command ${words}; see waxwing help`);
@@ -111,6 +113,18 @@ export const version = localCommand({
   },
   text: ({ version, node }) => `Waxwing ${version}, Node ${node}`,
 });
+
+/** What the user is told whose configuration or modules have errors. */
+export const withoutModules = (why: string): string =>
+  `Commands of modules that the configuration loads are not known: ${why}`;
+
+/** All commands; those that cannot be had are told of. */
+async function known({ given }: Terminal): Promise<readonly Command[]> {
+  const { knownCommands } = await import('./known.js');
+  const { commands, missing } = await knownCommands(given.file ?? findConfigFile());
+  if (missing !== undefined) process.stderr.write(plain(`${withoutModules(missing)}\n`));
+  return commands;
+}
 
 const purposes: Readonly<Record<string, string>> = {
   c2s: 'clients (STARTTLS)',

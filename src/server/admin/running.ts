@@ -1,8 +1,8 @@
 /** What is asked of the running server as a whole, and what of its configuration. */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
+import { columns, duration, facts, megabytes, time } from '../words.js';
 import { eitherCommand, serverCommand } from './command.js';
-import { columns, duration, facts, megabytes, time } from './words.js';
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 

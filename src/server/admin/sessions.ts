@@ -1,7 +1,7 @@
 /** `waxwing session …`: who is connected. */
 import type { Session } from '../routing/session.js';
+import { columns, time } from '../words.js';
 import { CommandError, serverCommand } from './command.js';
-import { columns, time } from './words.js';
 
 export interface SessionData {
   readonly jid: string;

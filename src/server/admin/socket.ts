@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Logger } from 'pino';
 import { isAnswering } from './client.js';
 import { type Command, CommandError, type RawValues, type ServerContext } from './command.js';
-import { commands } from './commands.js';
+import { allCommands, demandCommands } from './commands.js';
 import { type Answer, type Line, linesType, pathOf, type Refusal, statusCodes } from './protocol.js';
 import { run } from './run.js';
 
@@ -17,13 +17,15 @@ export interface AdminSocket {
   close(): void;
 }
 
-/** Rejects with CommandError('conflict') if another server answers there, and with errors of the system. */
+/** Rejects with CommandError('configuration') for commands of modules that cannot be served, with 'conflict' if another server answers there, and with errors of the system. */
 export async function openAdminSocket(
   path: string,
   context: Omit<ServerContext, 'progress'>,
   log: Logger,
 ): Promise<AdminSocket> {
-  const byPath = new Map(commands.filter(({ where }) => where !== 'local').map((one) => [pathOf(one.name), one]));
+  demandCommands(context.server.modules);
+  const served = allCommands(context.server.modules).filter(({ where }) => where !== 'local');
+  const byPath = new Map(served.map((one) => [pathOf(one.name), one]));
   const server = createServer({ requestTimeout: 10_000, keepAlive: false }, (request, response) => {
     answer(request, response, byPath, context, log).catch((error: unknown) => {
       log.error({ err: error }, 'an administration request could not be answered');

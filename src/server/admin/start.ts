@@ -3,6 +3,7 @@ import { createServer, type Server, type ServerOptions } from '../index.js';
 import type { Bound } from '../listeners.js';
 import type { ModuleListener } from '../module/index.js';
 import { Jid } from '../stanza/jid.js';
+import { count } from '../words.js';
 import { background, startInBackground } from './background.js';
 import { exitCodes, type Launch } from './command.js';
 import { loadConfiguration } from './configuration.js';
@@ -11,7 +12,6 @@ import { programName } from './program.js';
 import { isSupervised } from './running.js';
 import { openAdminSocket } from './socket.js';
 import { showsSecrets, type Terminal } from './terminal.js';
-import { count } from './words.js';
 
 /** What is told of a server that is ready. */
 export interface Started {

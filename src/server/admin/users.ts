@@ -1,10 +1,12 @@
 /** `waxwing user …`: accounts. */
+
 import type { Account } from '../accounts.js';
 import type { Server } from '../index.js';
+import type { UsageData } from '../module/cli.js';
 import type { Jid } from '../stanza/jid.js';
+import { columns, count, facts, time, usageFacts } from '../words.js';
 import { CommandError, type Context, eitherCommand, serverCommand } from './command.js';
 import { describeSession, type SessionData, sessionTable } from './sessions.js';
-import { columns, count, facts, time } from './words.js';
 
 const jid = {
   type: 'account',
@@ -157,34 +159,12 @@ export const quota = serverCommand({
   text: ({ jid, ...usage }) => facts([['Account', jid], ...usageFacts(usage)]),
 });
 
-export interface UsageData {
-  readonly archive: number;
-  readonly data: number;
-  readonly stores: Readonly<Record<string, number>>;
-  /** null: no limit. */
-  readonly archiveQuota: number | null;
-  readonly dataQuota: number | null;
-}
-
 /** Bytes that an account or a room stores. */
 export async function usageOf({ usages }: Server, owner: string): Promise<UsageData> {
   const { archive, data, stores, quota } = await usages.of(owner);
   const limit = (bytes: number | undefined) =>
     bytes === undefined || bytes === Number.POSITIVE_INFINITY ? null : bytes;
   return { archive, data, stores, archiveQuota: limit(quota?.archive), dataQuota: limit(quota?.data) };
-}
-
-export function usageFacts(usage: UsageData | null): [string, string][] {
-  if (usage === null) return [];
-  const of = (used: number, quota: number | null) => `${used} of ${quota ?? 'unlimited'} bytes`;
-  const stores = Object.entries(usage.stores)
-    .sort(([, one], [, other]) => other - one)
-    .map(([name, bytes]) => `${name} ${bytes}`);
-  return [
-    ['Archive', of(usage.archive, usage.archiveQuota)],
-    ['Other data', of(usage.data, usage.dataQuota)],
-    ...(stores.length === 0 ? [] : [['By store', stores.join(', ')] as [string, string]]),
-  ];
 }
 
 export const disable = eitherCommand({

@@ -1,6 +1,7 @@
 /** A module as the server sees it: what it declares, and the function that starts it. */
 import type { z } from 'zod';
 import type { SessionState } from '../routing/session-state.js';
+import type { CliCommand } from './cli.js';
 import type { Hook } from './hooks.js';
 import type { Target } from './requests.js';
 import type { Services } from './services.js';
@@ -27,5 +28,7 @@ export interface ModuleDefinition {
   readonly provides?: readonly (keyof Services)[] | undefined;
   /** Runs only when it is asked for: `[modules.NAME] enabled = true`. Otherwise it runs unless disabled. */
   readonly optional?: boolean | undefined;
+  /** Commands of the program `waxwing`. */
+  readonly cli?: readonly CliCommand[] | undefined;
   readonly start: (context: never) => readonly Hook[] | Promise<readonly Hook[]>;
 }

@@ -2,6 +2,7 @@
 
 export type { Maybe } from '../maybe.js';
 export { type SessionState, sessionState } from '../routing/session-state.js';
+export * from './cli.js';
 export * from './commands.js';
 export * from './define.js';
 export * from './definition.js';

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { MemoryStorage } from '../../../storage/memory.js';
 import { createServer } from '../../index.js';
+import { demandCommands } from '../commands.js';
 import type { Finding, Subject } from './finding.js';
 
 export interface Source {
@@ -71,6 +72,7 @@ async function dryRun(file: string | undefined): Promise<Finding[]> {
       logTo: nowhere,
     });
     await server.stop();
+    demandCommands(server.modules);
     return [];
   } catch (error) {
     return [refuses(error instanceof Error ? error.message : String(error))];

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { megabytes } from '../words.js';
+import { megabytes } from '../../words.js';
 import type { Finding, Subject } from './finding.js';
 
 /** Bytes of a database above which only --full reads it whole. */

@@ -1,8 +1,8 @@
 /** `waxwing report …`: reports of abuse (XEP-0377). */
-import type { KeptReport, Reports } from '../../modules/xep-0377-reports/services.js';
-import { oneLine, plain } from '../plain.js';
-import { CommandError, type ServerContext, serverCommand } from './command.js';
-import { columns, count, facts, time } from './words.js';
+import { type CliContext, CommandError, cliCommand } from '../../server/module/index.js';
+import { oneLine, plain } from '../../server/plain.js';
+import { columns, count, facts, time } from '../../server/words.js';
+import type { KeptReport, Reports } from './services.js';
 
 const host = { type: 'text', description: 'The host; needed where the server has several.' } as const;
 
@@ -24,7 +24,7 @@ const quoted = (text: string): string => plain(text).replace(/^/gm, '  ');
 
 const shortReason = (reason: string): string => reason.replace(/^urn:xmpp:reporting:/, '');
 
-export const list = serverCommand({
+const list = cliCommand({
   name: 'report list',
   summary: 'Lists reports of abuse, the latest first',
   reads: true,
@@ -52,7 +52,7 @@ export const list = serverCommand({
   },
 });
 
-export const show = serverCommand({
+const show = cliCommand({
   name: 'report show',
   summary: 'Shows a report of abuse with the messages that it is about',
   reads: true,
@@ -76,7 +76,7 @@ export const show = serverCommand({
   },
 });
 
-export const forget = serverCommand({
+const forget = cliCommand({
   name: 'report forget',
   summary: 'Removes a report of abuse, or all of them',
   parameters: {
@@ -94,14 +94,15 @@ export const forget = serverCommand({
 });
 
 /** Throws CommandError. */
-function reportsOf({ server, config }: ServerContext, host: string | undefined): Reports {
-  const hosts = Object.keys(config.hosts);
-  if (host === undefined && hosts.length > 1) throw new CommandError('usage', `name one of the hosts with --host`);
-  const domain = host ?? hosts[0]!;
-  if (!hosts.includes(domain)) throw new CommandError('not-found', `this server does not serve ${domain}`);
-  const reports = server.host(domain)?.provided('reports');
+function reportsOf({ hosts }: CliContext, domain: string | undefined): Reports {
+  if (domain === undefined && hosts.length > 1) throw new CommandError('usage', 'name one of the hosts with --host');
+  const host = domain === undefined ? hosts[0] : hosts.find((one) => one.domain === domain);
+  if (host === undefined) throw new CommandError('not-found', `this server does not serve ${domain}`);
+  const reports = host.provided('reports');
   if (reports === undefined) throw new CommandError('failed', 'the module reports is disabled');
   return reports;
 }
 
 const unknown = (id: string) => new CommandError('not-found', `there is no report ${oneLine(id)}`);
+
+export const cli = [list, show, forget];

@@ -1,5 +1,6 @@
 /** Data in words, for terminals. */
-import { oneLine } from '../plain.js';
+import type { UsageData } from './module/cli.js';
+import { oneLine } from './plain.js';
 
 /** Columns of the width that they need, two spaces apart. A row is one line, whatever users chose for a cell. */
 export function columns(rows: readonly (readonly string[])[], head?: readonly string[]): string {
@@ -68,4 +69,18 @@ export function paragraph(text: string, width = 78, margin = '  '): string {
     line += `${word} `;
   }
   return [...lines, line.trimEnd()].join('\n');
+}
+
+/** What is stored, for `facts`. */
+export function usageFacts(usage: UsageData | null): [string, string][] {
+  if (usage === null) return [];
+  const of = (used: number, quota: number | null) => `${used} of ${quota ?? 'unlimited'} bytes`;
+  const stores = Object.entries(usage.stores)
+    .sort(([, one], [, other]) => other - one)
+    .map(([name, bytes]) => `${name} ${bytes}`);
+  return [
+    ['Archive', of(usage.archive, usage.archiveQuota)],
+    ['Other data', of(usage.data, usage.dataQuota)],
+    ...(stores.length === 0 ? [] : [['By store', stores.join(', ')] as [string, string]]),
+  ];
 }

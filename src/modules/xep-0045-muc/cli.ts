@@ -1,10 +1,9 @@
 /** `waxwing room …`: rooms (XEP-0045). */
-import type { RoomAdministration, RoomFacts } from '../../modules/xep-0045-muc/services.js';
-import { StanzaError } from '../stanza/errors.js';
-import { Jid } from '../stanza/jid.js';
-import { CommandError, type ServerContext, serverCommand } from './command.js';
-import { usageFacts, usageOf } from './users.js';
-import { columns, facts, time } from './words.js';
+import { type CliContext, CommandError, cliCommand } from '../../server/module/index.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { columns, facts, time, usageFacts } from '../../server/words.js';
+import type { RoomAdministration, RoomFacts } from './services.js';
 
 const room = {
   type: 'text',
@@ -25,7 +24,7 @@ interface RoomData {
   readonly creator: string;
 }
 
-export const list = serverCommand({
+const list = cliCommand({
   name: 'room list',
   summary: 'Lists rooms, hidden ones too',
   reads: true,
@@ -35,10 +34,9 @@ export const list = serverCommand({
     limit: { type: 'count', description: 'Most rooms to list (1000).' },
   },
   run(context, { host, after, limit = 1000 }) {
-    const hosts = Object.keys(context.config.hosts);
-    if (host !== undefined && !hosts.includes(host))
-      throw new CommandError('not-found', `this server does not serve ${host}`);
-    const services = (host === undefined ? hosts : [host]).flatMap((domain) => serviceOf(context, domain) ?? []);
+    const hosts = context.hosts.filter(({ domain }) => host === undefined || domain === host);
+    if (hosts.length === 0) throw new CommandError('not-found', `this server does not serve ${host}`);
+    const services = servicesOf(hosts);
     const behind = after === undefined ? undefined : find(context, after).jid;
     const from = services.findIndex(({ jid }) => jid.domain === behind?.domain);
     const found: RoomData[] = [];
@@ -60,7 +58,7 @@ export const list = serverCommand({
   },
 });
 
-export const show = serverCommand({
+const show = cliCommand({
   name: 'room show',
   summary: 'Shows a room and who is in it',
   reads: true,
@@ -84,7 +82,7 @@ export const show = serverCommand({
       members,
       banned,
       present: present.map(({ nick, jids, role }) => ({ nick, role, jids: [...jids] })),
-      usage: await usageOf(context.server, jid.bare),
+      usage: await context.usageOf(jid.bare),
     };
   },
   text(data) {
@@ -111,7 +109,7 @@ export const show = serverCommand({
   },
 });
 
-export const create = serverCommand({
+const create = cliCommand({
   name: 'room create',
   summary: 'Makes a room that stays',
   details:
@@ -135,7 +133,7 @@ export const create = serverCommand({
   text: ({ jid, owner }) => `${jid} was made; it is ${owner}'s.`,
 });
 
-export const destroy = serverCommand({
+const destroy = cliCommand({
   name: 'room destroy',
   summary: 'Removes a room, and what was said in it',
   details: 'Whoever is in it is told.',
@@ -169,12 +167,12 @@ function kind(room: RoomData): string {
   ].join(', ');
 }
 
-const serviceOf = ({ server }: ServerContext, domain: string): RoomAdministration | undefined =>
-  server.host(domain)?.provided('rooms');
+const servicesOf = (hosts: CliContext['hosts']): RoomAdministration[] =>
+  hosts.flatMap((host) => host.provided('rooms') ?? []);
 
 /** Throws CommandError. */
-function find(context: ServerContext, address: string): { service: RoomAdministration; jid: Jid } {
-  const services = Object.keys(context.config.hosts).flatMap((domain) => serviceOf(context, domain) ?? []);
+function find({ hosts }: CliContext, address: string): { service: RoomAdministration; jid: Jid } {
+  const services = servicesOf(hosts);
   const [only] = services;
   if (only === undefined) throw new CommandError('failed', 'this server has no rooms: the module muc does not run');
   const jid = Jid.tryParse(address.includes('@') || services.length > 1 ? address : `${address}@${only.jid.domain}`);
@@ -189,3 +187,5 @@ function find(context: ServerContext, address: string): { service: RoomAdministr
 }
 
 const unknownRoom = (jid: Jid) => new CommandError('not-found', `there is no room ${jid.bare}`);
+
+export const cli = [list, show, create, destroy];

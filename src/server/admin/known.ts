@@ -1,0 +1,23 @@
+/** All commands that the program knows: its own, and those of modules, also of the ones that the configuration loads. */
+import { standardModules } from '../../modules/index.js';
+import { ConfigError, modulesToLoad } from '../config/load.js';
+import { importModules, ModuleError } from '../loader.js';
+import type { Command } from './command.js';
+import { allCommands } from './commands.js';
+
+export interface Known {
+  readonly commands: readonly Command[];
+  /** Why commands of further modules are not among them. */
+  readonly missing: string | undefined;
+}
+
+/** `file`: the configuration; undefined: there is none. */
+export async function knownCommands(file: string | undefined): Promise<Known> {
+  try {
+    const further = await importModules(modulesToLoad({ file, ...(file === undefined && { text: '' }) }));
+    return { commands: allCommands([...standardModules, ...further]), missing: undefined };
+  } catch (error) {
+    if (!(error instanceof ConfigError || error instanceof ModuleError)) throw error;
+    return { commands: allCommands(standardModules), missing: error.message };
+  }
+}

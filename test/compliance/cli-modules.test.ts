@@ -1,0 +1,103 @@
+/** Commands that modules bring, as administrators call them. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, test } from 'node:test';
+import { configure, dataOf, errorOf, home, start, waxwing } from './program.js';
+
+const greeter = `
+export default {
+  name: 'greeter',
+  summary: 'Greets.',
+  implements: {},
+  cli: [
+    {
+      name: 'greet all',
+      summary: 'Greets everybody of a name',
+      parameters: {
+        name: { type: 'text', positional: true, required: true, description: 'Whom.' },
+        times: { type: 'count', description: 'How often (1).' },
+        loud: { type: 'flag', description: 'So that all hear it.' },
+      },
+      run: ({ hosts, progress }, { name, times = 1, loud }) => {
+        progress('clearing the throat');
+        return { greeted: hosts.map(({ domain }) => name + '@' + domain), times, loud };
+      },
+      text: ({ greeted }) => greeted.join('\\n'),
+    },
+    {
+      name: 'greet none',
+      summary: 'Takes all greetings back',
+      parameters: {},
+      confirm: () => 'All of them?',
+      run: () => ({}),
+      text: () => '',
+    },
+  ],
+  start: () => [],
+};
+`;
+
+describe('commands of modules', { concurrency: 1 }, () => {
+  const at = home();
+  const module = join(dirname(at.file), 'greeter.mjs');
+  const settings = '[hosts.localhost]\n[hosts."elsewhere.example"]\n[modules]\nload = ["./greeter.mjs"]\n';
+  writeFileSync(module, greeter);
+  configure(at, settings);
+
+  test('they are in the help and in what shells complete', async () => {
+    for (const args of [['help'], ['--help'], ['help', 'greet'], ['greet', '--help']]) {
+      const { code, out, err } = await waxwing(at, args);
+      assert.equal(code, 0, err);
+      assert.match(out, /greet all NAME +Greets everybody of a name/, args.join(' '));
+    }
+    assert.match((await waxwing(at, ['help', 'room'])).out, /room destroy ROOM/);
+    const { out } = await waxwing(at, ['greet', 'all', '--help']);
+    assert.match(out, /Usage: waxwing greet all NAME.*--loud/s);
+    assert.match((await waxwing(at, ['completion', 'bash'])).out, /greet/);
+  });
+
+  test('what is written wrongly is told', async () => {
+    const wrong = await waxwing(at, ['greet', 'al', 'Juliet']);
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.err, /did you mean greet all\?/);
+    assert.match((await waxwing(at, ['greet', 'all'])).err, /NAME is missing/);
+    assert.match((await waxwing(at, ['greet', 'all', 'x', '--lou'])).err, /did you mean --loud\?/);
+    assert.match((await waxwing(at, ['user', 'ad'])).err, /did you mean user add\?/);
+  });
+
+  test('they run in the server, over its socket', async () => {
+    const none = await waxwing(at, ['greet', 'all', 'juliet']);
+    assert.equal(none.code, 3, none.err);
+    const server = await start(at);
+    assert.deepEqual(await dataOf(at, ['greet', 'all', 'juliet', '--times=2']), {
+      greeted: ['juliet@localhost', 'juliet@elsewhere.example'],
+      times: 2,
+      loud: false,
+    });
+    const { out, err } = await waxwing(at, ['greet', 'all', '--loud', 'romeo']);
+    assert.equal(out, 'romeo@localhost\nromeo@elsewhere.example\n');
+    assert.match(err, /clearing the throat …/);
+    assert.deepEqual(await errorOf(at, ['greet', 'none']), ['usage', 2]);
+    assert.deepEqual(await dataOf(at, ['greet', 'none', '--yes']), {});
+    const rooms = await waxwing(at, ['room', 'list']);
+    assert.deepEqual([rooms.code, rooms.out], [0, 'There are no rooms.\n']);
+    server.child.kill('SIGTERM');
+    assert.equal(await server.ended, 0);
+  });
+
+  test('a configuration or module with errors hides no other command', async () => {
+    writeFileSync(module, 'export default {');
+    const help = await waxwing(at, ['help']);
+    assert.equal(help.code, 0);
+    assert.match(help.out, /room list.*user add|user add.*room list/s);
+    assert.match(help.err, /Commands of modules .* not known: module .*greeter\.mjs cannot be loaded/);
+    const unknown = await waxwing(at, ['greet', 'all', 'juliet']);
+    assert.equal(unknown.code, 2);
+    assert.match(unknown.err, /there is no command greet.*cannot be loaded/s);
+    writeFileSync(module, greeter);
+    configure(at, `${settings}[`);
+    assert.match((await waxwing(at, ['help'])).out, /room list/);
+    assert.equal((await waxwing(at, ['room', 'list'])).code, 3);
+  });
+});
