@@ -13,6 +13,12 @@ type Rates = Config['limits']['rate_account'];
 
 /** How long the streams of one share are served while others wait for their turn, in ms. */
 export const turnMs = 2;
+/** What all shares that did much lately do in one turn of the event loop before they wait for the next, in ms. */
+const busyTurnMs = 4;
+/** CPU time beyond which a share did much lately, in ms. */
+const busyAboveMs = 10;
+/** CPU time that counts no more for that, in ms a second. */
+const restMs = 5;
 /** How often a share is refilled, in ms. */
 const refillMs = 50;
 /** The longest piece of work that is counted in full, in ms: a clock that jumps is nobody's work. */
@@ -22,6 +28,57 @@ const forgottenBytes = 262_144;
 /** Unused shares that are remembered, so that nobody gets a full one by connecting again. */
 const mostRemembered = 20_000;
 
+/**
+ * Shares that did much lately go on one after the other, one in each turn of the event loop, however many they are: whoever
+ * does little waits for one of their stanzas at most. The event loop is one for the process, and so is this.
+ */
+class Lane {
+  /** Ms of the present turn of the event loop. */
+  #turn = 0;
+  readonly #waiting = new Set<Share>();
+  /** Whose turn it is. */
+  #served: Share | undefined;
+  #isDue = false;
+
+  /** Whether the share has to wait for its turn. */
+  isClosedTo(share: Share): boolean {
+    return share !== this.#served && (this.#waiting.size > 0 || this.#turn >= busyTurnMs);
+  }
+
+  worked(ms: number): void {
+    this.#turn += ms;
+    if (this.#turn >= busyTurnMs) this.#arrange();
+  }
+
+  wait(share: Share): void {
+    this.#waiting.add(share);
+    this.#arrange();
+  }
+
+  #arrange(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setImmediate(this.#next);
+  }
+
+  readonly #next = (): void => {
+    this.#isDue = false;
+    this.#turn = 0;
+    for (const share of this.#waiting) {
+      this.#waiting.delete(share);
+      // Served meanwhile, as its own turn ended.
+      if (!share.hasWaiting) continue;
+      this.#served = share;
+      share.goOn();
+      this.#served = undefined;
+      break;
+    }
+    if (this.#waiting.size > 0) this.#arrange();
+  };
+}
+
+const lane = new Lane();
+
 export class Share {
   #stanzas: number;
   #bytes: number;
@@ -30,6 +87,8 @@ export class Share {
   #refilled = monotonic();
   /** Ms of the present turn of the event loop. */
   #turn = 0;
+  /** CPU time of late, in ms. */
+  #lately = 0;
   /** Streams that wait, in order; each is there once. */
   readonly #queue: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -67,6 +126,7 @@ export class Share {
     this.#answerBytes = Math.min(rates.answer_byte_burst, this.#answerBytes + seconds * rates.answer_bytes_per_second);
     this.#cpuMs = Math.min(rates.cpu_ms_burst, this.#cpuMs + seconds * rates.cpu_ms_per_second);
     this.multiplied = Math.max(0, this.multiplied - seconds * forgottenBytes);
+    this.#lately = Math.max(0, this.#lately - seconds * restMs);
   }
 
   /** Something was read. */
@@ -86,14 +146,23 @@ export class Share {
 
   /** Its streams had the CPU for so long. */
   worked(ms: number): void {
-    this.#cpuMs -= Math.min(ms, longestWorkMs);
+    const counted = Math.min(ms, longestWorkMs);
+    this.#cpuMs -= counted;
+    // Where that is unlimited, so is this.
+    if (this.#cpuMs !== Number.POSITIVE_INFINITY) this.#lately += counted;
+    if (this.#isBusy) lane.worked(ms);
     if (this.#turn < turnMs && this.#turn + ms >= turnMs) setImmediate(this.#nextTurn);
     this.#turn += ms;
   }
 
+  /** It did much lately. */
+  get #isBusy(): boolean {
+    return this.#lately > busyAboveMs;
+  }
+
   /** Whether its streams have to wait. */
   get isSpent(): boolean {
-    return this.#turn >= turnMs || this.isHalted;
+    return this.#turn >= turnMs || (this.#isBusy && lane.isClosedTo(this)) || this.isHalted;
   }
 
   /** Whether they have to wait for longer than their next turn. */
@@ -120,17 +189,34 @@ export class Share {
   /** Of those that wait, each gets its turn as long as there is something to spend. */
   #serve = (): void => {
     this.refill(monotonic());
-    while (this.#queue.length > 0 && !this.isSpent) this.#queue.shift()!();
+    while (this.#queue.length > 0 && !this.isSpent) {
+      this.#queue.shift()!();
+      // What it does behind a promise has to be known first.
+      if (this.#isBusy) break;
+    }
     if (this.#queue.length > 0) this.#arrange();
   };
 
   #nextTurn = (): void => {
     this.#turn = 0;
-    if (this.#queue.length > 0) this.#serve();
+    this.goOn();
   };
 
-  /** Sees to it that those who wait are served. A turn ends by itself, and the backlog calls `release`. */
+  get hasWaiting(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** A reason to wait is over. */
+  goOn(): void {
+    if (this.hasWaiting) this.#serve();
+  }
+
+  /** Sees to it that those who wait are served. Its own turn ends by itself, and the backlog calls `release`. */
   #arrange(): void {
+    if (!this.isHalted) {
+      if (this.#turn < turnMs) lane.wait(this);
+      return;
+    }
     if (!this.#isEmpty || this.#timer !== undefined) return;
     const rates = this.rates();
     const debts = [
@@ -206,27 +292,32 @@ export class Shares {
   }
 }
 
-// A slice is a piece of work on the CPU that belongs to one stream: it ends when another stream's begins or the event loop
-// turns. What a promise leads to within the slice costs the stream CPU time; beyond it, the stream only waited.
-let slice = 0;
-let endsWithTurn = false;
+// What is done behind a promise that needs nothing from outside goes on in the same turn of the event loop, and belongs to
+// the stream that waited for it: it costs from where the work before it ended. A promise that takes longer is a wait.
+let turn = 0;
+let isTurnNoted = false;
+/** Until when all work is charged, in ms. */
+let charged = 0;
 
-const endSlice = (): void => {
-  endsWithTurn = false;
-  slice++;
+const endTurn = (): void => {
+  isTurnNoted = false;
+  turn++;
 };
 
-export const beginSlice = (): void => {
-  slice++;
-};
-
-/** The present slice, for work that goes on behind a promise. */
-export function presentSlice(): number {
-  if (!endsWithTurn) {
-    endsWithTurn = true;
-    setImmediate(endSlice);
+/** The present turn of the event loop, for work that goes on behind a promise. */
+export function presentTurn(): number {
+  if (!isTurnNoted) {
+    isTurnNoted = true;
+    setImmediate(endTurn);
   }
-  return slice;
+  return turn;
 }
 
-export const isPresentSlice = (one: number): boolean => one === slice;
+export const isPresentTurn = (one: number): boolean => one === turn;
+
+/** Work from `since` on has come to an end, or a pause. Returns what nobody was charged for, in ms. */
+export function charge(since: number, now: number): number {
+  const ms = now - Math.max(since, charged);
+  charged = now;
+  return ms;
+}

@@ -61,6 +61,7 @@ for (const [limit, spend] of costs)
     pass(900);
     assert.deepEqual(served, []);
     pass(200);
+    for (let round = 0; round < 3; round++) await turn();
     assert.deepEqual(served, [1, 2, 3]);
     assert.deepEqual([...new Set(hits)], [`rate_account.${limit}`]);
     end();
@@ -86,6 +87,34 @@ test('twenty streams of one account have one turn together', async () => {
     served,
     served.map((_, at) => at % 20),
   );
+  // Nothing waits when the next test begins.
+  for (let round = 0; round < 40; round++) await turn();
+  end();
+});
+
+test('accounts that did much have turns together, one after the other, and others do not wait for them', async () => {
+  const { hit, end } = world();
+  const all = { ...rates, cpu_ms_per_second: 1e9, cpu_ms_burst: 1e9, stanzas_per_second: 1e9, stanza_burst: 1e9 };
+  const busy = Array.from({ length: 10 }, () => new Share('rate_account', () => all, hit));
+  const other = new Share('rate_account', () => all, hit);
+  const served: number[] = [];
+  const stream = (one: number): void => {
+    served.push(one);
+    busy[one]!.worked(20);
+    if (served.length < 40) busy[one]!.wait(() => stream(one));
+  };
+  for (const [one, share] of busy.entries()) {
+    share.worked(20);
+    share.wait(() => stream(one));
+  }
+  let turns = 0;
+  for (; served.length < 49; turns++) {
+    await turn();
+    assert.equal(other.isSpent, false);
+    other.worked(0.1);
+  }
+  assert.ok(turns >= 48, `one in each turn of the event loop: ${turns}`);
+  for (const one of busy.keys()) assert.ok(served.filter((same) => same === one).length >= 4, `${one} had its turns`);
   end();
 });
 

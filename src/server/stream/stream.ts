@@ -5,7 +5,7 @@
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import { beginSlice, isPresentSlice, presentSlice, type Share, turnMs } from '../shares.js';
+import { charge, isPresentTurn, presentTurn, type Share, turnMs } from '../shares.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { JidError } from '../stanza/jid.js';
@@ -195,7 +195,6 @@ export class XmlStream implements TransportReader, Writer {
 
   /** Takes what the reader has, one after the other, from `now` on; while a handler is pending the rest waits. */
   #pump(now: number): void {
-    beginSlice();
     const { queues } = this.#parts;
     for (;;) {
       const item = this.#ahead.length === 0 ? this.#read() : this.#ahead[0];
@@ -220,12 +219,12 @@ export class XmlStream implements TransportReader, Writer {
         break;
       }
       this.#busy = true;
-      const slice = presentSlice();
+      const turn = presentTurn();
       const since = monotonic();
       const queued = queues.size;
       const settled = () => {
-        if (isPresentSlice(slice)) {
-          this.#share.worked(monotonic() - since);
+        if (isPresentTurn(turn)) {
+          this.#share.worked(charge(since, monotonic()));
           this.#multiplied(queued);
         }
         this.#goOn();
@@ -234,10 +233,10 @@ export class XmlStream implements TransportReader, Writer {
         this.failed(error);
         settled();
       });
-      this.#share.worked(since - now);
+      this.#share.worked(charge(now, since));
       return;
     }
-    this.#share.worked(monotonic() - now);
+    this.#share.worked(charge(now, monotonic()));
   }
 
   #read(): StreamItem | undefined {
