@@ -13,7 +13,7 @@ import mam from '../src/modules/xep-0313-mam/index.js';
 import retraction from '../src/modules/xep-0424-retraction.js';
 import inbox from '../src/modules/xep-0430-inbox.js';
 import preferences from '../src/modules/xep-0441-mam-prefs.js';
-import { Accounts } from '../src/server/accounts.js';
+import { Accounts } from '../src/server/accounts/index.js';
 import { loadConfig } from '../src/server/config/load.js';
 import { chooseModules, startModules } from '../src/server/loader.js';
 import { SessionDirectory } from '../src/server/routing/directory.js';

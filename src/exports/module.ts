@@ -22,7 +22,7 @@ export type * from '../modules/xep-0313-mam/services.js';
 export type * from '../modules/xep-0377-reports/services.js';
 export type {} from '../modules/xep-0398-avatars.js';
 export * from '../server/account-refusal.js';
-export type * from '../server/accounts.js';
+export type * from '../server/accounts/index.js';
 export * from '../server/clock.js';
 export { bytes, count, seconds } from '../server/config/units.js';
 export * from '../server/holdings.js';

@@ -1,5 +1,5 @@
 /** What a client is told of a change to an account that could not be made. */
-import { AccountError, type AccountFailure } from './accounts.js';
+import { AccountError, type AccountFailure } from './accounts/index.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from './stanza/errors.js';
 
 const conditions: Readonly<Record<AccountFailure, StanzaErrorCondition>> = {

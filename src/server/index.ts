@@ -13,7 +13,7 @@ import { checked, type DamagedRecord } from '../storage/checked.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
-import { type AccountEvent, Accounts } from './accounts.js';
+import { type AccountEvent, Accounts } from './accounts/index.js';
 import { monotonic, wall } from './clock.js';
 import { isIn, networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';

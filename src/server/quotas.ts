@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { DocumentStore } from '../storage/contract.js';
 import type { Kind, Quota, QuotaRules } from '../storage/usage.js';
-import type { Accounts } from './accounts.js';
+import type { Accounts } from './accounts/index.js';
 import type { Config } from './config/schema.js';
 import { Rates } from './rates.js';
 

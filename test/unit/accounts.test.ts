@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AccountError, type AccountEvent, type AccountFailure, Accounts } from '../../src/server/accounts.js';
+import { AccountError, type AccountEvent, type AccountFailure, Accounts } from '../../src/server/accounts/index.js';
+import { keysOf } from '../../src/server/accounts/keys.js';
 import { Jid } from '../../src/server/stanza/jid.js';
-import { keysOf } from '../../src/server/stream/sasl/keys.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { quickKeys, salted, someAccounts } from './sasl-client.js';
 

@@ -1,6 +1,6 @@
 /** A host with some modules on memory storage, and sessions without connections: what modules are tested on. */
 import pino from 'pino';
-import { Accounts } from '../../src/server/accounts.js';
+import { Accounts } from '../../src/server/accounts/index.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { chooseModules, startModules } from '../../src/server/loader.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';

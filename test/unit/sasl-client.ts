@@ -1,9 +1,9 @@
 /** The client's side of the mechanisms, written from the RFCs, and a server's side to hold against it. */
 import assert from 'node:assert/strict';
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
-import { type AccountEvent, Accounts, type AccountsOptions } from '../../src/server/accounts.js';
+import { type AccountEvent, Accounts, type AccountsOptions } from '../../src/server/accounts/index.js';
+import { keysOf, type ScramHash } from '../../src/server/accounts/keys.js';
 import { Jid } from '../../src/server/stanza/jid.js';
-import { keysOf, type ScramHash } from '../../src/server/stream/sasl/keys.js';
 import {
   type Exchange,
   type Identity,

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import type { DeviceTokens } from '../../src/server/accounts/tokens.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { type FastMechanism, fast } from '../../src/server/stream/sasl/fast.js';
 import type { SaslContext } from '../../src/server/stream/sasl/mechanism.js';
-import type { DeviceTokens } from '../../src/server/stream/sasl/tokens.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { context, fails, quickKeys, runOnce, someAccounts } from './sasl-client.js';
 

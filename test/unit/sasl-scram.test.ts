@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { digest, hmac, keysOf, type ScramHash, saltPassword } from '../../src/server/accounts/keys.js';
 import { Jid } from '../../src/server/stanza/jid.js';
-import { digest, hmac, keysOf, type ScramHash, saltPassword } from '../../src/server/stream/sasl/keys.js';
 import { SaslError } from '../../src/server/stream/sasl/mechanism.js';
 import { scram } from '../../src/server/stream/sasl/scram.js';
 import { attributes, context, fails, quickKeys, runScram, someAccounts } from './sasl-client.js';
@@ -342,7 +342,7 @@ test('a wrong password, a name without an account and one without such keys look
 
 test('the salts of nobody stay the same when the server starts again', async () => {
   const { MemoryStorage } = await import('../../src/storage/memory.js');
-  const { Accounts } = await import('../../src/server/accounts.js');
+  const { Accounts } = await import('../../src/server/accounts/index.js');
   const storage = new MemoryStorage();
   const salt = async () =>
     (await (await Accounts.open({ storage })).credentials('nobody@capulet.example', 'SHA-256')).salt.toString('hex');

@@ -4,7 +4,7 @@
  * All hosts of a server have the same ports. Left out: UDP (§8), which is optional.
  */
 import { createHash } from 'node:crypto';
-import type { Accounts } from '../../server/accounts.js';
+import type { Accounts } from '../../server/accounts/index.js';
 import {
   defineModule,
   disco,

@@ -1,5 +1,5 @@
 /** XEP-0133 §4.13 to §4.22: how many there are, and who. */
-import type { Account } from '../../server/accounts.js';
+import type { Account } from '../../server/accounts/index.js';
 import type { Command, Host } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
 import { form } from '../../server/stanza/forms.js';

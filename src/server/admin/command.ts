@@ -4,7 +4,7 @@
  *
  * The table is loaded by every call of the program, so what a command needs besides types is imported where it runs.
  */
-import type { Accounts } from '../accounts.js';
+import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
 import type { Server } from '../index.js';
 import type { CommandDefinition, Failure, Parameters } from '../module/cli.js';

@@ -1,6 +1,6 @@
 /** `waxwing user …`: accounts. */
 
-import type { Account } from '../accounts.js';
+import type { Account } from '../accounts/index.js';
 import type { Server } from '../index.js';
 import type { UsageData } from '../module/cli.js';
 import type { Jid } from '../stanza/jid.js';

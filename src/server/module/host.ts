@@ -1,5 +1,5 @@
 /** The host that a module works for, and what it may ask of it. */
-import type { Accounts } from '../accounts.js';
+import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
 import type { Awaited, Origin } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';

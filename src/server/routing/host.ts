@@ -5,7 +5,7 @@
 
 import type { Logger } from 'pino';
 import { Recent } from '../../storage/recent.js';
-import type { Accounts } from '../accounts.js';
+import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
 import type { Access, Events, Host, Service, Services, SessionMoment } from '../module/index.js';

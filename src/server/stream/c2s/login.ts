@@ -2,7 +2,7 @@
  * Authentication on a stream: SASL (RFC 6120 §6) and SASL2 (XEP-0388) with what it takes in: Bind 2 (XEP-0386), stream
  * resumption (XEP-0198), tokens (XEP-0484) and upgrades (XEP-0480). The mechanisms themselves are in sasl/.
  */
-import type { Accounts } from '../../accounts.js';
+import type { Accounts } from '../../accounts/index.js';
 import { formatDateTime } from '../../stanza/datetime.js';
 import { StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';

@@ -5,6 +5,7 @@
  */
 
 import { isUtf8 } from 'node:buffer';
+import { clientIdLimit } from '../../accounts/tokens.js';
 import {
   accountOf,
   askForFirst,
@@ -14,7 +15,6 @@ import {
   SaslError,
   type SaslStep,
 } from './mechanism.js';
-import { clientIdLimit } from './tokens.js';
 
 const bindings = {
   'HT-SHA-256-EXPR': 'tls-exporter',

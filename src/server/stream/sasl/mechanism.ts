@@ -4,7 +4,7 @@
  * attempts are the stream's.
  */
 import { isUtf8 } from 'node:buffer';
-import type { Accounts } from '../../accounts.js';
+import type { Accounts } from '../../accounts/index.js';
 import { Jid } from '../../stanza/jid.js';
 
 /** RFC 6120 §6.5. */

@@ -1,8 +1,9 @@
 /** Which mechanisms a stream is offered, and in which order: the configuration's list, less what cannot be had. */
+
+import type { ScramHash } from '../../accounts/keys.js';
 import { anonymous } from './anonymous.js';
 import { certifiedAccounts, external } from './external.js';
 import { type FastMechanism, fast, fastBinding, fastMechanisms } from './fast.js';
-import type { ScramHash } from './keys.js';
 import type { ChannelBindingType, ClientCertificate, Mechanism } from './mechanism.js';
 import { plain } from './plain.js';
 import { scram } from './scram.js';

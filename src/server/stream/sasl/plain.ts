@@ -1,5 +1,5 @@
 /** PLAIN (RFC 4616): the password itself, so only where nobody listens. It is checked against the SCRAM keys. */
-import { AccountError } from '../../accounts.js';
+import { AccountError } from '../../accounts/index.js';
 import {
   accountOf,
   askForFirst,

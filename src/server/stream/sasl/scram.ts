@@ -3,10 +3,10 @@
  * protection of XEP-0474. A name without an account gets the messages, and costs the work, of a wrong password.
  */
 import { timingSafeEqual } from 'node:crypto';
-import type { Credentials } from '../../accounts.js';
+import type { Credentials } from '../../accounts/index.js';
+import { digest, hmac, type ScramHash } from '../../accounts/keys.js';
 import { randomId } from '../../stanza/ids.js';
 import type { Jid } from '../../stanza/jid.js';
-import { digest, hmac, type ScramHash } from './keys.js';
 import {
   accountOf,
   askForFirst,

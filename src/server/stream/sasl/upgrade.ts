@@ -3,8 +3,8 @@
  * for it. The XML of the task (`<salt/>`, `<hash/>`) is the stream's.
  */
 import { randomBytes } from 'node:crypto';
-import type { Accounts } from '../../accounts.js';
-import { hashLength, keysOf, type ScramHash, saltLength, scramHashes } from './keys.js';
+import type { Accounts } from '../../accounts/index.js';
+import { hashLength, keysOf, type ScramHash, saltLength, scramHashes } from '../../accounts/keys.js';
 import { type Identity, SaslError } from './mechanism.js';
 
 export const upgradeTask = (hash: ScramHash): string => `UPGR-SCRAM-${hash}`;

@@ -12,8 +12,8 @@
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
-import type { MapStore } from '../../../storage/contract.js';
-import { Serial } from '../../serial.js';
+import type { MapStore } from '../../storage/contract.js';
+import { Serial } from '../serial.js';
 import { digest, hmac } from './keys.js';
 
 interface Slot {

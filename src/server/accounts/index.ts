@@ -7,13 +7,13 @@
 
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
-import { Cache } from '../storage/cache.js';
-import { type DocumentStore, type Storage, StorageError } from '../storage/contract.js';
-import { wall } from './clock.js';
-import { Serial } from './serial.js';
-import { Jid } from './stanza/jid.js';
-import { opaqueString, PrecisError } from './stanza/precis.js';
-import { checkOf } from './stanza/stored.js';
+import { Cache } from '../../storage/cache.js';
+import { type DocumentStore, type Storage, StorageError } from '../../storage/contract.js';
+import { wall } from '../clock.js';
+import { Serial } from '../serial.js';
+import { Jid } from '../stanza/jid.js';
+import { opaqueString, PrecisError } from '../stanza/precis.js';
+import { checkOf } from '../stanza/stored.js';
 import {
   hashLength,
   hmac,
@@ -24,8 +24,8 @@ import {
   saltLength,
   saltPassword,
   scramHashes,
-} from './stream/sasl/keys.js';
-import { deviceTokens, Tokens } from './stream/sasl/tokens.js';
+} from './keys.js';
+import { deviceTokens, Tokens } from './tokens.js';
 
 export type Role = 'admin' | 'user';
 
