@@ -15,7 +15,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { el } from '../../src/server/xml/element.js';
 import type { DocumentStore, Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { type Peer, type Scene, scenario } from './dialogue.js';
+import { hits, type Peer, type Scene, scenario } from './dialogue.js';
 
 const ns = 'urn:example:moods';
 
@@ -199,6 +199,18 @@ scenario('what is too much is not stored, and said once; the rest is', { ...own,
     [['the state of a session is not stored', motto.name]],
   );
   for (const [juliet, id] of both) assert.deepEqual(await mood(await resumes(scene, juliet, id)), ['glad', '1', '0']);
+});
+
+scenario('for a crash such a session is not stored at all', { ...keeping, errors: true }, async (scene) => {
+  const [large] = await managed(scene);
+  await feels(large, "words='60000'");
+  const small = await scene.actor('juliet@localhost/chamber');
+  const id = (await small.managesStream()).attrs.id!;
+  await feels(small, "mood='glad'");
+  await stored(scene.server.storage, id);
+  assert.deepEqual(await records(scene.server.storage).owners({ limit: 10 }), [id]);
+  assert.ok((await hits(scene, 'stream_management.state')) > 0);
+  assert.equal(scene.stage.takeErrors().length, 1);
 });
 
 scenario('records that the version before wrote are read', own, async (scene) => {

@@ -35,6 +35,9 @@ export const sessionState = <T>({ name, default: usual, stored }: StateOptions<T
 
 let slots = 0;
 
+/** An empty place for each state that is declared by now: no larger, as sessions are many. */
+export const places = (): unknown[] => new Array<unknown>(slots);
+
 /** Gives a state its place in the sessions of this process. */
 export function declareState(state: SessionState): void {
   if (state.slot < 0) state.slot = slots++;
@@ -54,7 +57,12 @@ export interface StoredStates {
 }
 
 /** Characters of all states of one session together. */
-export const mostStored = 262_144;
+const mostStored = 262_144;
+
+/** All states of a session are more than may be stored. */
+export class TooMuchState extends Error {
+  override readonly name = 'TooMuchState';
+}
 
 /**
  * What of a session is to be stored. A value that its own schema refuses is left out, and so are the largest where all
@@ -80,7 +88,8 @@ export function writeStates(
   const values: [string, unknown][] = [];
   let size = 0;
   for (const one of written) {
-    if (size + one.size > mostStored) failed(one.state, new Error('the state of a session is too large to be stored'));
+    if (size + one.size > mostStored)
+      failed(one.state, new TooMuchState(`all states of a session are ${mostStored} characters at most`));
     else {
       size += one.size;
       values.push([one.state.name, one.value]);

@@ -6,7 +6,7 @@ import type { Stanza } from '../stanza/stanza.js';
 import { storedStanza } from '../stanza/stored.js';
 import type { Link, Receipt, Sent } from './link.js';
 import { Outflow, type PourOptions, type Recipient, type Source } from './outflow.js';
-import { declareState, type SessionState, type Stateful, sessionState } from './session-state.js';
+import { declareState, places, type SessionState, type Stateful, sessionState } from './session-state.js';
 
 const presence = sessionState<Stanza | undefined>({ name: 'presence', default: undefined, stored: storedStanza });
 const priority = sessionState({ name: 'priority', default: 0, stored: z.number().int() });
@@ -54,7 +54,7 @@ export class Session implements Stateful, Recipient {
   /** What may be stored of it, and is stale once something of it changes (XEP-0198). */
   snapshot: { stirred(): void } | undefined;
   /** By the slots of their states; where none is set there is the default. */
-  readonly #states: unknown[] = [];
+  readonly #states: unknown[] = places();
   #outflow: Outflow | undefined;
 
   constructor(

@@ -4,7 +4,7 @@
  */
 import { monotonic } from '../../clock.js';
 import type { Link } from '../../routing/link.js';
-import { type SessionState, writeStates } from '../../routing/session-state.js';
+import { type SessionState, TooMuchState, writeStates } from '../../routing/session-state.js';
 import { Jid } from '../../stanza/jid.js';
 import { revived, type SavedSm, type Surroundings } from '../xep-0198-record.js';
 import type { Sm } from '../xep-0198-sm.js';
@@ -57,7 +57,7 @@ export class Keeping {
   }
 
   /** undefined: what its client has seen is not in memory now. */
-  #surroundings(sm: Sm): (Surroundings & { readonly size: number }) | undefined {
+  #surroundings(sm: Sm): Described | undefined {
     const { session, host } = sm;
     const { link } = session;
     const { presence } = host.services;
@@ -66,15 +66,18 @@ export class Keeping {
     return this.#described(sm, link instanceof CsiLink ? link.held : [], seen);
   }
 
-  #described({ session, host }: Sm, held: Surroundings['held'], seen: readonly string[]) {
-    const { values, size } = writeStates(session, host.hooks.sessionStates, (state, error) =>
-      this.#notStored(state, error, session.jid),
-    );
-    return { held, seen, state: values, size };
+  #described({ session, host }: Sm, held: Surroundings['held'], seen: readonly string[]): Described {
+    let isWhole = true;
+    const { values, size } = writeStates(session, host.hooks.sessionStates, (state, error) => {
+      isWhole = false;
+      this.#notStored(state, error, session.jid);
+    });
+    return { held, seen, state: values, size, isWhole };
   }
 
   /** Said once of each state: what is wrong with one session's is wrong with others'. */
   #notStored(state: SessionState, error: unknown, jid: Jid): void {
+    if (error instanceof TooMuchState) this.#parts.limitHit('stream_management.state');
     if (this.#unstorable.has(state)) return;
     this.#unstorable.add(state);
     this.#parts.log.error({ err: error, session: jid.full, state: state.name }, 'the state of a session is not stored');
@@ -125,8 +128,15 @@ export class Keeping {
   }
 }
 
-function isSmall(sm: Sm, { held, seen, size: ofStates }: Surroundings & { readonly size: number }): boolean {
-  if (sm.waiting + held.length > mostKeptStanzas) return false;
+interface Described extends Surroundings {
+  /** Characters of `state`. */
+  readonly size: number;
+  /** No state is left out. */
+  readonly isWhole: boolean;
+}
+
+function isSmall(sm: Sm, { held, seen, size: ofStates, isWhole }: Described): boolean {
+  if (!isWhole || sm.waiting + held.length > mostKeptStanzas) return false;
   let size = sm.size + ofStates;
   for (const { stanza } of held) size += stanza.content.length;
   for (const address of seen) size += address.length;
