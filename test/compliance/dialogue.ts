@@ -424,6 +424,7 @@ export class Peer {
   jid = '';
   /** Everything goes out in pieces of so many bytes, each a segment of its own where the system lets it. */
   pieceSize = Number.POSITIVE_INFINITY;
+  #isPaused = false;
   /** XEP-0198: what managesStream() counts. */
   #acks = false;
   handled = 0;
@@ -638,11 +639,13 @@ export class Peer {
 
   /** Reads no more: what the server sends piles up. */
   stopsReading(): void {
+    this.#isPaused = true;
     this.#ws?.pause();
     this.#socket?.pause();
   }
 
   readsAgain(): void {
+    this.#isPaused = false;
     this.#ws?.resume();
     this.#socket?.resume();
   }
@@ -773,10 +776,11 @@ export class Peer {
     }
   }
 
-  /** The server has more to say to it and could: in a turn of the event loop to come. */
+  /** The server has more to say to it, and will: in a turn of the event loop to come, or once this client has read more. */
   get #isBeingServed(): boolean {
     const session = this.bound ? this.#stage.server.sessions.find(Jid.parse(this.jid)) : undefined;
-    return session?.isPouring === true && session.hasRoom;
+    if (session?.isPouring !== true) return false;
+    return session.hasRoom || (!this.#isPaused && (this.#acks || !session.acknowledges));
   }
 
   async #isAnswered(): Promise<void> {
