@@ -12,6 +12,7 @@ import { Session } from '../../src/server/routing/session.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
+import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { strictTree } from '../strict.js';
 
@@ -30,7 +31,7 @@ export interface Client {
 
 export async function startHost(
   modules: readonly ModuleDefinition[],
-  { config = {}, storage = new MemoryStorage() }: { config?: Record<string, unknown>; storage?: MemoryStorage } = {},
+  { config = {}, storage = new MemoryStorage() }: { config?: Record<string, unknown>; storage?: Storage } = {},
 ) {
   const settings = loadConfig({
     text: '[hosts."example.org"]',

@@ -52,6 +52,13 @@ const unreached = sessionState<Set<string> | undefined>({
 
 const nobody: ReadonlyMap<string, Jid> = new Map();
 
+const toThosePresent: Origin = {
+  session: undefined,
+  acknowledges: false,
+  acknowledgeAfter() {},
+  audience: { kind: 'present' },
+};
+
 export default defineModule({
   name: 'presence',
   summary: 'Carries presence between contacts and manages who may see it.',
@@ -93,14 +100,16 @@ export default defineModule({
     };
 
     /** Sends what an account says without having been asked to say it to this one: not to whom it has blocked. */
-    const tell = (stanza: Stanza): Maybe<void> => {
+    const tell = (stanza: Stanza, origin?: Origin): Maybe<void> => {
       const admitted = host.admits(stanza);
-      if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza) : undefined));
-      return admitted ? host.route(stanza) : undefined;
+      if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza, origin) : undefined));
+      return admitted ? host.route(stanza, origin) : undefined;
     };
 
-    /** Nobody is there to take it: not worth a stanza. */
-    const isIdle = (contact: string) => contact.endsWith(`@${host.domain}`) && host.sessions(contact).length === 0;
+    const here = `@${host.domain}`;
+    /** The same to a contact: nothing is read for one of this host who is not there. */
+    const tellContact = (stanza: Stanza, contact: string): Maybe<void> =>
+      tell(stanza.with({ to: Jid.parse(contact) }), contact.endsWith(here) ? toThosePresent : undefined);
 
     const available = (owner: Jid) => host.sessions(owner.bare).filter((other) => other.available);
 
@@ -115,8 +124,8 @@ export default defineModule({
       const toAll = stale === undefined ? brief : stanza;
       const told: Maybe<void>[] = [];
       for (const [contact, item] of items) {
-        if (!hasFrom(item) || stale?.has(contact) === true || isIdle(contact)) continue;
-        told.push(tell(toAll.with({ to: Jid.parse(contact) })));
+        if (!hasFrom(item) || stale?.has(contact) === true) continue;
+        told.push(tellContact(toAll, contact));
       }
       return allOf(told);
     };
@@ -129,8 +138,8 @@ export default defineModule({
       const question = Stanza.build('presence', { from: from.jid, type: 'probe' });
       for (const [contact, item] of items) {
         if (!from.available) return;
-        if (!hasTo(item) || isIdle(contact)) continue;
-        const answering = tell(question.with({ to: Jid.parse(contact) }));
+        if (!hasTo(item)) continue;
+        const answering = tellContact(question, contact);
         yield answering === undefined ? undefined : answering;
       }
       for (const { pendingIn } of items.values()) if (pendingIn !== undefined) yield Stanza.parse(pendingIn);
@@ -165,7 +174,7 @@ export default defineModule({
         from.pour(probe(from, items), { lane: '/contacts', replaces: true, failed }),
       ];
       for (const [contact, { ask }] of items) {
-        if (ask && !isIdle(contact)) told.push(tell(subscription('subscribe', owner, Jid.parse(contact)))); // §3.1.2
+        if (ask) told.push(tellContact(Stanza.build('presence', { from: owner, type: 'subscribe' }), contact)); // §3.1.2
       }
       void host.emit('available', { session: from });
       return allOf(told);

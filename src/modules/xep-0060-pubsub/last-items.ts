@@ -4,13 +4,13 @@
  */
 
 import type { Session } from '../../server/routing/session.js';
-import type { Jid } from '../../server/stanza/jid.js';
+import { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
 import { keyOf } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
-import { interest, sees, tell, toSubscriber, visitorsOf, wants } from './notify.js';
+import { interest, isContactHere, sees, tell, toSubscriber, visitorsOf, wants } from './notify.js';
 import { asked, speakersOf } from './speakers.js';
 
 const suffix = '+notify';
@@ -30,6 +30,8 @@ interface Recipient {
   wants(node: string): boolean;
   /** Its own account says it directly. */
   readonly session?: Session | undefined;
+  /** Its home knows whether it is there, and what it wants. */
+  readonly isChosenAtHome?: true;
 }
 
 const ofSession = (pubsub: PubSub, session: Session, features: ReadonlySet<string>): Recipient => ({
@@ -37,6 +39,14 @@ const ofSession = (pubsub: PubSub, session: Session, features: ReadonlySet<strin
   interests: interestsIn(features),
   wants: (node) => wants(pubsub, session, interest(node)),
   session,
+});
+
+/** All clients of a contact of this host, or the one of a full address. */
+const ofContact = (jid: Jid, interests: readonly string[]): Recipient => ({
+  jid,
+  interests,
+  wants: () => true,
+  isChosenAtHome: true,
 });
 
 const ofVisitor = (pubsub: PubSub, owner: string, jid: Jid, features: ReadonlySet<string>): Recipient => ({
@@ -113,11 +123,9 @@ export async function reveal(pubsub: PubSub, holder: Holder, node: Node, before:
   const { bare } = holder.jid;
   const roster = await pubsub.roster.get(bare);
   const isLetIn = (who: string, entry: RosterItem | undefined) => barrier(holder, before, who, entry) !== undefined;
-  for (const [contact, entry] of roster) {
-    if (!sees(entry) || !isLetIn(contact, entry)) continue;
-    for (const session of pubsub.host.sessions(contact))
-      await sendLast(pubsub, bare, { ...ofSession(pubsub, session, none), interests: [node.name] }, entry);
-  }
+  for (const [contact, entry] of roster)
+    if (isContactHere(pubsub, holder, contact, entry) && isLetIn(contact, entry))
+      await sendLast(pubsub, bare, ofContact(Jid.parse(contact), [node.name]), entry);
   for (const { jid } of [...visitorsOf(pubsub, holder, roster)]) {
     const entry = roster.get(jid.bare);
     if (!isLetIn(jid.bare, entry)) continue;
@@ -148,7 +156,7 @@ async function sendLast(
   entry: RosterItem | undefined,
   before?: RosterItem,
 ): Promise<void> {
-  const { jid, interests, session } = recipient;
+  const { jid, interests, session, isChosenAtHome } = recipient;
   const known = pubsub.holders.get(bare);
   const holder: Holder = known instanceof Promise ? await known : known;
   if (holder.nodes.size === 0) return;
@@ -161,7 +169,11 @@ async function sendLast(
     const last = found instanceof Promise ? await found : found;
     if (last === undefined || !recipient.wants(name)) continue;
     if (bare === jid.bare) session?.send(last.with({ to: jid }));
-    else pubsub.aside(tell(pubsub, last.with({ to: jid }), asked(speakersOf(holder, node, lastPublisher(node)))));
+    else {
+      const audience = isChosenAtHome && ({ kind: 'willing', feature: interest(name), except: [] } as const);
+      const origin = asked(speakersOf(holder, node, lastPublisher(node)), audience);
+      pubsub.aside(tell(pubsub, last.with({ to: jid }), origin));
+    }
   }
 }
 

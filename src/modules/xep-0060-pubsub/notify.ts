@@ -5,7 +5,7 @@
  */
 
 import type { Maybe } from '../../server/module/index.js';
-import type { Origin } from '../../server/routing/passage.js';
+import type { Audience, Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -84,22 +84,37 @@ function ofAccount(
   for (const session of host.sessions(bare))
     if (wants(pubsub, session, wanted) && isLeft(session.jid)) session.send(event.with({ to: session.jid }));
 
-  const here = `@${host.domain}`;
-  for (const [contact, item] of roster) {
-    if (!sees(item) || !contact.endsWith(here) || contact === bare) continue;
-    let isBarred: boolean | undefined;
-    for (const session of host.sessions(contact)) {
-      if (!wants(pubsub, session, wanted)) continue;
-      isBarred ??= barrier(holder, node, contact, item) !== undefined;
-      if (isBarred) break;
-      if (isLeft(session.jid)) pubsub.aside(tell(pubsub, event.with({ to: session.jid }), origin));
-    }
-  }
+  // Which clients of a contact want it, their home knows.
+  const toWilling = asked(speakers, { kind: 'willing', feature: wanted, except: [] });
+  const toContact = (contact: string): Origin | undefined => {
+    const except = subscribedResources(holder, node, contact);
+    return except.length === 0 ? toWilling : asked(speakers, { kind: 'willing', feature: wanted, except });
+  };
+  for (const [contact, item] of roster)
+    if (isContactHere(pubsub, holder, contact, item) && barrier(holder, node, contact, item) === undefined)
+      pubsub.aside(tell(pubsub, event.with({ to: Jid.parse(contact) }), toContact(contact)));
 
   for (const { jid, features } of visitorsOf(pubsub, holder, roster))
     if (features.has(wanted) && barrier(holder, node, jid.bare, roster.get(jid.bare)) === undefined && isLeft(jid))
       pubsub.aside(tell(pubsub, event.with({ to: jid }), origin));
-  toSubscribers(pubsub, holder, node, event, notice, speakers, reached);
+  toSubscribers(pubsub, holder, node, event, notice, speakers, { reached, roster });
+}
+
+/** A contact of this host who sees the account: told at the bare address. */
+export const isContactHere = (
+  { host }: PubSub,
+  { jid }: Holder,
+  contact: string,
+  item: RosterItem | undefined,
+): boolean => sees(item) && contact !== jid.bare && contact.endsWith(`@${host.domain}`);
+
+/** Full addresses of an account that subscribed to the node themselves. */
+function subscribedResources(holder: Holder, node: Node, bare: string): string[] {
+  if (node.subscriptions.size === 0) return [];
+  const own = [...(holder.subscribers.get(bare) ?? [])];
+  return own
+    .filter((one) => one.node.name === node.name && one.jid.resource !== undefined && isTold(one))
+    .map(({ jid }) => jid.full);
 }
 
 /** How many clients are notified of an item, about: those of contacts who may not read it are counted too. */
@@ -145,16 +160,16 @@ function toSubscribers(
   event: Stanza,
   { isForPending = false }: Notice,
   speakers: readonly Jid[],
-  reached?: ReadonlySet<string>,
+  told?: Told,
 ): void {
-  const origin = asked(speakers);
   for (const subscriber of [...node.subscriptions.values()]) {
     const { jid, state } = subscriber;
     const isPending = state === 'pending' && isForPending;
     if (!isPending && !isTold(subscriber)) continue;
-    if (jid.resource === undefined && reached?.has(jid.bare)) continue;
+    if (jid.resource === undefined && told?.reached?.has(jid.bare)) continue;
     const all = node.several && !isPending ? subscriptionsAt(holder, node, jid).filter(isTold) : [subscriber];
     if (all[0] !== subscriber) continue; // said already, for all of them
+    const origin = asked(speakers, told && insteadOf(pubsub, holder, node, subscriber, told.roster));
     const send = (item: RosterItem | undefined): Maybe<void> => {
       const obstacle = barrier(holder, node, jid.bare, item);
       if (obstacle === undefined || (isPending && obstacle === 'authorize'))
@@ -165,6 +180,30 @@ function toSubscribers(
     const item = entryFor(pubsub, holder, node, jid.bare);
     pubsub.aside(item instanceof Promise ? item.then(send) : send(item));
   }
+}
+
+/** Who was told of an event as a contact, or may have been: `reached` by bare address. */
+interface Told {
+  readonly reached: ReadonlySet<string> | undefined;
+  readonly roster: Roster;
+}
+
+/** XEP-0163 §4.3.2: a contact who is told at his clients is not told at his bare address. */
+function insteadOf(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  { jid }: Subscriber,
+  roster: Roster,
+): Audience | undefined {
+  const item = roster.get(jid.bare);
+  if (jid.resource !== undefined || !isContactHere(pubsub, holder, jid.bare, item)) return undefined;
+  if (barrier(holder, node, jid.bare, item) !== undefined) return undefined;
+  return {
+    kind: 'unwilling',
+    feature: interest(node.name),
+    except: subscribedResources(holder, node, jid.bare),
+  };
 }
 
 /** §6.1.6: one notification for all subscriptions of an address, as the most generous of them wants it (§12.7). */
@@ -190,15 +229,15 @@ export function toSubscriber(
   event: Stanza,
   origin: Origin | undefined,
 ): Maybe<void> {
-  if (subscriber.by === undefined) return toWilling(pubsub, holder, subscriber, event, origin);
+  if (subscriber.by === undefined) return toSubscribed(pubsub, holder, subscriber, event, origin);
   const speakers = [Jid.parse(subscriber.by), ...(origin?.behalf?.speakers ?? [])];
   const go = (isAccepted: boolean) =>
-    isAccepted ? toWilling(pubsub, holder, subscriber, event, asked(speakers)) : undefined;
+    isAccepted ? toSubscribed(pubsub, holder, subscriber, event, asked(speakers, origin?.audience)) : undefined;
   const accepted = accepts(pubsub, subscriber);
   return accepted instanceof Promise ? accepted.then(go) : go(accepted);
 }
 
-function toWilling(
+function toSubscribed(
   pubsub: PubSub,
   holder: Holder,
   subscriber: Subscriber,

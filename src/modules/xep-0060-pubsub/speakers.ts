@@ -1,6 +1,6 @@
 /** Who speaks in what a holder sends: those whom its recipients may have blocked, or do not know. */
 import { type Maybe, onBehalfOf } from '../../server/module/index.js';
-import type { Origin } from '../../server/routing/passage.js';
+import type { Audience, Origin } from '../../server/routing/passage.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { ownersOf } from './access.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
@@ -20,10 +20,13 @@ export function speakersOf(holder: Holder, node: Node, by: string | undefined): 
   return [...speakers].map((one) => Jid.parse(one));
 }
 
-/** What a recipient has asked for, or accepts. */
-export function asked([first, ...others]: readonly Jid[]): Origin | undefined {
-  return first && onBehalfOf([first, ...others], { isAsked: true });
+/** What a recipient has asked for, or accepts. `audience`: of its sessions, those alone. */
+export function asked([first, ...others]: readonly Jid[], audience?: Audience): Origin | undefined {
+  const origin = first && onBehalfOf([first, ...others], { isAsked: true });
+  return audience === undefined ? origin : { ...(origin ?? ownWord), audience };
 }
+
+const ownWord: Origin = { session: undefined, acknowledges: false, acknowledgeAfter() {} };
 
 /** For an owner of a node, who asked for such messages by making it. An owner who was only named did not. */
 export const forOwner = (speaker: Jid, node: Node, owner: string): Origin =>

@@ -15,6 +15,7 @@ import type { Stanza } from '../stanza/stanza.js';
 import { isLonger } from './admission.js';
 import { Answers, firstChild } from './answers.js';
 import { Asks } from './asks.js';
+import { chosen } from './audience.js';
 import type { SessionDirectory } from './directory.js';
 import { Hooks, type IqEntry, iqKey } from './hooks.js';
 import { inOrder } from './in-order.js';
@@ -342,6 +343,12 @@ export class LocalHost implements Host, Destination {
     const to = stanza.to!;
     if (to.local === undefined) return this.#toServer(stanza, to, origin);
     const sessions = this.sessions(to.bare);
+    if (origin.audience !== undefined) {
+      const addressees = chosen(origin.audience, to, sessions, this.services.clientCaps);
+      const first = addressees?.[0];
+      if (first !== undefined) return this.#toAccount(stanza.with({ to: first }), first, sessions, origin, addressees);
+      if (addressees !== undefined) return;
+    }
     if (sessions.length > 0) return this.#toAccount(stanza, to, sessions, origin);
     const exists = this.#parts.accounts.exists(to.bare);
     if (typeof exists === 'boolean')

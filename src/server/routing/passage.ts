@@ -27,7 +27,20 @@ export interface Origin {
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
   /** Set where a service relays what somebody else made: who may reach whom is decided by them, not by `from`. */
   readonly behalf?: Behalf | undefined;
+  /** Set where the account's home chooses the sessions that get the stanza; undefined: as its address and type say. */
+  readonly audience?: Audience | undefined;
 }
+
+/**
+ * Which sessions of an account of this server a stanza is for, where its sender cannot know them: they live at the
+ * account's home. A stanza for no session is dropped there before anything is read.
+ * present: whoever RFC 6121 §8 says, if the account has a session.
+ * willing: available sessions whose clients announce `feature` (XEP-0115), but for the full addresses in `except`.
+ * unwilling: whoever RFC 6121 §8 says, unless a session is 'willing'.
+ */
+export type Audience =
+  | { readonly kind: 'present' }
+  | { readonly kind: 'willing' | 'unwilling'; readonly feature: string; readonly except: readonly string[] };
 
 /** A stanza passing an account: the sender's on the way out, the recipient's on the way in. */
 export interface Passage {
