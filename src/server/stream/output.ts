@@ -14,6 +14,7 @@ export interface OutputParts {
 
 /** Whose output it is. */
 export interface Writer {
+  readonly transport: Transport;
   /** Its negotiation is over: a peer that reads slowly is waited for as long as it reads at all. */
   readonly isEstablished: boolean;
   /** Bytes that may be unread besides `limits.write_queue_bytes`, since something else bounds them. */
@@ -28,7 +29,6 @@ const windowBytes = 65_536;
 export const countedAbove = 16_384;
 
 export class Output {
-  readonly #transport: Transport;
   readonly #parts: OutputParts;
   readonly #writer: Writer;
   /** What is held back; undefined: nothing is. */
@@ -43,8 +43,7 @@ export class Output {
   #took = 0;
   #tookAt = 0;
 
-  constructor(transport: Transport, parts: OutputParts, writer: Writer) {
-    this.#transport = transport;
+  constructor(parts: OutputParts, writer: Writer) {
     this.#parts = parts;
     this.#writer = writer;
   }
@@ -56,8 +55,9 @@ export class Output {
       return;
     }
     this.#written += xml.length;
-    this.#transport.write(xml, patience);
-    const { queued } = this.#transport;
+    const { transport } = this.#writer;
+    transport.write(xml, patience);
+    const { queued } = transport;
     if (queued <= countedAbove && this.#counted === 0) return;
     this.#count(queued);
     if (queued <= this.#most) return;
@@ -100,7 +100,7 @@ export class Output {
     if (this.#held === undefined) return;
     this.#held = undefined;
     this.#heldSize = 0;
-    this.#count(this.#transport.queued);
+    this.#count(this.#writer.transport.queued);
   }
 
   // --- unread -----------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ export class Output {
 
   /** Some of it has gone to the system. */
   drained(): void {
-    if (this.#counted > 0) this.#count(this.#transport.queued);
+    if (this.#counted > 0) this.#count(this.#writer.transport.queued);
   }
 
   /** Nothing waits any more. */
@@ -134,13 +134,13 @@ export class Output {
   get hasRoom(): boolean {
     const { config, queues } = this.#parts;
     const most = Math.min(windowBytes, config().limits.write_queue_bytes / 2, queues.window);
-    return this.#held === undefined && this.#transport.queued < most;
+    return this.#held === undefined && this.#writer.transport.queued < most;
   }
 
   /** Whether the peer has read nothing of what waits for so many ms. */
   isStuck(now: number, ms: number): boolean {
     if (this.#counted === 0) return false;
-    const taken = this.#written - this.#transport.queued;
+    const taken = this.#written - this.#writer.transport.queued;
     if (taken > this.#took) {
       this.#took = taken;
       this.#tookAt = now;

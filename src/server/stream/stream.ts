@@ -66,8 +66,8 @@ export class XmlStream implements TransportReader, Writer {
   #isQueued = false;
   /** The latter. */
   #isCongested = false;
-  /** What was read while it waits. */
-  readonly #ahead: StreamItem[] = [];
+  /** What was read while it waits, if anything. */
+  #ahead: StreamItem[] | undefined;
   #aheadBytes = 0;
   /** Why nothing more can be read: thrown once what came before has been handled. */
   #aheadError: unknown;
@@ -91,7 +91,7 @@ export class XmlStream implements TransportReader, Writer {
     this.framing = framingOf(transport);
     this.#handler = handler;
     this.#parts = parts;
-    this.#output = new Output(transport, parts, this);
+    this.#output = new Output(parts, this);
     this.#reader = new XmlReader(this.framing.mode, readerLimits(limits, unauthenticated));
     this.#buckets = new Buckets(unauthenticated.rate(limits), this.#lastRead);
     this.#share = parts.shares.ofAddress(transport.remoteAddress);
@@ -197,7 +197,8 @@ export class XmlStream implements TransportReader, Writer {
   #pump(now: number): void {
     const { queues } = this.#parts;
     for (;;) {
-      const item = this.#ahead.length === 0 ? this.#read() : this.#ahead[0];
+      const ahead = this.#ahead;
+      const item = ahead === undefined ? this.#read() : ahead[0];
       if (item === undefined) break;
       if (this.#share.isSpent && !this.#isCut && !(item.kind === 'element' && this.#handler.isFree(item))) {
         this.#queue(item, false);
@@ -207,7 +208,7 @@ export class XmlStream implements TransportReader, Writer {
         this.#queue(item, true);
         break;
       }
-      if (this.#ahead.length > 0) this.#ahead.shift();
+      if (ahead !== undefined) this.#shift(ahead);
       const outbound = queues.size;
       const waiting = this.#take(this.framing.read(item));
       this.#multiplied(outbound);
@@ -244,6 +245,11 @@ export class XmlStream implements TransportReader, Writer {
     return this.#reader.next();
   }
 
+  #shift(ahead: StreamItem[]): void {
+    ahead.shift();
+    if (ahead.length === 0) this.#ahead = undefined;
+  }
+
   /** Whether so much is on its way to clients that the element has to wait, also if its sender is gone meanwhile. */
   #isStopped(item: StreamItem): boolean {
     if (item.kind !== 'element' || !this.isEstablished) return false;
@@ -258,7 +264,7 @@ export class XmlStream implements TransportReader, Writer {
 
   /** Goes on from `item` once its share has something to spend again, or once less is on its way to clients. */
   #queue(item: StreamItem, isCongested: boolean): void {
-    if (this.#ahead.length === 0) this.#ahead.push(item);
+    this.#ahead ??= [item];
     this.#busy = true;
     this.#isQueued = true;
     this.#isCongested = isCongested;
@@ -286,7 +292,7 @@ export class XmlStream implements TransportReader, Writer {
     try {
       for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next())
         if (item.kind !== 'element' || !this.#handler.ahead(item, this.#isCongested || this.#share.isHalted))
-          this.#ahead.push(item);
+          (this.#ahead ??= []).push(item);
     } catch (error) {
       this.#aheadError = error;
     }
@@ -541,7 +547,18 @@ export class XmlStream implements TransportReader, Writer {
   }
 }
 
+/** One object for all streams with the same limits, since there may be very many. */
+const sharedLimits = new WeakMap<Limits, Map<Allowance, XmlReader['limits']>>();
+
 function readerLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {
+  let shared = sharedLimits.get(limits);
+  if (shared === undefined) sharedLimits.set(limits, (shared = new Map()));
+  let made = shared.get(allowance);
+  if (made === undefined) shared.set(allowance, (made = makeLimits(limits, allowance)));
+  return made;
+}
+
+function makeLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {
   return {
     stanzaBytes: allowance.elementBytes(limits),
     depth: limits.stanza_depth,

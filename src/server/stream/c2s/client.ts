@@ -62,7 +62,6 @@ const mostRefused = 100;
 const mostUndelivered = 1000;
 
 export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, Origin {
-  readonly ns = NS.client;
   readonly xml: XmlStream;
   readonly #parts: ClientStreamParts;
   /** When its connection was accepted, in ms: the login deadline counts from there. */
@@ -87,7 +86,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** Characters of the stanza that is being handled. */
   #size = 0;
   /** What was sent to the session since its connection is gone. It is for those who come after it. */
-  #undelivered: Sent[] = [];
+  #undelivered: Sent[] | undefined;
 
   constructor(transport: Transport, parts: ClientStreamParts, connectedAt: number) {
     this.#parts = parts;
@@ -95,6 +94,9 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.xml = new XmlStream(transport, this, parts);
   }
 
+  get ns(): string {
+    return NS.client;
+  }
   get transport(): Transport {
     return this.xml.transport;
   }
@@ -193,8 +195,8 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   gone(): void {
     this.#leaveSignUps();
     this.#parts.closed(this);
-    const undelivered = this.#undelivered;
-    this.#undelivered = [];
+    const undelivered = this.#undelivered ?? [];
+    this.#undelivered = undefined;
     for (const { stanza, receipt } of undelivered) {
       if (receipt !== undefined) receipt.lost(stanza);
       else void this.host!.undeliverable(stanza, this.session!);
@@ -457,6 +459,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   send(stanza: Stanza, receipt?: Receipt): void {
     const { xml } = this;
     if (xml.isCut && xml.isEstablished) {
+      this.#undelivered ??= [];
       if (this.#undelivered.push({ stanza, receipt }) > mostUndelivered) xml.abandon();
       return;
     }
