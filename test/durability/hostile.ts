@@ -152,12 +152,11 @@ test(`${seconds} s of ${hostile} hostile accounts beside ${ordinary}, seed ${see
   assert.ok(peak <= memoryBudget, `the server had ${peak} MiB of memory, and ${memoryBudget} are its budget`);
   const budget = diskBudget(each === undefined ? seconds : each.length * Math.max(6, seconds / 3));
   assert.ok(grown <= budget, `the storm wrote ${grown} bytes, and ${budget} are its budget`);
-  if (!isLong) return;
   for (const { name, delays } of storms) {
-    const [quiet, loud] = [calm, { delays }].map((one) =>
-      Math.max(imperceptible, percentile(sorted(one.delays.toRecipient), 0.95)),
-    );
-    assert.ok(loud! <= quiet! * factor, `${name}: p95 ${loud} ms, calm ${quiet} ms`);
+    const [quiet, loud] = [calm, { delays }].map((one) => percentile(sorted(one.delays.toRecipient), 0.95));
+    const found = `${name}: p95 ${loud!.toFixed(1)} ms, calm ${quiet!.toFixed(1)} ms`;
+    t.diagnostic(found);
+    if (isLong) assert.ok(loud! <= Math.max(imperceptible, quiet!) * factor, found);
   }
 });
 
