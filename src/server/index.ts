@@ -19,9 +19,11 @@ import { isIn, networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
-import { accessAddress } from './forwarded.js';
+import { accessAddress, requestPeer } from './forwarded.js';
+import { HttpRouter } from './http/router.js';
+import { pathOf } from './http/target.js';
 import { IdleMemory } from './idle-memory.js';
-import { type Bound, bringsEverybody, Listeners, type Proxies, pathOf } from './listeners.js';
+import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { Metrics } from './metrics.js';
@@ -30,6 +32,7 @@ import { quotaRules, type StoredQuota, storedQuota } from './quotas.js';
 import { openReservedIds } from './reserved-ids.js';
 import { Admission } from './routing/admission.js';
 import { SessionDirectory } from './routing/directory.js';
+import { HookError } from './routing/hooks.js';
 import { LocalHost } from './routing/host.js';
 import { type Destination, Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
@@ -217,6 +220,12 @@ class WaxwingServer implements Server {
     ),
   );
   #listeners: Listeners | undefined;
+  readonly #httpRouter = new HttpRouter({
+    routes: (name) => this.#hostNamed(name).hooks.http,
+    peer: (request) => requestPeer(request, this.#proxies.forwarded),
+    failed: (error, path) => this.logs.area('http').error({ err: error, path }, 'a request could not be answered'),
+    limitHit: (limit) => this.metrics.limitHit(limit),
+  });
   #streamSessions!: Sessions;
   #passing!: Passing;
   #login!: Login;
@@ -359,6 +368,10 @@ class WaxwingServer implements Server {
         config: this.config,
         log: this.logs.area('modules'),
       });
+      const { enabled, path } = this.config.metrics;
+      const claimed = hooks.http.get(path)?.get('GET');
+      if (enabled && claimed !== undefined)
+        throw new HookError(`module ${claimed.module} answers GET ${path}, which is metrics.path`);
       host.start(hooks);
     }
     const log = this.logs.area('certificates');
@@ -492,12 +505,22 @@ class WaxwingServer implements Server {
     return counts;
   }
 
-  /** What HTTP has besides WebSocket: the metrics. What is not there, and what one may not see, look the same. */
+  /** The host of a name over HTTP, which may be that of a service. */
+  #hostNamed(name: string): LocalHost {
+    const all = [...this.#hosts.values()];
+    return (
+      this.#hosts.get(name) ??
+      all.find(({ hooks }) => hooks.services().some(({ domain }) => domain === name)) ??
+      all[0]!
+    );
+  }
+
+  /** What HTTP has besides WebSocket: the metrics, and what modules answer. What is not there, and what one may not see, look the same. */
   #http(request: IncomingMessage, response: ServerResponse): void {
     const { metrics } = this.config;
     const isAsked = metrics.enabled && pathOf(request) === metrics.path && request.method === 'GET';
     if (!isAsked || !this.#mayReadMetrics(request)) {
-      response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
+      void this.#httpRouter.answer(request, response);
       return;
     }
     this.metrics.text().then(
@@ -626,6 +649,7 @@ class WaxwingServer implements Server {
     this.#sweeper?.stop();
     this.#idleMemory?.stop();
     const closing = this.#listeners?.close();
+    this.#httpRouter.stop();
     // One deadline for all that depends on clients. What depends on the storage takes as long as it takes.
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
     const deadline = monotonic() + grace;

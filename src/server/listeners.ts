@@ -13,6 +13,7 @@ import { monotonic } from './clock.js';
 import { addressBlock, isAllowedOrigin, isIn, parseListenAddress } from './config/address.js';
 import type { Config } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
+import { pathOf } from './http/target.js';
 import { Rates } from './rates.js';
 import type { Certificates } from './tls/certificates.js';
 import { awaitHello, type Hello } from './transport/client-hello.js';
@@ -357,13 +358,6 @@ export class Listeners {
 
 const asksForWebSocket = ({ headers }: IncomingMessage): boolean =>
   (headers.upgrade ?? '').split(',').some((protocol) => protocol.trim().toLowerCase() === 'websocket');
-
-/** The path that a request is for; RFC 9112 §3.2.2: its target may be a whole URI. */
-export function pathOf({ url = '' }: IncomingMessage): string {
-  const target = url.replace(/^https?:\/\/[^/?#]*/i, '');
-  const path = target.split('?', 1)[0]!;
-  return path === '' ? '/' : path;
-}
 
 /** Whether connections of many people come from there: a proxy on this machine, or one that names its clients. */
 export function bringsEverybody(address: string, { forwarded }: Proxies): boolean {

@@ -219,6 +219,12 @@ describe('waxwing', { concurrency: 2 }, () => {
         /module two brings the command "greet", which module one has/,
       ],
       ['a command of three words', '', ['name: "one", cli: [{ name: "a b c" }]'], /one or two words, not "a b c"/],
+      [
+        'a path that the metrics have',
+        '',
+        ['name: "one", start: () => [{ kind: "http", method: "GET", path: "/metrics", handler() {}, options: {} }]'],
+        /module one answers GET \/metrics, which is metrics\.path/,
+      ],
       ['two modules of one name', '', ['name: "one"', 'name: "one"'], /two modules are named one/],
       ['a module without what it needs', '', ['name: "one", needs: ["things"]'], /module one needs things/],
       ['a module that fails', '', ['name: "one", start: () => { throw new Error("no luck") }'], /no luck/],

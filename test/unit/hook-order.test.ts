@@ -12,6 +12,7 @@ import {
   defineModule,
   event,
   type Hook,
+  http,
   inline,
   iq,
   type ModuleDefinition,
@@ -103,6 +104,7 @@ test('two modules cannot claim one thing', async () => {
     [iq.get('server', 'urn:x', 'x', nothing), /one and two both answer server IQ get x urn:x/],
     [strangerIq('get', 'urn:x', 'x', nothing), /two/],
     [inline('urn:x', 'x', nothing), /two/],
+    [http('GET', '/x', () => ({})), /one and two both answer GET \/x/],
     [
       command({ node: 'urn:x', name: 'X', target: 'server', access: 'admins', run }),
       /one and two both have a server command urn:x/,
@@ -154,3 +156,16 @@ test('the documents are the same in every order of the list', () => {
   const expected = documents(standardModules, project);
   for (const seed of [1, 2, 3]) assert.deepEqual(documents(shuffled(standardModules, seed), project), expected);
 });
+
+for (const path of ['', 'x', '/x/', '//x', '/x?y', '/x#y', '/x y', '/x\ny'])
+  test(`nobody can answer for the path ${JSON.stringify(path)}`, async () => {
+    await assert.rejects(
+      startHost([
+        named(
+          'one',
+          http('GET', path, () => ({})),
+        ),
+      ]),
+      /module one: .* no path/,
+    );
+  });

@@ -7,6 +7,7 @@ import type { Element } from '../xml/element.js';
 import type { Command } from './commands.js';
 import type { DiscoSource } from './disco.js';
 import type { Events } from './events.js';
+import type { HttpHandler, HttpMethod, HttpOptions } from './http.js';
 import type { Order } from './order.js';
 import type { Access, IqHandler, Payload, StrangerRequest, Target } from './requests.js';
 
@@ -97,7 +98,14 @@ export type Hook =
     }
   | { readonly kind: 'binding'; readonly handler: BindingHandler }
   | { readonly kind: 'prefetch'; readonly handler: PrefetchHandler }
-  | { readonly kind: 'service'; readonly service: Service };
+  | { readonly kind: 'service'; readonly service: Service }
+  | {
+      readonly kind: 'http';
+      readonly method: HttpMethod;
+      readonly path: string;
+      readonly handler: HttpHandler;
+      readonly options: HttpOptions;
+    };
 
 /** The element goes into `<bound/>`. */
 export type BindingHandler = (session: Session) => Element | undefined | void | Promise<Element | undefined | void>;
@@ -256,3 +264,14 @@ export type PrefetchHandler = (owner: Jid) => unknown;
  */
 export const prefetch = (handler: PrefetchHandler): Hook => ({ kind: 'prefetch', handler });
 export const service = (service: Service): Hook => ({ kind: 'service', service });
+/**
+ * Answers requests over HTTP for a path of the host: under its name or that of one of its services. The first host of the
+ * configuration also answers where a request names none of them. HEAD is answered like GET where it has no hook of its own.
+ */
+export const http = (method: HttpMethod, path: string, handler: HttpHandler, options: HttpOptions = {}): Hook => ({
+  kind: 'http',
+  method,
+  path,
+  handler,
+  options,
+});

@@ -10,6 +10,7 @@ export * from './disco.js';
 export * from './events.js';
 export * from './hooks.js';
 export * from './host.js';
+export * from './http.js';
 export * from './order.js';
 export * from './requests.js';
 export * from './services.js';

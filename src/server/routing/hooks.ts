@@ -10,6 +10,8 @@ import type {
   Events,
   Gate,
   Hook,
+  HttpHandler,
+  HttpMethod,
   IqHandler,
   MessageHandler,
   ModuleDefinition,
@@ -33,6 +35,18 @@ export interface IqEntry {
   readonly absent: boolean;
   readonly handler: IqHandler;
 }
+
+/** Who answers a path over HTTP. */
+export interface HttpRoute {
+  readonly module: string;
+  readonly handler: HttpHandler;
+  /** Most bytes of a body. */
+  readonly body: number;
+  readonly below: boolean;
+}
+
+/** Most bytes of the body of a request over HTTP, unless a hook says otherwise. */
+const usualBody = 65_536;
 
 export interface ServiceEntry {
   readonly module: string;
@@ -86,6 +100,8 @@ export class Hooks implements Declared {
   readonly prefetches: PrefetchHandler[] = [];
   /** The states of this host's sessions. */
   readonly sessionStates: readonly SessionState[];
+  /** By path and method. */
+  readonly http: ReadonlyMap<string, ReadonlyMap<HttpMethod, HttpRoute>>;
   readonly #services: ServiceEntry[] = [];
   readonly #sources: { module: string; target: Target; source: DiscoSource }[] = [];
   readonly #commands: { module: string; command: Command }[] = [];
@@ -96,6 +112,8 @@ export class Hooks implements Declared {
     this.sessionStates = [...ownStates, ...this.#definitions.flatMap(({ sessionStates = [] }) => sessionStates)];
     for (const state of this.sessionStates) declareState(state);
     const ordered: Entry[] = [];
+    const http = new Map<string, Map<HttpMethod, HttpRoute>>();
+    this.http = http;
     const skips: (((stanza: Stanza) => boolean) | undefined)[] = [];
     let presenceBy: string | undefined;
     for (const { definition, hooks } of started) {
@@ -185,6 +203,18 @@ export class Hooks implements Declared {
           case 'prefetch':
             this.prefetches.push(hook.handler);
             break;
+          case 'http': {
+            const { method, path, handler, options } = hook;
+            if (!/^(\/|(\/[^/?#\s]+)+)$/.test(path))
+              throw new HookError(`module ${module}: ${JSON.stringify(path)} is no path without an end in /`);
+            let byMethod = http.get(path);
+            if (byMethod === undefined) http.set(path, (byMethod = new Map()));
+            const other = byMethod.get(method);
+            if (other !== undefined)
+              throw new HookError(`modules ${other.module} and ${module} both answer ${method} ${path}`);
+            byMethod.set(method, { module, handler, body: options.body ?? usualBody, below: options.below === true });
+            break;
+          }
           case 'service':
             this.#services.push({
               module,
