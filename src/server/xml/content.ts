@@ -2,7 +2,7 @@
  * Looks into the content of an element by its child index, without building a tree. A child is known here by its
  * position in the index, -1 meaning none; a namespace undefined means the element's own.
  */
-import type { ChildIndex } from './reader.js';
+import type { ChildIndex } from './items.js';
 import { attributeValue, build, characterData, cut, type Element } from './tree.js';
 
 const CHILD = 5;

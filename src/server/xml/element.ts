@@ -2,10 +2,11 @@
  * Elements as module authors know them (ltx's `Element`), how they are built, read and written.
  * XML is never glued from strings: `el()` builds, `serialize()` escapes, once.
  */
-import { readElement, type TopLevel } from './reader.js';
+import type { TopLevel } from './items.js';
+import { readElement } from './reader.js';
 import { build, Element, setAttribute, Verbatim } from './tree.js';
 
-export { XmlError } from './reader.js';
+export { XmlError } from './errors.js';
 export { escapeAttribute, escapeText, serialize } from './write.js';
 export { Element };
 

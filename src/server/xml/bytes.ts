@@ -1,0 +1,203 @@
+/** Bytes of XML, and how what they make up is gone over: text, values, names, references. */
+import { isChar, isNameChar, isNameStart, isSpace } from './characters.js';
+import { fail, refuseName } from './errors.js';
+
+// What a byte can be, as bits.
+/** XML 1.0 §2.3 NameStartChar, without the colon and what is beyond ASCII. */
+export const NAME_START = 1;
+/** NameChar, likewise. */
+export const NAME = 2;
+export const SPACE = 4;
+/** Ends a run of plain character data: markup, a reference, `]` (of `]]>`), a forbidden character, beyond ASCII. */
+const TEXT_STOP = 8;
+/** Ends a run of plain attribute value: as above, quotes, and white space that is to be normalised. */
+const VALUE_STOP = 16;
+
+/** Bytes of the longest reference. */
+const REFERENCE_LENGTH = 16;
+
+/** What each byte can be. */
+export const BYTES = Uint8Array.from({ length: 256 }, (_, c) => {
+  const special = c >= 0x80 || c === 0x3c || c === 0x26 || (c < 0x20 && !isSpace(c));
+  return (
+    (c < 0x80 && isNameStart(c) ? NAME_START : 0) |
+    (c < 0x80 && isNameChar(c) ? NAME : 0) |
+    (isSpace(c) ? SPACE : 0) |
+    (special || c === 0x5d ? TEXT_STOP : 0) |
+    (special || c < 0x20 || c === 0x22 || c === 0x27 ? VALUE_STOP : 0)
+  );
+});
+
+/** Goes over plain character data. */
+export function plainText(buffer: Buffer, view: DataView | undefined, at: number, end: number): number {
+  const bytes = BYTES;
+  let i = at;
+  for (;;) {
+    let near = end;
+    if (view !== undefined) {
+      // Four bytes at once: the high bit of one is set where it is below U+0020, `<`, `&`, `]`, or beyond ASCII.
+      for (const last = end - 4; i <= last; i += 4) {
+        const word = view.getInt32(i, true);
+        const stops =
+          word |
+          (word - 0x20202020) |
+          ((word ^ 0x3c3c3c3c) - 0x01010101) |
+          ((word ^ 0x26262626) - 0x01010101) |
+          ((word ^ 0x5d5d5d5d) - 0x01010101);
+        if ((stops & 0x80808080) !== 0) break;
+      }
+      near = Math.min(i + 4, end);
+    }
+    while (i < near && (bytes[buffer[i]!]! & TEXT_STOP) === 0) i++;
+    if (i < near || i >= end) return i;
+  }
+}
+
+/** Goes over plain attribute value. */
+export function plainValue(buffer: Buffer, view: DataView | undefined, at: number, end: number, quote: number): number {
+  let i = at;
+  if (view !== undefined) {
+    const quotes = quote * 0x01010101;
+    for (const last = end - 4; i <= last; i += 4) {
+      const word = view.getInt32(i, true);
+      const stops =
+        word |
+        (word - 0x20202020) |
+        ((word ^ 0x3c3c3c3c) - 0x01010101) |
+        ((word ^ 0x26262626) - 0x01010101) |
+        ((word ^ quotes) - 0x01010101);
+      if ((stops & 0x80808080) !== 0) break;
+    }
+  }
+  const bytes = BYTES;
+  while (i < end && (bytes[buffer[i]!]! & VALUE_STOP) === 0) i++;
+  return i;
+}
+
+export function matches(buffer: Buffer, at: number, name: Uint8Array): boolean {
+  for (let i = 0; i < name.length; i++) if (buffer[at + i] !== name[i]) return false;
+  return true;
+}
+
+/** RFC 3629 §4: length in bytes of the character beyond ASCII that begins at `at`; 0 where bytes are missing. */
+export function sequence(buffer: Buffer, at: number, end: number): number {
+  const first = buffer[at]!;
+  const size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  if (first < 0xc2 || first > 0xf4) refuseCharacter();
+  if (at + 1 >= end) return 0;
+  const second = buffer[at + 1]!;
+  if (
+    (second & 0xc0) !== 0x80 ||
+    (first === 0xe0 && second < 0xa0) ||
+    (first === 0xed && second > 0x9f) ||
+    (first === 0xf0 && second < 0x90) ||
+    (first === 0xf4 && second > 0x8f)
+  ) {
+    refuseCharacter();
+  }
+  if (size === 2) return 2;
+  if (at + 2 >= end) return 0;
+  const third = buffer[at + 2]!;
+  if ((third & 0xc0) !== 0x80 || (first === 0xef && second === 0xbf && third > 0xbd)) refuseCharacter();
+  if (size === 3) return 3;
+  if (at + 3 >= end) return 0;
+  if ((buffer[at + 3]! & 0xc0) !== 0x80) refuseCharacter();
+  return 4;
+}
+
+function refuseCharacter(): never {
+  fail('not-well-formed', 'not a character in UTF-8');
+}
+
+/** What is known of a name that has been read. */
+interface Name {
+  /** Bytes in front of its colon, 0 where there is none. */
+  colon: number;
+  /** Bytes less UTF-16 units. */
+  nameShift: number;
+}
+
+/** XML-NAMES §4 QName. Where it ends; -1 where bytes are missing. Its colon and shift are left in `name`. */
+export function qname(buffer: Buffer, from: number, end: number, limit: number, name: Name): number {
+  let start = true;
+  let colon = 0;
+  let shift = 0;
+  let i = from;
+  for (;;) {
+    if (i - from > limit) refuseName();
+    if (i >= end) return -1;
+    const c = buffer[i]!;
+    if (c >= 0x80) {
+      const size = sequence(buffer, i, end);
+      if (size === 0) return -1;
+      const character = buffer.toString('utf8', i, i + size).codePointAt(0)!;
+      if (start ? !isNameStart(character) : !isNameChar(character)) fail('not-well-formed', 'not a name');
+      i += size;
+      shift += size === 2 ? 1 : 2;
+    } else if ((BYTES[c]! & (start ? NAME_START : NAME)) !== 0) {
+      i++;
+    } else if (c === 0x3a /* : */ && !start && colon === 0) {
+      colon = i - from;
+      start = true;
+      i++;
+      continue;
+    } else if (start || c === 0x3a) {
+      return fail('not-well-formed', 'not a name');
+    } else {
+      break;
+    }
+    start = false;
+  }
+  name.colon = colon;
+  name.nameShift = shift;
+  return i;
+}
+
+const ENTITIES = ['lt', 'gt', 'amp', 'quot', 'apos'].map((name) => Buffer.from(name));
+
+/** The reference at `at` (XML 1.0 §4.1). Where it ends; -1 where bytes are missing. */
+export function reference(buffer: Buffer, at: number, end: number): number {
+  let i = at + 1;
+  if (i >= end) return -1;
+  if (buffer[i] === 0x23 /* # */) {
+    if (++i >= end) return -1;
+    const hex = buffer[i] === 0x78; /* x */
+    if (hex) i++;
+    const digits = i;
+    let code = 0;
+    for (; ; i++) {
+      if (i - at > REFERENCE_LENGTH) fail('policy-violation', 'a reference that is too long');
+      if (i >= end) return -1;
+      const c = buffer[i]!;
+      const digit =
+        c >= 0x30 && c <= 0x39 ? c - 0x30 : hex && (c | 0x20) >= 0x61 && (c | 0x20) <= 0x66 ? (c | 0x20) - 0x57 : -1;
+      if (digit < 0) break;
+      code = Math.min((hex ? 16 : 10) * code + digit, 0x110000);
+    }
+    if (buffer[i] !== 0x3b /* ; */ || i === digits || !isChar(code))
+      fail('not-well-formed', 'not a character reference');
+    return i + 1;
+  }
+  for (; ; i++) {
+    if (i >= end) return -1;
+    const c = buffer[i]!;
+    const named = (BYTES[c]! & (i === at + 1 ? NAME_START : NAME)) !== 0 || c === 0x3a;
+    if (c >= 0x80 || i - at > REFERENCE_LENGTH) refuseEntity();
+    if (named) continue;
+    if (c !== 0x3b /* ; */ || i === at + 1) fail('not-well-formed', 'a & that is no reference');
+    const length = i - at - 1;
+    if (!ENTITIES.some((entity) => entity.length === length && matches(buffer, at + 1, entity))) refuseEntity();
+    return i + 1;
+  }
+}
+
+/** RFC 6120 §11.1. */
+function refuseEntity(): never {
+  fail('restricted-xml', 'an entity other than the five of XML');
+}
+
+/** RFC 6120 §11.1: what begins with `<!`. */
+export function refuseDeclaration(third: number): never {
+  const known = third === 0x2d /* - */ || (BYTES[third]! & NAME_START) !== 0;
+  fail(known ? 'restricted-xml' : 'not-well-formed', 'comments and declarations are not allowed');
+}
