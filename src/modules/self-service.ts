@@ -20,7 +20,8 @@ export default defineModule({
   start: ({ host }) => {
     const startedAt = { wall: wall(), monotonic: monotonic() };
 
-    const sessionsOf = ({ from }: IqRequest) => host.sessions(from.bare).slice(0, mostListed);
+    /** What a user asks the host is answered at their home. */
+    const sessionsOf = ({ from: owner }: IqRequest) => host.sessions(owner.bare).slice(0, mostListed);
 
     const saying = (node: string, name: string, text: () => string): Command => ({
       node,

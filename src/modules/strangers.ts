@@ -170,7 +170,7 @@ export default defineModule({
     const isUserHere = ({ domain, local }: Jid) => local !== undefined && hosts.has(domain);
     const { anonymous } = host.config.auth;
     /** XEP-0175: an account that is gone with its session, of somebody whom nobody knows. */
-    const isPassing = ({ bare }: Jid) => anonymous && host.sessions(bare)[0]?.isPassing === true;
+    const isPassing = ({ bare }: Jid) => anonymous && host.isAnonymous(bare);
     const isColleague = (who: Jid) => areUsersKnown && isUserHere(who) && !isPassing(who);
     /** A stranger to nobody: the server and its services, and where that is so the users of it. */
     const isOurs = (who: Jid) => (isUserHere(who) ? isColleague(who) : host.isLocal(who.domain));

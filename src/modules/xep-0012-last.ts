@@ -75,17 +75,17 @@ export default defineModule({
       if (isStopping || unwritten.size >= mostUnwritten) void write();
     };
 
-    const isElsewhereToo = (bare: string, jid: { readonly full: string }) =>
-      host.sessions(bare).some((other) => other.available && other.jid.full !== jid.full);
+    const isElsewhereToo = (owner: string, jid: { readonly full: string }) =>
+      host.sessions(owner).some((other) => other.available && other.jid.full !== jid.full);
 
     const ended = ({ at, run }: Activity): number =>
       run === undefined ? at : Math.max(at, before.find((other) => other.from === run)?.to ?? at);
 
-    const answer: IqHandler = async ({ from, to }) => {
+    const answer: IqHandler = async ({ from, to: owner }) => {
       // §3: forbidden is said for accounts that are not there too
-      if (!(await host.permits('contacts', from, to))) throw new StanzaError('forbidden');
-      if (host.sessions(to.bare).some(({ available }) => available)) return last(0);
-      const activity = unwritten.get(to.bare) ?? (await stores.last_activity.get(to.bare));
+      if (!(await host.permits('contacts', from, owner))) throw new StanzaError('forbidden');
+      if (host.sessions(owner.bare).some(({ available }) => available)) return last(0);
+      const activity = unwritten.get(owner.bare) ?? (await stores.last_activity.get(owner.bare));
       if (activity === undefined) throw new StanzaError('item-not-found');
       return last(Math.max(0, wall() - ended(activity)), activity.status);
     };

@@ -82,7 +82,7 @@ export default defineModule({
     const identityOf = (target: Target, query: DiscoQuery): readonly Identity[] => {
       if (target === 'server') return [{ category: 'server', type: 'im', name: host.software.name }];
       if (target === 'service') return [];
-      return [{ category: 'account', type: host.sessions(query.to.bare)[0]?.isPassing ? 'anonymous' : 'registered' }];
+      return [{ category: 'account', type: host.isAnonymous(query.to.bare) ? 'anonymous' : 'registered' }];
     };
 
     const info = (target: Target) => async (request: IqRequest) => {
@@ -134,8 +134,9 @@ export default defineModule({
     const itemsOf = (target: Target, query: DiscoQuery): DiscoItem[] => {
       if (target === 'server') return host.declared.services().map(({ domain }) => ({ jid: domain }));
       if (target === 'service') return [];
+      const owner = query.to;
       return host
-        .sessions(query.to.bare)
+        .sessions(owner.bare)
         .filter(({ available }) => available)
         .map(({ jid }) => ({ jid: jid.full }));
     };

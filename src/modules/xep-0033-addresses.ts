@@ -92,7 +92,10 @@ export default defineModule({
       const from = stanza.from!;
       const isSent = type === undefined || type === 'unavailable';
       if (!isSent || !isUser(from) || !stanza.has(NS.addresses, 'addresses')) return;
-      if (host.session(from) === undefined) return; // gone meanwhile: nobody would ever say so
+      // What a user says to the host is handled at their home.
+      const owner = from.toBare();
+      const isThere = host.sessions(owner.bare).some(({ jid }) => jid.equals(from));
+      if (!isThere) return; // gone meanwhile: nobody would ever say so
       const deliveries = readDeliveries(stanza, host.jid, config.limit);
       host.demandFanOut(stanza.content, deliveries.length);
       const recipients = deliveries.map(({ to }) => to!);

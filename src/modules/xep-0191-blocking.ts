@@ -87,8 +87,9 @@ export default defineModule({
      * What comes in goes in the step 'clean' and without a word: an error to a room would put us out of it, and nobody
      * answers a headline to an account that is not there (RFC 6121 §8.5.4). Rooms say groupchat to sessions alone.
      */
-    const isDroppedSilently = ({ type, to }: Stanza): boolean =>
-      type === 'headline' || (type === 'groupchat' && host.session(to!) !== undefined);
+    const isDroppedSilently = (owner: Jid, { type, to }: Stanza): boolean =>
+      type === 'headline' ||
+      (type === 'groupchat' && host.sessions(owner.bare).some(({ jid }) => jid.resource === to!.resource));
 
     /** Whether a service says it for somebody who is blocked: nothing of theirs comes in by way of others. */
     const isRelayed = (list: BlockList, { stanza, origin }: Pick<Passage, 'stanza' | 'origin'>): boolean =>
@@ -97,7 +98,7 @@ export default defineModule({
     /** §3.2, the list of rules for what comes in and goes out. */
     const judge = (list: BlockList, passage: Passage): void => {
       if (list.size === 0) return;
-      const { way, peer, stanza } = passage;
+      const { way, owner, peer, stanza } = passage;
       if (!isBlocked(list, peer)) {
         // Messages end in the step 'clean', without an error for the service.
         if (way === 'out' || stanza.name === 'message' || !isRelayed(list, passage)) return;
@@ -108,15 +109,15 @@ export default defineModule({
           type: 'cancel',
           extra: [el('blocked', { xmlns: NS.blockingErrors })],
         });
-      if (stanza.name === 'message' && isDroppedSilently(stanza)) return;
+      if (stanza.name === 'message' && isDroppedSilently(owner, stanza)) return;
       throw new StanzaError('service-unavailable', undefined, { hides: true });
     };
 
     /** What nobody is told of. */
     const silence = (list: BlockList, passage: Passage): 'handled' | undefined => {
       if (list.size === 0) return undefined;
-      const { peer, stanza } = passage;
-      const isUnheard = (isDroppedSilently(stanza) && isBlocked(list, peer)) || isRelayed(list, passage);
+      const { owner, peer, stanza } = passage;
+      const isUnheard = (isDroppedSilently(owner, stanza) && isBlocked(list, peer)) || isRelayed(list, passage);
       return isUnheard ? 'handled' : undefined;
     };
 

@@ -68,7 +68,7 @@ export default defineModule({
 
     const affiliationOf = async (bare: Jid): Promise<{ affiliation: Affiliation; since?: number } | undefined> => {
       if ((await host.accounts.get(bare.bare)) === undefined) {
-        return host.sessions(bare.bare)[0]?.isPassing ? { affiliation: 'anonymous' } : undefined;
+        return host.isAnonymous(bare.bare) ? { affiliation: 'anonymous' } : undefined;
       }
       if (config.show_admins && (await host.isAdmin(bare))) return { affiliation: 'admin' };
       const since = await registered.get(bare.bare);

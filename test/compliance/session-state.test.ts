@@ -38,8 +38,10 @@ const example = defineModule({
   implements: {},
   sessionStates: [moods, asked, motto],
   start: ({ host }) => {
-    const meant = ({ payload, session, to }: IqRequest) =>
-      payload.attrs.for === undefined ? session! : host.session(to.withResource(payload.attrs.for))!;
+    const meant = ({ payload, session, to: owner }: IqRequest) =>
+      payload.attrs.for === undefined
+        ? session!
+        : host.sessions(owner.bare).find(({ jid }) => jid.resource === payload.attrs.for)!;
     return [
       iq.set('account', ns, 'mood', (request) => {
         const session = meant(request);

@@ -1,7 +1,8 @@
 /**
- * What modules may not do because a session can move to another process, or be another object after a restart: keep
- * something by a session, tell sessions apart by identity, write a field of one. What they know of it they declare
- * (`sessionState`).
+ * What modules may not do because each account has one home: look at sessions of anybody but the owner of the passage,
+ * event, request or question in hand (named `owner`). And because a session can move to another process, or be another
+ * object after a restart: keep something by a session, tell sessions apart by identity, write a field of one. What they
+ * know of it they declare (`sessionState`).
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -16,11 +17,18 @@ const rules: Readonly<Record<string, RegExp>> = {
   'a map by sessions': /\b(?:Weak)?(?:Map|Set)<Session\b/,
   'a map by objects': /\bWeak(?:Map|Set)</,
   'a session as itself': /(?:\bsession(?:\([^)]*\))? [!=]== (?!undefined\b)\w)|(?:\b[\w.]+ [!=]== (?:\w+\.)*session\b)/,
+  'the sessions of somebody who is not the owner': /\bhost\s*\.\s*sessions\((?!owner(?:\.bare)?\))/,
+  'all sessions': /\.allSessions\(/,
   'a field of a session': /\.(?:acknowledges|connection|isOver|ledger|link|snapshot) = /,
 };
 
 /** By file, with the reason. */
 const exceptions: Readonly<Record<string, string>> = {
+  'rfc-6121-presence/index.ts: the sessions of somebody who is not the owner':
+    'whom a crash of this process takes with it are those that live on it',
+  'xep-0133-admin/figures.ts: all sessions': 'answers a question to every node',
+  'xep-0133-admin/messages.ts: all sessions': 'answers a question to every node',
+  'xep-0215-external-services.ts: all sessions': 'each node reads its configuration again, and tells its own clients',
   'xep-0065-proxy65/index.ts: a map by objects': 'the hosts of one server, told apart by its accounts, share a relay',
 };
 
@@ -35,6 +43,9 @@ test('the rules find what they are for', () => {
     ['if (session === origin.session) return;', 'a session as itself'],
     ['if (seat.session === other) return;', 'a session as itself'],
     ['if (other === request.session) return;', 'a session as itself'],
+    ['for (const one of host.sessions(contact)) one.send(stanza);', 'the sessions of somebody who is not the owner'],
+    ['host\n  .sessions(jid.bare)', 'the sessions of somebody who is not the owner'],
+    ['for (const one of host.allSessions()) one.send(stanza);', 'all sessions'],
     ['session.link = link;', 'a field of a session'],
   ] as const)
     assert.ok(found(text).includes(what), text);
@@ -42,6 +53,8 @@ test('the rules find what they are for', () => {
     'if (session === undefined) return;',
     'session.jid.equals(from)',
     'if (host.session(to!) !== undefined)',
+    'host.sessions(owner.bare).length',
+    'host.sessions(owner)',
   ])
     assert.deepEqual(found(text), [], text);
 });

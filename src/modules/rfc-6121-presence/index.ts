@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { count } from '../../server/config/units.js';
 import {
+  answers,
   defineModule,
+  defineQuestion,
   event,
   type Maybe,
   presence,
@@ -48,6 +50,13 @@ const unreached = sessionState<Set<string> | undefined>({
     decode: (all) => new Set(all),
     encode: (contacts) => [...contacts],
   }),
+});
+
+/** At an account of this host: whether a resource is available. */
+const availability = defineQuestion({
+  name: 'presence.available',
+  given: z.object({ resource: z.string().optional() }),
+  answer: z.boolean(),
 });
 
 const nobody: ReadonlyMap<string, Jid> = new Map();
@@ -324,7 +333,7 @@ export default defineModule({
         }
         return;
       }
-      const own = host.session(to);
+      const own = host.sessions(owner.bare).find(({ jid }) => jid.resource === to.resource);
       if (own === undefined) return;
       if (stanza.type === undefined) reached(own, peer);
       // A room that was left or never entered; else a contact who cannot be reached.
@@ -375,6 +384,7 @@ export default defineModule({
           return undefined;
         }
         const seen = available(owner).filter(({ jid }) => !jid.equals(session.jid));
+        // Those that live on this node: a crash of it takes them with it.
         for (const [contact, item] of items)
           if (hasTo(item)) for (const other of host.sessions(contact)) if (other.available) seen.push(other);
         return seen.map(({ jid }) => jid.full);
@@ -387,8 +397,15 @@ export default defineModule({
       // Those that did not outlive the process before had nobody to say so.
       event('revived', ({ session: { jid: to }, seen }) => {
         if (to.domain !== host.domain) return undefined;
-        const lost = seen.map((address) => Jid.parse(address)).filter((jid) => host.session(jid)?.available !== true);
-        return allOf(lost.map((jid) => tell(unavailable(jid).with({ to }))));
+        const farewell = (jid: Jid) => (isThere: boolean) =>
+          isThere ? undefined : tell(unavailable(jid).with({ to }));
+        return allOf(
+          seen.map((address) => {
+            const jid = Jid.parse(address);
+            const isThere = host.askHome(availability, jid.toBare(), { resource: jid.resource });
+            return isThere instanceof Promise ? isThere.then(farewell(jid)) : farewell(jid)(isThere);
+          }),
+        );
       }),
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,
@@ -404,9 +421,10 @@ export default defineModule({
         }
         return allOf(told);
       }),
-      event('accountDeleting', async ({ jid }) => {
-        for (const own of host.sessions(jid.bare)) await becomeUnavailable(own, unavailable(own.jid));
-        for (const [contact, item] of await roster.get(jid.bare)) await cancel(jid, Jid.parse(contact), item);
+      answers(availability, ({ resource }, owner) => available(owner).some(({ jid }) => jid.resource === resource)),
+      event('accountDeleting', async ({ jid: owner }) => {
+        for (const own of host.sessions(owner.bare)) await becomeUnavailable(own, unavailable(own.jid));
+        for (const [contact, item] of await roster.get(owner.bare)) await cancel(owner, Jid.parse(contact), item);
       }),
       streamFeature('authenticated', () => el('sub', { xmlns: NS.subPreApproval })), // §3.4
     ];

@@ -1,7 +1,8 @@
 /** Who may do what with a node (§4.1, §4.5). Asked on every way to what a node has: items, notifications, discovery. */
 
+import { z } from 'zod';
 import { wall } from '../../server/clock.js';
-import type { Maybe } from '../../server/module/index.js';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
@@ -95,12 +96,31 @@ export function entryFor(
   const owners = ownersOf(holder, node).filter((owner) => Jid.parse(owner).domain === host.domain);
   const find = async (): Promise<RosterItem | undefined> => {
     for (const owner of owners) {
-      const item = owner === bare ? ownEntry : (await roster.get(owner)).get(bare);
-      if (sees(item)) return item;
+      const item = owner === bare ? ownEntry : await host.askHome(entryOf, Jid.parse(owner), { contact: bare });
+      if (item !== null && sees(item)) return item;
     }
     return undefined;
   };
   return find();
+}
+
+/** At an account of this host: what its roster has of somebody. */
+export const entryOf = defineQuestion({
+  name: 'pubsub.entry',
+  given: z.object({ contact: z.string() }),
+  answer: z
+    .object({
+      subscription: z.enum(['none', 'to', 'from', 'both']),
+      groups: z.array(z.string()).readonly(),
+      hidden: z.boolean().optional(),
+    })
+    .nullable(),
+});
+type Entry = z.output<typeof entryOf.answer>;
+
+export function entryIn({ roster }: PubSub, owner: Jid, { contact }: { readonly contact: string }): Maybe<Entry> {
+  const items = roster.get(owner.bare);
+  return items instanceof Promise ? items.then((all) => all.get(contact) ?? null) : (items.get(contact) ?? null);
 }
 
 const ownEntry: RosterItem = { subscription: 'both', groups: [] };

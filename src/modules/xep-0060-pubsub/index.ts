@@ -9,8 +9,10 @@
  */
 import { z } from 'zod';
 import {
+  answers,
   command,
   defineModule,
+  defineQuestion,
   disco,
   document,
   event,
@@ -28,13 +30,23 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { whole } from '../../server/stanza/stored.js';
 import type { Element } from '../../server/xml/element.js';
-import { affiliationOf, ownersOf } from './access.js';
+import { affiliationOf, entryIn, entryOf, ownersOf } from './access.js';
 import { associate } from './collections.js';
 import { accountFeatures, serviceFeatures, sources } from './discovery.js';
 import { Holders } from './holders.js';
 import { retrieve } from './items.js';
-import { greet, greetSubscriber, greetVisitor, introduce } from './last-items.js';
+import {
+  greet,
+  greetSubscriber,
+  greetVisitor,
+  introduce,
+  lastItems,
+  sayLastItems,
+  wishes,
+  wishesOf,
+} from './last-items.js';
 import type { Found, PubSub, StoredItem, StoredNode, Subscription, Usage } from './node.js';
+import { countWanting, wanting } from './notify.js';
 import {
   changeAffiliations,
   configure,
@@ -48,7 +60,7 @@ import {
 import { paces } from './pace.js';
 import { pendingCommand } from './pending.js';
 import { pep } from './pep.js';
-import { Guests, leaves, purgeOf, showOf } from './presence.js';
+import { Guests, leaves, left, purgeOf, shown, shownBy, showOf } from './presence.js';
 import { publish, purge, retract } from './publish.js';
 import type { Action } from './request.js';
 import { settings } from './settings.js';
@@ -94,6 +106,19 @@ const handlers: Readonly<Record<string, Handler>> = {
   [`set ${NS.pubsubOwner} affiliations`]: changeAffiliations,
   [`set ${NS.pubsubOwner} subscriptions`]: changeSubscriptions,
 };
+
+/** At the address of the service: what becomes of accounts of this host. */
+const atService = {
+  arrived: defineQuestion({ name: 'pubsub.arrived', given: z.object({ jid: z.string() }), answer: z.null() }),
+  purged: defineQuestion({ name: 'pubsub.purged', given: z.object({ publisher: z.string() }), answer: z.null() }),
+  forgotten: defineQuestion({
+    name: 'pubsub.forgotten',
+    given: z.object({ account: z.string(), isAnonymous: z.boolean() }),
+    answer: z.null(),
+  }),
+};
+
+const done = (work: Promise<unknown>): Promise<null> => work.then(() => null);
 
 function passOver(error: unknown): undefined {
   if (!(error instanceof StanzaError)) throw error;
@@ -206,7 +231,6 @@ export default defineModule({
      */
     const forgetAccount = async ({ bare }: Jid, isAnonymous: boolean): Promise<void> => {
       const { holders } = pubsub;
-      holders.forget(bare);
       const leave = async ({ holder, node, items }: Found): Promise<void> => {
         if (node === undefined) return;
         const owners = ownersOf(holder, node);
@@ -304,11 +328,16 @@ export default defineModule({
         const others = [...pubsub.caps.visitors(owner.bare).values()].some((one) => one.jid.bare === jid.bare);
         pubsub.aside(leaves(pubsub, jid, !others));
       }),
-      event('available', ({ session }) => pubsub.aside(greetAtService(session.jid))),
+      event('available', ({ session: { jid } }) =>
+        pubsub.aside(host.askHome(atService.arrived, own, { jid: jid.full })),
+      ),
       event('unavailable', ({ session: { jid } }) => {
-        const isLast = !host.sessions(jid.bare).some((other) => other.available && other.jid.full !== jid.full);
-        pubsub.aside(leaves(pubsub, jid, isLast));
-        if (isLast) for (const holder of [jid.bare, own.bare]) pubsub.aside(purgeOf(pubsub, holder, jid.bare));
+        const owner = jid.toBare();
+        const isLast = !host.sessions(owner.bare).some((other) => other.available && other.jid.full !== jid.full);
+        pubsub.aside(host.askNodes(left, { jid: jid.full, isLast }));
+        if (!isLast) return;
+        pubsub.aside(purgeOf(pubsub, jid.bare, jid.bare));
+        pubsub.aside(host.askHome(atService.purged, own, { publisher: jid.bare }));
       }),
       event('rosterChanged', async ({ owner, contact, item, before }) => {
         const sees = (one: typeof item) => one?.subscription === 'from' || one?.subscription === 'both';
@@ -319,7 +348,19 @@ export default defineModule({
         for (const node of [...holder.nodes.values()])
           if (node.subscriptions.size > 0) await dropBarred(pubsub, holder, node, contact.bare);
       }),
-      event('accountDeleted', ({ jid, isAnonymous = false }) => forgetAccount(jid, isAnonymous)),
+      event('accountDeleted', async ({ jid, isAnonymous = false }) => {
+        pubsub.holders.forget(jid.bare);
+        await host.askHome(atService.forgotten, own, { account: jid.bare, isAnonymous });
+      }),
+      answers(lastItems, (given, owner) => sayLastItems(pubsub, owner, given)),
+      answers(wishes, (_, owner) => wishesOf(pubsub, owner)),
+      answers(shown, (given, owner) => shownBy(pubsub, owner, given)),
+      answers(wanting, (given) => countWanting(pubsub, given)),
+      answers(entryOf, (given, owner) => entryIn(pubsub, owner, given)),
+      answers(left, ({ jid, isLast }) => done(leaves(pubsub, Jid.parse(jid), isLast))),
+      answers(atService.arrived, ({ jid }) => done(greetAtService(Jid.parse(jid)))),
+      answers(atService.purged, ({ publisher }) => done(purgeOf(pubsub, own.bare, publisher))),
+      answers(atService.forgotten, ({ account, isAnonymous }) => done(forgetAccount(Jid.parse(account), isAnonymous))),
     ];
   },
 });

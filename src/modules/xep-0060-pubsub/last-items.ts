@@ -3,7 +3,10 @@
  * that he is present at, each once for every interest that he says he has; and of nodes that he subscribed to.
  */
 
+import { z } from 'zod';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
+import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
@@ -69,18 +72,57 @@ async function* lastItemsFor(pubsub: PubSub, session: Session, recipient: Recipi
   await sendLast(pubsub, bare, recipient, undefined);
   yield;
   const here = `@${host.domain}`;
+  const wanted = { to: session.jid.full, interests: recipient.interests };
   for (const [contact, item] of await roster.get(bare)) {
     if (session.presence === undefined) return; // gone meanwhile
     if (!isSeen(item) || !contact.endsWith(here)) continue;
-    // Mostly all is in memory, and there is nothing: nobody waits for that.
-    const holder = pubsub.holders.peek(contact);
-    if (holder !== undefined && !recipient.interests.some((name) => holder.nodes.has(name))) continue;
-    const items = roster.get(contact);
-    const entry = (items instanceof Promise ? await items : items).get(bare);
-    if (!sees(entry)) continue;
-    await sendLast(pubsub, contact, recipient, entry);
+    const sent = host.askHome(lastItems, Jid.parse(contact), wanted);
+    if (!(sent instanceof Promise)) continue;
+    await sent.catch(unanswered);
     yield;
   }
+}
+
+/** At a contact of this host: says the last items of its nodes to a client that has turned up. */
+export const lastItems = defineQuestion({
+  name: 'pubsub.last_items',
+  given: z.object({ to: z.string(), interests: z.array(z.string()).readonly() }),
+  answer: z.null(),
+});
+
+export function sayLastItems(
+  pubsub: PubSub,
+  owner: Jid,
+  { to, interests }: { readonly to: string; readonly interests: readonly string[] },
+): Maybe<null> {
+  // Mostly all is in memory, and there is nothing: nobody waits for that.
+  const holder = pubsub.holders.peek(owner.bare);
+  if (holder !== undefined && !interests.some((name) => holder.nodes.has(name))) return null;
+  return (async () => {
+    const jid = Jid.parse(to);
+    const entry = (await pubsub.roster.get(owner.bare)).get(jid.bare);
+    if (sees(entry)) await sendLast(pubsub, owner.bare, ofContact(jid, interests), entry);
+    return null;
+  })();
+}
+
+/** At a contact of this host: its clients, and the nodes that they want to hear of. */
+export const wishes = defineQuestion({
+  name: 'pubsub.wishes',
+  given: z.null(),
+  answer: z.array(z.object({ jid: z.string(), interests: z.array(z.string()).readonly() })),
+});
+
+export const wishesOf = ({ host, caps }: PubSub, owner: Jid) =>
+  host
+    .sessions(owner.bare)
+    .filter(({ presence }) => presence !== undefined)
+    .map((session) => ({ jid: session.jid.full, interests: interestsIn(caps.features(session)) }));
+
+/** A home that does not answer is no fault of the others. */
+function unanswered(error: unknown): null {
+  if (!(error instanceof StanzaError)) throw error;
+  return null;
 }
 
 /** The same for somebody who is present at an account, and no session of its contacts here. */
@@ -113,7 +155,7 @@ export async function introduce(
   entry: RosterItem,
   before: RosterItem | undefined,
 ): Promise<void> {
-  for (const recipient of clientsOf(pubsub, await pubsub.holders.get(owner.bare), contact.bare))
+  for (const recipient of await clientsOf(pubsub, await pubsub.holders.get(owner.bare), contact))
     await sendLast(pubsub, owner.bare, recipient, entry, before);
 }
 
@@ -136,15 +178,14 @@ export async function reveal(pubsub: PubSub, holder: Holder, node: Node, before:
 const none: ReadonlySet<string> = new Set();
 
 /** The clients of a contact: its sessions here, or what is present of it. */
-function clientsOf(pubsub: PubSub, holder: Holder, contact: string): Recipient[] {
+async function clientsOf(pubsub: PubSub, holder: Holder, contact: Jid): Promise<Recipient[]> {
   const { host, caps } = pubsub;
-  const sessions = contact.endsWith(`@${host.domain}`) ? host.sessions(contact) : [];
-  const found = sessions.flatMap((session) =>
-    session.presence === undefined ? [] : [ofSession(pubsub, session, caps.features(session))],
-  );
+  const here = contact.domain === host.domain ? await host.askHome(wishes, contact, null) : [];
+  const found = here.map(({ jid, interests }) => ofContact(Jid.parse(jid), interests));
   if (found.length === 0)
     for (const visitor of caps.visitors(holder.jid.bare).values())
-      if (visitor.jid.bare === contact) found.push(ofVisitor(pubsub, holder.jid.bare, visitor.jid, visitor.features()));
+      if (visitor.jid.bare === contact.bare)
+        found.push(ofVisitor(pubsub, holder.jid.bare, visitor.jid, visitor.features()));
   return found;
 }
 

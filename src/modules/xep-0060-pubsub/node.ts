@@ -177,5 +177,5 @@ export interface PubSub {
   /** Summaries of attachments that are being made, so that one comes after the other. */
   readonly summaries: Map<string, Promise<void>>;
   /** For what nobody waits for: logs what became of it if it fails. */
-  aside(work: void | Promise<unknown>): void;
+  aside(work: unknown): void;
 }

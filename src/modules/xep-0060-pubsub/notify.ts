@@ -4,7 +4,8 @@
  * (`NODE+notify`).
  */
 
-import type { Maybe } from '../../server/module/index.js';
+import { z } from 'zod';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -16,7 +17,7 @@ import { barrier, entryFor } from './access.js';
 import { type Kind, notifyAbove } from './collections.js';
 import { withBody } from './events.js';
 import { subscriptionsAt } from './holders.js';
-import type { Holder, Node, PubSub, Subscriber } from './node.js';
+import type { Holder, Node, PubSub, Show, Subscriber } from './node.js';
 import { showsOf } from './presence.js';
 import { accepts, asked, speakersOf } from './speakers.js';
 import { drop } from './subscriptions.js';
@@ -70,7 +71,7 @@ function ofAccount(
 ): void {
   const { host } = pubsub;
   const origin = asked(speakers);
-  const { bare } = holder.jid;
+  const owner = holder.jid;
   const wanted = interest(node.name);
   // XEP-0163 §4.3.2: whom one reaches at his clients is not told at his bare address.
   const reached = node.subscriptions.size === 0 ? undefined : new Set<string>();
@@ -81,7 +82,7 @@ function ofAccount(
     return true;
   };
 
-  for (const session of host.sessions(bare))
+  for (const session of host.sessions(owner.bare))
     if (wants(pubsub, session, wanted) && isLeft(session.jid)) session.send(event.with({ to: session.jid }));
 
   // Which clients of a contact want it, their home knows.
@@ -117,6 +118,23 @@ function subscribedResources(holder: Holder, node: Node, bare: string): string[]
     .map(({ jid }) => jid.full);
 }
 
+/** Of these accounts of this host, at every node: how many clients want a feature. */
+export const wanting = defineQuestion({
+  name: 'pubsub.wanting',
+  given: z.object({ accounts: z.array(z.string()), feature: z.string() }),
+  answer: z.number(),
+});
+
+export function countWanting(
+  pubsub: PubSub,
+  { accounts, feature }: { readonly accounts: readonly string[]; readonly feature: string },
+): number {
+  let count = 0;
+  for (const owner of accounts)
+    for (const session of pubsub.host.sessions(owner)) if (wants(pubsub, session, feature)) count++;
+  return count;
+}
+
 /** How many clients are notified of an item, about: those of contacts who may not read it are counted too. */
 export function audience(
   pubsub: PubSub,
@@ -124,16 +142,16 @@ export function audience(
   name: string,
   node: Node | undefined,
   roster: Roster | undefined,
-): number {
-  const { host } = pubsub;
-  const wanted = interest(name);
+): Maybe<number> {
+  const feature = interest(name);
   let count = node?.subscriptions.size ?? 0;
   if (roster === undefined) return count;
+  for (const { features } of visitorsOf(pubsub, holder, roster)) if (features.has(feature)) count++;
   const accounts = [holder.jid.bare];
-  for (const [contact, item] of roster) if (sees(item)) accounts.push(contact);
-  for (const bare of accounts) for (const session of host.sessions(bare)) if (wants(pubsub, session, wanted)) count++;
-  for (const { features } of visitorsOf(pubsub, holder, roster)) if (features.has(wanted)) count++;
-  return count;
+  for (const [contact, item] of roster) if (isContactHere(pubsub, holder, contact, item)) accounts.push(contact);
+  const sum = (counts: readonly number[]) => counts.reduce((all, one) => all + one, count);
+  const counted = pubsub.host.askNodes(wanting, { accounts, feature });
+  return counted instanceof Promise ? counted.then(sum) : sum(counted);
 }
 
 /** Those present at an account that are not told as contacts with a session here. */
@@ -245,13 +263,16 @@ function toSubscribed(
   origin: Origin | undefined,
 ): Maybe<void> {
   const { jid, node, expires, shows, body } = subscriber;
+  const said = () => tell(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
   const isForPresent = node.config['pubsub#presence_based_delivery'];
-  if (isForPresent || shows !== undefined || expires === 'presence') {
-    const present = showsOf(pubsub, holder, jid);
+  if (!isForPresent && shows === undefined && expires !== 'presence') return said();
+  const go = (present: readonly Show[] | undefined): Maybe<void> => {
     // It was there when it subscribed, and we were not here when it left.
     if (expires === 'presence' && present?.length === 0) return drop(pubsub, holder, node, subscriber);
     if (isForPresent && !present?.length) return;
     if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;
-  }
-  return tell(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
+    return said();
+  };
+  const present = showsOf(pubsub, holder, jid);
+  return present instanceof Promise ? present.then(go) : go(present);
 }

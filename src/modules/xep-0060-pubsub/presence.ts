@@ -1,5 +1,7 @@
 /** Who is there, as far as it is known: for what goes by presence (§6.3, §12.4, §12.5, `pubsub#purge_offline`). */
 
+import { z } from 'zod';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -52,15 +54,28 @@ const showNamed = (text: string | undefined): Show => shows.find((one) => one ==
 
 export const showOf = (presence: Stanza): Show => showNamed(presence.text(NS.client, 'show')?.trim());
 
+/** At an account of this host: how its clients are there, or the one of a resource. */
+export const shown = defineQuestion({
+  name: 'pubsub.shown',
+  given: z.object({ resource: z.string().optional() }),
+  answer: z.array(z.enum(shows)),
+});
+
+export const shownBy = (
+  { host }: PubSub,
+  owner: Jid,
+  { resource }: { readonly resource?: string | undefined },
+): Show[] =>
+  host
+    .sessions(owner.bare)
+    .flatMap(({ jid, presence }) =>
+      presence !== undefined && (resource === undefined || resource === jid.resource) ? [showOf(presence)] : [],
+    );
+
 /** How an address is there, at each of its clients; undefined: nobody knows. */
-export function showsOf({ host, caps, guests }: PubSub, holder: Holder, jid: Jid): Show[] | undefined {
+export function showsOf({ host, caps, guests }: PubSub, holder: Holder, jid: Jid): Maybe<readonly Show[] | undefined> {
+  if (jid.domain === host.domain) return host.askHome(shown, jid.toBare(), { resource: jid.resource });
   const isMeant = (full: string) => jid.resource === undefined || full === jid.full;
-  if (jid.domain === host.domain)
-    return host
-      .sessions(jid.bare)
-      .flatMap((session) =>
-        session.presence !== undefined && isMeant(session.jid.full) ? [showOf(session.presence)] : [],
-      );
   const found: Show[] = [];
   if (holder.isAccount) {
     for (const visitor of caps.visitors(holder.jid.bare).values())
@@ -68,6 +83,13 @@ export function showsOf({ host, caps, guests }: PubSub, holder: Holder, jid: Jid
   } else for (const [full, show] of guests.of(jid.bare) ?? []) if (isMeant(full)) found.push(show);
   return found.length === 0 ? undefined : found;
 }
+
+/** At every node: a client of this host has gone. */
+export const left = defineQuestion({
+  name: 'pubsub.left',
+  given: z.object({ jid: z.string(), isLast: z.boolean() }),
+  answer: z.null(),
+});
 
 /** Somebody goes offline at this address: what was to last so long is over. `isLast`: there is no other client. */
 export async function leaves(pubsub: PubSub, jid: Jid, isLast: boolean): Promise<void> {

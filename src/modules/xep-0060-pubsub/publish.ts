@@ -46,6 +46,7 @@ export async function publish(action: Action): Promise<Element> {
   // Nearly all payloads are so short that nobody has to be counted.
   const isCounted = xml.length >= uncounted;
   const roster = isCounted && owner.isAccount ? await pubsub.roster.get(bare) : undefined;
+  const recipients = isCounted ? await audience(pubsub, owner, name, owner.nodes.get(name), roster) : 0;
   const store = async (found: Found<RosterItem | undefined>): Promise<Element> => {
     // Without waiting until the item is kept: of two who publish at once, the second sees what the first made.
     const { holder } = found;
@@ -62,8 +63,7 @@ export async function publish(action: Action): Promise<Element> {
     if (node !== undefined) demand(options, node.config);
     const config = node?.config ?? { ...holder.defaults, ...usualConfig(pubsub.wellKnown, holder, name), ...options };
     checkItem(config, item !== undefined, payload, xml);
-    if (isCounted && config['pubsub#deliver_payloads'])
-      pubsub.host.demandFanOut(xml, audience(pubsub, holder, name, node, roster));
+    if (isCounted && config['pubsub#deliver_payloads']) pubsub.host.demandFanOut(xml, recipients);
     const isNew = items?.index.has(id) !== true;
     const room = roomFor(config, settings);
     if (

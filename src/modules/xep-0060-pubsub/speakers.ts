@@ -2,7 +2,7 @@
 import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
 import { Jid } from '../../server/stanza/jid.js';
-import { ownersOf } from './access.js';
+import { entryOf, ownersOf } from './access.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 
 /**
@@ -33,11 +33,10 @@ export const forOwner = (speaker: Jid, node: Node, owner: string): Origin =>
   onBehalfOf([speaker], { isAsked: node.stored.creator === owner });
 
 /** §8.8.2 lets owners subscribe others: that counts with those alone who have the owner among their contacts. */
-export function accepts({ host, roster }: PubSub, { jid, by }: Pick<Subscriber, 'jid' | 'by'>): Maybe<boolean> {
+export function accepts({ host }: PubSub, { jid, by }: Pick<Subscriber, 'jid' | 'by'>): Maybe<boolean> {
   if (by === undefined) return true;
   if (jid.domain !== host.domain) return false;
-  const isContact = (item: { readonly hidden?: boolean | undefined } | undefined) =>
-    item !== undefined && item.hidden !== true;
-  const items = roster.get(jid.bare);
-  return items instanceof Promise ? items.then((all) => isContact(all.get(by))) : isContact(items.get(by));
+  const isContact = (item: { readonly hidden?: boolean | undefined } | null) => item !== null && item.hidden !== true;
+  const entry = host.askHome(entryOf, jid.toBare(), { contact: by });
+  return entry instanceof Promise ? entry.then(isContact) : isContact(entry);
 }

@@ -1,19 +1,63 @@
 /** XEP-0133 §4.1 to §4.10: what concerns single accounts. */
+import { z } from 'zod';
 import { accountRefusal } from '../../server/account-refusal.js';
-import type { Command, Host, IqRequest, Services } from '../../server/module/index.js';
+import {
+  answers,
+  type Command,
+  defineQuestion,
+  type Hook,
+  type Host,
+  type IqRequest,
+  type Services,
+} from '../../server/module/index.js';
+import type { Session } from '../../server/routing/session.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError, StreamError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
-import type { Jid } from '../../server/stanza/jid.js';
+import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
-import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { asking } from './asking.js';
 
 /** Accounts that one form may name. */
 const mostAtOnce = 100;
 
-export function accountCommands(host: Host, roster: Services['roster']): Command[] {
+/** At an account: what it has, and where it is connected. */
+const statistics = defineQuestion({
+  name: 'admin.statistics',
+  given: z.null(),
+  answer: z.object({ addresses: z.array(z.string()), contacts: z.number(), resources: z.array(z.string()) }),
+});
+
+/** At an account: its contacts as its clients see them, by bare address. */
+const contacts = defineQuestion({
+  name: 'admin.contacts',
+  given: z.null(),
+  answer: z.array(
+    z.tuple([
+      z.string(),
+      z.object({
+        name: z.string().optional(),
+        groups: z.array(z.string()).readonly(),
+        subscription: z.enum(['none', 'to', 'from', 'both']),
+        ask: z.boolean().optional(),
+      }),
+    ]),
+  ),
+});
+type Contacts = z.output<typeof contacts.answer>;
+
+/** At an account: its sessions end, or the one of a resource. */
+const ending = defineQuestion({
+  name: 'admin.end_sessions',
+  given: z.object({ resource: z.string().optional() }),
+  answer: z.null(),
+});
+
+export function accountCommands(
+  host: Host,
+  roster: Services['roster'],
+): { readonly commands: Command[]; readonly hooks: Hook[] } {
   const accountjid = { type: 'jid-single', label: 'The address of the account', required: true } as const;
   const accountjids = { type: 'jid-multi', label: 'The addresses of the accounts', required: true } as const;
 
@@ -36,18 +80,38 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
   };
 
   const statisticsOf = async (bare: string): Promise<Element> => {
-    const sessions = host.sessions(bare);
-    const addresses = sessions.flatMap(({ connection }) => connection?.remoteAddress ?? []);
-    const contacts = rosterOf(await roster.get(bare)).getChildElements().length;
+    const { addresses, contacts: size, resources } = await host.askHome(statistics, Jid.parse(bare), null);
     return about(
       bare,
       { var: 'ipaddresses', type: 'text-multi', value: addresses },
-      { var: 'rostersize', type: 'text-single', value: contacts },
-      { var: 'onlineresources', type: 'text-multi', value: sessions.map(({ jid }) => jid.resource ?? '') },
+      { var: 'rostersize', type: 'text-single', value: size },
+      { var: 'onlineresources', type: 'text-multi', value: resources },
     );
   };
 
-  return [
+  const shownTo = async (owner: Jid): Promise<Contacts> =>
+    [...(await roster.get(owner.bare))].filter(([, { hidden }]) => !hidden);
+
+  const hooks = [
+    answers(statistics, async (_, owner) => {
+      const size = (await shownTo(owner)).length;
+      const sessions = host.sessions(owner.bare);
+      return {
+        addresses: sessions.flatMap(({ connection }) => connection?.remoteAddress ?? []),
+        contacts: size,
+        resources: sessions.map(({ jid }) => jid.resource ?? ''),
+      };
+    }),
+    answers(contacts, (_, owner) => shownTo(owner)),
+    answers(ending, ({ resource }, owner) => {
+      const reason = new StreamError('policy-violation', 'The session was ended by an administrator.');
+      const isMeant = ({ jid }: Session) => resource === undefined || jid.resource === resource;
+      for (const session of host.sessions(owner.bare).filter(isMeant)) host.end(session, reason);
+      return null;
+    }),
+  ];
+
+  const commands = [
     asking({
       node: 'add-user',
       name: 'Add a user',
@@ -91,10 +155,8 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
       instructions: 'End all sessions of an account, or the one of a full address.',
       fields: { accountjids },
       run: async (given) => {
-        const reason = new StreamError('policy-violation', 'The session was ended by an administrator.');
         for (const jid of await known(given.accountjids))
-          for (const session of host.sessions(jid.bare))
-            if (jid.isBare || session.jid.equals(jid)) host.end(session, reason);
+          await host.askHome(ending, jid.toBare(), { resource: jid.resource });
       },
     }),
     asking({
@@ -114,9 +176,9 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
       fields: { accountjids },
       run: async (given) => {
         const payload: Element[] = [];
-        for (const { bare } of await known(given.accountjids)) {
-          const told = about(bare);
-          told.cnode(rosterOf(await roster.get(bare)));
+        for (const jid of await known(given.accountjids)) {
+          const told = about(jid.bare);
+          told.cnode(rosterOf(await host.askHome(contacts, jid.toBare(), null)));
           payload.push(told);
         }
         return { payload };
@@ -153,6 +215,7 @@ export function accountCommands(host: Host, roster: Services['roster']): Command
       },
     }),
   ];
+  return { commands, hooks };
 }
 
 const about = (bare: string, ...fields: readonly Field[]): Element =>
@@ -163,12 +226,11 @@ const about = (bare: string, ...fields: readonly Field[]): Element =>
   });
 
 /** RFC 6121 §2.1.2. */
-function rosterOf(items: ReadonlyMap<string, RosterItem>): Element {
-  const shown = [...items].filter(([, { hidden }]) => !hidden);
+function rosterOf(items: Contacts): Element {
   return el(
     'query',
     { xmlns: NS.roster },
-    ...shown.map(([jid, { name, subscription, ask, groups }]) =>
+    ...items.map(([jid, { name, subscription, ask, groups }]) =>
       el(
         'item',
         { jid, name, subscription, ask: ask ? 'subscribe' : undefined },

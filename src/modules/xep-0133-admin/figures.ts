@@ -1,6 +1,7 @@
 /** XEP-0133 §4.13 to §4.22: how many there are, and who. */
+import { z } from 'zod';
 import type { Account } from '../../server/accounts/index.js';
-import type { Command, Host } from '../../server/module/index.js';
+import { answers, type Command, defineQuestion, type Hook, type Host } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
 import { form } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -18,11 +19,29 @@ interface Kind {
   /** The field of the list, and whether its node ends in `-list`. */
   readonly listField: string;
   readonly listNode: string;
-  /** The bare addresses, in order, after one of them. */
-  all(after: string | undefined): AsyncIterable<string> | Iterable<string>;
+  count(): Promise<number>;
+  /** At most so many bare addresses, in order, after one of them. */
+  list(after: string | undefined, most: number): Promise<string[]>;
 }
 
-export function figureCommands(host: Host): Command[] {
+const states = ['online', 'active', 'idle'] as const;
+type State = (typeof states)[number];
+
+/** At every node: how many accounts with sessions there are in a state. */
+const counted = defineQuestion({
+  name: 'admin.count',
+  given: z.object({ state: z.enum(states) }),
+  answer: z.number(),
+});
+
+/** At every node: the first of these accounts, in order, after one of them. */
+const listed = defineQuestion({
+  name: 'admin.list',
+  given: z.object({ state: z.enum(states), after: z.string().optional(), most: z.number() }),
+  answer: z.array(z.string()),
+});
+
+export function figureCommands(host: Host): { readonly commands: Command[]; readonly hooks: Hook[] } {
   /** Those of the accounts that count, a page at a time. */
   async function* accounts(after: string | undefined, counts: (account: Account) => boolean) {
     let next = after;
@@ -34,64 +53,78 @@ export function figureCommands(host: Host): Command[] {
     }
   }
 
-  const present = (after: string | undefined, counts: (sessions: readonly Session[]) => boolean): string[] => {
+  const stored = (counts: (account: Account) => boolean): Pick<Kind, 'count' | 'list'> => ({
+    count: async () => {
+      let count = 0;
+      for await (const _ of accounts(undefined, counts)) count++;
+      return count;
+    },
+    list: async (after, most) => {
+      const found: string[] = [];
+      for await (const bare of accounts(after, counts)) if (found.push(bare) === most) break;
+      return found;
+    },
+  });
+
+  /** Bare addresses of accounts that live here. */
+  const presentHere = (state: State): Set<string> => {
     const found = new Set<string>();
-    for (const { jid } of host.allSessions())
-      if ((after === undefined || jid.bare > after) && !found.has(jid.bare) && counts(host.sessions(jid.bare)))
-        found.add(jid.bare);
-    return [...found].sort();
+    for (const { jid: owner } of host.allSessions())
+      if (!found.has(owner.bare) && isIn(state, host.sessions(owner.bare))) found.add(owner.bare);
+    return found;
   };
+
+  const present = (state: State): Pick<Kind, 'count' | 'list'> => ({
+    count: async () => (await host.askNodes(counted, { state })).reduce((sum, one) => sum + one, 0),
+    list: async (after, most) => (await host.askNodes(listed, { state, after, most })).flat().sort().slice(0, most),
+  });
 
   const kinds: readonly Kind[] = [
     {
       what: 'registered',
       listField: 'registereduserjids',
       listNode: 'get-registered-users-list',
-      all: (after) => accounts(after, () => true),
+      ...stored(() => true),
     },
     {
       what: 'disabled',
       listField: 'disableduserjids',
       listNode: 'get-disabled-users-list',
-      all: (after) => accounts(after, ({ disabled }) => disabled),
+      ...stored(({ disabled }) => disabled),
     },
-    {
-      what: 'online',
-      listField: 'onlineuserjids',
-      listNode: 'get-online-users-list',
-      all: (after) => present(after, () => true),
-    },
-    {
-      what: 'active',
-      listField: 'activeuserjids',
-      listNode: 'get-active-users',
-      all: (after) => present(after, (sessions) => sessions.some(isActive)),
-    },
-    {
-      what: 'idle',
-      listField: 'idleuserjids',
-      listNode: 'get-idle-users',
-      all: (after) => present(after, (sessions) => !sessions.some(isActive)),
-    },
+    { what: 'online', listField: 'onlineuserjids', listNode: 'get-online-users-list', ...present('online') },
+    { what: 'active', listField: 'activeuserjids', listNode: 'get-active-users', ...present('active') },
+    { what: 'idle', listField: 'idleuserjids', listNode: 'get-idle-users', ...present('idle') },
   ];
-  return kinds.flatMap((kind) => [numberOf(kind), listOf(kind)]);
+  const hooks = [
+    answers(counted, ({ state }) => presentHere(state).size),
+    answers(listed, ({ state, after = '', most }) =>
+      [...presentHere(state)]
+        .filter((bare) => bare > after)
+        .sort()
+        .slice(0, most),
+    ),
+  ];
+  return { commands: kinds.flatMap((kind) => [numberOf(kind), listOf(kind)]), hooks };
 }
 
-function numberOf({ what, all }: Kind): Command {
+function isIn(state: State, sessions: readonly Session[]): boolean {
+  return state === 'online' || sessions.some(isActive) === (state === 'active');
+}
+
+function numberOf({ what, count }: Kind): Command {
   return answering(`get-${what}-users-num`, `Get the number of ${what} users`, async () => {
-    let count = 0;
-    for await (const _ of all(undefined)) count++;
     const field = {
       var: `${what}usersnum`,
       type: 'text-single',
       label: `The number of ${what} users`,
-      value: count,
+      value: await count(),
     } as const;
     return { payload: [form({ type: 'result', formType: NS.admin, fields: [field] })] };
   });
 }
 
-function listOf({ what, listField, listNode, all }: Kind): Command {
+function listOf({ what, listField, listNode, list }: Kind): Command {
   return asking({
     node: listNode,
     name: `Get the list of ${what} users`,
@@ -108,13 +141,9 @@ function listOf({ what, listField, listNode, all }: Kind): Command {
     values: () => ({ max_items: '100' }),
     run: async ({ max_items = '100', after }): Promise<Outcome> => {
       const limit = max_items === 'none' ? longestList : Number(max_items);
-      const found: string[] = [];
-      let isCut = false;
-      for await (const bare of all(after || undefined)) {
-        isCut = found.length === limit;
-        if (isCut) break;
-        found.push(bare);
-      }
+      const more = await list(after || undefined, limit + 1);
+      const found = more.slice(0, limit);
+      const isCut = more.length > limit;
       const field = { var: listField, type: 'jid-multi', label: `The list of ${what} users`, value: found } as const;
       const payload = [form({ type: 'result', formType: NS.admin, fields: [field] })];
       if (!isCut) return { payload };

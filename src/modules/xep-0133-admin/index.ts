@@ -4,7 +4,7 @@ import { command, defineModule, document } from '../../server/module/index.js';
 import { jid } from '../../server/stanza/stored.js';
 import { accountCommands } from './accounts.js';
 import { figureCommands } from './figures.js';
-import { announcements, type Greeted, type Greetings } from './messages.js';
+import { announcements, type Greeted, type Greetings, storedGreetings } from './messages.js';
 import { type Policies, policies } from './policies.js';
 import { serviceCommands } from './service.js';
 
@@ -14,13 +14,7 @@ export default defineModule({
   implements: { 'XEP-0133': '1.3.1' },
   needs: ['roster'],
   stores: {
-    greetings: document<Greetings>({
-      storedAs: 'greetings',
-      value: z.object({
-        motd: z.object({ id: z.string(), text: z.string() }).exactOptional(),
-        welcome: z.string().exactOptional(),
-      }),
-    }),
+    greetings: document<Greetings>({ storedAs: 'greetings', value: storedGreetings }),
     greeted: document<Greeted>({
       storedAs: 'greeted',
       value: z.object({ motd: z.string().exactOptional(), isNew: z.boolean().exactOptional() }),
@@ -36,12 +30,13 @@ export default defineModule({
   start: async ({ host, stores, services: { roster }, log }) => {
     const { announce, ...announcing } = await announcements(host, stores);
     const failed = (error: unknown) => log.error({ err: error }, 'the server could not be stopped or restarted');
-    const parts = [announcing, await policies(host, stores.policies), serviceCommands(host, { announce, failed })];
-    const commands = [
-      ...accountCommands(host, roster),
-      ...figureCommands(host),
-      ...parts.flatMap((one) => one.commands),
+    const parts = [
+      accountCommands(host, roster),
+      figureCommands(host),
+      announcing,
+      await policies(host, stores.policies),
+      serviceCommands(host, { announce, failed }),
     ];
-    return [...commands.map(command), ...parts.flatMap((one) => one.hooks)];
+    return parts.flatMap(({ commands, hooks }) => [...commands.map(command), ...hooks]);
   },
 });

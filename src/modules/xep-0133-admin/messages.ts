@@ -2,7 +2,8 @@
  * XEP-0133 §4.23 to §4.28: what the administrators say to everybody: at once, to each once when it comes (message of the
  * day), and to each new account (welcome message). Headlines, so that nobody finds them days later.
  */
-import { type Command, event, type Hook, type Host } from '../../server/module/index.js';
+import { z } from 'zod';
+import { answers, type Command, defineQuestion, event, type Hook, type Host } from '../../server/module/index.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { Stanza } from '../../server/stanza/stanza.js';
@@ -15,6 +16,25 @@ export interface Greetings {
   readonly motd?: { readonly id: string; readonly text: string };
   readonly welcome?: string;
 }
+
+export const storedGreetings = z.object({
+  motd: z.object({ id: z.string(), text: z.string() }).exactOptional(),
+  welcome: z.string().exactOptional(),
+});
+
+/** At every node: whoever is online there hears this. */
+const announced = defineQuestion({
+  name: 'admin.announce',
+  given: z.object({ text: z.string() }),
+  answer: z.null(),
+});
+
+/** At every node: the greetings are others now. */
+const changed = defineQuestion({
+  name: 'admin.greetings',
+  given: z.object({ next: storedGreetings, isTold: z.boolean() }),
+  answer: z.null(),
+});
 
 /** Of an account: which message of the day it got, and whether it is still to be welcomed. */
 export interface Greeted {
@@ -36,9 +56,10 @@ export async function announcements(
 ): Promise<{ commands: Command[]; hooks: Hook[]; announce(text: string): Promise<void> }> {
   let current = (await greetings.get(host.domain)) ?? {};
 
-  const change = async (next: Greetings) => {
+  /** `isTold`: whoever is online hears of it. */
+  const change = async (next: Greetings, isTold = false) => {
     await greetings.set(host.domain, next);
-    current = next;
+    await host.askNodes(changed, { next, isTold });
   };
 
   const say = (to: Jid, subject: string, text: string) =>
@@ -51,7 +72,7 @@ export async function announcements(
       ),
     );
 
-  /** Does it for every account that is online, some at a time, so that others are served meanwhile. */
+  /** Does it for every account that is online and lives here, some at a time, so that others are served meanwhile. */
   const toAll = async (act: (account: Jid) => Promise<void>) => {
     const accounts = new Map<string, Jid>();
     for (const { jid } of host.allSessions()) accounts.set(jid.bare, jid.toBare());
@@ -62,7 +83,9 @@ export async function announcements(
     }
   };
 
-  const announce = (text: string) => toAll(async (account) => say(account, 'Announcement', text));
+  const announce = async (text: string): Promise<void> => {
+    await host.askNodes(announced, { text });
+  };
 
   /** Says to the address what its account has not been told yet. */
   const greet = async (to: Jid): Promise<void> => {
@@ -82,8 +105,7 @@ export async function announcements(
   const lines = (written: string | undefined) => (written === undefined ? undefined : written.split('\n'));
 
   const setMotd = async (id: string, written: readonly string[]) => {
-    await change({ ...current, motd: { id, text: written.join('\n') } });
-    await toAll(greet);
+    await change({ ...current, motd: { id, text: written.join('\n') } }, true);
   };
 
   const commands = [
@@ -132,6 +154,15 @@ export async function announcements(
     announce,
     hooks: [
       event('available', ({ session }) => greet(session.jid)),
+      answers(announced, async ({ text }) => {
+        await toAll(async (account) => say(account, 'Announcement', text));
+        return null;
+      }),
+      answers(changed, async ({ next, isTold }) => {
+        current = next;
+        if (isTold) await toAll(greet);
+        return null;
+      }),
       event('accountCreated', ({ jid }) =>
         current.welcome === undefined ? undefined : greeted.set(jid.bare, { isNew: true }),
       ),

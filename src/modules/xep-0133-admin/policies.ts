@@ -3,9 +3,11 @@
  * with alone. They hold at the router, in both directions. The host's own accounts and services need not be on the
  * second list, so that nobody locks themselves out.
  */
-import { type Command, gate, type Hook, type Host } from '../../server/module/index.js';
+import { z } from 'zod';
+import { answers, type Command, defineQuestion, gate, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
+import { jid } from '../../server/stanza/stored.js';
 import type { DocumentStore } from '../../storage/contract.js';
 import { asking } from './asking.js';
 
@@ -14,6 +16,13 @@ export interface Policies {
   readonly blocked?: readonly string[];
   readonly allowed?: readonly string[];
 }
+
+/** At every node: the lists are others now. */
+const changed = defineQuestion({
+  name: 'admin.policies',
+  given: z.object({ blocked: z.array(jid).readonly(), allowed: z.array(jid).readonly() }),
+  answer: z.null(),
+});
 
 /** Addresses in one list. */
 const longestList = 10_000;
@@ -37,11 +46,12 @@ export async function policies(
   const change = async (which: keyof Policies, jids: readonly Jid[]): Promise<void> => {
     if (jids.length > longestList) throw new StanzaError('not-acceptable', `At most ${longestList} addresses.`);
     const names = new Set(jids.map(({ full }) => full));
-    await store.set(host.domain, {
+    const next = {
       blocked: [...(which === 'blocked' ? names : lists.blocked)],
       allowed: [...(which === 'allowed' ? names : lists.allowed)],
-    });
-    lists[which] = names;
+    };
+    await store.set(host.domain, next);
+    await host.askNodes(changed, next);
   };
 
   const field = (label: string) => ({ type: 'jid-multi', label }) as const;
@@ -71,7 +81,15 @@ export async function policies(
       run: ({ whitelistjids = [] }) => change('allowed', whitelistjids),
     }),
   ];
-  return { commands, hooks: [gate(isClosed)] };
+  const hooks = [
+    gate(isClosed),
+    answers(changed, ({ blocked, allowed }) => {
+      lists.blocked = new Set(blocked);
+      lists.allowed = new Set(allowed);
+      return null;
+    }),
+  ];
+  return { commands, hooks };
 }
 
 /** XEP-0016 §2.1: a rule for the resource, the account, a resource of the domain, or the domain. */

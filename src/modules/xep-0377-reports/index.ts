@@ -121,7 +121,7 @@ export default defineModule({
       const { by, about, room, element } = report;
       if (config.kept === 0) return false;
       // Other servers make accounts as they like, and so does who needs none (XEP-0175).
-      const isOurs = by.domain === host.domain && !host.sessions(by.bare)[0]?.isPassing;
+      const isOurs = by.domain === host.domain && !host.isAnonymous(by.bare);
       const reporter = isOurs ? by.bare : by.domain;
       const today = { with: reporter, from: idAt(wall() - day) };
       if ((await store.count(host.domain, today, config.per_day)) >= config.per_day) {

@@ -9,6 +9,7 @@ import type { DiscoSource } from './disco.js';
 import type { Events } from './events.js';
 import type { HttpHandler, HttpMethod, HttpOptions } from './http.js';
 import type { Order } from './order.js';
+import type { Question, QuestionHandler } from './questions.js';
 import type { Access, IqHandler, Payload, StrangerRequest, Target } from './requests.js';
 
 /** What a stream offers or is asked, before modules know a session of it. */
@@ -105,6 +106,11 @@ export type Hook =
       readonly path: string;
       readonly handler: HttpHandler;
       readonly options: HttpOptions;
+    }
+  | {
+      readonly kind: 'question';
+      readonly question: Question<never, unknown>;
+      readonly handler: QuestionHandler<never, unknown>;
     };
 
 /** The element goes into `<bound/>`. */
@@ -275,3 +281,8 @@ export const http = (method: HttpMethod, path: string, handler: HttpHandler, opt
   handler,
   options,
 });
+/** Answers what the same module asks with `host.askHome` or `host.askNodes`. */
+export const answers = <Given, Answer>(
+  question: Question<Given, Answer>,
+  handler: QuestionHandler<Given, Answer>,
+): Hook => ({ kind: 'question', question: question as Question<never, unknown>, handler }) as Hook;

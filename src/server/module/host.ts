@@ -1,6 +1,7 @@
 /** The host that a module works for, and what it may ask of it. */
 import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
+import type { Maybe } from '../maybe.js';
 import type { Awaited, Origin } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { StreamError } from '../stanza/errors.js';
@@ -11,6 +12,7 @@ import type { Command } from './commands.js';
 import type { ModuleDefinition } from './definition.js';
 import type { DiscoSource } from './disco.js';
 import type { Events } from './events.js';
+import type { Question } from './questions.js';
 import type { Access, Target } from './requests.js';
 import type { Services } from './services.js';
 
@@ -40,9 +42,20 @@ export interface Host {
   readonly isStorageFailing: boolean;
   /** Sends an IQ get or set (`id` is given to it) and resolves with the result; rejects with the StanzaError that came, or remote-server-timeout. */
   ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza>;
-  /** The sessions of an account of this host; not to be kept. */
-  sessions(bare: string): readonly Session[];
-  session(full: Jid): Session | undefined;
+  /**
+   * Asks at the home of an address of this host: at once if it lives here and the answer is known. Rejects with
+   * StanzaError.
+   */
+  askHome<Given, Answer>(question: Question<Given, Answer>, owner: Jid, given: Given): Maybe<Answer>;
+  /** Asks every node, each about what lives there. Rejects with StanzaError if one of them does not answer. */
+  askNodes<Given, Answer>(question: Question<Given, Answer>, given: Given): Maybe<readonly Answer[]>;
+  /**
+   * The sessions of an account that lives here, that is, of the owner of the passage, event, request or question in hand;
+   * what one of its sessions says to the host itself is handled there too.
+   * About anybody else: a stanza, or a question. Not to be kept.
+   */
+  sessions(owner: string): readonly Session[];
+  /** The sessions of this host that live on this node. */
   allSessions(): Iterable<Session>;
   /** Says something for a session, which takes the way of what it says itself. What is refused is answered. */
   fromSession(stanza: Stanza, session: Session, origin: Origin): void | Promise<void>;

@@ -12,6 +12,7 @@ export * from './hooks.js';
 export * from './host.js';
 export * from './http.js';
 export * from './order.js';
+export * from './questions.js';
 export * from './requests.js';
 export * from './services.js';
 export * from './stores.js';

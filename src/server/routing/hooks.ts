@@ -19,6 +19,7 @@ import type {
   ModuleMetric,
   Order,
   PrefetchHandler,
+  QuestionHandler,
   ServerMessageHandler,
   Service,
   SessionMoment,
@@ -98,6 +99,7 @@ export class Hooks implements Declared {
   readonly inline: OfKind<'inline'>[] = [];
   readonly binding: BindingHandler[] = [];
   readonly prefetches: PrefetchHandler[] = [];
+  readonly questions = new Map<string, QuestionHandler<unknown, unknown>>();
   /** The states of this host's sessions. */
   readonly sessionStates: readonly SessionState[];
   /** By path and method. */
@@ -213,6 +215,12 @@ export class Hooks implements Declared {
             if (other !== undefined)
               throw new HookError(`modules ${other.module} and ${module} both answer ${method} ${path}`);
             byMethod.set(method, { module, handler, body: options.body ?? usualBody, below: options.below === true });
+            break;
+          }
+          case 'question': {
+            const { question, handler } = hook;
+            if (this.questions.has(question.name)) throw new HookError(`question ${question.name} is answered twice`);
+            this.questions.set(question.name, handler as QuestionHandler<unknown, unknown>);
             break;
           }
           case 'service':

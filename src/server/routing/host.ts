@@ -8,7 +8,7 @@ import { Recent } from '../../storage/recent.js';
 import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
-import type { Access, Events, Host, Service, Services, SessionMoment } from '../module/index.js';
+import type { Access, Events, Host, Question, Service, Services, SessionMoment } from '../module/index.js';
 import { StanzaError, type StreamError } from '../stanza/errors.js';
 import { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -22,6 +22,7 @@ import { inOrder } from './in-order.js';
 import { Messages } from './messages.js';
 import type { Awaited, Origin, Passage } from './passage.js';
 import { permits } from './permits.js';
+import { answerHere } from './questions.js';
 import { Refusals } from './refusals.js';
 import { type Destination, type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
@@ -226,6 +227,15 @@ export class LocalHost implements Host, Destination {
 
   ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza> {
     return this.#asks.ask(request, options);
+  }
+
+  askHome<Given, Answer>(question: Question<Given, Answer>, owner: Jid, given: Given): Maybe<Answer> {
+    return answerHere(this.hooks.questions, question, owner, given);
+  }
+
+  askNodes<Given, Answer>(question: Question<Given, Answer>, given: Given): Maybe<readonly Answer[]> {
+    const answer = answerHere(this.hooks.questions, question, this.jid, given);
+    return answer instanceof Promise ? answer.then((one) => [one]) : [answer];
   }
 
   /** A session has ended: it answers nothing that it was asked. */

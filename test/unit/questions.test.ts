@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { z } from 'zod';
+import { standardModules } from '../../src/modules/index.js';
+import { answers, defineModule, defineQuestion, type Hook } from '../../src/server/module/index.js';
+import { Hooks } from '../../src/server/routing/hooks.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { startHost } from './module-host.js';
+
+const sum = defineQuestion({ name: 'counter.sum', given: z.array(z.number()), answer: z.number() });
+const slow = defineQuestion({ name: 'counter.slow', given: z.null(), answer: z.string() });
+const nobodys = defineQuestion({ name: 'counter.nobodys', given: z.null(), answer: z.null() });
+
+const counter = defineModule({
+  name: 'counter',
+  summary: 'For the test.',
+  implements: {},
+  start: () => [
+    answers(sum, (given) => given.reduce((all, one) => all + one, 0)),
+    answers(slow, async (_, owner) => owner.full),
+  ],
+});
+
+const { host, stop } = await startHost([counter]);
+after(stop);
+const owner = Jid.parse('romeo@example.org');
+
+test('what is known is answered at once', () => {
+  assert.equal(host.askHome(sum, owner, [1, 2, 3]), 6);
+  assert.deepEqual(host.askNodes(sum, [1, 2]), [3]);
+});
+
+test('what takes a while is waited for, and is about the one who was asked', async () => {
+  assert.equal(await host.askHome(slow, owner, null), 'romeo@example.org');
+  assert.deepEqual(await host.askNodes(slow, null), ['example.org']);
+});
+
+test('a question that nobody answers is a fault of the module', () => {
+  assert.throws(() => host.askHome(nobodys, owner, null), /counter\.nobodys/);
+});
+
+test('a question is answered once', () => {
+  const twice = [answers(sum, () => 0), answers(sum, () => 1)];
+  assert.throws(() => new Hooks('example.org', [{ definition: counter, hooks: twice }]), /counter\.sum/);
+});
+
+test('the questions of the standard modules begin with the name of their module', async () => {
+  const names: string[] = [];
+  const listening = standardModules.map((module) => ({
+    ...module,
+    start: async (given: never): Promise<readonly Hook[]> => {
+      const hooks = await (module.start as (given: never) => readonly Hook[] | Promise<readonly Hook[]>)(given);
+      for (const hook of hooks)
+        if (hook.kind === 'question') {
+          names.push(hook.question.name);
+          assert.ok(hook.question.name.startsWith(`${module.name}.`), hook.question.name);
+        }
+      return hooks;
+    },
+  }));
+  const { stop } = await startHost(listening as unknown as typeof standardModules);
+  await stop();
+  assert.ok(names.length > 10);
+});
