@@ -173,7 +173,7 @@ export default defineModule({
     };
 
     return [
-      iq.set('account', NS.pam, 'pam', manage),
+      iq.set('account', NS.pam, 'pam', manage, { asksOthers: true }),
       iq.get('account', NS.pam, 'subscriptions', list),
       message(
         'clean',

@@ -226,6 +226,80 @@ play(
   [slow],
 );
 
+const curious = defineModule({
+  name: 'curious',
+  summary: 'Asks others before it answers.',
+  implements: {},
+  start: ({ host }) => [
+    iq.get(
+      'server',
+      'urn:curious',
+      'ask',
+      async ({ from }) => {
+        await host.ask(
+          Stanza.build('iq', { type: 'get', from: from.toBare(), to: Jid.parse('mantua') }, el('x', { xmlns: 'y' })),
+        );
+      },
+      { asksOthers: true },
+    ),
+  ],
+});
+
+/** Mantua answers what it was asked. */
+function answerAll({ outbox, host }: Mantua): void {
+  for (let parcel = outbox.take(); parcel !== undefined; parcel = outbox.take()) {
+    parcel.sent();
+    void host!.route(parcel.stanza.result());
+  }
+}
+
+const ask = (id: string) => `<iq type='get' id='${id}' to='localhost'><ask xmlns='urn:curious'/></iq>`;
+
+const consulted = mantua();
+play(
+  'a client goes on while an answer to it waits for another server',
+  consulted,
+  async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    await enables(romeo);
+    await romeo.sends(`${ask('1')}${ask('2')}${ping('p')}<r xmlns='${NS.sm}'/>`);
+    await romeo.receives(pong('p'));
+    await romeo.receives(`<r xmlns='${NS.sm}'/>`);
+    await romeo.receivesNothing();
+    answerAll(consulted);
+    await romeo.receivesAnyOrder([pong('1'), pong('2'), `<a xmlns='${NS.sm}' h='*'/>`]);
+    await romeo.sends(ask('3') + ping('q'));
+    await romeo.receives(pong('q'));
+    await romeo.receivesNothing();
+    consulted.outbox.refuseAll(new StanzaError('remote-server-timeout'));
+    await romeo.receives(`<iq type='error' id='3'>${refusal('wait', 'remote-server-timeout')}</iq>`);
+  },
+  [curious],
+);
+
+const besieged = mantua();
+play(
+  'a client with many such requests waits for them, and others go on',
+  besieged,
+  async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    const juliet = await actor('juliet@localhost/balcony');
+    await romeo.sends(ids(11).map(ask).join('') + ask('last') + ping('p'));
+    await juliet.sends(ask('j') + ping('q'));
+    await juliet.receives(pong('q'));
+    while (besieged.outbox.size < 12) await new Promise((resolve) => setImmediate(resolve));
+    answerAll(besieged);
+    const got = new Set<string>();
+    for (let n = 0; n < 11; n++) got.add((await romeo.receivesAny()).attrs.id!);
+    assert.deepEqual(got, new Set(ids(11)));
+    await juliet.receives(pong('j'));
+    while (besieged.outbox.size < 1) await new Promise((resolve) => setImmediate(resolve));
+    answerAll(besieged);
+    await romeo.receivesAnyOrder([pong('last'), pong('p')]);
+  },
+  [curious],
+);
+
 const many = defineModule({
   name: 'many',
   summary: 'Answers with much.',

@@ -47,6 +47,7 @@ export type Hook =
       readonly name: string;
       readonly access: Access;
       readonly absent: boolean;
+      readonly asksOthers: boolean;
       readonly handler: IqHandler;
     }
   | {
@@ -148,6 +149,8 @@ export interface IqOptions {
    * §8.5.1).
    */
   readonly absent?: boolean;
+  /** The handler waits for what others answer (`host.ask`): who asked is read on meanwhile, as nobody waits for a network. */
+  readonly asksOthers?: boolean;
 }
 
 const iqHook =
@@ -161,6 +164,7 @@ const iqHook =
     handler,
     access: options.access ?? (target === 'account' ? 'owner' : 'anyone'),
     absent: options.absent ?? false,
+    asksOthers: options.asksOthers ?? false,
   });
 
 /**

@@ -1,6 +1,7 @@
 /** Answers IQ requests with the handlers of modules. */
 import type { Maybe } from '../maybe.js';
 import type { Access, IqAnswer, IqHandler, IqRequest } from '../module/index.js';
+import { Portions } from '../portions.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -50,9 +51,14 @@ class Request implements IqRequest {
   }
 }
 
+/** Requests that are not waited for: in all, and of one asker. */
+const mostWaiting = { all: 1000, each: 10 };
+
 export class Answers {
   readonly #host: Answering;
   readonly #parts: AnsweringParts;
+  /** Requests whose answers wait for others, by who asked. */
+  readonly #waiting = new Portions(() => mostWaiting);
 
   constructor(host: Answering, parts: AnsweringParts) {
     this.#host = host;
@@ -79,8 +85,19 @@ export class Answers {
     if (stanza.type === 'get' && origin.session?.hasRoom === false)
       return this.#pour(later(entry.handler, request), stanza, origin);
     const answer = entry.handler(request);
-    if (answer instanceof Promise) return answer.then((payload) => this.#answerWith(stanza, payload, origin));
-    return this.#answerWith(stanza, answer, origin);
+    if (!(answer instanceof Promise)) return this.#answerWith(stanza, answer, origin);
+    const answered = answer.then((payload) => this.#answerWith(stanza, payload, origin));
+    return entry.asksOthers ? this.#goOn(stanza, answered, origin) : answered;
+  }
+
+  /** Who asked goes on, as long as not too many answers to it wait for others. */
+  #goOn(request: Stanza, answered: Promise<void>, origin: Origin): Maybe<void> {
+    const asker = request.from!.bare;
+    if (this.#waiting.take(asker) !== undefined) return answered;
+    const done = answered
+      .catch((error: unknown) => this.#host.refuse(request, error, origin))
+      .then(() => this.#waiting.give(asker));
+    origin.acknowledgeAfter(done, 'network');
   }
 
   #answerWith(request: Stanza, answer: IqAnswer, origin: Origin): Maybe<void> {

@@ -34,6 +34,7 @@ export interface IqEntry {
   readonly module: string;
   readonly access: Access;
   readonly absent: boolean;
+  readonly asksOthers: boolean;
   readonly handler: IqHandler;
 }
 
@@ -131,7 +132,8 @@ export class Hooks implements Declared {
             const other = table.get(key);
             if (other !== undefined)
               throw new HookError(`modules ${other.module} and ${module} both answer ${hook.target} IQ ${key}`);
-            table.set(key, { module, access: hook.access, absent: hook.absent, handler: hook.handler });
+            const { access, absent, asksOthers, handler } = hook;
+            table.set(key, { module, access, absent, asksOthers, handler });
             break;
           }
           case 'strangerIq': {
