@@ -19,6 +19,7 @@ import { StanzaError, StreamError } from '../../src/server/stanza/errors.js';
 import type { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Stanza, stanzaName } from '../../src/server/stanza/stanza.js';
+import { Backlog } from '../../src/server/stream/backlog.js';
 import { Congestion } from '../../src/server/stream/congestion.js';
 import type { Allowance, StreamHandler, StreamParts } from '../../src/server/stream/handler.js';
 import { Queues } from '../../src/server/stream/queues.js';
@@ -189,6 +190,7 @@ function play(title: string, dialogue: (scene: Play) => Promise<void>): void {
       limitHit,
       counts: { streamErrors: new Map() },
       log: pino({ enabled: false }),
+      backlog: new Backlog(() => config().limits, limitHit),
       shares: new Shares(
         () => config().limits,
         limitHit,

@@ -10,6 +10,7 @@ import { pino } from 'pino';
 import { loadConfig } from '../../src/server/config/load.js';
 import { Shares } from '../../src/server/shares.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
+import { Backlog } from '../../src/server/stream/backlog.js';
 import { Congestion } from '../../src/server/stream/congestion.js';
 import {
   type Allowance,
@@ -46,6 +47,7 @@ function parts(limits = ''): StreamParts & { readonly hits: string[]; readonly q
     config: () => config,
     counts: { streamErrors: new Map() },
     log: pino({ enabled: false }),
+    backlog: new Backlog(() => config.limits, limitHit),
     shares: new Shares(
       () => config.limits,
       limitHit,

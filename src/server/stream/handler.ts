@@ -4,6 +4,7 @@ import type { Config } from '../config/schema.js';
 import type { Shares } from '../shares.js';
 import { StreamError } from '../stanza/errors.js';
 import type { StreamOpen, TopLevel } from '../xml/reader.js';
+import type { Backlog } from './backlog.js';
 import type { StreamCounts } from './counts.js';
 import type { OutputParts } from './output.js';
 
@@ -41,6 +42,7 @@ export interface StreamHandler {
 /** What every stream needs of the server around it. */
 export interface StreamParts extends OutputParts {
   readonly shares: Shares;
+  readonly backlog: Backlog;
   readonly counts: Pick<StreamCounts, 'streamErrors'>;
   readonly log: Logger;
   limitHit(limit: string): void;

@@ -62,6 +62,8 @@ export class XmlStream implements TransportReader, Writer {
   #allowance = unauthenticated;
   /** What the peer may cost, over all its connections; before it is known, what its address may. */
   #share: Share;
+  /** Characters of the element that was taken last. */
+  #size = 0;
   /** It waits for its share to have something again, or for peers to take what they were sent. */
   #isQueued = false;
   /** The latter. */
@@ -343,7 +345,13 @@ export class XmlStream implements TransportReader, Writer {
     this.#share.takeStanza();
     if (this.#state === 'opening') throw new StreamError('bad-format', 'A stream header is due.');
     if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(); // §4.9.1.1
+    this.#size = item.content.length;
     return this.#handler.element(item);
+  }
+
+  /** Of the element that was taken last something waits for the disk until `durable` settles: its sender's share counts it. */
+  waitsForDisk(durable: Promise<unknown>): void {
+    this.#parts.backlog.add(this.#share, this.#size, durable);
   }
 
   // --- rates ------------------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ import { randomId } from '../../stanza/ids.js';
 import { Jid } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza, stanzaName } from '../../stanza/stanza.js';
-import type { Transport, Upgradable } from '../../transport/transport.js';
+import type { Transport } from '../../transport/transport.js';
 import { type Element, el } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
-import type { Backlog } from '../backlog.js';
 import type { StreamCounts } from '../counts.js';
 import { type Allowance, demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
 import type { Sessions } from '../sessions/index.js';
+import { hasStartTls, offersStartTls, startTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
 import type { Swept } from '../sweeper.js';
 import type { Sm } from '../xep-0198-sm.js';
@@ -41,7 +41,6 @@ export interface ClientStreamParts extends StreamParts {
   readonly signUps: SignUps;
   readonly counts: StreamCounts;
   readonly admission: Admission;
-  readonly backlog: Backlog;
   /** The stream is over; its place is free. */
   closed(stream: ClientStream): void;
 }
@@ -83,8 +82,6 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   #hasExtended = false;
   /** It holds a place among the sign-ups. */
   #holdsPlace = false;
-  /** Characters of the stanza that is being handled. */
-  #size = 0;
   /** What was sent to the session since its connection is gone. It is for those who come after it. */
   #undelivered: Sent[] | undefined;
 
@@ -148,7 +145,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   element(item: TopLevel): void | Promise<void> {
     if (this.xml.isEstablished) return this.#fromSession(item);
-    if (item.ns === NS.tls && item.name === 'starttls' && isUpgradable(this.transport)) return this.#startTls();
+    if (item.ns === NS.tls && item.name === 'starttls' && hasStartTls(this.transport)) return this.#startTls();
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#parts.login.take(this, item);
     if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (this.account !== undefined) return this.#parts.sessions.binding.negotiate(this, item);
@@ -235,27 +232,14 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   get canStartTls(): boolean {
-    return !this.transport.secure && isUpgradable(this.transport);
+    return offersStartTls(this.transport);
   }
 
-  /** RFC 6120 §5.4. */
   #startTls(): void {
-    const { transport } = this;
-    if (this.phase !== 'stranger' || transport.secure || !isUpgradable(transport) || isUnderWay(this.negotiation)) {
-      this.write(`<failure xmlns='${NS.tls}'/>`);
-      this.close();
-      return;
-    }
-    this.write(`<proceed xmlns='${NS.tls}'/>`);
-    // §5.4.3.3: what was said in the clear is forgotten, and what came behind <starttls/> is not read.
+    const isTimely = this.phase === 'stranger' && !isUnderWay(this.negotiation);
+    if (!startTls(this.xml, isTimely, () => this.#parts.counts.tlsFailures++)) return;
     this.host = undefined;
     this.claimed = undefined;
-    this.xml.startAfresh();
-    transport.startTls((error) => {
-      if (error === undefined) return;
-      this.#parts.counts.tlsFailures++;
-      transport.destroy();
-    });
   }
 
   restart(): void {
@@ -377,7 +361,6 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       sm?.handled();
       return;
     }
-    this.#size = item.content.length;
     if (xml.isCut && stanza.type === 'get' && xml.share.isSpent) {
       // Nobody is there to read an answer that is dear.
       this.refused(stanza, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }));
@@ -495,7 +478,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   acknowledgeAfter(done: Promise<unknown>, what: Awaited = 'disk'): void {
-    if (what === 'disk') this.#parts.backlog.add(this.xml.share, this.#size, done);
+    if (what === 'disk') this.xml.waitsForDisk(done);
     this.sm?.waitFor(done);
   }
 
@@ -556,10 +539,6 @@ function bareOf(text: string | undefined): Jid | undefined {
   const end = text?.indexOf('/') ?? -1;
   const bare = end < 0 ? text : text!.slice(0, end);
   return bare === undefined || bare.length > longestBareJid ? undefined : Jid.tryParse(bare);
-}
-
-function isUpgradable(transport: Transport): transport is Upgradable {
-  return 'startTls' in transport;
 }
 
 /** What says how something is now: nobody waits for it as for a word or an answer. */
