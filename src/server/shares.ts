@@ -79,6 +79,9 @@ class Lane {
 
 const lane = new Lane();
 
+/** Seconds until nothing is owed any more. What has no limit owes nothing. */
+const owed = (left: number, rate: number): number => (left < 0 ? -left / rate : 0);
+
 export class Share {
   #stanzas: number;
   #bytes: number;
@@ -220,10 +223,10 @@ export class Share {
     if (!this.#isEmpty || this.#timer !== undefined) return;
     const rates = this.rates();
     const debts = [
-      ['stanzas_per_second', -this.#stanzas / rates.stanzas_per_second],
-      ['bytes_per_second', -this.#bytes / rates.bytes_per_second],
-      ['answer_bytes_per_second', -this.#answerBytes / rates.answer_bytes_per_second],
-      ['cpu_ms_per_second', -this.#cpuMs / rates.cpu_ms_per_second],
+      ['stanzas_per_second', owed(this.#stanzas, rates.stanzas_per_second)],
+      ['bytes_per_second', owed(this.#bytes, rates.bytes_per_second)],
+      ['answer_bytes_per_second', owed(this.#answerBytes, rates.answer_bytes_per_second)],
+      ['cpu_ms_per_second', owed(this.#cpuMs, rates.cpu_ms_per_second)],
     ] as const;
     const [limit, seconds] = debts.reduce((one, other) => (other[1] > one[1] ? other : one));
     this.limitHit(`${this.name}.${limit}`);

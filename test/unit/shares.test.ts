@@ -44,10 +44,26 @@ const costs: readonly [limit: string, spend: (share: Share) => void][] = [
   ['cpu_ms_per_second', (share) => share.worked(200)],
 ];
 
-for (const [limit, spend] of costs)
-  test(`a share that is used up is served again when time has paid for it: ${limit}`, async () => {
-    const { hits, hit, pass, end } = world();
-    const share = new Share('rate_account', () => rates, hit);
+/** Those of one limit; the others are unlimited. */
+function only(limit: string): typeof rates {
+  const kind = limit.replace(/s?_per_second$/, '');
+  const limits = Object.entries(rates).map(([name, rate]) => [
+    name,
+    name.startsWith(kind) ? rate : Number.POSITIVE_INFINITY,
+  ]);
+  return Object.fromEntries(limits) as typeof rates;
+}
+
+const cases = costs.flatMap(([limit, spend]) => [
+  { title: limit, limit, spend, limits: rates },
+  { title: `${limit} alone`, limit, spend, limits: only(limit) },
+]);
+for (const { title, limit, spend, limits } of cases)
+  test(`a share that is used up is served again when time has paid for it: ${title}`, async () => {
+    const { hits, hit, now, pass, end } = world();
+    const share = new Share('rate_account', () => limits, hit);
+    pass(100);
+    share.refill(now());
     assert.equal(share.isSpent, false);
     spend(share);
     assert.equal(share.isSpent, true);
