@@ -772,8 +772,10 @@ export class Peer {
     // What the storage answers late the server goes on with after it has answered a ping.
     for (let calls = this.#stage.storageCalls; ; calls = this.#stage.storageCalls) {
       await this.#isAnswered();
-      if (!(await this.#stage.storageIdle(calls)) && !this.#isBeingServed) return;
+      if (!(await this.#stage.storageIdle(calls)) && !this.#isBeingServed) break;
     }
+    // The last of what it was being served may have been written behind the answer.
+    await this.#isAnswered();
   }
 
   /** The server has more to say to it, and will: in a turn of the event loop to come, or once this client has read more. */
