@@ -1,7 +1,7 @@
 /** Looking into zod schemas: which keys there are, what is known of each. */
 import { z } from 'zod';
+import type { KeyMeta } from './keys.js';
 import type { KeyPath } from './positions.js';
-import type { KeyMeta } from './schema.js';
 import type { Quantity } from './units.js';
 
 export type Schema = z.core.$ZodType;
