@@ -2,12 +2,8 @@
  * `createServer()`: puts the parts together. The one file that knows every concrete class.
  */
 
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BlockList } from 'node:net';
-import type { TLSSocket } from 'node:tls';
-import type { DestinationStream } from 'pino';
 import { standardModules } from '../modules/index.js';
 import { checked, type DamagedRecord } from '../storage/checked.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
@@ -15,13 +11,13 @@ import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts/index.js';
 import { monotonic, wall } from './clock.js';
-import { isIn, networks } from './config/address.js';
+import { networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
-import { accessAddress, requestPeer } from './forwarded.js';
+import { requestPeer } from './forwarded.js';
+import { MetricsPage } from './http/metrics-page.js';
 import { HttpRouter } from './http/router.js';
-import { pathOf } from './http/target.js';
 import { IdleMemory } from './idle-memory.js';
 import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
@@ -34,8 +30,9 @@ import { Admission } from './routing/admission.js';
 import { SessionDirectory } from './routing/directory.js';
 import { HookError } from './routing/hooks.js';
 import { LocalHost } from './routing/host.js';
-import { type Destination, Router } from './routing/router.js';
+import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
+import type { Inspection, Reloaded, Server, ServerOptions } from './server.js';
 import { Shares } from './shares.js';
 import { StreamError } from './stanza/errors.js';
 import { Jid } from './stanza/jid.js';
@@ -45,12 +42,9 @@ import { Backlog } from './stream/backlog.js';
 import { ClientStream } from './stream/c2s/client.js';
 import { Login } from './stream/c2s/login.js';
 import { SignUps } from './stream/c2s/sign-ups.js';
-import type { C2sStream } from './stream/c2s/stream.js';
 import { Congestion } from './stream/congestion.js';
 import { StreamCounts } from './stream/counts.js';
 import { Queues } from './stream/queues.js';
-import { endPointHash, noBindings, tlsBindings } from './stream/sasl/binding.js';
-import type { ClientCertificate } from './stream/sasl/mechanism.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
 import { Throttle } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions/index.js';
@@ -58,8 +52,7 @@ import { Sweeper } from './stream/sweeper.js';
 import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
 import { Certificates } from './tls/certificates.js';
-import { xmppAddresses } from './tls/names.js';
-import { isVerified } from './transport/tls.js';
+import { bindingsOf, clientCertificate } from './tls/client.js';
 import { Passing } from './xep-0175-passing.js';
 import { el } from './xml/element.js';
 
@@ -67,105 +60,12 @@ export { standardModules } from '../modules/index.js';
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
 export * from './module/index.js';
+export type { Inspection, Reloaded, Server, ServerOptions } from './server.js';
 export { StanzaError, StreamError } from './stanza/errors.js';
 export { Jid } from './stanza/jid.js';
 export { NS } from './stanza/ns.js';
 export { Stanza } from './stanza/stanza.js';
 export { Element, el } from './xml/element.js';
-
-export interface ServerOptions {
-  /** The configuration file. Without it: `text`, or the usual places, or the defaults. */
-  readonly file?: string | undefined;
-  /** The configuration itself, in TOML. */
-  readonly text?: string | undefined;
-  /** Laid over the file, in its structure. */
-  readonly overrides?: Readonly<Record<string, unknown>> | undefined;
-  /** Instead of the modules that come with the server (`standardModules`). Their order means nothing. */
-  readonly standard?: readonly ModuleDefinition[] | undefined;
-  /** Further modules besides the standard ones and those that the configuration loads. */
-  readonly modules?: readonly ModuleDefinition[] | undefined;
-  /** Where logs go instead of where the configuration says. */
-  readonly logTo?: DestinationStream | undefined;
-  /** Milliseconds to wait for another process that has the data open, such as another command; 0 is the default. */
-  readonly storageWithin?: number | undefined;
-  /** A storage that is open already, instead of the configured one; it is not closed with the server. */
-  readonly storage?: Storage | undefined;
-  /** Takes what is for other servers; without it their addresses are refused with `remote-server-not-found`. */
-  readonly remote?: Destination | undefined;
-  /**
-   * Stops or restarts the program when an administrator asks for it from a client (XEP-0133). Without it the server
-   * can be stopped and not restarted.
-   */
-  readonly halt?: ((how: 'stop' | 'restart') => Promise<void>) | undefined;
-}
-
-export interface Reloaded {
-  /** Keys that changed and hold now, and those that need a restart. */
-  readonly applied: readonly string[];
-  readonly restart: readonly string[];
-}
-
-/** Counts of what the server holds for clients. */
-export interface Inspection {
-  readonly connections: number;
-  /** Connections that are no stream yet and were served no request. */
-  readonly pending: number;
-  readonly streams: number;
-  readonly sessions: number;
-  /** Stream management states (XEP-0198), and those of them that can be resumed. */
-  readonly managed: number;
-  readonly resumable: number;
-  /** Writes for which acknowledgements wait. */
-  readonly unsettled: number;
-  /** Shares of accounts and addresses that streams use. */
-  readonly shares: number;
-  /** Records of ended sessions that the storage has yet to forget. */
-  readonly forgetting: number;
-  /** Requests of the server's own that wait for an answer. */
-  readonly asks: number;
-  /** Anonymous accounts whose data is being written or forgotten. */
-  readonly anonymous: number;
-}
-
-/** A server: made by createServer(), which has opened its storage and made its hosts; `start` opens the ports. */
-export interface Server {
-  readonly config: Config;
-  readonly accounts: Accounts;
-  readonly logs: Logs;
-  readonly metrics: Metrics;
-  readonly sessions: SessionDirectory;
-  readonly storage: Storage;
-  /** Bytes that accounts and rooms store. */
-  readonly usages: Usages;
-  /** Accounts that have quotas of their own. */
-  readonly quotas: DocumentStore<StoredQuota>;
-  readonly certificates: Certificates;
-  readonly version: string;
-  readonly startedAt: number;
-  /** The same moment by the monotonic clock. */
-  readonly started: number;
-  /** Every module that there is, running or not. */
-  readonly modules: readonly ModuleDefinition[];
-  host(domain: string): Host | undefined;
-  /** Opens the ports. Rejects with ListenError. */
-  start(): Promise<void>;
-  /** What it listens on. */
-  readonly listening: readonly Bound[];
-  /** What its modules listen on besides. */
-  readonly modulesListening: readonly ModuleListener[];
-  /** Open connections of clients, by kind of transport. */
-  readonly connections: Readonly<Record<string, number>>;
-  /** Sessions that wait for their clients to come back. */
-  readonly hibernating: number;
-  /** What is held for clients at this moment. All is zero once every client and its session are gone. */
-  inspect(): Inspection;
-  /** Ends a session, telling its client why. */
-  kick(session: Session, text?: string): void;
-  /** Reads the configuration and certificates again and applies what can be applied. Rejects with ConfigError. */
-  reload(): Promise<Reloaded>;
-  /** Closes all streams with `system-shutdown`, keeps what can be resumed, and ends once all is on disk. */
-  stop(): Promise<void>;
-}
 
 /** Makes a server: checks the configuration (ConfigError), opens storage (StorageError), starts modules (ModuleError). */
 export async function createServer(options: ServerOptions = {}): Promise<Server> {
@@ -226,12 +126,17 @@ class WaxwingServer implements Server {
     failed: (error, path) => this.logs.area('http').error({ err: error, path }, 'a request could not be answered'),
     limitHit: (limit) => this.metrics.limitHit(limit),
   });
+  readonly #metricsPage = new MetricsPage({
+    config: () => this.config,
+    proxies: () => this.#proxies,
+    text: () => this.metrics.text(),
+    failed: (error) => this.logs.area('metrics').error({ err: error }, 'the metrics could not be read'),
+  });
   #streamSessions!: Sessions;
   #passing!: Passing;
   #login!: Login;
   #throttle!: Throttle;
   #policy!: SaslPolicy;
-  #metricsFor = new BlockList();
   #proxies: Proxies = { protocol: new BlockList(), forwarded: new BlockList() };
   #sweeper: Sweeper | undefined;
   #idleMemory: IdleMemory | undefined;
@@ -339,8 +244,8 @@ class WaxwingServer implements Server {
       sessions: this.#streamSessions,
       counts: this.#counts,
       attemptsPerStream: () => this.config.auth.attempts_per_stream,
-      bindings: (stream) => this.#bindings(stream),
-      clientCertificate: (stream) => this.#clientCertificate(stream),
+      bindings: (stream) => bindingsOf(stream, this.certificates),
+      clientCertificate: (stream) => clientCertificate(stream, this.config.tls.client_certificates),
     });
     if (this.#options.remote !== undefined) this.#router.remote = this.#options.remote;
     const software = { name: 'Waxwing', version: this.version };
@@ -396,14 +301,13 @@ class WaxwingServer implements Server {
 
   /** What is reckoned from the configuration once. */
   #configure(): void {
-    const { auth, c2s, http, listen, metrics } = this.config;
+    const { auth, c2s, http, listen } = this.config;
     const wanted: readonly string[] = [...auth.mechanisms, ...(auth.anonymous ? ['ANONYMOUS'] : [])];
     this.#policy = {
       ...defaultPolicy,
       mechanisms: mechanismNames.filter((name) => wanted.includes(name.replace(/-PLUS$/, ''))),
       plainWithoutTls: c2s.allow_sasl_plain_without_tls,
     };
-    this.#metricsFor = networks(metrics.allow_from);
     this.#proxies = { protocol: networks(listen.proxy_protocol), forwarded: networks(http.forwarded_from) };
   }
 
@@ -450,7 +354,10 @@ class WaxwingServer implements Server {
         this.#counts.opened[transport.kind]++;
         this.#streams.add(new ClientStream(transport, server, at));
       },
-      http: (request, response) => this.#http(request, response),
+      // What is not there, and what one may not see, look the same.
+      http: (request, response) => {
+        if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
+      },
       tlsFailed: () => {
         this.#counts.tlsFailures++;
       },
@@ -513,56 +420,6 @@ class WaxwingServer implements Server {
       all.find(({ hooks }) => hooks.services().some(({ domain }) => domain === name)) ??
       all[0]!
     );
-  }
-
-  /** What HTTP has besides WebSocket: the metrics, and what modules answer. What is not there, and what one may not see, look the same. */
-  #http(request: IncomingMessage, response: ServerResponse): void {
-    const { metrics } = this.config;
-    const isAsked = metrics.enabled && pathOf(request) === metrics.path && request.method === 'GET';
-    if (!isAsked || !this.#mayReadMetrics(request)) {
-      void this.#httpRouter.answer(request, response);
-      return;
-    }
-    this.metrics.text().then(
-      ({ type, text }) => response.writeHead(200, { 'content-type': type }).end(text),
-      (error: unknown) => {
-        this.logs.area('metrics').error({ err: error }, 'the metrics could not be read');
-        response.writeHead(500).end();
-      },
-    );
-  }
-
-  #mayReadMetrics(request: IncomingMessage): boolean {
-    const { token } = this.config.metrics;
-    const [, shown] = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '') ?? [];
-    if (token !== '' && shown !== undefined) {
-      const digest = (text: string) => createHash('sha256').update(text).digest();
-      return timingSafeEqual(digest(shown), digest(token));
-    }
-    const address = accessAddress(request, this.#proxies);
-    return address !== undefined && isIn(this.#metricsFor, address);
-  }
-
-  #bindings(stream: C2sStream): ReturnType<typeof tlsBindings> {
-    const socket = stream.transport.tls;
-    // What runs in a browser cannot bind to the channel; some (StanzaJS) take a -PLUS mechanism all the same, and fail.
-    if (socket === undefined || stream.kind === 'websocket') return noBindings;
-    // servername is false where the client named none.
-    const known = this.certificates.endPointFor(
-      (socket as TLSSocket & { servername?: string | false }).servername || undefined,
-    );
-    if (known !== undefined) return tlsBindings(socket, known);
-    const certificate = socket.getX509Certificate();
-    return tlsBindings(socket, certificate === undefined ? undefined : endPointHash(certificate));
-  }
-
-  /** XEP-0178. */
-  #clientCertificate(stream: C2sStream): ClientCertificate | undefined {
-    const socket = stream.transport.tls;
-    if (socket === undefined || !this.config.tls.client_certificates) return undefined;
-    const certificate = socket.getPeerX509Certificate();
-    if (certificate === undefined) return undefined;
-    return { trusted: isVerified(socket), xmppAddresses: xmppAddresses(certificate.raw).xmppAddr };
   }
 
   // --- accounts -----------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@
  */
 import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
-import type { Server } from '../index.js';
 import type { CommandDefinition, Failure, Parameters } from '../module/cli.js';
 import type { ModuleDefinition } from '../module/index.js';
+import type { Server } from '../server.js';
 import type { Terminal } from './terminal.js';
 
 export {

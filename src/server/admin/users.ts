@@ -1,8 +1,8 @@
 /** `waxwing user …`: accounts. */
 
 import type { Account } from '../accounts/index.js';
-import type { Server } from '../index.js';
 import type { UsageData } from '../module/cli.js';
+import type { Server } from '../server.js';
 import type { Jid } from '../stanza/jid.js';
 import { columns, count, facts, time, usageFacts } from '../words.js';
 import { CommandError, type Context, eitherCommand, serverCommand } from './command.js';
