@@ -15,6 +15,7 @@ import { networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
+import { DiskSpace, spaceOf } from './disk-space.js';
 import { requestPeer } from './forwarded.js';
 import { MetricsPage } from './http/metrics-page.js';
 import { HttpRouter } from './http/router.js';
@@ -106,7 +107,18 @@ class WaxwingServer implements Server {
     () => this.config.limits,
     (limit) => this.metrics.limitHit(limit),
     (address) => bringsEverybody(address, this.#proxies),
+    () => this.disk.writable,
   );
+  readonly disk = new DiskSpace({
+    read: () => (this.#options.space ?? spaceOf)(this.config.data),
+    lowBytes: () => this.config.storage.low_space_bytes,
+    changed: (isLow, space) => {
+      const log = this.logs.area('storage');
+      if (isLow) log.warn(space, 'the disk gets full: accounts that wrote the most lately are slowed down; make room');
+      else log.info(space, 'there is room on the disk again');
+    },
+    failed: (error) => this.logs.area('storage').warn({ err: error }, 'the room on the disk is not known'),
+  });
   readonly #queues = new Queues(
     () => this.config.limits.outbound_bytes,
     () => {
@@ -365,6 +377,7 @@ class WaxwingServer implements Server {
     });
     await this.#listeners.open();
     for (const host of this.#hosts.values()) await host.emit('started', {});
+    await this.disk.start();
     this.#sweeper = new Sweeper(
       this.#streams,
       this.#streamSessions.keeping,
@@ -381,10 +394,16 @@ class WaxwingServer implements Server {
         connections: () => this.connections,
         sessions: () => this.sessions.size,
         outbound: () => this.#queues.size,
+        freeSpace: () => this.disk.space?.free,
+        quotas: () => this.usages.reaches,
         hibernating: () => this.hibernating,
         kept: () => this.#streamSessions.kept,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
+  }
+
+  writtenBy(bare: string): { readonly today: number; readonly yesterday: number } {
+    return this.#shares.writtenBy(bare);
   }
 
   get hibernating(): number {
@@ -504,6 +523,7 @@ class WaxwingServer implements Server {
   async #stop(): Promise<void> {
     clearInterval(this.#logins);
     this.#sweeper?.stop();
+    this.disk.stop();
     this.#idleMemory?.stop();
     const closing = this.#listeners?.close();
     this.#httpRouter.stop();

@@ -15,6 +15,10 @@ export interface MetricsSources {
   hibernating(): number;
   /** Bytes that wait for clients. */
   outbound(): number;
+  /** Bytes; undefined: not known. */
+  freeSpace(): number | undefined;
+  /** Accounts and rooms near a quota and at it. */
+  quotas(): { readonly near: number; readonly reached: number };
   kept(): number;
   accountsCached?(): number;
   /** What the modules of all hosts count. */
@@ -116,6 +120,16 @@ export class Metrics {
     gauge('waxwing_outbound_bytes', 'What waits for all clients, as limits.outbound_bytes counts it', [], () => [
       [{}, sources.outbound()],
     ]);
+    gauge('waxwing_disk_free_bytes', 'Room on the disk of the data folder', [], () => {
+      const free = sources.freeSpace();
+      return free === undefined ? [] : [[{}, free]];
+    });
+    gauge(
+      'waxwing_quota_owners',
+      'Accounts and rooms that wrote lately and have used 90 % of a quota (near), or all of it (reached)',
+      ['state'],
+      () => Object.entries(sources.quotas()).map(([state, owners]) => [{ state }, owners]),
+    );
     gauge('waxwing_sessions_kept', 'Sessions that could be resumed after a crash', [], () => [[{}, sources.kept()]]);
     counter('waxwing_connections_opened_total', 'Connections of clients ever', ['transport'], () =>
       Object.entries(counts.opened).map(([transport, count]) => [{ transport }, count]),

@@ -4,6 +4,7 @@ import type { DocumentStore, Storage } from '../storage/contract.js';
 import type { Usages } from '../storage/usage.js';
 import type { Accounts } from './accounts/index.js';
 import type { Config } from './config/schema.js';
+import type { DiskSpace, Space } from './disk-space.js';
 import type { Bound } from './listeners.js';
 import type { Logs } from './logging.js';
 import type { Metrics } from './metrics.js';
@@ -31,6 +32,8 @@ export interface ServerOptions {
   readonly storageWithin?: number | undefined;
   /** A storage that is open already, instead of the configured one; it is not closed with the server. */
   readonly storage?: Storage | undefined;
+  /** Says how much room is on the disk of a folder, instead of the system. */
+  readonly space?: ((folder: string) => Promise<Space>) | undefined;
   /** Takes what is for other servers; without it their addresses are refused with `remote-server-not-found`. */
   readonly remote?: Destination | undefined;
   /**
@@ -78,6 +81,10 @@ export interface Server {
   readonly storage: Storage;
   /** Bytes that accounts and rooms store. */
   readonly usages: Usages;
+  /** Bytes that the stanzas of an account stored since the server started, by days of UTC. */
+  writtenBy(bare: string): { readonly today: number; readonly yesterday: number };
+  /** Room for the data. */
+  readonly disk: Pick<DiskSpace, 'space' | 'isLow' | 'look'>;
   /** Accounts that have quotas of their own. */
   readonly quotas: DocumentStore<StoredQuota>;
   readonly certificates: Certificates;

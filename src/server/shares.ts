@@ -5,7 +5,7 @@
  */
 
 import { Recent } from '../storage/recent.js';
-import { monotonic } from './clock.js';
+import { monotonic, wall } from './clock.js';
 import { addressBlock } from './config/address.js';
 import type { Config } from './config/schema.js';
 
@@ -25,6 +25,13 @@ const refillMs = 50;
 const longestWorkMs = 1000;
 /** Bytes that were multiplied count no more at this rate, in bytes a second. */
 const forgottenBytes = 262_144;
+/** What was written counts no more at this rate, in bytes a second: so fast large writers go on where the disk gets full. */
+const forgottenWrites = 16_384;
+/** What was written counts up to so much: nobody pays later for what there was room for, in bytes. */
+const mostWritten = 1_310_720;
+/** How long who has to wait for room on the disk waits until that is looked at again, in ms. */
+const longestWaitMs = 2000;
+const dayMs = 86_400_000;
 /** Unused shares that are remembered, so that nobody gets a full one by connecting again. */
 const mostRemembered = 20_000;
 
@@ -95,6 +102,9 @@ export class Share {
   /** Streams that wait, in order; each is there once. */
   readonly #queue: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Streams whose stanzas wait for room on the disk, in order. */
+  readonly #writers: (() => void)[] = [];
+  #writerTimer: NodeJS.Timeout | undefined;
   /** Streams that use it. */
   users = 0;
   /** Writes that wait for the disk, and bytes of them. */
@@ -104,12 +114,20 @@ export class Share {
   isHeld = false;
   /** Bytes that its stanzas of late put into the queues of clients (stream/congestion.ts). */
   multiplied = 0;
+  /** What its stanzas stored lately, in bytes. */
+  #written = 0;
+  /** The same by day (UTC). */
+  #day = 0;
+  #writtenToday = 0;
+  #writtenYesterday = 0;
 
   constructor(
     /** The table of `limits` that sets its rates. */
     readonly name: 'rate_account' | 'rate_address',
     readonly rates: () => Rates,
     readonly limitHit: (limit: string) => void,
+    /** Bytes that it may have written lately (disk-space.ts). */
+    readonly writable: () => number = () => Number.POSITIVE_INFINITY,
   ) {
     const { stanza_burst, byte_burst, answer_byte_burst, cpu_ms_burst } = rates();
     this.#stanzas = stanza_burst;
@@ -130,6 +148,7 @@ export class Share {
     this.#cpuMs = Math.min(rates.cpu_ms_burst, this.#cpuMs + seconds * rates.cpu_ms_per_second);
     this.multiplied = Math.max(0, this.multiplied - seconds * forgottenBytes);
     this.#lately = Math.max(0, this.#lately - seconds * restMs);
+    this.#written = Math.max(0, this.#written - seconds * forgottenWrites);
   }
 
   /** Something was read. */
@@ -145,6 +164,27 @@ export class Share {
   /** So much was written because it was asked for. */
   answered(bytes: number): void {
     this.#answerBytes -= bytes;
+  }
+
+  /** One of its stanzas stores so many bytes. */
+  wrote(bytes: number): void {
+    this.#written = Math.min(mostWritten, this.#written + bytes);
+    this.#toDay();
+    this.#writtenToday += bytes;
+  }
+
+  #toDay(): void {
+    const day = Math.floor(wall() / dayMs);
+    if (day === this.#day) return;
+    this.#writtenYesterday = day === this.#day + 1 ? this.#writtenToday : 0;
+    this.#writtenToday = 0;
+    this.#day = day;
+  }
+
+  /** Bytes that its stanzas stored, by days of UTC. */
+  get written(): { readonly today: number; readonly yesterday: number } {
+    this.#toDay();
+    return { today: this.#writtenToday, yesterday: this.#writtenYesterday };
   }
 
   /** Its streams had the CPU for so long. */
@@ -238,6 +278,32 @@ export class Share {
       Math.max(seconds * 1000, refillMs),
     ).unref();
   }
+
+  /** Whether it wrote too much lately for the room that is left on the disk: what may be stored has to wait. */
+  get isOutOfRoom(): boolean {
+    return this.#written > this.writable();
+  }
+
+  /** Calls `go` once it may write again, after those who wait already. */
+  waitForRoom(go: () => void): void {
+    this.limitHit('storage.low_space_bytes');
+    this.#writers.push(go);
+    this.#arrangeWriters();
+  }
+
+  #arrangeWriters(): void {
+    if (this.#writerTimer !== undefined) return;
+    const ms = ((this.#written - this.writable()) / forgottenWrites) * 1000;
+    this.#writerTimer = setTimeout(
+      () => {
+        this.#writerTimer = undefined;
+        this.refill(monotonic());
+        while (this.#writers.length > 0 && !this.isOutOfRoom) this.#writers.shift()!();
+        if (this.#writers.length > 0) this.#arrangeWriters();
+      },
+      Math.min(Math.max(ms, refillMs), longestWaitMs),
+    ).unref();
+  }
 }
 
 /** The shares of all who are connected, and of those who were lately. */
@@ -251,6 +317,8 @@ export class Shares {
     readonly limitHit: (limit: string) => void,
     /** Whether connections of many people come from an address: a proxy's. */
     readonly bringsEverybody: (address: string) => boolean,
+    /** Bytes that an account may have written lately. */
+    readonly writable: () => number = () => Number.POSITIVE_INFINITY,
   ) {}
 
   /** Shares that are in use. */
@@ -265,12 +333,20 @@ export class Shares {
   }
 
   ofAccount(bare: string): Share {
-    return this.#enter(bare, () => new Share('rate_account', () => this.limits().rate_account, this.limitHit));
+    return this.#enter(
+      bare,
+      () => new Share('rate_account', () => this.limits().rate_account, this.limitHit, this.writable),
+    );
   }
 
   /** For an anonymous account (XEP-0175): another one is to be had at any time, so that those of an address count as one. */
   ofAnonymous(bare: string, address: string): Share {
     return this.ofAccount(this.bringsEverybody(address) ? bare : `anonymous:${addressBlock(address)}`);
+  }
+
+  /** Bytes that the stanzas of an account stored since the server started, as far as is remembered. */
+  writtenBy(bare: string): Share['written'] {
+    return (this.#used.get(bare) ?? this.#unused.get(bare))?.written ?? { today: 0, yesterday: 0 };
   }
 
   #enter(key: string, make: () => Share): Share {

@@ -37,6 +37,12 @@ export class Recent<V extends NonNullable<unknown> | null> {
     this.#old.delete(key);
   }
 
+  /** In no order. */
+  *values(): Generator<V, void> {
+    yield* this.#young.values();
+    yield* this.#old.values();
+  }
+
   clear(): void {
     this.#young.clear();
     this.#old.clear();

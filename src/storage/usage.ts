@@ -56,6 +56,10 @@ const nearly = 0.9;
 /** The part of the quota that an archive keeps when its oldest entries make room, and entries that go at a time. */
 const kept = 0.95;
 const trimmed = 200;
+const kinds = ['archive', 'data'] as const;
+/** Parts of the quotas at which one is near and at them. An archive that was full keeps room for what comes. */
+const almost = { archive: nearly, data: nearly };
+const full = { archive: kept - step, data: 1 - step };
 
 const writes = new Set(['set', 'compareAndSet']);
 const removals = new Set(['delete', 'remove', 'trim', 'forget']);
@@ -101,6 +105,20 @@ export class Usages {
     );
     const quota = this.#rules.isCounted(owner) ? await this.#rules.quotaOf(owner) : undefined;
     return { ...sums, stores, quota };
+  }
+
+  /** Owners that wrote lately and have used 90 % of a quota, and those that have used all of it. */
+  get reaches(): { readonly near: number; readonly reached: number } {
+    let near = 0;
+    let reached = 0;
+    for (const { added, measured, quota } of this.#tallies.values()) {
+      if (measured === undefined) continue;
+      const isAt = (part: Readonly<Record<Kind, number>>) =>
+        kinds.some((kind) => measured[kind] + added[kind] >= part[kind] * quota[kind]);
+      if (isAt(full)) reached++;
+      else if (isAt(almost)) near++;
+    }
+    return { near, reached };
   }
 
   /** A quota has changed: the owner is measured again at its next write. */
@@ -207,7 +225,7 @@ export class Usages {
     tally.quota = quota;
     tally.measured = { archive, data };
     // What was written meanwhile is perhaps in both: the count is above the truth, never below it.
-    for (const kind of ['archive', 'data'] as const) {
+    for (const kind of kinds) {
       tally.added[kind] -= before[kind];
       if (tally.measured[kind] >= nearly * quota[kind] && kind === 'data')
         this.#rules.near(owner, kind, tally.measured[kind], quota[kind]);

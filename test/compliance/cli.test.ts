@@ -39,6 +39,7 @@ describe('waxwing', { concurrency: 2 }, () => {
             'configFile',
             'connections',
             'data',
+            'disk',
             'hibernating',
             'hosts',
             'launch',

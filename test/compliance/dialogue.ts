@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
+import type { Space } from '../../src/server/disk-space.js';
 import { createServer, type Server, standardModules } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';
@@ -53,6 +54,8 @@ const usual = {
   admin: { shutdown_grace_seconds: 1 },
   // It depends on how busy the machine is.
   limits: { rate_account: { cpu_ms_per_second: 'unlimited', cpu_ms_burst: 'unlimited' } },
+  // It depends on the machine's disk.
+  storage: { low_space_bytes: 0 },
   log: { level: 'error' },
   modules: { proxy65: { listen: ['127.0.0.1:0'] } },
 };
@@ -68,6 +71,8 @@ export interface ScenarioOptions {
   readonly storage?: () => Storage;
   /** Takes what is for other servers. */
   readonly remote?: Destination;
+  /** The room on the disk. A server that is told so is not shared. */
+  readonly space?: () => Promise<Space>;
   /** A server of its own, whatever the configuration. */
   readonly alone?: boolean;
   /** The server may log errors; else one is a failure. */
@@ -333,6 +338,7 @@ async function started(options: ScenarioOptions, folder: string, storage: Storag
     modules: options.modules,
     remote: options.remote,
     storage,
+    space: options.space,
     logTo: { write: (line) => void errors.push(line) },
   });
   await server.start();

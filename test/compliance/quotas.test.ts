@@ -60,3 +60,55 @@ scenario('of an archive the oldest messages make room', { config }, async ({ act
     assert.match(entries[0]?.value ?? '', /id=.m299./);
   }
 });
+
+const gibibyte = 2 ** 30;
+let free = 50 * gibibyte;
+
+scenario(
+  'when the disk gets full, who wrote the most lately is slowed down, and nobody is refused',
+  {
+    space: async () => ({ free, total: 100 * gibibyte }),
+    config: {
+      storage: { low_space_bytes: gibibyte },
+      limits: { rate: { byte_burst: 'unlimited' }, rate_account: { byte_burst: 'unlimited' } },
+    },
+  },
+  async (scene) => {
+    const { actor, server } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const tybalt = await actor('tybalt@localhost/street');
+    const victim = await actor('victim@localhost/street', { presence: true });
+    const chat = (to: Peer, id: string, bytes: number) =>
+      `<message to='${to.jid}' type='chat' id='${id}'><body>${'x'.repeat(bytes)}</body></message>`;
+    for (let n = 0; n < 7; n++) {
+      await tybalt.sends(chat(victim, `large${n}`, 200_000));
+      await victim.receives(`<message type='chat' id='large${n}'/>`);
+    }
+    await server.disk.look();
+    assert.equal(server.disk.isLow, false);
+    assert.ok(server.writtenBy('tybalt@localhost').today >= 1_400_000);
+    assert.ok(server.writtenBy('romeo@localhost').today < 1000);
+
+    free = gibibyte / 10;
+    await server.disk.look();
+    assert.equal(server.disk.isLow, true);
+    await tybalt.sends(chat(victim, 'slow', 10));
+    while ((await hits(scene, 'storage.low_space_bytes')) === 0) await new Promise((resolve) => setImmediate(resolve));
+    for (let round = 0; round < 5; round++) {
+      await romeo.sends(chat(juliet, `to${round}`, 100));
+      await juliet.receives(`<message type='chat' id='to${round}'/>`);
+    }
+    // Any connection of the account waits.
+    const second = await actor('tybalt@localhost/square');
+    await second.sends(chat(victim, 'slow too', 10));
+    await romeo.sends(chat(victim, 'of somebody else', 10));
+    await victim.receives(`<message type='chat' id='of somebody else'/>`);
+
+    free = 50 * gibibyte;
+    await server.disk.look();
+    await victim.receivesAnyOrder([`<message type='chat' id='slow'/>`, `<message type='chat' id='slow too'/>`]);
+    await tybalt.syncs();
+    await tybalt.receivesNothing();
+  },
+);

@@ -32,6 +32,8 @@ export interface ServerOptions {
 }
 
 const usual = {
+  // It depends on the machine's disk, and some tests fill a small one.
+  storage: { low_space_bytes: 0 },
   hosts: { localhost: {} },
   listen: { c2s: ['127.0.0.1:0'], c2s_tls: ['127.0.0.1:0'], https: ['127.0.0.1:0'], http: ['127.0.0.1:0'] },
   auth: { scram_iterations: 4096, password_min_length: 4 },

@@ -13,6 +13,8 @@ test('what was counted is written for Prometheus', async () => {
     hibernating: () => 1,
     kept: () => 2,
     outbound: () => 4096,
+    freeSpace: () => 1_000_000,
+    quotas: () => ({ near: 2, reached: 1 }),
   });
   try {
     counts.opened.tcp = 5;
@@ -25,6 +27,9 @@ test('what was counted is written for Prometheus', async () => {
     for (const line of [
       'waxwing_connections{transport="tcp"} 2',
       'waxwing_outbound_bytes 4096',
+      'waxwing_disk_free_bytes 1000000',
+      'waxwing_quota_owners{state="near"} 2',
+      'waxwing_quota_owners{state="reached"} 1',
       'waxwing_connections_opened_total{transport="tcp"} 5',
       'waxwing_sessions 3',
       'waxwing_sessions_hibernating 1',

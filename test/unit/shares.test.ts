@@ -167,6 +167,59 @@ test('connecting again fills no share; addresses of proxies have one for each co
   end();
 });
 
+test('where the disk gets full, who wrote much is served at a trickle, and others at once', async () => {
+  const { hits, hit, pass, end } = world();
+  let writable = Number.POSITIVE_INFINITY;
+  const all = { ...rates, stanza_burst: 1e9, byte_burst: 1e9 };
+  const make = () =>
+    new Share(
+      'rate_account',
+      () => all,
+      hit,
+      () => writable,
+    );
+  const [large, small] = [make(), make()];
+  large.wrote(50_000_000);
+  small.wrote(5000);
+  assert.equal(large.isOutOfRoom, false);
+  writable = 1_000_000;
+  assert.deepEqual([large.isOutOfRoom, small.isOutOfRoom], [true, false]);
+  let isServed = false;
+  large.waitForRoom(() => {
+    isServed = true;
+  });
+  assert.deepEqual(hits, ['storage.low_space_bytes']);
+  for (let seconds = 0; seconds < 18; seconds += 2) pass(2000);
+  assert.equal(isServed, false);
+  // What was written while there was room is not paid for later: 310,720 bytes at 16 KiB a second.
+  pass(2000);
+  assert.equal(isServed, true);
+  writable = 1000;
+  assert.equal(small.isOutOfRoom, true, 'the less is left, the smaller ones wait too');
+  writable = Number.POSITIVE_INFINITY;
+  assert.deepEqual([large.isOutOfRoom, small.isOutOfRoom], [false, false]);
+  end();
+});
+
+test('what was written is counted by days', (t) => {
+  const day = 86_400_000;
+  let now = 20_000 * day;
+  t.mock.method(Date, 'now', () => now);
+  const share = new Share(
+    'rate_account',
+    () => rates,
+    () => {},
+  );
+  share.wrote(5_000_000);
+  share.wrote(1);
+  assert.deepEqual(share.written, { today: 5_000_001, yesterday: 0 });
+  now += day;
+  assert.deepEqual(share.written, { today: 0, yesterday: 5_000_001 });
+  share.wrote(7);
+  now += 2 * day;
+  assert.deepEqual(share.written, { today: 0, yesterday: 0 });
+});
+
 // --- the disk
 
 const brake = { waiting_for_disk: 100, waiting_for_disk_bytes: 10_000, waiting_for_disk_bytes_per_account: 4000 };

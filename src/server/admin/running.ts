@@ -22,6 +22,8 @@ export interface StatusData {
   readonly hibernating: number;
   /** Bytes: all that the process holds, and what of it JavaScript uses. */
   readonly memory: { readonly rss: number; readonly heapUsed: number };
+  /** Bytes on the disk of the data folder; null: not known. */
+  readonly disk: { readonly free: number; readonly total: number; readonly isLow: boolean } | null;
   readonly configFile: string | null;
   readonly data: string;
   /** How it was started. */
@@ -48,6 +50,7 @@ export const status = serverCommand({
       sessions: server.sessions.size,
       hibernating: server.hibernating,
       memory: { rss, heapUsed },
+      disk: server.disk.space === undefined ? null : { ...server.disk.space, isLow: server.disk.isLow },
       configFile: launch.file ?? null,
       data: config.data,
       launch: { data: launch.data ?? null, folder: launch.folder },
@@ -66,11 +69,15 @@ export const status = serverCommand({
       ['Connections', `${all}${kinds === '' ? '' : ` (${kinds})`}`],
       ['Sessions', `${status.sessions}${status.hibernating > 0 ? ` (${status.hibernating} waiting)` : ''}`],
       ['Memory', megabytes(status.memory.rss)],
+      ...(status.disk === null ? [] : [['Disk', free(status.disk)] as const]),
       ['Configuration', status.configFile ?? 'none: the defaults'],
       ['Data', status.data],
     ]);
   },
 });
+
+const free = ({ free, isLow }: NonNullable<StatusData['disk']>): string =>
+  `${megabytes(free)} free${isLow ? ': little, so that accounts that write much are slowed down' : ''}`;
 
 /** An address with its port, as a URL has it; `::` is every address. */
 export function place(address: string, port: number): string {

@@ -117,10 +117,12 @@ export const show = eitherCommand({
       ...(await describe(context, account)),
       mechanisms: account.hashes.map((hash) => `SCRAM-${hash}`),
       usage: context.server === undefined ? null : await usageOf(context.server, account.bare),
+      /** Bytes of stanzas that were stored, by days of UTC, since the server started. */
+      written: context.server?.writtenBy(account.bare) ?? null,
       sessions,
     };
   },
-  text: ({ jid, admin, disabled, created, lastLogin, mechanisms, usage, sessions }) =>
+  text: ({ jid, admin, disabled, created, lastLogin, mechanisms, usage, written, sessions }) =>
     facts([
       ['Account', jid],
       ['Administrator', admin ? 'yes' : 'no'],
@@ -129,6 +131,9 @@ export const show = eitherCommand({
       ['Last login', lastLogin === null ? 'never' : time(lastLogin)],
       ['Keys', mechanisms.join(', ')],
       ...usageFacts(usage),
+      ...(written === null
+        ? []
+        : [['Wrote', `${written.today} bytes today, ${written.yesterday} yesterday (UTC)`] as const]),
       ['Sessions', String(sessions.length)],
     ]) + (sessions.length === 0 ? '' : `\n\n${sessionTable(sessions)}`),
 });

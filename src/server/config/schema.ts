@@ -324,6 +324,12 @@ const storage = z
       .default({})
       .describe('Stores that are kept elsewhere than `driver` says, by their names; of other modules: "MODULE/STORE".')
       .meta({ example: 'sqlite' }),
+    low_space_bytes: bytes({ min: 0 })
+      .default(1_073_741_824)
+      .describe(
+        'When less is free on the disk of the data folder, or less than a tenth of a smaller disk, messages and changes of accounts that wrote the most lately are taken more slowly: first where they wrote 1 MiB more than 16 KiB a second, then further ones as still less is free. 0: never.',
+      )
+      .meta(live),
   })
   .prefault({})
   .describe('Storage.');

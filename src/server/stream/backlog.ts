@@ -30,6 +30,7 @@ export class Backlog {
     this.waiting++;
     this.bytes += bytes;
     share.waitingBytes += bytes;
+    share.wrote(bytes);
     if (share.waiting++ === 0) this.#causes.add(share);
     this.#check(share);
     const settled = () => this.#settled(share, bytes);

@@ -64,10 +64,10 @@ export class XmlStream implements TransportReader, Writer {
   #share: Share;
   /** Characters of the element that was taken last. */
   #size = 0;
-  /** It waits for its share to have something again, or for peers to take what they were sent. */
+  /** It waits for its share to have something again, for peers to take what they were sent, or for room on the disk. */
   #isQueued = false;
-  /** The latter. */
-  #isCongested = false;
+  /** It does so for longer than a turn. */
+  #isHalted = false;
   /** What was read while it waits, if anything. */
   #ahead: StreamItem[] | undefined;
   #aheadBytes = 0;
@@ -203,11 +203,15 @@ export class XmlStream implements TransportReader, Writer {
       const item = ahead === undefined ? this.#read() : ahead[0];
       if (item === undefined) break;
       if (this.#share.isSpent && !this.#isCut && !(item.kind === 'element' && this.#handler.isFree(item))) {
-        this.#queue(item, false);
+        this.#queue(item, false, (go) => this.#share.wait(go));
         break;
       }
       if (this.#isStopped(item)) {
-        this.#queue(item, true);
+        this.#queue(item, true, (go) => queues.congestion.wait(this.#share, go));
+        break;
+      }
+      if (this.#share.isOutOfRoom && !this.#isCut && this.isEstablished && mayStore(item)) {
+        this.#queue(item, true, (go) => this.#share.waitForRoom(go));
         break;
       }
       if (ahead !== undefined) this.#shift(ahead);
@@ -264,17 +268,18 @@ export class XmlStream implements TransportReader, Writer {
     if (grown > countedAbove) this.#share.multiplied += grown;
   }
 
-  /** Goes on from `item` once its share has something to spend again, or once less is on its way to clients. */
-  #queue(item: StreamItem, isCongested: boolean): void {
+  /**
+   * Goes on from `item` once `wait` says so: its share has something to spend again, less is on its way to clients, or there is
+   * room on the disk. `isHalted`: that takes longer than a turn.
+   */
+  #queue(item: StreamItem, isHalted: boolean, wait: (go: () => void) => void): void {
     this.#ahead ??= [item];
     this.#busy = true;
     this.#isQueued = true;
-    this.#isCongested = isCongested;
+    this.#isHalted = isHalted;
     this.#aheadBytes = 0;
     this.#readAhead(0);
-    const go = () => this.#leaveQueue();
-    if (isCongested) this.#parts.queues.congestion.wait(this.#share, go);
-    else this.#share.wait(go);
+    wait(() => this.#leaveQueue());
   }
 
   #leaveQueue(): void {
@@ -293,7 +298,7 @@ export class XmlStream implements TransportReader, Writer {
     if (!this.isEstablished || this.#aheadError !== undefined) return;
     try {
       for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next())
-        if (item.kind !== 'element' || !this.#handler.ahead(item, this.#isCongested || this.#share.isHalted))
+        if (item.kind !== 'element' || !this.#handler.ahead(item, this.#isHalted || this.#share.isHalted))
           (this.#ahead ??= []).push(item);
     } catch (error) {
       this.#aheadError = error;
@@ -554,6 +559,10 @@ export class XmlStream implements TransportReader, Writer {
     else this.transport.destroy();
   }
 }
+
+/** Whether a stanza may be stored. */
+const mayStore = (item: StreamItem): boolean =>
+  item.kind === 'element' && (item.name === 'message' || (item.name === 'iq' && item.attrs.type === 'set'));
 
 /** One object for all streams with the same limits, since there may be very many. */
 const sharedLimits = new WeakMap<Limits, Map<Allowance, XmlReader['limits']>>();

@@ -367,6 +367,8 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       sm?.handled();
       return;
     }
+    // What an IQ stores it does not say; a message does, by acknowledgeAfter.
+    if (stanza.name === 'iq' && stanza.type === 'set') xml.share.wrote(item.content.length);
     const waiting = this.host!.fromSession(stanza, session, this);
     if (waiting !== undefined) return waiting.then(() => sm?.handled());
     sm?.handled();

@@ -1,0 +1,70 @@
+/** Whether the disk gets full (storage.low_space_bytes). */
+import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
+import { test } from 'node:test';
+import { DiskSpace, type Space, spaceOf } from '../../src/server/disk-space.js';
+
+const gibibyte = 2 ** 30;
+
+function disk(total: number, lowBytes = gibibyte) {
+  let space: Space | Error = { free: total, total };
+  const heard: (boolean | string)[] = [];
+  const watched = new DiskSpace({
+    read: async () => {
+      if (space instanceof Error) throw space;
+      return space;
+    },
+    lowBytes: () => lowBytes,
+    changed: (isLow) => void heard.push(isLow),
+    failed: (error) => void heard.push((error as Error).message),
+  });
+  const has = async (free: number | Error): Promise<void> => {
+    space = free instanceof Error ? free : { free, total };
+    await watched.look();
+  };
+  return { watched, heard, has };
+}
+
+test('it is said once that little is left, and once that there is room again', async () => {
+  const { watched, heard, has } = disk(100 * gibibyte);
+  await has(2 * gibibyte);
+  assert.equal(watched.writable, Number.POSITIVE_INFINITY);
+  await has(gibibyte - 1);
+  await has(gibibyte / 2);
+  assert.equal(watched.writable, 2 ** 19);
+  await has(1.05 * gibibyte);
+  assert.deepEqual(heard, [true], 'a little more is no change');
+  assert.equal(watched.writable, 2 ** 20);
+  await has(0);
+  assert.equal(watched.writable, 0);
+  await has(1.2 * gibibyte);
+  assert.deepEqual(heard, [true, false]);
+  assert.equal(watched.writable, Number.POSITIVE_INFINITY);
+});
+
+test('of a small disk a tenth is little; 0 is never little', async () => {
+  const small = disk(gibibyte);
+  await small.has(gibibyte / 5);
+  assert.equal(small.watched.isLow, false);
+  await small.has(gibibyte / 11);
+  assert.equal(small.watched.isLow, true);
+  const off = disk(gibibyte, 0);
+  await off.has(0);
+  assert.equal(off.watched.isLow, false);
+});
+
+test('what cannot be read changes nothing, and is said once', async () => {
+  const { watched, heard, has } = disk(100 * gibibyte);
+  await has(gibibyte / 2);
+  await has(new Error('gone'));
+  await has(new Error('gone'));
+  assert.equal(watched.isLow, true);
+  await has(gibibyte / 2);
+  await has(new Error('gone again'));
+  assert.deepEqual(heard, [true, 'gone', 'gone again']);
+});
+
+test('the system says how much is free', async () => {
+  const { free, total } = await spaceOf(tmpdir());
+  assert.ok(free > 0 && free <= total);
+});
