@@ -12,9 +12,11 @@ import { defineModule, event, map, session as sessionHook, sessionState } from '
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
+import { flat } from '../server/stanza/flat.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
+import { hasFrom } from '../server/stanza/subscription.js';
 import { type Element, el } from '../server/xml/element.js';
 import type { RosterItem } from './rfc-6121-roster/services.js';
 
@@ -291,14 +293,14 @@ export default defineModule({
 
     const visit = (owner: Jid, stanza: Stanza, item: RosterItem | undefined): void => {
       const from = stanza.from!;
-      const isContact = item?.subscription === 'from' || item?.subscription === 'both';
+      const isContact = hasFrom(item);
       if (isContact && from.domain === host.domain) return; // has a session here
       const here = visitors.get(owner.bare) ?? new Map<string, Client>();
       let client = here.get(from.full);
       if (client === undefined) {
         if (!hasRoom(here, isContact)) return;
         // A copy, so that it does not keep alive the stanza that it was cut from.
-        const jid = Jid.parse(Buffer.from(from.full).toString());
+        const jid = Jid.parse(flat(from.full));
         const tell = (visitor: Client, gained: Features) => void host.emit('visitorKnown', { owner, visitor, gained });
         client = new Client(jid, owner, isContact, tell);
         visitors.set(owner.bare, here.set(jid.full, client));

@@ -25,6 +25,7 @@ import { NS } from '../server/stanza/ns.js';
 import { inviterIn, someOtherSpeaker } from '../server/stanza/speaker.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { jid } from '../server/stanza/stored.js';
+import { hasFrom, hasTo } from '../server/stanza/subscription.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 import type { RosterItem } from './rfc-6121-roster/services.js';
@@ -147,7 +148,7 @@ export default defineModule({
       presence: (session: Session) => Stanza | undefined,
     ) => {
       const items = await roster.get(owner.bare);
-      const recipients = covered(rules, items, seesOwner).filter((jid) => !isBlocked(others, jid));
+      const recipients = covered(rules, items, hasFrom).filter((jid) => !isBlocked(others, jid));
       for (const session of host.sessions(owner.bare)) {
         const stanza = session.available ? presence(session) : undefined;
         if (stanza === undefined) continue;
@@ -157,7 +158,7 @@ export default defineModule({
 
     /** Asks for the presence of those who are not blocked any more: what they said meanwhile was not delivered. */
     const probe = async (owner: Jid, rules: readonly Jid[], others: BlockList): Promise<void> => {
-      const contacts = covered(rules, await roster.get(owner.bare), ownerSees);
+      const contacts = covered(rules, await roster.get(owner.bare), hasTo);
       const probed = new Set(contacts.filter((jid) => !isBlocked(others, jid)).map(({ bare }) => bare));
       for (const session of host.sessions(owner.bare)) {
         if (!session.available) continue;
@@ -264,9 +265,6 @@ export function matches(list: BlockList, { full, bare, domain, resource }: Jid):
   if (list.has(full) || list.has(bare) || list.has(domain)) return true;
   return resource !== undefined && list.has(`${domain}/${resource}`);
 }
-
-const seesOwner = ({ subscription }: RosterItem): boolean => subscription === 'from' || subscription === 'both';
-const ownerSees = ({ subscription }: RosterItem): boolean => subscription === 'to' || subscription === 'both';
 
 /** The addresses of contacts that rules cover, each once: those whose roster item is `wanted`. */
 export function covered(

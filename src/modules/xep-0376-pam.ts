@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { count } from '../server/config/units.js';
 import { defineModule, document, type IqHandler, iq, map, message } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
+import { flat } from '../server/stanza/flat.js';
 import { randomId, stanzaId } from '../server/stanza/ids.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -187,6 +188,3 @@ export default defineModule({
     ];
   },
 });
-
-/** A copy that does not keep alive the stanza that a text was cut from. */
-const flat = (text: string): string => Buffer.from(text).toString();

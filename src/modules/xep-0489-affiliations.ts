@@ -23,6 +23,7 @@ import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { whole } from '../server/stanza/stored.js';
+import { hasTo } from '../server/stanza/subscription.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 
@@ -103,8 +104,7 @@ export default defineModule({
     /** §4: to those who have not granted the sender a subscription. */
     const isStranger = (owner: Jid, peer: Jid): Maybe<boolean> => {
       const items = roster.get(owner.bare);
-      const isGranted = (all: Awaited<typeof items>) =>
-        ['to', 'both'].includes(all.get(peer.bare)?.subscription ?? 'none');
+      const isGranted = (all: Awaited<typeof items>) => hasTo(all.get(peer.bare));
       return items instanceof Promise ? items.then((all) => !isGranted(all)) : !isGranted(items);
     };
 

@@ -23,9 +23,10 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { bareJid, storedJid } from '../../server/stanza/stored.js';
+import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import { el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
-import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
+import { inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
 
 type Items = ReadonlyMap<string, RosterItem>;
 

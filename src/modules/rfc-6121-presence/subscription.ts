@@ -4,20 +4,13 @@
  *
  * The nine states are the item's fields: `subscription`, `ask` (Pending Out) and `pendingIn` (Pending In).
  */
+import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 
 export type SubscriptionType = 'subscribe' | 'subscribed' | 'unsubscribe' | 'unsubscribed';
 
 export const isSubscriptionType = (type: string | undefined): type is SubscriptionType =>
   type === 'subscribe' || type === 'subscribed' || type === 'unsubscribe' || type === 'unsubscribed';
-
-/** The contact sees the owner's presence. */
-export const hasFrom = (item: RosterItem | undefined): boolean =>
-  item?.subscription === 'from' || item?.subscription === 'both';
-
-/** The owner sees the contact's presence. */
-export const hasTo = (item: RosterItem | undefined): boolean =>
-  item?.subscription === 'to' || item?.subscription === 'both';
 
 export interface Outbound {
   readonly item: RosterItem | undefined;

@@ -25,6 +25,7 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid, sentXml } from '../../server/stanza/stored.js';
+import { hasFrom } from '../../server/stanza/subscription.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import type { RosterItem } from './services.js';
@@ -139,10 +140,7 @@ export default defineModule({
       sees: (owner, contact) => {
         if (contact.bare === owner) return true;
         const items = get(owner);
-        const isSubscribed = (known: ReadonlyMap<string, RosterItem>) => {
-          const subscription = known.get(contact.bare)?.subscription;
-          return subscription === 'from' || subscription === 'both';
-        };
+        const isSubscribed = (known: ReadonlyMap<string, RosterItem>) => hasFrom(known.get(contact.bare));
         return items instanceof Promise ? items.then(isSubscribed) : isSubscribed(items);
       },
       set,

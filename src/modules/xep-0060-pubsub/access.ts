@@ -5,6 +5,7 @@ import { wall } from '../../server/clock.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
+import { hasFrom } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { forbidden, moved, noSuchNode, pubsubError } from './errors.js';
 import type { Affiliation, Holder, Node, PubSub } from './node.js';
@@ -21,8 +22,6 @@ export function ownersOf(holder: Holder, node: Node): string[] {
   const named = Object.entries(node.stored.affiliations).flatMap(([bare, one]) => (one === 'owner' ? [bare] : []));
   return holder.isAccount ? [holder.jid.bare, ...named] : named;
 }
-
-const sees = (item: RosterItem | undefined): boolean => item?.subscription === 'from' || item?.subscription === 'both';
 
 /**
  * What keeps somebody from reading; undefined: nothing. `item` is the entry for him in the roster of the account, or of
@@ -44,10 +43,10 @@ export function barrier(holder: Holder, node: Node, bare: string, item: RosterIt
     case 'open':
       return undefined;
     case 'presence':
-      return sees(item) ? undefined : model;
+      return hasFrom(item) ? undefined : model;
     case 'roster': {
       const groups = node.config['pubsub#roster_groups_allowed'];
-      return sees(item) && item!.groups.some((group) => groups.includes(group)) ? undefined : model;
+      return hasFrom(item) && item!.groups.some((group) => groups.includes(group)) ? undefined : model;
     }
     case 'authorize':
       return isSubscribed(node, bare) ? undefined : model;
@@ -97,7 +96,7 @@ export function entryFor(
   const find = async (): Promise<RosterItem | undefined> => {
     for (const owner of owners) {
       const item = owner === bare ? ownEntry : await host.askHome(entryOf, Jid.parse(owner), { contact: bare });
-      if (item !== null && sees(item)) return item;
+      if (item !== null && hasFrom(item)) return item;
     }
     return undefined;
   };

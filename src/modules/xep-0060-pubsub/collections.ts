@@ -8,6 +8,7 @@
 
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
+import { flat } from '../../server/stanza/flat.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -21,7 +22,7 @@ import { isAttachments, isKept as isKeptUp } from './kept.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
 import { differing, type NodeConfig } from './node-config.js';
 import { isTold, subids, toSubscriber } from './notify.js';
-import { type Action, flat, inTurn, nameIn, nodeNamed } from './request.js';
+import { type Action, inTurn, nameIn, nodeNamed } from './request.js';
 import { asked, speakersOf } from './speakers.js';
 
 export const isCollection = ({ config }: Pick<Node, 'config'>): boolean => config['pubsub#node_type'] === 'collection';

@@ -29,6 +29,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { whole } from '../../server/stanza/stored.js';
+import { hasFrom } from '../../server/stanza/subscription.js';
 import type { Element } from '../../server/xml/element.js';
 import { affiliationOf, entryIn, entryOf, ownersOf } from './access.js';
 import { associate } from './collections.js';
@@ -340,9 +341,8 @@ export default defineModule({
         pubsub.aside(host.askHome(atService.purged, own, { publisher: jid.bare }));
       }),
       event('rosterChanged', async ({ owner, contact, item, before }) => {
-        const sees = (one: typeof item) => one?.subscription === 'from' || one?.subscription === 'both';
-        if (item !== undefined && sees(item)) pubsub.aside(introduce(pubsub, owner, contact, item, before));
-        if (before === undefined || !sees(before)) return;
+        if (item !== undefined && hasFrom(item)) pubsub.aside(introduce(pubsub, owner, contact, item, before));
+        if (before === undefined || !hasFrom(before)) return;
         // XEP-0163 §7: groups may have changed, or the subscription
         const holder = await pubsub.holders.get(owner.bare);
         for (const node of [...holder.nodes.values()])

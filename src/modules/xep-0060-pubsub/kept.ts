@@ -1,11 +1,11 @@
 /** Nodes that are kept up here and follow another: XEP-0465's, and the summaries of XEP-0470. */
+import { flat } from '../../server/stanza/flat.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, serialize } from '../../server/xml/element.js';
 import { itemEvent, retractEvent } from './events.js';
 import type { Holder, Node, PubSub } from './node.js';
 import { differing, type NodeConfig } from './node-config.js';
 import { notify } from './notify.js';
-import { flat } from './request.js';
 import { dropBarred } from './subscriptions.js';
 
 export const subscribersOf = (node: string): string => `${NS.pps.replace(/:0$/, ':subscribers:0')}/${node}`;

@@ -9,11 +9,12 @@ import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
 import { keyOf } from './holders.js';
 import type { Holder, Node, PubSub, Subscriber } from './node.js';
-import { interest, isContactHere, sees, tell, toSubscriber, visitorsOf, wants } from './notify.js';
+import { interest, isContactHere, tell, toSubscriber, visitorsOf, wants } from './notify.js';
 import { asked, speakersOf } from './speakers.js';
 
 const suffix = '+notify';
@@ -21,8 +22,6 @@ const suffix = '+notify';
 /** The names of nodes. */
 const interestsIn = (features: ReadonlySet<string>): string[] =>
   [...features].flatMap((feature) => (feature.endsWith(suffix) ? [feature.slice(0, -suffix.length)] : []));
-
-const isSeen = (item: RosterItem | undefined): boolean => item?.subscription === 'to' || item?.subscription === 'both';
 
 /** A client that is there. */
 interface Recipient {
@@ -75,7 +74,7 @@ async function* lastItemsFor(pubsub: PubSub, session: Session, recipient: Recipi
   const wanted = { to: session.jid.full, interests: recipient.interests };
   for (const [contact, item] of await roster.get(bare)) {
     if (session.presence === undefined) return; // gone meanwhile
-    if (!isSeen(item) || !contact.endsWith(here)) continue;
+    if (!hasTo(item) || !contact.endsWith(here)) continue;
     const sent = host.askHome(lastItems, Jid.parse(contact), wanted);
     if (!(sent instanceof Promise)) continue;
     await sent.catch(unanswered);
@@ -101,7 +100,7 @@ export function sayLastItems(
   return (async () => {
     const jid = Jid.parse(to);
     const entry = (await pubsub.roster.get(owner.bare)).get(jid.bare);
-    if (sees(entry)) await sendLast(pubsub, owner.bare, ofContact(jid, interests), entry);
+    if (hasFrom(entry)) await sendLast(pubsub, owner.bare, ofContact(jid, interests), entry);
     return null;
   })();
 }
@@ -205,7 +204,7 @@ async function sendLast(
     const node = holder.nodes.get(name);
     if (node?.config['pubsub#send_last_published_item'] !== 'on_sub_and_presence') continue;
     if (barrier(holder, node, jid.bare, entry) !== undefined) continue;
-    if (sees(before) && barrier(holder, node, jid.bare, before) === undefined) continue;
+    if (hasFrom(before) && barrier(holder, node, jid.bare, before) === undefined) continue;
     const found = lastOf(pubsub, holder, node);
     const last = found instanceof Promise ? await found : found;
     if (last === undefined || !recipient.wants(name)) continue;

@@ -11,6 +11,7 @@ import type { Session } from '../../server/routing/session.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { hasFrom } from '../../server/stanza/subscription.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
@@ -34,9 +35,6 @@ export interface Notice {
 }
 
 export const interest = (node: string): string => `${node}+notify`;
-
-export const sees = (item: RosterItem | undefined): boolean =>
-  item?.subscription === 'from' || item?.subscription === 'both';
 
 /** Says to one what the holder says to all, unless it has blocked them. `origin` names who speaks besides the holder. */
 export function tell({ host }: PubSub, stanza: Stanza, origin?: Origin): Maybe<void> {
@@ -107,7 +105,7 @@ export const isContactHere = (
   { jid }: Holder,
   contact: string,
   item: RosterItem | undefined,
-): boolean => sees(item) && contact !== jid.bare && contact.endsWith(`@${host.domain}`);
+): boolean => hasFrom(item) && contact !== jid.bare && contact.endsWith(`@${host.domain}`);
 
 /** Full addresses of an account that subscribed to the node themselves. */
 function subscribedResources(holder: Holder, node: Node, bare: string): string[] {
@@ -161,7 +159,7 @@ export function* visitorsOf(
   roster: Roster,
 ): Iterable<{ readonly jid: Jid; readonly features: ReadonlySet<string> }> {
   for (const visitor of caps.visitors(holder.jid.bare).values())
-    if (visitor.jid.domain !== host.domain || !sees(roster.get(visitor.jid.bare)))
+    if (visitor.jid.domain !== host.domain || !hasFrom(roster.get(visitor.jid.bare)))
       yield { jid: visitor.jid, features: visitor.features() };
 }
 

@@ -3,6 +3,7 @@ import type { Host } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
+import { flat } from '../../server/stanza/flat.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -34,7 +35,7 @@ import {
   shownConfig,
 } from './node-config.js';
 import { notify } from './notify.js';
-import { type Action, find, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { speakersOf } from './speakers.js';
 import { dropBarred } from './subscriptions.js';
 import { around, usualConfig } from './well-known.js';

@@ -1,6 +1,7 @@
 /** What other modules find in the nodes of accounts (XEP-0163), and change there on an account's behalf. */
 
 import { StanzaError } from '../../server/stanza/errors.js';
+import { flat } from '../../server/stanza/flat.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { type Element, parse, serialize } from '../../server/xml/element.js';
 import { barrier, entryFor } from './access.js';
@@ -10,7 +11,6 @@ import { differing, type NodeConfig, roomFor, sameValue } from './node-config.js
 import { notify } from './notify.js';
 import { makeNode } from './owner.js';
 import { demandRoom, keep } from './publish.js';
-import { flat } from './request.js';
 import { dropBarred } from './subscriptions.js';
 import type { WellKnownNode } from './well-known.js';
 

@@ -1,6 +1,7 @@
 /** §7: publishing items, with options that are preconditions (§7.1.5), deleting them (§7.2), and all of them (§8.5). */
 
 import { StanzaError } from '../../server/stanza/errors.js';
+import { flat } from '../../server/stanza/flat.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';
@@ -14,7 +15,7 @@ import type { Found, Holder, Items, Node, PubSub } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
 import { audience, notify } from './notify.js';
 import { makeNode, mayMake } from './owner.js';
-import { type Action, flat, formIn, inTurn, nameIn, nodeNamed } from './request.js';
+import { type Action, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { around, usualConfig } from './well-known.js';
 import { attaching, detach, makeAttachments, summarize } from './xep-0470-attachments.js';
 

@@ -1,6 +1,7 @@
 /** What all requests to nodes have in common. */
 import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
+import { flat } from '../../server/stanza/flat.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
@@ -54,6 +55,3 @@ export const find = (action: Action, name: string): Promise<Found<RosterItem | u
 
 /** The one data form in an element. */
 export const formIn = (element: Element | undefined): Element | undefined => element?.getChild('x', NS.dataForms);
-
-/** A copy that does not keep alive the stanza that a text was cut from. */
-export const flat = (text: string): string => Buffer.from(text).toString();

@@ -3,6 +3,7 @@
  * UsernameCaseMapped profile, the resourcepart by OpaqueString (precis.ts), the domainpart as an IDN (domain.ts).
  */
 import { prepareDomain } from './domain.js';
+import { flat } from './flat.js';
 import { MAX_UNITS, PrecisError, prepareLocal, prepareResource } from './precis.js';
 
 /** UTF-16 units of the longest text that can be an address: three parts and the two signs between them. */
@@ -138,14 +139,6 @@ function prepared(part: string, prepare: (text: string) => string, text: string)
     if (error instanceof PrecisError) throw new JidError(`malformed ${part}: ${error.message}`);
     throw error;
   }
-}
-
-/**
- * A copy of its own. A slice keeps alive the string that it was cut from, which may be a whole read of the socket; what
- * is cut from the copy keeps alive the copy alone. (The engine copies when it has to slice a concatenation.)
- */
-function flat(text: string): string {
-  return ` ${text}`.slice(1);
 }
 
 /**
