@@ -5,80 +5,29 @@
  * Addresses are bare and normalised: `Jid.bare`.
  */
 
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { Cache } from '../../storage/cache.js';
 import { type DocumentStore, type Storage, StorageError } from '../../storage/contract.js';
 import { wall } from '../clock.js';
 import { Serial } from '../serial.js';
 import { Jid } from '../stanza/jid.js';
-import { opaqueString, PrecisError } from '../stanza/precis.js';
 import { checkOf } from '../stanza/stored.js';
 import {
-  hashLength,
-  hmac,
-  keysOf,
-  leastIterations,
-  type ScramHash,
-  type ScramKeys,
-  saltLength,
-  saltPassword,
-  scramHashes,
-} from './keys.js';
+  type Account,
+  AccountError,
+  type AccountEvent,
+  type AccountKeys,
+  type Credentials,
+  type Proved,
+  type Role,
+} from './account.js';
+import type { ScramHash } from './keys.js';
+import { checkedBy, Passwords, prepare } from './passwords.js';
+import { account, decode, encode, present, type StoredAccount, storedAccount } from './stored.js';
 import { deviceTokens, Tokens } from './tokens.js';
 
-export type Role = 'admin' | 'user';
-
-/** SCRAM keys, by hash; an account that logs in by certificate alone has none. */
-export type AccountKeys = Readonly<Partial<Record<ScramHash, ScramKeys>>>;
-
-export interface Account {
-  readonly bare: string;
-  readonly created: number;
-  readonly role: Role;
-  /** It keeps its data, and nobody can log in. */
-  readonly disabled: boolean;
-  /** Another with every password: what was derived from one (tokens, a proof) ends with it. */
-  readonly epoch: string;
-  readonly hashes: readonly ScramHash[];
-}
-
-/** Keys for a SCRAM exchange; decoys where `account` is undefined: no proof by them is to be accepted. */
-export interface Credentials extends ScramKeys {
-  readonly account: Account | undefined;
-}
-
-export type AccountEvent =
-  | {
-      readonly type: 'accountCreated' | 'passwordChanged' | 'accountDisabled' | 'accountEnabled' | 'roleChanged';
-      readonly jid: Jid;
-    }
-  /**
-   * Nobody can log in any more, and the name is taken until what is told here has resolved: the time to end sessions
-   * and to let every store but `accounts` (which keeps the name taken over a crash) forget the account. May be told
-   * again where it was cut short.
-   */
-  | { readonly type: 'accountDeleted'; readonly jid: Jid }
-  /** Of one device, or of all where `clientId` is undefined. */
-  | { readonly type: 'tokensRevoked'; readonly jid: Jid; readonly clientId: string | undefined };
-
-export type AccountFailure =
-  | 'conflict'
-  | 'not-found'
-  | 'invalid-name'
-  | 'password-too-short'
-  | 'password-invalid'
-  | 'busy';
-
-export class AccountError extends Error {
-  override readonly name = 'AccountError';
-  constructor(
-    readonly failure: AccountFailure,
-    message: string,
-  ) {
-    super(message);
-  }
-}
+export * from './account.js';
 
 export interface AccountsOptions {
   readonly storage: Storage;
@@ -100,113 +49,39 @@ export interface AccountsOptions {
   readonly onEvent?: ((event: AccountEvent) => void | Promise<void>) | undefined;
 }
 
-interface StoredKeys {
-  readonly salt: string;
-  readonly iterations: number;
-  readonly storedKey: string;
-  readonly serverKey: string;
-}
-
-/** An account, as it is stored under its bare address; keys are base64. */
-interface StoredAccount {
-  readonly v: 1;
-  readonly created: number;
-  readonly role?: 'admin';
-  /** `deleting`: its data is being removed; the name stays taken until that is done, also over a crash. */
-  readonly state?: 'disabled' | 'deleting';
-  readonly epoch: string;
-  readonly keys: Readonly<Partial<Record<ScramHash, StoredKeys>>>;
-}
-
-const storedKeys = z.object({
-  salt: z.base64().min(1),
-  iterations: z.number().int().positive(),
-  storedKey: z.base64(),
-  serverKey: z.base64(),
-});
-
-/**
- * The record as it is checked when it is read. One that is damaged is refused: the account exists, so that nobody else can
- * register its name, and nobody can log in to it until an administrator removes it or restores the record.
- */
-const storedAccount: z.ZodType<StoredAccount> = z.object({
-  v: z.literal(1),
-  created: z.number(),
-  role: z.literal('admin').exactOptional(),
-  state: z.enum(['disabled', 'deleting']).exactOptional(),
-  epoch: z.string().min(1),
-  keys: z
-    .partialRecord(z.enum(scramHashes), storedKeys)
-    .refine((keys) =>
-      Object.entries(keys).every(([hash, { storedKey, serverKey }]) =>
-        [storedKey, serverKey].every((key) => Buffer.from(key, 'base64').length === hashLength(hash as ScramHash)),
-      ),
-    ),
-});
-
-/** In bytes of UTF-8, prepared. */
-const longestPassword = 1024;
-/** PBKDF2 runs at once, waiting ones included: beyond it the thread pool would be late for everybody. */
-const mostHashing = 100;
 /** Logins that are noted and not yet written. */
 const mostLogins = 10_000;
 const day = 86_400_000;
 
-/** Hashes to check a password by, the quickest first. */
-const checkOrder: readonly ScramHash[] = ['SHA-256', 'SHA-1', 'SHA-512'];
-
 /** A change that other changes preceded is tried so often: far more than can happen by chance. */
 const mostAttempts = 100;
 
-/** What somebody proved to be, for `isCurrent`. */
-export interface Proved {
-  readonly jid: Jid;
-  /** Names the password that was in force at the proof. Undefined for anonymous users. */
-  readonly epoch: string | undefined;
-  readonly anonymous: boolean;
-}
-
 export class Accounts {
   readonly tokens: Tokens;
-  /** Which keys are made from a password. */
-  readonly hashes: readonly ScramHash[];
-  readonly iterations: number;
-  /** Of a new password, in characters (code points). */
-  readonly minPasswordLength: number;
+  readonly #passwords: Passwords;
   readonly #store: DocumentStore<StoredAccount>;
   readonly #logins: DocumentStore<{ readonly at: number }>;
   readonly #newLogins = new Map<string, number>();
   /** null: no such account, or one that is being removed. */
   readonly #cache: Cache<StoredAccount | null>;
   readonly #serial = new Serial();
-  readonly #secret: Buffer;
-  readonly #decoys: Readonly<Record<ScramHash, Pick<ScramKeys, 'storedKey' | 'serverKey'>>>;
   readonly #now: () => number;
   readonly #onEvent: (event: AccountEvent) => void | Promise<void>;
-  #hashing = 0;
 
   private constructor(options: AccountsOptions, secret: Buffer) {
     const { storage } = options;
     this.#store = storage.document('accounts', { check: checkOf(storedAccount), damaged: 'refuse' });
     this.#logins = storage.document('last_logins', { check: checkOf(z.object({ at: z.number() })) });
-    this.#secret = secret;
     this.#now = options.now ?? wall;
     this.#onEvent = options.onEvent ?? (() => {});
     this.#cache = new Cache(options.cacheSize ?? 20_000, async (bare) => present(await this.#store.get(bare)));
-    this.minPasswordLength = options.minPasswordLength ?? 8; // XEP-0438 §7
-    this.hashes = options.hashes ?? scramHashes;
-    this.iterations = Math.max(options.iterations ?? 10_000, leastIterations); // XEP-0438 §6
+    this.#passwords = new Passwords({ ...options, minLength: options.minPasswordLength }, secret);
     this.tokens = new Tokens(storage.map('fast_tokens', { check: checkOf(deviceTokens) }), {
       lifetime: options.tokenLifetime ?? 21 * day,
       rotateAfter: options.tokenRotation ?? day,
       maxDevices: options.maxDevices ?? 32,
       now: this.#now,
     });
-    const decoy = (hash: ScramHash) => ({
-      storedKey: randomBytes(hashLength(hash)),
-      serverKey: randomBytes(hashLength(hash)),
-    });
-    this.#decoys = { 'SHA-1': decoy('SHA-1'), 'SHA-256': decoy('SHA-256'), 'SHA-512': decoy('SHA-512') };
   }
 
   /** The accounts in a storage, whose first opening makes the secret from which the salts of nobody's names come. */
@@ -218,6 +93,20 @@ export class Accounts {
     await secrets.compareAndSet(owner, undefined, { salts: randomBytes(32).toString('base64') });
     const stored = await secrets.get(owner);
     return new Accounts(options, Buffer.from(stored?.salts ?? '', 'base64'));
+  }
+
+  /** Which keys are made from a password. */
+  get hashes(): readonly ScramHash[] {
+    return this.#passwords.hashes;
+  }
+
+  get iterations(): number {
+    return this.#passwords.iterations;
+  }
+
+  /** Of a new password, in characters (code points). */
+  get minPasswordLength(): number {
+    return this.#passwords.minLength;
   }
 
   // -------------------------------------------------------------------------------------------------------------
@@ -271,13 +160,9 @@ export class Accounts {
   async credentials(bare: string, hash: ScramHash): Promise<Credentials> {
     const stored = await this.#cache.get(bare);
     // Made for everybody, so that making it tells nothing.
-    const decoy = { ...this.#decoys[hash], salt: this.#decoySalt(bare, hash), iterations: this.iterations };
+    const decoy = this.#passwords.decoy(bare, hash);
     const keys = stored?.keys[hash];
     return keys === undefined ? { ...decoy, account: undefined } : { ...decode(keys), account: account(bare, stored) };
-  }
-
-  #decoySalt(bare: string, hash: ScramHash): Buffer {
-    return hmac('SHA-256', this.#secret, `${hash}\0${bare}`).subarray(0, saltLength);
   }
 
   /**
@@ -288,10 +173,9 @@ export class Accounts {
     const prepared = prepare(password);
     if (prepared === undefined) return undefined;
     const before = await this.#cache.get(bare);
-    const hash = checkOrder.find((h) => before?.keys[h] !== undefined) ?? 'SHA-256';
+    const hash = checkedBy(before?.keys);
     const keys = await this.credentials(bare, hash);
-    const salted = await this.#salt(hash, prepared, keys.salt, keys.iterations);
-    const right = timingSafeEqual(keysOf(hash, salted, keys.salt, keys.iterations).storedKey, keys.storedKey);
+    const right = await this.#passwords.fits(prepared, hash, keys);
     const now = await this.get(bare);
     // The password may have been changed while this one was being checked.
     return right && now !== undefined && now.epoch === keys.account?.epoch ? now : undefined;
@@ -310,7 +194,8 @@ export class Accounts {
     if (prepared === undefined) return;
     const lacking: ScramHash[] = [];
     for (const hash of this.hashes) if (await this.lacksKeys(verified.bare, hash)) lacking.push(hash);
-    if (lacking.length > 0) await this.addKeys(verified.bare, verified.epoch, await this.#makeKeys(lacking, prepared));
+    if (lacking.length > 0)
+      await this.addKeys(verified.bare, verified.epoch, await this.#passwords.keysFor(lacking, prepared));
   }
 
   /** Adds keys of the password that `epoch` stands for; false: it has been changed since, and nothing is added. */
@@ -355,11 +240,11 @@ export class Accounts {
     return this.#serial.run(jid.bare, async () => {
       if (jid.local === undefined || !jid.isBare)
         throw new AccountError('invalid-name', 'an account is named user@host');
-      const prepared = typeof secret === 'string' ? this.#acceptable(secret) : undefined;
+      const prepared = typeof secret === 'string' ? this.#passwords.acceptable(secret) : undefined;
       const before = await this.#store.get(jid.bare);
       if (before?.state === 'deleting') await this.#finishRemoval(jid.bare);
       else if (before !== undefined) throw conflict();
-      const keys = typeof secret === 'string' ? await this.#makeKeys(this.hashes, prepared ?? '') : secret;
+      const keys = typeof secret === 'string' ? await this.#passwords.keysFor(this.hashes, prepared ?? '') : secret;
       const stored: StoredAccount = {
         v: 1,
         created: this.#now(),
@@ -376,7 +261,7 @@ export class Accounts {
 
   /** Rejects with AccountError: not-found, password-too-short, password-invalid, busy. Ends all tokens. */
   async setPassword(bare: string, password: string): Promise<void> {
-    const keys = encode(await this.#makeKeys(this.hashes, this.#acceptable(password)));
+    const keys = encode(await this.#passwords.keysFor(this.hashes, this.#passwords.acceptable(password)));
     await this.#change(bare, (stored) => ({ ...stored, epoch: newEpoch(), keys }));
     await this.tokens.revokeAll(bare); // they are not trusted already, by their epoch
     await this.#onEvent({ type: 'passwordChanged', jid: Jid.parse(bare) });
@@ -465,91 +350,9 @@ export class Accounts {
     });
     if (changed) await this.#onEvent({ type, jid: Jid.parse(bare) });
   }
-
-  /** The password, prepared. Throws AccountError. */
-  #acceptable(password: string): string {
-    const prepared = prepare(password);
-    if (prepared === undefined)
-      throw new AccountError(
-        'password-invalid',
-        'the password has characters that passwords cannot have, or is too long',
-      );
-    if ([...prepared].length < this.minPasswordLength) {
-      throw new AccountError('password-too-short', `a password has at least ${this.minPasswordLength} characters`);
-    }
-    return prepared;
-  }
-
-  async #makeKeys(hashes: readonly ScramHash[], prepared: string): Promise<AccountKeys> {
-    const made = await Promise.all(
-      hashes.map(async (hash) => {
-        const salt = randomBytes(saltLength);
-        const salted = await this.#salt(hash, prepared, salt, this.iterations);
-        return [hash, keysOf(hash, salted, salt, this.iterations)] as const;
-      }),
-    );
-    return Object.fromEntries(made);
-  }
-
-  async #salt(hash: ScramHash, prepared: string, salt: Buffer, iterations: number): Promise<Buffer> {
-    if (this.#hashing >= mostHashing) throw new AccountError('busy', 'too many passwords are being checked');
-    this.#hashing++;
-    try {
-      return await saltPassword(hash, prepared, salt, iterations);
-    } finally {
-      this.#hashing--;
-    }
-  }
-}
-
-/** The password by the OpaqueString profile (RFC 8265 §4.2); undefined: it cannot be one. */
-function prepare(password: string): string | undefined {
-  if (Buffer.byteLength(password) > longestPassword) return undefined;
-  try {
-    return opaqueString(password);
-  } catch (error) {
-    if (error instanceof PrecisError) return undefined;
-    throw error;
-  }
 }
 
 /** Random, so that none comes twice, also where an account is removed and made again. */
 const newEpoch = (): string => randomBytes(12).toString('base64');
 
 const conflict = (): AccountError => new AccountError('conflict', 'the name is taken');
-
-/** An account that is being removed is none. */
-const present = (stored: StoredAccount | undefined): StoredAccount | null =>
-  stored === undefined || stored.state === 'deleting' ? null : stored;
-
-function account(bare: string, stored: StoredAccount | null): Account | undefined {
-  if (stored === null) return undefined;
-  return {
-    bare,
-    created: stored.created,
-    role: stored.role ?? 'user',
-    disabled: stored.state === 'disabled',
-    epoch: stored.epoch,
-    hashes: Object.keys(stored.keys) as ScramHash[],
-  };
-}
-
-const decode = (keys: StoredKeys): ScramKeys => ({
-  salt: Buffer.from(keys.salt, 'base64'),
-  iterations: keys.iterations,
-  storedKey: Buffer.from(keys.storedKey, 'base64'),
-  serverKey: Buffer.from(keys.serverKey, 'base64'),
-});
-
-const encode = (keys: AccountKeys): StoredAccount['keys'] =>
-  Object.fromEntries(
-    Object.entries(keys).map(([hash, { salt, iterations, storedKey, serverKey }]) => [
-      hash,
-      {
-        salt: salt.toString('base64'),
-        iterations,
-        storedKey: storedKey.toString('base64'),
-        serverKey: serverKey.toString('base64'),
-      },
-    ]),
-  );
