@@ -8,8 +8,9 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import { enabled as copied } from '../../src/modules/xep-0280-carbons.js';
 import { createServer } from '../../src/server/index.js';
-import { defineModule, type IqRequest, iq, sessionState } from '../../src/server/module/index.js';
+import { defineModule, derive, type IqRequest, iq, sessionState } from '../../src/server/module/index.js';
 import { Session } from '../../src/server/routing/session.js';
+import { writeStates } from '../../src/server/routing/session-state.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { el } from '../../src/server/xml/element.js';
@@ -29,6 +30,8 @@ const moods = sessionState<ReadonlySet<string>>({
   }),
 });
 const asked = sessionState({ name: 'example.asked', default: 0, stored: false });
+/** The account's other sessions, as they were when this one was written down. */
+const company = sessionState({ name: 'example.company', default: '', stored: z.string() });
 const motto = sessionState({ name: 'example.motto', default: '', stored: z.string() });
 
 /** A module from outside: notes moods of a session and tells them; `for`: of another session of the account. */
@@ -36,7 +39,7 @@ const example = defineModule({
   name: 'moods',
   summary: 'Remembers moods.',
   implements: {},
-  sessionStates: [moods, asked, motto],
+  sessionStates: [moods, asked, motto, company],
   start: ({ host }) => {
     const meant = ({ payload, session, to: owner }: IqRequest) =>
       payload.attrs.for === undefined
@@ -58,8 +61,16 @@ const example = defineModule({
           moods: [...session.get(moods)].join(' '),
           asked: `${session.get(asked)}`,
           words: `${words}`,
+          company: session.get(company),
         });
       }),
+      derive(company, ({ jid }) =>
+        host
+          .sessions(jid.bare)
+          .filter((other) => !other.jid.equals(jid))
+          .map((other) => other.jid.resource)
+          .join(' '),
+      ),
     ];
   },
 });
@@ -304,6 +315,58 @@ scenario('XEP-0153 §4.1: whose client shows no avatar shows none after a restar
   await garden.sends(publish(NS.avatarMetadata, `<metadata xmlns='${NS.avatarMetadata}'>${info}</metadata>`));
   await garden.receivesAnyOrder([`<iq type='result' id='p'/>`, `<presence from='${garden.jid}'/>`]);
   await garden.receivesNothing();
+});
+
+scenario('what a module works out is what it was when the session was written down', own, async (scene) => {
+  const [juliet, id] = await managed(scene);
+  const garden = await scene.actor('juliet@localhost/garden');
+  await garden.managesStream();
+  await scene.stage.restart();
+  const back = await resumes(scene, juliet, id);
+  await back.sends(`<iq type='get' id='q'><mood xmlns='${ns}'/></iq>`);
+  await takes(back, `<iq type='result' id='q'><mood xmlns='${ns}' company='garden'/></iq>`);
+});
+
+test('a session is written down whole, or it is said that it is not', () => {
+  const session = new Session(Jid.parse('juliet@localhost/x'), { send: () => {} });
+  session.set(motto, 'glad');
+  const failures: string[] = [];
+  const written = (odd: () => unknown) =>
+    writeStates(
+      [motto, company, asked],
+      (state) => (state === company ? odd() : session.get(state)),
+      (state, error) => failures.push(`${state.name} ${(error as Error).name}`),
+    );
+  assert.deepEqual(
+    written(() => ''),
+    { values: { [motto.name]: 'glad' }, size: 19, isWhole: true },
+  );
+  assert.equal(written(() => undefined).isWhole, false, 'it cannot be told now');
+  assert.equal(failures.length, 0);
+  const broken = () => {
+    throw new RangeError();
+  };
+  for (const odd of [broken, () => 7, () => 'x'.repeat(300_000)]) {
+    const { values, isWhole } = written(odd);
+    assert.deepEqual([values, isWhole], [{ [motto.name]: 'glad' }, false]);
+  }
+  assert.deepEqual(
+    failures.map((line) => line.replace(company.name, '')),
+    [' RangeError', ' ZodError', ' TooMuchState'],
+  );
+});
+
+test('a module works out what it declares, and nobody else', async () => {
+  const other = defineModule({
+    name: 'other',
+    summary: 'Works out what is another’s.',
+    implements: {},
+    start: () => [derive(company, () => '')],
+  });
+  await assert.rejects(
+    createServer({ text: '[hosts.localhost]', modules: [example, other], storage: new MemoryStorage() }),
+    /module other derives example.company/,
+  );
 });
 
 test('two modules cannot mean one state, nor what is the server’s', async () => {

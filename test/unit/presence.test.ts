@@ -384,7 +384,7 @@ test('who is told, and who is spared, is the same after a restart', async () => 
     "<presence from='far@remote.example' to='rosaline@example.org/x' type='error'><error type='cancel'><remote-server-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>",
   );
   const failed = (state: SessionState) => assert.fail(state.name);
-  const { values } = writeStates(client.session, host.hooks.sessionStates, failed);
+  const { values } = writeStates(host.hooks.sessionStates, (state) => client.session.get(state), failed);
   directory.remove(client.session);
   const again = connect('rosaline@example.org/x');
   readStates(again.session, host.hooks.sessionStates, JSON.parse(JSON.stringify(values)), failed);

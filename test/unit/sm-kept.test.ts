@@ -19,7 +19,7 @@ after(stop);
 
 const chat = (body: string) => Stanza.parse(`<message from='romeo@example.org/x'><body>${body}</body></message>`);
 const presence = (from: string) => Stanza.parse(`<presence from='${from}@example.org/x'/>`);
-const nowhere = { held: [], seen: [], state: {} };
+const nowhere = { held: [], state: {} };
 
 /** A store that notes what it is asked, and says that it has forgotten when it is let. */
 function disk() {
@@ -113,14 +113,14 @@ test('what is held back for an inactive client, and what it acknowledges, makes 
   await goOn();
   session.send(presence('nurse'));
   session.send(presence('romeo'));
-  resumables.keep(sm, { held: csi.held, seen: ['romeo@example.org/x'], state: {} });
+  resumables.keep(sm, { held: csi.held, state: { seen: ['romeo@example.org/x'] } });
   assert.deepEqual(taken(), ['set a']);
   const saved = await store.get('a');
   assert.deepEqual(
     saved?.queue.map(({ xml }) => Stanza.parse(xml)).map(({ name, from }) => `${name} ${from?.local}`),
     ['message romeo', 'presence nurse', 'presence romeo'],
   );
-  assert.deepEqual(saved?.seen, ['romeo@example.org/x']);
+  assert.deepEqual(saved?.state, { seen: ['romeo@example.org/x'] });
   sm.acknowledged(0);
   assert.deepEqual(taken(), []);
   sm.acknowledged(1);
@@ -178,7 +178,11 @@ test('a session comes back as it was', async () => {
     sm.handled();
   }
   const { sessionStates } = host.hooks;
-  const state = writeStates(session, sessionStates, (_, error) => assert.fail(String(error))).values;
+  const state = writeStates(
+    sessionStates,
+    (state) => session.get(state),
+    (_, error) => assert.fail(String(error)),
+  ).values;
   resumables.keep(sm, { ...nowhere, state });
   await new Promise(setImmediate);
 

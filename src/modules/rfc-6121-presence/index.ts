@@ -8,6 +8,7 @@ import {
   answers,
   defineModule,
   defineQuestion,
+  derive,
   event,
   type Maybe,
   presence,
@@ -60,6 +61,12 @@ const availability = defineQuestion({
   answer: z.boolean(),
 });
 
+/**
+ * Sessions of this server that were available to it when it was written down: the account's others, and those of
+ * contacts. Its client does not hear of those that do not come back.
+ */
+const seen = sessionState<readonly Jid[]>({ name: 'seen', default: [], stored: z.array(storedJid) });
+
 const nobody: ReadonlyMap<string, Jid> = new Map();
 
 const toThosePresent: Origin = {
@@ -75,7 +82,7 @@ export default defineModule({
   implements: { 'RFC 6121': '2011' },
   needs: ['roster'],
   provides: ['presence'],
-  sessionStates: [directed, unreached],
+  sessionStates: [directed, unreached, seen],
   config: z.strictObject({
     directed: count({ min: 10 })
       .default(2000)
@@ -374,40 +381,43 @@ export default defineModule({
       }
     };
 
-    provide('presence', {
-      directed: directedOf,
-      seenBy: (session) => {
-        if (!session.available) return [];
-        const owner = session.jid.toBare();
-        const items = roster.get(owner.bare);
-        if (items instanceof Promise) {
-          items.catch(() => {}); // whoever asks again is told
-          return undefined;
-        }
-        const seen = available(owner).filter(({ jid }) => !jid.equals(session.jid));
-        // Those that live on this node: a crash of it takes them with it.
-        for (const [contact, item] of items)
-          if (hasTo(item)) for (const other of host.sessions(contact)) if (other.available) seen.push(other);
-        return seen.map(({ jid }) => jid.full);
-      },
-    });
+    provide('presence', { directed: directedOf });
+
+    /** undefined while the roster is not in memory. */
+    const seenBy = (one: Session): readonly Jid[] | undefined => {
+      if (!one.available) return [];
+      const owner = one.jid.toBare();
+      const items = roster.get(owner.bare);
+      if (items instanceof Promise) {
+        items.catch(() => {}); // whoever asks again is told
+        return undefined;
+      }
+      const others = available(owner).filter(({ jid }) => !jid.equals(one.jid));
+      // Those that live on this node: a crash of it takes them with it.
+      for (const [contact, item] of items)
+        if (hasTo(item)) for (const other of host.sessions(contact)) if (other.available) others.push(other);
+      return others.map(({ jid }) => jid);
+    };
 
     return [
       presence((passage) => (passage.way === 'out' ? out(passage) : into(passage))),
       session('gone', (gone) => becomeUnavailable(gone, unavailable(gone.jid))),
       // Those that did not outlive the process before had nobody to say so.
-      event('revived', ({ session: { jid: to }, seen }) => {
+      event('revived', ({ session: own }) => {
+        const { jid: to } = own;
         if (to.domain !== host.domain) return undefined;
+        const others = own.get(seen);
+        own.set(seen, []);
         const farewell = (jid: Jid) => (isThere: boolean) =>
           isThere ? undefined : tell(unavailable(jid).with({ to }));
         return allOf(
-          seen.map((address) => {
-            const jid = Jid.parse(address);
+          others.map((jid) => {
             const isThere = host.askHome(availability, jid.toBare(), { resource: jid.resource });
             return isThere instanceof Promise ? isThere.then(farewell(jid)) : farewell(jid)(isThere);
           }),
         );
       }),
+      derive(seen, seenBy),
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,
       ),

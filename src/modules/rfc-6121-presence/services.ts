@@ -6,11 +6,6 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 declare module '../../server/module/index.js' {
   interface Services {
     presence: {
-      /**
-       * Full addresses of this server's sessions that a session was told are available: the account's others, and those of
-       * contacts; undefined while the roster is not in memory.
-       */
-      seenBy(session: Session): readonly string[] | undefined;
       /** Addresses that got presence directly and have not been told that it is over (RFC 6121 §4.6), by themselves. */
       directed(session: Session): ReadonlyMap<string, Jid>;
     };

@@ -16,10 +16,9 @@ export interface Events {
   accountDisabled: { readonly jid: Jid };
   /**
    * A session of the process before was taken up again: its client may come back, and believes what it knew then. Told to
-   * all hosts, as the server starts; all such sessions are there. `seen`: full addresses of this server's sessions that it
-   * knew as available.
+   * all hosts, as the server starts; all such sessions are there.
    */
-  revived: { readonly session: Session; readonly seen: readonly string[] };
+  revived: { readonly session: Session };
   /** The ports are open: modules with ports of their own open them now. */
   started: Record<string, never>;
   /** The configuration was read again. */

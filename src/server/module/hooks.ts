@@ -1,6 +1,7 @@
 /** The kinds of hook: what `start` returns, and the functions that make them. */
 import type { MessagePassage, Origin, Passage, Step } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
+import type { SessionState } from '../routing/session-state.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
@@ -99,6 +100,7 @@ export type Hook =
       readonly handler: (session: Session, element: Element) => Element | undefined | void;
     }
   | { readonly kind: 'binding'; readonly handler: BindingHandler }
+  | { readonly kind: 'derive'; readonly state: SessionState; readonly handler: Derivation<unknown> }
   | { readonly kind: 'prefetch'; readonly handler: PrefetchHandler }
   | { readonly kind: 'service'; readonly service: Service }
   | {
@@ -266,6 +268,17 @@ export const inline = (
  * have answered comes to the client behind the answer.
  */
 export const binding = (handler: BindingHandler): Hook => ({ kind: 'binding', handler });
+/** undefined: it cannot be told now. */
+export type Derivation<T> = (session: Session) => T | undefined;
+/**
+ * A state of this module's is worked out when a session is written down, from what is known elsewhere. While it cannot
+ * be, the session is not written down for a crash. A session that comes back has what was stored.
+ */
+export const derive = <T>(state: SessionState<T>, handler: Derivation<NoInfer<T>>): Hook => ({
+  kind: 'derive',
+  state,
+  handler,
+});
 /** Returns what is being read; a failure is met again by whoever needs the value. */
 export type PrefetchHandler = (owner: Jid) => unknown;
 /**

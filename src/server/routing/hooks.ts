@@ -6,6 +6,7 @@ import type {
   BindingHandler,
   Command,
   Declared,
+  Derivation,
   DiscoSource,
   Events,
   Gate,
@@ -103,6 +104,7 @@ export class Hooks implements Declared {
   readonly questions = new Map<string, QuestionHandler<unknown, unknown>>();
   /** The states of this host's sessions. */
   readonly sessionStates: readonly SessionState[];
+  readonly derived = new Map<SessionState, Derivation<unknown>>();
   /** By path and method. */
   readonly http: ReadonlyMap<string, ReadonlyMap<HttpMethod, HttpRoute>>;
   readonly #services: ServiceEntry[] = [];
@@ -203,6 +205,11 @@ export class Hooks implements Declared {
             break;
           case 'binding':
             this.binding.push(hook.handler);
+            break;
+          case 'derive':
+            if (definition.sessionStates?.includes(hook.state) !== true || this.derived.has(hook.state))
+              throw new HookError(`module ${module} derives ${hook.state.name}, which it does not declare, or twice`);
+            this.derived.set(hook.state, hook.handler);
             break;
           case 'prefetch':
             this.prefetches.push(hook.handler);

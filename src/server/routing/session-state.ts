@@ -54,6 +54,8 @@ export interface StoredStates {
   readonly values: Readonly<Record<string, unknown>>;
   /** Characters of it. */
   readonly size: number;
+  /** Nothing that is to be stored is left out. */
+  readonly isWhole: boolean;
 }
 
 /** Characters of all states of one session together. */
@@ -65,22 +67,28 @@ export class TooMuchState extends Error {
 }
 
 /**
- * What of a session is to be stored. A value that its own schema refuses is left out, and so are the largest where all
- * are too much together: `failed` is told of each.
+ * What of a session is to be stored; `currentOf` says what a state is now, undefined: that cannot be told. A value that its
+ * own schema refuses is left out, and so are the largest where all are too much together: `failed` is told of each.
  */
 export function writeStates(
-  session: Pick<Stateful, 'get'>,
   states: readonly SessionState[],
+  currentOf: (state: SessionState) => unknown,
   failed: (state: SessionState, error: unknown) => void,
 ): StoredStates {
   const written: { readonly state: SessionState; readonly value: unknown; readonly size: number }[] = [];
+  let isWhole = true;
   for (const state of states) {
-    const value = session.get(state);
-    if (state.stored === undefined || value === state.default) continue;
+    if (state.stored === undefined) continue;
     try {
-      const encoded = state.stored.encode(value);
-      written.push({ state, value: encoded, size: state.name.length + JSON.stringify(encoded).length });
+      const value = currentOf(state);
+      if (value === state.default) continue;
+      if (value === undefined) isWhole = false;
+      else {
+        const encoded = state.stored.encode(value);
+        written.push({ state, value: encoded, size: state.name.length + JSON.stringify(encoded).length });
+      }
     } catch (error) {
+      isWhole = false;
       failed(state, error);
     }
   }
@@ -88,14 +96,15 @@ export function writeStates(
   const values: [string, unknown][] = [];
   let size = 0;
   for (const one of written) {
-    if (size + one.size > mostStored)
+    if (size + one.size > mostStored) {
+      isWhole = false;
       failed(one.state, new TooMuchState(`all states of a session are ${mostStored} characters at most`));
-    else {
+    } else {
       size += one.size;
       values.push([one.state.name, one.value]);
     }
   }
-  return { values: Object.fromEntries(values), size };
+  return { values: Object.fromEntries(values), size, isWhole };
 }
 
 /** Gives a session what was stored. What is no value of its state stays the default: `damaged` is told of each. */

@@ -30,8 +30,6 @@ export interface SavedSm {
   readonly queue: readonly SavedStanza[];
   /** What modules declare, by the names of the states. Earlier versions wrote it among the fields of the record. */
   readonly state?: Readonly<Record<string, unknown>> | undefined;
-  /** Full addresses of this server that are available, as far as the client knows. */
-  readonly seen?: readonly string[] | undefined;
   /** How long the session had to live at a moment; undefined if it was connected. */
   readonly left?: { readonly ms: number; readonly at: Moment } | undefined;
   /** What earlier versions wrote instead of `left`: when it ends by the wall clock; 0 if it was connected. */
@@ -48,7 +46,6 @@ export const savedSm: z.ZodType<SavedSm> = z.object({
   acknowledged: counter,
   queue: z.array(z.object({ xml: stanzaXml, reference: z.string().optional() })),
   state: z.record(z.string(), z.unknown()).optional(),
-  seen: z.array(jid).optional(),
   left: z.object({ ms: z.number(), at: z.object({ wall: z.number(), uptime: z.number() }) }).optional(),
   expires: z.number().optional(),
   holdSeconds: whole,
@@ -58,7 +55,6 @@ export const savedSm: z.ZodType<SavedSm> = z.object({
 export interface Surroundings {
   /** What is held back before the Sm (XEP-0352). */
   readonly held: readonly Sent[];
-  readonly seen: readonly string[];
   readonly state: StoredStates['values'];
 }
 

@@ -406,7 +406,7 @@ export class Sm implements Link {
 
   // --- restarts ---------------------------------------------------------------------------------------------------
 
-  save({ held, seen, state }: Surroundings): SavedSm {
+  save({ held, state }: Surroundings): SavedSm {
     const { session } = this;
     const queue = [...this.#queue.slice(this.#head), ...held];
     return {
@@ -417,7 +417,6 @@ export class Sm implements Link {
       acknowledged: this.#acknowledged,
       queue: queue.map(({ stanza, receipt }) => ({ xml: stanza.toXml(NS.client), reference: receipt?.reference })),
       state,
-      seen,
       left: this.expires === 0 ? undefined : { ms: this.expires - monotonic(), at: moment() },
       holdSeconds: this.holdSeconds,
     };

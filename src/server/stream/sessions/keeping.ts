@@ -4,9 +4,9 @@
  */
 import { monotonic } from '../../clock.js';
 import type { Link } from '../../routing/link.js';
-import { type SessionState, TooMuchState, writeStates } from '../../routing/session-state.js';
+import { type SessionState, type StoredStates, TooMuchState, writeStates } from '../../routing/session-state.js';
 import { Jid } from '../../stanza/jid.js';
-import { revived, type SavedSm, type Surroundings } from '../xep-0198-record.js';
+import { revived, type Surroundings } from '../xep-0198-record.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import type { Ending } from './ending.js';
@@ -48,7 +48,7 @@ export class Keeping {
   /** Writes down a session for a crash; whether it is small, and at rest. */
   #keep(sm: Sm): boolean {
     const surroundings = this.#surroundings(sm);
-    if (surroundings === undefined || sm.session.isPouring || !sm.isSettled || !isSmall(sm, surroundings)) {
+    if (sm.session.isPouring || !sm.isSettled || !isSmall(sm, surroundings)) {
       sm.quiet = 0; // not to be looked at each second
       return false;
     }
@@ -56,23 +56,17 @@ export class Keeping {
     return true;
   }
 
-  /** undefined: what its client has seen is not in memory now. */
-  #surroundings(sm: Sm): Described | undefined {
-    const { session, host } = sm;
-    const { link } = session;
-    const { presence } = host.services;
-    const seen = presence === undefined ? [] : presence.seenBy(session);
-    if (seen === undefined) return undefined;
-    return this.#described(sm, link instanceof CsiLink ? link.held : [], seen);
-  }
-
-  #described({ session, host }: Sm, held: Surroundings['held'], seen: readonly string[]): Described {
-    let isWhole = true;
-    const { values, size } = writeStates(session, host.hooks.sessionStates, (state, error) => {
-      isWhole = false;
-      this.#notStored(state, error, session.jid);
-    });
-    return { held, seen, state: values, size, isWhole };
+  #surroundings({ session, host }: Sm): Described {
+    const { sessionStates, derived } = host.hooks;
+    const states = writeStates(
+      sessionStates,
+      (state) => {
+        const derive = derived.get(state);
+        return derive === undefined ? session.get(state) : derive(session);
+      },
+      (state, error) => this.#notStored(state, error, session.jid),
+    );
+    return { held: session.link instanceof CsiLink ? session.link.held : [], state: states.values, states };
   }
 
   /** Said once of each state: what is wrong with one session's is wrong with others'. */
@@ -93,7 +87,7 @@ export class Keeping {
       if (session.link instanceof CsiLink) session.link.flush();
     }
     try {
-      await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm) ?? this.#described(sm, [], []));
+      await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm));
     } catch (error) {
       // Their clients begin anew, and find their messages where those of absent users are.
       this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
@@ -103,7 +97,7 @@ export class Keeping {
   /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
   async load(): Promise<void> {
     const now = monotonic();
-    const taken: { readonly sm: Sm; readonly saved: SavedSm }[] = [];
+    const taken: Sm[] = [];
     await this.#parts.resumables.load((id, saved) => {
       const host = this.#parts.host(Jid.parse(saved.jid).domain);
       if (host === undefined) return;
@@ -115,13 +109,13 @@ export class Keeping {
       session.link = sm;
       sm.restore(saved, now);
       this.#parts.directory.add(session);
-      taken.push({ sm, saved });
+      taken.push(sm);
     });
-    for (const { sm, saved } of taken)
+    for (const { session } of taken)
       for (const domain of Object.keys(this.#parts.config().hosts))
-        await this.#parts.host(domain)?.emit('revived', { session: sm.session, seen: saved.seen ?? [] });
+        await this.#parts.host(domain)?.emit('revived', { session });
     // What they were told just now the next process would tell them as well.
-    for (const { sm } of taken) sm.kept = true;
+    for (const sm of taken) sm.kept = true;
     // What was kept for them and is in no queue: they wait for it like others who are there.
     for (const { jid } of this.#ending.managed.keys())
       this.#parts.host(jid.domain)?.services.offline?.readOut(jid.bare);
@@ -129,16 +123,12 @@ export class Keeping {
 }
 
 interface Described extends Surroundings {
-  /** Characters of `state`. */
-  readonly size: number;
-  /** No state is left out. */
-  readonly isWhole: boolean;
+  readonly states: StoredStates;
 }
 
-function isSmall(sm: Sm, { held, seen, size: ofStates, isWhole }: Described): boolean {
-  if (!isWhole || sm.waiting + held.length > mostKeptStanzas) return false;
-  let size = sm.size + ofStates;
+function isSmall(sm: Sm, { held, states }: Described): boolean {
+  if (!states.isWhole || sm.waiting + held.length > mostKeptStanzas) return false;
+  let size = sm.size + states.size;
   for (const { stanza } of held) size += stanza.content.length;
-  for (const address of seen) size += address.length;
   return size <= mostKeptSize;
 }
