@@ -6,7 +6,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { BlockList } from 'node:net';
 import { standardModules } from '../modules/index.js';
 import { checked, type DamagedRecord } from '../storage/checked.js';
-import type { DocumentStore, Storage } from '../storage/contract.js';
+import { type DocumentStore, type Storage, StorageError } from '../storage/contract.js';
 import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts/index.js';
@@ -168,7 +168,11 @@ class WaxwingServer implements Server {
     const chosen = chooseModules(this.modules, this.config);
     this.version = await readVersion();
     this.logs = openLogs(this.config.log, this.#options.logTo);
-    await mkdir(this.config.data, { recursive: true, mode: 0o700 });
+    await mkdir(this.config.data, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+      const why =
+        error.code === 'EEXIST' || error.code === 'ENOTDIR' ? 'is no folder' : `cannot be made (${error.code})`;
+      throw new StorageError('unavailable', `data ${this.config.data}: ${why}`, { cause: error });
+    });
     const storageLog = this.logs.area('storage');
     const storage =
       this.#options.storage ??

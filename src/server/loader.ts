@@ -6,6 +6,7 @@ import type { Storage } from '../storage/contract.js';
 import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
 import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module/index.js';
+import { nearest } from './nearest.js';
 import { Hooks } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
 import { ownStates } from './routing/session.js';
@@ -46,9 +47,25 @@ export async function importModules(names: readonly string[]): Promise<ModuleDef
       const definition = imported.default;
       if (typeof definition?.name !== 'string' || typeof definition.start !== 'function')
         throw new ModuleError(`${name} is no Waxwing module: its default export is not made by defineModule()`);
+      const mistake = mistakeIn(definition);
+      if (mistake !== undefined) throw new ModuleError(`module ${definition.name} (${name}): ${mistake}`);
       return definition as ModuleDefinition;
     }),
   );
+}
+
+/** What is wrong with the head of a module that no compiler has seen; undefined: nothing. */
+function mistakeIn(definition: Partial<ModuleDefinition>): string | undefined {
+  const { name = '', summary, implements: specifications, config, stores = {}, cli = [] } = definition;
+  if (!isName.test(name) || name === 'disabled' || name === 'load') return 'it cannot have this name';
+  if (typeof summary !== 'string') return 'summary is no text';
+  if (typeof specifications !== 'object' || specifications === null) return 'implements is no object';
+  if (config !== undefined && typeof config.safeExtend !== 'function') return 'config is no z.object()';
+  const shapes = ['document', 'map', 'log'];
+  const odd = Object.entries(stores).find(([, store]) => !shapes.includes(store?.shape));
+  if (odd !== undefined) return `the store ${odd[0]} is not made by document(), map() or log()`;
+  if (!Array.isArray(cli)) return 'cli is no list';
+  return undefined;
 }
 
 /** Those that are to run, by the configuration, each behind the ones that provide what it needs or wants. */
@@ -79,7 +96,24 @@ export function chooseModules(all: readonly ModuleDefinition[], config: Config):
       states.set(state.name, `module ${name}`);
     }
   }
+  demandStores(all, config);
   return byNeed(chosen);
+}
+
+/** A store that is put on a driver has to be one, of a module that runs or not: else its data lies elsewhere. */
+function demandStores(all: readonly ModuleDefinition[], { storage }: Config): void {
+  const known = [
+    ...coreStores,
+    ...all.flatMap(({ name, stores = {} }) =>
+      Object.entries(stores).map(([store, made]) => storedName(name, store, made)),
+    ),
+  ];
+  for (const name of Object.keys(storage.stores)) {
+    if (known.includes(name)) continue;
+    const meant = nearest(name, known);
+    const hint = meant === undefined ? 'remove it' : `did you mean ${meant}?`;
+    throw new ModuleError(`storage.stores: no module has a store ${name}; ${hint}`);
+  }
 }
 
 function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
@@ -119,7 +153,9 @@ function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
 
 async function startModule(definition: ModuleDefinition, context: object, log: Logger): Promise<readonly Hook[]> {
   try {
-    return await definition.start(context as never);
+    const hooks: unknown = await definition.start(context as never);
+    if (Array.isArray(hooks)) return hooks;
+    throw new TypeError('its start gives no list of hooks');
   } catch (error) {
     if (error instanceof ModuleError) throw error;
     log.error({ err: error, module: definition.name }, 'a module does not start');

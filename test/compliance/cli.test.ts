@@ -243,7 +243,10 @@ describe('waxwing', { concurrency: 2 }, () => {
         const folder = dirname(at.file);
         modules.forEach((text, index) => {
           const start = text.includes('start:') ? '' : ', start: () => []';
-          writeFileSync(join(folder, `m${index}.mjs`), `export default { ${text}${start} };\n`);
+          writeFileSync(
+            join(folder, `m${index}.mjs`),
+            `export default { summary: "Is one.", implements: {}, ${text}${start} };\n`,
+          );
         });
         const load = modules.map((_, index) => `"./m${index}.mjs"`).join(', ');
         configure(at, `${config}[modules]\nload = [${load}]\n`);

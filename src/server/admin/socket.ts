@@ -49,7 +49,8 @@ export async function openAdminSocket(
   try {
     await listen();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EADDRINUSE') throw new CommandError('failed', `admin.socket ${path} cannot be opened (${code})`);
     if (await isAnswering(path)) throw new CommandError('conflict', `another server answers at ${path}`);
     if (!lstatSync(path).isSocket()) throw new CommandError('failed', `${path} is there already, and no socket`);
     rmSync(path); // of a server that was killed

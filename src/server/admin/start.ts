@@ -187,7 +187,7 @@ async function firstAccount(server: Server): Promise<Pick<Started, 'admin' | 'ad
       advice: [`There is no account yet. Make yours by: ${programName()} user add ${jid.bare} --admin`],
     };
   }
-  const password = newPassword();
+  const password = newPassword(config.auth.password_min_length);
   await accounts.create(jid, password, { role: named === undefined ? 'admin' : 'user' });
   return { admin: { jid: jid.bare, password }, advice: [invitation] };
 }

@@ -30,7 +30,7 @@ export const add = eitherCommand({
   },
   async run(context, values) {
     const { accounts, account } = await reach(context, values.jid);
-    const chosen = await choosePassword(values.password, values.generate);
+    const chosen = await choosePassword(context, values.password, values.generate);
     await accounts.create(account, chosen.password, { role: values.admin ? 'admin' : 'user' });
     return { jid: account.bare, admin: values.admin, ...chosen.shown };
   },
@@ -46,7 +46,7 @@ export const passwd = eitherCommand({
   parameters: { jid, password, generate },
   async run(context, values) {
     const { accounts, account } = await reach(context, values.jid);
-    const chosen = await choosePassword(values.password, values.generate);
+    const chosen = await choosePassword(context, values.password, values.generate);
     await accounts.setPassword(account.bare, chosen.password);
     return { jid: account.bare, ...chosen.shown };
   },
@@ -214,12 +214,12 @@ async function reach(context: Context, account: Jid) {
   return { accounts: await context.accounts(), account };
 }
 
-async function choosePassword(given: string | undefined, generate: boolean) {
+async function choosePassword({ config }: Context, given: string | undefined, generate: boolean) {
   if (generate === (given !== undefined))
     throw new CommandError('usage', generate ? 'a password and --generate exclude each other' : 'password: is missing');
   if (given !== undefined) return { password: given, shown: {} };
   const { newPassword } = await import('./password.js');
-  const password = newPassword();
+  const password = newPassword(config.auth.password_min_length);
   return { password, shown: { password } };
 }
 

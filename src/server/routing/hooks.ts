@@ -240,6 +240,10 @@ export class Hooks implements Declared {
               iq: own,
             });
             break;
+          default:
+            throw new HookError(
+              `module ${module}: there is no hook of the kind ${JSON.stringify((hook as Hook).kind)}`,
+            );
         }
       }
     }

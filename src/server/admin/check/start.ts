@@ -1,5 +1,5 @@
 /** Whether the server would start: its modules are started for each host, over a storage in memory and without ports. */
-import { accessSync, constants, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync, type Stats, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -25,7 +25,7 @@ const refuses = (what: string, advice?: string): Finding => ({
 });
 
 /** What it makes and writes besides its storage. */
-function places({ log, admin }: Subject['config'], isRunning: boolean): Finding[] {
+function places({ log, admin, data }: Subject['config'], isRunning: boolean): Finding[] {
   const findings: Finding[] = [];
   if (log.file !== '') {
     const problem = writableFile(log.file);
@@ -33,18 +33,31 @@ function places({ log, admin }: Subject['config'], isRunning: boolean): Finding[
       findings.push(refuses(`log.file ${log.file}: ${problem}`, 'Name another file, or let this user write it.'));
   }
   if (!isRunning) {
-    const found = statSync(admin.socket, { throwIfNoEntry: false });
+    const found = statOf(admin.socket);
     if (found !== undefined && !found.isSocket())
       findings.push(
         refuses(`admin.socket ${admin.socket}: is there already, and no socket`, 'Name another, or remove it.'),
       );
     else if (found === undefined) {
-      const problem = writableFile(admin.socket);
+      const folder = dirname(admin.socket);
+      // The data folder is made by the server, no other.
+      const isMissing = folder !== data && statOf(folder) === undefined;
+      const problem = isMissing ? `${folder} is not there` : writableFile(admin.socket);
       if (problem !== undefined)
         findings.push(refuses(`admin.socket ${admin.socket}: ${problem}`, 'Name another, or let this user make it.'));
     }
   }
   return findings;
+}
+
+/** undefined: it is not there, or no folder is on the way to it. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw error;
+  }
 }
 
 /** Why the file can be neither written nor made; undefined: it can. */

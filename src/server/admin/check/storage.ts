@@ -25,8 +25,27 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
   }
   const isBroken = findings.some(({ level }) => level === 'error');
   return isOnDisk && !isBroken
-    ? [...findings, ...(await database(sqlite.file, running !== undefined, full))]
+    ? [
+        ...findings,
+        ...(await folderOf(sqlite.file, config.data)),
+        ...(await database(sqlite.file, running !== undefined, full)),
+      ]
     : findings;
+}
+
+/** The server makes its data folder, and no other. */
+async function folderOf(file: string, data: string): Promise<Finding[]> {
+  const path = dirname(file);
+  if (path === data || (await isWritable(path))) return [];
+  return [
+    {
+      area: 'storage',
+      level: 'error',
+      what: `storage.sqlite.file ${file}: ${path} is not there, or this user may not write into it`,
+      why: 'The server does not start.',
+      advice: 'Make the folder, and give it to this user.',
+    },
+  ];
 }
 
 async function folder(path: string): Promise<Finding[]> {
@@ -111,7 +130,7 @@ async function misplaced(file: string): Promise<Finding | undefined> {
 async function database(file: string, isRunning: boolean, full: boolean): Promise<Finding[]> {
   const stats = await stat(file).catch((error: NodeJS.ErrnoException) => error);
   if (stats instanceof Error) {
-    if (stats.code !== 'ENOENT') throw stats;
+    if (stats.code !== 'ENOENT' && stats.code !== 'ENOTDIR') throw stats;
     const missed = isRunning ? undefined : await misplaced(file);
     return [missed ?? { area: 'storage', level: 'ok', what: `${file} is not there yet` }];
   }
