@@ -8,7 +8,7 @@ export { z } from 'zod';
 export type {} from '../modules/rfc-6121-presence/services.js';
 export type * from '../modules/rfc-6121-roster/services.js';
 export type {} from '../modules/rtbl.js';
-export type {} from '../modules/strangers.js';
+export type {} from '../modules/strangers/index.js';
 export type {} from '../modules/xep-0030-disco.js';
 export type * from '../modules/xep-0045-muc/services.js';
 export type { PrivateHome } from '../modules/xep-0049-private.js';

@@ -7,7 +7,7 @@ import presence from './rfc-6121-presence/index.js';
 import roster from './rfc-6121-roster/index.js';
 import rtbl from './rtbl.js';
 import selfService from './self-service.js';
-import strangers from './strangers.js';
+import strangers from './strangers/index.js';
 import last from './xep-0012-last.js';
 import disco from './xep-0030-disco.js';
 import addresses from './xep-0033-addresses.js';

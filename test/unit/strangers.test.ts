@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
-import strangers, { covers, isContact } from '../../src/modules/strangers.js';
+import strangers, { covers, isContact } from '../../src/modules/strangers/index.js';
 import { idAt } from '../../src/server/stanza/ids.js';
 import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';

@@ -7,8 +7,8 @@
  */
 
 import { z } from 'zod';
-import { wall } from '../server/clock.js';
-import { count, seconds } from '../server/config/units.js';
+import { wall } from '../../server/clock.js';
+import { count, seconds } from '../../server/config/units.js';
 import {
   admit,
   defineModule,
@@ -21,25 +21,23 @@ import {
   message,
   metric,
   prefetch,
-} from '../server/module/index.js';
-import { Rates } from '../server/rates.js';
-import type { MessagePassage, Origin, Passage } from '../server/routing/passage.js';
-import { Serial } from '../server/serial.js';
-import { demandFew } from '../server/stanza/addresses.js';
-import { delay } from '../server/stanza/delay.js';
-import { isStanzaErrorCondition, StanzaError } from '../server/stanza/errors.js';
-import { idAt, stanzaId, timeOf } from '../server/stanza/ids.js';
-import { Jid } from '../server/stanza/jid.js';
-import { NS } from '../server/stanza/ns.js';
-import { inviterIn } from '../server/stanza/speaker.js';
-import { Stanza } from '../server/stanza/stanza.js';
-import { sentXml } from '../server/stanza/stored.js';
-import { el } from '../server/xml/element.js';
-import { Cache } from '../storage/cache.js';
-import { Recent } from '../storage/recent.js';
-import type { RosterItem } from './rfc-6121-roster/services.js';
+} from '../../server/module/index.js';
+import { Rates } from '../../server/rates.js';
+import type { MessagePassage, Passage } from '../../server/routing/passage.js';
+import { delay } from '../../server/stanza/delay.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { inviterIn } from '../../server/stanza/speaker.js';
+import type { Stanza } from '../../server/stanza/stanza.js';
+import { sentXml } from '../../server/stanza/stored.js';
+import { Cache } from '../../storage/cache.js';
+import { Recent } from '../../storage/recent.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
+import { Held, Release } from './held.js';
+import { absent, tooMany, unwanted } from './refusals.js';
+import { errorAlone, invitedBy, isApproach, isChatState, isTurning, presenceAlone, showsSomething } from './stanzas.js';
 
-declare module '../server/module/index.js' {
+declare module '../../server/module/index.js' {
   interface Services {
     consent: {
       /** Whether an account of this host knows this address: by its roster, or by what it wrote before. */
@@ -53,9 +51,6 @@ type Treatment = 'allow' | 'limit' | 'hold' | 'refuse';
 /** Addresses (bare) that the owner knows, and when that was last written down, in ms since 1970. */
 type Acquaintances = Map<string, number>;
 
-/** Which of the messages that are held for an account. */
-type Held = { readonly with?: string; readonly to?: string };
-
 /** Who has turned to whom, or been let in: remembered for the count of new acquaintances. */
 const rememberedPairs = 100_000;
 const rememberedQuestions = 20_000;
@@ -64,7 +59,6 @@ const passing = '';
 /** In ms: how often it is written down that somebody is still known. */
 const day = 86_400_000;
 const sweepMs = 600_000;
-const page = 500;
 
 const patterns = (purpose: string) =>
   z
@@ -76,20 +70,6 @@ const patterns = (purpose: string) =>
     .default([])
     .describe(`${purpose} Addresses, domains, and "*.DOMAIN" for what is below a domain.`)
     .meta({ example: '*.example.org' });
-
-/** Whence a message comes that was held. */
-class Release implements Origin {
-  readonly session = undefined;
-  readonly acknowledges = true;
-  readonly writes: Promise<unknown>[] = [];
-
-  /** `since`: when it came first, in ms since 1970. */
-  constructor(readonly since: number) {}
-
-  acknowledgeAfter(durable: Promise<unknown>): void {
-    this.writes.push(durable);
-  }
-}
 
 export default defineModule({
   name: 'strangers',
@@ -158,8 +138,7 @@ export default defineModule({
       return new Map(all.sort(([, one], [, other]) => one - other));
     });
 
-    const counts = { refused: 0, held: 0, sentBack: 0 };
-    const taking = new Serial();
+    const counts = { refused: 0 };
 
     const aside = (work: Promise<unknown>) => {
       work.catch((error: unknown) => logger.error({ err: error }, 'strangers: storage failed'));
@@ -205,6 +184,19 @@ export default defineModule({
       if (isPassing(owner)) return;
       aside(stores.acquaintances.set(owner.bare, [[who.bare, now]]));
       if (surplus.length > 0) aside(stores.acquaintances.delete(owner.bare, surplus));
+    };
+
+    const held = new Held({
+      host,
+      store: stores.held,
+      most: config.held,
+      seconds: config.held_seconds,
+      knows,
+      aside,
+    });
+    /** Now the owner wants what he did not want before. */
+    const release = (owner: Jid, who: Jid): void => {
+      if (config.messages === 'hold') held.release(owner, who);
     };
 
     /** Throws StanzaError where the owner has turned to too many; not to those who have turned to him. */
@@ -300,65 +292,6 @@ export default defineModule({
       return isKnown ? undefined : then(who);
     };
 
-    // --- held messages ------------------------------------------------------------------------------------------
-
-    const hold = async (passage: MessagePassage, who: Jid): Promise<'handled'> => {
-      const { owner, stanza } = passage;
-      if ((await stores.held.count(owner.bare, {}, config.held)) >= config.held) {
-        host.limitHit('strangers.held');
-        throw tooMany('The recipient does not know you, and too much waits for him.');
-      }
-      const isFirst = (await stores.held.count(owner.bare, { with: who.bare }, 1)) === 0;
-      const entry = { id: stanzaId(owner.bare), with: who.bare, value: stanza.toXml(NS.client) };
-      await stores.held.append(owner.bare, entry);
-      counts.held++;
-      if (await knows(owner, who)) release(owner, who);
-      else if (isFirst) {
-        const words = `${who.bare} has written to you and is not among your contacts. Add the address to your contacts, or write to it, to get what it sent; or block it.`;
-        const notice = Stanza.build('message', { from: host.jid, to: owner, id: entry.id }, el('body', null, words));
-        void host.route(notice);
-      }
-      return 'handled';
-    };
-
-    /** What the owner did not want before: now he does. */
-    const release = (owner: Jid, who: Jid): void => {
-      if (config.messages !== 'hold') return;
-      const again = async (stanza: Stanza, id: string) => {
-        const origin = new Release(timeOf(id));
-        await host.route(stanza, origin);
-        await Promise.all(origin.writes);
-      };
-      aside(takeHeld(owner.bare, { with: who.bare }, again));
-    };
-
-    const sendBack = (stanza: Stanza): Maybe<void> => {
-      counts.sentBack++;
-      return host.route(stanza.error(unwanted()));
-    };
-
-    /** Does something with each message that is held, and takes it out of the store after that: nothing is lost in between. */
-    const takeHeld = (owner: string, filter: Held, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> =>
-      // One after the other, so that no message goes two ways.
-      taking.run(owner, async () => {
-        const { entries } = await stores.held.page(owner, { ...filter, limit: config.held });
-        for (const { id, value } of entries) {
-          await use(Stanza.parse(value), id);
-          await stores.held.remove(owner, [id]);
-        }
-      });
-
-    const expire = async (): Promise<void> => {
-      const to = idAt(wall() - config.held_seconds * 1000);
-      let after: string | undefined;
-      for (;;) {
-        const owners = await stores.held.owners({ after, limit: page, suffix: `@${host.domain}` });
-        for (const owner of owners) await takeHeld(owner, { to }, sendBack);
-        if (owners.length < page) return;
-        after = owners.at(-1);
-      }
-    };
-
     const receive = (passage: MessagePassage): Maybe<'handled' | undefined> => {
       const { way, owner, peer, stanza, origin } = passage;
       if (way === 'out' || peer.bare === owner.bare) return undefined;
@@ -382,7 +315,7 @@ export default defineModule({
       try {
         const verdict = judge('messages', owner, who, stanza);
         if (verdict === 'hold' && isGroupchat) throw absent();
-        if (verdict === 'hold') return hold(passage, who).catch(refuse);
+        if (verdict === 'hold') return held.hold(passage, who).catch(refuse);
         return verdict === 'allow' ? undefined : 'handled';
       } catch (error) {
         return refuse(error);
@@ -467,19 +400,11 @@ export default defineModule({
       }),
       event('blocking', ({ owner, covers: isBlocked }) => {
         if (config.messages !== 'hold') return;
-        aside(
-          (async () => {
-            const { entries } = await stores.held.page(owner.bare, { limit: config.held });
-            const blocked = new Set(
-              entries.flatMap(({ with: who }) => (who && isBlocked(Jid.parse(who)) ? [who] : [])),
-            );
-            for (const who of blocked) await takeHeld(owner.bare, { with: who }, sendBack);
-          })(),
-        );
+        aside(held.sendBackBlocked(owner.bare, isBlocked));
       }),
-      event('accountDeleting', ({ jid }) => takeHeld(jid.bare, {}, sendBack)),
+      event('accountDeleting', ({ jid }) => held.sendBack(jid.bare)),
       event('accountDeleted', ({ jid }) => known.delete(jid.bare), { before: 'all' }),
-      every(sweepMs, expire),
+      every(sweepMs, () => held.expire()),
       metric({
         name: 'waxwing_strangers_refused_total',
         help: 'Messages and requests of strangers that were refused by rule',
@@ -488,12 +413,12 @@ export default defineModule({
       metric({
         name: 'waxwing_strangers_held_total',
         help: 'Messages of strangers that were held',
-        read: () => counts.held,
+        read: () => held.counts.held,
       }),
       metric({
         name: 'waxwing_strangers_sent_back_total',
         help: 'Messages of strangers that were held, and sent back',
-        read: () => counts.sentBack,
+        read: () => held.counts.sentBack,
       }),
     ];
   },
@@ -501,77 +426,6 @@ export default defineModule({
 
 /** In the roster because the owner wants it there, and not because somebody asks for a subscription. */
 export const isContact = (item: RosterItem | undefined): boolean => item !== undefined && item.hidden !== true;
-
-/** Something that somebody does to get to know another; not what clients say by themselves, such as receipts. */
-const isApproach = (stanza: Stanza): boolean =>
-  stanza.name === 'message' ? isWritten(stanza) : stanza.type === 'subscribe';
-
-/** What makes somebody known to whoever says it to him. */
-function isTurning(stanza: Stanza): boolean {
-  const { name, type } = stanza;
-  if (name === 'presence') return type === undefined || type === 'subscribe';
-  return name === 'iq' ? type === 'set' : type !== 'groupchat' && type !== 'error' && isWritten(stanza);
-}
-
-/** XEP-0045 §7.8.2: whom somebody wants a room to invite. */
-function invitedBy(stanza: Stanza): readonly Jid[] {
-  if (stanza.name !== 'message' || stanza.type === 'groupchat' || !stanza.has(NS.mucUser, 'x')) return [];
-  const invitations = stanza.child(NS.mucUser, 'x')!.getChildren('invite', NS.mucUser);
-  demandFew(invitations.map(({ attrs }) => attrs.to));
-  return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
-}
-
-/** Presence without what its sender has written into it: its capabilities alone. */
-const presenceAlone = (stanza: Stanza): Stanza => {
-  const { from, to, type, id } = stanza;
-  const caps = type === undefined ? stanza.child(NS.caps, 'c') : undefined;
-  return Stanza.build('presence', { from, to, type, id }, caps);
-};
-
-const shows: readonly (string | undefined)[] = [undefined, 'away', 'chat', 'dnd', 'xa'];
-
-/** Whether there is more in it than clients act upon without showing it. */
-function showsSomething(stanza: Stanza): boolean {
-  for (const { ns, name } of stanza.childNames()) {
-    const isPlain = (ns === NS.caps && name === 'c') || (ns === NS.client && (name === 'show' || name === 'priority'));
-    if (!isPlain) return true;
-  }
-  return !shows.includes(stanza.text(NS.client, 'show')) || (stanza.child(NS.caps, 'c')?.children.length ?? 0) > 0;
-}
-
-/** The conditions that specifications define, without text and payload. */
-function errorAlone(stanza: Stanza): Stanza {
-  const { name, from, to, id } = stanza;
-  const error = stanza.child(NS.client, 'error');
-  const condition = error
-    ?.getChildElements()
-    .find((child) => child.getNS() === NS.stanzas && isStanzaErrorCondition(child.getName()));
-  const type = errorTypes.find((one) => one === error?.attrs.type) ?? 'cancel';
-  return Stanza.build(
-    name,
-    { from, to, id, type: 'error' },
-    el('error', { type }, el(condition?.getName() ?? 'undefined-condition', { xmlns: NS.stanzas })),
-  );
-}
-const errorTypes = ['auth', 'cancel', 'continue', 'modify', 'wait'] as const;
-
-/** As an account or a client answers that is not there (RFC 6121 §8.5). */
-const absent = (): StanzaError => new StanzaError('service-unavailable');
-
-const isWritten = (stanza: Stanza): boolean =>
-  stanza.has(NS.client, 'body') ||
-  stanza.has(NS.encryption, 'encryption') ||
-  stanza.has(NS.conference, 'x') ||
-  stanza.has(NS.jingleMessage, 'propose') ||
-  stanza.has(NS.jingleMessage, 'proceed');
-
-/** XEP-0085, and nothing else: what a stranger types is nobody's business, and no message of his. */
-function isChatState(stanza: Stanza): boolean {
-  const names = stanza
-    .childNames()
-    .filter(({ ns, name }) => ns !== NS.hints && !(ns === NS.client && name === 'thread'));
-  return names.length > 0 && names.every(({ ns }) => ns === NS.chatStates);
-}
 
 const questionOf = (asker: Jid | undefined, asked: Jid | undefined, id: string | undefined): string =>
   `${asker?.full} ${asked?.full} ${id}`;
@@ -593,8 +447,3 @@ export function covers(pattern: string, { bare, domain }: Jid): boolean {
   if (pattern.startsWith('*.')) return domain.endsWith(pattern.slice(1));
   return pattern === bare || pattern === domain;
 }
-
-const unwanted = (): StanzaError =>
-  new StanzaError('policy-violation', 'The recipient does not know you.', { type: 'cancel' });
-
-const tooMany = (text: string): StanzaError => new StanzaError('policy-violation', text, { type: 'wait' });

@@ -1,0 +1,75 @@
+/** What stanzas say to somebody who does not know their sender. */
+import { demandFew } from '../../server/stanza/addresses.js';
+import { isStanzaErrorCondition } from '../../server/stanza/errors.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { el } from '../../server/xml/element.js';
+
+/** Something that somebody does to get to know another; not what clients say by themselves, such as receipts. */
+export const isApproach = (stanza: Stanza): boolean =>
+  stanza.name === 'message' ? isWritten(stanza) : stanza.type === 'subscribe';
+
+/** What makes somebody known to whoever says it to him. */
+export function isTurning(stanza: Stanza): boolean {
+  const { name, type } = stanza;
+  if (name === 'presence') return type === undefined || type === 'subscribe';
+  return name === 'iq' ? type === 'set' : type !== 'groupchat' && type !== 'error' && isWritten(stanza);
+}
+
+/** XEP-0045 §7.8.2: whom somebody wants a room to invite. */
+export function invitedBy(stanza: Stanza): readonly Jid[] {
+  if (stanza.name !== 'message' || stanza.type === 'groupchat' || !stanza.has(NS.mucUser, 'x')) return [];
+  const invitations = stanza.child(NS.mucUser, 'x')!.getChildren('invite', NS.mucUser);
+  demandFew(invitations.map(({ attrs }) => attrs.to));
+  return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
+}
+
+/** Presence without what its sender has written into it: its capabilities alone. */
+export const presenceAlone = (stanza: Stanza): Stanza => {
+  const { from, to, type, id } = stanza;
+  const caps = type === undefined ? stanza.child(NS.caps, 'c') : undefined;
+  return Stanza.build('presence', { from, to, type, id }, caps);
+};
+
+const shows: readonly (string | undefined)[] = [undefined, 'away', 'chat', 'dnd', 'xa'];
+
+/** Whether there is more in it than clients act upon without showing it. */
+export function showsSomething(stanza: Stanza): boolean {
+  for (const { ns, name } of stanza.childNames()) {
+    const isPlain = (ns === NS.caps && name === 'c') || (ns === NS.client && (name === 'show' || name === 'priority'));
+    if (!isPlain) return true;
+  }
+  return !shows.includes(stanza.text(NS.client, 'show')) || (stanza.child(NS.caps, 'c')?.children.length ?? 0) > 0;
+}
+
+/** The conditions that specifications define, without text and payload. */
+export function errorAlone(stanza: Stanza): Stanza {
+  const { name, from, to, id } = stanza;
+  const error = stanza.child(NS.client, 'error');
+  const condition = error
+    ?.getChildElements()
+    .find((child) => child.getNS() === NS.stanzas && isStanzaErrorCondition(child.getName()));
+  const type = errorTypes.find((one) => one === error?.attrs.type) ?? 'cancel';
+  return Stanza.build(
+    name,
+    { from, to, id, type: 'error' },
+    el('error', { type }, el(condition?.getName() ?? 'undefined-condition', { xmlns: NS.stanzas })),
+  );
+}
+const errorTypes = ['auth', 'cancel', 'continue', 'modify', 'wait'] as const;
+
+const isWritten = (stanza: Stanza): boolean =>
+  stanza.has(NS.client, 'body') ||
+  stanza.has(NS.encryption, 'encryption') ||
+  stanza.has(NS.conference, 'x') ||
+  stanza.has(NS.jingleMessage, 'propose') ||
+  stanza.has(NS.jingleMessage, 'proceed');
+
+/** XEP-0085, and nothing else: what a stranger types is nobody's business, and no message of his. */
+export function isChatState(stanza: Stanza): boolean {
+  const names = stanza
+    .childNames()
+    .filter(({ ns, name }) => ns !== NS.hints && !(ns === NS.client && name === 'thread'));
+  return names.length > 0 && names.every(({ ns }) => ns === NS.chatStates);
+}
