@@ -16,7 +16,7 @@ export type { CardFilter } from '../modules/xep-0054-vcard.js';
 export type { Pep, PepChange, PepTerms } from '../modules/xep-0060-pubsub/pep.js';
 export type {} from '../modules/xep-0077-register.js';
 export type {} from '../modules/xep-0115-client-caps.js';
-export type {} from '../modules/xep-0160-offline.js';
+export type {} from '../modules/xep-0160-offline/index.js';
 export type {} from '../modules/xep-0191-blocking.js';
 export type * from '../modules/xep-0313-mam/services.js';
 export type * from '../modules/xep-0377-reports/services.js';

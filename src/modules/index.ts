@@ -24,7 +24,7 @@ import caps from './xep-0115-caps.js';
 import clientCaps from './xep-0115-client-caps.js';
 import admin from './xep-0133-admin/index.js';
 import contact from './xep-0157-contact.js';
-import offline from './xep-0160-offline.js';
+import offline from './xep-0160-offline/index.js';
 import blocking from './xep-0191-blocking.js';
 import ping from './xep-0199-ping.js';
 import time from './xep-0202-time.js';

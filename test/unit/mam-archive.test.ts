@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import mamTrim from '../../src/modules/proto-mam-trim.js';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
-import offline from '../../src/modules/xep-0160-offline.js';
+import offline from '../../src/modules/xep-0160-offline/index.js';
 import carbons, { enabled } from '../../src/modules/xep-0280-carbons.js';
 import mam from '../../src/modules/xep-0313-mam/index.js';
 import type { Archives } from '../../src/modules/xep-0313-mam/services.js';

@@ -12,22 +12,23 @@
  * there until it arrived, since the next process may crash.
  */
 import { z } from 'zod';
-import { bytes } from '../server/config/units.js';
-import { binding, defineModule, event, log, map, message, prefetch } from '../server/module/index.js';
-import type { Receipt } from '../server/routing/link.js';
-import type { MessagePassage } from '../server/routing/passage.js';
-import type { Session } from '../server/routing/session.js';
-import { writtenDelay } from '../server/stanza/delay.js';
-import { StanzaError } from '../server/stanza/errors.js';
-import { stanzaId, timeOf } from '../server/stanza/ids.js';
-import { Jid } from '../server/stanza/jid.js';
-import { NS } from '../server/stanza/ns.js';
-import { Stanza } from '../server/stanza/stanza.js';
-import { withStanzaId } from '../server/stanza/stanza-id.js';
-import { sentXml, whole } from '../server/stanza/stored.js';
-import { Cache } from '../storage/cache.js';
+import { bytes } from '../../server/config/units.js';
+import { binding, defineModule, event, log, map, message, prefetch } from '../../server/module/index.js';
+import type { Receipt } from '../../server/routing/link.js';
+import type { MessagePassage } from '../../server/routing/passage.js';
+import type { Session } from '../../server/routing/session.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { stanzaId, timeOf } from '../../server/stanza/ids.js';
+import { Jid } from '../../server/stanza/jid.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { withStanzaId } from '../../server/stanza/stanza-id.js';
+import { sentXml, whole } from '../../server/stanza/stored.js';
+import { type Entry, type Kept, openKept, pageLength } from './kept.js';
+import { isBacklogged, isForReachable, isReachable } from './reachable.js';
+import { asKept, isDispensable, isOurs, isWorthKeeping } from './stanzas.js';
 
-declare module '../server/module/index.js' {
+declare module '../../server/module/index.js' {
   interface Services {
     offline: {
       /** Takes up the delivery of a message again, after a restart: what was the receipt's `reference`. */
@@ -38,29 +39,8 @@ declare module '../server/module/index.js' {
   }
 }
 
-/** Messages, and characters of them, that go out before the first must have arrived. */
-const pageLength = 50;
+/** Characters of messages that go out before the first must have arrived. */
 const mostOnTheWay = 262_144;
-const cachedUsages = 20_000;
-
-/** Where a message is; `either`: in one of them, as the process before knew. */
-type Kept = 'log' | 'archive' | 'either';
-
-/** A message that is kept, as it is read. */
-interface Entry {
-  readonly id: string;
-  readonly kept: Kept;
-  readonly value: string;
-}
-
-/** What an account keeps, as far as it is known. */
-interface Usage {
-  /** Of the log, which is bounded by them. */
-  messages: number;
-  bytes: number;
-  /** What the archive has is bounded by the archive. */
-  archived: number;
-}
 
 /** The log of one account is being read out to its sessions. */
 interface Flush {
@@ -99,68 +79,18 @@ export default defineModule({
   wants: ['archive'],
 
   start: async ({ host, config, stores, services, provide, log: logger }) => {
-    const store = stores.offline;
-    const references = stores.offline_archived;
-    const { archive } = services;
-    const usages = new Cache<Usage>(cachedUsages, async (owner) => {
-      const [messages, size, archived] = await Promise.all([
-        store.count(owner, {}),
-        store.size(owner),
-        references.count(owner),
-      ]);
-      return { messages, bytes: size, archived };
+    const messages = openKept({
+      host,
+      bytes: config.bytes,
+      store: stores.offline,
+      references: stores.offline_archived,
+      archive: services.archive,
+      failed: (error) => logger.error({ err: error }, 'messages that arrived could not be removed'),
     });
     /** Ids of kept messages that some session has been sent, by account. As many as session queues hold. */
     const inFlight = new Map<string, Map<string, Delivery>>();
     const flushes = new Map<string, Flush>();
-    /** To be removed at the end of this turn, all at once. */
-    const gone = { log: new Map<string, string[]>(), archive: new Map<string, string[]>() };
-
     const reachable = (owner: string) => host.sessions(owner).filter(isReachable);
-
-    const use = (owner: string, size: number) => {
-      const usage = usages.peek(owner);
-      if (usage === undefined) return usages.delete(owner); // one that is being read is out of date
-      usage.messages++;
-      usage.bytes += size;
-    };
-
-    const hasRoom = (owner: string): boolean | Promise<boolean> => {
-      const fits = ({ messages, bytes: size }: Usage) => {
-        const room = messages < host.config.limits.offline_messages && size < config.bytes;
-        if (!room) host.limitHit('offline_messages');
-        return room;
-      };
-      const usage = usages.get(owner);
-      return usage instanceof Promise ? usage.then(fits) : fits(usage);
-    };
-
-    /** Resolves once the message would survive the power going. */
-    const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
-      const value = asKept(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
-      use(owner.bare, Buffer.byteLength(value));
-      return store.append(owner.bare, { id, value });
-    };
-
-    /** The same of one that the archive has by this id. */
-    const refer = (owner: Jid, id: string, stanza: Stanza): Promise<void> =>
-      references.set(owner.bare, [[id, Buffer.byteLength(stanza.content)]]);
-
-    const remove = (owner: string, id: string, kept: Kept) => {
-      if (gone.log.size + gone.archive.size === 0) queueMicrotask(removeAll);
-      if (kept !== 'archive') add(gone.log, owner, id);
-      if (kept !== 'log') add(gone.archive, owner, id);
-    };
-
-    const removeAll = () => {
-      const failed = (error: unknown) => logger.error({ err: error }, 'messages that arrived could not be removed');
-      for (const [owner, ids] of gone.log) store.remove(owner, ids).catch(failed);
-      for (const [owner, ids] of gone.archive) references.delete(owner, ids).catch(failed);
-      for (const owners of [gone.log, gone.archive]) {
-        for (const owner of owners.keys()) usages.delete(owner);
-        owners.clear();
-      }
-    };
 
     const setOff = (owner: string, id: string, delivery: Delivery) => {
       const ids = inFlight.get(owner);
@@ -211,7 +141,7 @@ export default defineModule({
         this.#end();
         if (this.kept === undefined) return;
         flushes.get(this.owner.bare)?.arrived.add(this.id);
-        remove(this.owner.bare, this.id, this.kept);
+        messages.remove(this.owner.bare, this.id, this.kept);
       }
 
       lost(stanza: Stanza): void {
@@ -229,7 +159,9 @@ export default defineModule({
         if (this.#over) return;
         this.#end();
         if (this.kept === undefined) {
-          const kept = this.isArchived ? refer(this.owner, this.id, stanza) : append(this.owner, this.id, stanza);
+          const kept = this.isArchived
+            ? messages.refer(this.owner, this.id, stanza)
+            : messages.append(this.owner, this.id, stanza);
           kept.catch((error: unknown) =>
             logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
           );
@@ -240,39 +172,10 @@ export default defineModule({
       #end(): void {
         this.#over = true;
         if (this.kept !== undefined) landed(this.owner.bare, this.id);
-        if (this.isArchived) usages.delete(this.owner.bare);
+        if (this.isArchived) messages.recount(this.owner.bare);
         this.settled();
       }
     }
-
-    /** What is kept for an account, behind an id, in order; there may be more behind `next`. */
-    const page = async (
-      owner: string,
-      after: string | undefined,
-    ): Promise<{ entries: Entry[]; next: string | undefined }> => {
-      const [logged, archived] = await Promise.all([
-        store.page(owner, { after, limit: pageLength }),
-        archive === undefined ? [] : references.page(owner, { after, limit: pageLength + 1 }),
-      ]);
-      const ids = archived.slice(0, pageLength).map(([id]) => id);
-      const all = logged.entries.map(({ id, value }): Entry => ({ id, kept: 'log', value }));
-      if (archive !== undefined && ids.length > 0) {
-        const found = await archive.read(Jid.parse(owner), { ids, limit: ids.length });
-        for (const { id, value } of found.entries) all.push({ id, kept: 'archive', value });
-        if (found.entries.length < ids.length) {
-          const known = new Set(found.entries.map(({ id }) => id));
-          for (const id of ids) if (!known.has(id)) remove(owner, id, 'archive');
-        }
-      }
-      if (logged.entries.length > 0 && ids.length > 0) all.sort((a, b) => (a.id < b.id ? -1 : 1));
-      // Behind the last that was read of either there may be more of it, which comes before what is next of the other.
-      const ends = [
-        ...(logged.complete ? [] : logged.entries.slice(-1).map(({ id }) => id)),
-        ...(archived.length > pageLength ? ids.slice(-1) : []),
-      ];
-      const next = ends.sort()[0];
-      return { entries: next === undefined ? all : all.filter(({ id }) => id <= next), next };
-    };
 
     /** Sends what is kept to those who are there, in order, no more at a time than they can take. */
     const flush = async (owner: string, state: Flush): Promise<void> => {
@@ -282,7 +185,7 @@ export default defineModule({
           state.again = false;
           state.back = false;
           state.arrived.clear();
-          const { entries, next } = await page(owner, after);
+          const { entries, next } = await messages.page(owner, after);
           let onTheWay: Promise<void>[] = [];
           let size = 0;
           for (const entry of entries) {
@@ -356,17 +259,18 @@ export default defineModule({
 
     /** Its client has these from the archive. What is on its way to some session stays until that has it. */
     const drop = async (owner: string, ids: readonly string[]): Promise<void> => {
-      if ((await usages.get(owner)).archived === 0) return;
+      if (!(await messages.hasArchived(owner))) return;
       const onTheirWay = inFlight.get(owner);
-      const known = ids.filter((id) => onTheirWay?.has(id) !== true);
-      if ((await references.delete(owner, known)) > 0) usages.delete(owner);
+      await messages.drop(
+        owner,
+        ids.filter((id) => onTheirWay?.has(id) !== true),
+      );
     };
 
     /** XEP-0386 §3.2: whoever binds so reads the archive. */
     const dropArchived = async (owner: string): Promise<void> => {
       for (let after: string | undefined; ; ) {
-        const archived = await references.page(owner, { after, limit: pageLength });
-        const ids = archived.map(([id]) => id);
+        const ids = await messages.archivedIds(owner, after);
         if (ids.length > 0) await drop(owner, ids);
         if (ids.length < pageLength) return;
         after = ids.at(-1);
@@ -414,12 +318,10 @@ export default defineModule({
       const running = flushes.get(owner.bare);
       // Its recipient was there when it came, and only waits for what is older.
       if (running !== undefined && !isBacklogged(passage.sessions) && !hasDelay(passage.seen)) running.live.add(id);
-      if (archivedAs === undefined) passage.acknowledgeAfter(append(owner, id, passage.seen));
+      if (archivedAs === undefined) passage.acknowledgeAfter(messages.append(owner, id, passage.seen));
       else {
-        const usage = usages.peek(owner.bare);
-        if (usage === undefined) usages.delete(owner.bare);
-        else usage.archived++;
-        passage.acknowledgeAfter(refer(owner, id, passage.seen));
+        messages.referred(owner.bare);
+        passage.acknowledgeAfter(messages.refer(owner, id, passage.seen));
       }
       readOut(owner.bare);
       return 'handled';
@@ -429,7 +331,7 @@ export default defineModule({
     const keepOrAsk = (passage: MessagePassage): 'handled' | Promise<'handled'> => {
       // The archive has it already, and bounds what it has: all of that is delivered.
       if (passage.archivedAs !== undefined) return keep(passage, true);
-      const room = hasRoom(passage.owner.bare);
+      const room = messages.hasRoom(passage.owner.bare);
       return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
     };
 
@@ -444,7 +346,7 @@ export default defineModule({
     });
 
     return [
-      prefetch(({ bare }) => (reachable(bare).length === 0 ? usages.get(bare) : undefined)),
+      prefetch(({ bare }) => (reachable(bare).length === 0 ? messages.prefetch(bare) : undefined)),
       message(
         'clean',
         (passage) => {
@@ -467,7 +369,7 @@ export default defineModule({
           const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), kept, isArchived);
           passage.receipt = delivery;
           if (kept === undefined) return undefined;
-          const written = (isArchived ? refer : append)(owner, delivery.id, passage.seen);
+          const written = (isArchived ? messages.refer : messages.append)(owner, delivery.id, passage.seen);
           passage.acknowledgeAfter(written);
           written.catch(() => {
             landed(owner.bare, delivery.id);
@@ -511,77 +413,10 @@ export default defineModule({
       }),
       event('archiveRead', ({ owner, ids }) => drop(owner.bare, ids)),
       binding(({ jid }) => dropArchived(jid.bare)),
-      event('accountDeleted', ({ jid }) => usages.delete(jid.bare), { before: 'all' }),
+      event('accountDeleted', ({ jid }) => messages.recount(jid.bare), { before: 'all' }),
     ];
   },
 });
 
 /** Of a message that has arrived elsewhere already. */
 const settled: Receipt = { delivered() {}, lost() {}, reference: '' };
-
-function add(to: Map<string, string[]>, owner: string, id: string): void {
-  const ids = to.get(owner);
-  if (ids === undefined) to.set(owner, [id]);
-  else ids.push(id);
-}
-
-/** Messages to the bare address go there (RFC 6121 §8.5.2.1.1). */
-const isReachable = ({ available, priority }: Session): boolean => available && priority >= 0;
-
-/** Everybody who could get a message is away, and has so much to come that it is stored until one of them is back. */
-const isBacklogged = (sessions: readonly Session[]): boolean => {
-  let count = 0;
-  for (const session of sessions) {
-    if (!isReachable(session)) continue;
-    if (!session.isBacklogged) return false;
-    count++;
-  }
-  return count > 0;
-};
-
-/** Not for the one resource that gets only what is addressed to it. */
-const isForReachable = ({ stanza, sessions }: MessagePassage): boolean => {
-  const addressed = sessions.find(({ jid }) => jid.resource === stanza.to?.resource);
-  return addressed === undefined || isReachable(addressed);
-};
-
-/** XEP-0160 §3, XEP-0334 §4: what somebody would miss. */
-export function isWorthKeeping(stanza: Stanza): boolean {
-  const { type } = stanza;
-  if (type === 'error' || type === 'groupchat') return false;
-  if (stanza.has(NS.hints, 'no-store')) return false;
-  if (stanza.has(NS.hints, 'store')) return true;
-  if (type === 'headline') return false;
-  return stanza.has(NS.client, 'body') || stanza.childNames().some(({ ns, name }) => isContent(ns, name));
-}
-
-/** Not what only says something about a message, or about the moment; carbons are copies of something kept elsewhere. */
-function isContent(ns: string, name: string): boolean {
-  switch (ns) {
-    case NS.chatStates:
-    case NS.hints:
-    case NS.stanzaId:
-    case NS.delay:
-    case NS.carbons:
-    case NS.pubsubEvent: // sent anew to whoever becomes available (XEP-0163 §4.3)
-      return false;
-    case NS.client:
-      return name !== 'thread';
-    default:
-      return true;
-  }
-}
-
-/** Its sender need not hear that nobody took it. Groupchat is not: rooms want to know who has gone (XEP-0045 §17.1). */
-export const isDispensable = (stanza: Stanza): boolean =>
-  stanza.type === 'error' || (stanza.type !== 'groupchat' && !stanza.has(NS.client, 'body'));
-
-/** The message as it is kept: for the account, with when it came (XEP-0160 §2), told once. */
-export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
-  const kept = stanza.with({ to: owner });
-  const isDelayed = stanza.without(NS.delay, 'delay', ({ from }) => isOurs(from, domain)) !== stanza;
-  return isDelayed ? kept : kept.plusWritten(writtenDelay(domain, time));
-}
-
-const isOurs = (from: string | undefined, domain: string): boolean =>
-  from !== undefined && Jid.tryParse(from.trim())?.full === domain;
