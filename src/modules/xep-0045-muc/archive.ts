@@ -9,6 +9,7 @@ import type { Archives, ArchiveView } from '../xep-0313-mam/services.js';
 import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import { isWelcome, type Room, type Seat } from './room.js';
+import { withoutSender } from './said.js';
 
 /**
  * Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). `by`: who said it;
@@ -33,14 +34,9 @@ function senderElement(room: Room, { jid, occupant }: Seat): Element {
   return el('x', { xmlns: NS.mucUser }, el('item', { affiliation, jid: jid.full, role }));
 }
 
-const withoutSender = (stanza: Stanza): Stanza => stanza.without(NS.mucUser, 'x');
-
 /** As those get it who are not to know who really said it. */
 const anonymous = (xml: string): string =>
   xml.includes(NS.mucUser) ? withoutSender(Stanza.parse(xml)).toXml(NS.client) : xml;
-
-/** A message of the archive as the occupants got it. */
-export const asSaid = (xml: string): Stanza => withoutSender(Stanza.parse(xml)).with({ to: undefined });
 
 /** §6.1.2: throws StanzaError where the asker could not be in the room to hear it. */
 function demandReader(room: Room, { from }: IqRequest): void {

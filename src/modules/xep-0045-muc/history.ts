@@ -8,10 +8,7 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 import { detached, type Muc, pour } from './muc.js';
 import type { Remembered, Room, Seat } from './room.js';
-
-/** Characters of a message that is kept in memory, and of all of a room; what is longer is in the archive alone. */
-const longestRemembered = 65_536;
-const mostRemembered = 1_000_000;
+import { longestRemembered, mostRemembered, setHistory } from './said.js';
 
 /** Keeps a message, as everybody got it, for those who enter later. */
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
@@ -22,19 +19,6 @@ export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza
   // Twice as many as are sent, so that the oldest are not moved with every message
   if (room.history.length >= config.history * 2 || room.historySize > mostRemembered)
     setHistory(room, room.history.slice(-config.history));
-}
-
-/** The messages that a room remembers: the latest of these, and no more than half of what can be kept. */
-export function setHistory(room: Room, messages: readonly Remembered[]): void {
-  let from = messages.length;
-  room.historySize = 0;
-  while (from > 0) {
-    const { length } = messages[from - 1]!.stanza.content;
-    if (room.historySize + length > mostRemembered / 2) break;
-    room.historySize += length;
-    from--;
-  }
-  room.history = messages.slice(from);
 }
 
 export function sendHistory(muc: Muc, room: Room, seat: Seat, request: Element | undefined): void {

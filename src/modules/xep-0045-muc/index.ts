@@ -47,10 +47,11 @@ import { roomForm } from './room-config.js';
 import { Rooms } from './rooms.js';
 import { settings } from './settings.js';
 import { storedMember, storedRoom } from './stored.js';
+import { type Left, noSubscribers } from './subscribers.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
 import { search } from './xep-0433-search.js';
-import { type Left, noSubscribers, removeGhostSubscriptions } from './xep-0437-activity.js';
+import { removeGhostSubscriptions } from './xep-0437-activity.js';
 import * as tokens from './xep-0488-tokens.js';
 import * as mentions from './xep-0513-mentions.js';
 

@@ -1,8 +1,5 @@
 /** What every part of the service works with, and how a room speaks to its occupants. */
-import type { Logger } from 'pino';
-import type { z } from 'zod';
-import { type Host, onBehalfOf, type Services } from '../../server/module/index.js';
-import type { Rates } from '../../server/rates.js';
+import { onBehalfOf } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -10,45 +7,17 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { withoutIdsBy } from '../../server/stanza/stanza-id.js';
 import { type Element, el } from '../../server/xml/element.js';
-import type { DocumentStore, MapStore } from '../../storage/contract.js';
-import type { Archives } from '../xep-0313-mam/services.js';
+import type { MucParts } from './parts.js';
 import type { Standing } from './privileges.js';
-import type { ItemParts, Member, Occupant, Room, Seat, Shown, StoredRoom } from './room.js';
+import type { ItemParts, Occupant, Room, Seat, Shown } from './room.js';
 import type { Rooms } from './rooms.js';
-import type { settings } from './settings.js';
-import type { Left, Subscribers } from './xep-0437-activity.js';
+import type { Subscribers } from './subscribers.js';
 
-export type Settings = z.output<typeof settings>;
+export type { Settings, Stores } from './parts.js';
 
-export interface Stores {
-  readonly muc_rooms: DocumentStore<StoredRoom>;
-  readonly muc_members: MapStore<Member>;
-  readonly muc_vcards: DocumentStore<string>;
-  /** By user and room, bare addresses. */
-  readonly muc_left: MapStore<Left>;
-}
-
-export interface Muc {
-  readonly host: Host;
-  /** The address of the service. */
-  readonly jid: Jid;
-  readonly config: Settings;
-  readonly stores: Stores;
-  readonly archive: Archives;
-  readonly blocking: Services['blocking'];
-  readonly blockLists: Services['blockLists'] | undefined;
-  readonly consent: Services['consent'] | undefined;
-  readonly reports: Services['reports'] | undefined;
-  readonly presence: Services['presence'] | undefined;
+export interface Muc extends MucParts {
   readonly rooms: Rooms;
   readonly subscribers: Subscribers;
-  /** How often users make a room tell all of them. */
-  readonly presences: Rates;
-  /** Invitations, by who invites: in all rooms together. */
-  readonly invites: Rates;
-  /** Notices of changed affiliations, by room, who changes them, and whose they are. */
-  readonly notices: Rates;
-  readonly log: Logger;
 }
 
 /** What the room sends to one user for somebody: only those who are in the room have asked for that. */

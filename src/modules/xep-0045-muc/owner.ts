@@ -5,12 +5,12 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change } from './affiliations.js';
-import { setHistory } from './history.js';
 import { forgetOccupant, remove } from './leaving.js';
 import { announce, announceChange, deliverByAccount, gone, type Muc } from './muc.js';
 import { hide } from './roles.js';
 import { isWelcome, type Room } from './room.js';
 import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
+import { setHistory } from './said.js';
 
 /** Characters of a reason, and of a password. */
 const longestText = 1000;

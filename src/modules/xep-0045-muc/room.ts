@@ -9,10 +9,10 @@ import { NS } from '../../server/stanza/ns.js';
 import { nickname, nicknameKey, PrecisError } from '../../server/stanza/precis.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
+import type { MentionRights } from './mention-rights.js';
 import { type Affiliation, isAtLeast, type Role, type Standing } from './privileges.js';
 import type { RoomConfig } from './room-config.js';
 import { noActivity } from './xep-0502-activity.js';
-import type { MentionRights } from './xep-0513-mentions.js';
 
 /** Whom the room has a lasting relation with. */
 export interface Member {

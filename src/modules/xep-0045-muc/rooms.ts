@@ -8,13 +8,11 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { compare } from '../../storage/order.js';
-import { asSaid } from './archive.js';
-import { setHistory } from './history.js';
-import type { Muc } from './muc.js';
+import type { MucParts } from './parts.js';
 import { Room, type StoredRoom, stanzaIdElement } from './room.js';
 import { restored } from './room-config.js';
+import { asSaid, isSubject, setHistory } from './said.js';
 import { defaultsOf } from './settings.js';
-import { isSubject } from './subject.js';
 
 /** What is known of every room without loading it. */
 export interface Listed {
@@ -52,14 +50,14 @@ export class Rooms {
   readonly #rulers = new Set<string>();
   /** Those that everybody may know of, in the order of their addresses: kept in it, as there may be very many. */
   readonly #public: Listed[] = [];
-  readonly #muc: Omit<Muc, 'rooms' | 'subscribers'>;
+  readonly #muc: MucParts;
   readonly #creations: Rates;
   readonly #started = monotonic();
   /** Temporary rooms of an earlier run: whoever was there may come back. */
   #leftovers: Jid[] = [];
   #loads = 0;
 
-  constructor(muc: Omit<Muc, 'rooms' | 'subscribers'>) {
+  constructor(muc: MucParts) {
     this.#muc = muc;
     const { rooms, rooms_per_user } = muc.config;
     this.#created = new Portions(() => ({ all: rooms, each: rooms_per_user }));

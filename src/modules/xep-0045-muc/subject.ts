@@ -10,10 +10,6 @@ import { deliver, deliverToAll, detached, type Muc } from './muc.js';
 import { hasRole } from './privileges.js';
 import { type Room, type Seat, stanzaIdElement } from './room.js';
 
-/** §7.2.15: a subject and nothing to read. */
-export const isSubject = (stanza: Stanza): boolean =>
-  stanza.has(NS.client, 'subject') && !stanza.has(NS.client, 'body') && !stanza.has(NS.client, 'thread');
-
 /** By which a client knows that it has entered. */
 export function sendSubject(muc: Muc, room: Room, seat: Seat): void {
   const { subject } = room.stored;

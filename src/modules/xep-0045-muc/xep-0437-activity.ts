@@ -4,9 +4,7 @@
  * since is found in the archive: of a room without one he hears only what is said while he is subscribed.
  */
 
-import { Portions } from '../../server/portions.js';
 import type { Origin } from '../../server/routing/passage.js';
-import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -15,6 +13,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
 import { isListed, type Room, type Seat } from './room.js';
+import type { Subscription } from './subscribers.js';
 
 /** Of one user. */
 const mostSubscriptions = 20;
@@ -23,41 +22,6 @@ const mostRooms = 500;
 /** Latest messages of a room that are looked through for one that counts. */
 const mostRead = 50;
 const readAtOnce = 20;
-
-/** A client's, for as long as it is available to the service. */
-export interface Subscription {
-  readonly jid: Jid;
-  /** Where it is a session of this server. */
-  readonly session: Session | undefined;
-  /** Rooms that it was told of and has not been in since. */
-  readonly told: Set<string>;
-  /** Whom the bound for all counts it for. */
-  readonly holder: string;
-}
-
-export interface Subscribers {
-  /** By the full address. */
-  readonly clients: Map<string, Subscription>;
-  /** By the bare one: also of who has none any more, and still is in rooms; they are left one after the other. */
-  readonly users: Map<string, Set<Subscription>>;
-  /** How many there have been: a room that has told all of so many has nobody to tell before the next. */
-  count: number;
-  /** Of `activity_subscriptions`. */
-  readonly portions: Portions;
-}
-
-/** What is stored of a user and a room. */
-export interface Left {
-  /** An id as the messages have them: those that he had not heard when he left come after it. */
-  readonly at: string;
-}
-
-export const noSubscribers = (all: number): Subscribers => ({
-  clients: new Map(),
-  users: new Map(),
-  count: 0,
-  portions: new Portions(() => ({ all, each: all })),
-});
 
 /** Presence to the service itself. Throws StanzaError. */
 export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): void | Promise<void> {

@@ -2,7 +2,7 @@
 import { monotonic } from '../../server/clock.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
-import type { Room } from './room.js';
+import type { RoomConfig } from './room-config.js';
 
 const hourMs = 3_600_000;
 const hours = 24;
@@ -16,17 +16,22 @@ export interface Activity {
   readonly since: number;
 }
 
+/** A room. */
+interface Counted {
+  readonly activity: Activity;
+}
+
 export const noActivity = (): Activity => ({ hour: Math.floor(monotonic() / hourMs), counts: [0], since: monotonic() });
 
 /** §4: messages with something to read, corrections (XEP-0308) left out. */
-export function countMessage({ activity }: Room, stanza: Stanza): void {
+export function countMessage({ activity }: Counted, stanza: Stanza): void {
   if (!stanza.has(NS.client, 'body') || stanza.has(NS.correct, 'replace')) return;
   shift(activity);
   activity.counts[0]!++;
 }
 
 /** Messages an hour, by the full hours that were counted; undefined where it is not known, or not to be told (§3, §9). */
-export function activityOf({ activity, config }: Room): number | undefined {
+export function activityOf({ activity, config }: Counted & { readonly config: RoomConfig }): number | undefined {
   const isForAll = config.public && config.persistent && !config.membersOnly && config.password === '';
   if (!isForAll) return undefined;
   shift(activity);

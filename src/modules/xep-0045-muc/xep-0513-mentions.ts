@@ -10,18 +10,10 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
+import { type MentionKind, type MentionRights, mentionKinds, type Whoever } from './mention-rights.js';
 import { deliverToAll, type Muc } from './muc.js';
 import { hasRole, type Role } from './privileges.js';
 import type { Room } from './room.js';
-
-const kinds = ['individual', 'channel', 'space', 'server', 'associations', 'hats'] as const;
-type Kind = (typeof kinds)[number];
-type Whoever = 'participants' | 'moderators' | 'none';
-
-export interface MentionRights extends Readonly<Record<Kind, Whoever>> {
-  /** Mentions that one message can have. */
-  readonly count: number;
-}
 
 /** Of a room whose owners have set nothing: groups larger than the room are not called by everybody. */
 const usual: MentionRights = {
@@ -36,7 +28,7 @@ const usual: MentionRights = {
 
 export const mentionFeatures: readonly string[] = [
   NS.explicitMentions,
-  ...kinds.filter((kind) => kind !== 'individual').map((kind) => `${NS.explicitMentions}#${kind}`),
+  ...mentionKinds.filter((kind) => kind !== 'individual').map((kind) => `${NS.explicitMentions}#${kind}`),
 ];
 
 /** "Mentions via Roles and Affiliations". */
@@ -79,7 +71,7 @@ const form = defineForm(NS.explicitMentions, {
 
 const rightsOf = ({ stored }: Room): MentionRights => stored.mentions ?? usual;
 
-const names = ['count', ...kinds] as const;
+const names = ['count', ...mentionKinds] as const;
 
 const valuesOf = (rights: Partial<MentionRights>) =>
   Object.fromEntries(names.map((name) => [`mentions#${name}`, rights[name]]));
@@ -149,11 +141,11 @@ function isAllowed(rights: MentionRights, role: Role, attrs: Element['attrs']): 
 }
 
 /** Undefined: one of its own. The XEP writes them with `#`, and in one of its examples without. */
-function kindOf(uri: string): Kind | undefined {
+function kindOf(uri: string): MentionKind | undefined {
   const text = uri.trim();
   if (!text.startsWith(NS.explicitMentions)) return undefined;
   const name = text.slice(NS.explicitMentions.length).replace(/^#/, '');
-  return associations.includes(name) ? 'associations' : kinds.find((kind) => kind === name);
+  return associations.includes(name) ? 'associations' : mentionKinds.find((kind) => kind === name);
 }
 
 /**
