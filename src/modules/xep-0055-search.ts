@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
 import {
+  answers,
   defineModule,
+  defineQuestion,
   disco,
   event,
   type IqHandler,
@@ -31,6 +33,11 @@ const names = Object.keys(labels) as Name[];
 /** What is shown of a user; what was not said is not there. */
 export type Entry = { readonly [N in Name]?: string };
 
+const storedEntry = z.partialRecord(z.enum(names), z.string());
+
+/** At a user: what their card says. */
+const onCard = defineQuestion<null, Entry>({ name: 'directory.card', given: z.null(), answer: storedEntry });
+
 const longestValue = 200;
 const longestFolded = 2 * longestValue;
 const minute = 60_000;
@@ -54,7 +61,7 @@ export default defineModule({
       .describe('How often one user can search in a minute.'),
   }),
   stores: {
-    directory: map<Entry>({ storedAs: 'directory', value: z.partialRecord(z.enum(names), z.string()), key: bareJid }),
+    directory: map<Entry>({ storedAs: 'directory', value: storedEntry, key: bareJid }),
   },
   wants: ['vcard'],
 
@@ -139,12 +146,13 @@ export default defineModule({
           const entry = entries.get(from.bare);
           const text = 'What you fill in can be seen by all users of this server; nothing else of you can.';
           // Whoever is not in it yet is offered what his card says of him
-          const known = entry ?? entryOfCard(await services.vcard?.get(from.bare));
+          const known = entry ?? (await host.askHome(onCard, from.toBare(), null));
           return offer(NS.register, text, known, entry !== undefined);
         }),
         users,
       ),
       iq.set('service', NS.register, 'query', atService(enter), users),
+      answers(onCard, async (_, owner) => entryOfCard(await services.vcard?.get(owner.bare))),
       event('accountDeleted', async ({ jid }) => {
         if (!entries.delete(jid.bare)) return;
         sorted = undefined;

@@ -1,10 +1,12 @@
 /** XEP-0045 §9, §10.3-10.8: who is what to a room, and what follows for who is there. */
-import { onBehalfOf } from '../../server/module/index.js';
+import { z } from 'zod';
+import { defineQuestion, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { mayInvite, sendInvitation } from './invitations.js';
 import { remove } from './leaving.js';
@@ -132,6 +134,13 @@ async function apply(
   } else if (old !== 'outcast' && now !== 'outcast') await tellAbsent(muc, room, user, now, item, actor);
 }
 
+/** At a user: whether they know somebody. */
+export const known = defineQuestion({
+  name: 'muc.known',
+  given: z.object({ who: jid }),
+  answer: z.boolean(),
+});
+
 /**
  * §18.1: a courtesy to those who are not there; nobody hears of a ban before they come. It is an admin's to send, so it goes
  * by what the user knows of that admin: their words are for those alone who know them.
@@ -144,8 +153,8 @@ async function tellAbsent(
   parts: ItemParts,
   admin: Jid,
 ): Promise<void> {
-  const { host, consent } = muc;
-  const isKnown = user.domain === host.domain && (await consent?.knows(user, admin)) === true;
+  const { host } = muc;
+  const isKnown = user.domain === host.domain && (await host.askHome(known, user, { who: admin.full }));
   const { reason, actor } = isKnown ? parts : {};
   const item = el(
     'item',

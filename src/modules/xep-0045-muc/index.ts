@@ -9,8 +9,10 @@
  */
 import { z } from 'zod';
 import {
+  answers,
   command,
   defineModule,
+  defineQuestion,
   disco,
   document,
   event,
@@ -30,16 +32,16 @@ import { bareJid, elementXml } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
 import { changeLists, readList } from './admin.js';
 import { administration } from './administration.js';
-import { change } from './affiliations.js';
+import { change, known } from './affiliations.js';
 import * as archive from './archive.js';
 import { cli } from './cli.js';
 import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
-import { closeAll, removeGhosts, tellOfCrash } from './leaving.js';
+import { closeAll, lost, removeGhosts, sayLost, tellOfCrash } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
 import { offerConfig, ruleRoom } from './owner.js';
-import { receivePresence, showAvatar } from './presence.js';
+import { lastSaid, lastSaidIn, receivePresence, showAvatar } from './presence.js';
 import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
 import { isListed, isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
@@ -58,6 +60,11 @@ import * as mentions from './xep-0513-mentions.js';
 const sweepMs = 60_000;
 /** Changes of one affiliation by one admin that somebody who is not in the room hears of. */
 const noticesPerHour = 5;
+
+/** At the address of the service, and at each room: an account of this host is no more. */
+const account = z.object({ account: bareJid, isAnonymous: z.boolean() });
+const forgotten = defineQuestion({ name: 'muc.forgotten', given: account, answer: z.null() });
+const forgottenIn = defineQuestion({ name: 'muc.forgotten_in', given: account, answer: z.null() });
 
 export default defineModule({
   cli,
@@ -138,35 +145,33 @@ export default defineModule({
     };
 
     /** Whoever gets the name of an account that is no more does not get its rights. */
-    const forgetAccount = async (account: Jid): Promise<void> => {
-      for (const jid of rooms.all()) {
-        const member = await stores.muc_members.get(jid.bare, account.bare);
-        if (member === undefined || member.affiliation === 'outcast') continue;
-        await rooms.inRoom(jid, async (room) => {
-          if (room === undefined) return;
-          const isLast = member.affiliation === 'owner' && room.owners().length === 1;
-          if (!isLast) return change(muc, room, [{ user: account, affiliation: 'none' }]);
-          await stores.muc_members.delete(jid.bare, [account.bare]);
-          room.setMember(account.bare, undefined);
-          if (![...room.members.values()].some(isListed)) await rooms.makeTemporary(room);
-        });
-      }
+    const forgetAccount = async (jid: Jid, account: Jid): Promise<void> => {
+      const member = await stores.muc_members.get(jid.bare, account.bare);
+      if (member === undefined || member.affiliation === 'outcast') return;
+      await rooms.inRoom(jid, async (room) => {
+        if (room === undefined) return;
+        const isLast = member.affiliation === 'owner' && room.owners().length === 1;
+        if (!isLast) return change(muc, room, [{ user: account, affiliation: 'none' }]);
+        await stores.muc_members.delete(jid.bare, [account.bare]);
+        room.setMember(account.bare, undefined);
+        if (![...room.members.values()].some(isListed)) await rooms.makeTemporary(room);
+      });
     };
 
     /** What an anonymous account is to rooms is in memory alone, but for what it left in their records. */
-    const forgetAnonymous = async ({ bare }: Jid): Promise<void> => {
-      for (const { jid } of [...rooms.loaded()])
-        await rooms.inRoom(jid, async (room) => {
-          if (room === undefined) return;
-          const { tokens = [], wearers = {} } = room.stored;
-          const { [bare]: worn, ...others } = wearers;
-          const left = tokens.filter(({ creator }) => creator !== bare);
-          if (worn !== undefined || left.length < tokens.length)
-            await rooms.save(room, { tokens: left, wearers: others });
-          if (!room.members.has(bare)) return;
-          room.setMember(bare, undefined);
-          if (room.owners().length === 0) await rooms.makeTemporary(room);
-        });
+    const forgetAnonymous = async (jid: Jid, { bare }: Jid): Promise<void> => {
+      if (rooms.peek(jid.bare) === undefined) return;
+      await rooms.inRoom(jid, async (room) => {
+        if (room === undefined) return;
+        const { tokens = [], wearers = {} } = room.stored;
+        const { [bare]: worn, ...others } = wearers;
+        const left = tokens.filter(({ creator }) => creator !== bare);
+        if (worn !== undefined || left.length < tokens.length)
+          await rooms.save(room, { tokens: left, wearers: others });
+        if (!room.members.has(bare)) return;
+        room.setMember(bare, undefined);
+        if (room.owners().length === 0) await rooms.makeTemporary(room);
+      });
     };
 
     return [
@@ -267,7 +272,21 @@ export default defineModule({
       iq.get('service', NS.channelSearchQuery, 'search', (request) => search(muc, request)),
       ...sources(muc).map((source) => disco('service', source)),
       ...hatCommands(muc).map(command),
-      event('accountDeleted', ({ jid, isAnonymous }) => (isAnonymous ? forgetAnonymous(jid) : forgetAccount(jid))),
+      event('accountDeleted', async ({ jid, isAnonymous = false }) => {
+        await host.askHome(forgotten, muc.jid, { account: jid.bare, isAnonymous });
+      }),
+      // The service has the list of the rooms; each of them forgets the account where it lives.
+      answers(forgotten, async (given) => {
+        for (const jid of rooms.all()) await host.askHome(forgottenIn, jid, given);
+        return null;
+      }),
+      answers(forgottenIn, async ({ account, isAnonymous }, room) => {
+        await (isAnonymous ? forgetAnonymous : forgetAccount)(room, Jid.parse(account));
+        return null;
+      }),
+      answers(known, ({ who }, user) => muc.consent?.knows(user, Jid.parse(who)) ?? false),
+      answers(lastSaid, (given, room) => lastSaidIn(muc, room, given)),
+      answers(lost, (given, room) => sayLost(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
       event('stopping', () => closeAll(muc)),
       event('revived', ({ session }) => tellOfCrash(muc, session)),

@@ -1,9 +1,12 @@
 /** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being put out of it, and not being there any more. */
-import type { Maybe } from '../../server/module/index.js';
+import { z } from 'zod';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
+import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
 import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
 import { keyOf, type Occupant, type Room, type Seat } from './room.js';
@@ -79,25 +82,41 @@ export function closeAll(muc: Muc): void {
   }
 }
 
+/** At a room: tells a client that it is out, with the occupant's full address and the client's. */
+export const lost = defineQuestion({
+  name: 'muc.lost',
+  given: z.object({ occupant: jid, client: jid }),
+  answer: z.null(),
+});
+
 /** §11.2: the same for a client who was here before a crash, and does not know of it. */
-export async function tellOfCrash({ host, jid: service, stores, presence }: Muc, session: Session): Promise<void> {
+export async function tellOfCrash({ host, jid: service, presence }: Muc, session: Session): Promise<void> {
   for (const from of [...(presence?.directed(session).values() ?? [])]) {
     if (from.domain !== service.domain) continue;
-    const farewell = gone(from).with({ to: session.jid });
-    if (from.resource === undefined) {
-      await host.route(farewell); // XEP-0437
-      continue;
-    }
-    const member = await stores.muc_members.get(from.bare, session.jid.bare);
-    const x = el(
-      'x',
-      { xmlns: NS.mucUser },
-      el('item', { affiliation: member?.affiliation ?? 'none', role: 'none' }),
-      el('status', { code: '110' }),
-      el('status', { code: '332' }),
-    );
-    await host.route(farewell.plus(x));
+    const { full: client } = session.jid;
+    if (from.resource !== undefined) await host.askHome(lost, from.toBare(), { occupant: from.full, client });
+    else await host.route(gone(from).with({ to: session.jid })); // XEP-0437
   }
+}
+
+export async function sayLost(
+  { host, rooms, stores }: Muc,
+  room: Jid,
+  given: { readonly occupant: string; readonly client: string },
+): Promise<null> {
+  const client = Jid.parse(given.client);
+  // The room outlived the crash.
+  if (rooms.peek(room.bare)?.seat(client) !== undefined) return null;
+  const member = await stores.muc_members.get(room.bare, client.bare);
+  const x = el(
+    'x',
+    { xmlns: NS.mucUser },
+    el('item', { affiliation: member?.affiliation ?? 'none', role: 'none' }),
+    el('status', { code: '110' }),
+    el('status', { code: '332' }),
+  );
+  await host.route(gone(Jid.parse(given.occupant)).with({ to: client }).plus(x));
+  return null;
 }
 
 /** §11.1, §18.1.2: what the room said did not arrive. */

@@ -1,13 +1,15 @@
 /** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, being there under a name and with a presence, and leaving. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Events, Maybe } from '../../server/module/index.js';
+import { z } from 'zod';
+import { defineQuestion, type Events, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
+import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { PrecisError } from '../../server/stanza/precis.js';
-import type { Stanza } from '../../server/stanza/stanza.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { jid, stanzaXml } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
 import { demandUnlisted } from './block-lists.js';
 import { sendHistory } from './history.js';
@@ -254,22 +256,41 @@ function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void 
   announce(muc, room, occupant, { since, ...(!isJoin && { by: seat }) });
 }
 
+/** At a room: what a client said there last, and the address that it said it to; null: it is not there, or says it itself. */
+export const lastSaid = defineQuestion({
+  name: 'muc.last_said',
+  given: z.object({ client: jid, hadOne: z.boolean() }),
+  answer: z.object({ to: jid, presence: stanzaXml }).nullable(),
+});
+
+export function lastSaidIn(
+  { rooms }: Muc,
+  room: Jid,
+  { client, hadOne }: { readonly client: string; readonly hadOne: boolean },
+): z.output<typeof lastSaid.answer> {
+  const seat = rooms.peek(room.bare)?.seat(Jid.parse(client));
+  if (seat === undefined) return null;
+  const { presence, occupant } = seat;
+  // The empty hash of an account that has an avatar is its client's word, else it can be ours.
+  const photo = presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
+  return photo === '' && hadOne ? null : { to: occupant.jid.full, presence: presence.toXml(NS.client) };
+}
+
 /** XEP-0398 §4: clients of an account say again in their rooms what they said last; on its way it gets the new hash. */
 export async function showAvatar(
-  { host, jid, rooms, presence: directing }: Muc,
-  changed: Events['avatarChanged'],
+  { host, jid: service, presence: directing }: Muc,
+  { sessions, hadOne }: Events['avatarChanged'],
 ): Promise<void> {
-  for (const session of changed.sessions) {
-    const entered = [...(directing?.directed(session).values() ?? [])].filter(({ domain }) => domain === jid.domain);
-    for (const bare of new Set(entered.map((to) => to.bare))) {
-      const seat = rooms.peek(bare)?.seat(session.jid);
-      if (seat === undefined) continue;
-      const { presence, occupant } = seat;
-      // The empty hash of an account that has an avatar is its client's word, else it can be ours.
-      const photo = presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
-      if (photo === '' && changed.hadOne) continue;
-      const said = presence.without(NS.vcardUpdate, 'x').with({ from: session.jid, to: occupant.jid });
-      await host.fromSession(said, session, { session, acknowledges: false, acknowledgeAfter() {} });
+  for (const session of sessions) {
+    const directed = [...(directing?.directed(session).values() ?? [])];
+    const rooms = directed.filter(({ domain }) => domain === service.domain).map(({ bare }) => bare);
+    for (const room of new Set(rooms)) {
+      const said = await host.askHome(lastSaid, Jid.parse(room), { client: session.jid.full, hadOne });
+      if (said === null) continue;
+      const again = Stanza.parse(said.presence)
+        .without(NS.vcardUpdate, 'x')
+        .with({ from: session.jid, to: Jid.parse(said.to) });
+      await host.fromSession(again, session, { session, acknowledges: false, acknowledgeAfter() {} });
     }
   }
 }
