@@ -18,6 +18,8 @@ const rules: Readonly<Record<string, RegExp>> = {
   'a map by objects': /\bWeak(?:Map|Set)</,
   'a session as itself': /(?:\bsession(?:\([^)]*\))? [!=]== (?!undefined\b)\w)|(?:\b[\w.]+ [!=]== (?:\w+\.)*session\b)/,
   'the sessions of somebody who is not the owner': /\bhost\s*\.\s*sessions\((?!owner(?:\.bare)?\))/,
+  'what another module knows of somebody who is not the owner':
+    /\b(?:roster|blocking|consent|vcard)\??\.(?:get|sees|isBlocked|knows)\((?!owner\b|(?:holder\.)jid\.bare\))/,
   'all sessions': /\.allSessions\(/,
   'a field of a session': /\.(?:acknowledges|connection|isOver|ledger|link|snapshot) = /,
 };
@@ -26,6 +28,8 @@ const rules: Readonly<Record<string, RegExp>> = {
 const exceptions: Readonly<Record<string, string>> = {
   'rfc-6121-presence/index.ts: the sessions of somebody who is not the owner':
     'whom a crash of this process takes with it are those that live on it',
+  'xep-0045-muc/muc.ts: what another module knows of somebody who is not the owner':
+    'goes straight to a session that lives where the room does',
   'xep-0133-admin/figures.ts: all sessions': 'answers a question to every node',
   'xep-0133-admin/messages.ts: all sessions': 'answers a question to every node',
   'xep-0215-external-services.ts: all sessions': 'each node reads its configuration again, and tells its own clients',
@@ -45,6 +49,8 @@ test('the rules find what they are for', () => {
     ['if (other === request.session) return;', 'a session as itself'],
     ['for (const one of host.sessions(contact)) one.send(stanza);', 'the sessions of somebody who is not the owner'],
     ['host\n  .sessions(jid.bare)', 'the sessions of somebody who is not the owner'],
+    ['await services.roster.get(contact)', 'what another module knows of somebody who is not the owner'],
+    ['blocking?.isBlocked(jid.bare, from)', 'what another module knows of somebody who is not the owner'],
     ['for (const one of host.allSessions()) one.send(stanza);', 'all sessions'],
     ['session.link = link;', 'a field of a session'],
   ] as const)
@@ -55,6 +61,8 @@ test('the rules find what they are for', () => {
     'if (host.session(to!) !== undefined)',
     'host.sessions(owner.bare).length',
     'host.sessions(owner)',
+    'roster.get(owner.bare)',
+    'pubsub.roster.get(holder.jid.bare)',
   ])
     assert.deepEqual(found(text), [], text);
 });

@@ -284,7 +284,7 @@ export default defineModule({
         await (isAnonymous ? forgetAnonymous : forgetAccount)(room, Jid.parse(account));
         return null;
       }),
-      answers(known, ({ who }, user) => muc.consent?.knows(user, Jid.parse(who)) ?? false),
+      answers(known, ({ who }, owner) => muc.consent?.knows(owner, Jid.parse(who)) ?? false),
       answers(lastSaid, (given, room) => lastSaidIn(muc, room, given)),
       answers(lost, (given, room) => sayLost(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),

@@ -67,12 +67,12 @@ export function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<stri
 
 async function* lastItemsFor(pubsub: PubSub, session: Session, recipient: Recipient): AsyncGenerator<undefined, void> {
   const { host, roster } = pubsub;
-  const { bare } = session.jid;
-  await sendLast(pubsub, bare, recipient, undefined);
+  const owner = session.jid.toBare();
+  await sendLast(pubsub, owner.bare, recipient, undefined);
   yield;
   const here = `@${host.domain}`;
   const wanted = { to: session.jid.full, interests: recipient.interests };
-  for (const [contact, item] of await roster.get(bare)) {
+  for (const [contact, item] of await roster.get(owner.bare)) {
     if (session.presence === undefined) return; // gone meanwhile
     if (!hasTo(item) || !contact.endsWith(here)) continue;
     const sent = host.askHome(lastItems, Jid.parse(contact), wanted);
@@ -162,13 +162,13 @@ export async function introduce(
 export async function reveal(pubsub: PubSub, holder: Holder, node: Node, before: Node): Promise<void> {
   if (!holder.isAccount) return;
   const { bare } = holder.jid;
-  const roster = await pubsub.roster.get(bare);
+  const contacts = await pubsub.roster.get(holder.jid.bare);
   const isLetIn = (who: string, entry: RosterItem | undefined) => barrier(holder, before, who, entry) !== undefined;
-  for (const [contact, entry] of roster)
+  for (const [contact, entry] of contacts)
     if (isContactHere(pubsub, holder, contact, entry) && isLetIn(contact, entry))
       await sendLast(pubsub, bare, ofContact(Jid.parse(contact), [node.name]), entry);
-  for (const { jid } of [...visitorsOf(pubsub, holder, roster)]) {
-    const entry = roster.get(jid.bare);
+  for (const { jid } of [...visitorsOf(pubsub, holder, contacts)]) {
+    const entry = contacts.get(jid.bare);
     if (!isLetIn(jid.bare, entry)) continue;
     await sendLast(pubsub, bare, { ...ofVisitor(pubsub, bare, jid, none), interests: [node.name] }, entry);
   }

@@ -52,10 +52,10 @@ export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza
     toSubscribers(pubsub, holder, node, event, notice, speakers);
     return;
   }
-  const roster = pubsub.roster.get(holder.jid.bare);
-  if (roster instanceof Promise)
-    pubsub.aside(roster.then((items) => ofAccount(pubsub, holder, node, event, notice, items, speakers)));
-  else ofAccount(pubsub, holder, node, event, notice, roster, speakers);
+  const contacts = pubsub.roster.get(holder.jid.bare);
+  if (contacts instanceof Promise)
+    pubsub.aside(contacts.then((items) => ofAccount(pubsub, holder, node, event, notice, items, speakers)));
+  else ofAccount(pubsub, holder, node, event, notice, contacts, speakers);
 }
 
 function ofAccount(
@@ -64,7 +64,7 @@ function ofAccount(
   node: Node,
   event: Stanza,
   notice: Notice,
-  roster: Roster,
+  contacts: Roster,
   speakers: readonly Jid[],
 ): void {
   const { host } = pubsub;
@@ -89,14 +89,14 @@ function ofAccount(
     const except = subscribedResources(holder, node, contact);
     return except.length === 0 ? toWilling : asked(speakers, { kind: 'willing', feature: wanted, except });
   };
-  for (const [contact, item] of roster)
+  for (const [contact, item] of contacts)
     if (isContactHere(pubsub, holder, contact, item) && barrier(holder, node, contact, item) === undefined)
       pubsub.aside(tell(pubsub, event.with({ to: Jid.parse(contact) }), toContact(contact)));
 
-  for (const { jid, features } of visitorsOf(pubsub, holder, roster))
-    if (features.has(wanted) && barrier(holder, node, jid.bare, roster.get(jid.bare)) === undefined && isLeft(jid))
+  for (const { jid, features } of visitorsOf(pubsub, holder, contacts))
+    if (features.has(wanted) && barrier(holder, node, jid.bare, contacts.get(jid.bare)) === undefined && isLeft(jid))
       pubsub.aside(tell(pubsub, event.with({ to: jid }), origin));
-  toSubscribers(pubsub, holder, node, event, notice, speakers, { reached, roster });
+  toSubscribers(pubsub, holder, node, event, notice, speakers, { reached, contacts });
 }
 
 /** A contact of this host who sees the account: told at the bare address. */
@@ -139,14 +139,14 @@ export function audience(
   holder: Holder,
   name: string,
   node: Node | undefined,
-  roster: Roster | undefined,
+  contacts: Roster | undefined,
 ): Maybe<number> {
   const feature = interest(name);
   let count = node?.subscriptions.size ?? 0;
-  if (roster === undefined) return count;
-  for (const { features } of visitorsOf(pubsub, holder, roster)) if (features.has(feature)) count++;
+  if (contacts === undefined) return count;
+  for (const { features } of visitorsOf(pubsub, holder, contacts)) if (features.has(feature)) count++;
   const accounts = [holder.jid.bare];
-  for (const [contact, item] of roster) if (isContactHere(pubsub, holder, contact, item)) accounts.push(contact);
+  for (const [contact, item] of contacts) if (isContactHere(pubsub, holder, contact, item)) accounts.push(contact);
   const sum = (counts: readonly number[]) => counts.reduce((all, one) => all + one, count);
   const counted = pubsub.host.askNodes(wanting, { accounts, feature });
   return counted instanceof Promise ? counted.then(sum) : sum(counted);
@@ -156,10 +156,10 @@ export function audience(
 export function* visitorsOf(
   { host, caps }: PubSub,
   holder: Holder,
-  roster: Roster,
+  contacts: Roster,
 ): Iterable<{ readonly jid: Jid; readonly features: ReadonlySet<string> }> {
   for (const visitor of caps.visitors(holder.jid.bare).values())
-    if (visitor.jid.domain !== host.domain || !hasFrom(roster.get(visitor.jid.bare)))
+    if (visitor.jid.domain !== host.domain || !hasFrom(contacts.get(visitor.jid.bare)))
       yield { jid: visitor.jid, features: visitor.features() };
 }
 
@@ -185,7 +185,7 @@ function toSubscribers(
     if (jid.resource === undefined && told?.reached?.has(jid.bare)) continue;
     const all = node.several && !isPending ? subscriptionsAt(holder, node, jid).filter(isTold) : [subscriber];
     if (all[0] !== subscriber) continue; // said already, for all of them
-    const origin = asked(speakers, told && insteadOf(pubsub, holder, node, subscriber, told.roster));
+    const origin = asked(speakers, told && insteadOf(pubsub, holder, node, subscriber, told.contacts));
     const send = (item: RosterItem | undefined): Maybe<void> => {
       const obstacle = barrier(holder, node, jid.bare, item);
       if (obstacle === undefined || (isPending && obstacle === 'authorize'))
@@ -201,7 +201,7 @@ function toSubscribers(
 /** Who was told of an event as a contact, or may have been: `reached` by bare address. */
 interface Told {
   readonly reached: ReadonlySet<string> | undefined;
-  readonly roster: Roster;
+  readonly contacts: Roster;
 }
 
 /** XEP-0163 §4.3.2: a contact who is told at his clients is not told at his bare address. */
@@ -210,9 +210,9 @@ function insteadOf(
   holder: Holder,
   node: Node,
   { jid }: Subscriber,
-  roster: Roster,
+  contacts: Roster,
 ): Audience | undefined {
-  const item = roster.get(jid.bare);
+  const item = contacts.get(jid.bare);
   if (jid.resource !== undefined || !isContactHere(pubsub, holder, jid.bare, item)) return undefined;
   if (barrier(holder, node, jid.bare, item) !== undefined) return undefined;
   return {

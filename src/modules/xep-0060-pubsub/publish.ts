@@ -46,8 +46,8 @@ export async function publish(action: Action): Promise<Element> {
   const maker = await mayMake(pubsub, owner, from);
   // Nearly all payloads are so short that nobody has to be counted.
   const isCounted = xml.length >= uncounted;
-  const roster = isCounted && owner.isAccount ? await pubsub.roster.get(bare) : undefined;
-  const recipients = isCounted ? await audience(pubsub, owner, name, owner.nodes.get(name), roster) : 0;
+  const contacts = isCounted && owner.isAccount ? await pubsub.roster.get(owner.jid.bare) : undefined;
+  const recipients = isCounted ? await audience(pubsub, owner, name, owner.nodes.get(name), contacts) : 0;
   const store = async (found: Found<RosterItem | undefined>): Promise<Element> => {
     // Without waiting until the item is kept: of two who publish at once, the second sees what the first made.
     const { holder } = found;
