@@ -77,6 +77,33 @@ scenario('connections of one account write at the rate of one account, and nothi
   assert.ok((await hits(scene, 'rate_account.stanzas_per_second')) > 0);
 });
 
+const storing = {
+  config: {
+    limits: {
+      archive_bytes: 400_000,
+      rate: { byte_burst: 'unlimited', bytes_per_second: 'unlimited' },
+      rate_account: { byte_burst: 400_000, bytes_per_second: 400_000 },
+    },
+  },
+};
+
+scenario('twenty connections store what one may, and the archive keeps its quota', storing, async (scene) => {
+  const { actor, server } = scene;
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const all: Peer[] = [];
+  for (let at = 0; at < 20; at++) all.push(await actor(`tybalt@localhost/${at}`));
+  await Promise.all(all.map((peer, at) => peer.sends(chat(juliet.jid, 'x'.repeat(50_000), `m${at}`))));
+  const heard = new Set<string>();
+  for (let message = 0; message < all.length; message++)
+    heard.add((await juliet.receives(`<message type='chat'/>`)).attrs.id!);
+  assert.equal(heard.size, all.length, 'each once');
+  assert.ok((await hits(scene, 'rate_account.bytes_per_second')) > 0);
+  for (const owner of ['tybalt@localhost', 'juliet@localhost'])
+    while ((await server.storage.log('archive').size(owner)) > 450_000)
+      await new Promise((resolve) => setImmediate(resolve));
+  assert.ok((await hits(scene, 'archive_bytes')) > 0);
+});
+
 // --- the disk -------------------------------------------------------------------------------------------------------------
 
 /** A storage whose appends become durable when the test says so. */

@@ -36,8 +36,8 @@ class Connection {
     socket.on('close', () => this.#over('broken'));
   }
 
-  static async to(port: number, host = '127.0.0.1'): Promise<Connection> {
-    const socket = connect({ port, host, allowHalfOpen: true });
+  static async to(port: number, host = '127.0.0.1', localAddress?: string): Promise<Connection> {
+    const socket = connect({ port, host, allowHalfOpen: true, ...(localAddress !== undefined && { localAddress }) });
     await once(socket, 'connect');
     return new Connection(socket);
   }
@@ -425,6 +425,27 @@ scenario('connections are bounded', { config: configOf({ connections_per_address
   await (await Connection.to(port)).asks(sha1('one more'));
   assert.equal(await (await Connection.to(port)).over(), 'ended');
 });
+
+scenario(
+  'ten strangers who take all they can leave room for a stream',
+  { config: configOf({ listen: ['127.0.0.1:0'], connections: 60 }) },
+  async (scene) => {
+    const port = await portOf(await scene.actor('mercutio@localhost/square'));
+    const strangers = await Promise.all(
+      Array.from({ length: 200 }, (_, n) => Connection.to(port, '127.0.0.1', `127.0.1.${1 + (n % 10)}`)),
+    );
+    // Who is refused is cut off; the others are greeted, and stay.
+    const answers = await Promise.all(
+      strangers.map((one) => one.asks(sha1(randomBytes(8).toString('hex'))).catch(() => 'refused')),
+    );
+    const taken = answers.filter((answer) => answer === 0).length;
+    assert.ok(taken >= 20 && taken < 60, `${taken} connections`);
+    const { ours, theirs } = await streaming(scene);
+    ours.socket.write('lark');
+    assert.equal(String(await theirs.reads(4)), 'lark');
+    for (const { socket } of strangers) socket.destroy();
+  },
+);
 
 scenario(
   'who says nothing, or waits for nobody, is not waited for',
