@@ -6,16 +6,10 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { hits, type Peer, type Scene, scenario, type TransportName } from './dialogue.js';
+import { unlimitedRate } from './phrases.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
 const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
-const unlimited = {
-  stanzas_per_second: 'unlimited',
-  stanza_burst: 'unlimited',
-  bytes_per_second: 'unlimited',
-  byte_burst: 'unlimited',
-};
-
 async function isCounted({ server }: Scene, ...limits: readonly string[]): Promise<void> {
   const { text } = await server.metrics.text();
   for (const limit of limits) assert.match(text, new RegExp(`waxwing_limits_hit_total\\{limit="${limit}"\\} [1-9]`));
@@ -49,7 +43,7 @@ for (const [what, transports, finishes] of ends)
   for (const transport of transports)
     scenario(
       `what came before ${what} is delivered (${transport})`,
-      { config: { limits: { rate: unlimited, rate_account: unlimited } } },
+      { config: { limits: { rate: unlimitedRate, rate_account: unlimitedRate } } },
       async (scene) => {
         const { actor, server } = scene;
         const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -76,7 +70,7 @@ for (const transport of ['tcp', 'tls'] as const)
 
 scenario(
   'an acknowledgement comes when all before it was taken',
-  { config: { limits: { rate: unlimited, rate_account: unlimited } } },
+  { config: { limits: { rate: unlimitedRate, rate_account: unlimitedRate } } },
   async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard');
@@ -154,7 +148,7 @@ scenario(
   {
     config: {
       stream_management: { queue_stanzas: 50 },
-      limits: { rate: unlimited, rate_account: unlimited, stalled_seconds: 1 },
+      limits: { rate: unlimitedRate, rate_account: unlimitedRate, stalled_seconds: 1 },
     },
   },
   async (scene) => {

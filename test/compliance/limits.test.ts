@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
 import { base64, hits, type Peer, type Scene, scenario } from './dialogue.js';
-import { befriends } from './phrases.js';
+import { befriends, unlimitedRate } from './phrases.js';
 import { enters, founds } from './rooms.js';
 import { greeted } from './sasl.js';
 
@@ -190,15 +190,9 @@ scenario(
 
 // --- who does not read ------------------------------------------------------------------------------------------------------
 
-const unlimited = {
-  stanzas_per_second: 'unlimited',
-  stanza_burst: 'unlimited',
-  bytes_per_second: 'unlimited',
-  byte_burst: 'unlimited',
-};
 const shallow = {
   config: {
-    limits: { write_queue_bytes: 65_536, stanza_bytes: 65_536, rate: unlimited, rate_account: unlimited },
+    limits: { write_queue_bytes: 65_536, stanza_bytes: 65_536, rate: unlimitedRate, rate_account: unlimitedRate },
     stream_management: { queue_stanzas: 10_000, queue_bytes: 1_048_576 },
   },
 };

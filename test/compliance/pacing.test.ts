@@ -10,17 +10,12 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { hits, type Peer, type ScenarioOptions, type Scene, scenario as scenarioOf } from './dialogue.js';
+import { unlimitedRate } from './phrases.js';
 import { configures, joins, service } from './rooms.js';
 
-const unlimited = {
-  stanzas_per_second: 'unlimited',
-  stanza_burst: 'unlimited',
-  bytes_per_second: 'unlimited',
-  byte_burst: 'unlimited',
-} as const;
 const busy = {
   config: {
-    limits: { rate: unlimited, rate_account: unlimited },
+    limits: { rate: unlimitedRate, rate_account: unlimitedRate },
     modules: {
       muc: { presences_per_minute: 'unlimited', creations_per_hour: 'unlimited', rooms_per_user: 1000 },
       mam: { page_limit: 250 },
@@ -485,7 +480,12 @@ scenario(
 
 const tight = {
   config: {
-    limits: { rate: unlimited, rate_account: unlimited, outbound_bytes: 1_048_576, write_queue_bytes: 1_048_576 },
+    limits: {
+      rate: unlimitedRate,
+      rate_account: unlimitedRate,
+      outbound_bytes: 1_048_576,
+      write_queue_bytes: 1_048_576,
+    },
   },
 };
 

@@ -7,6 +7,14 @@ import type { Peer, Scene } from './dialogue.js';
 export const refusal = (type: string, condition: string): string =>
   `<error type='${type}'><${condition} xmlns='${NS.stanzas}'/></error>`;
 
+/** For `limits.rate` and its like: nobody is slowed down by what comes in. */
+export const unlimitedRate = {
+  stanzas_per_second: 'unlimited',
+  stanza_burst: 'unlimited',
+  bytes_per_second: 'unlimited',
+  byte_burst: 'unlimited',
+} as const;
+
 export const bareOf = (peer: Peer): string => Jid.parse(peer.jid).bare;
 
 /** XEP-0175: a client of a passing address. */

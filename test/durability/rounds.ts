@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { unlimitedRate } from '../compliance/phrases.js';
 import { ServerProcess } from '../interop/server.js';
 import { changeling } from './newcomers.js';
 import type { Random } from './random.js';
@@ -54,17 +55,9 @@ export function serve(
       limits: {
         offline_messages: 'unlimited',
         sessions_per_account: 'unlimited',
-        rate: {
-          stanzas_per_second: 'unlimited',
-          stanza_burst: 'unlimited',
-          bytes_per_second: 'unlimited',
-          byte_burst: 'unlimited',
-        },
+        rate: unlimitedRate,
         rate_account: {
-          stanzas_per_second: 'unlimited',
-          stanza_burst: 'unlimited',
-          bytes_per_second: 'unlimited',
-          byte_burst: 'unlimited',
+          ...unlimitedRate,
           answer_bytes_per_second: 'unlimited',
           answer_byte_burst: 'unlimited',
           cpu_ms_per_second: 'unlimited',

@@ -11,6 +11,7 @@ import { test } from 'node:test';
 import type { Hooks } from '../../src/server/routing/hooks.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { base64, Stage } from '../compliance/dialogue.js';
+import { unlimitedRate } from '../compliance/phrases.js';
 import { enters, founds } from '../compliance/rooms.js';
 import { fill, forms, general, letters, many, messages, particular, presences } from './payloads.js';
 
@@ -26,15 +27,9 @@ const margin = 2;
 /** ms of CPU that a run without COST may take. */
 const patience = 4000;
 
-const unlimited = {
-  stanzas_per_second: 'unlimited',
-  stanza_burst: 'unlimited',
-  bytes_per_second: 'unlimited',
-  byte_burst: 'unlimited',
-};
 /** The answers of one account are not to be put off. */
 const free = {
-  ...unlimited,
+  ...unlimitedRate,
   answer_bytes_per_second: 'unlimited',
   answer_byte_burst: 'unlimited',
   cpu_ms_per_second: 'unlimited',
@@ -44,8 +39,8 @@ const config = {
   hosts: { localhost: { admins: ['alice@localhost'] } },
   c2s: { allow_sasl_plain_without_tls: true },
   limits: {
-    rate: unlimited,
-    rate_unauthenticated: unlimited,
+    rate: unlimitedRate,
+    rate_unauthenticated: unlimitedRate,
     rate_account: free,
     rate_address: free,
     connections_per_minute: 'unlimited',

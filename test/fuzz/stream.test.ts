@@ -5,20 +5,20 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { base64, type Peer, password, type Scene, scenario, type TransportName } from '../compliance/dialogue.js';
+import { unlimitedRate } from '../compliance/phrases.js';
 
 /** Rounds, and how long they may take in all, in ms. */
 const rounds = 600;
 const most = 5000;
 const atOnce = 4;
 
-const unlimited = {
-  stanzas_per_second: 'unlimited',
-  stanza_burst: 'unlimited',
-  bytes_per_second: 'unlimited',
-  byte_burst: 'unlimited',
-};
 const config = {
-  limits: { rate: unlimited, rate_account: unlimited, rate_unauthenticated: unlimited, close_timeout_seconds: 1 },
+  limits: {
+    rate: unlimitedRate,
+    rate_account: unlimitedRate,
+    rate_unauthenticated: unlimitedRate,
+    close_timeout_seconds: 1,
+  },
   stream_management: { hibernate_seconds: 1, hibernate_max_seconds: 1 },
 };
 

@@ -9,6 +9,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { escapeAttribute } from '../../src/server/xml/element.js';
 import { type Peer, type Scene, scenario, type TransportName } from '../compliance/dialogue.js';
+import { unlimitedRate } from '../compliance/phrases.js';
 import { enters, founds, service } from '../compliance/rooms.js';
 import { addText, strictTree, type Tree, treeOf } from '../strict.js';
 import { Generator, pick, type Random, randomOf } from './generator.js';
@@ -19,17 +20,11 @@ const ROUNDS = Number(process.env.ROUNDS ?? 10);
 const BATCH = Number(process.env.BATCH ?? 4);
 const HISTORY = 8;
 
-const unlimited = {
-  stanzas_per_second: 'unlimited',
-  stanza_burst: 'unlimited',
-  bytes_per_second: 'unlimited',
-  byte_burst: 'unlimited',
-};
 const config = {
   limits: {
-    rate: unlimited,
-    rate_account: unlimited,
-    rate_unauthenticated: unlimited,
+    rate: unlimitedRate,
+    rate_account: unlimitedRate,
+    rate_unauthenticated: unlimitedRate,
     connections_per_minute: 'unlimited',
   },
   modules: {
