@@ -771,7 +771,8 @@ scenario('a session that is away keeps the last presence of each address', few, 
   const heard: Element[] = [];
   while (heard.at(-1)?.getChildText('status') !== '99') {
     const element = await again.receivesAny();
-    if (element.getNS() === NS.client) heard.push(element);
+    // Of her pings she acknowledged one.
+    if (element.getNS() === NS.client && element.name !== 'iq') heard.push(element);
   }
   assert.deepEqual(
     heard.map((element) => element.getChildText('status') ?? element.getChildText('body')),
