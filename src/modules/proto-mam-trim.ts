@@ -2,7 +2,7 @@
  * ProtoXEP "Message Archive Management: Trim Command" (0.0.1, March 2026): an account's client has the archive emptied,
  * up to a message or altogether.
  */
-import { defineModule, iq } from '../server/module/index.js';
+import { defineModule, demandOwn, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 
@@ -18,8 +18,9 @@ export default defineModule({
       'account',
       NS.mamTrim,
       'trim',
-      async ({ isOwn, to, payload }) => {
-        if (!isOwn) throw new StanzaError('forbidden');
+      async (request) => {
+        demandOwn(request);
+        const { to, payload } = request;
         const [id, ...further] = payload.getChildren('id', NS.mamTrim).map((child) => child.getText());
         if (further.length > 0 || id === '') throw new StanzaError('bad-request', 'One message is named, or none.');
         await archive.trim(to.toBare(), id);

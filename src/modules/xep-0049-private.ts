@@ -3,7 +3,7 @@
  * modules may have another home for an element, where clients of other protocols find it, too.
  */
 import { z } from 'zod';
-import { defineModule, type IqHandler, iq, map } from '../server/module/index.js';
+import { defineModule, demandOwn, type IqHandler, iq, map } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -60,8 +60,9 @@ export default defineModule({
       clear: async (owner, name) => void (await store.delete(owner, [keyFor(name)])),
     });
 
-    const get: IqHandler = async ({ to, isOwn, payload }) => {
-      if (!isOwn) throw new StanzaError('forbidden');
+    const get: IqHandler = async (request) => {
+      demandOwn(request);
+      const { to, payload } = request;
       const [asked, ...further] = payload.getChildElements();
       if (asked === undefined || further.length > 0)
         throw new StanzaError('bad-request', 'A query asks for one element.');
@@ -70,8 +71,9 @@ export default defineModule({
       return el('query', { xmlns: NS.private }, ...(elements.length === 0 ? [empty] : elements));
     };
 
-    const set: IqHandler = async ({ to, isOwn, payload }) => {
-      if (!isOwn) throw new StanzaError('forbidden');
+    const set: IqHandler = async (request) => {
+      demandOwn(request);
+      const { to, payload } = request;
       const children = payload.getChildElements();
       if (children.length > mostElements)
         throw new StanzaError('policy-violation', `At most ${mostElements} elements at once.`);

@@ -2,7 +2,7 @@
  * XEP-0054: vcard-temp. An account's card, kept as its client wrote it, for anybody to read. Other modules may show more
  * of it, or less to some, and take from it what they keep elsewhere.
  */
-import { defineModule, document, iq } from '../server/module/index.js';
+import { defineModule, demandOwn, document, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -114,8 +114,9 @@ export default defineModule({
         'account',
         NS.vcardTemp,
         'vCard',
-        async ({ to, isOwn, payload }) => {
-          if (!isOwn) throw new StanzaError('forbidden'); // §3.2
+        async (request) => {
+          demandOwn(request); // §3.2
+          const { to, payload } = request;
           demandFew(payload);
           demandRoom(serialize(payload));
           const owner = to.toBare();

@@ -8,9 +8,9 @@ import {
   type CommandStep,
   command,
   defineModule,
+  demandOwn,
   document,
   event,
-  type IqRequest,
   iq,
   prefetch,
 } from '../server/module/index.js';
@@ -184,10 +184,6 @@ export default defineModule({
     ];
   },
 });
-
-function demandOwn({ isOwn }: IqRequest): void {
-  if (!isOwn) throw new StanzaError('forbidden');
-}
 
 /** §2.3.1. */
 const names = (listed: readonly string[], peer: Jid): boolean =>

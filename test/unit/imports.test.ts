@@ -80,7 +80,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ],
   [
     'server/module/',
-    ['server/routing/session-state.ts'],
+    ['server/routing/session-state.ts', 'server/stanza/errors.ts'],
     [
       'server/maybe.ts',
       'server/routing/',

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { count } from '../../server/config/units.js';
 import {
   defineModule,
+  demandOwn,
   event,
   type IqHandler,
   type IqRequest,
@@ -207,11 +208,6 @@ export default defineModule({
     ];
   },
 });
-
-/** §2.3.3. */
-function demandOwn({ isOwn }: IqRequest): void {
-  if (!isOwn) throw new StanzaError('forbidden');
-}
 
 const isHidden = (item: RosterItem): boolean => item.hidden === true;
 const isVisible = (item: RosterItem | undefined): item is RosterItem => item !== undefined && !isHidden(item);

@@ -11,6 +11,7 @@ import { count, seconds } from '../../server/config/units.js';
 import {
   binding,
   defineModule,
+  demandOwn,
   disco,
   every,
   type IqHandler,
@@ -215,10 +216,6 @@ export default defineModule({
 
 function demandNoNode({ payload }: IqRequest): void {
   if (payload.attrs.node !== undefined) throw new StanzaError('feature-not-implemented');
-}
-
-function demandOwn({ isOwn }: IqRequest): void {
-  if (!isOwn) throw new StanzaError('forbidden');
 }
 
 /** XEP-0175: an address for one session has nobody to come back for it. */

@@ -6,6 +6,7 @@ export * from './cli.js';
 export * from './commands.js';
 export * from './define.js';
 export * from './definition.js';
+export * from './demand-own.js';
 export * from './disco.js';
 export * from './events.js';
 export * from './hooks.js';
