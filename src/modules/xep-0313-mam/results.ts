@@ -1,6 +1,7 @@
 /** Finds the messages that a query asks for, and sends them (XEP-0313 §4.2, §4.3). */
 import { setImmediate } from 'node:timers/promises';
 import type { IqRequest } from '../../server/module/index.js';
+import { Serial } from '../../server/serial.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAfter, idAt, timeOf } from '../../server/stanza/ids.js';
@@ -130,12 +131,8 @@ async function gather(
 
 /** Gives a function that runs what it is given one after the other. */
 export function turns(): Searching['inTurn'] {
-  let last: Promise<unknown> = Promise.resolve();
-  return (work) => {
-    const mine = last.then(work);
-    last = mine.catch(() => {});
-    return mine;
-  };
+  const searches = new Serial();
+  return (work) => searches.run('', work);
 }
 
 const named = (id: string | true | undefined): string | undefined => (id === true ? undefined : id);

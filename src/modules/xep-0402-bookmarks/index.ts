@@ -8,6 +8,7 @@
  * bookmark passes as any other extension does.
  */
 import { defineModule, session } from '../../server/module/index.js';
+import { Serial } from '../../server/serial.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -40,17 +41,8 @@ export default defineModule({
 
   start: ({ services: { pep, privateXml }, log }) => {
     /** By account: who changes bookmarks comes behind the one before. */
-    const turns = new Map<string, Promise<unknown>>();
-
-    const inTurn = async <T>(owner: Jid, work: () => Promise<T>): Promise<T> => {
-      const mine = (turns.get(owner.bare) ?? Promise.resolve()).then(work, work);
-      turns.set(owner.bare, mine);
-      try {
-        return await mine;
-      } finally {
-        if (turns.get(owner.bare) === mine) turns.delete(owner.bare);
-      }
-    };
+    const turns = new Serial();
+    const inTurn = <T>(owner: Jid, work: () => Promise<T>): Promise<T> => turns.run(owner.bare, work);
 
     const itemsOf = (owner: Jid): Promise<Items> => pep.items(owner.bare, NS.bookmarks);
 
