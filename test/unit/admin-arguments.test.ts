@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';
 import { readArguments } from '../../src/server/admin/arguments.js';
-import { CommandError, type RawValues } from '../../src/server/admin/command.js';
-import { allCommands } from '../../src/server/admin/commands.js';
+import { CommandError, localNames, type RawValues } from '../../src/server/admin/command.js';
+import { allCommands, ownCommands } from '../../src/server/admin/commands.js';
 import { completionScript } from '../../src/server/admin/completion.js';
 import { cliReference, explain, overview } from '../../src/server/admin/help.js';
+import * as local from '../../src/server/admin/local.js';
 import { newPassword } from '../../src/server/admin/password.js';
 import { readValues } from '../../src/server/admin/values.js';
 import { loadConfig } from '../../src/server/config/load.js';
@@ -193,4 +194,10 @@ test('passwords that are chosen', () => {
   const made = Array.from({ length: 50 }, newPassword);
   assert.equal(new Set(made).size, 50);
   for (const password of made) assert.match(password, /^(?:[2-9a-hjkmnp-z]{7}-){3}[2-9a-hjkmnp-z]{7}$/);
+});
+
+test('no module can have the name of a command of the program', () => {
+  const names = Object.values(local).flatMap((one) => (typeof one === 'object' ? [one.name] : []));
+  assert.deepEqual(names.sort(), [...localNames].sort());
+  for (const name of localNames) assert.ok(ownCommands.some((command) => command.name === name));
 });

@@ -3,12 +3,12 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { makePrivate, privateMode } from '../private-file.js';
 import { call } from './client.js';
-import { CommandError, type Failure } from './command.js';
+import { CommandError, type Failure, type Terminal } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { asCommandError } from './run.js';
 import type { StatusData } from './running.js';
-import type { Started } from './start.js';
-import { showsSecrets, type Terminal } from './terminal.js';
+import type { Started } from './started.js';
+import { showsSecrets } from './terminal.js';
 
 /** Tells a process that it is a server in the background. */
 const variable = 'WAXWING_BACKGROUND';

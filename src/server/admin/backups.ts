@@ -3,9 +3,8 @@ import { resolve } from 'node:path';
 import { wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { megabytes } from '../words.js';
-import { CommandError, localCommand } from './command.js';
+import { CommandError, localCommand, type Terminal } from './command.js';
 import { asCommandError } from './run.js';
-import type { Terminal } from './terminal.js';
 
 const file = { type: 'text', positional: true, required: true } as const;
 

@@ -6,11 +6,11 @@ import { resolve } from 'node:path';
 import { findConfigFile, findPlaces, type Places } from '../config/places.js';
 import { plain, plainJson } from '../plain.js';
 import { type Call, readArguments, secretOf } from './arguments.js';
-import { type Command, CommandError, exitCodeOf, exitCodes, type RawValues } from './command.js';
+import { type Command, CommandError, exitCodeOf, exitCodes, type RawValues, type Terminal } from './command.js';
 import { ownCommands } from './commands.js';
 import type { Known } from './known.js';
 import { withoutModules } from './local.js';
-import { askNewPassword, askWhether, readLine, type Terminal } from './terminal.js';
+import { askNewPassword, askWhether, readLine } from './terminal.js';
 
 /** The exit code. `args`: what follows the program's name. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -52,6 +52,10 @@ async function known(config: string | undefined): Promise<Known> {
   return (await import('./known.js')).knownCommands(file);
 }
 
+function tellOf(missing: string | undefined): void {
+  if (missing !== undefined) process.stderr.write(plain(`${withoutModules(missing)}\n`));
+}
+
 /** The configuration that a command line names, whatever else it says. */
 function configIn(args: readonly string[]): string | undefined {
   const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
@@ -66,7 +70,7 @@ async function runCall(call: Call): Promise<number> {
     else {
       const { commands, missing } = await known(call.config);
       process.stdout.write(`${overview(commands)}\n`);
-      if (missing !== undefined) process.stderr.write(plain(`${withoutModules(missing)}\n`));
+      tellOf(missing);
     }
     return command === undefined && !call.help ? exitCodes.usage : exitCodes.done;
   }
@@ -135,6 +139,11 @@ function terminalOf({ config, data, json }: Call): Terminal {
         modulesToLoad({ file: given.file });
         throw error;
       }
+    },
+    async commands() {
+      const { commands, missing } = await known(config);
+      tellOf(missing);
+      return commands;
     },
     progress: (text) => process.stderr.write(plain(`${text} …\n`)),
     print: (value, text) => (json ? printJson(value) : printText(text)),

@@ -5,11 +5,11 @@
  * The table is loaded by every call of the program, so what a command needs besides types is imported where it runs.
  */
 import type { Accounts } from '../accounts/index.js';
+import type { Places } from '../config/places.js';
 import type { Config } from '../config/schema.js';
 import type { CommandDefinition, Failure, Parameters } from '../module/cli.js';
 import type { ModuleDefinition } from '../module/index.js';
 import type { Server } from '../server.js';
-import type { Terminal } from './terminal.js';
 
 export {
   CommandError,
@@ -61,6 +61,20 @@ export interface Command extends CommandDefinition<Parameters, never, never> {
   readonly parameters: Parameters;
 }
 
+/** The program as a local command sees it: where its server lies, and who sits before it. */
+export interface Terminal {
+  /** Where the server's things lie. Throws ConfigError where the configuration cannot be read. */
+  places(options?: { readonly lenient?: boolean }): Promise<Places>;
+  /** What the command line says of them, in whole paths. */
+  readonly given: { readonly file: string | undefined; readonly data: string | undefined };
+  /** All commands that the program knows; those that cannot be had are told of. */
+  commands(): Promise<readonly Command[]>;
+  /** To standard error: what happens while one waits. */
+  progress(text: string): void;
+  /** To standard output: data of a command that goes on, as it would be printed at the end. */
+  print(data: unknown, text: string): void;
+}
+
 const made =
   <C>(where: Where) =>
   <const P extends Parameters, D>(definition: CommandDefinition<P, C, D>): Command =>
@@ -69,6 +83,9 @@ const made =
 export const serverCommand = made<ServerContext>('server');
 export const eitherCommand = made<Context>('either');
 export const localCommand = made<Terminal>('local');
+
+/** Names of the commands of local.ts, for whoever must not have them. */
+export const localNames = ['start', 'restart', 'check', 'completion', 'help', 'version'] as const;
 
 /** What the program ends with. */
 export const exitCodes = {

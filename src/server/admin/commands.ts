@@ -1,72 +1,25 @@
-/** The table of commands, in the order of the help: the server's own, and those that modules bring. */
-import type { CliCommand, CliContext, ModuleDefinition } from '../module/index.js';
-import * as backups from './backups.js';
-import { type Command, CommandError, type ServerContext } from './command.js';
+/** The table of commands, in the order of the help: those of the program, the server's own, and those that modules bring. */
+import type { ModuleDefinition } from '../module/index.js';
+import type { Command } from './command.js';
 import * as local from './local.js';
-import * as running from './running.js';
-import * as sessions from './sessions.js';
-import * as users from './users.js';
+import { own, servedCommands } from './served.js';
+
+/** Where commands of the program stand: in front of which others. */
+const before = new Map<string, Command>([
+  ['stop', local.start],
+  ['status', local.restart],
+  ['backup', local.check],
+]);
+const last = [local.completion, local.help, local.version];
+
+const withLocal = (commands: readonly Command[]): readonly Command[] =>
+  commands.flatMap((command) => [before.get(command.name) ?? [], command].flat());
 
 /** They are known without a module. */
-export const ownCommands: readonly Command[] = [
-  local.start,
-  running.stop,
-  local.restart,
-  running.status,
-  running.reload,
-  local.check,
-  backups.backup,
-  backups.restore,
-  users.add,
-  users.passwd,
-  users.list,
-  users.show,
-  users.quota,
-  users.disable,
-  users.enable,
-  users.remove,
-  sessions.list,
-  sessions.kick,
-  running.modules,
-  running.config,
-  running.logLevel,
-  local.completion,
-  local.help,
-  local.version,
-];
+export const ownCommands: readonly Command[] = [...withLocal(own), ...last];
 
 /** Those of modules come last, in the order of their names. */
-export function allCommands(modules: readonly ModuleDefinition[]): readonly Command[] {
-  const brought = modules.flatMap(({ cli = [] }) => cli.map(commandOf));
-  return [...ownCommands, ...brought.sort((a, b) => (a.name < b.name ? -1 : 1))];
-}
-
-const commandOf = (command: CliCommand): Command => ({
-  ...command,
-  where: 'server',
-  run: (context: ServerContext, values: never) => command.run(contextOf(context) as never, values),
-});
-
-function contextOf({ server, config, progress }: ServerContext): CliContext {
-  return {
-    hosts: Object.keys(config.hosts).flatMap((domain) => server.host(domain) ?? []),
-    usageOf: (owner) => users.usageOf(server, owner),
-    progress,
-  };
-}
-
-/** Throws CommandError where a module brings a command that cannot be called, or is somebody else's. */
-export function demandCommands(modules: readonly ModuleDefinition[]): void {
-  const owners = new Map(ownCommands.map((command) => [command.name, 'the server']));
-  for (const { name, cli = [] } of modules) {
-    for (const command of cli) {
-      const written = JSON.stringify(command.name);
-      if (!/^[a-z][a-z-]*( [a-z][a-z-]*)?$/.test(command.name))
-        throw new CommandError('configuration', `module ${name}: a command is one or two words, not ${written}`);
-      const other = owners.get(command.name);
-      if (other !== undefined)
-        throw new CommandError('configuration', `module ${name} brings the command ${written}, which ${other} has`);
-      owners.set(command.name, `module ${name}`);
-    }
-  }
-}
+export const allCommands = (modules: readonly ModuleDefinition[]): readonly Command[] => [
+  ...ownCommands,
+  ...servedCommands(modules).slice(own.length),
+];

@@ -1,12 +1,9 @@
 /** Commands that are done by the program that was called: the life of the server, the check, and what tells of the program. */
 import { readFile } from 'node:fs/promises';
-import { findConfigFile } from '../config/places.js';
-import { plain } from '../plain.js';
 import { columns, paragraph } from '../words.js';
-import { type Command, CommandError, exitCodes, localCommand } from './command.js';
+import { CommandError, exitCodes, localCommand } from './command.js';
 import { place } from './running.js';
-import type { Started } from './start.js';
-import type { Terminal } from './terminal.js';
+import type { Started } from './started.js';
 
 export const start = localCommand({
   name: 'start',
@@ -80,7 +77,7 @@ export const completion = localCommand({
   },
   async run(terminal, { shell }) {
     const { completionScript } = await import('./completion.js');
-    const commands = await known(terminal);
+    const commands = await terminal.commands();
     return { script: completionScript(shell, commands) };
   },
   text: ({ script }) => script.trimEnd(),
@@ -94,7 +91,7 @@ export const help = localCommand({
   },
   async run(terminal, { command: words }) {
     const { explain, overview } = await import('./help.js');
-    const commands = await known(terminal);
+    const commands = await terminal.commands();
     if (words === undefined) return { help: overview(commands) };
     const found = commands.filter(({ name }) => name === words || name.startsWith(`${words} `));
     if (found.length === 0) throw new CommandError('usage', `there is no command ${words}; see waxwing help`);
@@ -117,14 +114,6 @@ export const version = localCommand({
 /** What the user is told whose configuration or modules have errors. */
 export const withoutModules = (why: string): string =>
   `Commands of modules that the configuration loads are not known: ${why}`;
-
-/** All commands; those that cannot be had are told of. */
-async function known({ given }: Terminal): Promise<readonly Command[]> {
-  const { knownCommands } = await import('./known.js');
-  const { commands, missing } = await knownCommands(given.file ?? findConfigFile());
-  if (missing !== undefined) process.stderr.write(plain(`${withoutModules(missing)}\n`));
-  return commands;
-}
 
 const purposes: Readonly<Record<string, string>> = {
   c2s: 'clients (STARTTLS)',

@@ -1,10 +1,9 @@
 /** Commands without a running server: on the configuration, and on the storage, which nobody else may have open. */
 import { createServer, type Server } from '../index.js';
 import type { Command, Context, RawValues } from './command.js';
-import { CommandError } from './command.js';
+import { CommandError, type Terminal } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { run } from './run.js';
-import type { Terminal } from './terminal.js';
 
 /** Milliseconds to wait for another command to be done with the data. */
 const storageWithin = 15_000;

@@ -4,9 +4,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Logger } from 'pino';
 import { isAnswering } from './client.js';
 import { type Command, CommandError, type RawValues, type ServerContext } from './command.js';
-import { allCommands, demandCommands } from './commands.js';
 import { type Answer, type Line, linesType, pathOf, type Refusal, statusCodes } from './protocol.js';
 import { run } from './run.js';
+import { demandCommands, servedCommands } from './served.js';
 
 /** Bytes of a request's values. */
 const largestBody = 65_536;
@@ -24,7 +24,7 @@ export async function openAdminSocket(
   log: Logger,
 ): Promise<AdminSocket> {
   demandCommands(context.server.modules);
-  const served = allCommands(context.server.modules).filter(({ where }) => where !== 'local');
+  const served = servedCommands(context.server.modules).filter(({ where }) => where !== 'local');
   const byPath = new Map(served.map((one) => [pathOf(one.name), one]));
   const server = createServer({ requestTimeout: 10_000, keepAlive: false }, (request, response) => {
     answer(request, response, byPath, context, log).catch((error: unknown) => {

@@ -1,31 +1,16 @@
 /** `waxwing start`: the server in this process, from the first port to the last byte on disk. */
 import { createServer, type Server, type ServerOptions } from '../index.js';
-import type { Bound } from '../listeners.js';
-import type { ModuleListener } from '../module/index.js';
 import { Jid } from '../stanza/jid.js';
 import { count } from '../words.js';
 import { background, startInBackground } from './background.js';
-import { exitCodes, type Launch } from './command.js';
+import { exitCodes, type Launch, type Terminal } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { newPassword } from './password.js';
 import { programName } from './program.js';
 import { isSupervised } from './running.js';
 import { openAdminSocket } from './socket.js';
-import { showsSecrets, type Terminal } from './terminal.js';
-
-/** What is told of a server that is ready. */
-export interface Started {
-  readonly version: string;
-  readonly pid: number;
-  /** The file that its output goes to; null: it runs in the foreground. */
-  readonly background: string | null;
-  readonly hosts: readonly string[];
-  readonly listening: readonly (Bound | ModuleListener)[];
-  /** The account that the first start made. */
-  readonly admin: { readonly jid: string; readonly password: string } | null;
-  /** What to do next, a sentence each. */
-  readonly advice: readonly string[];
-}
+import type { Started } from './started.js';
+import { showsSecrets } from './terminal.js';
 
 /**
  * Runs until it is told to stop. Rejects with CommandError and the errors of createServer where it cannot start. `text`

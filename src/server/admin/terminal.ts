@@ -1,20 +1,8 @@
-/** The program as a local command sees it: where its server lies, and who sits before it. */
+/** Who sits before the program: what is asked, and what may be shown. */
 import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import type { Places } from '../config/places.js';
 import { CommandError } from './command.js';
-
-export interface Terminal {
-  /** Where the server's things lie. Throws ConfigError where the configuration cannot be read. */
-  places(options?: { readonly lenient?: boolean }): Promise<Places>;
-  /** What the command line says of them, in whole paths. */
-  readonly given: { readonly file: string | undefined; readonly data: string | undefined };
-  /** To standard error: what happens while one waits. */
-  progress(text: string): void;
-  /** To standard output: data of a command that goes on, as it would be printed at the end. */
-  print(data: unknown, text: string): void;
-}
 
 /** The longest password that is read, in bytes. */
 const longestLine = 4096;

@@ -1,8 +1,8 @@
 /** `waxwing check`: looks for what keeps the server from working, now or soon. Changes nothing. */
 import { ConfigError, formatFinding } from '../../config/findings.js';
 import { statusOf } from '../background.js';
+import type { Terminal } from '../command.js';
 import { loadConfiguration } from '../configuration.js';
-import type { Terminal } from '../terminal.js';
 import { checkCertificates } from './certificates.js';
 import { checkClock } from './clock.js';
 import { checkDns, systemResolver } from './dns.js';

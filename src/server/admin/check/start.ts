@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { MemoryStorage } from '../../../storage/memory.js';
 import { createServer } from '../../index.js';
-import { demandCommands } from '../commands.js';
+import { demandCommands } from '../served.js';
 import type { Finding, Subject } from './finding.js';
 
 export interface Source {

@@ -1,0 +1,67 @@
+/** The commands but those of local.ts: the server's own, and those that modules bring. */
+import type { CliCommand, CliContext, ModuleDefinition } from '../module/index.js';
+import * as backups from './backups.js';
+import { type Command, CommandError, localNames, type ServerContext } from './command.js';
+import * as running from './running.js';
+import * as sessions from './sessions.js';
+import * as users from './users.js';
+
+/** In the order of the help. */
+export const own: readonly Command[] = [
+  running.stop,
+  running.status,
+  running.reload,
+  backups.backup,
+  backups.restore,
+  users.add,
+  users.passwd,
+  users.list,
+  users.show,
+  users.quota,
+  users.disable,
+  users.enable,
+  users.remove,
+  sessions.list,
+  sessions.kick,
+  running.modules,
+  running.config,
+  running.logLevel,
+];
+
+/** Those of modules come last, in the order of their names. */
+export function servedCommands(modules: readonly ModuleDefinition[]): readonly Command[] {
+  const brought = modules.flatMap(({ cli = [] }) => cli.map(commandOf));
+  return [...own, ...brought.sort((a, b) => (a.name < b.name ? -1 : 1))];
+}
+
+const commandOf = (command: CliCommand): Command => ({
+  ...command,
+  where: 'server',
+  run: (context: ServerContext, values: never) => command.run(contextOf(context) as never, values),
+});
+
+function contextOf({ server, config, progress }: ServerContext): CliContext {
+  return {
+    hosts: Object.keys(config.hosts).flatMap((domain) => server.host(domain) ?? []),
+    usageOf: (owner) => users.usageOf(server, owner),
+    progress,
+  };
+}
+
+/** Throws CommandError where a module brings a command that cannot be called, or is somebody else's. */
+export function demandCommands(modules: readonly ModuleDefinition[]): void {
+  const owners = new Map<string, string>(
+    [...localNames, ...own.map(({ name }) => name)].map((name) => [name, 'the server']),
+  );
+  for (const { name, cli = [] } of modules) {
+    for (const command of cli) {
+      const written = JSON.stringify(command.name);
+      if (!/^[a-z][a-z-]*( [a-z][a-z-]*)?$/.test(command.name))
+        throw new CommandError('configuration', `module ${name}: a command is one or two words, not ${written}`);
+      const other = owners.get(command.name);
+      if (other !== undefined)
+        throw new CommandError('configuration', `module ${name} brings the command ${written}, which ${other} has`);
+      owners.set(command.name, `module ${name}`);
+    }
+  }
+}
