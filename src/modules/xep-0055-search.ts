@@ -38,6 +38,13 @@ const storedEntry = z.partialRecord(z.enum(names), z.string());
 /** At a user: what their card says. */
 const onCard = defineQuestion<null, Entry>({ name: 'directory.card', given: z.null(), answer: storedEntry });
 
+/** At the address of the service: an account of this host is no more. */
+const forgotten = defineQuestion({
+  name: 'directory.forgotten',
+  given: z.object({ account: bareJid }),
+  answer: z.null(),
+});
+
 const longestValue = 200;
 const longestFolded = 2 * longestValue;
 const minute = 60_000;
@@ -154,9 +161,13 @@ export default defineModule({
       iq.set('service', NS.register, 'query', atService(enter), users),
       answers(onCard, async (_, owner) => entryOfCard(await services.vcard?.get(owner.bare))),
       event('accountDeleted', async ({ jid }) => {
-        if (!entries.delete(jid.bare)) return;
+        await host.askHome(forgotten, own, { account: jid.bare });
+      }),
+      answers(forgotten, async ({ account }) => {
+        if (!entries.delete(account)) return null;
         sorted = undefined;
-        await directory.delete(host.domain, [jid.bare]);
+        await directory.delete(host.domain, [account]);
+        return null;
       }),
     ];
   },
