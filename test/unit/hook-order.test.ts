@@ -102,8 +102,8 @@ test('two modules cannot claim one thing', async () => {
   const run = () => ({ status: 'completed' }) as const;
   for (const [hook, message] of [
     [iq.get('server', 'urn:x', 'x', nothing), /one and two both answer server IQ get x urn:x/],
-    [strangerIq('get', 'urn:x', 'x', nothing), /two/],
-    [inline('urn:x', 'x', nothing), /two/],
+    [strangerIq('get', 'urn:x', 'x', nothing), /one and two both answer IQ get x urn:x of an unauthenticated stream/],
+    [inline('urn:x', 'x', nothing), /one and two both answer <x xmlns="urn:x"\/> while a client binds/],
     [http('GET', '/x', () => ({})), /one and two both answer GET \/x/],
     [
       command({ node: 'urn:x', name: 'X', target: 'server', access: 'admins', run }),

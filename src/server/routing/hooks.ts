@@ -117,6 +117,12 @@ export class Hooks implements Declared {
     this.sessionStates = [...ownStates, ...this.#definitions.flatMap(({ sessionStates = [] }) => sessionStates)];
     for (const state of this.sessionStates) declareState(state);
     const ordered: Entry[] = [];
+    const claims = new Map<string, string>();
+    const claim = (module: string, what: string) => {
+      const other = claims.get(what);
+      if (other !== undefined) throw new HookError(`modules ${other} and ${module} both answer ${what}`);
+      claims.set(what, module);
+    };
     const http = new Map<string, Map<HttpMethod, HttpRoute>>();
     this.http = http;
     const skips: (((stanza: Stanza) => boolean) | undefined)[] = [];
@@ -140,10 +146,7 @@ export class Hooks implements Declared {
           }
           case 'strangerIq': {
             const key = iqKey(hook.type, hook.ns, hook.name);
-            if (this.stranger.has(key))
-              throw new HookError(
-                `two modules, ${module} among them, both answer IQ ${key} of who has not authenticated`,
-              );
+            claim(module, `IQ ${key} of an unauthenticated stream`);
             this.stranger.set(key, hook.handler);
             break;
           }
@@ -197,10 +200,7 @@ export class Hooks implements Declared {
             this.streamFeatures.push(hook);
             break;
           case 'inline':
-            if (this.inline.some(({ ns, name }) => ns === hook.ns && name === hook.name))
-              throw new HookError(
-                `two modules, ${module} among them, both answer <${hook.name} xmlns="${hook.ns}"/> of who binds`,
-              );
+            claim(module, `<${hook.name} xmlns="${hook.ns}"/> while a client binds`);
             this.inline.push(hook);
             break;
           case 'binding':
