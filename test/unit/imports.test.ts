@@ -126,14 +126,6 @@ const exceptions: Readonly<Record<string, string>> = {
   'storage/open.ts': 'server/config/schema.ts', // the type of its table
 };
 
-/** Where circles of imports are left, with the reason. */
-const circles: Readonly<Record<string, string>> = {
-  'modules/xep-0060-pubsub/': 'a node names what holds it, and that names its nodes',
-};
-
-/** Files that have more than 600 lines: each is to become several. */
-const longFiles = ['server/cluster/node.ts', 'server/config/schema.ts', 'server/index.ts', 'server/xml/reader.ts'];
-
 /** Groups of files each of which imports, by others or at once, all others of its group: types count as well. */
 function circlesOf(edges: readonly Pick<Import, 'from' | 'to'>[]): string[][] {
   const targets = new Map<string, string[]>();
@@ -193,14 +185,6 @@ for (const [part, may, type] of parts) {
   });
 }
 
-test('files have 600 lines at most', () => {
-  const found = files.filter((file) => readFileSync(new URL(file, source), 'utf8').split('\n').length > 601);
-  assert.deepEqual(
-    found.filter((file) => !longFiles.includes(file)),
-    [],
-  );
-});
-
 test('circles are found', () => {
   const edges = ['ab', 'bc', 'ca', 'cd', 'de', 'ed', 'ef'].map((pair) => ({ from: pair[0]!, to: pair[1]! }));
   assert.deepEqual(circlesOf(edges).sort(), [
@@ -211,15 +195,7 @@ test('circles are found', () => {
 });
 
 test('files import each other in no circle', () => {
-  const found = circlesOf(imports.filter(({ to }) => to.endsWith('.ts')));
-  const isKnown = (group: readonly string[], folder: string) => group.every((file) => file.startsWith(folder));
-  const folders = Object.keys(circles);
-  assert.deepEqual(
-    found.filter((group) => !folders.some((folder) => isKnown(group, folder))),
-    [],
-  );
-  const gone = folders.filter((folder) => !found.some((group) => isKnown(group, folder)));
-  assert.deepEqual(gone, [], 'these have no circle any more: take them off the list');
+  assert.deepEqual(circlesOf(imports.filter(({ to }) => to.endsWith('.ts'))), []);
 });
 
 /** Types alone: what a module provides, for those that need it. */

@@ -2,13 +2,19 @@
 
 import { z } from 'zod';
 import { wall } from '../../server/clock.js';
-import { defineQuestion, type Maybe } from '../../server/module/index.js';
+import { defineQuestion, type Host, type Maybe, type Services } from '../../server/module/index.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { hasFrom } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { forbidden, moved, noSuchNode, pubsubError } from './errors.js';
-import type { Affiliation, Holder, Node, PubSub } from './node.js';
+import type { Affiliation, Holder, Node } from './node.js';
+
+/** Who knows whom. */
+interface Known {
+  readonly host: Host;
+  readonly roster: Services['roster'];
+}
 
 export type Barrier = 'outcast' | 'publish-only' | 'presence' | 'roster' | 'authorize' | 'whitelist';
 
@@ -80,7 +86,7 @@ export function refusal(barrier: Barrier): StanzaError {
 
 /** The entry that `barrier` goes by. */
 export function entryFor(
-  { roster, host }: PubSub,
+  { roster, host }: Known,
   holder: Holder,
   node: Node,
   bare: string,
@@ -117,7 +123,11 @@ export const entryOf = defineQuestion({
 });
 type Entry = z.output<typeof entryOf.answer>;
 
-export function entryIn({ roster }: PubSub, owner: Jid, { contact }: { readonly contact: string }): Maybe<Entry> {
+export function entryIn(
+  { roster }: Pick<Known, 'roster'>,
+  owner: Jid,
+  { contact }: { readonly contact: string },
+): Maybe<Entry> {
   const items = roster.get(owner.bare);
   return items instanceof Promise ? items.then((all) => all.get(contact) ?? null) : (items.get(contact) ?? null);
 }

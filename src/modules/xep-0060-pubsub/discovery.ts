@@ -7,7 +7,8 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { type Barrier, barrier, entryFor, missing, ownersOf, refusal } from './access.js';
 import { childrenOf, isCollection } from './collections.js';
-import type { Holder, Node, PubSub } from './node.js';
+import type { Holder, Node } from './node.js';
+import type { PubSub } from './pubsub.js';
 
 /** §10: what is supported wherever there are nodes. */
 const everywhere = [

@@ -46,7 +46,7 @@ import {
   wishes,
   wishesOf,
 } from './last-items.js';
-import type { Found, PubSub, StoredItem, StoredNode, Subscription, Usage } from './node.js';
+import type { Found, StoredItem, StoredNode, Subscription, Usage } from './node.js';
 import { countWanting, wanting } from './notify.js';
 import {
   changeAffiliations,
@@ -61,7 +61,7 @@ import {
 import { paces } from './pace.js';
 import { pendingCommand } from './pending.js';
 import { pep } from './pep.js';
-import { Guests, leaves, left, purgeOf, shown, shownBy, showOf } from './presence.js';
+import { leaves, left, purgeOf } from './presence.js';
 import { publish, purge, retract } from './publish.js';
 import type { Action } from './request.js';
 import { settings } from './settings.js';
@@ -69,6 +69,7 @@ import {
   authorize,
   bounced,
   changeSubscriptions,
+  drop,
   dropBarred,
   listSubscriptions,
   offerDefaultOptions,
@@ -126,6 +127,8 @@ function passOver(error: unknown): undefined {
   return undefined;
 }
 
+import { Guests, shown, shownBy, showOf } from './guests.js';
+import type { PubSub } from './pubsub.js';
 import { closedNode, storedItem, storedNode, storedSubscription, subscriptionKey } from './stored.js';
 
 export default defineModule({
@@ -173,6 +176,7 @@ export default defineModule({
       wellKnown: new Map(),
       guests: new Guests(() => host.limitHit('pubsub.guests')),
       summaries: new Map(),
+      end: (holder, node, subscriber) => drop(pubsub, holder, node, subscriber),
       aside: (work) => {
         if (work instanceof Promise)
           work.catch((error: unknown) => log.error({ err: error }, 'somebody could not be notified'));

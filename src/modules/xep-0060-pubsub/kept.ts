@@ -3,10 +3,10 @@ import { flat } from '../../server/stanza/flat.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, serialize } from '../../server/xml/element.js';
 import { itemEvent, retractEvent } from './events.js';
-import type { Holder, Node, PubSub } from './node.js';
-import { differing, type NodeConfig } from './node-config.js';
+import type { Holder, Node } from './node.js';
+import type { NodeConfig } from './node-config.js';
 import { notify } from './notify.js';
-import { dropBarred } from './subscriptions.js';
+import type { PubSub } from './pubsub.js';
 
 export const subscribersOf = (node: string): string => `${NS.pps.replace(/:0$/, ':subscribers:0')}/${node}`;
 export const summaryOf = (node: string): string => `${NS.attachmentsSummary}/${node}`;
@@ -20,7 +20,7 @@ export const isKept = (name: string): boolean =>
 export const isAttachments = (name: string): boolean => name.startsWith(`${NS.attachments}/`);
 
 /** What a node has in common with the one that it follows. */
-const shared = ({ config }: Node): Partial<NodeConfig> => ({
+export const shared = ({ config }: Node): Partial<NodeConfig> => ({
   'pubsub#access_model': config['pubsub#access_model'],
   'pubsub#roster_groups_allowed': config['pubsub#roster_groups_allowed'],
 });
@@ -94,18 +94,3 @@ export const followersOf = (holder: Holder, node: Node): Node[] =>
 
 export const attachmentsPrefix = (holder: Holder, node: string): string =>
   `${NS.attachments}/xmpp:${holder.jid.bare}?;node=${encodeURIComponent(node)};item=`;
-
-/** Those who may read a node may read what follows it, and nobody else (XEP-0470 §4.3, §4.6). */
-export async function align(pubsub: PubSub, holder: Holder, node: Node): Promise<void> {
-  const { holders } = pubsub;
-  for (const follower of followersOf(holder, node)) {
-    if (holder.nodes.get(follower.name) !== follower) continue; // gone meanwhile
-    const changed = isAttachments(follower.name)
-      ? { ...shared(node), 'pubsub#publish_model': node.config['pubsub#publish_model'] }
-      : shared(node);
-    const config = differing({ ...follower.config, ...changed }, holder.defaults);
-    const { affiliations } = node.stored;
-    await holders.written(holder, holders.change(holder, follower, { config, affiliations }));
-    await dropBarred(pubsub, holder, follower);
-  }
-}

@@ -13,9 +13,11 @@ import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
 import { keyOf } from './holders.js';
-import type { Holder, Node, PubSub, Subscriber } from './node.js';
-import { interest, isContactHere, tell, toSubscriber, visitorsOf, wants } from './notify.js';
+import type { Holder, Node, Subscriber } from './node.js';
+import { interest, isContactHere, visitorsOf, wants } from './notify.js';
+import type { PubSub } from './pubsub.js';
 import { asked, speakersOf } from './speakers.js';
+import { tell, toSubscriber } from './telling.js';
 
 const suffix = '+notify';
 

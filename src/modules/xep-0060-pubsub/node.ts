@@ -1,13 +1,8 @@
 /** Nodes as they are kept, and in memory. How the one becomes the other is in holders.ts. */
-import type { Host, Services } from '../../server/module/index.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
-import type { Holders } from './holders.js';
 import type { NodeConfig } from './node-config.js';
-import type { Guests } from './presence.js';
-import type { Settings } from './settings.js';
-import type { WellKnownNode } from './well-known.js';
 
 export const affiliations = ['owner', 'publisher', 'publish-only', 'member', 'outcast', 'none'] as const;
 export type Affiliation = (typeof affiliations)[number];
@@ -160,22 +155,4 @@ export interface Found<P = undefined> {
   /** Of the node. */
   readonly items: Items | undefined;
   readonly prepared: P | undefined;
-}
-
-/** What all files of this folder work with. */
-export interface PubSub {
-  readonly host: Host;
-  readonly settings: Settings;
-  readonly stores: Stores;
-  readonly roster: Services['roster'];
-  readonly caps: Services['clientCaps'];
-  readonly holders: Holders;
-  /** Nodes of accounts that modules know more of, by their names. */
-  readonly wellKnown: Map<string, WellKnownNode>;
-  /** Who is present at the service. */
-  readonly guests: Guests;
-  /** Summaries of attachments that are being made, so that one comes after the other. */
-  readonly summaries: Map<string, Promise<void>>;
-  /** For what nobody waits for: logs what became of it if it fails. */
-  aside(work: unknown): void;
 }

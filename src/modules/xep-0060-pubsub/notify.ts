@@ -9,19 +9,16 @@ import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { Jid } from '../../server/stanza/jid.js';
-import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { hasFrom } from '../../server/stanza/subscription.js';
-import { type Element, el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
+import { type Kind, notifyAbove } from './above.js';
 import { barrier, entryFor } from './access.js';
-import { type Kind, notifyAbove } from './collections.js';
-import { withBody } from './events.js';
 import { subscriptionsAt } from './holders.js';
-import type { Holder, Node, PubSub, Show, Subscriber } from './node.js';
-import { showsOf } from './presence.js';
-import { accepts, asked, speakersOf } from './speakers.js';
-import { drop } from './subscriptions.js';
+import type { Holder, Node, Subscriber } from './node.js';
+import type { PubSub } from './pubsub.js';
+import { asked, speakersOf } from './speakers.js';
+import { isTold, subids, tell, toSubscriber } from './telling.js';
 
 type Roster = ReadonlyMap<string, RosterItem>;
 
@@ -35,13 +32,6 @@ export interface Notice {
 }
 
 export const interest = (node: string): string => `${node}+notify`;
-
-/** Says to one what the holder says to all, unless it has blocked them. `origin` names who speaks besides the holder. */
-export function tell({ host }: PubSub, stanza: Stanza, origin?: Origin): Maybe<void> {
-  const admitted = host.admits(stanza);
-  if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza, origin) : undefined));
-  return admitted ? host.route(stanza, origin) : undefined;
-}
 
 /** Nobody waits for those who are told: how they are is seen to where the stanza goes. */
 export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice = {}): void {
@@ -166,9 +156,6 @@ export function* visitorsOf(
 export const wants = ({ caps }: PubSub, session: Session, feature: string): boolean =>
   session.presence !== undefined && caps.features(session).has(feature);
 
-export const isTold = (subscriber: Subscriber): boolean =>
-  subscriber.state === 'subscribed' && subscriber.deliver !== false;
-
 function toSubscribers(
   pubsub: PubSub,
   holder: Holder,
@@ -231,46 +218,4 @@ function together([first, ...others]: readonly Subscriber[]): Subscriber {
     body ||= one.body;
   }
   return { ...rest, ...(shows && { shows }), ...(body && { body }), ...(by && { by }) };
-}
-
-/** §7.1.2.7, §12.20. */
-export const subids = (subscribers: readonly Subscriber[]): Element =>
-  el('headers', { xmlns: NS.shim }, ...subscribers.map(({ subid }) => el('header', { name: 'SubID' }, subid)));
-
-/** Says it as the subscriber wants it said, if they want it at all, and now. */
-export function toSubscriber(
-  pubsub: PubSub,
-  holder: Holder,
-  subscriber: Subscriber,
-  event: Stanza,
-  origin: Origin | undefined,
-): Maybe<void> {
-  if (subscriber.by === undefined) return toSubscribed(pubsub, holder, subscriber, event, origin);
-  const speakers = [Jid.parse(subscriber.by), ...(origin?.behalf?.speakers ?? [])];
-  const go = (isAccepted: boolean) =>
-    isAccepted ? toSubscribed(pubsub, holder, subscriber, event, asked(speakers, origin?.audience)) : undefined;
-  const accepted = accepts(pubsub, subscriber);
-  return accepted instanceof Promise ? accepted.then(go) : go(accepted);
-}
-
-function toSubscribed(
-  pubsub: PubSub,
-  holder: Holder,
-  subscriber: Subscriber,
-  event: Stanza,
-  origin: Origin | undefined,
-): Maybe<void> {
-  const { jid, node, expires, shows, body } = subscriber;
-  const said = () => tell(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
-  const isForPresent = node.config['pubsub#presence_based_delivery'];
-  if (!isForPresent && shows === undefined && expires !== 'presence') return said();
-  const go = (present: readonly Show[] | undefined): Maybe<void> => {
-    // It was there when it subscribed, and we were not here when it left.
-    if (expires === 'presence' && present?.length === 0) return drop(pubsub, holder, node, subscriber);
-    if (isForPresent && !present?.length) return;
-    if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;
-    return said();
-  };
-  const present = showsOf(pubsub, holder, jid);
-  return present instanceof Promise ? present.then(go) : go(present);
 }

@@ -8,22 +8,15 @@ import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
+import { notifyAbove, tellLink } from './above.js';
 import { affiliationOf, demandOwner, ownersOf } from './access.js';
-import {
-  checkLinks,
-  childrenOf,
-  isCollection,
-  type Links,
-  notifyAbove,
-  orphan,
-  tellLink,
-  writeLinks,
-} from './collections.js';
+import { align } from './align.js';
+import { checkLinks, childrenOf, isCollection, type Links, orphan, writeLinks } from './collections.js';
 import { forbidden, pubsubError } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
-import { align, followersOf, isAttachments, isKept } from './kept.js';
+import { followersOf, isAttachments, isKept } from './kept.js';
 import { reveal } from './last-items.js';
-import { type Affiliation, affiliations, type Holder, type Items, type Node, type PubSub } from './node.js';
+import { type Affiliation, affiliations, type Holder, type Items, type Node } from './node.js';
 import {
   defaults,
   differing,
@@ -35,6 +28,7 @@ import {
   shownConfig,
 } from './node-config.js';
 import { notify } from './notify.js';
+import type { PubSub } from './pubsub.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { speakersOf } from './speakers.js';
 import { dropBarred } from './subscriptions.js';

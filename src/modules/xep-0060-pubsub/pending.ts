@@ -5,7 +5,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { affiliationOf } from './access.js';
 import { forbidden, noSuchNode } from './errors.js';
-import type { PubSub } from './node.js';
+import type { PubSub } from './pubsub.js';
 import { askAgain, pendingNodes } from './subscriptions.js';
 
 const formType = `${NS.pubsub}#subscribe_authorization`;

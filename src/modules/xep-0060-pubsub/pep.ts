@@ -6,11 +6,12 @@ import type { Jid } from '../../server/stanza/jid.js';
 import { type Element, parse, serialize } from '../../server/xml/element.js';
 import { barrier, entryFor } from './access.js';
 import { itemEvent, retractEvent } from './events.js';
-import type { Holder, Items, Node, PubSub } from './node.js';
+import type { Holder, Items, Node } from './node.js';
 import { differing, type NodeConfig, roomFor, sameValue } from './node-config.js';
 import { notify } from './notify.js';
 import { makeNode } from './owner.js';
 import { demandRoom, keep } from './publish.js';
+import type { PubSub } from './pubsub.js';
 import { dropBarred } from './subscriptions.js';
 import type { WellKnownNode } from './well-known.js';
 

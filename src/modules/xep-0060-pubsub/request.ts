@@ -8,7 +8,8 @@ import type { Element } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { entryFor } from './access.js';
 import { pubsubError } from './errors.js';
-import type { Found, Holder, Node, PubSub } from './node.js';
+import type { Found, Holder, Node } from './node.js';
+import type { PubSub } from './pubsub.js';
 
 /** A request for something that a `<pubsub/>` element asks for by its first child. */
 export interface Action {

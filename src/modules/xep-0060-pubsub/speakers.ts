@@ -3,7 +3,8 @@ import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { entryOf, ownersOf } from './access.js';
-import type { Holder, Node, PubSub, Subscriber } from './node.js';
+import type { Holder, Node, Subscriber } from './node.js';
+import type { PubSub } from './pubsub.js';
 
 /**
  * Those who speak in a notification besides the account that it comes from: the one who did it, and the owner where a node

@@ -18,11 +18,12 @@ import { noSuchNode, pubsubError, unsupported } from './errors.js';
 import { eventFrom } from './events.js';
 import { subscriptionsAt } from './holders.js';
 import { sendLastTo } from './last-items.js';
-import { firstSubid, type Holder, type Node, type PubSub, type Subscriber, type Subscription } from './node.js';
-import { tell } from './notify.js';
+import { firstSubid, type Holder, type Node, type Subscriber, type Subscription } from './node.js';
 import { invalidOptions, type Options, offeredOptions, readOptions } from './options.js';
+import type { PubSub } from './pubsub.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { accepts, asked, forOwner, speakersOf } from './speakers.js';
+import { tell } from './telling.js';
 import { publishSubscriber } from './xep-0465-public.js';
 
 /** Owners that are asked for a subscription. */

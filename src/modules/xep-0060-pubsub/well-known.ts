@@ -2,9 +2,9 @@
 import { Jid } from '../../server/stanza/jid.js';
 import type { Element } from '../../server/xml/element.js';
 import { mayPublish } from './access.js';
+import type { Holders } from './holders.js';
 import type { Holder } from './node.js';
 import type { NodeConfig } from './node-config.js';
-import type { Action } from './request.js';
 
 /** What a client changes in a node of an account. */
 export interface NodeChange {
@@ -29,9 +29,16 @@ export const usualConfig = (
   name: string,
 ): Partial<NodeConfig> => (isAccount ? (wellKnown.get(name)?.config ?? {}) : {});
 
+/** A request of somebody to an account or the service, a bare address. */
+interface Asked {
+  readonly pubsub: { readonly wellKnown: ReadonlyMap<string, WellKnownNode>; readonly holders: Holders };
+  readonly bare: string;
+  readonly from: Jid;
+}
+
 /** Makes a change with whoever knows the node standing around it, where it is allowed. */
 export async function around<T>(
-  { pubsub, bare, from }: Pick<Action, 'pubsub' | 'bare' | 'from'>,
+  { pubsub, bare, from }: Asked,
   name: string,
   change: NodeChange,
   proceed: () => Promise<T>,

@@ -10,7 +10,8 @@ import { type LogEntry, type LogFilter, type LogQuery, type LogStore, UnknownId 
 import { demandReading, entryFor, missing } from './access.js';
 import { unsupported } from './errors.js';
 import { itemEvent } from './events.js';
-import type { Holder, ItemHead, Items, Node, PubSub } from './node.js';
+import type { Holder, ItemHead, Items, Node } from './node.js';
+import type { PubSub } from './pubsub.js';
 import { nodeNamed } from './request.js';
 
 /** Answers `<query node='…'/>`, for whoever may read the node. */

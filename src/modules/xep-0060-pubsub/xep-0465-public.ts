@@ -6,7 +6,8 @@ import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { el } from '../../server/xml/element.js';
 import { put, subscribersOf, take } from './kept.js';
-import type { Holder, Node, PubSub } from './node.js';
+import type { Holder, Node } from './node.js';
+import type { PubSub } from './pubsub.js';
 
 /** §4.4: adds a subscriber to those that others may know of, or takes him away. */
 export function publishSubscriber(

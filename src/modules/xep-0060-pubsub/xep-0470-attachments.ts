@@ -9,7 +9,8 @@ import { type Element, el, parse } from '../../server/xml/element.js';
 import { barrier, entryFor, mayPublish } from './access.js';
 import { noSuchNode } from './errors.js';
 import { attachmentsConfig, attachmentsPrefix, isAttachments, put, summaryOf, take } from './kept.js';
-import type { Holder, Node, PubSub } from './node.js';
+import type { Holder, Node } from './node.js';
+import type { PubSub } from './pubsub.js';
 
 /** An item that something is attached to. */
 export interface Target {
