@@ -1,4 +1,5 @@
 /** What a host asks others: IQ requests of ours, until they are answered. */
+import type { Maybe } from '../maybe.js';
 import { Portions } from '../portions.js';
 import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
@@ -17,7 +18,7 @@ export interface Asking {
   holderOf(jid: Jid): string;
   limitHit(limit: string): void;
   /** Never rejects. */
-  route(stanza: Stanza): unknown;
+  route(stanza: Stanza): Maybe<void>;
 }
 
 interface Ask {

@@ -74,7 +74,7 @@ export class LocalHost implements Host, Destination {
     this.jid = Jid.parse(parts.domain);
     this.hooks = new Hooks(parts.domain, []);
     this.#router = parts.router;
-    this.#refusals = new Refusals(parts.log, (answer, origin) => this.reply(answer, origin));
+    this.#refusals = new Refusals(parts.log, this);
     this.#messages = new Messages({
       router: parts.router,
       refusals: this.#refusals,

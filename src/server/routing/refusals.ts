@@ -1,21 +1,27 @@
 /** What becomes of a stanza that is not taken: an answer to its sender, a line in the log where it is our fault. */
 import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
+import type { Maybe } from '../maybe.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { StorageFailures, storageRefusal } from './failing.js';
 import type { Origin } from './passage.js';
 import { trace } from './trace.js';
 
+/** What refusing needs of the host. */
+interface Replying {
+  /** Sends an answer back to where a stanza came from. Never rejects. */
+  reply(answer: Stanza, origin: Origin): Maybe<void>;
+}
+
 export class Refusals {
   readonly #log: Logger;
   readonly #failures: StorageFailures;
-  readonly #reply: (answer: Stanza, origin: Origin) => unknown;
+  readonly #host: Replying;
 
-  /** `reply` sends an answer back to where a stanza came from, and never rejects. */
-  constructor(log: Logger, reply: (answer: Stanza, origin: Origin) => unknown) {
+  constructor(log: Logger, host: Replying) {
     this.#log = log;
-    this.#reply = reply;
+    this.#host = host;
     this.#failures = new StorageFailures({
       first: (error, about) => log.error({ ...about, err: error }, `storage: ${error.failure}`),
       repeated: (failure, count, isOver) => {
@@ -31,7 +37,7 @@ export class Refusals {
    */
   refuse(stanza: Stanza, error: unknown, origin: Origin): void {
     const answer = this.refusalOf(stanza, error);
-    if (answer !== undefined) this.#reply(answer, origin);
+    if (answer !== undefined) void this.#host.reply(answer, origin);
   }
 
   /** The answer that refuses a stanza; undefined if it must not be answered. What is our fault is logged. */
