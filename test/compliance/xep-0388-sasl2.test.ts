@@ -6,6 +6,7 @@ import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { base64, type Peer, password, plain, type Scene, scenario } from './dialogue.js';
+import { unlimitedRate } from './phrases.js';
 import { type Attempt, attempts, channelBindings, greeted, hashOf, mechanisms, outcome } from './sasl.js';
 import { digest, hashBytes, mac, saltPassword } from './scram.js';
 
@@ -488,7 +489,7 @@ scenario('over WebSocket, all of it in one go', async ({ connect, stage }) => {
   });
   scenario(
     'XEP-0386: what comes while a client binds waits for it, however much',
-    { modules: [slow] },
+    { modules: [slow], config: { limits: { rate: unlimitedRate } } },
     async (scene) => {
       const juliet = await scene.actor('juliet@localhost/balcony');
       const loggingIn = logsIn(scene, agent() + bind('<tag>X</tag>'));
