@@ -2,7 +2,7 @@
  * `createServer()`: puts the parts together. The one file that knows every concrete class.
  */
 
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { BlockList } from 'node:net';
 import { standardModules } from '../modules/index.js';
 import { checked, type DamagedRecord } from '../storage/checked.js';
@@ -11,6 +11,7 @@ import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts/index.js';
 import { monotonic, wall } from './clock.js';
+import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
@@ -23,6 +24,7 @@ import { IdleMemory } from './idle-memory.js';
 import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
+import { type ClusterOptions, Membership } from './membership.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module/index.js';
 import { quotaRules, type StoredQuota, storedQuota } from './quotas.js';
@@ -54,12 +56,14 @@ import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
 import { Certificates } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
+import { readVersion } from './version.js';
 import { Passing } from './xep-0175-passing.js';
 import { el } from './xml/element.js';
 
 export { standardModules } from '../modules/index.js';
 export { ConfigError, formatFinding } from './config/load.js';
 export type { Config } from './config/schema.js';
+export type { ClusterOptions } from './membership.js';
 export * from './module/index.js';
 export type { Inspection, Reloaded, Server, ServerOptions } from './server.js';
 export { StanzaError, StreamError } from './stanza/errors.js';
@@ -154,6 +158,8 @@ class WaxwingServer implements Server {
   #idleMemory: IdleMemory | undefined;
   #logins: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
+  node: ClusterNode | undefined;
+  #membership: Membership | undefined;
   #endIds: (() => Promise<void>) | undefined;
 
   constructor(options: ServerOptions) {
@@ -181,9 +187,10 @@ class WaxwingServer implements Server {
         warn: (message, error) => storageLog.warn({ err: error }, message),
         within: this.#options.storageWithin,
       }));
+    if (this.#options.cluster !== undefined) await this.#join(this.#options.cluster, storage);
     const parts = { config: () => this.config, accounts: () => this.accounts };
     this.usages = new Usages(
-      storage,
+      this.#membership?.storage ?? storage,
       quotaRules({
         ...parts,
         exceptions: () => this.quotas,
@@ -199,6 +206,7 @@ class WaxwingServer implements Server {
     this.storage = checked(this.usages.storage, damaged);
     this.quotas = this.storage.document('quotas', { check: checkOf(storedQuota) });
     this.#endIds = await openReservedIds(this.storage, {
+      node: this.#options.cluster?.node,
       ahead: (ms) =>
         storageLog.warn(
           { seconds: Math.round(ms / 1000) },
@@ -245,6 +253,7 @@ class WaxwingServer implements Server {
       damaged: (owner, key) => damaged({ shape: 'document', store: 'stream_management', owner, key }),
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
+      isHere: (jid) => this.#router.wayTo(jid) === undefined,
       resumables: new Resumables(
         this.storage.document<SavedSm>('stream_management', { check: checkOf(savedSm) }),
         (error) => storageLog.error({ err: error }, 'sessions cannot be kept for a crash'),
@@ -311,8 +320,24 @@ class WaxwingServer implements Server {
           );
       },
     });
-    await this.#streamSessions.keeping.load();
-    await this.#passing.sweep((jid) => this.sessions.of(jid.bare).length > 0);
+    await (this.#membership?.enter() ?? this.#streamSessions.keeping.load());
+    await this.#passing.sweep((jid) => this.sessions.of(jid.bare).length > 0 || this.#router.wayTo(jid) !== undefined);
+  }
+
+  async #join(cluster: ClusterOptions, storage: Storage): Promise<void> {
+    this.#membership = await Membership.join(cluster, {
+      storage,
+      router: this.#router,
+      hosts: this.#hosts,
+      version: this.version,
+      log: this.logs.area('cluster'),
+      sessions: () => this.sessions.all(),
+      restore: () => this.#streamSessions.keeping.load(),
+      isStopping: () => this.#stopping !== undefined,
+      end: (session, error) => this.#streamSessions.ending.end(session, error),
+      halt: this.#options.halt ?? (() => this.stop()),
+    });
+    this.node = this.#membership.node;
   }
 
   /** What is reckoned from the configuration once. */
@@ -547,6 +572,7 @@ class WaxwingServer implements Server {
     this.#listeners?.destroyAll();
     await closing;
     await this.#passing?.settled();
+    await this.#membership?.leave();
     for (const host of this.#hosts.values()) host.stop();
     this.certificates?.close();
     await this.accounts?.writeLogins().catch((error: unknown) => {
@@ -569,10 +595,4 @@ class WaxwingServer implements Server {
       look();
     });
   }
-}
-
-/** Of the package that this file belongs to. */
-async function readVersion(): Promise<string> {
-  const text = await readFile(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -13,7 +13,8 @@ interface Reserved {
   readonly until: number;
 }
 
-const key = 'ids';
+/** The reservation of a server alone; a node of a cluster has one under its id. */
+const alone = 'ids';
 /** Owners whose newest entries are read at once. */
 const page = 500;
 
@@ -23,10 +24,15 @@ const page = 500;
  */
 export async function openReservedIds(
   storage: Storage,
-  report: { readonly ahead: (ms: number) => void; readonly failed: (error: unknown) => void },
+  report: {
+    readonly node?: string | undefined;
+    readonly ahead: (ms: number) => void;
+    readonly failed: (error: unknown) => void;
+  },
 ): Promise<() => Promise<void>> {
   const store: DocumentStore<Reserved> = storage.document('stanza_ids', { check: checkOf(z.object({ until: whole })) });
-  const until = (await store.get(key))?.until ?? (await newest(storage)) + 1;
+  const key = report.node === undefined ? alone : `${alone} ${report.node}`;
+  const until = (await reservedBy(store)) ?? (await newest(storage)) + 1;
   const ahead = until - wall();
   if (ahead > 2000) report.ahead(ahead);
   let isFailing = false;
@@ -43,6 +49,13 @@ export async function openReservedIds(
     );
   const end = reserveIds(until, (next) => void write(next));
   return () => write(end());
+}
+
+/** The greatest time that any node has reserved; undefined where none has. */
+async function reservedBy(store: DocumentStore<Reserved>): Promise<number | undefined> {
+  const owners = await store.owners({ limit: page });
+  const found = [...(await store.getMany(owners)).values()].map(({ until }) => until);
+  return found.length === 0 ? undefined : Math.max(...found);
 }
 
 /** The time of the newest id in any log: for a storage that was written before reservations were. */

@@ -3,10 +3,12 @@ import type { DestinationStream } from 'pino';
 import type { DocumentStore, Storage } from '../storage/contract.js';
 import type { Usages } from '../storage/usage.js';
 import type { Accounts } from './accounts/index.js';
+import type { ClusterNode } from './cluster/node.js';
 import type { Config } from './config/schema.js';
 import type { DiskSpace, Space } from './disk-space.js';
 import type { Bound } from './listeners.js';
 import type { Logs } from './logging.js';
+import type { ClusterOptions } from './membership.js';
 import type { Metrics } from './metrics.js';
 import type { Host, ModuleDefinition, ModuleListener } from './module/index.js';
 import type { StoredQuota } from './quotas.js';
@@ -34,6 +36,8 @@ export interface ServerOptions {
   readonly storage?: Storage | undefined;
   /** Says how much room is on the disk of a folder, instead of the system. */
   readonly space?: ((folder: string) => Promise<Space>) | undefined;
+  /** The cluster that it is a node of; its `storage` is a handle of its own. Without it, it is all that there is. */
+  readonly cluster?: ClusterOptions | undefined;
   /** Takes what is for other servers; without it their addresses are refused with `remote-server-not-found`. */
   readonly remote?: Destination | undefined;
   /**
@@ -95,6 +99,8 @@ export interface Server {
   /** Every module that there is, running or not. */
   readonly modules: readonly ModuleDefinition[];
   host(domain: string): Host | undefined;
+  /** Its part in a cluster, if it is a node of one. */
+  readonly node: ClusterNode | undefined;
   /** Opens the ports. Rejects with ListenError. */
   start(): Promise<void>;
   /** What it listens on. */

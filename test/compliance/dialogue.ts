@@ -10,8 +10,9 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
+import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import type { Space } from '../../src/server/disk-space.js';
-import { createServer, type Server, standardModules } from '../../src/server/index.js';
+import { type ClusterOptions, createServer, type Server, standardModules } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';
 import type { Destination } from '../../src/server/routing/router.js';
@@ -33,6 +34,9 @@ export type TransportName = 'tcp' | 'starttls' | 'tls' | 'websocket' | 'wss';
 /** Every account of a dialogue has it, unless it is given another. */
 export const password = 'pencil';
 
+/** Turns of the event loop without anything between nodes after which they are at rest. */
+const calmTurns = 10;
+
 /** Patience, in ms: only a dialogue that fails waits for so long. */
 const patience = 5000;
 
@@ -42,6 +46,9 @@ const lateSeed = /^late:(\d+)$/.exec(process.env.WAXWING_STORAGE ?? '')?.[1];
 /** `WAXWING_MODULES=shuffled:SEED` runs dialogues with the standard modules in another order, which changes nothing. */
 const shuffleSeed = /^shuffled:(\d+)$/.exec(process.env.WAXWING_MODULES ?? '')?.[1];
 const standard = shuffleSeed === undefined ? standardModules : shuffled(standardModules, Number(shuffleSeed));
+
+/** `WAXWING_NODES=N` runs dialogues on N nodes; each actor connects to the one where its account lives. */
+const nodesOfAll = Number(process.env.WAXWING_NODES ?? 1);
 
 const hosts = { localhost: {}, 'elsewhere.example': {} };
 
@@ -75,6 +82,8 @@ export interface ScenarioOptions {
   readonly space?: () => Promise<Space>;
   /** A server of its own, whatever the configuration. */
   readonly alone?: boolean;
+  /** Nodes of a cluster in this process, instead of one server. They have a stage of their own. */
+  readonly nodes?: number;
   /** The server may log errors; else one is a failure. */
   readonly errors?: boolean;
 }
@@ -166,7 +175,8 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
 
 /** A server with the clients that talk to it. */
 export class Stage {
-  server: Server;
+  /** All nodes; one if it is no cluster. */
+  nodes: readonly Server[];
   /** Values of placeholders, for all clients of the scenario. */
   captured = new Map<string, string>();
   readonly #folder: string;
@@ -179,14 +189,14 @@ export class Stage {
   #accounts = new Set<string>();
 
   private constructor(
-    server: Server,
+    nodes: readonly Server[],
     folder: string,
     options: ScenarioOptions,
     storage: Storage,
     lateStorage: LateStorage | undefined,
     errors: string[],
   ) {
-    this.server = server;
+    this.nodes = nodes;
     this.#late = lateStorage;
     this.#folder = folder;
     this.#options = options;
@@ -200,12 +210,23 @@ export class Stage {
     const lateStorage = lateSeed === undefined ? undefined : late(inner, Number(lateSeed));
     const storage = lateStorage ?? inner;
     const errors: string[] = [];
-    const server = await started(options, folder, storage, errors);
-    return new Stage(server, folder, options, storage, lateStorage, errors);
+    const nodes = await startedNodes(options, folder, storage, errors);
+    return new Stage(nodes, folder, options, storage, lateStorage, errors);
   }
 
-  port(kind: ListenerKind): number {
-    const found = this.server.listening.find((one) => one.kind === kind);
+  /** The only one, or the first. */
+  get server(): Server {
+    return this.nodes[0]!;
+  }
+
+  /** Where an address lives. */
+  home(address: string): Server {
+    const jid = Jid.parse(address);
+    return this.nodes.find(({ node }) => node === undefined || node.of(jid) === undefined) ?? this.server;
+  }
+
+  port(kind: ListenerKind, server = this.server): number {
+    const found = server.listening.find((one) => one.kind === kind);
     assert.ok(found, `nothing listens for ${kind}`);
     return found.port;
   }
@@ -216,16 +237,22 @@ export class Stage {
 
   /** Stops the server and starts another on the same storage and configuration; in between `meanwhile` is done. */
   async restart(meanwhile: (storage: Storage) => Promise<void> = async () => {}): Promise<void> {
-    await this.server.stop();
+    await this.stop();
     await meanwhile(this.#storage);
-    this.server = await started(this.#options, this.#folder, this.#storage, this.#errors);
+    this.nodes = await startedNodes(this.#options, this.#folder, this.#storage, this.#errors);
+  }
+
+  /** Stops all nodes, one after the other. */
+  async stop(): Promise<void> {
+    for (const server of this.nodes) await server.stop();
   }
 
   async account(address: string, secret?: string): Promise<void> {
     const jid = Jid.parse(address).toBare();
-    if (await this.server.accounts.exists(jid.bare)) return;
+    const { accounts } = this.home(address);
+    if (await accounts.exists(jid.bare)) return;
     this.#accounts.add(jid.bare);
-    await this.server.accounts.create(jid, secret ?? usualKeys);
+    await accounts.create(jid, secret ?? usualKeys);
   }
 
   async connect(options: ConnectOptions = {}): Promise<Peer> {
@@ -238,7 +265,7 @@ export class Stage {
   async known(address: string, options: ActorOptions = {}): Promise<Peer> {
     const jid = Jid.parse(address);
     if (options.password === undefined) await this.account(address);
-    const peer = await this.connect({ ...options, host: jid.domain, name: address });
+    const peer = await this.connect({ account: address, ...options, host: jid.domain, name: address });
     await peer.opens();
     await peer.receivesFeatures();
     await peer.authenticates(jid.local!, options.password);
@@ -273,17 +300,31 @@ export class Stage {
   async settle(): Promise<void> {
     // Once more: what the last of them caused may have gone to one who was through already.
     for (let round = 0; round < 2; round++) {
+      await this.nodesAtRest();
       const bound = this.#peers.filter((peer) => peer.bound);
       // One that ends meanwhile has nothing more to say.
       await Promise.all(bound.map((peer) => peer.syncs().catch((error: Error) => assert.ok(!peer.bound, error))));
     }
   }
 
+  /** Resolves when no node has anything on its way to another. */
+  async nodesAtRest(): Promise<void> {
+    if (this.nodes.length === 1) return;
+    const isBusy = ({ node }: Server): boolean => {
+      if (node === undefined) return false;
+      const { kept, held, waiting, begun } = node.inspection;
+      return kept + held + waiting + begun > 0;
+    };
+    // What was handled may be answered some turns later.
+    for (let calm = 0; calm < calmTurns; calm = this.nodes.some(isBusy) ? 0 : calm + 1)
+      await new Promise((resolve) => setImmediate(resolve));
+  }
+
   async clear(): Promise<void> {
     for (const peer of this.#peers) peer.cut();
     this.#peers = [];
     this.captured = new Map();
-    for (const bare of this.#accounts) await this.server.accounts.remove(bare);
+    for (const bare of this.#accounts) await this.home(bare).accounts.remove(bare);
     this.#accounts = new Set();
     await this.#holdsNothing();
   }
@@ -291,7 +332,8 @@ export class Stage {
   /** Of clients and accounts that are gone the server keeps nothing: no connection, session, state, request or record. */
   async #holdsNothing(): Promise<void> {
     const left = async (): Promise<string[]> => {
-      const held = Object.entries(this.server.inspect()).filter(([, count]) => count > 0);
+      await this.nodesAtRest();
+      const held = this.nodes.flatMap((server) => Object.entries(server.inspect())).filter(([, count]) => count > 0);
       if (held.length > 0) return held.map(([what, count]) => `${what}: ${count}`);
       const records = await Promise.all(
         ['stream_management', 'passing'].map(async (name) =>
@@ -325,12 +367,44 @@ export class Stage {
 
   async close(): Promise<void> {
     for (const peer of this.#peers) peer.cut();
-    await this.server.stop();
+    await this.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 
-async function started(options: ScenarioOptions, folder: string, storage: Storage, errors: string[]): Promise<Server> {
+/** One server; or several that share what is in memory. */
+async function startedNodes(
+  options: ScenarioOptions,
+  folder: string,
+  storage: Storage,
+  errors: string[],
+): Promise<readonly Server[]> {
+  const { nodes = nodesOfAll } = options;
+  if (nodes === 1 || !(storage instanceof MemoryStorage)) return [await started(options, folder, storage, errors)];
+  const network = new LocalNetwork();
+  const servers: Server[] = [];
+  for (let n = 1; n <= nodes; n++) {
+    const cluster = { node: `node${n}`, address: `node${n}`, network };
+    servers.push(await started(options, join(folder, `node${n}`), storage.handle(), errors, cluster));
+  }
+  // Each has its share, and knows what the others have.
+  const isSettled = ({ node }: Server): boolean => {
+    const { members, slots, version } = node!.view;
+    const share = slots.filter((number) => number === node!.number).length;
+    const isNewest = servers.every((other) => other.node!.view.version === version);
+    return isNewest && members.length === nodes && Math.abs(share - slots.length / nodes) < 1 && node!.isAtRest;
+  };
+  while (!servers.every(isSettled)) await new Promise((resolve) => setImmediate(resolve));
+  return servers;
+}
+
+async function started(
+  options: ScenarioOptions,
+  folder: string,
+  storage: Storage,
+  errors: string[],
+  cluster?: ClusterOptions,
+): Promise<Server> {
   const server = await createServer({
     text: '',
     overrides: { ...merged(usual, options.config ?? {}), data: folder },
@@ -339,6 +413,7 @@ async function started(options: ScenarioOptions, folder: string, storage: Storag
     remote: options.remote,
     storage,
     space: options.space,
+    cluster,
     logTo: { write: (line) => void errors.push(line) },
   });
   await server.start();
@@ -378,6 +453,8 @@ export interface ConnectOptions {
   readonly transport?: TransportName;
   /** The host to talk to, and to ask for by SNI. Default: localhost. */
   readonly host?: string;
+  /** Connects to the node where this account lives. Default: the first node. */
+  readonly account?: string;
   /** A port of 127.0.0.1 instead of the server's own: that of a proxy. */
   readonly port?: number;
   /** A loopback address to come from: failed logins and connections are counted by it. Default: any. */
@@ -462,7 +539,9 @@ export class Peer {
 
   async connects(): Promise<void> {
     const { transport = 'tcp', address, preface, headers = {} } = this.#options;
-    const portOf = (kind: ListenerKind) => this.#options.port ?? this.#stage.port(kind);
+    const { account } = this.#options;
+    const server = account === undefined ? this.#stage.server : this.#stage.home(account);
+    const portOf = (kind: ListenerKind) => this.#options.port ?? this.#stage.port(kind, server);
     const from = address === undefined ? {} : { localAddress: address };
     if (transport === 'websocket' || transport === 'wss') {
       const [scheme, port] = transport === 'wss' ? ['wss', portOf('https')] : ['ws', portOf('http')];
@@ -778,6 +857,8 @@ export class Peer {
     // What the storage answers late the server goes on with after it has answered a ping.
     for (let calls = this.#stage.storageCalls; ; calls = this.#stage.storageCalls) {
       await this.#isAnswered();
+      // What is on its way between nodes arrives in its own time.
+      await this.#stage.nodesAtRest();
       if (!(await this.#stage.storageIdle(calls)) && !this.#isBeingServed) break;
     }
     // The last of what it was being served may have been written behind the answer.
@@ -786,7 +867,7 @@ export class Peer {
 
   /** The server has more to say to it, and will: in a turn of the event loop to come, or once this client has read more. */
   get #isBeingServed(): boolean {
-    const session = this.bound ? this.#stage.server.sessions.find(Jid.parse(this.jid)) : undefined;
+    const session = this.bound ? this.#stage.home(this.jid).sessions.find(Jid.parse(this.jid)) : undefined;
     if (session?.isPouring !== true) return false;
     return session.hasRoom || (!this.#isPaused && (this.#acks || !session.acknowledges));
   }

@@ -51,7 +51,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   [
     'server/routing/',
     [
-      'server/cluster/homes.ts',
+      'server/cluster/',
       'server/stanza/',
       'server/xml/element.ts',
       'server/clock.ts',

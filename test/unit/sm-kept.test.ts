@@ -189,12 +189,15 @@ test('a session comes back as it was', async () => {
   const next = new Resumables(store, (error) => assert.fail(String(error)));
   const now = 1_000_000;
   const back: Sm[] = [];
-  await next.load((id, saved) => {
-    const again = revived(saved, { send: () => {} }, sessionStates, ({ name }) => assert.fail(name));
-    const one = new Sm(again, host, saved.holdSeconds, sm.limits, () => {}, next, id);
-    one.restore(saved, now);
-    back.push(one);
-  });
+  await next.load(
+    () => true,
+    (id, saved) => {
+      const again = revived(saved, { send: () => {} }, sessionStates, ({ name }) => assert.fail(name));
+      const one = new Sm(again, host, saved.holdSeconds, sm.limits, () => {}, next, id);
+      one.restore(saved, now);
+      back.push(one);
+    },
+  );
   const [one] = back;
   assert.equal(back.length, 1);
   assert.deepEqual([one?.id, one?.h, one?.waiting, one?.isRevived, one?.connected], ['a', 3, 2, true, false]);

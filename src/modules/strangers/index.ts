@@ -404,7 +404,7 @@ export default defineModule({
       }),
       event('accountDeleting', ({ jid }) => held.sendBack(jid.bare)),
       event('accountDeleted', ({ jid }) => known.delete(jid.bare), { before: 'all' }),
-      every(sweepMs, () => held.expire()),
+      every(sweepMs, () => held.expire(), { job: 'strangers' }),
       metric({
         name: 'waxwing_strangers_refused_total',
         help: 'Messages and requests of strangers that were refused by rule',

@@ -209,7 +209,7 @@ export default defineModule({
       ),
       binding(({ jid }) => archive.metadata(jid.toBare())), // XEP-0386 §3.2
       disco('account', { features: () => archive.features }),
-      every(stepMs, () => tidy()),
+      every(stepMs, () => tidy(), { job: 'mam' }),
     ];
   },
 });

@@ -15,6 +15,7 @@ import type { Away, Homes, SendOptions, Sent } from './homes.js';
 import { Inbox, type Receiver } from './inbox.js';
 import { Link } from './link.js';
 import { Parcel, ParcelError } from './parcel.js';
+import { Questions } from './questions.js';
 import { slotCount, slotOf, slotOfJob } from './slots.js';
 import { type Changed, deal, emptyView, type Member, type View, ViewStore, withMember, withoutMember } from './view.js';
 import type { Network } from './wire.js';
@@ -80,11 +81,7 @@ export class ClusterNode implements Homes, Away {
   /** What waits for slots that move, in order. */
   readonly #held = new Map<number, Parcel[]>();
   #heldBytes = 0;
-  readonly #questions = new Map<
-    number,
-    { resolve(payload: string): void; reject(error: ParcelError): void; timer: NodeJS.Timeout }
-  >();
-  #questionId = 0;
+  readonly #questions: Questions;
   #view: View = emptyView;
   /** The newest version that anybody spoke of. */
   #heardOf = 0;
@@ -102,6 +99,7 @@ export class ClusterNode implements Homes, Away {
     this.#options = options;
     this.name = { id: options.id, epoch };
     this.#views = new ViewStore(options.storage);
+    this.#questions = new Questions(options.mostQuestions ?? 10_000);
     this.#inbox = new Inbox({
       self: this.name,
       receiver: options.receiver,
@@ -110,7 +108,8 @@ export class ClusterNode implements Homes, Away {
       stranger: () => this.#refresh(),
       news: (version) => this.#hearOf(version),
       at: (node, version) => this.#hearAt(node, version),
-      answered: (id, isGiven, payload) => this.#answered(id, isGiven, payload),
+      answered: (id, isGiven, payload) =>
+        isGiven ? this.#questions.answered(id, payload) : this.#questions.unanswered(id, 'lost'),
       reply: (node, id, isGiven, payload) => this.#links.get(keyOf(node))?.answer(id, isGiven, payload),
       failed: (error) => options.warn('what another node sent could not be handled', error),
     });
@@ -149,6 +148,15 @@ export class ClusterNode implements Homes, Away {
     return this.#states[slot] === acting;
   }
 
+  slotOf(jid: Jid): number {
+    return slotOf(jid.bare);
+  }
+
+  /** Its number in the cluster, once it is a member. */
+  get number(): number {
+    return this.#ownIn(this.#view)?.number ?? 0;
+  }
+
   get view(): View {
     return this.#view;
   }
@@ -157,6 +165,12 @@ export class ClusterNode implements Homes, Away {
   memberOf(jid: Jid): Member | undefined {
     const number = this.#view.slots[slotOf(jid.bare)];
     return this.#view.members.find((one) => one.number === number);
+  }
+
+  /** Whether no slot moves to or from this node. */
+  get isAtRest(): boolean {
+    const isMoving = this.#states.includes(gained) || this.#states.includes(stopping) || this.#moving.size > 0;
+    return !isMoving && this.#view.handingOver === null && this.#leastAt() >= this.#view.version;
   }
 
   /** For metrics and tests. */
@@ -189,36 +203,12 @@ export class ClusterNode implements Homes, Away {
 
   ask(to: Jid, payload: string, timeoutMs: number): Promise<string> {
     if (this.#isOver) return Promise.reject(new ParcelError('closed'));
-    if (this.#questions.size >= (this.#options.mostQuestions ?? 10_000)) return Promise.reject(new ParcelError('full'));
-    const id = ++this.#questionId;
     const deadline = Math.min(Math.max(0, Math.ceil(timeoutMs)), longestAsk);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#unanswered(id, 'lost'), deadline);
-      this.#questions.set(id, { resolve, reject, timer });
+    return this.#questions.ask(deadline, (id) => {
       const parcel = new Parcel([to.full], slotOf(to.bare), payload, true, { id, timeoutMs: deadline });
-      parcel.confirmed.catch((error: ParcelError) => this.#unanswered(id, error.reason));
+      parcel.confirmed.catch((error: ParcelError) => this.#questions.unanswered(id, error.reason));
       this.#dispatch(parcel);
     });
-  }
-
-  #answered(id: number, isGiven: boolean, payload: string): void {
-    const question = this.#questions.get(id);
-    if (question === undefined) return;
-    if (!isGiven) {
-      this.#unanswered(id, 'lost');
-      return;
-    }
-    this.#questions.delete(id);
-    clearTimeout(question.timer);
-    question.resolve(payload);
-  }
-
-  #unanswered(id: number, reason: ParcelError['reason']): void {
-    const question = this.#questions.get(id);
-    if (question === undefined) return;
-    this.#questions.delete(id);
-    clearTimeout(question.timer);
-    question.reject(new ParcelError(reason));
   }
 
   // --- where parcels go -----------------------------------------------------------------------------------------------
@@ -604,6 +594,11 @@ export class ClusterNode implements Homes, Away {
     }
   }
 
+  /** A write of this node was refused because its epoch is over. */
+  shutOut(): void {
+    this.#end();
+  }
+
   /** Stops at once, as a process that is killed: nothing is handed over. */
   kill(): void {
     this.#end(false);
@@ -621,7 +616,7 @@ export class ClusterNode implements Homes, Away {
     this.#links.clear();
     this.#held.clear();
     this.#moving.clear();
-    for (const id of [...this.#questions.keys()]) this.#unanswered(id, 'closed');
+    this.#questions.close();
     this.#noteChange();
     if (isExpelled) this.#options.expelled();
   }

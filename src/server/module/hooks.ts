@@ -85,7 +85,12 @@ export type Hook =
   | { readonly kind: 'serverPresence'; readonly handler: ServerPresenceHandler }
   | { readonly kind: 'metric'; readonly metric: ModuleMetric }
   | { readonly kind: 'listens'; readonly bound: () => readonly ModuleListener[] }
-  | { readonly kind: 'every'; readonly ms: number; readonly handler: () => void | Promise<void> }
+  | {
+      readonly kind: 'every';
+      readonly ms: number;
+      readonly of: PeriodicOf;
+      readonly handler: () => void | Promise<void>;
+    }
   | { readonly kind: 'disco'; readonly target: Target; readonly source: DiscoSource }
   | { readonly kind: 'command'; readonly command: Command }
   | {
@@ -240,8 +245,19 @@ export const event = <E extends keyof Events>(
   handler: (event: Events[E]) => void | Promise<void>,
   order: Order = {},
 ): Hook => ({ kind: 'event', name, handler, order });
+/**
+ * Whose periodic work it is. 'node', the default: of each node, which does it for what it has in memory. A job is of the whole cluster,
+ * for what is in the storage: at any time one node does it, by its name, though two may overlap when it moves; so it has to
+ * be work that may be done twice.
+ */
+export type PeriodicOf = 'node' | { readonly job: string };
 /** Runs about every `ms` milliseconds while the host runs; never overlapping itself. */
-export const every = (ms: number, handler: () => void | Promise<void>): Hook => ({ kind: 'every', ms, handler });
+export const every = (ms: number, handler: () => void | Promise<void>, of: PeriodicOf = 'node'): Hook => ({
+  kind: 'every',
+  ms,
+  of,
+  handler,
+});
 /** Presence to the host itself. */
 export type ServerPresenceHandler = (stanza: Stanza, origin: Origin) => void | Promise<void>;
 /** Hears all presence that is sent to the host itself. */

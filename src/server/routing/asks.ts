@@ -19,6 +19,8 @@ export interface Asking {
   limitHit(limit: string): void;
   /** Never rejects. */
   route(stanza: Stanza): Maybe<void>;
+  /** Asks at the home of an address that lives at another node; undefined where it does not. Rejects with StanzaError. */
+  askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined;
 }
 
 interface Ask {
@@ -55,19 +57,31 @@ export class Asks {
       this.#host.limitHit('asks');
       return Promise.reject(new StanzaError('resource-constraint'));
     }
+    const sent = request.with({ from: request.from ?? this.#host.jid });
+    const answer = this.#host.askAway(sent, to, timeoutMs) ?? this.#askHere(sent, to, timeoutMs);
+    const give = () => this.#places.give(holder);
+    answer.then(give, give);
+    return answer;
+  }
+
+  /** Asks whoever lives here, or at another server. */
+  #askHere(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> {
     const id = randomId();
-    const answer = new Promise<Stanza>((resolve, reject) => {
+    return new Promise<Stanza>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#open.delete(id);
         reject(new StanzaError('remote-server-timeout'));
       }, timeoutMs);
       timer.unref();
       this.#open.set(id, { to, resolve, reject, timer });
-      void this.#host.route(request.with({ id, from: request.from ?? this.#host.jid }));
+      void this.#host.route(request.with({ id }));
     });
-    const give = () => this.#places.give(holder);
-    answer.then(give, give);
-    return answer;
+  }
+
+  /** Whether this is the answer to one of them, from whom it was asked. */
+  isAnswer({ name, type, id, from }: Stanza): boolean {
+    if (name !== 'iq' || id === undefined || (type !== 'result' && type !== 'error')) return false;
+    return from?.equals(this.#open.get(id)?.to) === true;
   }
 
   /** A result or error that answers one of them: believed only from whom it was asked. */
@@ -103,7 +117,7 @@ export class Asks {
 }
 
 /** The StanzaError that an error reply carries. */
-function errorOf(stanza: Stanza): StanzaError {
+export function errorOf(stanza: Stanza): StanzaError {
   const error: Element | undefined = stanza.child(NS.client, 'error');
   const children = error?.getChildElements() ?? [];
   const name = children.find((child) => child.getNS() === NS.stanzas && child.name !== 'text')?.name ?? '';

@@ -21,6 +21,7 @@ import { Hooks, type IqEntry, iqKey } from './hooks.js';
 import { inOrder } from './in-order.js';
 import { Messages } from './messages.js';
 import type { Awaited, Origin, Passage } from './passage.js';
+import { periodically } from './periodic.js';
 import { permits } from './permits.js';
 import { answerHere } from './questions.js';
 import { Refusals } from './refusals.js';
@@ -92,11 +93,20 @@ export class LocalHost implements Host, Destination {
     this.hooks = hooks;
     this.#messages.start(hooks);
     for (const { domain, service, iq } of hooks.services())
-      this.#router.add(domain, { receive: (stanza, origin) => this.#toService(service, iq, stanza, origin) });
+      this.#router.add(domain, {
+        receive: (stanza, origin) => this.#toService(service, iq, stanza, origin),
+        isAwaited: this.isAwaited,
+      });
     for (const isClosed of hooks.gates)
       for (const domain of [this.domain, ...hooks.services().map((service) => service.domain)])
         this.#router.guard(domain, isClosed);
-    this.#timers = hooks.timers.map(({ ms, handler }) => this.#every(ms, handler));
+    this.#timers = hooks.timers.map((timer) =>
+      periodically(
+        timer,
+        (job) => this.#router.hasJob(`${job}@${this.domain}`),
+        (error) => this.#parts.log.error({ err: error }, 'a periodic task failed'),
+      ),
+    );
   }
 
   stop(): void {
@@ -205,14 +215,28 @@ export class LocalHost implements Host, Destination {
     const [first] = addressees;
     if (first === undefined) return;
     const destination = this.#router.destination(first.domain);
-    if (addressees.length > 1 && stanza.name === 'message' && destination instanceof LocalHost)
-      return destination.#toSessions(stanza, addressees, origin);
+    if (addressees.length > 1 && stanza.name === 'message' && destination instanceof LocalHost) {
+      const away = this.#router.wayTo(first);
+      if (away === undefined) return destination.routeAllHere(stanza, addressees, origin);
+      if (this.#router.isStopped(stanza, first, origin)) return;
+      return this.#router.sendAway(away, stanza, addressees, origin);
+    }
     let waiting: Promise<unknown>[] | undefined;
     for (const to of addressees) {
       const routed = this.route(stanza.with({ to }), origin);
       if (routed !== undefined) (waiting ??= []).push(routed);
     }
     return waiting && Promise.all(waiting).then(() => {});
+  }
+
+  /** As `route`, for an address that lives here. */
+  routeHere(stanza: Stanza, origin: Origin): Maybe<void> {
+    try {
+      const routed = this.#router.routeHere(stanza, origin);
+      return routed?.catch((error: unknown) => this.refuse(stanza, error, origin));
+    } catch (error) {
+      this.refuse(stanza, error, origin);
+    }
   }
 
   isUntouched(stanza: Stanza): boolean {
@@ -237,6 +261,13 @@ export class LocalHost implements Host, Destination {
     const answer = answerHere(this.hooks.questions, question, this.jid, given);
     return answer instanceof Promise ? answer.then((one) => [one]) : [answer];
   }
+
+  /** Asks at the home of an address that lives at another node; undefined where it does not. Rejects with StanzaError. */
+  askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined {
+    const away = this.#router.wayTo(to);
+    return away && this.#router.askAway(away, request, to, this.domain, timeoutMs);
+  }
+  readonly isAwaited = (stanza: Stanza): boolean => this.#asks.isAnswer(stanza);
 
   /** A session has ended: it answers nothing that it was asked. */
   unanswered(session: Session): void {
@@ -271,25 +302,6 @@ export class LocalHost implements Host, Destination {
       }
     }
     return waiting === undefined ? undefined : Promise.all(waiting).then(() => {});
-  }
-
-  #every(ms: number, handler: () => Maybe<void>): NodeJS.Timeout {
-    let running = false;
-    const run = async () => handler();
-    const done = () => {
-      running = false;
-    };
-    const failed = (error: unknown) => {
-      running = false;
-      this.#parts.log.error({ err: error }, 'a periodic task failed');
-    };
-    const timer = setInterval(() => {
-      if (running) return;
-      running = true;
-      run().then(done, failed);
-    }, ms);
-    timer.unref();
-    return timer;
   }
 
   // --- from a session of this host ----------------------------------------------------------------------------
@@ -368,13 +380,13 @@ export class LocalHost implements Host, Destination {
     );
   }
 
-  /** A message for several sessions of one account. */
-  #toSessions(stanza: Stanza, addressees: readonly Jid[], origin: Origin): Maybe<void> {
+  /** A message for several sessions of one account that lives here. Never rejects. */
+  routeAllHere(stanza: Stanza, addressees: readonly Jid[], origin: Origin): Maybe<void> {
     const sessions = this.sessions(addressees[0]!.bare);
     const present = addressees.filter(({ resource }) => sessions.some(({ jid }) => jid.resource === resource));
     const to = present[0] ?? addressees[0]!;
     const addressed = stanza.with({ to });
-    if (present.length < 2) return this.route(addressed, origin);
+    if (present.length < 2) return this.routeHere(addressed, origin);
     try {
       if (this.#router.isStopped(addressed, to, origin)) return;
       const done = this.#toAccount(addressed, to, sessions, origin, present);

@@ -1,3 +1,4 @@
+import { type Away, everythingHere, type Homes } from '../cluster/homes.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -19,6 +20,14 @@ export interface Destination {
   room?(to: Jid): Promise<void> | undefined;
   /** A message for this address is on its way: what it needs can be read meanwhile. */
   prefetch?(to: Jid): void;
+  /** Whether the stanza answers a request that was sent from this node, whoever it is addressed to. */
+  isAwaited?(stanza: Stanza): boolean;
+}
+
+/** Takes what is for addresses of this server that live at another node. */
+export interface Departures {
+  send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void>;
+  ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza>;
 }
 
 /** The server itself as a sender: nobody waits for an acknowledgement. */
@@ -28,7 +37,7 @@ export const serverOrigin: Origin = {
   acknowledgeAfter() {},
 };
 
-/** Decides by the addressee's domain alone. */
+/** Decides by the addressee's domain, and by where the addressee lives. */
 export class Router {
   readonly #local = new Map<string, Destination>();
   readonly #gates = new Map<string, (party: Jid) => boolean>();
@@ -38,6 +47,15 @@ export class Router {
       throw new StanzaError('remote-server-not-found');
     },
   };
+
+  #homes: Homes = everythingHere;
+  #departures: Departures | undefined;
+
+  /** From now on some addresses live at other nodes. */
+  share(homes: Homes, departures: Departures): void {
+    this.#homes = homes;
+    this.#departures = departures;
+  }
 
   add(domain: string, destination: Destination): void {
     if (this.#local.has(domain))
@@ -63,7 +81,7 @@ export class Router {
 
   /** A message for this address is on its way. */
   prefetch(to: Jid): void {
-    this.#local.get(to.domain)?.prefetch?.(to);
+    if (this.#homes.of(to) === undefined) this.#local.get(to.domain)?.prefetch?.(to);
   }
 
   /** `Destination.room` of whoever answers for an address. */
@@ -79,7 +97,37 @@ export class Router {
     const { to } = stanza;
     if (to === undefined) throw new Error('a stanza without an address cannot be routed');
     if (this.isStopped(stanza, to, origin)) return;
-    return this.destination(to.domain).receive(stanza, origin);
+    const destination = this.#local.get(to.domain);
+    if (destination === undefined) return this.remote.receive(stanza, origin);
+    const away = this.#homes.of(to);
+    if (away === undefined || destination.isAwaited?.(stanza) === true) return destination.receive(stanza, origin);
+    return this.#departures!.send(away, stanza, [to], origin);
+  }
+
+  /** The same for an address that lives here, as another node or its own sender knows. */
+  routeHere(stanza: Stanza, origin: Origin): void | Promise<void> {
+    const to = stanza.to!;
+    if (!this.isStopped(stanza, to, origin)) return this.destination(to.domain).receive(stanza, origin);
+  }
+
+  /** The way to an address of this server that does not live here. */
+  wayTo(to: Jid): Away | undefined {
+    return this.isLocal(to.domain) ? this.#homes.of(to) : undefined;
+  }
+
+  /** Sends what is for several full addresses of one account that lives elsewhere. */
+  sendAway(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void> {
+    return this.#departures!.send(away, stanza, to, origin);
+  }
+
+  /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
+  askAway(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
+    return this.#departures!.ask(away, request, to, domain, timeoutMs);
+  }
+
+  /** Whether work that the whole cluster does once is this node's. */
+  hasJob(name: string): boolean {
+    return this.#homes.hasJob(name);
   }
 
   /**

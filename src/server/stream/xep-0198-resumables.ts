@@ -147,8 +147,14 @@ export class Resumables implements Snapshots {
     await Promise.all(saved);
   }
 
-  /** Takes up what the process before wrote down: each that has not expired is handed to `revive`. */
-  async load(revive: (id: string, saved: SavedSm) => void): Promise<void> {
+  /**
+   * Takes up what the process before wrote down, of those that `concerns` is true for: each that has not expired is handed to
+   * `revive`.
+   */
+  async load(
+    concerns: (id: string, saved: SavedSm) => boolean,
+    revive: (id: string, saved: SavedSm) => void,
+  ): Promise<void> {
     let after: string | undefined;
     for (;;) {
       const ids = await this.store.owners({ after, limit: 500 });
@@ -159,6 +165,7 @@ export class Resumables implements Snapshots {
         const saved = found.get(id);
         // A damaged record, which was reported, is of no use to anybody.
         if (saved === undefined) await this.store.forget(id);
+        else if (!concerns(id, saved)) continue;
         else if (msLeft(saved) > 0 || saved.queue.length > 0) revive(id, saved);
         else await this.store.forget(id);
       }

@@ -51,12 +51,19 @@ export class Binding {
 
   /** The full address for a new session. Throws StanzaError('bad-request') for what is no resource. */
   #address(stream: C2sStream, wanted: string | undefined): Jid {
+    this.#demandHome(stream.account!);
     try {
       return stream.account!.withResource(wanted ?? randomId(9));
     } catch (error) {
       if (error instanceof JidError) throw new StanzaError('bad-request'); // RFC 6120 §7.7.2.1
       throw error;
     }
+  }
+
+  /** Another node handles what concerns the account. */
+  #demandHome(account: Jid): void {
+    if (this.#parts.isHere(account)) return;
+    throw new StreamError('resource-constraint', 'The account lives at another node of this server.');
   }
 
   /** RFC 6120 §7.7.2.2: of two with one address the newer wins. And nobody has more sessions than the limit. */
@@ -94,6 +101,7 @@ export class Binding {
   bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element | Promise<Element> {
     // It may have gone while the login went on.
     if (stream.phase !== 'known') throw new StreamError('connection-timeout');
+    this.#demandHome(stream.account!);
     const host = stream.host!;
     const jid = this.#stableAddress(stream.account!, tag, clientId);
     this.#endEarlier(jid, clientId);

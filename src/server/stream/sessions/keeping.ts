@@ -6,7 +6,7 @@ import { monotonic } from '../../clock.js';
 import type { Link } from '../../routing/link.js';
 import { type SessionState, type StoredStates, TooMuchState, writeStates } from '../../routing/session-state.js';
 import { Jid } from '../../stanza/jid.js';
-import { revived, type Surroundings } from '../xep-0198-record.js';
+import { revived, type SavedSm, type Surroundings } from '../xep-0198-record.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import type { Ending } from './ending.js';
@@ -98,7 +98,11 @@ export class Keeping {
   async load(): Promise<void> {
     const now = monotonic();
     const taken: Sm[] = [];
-    await this.#parts.resumables.load((id, saved) => {
+    const { resumables } = this.#parts;
+    // Other nodes write theirs down, too.
+    const isOurs = (id: string, { jid }: SavedSm): boolean =>
+      this.#parts.isHere(Jid.parse(jid)) && resumables.get(id) === undefined;
+    await resumables.load(isOurs, (id, saved) => {
       const host = this.#parts.host(Jid.parse(saved.jid).domain);
       if (host === undefined) return;
       const nowhere: Link = { send: (stanza, receipt) => receipt?.lost(stanza) };
@@ -117,8 +121,8 @@ export class Keeping {
     // What they were told just now the next process would tell them as well.
     for (const sm of taken) sm.kept = true;
     // What was kept for them and is in no queue: they wait for it like others who are there.
-    for (const { jid } of this.#ending.managed.keys())
-      this.#parts.host(jid.domain)?.services.offline?.readOut(jid.bare);
+    const owners = new Map(taken.map(({ session: { jid } }) => [jid.bare, jid.domain]));
+    for (const [bare, domain] of owners) this.#parts.host(domain)?.services.offline?.readOut(bare);
   }
 }
 

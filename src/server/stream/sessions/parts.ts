@@ -12,6 +12,8 @@ import type { Resumables } from '../xep-0198-resumables.js';
 export interface SessionsParts {
   config(): Config;
   host(domain: string): LocalHost | undefined;
+  /** Whether an account lives at this node. */
+  isHere(jid: Jid): boolean;
   readonly directory: SessionDirectory;
   readonly resumables: Resumables;
   readonly counts: StreamCounts;

@@ -1,0 +1,124 @@
+/** A server as a node of a cluster: what it needs of the cluster, and what the cluster does to it. */
+import type { Logger } from 'pino';
+import { type Storage, StorageError } from '../storage/contract.js';
+import { around } from '../storage/wrappers.js';
+import { ClusterNode } from './cluster/node.js';
+import type { Network } from './cluster/wire.js';
+import { Elsewhere } from './routing/elsewhere.js';
+import type { LocalHost } from './routing/host.js';
+import type { Router } from './routing/router.js';
+import type { Session } from './routing/session.js';
+import { StreamError } from './stanza/errors.js';
+import { setNode } from './stanza/ids.js';
+import type { Jid } from './stanza/jid.js';
+
+export interface ClusterOptions {
+  /** The same at each start; no other node of the cluster has it. */
+  readonly node: string;
+  /** Where the network finds it. */
+  readonly address: string;
+  readonly network: Network;
+}
+
+export interface MembershipParts {
+  readonly storage: Storage;
+  readonly router: Router;
+  readonly hosts: ReadonlyMap<string, LocalHost>;
+  readonly version: string;
+  readonly log: Logger;
+  sessions(): Iterable<Session>;
+  /** Takes up what was saved of sessions of accounts that live here and are not there yet. */
+  restore(): Promise<void>;
+  /** The server stops: its sessions are saved, and not to be ended. */
+  isStopping(): boolean;
+  /** Ends a session; its client is told why. */
+  end(session: Session, error: StreamError): void;
+  halt(how: 'restart'): Promise<void>;
+}
+
+export class Membership {
+  /** What the node writes to: it notices when the others have shut it out. */
+  readonly storage: Storage;
+  readonly node: ClusterNode;
+
+  readonly #parts: MembershipParts;
+  /** Restores sessions, one time after the other. */
+  #restoring: Promise<void> = Promise.resolve();
+
+  private constructor(node: ClusterNode, storage: Storage, parts: MembershipParts) {
+    this.node = node;
+    this.storage = storage;
+    this.#parts = parts;
+  }
+
+  /** Joins, before anything is written. Rejects with StorageError. */
+  static async join({ node: id, address, network }: ClusterOptions, parts: MembershipParts): Promise<Membership> {
+    const { router, hosts, log, version } = parts;
+    const elsewhere = new Elsewhere({ router, host: (domain) => hostOf(hosts, domain) });
+    let membership: Membership | undefined;
+    const node: ClusterNode = await ClusterNode.join({
+      id,
+      address,
+      version,
+      network,
+      storage: parts.storage,
+      receiver: elsewhere,
+      leaving: async (slots) => membership?.endSessions((jid) => slots.has(node.slotOf(jid))),
+      gained: () => membership?.restore(),
+      expelled: () => {
+        log.fatal('the other nodes have shut this one out');
+        parts
+          .halt('restart')
+          .catch((error: unknown) => log.error({ err: error }, 'the server could not be stopped in order'));
+      },
+      warn: (message, error) => log.warn({ err: error }, message),
+    });
+    router.share(node, elsewhere);
+    const storage = around(parts.storage, (_, run) =>
+      run().catch((error: unknown) => {
+        if (error instanceof StorageError && error.failure === 'fenced') node.shutOut();
+        throw error;
+      }),
+    );
+    membership = new Membership(node, storage, parts);
+    return membership;
+  }
+
+  /** Becomes a member and takes its share of the addresses, which modules have to be ready for. Rejects with StorageError. */
+  async enter(): Promise<void> {
+    await this.node.enter();
+    setNode(this.node.number);
+    await this.#restoring;
+  }
+
+  /** Hands over and leaves. Never rejects. */
+  async leave(): Promise<void> {
+    await this.node.leave().catch((error: unknown) => {
+      this.#parts.log.error({ err: error }, 'the cluster could not be left in order: its other nodes will notice');
+      this.node.kill();
+    });
+  }
+
+  restore(): void {
+    const failed = (error: unknown) => this.#parts.log.error({ err: error }, 'sessions could not be restored');
+    this.#restoring = this.#restoring.then(() => this.#parts.restore()).catch(failed);
+  }
+
+  /** The accounts for which this is true move to another node. */
+  endSessions(moves: (jid: Jid) => boolean): void {
+    if (this.#parts.isStopping()) return;
+    const reason = new StreamError('reset', 'The account moves to another node. Connect again.');
+    for (const session of [...this.#parts.sessions()]) if (moves(session.jid)) this.#parts.end(session, reason);
+  }
+}
+
+/** The host of a domain, or of a service; some host for what is neither. */
+function hostOf(hosts: ReadonlyMap<string, LocalHost>, domain: string): LocalHost {
+  for (let rest = domain; rest !== ''; rest = rest.slice(rest.indexOf('.') + 1)) {
+    const host = hosts.get(rest);
+    if (host !== undefined) return host;
+    if (!rest.includes('.')) break;
+  }
+  const [first] = hosts.values();
+  return first!;
+}

@@ -1,0 +1,192 @@
+/** Two nodes of one cluster: accounts that live at one talk to those, rooms and the server at the other. */
+import assert from 'node:assert/strict';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { NS } from '../../src/server/stanza/ns.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
+import { around } from '../../src/storage/wrappers.js';
+import { type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
+import { founds, joins } from './rooms.js';
+
+const two: ScenarioOptions = { nodes: 2 };
+
+/** Names of accounts or rooms that live at the node, the first `count` of them. */
+function living({ stage }: Scene, at: number, count: number, domain = 'localhost'): string[] {
+  const names: string[] = [];
+  for (let n = 0; names.length < count; n++) {
+    const address = `user${n}@${domain}`;
+    if (stage.home(address) === stage.nodes[at]) names.push(address);
+  }
+  return names;
+}
+
+/** One actor at each node. */
+async function pair(scene: Scene, presence?: true): Promise<[Peer, Peer]> {
+  const [romeo] = living(scene, 0, 1);
+  const [juliet] = living(scene, 1, 1);
+  const options = presence === undefined ? {} : { presence };
+  return [await scene.actor(`${romeo}/orchard`, options), await scene.actor(`${juliet}/balcony`, options)];
+}
+
+const bareOf = ({ jid }: Peer): string => Jid.parse(jid).bare;
+
+scenario('each account has one home, and a session nowhere else', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene);
+  for (const [peer, at] of [
+    [romeo, 0],
+    [juliet, 1],
+  ] as const) {
+    const homes = scene.stage.nodes.map((node) => node.sessions.of(bareOf(peer)).length);
+    assert.deepEqual(homes, at === 0 ? [1, 0] : [0, 1]);
+  }
+  // Until streams are relayed, whoever connects to another node is told so.
+  const lost = await scene.connect({ account: romeo.jid });
+  const [wanderer] = living(scene, 1, 2).slice(1);
+  await scene.stage.account(wanderer!);
+  await lost.opens();
+  await lost.receivesFeatures();
+  await lost.authenticates(Jid.parse(wanderer!).local!);
+  await lost.sends(`<iq type='set' id='b'><bind xmlns='${NS.bind}'/></iq>`);
+  await lost.receives(`<stream:error xmlns:stream='${NS.stream}'>
+    <resource-constraint xmlns='${NS.streams}'/></stream:error>`);
+});
+
+scenario('messages go to the other node and back, in order', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene, true);
+  for (let n = 0; n < 50; n++)
+    await romeo.sends(
+      `<message to='${bareOf(juliet)}' type='chat' id='m${n}'><body>${n} ä😀 &lt;&amp;"'</body></message>`,
+    );
+  for (let n = 0; n < 50; n++)
+    await juliet.receives(`<message from='${romeo.jid}' to='${bareOf(juliet)}' type='chat' id='m${n}'>
+      <body>${n} ä😀 &lt;&amp;"'</body></message>`);
+  await juliet.sends(`<message to='${romeo.jid}' type='chat' id='back' xml:lang='it'><body>ciao</body></message>`);
+  await romeo.receives(`<message from='${juliet.jid}' to='${romeo.jid}' type='chat' id='back' xml:lang='it'>
+    <body>ciao</body></message>`);
+});
+
+scenario('requests and their answers find each other', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene, true);
+  await juliet.sends(`<message to='${bareOf(romeo)}' id='known'><body>ask me</body></message>`);
+  await romeo.receives(`<message from='${juliet.jid}' id='known'/>`);
+  await romeo.sends(`<iq type='get' to='${juliet.jid}' id='q'><query xmlns='urn:example:question'/></iq>`);
+  await juliet.receives(`<iq type='get' from='${romeo.jid}' to='${juliet.jid}' id='q'>
+    <query xmlns='urn:example:question'/></iq>`);
+  await juliet.sends(`<iq type='result' to='${romeo.jid}' id='q'><query xmlns='urn:example:question' n='7'/></iq>`);
+  await romeo.receives(`<iq type='result' from='${juliet.jid}' to='${romeo.jid}' id='q'>
+    <query xmlns='urn:example:question' n='7'/></iq>`);
+  // The server has one home, and answers users of both nodes.
+  for (const peer of [romeo, juliet]) {
+    await peer.sends(`<iq type='get' to='localhost' id='v'><query xmlns='jabber:iq:version'/></iq>`);
+    await peer.receives(`<iq type='result' from='localhost' to='${peer.jid}' id='v'>
+      <query xmlns='jabber:iq:version'><name>Waxwing</name></query></iq>`);
+  }
+});
+
+scenario('who is not there is said by the home', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene);
+  const nobody = living(scene, 1, 9)[8]!;
+  await romeo.sends(`<message to='${nobody}' id='m' type='chat'><body>anybody?</body></message>`);
+  await romeo.receives(`<message type='error' from='${nobody}' to='${romeo.jid}' id='m'>
+    <error type='cancel'><service-unavailable xmlns='${NS.stanzas}'/></error></message>`);
+  await romeo.sends(`<iq type='get' to='${bareOf(juliet)}/gone' id='q'><ping xmlns='${NS.ping}'/></iq>`);
+  await romeo.receives(`<iq type='error' from='${bareOf(juliet)}/gone' to='${romeo.jid}' id='q'>
+    <error type='cancel'><service-unavailable xmlns='${NS.stanzas}'/></error></iq>`);
+});
+
+scenario('people of both nodes meet in a room, wherever it lives', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene, true);
+  for (const at of [0, 1]) {
+    const room = living(scene, at, 1, 'conference.localhost')[0]!;
+    const local = Jid.parse(room).local!;
+    await founds(romeo, local, 'romeo');
+    await juliet.sends(joins(`${room}/juliet`));
+    await romeo.receives(`<presence from='${room}/juliet' to='${romeo.jid}'/>`);
+    await juliet.receives(`<presence from='${room}/romeo' to='${juliet.jid}'/>`);
+    await juliet.receives(`<presence from='${room}/juliet' to='${juliet.jid}'>
+      <x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
+    await juliet.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
+    await juliet.sends(`<message to='${room}' type='groupchat' id='g'><body>good even</body></message>`);
+    for (const peer of [romeo, juliet])
+      await peer.receives(`<message from='${room}/juliet' to='${peer.jid}' type='groupchat' id='g'>
+        <body>good even</body></message>`);
+    await juliet.sends(`<presence type='unavailable' to='${room}/juliet'/>`);
+    await romeo.receives(`<presence type='unavailable' from='${room}/juliet'/>`);
+    await juliet.receives(`<presence type='unavailable' from='${room}/juliet'/>`);
+    await romeo.sends(`<presence type='unavailable' to='${room}/romeo'/>`);
+    await romeo.receives(`<presence type='unavailable' from='${room}/romeo'/>`);
+  }
+});
+
+scenario('a message that finds nobody waits at the home', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene, true);
+  const address = bareOf(juliet);
+  await juliet.sends("<presence type='unavailable'/>");
+  await scene.stage.settle();
+  juliet.forgets();
+  await romeo.sends(`<message to='${address}' type='chat' id='later'><body>later</body></message>`);
+  await romeo.receivesNothing();
+  await juliet.sends('<presence/>');
+  await juliet.receives(`<presence from='${juliet.jid}'/>`);
+  await juliet.receives(`<message from='${romeo.jid}' type='chat' id='later'><body>later</body>
+    <delay xmlns='urn:xmpp:delay'/></message>`);
+});
+
+/** Lets nothing become durable in one archive until it is told to. */
+class SlowArchive {
+  owner = '';
+  #open = (): void => {};
+  readonly #isOpen = new Promise<void>((resolve) => {
+    this.#open = resolve;
+  });
+
+  open(): void {
+    this.#open();
+  }
+
+  readonly storage = (): MemoryStorage => {
+    const slow = this;
+    return new (class extends MemoryStorage {
+      override handle(): MemoryStorage {
+        const inner = super.handle();
+        const wrapped = around(inner, async ({ operation }, run, [owner]) => {
+          const result = await run();
+          if (operation === 'append' && owner === slow.owner) await slow.#isOpen;
+          return result;
+        });
+        return wrapped as unknown as MemoryStorage;
+      }
+    })();
+  };
+}
+
+const slow = new SlowArchive();
+scenario(
+  'a client is told that its message arrived once it is durable at the other node',
+  { ...two, storage: slow.storage },
+  async (scene) => {
+    const [romeo, juliet] = await pair(scene, true);
+    slow.owner = bareOf(juliet);
+    await romeo.sends(`<enable xmlns='${NS.sm}'/>`);
+    await romeo.receives(`<enabled xmlns='${NS.sm}'/>`);
+    await romeo.sends(`<message to='${bareOf(juliet)}' type='chat' id='m'><body>kept?</body></message>`);
+    await juliet.receives(`<message from='${romeo.jid}' type='chat' id='m'/>`);
+    await romeo.sends(`<r xmlns='${NS.sm}'/>`);
+    for (let n = 0; n < 50; n++) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(romeo.forgets(), []);
+    slow.open();
+    await romeo.receives(`<a xmlns='${NS.sm}' h='1'/>`);
+  },
+);
+
+scenario('when a node leaves in order, its accounts live at the other', two, async (scene) => {
+  const [, juliet] = await pair(scene, true);
+  const address = bareOf(juliet);
+  const [first, second] = scene.stage.nodes;
+  await second!.stop();
+  while (first!.node!.view.members.length > 1) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(scene.stage.home(address), first);
+  scene.stage.nodes = [first!];
+  const again = await scene.actor(`${address}/balcony`, { presence: true });
+  await again.sends(`<message to='${address}/balcony' id='self'><body>here</body></message>`);
+  await again.receives(`<message to='${address}/balcony' id='self'><body>here</body></message>`);
+});
