@@ -25,9 +25,11 @@ export interface Away {
 export interface Homes {
   /** Undefined where the address lives here. */
   of(jid: Jid): Away | undefined;
+  /** Asks every other node, about nobody in particular. Each resolves and rejects as `Away.ask`. */
+  askOthers(asker: Jid, payload: string, timeoutMs: number): readonly Promise<string>[];
   /** Whether work that the whole cluster does once is this node's. */
   hasJob(name: string): boolean;
 }
 
 /** One process is the home of everything. */
-export const everythingHere: Homes = { of: () => undefined, hasJob: () => true };
+export const everythingHere: Homes = { of: () => undefined, askOthers: () => [], hasJob: () => true };

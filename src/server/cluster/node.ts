@@ -201,11 +201,22 @@ export class ClusterNode implements Homes, Away {
     return { confirmed: parcel.confirmed, room: link === undefined || link.hasRoom ? undefined : link.room() };
   }
 
+  askOthers(asker: Jid, payload: string, timeoutMs: number): readonly Promise<string>[] {
+    const own = this.number;
+    // A member that nothing lives at knows nothing.
+    const slots = this.#view.members.map(({ number }) => (number === own ? -1 : this.#view.slots.indexOf(number)));
+    return slots.filter((slot) => slot >= 0).map((slot) => this.#ask(asker, slot, payload, timeoutMs));
+  }
+
   ask(to: Jid, payload: string, timeoutMs: number): Promise<string> {
+    return this.#ask(to, slotOf(to.bare), payload, timeoutMs);
+  }
+
+  #ask(to: Jid, slot: number, payload: string, timeoutMs: number): Promise<string> {
     if (this.#isOver) return Promise.reject(new ParcelError('closed'));
     const deadline = Math.min(Math.max(0, Math.ceil(timeoutMs)), longestAsk);
     return this.#questions.ask(deadline, (id) => {
-      const parcel = new Parcel([to.full], slotOf(to.bare), payload, true, { id, timeoutMs: deadline });
+      const parcel = new Parcel([to.full], slot, payload, true, { id, timeoutMs: deadline });
       parcel.confirmed.catch((error: ParcelError) => this.#questions.unanswered(id, error.reason));
       this.#dispatch(parcel);
     });

@@ -3,25 +3,34 @@
  * nodes passes as between two servers: the sender's session stays behind, a refusal comes back as an error stanza.
  */
 import { z } from 'zod';
-import type { Away } from '../cluster/homes.js';
+import type { Away, Homes } from '../cluster/homes.js';
 import type { Delivery, Receiver } from '../cluster/inbox.js';
 import { ParcelError } from '../cluster/parcel.js';
 import { StanzaError } from '../stanza/errors.js';
 import { Jid } from '../stanza/jid.js';
-import type { Behalf } from '../stanza/speaker.js';
 import { Stanza } from '../stanza/stanza.js';
 import { errorOf } from './asks.js';
 import type { LocalHost } from './host.js';
 import type { Origin } from './passage.js';
-import { type Router, serverOrigin } from './router.js';
+import { answerWritten } from './questions.js';
+import { type Router, serverOrigin, type WrittenQuestion } from './router.js';
+
+const audienceSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('present') }),
+  z.object({ kind: z.enum(['willing', 'unwilling']), feature: z.string(), except: z.array(z.string()) }),
+]);
 
 /** What goes with a stanza where it is more than the stanza: in JSON, on a line before it. */
 const besides = z.object({
   /** For whom a service of this server speaks. */
   speakers: z.array(z.string()).min(1).optional(),
   isAsked: z.boolean().optional(),
+  /** The sessions that it is for. */
+  audience: audienceSchema.optional(),
   /** The host that asks the question. */
   asks: z.string().optional(),
+  /** Which question modules ask; what is given with it is no stanza, and JSON. */
+  question: z.string().optional(),
 });
 type Besides = z.output<typeof besides>;
 
@@ -34,7 +43,7 @@ export interface ElsewhereParts {
 export class Elsewhere implements Receiver {
   readonly #parts: ElsewhereParts;
   /** The stanza that was written last, and what it was written as: what goes to many is written once. */
-  #written: { readonly stanza: Stanza; readonly behalf: Behalf | undefined; readonly payload: string } | undefined;
+  #written: (Pick<Origin, 'behalf' | 'audience'> & { readonly stanza: Stanza; readonly payload: string }) | undefined;
 
   constructor(parts: ElsewhereParts) {
     this.#parts = parts;
@@ -46,7 +55,7 @@ export class Elsewhere implements Receiver {
    */
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void> {
     const isOnce = stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set');
-    const { confirmed, room } = away.send(to, this.#write(stanza, origin.behalf), { isOnce });
+    const { confirmed, room } = away.send(to, this.#write(stanza, origin), { isOnce });
     const told = confirmed.catch((error: unknown) => this.#refuse(stanza, error));
     if (origin.acknowledges) origin.acknowledgeAfter(told, 'network');
     if (room !== undefined && origin.session !== undefined) return room;
@@ -55,18 +64,26 @@ export class Elsewhere implements Receiver {
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
   async ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
     const asked = `${JSON.stringify({ asks: domain } satisfies Besides)}\n${request.with({ to: undefined }).toXml()}`;
-    const answer = await away.ask(to, asked, timeoutMs).catch((error: unknown) => {
-      throw refusalOf(error);
-    });
+    const answer = await away.ask(to, asked, timeoutMs).catch(refused);
     const stanza = Stanza.parse(answer);
     if (stanza.type === 'error') throw errorOf(stanza);
     return stanza;
   }
 
+  /** Asks modules at the home of `owner`. Rejects with StanzaError. */
+  consult(away: Away, question: WrittenQuestion, owner: Jid, timeoutMs: number): Promise<string> {
+    return away.ask(owner, written(question), timeoutMs).catch(refused);
+  }
+
+  /** Asks modules at all other nodes. Each rejects with StanzaError. */
+  consultOthers(homes: Homes, question: WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[] {
+    return homes.askOthers(host, written(question), timeoutMs).map((answer) => answer.catch(refused));
+  }
+
   // --- from another node ----------------------------------------------------------------------------------------------
 
   receive(delivery: Delivery): void | Promise<void> {
-    const { stanza, behalf } = read(delivery.payload);
+    const { stanza, behalf, audience } = read(delivery.payload);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
     if (to === undefined) throw new Error('a stanza came from another node without an addressee');
     const origin: Origin = {
@@ -74,6 +91,7 @@ export class Elsewhere implements Receiver {
       acknowledges: true,
       acknowledgeAfter: (durable) => delivery.acknowledgeAfter(durable),
       behalf,
+      audience,
     };
     const host = this.#parts.host(to.domain);
     return more.length === 0
@@ -82,9 +100,13 @@ export class Elsewhere implements Receiver {
   }
 
   async answer(delivery: Delivery, timeoutMs: number): Promise<string> {
-    const { stanza, asks } = read(delivery.payload);
-    const request = stanza.with({ to: Jid.parse(delivery.to[0] ?? '') });
+    const { header, body } = divided(delivery.payload);
+    const { asks, question } = header;
     if (asks === undefined) throw new Error('a question came from another node without a host that asks');
+    const to = Jid.parse(delivery.to[0] ?? '');
+    if (question !== undefined)
+      return answerWritten(this.#parts.host(asks).hooks.questions, { domain: asks, name: question, given: body }, to);
+    const request = Stanza.parse(body).with({ to });
     try {
       return (await this.#parts.host(asks).ask(request, { timeoutMs })).toXml();
     } catch (error) {
@@ -95,12 +117,14 @@ export class Elsewhere implements Receiver {
 
   // --------------------------------------------------------------------------------------------------------------------
 
-  #write(stanza: Stanza, behalf: Behalf | undefined): string {
+  #write(stanza: Stanza, { behalf, audience }: Origin): string {
     const last = this.#written;
-    if (last !== undefined && last.behalf === behalf && isSameBut(last.stanza, stanza)) return last.payload;
+    const isSame = last?.behalf === behalf && last?.audience === audience;
+    if (last !== undefined && isSame && isSameBut(last.stanza, stanza)) return last.payload;
     const xml = stanza.with({ to: undefined }).toXml();
-    const payload = behalf === undefined ? xml : `${JSON.stringify(writtenBehalf(behalf))}\n${xml}`;
-    this.#written = { stanza, behalf, payload };
+    const header = behalf === undefined && audience === undefined ? '' : writtenHeader({ behalf, audience });
+    const payload = `${header}${xml}`;
+    this.#written = { stanza, behalf, audience, payload };
     return payload;
   }
 
@@ -120,20 +144,37 @@ const isSameBut = (a: Stanza, b: Stanza): boolean =>
   (a.from === b.from || a.from?.equals(b.from) === true) &&
   a.content === b.content;
 
-const writtenBehalf = ({ speakers, isAsked }: Behalf): Besides => ({
-  speakers: speakers.map(({ full }) => full),
-  isAsked,
-});
+function writtenHeader({ behalf, audience }: Pick<Origin, 'behalf' | 'audience'>): string {
+  const speakers = behalf?.speakers.map(({ full }) => full);
+  const header = {
+    speakers,
+    isAsked: behalf?.isAsked,
+    audience: audience && z.encode(audienceSchema, audience as never),
+  };
+  return `${JSON.stringify(header satisfies Besides)}\n`;
+}
 
-/** Throws what is no payload of ours. */
-function read(payload: string): { stanza: Stanza; behalf: Behalf | undefined; asks: string | undefined } {
-  if (payload.startsWith('<')) return { stanza: Stanza.parse(payload), behalf: undefined, asks: undefined };
+/** The line before what is sent, if there is one, and what is sent. Throws what is no payload of ours. */
+function divided(payload: string): { readonly header: Besides; readonly body: string } {
+  if (payload.startsWith('<')) return { header: {}, body: payload };
   const end = payload.indexOf('\n');
-  const { speakers, isAsked = false, asks } = besides.parse(JSON.parse(payload.slice(0, end)));
-  const stanza = Stanza.parse(payload.slice(end + 1));
-  if (speakers === undefined) return { stanza, behalf: undefined, asks };
+  return { header: besides.parse(JSON.parse(payload.slice(0, end))), body: payload.slice(end + 1) };
+}
+
+function read(payload: string): Pick<Origin, 'behalf' | 'audience'> & { readonly stanza: Stanza } {
+  const { header, body } = divided(payload);
+  const { speakers, isAsked = false, audience } = header;
+  const stanza = Stanza.parse(body);
+  if (speakers === undefined) return { stanza, audience };
   const [first, ...others] = speakers.map((full) => Jid.parse(full));
-  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, asks };
+  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, audience };
+}
+
+const written = ({ domain, name, given }: WrittenQuestion): string =>
+  `${JSON.stringify({ asks: domain, question: name } satisfies Besides)}\n${given}`;
+
+function refused(error: unknown): never {
+  throw refusalOf(error);
 }
 
 function refusalOf(error: unknown): unknown {

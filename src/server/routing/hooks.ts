@@ -20,6 +20,7 @@ import type {
   ModuleMetric,
   Order,
   PrefetchHandler,
+  Question,
   QuestionHandler,
   ServerMessageHandler,
   Service,
@@ -50,6 +51,11 @@ export interface HttpRoute {
 
 /** Most bytes of the body of a request over HTTP, unless a hook says otherwise. */
 const usualBody = 65_536;
+
+export interface Answerer {
+  readonly question: Question<never, unknown>;
+  readonly handler: QuestionHandler<never, unknown>;
+}
 
 export interface ServiceEntry {
   readonly module: string;
@@ -101,7 +107,7 @@ export class Hooks implements Declared {
   readonly inline: OfKind<'inline'>[] = [];
   readonly binding: BindingHandler[] = [];
   readonly prefetches: PrefetchHandler[] = [];
-  readonly questions = new Map<string, QuestionHandler<unknown, unknown>>();
+  readonly questions = new Map<string, Answerer>();
   /** The states of this host's sessions. */
   readonly sessionStates: readonly SessionState[];
   readonly derived = new Map<SessionState, Derivation<unknown>>();
@@ -229,7 +235,7 @@ export class Hooks implements Declared {
           case 'question': {
             const { question, handler } = hook;
             if (this.questions.has(question.name)) throw new HookError(`question ${question.name} is answered twice`);
-            this.questions.set(question.name, handler as QuestionHandler<unknown, unknown>);
+            this.questions.set(question.name, { question, handler });
             break;
           }
           case 'service':

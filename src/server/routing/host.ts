@@ -8,7 +8,7 @@ import { Recent } from '../../storage/recent.js';
 import type { Accounts } from '../accounts/index.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
-import type { Access, Events, Host, Question, Service, Services, SessionMoment } from '../module/index.js';
+import type { Access, Events, Host, Service, Services, SessionMoment } from '../module/index.js';
 import { StanzaError, type StreamError } from '../stanza/errors.js';
 import { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -23,7 +23,7 @@ import { Messages } from './messages.js';
 import type { Awaited, Origin, Passage } from './passage.js';
 import { periodically } from './periodic.js';
 import { permits } from './permits.js';
-import { answerHere } from './questions.js';
+import { Questions } from './questions.js';
 import { Refusals } from './refusals.js';
 import { type Destination, type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
@@ -64,6 +64,7 @@ export class LocalHost implements Host, Destination {
   readonly #messages: Messages;
   readonly #answers: Answers;
   readonly #asks: Asks;
+  readonly #questions: Questions;
   #timers: NodeJS.Timeout[] = [];
   /** The stanza that `isUntouched` was asked about last. */
   #asked: { readonly stanza: Stanza; readonly isUntouched: boolean } | undefined;
@@ -86,6 +87,7 @@ export class LocalHost implements Host, Destination {
     });
     this.#answers = new Answers(this, parts);
     this.#asks = new Asks(this);
+    this.#questions = new Questions(this, parts.router);
   }
 
   /** Puts the hooks to work. */
@@ -253,14 +255,8 @@ export class LocalHost implements Host, Destination {
     return this.#asks.ask(request, options);
   }
 
-  askHome<Given, Answer>(question: Question<Given, Answer>, owner: Jid, given: Given): Maybe<Answer> {
-    return answerHere(this.hooks.questions, question, owner, given);
-  }
-
-  askNodes<Given, Answer>(question: Question<Given, Answer>, given: Given): Maybe<readonly Answer[]> {
-    const answer = answerHere(this.hooks.questions, question, this.jid, given);
-    return answer instanceof Promise ? answer.then((one) => [one]) : [answer];
-  }
+  readonly askHome: Host['askHome'] = (question, owner, given) => this.#questions.atHome(question, owner, given);
+  readonly askNodes: Host['askNodes'] = (question, given) => this.#questions.atNodes(question, given);
 
   /** Asks at the home of an address that lives at another node; undefined where it does not. Rejects with StanzaError. */
   askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined {

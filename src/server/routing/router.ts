@@ -24,10 +24,19 @@ export interface Destination {
   isAwaited?(stanza: Stanza): boolean;
 }
 
+/** A question as it goes to another node: `domain` is that of the host, `given` is JSON. */
+export interface WrittenQuestion {
+  readonly domain: string;
+  readonly name: string;
+  readonly given: string;
+}
+
 /** Takes what is for addresses of this server that live at another node. */
 export interface Departures {
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void>;
   ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza>;
+  consult(away: Away, question: WrittenQuestion, owner: Jid, timeoutMs: number): Promise<string>;
+  consultOthers(homes: Homes, question: WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[];
 }
 
 /** The server itself as a sender: nobody waits for an acknowledgement. */
@@ -99,6 +108,8 @@ export class Router {
     if (this.isStopped(stanza, to, origin)) return;
     const destination = this.#local.get(to.domain);
     if (destination === undefined) return this.remote.receive(stanza, origin);
+    // What a session says to its own host is handled at the session's home.
+    if (to.local === undefined && to.domain === origin.session?.jid.domain) return destination.receive(stanza, origin);
     const away = this.#homes.of(to);
     if (away === undefined || destination.isAwaited?.(stanza) === true) return destination.receive(stanza, origin);
     return this.#departures!.send(away, stanza, [to], origin);
@@ -123,6 +134,16 @@ export class Router {
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
   askAway(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
     return this.#departures!.ask(away, request, to, domain, timeoutMs);
+  }
+
+  /** Asks modules at the home of `owner`. Rejects with StanzaError. */
+  consult(away: Away, question: WrittenQuestion, owner: Jid, timeoutMs: number): Promise<string> {
+    return this.#departures!.consult(away, question, owner, timeoutMs);
+  }
+
+  /** Asks modules at every other node. Each rejects with StanzaError. */
+  consultOthers(question: () => WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[] {
+    return this.#departures?.consultOthers(this.#homes, question(), host, timeoutMs) ?? [];
   }
 
   /** Whether work that the whole cluster does once is this node's. */
