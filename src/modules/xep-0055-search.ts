@@ -85,7 +85,7 @@ export default defineModule({
       (request) => {
         if (!request.to.equals(own)) throw new StanzaError('item-not-found');
         // XEP-0175: nobody whom the server knows, nor would be taken out when the session is over
-        if (request.session?.isPassing) throw new StanzaError('forbidden', 'The directory is for accounts.');
+        if (host.isAnonymous(request.from.bare)) throw new StanzaError('forbidden', 'The directory is for accounts.');
         return handler(request);
       };
 

@@ -332,6 +332,7 @@ class WaxwingServer implements Server {
       version: this.version,
       log: this.logs.area('cluster'),
       sessions: () => this.sessions.all(),
+      anonymous: () => this.#passing,
       restore: () => this.#streamSessions.keeping.load(),
       isStopping: () => this.#stopping !== undefined,
       end: (session, error) => this.#streamSessions.ending.end(session, error),

@@ -4,7 +4,7 @@ import { type Storage, StorageError } from '../storage/contract.js';
 import { around } from '../storage/wrappers.js';
 import { ClusterNode } from './cluster/node.js';
 import type { Network } from './cluster/wire.js';
-import { Elsewhere } from './routing/elsewhere.js';
+import { Elsewhere, type ElsewhereParts } from './routing/elsewhere.js';
 import type { LocalHost } from './routing/host.js';
 import type { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
@@ -27,6 +27,7 @@ export interface MembershipParts {
   readonly version: string;
   readonly log: Logger;
   sessions(): Iterable<Session>;
+  anonymous: ElsewhereParts['anonymous'];
   /** Takes up what was saved of sessions of accounts that live here and are not there yet. */
   restore(): Promise<void>;
   /** The server stops: its sessions are saved, and not to be ended. */
@@ -54,7 +55,11 @@ export class Membership {
   /** Joins, before anything is written. Rejects with StorageError. */
   static async join({ node: id, address, network }: ClusterOptions, parts: MembershipParts): Promise<Membership> {
     const { router, hosts, log, version } = parts;
-    const elsewhere = new Elsewhere({ router, host: (domain) => hostOf(hosts, domain) });
+    const elsewhere = new Elsewhere({
+      router,
+      host: (domain) => hostOf(hosts, domain),
+      anonymous: parts.anonymous,
+    });
     let membership: Membership | undefined;
     const node: ClusterNode = await ClusterNode.join({
       id,

@@ -3,6 +3,7 @@
  * before anything else of them, so that after a crash the next process forgets the rest.
  */
 import type { DocumentStore } from '../storage/contract.js';
+import { Recent } from '../storage/recent.js';
 import { addressBlock } from './config/address.js';
 import { Jid } from './stanza/jid.js';
 
@@ -13,6 +14,9 @@ export interface PassingParts {
   failed(error: unknown): void;
 }
 
+/** Anonymous accounts of other nodes that are remembered. */
+const heardElsewhere = 20_000;
+
 /** Addresses that are read at a time. */
 const page = 100;
 
@@ -21,6 +25,8 @@ export class Passing {
   readonly #underWay = new Set<Promise<void>>();
   /** Network addresses (addressBlock) of those that are there, by the bare address. */
   readonly #blocks = new Map<string, string>();
+  /** The same of those at other nodes of a cluster that said something here lately. Nobody gets such an address again. */
+  readonly #elsewhere = new Recent<string>(heardElsewhere);
 
   constructor(parts: PassingParts) {
     this.#parts = parts;
@@ -39,7 +45,12 @@ export class Passing {
 
   /** The network address of an anonymous account that is there, by which its use of bounds is counted. */
   blockOf(bare: string): string | undefined {
-    return this.#blocks.get(bare);
+    return this.#blocks.get(bare) ?? this.#elsewhere.get(bare);
+  }
+
+  /** An anonymous account at another node has said something. */
+  heard(bare: string, block: string): void {
+    this.#elsewhere.set(bare, block);
   }
 
   /** Forgets whoever of the process before did not come back. */

@@ -90,7 +90,8 @@ export async function subscribe(action: Action): Promise<Element> {
     // §12.4: the node may want it so
     const isTemporary = node.config['pubsub#tempsub'] || options.expires === 'presence';
     // §6.1.3.6: nobody is to get what another asked for
-    if (request.session?.isPassing && !isTemporary) throw new StanzaError('forbidden', undefined, { type: 'cancel' });
+    if (pubsub.host.isAnonymous(request.from.bare) && !isTemporary)
+      throw new StanzaError('forbidden', undefined, { type: 'cancel' });
     const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
     if (present === undefined || present.by !== undefined) {
       const own = [...(holder.subscribers.get(from.bare) ?? [])].filter(({ by }) => by === undefined).length;

@@ -27,6 +27,8 @@ const besides = z.object({
   isAsked: z.boolean().optional(),
   /** The sessions that it is for. */
   audience: audienceSchema.optional(),
+  /** The network address that an anonymous sender (XEP-0175) is counted by. */
+  anonymous: z.string().optional(),
   /** The host that asks the question. */
   asks: z.string().optional(),
   /** Which question modules ask; what is given with it is no stanza, and JSON. */
@@ -38,6 +40,8 @@ export interface ElsewhereParts {
   readonly router: Router;
   /** Of a domain, or of the domain of a service; some host where there is none. */
   host(domain: string): LocalHost;
+  /** By what network address an anonymous account (XEP-0175) is counted that is there, or spoke from another node. */
+  anonymous(): { blockOf(bare: string): string | undefined; heard(bare: string, block: string): void };
 }
 
 export class Elsewhere implements Receiver {
@@ -83,7 +87,9 @@ export class Elsewhere implements Receiver {
   // --- from another node ----------------------------------------------------------------------------------------------
 
   receive(delivery: Delivery): void | Promise<void> {
-    const { stanza, behalf, audience } = read(delivery.payload);
+    const { stanza, behalf, audience, anonymous } = read(delivery.payload);
+    if (anonymous !== undefined && stanza.from !== undefined)
+      this.#parts.anonymous().heard(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
     if (to === undefined) throw new Error('a stanza came from another node without an addressee');
     const origin: Origin = {
@@ -122,7 +128,9 @@ export class Elsewhere implements Receiver {
     const isSame = last?.behalf === behalf && last?.audience === audience;
     if (last !== undefined && isSame && isSameBut(last.stanza, stanza)) return last.payload;
     const xml = stanza.with({ to: undefined }).toXml();
-    const header = behalf === undefined && audience === undefined ? '' : writtenHeader({ behalf, audience });
+    const anonymous = stanza.from && this.#parts.anonymous().blockOf(stanza.from.bare);
+    const isPlain = behalf === undefined && audience === undefined && anonymous === undefined;
+    const header = isPlain ? '' : writtenHeader({ behalf, audience }, anonymous);
     const payload = `${header}${xml}`;
     this.#written = { stanza, behalf, audience, payload };
     return payload;
@@ -144,12 +152,13 @@ const isSameBut = (a: Stanza, b: Stanza): boolean =>
   (a.from === b.from || a.from?.equals(b.from) === true) &&
   a.content === b.content;
 
-function writtenHeader({ behalf, audience }: Pick<Origin, 'behalf' | 'audience'>): string {
+function writtenHeader({ behalf, audience }: Pick<Origin, 'behalf' | 'audience'>, anonymous?: string): string {
   const speakers = behalf?.speakers.map(({ full }) => full);
   const header = {
     speakers,
     isAsked: behalf?.isAsked,
     audience: audience && z.encode(audienceSchema, audience as never),
+    anonymous,
   };
   return `${JSON.stringify(header satisfies Besides)}\n`;
 }
@@ -161,13 +170,18 @@ function divided(payload: string): { readonly header: Besides; readonly body: st
   return { header: besides.parse(JSON.parse(payload.slice(0, end))), body: payload.slice(end + 1) };
 }
 
-function read(payload: string): Pick<Origin, 'behalf' | 'audience'> & { readonly stanza: Stanza } {
+interface Read extends Pick<Origin, 'behalf' | 'audience'> {
+  readonly stanza: Stanza;
+  readonly anonymous: string | undefined;
+}
+
+function read(payload: string): Read {
   const { header, body } = divided(payload);
-  const { speakers, isAsked = false, audience } = header;
+  const { speakers, isAsked = false, audience, anonymous } = header;
   const stanza = Stanza.parse(body);
-  if (speakers === undefined) return { stanza, audience };
+  if (speakers === undefined) return { stanza, audience, anonymous };
   const [first, ...others] = speakers.map((full) => Jid.parse(full));
-  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, audience };
+  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, audience, anonymous };
 }
 
 const written = ({ domain, name, given }: WrittenQuestion): string =>
