@@ -18,7 +18,7 @@ import { Asks } from './asks.js';
 import { chosen } from './audience.js';
 import type { SessionDirectory } from './directory.js';
 import { Hooks, type IqEntry, iqKey } from './hooks.js';
-import { inOrder } from './in-order.js';
+import { callAll, inOrder } from './in-order.js';
 import { Messages } from './messages.js';
 import type { Awaited, Origin, Passage } from './passage.js';
 import { periodically } from './periodic.js';
@@ -277,27 +277,16 @@ export class LocalHost implements Host, Destination {
 
   emit<E extends keyof Events>(name: E, event: Events[E]): Maybe<void> {
     const handlers = this.hooks.events.get(name);
-    return handlers === undefined ? undefined : this.#each(handlers, event as never, `event ${name}`);
+    return handlers && callAll(handlers, event as never, this.#failed(`event ${name}`));
   }
 
   /** Tells the modules of a session. Never rejects. */
   tell(moment: SessionMoment, session: Session): Maybe<void> {
-    return this.#each(this.hooks.sessions[moment], session, `session ${moment}`);
+    return callAll(this.hooks.sessions[moment], session, this.#failed(`session ${moment}`));
   }
 
-  /** Calls all, whatever becomes of each: one that fails is logged and hurts no other. */
-  #each<T>(handlers: readonly ((argument: T) => Maybe<void>)[], argument: T, what: string): Maybe<void> {
-    let waiting: Promise<void>[] | undefined;
-    const failed = (error: unknown) => this.#parts.log.error({ err: error }, `${what} failed`);
-    for (const handler of handlers) {
-      try {
-        const done = handler(argument);
-        if (done !== undefined) (waiting ??= []).push(done.catch(failed));
-      } catch (error) {
-        failed(error);
-      }
-    }
-    return waiting === undefined ? undefined : Promise.all(waiting).then(() => {});
+  #failed(what: string): (error: unknown) => void {
+    return (error) => this.#parts.log.error({ err: error }, `${what} failed`);
   }
 
   // --- from a session of this host ----------------------------------------------------------------------------

@@ -48,3 +48,21 @@ async function runFrom(
     if ((await handlers[index]!(passage)) === 'handled') return 'handled';
   return undefined;
 }
+
+/** Calls all, whatever becomes of each: one that fails hurts no other. Never rejects. */
+export function callAll<T>(
+  handlers: readonly ((argument: T) => Maybe<void>)[],
+  argument: T,
+  failed: (error: unknown) => void,
+): Maybe<void> {
+  let waiting: Promise<void>[] | undefined;
+  for (const handler of handlers) {
+    try {
+      const done = handler(argument);
+      if (done !== undefined) (waiting ??= []).push(done.catch(failed));
+    } catch (error) {
+      failed(error);
+    }
+  }
+  return waiting === undefined ? undefined : Promise.all(waiting).then(() => {});
+}
