@@ -37,7 +37,7 @@ const writing = ['append', 'set'];
 for (const recipient of ['absent', 'present'])
   test(`the first message between two cold accounts, the recipient is ${recipient}`, async () => {
     const { storage, hold, asked, round } = holding();
-    const stage = await Stage.open({ storage: () => storage, alone: true });
+    const stage = await Stage.open({ storage: () => storage, isTimed: true, alone: true });
     try {
       await stage.account('romeo@localhost');
       await stage.account('juliet@localhost');

@@ -76,6 +76,8 @@ export interface ScenarioOptions {
   /** Modules besides the standard ones. A server with its own modules or storage is not shared. */
   readonly modules?: readonly ModuleDefinition[];
   readonly storage?: () => Storage;
+  /** The storage decides itself when its operations run, and is never late besides. */
+  readonly isTimed?: boolean;
   /** Takes what is for other servers. */
   readonly remote?: Destination;
   /** The room on the disk. A server that is told so is not shared. */
@@ -207,7 +209,7 @@ export class Stage {
   static async open(options: ScenarioOptions = {}): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     const inner = options.storage?.() ?? new MemoryStorage();
-    const lateStorage = lateSeed === undefined ? undefined : late(inner, Number(lateSeed));
+    const lateStorage = lateSeed === undefined || options.isTimed === true ? undefined : late(inner, Number(lateSeed));
     const storage = lateStorage ?? inner;
     const errors: string[] = [];
     const nodes = await startedNodes(options, folder, storage, errors);

@@ -137,6 +137,7 @@ scenario(
   'large messages that multiply make nobody wait but their sender',
   {
     storage: () => gate.storage,
+    isTimed: true,
     config: {
       limits: {
         waiting_for_disk_bytes_per_account: 1_048_576,
