@@ -210,12 +210,18 @@ export class Usages {
 
   /** Measures an owner again, one measurement at a time. Never rejects. */
   #remeasure(owner: string, tally: Tally): Promise<void> {
-    tally.measuring ??= this.#measure(owner, tally)
+    tally.measuring ??= this.#measureToTheEnd(owner, tally)
       .catch((error: unknown) => this.#rules.failed(error))
       .finally(() => {
         tally.measuring = undefined;
       });
     return tally.measuring;
+  }
+
+  /** What was written meanwhile may be too much, and perhaps nothing is written after it. */
+  async #measureToTheEnd(owner: string, tally: Tally): Promise<void> {
+    do await this.#measure(owner, tally);
+    while (isArchiveOver(tally));
   }
 
   async #measure(owner: string, tally: Tally): Promise<void> {
@@ -252,6 +258,11 @@ export class Usages {
       if ((await largest.trim(owner, { keep: 0, limit })) === 0) return all;
     }
   }
+}
+
+function isArchiveOver({ added, measured, quota }: Tally): boolean {
+  if (measured === undefined || added.archive <= step * quota.archive) return false;
+  return measured.archive + added.archive > quota.archive;
 }
 
 /** An estimate of what a write stores: characters for bytes is near enough until the owner is measured. */

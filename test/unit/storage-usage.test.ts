@@ -1,14 +1,15 @@
 /** Quotas by owner over all stores of a storage (usage.ts). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { StorageError } from '../../src/storage/contract.js';
+import { type Storage, StorageError } from '../../src/storage/contract.js';
+import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Kind, type Quota, Usages } from '../../src/storage/usage.js';
 import { mulberry32 } from '../../src/storage/wrappers.js';
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-function counted(quota: Quota, inner = new MemoryStorage()) {
+function counted(quota: Quota, inner: Storage = new MemoryStorage()) {
   const near: [string, number][] = [];
   const reached: Kind[] = [];
   const usages = new Usages(inner, {
@@ -76,6 +77,23 @@ test('the oldest entries of an archive make room', async () => {
   assert.equal(entries[0]?.id, '002999');
   assert.ok((await usages.of('a@b')).archive > 500_000);
   assert.ok(reached.includes('archive'));
+});
+
+test('entries that come while an archive is measured make room too, though none comes after them', async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const inner = late(new MemoryStorage(), seed);
+    const { storage } = counted({ archive: 400_000, data: 1e9 }, inner);
+    const archive = storage.log('archive');
+    await Promise.all(
+      Array.from({ length: 20 }, (_, n) => archive.append('a@b', { id: `${100 + n}`, value: text(50_000) })),
+    );
+    for (let calls = -1; calls !== inner.calls; ) {
+      calls = inner.calls;
+      await inner.idle();
+      await settled();
+    }
+    assert.ok((await inner.log('archive').size('a@b')) <= 450_000, `seed ${seed}`);
+  }
 });
 
 test('an owner near its quota is told of; usage is by store', async () => {
