@@ -209,7 +209,9 @@ export class Stage {
   static async open(options: ScenarioOptions = {}): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     const inner = options.storage?.() ?? new MemoryStorage();
-    const lateStorage = lateSeed === undefined || options.isTimed === true ? undefined : late(inner, Number(lateSeed));
+    // Nodes have a handle each, which a wrapper around them all would make one.
+    const isLate = lateSeed !== undefined && options.isTimed !== true && (options.nodes ?? nodesOfAll) === 1;
+    const lateStorage = isLate ? late(inner, Number(lateSeed)) : undefined;
     const storage = lateStorage ?? inner;
     const errors: string[] = [];
     const nodes = await startedNodes(options, folder, storage, errors);
