@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Storage } from '../storage/contract.js';
 import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
+import { coreStores } from './core-stores.js';
 import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module/index.js';
 import { nearest } from './nearest.js';
 import { Hooks } from './routing/hooks.js';
@@ -14,17 +15,6 @@ import { checkOf } from './stanza/stored.js';
 
 /** Names of modules, and of their stores. */
 const isName = /^[a-z][a-z0-9_]*$/i;
-/** The server's own stores, of whatever shape. */
-export const coreStores: readonly string[] = [
-  'accounts',
-  'account_secrets',
-  'fast_tokens',
-  'last_logins',
-  'passing',
-  'quotas',
-  'stanza_ids',
-  'stream_management',
-];
 
 /** What the storage calls a store of a module. */
 export const storedName = (module: string, store: string, { storedAs }: StoreDeclaration): string =>

@@ -4,6 +4,7 @@ import type { DocumentStore } from '../storage/contract.js';
 import type { Kind, Quota, QuotaRules } from '../storage/usage.js';
 import type { Accounts } from './accounts/index.js';
 import type { Config } from './config/schema.js';
+import { coreStores } from './core-stores.js';
 import { Rates } from './rates.js';
 
 /** What an account has instead of the usual quotas; null: no limit. */
@@ -27,16 +28,7 @@ const day = 86_400_000;
 const unlimited: Quota = { archive: Number.POSITIVE_INFINITY, data: Number.POSITIVE_INFINITY };
 
 /** Stores that the server itself keeps of an account: nobody can write to them at will, and a login must not fail. */
-const exempt = new Set([
-  'accounts',
-  'account_secrets',
-  'fast_tokens',
-  'last_logins',
-  'passing',
-  'quotas',
-  'stanza_ids',
-  'stream_management',
-]);
+const exempt = new Set(coreStores);
 
 export function quotaRules(parts: QuotaParts): QuotaRules {
   const warnings = new Rates(1, day);
