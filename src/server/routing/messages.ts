@@ -100,22 +100,9 @@ export class Messages {
     this.#admit = admit;
     this.#absentees = absent;
     const kept: MessageHandler = (passage) => whenKept(passage as MessageOnItsWay);
-    this.#outgoing = [
-      ...clean,
-      ...archive,
-      kept,
-      ...deliver,
-      (passage) => this.#passOn(passage as MessageOnItsWay),
-      ...copy,
-    ];
-    this.#incoming = [
-      ...clean,
-      ...archive,
-      kept,
-      ...deliver,
-      (passage) => this.#deliver(passage as MessageOnItsWay),
-      ...copy,
-    ];
+    const inOrder = (arrive: MessageHandler) => [...clean, ...archive, kept, ...deliver, arrive, ...copy];
+    this.#outgoing = inOrder((passage) => this.#passOn(passage as MessageOnItsWay));
+    this.#incoming = inOrder((passage) => this.#deliver(passage as MessageOnItsWay));
   }
 
   /** The storage failed lately. */

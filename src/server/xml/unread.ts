@@ -59,30 +59,25 @@ export class Unread {
   protected keep(): void {
     const left = this.end - this.start;
     if (this.owned && this.buffer!.length <= 4 * left + 256) return;
-    const kept = Buffer.allocUnsafeSlow(Math.max(64, left + (left >> 1)));
-    kept.set(this.buffer!.subarray(this.start, this.end));
-    this.buffer = kept;
+    this.move(Buffer.allocUnsafeSlow(Math.max(64, left + (left >> 1))));
+  }
+
+  /** What is there goes to the beginning of this buffer, which may be the present one. */
+  private move(to: Buffer): void {
+    to.set(this.buffer!.subarray(this.start, this.end));
+    this.buffer = to;
     this.view = undefined;
     this.owned = true;
     this.at -= this.start;
+    this.end -= this.start;
     this.start = 0;
-    this.end = left;
   }
 
   private append(chunk: Buffer): void {
     const buffer = this.buffer!;
-    const held = this.end - this.start;
-    const size = held + chunk.length;
-    if (!this.owned || this.end + chunk.length > buffer.length) {
-      const grown = this.owned && size <= buffer.length ? buffer : Buffer.allocUnsafeSlow(size + (size >> 1));
-      grown.set(buffer.subarray(this.start, this.end));
-      this.buffer = grown;
-      this.view = undefined;
-      this.owned = true;
-      this.at -= this.start;
-      this.start = 0;
-      this.end = held;
-    }
+    const size = this.end - this.start + chunk.length;
+    if (!this.owned || this.end + chunk.length > buffer.length)
+      this.move(this.owned && size <= buffer.length ? buffer : Buffer.allocUnsafeSlow(size + (size >> 1)));
     this.buffer!.set(chunk, this.end);
     this.end += chunk.length;
   }
