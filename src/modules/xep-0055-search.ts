@@ -38,7 +38,7 @@ const storedEntry = z.partialRecord(z.enum(names), z.string());
 /** At a user: what their card says. */
 const onCard = defineQuestion<null, Entry>({ name: 'directory.card', given: z.null(), answer: storedEntry });
 
-/** At the address of the service: an account of this host is no more. */
+/** At the address of the service: an account of this host was deleted. */
 const forgotten = defineQuestion({
   name: 'directory.forgotten',
   given: z.object({ account: bareJid }),

@@ -1,7 +1,7 @@
 /**
- * A storage driver on one file: every write is a line of JSON that is appended and flushed, and all of it is in memory. What
- * a line cannot be read from ends the start, but for the last: a crash may have cut it, and nobody was told that it is there.
- * On opening, the file is written anew with what is left of it. For small servers whose data people want to read.
+ * A storage driver on one file: every write is a line of JSON that is appended and flushed, and all of it is in memory. A
+ * line that cannot be read stops the start. The last line is an exception: a crash may have cut it off, and its write was
+ * never acknowledged. On opening, the file is rewritten without what was overwritten or removed. For small servers whose data people want to read.
  */
 import { type FileHandle, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -284,7 +284,7 @@ async function linesFor(memory: MemoryStorage, { shape, name }: StoreName, owner
 
 const lockOf = (file: string): string => `${file}.lock`;
 
-/** One process writes the file. A lock of a process that is gone counts no more. */
+/** One process writes the file. The lock of a process that no longer runs is ignored. */
 async function lock(file: string): Promise<void> {
   for (let isSecond = false; ; isSecond = true) {
     try {

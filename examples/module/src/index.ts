@@ -13,7 +13,7 @@ export const ns = 'urn:xmpp:ooo:0';
 declare module 'waxwing/module' {
   interface Services {
     outOfOffice: {
-      /** What contacts of an account are told at the moment; undefined: nothing. */
+      /** What an account's contacts are told now. Returns undefined if there is no note. */
       noteOf(owner: Jid): Promise<string | undefined>;
     };
   }

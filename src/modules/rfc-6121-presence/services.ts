@@ -14,7 +14,7 @@ declare module '../../server/module/index.js' {
   interface Events {
     /** A session became available (RFC 6121 §4.2): its first available presence after being unavailable. */
     available: { readonly session: Session };
-    /** A session that was available is so no more; `stanza` is the unavailable presence, made by us if it just vanished. */
+    /** An available session became unavailable. `stanza` is its unavailable presence, made by the server if the session ended without one. */
     unavailable: { readonly session: Session; readonly stanza: Stanza };
     /** An available session sent another presence (RFC 6121 §4.4), which it has now; `before` and its priority went. */
     presenceChanged: { readonly session: Session; readonly before: Stanza; readonly priorityBefore: number };

@@ -12,7 +12,7 @@ export interface RosterItem {
   readonly approved?: boolean | undefined;
   /** They asked, we did not answer: kept to be shown to each session (§3.1.3); the stanza as text. */
   readonly pendingIn?: string | undefined;
-  /** Kept for `pendingIn` alone: the owner never put it there, and his clients do not see it (RFC 6121 §A.1). */
+  /** Exists only for `pendingIn`: the owner never added it, and their clients do not see it (RFC 6121 §A.1). */
   readonly hidden?: boolean | undefined;
 }
 
@@ -34,7 +34,7 @@ declare module '../../server/module/index.js' {
   }
 
   interface Events {
-    /** A user's roster item changed: presence subscription, name or groups; undefined: it was removed, or not there before. */
+    /** A roster item changed: subscription, name or groups. `item` is undefined if it was removed, `before` if it is new. */
     rosterChanged: {
       readonly owner: Jid;
       readonly contact: Jid;

@@ -71,7 +71,7 @@ export class Held {
     return 'handled';
   }
 
-  /** What the owner did not want before: now he does. */
+  /** Delivers what was held from an address that the owner knows now. */
   release(owner: Jid, who: Jid): void {
     const again = async (stanza: Stanza, id: string) => {
       const origin = new Release(timeOf(id));

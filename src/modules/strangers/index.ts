@@ -194,7 +194,7 @@ export default defineModule({
       knows,
       aside,
     });
-    /** Now the owner wants what he did not want before. */
+    /** Delivers what was held from an address that the owner knows now. */
     const release = (owner: Jid, who: Jid): void => {
       if (config.messages === 'hold') held.release(owner, who);
     };

@@ -10,7 +10,7 @@ import { el } from '../../server/xml/element.js';
 export const isApproach = (stanza: Stanza): boolean =>
   stanza.name === 'message' ? isWritten(stanza) : stanza.type === 'subscribe';
 
-/** What makes somebody known to whoever says it to him. */
+/** Whether sending this makes the recipient known to the sender. */
 export function isTurning(stanza: Stanza): boolean {
   const { name, type } = stanza;
   if (name === 'presence') return type === undefined || type === 'subscribe';
@@ -66,7 +66,7 @@ const isWritten = (stanza: Stanza): boolean =>
   stanza.has(NS.jingleMessage, 'propose') ||
   stanza.has(NS.jingleMessage, 'proceed');
 
-/** XEP-0085, and nothing else: what a stranger types is nobody's business, and no message of his. */
+/** A chat state (XEP-0085) without content. From an unknown sender it is not a message. */
 export function isChatState(stanza: Stanza): boolean {
   const names = stanza
     .childNames()

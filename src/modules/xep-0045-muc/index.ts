@@ -61,7 +61,7 @@ const sweepMs = 60_000;
 /** Changes of one affiliation by one admin that somebody who is not in the room hears of. */
 const noticesPerHour = 5;
 
-/** At the address of the service, and at each room: an account of this host is no more. */
+/** At the address of the service, and at each room: an account of this host was deleted. */
 const account = z.object({ account: bareJid, isAnonymous: z.boolean() });
 const forgotten = defineQuestion({ name: 'muc.forgotten', given: account, answer: z.null() });
 const forgottenIn = defineQuestion({ name: 'muc.forgotten_in', given: account, answer: z.null() });

@@ -20,7 +20,7 @@ export interface Stores {
   readonly muc_left: MapStore<Left>;
 }
 
-/** What every part of the service works with, but for what the service keeps in memory. */
+/** What every part of the service works with, except its state in memory. */
 export interface MucParts {
   readonly host: Host;
   /** The address of the service. */
