@@ -1,22 +1,22 @@
-/** Bytes of XML, and how what they make up is gone over: text, values, names, references. */
+/** Byte-level scanning of XML: text, attribute values, names, references. */
 import { isChar, isNameChar, isNameStart, isSpace } from './characters.js';
 import { fail, refuseName } from './errors.js';
 
-// What a byte can be, as bits.
-/** XML 1.0 §2.3 NameStartChar, without the colon and what is beyond ASCII. */
+// Character classes, as bits.
+/** XML 1.0 §2.3 NameStartChar, ASCII only, without the colon. */
 export const NAME_START = 1;
-/** NameChar, likewise. */
+/** XML 1.0 §2.3 NameChar, ASCII only, without the colon. */
 export const NAME = 2;
 export const SPACE = 4;
-/** Ends a run of plain character data: markup, a reference, `]` (of `]]>`), a forbidden character, beyond ASCII. */
+/** Ends a run of plain character data: markup, a reference, `]` (of `]]>`), a forbidden character, or non-ASCII. */
 const TEXT_STOP = 8;
-/** Ends a run of plain attribute value: as above, quotes, and white space that is to be normalised. */
+/** Ends a run of plain attribute value: as above, quotes, and white space to be normalised. */
 const VALUE_STOP = 16;
 
-/** Bytes of the longest reference. */
+/** Maximum length of a reference, in bytes. */
 const REFERENCE_LENGTH = 16;
 
-/** What each byte can be. */
+/** Character classes of each byte. */
 export const BYTES = Uint8Array.from({ length: 256 }, (_, c) => {
   const special = c >= 0x80 || c === 0x3c || c === 0x26 || (c < 0x20 && !isSpace(c));
   return (
@@ -28,14 +28,14 @@ export const BYTES = Uint8Array.from({ length: 256 }, (_, c) => {
   );
 });
 
-/** Goes over plain character data. */
+/** Skips plain character data. Returns the offset of the first byte that is not, or `end`. */
 export function plainText(buffer: Buffer, view: DataView | undefined, at: number, end: number): number {
   const bytes = BYTES;
   let i = at;
   for (;;) {
     let near = end;
     if (view !== undefined) {
-      // Four bytes at once: the high bit of one is set where it is below U+0020, `<`, `&`, `]`, or beyond ASCII.
+      // Four bytes at once: sets the high bit of each byte that is below U+0020, `<`, `&`, `]`, or non-ASCII.
       for (const last = end - 4; i <= last; i += 4) {
         const word = view.getInt32(i, true);
         const stops =
@@ -53,7 +53,7 @@ export function plainText(buffer: Buffer, view: DataView | undefined, at: number
   }
 }
 
-/** Goes over plain attribute value. */
+/** Skips plain attribute value. Returns the offset of the first byte that is not, or `end`. */
 export function plainValue(buffer: Buffer, view: DataView | undefined, at: number, end: number, quote: number): number {
   let i = at;
   if (view !== undefined) {
@@ -79,7 +79,7 @@ export function matches(buffer: Buffer, at: number, name: Uint8Array): boolean {
   return true;
 }
 
-/** RFC 3629 §4: length in bytes of the character beyond ASCII that begins at `at`; 0 where bytes are missing. */
+/** RFC 3629 §4: returns the length in bytes of the non-ASCII character at `at`, or 0 if it is incomplete. */
 export function sequence(buffer: Buffer, at: number, end: number): number {
   const first = buffer[at]!;
   const size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
@@ -106,18 +106,18 @@ export function sequence(buffer: Buffer, at: number, end: number): number {
 }
 
 function refuseCharacter(): never {
-  fail('not-well-formed', 'not a character in UTF-8');
+  fail('not-well-formed', 'invalid UTF-8');
 }
 
-/** What is known of a name that has been read. */
+/** Properties of the name read last. */
 interface Name {
-  /** Bytes in front of its colon, 0 where there is none. */
+  /** Bytes before its colon; 0 if it has none. */
   colon: number;
-  /** Bytes less UTF-16 units. */
+  /** Bytes minus UTF-16 units. */
   nameShift: number;
 }
 
-/** XML-NAMES §4 QName. Where it ends; -1 where bytes are missing. Its colon and shift are left in `name`. */
+/** XML-NAMES §4 QName. Returns its end, or -1 if it is incomplete. Stores its colon and shift in `name`. */
 export function qname(buffer: Buffer, from: number, end: number, limit: number, name: Name): number {
   let start = true;
   let colon = 0;
@@ -131,7 +131,7 @@ export function qname(buffer: Buffer, from: number, end: number, limit: number, 
       const size = sequence(buffer, i, end);
       if (size === 0) return -1;
       const character = buffer.toString('utf8', i, i + size).codePointAt(0)!;
-      if (start ? !isNameStart(character) : !isNameChar(character)) fail('not-well-formed', 'not a name');
+      if (start ? !isNameStart(character) : !isNameChar(character)) fail('not-well-formed', 'invalid name');
       i += size;
       shift += size === 2 ? 1 : 2;
     } else if ((BYTES[c]! & (start ? NAME_START : NAME)) !== 0) {
@@ -142,7 +142,7 @@ export function qname(buffer: Buffer, from: number, end: number, limit: number, 
       i++;
       continue;
     } else if (start || c === 0x3a) {
-      return fail('not-well-formed', 'not a name');
+      return fail('not-well-formed', 'invalid name');
     } else {
       break;
     }
@@ -155,7 +155,7 @@ export function qname(buffer: Buffer, from: number, end: number, limit: number, 
 
 const ENTITIES = ['lt', 'gt', 'amp', 'quot', 'apos'].map((name) => Buffer.from(name));
 
-/** The reference at `at` (XML 1.0 §4.1). Where it ends; -1 where bytes are missing. */
+/** Reads the reference at `at` (XML 1.0 §4.1). Returns its end, or -1 if it is incomplete. */
 export function reference(buffer: Buffer, at: number, end: number): number {
   let i = at + 1;
   if (i >= end) return -1;
@@ -166,7 +166,7 @@ export function reference(buffer: Buffer, at: number, end: number): number {
     const digits = i;
     let code = 0;
     for (; ; i++) {
-      if (i - at > REFERENCE_LENGTH) fail('policy-violation', 'a reference that is too long');
+      if (i - at > REFERENCE_LENGTH) fail('policy-violation', 'a reference is too long');
       if (i >= end) return -1;
       const c = buffer[i]!;
       const digit =
@@ -175,7 +175,7 @@ export function reference(buffer: Buffer, at: number, end: number): number {
       code = Math.min((hex ? 16 : 10) * code + digit, 0x110000);
     }
     if (buffer[i] !== 0x3b /* ; */ || i === digits || !isChar(code))
-      fail('not-well-formed', 'not a character reference');
+      fail('not-well-formed', 'invalid character reference');
     return i + 1;
   }
   for (; ; i++) {
@@ -184,7 +184,7 @@ export function reference(buffer: Buffer, at: number, end: number): number {
     const named = (BYTES[c]! & (i === at + 1 ? NAME_START : NAME)) !== 0 || c === 0x3a;
     if (c >= 0x80 || i - at > REFERENCE_LENGTH) refuseEntity();
     if (named) continue;
-    if (c !== 0x3b /* ; */ || i === at + 1) fail('not-well-formed', 'a & that is no reference');
+    if (c !== 0x3b /* ; */ || i === at + 1) fail('not-well-formed', 'an unescaped &');
     const length = i - at - 1;
     if (!ENTITIES.some((entity) => entity.length === length && matches(buffer, at + 1, entity))) refuseEntity();
     return i + 1;
@@ -193,10 +193,10 @@ export function reference(buffer: Buffer, at: number, end: number): number {
 
 /** RFC 6120 §11.1. */
 function refuseEntity(): never {
-  fail('restricted-xml', 'an entity other than the five of XML');
+  fail('restricted-xml', 'only the five predefined entities are allowed');
 }
 
-/** RFC 6120 §11.1: what begins with `<!`. */
+/** RFC 6120 §11.1: refuses anything that begins with `<!`. */
 export function refuseDeclaration(third: number): never {
   const known = third === 0x2d /* - */ || (BYTES[third]! & NAME_START) !== 0;
   fail(known ? 'restricted-xml' : 'not-well-formed', 'comments and declarations are not allowed');

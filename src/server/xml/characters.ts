@@ -1,9 +1,9 @@
 /**
- * Which characters XML 1.0 allows where. For names, that is what its fourth edition allows (appendix B), less than the
- * fifth does: many clients read by the fourth, and would lose their stream over a name that only the fifth knows.
+ * Character classes of XML 1.0. Names are limited to the fourth edition (appendix B), which allows fewer characters
+ * than the fifth: many clients implement the fourth, and would lose their stream over a name valid only in the fifth.
  */
 
-/** Beyond ASCII, as ranges in hexadecimal: Letter (BaseChar and Ideographic). */
+/** Non-ASCII letters (BaseChar and Ideographic), as ranges in hexadecimal. */
 const LETTERS = ranges(`
   c0-d6 d8-f6 f8-131 134-13e 141-148 14a-17e 180-1c3 1cd-1f0 1f4-1f5 1fa-217 250-2a8 2bb-2c1 386 388-38a 38c 38e-3a1
   3a3-3ce 3d0-3d6 3da 3dc 3de 3e0 3e2-3f3 401-40c 40e-44f 451-45c 45e-481 490-4c4 4c7-4c8 4cb-4cc 4d0-4eb 4ee-4f5
@@ -21,7 +21,7 @@ const LETTERS = ranges(`
   30a1-30fa 3105-312c 4e00-9fa5 ac00-d7a3
 `);
 
-/** Likewise: Digit, CombiningChar and Extender. */
+/** Non-ASCII Digit, CombiningChar and Extender, as ranges in hexadecimal. */
 const MARKS = ranges(`
   b7 2d0-2d1 300-345 360-361 387 483-486 591-5a1 5a3-5b9 5bb-5bd 5bf 5c1-5c2 5c4 640 64b-652 660-669 670 6d6-6e4
   6e7-6e8 6ea-6ed 6f0-6f9 901-903 93c 93e-94d 951-954 962-963 966-96f 981-983 9bc 9be-9c4 9c7-9c8 9cb-9cd 9d7
@@ -33,7 +33,7 @@ const MARKS = ranges(`
   30fc-30fe
 `);
 
-/** First and last of each range, in order. */
+/** Returns the first and last of each range, in order. */
 function ranges(text: string): Uint16Array {
   const bounds: number[] = [];
   for (const range of text.trim().split(/\s+/)) {
@@ -55,12 +55,12 @@ function isIn(bounds: Uint16Array, c: number): boolean {
   return false;
 }
 
-/** May begin a name, the colon left out: XML-NAMES §4 gives it a meaning of its own. */
+/** Whether `c` may begin a name. Excludes the colon, which XML-NAMES §4 reserves. */
 export function isNameStart(c: number): boolean {
   return c < 0x80 ? (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0x5a) || c === 0x5f : isIn(LETTERS, c);
 }
 
-/** May stand in a name (§2.3 NameChar), the colon left out. */
+/** Whether `c` may occur in a name (§2.3 NameChar). Excludes the colon. */
 export function isNameChar(c: number): boolean {
   if (isNameStart(c)) return true;
   return c < 0x80 ? (c >= 0x30 && c <= 0x39) || c === 0x2d || c === 0x2e : isIn(MARKS, c);
@@ -71,7 +71,7 @@ export function isSpace(c: number): boolean {
   return c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09;
 }
 
-/** §2.2 Char: may stand in a document, written plainly or as a character reference. */
+/** §2.2 Char: may occur in a document, literally or as a character reference. */
 export function isChar(c: number): boolean {
   return (
     (c >= 0x20 && c <= 0xd7ff) ||

@@ -1,6 +1,6 @@
 /**
- * Looks into the content of an element by its child index, without building a tree. A child is known here by its
- * position in the index, -1 meaning none; a namespace undefined means the element's own.
+ * Reads the content of an element through its child index, without building a tree. A child is identified by its
+ * position in the index, -1 meaning none. An undefined namespace means the element's own.
  */
 import type { ChildIndex } from './items.js';
 import { attributeValue, build, characterData, cut, type Element } from './tree.js';
@@ -11,7 +11,7 @@ export function countChildren(index: ChildIndex): number {
   return index.length / CHILD;
 }
 
-/** The first child of this name at `from` or behind it. */
+/** Returns the first child of this name at or after `from`. */
 export function findChild(content: string, index: ChildIndex, ns: string | undefined, name: string, from = 0): number {
   for (let at = from; at < index.length; at += CHILD) {
     if (index[at + 2] !== name.length || !isNamespace(content, index, at, ns)) continue;
@@ -22,7 +22,7 @@ export function findChild(content: string, index: ChildIndex, ns: string | undef
   return -1;
 }
 
-/** Whether the child is in this namespace by a declaration of its own, or in the element's own. */
+/** Whether the child is in this namespace, by its own declaration or by inheritance. */
 export function isNamespace(content: string, index: ChildIndex, at: number, ns: string | undefined): boolean {
   const start = index[at + 3]!;
   if (start === -1 || ns === undefined) return start === -1 && ns === undefined;
@@ -30,7 +30,7 @@ export function isNamespace(content: string, index: ChildIndex, at: number, ns: 
   return index[at + 4] === ns.length && content.slice(start, start + ns.length) === ns;
 }
 
-/** The position behind this one; the end is `index.length`. */
+/** Returns the next position; the end is `index.length`. */
 export function nextChild(at: number): number {
   return at + CHILD;
 }
@@ -40,7 +40,7 @@ export function nameAt(content: string, index: ChildIndex, at: number): string {
   return content.slice(start, start + index[at + 2]!);
 }
 
-/** Undefined: the element's own. */
+/** Returns undefined for the element's own namespace. */
 export function namespaceAt(content: string, index: ChildIndex, at: number): string | undefined {
   const start = index[at + 3]!;
   if (start === -1) return undefined;
@@ -49,7 +49,7 @@ export function namespaceAt(content: string, index: ChildIndex, at: number): str
   return start < 0 ? attributeValue(raw) : raw;
 }
 
-/** The content with each child as it stands, or as `replace` writes it anew. */
+/** Returns the content with each child replaced by `replace(at)`; undefined leaves the child unchanged. */
 export function mapChildren(content: string, index: ChildIndex, replace: (at: number) => string | undefined): string {
   let mapped = '';
   let from = 0;
@@ -62,17 +62,17 @@ export function mapChildren(content: string, index: ChildIndex, replace: (at: nu
   return mapped + content.slice(from);
 }
 
-/** The child as a tree; `ns` is the namespace of the element around it. */
+/** Builds the tree of a child; `ns` is the namespace of the parent. */
 export function elementAt(content: string, index: ChildIndex, at: number, ns: string): Element {
   return build(content, index[at]!, ns);
 }
 
-/** The child without its content: `ns` is the namespace of the element around it. */
+/** Builds the child without its content; `ns` is the namespace of the parent. */
 export function emptyAt(content: string, index: ChildIndex, at: number, ns: string): Element {
   return build(content, index[at]!, ns, undefined, true);
 }
 
-/** The character data of the child, that of its own children left out. */
+/** Returns the character data of the child, without that of its own children. */
 export function textAt(content: string, index: ChildIndex, at: number): string {
   const open = index[at]! + 1 + index[at + 2]!;
   if (content.charCodeAt(open) === 0x3e /* > */) {
@@ -82,7 +82,7 @@ export function textAt(content: string, index: ChildIndex, at: number): string {
   return build(content, index[at]!).getText();
 }
 
-/** Without the children at these positions (in order): the content, and its index. */
+/** Removes the children at these positions (in ascending order). Returns the content and its index. */
 export function withoutChildren(
   content: string,
   index: ChildIndex,
@@ -93,7 +93,7 @@ export function withoutChildren(
   let end = '';
   let from = 0;
   let next = 0;
-  const kept: number[] = [];
+  const remaining: number[] = [];
   const add = (piece: string) => {
     if (piece === '') return;
     pieces.push(piece);
@@ -102,7 +102,7 @@ export function withoutChildren(
   };
   for (let at = 0; at < index.length; at += CHILD) {
     if (positions[next] !== at) {
-      pushMoved(kept, index, at, length - from);
+      pushMoved(remaining, index, at, length - from);
       continue;
     }
     add(content.slice(from, index[at]!));
@@ -115,13 +115,13 @@ export function withoutChildren(
     end = instead.slice(-2);
   }
   pieces.push(content.slice(from));
-  return { content: pieces.join(''), index: kept };
+  return { content: pieces.join(''), index: remaining };
 }
 
 /**
- * Text may not be put together as it stands: a carriage return and a line feed become one line end where they were two
- * (XML 1.0 §2.11), and `]]` with `>` is not well-formed (§2.4). Returns what to write for the last character of the first
- * text, undefined where the two can meet.
+ * Two texts cannot always be concatenated: CR followed by LF would become one line end instead of two (XML 1.0 §2.11),
+ * and `]]` followed by `>` is not well-formed (§2.4). Returns the replacement for the last character of the first text,
+ * or undefined if none is needed.
  */
 function separator(first: string, second: string): string | undefined {
   if (first.endsWith('\r')) return second.startsWith('\n') ? '&#10;' : undefined;
@@ -129,15 +129,15 @@ function separator(first: string, second: string): string | undefined {
   return second.startsWith(']>') || (second.startsWith('>') && first.endsWith(']]')) ? '&#93;' : undefined;
 }
 
-/** The content, written so that `next` can follow it: its index still holds. */
+/** Returns the content, escaped so that `next` can follow it. Its index stays valid. */
 export function beforeContent(content: string, next: string): string {
-  // Elements follow nearly always.
+  // What follows is nearly always an element.
   if (content === '' || next === '' || next.charCodeAt(0) === 0x3c) return content;
   const instead = separator(content.slice(-2), next.slice(0, 2));
   return instead === undefined ? content : content.slice(0, -1) + instead;
 }
 
-/** One content behind another: the index of both. */
+/** Returns the index of two contents concatenated. */
 export function joinIndexes(index: ChildIndex, length: number, more: ChildIndex): ChildIndex {
   const joined = index.slice();
   for (let at = 0; at < more.length; at += CHILD) pushMoved(joined, more, at, length);

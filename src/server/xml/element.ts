@@ -1,6 +1,6 @@
 /**
- * Elements as module authors know them (ltx's `Element`), how they are built, read and written.
- * XML is never glued from strings: `el()` builds, `serialize()` escapes, once.
+ * Builds, parses and serializes elements (ltx's `Element`, as module authors know it). XML is never concatenated from
+ * strings: `el()` builds an element, `serialize()` escapes it once.
  */
 import type { TopLevel } from './items.js';
 import { readElement } from './reader.js';
@@ -13,7 +13,7 @@ export { Element };
 export type Attributes = Readonly<Record<string, string | undefined>>;
 export type Child = Element | string | undefined;
 
-/** `el('fin', { xmlns: NS.mam, complete: 'true' }, child, …)`; undefined attributes and children are left out. */
+/** `el('fin', { xmlns: NS.mam, complete: 'true' }, child, …)`. Skips undefined attributes and children. */
 export function el(name: string, attributes?: Attributes | null, ...children: Child[]): Element {
   const element = new Element(name);
   for (const key in attributes) {
@@ -29,8 +29,8 @@ export function el(name: string, attributes?: Attributes | null, ...children: Ch
 }
 
 /**
- * Reads text that is exactly one element, as strictly as the stream reader does. Every element of the tree has its
- * namespace in `attrs.xmlns`, and no prefix. Throws XmlError.
+ * Parses text that is exactly one element, as strictly as the stream reader does. Every element of the tree has its
+ * namespace in `attrs.xmlns` and no prefix. Throws XmlError.
  */
 export function parse(xml: string, defaultNs = ''): Element {
   readElement(xml);
@@ -39,23 +39,23 @@ export function parse(xml: string, defaultNs = ''): Element {
 }
 
 /**
- * A stored element for an answer: its text is checked by the reader and goes out as it is. No tree is built, which would
- * cost ten times as much, so nothing but the name and the namespace can be read from it. Throws XmlError unless the text
- * is exactly one element: stored data is input too.
+ * Wraps a stored element for an answer. The reader validates the text, which is then sent unchanged. No tree is built
+ * (that would cost ten times as much), so only the name and namespace can be read from the result. Throws XmlError
+ * unless the text is exactly one element: stored data is input too.
  */
 export function verbatim(text: string): Element {
   const { name, ns } = readElement(text);
-  // What `serialize` wrote has no prefix and declares its namespace, so it means the same in every place.
+  // Text written by `serialize` has no prefix and declares its namespace, so it is valid in any context.
   const isOurs = ns !== '' && /^[ />]/.test(text.slice(name.length + 1)) && text.startsWith(`<${name}`);
   return isOurs ? new Verbatim(name, ns, text) : parse(text);
 }
 
-/** The child elements, without the text between them. */
+/** Returns the child elements without the text between them. */
 export function childrenOf(element: Element): Element[] {
   return element.getChildElements();
 }
 
-/** The whole of a top-level element as a tree. */
+/** Builds the tree of a whole top-level element. */
 export function elementOf({ name, ns, attrs, content }: TopLevel): Element {
   const element = build(`<x>${content}</x>`, 0, ns);
   element.name = name;

@@ -1,6 +1,6 @@
-/** Why text cannot be read on. */
+/** Parse errors. */
 
-/** The stream error conditions (RFC 6120 §4.9.3) that text can earn. */
+/** The stream error conditions (RFC 6120 §4.9.3) that a parse error can cause. */
 export type XmlErrorCondition =
   | 'bad-format'
   | 'bad-namespace-prefix'
@@ -9,7 +9,7 @@ export type XmlErrorCondition =
   | 'restricted-xml'
   | 'unsupported-encoding';
 
-/** The text cannot be read on. */
+/** The input cannot be parsed any further. */
 export class XmlError extends Error {
   override readonly name = 'XmlError';
 
@@ -26,9 +26,9 @@ export function fail(condition: XmlErrorCondition, text: string): never {
 }
 
 export function refuseSize(limit: number): never {
-  fail('policy-violation', `an element of more than ${limit} bytes`);
+  fail('policy-violation', `an element exceeds ${limit} bytes`);
 }
 
 export function refuseName(): never {
-  fail('policy-violation', 'a name that is too long');
+  fail('policy-violation', 'a name is too long');
 }

@@ -1,4 +1,4 @@
-/** RFC 6120 §4.2 and §11.5: the stream header, and the XML declaration in front of it. */
+/** RFC 6120 §4.2 and §11.5: the stream header and the XML declaration before it. */
 import { BYTES, SPACE } from './bytes.js';
 import { fail } from './errors.js';
 import type { StreamOpen } from './items.js';
@@ -7,21 +7,21 @@ import { setAttribute } from './tree.js';
 import { ATTRIBUTE, type Work } from './work.js';
 
 const STREAM_NS = 'http://etherx.jabber.org/streams';
-/** Characters of the longest XML declaration that is waited for. */
+/** Maximum length of an XML declaration, in characters. */
 const DECLARATION_LENGTH = 200;
 const DECLARATION =
   /^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*(?:"([\w.-]*)"|'([\w.-]*)')(?:[ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*(?:"([A-Za-z][\w.-]*)"|'([A-Za-z][\w.-]*)'))?(?:[ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*(?:"(?:yes|no)"|'(?:yes|no)'))?[ \t\r\n]*\?>$/;
 
 export const NO_PREFIXES: Prefixes = Object.freeze({});
-/** What nearly every header says; shared, so that a waiting stream does not hold its own. */
+/** The values in nearly every header; shared, so that an idle stream holds no copies. */
 const USUAL = ['stream:stream', 'jabber:client', 'jabber:server'];
 const USUAL_PREFIXES: Prefixes = Object.freeze({ stream: STREAM_NS });
 
 const shared = (text: string) => USUAL.find((usual) => usual === text) ?? text;
 
 /**
- * XML 1.0 §2.8: how many bytes the declaration at `at` has; undefined where it is incomplete. Other processing
- * instructions are refused, and so is what does not stand at the very start.
+ * XML 1.0 §2.8: returns the length in bytes of the declaration at `at`, or undefined if it is incomplete. Refuses other
+ * processing instructions, and a declaration that is not at the start of the stream.
  */
 export function declarationLength(buffer: Buffer, at: number, end: number, isAtStart: boolean): number | undefined {
   const text = buffer.toString('latin1', at, Math.min(end, at + DECLARATION_LENGTH));
@@ -30,33 +30,33 @@ export function declarationLength(buffer: Buffer, at: number, end: number, isAtS
   }
   const length = text.indexOf('?>') + 2;
   if (length < 2) {
-    if (text.length >= DECLARATION_LENGTH) fail('not-well-formed', 'the XML declaration does not end');
+    if (text.length >= DECLARATION_LENGTH) fail('not-well-formed', 'the XML declaration is too long');
     return undefined;
   }
   const parts = DECLARATION.exec(text.slice(0, length));
-  if (parts === null || (parts[1] ?? parts[2]) !== '1.0') fail('not-well-formed', 'not an XML 1.0 declaration');
+  if (parts === null || (parts[1] ?? parts[2]) !== '1.0') fail('not-well-formed', 'invalid XML 1.0 declaration');
   const encoding = parts[3] ?? parts[4];
   if (encoding !== undefined && !/^utf-8$/i.test(encoding)) fail('unsupported-encoding', 'only UTF-8 is supported');
   return length;
 }
 
-/** Whether the end tag of the stream lies at `at`; false where bytes are missing, and whatever else is there is refused. */
+/** Whether the end tag of the stream is at `at`. False if it is incomplete; throws XmlError on anything else. */
 export function isEndTag(buffer: Buffer, at: number, end: number, name: string): boolean {
   const expected = Buffer.from(`</${name}`);
   for (let i = 0; i < expected.length; i++) {
     if (at + i === end) return false;
-    if (buffer[at + i] !== expected[i]) fail('not-well-formed', 'not the end tag of the stream');
+    if (buffer[at + i] !== expected[i]) fail('not-well-formed', 'the end tag does not match the stream header');
   }
   let i = at + expected.length;
   while (i < end && (BYTES[buffer[i]!]! & SPACE) !== 0) {
     if (++i - at > DECLARATION_LENGTH + expected.length) fail('policy-violation', 'the end tag is too long');
   }
   if (i === end) return false;
-  if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'not the end tag of the stream');
+  if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'the end tag does not match the stream header');
   return true;
 }
 
-/** The header whose start tag has been read; `name` is as it stands there, with its prefix. */
+/** Returns the header whose start tag has been read; `name` includes the prefix. */
 export function readHeader(
   work: Work,
   buffer: Buffer,
@@ -82,16 +82,16 @@ export function readHeader(
   };
 }
 
-/** RFC 6120 §4.2: one header a stream. Taken for a stanza, a second one would be waited for until its end. */
+/** RFC 6120 §4.2: refuses a second header. Read as a stanza, it would stay incomplete until the stream ends. */
 export function refuseHeader(work: Work, buffer: Buffer, base: number, defaultNs: string, prefixes: Prefixes): void {
   const local = work.tagColon === 0 ? 1 : work.tagColon + 2;
   if (work.nameEnd - local !== 6) return;
   if (buffer.toString('latin1', base + local, base + work.nameEnd) !== 'stream') return;
   if (topNs(work, buffer, base, undefined, defaultNs, prefixes) === STREAM_NS)
-    fail('bad-format', 'a second stream header');
+    fail('bad-format', 'second stream header');
 }
 
-/** The prefixes that the header declares. */
+/** Returns the prefixes that the header declares. */
 function declared({ bindings }: Work): Prefixes {
   if (bindings === undefined) return NO_PREFIXES;
   if (bindings.prefix === 'stream' && bindings.ns === STREAM_NS && bindings.count === 1) return USUAL_PREFIXES;

@@ -1,26 +1,25 @@
-/** What a reader makes of a stream, and within which limits. */
+/** What a reader returns, and its limits. */
 
 export interface ReaderLimits {
-  /** Bytes of one top-level element, or of the stream header. */
+  /** Maximum bytes of a top-level element, or of the stream header. */
   readonly stanzaBytes: number;
-  /** Elements in one another, the top-level element counted. */
+  /** Maximum nesting depth, the top-level element included. */
   readonly depth: number;
-  /** Attributes of one element, declarations included; also prefixes declared by a stanza at once. */
+  /** Maximum attributes of an element, declarations included; also the maximum of prefixes in scope within a stanza. */
   readonly attributes: number;
   /**
-   * Elements of one top-level element, itself included; no limit if not given. Each attribute of an element beyond five
-   * counts as one more: reading and building it costs as much.
+   * Maximum elements in a top-level element, itself included; unlimited if absent. Each attribute of an element beyond
+   * five counts as one more: it costs as much to read and build.
    */
   readonly elements?: number;
-  /** Bytes of one name; 256 if not given. */
+  /** Maximum bytes of a name; 256 if absent. */
   readonly nameLength?: number;
 }
 
 /**
- * The direct children of an element, five numbers each: where the child starts and ends in the content, the length of
- * its name, where its namespace stands in the content, and the length of that. Instead of the fourth, -1 says that the
- * child is in the element's own namespace, and -2 - n that the namespace stands at n with references in it.
- * content.ts reads this.
+ * The direct children of an element, five numbers each: start and end of the child in the content, length of its name,
+ * offset of its namespace in the content, length of its namespace. The offset is -1 if the child is in the element's
+ * own namespace, and -2 - n if the namespace is at n and contains references. Read by content.ts.
  */
 export type ChildIndex = readonly number[];
 
@@ -36,8 +35,8 @@ export interface TopLevel {
    */
   readonly attrs: Record<string, string>;
   /**
-   * The text between the tags. It needs nothing declared outside but `ns` as its default namespace; direct children
-   * have no prefix, and there is no CDATA in it.
+   * The text between the tags. Its only outer dependency is `ns` as default namespace. Direct children have no prefix,
+   * and there is no CDATA.
    */
   readonly content: string;
   readonly children: ChildIndex;
@@ -50,7 +49,7 @@ export interface StreamOpen {
   readonly ns: string;
   readonly prefix: string | undefined;
   readonly attrs: Record<string, string>;
-  /** The content namespace, '' where there is none. */
+  /** The content namespace; '' if there is none. */
   readonly defaultNs: string;
   readonly prefixes: Readonly<Record<string, string>>;
 }

@@ -1,22 +1,24 @@
-/** XML-NAMES: what tags declare, and the names and values of their attributes. */
+/** XML-NAMES: namespace declarations, and the names and values of attributes. */
 import { matches } from './bytes.js';
 import { fail } from './errors.js';
 import { attributeValue, setAttribute, XML_NS } from './tree.js';
 import { ATTRIBUTE, type Work } from './work.js';
 
-/** What the stream header declares. */
+/** Prefixes that the stream header declares. */
 export type Prefixes = Readonly<Record<string, string>>;
 
 const XMLNS_NS = 'http://www.w3.org/2000/xmlns/';
-/** Longer names of namespaces are refused: written out for each element, they would make much of little. */
+/**
+ * Maximum length of a namespace name, in characters: repeated for each element, a long one would amplify a small input.
+ */
 const NAMESPACE_LENGTH = 256;
 const FROM = Buffer.from('from');
 const TYPE = Buffer.from('type');
 const XML_LANG = Buffer.from('xml:lang');
 
 /**
- * The namespace of the top-level element; `text` is that element where its characters stand where its bytes do,
- * `defaultNs` and `prefixes` are what the stream header declares.
+ * Returns the namespace of the top-level element. `text` is the element as a string if its character and byte offsets
+ * are equal, else undefined. `defaultNs` and `prefixes` are what the stream header declares.
  */
 export function topNs(
   work: Work,
@@ -33,7 +35,10 @@ export function topNs(
   return readValue(work, buffer, base, ATTRIBUTE * work.headerDeclaration, text);
 }
 
-/** The attributes of the top-level tag; `text` is the element where its characters stand where its bytes do. */
+/**
+ * Returns the attributes of the top-level tag. `text` is the element as a string if its character and byte offsets are
+ * equal, else undefined.
+ */
 export function readAttributes(
   work: Work,
   buffer: Buffer,
@@ -88,7 +93,7 @@ function readOthers(work: Work, buffer: Buffer, base: number, attrs: Record<stri
   }
 }
 
-/** XML-NAMES §2-6 for a tag with prefixes: declares, looks up, compares expanded names. */
+/** XML-NAMES §2-6 for a tag with prefixes: declares and resolves them, and compares expanded names. */
 export function bind(work: Work, buffer: Buffer, base: number, depth: number, prefixes: Prefixes, most: number): void {
   const { attributes } = work;
   const first = ATTRIBUTE * work.headerCount;
@@ -102,9 +107,9 @@ export function bind(work: Work, buffer: Buffer, base: number, depth: number, pr
     const ns = decodeValue(work, buffer, base, k);
     checkNamespace(ns);
     if (prefix === 'xmlns' || ns === XMLNS_NS || (prefix === 'xml') !== (ns === XML_NS)) {
-      fail('not-well-formed', 'a reserved prefix or namespace');
+      fail('not-well-formed', 'a reserved prefix or namespace is declared');
     }
-    if (ns === '') fail('not-well-formed', 'a prefix without namespace');
+    if (ns === '') fail('not-well-formed', 'a prefix is declared without a namespace');
     if (prefix === 'xml') continue;
     const outer = work.bindings;
     const count = outer === undefined ? 1 : outer.count + 1;
@@ -116,7 +121,7 @@ export function bind(work: Work, buffer: Buffer, base: number, depth: number, pr
   if (work.tagColon !== 0) {
     const start = base + work.tagStart + 1;
     const prefix = buffer.toString('utf8', start, start + work.tagColon);
-    if (prefix === 'xml') fail('bad-namespace-prefix', 'an element in the namespace of XML');
+    if (prefix === 'xml') fail('bad-namespace-prefix', 'an element uses the reserved prefix xml');
     if (resolve(work, prefix, prefixes).depth <= 1 && depth > 0) work.rewrite = true;
   }
   let expanded: Set<string> | undefined;
@@ -128,29 +133,29 @@ export function bind(work: Work, buffer: Buffer, base: number, depth: number, pr
     const binding = resolve(work, prefix, prefixes);
     if (binding.depth <= 1 && depth > 0) work.rewrite = true;
     const key = `${name.slice(colon + 1)} ${binding.ns}`;
-    if (expanded?.has(key)) fail('not-well-formed', 'an attribute twice');
+    if (expanded?.has(key)) fail('not-well-formed', 'duplicate attribute');
     (expanded ??= new Set()).add(key);
   }
 }
 
-/** The tag declares a default namespace. */
+/** Checks the default namespace that the tag declares. */
 export function checkDefault(work: Work, buffer: Buffer, base: number): void {
   if (isOrdinary(work, buffer, base)) return;
   const k = ATTRIBUTE * (work.headerCount + work.declaration);
   const ns = decodeValue(work, buffer, base, k);
-  if (ns === XML_NS || ns === XMLNS_NS) fail('not-well-formed', 'a reserved namespace');
+  if (ns === XML_NS || ns === XMLNS_NS) fail('not-well-formed', 'a reserved namespace is declared');
   checkNamespace(ns);
 }
 
 function resolve(work: Work, prefix: string, prefixes: Prefixes): { readonly ns: string; readonly depth: number } {
   for (let b = work.bindings; b !== undefined; b = b.outer) if (b.prefix === prefix) return b;
   if (Object.hasOwn(prefixes, prefix)) return { ns: prefixes[prefix]!, depth: 0 };
-  return fail('bad-namespace-prefix', 'a prefix that is not declared');
+  return fail('bad-namespace-prefix', 'undeclared prefix');
 }
 
 /**
- * Whether the tag's `xmlns` can be nothing that is forbidden. Most are as long as neither of the reserved ones, and begin
- * and end with something visible.
+ * Whether the tag's `xmlns` is certain to be allowed: its length differs from both reserved namespaces and it begins
+ * and ends with a visible character. True for most tags.
  */
 function isOrdinary(work: Work, buffer: Buffer, base: number): boolean {
   const { attributes, nsLength } = work;
@@ -169,20 +174,22 @@ function isOrdinary(work: Work, buffer: Buffer, base: number): boolean {
   );
 }
 
-/** Some readers trim names of namespaces, and would take one for another that we tell apart. */
+/** Some parsers trim namespace names, and would confuse two that differ for us. */
 function checkNamespace(ns: string): void {
-  if (ns.trim() !== ns) fail('not-well-formed', 'white space around a namespace');
+  if (ns.trim() !== ns) fail('not-well-formed', 'a namespace begins or ends with white space');
   if (ns.length > NAMESPACE_LENGTH) {
     fail('policy-violation', `a namespace of more than ${NAMESPACE_LENGTH} characters`);
   }
 }
 
-/** A value of any tag; `k` is where its numbers begin. */
+/** Returns a value of any tag; `k` is the offset of its numbers in `attributes`. */
 function decodeValue({ attributes }: Work, buffer: Buffer, base: number, k: number): string {
   return attributeValue(buffer.toString('utf8', base + attributes[k + 2]!, base + attributes[k + 3]!));
 }
 
-/** A value of the top-level tag; `text` is that element where its characters stand where its bytes do. */
+/**
+ * Returns a value of the top-level tag. `text` is the element as a string if its character and byte offsets are equal.
+ */
 export function readValue(work: Work, buffer: Buffer, base: number, k: number, text: string | undefined): string {
   if (text === undefined) return decodeValue(work, buffer, base, k);
   const raw = text.slice(work.attributes[k + 2]!, work.attributes[k + 3]!);
@@ -194,7 +201,7 @@ export function unbind(work: Work, depth: number): void {
   while (work.bindings !== undefined && work.bindings.depth > depth) work.bindings = work.bindings.outer;
 }
 
-/** XML 1.0 §3.1: no attribute twice. The name in hand lies from `from` to `to`, and is the last of its tag. */
+/** XML 1.0 §3.1: refuses a duplicate attribute. The current name spans `from` to `to` and is the last of its tag. */
 export function checkUnique(work: Work, buffer: Buffer, base: number, from: number, to: number): void {
   const { attributes } = work;
   const first = ATTRIBUTE * work.headerCount;
@@ -203,6 +210,6 @@ export function checkUnique(work: Work, buffer: Buffer, base: number, from: numb
     if (base + attributes[k + 1]! - start !== to - from) continue;
     let i = 0;
     while (i < to - from && buffer[start + i] === buffer[from + i]) i++;
-    if (i === to - from) fail('not-well-formed', 'an attribute twice');
+    if (i === to - from) fail('not-well-formed', 'duplicate attribute');
   }
 }

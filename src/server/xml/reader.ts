@@ -1,10 +1,10 @@
 /**
- * RFC 6120 §4 and §11: reads a stream of bytes as top-level elements, one at a time. One pass over the bytes checks
- * everything that XML 1.0, Namespaces in XML and RFC 6120 §11 ask for, reads the header of the element and notes
- * where its children lie; the content stays text. RFC 7395's framing is the other mode of the same reader.
+ * RFC 6120 §4 and §11: reads a byte stream as top-level elements, one at a time. One pass over the bytes checks
+ * everything that XML 1.0, Namespaces in XML and RFC 6120 §11 require, parses the header of the element and records the
+ * offsets of its children; the content stays text. The `framed` mode reads RFC 7395's framing.
  *
- * Where the text is cut into chunks makes no difference to what is read or refused: the scanner stops at any byte and
- * goes on there, and every error is decided by the bytes up to it.
+ * The result does not depend on chunk boundaries: the scanner can stop and resume at any byte, and every error is
+ * determined by the bytes up to it.
  */
 import {
   BYTES,
@@ -28,7 +28,7 @@ import { build } from './tree.js';
 import { Unread } from './unread.js';
 import { ATTRIBUTE, CHILD, OPEN, Work } from './work.js';
 
-/** Attributes of one element that `ReaderLimits.elements` does not count. */
+/** Attributes per element that `ReaderLimits.elements` does not count. */
 const USUAL_ATTRIBUTES = 5;
 const NAME_LENGTH = 256;
 const CDATA_START = Buffer.from('<![CDATA[');
@@ -40,18 +40,18 @@ const NO_CHILDREN: ChildIndex = Object.freeze([]);
 /** Phases of a reader. */
 const HEADER = 0;
 const STANZAS = 1;
-/** An empty tag opened and closed the stream. */
+/** An empty tag has opened and closed the stream. */
 const ENDING = 2;
 const CLOSED = 3;
 
-/** What may still come in front of the header: nothing, a declaration, a byte order mark. */
+/** What may still precede the header: nothing, a declaration, a byte order mark. */
 const BEGUN = 0;
 const MARKED = 1;
 const UNTOUCHED = 2;
-/** As untouched, but white space may yet arrive that was sent in the stream before. */
+/** Like UNTOUCHED, but white space sent in the previous stream may still arrive. */
 const RESTARTED = 3;
 
-// Where in an element the scanner stands.
+// States of the scanner within an element.
 const TEXT = 0;
 const MARKUP = 1;
 const TAG = 2;
@@ -61,7 +61,7 @@ const VALUE = 5;
 const END_TAG = 6;
 const CDATA = 7;
 
-// Constants of other files are looked up wherever they are named; these are not.
+// Local copies: V8 looks up imported constants on each use.
 const IS_SPACE = SPACE;
 const IS_NAME = NAME;
 const IS_NAME_START = NAME_START;
@@ -69,27 +69,27 @@ const PER_ATTRIBUTE = ATTRIBUTE;
 const PER_OPEN = OPEN;
 const PER_CHILD = CHILD;
 
-/** Serves every reader whose element arrives whole; one that has to wait takes it along. */
+/** Shared by every reader whose element arrives whole. A reader that must wait takes it over. */
 let idle = new Work();
 
 export { XmlError } from './errors.js';
 export type { ChildIndex, ReaderLimits, StreamClose, StreamItem, StreamOpen, TopLevel } from './items.js';
 
 export class XmlReader extends Unread {
-  /** May be raised while reading, say after authentication. */
+  /** May be raised while reading, for example after authentication. */
   limits: ReaderLimits;
   private readonly framed: boolean;
   private phase: number;
   private fresh = UNTOUCHED;
   private error: XmlError | undefined;
-  /** Of the element that is waiting for more bytes. */
+  /** State of the incomplete element, if any. */
   private work: Work | undefined;
   // The stream header.
   private headerName = '';
   private defaultNs = '';
   private prefixes: Prefixes = NO_PREFIXES;
 
-  /** `stream` reads a header, stanzas and a closing tag; `framed` one element in each chunk (RFC 7395 §3.3). */
+  /** `stream` reads a header, stanzas and a closing tag; `framed` reads one element per chunk (RFC 7395 §3.3). */
   constructor(mode: 'stream' | 'framed', limits: ReaderLimits) {
     super();
     this.framed = mode === 'framed';
@@ -97,15 +97,15 @@ export class XmlReader extends Unread {
     this.limits = limits;
   }
 
-  /** Takes a chunk, which is the reader's until all of it has been consumed. What follows the end is ignored. */
+  /** Takes ownership of a chunk until it has been consumed. Input after the end of the stream is ignored. */
   push(chunk: Buffer): void {
     if (this.error !== undefined || this.phase === CLOSED || (chunk.length === 0 && !this.framed)) return;
     this.take(chunk, this.framed);
   }
 
   /**
-   * The next complete item; undefined means that more bytes are needed. White space between items is skipped.
-   * Throws XmlError, and the same one ever after.
+   * Returns the next complete item, or undefined if more bytes are needed. Skips white space between items. Throws
+   * XmlError; later calls throw the same error.
    */
   next(): StreamItem | undefined {
     if (this.error !== undefined) throw this.error;
@@ -120,7 +120,7 @@ export class XmlReader extends Unread {
     }
   }
 
-  /** A new stream header comes next (RFC 6120 §5.4.3.3, §6.4.6); bytes not yet consumed belong to the new stream. */
+  /** Expects a new stream header (RFC 6120 §5.4.3.3, §6.4.6). Unconsumed bytes belong to the new stream. */
   restart(): void {
     if (this.framed) return;
     this.phase = HEADER;
@@ -129,14 +129,14 @@ export class XmlReader extends Unread {
     this.prefixes = NO_PREFIXES;
   }
 
-  /** Throws away what has not been consumed, as STARTTLS asks (RFC 6120 §5.4.3.3); answers how many bytes. */
+  /** Discards unconsumed bytes, as STARTTLS requires (RFC 6120 §5.4.3.3). Returns their number. */
   discard(): number {
     const count = this.buffered;
     this.release();
     return count;
   }
 
-  /** Between top-level elements. */
+  /** Reads between top-level elements. */
   private read(): StreamItem | undefined {
     while (this.buffer !== undefined) {
       if (this.phase === ENDING) return this.close();
@@ -186,14 +186,14 @@ export class XmlReader extends Unread {
     return undefined;
   }
 
-  /** RFC 6120 §4.9.3.1 for text between stanzas; what is before the header, or no character, is no XML at all. */
+  /** RFC 6120 §4.9.3.1 for text between stanzas. Text before the header, or a control character, is not XML at all. */
   private refuseText(c: number): never {
-    fail(this.phase === STANZAS && c >= 0x20 ? 'bad-format' : 'not-well-formed', 'text outside of any element');
+    fail(this.phase === STANZAS && c >= 0x20 ? 'bad-format' : 'not-well-formed', 'text outside of an element');
   }
 
-  /** The closing tag of the stream. */
+  /** Reads the closing tag of the stream. */
   private readEnd(at: number): StreamClose | undefined {
-    if (this.phase !== STANZAS || this.framed) fail('not-well-formed', 'an end tag without start tag');
+    if (this.phase !== STANZAS || this.framed) fail('not-well-formed', 'an end tag without a start tag');
     return isEndTag(this.buffer!, at, this.end, this.headerName) ? this.close() : this.wait();
   }
 
@@ -204,8 +204,8 @@ export class XmlReader extends Unread {
   }
 
   /**
-   * Scans the element that begins at `start`, from `at` on. One function, long as it is: what it knows of the byte in
-   * hand stays in registers.
+   * Scans the element that begins at `start`, resuming at `at`. This is one long function so that its state stays in
+   * registers.
    */
   private scan(work: Work): StreamItem | undefined {
     const buffer = this.buffer!;
@@ -247,7 +247,7 @@ export class XmlReader extends Unread {
             }
             i++;
           } else {
-            fail('not-well-formed', 'a character that XML does not allow');
+            fail('not-well-formed', 'a character not allowed in XML');
           }
         }
         state = MARKUP;
@@ -262,7 +262,7 @@ export class XmlReader extends Unread {
           let j = i + 2;
           for (; name < nameEnd; name++, j++) {
             if (j >= end) break scanning;
-            if (buffer[j] !== buffer[name]) fail('not-well-formed', 'an end tag that does not match');
+            if (buffer[j] !== buffer[name]) fail('not-well-formed', 'mismatched end tag');
           }
           work.tagStart = i - base;
           work.tagShift = shift;
@@ -303,7 +303,7 @@ export class XmlReader extends Unread {
         } else if (c === 0x3f /* ? */) {
           fail('restricted-xml', 'processing instructions are not allowed');
         } else {
-          fail('not-well-formed', 'not a name');
+          fail('not-well-formed', 'invalid name');
         }
       }
 
@@ -315,7 +315,7 @@ export class XmlReader extends Unread {
           const empty = c === 0x2f;
           if (empty) {
             if (i + 1 >= end) break;
-            if (buffer[i + 1] !== 0x3e) fail('not-well-formed', 'a / in a start tag');
+            if (buffer[i + 1] !== 0x3e) fail('not-well-formed', 'unexpected / in a start tag');
           }
           if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
           work.elements += 1 + Math.max(0, work.count - USUAL_ATTRIBUTES);
@@ -352,14 +352,14 @@ export class XmlReader extends Unread {
           continue;
         }
         if ((bytes[buffer[i - 1]!]! & IS_SPACE) === 0)
-          fail('not-well-formed', 'not white space in front of an attribute');
+          fail('not-well-formed', 'missing white space before an attribute');
         if (work.count >= limits.attributes) fail('policy-violation', `more than ${limits.attributes} attributes`);
         let j = i;
         while (j < end && (bytes[buffer[j]!]! & IS_NAME) !== 0) j++;
         if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80 || j === i)) {
           j = qname(buffer, i, end, nameLength, work);
         } else {
-          if ((bytes[buffer[i]!]! & IS_NAME_START) === 0) fail('not-well-formed', 'not a name');
+          if ((bytes[buffer[i]!]! & IS_NAME_START) === 0) fail('not-well-formed', 'invalid name');
           work.colon = work.nameShift = 0;
           if (j - i > nameLength) refuseName();
         }
@@ -383,7 +383,7 @@ export class XmlReader extends Unread {
       if (state === EQUALS) {
         while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
         if (i >= end) break;
-        if (buffer[i] !== 0x3d /* = */) fail('not-well-formed', 'an attribute without value');
+        if (buffer[i] !== 0x3d /* = */) fail('not-well-formed', 'an attribute without a value');
         i++;
         state = QUOTE;
       }
@@ -392,7 +392,7 @@ export class XmlReader extends Unread {
         while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
         if (i >= end) break;
         work.quote = buffer[i]!;
-        if (work.quote !== 0x22 && work.quote !== 0x27) fail('not-well-formed', 'an attribute without quotes');
+        if (work.quote !== 0x22 && work.quote !== 0x27) fail('not-well-formed', 'an attribute value without quotes');
         i++;
         attributes[PER_ATTRIBUTE * (work.headerCount + work.count) + 2] = i - base;
         if (work.declaration === work.count) work.nsStart = i - base - shift;
@@ -419,9 +419,9 @@ export class XmlReader extends Unread {
             work.plain = false;
             i = after;
           } else if (c === 0x3c /* < */) {
-            fail('not-well-formed', '< in an attribute');
+            fail('not-well-formed', 'unescaped < in an attribute value');
           } else if (c < 0x20) {
-            if ((bytes[c]! & IS_SPACE) === 0) fail('not-well-formed', 'a character that XML does not allow');
+            if ((bytes[c]! & IS_SPACE) === 0) fail('not-well-formed', 'a character not allowed in XML');
             work.plain = false;
             i++;
           } else {
@@ -439,7 +439,7 @@ export class XmlReader extends Unread {
       if (state === END_TAG) {
         while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
         if (i >= end) break;
-        if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'an end tag that does not match');
+        if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'mismatched end tag');
         i++;
         depth--;
         if (depth === 0) return this.complete(work, i, shift, work.tagStart - work.tagShift);
@@ -467,7 +467,7 @@ export class XmlReader extends Unread {
             }
             i++;
           } else if (c < 0x20) {
-            fail('not-well-formed', 'a character that XML does not allow');
+            fail('not-well-formed', 'a character not allowed in XML');
           } else {
             i++;
           }
@@ -490,7 +490,7 @@ export class XmlReader extends Unread {
     return this.wait();
   }
 
-  /** The start tag of a top-level element has been read, up to `at`. */
+  /** The start tag of a top-level element has been read; it ends at `at`. */
   private begun(work: Work, buffer: Buffer, base: number, at: number, shift: number): void {
     work.head();
     work.contentStart = at - base - shift;
@@ -499,13 +499,13 @@ export class XmlReader extends Unread {
     if (!this.framed) refuseHeader(work, buffer, base, this.defaultNs, this.prefixes);
   }
 
-  /** The top-level element ends at `at`, its content at `contentEnd`. */
+  /** Completes the top-level element that ends at `at`; its content ends at `contentEnd`. */
   private complete(work: Work, at: number, shift: number, contentEnd: number): TopLevel {
     const buffer = this.buffer!;
     const base = this.start;
     const text = shift === 0 ? buffer.toString('latin1', base, at) : buffer.toString('utf8', base, at);
-    // A wrong index would pass off text as elements that nobody has checked.
-    if (text.length !== at - base - shift) throw new Error('the offsets of an element are wrong');
+    // A wrong index would present unvalidated text as elements.
+    if (text.length !== at - base - shift) throw new Error('wrong offsets of an element');
     const { contentStart, headerColon } = work;
     const nameStart = headerColon === 0 ? 1 : headerColon + 2;
     const plain = work.contentShift === 0 ? text : undefined;
@@ -543,13 +543,13 @@ export class XmlReader extends Unread {
     return open;
   }
 
-  /** Everything in the buffer has been consumed. */
+  /** The buffer has been consumed. */
   private proceed(): void {
     if (this.framed) this.frame();
     else this.release();
   }
 
-  /** RFC 7395 §3.3.3: one element a message. */
+  /** RFC 7395 §3.3.3: one element per message. */
   private endFrame(): void {
     const buffer = this.buffer!;
     while (this.at < this.end)
@@ -557,10 +557,10 @@ export class XmlReader extends Unread {
     this.frame();
   }
 
-  /** More bytes are needed: what is there moves to a buffer of its own size, so that no chunk is held. */
+  /** More bytes are needed: the unconsumed ones are copied, so that the chunk can be freed. */
   private wait(): undefined {
     if (this.framed) fail('not-well-formed', 'the element is incomplete');
-    this.keep();
+    this.compact();
   }
 
   private frame(): void {
@@ -574,20 +574,20 @@ export class XmlReader extends Unread {
   }
 }
 
-/** For text of our own: no deeper than what calls itself for each level can go. */
+/** For our own text. The depth is bounded by what recursive functions can handle. */
 const UNLIMITED: ReaderLimits = { stanzaBytes: 2 ** 30, depth: 1000, attributes: 10_000, nameLength: 10_000 };
 
-/** Reads text as the content of an element (whose own namespace is ''). Throws XmlError. */
+/** Parses text as the content of an element (whose own namespace is ''). Throws XmlError. */
 export function readContent(content: string): TopLevel {
   return readElement(`<x>${content}</x>`);
 }
 
-/** Reads text that is exactly one element. Throws XmlError. */
+/** Parses text that is exactly one element. Throws XmlError. */
 export function readElement(xml: string): TopLevel {
-  if (/\p{Surrogate}/u.test(xml)) fail('not-well-formed', 'half a character');
+  if (/\p{Surrogate}/u.test(xml)) fail('not-well-formed', 'unpaired surrogate');
   const reader = new XmlReader('framed', UNLIMITED);
   reader.push(Buffer.from(xml));
   const top = reader.next();
-  if (top?.kind !== 'element') fail('not-well-formed', 'not an element');
+  if (top?.kind !== 'element') fail('not-well-formed', 'an element is expected');
   return top;
 }

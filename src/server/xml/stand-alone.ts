@@ -3,8 +3,8 @@ import type { Element } from './tree.js';
 import { escapeText, serialize } from './write.js';
 
 /**
- * The content of an element, so written that it needs nothing but `ns` as its default namespace, in at most so many bytes.
- * Characters are never more than bytes, so they end the writing early.
+ * Serializes the content of an element so that its only outer dependency is `ns` as default namespace. Throws XmlError
+ * if it exceeds `limit` bytes. Characters never outnumber bytes, so serializing stops early.
  */
 export function standAlone(element: Element, ns: string, limit: number): string {
   let content = '';

@@ -1,13 +1,13 @@
 /**
- * Text to elements, for text that the reader has already found well-formed and namespace-well-formed: nothing is
- * checked again here, so text from anywhere else goes through `parse` of element.ts.
+ * Builds trees from text that the reader has already found well-formed and namespace-well-formed. Nothing is validated
+ * here: text from anywhere else goes through `parse` of element.ts.
  */
 import { Element as LtxElement } from 'ltx';
 import { isSpace } from './characters.js';
 
 export const XML_NS = 'http://www.w3.org/XML/1998/namespace';
 
-/** ltx's element, with its namespaces right (`xmlns=""`, `xml:`), and its look-ups without garbage. */
+/** ltx's element with correct namespaces (`xmlns=""`, `xml:`) and look-ups that do not allocate. */
 export class Element extends LtxElement {
   declare attrs: Record<string, string | undefined>;
   declare children: (Element | string)[];
@@ -22,7 +22,7 @@ export class Element extends LtxElement {
     return prefix === 'xml' ? XML_NS : undefined;
   }
 
-  /** The first child element of this name, in this namespace where one is given. */
+  /** Returns the first child element of this name, and of this namespace if given. */
   override getChild(name: string, xmlns?: string): Element | undefined {
     for (const child of this.children) {
       if (typeof child === 'object' && child.is(name, xmlns)) return child;
@@ -40,13 +40,13 @@ export class Element extends LtxElement {
     return elements;
   }
 
-  /** The character data of the child of this name; null where there is none. */
+  /** Returns the character data of the child of this name, or null if there is none. */
   override getChildText(name: string, xmlns?: string): string | null {
     return this.getChild(name, xmlns)?.getText() ?? null;
   }
 }
 
-/** Prefixes declared so far, the innermost first. */
+/** Declared prefixes, innermost first. */
 interface Scope {
   readonly prefix: string;
   readonly ns: string;
@@ -54,9 +54,9 @@ interface Scope {
 }
 
 /**
- * Builds the element whose start tag begins at `from`. Every element carries its namespace in `attrs.xmlns` and a name
- * without prefix, and declares the prefixes of its own attributes, so it means the same wherever it is put.
- * `ns` and `prefixes` are what is in force around it. With `isEmpty` it is built from its start tag alone.
+ * Builds the element whose start tag is at `from`. Every element carries its namespace in `attrs.xmlns`, has a name
+ * without prefix, and declares the prefixes of its own attributes, so it is valid in any context. `ns` and `prefixes`
+ * are the declarations in force around it. `isEmpty` builds it from its start tag alone.
  */
 export function build(
   xml: string,
@@ -148,7 +148,7 @@ export function build(
   }
 }
 
-/** An element whose text is at hand: `serialize` writes that. Made by `verbatim`. */
+/** An element that already has its text, which `serialize` writes. Made by `verbatim`. */
 export class Verbatim extends Element {
   constructor(
     name: string,
@@ -160,16 +160,16 @@ export class Verbatim extends Element {
 }
 
 /**
- * As `slice`. A slice holds the whole text in memory; where that is much longer this is a copy, so that what is kept of
- * a stanza (in a cache, a roster) never holds more than a kilobyte, or sixteen times its length.
+ * Like `slice`, but copies the part if the whole text is much longer. A slice retains the whole text; what is cached
+ * from a stanza (say in a roster) retains at most a kilobyte, or sixteen times its length.
  */
 export function cut(text: string, from: number, to: number): string {
   const part = text.slice(from, to);
-  // Shorter slices are copies anyway. Slicing a concatenation makes one.
+  // Shorter slices are copies anyway. Slicing a concatenation makes a copy.
   return part.length < 13 || text.length <= 1024 || part.length * 16 > text.length ? part : ` ${part}`.slice(1);
 }
 
-/** `attrs.__proto__ = …` would set no attribute. */
+/** `attrs.__proto__ = …` would not set an attribute. */
 export function setAttribute(attrs: Record<string, string | undefined>, key: string, value: string): void {
   if (key === '__proto__') Object.defineProperty(attrs, key, { value, enumerable: true, configurable: true });
   else attrs[key] = value;
@@ -202,13 +202,13 @@ function endOfLines(text: string): string {
   return text.includes('\r') ? text.replace(/\r\n?/g, '\n') : text;
 }
 
-/** XML 1.0 §3.3.3: white space written plainly is a space, written as a reference it stays. */
+/** XML 1.0 §3.3.3: literal white space becomes a space, white space written as a reference stays. */
 export function attributeValue(raw: string): string {
   const spaced = /[\t\n\r]/.test(raw) ? raw.replace(/\r\n|[\t\n\r]/g, ' ') : raw;
   return dereferenced(spaced);
 }
 
-/** What character data without markup stands for. */
+/** Unescapes character data that has no markup. */
 export function characterData(raw: string): string {
   return dereferenced(endOfLines(raw));
 }
@@ -216,7 +216,7 @@ export function characterData(raw: string): string {
 function dereferenced(text: string): string {
   if (!text.includes('&')) return text;
   if (text.includes('&#')) return text.replace(/&(?:#x([0-9a-fA-F]+)|#([0-9]+)|([a-z]+));/g, dereference);
-  // Ten times as fast; the ampersand last, so that it begins no other reference
+  // Ten times as fast. The ampersand comes last, so that it cannot form another reference.
   let plain = text;
   for (const [reference, character] of NAMED)
     if (plain.includes(reference)) plain = plain.replaceAll(reference, character);

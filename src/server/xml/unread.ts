@@ -1,8 +1,8 @@
-/** Bytes that have come in and have not been consumed: in one buffer, or a message each in its own (RFC 7395). */
+/** Unconsumed input: in one buffer, or in one buffer per WebSocket message (RFC 7395). */
 export class Unread {
-  /** What has not been consumed lies in `buffer` from `start` to `end`; scanned so far up to `at`. */
+  /** Unconsumed bytes are in `buffer` from `start` to `end`; scanned up to `at`. */
   protected buffer: Buffer | undefined;
-  /** `buffer` is our own, to append to. */
+  /** Whether `buffer` is private and may be appended to. */
   private owned = false;
   protected start = 0;
   protected at = 0;
@@ -10,14 +10,14 @@ export class Unread {
   protected view: DataView | undefined;
   private frames: Buffer[] | undefined;
 
-  /** Bytes that have not been consumed. */
+  /** Number of unconsumed bytes. */
   get buffered(): number {
     let count = this.end - this.start;
     if (this.frames !== undefined) for (const frame of this.frames) count += frame.length;
     return count;
   }
 
-  /** `framed`: the chunk is a message of its own. */
+  /** Adds a chunk. If `framed`, it is a complete message. */
   protected take(chunk: Buffer, framed: boolean): void {
     if (this.buffer === undefined) {
       this.buffer = chunk;
@@ -31,7 +31,7 @@ export class Unread {
     }
   }
 
-  /** A view of the buffer for reading words, where enough is left to make it worth while. */
+  /** Returns a view of the buffer for reading words, if enough input is left to be worth it. */
   protected lookAt(buffer: Buffer, at: number): DataView | undefined {
     if (this.view === undefined && this.end - at > 128) {
       this.view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
@@ -39,7 +39,7 @@ export class Unread {
     return this.view;
   }
 
-  /** The next message, if one has come in. */
+  /** Moves on to the next message, if one has arrived. */
   protected nextFrame(): void {
     const next = this.frames?.shift();
     if (this.frames?.length === 0) this.frames = undefined;
@@ -55,14 +55,16 @@ export class Unread {
     this.start = this.at = this.end = 0;
   }
 
-  /** More bytes are needed: what is there moves to a buffer of its own size, so that no chunk is held. */
-  protected keep(): void {
+  /**
+   * More bytes are needed: copies the unconsumed ones to a buffer of their own size, so that the chunk can be freed.
+   */
+  protected compact(): void {
     const left = this.end - this.start;
     if (this.owned && this.buffer!.length <= 4 * left + 256) return;
     this.move(Buffer.allocUnsafeSlow(Math.max(64, left + (left >> 1))));
   }
 
-  /** What is there goes to the beginning of this buffer, which may be the present one. */
+  /** Moves the unconsumed bytes to the start of `to`, which may be the current buffer. */
   private move(to: Buffer): void {
     to.set(this.buffer!.subarray(this.start, this.end));
     this.buffer = to;

@@ -1,42 +1,42 @@
-/** What a reader notes of an element before it is complete. */
+/** State of the scanner within one element. */
 
-/** Numbers for each attribute of a tag: start and end of its name, start and end of its value, in bytes. */
+/** Numbers per attribute of a tag: start and end of its name, start and end of its value, in bytes. */
 export const ATTRIBUTE = 4;
-/** Numbers for each open element. */
+/** Numbers per open element. */
 export const OPEN = 3;
-/** Numbers for each child in a ChildIndex. */
+/** Numbers per child in a ChildIndex. */
 export const CHILD = 5;
 
-/** Numbers that are not kept from one element to the next. */
+/** An array longer than this is released before the next element. */
 const MANY = 1000;
 
 /** A declared prefix. */
 export interface Binding {
   readonly prefix: string;
   readonly ns: string;
-  /** Of the element that declares it; 1 is the top-level element. */
+  /** Depth of the declaring element; 1 is the top-level element. */
   readonly depth: number;
   readonly outer: Binding | undefined;
   readonly count: number;
 }
 
-/** What is known of an element while it is being read. All offsets count from its start; in bytes if not said. */
+/** State of an element being scanned. All offsets are relative to its start, in bytes unless noted. */
 export class Work {
-  /** Where in it the scanner stands. */
+  /** State of the scanner. */
   state = 0;
   depth = 0;
   /** Start tags so far. */
   elements = 0;
-  /** By how much bytes are ahead of UTF-16 units here. */
+  /** Bytes minus UTF-16 units so far. */
   shift = 0;
-  /** Of each open element the start of its name, the length of that, and its bytes less its UTF-16 units. */
+  /** Per open element: start of its name, length of its name, and bytes minus UTF-16 units of its name. */
   open: number[] = [];
   children: number[] = [];
   childCount = 0;
-  /** The top-level tag's attributes, then those of the tag in hand. */
+  /** Attributes of the top-level tag, then those of the current tag. */
   attributes: number[] = [];
   bindings: Binding | undefined;
-  /** Whether the content leans on something outside, or has CDATA, and has to be written anew. */
+  /** Whether the content depends on outer declarations or has CDATA, and must be rewritten. */
   rewrite = false;
 
   // The top-level element, once its start tag has been read.
@@ -49,30 +49,30 @@ export class Work {
   contentStart = 0;
   contentShift = 0;
 
-  // The name read last: bytes in front of its colon, 0 where there is none; bytes less UTF-16 units.
+  // The name read last: bytes before its colon (0 if none), and bytes minus UTF-16 units.
   colon = 0;
   nameShift = 0;
 
-  // The tag in hand.
+  // The current tag.
   tagStart = 0;
   tagShift = 0;
   nameEnd = 0;
   tagColon = 0;
   tagNameShift = 0;
   count = 0;
-  /** Bit set of the hashes of attribute names: only a bit that is set already calls for comparing. */
+  /** Bit set of attribute name hashes: names are compared only if the bit is already set. */
   hashes = 0;
-  /** There are prefixes to look up, or to declare. */
+  /** Whether there are prefixes to resolve or to declare. */
   prefixed = false;
-  /** No value has references or white space to normalise. */
+  /** Whether no value has references or white space to normalise. */
   plain = true;
   quote = 0;
-  /** Which attribute is `xmlns`, -1 if none; where its value is, in UTF-16 units. */
+  /** Index of the `xmlns` attribute, -1 if none; start and length of its value, in UTF-16 units. */
   declaration = -1;
   nsStart = -1;
   nsLength = 0;
 
-  /** A top-level element begins; `state` is where the scanner stands. */
+  /** Resets for a new top-level element; `state` is the initial scanner state. */
   begin(state: number): void {
     this.state = state;
     this.depth = 0;
@@ -85,7 +85,7 @@ export class Work {
     if (this.children.length > MANY) this.children = [];
   }
 
-  /** The start tag in hand is the top-level element's. */
+  /** Saves the current tag as that of the top-level element. */
   head(): void {
     this.headerCount = this.count;
     this.headerPlain = this.plain;
@@ -94,7 +94,7 @@ export class Work {
     this.headerDeclaration = this.declaration;
   }
 
-  /** Gives back what larger elements have left behind. */
+  /** Releases array space left over from larger elements. */
   trim(): void {
     this.open.length = Math.min(this.open.length, OPEN * this.depth);
     this.children.length = Math.min(this.children.length, CHILD * this.childCount);

@@ -1,21 +1,21 @@
 /**
- * Elements to text. Everything that goes out is escaped here, once; what XML 1.0 cannot carry becomes U+FFFD, so that
- * nothing that a module says can break the stream that it is said on.
+ * Serializes elements. All output is escaped here, once. Characters that XML 1.0 does not allow become U+FFFD, so that
+ * no text from a module can break a stream.
  */
 import { isNameChar, isNameStart } from './characters.js';
 import { type Element, Verbatim } from './tree.js';
 
-/** Character data: `&`, `<`, `>` (of `]]>`), and CR, which a reader would take for a line end (XML 1.0 §2.11). */
+/** Escapes `&`, `<`, `>` (of `]]>`), and CR, which a parser would turn into LF (XML 1.0 §2.11). */
 export function escapeText(text: string): string {
   return TEXT_SPECIAL.test(text) ? text.replace(TEXT_ESCAPES, escaped) : text;
 }
 
-/** An attribute's value for either kind of quote; tab and line ends as references (XML 1.0 §3.3.3). */
+/** Escapes an attribute value for either kind of quote; tab and line ends as references (XML 1.0 §3.3.3). */
 export function escapeAttribute(text: string): string {
   return ATTRIBUTE_SPECIAL.test(text) ? text.replace(ATTRIBUTE_ESCAPES, escaped) : text;
 }
 
-// The quick tests stop at any surrogate; it takes the others to tell a pair from half of one.
+// The quick tests match any surrogate; the full ones tell a pair from half of one.
 const TEXT_SPECIAL = /[&<>\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]/;
 const TEXT_ESCAPES = /[&<>\0-\x08\x0b-\x1f\ufffe\uffff]|\p{Surrogate}/gu;
 const ATTRIBUTE_SPECIAL = /[&<>"'\0-\x1f\ud800-\udfff\ufffe\uffff]/;
@@ -45,12 +45,12 @@ function escaped(character: string): string {
 }
 
 /**
- * Writes an element. `inherited` is the default namespace in force where the text will stand: an `xmlns` equal to it is
- * left out. Throws where a name is no XML name, which is a bug of the caller, and RangeError where the text grows
- * beyond `limit` characters.
+ * Serializes an element. `inherited` is the default namespace in force at the place of output: an equal `xmlns` is
+ * omitted. Throws TypeError if a name is not an XML name, which is a bug in the caller, and RangeError if the text
+ * exceeds `limit` characters.
  */
 export function serialize(element: Element, inherited?: string, limit = Number.POSITIVE_INFINITY): string {
-  // Taken out of its tree, an element keeps the namespace that it had there.
+  // An element detached from its tree keeps the namespace it had there.
   const ns = element.attrs.xmlns === undefined ? element.findNS() : undefined;
   return write('', element, inherited, ns === inherited ? undefined : ns, limit);
 }
@@ -112,5 +112,5 @@ function checkName(name: string): void {
 }
 
 function refuseName(name: string): never {
-  throw new TypeError(`not an XML name: ${JSON.stringify(name)}`);
+  throw new TypeError(`invalid XML name: ${JSON.stringify(name)}`);
 }
