@@ -13,7 +13,7 @@ export interface Bounds {
 }
 
 /** A holder may have so much of what is free. */
-const part = 1 / 4;
+export const portion = 1 / 4;
 
 export class Portions {
   readonly #held = new Map<string, number>();
@@ -48,7 +48,7 @@ export class Portions {
     if (held >= each) return 'each';
     if (all === Number.POSITIVE_INFINITY) return undefined;
     const free = all - this.#size;
-    return free > 0 && held < Math.max(least, Math.floor(free * part)) ? undefined : 'all';
+    return free > 0 && held < Math.max(least, Math.floor(free * portion)) ? undefined : 'all';
   }
 
   /** Counts a place whatever the bounds: what was there before a restart. */

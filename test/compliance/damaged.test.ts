@@ -98,6 +98,7 @@ function samples(account: string): Sample[] {
     }),
     map('pubsub_subscriptions', `urn:xmpp:bookmarks:1\u0001${other}`, { state: 'subscribed' }),
     document('pubsub_usage', { items: 1, bytes: 70 }),
+    map('pubsub_publishers', account, { bytes: 70 }, 'pubsub.localhost'),
     map('client_caps', 'hash', { at, features: ['urn:x'] }),
     document('muc_rooms', room === '' ? undefined : storedRoom(account), room),
     map('muc_members', account, { affiliation: 'owner', nick: 'n' }, room),

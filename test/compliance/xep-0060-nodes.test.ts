@@ -283,6 +283,30 @@ scenario(
 );
 
 scenario(
+  'one publisher gets a quarter of what is free at the service, also after a restart',
+  { alone: true, config: { modules: { pubsub: { service_bytes: 40_000, item_bytes: 1000 } } } },
+  async ({ actor, stage }) => {
+    const fill = async (name: string, node: string, prefix: string): Promise<number> => {
+      const one = await actor(`${name}/orchard`);
+      for (let n = 0; ; n++) {
+        await one.sends(
+          publish(node, `${prefix}${n}`, 'x'.repeat(900), { options: { max_items: 'max' }, to: service }),
+        );
+        const answer = await one.receivesAny();
+        if (answer.attrs.type === 'result') continue;
+        assert.equal(answer.getChild('error')!.attrs.type, 'wait');
+        return n;
+      }
+    };
+    const [first, second] = [await fill(romeo, 'n', 'a'), await fill(juliet, 'm', 'a')];
+    assert.ok(first > 5 && first < 10 && second > 4 && second < first, `${first} and ${second}`);
+    await stage.restart();
+    assert.equal(await fill(romeo, 'n', 'b'), 0);
+    assert.equal(await fill(juliet, 'm', 'b'), 0);
+  },
+);
+
+scenario(
   'what an account holds is known after a restart',
   { alone: true, config: { modules: { pubsub: { bytes_per_account: 10_000 } } } },
   async ({ actor, stage }) => {

@@ -39,6 +39,7 @@ const storedBefore = [
   'private',
   'pubsub_items',
   'pubsub_nodes',
+  'pubsub_publishers',
   'pubsub_subscriptions',
   'pubsub_usage',
   'registered',

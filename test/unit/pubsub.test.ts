@@ -95,6 +95,7 @@ const holder: Holder = {
   fleeting: new Set(),
   items: 0,
   bytes: 0,
+  publishers: new Map(),
 };
 
 function node(changed: Partial<NodeConfig>, affiliations: Record<string, Affiliation> = {}): Node {

@@ -16,6 +16,7 @@ import {
   type ItemHead,
   type Items,
   type Node,
+  type Published,
   type StoredItem,
   type StoredNode,
   type Stores,
@@ -85,7 +86,13 @@ export class Holders {
       delete: async () => false,
       compareAndSet: async () => false,
     };
-    const stores = { pubsub_nodes: map, pubsub_items: map, pubsub_subscriptions: map, pubsub_usage: document };
+    const stores = {
+      pubsub_nodes: map,
+      pubsub_items: map,
+      pubsub_subscriptions: map,
+      pubsub_usage: document,
+      pubsub_publishers: map,
+    };
     return new Holders(stores, { ...settings, cached: 100 }, service);
   }
 
@@ -106,12 +113,16 @@ export class Holders {
 
   async #load(bare: string): Promise<Holder> {
     const isAccount = bare !== this.#service.bare;
-    const [nodes, subscriptions, items, usage] = await Promise.all([
+    const [nodes, subscriptions, items, usage, published] = await Promise.all([
       this.#stores.pubsub_nodes.all(bare),
       this.#stores.pubsub_subscriptions.all(bare),
       this.#stores.pubsub_items.count(bare),
       this.#stores.pubsub_usage.get(bare),
+      isAccount ? new Map<string, Published>() : this.#stores.pubsub_publishers.all(bare),
     ]);
+    // Items without a count, or a count from before a crash.
+    const isCounted = items === 0 || (usage?.items === items && (isAccount || usage.byPublisher === true));
+    const weighed = isCounted ? undefined : await this.#weigh(bare, isAccount);
     const holder: Holder = {
       jid: Jid.parse(bare),
       isAccount,
@@ -123,8 +134,8 @@ export class Holders {
       forced: new Map(),
       fleeting: new Set(),
       items,
-      // What was not counted, or was cut off between the items and the count, is counted anew.
-      bytes: items === 0 ? 0 : usage?.items === items ? usage.bytes : await this.#weigh(bare),
+      bytes: weighed?.bytes ?? (items === 0 ? 0 : usage!.bytes),
+      publishers: weighed?.publishers ?? new Map([...published].map(([by, { bytes }]) => [by, bytes])),
     };
     for (const [name, stored] of nodes) {
       const node = nodeOf(name, stored, holder);
@@ -139,16 +150,29 @@ export class Holders {
     return holder;
   }
 
-  /** Bytes of all items. */
-  async #weigh(bare: string): Promise<number> {
+  /** Bytes of all items, at the service also by publisher, which is persisted. */
+  async #weigh(bare: string, isAccount: boolean): Promise<Pick<Holder, 'bytes' | 'publishers'>> {
+    const publishers = new Map<string, number>();
     let bytes = 0;
+    let items = 0;
     let after: string | undefined;
     for (;;) {
       const entries = await this.#stores.pubsub_items.page(bare, { after, limit: page });
-      for (const [, { xml }] of entries) bytes += Buffer.byteLength(xml);
-      if (entries.length < page) return bytes;
+      for (const [, { by, xml }] of entries) {
+        const size = Buffer.byteLength(xml);
+        bytes += size;
+        if (!isAccount) publishers.set(by, (publishers.get(by) ?? 0) + size);
+      }
+      items += entries.length;
+      if (entries.length < page) break;
       after = entries.at(-1)![0];
     }
+    if (isAccount) return { bytes, publishers };
+    const stored = [...publishers].map(([by, bytes]) => [by, { bytes }] as const);
+    await this.#stores.pubsub_publishers.forget(bare);
+    await this.#stores.pubsub_publishers.set(bare, stored);
+    await this.#stores.pubsub_usage.set(bare, { items, bytes, byPublisher: true });
+    return { bytes, publishers };
   }
 
   #add(holder: Holder, node: Node): void {
@@ -397,33 +421,54 @@ export class Holders {
     items.index.set(id, head);
     items.last = xml.length <= atHand ? { id, event } : undefined;
     const written = this.#stores.pubsub_items.set(holder.jid.bare, [[keyOf(node.name, id), stored]]);
-    const counted = this.#count(holder, before === undefined ? 1 : 0, head.bytes - (before?.bytes ?? 0));
+    const changes = new Map([[by, head.bytes]]);
+    if (before !== undefined) changes.set(before.by, (changes.get(before.by) ?? 0) - before.bytes);
+    const counted = this.#count(holder, before === undefined ? 1 : 0, changes);
     return counted === undefined ? written : Promise.all([written, counted]);
   }
 
   removeItems(holder: Holder, node: Node, items: Items, ids: readonly string[]): Promise<unknown> {
-    let bytes = 0;
+    const changes = new Map<string, number>();
     const gone: string[] = [];
     for (const id of ids) {
       const head = items.index.get(id);
       if (head === undefined) continue;
       items.index.delete(id);
-      bytes += head.bytes;
+      changes.set(head.by, (changes.get(head.by) ?? 0) - head.bytes);
       gone.push(keyOf(node.name, id));
     }
     if (items.last !== undefined && !items.index.has(items.last.id)) items.last = undefined;
     if (gone.length === 0) return Promise.resolve();
     return Promise.all([
       this.#stores.pubsub_items.delete(holder.jid.bare, gone),
-      this.#count(holder, -gone.length, -bytes),
+      this.#count(holder, -gone.length, changes),
     ]);
   }
 
-  #count(holder: Holder, items: number, bytes: number): Promise<void> | undefined {
-    if (items === 0 && bytes === 0) return undefined;
+  /** `changes`: bytes by publisher. Returns undefined if there is nothing to persist. */
+  #count(holder: Holder, items: number, changes: ReadonlyMap<string, number>): Promise<unknown> | undefined {
+    const changed = [...changes].filter(([, bytes]) => bytes !== 0);
+    if (items === 0 && changed.length === 0) return undefined;
+    const { isAccount, jid, publishers } = holder;
     holder.items += items;
-    holder.bytes += bytes;
-    return this.#stores.pubsub_usage.set(holder.jid.bare, { items: holder.items, bytes: holder.bytes });
+    for (const [, bytes] of changed) holder.bytes += bytes;
+    const usage = { items: holder.items, bytes: holder.bytes };
+    if (isAccount) return this.#stores.pubsub_usage.set(jid.bare, usage);
+    const left: (readonly [string, Published])[] = [];
+    const gone: string[] = [];
+    for (const [by, more] of changed) {
+      const bytes = Math.max(0, (publishers.get(by) ?? 0) + more);
+      if (bytes > 0) {
+        publishers.set(by, bytes);
+        left.push([by, { bytes }]);
+      } else if (publishers.delete(by)) gone.push(by);
+    }
+    const { pubsub_publishers, pubsub_usage } = this.#stores;
+    return Promise.all([
+      left.length > 0 && pubsub_publishers.set(jid.bare, left),
+      gone.length > 0 && pubsub_publishers.delete(jid.bare, gone),
+      pubsub_usage.set(jid.bare, { ...usage, byPublisher: true }),
+    ]);
   }
 
   item(holder: Holder, node: Node, id: string): Promise<StoredItem | undefined> {

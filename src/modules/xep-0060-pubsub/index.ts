@@ -46,7 +46,7 @@ import {
   wishes,
   wishesOf,
 } from './last-items.js';
-import type { Found, StoredItem, StoredNode, Subscription, Usage } from './node.js';
+import type { Found, Published, StoredItem, StoredNode, Subscription, Usage } from './node.js';
 import { countWanting, wanting } from './notify.js';
 import {
   changeAffiliations,
@@ -158,7 +158,11 @@ export default defineModule({
       value: storedSubscription,
       key: subscriptionKey,
     }),
-    pubsub_usage: document<Usage>({ storedAs: 'pubsub_usage', value: z.object({ items: whole, bytes: whole }) }),
+    pubsub_usage: document<Usage>({
+      storedAs: 'pubsub_usage',
+      value: z.object({ items: whole, bytes: whole, byPublisher: z.boolean().optional() }),
+    }),
+    pubsub_publishers: map<Published>({ storedAs: 'pubsub_publishers', value: z.object({ bytes: whole }) }),
   },
   needs: ['roster', 'clientCaps'],
   wants: ['archive'],

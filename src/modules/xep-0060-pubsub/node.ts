@@ -66,6 +66,13 @@ export interface Usage {
   readonly items: number;
   /** Of the payloads, as UTF-8. */
   readonly bytes: number;
+  /** Whether the bytes of each publisher are counted as well. Only the service does. */
+  readonly byPublisher?: boolean | undefined;
+}
+
+/** Bytes of the payloads of one publisher at the service. */
+export interface Published {
+  readonly bytes: number;
 }
 
 export interface Stores {
@@ -73,6 +80,7 @@ export interface Stores {
   readonly pubsub_items: MapStore<StoredItem>;
   readonly pubsub_subscriptions: MapStore<Subscription>;
   readonly pubsub_usage: DocumentStore<Usage>;
+  readonly pubsub_publishers: MapStore<Published>;
 }
 
 /** A subscription in memory. */
@@ -137,6 +145,8 @@ export interface Holder {
   /** Of all nodes together. */
   items: number;
   bytes: number;
+  /** Bytes by the bare address of the publisher. Empty for an account. */
+  readonly publishers: Map<string, number>;
 }
 
 /** A subscription by the names of what it is to. */

@@ -94,7 +94,7 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
     for (const id of others.slice(0, surplus)) leave.add(id);
     let bytes = entries.reduce((sum, { xml }) => sum + Buffer.byteLength(xml), 0);
     for (const [id, head] of present) if (leave.has(id)) bytes -= head.bytes;
-    demandRoom(pubsub, holder, others.length - surplus + entries.length - present.size, bytes);
+    demandRoom(pubsub, holder, holder.jid.bare, others.length - surplus + entries.length - present.size, bytes);
   };
 
   return {

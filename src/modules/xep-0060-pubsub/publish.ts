@@ -1,5 +1,6 @@
 /** §7: publishing items, with options that are preconditions (§7.1.5), deleting them (§7.2), and all of them (§8.5). */
 
+import { portion } from '../../server/portions.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { flat } from '../../server/stanza/flat.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -78,7 +79,7 @@ export async function publish(action: Action): Promise<Element> {
     if (config['pubsub#persist_items'] && item !== undefined) {
       const leaving = isNew ? leavingFor(items, room) : [id];
       const freed = leaving.reduce((sum, one) => sum + (items?.index.get(one)?.bytes ?? 0), 0);
-      demandRoom(pubsub, holder, isNew ? 1 - leaving.length : 0, Buffer.byteLength(xml) - freed);
+      demandRoom(pubsub, holder, from.bare, isNew ? 1 - leaving.length : 0, Buffer.byteLength(xml) - freed);
     }
 
     const writes: Promise<unknown>[] = [];
@@ -155,15 +156,21 @@ function checkItem(config: NodeConfig, hasItem: boolean, payload: Element | unde
     throw pubsubError('not-acceptable', 'payload-too-big');
 }
 
-/** For so many more items, and bytes of payloads. */
-export function demandRoom({ host, settings }: PubSub, holder: Holder, more = 1, bytes = 0): void {
+/** For so many more items, and bytes of payloads, of one publisher. */
+export function demandRoom({ host, settings }: PubSub, holder: Holder, by: string, more = 1, bytes = 0): void {
   const { isAccount } = holder;
   if (isAccount && more > 0 && holder.items + more > settings.items_per_account) {
     host.limitHit('pubsub.items_per_account');
     throw new StanzaError('resource-constraint', `An account has at most ${settings.items_per_account} items.`);
   }
   const most = isAccount ? settings.bytes_per_account : settings.service_bytes;
-  if (bytes <= 0 || holder.bytes + bytes <= most) return;
+  if (bytes <= 0) return;
+  if (holder.bytes + bytes <= most) {
+    if (isAccount || most === Number.POSITIVE_INFINITY) return;
+    // A publisher may use a part of what is free, so that a few never fill the service.
+    const share = Math.max(settings.item_bytes, Math.floor((most - holder.bytes) * portion));
+    if ((holder.publishers.get(by) ?? 0) + bytes <= share) return;
+  }
   host.limitHit(isAccount ? 'pubsub.bytes_per_account' : 'pubsub.service_bytes');
   throw new StanzaError('resource-constraint', `There is room for ${most} bytes.`);
 }

@@ -33,7 +33,7 @@ export const settings = z.strictObject({
     .describe('Payloads of all items of one account together.'),
   service_bytes: bytes({ min: 10_000, unlimited: true })
     .default(2_147_483_648)
-    .describe('Payloads of all items of the service together.'),
+    .describe('Payloads of all items of the service together. One publisher may use a quarter of what is free.'),
   subscriptions_per_node: count({ min: 1 }).default(5000).describe('Subscriptions to one node.'),
   subscriptions_per_user: count({ min: 1 })
     .default(1000)
