@@ -111,6 +111,7 @@ describe('certificates', () => {
     assert.deepEqual(xmppAddresses(new X509Certificate(readFileSync(file)).raw), {
       dns: ['xn--exmple-cua.org', 'conference.xn--exmple-cua.org'],
       xmppAddr: ['exämple.org', 'conference.exämple.org'],
+      srv: [],
     });
     assert.equal(statSync(join(folder, 'data/certs/exämple.org.key')).mode & 0o777, 0o600);
     assert.equal(statSync(join(folder, 'data/certs')).mode & 0o777, 0o700);

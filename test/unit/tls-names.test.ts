@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { DerError, derTag, readDer, readOid, readOne, writeDer, writeOid } from '../../src/server/tls/der.js';
-import { coversDomain, writeNames, xmppAddresses } from '../../src/server/tls/names.js';
+import { coversDomain, coversServer, writeNames, xmppAddresses } from '../../src/server/tls/names.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
 
 const { sequence, octetString, utf8String, context, implicit } = derTag;
@@ -65,6 +65,7 @@ describe('the names of a certificate', () => {
     assert.deepEqual(found([san, names]), {
       dns: ['example.org', '*.example.org'],
       xmppAddr: ['alice@example.org', 'älice@example.org'],
+      srv: ['_xmpp-client.example.org'],
     });
   });
 
@@ -73,7 +74,7 @@ describe('the names of a certificate', () => {
       text(implicit(1), 'x, othername:XmppAddr:admin@example.org'),
       text(implicit(6), 'xmpp:admin@example.org'),
     );
-    assert.deepEqual(found([san, forged]), { dns: [], xmppAddr: [] });
+    assert.deepEqual(found([san, forged]), { dns: [], xmppAddr: [], srv: [] });
   });
 
   const nothing: readonly (readonly [name: string, der: Buffer])[] = [
@@ -98,13 +99,13 @@ describe('the names of a certificate', () => {
     ['nothing', Buffer.alloc(0)],
   ];
   for (const [name, der] of nothing) {
-    test(`${name}: no names`, () => assert.deepEqual(xmppAddresses(der), { dns: [], xmppAddr: [] }));
+    test(`${name}: no names`, () => assert.deepEqual(xmppAddresses(der), { dns: [], xmppAddr: [], srv: [] }));
   }
 
   test('every cut certificate is read without an error', () => {
     const whole = new X509Certificate(makeSelfSigned(['example.org']).certificate).raw;
     for (let length = 0; length < whole.length; length++) {
-      assert.deepEqual(xmppAddresses(whole.subarray(0, length)), { dns: [], xmppAddr: [] });
+      assert.deepEqual(xmppAddresses(whole.subarray(0, length)), { dns: [], xmppAddr: [], srv: [] });
     }
   });
 });
@@ -121,19 +122,33 @@ describe('the domains that names prove', () => {
     [['*.org'], 'example.org', false],
     [['*'], 'localhost', false],
     [['example.org.evil.example'], 'example.org', false],
+    [['192.0.2.1'], '192.0.2.1', false],
   ];
   for (const [dns, domain, covers] of table) {
     test(`${dns} ${covers ? 'proves' : 'does not prove'} ${domain}`, () =>
-      assert.equal(coversDomain({ dns, xmppAddr: [] }, domain), covers));
+      assert.equal(coversDomain({ dns, xmppAddr: [], srv: [] }, domain), covers));
   }
   test('an XMPP address proves its domain', () => {
-    assert.ok(coversDomain({ dns: [], xmppAddr: ['example.org'] }, 'example.org'));
-    assert.ok(!coversDomain({ dns: [], xmppAddr: ['a@example.org'] }, 'example.org'));
+    assert.ok(coversDomain({ dns: [], xmppAddr: ['example.org'], srv: [] }, 'example.org'));
+    assert.ok(!coversDomain({ dns: [], xmppAddr: ['a@example.org'], srv: [] }, 'example.org'));
+  });
+  test('a service proves its domain for that service alone, in A-labels and any case', () => {
+    const names = { dns: [], xmppAddr: [], srv: ['_XMPP-server.xn--exmple-cua.org', '_xmpp-client.example.net'] };
+    assert.ok(coversServer(names, 'exämple.org'));
+    assert.ok(!coversDomain(names, 'exämple.org'));
+    assert.ok(!coversServer(names, 'example.net'));
+    assert.ok(!coversServer(names, 'org'));
+  });
+  test('to another server an address proves its domain in any spelling, an account none', () => {
+    const names = { dns: [], xmppAddr: ['XN--exmple-cua.org', 'a@example.net'], srv: [] };
+    assert.ok(coversServer(names, 'exämple.org'));
+    assert.ok(!coversServer(names, 'example.net'));
   });
   test('written names are read again', () => {
     assert.deepEqual(xmppAddresses(certificate([[san, writeNames(['exämple.org'], ['exämple.org'])]])), {
       dns: ['xn--exmple-cua.org'],
       xmppAddr: ['exämple.org'],
+      srv: [],
     });
   });
 });
@@ -148,6 +163,7 @@ describe('a self-signed certificate', () => {
     assert.deepEqual(xmppAddresses(parsed.raw), {
       dns: ['xn--exmple-cua.org', 'conference.xn--exmple-cua.org'],
       xmppAddr: domains,
+      srv: [],
     });
     assert.equal(parsed.ca, false);
     assert.deepEqual(parsed.keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);

@@ -18,6 +18,7 @@ export const derTag = {
   octetString: 0x04,
   oid: 0x06,
   utf8String: 0x0c,
+  ia5String: 0x16,
   sequence: 0x30,
   /** [n], constructed. */
   context: (n: number) => 0xa0 + n,

@@ -1,12 +1,15 @@
 /**
- * The names that a certificate proves (RFC 5280 §4.2.1.6, RFC 6120 §13.7.1). They come from its structure, never from a
- * textual form that a name could imitate.
+ * The names that a certificate proves (RFC 5280 §4.2.1.6, RFC 6120 §13.7.1, RFC 9525). They come from its structure, never
+ * from a textual form that a name could imitate.
  */
+import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { DerError, derTag, readDer, readOid, readOne, writeDer, writeOid } from './der.js';
 
 /** RFC 6120 §13.7.1.4: a JID in a certificate. */
 const xmppAddr = '1.3.6.1.5.5.7.8.5';
+/** RFC 4985 §2: a service of a domain. */
+const dnsSrv = '1.3.6.1.5.5.7.8.7';
 const subjectAltName = '2.5.29.17';
 
 export interface CertificateNames {
@@ -14,9 +17,11 @@ export interface CertificateNames {
   readonly xmppAddr: readonly string[];
   /** dNSName: domains as A-labels, perhaps with a wildcard. */
   readonly dns: readonly string[];
+  /** SRVName: services of domains, `_service.domain` with A-labels. */
+  readonly srv: readonly string[];
 }
 
-const noNames: CertificateNames = { xmppAddr: [], dns: [] };
+const noNames: CertificateNames = { xmppAddr: [], dns: [], srv: [] };
 
 /** The names in the subjectAltName of a certificate in DER. One that cannot be read proves no name at all. */
 export function xmppAddresses(certificate: Buffer): CertificateNames {
@@ -31,19 +36,25 @@ export function xmppAddresses(certificate: Buffer): CertificateNames {
 }
 
 function readNames(extension: Buffer): CertificateNames {
-  const names = { xmppAddr: [] as string[], dns: [] as string[] };
+  const names = { xmppAddr: [] as string[], dns: [] as string[], srv: [] as string[] };
   for (const { tag, content } of readDer(readOne(extension, derTag.sequence))) {
     if (tag === derTag.implicit(2)) {
-      // IA5String; a NUL would let another reader see a shorter name
-      if (!content.every((byte) => byte > 0x20 && byte < 0x7f)) throw new DerError('no domain name');
-      names.dns.push(content.toString('latin1'));
+      names.dns.push(readIa5(content));
     } else if (tag === derTag.context(0)) {
       const [type, value] = readDer(content);
       if (type?.tag !== derTag.oid || value?.tag !== derTag.context(0)) throw new DerError('no otherName');
-      if (readOid(type.content) === xmppAddr) names.xmppAddr.push(readUtf8(readOne(value.content, derTag.utf8String)));
+      const oid = readOid(type.content);
+      if (oid === xmppAddr) names.xmppAddr.push(readUtf8(readOne(value.content, derTag.utf8String)));
+      else if (oid === dnsSrv) names.srv.push(readIa5(readOne(value.content, derTag.ia5String)));
     }
   }
   return names;
+}
+
+/** A NUL would let another reader see a shorter name. */
+function readIa5(content: Buffer): string {
+  if (!content.every((byte) => byte > 0x20 && byte < 0x7f)) throw new DerError('no domain name');
+  return content.toString('latin1');
 }
 
 /** Throws TypeError for what is no UTF-8. */
@@ -86,9 +97,20 @@ export function writeNames(domains: readonly string[], addresses: readonly strin
 export function coversDomain(names: CertificateNames, domain: string): boolean {
   if (names.xmppAddr.includes(domain)) return true;
   const wanted = domainToASCII(domain);
+  // RFC 9525 §6.3: a dNSName stands for no IP address.
+  if (wanted === '' || isIP(wanted) !== 0) return false;
   const parent = wanted.slice(wanted.indexOf('.') + 1);
   return names.dns.some((name) => {
     const plain = name.toLowerCase();
     return plain === wanted || (plain.startsWith('*.') && parent.includes('.') && plain.slice(2) === parent);
   });
+}
+
+/** Whether they prove the domain for streams between servers (RFC 6120 §13.7.1.2): as a domain, or for that service alone. */
+export function coversServer(names: CertificateNames, domain: string): boolean {
+  if (coversDomain(names, domain)) return true;
+  const ascii = domainToASCII(domain);
+  // The address may be written with A-labels, or in capitals.
+  if (ascii !== '' && names.xmppAddr.some((address) => domainToASCII(address) === ascii)) return true;
+  return ascii !== '' && names.srv.some((name) => name.toLowerCase() === `_xmpp-server.${ascii}`);
 }
