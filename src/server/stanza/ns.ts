@@ -64,6 +64,8 @@ export const NS = {
   vcardUpdate: 'vcard-temp:x:update', // 0153
   serverInfo: 'http://jabber.org/network/serverinfo', // 0157
   receipts: 'urn:xmpp:receipts', // 0184
+  dialback: 'jabber:server:dialback', // 0220
+  dialbackFeature: 'urn:xmpp:features:dialback',
   blocking: 'urn:xmpp:blocking', // 0191
   blockingErrors: 'urn:xmpp:blocking:errors',
   sm: 'urn:xmpp:sm:3', // 0198
