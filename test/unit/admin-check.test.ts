@@ -7,7 +7,7 @@ import { after, describe, test } from 'node:test';
 import proxy65 from '../../src/modules/xep-0065-proxy65/index.js';
 import { checkCertificates } from '../../src/server/admin/check/certificates.js';
 import { checkClock } from '../../src/server/admin/check/clock.js';
-import { checkDns, type DnsResolver } from '../../src/server/admin/check/dns.js';
+import { checkDns } from '../../src/server/admin/check/dns.js';
 import type { Finding } from '../../src/server/admin/check/finding.js';
 import { checkLimits } from '../../src/server/admin/check/limits.js';
 import { isPrivateName } from '../../src/server/admin/check/names.js';
@@ -15,6 +15,7 @@ import { checkPorts } from '../../src/server/admin/check/ports.js';
 import { checkStorage } from '../../src/server/admin/check/storage.js';
 import type { StatusData } from '../../src/server/admin/running.js';
 import { loadConfig } from '../../src/server/config/load.js';
+import type { DnsResolver } from '../../src/server/stream/s2s/lookups.js';
 import { ensureSelfSigned } from '../../src/server/tls/self-signed.js';
 import { openSqlite } from '../../src/storage/sqlite/index.js';
 

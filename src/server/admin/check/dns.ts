@@ -1,38 +1,11 @@
 /** DNS as clients and other servers see it (RFC 6120 §3.2, XEP-0368). */
-import { Resolver, type SrvRecord } from 'node:dns';
 import { parseListenAddress } from '../../config/address.js';
+import type { DnsResolver } from '../../stream/s2s/lookups.js';
 import type { Finding, Subject } from './finding.js';
 import { isPrivateName } from './names.js';
 
-/** Lookups: an empty list is the answer that there is no such record. Rejects where there is no answer. */
-export interface DnsResolver {
-  srv(name: string): Promise<readonly SrvRecord[]>;
-  /** IPv4 and IPv6. */
-  addresses(name: string): Promise<readonly string[]>;
-}
-
 /** Hosts that are looked up; a server of thousands is not to flood its resolver. */
 const mostHosts = 50;
-
-/** That of the system, with little patience. */
-export function systemResolver(): DnsResolver {
-  const resolver = new Resolver({ timeout: 2000, tries: 2 });
-  const ask = <T>(look: (done: (error: NodeJS.ErrnoException | null, found: T[]) => void) => void) =>
-    new Promise<T[]>((resolve, reject) =>
-      look((error, found) => {
-        if (error === null) resolve(found);
-        else if (error.code === 'ENODATA' || error.code === 'ENOTFOUND') resolve([]);
-        else reject(error);
-      }),
-    );
-  return {
-    srv: (name) => ask((done) => resolver.resolveSrv(name, done)),
-    addresses: async (name) => [
-      ...(await ask<string>((done) => resolver.resolve4(name, done))),
-      ...(await ask<string>((done) => resolver.resolve6(name, done))),
-    ],
-  };
-}
 
 export async function checkDns({ config }: Pick<Subject, 'config'>, resolver: DnsResolver): Promise<Finding[]> {
   const hosts = Object.keys(config.hosts);

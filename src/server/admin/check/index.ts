@@ -1,11 +1,12 @@
 /** `waxwing check`: looks for what keeps the server from working, now or soon. Changes nothing. */
 import { ConfigError, formatFinding } from '../../config/findings.js';
+import { dnsResolver } from '../../stream/s2s/lookups.js';
 import { statusOf } from '../background.js';
 import type { Terminal } from '../command.js';
 import { loadConfiguration } from '../configuration.js';
 import { checkCertificates } from './certificates.js';
 import { checkClock } from './clock.js';
-import { checkDns, systemResolver } from './dns.js';
+import { checkDns } from './dns.js';
 import type { Finding, Subject } from './finding.js';
 import { checkLimits } from './limits.js';
 import { checkPorts } from './ports.js';
@@ -47,7 +48,7 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
     part('ports', checkPorts(subject)),
     part('storage', checkStorage(subject)),
     part('clock', checkClock(subject)),
-    part('dns', checkDns(subject, systemResolver())),
+    part('dns', checkDns(subject, dnsResolver())),
     part('limits', checkLimits(subject)),
     part('server', checkStart(subject, { file })),
   ]);

@@ -1,0 +1,130 @@
+/** RFC 6120 §3.2, RFC 2782, XEP-0368: where the server of a domain is, asked of a real DNS server. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { networks } from '../../src/server/config/address.js';
+import { dnsResolver } from '../../src/server/stream/s2s/lookups.js';
+import { type ResolveParts, resolve, UnresolvedError } from '../../src/server/stream/s2s/resolve.js';
+import { DnsServer, type Zone } from '../dns-server.js';
+
+let server: DnsServer;
+before(async () => {
+  server = await DnsServer.open({});
+});
+after(() => server.close());
+
+/** "address:port", with "!" before it for direct TLS. */
+async function places(zone: Zone, domain: string, more: Partial<ResolveParts> = {}): Promise<string[]> {
+  server.zone = zone;
+  const parts = {
+    dns: dnsResolver([server.address]),
+    override: () => undefined,
+    allowed: () => networks([]),
+    random: () => 0,
+    ...more,
+  };
+  const found = await resolve(domain, parts);
+  return found.map(({ address, port, isDirectTls }) => `${isDirectTls ? '!' : ''}${address}:${port}`);
+}
+
+const reason = (wanted: UnresolvedError['reason']) => (error: unknown) =>
+  error instanceof UnresolvedError && error.reason === wanted;
+
+const addresses = { 'a.example': ['203.0.113.1'], 'b.example': ['203.0.113.2'], 'c.example': ['203.0.113.3'] };
+
+test('RFC 6120 §3.2.1, XEP-0368 §3: records of both services in the order of their priorities', async () => {
+  const srv = {
+    '_xmpp-server._tcp.example.org': ['20 0 5269 c.example', '5 0 5269 a.example'],
+    '_xmpps-server._tcp.example.org': ['10 0 5270 b.example'],
+  };
+  assert.deepEqual(await places({ addresses, srv }, 'example.org'), [
+    '203.0.113.1:5269',
+    '!203.0.113.2:5270',
+    '203.0.113.3:5269',
+  ]);
+});
+
+test('RFC 2782: among equal priorities weights decide by chance', async () => {
+  const srv = {
+    '_xmpp-server._tcp.example.org': ['1 60 5269 a.example', '1 30 5269 b.example', '1 10 5269 c.example'],
+  };
+  const firstOf = async (random: number) =>
+    (await places({ addresses, srv }, 'example.org', { random: () => random }))[0];
+  // In the order of weights: up to 10, up to 40, up to 100 of 101.
+  assert.equal(await firstOf(0.05), '203.0.113.3:5269');
+  assert.equal(await firstOf(0.2), '203.0.113.2:5269');
+  assert.equal(await firstOf(0.5), '203.0.113.1:5269');
+  assert.equal(await firstOf(0.999), '203.0.113.1:5269');
+});
+
+test('RFC 6120 §3.2.1: a target "." says that there is no such service', async () => {
+  const none = ['0 0 0 .'];
+  const plain = { '_xmpp-server._tcp.example.org': none };
+  await assert.rejects(
+    places({ addresses: { 'example.org': ['203.0.113.9'] }, srv: plain }, 'example.org'),
+    reason('none'),
+  );
+  const direct = { ...plain, '_xmpps-server._tcp.example.org': ['0 0 5270 a.example'] };
+  assert.deepEqual(await places({ addresses, srv: direct }, 'example.org'), ['!203.0.113.1:5270']);
+});
+
+test('RFC 6120 §3.2.2: without records the addresses of the domain, IPv6 and IPv4 in turn', async () => {
+  const zone = { addresses: { 'example.org': ['203.0.113.1', '203.0.113.2', '2001:db8::1'] } };
+  assert.deepEqual(await places(zone, 'example.org'), ['2001:db8::1:5269', '203.0.113.1:5269', '203.0.113.2:5269']);
+});
+
+test('an internationalised domain is asked for in A-labels', async () => {
+  const zone = { addresses: { 'xn--exmple-cua.org': ['203.0.113.1'] } };
+  assert.deepEqual(await places(zone, 'exämple.org'), ['203.0.113.1:5269']);
+  assert.ok(server.asked.includes('SRV _xmpp-server._tcp.xn--exmple-cua.org'));
+});
+
+test('a target without an address is left out', async () => {
+  const srv = {
+    '_xmpp-server._tcp.example.org': ['1 0 5269 nowhere.example', '2 0 5269 broken.example', '3 0 5269 a.example'],
+  };
+  assert.deepEqual(await places({ addresses, srv, broken: ['broken.example'] }, 'example.org'), ['203.0.113.1:5269']);
+});
+
+test('there is no address, or no answer', async () => {
+  await assert.rejects(places({}, 'example.org'), reason('none'));
+  await assert.rejects(places({ broken: ['example.org'] }, 'example.org'), reason('unknown'));
+});
+
+test('what cannot be asked for is not: literal addresses, and what the configuration knows', async () => {
+  assert.deepEqual(await places({}, '203.0.113.7'), ['203.0.113.7:5269']);
+  assert.deepEqual(await places({}, '[2001:db8::7]'), ['2001:db8::7:5269']);
+  const asked = server.asked.length;
+  const override = (text: string) => ({ override: () => text });
+  assert.deepEqual(await places({}, 'example.org', override('127.0.0.1:15269')), ['127.0.0.1:15269']);
+  assert.deepEqual(await places({}, 'example.org', override('[::1]:15269')), ['::1:15269']);
+  assert.equal(server.asked.length, asked);
+  assert.deepEqual(await places({ addresses }, 'example.org', override('a.example:15269')), ['203.0.113.1:15269']);
+});
+
+test('addresses that lead inside are refused unless they are allowed', async () => {
+  for (const inside of [
+    '127.0.0.1',
+    '10.1.2.3',
+    '192.168.1.1',
+    '169.254.169.254',
+    '0.0.0.0',
+    '::1',
+    'fd00::1',
+    'fe80::1',
+  ]) {
+    const zone = { addresses: { 'example.org': [inside] } };
+    await assert.rejects(places(zone, 'example.org'), reason('refused'), inside);
+    const allowed = { allowed: () => networks([inside]) };
+    assert.deepEqual(await places(zone, 'example.org', allowed), [`${inside}:5269`]);
+  }
+  await assert.rejects(places({}, '[::ffff:127.0.0.1]'), reason('refused'));
+  await assert.rejects(places({}, '127.0.0.1'), reason('refused'));
+  const both = { addresses: { 'example.org': ['10.0.0.1', '203.0.113.1'] } };
+  assert.deepEqual(await places(both, 'example.org'), ['203.0.113.1:5269']);
+});
+
+test('however much DNS says, only so many places are tried', async () => {
+  const many = Array.from({ length: 20 }, (_, n) => `203.0.113.${n}`);
+  const srv = { '_xmpp-server._tcp.example.org': many.map((_, n) => `${n} 0 5269 a.example`) };
+  assert.equal((await places({ addresses: { 'a.example': many }, srv }, 'example.org')).length, 16);
+});
