@@ -1,4 +1,4 @@
-/** The modules that come with the server. Their order means nothing: see `Order` of server/module. */
+/** The modules that come with the server. The order does not matter: see `Order` in server/module. */
 import type { ModuleDefinition } from '../server/module/index.js';
 import passing from './passing.js';
 import mamTrim from './proto-mam-trim.js';

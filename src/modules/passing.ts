@@ -1,13 +1,14 @@
 /**
- * What clients say to each other and the server only carries: nothing is to be done on the way but to leave it alone.
- * Listed so that it is documented, and tested, that it arrives as it was sent. What else it asks of a server (hints
- * obeyed by archives, chat states held back) is done by the modules for that.
+ * Client-to-client protocols that the server only carries: stanzas with these payloads need no handling.
+ * Listed so that it is documented, and tested, that they arrive unchanged. Related server behaviour (hints that
+ * archives
+ * obey, chat states that are deferred) is in the modules for it.
  */
 import { defineModule } from '../server/module/index.js';
 
 export default defineModule({
   name: 'passing',
-  summary: 'What clients say to each other arrives as it was sent.',
+  summary: 'Lists client-to-client protocols that are delivered unchanged.',
   implements: {
     'XEP-0047': '2.0.1',
     'XEP-0066': '1.5',

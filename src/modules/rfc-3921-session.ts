@@ -1,6 +1,6 @@
 /**
- * RFC 3921 §3: session establishment. RFC 6121 did away with it, since binding a resource is enough; clients that still
- * ask are told that it is well.
+ * RFC 3921 §3: session establishment. RFC 6121 removed it, since binding a resource is enough; clients that still
+ * request a session get an empty result.
  */
 import { defineModule, iq } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';

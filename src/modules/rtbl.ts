@@ -1,7 +1,8 @@
 /**
- * Real-time block lists: nodes of publish-subscribe services (XEP-0060) whose items are named by the SHA-256 of an address or
- * a domain, in hexadecimal, as `muc_bans_sha256` is. The server fetches them when it starts, and is told of changes; what it
- * knew is there after a restart before it has asked. Who uses the lists: rooms, and the filter for strangers.
+ * Real-time block lists: pubsub nodes (XEP-0060) whose items are named by the SHA-256 of an address or a domain, in
+ * hexadecimal, such as `muc_bans_sha256`. The server fetches them when it starts and subscribes to changes; the
+ * persisted
+ * lists are in force after a restart until then. Used by rooms and by the filter for unknown senders.
  */
 
 import { createHash } from 'node:crypto';
@@ -18,42 +19,42 @@ import { type Element, el } from '../server/xml/element.js';
 declare module '../server/module/index.js' {
   interface Services {
     blockLists: {
-      /** Whether somebody is on one of the lists, and these are to be heeded there. */
+      /** Whether an address is on one of the lists, and the lists apply there. */
       isListed(jid: Jid, where: 'rooms' | 'strangers'): boolean;
-      /** Fetches all lists anew. */
+      /** Fetches all lists again. */
       sync(): Promise<void>;
     };
   }
 }
 
 interface List {
-  /** As the configuration names it. */
+  /** As written in the configuration. */
   readonly name: string;
   readonly service: Jid;
   readonly node: string;
   hashes: Set<string>;
-  /** When it is to be fetched, ms since 1970. */
+  /** When the next fetch is due, in ms since 1970. */
   due: number;
   failures: number;
-  /** What was said of it while it is being fetched, in order; undefined: it is not. */
-  news: ((hashes: Set<string>) => void)[] | undefined;
+  /** Changes that arrived during a fetch, in order. Undefined if no fetch is running. */
+  changes: ((hashes: Set<string>) => void)[] | undefined;
 }
 
-/** Items that are asked for at once. */
+/** Items requested at once. */
 const page = 200;
 const tickMs = 1000;
 const longestPause = 600_000;
-/** No address, node or hash has this character. */
+/** Cannot occur in an address, a node or a hash. */
 const separator = '\u0001';
 
 const listName = z.string().refine((text) => {
   const jid = Jid.tryParse(text);
   return jid?.resource !== undefined;
-}, 'is no list: write SERVICE/NODE, such as "lists.example.org/muc_bans_sha256"');
+}, 'is not a list: write SERVICE/NODE, such as "lists.example.org/muc_bans_sha256"');
 
 export default defineModule({
   name: 'rtbl',
-  summary: 'Follows block lists that others publish, for rooms and against strangers.',
+  summary: 'Follows block lists published by other services, for rooms and unknown senders.',
   implements: {},
   config: z.strictObject({
     lists: z
@@ -61,15 +62,18 @@ export default defineModule({
       .default([])
       .describe('The lists, as SERVICE/NODE.')
       .meta({ example: 'lists.example.org/muc_bans_sha256' }),
-    rooms: z.boolean().default(true).describe('Whether who is listed can neither enter rooms nor speak in them.'),
+    rooms: z
+      .boolean()
+      .default(true)
+      .describe('Whether listed addresses are barred from entering rooms and speaking in them.'),
     strangers: z
       .boolean()
       .default(false)
-      .describe('Whether messages and requests for subscription of strangers who are listed are refused.'),
-    max_items: count({ min: 1 }).default(50_000).describe('Entries of one list; further ones are passed over.'),
+      .describe('Whether messages and subscription requests of listed unknown senders are refused.'),
+    max_items: count({ min: 1 }).default(50_000).describe('Maximum entries per list; further entries are ignored.'),
     resync_seconds: seconds({ min: 60 })
       .default(21_600)
-      .describe('How often a list is fetched anew, and the subscription to it renewed.'),
+      .describe('How often a list is fetched again and the subscription to it renewed.'),
   }),
   stores: { rtbl: map<unknown>({ storedAs: 'rtbl', value: z.unknown() }) },
   provides: ['blockLists'],
@@ -84,7 +88,7 @@ export default defineModule({
         hashes: new Set(),
         due: 0,
         failures: 0,
-        news: undefined,
+        changes: undefined,
       };
     });
     let refused = 0;
@@ -100,19 +104,19 @@ export default defineModule({
     const isListed = (jid: Jid, where: 'rooms' | 'strangers'): boolean => {
       if (lists.length === 0 || !config[where]) return false;
       const [address, domain] = [hashOf(jid.bare), hashOf(jid.domain)];
-      // Whoever lists our domain does not shut our users out of their own rooms.
+      // A list that names our domain must not lock our users out of their own rooms.
       const isOwn = jid.domain === host.domain;
-      const isThere = lists.some(({ hashes }) => hashes.has(address) || (!isOwn && hashes.has(domain)));
-      if (isThere) refused++;
-      return isThere;
+      const listed = lists.some(({ hashes }) => hashes.has(address) || (!isOwn && hashes.has(domain)));
+      if (listed) refused++;
+      return listed;
     };
 
-    /** Writes down what differs between two states of a list; a failure costs no more than that it is fetched again. */
+    /** Persists the difference between two states of a list. A failure is harmless: the list is fetched again. */
     const write = (name: string, before: ReadonlySet<string>, after: ReadonlySet<string>): void => {
       const key = (hash: string) => `${name}${separator}${hash}`;
       const added = [...after].filter((hash) => !before.has(hash)).map(key);
       const removed = [...before].filter((hash) => !after.has(hash)).map(key);
-      const failed = (error: unknown) => log.error({ err: error, list: name }, 'a block list could not be kept');
+      const failed = (error: unknown) => log.error({ err: error, list: name }, 'a block list could not be persisted');
       if (added.length > 0)
         store
           .set(
@@ -139,7 +143,7 @@ export default defineModule({
       return answer.child(NS.pubsub, 'pubsub');
     };
 
-    /** All items of the list, page by page where the service gives pages (XEP-0059). */
+    /** All items of the list, page by page if the service supports it (XEP-0059). */
     const fetch = async (list: List): Promise<Set<string>> => {
       const hashes = new Set<string>();
       let after: string | undefined;
@@ -156,14 +160,14 @@ export default defineModule({
     };
 
     const sync = async (list: List): Promise<void> => {
-      if (list.news !== undefined) return;
-      list.news = [];
+      if (list.changes !== undefined) return;
+      list.changes = [];
       list.due = Number.POSITIVE_INFINITY;
       try {
-        // Before the items, so that no change falls between.
+        // Subscribe first, so that no change is missed.
         await ask(list, 'set', el('subscribe', { node: list.node, jid: host.domain }));
         const hashes = await fetch(list);
-        for (const change of list.news) change(hashes);
+        for (const change of list.changes) change(hashes);
         write(list.name, list.hashes, hashes);
         list.hashes = hashes;
         list.failures = 0;
@@ -175,21 +179,21 @@ export default defineModule({
         if (!(error instanceof StanzaError)) throw error;
         log.warn({ list: list.name, condition: error.condition }, 'a block list could not be fetched');
       } finally {
-        list.news = undefined;
+        list.changes = undefined;
       }
     };
 
-    /** `hashes`: all that it may be about. */
+    /** `hashes`: those the change may affect. */
     const change = (list: List, hashes: Iterable<string>, apply: (hashes: Set<string>) => void): void => {
-      list.news?.push(apply);
+      list.changes?.push(apply);
       const concerned = [...hashes];
-      const there = () => new Set(concerned.filter((hash) => list.hashes.has(hash)));
-      const before = there();
+      const present = () => new Set(concerned.filter((hash) => list.hashes.has(hash)));
+      const before = present();
       apply(list.hashes);
-      write(list.name, before, there());
+      write(list.name, before, present());
     };
 
-    /** XEP-0060 §7.1.2, §7.2.2, §8.4, §8.5: only from the service itself. */
+    /** XEP-0060 §7.1.2, §7.2.2, §8.4, §8.5: accepted only from the service itself. */
     const hear = (stanza: Stanza): 'handled' | undefined => {
       const own = lists.filter(({ service }) => service.equals(stanza.from));
       const event = own.length === 0 ? undefined : stanza.child(NS.pubsubEvent, 'event');
@@ -230,12 +234,12 @@ export default defineModule({
       every(tickMs, tick),
       metric({
         name: 'waxwing_rtbl_entries',
-        help: 'Entries of the block lists that are followed',
+        help: 'Entries of all followed block lists',
         read: () => lists.reduce((sum, { hashes }) => sum + hashes.size, 0),
       }),
       metric({
         name: 'waxwing_rtbl_refused_total',
-        help: 'How often somebody was refused who is on a block list',
+        help: 'Refusals because of a block list',
         read: () => refused,
       }),
     ];

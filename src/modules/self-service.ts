@@ -1,6 +1,7 @@
 /**
- * Ad-hoc commands (XEP-0050) for every user: whether the server answers, how long it has run, its time, and one's own
- * sessions. Changing the password is with XEP-0077.
+ * Ad-hoc commands (XEP-0050) for every user: ping, uptime, server time, and their own sessions. The command for
+ * changing
+ * the password is in xep-0077-register.ts.
  */
 import { monotonic, wall } from '../server/clock.js';
 import { type Command, type CommandResult, command, defineModule, type IqRequest } from '../server/module/index.js';
@@ -9,18 +10,18 @@ import { defineForm } from '../server/stanza/define-form.js';
 import { StreamError } from '../server/stanza/errors.js';
 import { table } from '../server/stanza/forms.js';
 
-/** Sessions in one answer. */
+/** Maximum sessions in one answer. */
 const mostListed = 100;
 
 export default defineModule({
   name: 'self_service',
-  summary: 'Gives users commands of their own: ping, uptime, time, and their sessions.',
+  summary: 'Commands for every user: ping, uptime, time, and their own sessions.',
   implements: {},
 
   start: ({ host }) => {
     const startedAt = { wall: wall(), monotonic: monotonic() };
 
-    /** What a user asks the host is answered at their home. */
+    /** A user's requests to the host run on the home node of that user, where their sessions are known. */
     const sessionsOf = ({ from: owner }: IqRequest) => host.sessions(owner.bare).slice(0, mostListed);
 
     const saying = (node: string, name: string, text: () => string): Command => ({
@@ -60,7 +61,7 @@ export default defineModule({
 
     const end: Command = {
       node: 'end-sessions',
-      name: 'End other sessions of mine',
+      name: 'End my other sessions',
       target: 'server',
       access: 'users',
       run: ({ request, form, state }) => {
@@ -79,12 +80,12 @@ export default defineModule({
     };
 
     const commands = [
-      saying('ping', 'Ping the server', () => 'The server is there.'),
-      saying('uptime', 'How long the server has run', () => {
+      saying('ping', 'Ping the server', () => 'The server is running.'),
+      saying('uptime', 'Uptime of the server', () => {
         const seconds = Math.floor((monotonic() - startedAt.monotonic) / 1000);
         return `Running since ${formatDateTime(startedAt.wall)}, for ${lasting(seconds)}.`;
       }),
-      saying('time', 'Time of the server', () => formatDateTime(wall())),
+      saying('time', 'Time at the server', () => formatDateTime(wall())),
       list,
       end,
     ];
@@ -94,18 +95,18 @@ export default defineModule({
 
 const note = (text: string): CommandResult => ({ status: 'completed', note: { type: 'info', text } });
 
-/** One may have gone while the form was filled in: the list is open. */
+/** An open list, since a session may end while the form is filled in. */
 const choiceOf = (options: readonly string[]) =>
   defineForm('urn:waxwing:sessions', {
     sessions: { type: 'list-multi', label: 'The sessions to end', options, open: true, required: true },
   });
 
 function stateOf(isConnected: boolean, isAsking: boolean): string {
-  if (!isConnected) return 'waiting for its client to come back';
+  if (!isConnected) return 'disconnected, can be resumed';
   return isAsking ? 'this one' : 'connected';
 }
 
-/** Days, hours, minutes and seconds. */
+/** Formats a duration in days, hours, minutes and seconds. */
 export function lasting(seconds: number): string {
   const parts = [
     Math.floor(seconds / 86_400),

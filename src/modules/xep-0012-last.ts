@@ -1,6 +1,7 @@
 /**
- * XEP-0012: Last Activity. How long an account has been away, for those who may see its presence, and how long the
- * server has been running. What a client answers for its resource passes, from those who may ask.
+ * XEP-0012: Last Activity. Since when an account has been offline, for contacts that may see its presence, and the
+ * uptime
+ * of the server. Queries to a resource are delivered only from senders that may see its presence.
  */
 import { z } from 'zod';
 import { monotonic, wall } from '../server/clock.js';
@@ -11,32 +12,32 @@ import type { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
 
 interface Activity {
-  /** When the account went, in ms; while it is there, when it came. */
+  /** When the account went offline, in ms since 1970; while it is online, when it came online. */
   readonly at: number;
-  /** Of its unavailable presence. */
+  /** The status of its unavailable presence. */
   readonly status?: string;
-  /** It is there, in the run of the server that began then. */
+  /** Set while the account is online: the start of the server run in which it came online. */
   readonly run?: number;
 }
 
-/** From the start of the server to the end, or to when it was last seen running; in ms. */
+/** One run of the server, from its start to its end or to the last time it was seen running; in ms since 1970. */
 interface Run {
   readonly from: number;
   readonly to: number;
 }
 
 const minute = 60_000;
-/** Runs that are remembered. */
+/** Server runs that are stored. */
 const mostRuns = 200;
-/** Of a status text, in characters. */
+/** Maximum characters of a stored status. */
 const longestStatus = 1024;
-/** Comings and goings are written together, so many ms after the first of them or when they are so many. */
+/** Writes are batched: flushed this many ms after the first, or when this many are pending. */
 const writeAfter = 1000;
 const mostUnwritten = 1000;
 
 export default defineModule({
   name: 'last',
-  summary: 'Tells contacts how long an account has been away, and anybody how long the server has been running.',
+  summary: 'Answers when an account was last online, and the uptime of the server.',
   implements: { 'XEP-0012': '2.0' },
   features: { server: [NS.last], account: [NS.last] },
   stores: {
@@ -54,11 +55,11 @@ export default defineModule({
     const from = wall();
     const started = monotonic();
     const before = ((await stores.server_runs.get(host.domain)) ?? []).slice(-mostRuns);
-    // So that a crash leaves behind when it happened, for all that were online.
+    // Lets a restart after a crash work out when all online accounts went offline.
     const note = () => stores.server_runs.set(host.domain, [...before, { from, to: wall() }]);
     await note();
 
-    /** Nobody was promised these: a crash may take them, and then they have gone when the process did. */
+    /** A crash may lose these; the accounts then count as offline since the end of that run. */
     const unwritten = new Map<string, Activity>();
     let timer: NodeJS.Timeout | undefined;
     let isStopping = false;
@@ -67,7 +68,9 @@ export default defineModule({
       clearTimeout(timer);
       const writes = [...unwritten].map(([bare, activity]) => stores.last_activity.set(bare, activity));
       unwritten.clear();
-      return Promise.all(writes).catch((error: unknown) => log.error({ err: error }, 'last activity is not written'));
+      return Promise.all(writes).catch((error: unknown) =>
+        log.error({ err: error }, 'last activity could not be persisted'),
+      );
     };
     const is = (bare: string, activity: Activity) => {
       unwritten.set(bare, activity);
@@ -82,7 +85,7 @@ export default defineModule({
       run === undefined ? at : Math.max(at, before.find((other) => other.from === run)?.to ?? at);
 
     const answer: IqHandler = async ({ from, to: owner }) => {
-      // §3: forbidden is said for accounts that are not there too
+      // §3: forbidden also for accounts that do not exist
       if (!(await host.permits('contacts', from, owner))) throw new StanzaError('forbidden');
       if (host.sessions(owner.bare).some(({ available }) => available)) return last(0);
       const activity = unwritten.get(owner.bare) ?? (await stores.last_activity.get(owner.bare));
@@ -93,7 +96,7 @@ export default defineModule({
     return [
       iq.get('account', NS.last, 'query', answer, { access: 'anyone', absent: true }),
       iq.get('server', NS.last, 'query', () => last(monotonic() - started)), // §5
-      // §4: the question to a resource is not delivered for those who may not see presence
+      // §4: a query to a resource is not delivered unless the sender may see its presence
       admit(
         ({ way, owner, peer, stanza }) => {
           if (way !== 'in' || !asksLast(stanza) || stanza.to?.resource === undefined) return undefined;
@@ -117,7 +120,7 @@ export default defineModule({
         return stores.last_activity.forget(jid.bare);
       }),
       event('stopping', async () => {
-        isStopping = true; // the sessions end after this
+        isStopping = true; // sessions end after this
         await write();
       }),
       every(minute, note),

@@ -1,7 +1,8 @@
 /**
- * XEP-0030: Service Discovery, with the forms of XEP-0128. What the server, its accounts and its services are, can do
- * and hold: the features that modules declare, and what their disco sources add. Long lists come in pages (XEP-0059),
- * also for clients that ask for none.
+ * XEP-0030: Service Discovery, with the forms of XEP-0128: identities, features and items of the server, its accounts
+ * and
+ * its services, as modules declare them and their disco sources add them. Long lists are paged (XEP-0059), also for
+ * clients that request no page.
  */
 import {
   type DiscoItem,
@@ -24,7 +25,7 @@ import { type Element, el } from '../server/xml/element.js';
 declare module '../server/module/index.js' {
   interface Services {
     disco: {
-      /** What the server says of itself to anybody: at once where no source has to wait. */
+      /** The server's public disco#info. Synchronous unless a source is asynchronous. */
       server(): ServerInfo | Promise<ServerInfo>;
     };
   }
@@ -32,12 +33,12 @@ declare module '../server/module/index.js' {
 
 const both = [NS.discoInfo, NS.discoItems];
 
-/** Most items in one answer, unless a source says less. */
+/** Maximum items in one answer, unless a source has a lower limit. */
 const largestPage = 500;
 
 export default defineModule({
   name: 'disco',
-  summary: 'Tells what the server, its accounts and its services are, can do and hold.',
+  summary: 'Answers service discovery for the server, its accounts and its services.',
   implements: { 'XEP-0030': '2.5.0', 'XEP-0128': '1.0.1' },
   features: { server: [...both, NS.rsm], account: both, service: both },
   provides: ['disco'],
@@ -48,7 +49,7 @@ export default defineModule({
     const serviceOf = (domain: string): string | undefined =>
       host.declared.services().find((service) => service.domain === domain)?.module;
 
-    /** Modules that have a say: for a service its own, and all that have no service and so speak for any. */
+    /** Modules that contribute: for a service its own module, and modules without a service, which apply to all. */
     const modulesFor = (target: Target, domain: string): readonly ModuleDefinition[] => {
       if (target !== 'service') return host.declared.modules();
       const owners = new Set(host.declared.services().map(({ module }) => module));
@@ -56,7 +57,7 @@ export default defineModule({
       return host.declared.modules().filter(({ name }) => name === own || !owners.has(name));
     };
 
-    /** What the modules declared, collected once. */
+    /** The declared features, collected once. */
     const featuresOf = (target: Target, domain: string): readonly string[] => {
       const key = target === 'service' ? `service ${domain}` : target;
       let names = features.get(key);
@@ -67,7 +68,7 @@ export default defineModule({
       return names;
     };
 
-    /** What answers for the node that is asked, as far as the asker may know of it. */
+    /** The sources for the requested node that the requester may see. */
     const sources = async (target: Target, query: DiscoQuery): Promise<DiscoSource[]> => {
       const found: DiscoSource[] = [];
       for (const { name } of modulesFor(target, query.to.domain)) {
@@ -108,13 +109,13 @@ export default defineModule({
       const answer = (...children: Element[]) =>
         el('query', { xmlns: NS.discoItems, node: request.payload.attrs.node }, ...children);
       if (target !== 'account') return answer(...(await pageFor(target, query)));
-      // §8: nobody learns from the answer whether there is an account whose presence they may not see.
+      // §8: the answer must not reveal whether an account exists whose presence the requester may not see.
       if (request.isAbsent) return answer();
       if (await host.permits('contacts', query.from, query.to)) return answer(...(await pageFor(target, query)));
       return answer(...(await pageFor(target, query, true).catch(nothing)));
     };
 
-    /** `isHidden`: an account's resources are not listed. */
+    /** `isHidden`: do not list the account's resources. */
     const pageFor = async (target: Target, query: DiscoQuery, isHidden = false): Promise<readonly Element[]> => {
       const answering = await sources(target, query);
       if (query.node !== undefined && answering.length === 0) throw new StanzaError('item-not-found');
@@ -123,7 +124,7 @@ export default defineModule({
       const all = [...own, ...further.flat()];
       if (isHidden && all.length === 0) return [];
       const cap = Math.min(largestPage, ...answering.map(({ page = largestPage }) => page));
-      // Items of a node of this address differ by their names, other items by node or address.
+      // Items that are nodes of this address are identified by node or name, others by node or address.
       const idOf = ({ jid, node, name }: DiscoItem) => node ?? (jid === query.to.full ? (name ?? jid) : jid);
       const sizeOf = ({ jid, node, name }: DiscoItem) => jid.length + (node?.length ?? 0) + (name?.length ?? 0);
       const { shown, set, isWhole } = pageOf(all, idOf, query.payload, { default: cap, cap }, sizeOf);
@@ -156,20 +157,20 @@ export default defineModule({
       iq.get('server', NS.discoItems, 'query', items('server')),
       iq.get('service', NS.discoInfo, 'query', info('service')),
       iq.get('service', NS.discoItems, 'query', items('service')),
-      // §8: service-unavailable, as for an account that is not there
+      // §8: service-unavailable, as for an account that does not exist
       iq.get('account', NS.discoInfo, 'query', info('account'), { access: 'contacts' }),
       iq.get('account', NS.discoItems, 'query', items('account'), { access: 'anyone', absent: true }),
     ];
   },
 });
 
-/** Whatever refuses a query is answered with an empty list. */
+/** Turns a refused query into an empty list. */
 function nothing(error: unknown): [] {
   if (error instanceof StanzaError) return [];
   throw error;
 }
 
-/** An empty node is none. */
+/** An empty node counts as none. */
 const queryOf = ({ from, to, payload, session }: IqRequest): DiscoQuery => ({
   from,
   to,
@@ -181,7 +182,7 @@ const queryOf = ({ from, to, payload, session }: IqRequest): DiscoQuery => ({
 const answersFor = (source: DiscoSource, node: string | undefined): boolean =>
   typeof source.node === 'function' ? node !== undefined && source.node(node) : source.node === node;
 
-/** Puts together what the sources say. */
+/** Combines the answers of the sources. */
 function describe(
   query: DiscoQuery,
   sources: readonly DiscoSource[],
@@ -201,7 +202,7 @@ function describe(
   return { identities, features: [...new Set(features)], forms };
 }
 
-/** All of them in one list; at once where none is a promise. */
+/** Concatenates the lists. Synchronous unless one of them is a promise. */
 function gather<T>(lists: readonly Maybe<readonly T[]>[]): Maybe<T[]> {
   const here: T[] = [];
   for (const list of lists) {

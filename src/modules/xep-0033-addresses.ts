@@ -1,7 +1,9 @@
 /**
- * XEP-0033: Extended Stanza Addressing: what is said to the host with a list of addresses goes to each of them. Nobody but
- * users of the host reaches other servers through it. Left out: one stanza for many addresses of another server, of which each
- * gets its own; addresses that are no JIDs.
+ * XEP-0033: Extended Stanza Addressing: a stanza to the host with a list of addresses is sent to each of them. Only
+ * users
+ * of the host reach other servers this way. Left out: sending one stanza for many addresses of another server (each
+ * address
+ * gets its own); addresses that are not JIDs.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
@@ -16,41 +18,41 @@ import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
 
 const minute = 60_000;
-/** What goes to one address is counted once for each so many characters of it: a long stanza costs its recipients as much. */
+/** Each delivery counts once per this many characters: long stanzas cost their recipients more. */
 const counted = 8192;
 
 export default defineModule({
   name: 'addresses',
   summary: 'Sends a stanza to many addresses at once.',
   implements: { 'XEP-0033': '1.2.1' },
-  notes: 'One stanza for many addresses of another server; addresses that are no JIDs.',
+  notes: 'One stanza for many addresses of another server; addresses that are not JIDs.',
   features: { server: [NS.addresses] },
   config: z.strictObject({
-    limit: count({ min: 1, max: 1000 }).default(50).describe('Addresses in one stanza.'),
+    limit: count({ min: 1, max: 1000 }).default(50).describe('Maximum addresses in one stanza.'),
     per_minute: count({ min: 1, unlimited: true })
       .default(600)
       .describe(
-        'Stanzas that one user, or all users of another server, can cause so in a minute: one for each address, and of long ones one for each 8 KiB.',
+        'Deliveries per minute for one user, or for all users of another server: one per address, and for long stanzas one per 8 KiB.',
       ),
     access: z
       .enum(['users', 'anyone'])
       .default('anyone')
       .describe(
-        'Who may use it: users of the host alone, or others too, who reach nobody but users and services of this host.',
+        'Who may use it: only users of the host, or also others, who reach only users and services of this host.',
       ),
-    presences: count({ min: 10 }).default(500).describe('Addresses at which one session can be present so.'),
+    presences: count({ min: 10 }).default(500).describe('Addresses to which one session can be available this way.'),
   }),
 
   start: ({ host, config }) => {
     const rates = new Rates(config.per_minute, minute);
-    /** §5.1: whom a session has told that it is available, by its address. */
+    /** §5.1: addresses to which a session sent available presence this way, by the session's full JID. */
     const present = new Map<string, Map<string, Jid>>();
 
     const isUser = ({ domain, local }: Jid) => domain === host.domain && local !== undefined;
     const isHere = ({ domain }: Jid) =>
       domain === host.domain || host.declared.services().some((service) => service.domain === domain);
 
-    /** All of it or nothing (§2.2, §6). */
+    /** Permits all deliveries or none (§2.2, §6). */
     const permit = ({ from: sender, content }: Stanza, recipients: readonly Jid[]): void => {
       const from = sender!;
       if (!isUser(from) && (config.access === 'users' || !recipients.every(isHere))) throw new StanzaError('forbidden');
@@ -63,14 +65,15 @@ export default defineModule({
     const deliver = (stanza: Stanza, origin: Origin | undefined): Maybe<void> => {
       const go = (isAdmitted: boolean): Maybe<void> => {
         if (isAdmitted) return host.route(stanza, origin);
-        // whom the sender himself has blocked, or may not turn to now: said to him directly, as nothing of theirs comes through
+        // recipients that the sender has blocked, or may not write to: answered directly, as errors from them are
+        // blocked
         if (stanza.name === 'message') origin?.session?.send(stanza.error(new StanzaError('not-acceptable')));
       };
       const admitted = isUser(stanza.from!) ? host.admits(stanza) : true;
       return admitted instanceof Promise ? admitted.then(go) : go(admitted);
     };
 
-    /** One after the other, and at once where nothing has to wait: the sender's order is kept (RFC 6120 §10.1). */
+    /** Delivers in order (RFC 6120 §10.1). Synchronous unless a delivery is asynchronous. */
     const deliverAll = (deliveries: readonly Stanza[], origin?: Origin): Maybe<void> => {
       for (let index = 0; index < deliveries.length; index++) {
         const waiting = deliver(deliveries[index]!, origin);
@@ -82,7 +85,7 @@ export default defineModule({
       const all = new Map([...(present.get(full) ?? []), ...recipients.map((to) => [to.full, to] as const)]);
       if (all.size > config.presences) {
         host.limitHit('addresses.presences');
-        throw new StanzaError('resource-constraint', 'You are present at too many addresses.');
+        throw new StanzaError('resource-constraint', 'You have sent presence to too many addresses.');
       }
       present.set(full, all);
     };
@@ -92,10 +95,10 @@ export default defineModule({
       const from = stanza.from!;
       const isSent = type === undefined || type === 'unavailable';
       if (!isSent || !isUser(from) || !stanza.has(NS.addresses, 'addresses')) return;
-      // What a user says to the host is handled at their home.
+      // A user's stanzas to the host are handled on the user's home node.
       const owner = from.toBare();
-      const isThere = host.sessions(owner.bare).some(({ jid }) => jid.equals(from));
-      if (!isThere) return; // gone meanwhile: nobody would ever say so
+      const isOnline = host.sessions(owner.bare).some(({ jid }) => jid.equals(from));
+      if (!isOnline) return; // it has ended: nothing would send unavailable presence later
       const deliveries = readDeliveries(stanza, host.jid, config.limit);
       host.demandFanOut(stanza.content, deliveries.length);
       const recipients = deliveries.map(({ to }) => to!);
@@ -113,7 +116,7 @@ export default defineModule({
       return deliverAll(deliveries, origin);
     };
 
-    /** §5.1: whoever was told that a session is there, and is meant now, is told that it is no more. */
+    /** §5.1: sends unavailable presence to those addresses that got available presence and that `isMeant` selects. */
     const over = (stanza: Stanza, isMeant: (to: Jid) => boolean = () => true): Maybe<void> => {
       const { full } = stanza.from!;
       const known = present.get(full);
@@ -141,9 +144,9 @@ export default defineModule({
       ),
       serverPresence(directed),
       event('unavailable', ({ session, stanza }) => over(stanza.with({ from: session.jid }))),
-      // one that was never available, and so never ceased to be
+      // for sessions that were never available: 'presence' emits nothing for them
       session('gone', ({ jid }) => over(unavailable(jid)), { after: ['presence'] }),
-      // XEP-0191 §3.2: while something can still be said to them
+      // XEP-0191 §3.2: before they are blocked, while stanzas to them still pass
       event('blocking', async ({ owner, covers }) => {
         for (const { jid } of host.sessions(owner.bare)) await over(unavailable(jid), covers);
       }),
@@ -157,12 +160,14 @@ const isSentTo = ({ type }: Element['attrs']) => type === 'to' || type === 'cc' 
 const isDelivered = ({ delivered }: Element['attrs']) => delivered === 'true' || delivered === '1';
 
 /**
- * A stanza for each address that has not had it yet, as §6 has it: marked as delivered, without blind copies but the
- * recipient's own. `service` is whom it was sent to. Throws StanzaError.
+ * The stanza for each address that has not had it yet, as of §6: marked as delivered, and without blind copies except
+ * the
+ * recipient's own. `service` is the address it was sent to. Throws StanzaError.
  */
 export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Stanza[] {
   const addresses = stanza.child(NS.addresses, 'addresses')!.getChildren('address', NS.addresses);
-  if (addresses.length > limit) throw new StanzaError('not-acceptable', `At most ${limit} addresses.`);
+  if (addresses.length > limit)
+    throw new StanzaError('not-acceptable', `A stanza can have at most ${limit} addresses.`);
   demandFew(addresses.map(({ attrs }) => attrs.jid));
   const shown: Element[] = [];
   const open = new Map<string, Jid>();
@@ -196,19 +201,19 @@ export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Sta
 
 /** §4. */
 function checkAddress({ type, jid, uri, node, desc }: Element['attrs']): void {
-  if (!type) throw new StanzaError('bad-request', 'An address has no type.');
+  if (!type) throw new StanzaError('bad-request', 'An address needs a type.');
   if (jid !== undefined && uri !== undefined)
-    throw new StanzaError('bad-request', 'An address has both a JID and a URI.');
+    throw new StanzaError('bad-request', 'An address cannot have both a JID and a URI.');
   if (type !== 'noreply' && [jid, uri, node, desc].every((value) => value === undefined))
-    throw new StanzaError('bad-request', 'An address is empty.');
+    throw new StanzaError('bad-request', 'An address needs a JID, a node or a description.');
 }
 
 function recipient({ jid, uri }: Element['attrs'], service: Jid): Jid {
   if (uri !== undefined) throw new StanzaError('jid-malformed', 'URIs are not supported.'); // §4.2
-  if (jid === undefined) throw new StanzaError('bad-request', 'An address has no JID.');
+  if (jid === undefined) throw new StanzaError('bad-request', 'An address needs a JID.');
   const to = Jid.tryParse(jid);
-  // Blind copies carry no mark of having been delivered: to ourselves they would come back for ever.
+  // Blind copies are not marked as delivered: sent to the service itself, they would loop.
   if (to === undefined || to.bare === service.bare)
-    throw new StanzaError('jid-malformed', 'An address is no recipient.');
+    throw new StanzaError('jid-malformed', 'An address is not a valid recipient.');
   return to;
 }

@@ -1,6 +1,6 @@
 /**
- * XEP-0049: Private XML Storage. What a client keeps for its account, by the name and namespace of each element. Other
- * modules may have another home for an element, where clients of other protocols find it, too.
+ * XEP-0049: Private XML Storage. Stores elements for an account, by name and namespace. Other modules can take over an
+ * element and store it elsewhere, where clients of another protocol find it too.
  */
 import { z } from 'zod';
 import { defineModule, demandOwn, type IqHandler, iq, map } from '../server/module/index.js';
@@ -10,38 +10,38 @@ import { NS } from '../server/stanza/ns.js';
 import { elementXml } from '../server/stanza/stored.js';
 import { type Element, el, parse, serialize, verbatim } from '../server/xml/element.js';
 
-/** Where else an element is kept. */
+/** Another store for an element. */
 export interface PrivateHome {
-  /** None: there is nothing there. */
+  /** Returns an empty array if nothing is stored. */
   get(owner: Jid): Promise<readonly Element[]>;
-  /** Throws StanzaError where that cannot be kept. */
+  /** Throws StanzaError if the elements cannot be stored. */
   set(owner: Jid, elements: readonly Element[]): Promise<void>;
 }
 
 declare module '../server/module/index.js' {
   interface Services {
     privateXml: {
-      /** What clients say of these elements is for `home` from now on; one module does. */
+      /** Hands requests for this element to `home` from now on; only one module may. */
       move(name: { readonly ns: string; readonly name: string }, home: PrivateHome): void;
-      /** What was kept here before. */
+      /** The elements that were stored here before the move. */
       left(owner: string, name: { readonly ns: string; readonly name: string }): Promise<readonly Element[]>;
-      /** Removes that. */
+      /** Deletes them. */
       clear(owner: string, name: { readonly ns: string; readonly name: string }): Promise<void>;
     };
   }
 }
 
-/** In one request. Clients set one; §2.3 allows several. */
+/** Maximum elements in one request. Clients set one; §2.3 allows several. */
 const mostElements = 100;
 
 const keyFor = ({ ns, name }: { readonly ns: string; readonly name: string }): string => `{${ns}}${name}`;
 
 export default defineModule({
   name: 'private',
-  summary: 'Keeps what clients want to keep for their account alone.',
+  summary: 'Stores private XML elements for accounts.',
   implements: { 'XEP-0049': '1.2' },
   features: { server: [NS.private] },
-  /** By key: the elements of that name as text, several where they were set together (§2.3). */
+  /** By key: the serialized elements of that name, several if they were set together (§2.3). */
   stores: { private: map<readonly string[]>({ storedAs: 'private', value: z.array(elementXml) }) },
   provides: ['privateXml'],
 
@@ -49,7 +49,7 @@ export default defineModule({
     const store = stores.private;
     const homes = new Map<string, PrivateHome>();
 
-    const kept = async (owner: Jid, key: string): Promise<readonly Element[]> =>
+    const stored = async (owner: Jid, key: string): Promise<readonly Element[]> =>
       homes.get(key)?.get(owner) ?? ((await store.get(owner.bare, key)) ?? []).map((xml) => verbatim(xml));
 
     provide('privateXml', {
@@ -65,8 +65,8 @@ export default defineModule({
       const { to, payload } = request;
       const [asked, ...further] = payload.getChildElements();
       if (asked === undefined || further.length > 0)
-        throw new StanzaError('bad-request', 'A query asks for one element.');
-      const elements = await kept(to, keyOf(asked));
+        throw new StanzaError('bad-request', 'A query must contain one element.');
+      const elements = await stored(to, keyOf(asked));
       const empty = el(asked.getName(), { xmlns: asked.getNS() });
       return el('query', { xmlns: NS.private }, ...(elements.length === 0 ? [empty] : elements));
     };
@@ -76,7 +76,7 @@ export default defineModule({
       const { to, payload } = request;
       const children = payload.getChildElements();
       if (children.length > mostElements)
-        throw new StanzaError('policy-violation', `At most ${mostElements} elements at once.`);
+        throw new StanzaError('policy-violation', `A request can have at most ${mostElements} elements.`);
       const given = new Map<string, string[]>();
       const moved = new Map<PrivateHome, Element[]>();
       for (const child of children) {
@@ -88,27 +88,27 @@ export default defineModule({
           else others.push(child);
         } else given.set(key, [...(given.get(key) ?? []), serialize(child)]);
       }
-      if (given.size + moved.size === 0) throw new StanzaError('not-acceptable', 'There is nothing to keep.');
+      if (given.size + moved.size === 0) throw new StanzaError('not-acceptable', 'The query contains no elements.');
       const limit = host.config.limits.private_bytes;
       if (bytesOf(new Map([...(await store.all(to.bare)), ...given])) > limit) {
         host.limitHit('private_bytes');
-        throw new StanzaError('policy-violation', `An account keeps at most ${limit} bytes.`);
+        throw new StanzaError('policy-violation', `An account can store at most ${limit} bytes.`);
       }
       for (const [home, elements] of moved) await home.set(to.toBare(), elements);
       if (given.size > 0) await store.set(to.bare, given);
     };
 
-    // Others are refused alike, whether the account exists or not.
+    // Other users get the same error whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
     return [iq.get('account', NS.private, 'query', get, options), iq.set('account', NS.private, 'query', set, options)];
   },
 });
 
-/** §2.3: an element is known by its namespace, which must be its own, and no reserved one. */
+/** §2.3: elements are identified by namespace and name; the namespace must be explicit and not reserved. */
 function keyOf(element: Element): string {
   const ns = element.getNS() ?? '';
   if (ns === '' || ns.startsWith('jabber:') || ns.startsWith('http://jabber.org/') || ns === NS.vcardTemp)
-    throw new StanzaError('not-acceptable', 'Private data has a namespace of its own.');
+    throw new StanzaError('not-acceptable', 'Private data needs a namespace of its own.');
   return keyFor({ ns, name: element.getName() });
 }
 

@@ -1,6 +1,6 @@
 /**
- * XEP-0050: Ad-Hoc Commands: the engine for the commands that modules declare. A session belongs to the full address
- * that opened it, and ends with it: completed, canceled, or forgotten after a while.
+ * XEP-0050: Ad-Hoc Commands: the engine for the commands that modules declare. A session belongs to the full JID that
+ * opened it, and lasts until it is completed, canceled or expired.
  */
 
 import { z } from 'zod';
@@ -31,13 +31,13 @@ type Action = 'prev' | 'next' | 'complete';
 
 interface CommandSession {
   readonly command: Command;
-  /** Who opened it (full), and with whom. */
+  /** Full JIDs of the requester and of the responder. */
   readonly opener: string;
   readonly responder: string;
-  /** In ms. */
+  /** Time of the last step, in ms of the monotonic clock. */
   touched: number;
   state: unknown;
-  /** What may come next; undefined: it has ended, and is remembered to say so. */
+  /** Allowed next actions. Undefined if the session has ended: it is retained to answer session-expired. */
   actions: readonly Action[] | undefined;
 }
 
@@ -45,30 +45,30 @@ const minute = 60_000;
 
 export default defineModule({
   name: 'adhoc',
-  summary: 'Runs the commands that other modules offer.',
+  summary: 'Runs the ad-hoc commands of other modules.',
   implements: { 'XEP-0050': '1.3.0' },
   features: { server: [NS.commands], account: [NS.commands] },
   config: z.strictObject({
     session_seconds: seconds({ min: 10, max: 86_400 })
       .default(900)
-      .describe('How long a command waits for its next step.'),
+      .describe('How long a command stays open for its next step.'),
     max_sessions: count({ min: 1 })
       .default(1000)
-      .describe('Commands that wait for their next step, in all. Beyond it, whoever has the most loses the oldest.'),
+      .describe('Maximum open commands in all. If exceeded, the account with the most loses its oldest.'),
     max_sessions_per_user: count({ min: 1 })
       .default(10)
       .describe(
-        'The same of one account, over all its clients; of one network address for anonymous accounts. The oldest is dropped for a new one.',
+        'Maximum open commands of one account over all its clients, or of one network address for anonymous accounts. A new one replaces the oldest.',
       ),
   }),
 
   start: ({ host, config }) => {
-    /** By whoever opened them, and session id. */
+    /** By the account or network address that opened them, and by session id. */
     const sessions = new Holdings<CommandSession>(config.max_sessions_per_user);
 
     const isOver = ({ touched }: CommandSession) => monotonic() - touched > config.session_seconds * 1000;
 
-    /** What one may run at the server one finds at one's own account too: some clients look nowhere else. */
+    /** Commands of the server are also listed at one's own account: some clients look nowhere else. */
     const commands = (target: Target, { domain }: Jid): readonly Command[] => {
       const module = host.declared.services().find((service) => service.domain === domain)?.module;
       return host.declared
@@ -109,7 +109,7 @@ export default defineModule({
         }
 
         const session = sessions.get(host.holderOf(from), sessionid);
-        // Another's session is not told from one that never was.
+        // The same error for a session of somebody else as for one that never existed.
         if (session?.opener !== from.full || session.responder !== to.full || session.command !== command)
           throw refusal('bad-request', 'bad-sessionid');
         if (session.actions === undefined || isOver(session)) throw refusal('not-allowed', 'session-expired');
@@ -118,7 +118,7 @@ export default defineModule({
           session.state = undefined;
           return answer(sessionid, command, 'canceled');
         }
-        // §3.4: `execute` stands for the default of this stage.
+        // §3.4: `execute` means the default action of this stage.
         const step = action === 'execute' ? defaultOf(session.actions) : action;
         if (!session.actions.includes(step)) throw refusal('bad-request', 'bad-action');
         const result = await take(command, { request, action: step, form, state: session.state });
@@ -139,7 +139,7 @@ export default defineModule({
         },
       });
 
-    /** §2.2: about one command. */
+    /** §2.2: disco#info of one command. */
     const about = (target: Target): Hook => {
       const asked = async ({ from, to, node }: DiscoQuery): Promise<Command> => {
         const command = commands(target, to).find((other) => other.node === node);
@@ -177,8 +177,9 @@ export default defineModule({
 });
 
 /**
- * Runs a step. §4.4: what is no form is refused in the words of the table, and the session goes on; a form with values
- * that cannot be accepted completes the command with the reason (§3.4).
+ * Runs a step. §4.4: an unreadable form is refused with bad-payload, and the session continues; a form with
+ * unacceptable
+ * values completes the command with the reason (§3.4).
  */
 async function take(command: Command, step: CommandStep): Promise<CommandResult> {
   try {
@@ -192,7 +193,7 @@ async function take(command: Command, step: CommandStep): Promise<CommandResult>
   }
 }
 
-/** Takes the session to where the step has brought it, and answers. */
+/** Updates the session after a step, and builds the answer. */
 function proceed(id: string, session: CommandSession, result: CommandResult): Element {
   if (result.status === 'completed') {
     session.actions = undefined;
@@ -211,14 +212,14 @@ function proceed(id: string, session: CommandSession, result: CommandResult): El
 const answer = (id: string, { node }: Command, status: string, ...children: readonly Element[]): Element =>
   el('command', { xmlns: NS.commands, 'xml:lang': 'en', node, sessionid: id, status }, ...children);
 
-/** §3.4: going on, where that is possible. */
+/** §3.4: the next stage if there is one. */
 const defaultOf = (actions: readonly Action[]): Action =>
   actions.includes('next') ? 'next' : actions.includes('complete') ? 'complete' : 'prev';
 
 const isAction = (text: string): text is Action | 'execute' | 'cancel' =>
   ['execute', 'cancel', 'prev', 'next', 'complete'].includes(text);
 
-/** §4.4: the conditions of the table, with the types that it gives them. */
+/** §4.4: the errors of the table, with the types it gives them. */
 function refusal(condition: StanzaErrorCondition, specific?: string, text?: string): StanzaError {
   return new StanzaError(condition, text, {
     type: condition === 'bad-request' ? 'modify' : 'cancel',

@@ -1,6 +1,7 @@
 /**
- * XEP-0054: vcard-temp. An account's card, kept as its client wrote it, for anybody to read. Other modules may show more
- * of it, or less to some, and take from it what they keep elsewhere.
+ * XEP-0054: vcard-temp. An account's vCard, stored as its client wrote it, for anybody to read. Other modules can add
+ * to
+ * it, hide parts of it from some readers, and move parts elsewhere when it is written.
  */
 import { defineModule, demandOwn, document, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -9,11 +10,11 @@ import { NS } from '../server/stanza/ns.js';
 import { elementXml } from '../server/stanza/stored.js';
 import { type Element, el, parse, serialize } from '../server/xml/element.js';
 
-/** What a module has to do with cards. */
+/** A module's filter for reading and writing vCards. */
 export interface CardFilter {
-  /** What is shown of a card, and to whom; undefined: there is none. */
+  /** The vCard as `who` may see it. Undefined if there is none. */
   read(card: Element | undefined, owner: Jid, who: Jid): Promise<Element | undefined>;
-  /** What is kept of a card that the owner has written. Throws StanzaError where that cannot be. */
+  /** The vCard to store, from what the owner has written. Throws StanzaError to refuse it. */
   write(card: Element, owner: Jid): Promise<Element>;
 }
 
@@ -21,27 +22,27 @@ declare module '../server/module/index.js' {
   interface Services {
     vcard: {
       /**
-       * Has a say in cards from now on; one module for each. Of what is read, whoever decides on access is asked before
-       * whoever puts content into it; of what is written, after.
+       * Installs a filter; one module for each kind. On reading, the access filter runs before the content filter; on
+       * writing, after it.
        */
       filter(say: 'access' | 'content', filter: CardFilter): void;
-      /** As it is kept. */
+      /** The stored vCard, unfiltered. */
       get(owner: string): Promise<Element | undefined>;
-      /** Past all filters; undefined takes it away. Throws StanzaError where it is too large. */
+      /** Stores a vCard, bypassing all filters; undefined deletes it. Throws StanzaError if it is too large. */
       set(owner: Jid, card: Element | undefined): Promise<void>;
-      /** Throws where `set` would. */
+      /** Throws StanzaError if `set` would. */
       demandRoom(card: Element): void;
-      /** Throws StanzaError for a card of either kind that has too many elements to be converted. */
+      /** Throws StanzaError if a vCard of either kind has too many elements to be converted. */
       demandFew(card: Element): void;
     };
   }
   interface Events {
-    /** What is kept of an account's card is another. */
+    /** The stored vCard of an account has changed. */
     cardChanged: { readonly owner: Jid };
   }
 }
 
-/** Of one card. Each is looked at by every rule of the conversion (XEP-0292 §11), in both directions. */
+/** Maximum elements of a vCard. Each is checked by every rule of the conversion (XEP-0292 §11), in both directions. */
 const mostElements = 1000;
 
 const countElements = (element: Element): number =>
@@ -49,7 +50,7 @@ const countElements = (element: Element): number =>
 
 export default defineModule({
   name: 'vcard',
-  summary: "Keeps the accounts' vCards.",
+  summary: 'Stores the vCards of accounts.',
   implements: { 'XEP-0054': '1.3.0' },
   features: { server: [NS.vcardTemp], account: [NS.vcardTemp] },
   stores: { vcards: document<string>({ storedAs: 'vcards', value: elementXml }) },
@@ -62,13 +63,13 @@ export default defineModule({
       const limit = host.config.limits.vcard_bytes;
       if (Buffer.byteLength(card) <= limit) return;
       host.limitHit('vcard_bytes');
-      throw new StanzaError('policy-violation', `A vCard has at most ${limit} bytes.`);
+      throw new StanzaError('policy-violation', `A vCard can have at most ${limit} bytes.`);
     };
 
     const demandFew = (card: Element): void => {
       if (countElements(card) <= mostElements) return;
       host.limitHit('vcard_elements');
-      throw new StanzaError('policy-violation', `A vCard has at most ${mostElements} elements.`);
+      throw new StanzaError('policy-violation', `A vCard can have at most ${mostElements} elements.`);
     };
 
     const get = async (owner: string): Promise<Element | undefined> => {
@@ -103,7 +104,7 @@ export default defineModule({
           for (const filter of [filters.access, filters.content])
             if (filter !== undefined) card = await filter.read(card, owner, from);
           if (card !== undefined) return card;
-          // §3.1: an empty card, as some clients show an error for what is no error
+          // §3.1: an empty vCard rather than an error, which some clients show to the user
           if (isOwn) return el('vCard', { xmlns: NS.vcardTemp });
           // §3.3: to others the same as if the account did not exist
           throw new StanzaError('service-unavailable');

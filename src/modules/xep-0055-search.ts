@@ -1,6 +1,6 @@
 /**
- * XEP-0055: Jabber Search: a directory of those users who want to be found. They enter themselves by registering with it
- * (XEP-0077), and say what is shown of them; everybody else is not in it. Pages by XEP-0059.
+ * XEP-0055: Jabber Search: an opt-in directory of users. Users add themselves by registering with it (XEP-0077), and
+ * choose which fields are shown. Pages by XEP-0059.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
@@ -30,15 +30,15 @@ const labels = { first: 'Given Name', last: 'Family Name', nick: 'Nickname', ema
 type Name = keyof typeof labels;
 const names = Object.keys(labels) as Name[];
 
-/** What is shown of a user; what was not said is not there. */
+/** The fields shown of a user; empty fields are absent. */
 export type Entry = { readonly [N in Name]?: string };
 
 const storedEntry = z.partialRecord(z.enum(names), z.string());
 
-/** At a user: what their card says. */
+/** Asked at the user's home: the fields of their vCard. */
 const onCard = defineQuestion<null, Entry>({ name: 'directory.card', given: z.null(), answer: storedEntry });
 
-/** At the address of the service: an account of this host was deleted. */
+/** Sent to the address of the service: an account of this host was deleted. */
 const forgotten = defineQuestion({
   name: 'directory.forgotten',
   given: z.object({ account: bareJid }),
@@ -60,12 +60,10 @@ export default defineModule({
       .string()
       .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
       .default('directory')
-      .describe('The service is at this name below the host.'),
-    entries: count({ min: 1 }).default(20_000).describe('Users in the directory, which is kept in memory.'),
-    page: count({ min: 1, max: 1000 }).default(50).describe('Most users in one answer.'),
-    searches_per_minute: count({ min: 1, unlimited: true })
-      .default(30)
-      .describe('How often one user can search in a minute.'),
+      .describe('Subdomain of the host at which the service has its address.'),
+    entries: count({ min: 1 }).default(20_000).describe('Maximum users in the directory, which is held in memory.'),
+    page: count({ min: 1, max: 1000 }).default(50).describe('Maximum users in one answer.'),
+    searches_per_minute: count({ min: 1, unlimited: true }).default(30).describe('Searches per minute for one user.'),
   }),
   stores: {
     directory: map<Entry>({ storedAs: 'directory', value: storedEntry, key: bareJid }),
@@ -76,7 +74,7 @@ export default defineModule({
     const own = Jid.parse(`${config.subdomain}.${host.domain}`);
     /** By bare JID. */
     const entries = new Map(await directory.all(host.domain));
-    /** The same in order, with what is searched; undefined: they have changed. */
+    /** `entries` sorted by JID, with the folded texts to search. Undefined after a change. */
     let sorted: readonly Listed[] | undefined;
     const rates = new Rates(config.searches_per_minute, minute);
 
@@ -84,15 +82,16 @@ export default defineModule({
       (handler: IqHandler): IqHandler =>
       (request) => {
         if (!request.to.equals(own)) throw new StanzaError('item-not-found');
-        // XEP-0175: nobody whom the server knows, nor would be taken out when the session is over
-        if (host.isAnonymous(request.from.bare)) throw new StanzaError('forbidden', 'The directory is for accounts.');
+        // XEP-0175: anonymous accounts cannot be found later, and would stay listed after their session
+        if (host.isAnonymous(request.from.bare))
+          throw new StanzaError('forbidden', 'Anonymous accounts cannot use the directory.');
         return handler(request);
       };
 
     const search = ({ from, payload }: IqRequest): Element => {
       if (!rates.take(from.bare)) {
         host.limitHit('directory.searches_per_minute');
-        throw new StanzaError('resource-constraint', 'Too many searches in too short a time.');
+        throw new StanzaError('resource-constraint', 'Too many searches. Try again later.');
       }
       const submitted = payload.getChild('x', NS.dataForms);
       const wanted = submitted === undefined ? readFields(payload) : readFormFields(submitted, NS.search);
@@ -104,7 +103,7 @@ export default defineModule({
       return el(
         'query',
         { xmlns: NS.search },
-        // §2.1: nothing in it where nothing was found
+        // §2.1: an empty query element if nothing was found
         ...(page.length === 0 ? [] : submitted === undefined ? page.map(item) : [resultForm(page)]),
         set === undefined ? undefined : rsmSet({ ...about, count: found.length }),
       );
@@ -120,7 +119,7 @@ export default defineModule({
       }
       const submitted = payload.getChild('x', NS.dataForms);
       const entry = submitted === undefined ? readFields(payload) : readFormFields(submitted, NS.register);
-      if (Object.keys(entry).length === 0) throw new StanzaError('not-acceptable', 'Say by what you can be found.');
+      if (Object.keys(entry).length === 0) throw new StanzaError('not-acceptable', 'Fill in at least one field.');
       if (!entries.has(owner) && entries.size >= config.entries) {
         host.limitHit('directory.entries');
         throw new StanzaError('resource-constraint', 'The directory is full.');
@@ -141,7 +140,7 @@ export default defineModule({
         'service',
         NS.search,
         'query',
-        atService(() => offer(NS.search, 'Fill in what you know of whom you look for.', {})),
+        atService(() => offer(NS.search, 'Fill in at least one field to search for users.', {})),
         users,
       ),
       iq.set('service', NS.search, 'query', atService(search), users),
@@ -151,8 +150,8 @@ export default defineModule({
         'query',
         atService(async ({ from }) => {
           const entry = entries.get(from.bare);
-          const text = 'What you fill in can be seen by all users of this server; nothing else of you can.';
-          // Whoever is not in it yet is offered what his card says of him
+          const text = 'The fields you fill in are visible to all users of this server. Nothing else is.';
+          // Users who are not listed yet get the fields of their vCard as a suggestion
           const known = entry ?? (await host.askHome(onCard, from.toBare(), null));
           return offer(NS.register, text, known, entry !== undefined);
         }),
@@ -173,7 +172,7 @@ export default defineModule({
   },
 });
 
-/** The fields, as they are and as a form (§3). */
+/** The fields, as elements and as a form (§3). */
 function offer(ns: string, instructions: string, entry: Entry, isRegistered = false): Element {
   const fields = names.map(
     (name): Field => ({ var: name, type: 'text-single', label: labels[name], value: entry[name] }),
@@ -188,7 +187,7 @@ function offer(ns: string, instructions: string, entry: Entry, isRegistered = fa
   );
 }
 
-/** XEP-0054: what a card has of what can be shown; what is too long is left out. */
+/** XEP-0054: the listed fields of a vCard, without values that are too long. */
 function entryOfCard(card: Element | undefined): Entry {
   const name = card?.getChild('N', NS.vcardTemp);
   const values: Record<Name, string | null | undefined> = {
@@ -204,28 +203,28 @@ const readFields = (query: Element): Entry => entryOf((name) => query.getChildTe
 
 function readFormFields(submitted: Element, formType: string): Entry {
   const read = readForm(submitted, formType);
-  if (read.type !== 'submit') throw new StanzaError('bad-request', 'The form is not submitted.');
+  if (read.type !== 'submit') throw new StanzaError('bad-request', 'The form must have the type "submit".');
   return entryOf((name) => read.get(name));
 }
 
-/** What is not empty. Throws StanzaError. */
+/** The fields that are not empty. Throws StanzaError if one is too long. */
 function entryOf(value: (name: Name) => string | undefined): Entry {
   const given = names.map((name) => [name, value(name)?.trim() ?? ''] as const).filter(([, text]) => text !== '');
   if (given.some(([, text]) => text.length > longestValue))
-    throw new StanzaError('not-acceptable', `At most ${longestValue} characters.`);
+    throw new StanzaError('not-acceptable', `A field can have at most ${longestValue} characters.`);
   return Object.fromEntries(given);
 }
 
-/** Those in which everything that is wanted is somewhere, whatever the case. Throws StanzaError. */
+/** Entries that contain every wanted text, ignoring case. Throws StanzaError if a text is too long. */
 function find(listed: readonly Listed[], wanted: Entry): readonly Found[] {
   const fields = names.flatMap((name) => (wanted[name] === undefined ? [] : [[name, wanted[name]] as const]));
-  // NFKC makes eighteen letters of one, and a long text is dear to look for.
+  // NFKC can expand one character to eighteen, and long texts are expensive to search for.
   if (fields.some(([, text]) => text.length > longestValue))
-    throw new StanzaError('not-acceptable', `At most ${longestValue} characters.`);
+    throw new StanzaError('not-acceptable', `A field can have at most ${longestValue} characters.`);
   return listed.filter(([, , folded]) => fields.every(([name, text]) => folded[name]?.includes(text) === true));
 }
 
-/** As it is searched: in one case, without compatibility characters. A value that gets too long is cut. */
+/** Folds case and compatibility characters for the search. Values that get too long are cut. */
 const foldedOf = (entry: Entry): Entry =>
   Object.fromEntries(
     Object.entries(entry).map(([name, text]) => [name, text.normalize('NFKC').toLowerCase().slice(0, longestFolded)]),
@@ -236,7 +235,7 @@ type Listed = readonly [jid: string, entry: Entry, folded: Entry];
 
 const byJid = ([a]: Found, [b]: Found): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** The part of what was found that is asked for (XEP-0059), and where it begins. Throws StanzaError. */
+/** The requested page of the results (XEP-0059), and its start index. Throws StanzaError. */
 function pageOf(found: readonly Found[], { max, after, before, index = 0 }: PageRequest) {
   const find = (jid: string): number => {
     const at = found.findIndex(([name]) => name === jid);

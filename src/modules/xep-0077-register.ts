@@ -1,7 +1,8 @@
 /**
- * XEP-0077: In-Band Registration, with data forms (§4). Accounts change their password and remove themselves; strangers
- * make accounts only where the configuration lets them, over channels that nobody reads along, and not many.
- * Left out: further fields than name and password, redirection (§5), the obsolete key (§7).
+ * XEP-0077: In-Band Registration, with data forms (§4). Users change their password and delete their account. New users
+ * can
+ * register only if the configuration allows it, over encrypted or local connections, at a limited rate.
+ * Left out: fields other than name and password, redirection (§5), the obsolete key (§7).
  */
 
 import { z } from 'zod';
@@ -32,7 +33,7 @@ import { type Element, el } from '../server/xml/element.js';
 
 declare module '../server/module/index.js' {
   interface Events {
-    /** Somebody made the account by himself (XEP-0077); its creation has been told before. */
+    /** A user registered this account themselves (XEP-0077). Follows the event for its creation. */
     accountRegistered: { readonly jid: Jid };
   }
 }
@@ -47,10 +48,10 @@ const passwordForm = defineForm(NS.register, {
   'password-verify': { type: 'text-private', label: 'The new password again', required: true },
 });
 
-/** Address blocks whose attempts are remembered. */
+/** Address blocks whose attempts are counted. */
 const rememberedAddresses = 10_000;
 
-/** Mailboxes of RFC 2142, and names that seem to speak for the service. */
+/** Mailboxes of RFC 2142, and names that could pass for the operator. */
 const reservedNames = [
   'abuse',
   'admin',
@@ -71,44 +72,43 @@ const reservedNames = [
 
 export default defineModule({
   name: 'register',
-  summary:
-    'Lets accounts change their password and remove themselves and, where that is wanted, strangers make accounts.',
+  summary: 'Lets users change their password, delete their account and, if enabled, register accounts.',
   implements: { 'XEP-0077': '2.4' },
-  notes: 'Fields besides name and password; redirection.',
+  notes: 'Fields other than name and password; redirection.',
   features: { server: [NS.register] },
   config: z.strictObject({
-    open: z.boolean().default(false).describe('Whether strangers may make accounts.'),
+    open: z.boolean().default(false).describe('Whether anybody may register an account.'),
     instructions: z
       .string()
       .default('Choose a name and a password.')
-      .describe('What people read before they make an account. How long a password has to be is added.'),
+      .describe('Instructions shown before registration. The minimum password length is appended.'),
     per_address: count({ min: 1, unlimited: true })
       .default(10)
-      .describe('Attempts to make an account from one IPv4 address or one IPv6 /64 in window_seconds.'),
+      .describe('Registration attempts per window_seconds from one IPv4 address or one IPv6 /64.'),
     in_all: count({ min: 1, unlimited: true })
       .default(200)
-      .describe('Attempts from all addresses together in window_seconds.'),
+      .describe('Registration attempts per window_seconds from all addresses together.'),
     window_seconds: seconds({ min: 1 }).default(3600).describe('How long an attempt counts.'),
     password_changes: count({ min: 1, unlimited: true })
       .default(10)
-      .describe('How often an account can change its password in window_seconds.'),
-    reserved: z.array(z.string()).default(reservedNames).describe('Names that nobody can take.'),
-    password_change: z.boolean().default(true).describe('Whether accounts may change their password.'),
-    removal: z.boolean().default(true).describe('Whether accounts may remove themselves.'),
+      .describe('Password changes per window_seconds for one account.'),
+    reserved: z.array(z.string()).default(reservedNames).describe('Names that cannot be registered.'),
+    password_change: z.boolean().default(true).describe('Whether users may change their password.'),
+    removal: z.boolean().default(true).describe('Whether users may delete their account.'),
   }),
 
   start: ({ host, config, log }) => {
     const attempts = new Attempts(config.window_seconds * 1000, rememberedAddresses);
     const changes = new Rates(config.password_changes, config.window_seconds * 1000);
     const reserved = new Set(config.reserved.map((name) => Jid.tryParse(`${name}@${host.domain}`)?.bare));
-    /** By account: tells the session that removes it that this is done, before all its sessions end. */
+    /** By account: answers the session that deletes it, before all its sessions end. */
     const leaving = new Map<string, () => void>();
 
-    // --- strangers ------------------------------------------------------------------------------------------------
+    // --- before login ----------------------------------------------------------------------------------------------
 
     const passwordRule = (): string => {
       const least = host.accounts.minPasswordLength;
-      return least <= 1 ? '' : `A password has at least ${least} characters.`;
+      return least <= 1 ? '' : `A password needs at least ${least} characters.`;
     };
 
     const fields = (): Element => {
@@ -125,23 +125,24 @@ export default defineModule({
 
     const demandOpen = (stranger: StrangerRequest) => {
       if (!config.open) throw new StanzaError('service-unavailable'); // §3.1
-      if (!isSafe(stranger)) throw new StanzaError('not-authorized', 'Use TLS first.');
+      if (!isSafe(stranger)) throw new StanzaError('not-authorized', 'Start TLS first.');
     };
 
     const create = async (stranger: StrangerRequest) => {
       demandOpen(stranger);
       const { username, password } = submitted(stranger.payload);
-      // §3.1: all that is asked for is to be given
-      if (!username || !password) throw new StanzaError('not-acceptable', 'A name and a password are needed.');
+      // §3.1: all requested fields are required
+      if (!username || !password) throw new StanzaError('not-acceptable', 'Give a name and a password.');
       const jid = nameOf(username, host.domain);
-      if (jid === undefined) throw new StanzaError('not-acceptable', 'This cannot be a name.');
+      if (jid === undefined)
+        throw new StanzaError('not-acceptable', 'The name is not a valid user name. Choose another one.');
       const block = addressBlock(stranger.remoteAddress);
       if (attempts.of(block) >= config.per_address || attempts.total() >= config.in_all) {
         host.limitHit('registrations');
-        throw new StanzaError('resource-constraint', 'Too many accounts are being made. Try again later.');
+        throw new StanzaError('resource-constraint', 'Too many registrations. Try again later.');
       }
       attempts.note(block);
-      if (reserved.has(jid.bare)) throw new StanzaError('conflict', 'The name is taken.');
+      if (reserved.has(jid.bare)) throw new StanzaError('conflict', 'The name is not available. Choose another one.');
       await host.accounts.create(jid, password).catch((error: unknown) => {
         throw accountRefusal(error);
       });
@@ -151,7 +152,7 @@ export default defineModule({
 
     // --- accounts ---------------------------------------------------------------------------------------------------
 
-    /** The account that asks; not that of a passing, anonymous session. */
+    /** The requesting account. Throws StanzaError for anonymous accounts. */
     const accountOf = async ({ from }: IqRequest): Promise<Jid> => {
       const account = from.toBare();
       if (!(await host.accounts.exists(account.bare))) throw new StanzaError('registration-required');
@@ -167,7 +168,7 @@ export default defineModule({
         el(
           'instructions',
           null,
-          `You have an account. You can change its password, or remove it. ${passwordRule()}`.trimEnd(),
+          `You are registered. You can change your password or delete your account. ${passwordRule()}`.trimEnd(),
         ),
         el('username', null, local),
         el('password'),
@@ -190,37 +191,36 @@ export default defineModule({
       } finally {
         leaving.delete(bare);
       }
-      log.info({ account: bare }, 'an account removed itself');
+      log.info({ account: bare }, 'an account was deleted by its user');
     };
 
     const demandSafe = (session: Session | undefined): void => {
       const { connection } = session ?? {};
       if (connection === undefined || !isSafe(connection))
-        throw new StanzaError('not-authorized', 'Use TLS first.', withheld);
+        throw new StanzaError('not-authorized', 'Start TLS first.', withheld);
     };
 
     const changePassword = async (account: Jid, { payload, session }: IqRequest): Promise<void> => {
       if (!config.password_change) throw new StanzaError('not-allowed', undefined, withheld);
       demandSafe(session);
       const { username, password } = submitted(payload);
-      if (!username || !password)
-        throw new StanzaError('bad-request', 'The name and the new password are needed.', withheld);
+      if (!username || !password) throw new StanzaError('bad-request', 'Give the name and the new password.', withheld);
       if (!account.equals(nameOf(username, host.domain)))
-        throw new StanzaError('forbidden', 'You have an account.', withheld);
+        throw new StanzaError('forbidden', 'You can only change the password of your own account.', withheld);
       await setPassword(account, password);
     };
 
     const setPassword = async (account: Jid, password: string): Promise<void> => {
       if (!changes.take(account.bare)) {
         host.limitHit('register.password_changes');
-        throw new StanzaError('resource-constraint', 'Too many changes. Try again later.', withheld);
+        throw new StanzaError('resource-constraint', 'Too many password changes. Try again later.', withheld);
       }
       await host.accounts.setPassword(account.bare, password).catch((error: unknown) => {
         throw accountRefusal(error, withheld);
       });
     };
 
-    /** The same as a form (XEP-0050), for clients that have no place of their own for it. */
+    /** Changing the password as an ad-hoc command (XEP-0050), for clients without a dialog of their own. */
     const passwordCommand: Command = {
       node: 'change-password',
       name: 'Change my password',
@@ -233,7 +233,7 @@ export default defineModule({
         const given = passwordForm.read(form);
         if (given === undefined) return { status: 'completed', note: { type: 'info', text: 'Nothing was changed.' } };
         if (given.password !== given['password-verify'])
-          throw new StanzaError('not-acceptable', 'The passwords are not the same.');
+          throw new StanzaError('not-acceptable', 'The passwords differ. Enter the same password twice.');
         await setPassword(account, given.password);
         return { status: 'completed', note: { type: 'info', text: 'Your password was changed.' } };
       },
@@ -259,11 +259,11 @@ export default defineModule({
   },
 });
 
-/** §11: what is said is encrypted, or does not leave the machine. */
+/** §11: the connection is encrypted, or local to this machine. */
 const isSafe = ({ secure, remoteAddress }: { readonly secure: boolean; readonly remoteAddress: string }): boolean =>
   secure || isLoopback(remoteAddress);
 
-/** §4: the form comes first where there is one. */
+/** §4: a form takes precedence over the plain fields. */
 function submitted(payload: Element): { username: string | undefined; password: string | undefined } {
   const x = payload.getChild('x', NS.dataForms);
   if (x !== undefined) {
@@ -276,22 +276,22 @@ function submitted(payload: Element): { username: string | undefined; password: 
   };
 }
 
-/** The account of that name on this host: the name alone, or (as in §3.3's forms) its whole address. */
+/** The account with this name on this host: a bare name, or (as in §3.3's forms) a full address. */
 function nameOf(username: string, domain: string): Jid | undefined {
   const text = username.trim();
   const jid = Jid.tryParse(text.includes('@') ? text : `${text}@${domain}`);
   return jid?.local !== undefined && jid.isBare && jid.domain === domain ? jid : undefined;
 }
 
-/** §3.3: an answer about a password does not repeat it. */
+/** §3.3: an error about a password must not repeat it. */
 const withheld: StanzaErrorOptions = { bare: true };
 
-/** How many attempts there were of late, by address block: those of a window that begins with the first of them. */
+/** Counts attempts by address block, in windows that begin with the first attempt. */
 export class Attempts {
   readonly #windows = new Map<string, { attempts: number; ends: number }>();
   readonly #all = { attempts: 0, ends: 0 };
 
-  /** `window`: ms. `size`: blocks that are remembered; those that began first make room. */
+  /** `window`: ms. `size`: maximum number of blocks; the oldest are evicted. */
   constructor(
     readonly window: number,
     readonly size: number,

@@ -7,13 +7,13 @@ import { el } from '../server/xml/element.js';
 
 export default defineModule({
   name: 'version',
-  summary: 'Tells the name and version of the software.',
+  summary: 'Answers queries for the name and version of the server software.',
   implements: { 'XEP-0092': '1.1' },
   features: { server: [NS.version] },
   config: z.strictObject({
-    show_version: z.boolean().default(true).describe('Whether the version is told; otherwise it is empty.'),
+    show_version: z.boolean().default(true).describe('Whether the version is shown; otherwise it is empty.'),
     // §5: it must be possible to hide it
-    show_system: z.boolean().default(false).describe('Whether the operating system is told.'),
+    show_system: z.boolean().default(false).describe('Whether the operating system is shown.'),
   }),
 
   start: ({ host, config }) => [

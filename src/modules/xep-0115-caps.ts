@@ -1,7 +1,8 @@
 /**
- * XEP-0115: Entity Capabilities, of the server itself: announced in the stream features once a client has logged in
- * (§6.3), so that it need not ask again what it knows already. Clients may leave their capabilities out of later
- * presence, and the server leaves them out for subscribers that have got them (§8.4): rfc-6121-presence does both.
+ * XEP-0115: Entity Capabilities, of the server itself: announced in the stream features after login (§6.3), so that
+ * clients can use a cached answer. Clients can omit their capabilities from later presence, and the server omits them
+ * for
+ * subscribers that have received them (§8.4): both in rfc-6121-presence.
  */
 import { type DiscoQuery, defineModule, disco, event, type ServerInfo, streamFeature } from '../server/module/index.js';
 import { capsHash } from '../server/stanza/caps.js';
@@ -23,7 +24,7 @@ export default defineModule({
     let ver: string | undefined;
     const hash = ({ identities, features, forms }: ServerInfo) => capsHash(identities, features, forms);
 
-    /** The current hash; undefined while what it is made of is still being gathered, before it was known once. */
+    /** The current hash. Undefined until its inputs have been gathered for the first time. */
     const current = (): string | undefined => {
       if (ver !== undefined) return ver;
       const info = services.disco.server();
@@ -31,12 +32,12 @@ export default defineModule({
       else
         void info.then(
           (gathered) => (ver = hash(gathered)),
-          () => {}, // a source failed: tried again at the next stream
+          () => {}, // a source failed: retried at the next stream
         );
       return ver;
     };
 
-    /** §6.2: the answer to node#ver is what anybody is told without a node; another hash is not ours. */
+    /** §6.2: node#ver returns the same answer as no node; other hashes are unknown. */
     const verified = async ({ node }: DiscoQuery): Promise<ServerInfo> => {
       const info = await services.disco.server();
       if (node !== `${software}#${hash(info)}`) throw new StanzaError('item-not-found');

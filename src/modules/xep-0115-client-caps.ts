@@ -1,8 +1,9 @@
 /**
- * XEP-0115: what clients can do, learned from their presence: of this host's sessions, and of whoever else is present at
- * an account: contacts on other servers, strangers. Each version is asked for once, verified, and known from then on,
- * across restarts. An answer that does not prove what was announced counts for that one client. What the server says of
- * itself is in xep-0115-caps.ts.
+ * XEP-0115: Entity Capabilities of clients, learned from their presence: of this host's sessions, and of all others
+ * that
+ * send presence to an account (contacts on other servers, unknown senders). Each version is queried once, verified and
+ * persisted. An answer that does not match the announced hash is used for that one client only. The server's own
+ * capabilities are in xep-0115-caps.ts.
  */
 
 import { z } from 'zod';
@@ -23,28 +24,28 @@ import type { RosterItem } from './rfc-6121-roster/services.js';
 declare module '../server/module/index.js' {
   interface Services {
     clientCaps: {
-      /** The features of an available session; none until they are known. Not to be changed. */
+      /** The features of an available session; empty until they are known. Read-only. */
       features(session: Session): ReadonlySet<string>;
-      /** Who is present at an account, by full address, and neither a session of its nor of a contact here. */
+      /** Others present at an account, by full JID: not its own sessions, nor contacts on this host. */
       visitors(owner: string): ReadonlyMap<string, Visitor>;
     };
   }
   interface Events {
-    /** What an available session can do is known; `gained`: features that it did not have since it became available. */
+    /** The features of an available session are known. `gained`: those new since it became available. */
     featuresKnown: { readonly session: Session; readonly gained: ReadonlySet<string> };
-    /** The same of a visitor. */
+    /** The same for a visitor. */
     visitorKnown: { readonly owner: Jid; readonly visitor: Visitor; readonly gained: ReadonlySet<string> };
-    /** Somebody who was present at an account, or might have been, is so no more. */
+    /** An address that was, or may have been, present at an account has become unavailable. */
     visitorGone: { readonly owner: Jid; readonly jid: Jid };
   }
 }
 
-/** Somebody who sent presence to an account. */
+/** A client that sent presence to an account. */
 export interface Visitor {
   readonly jid: Jid;
-  /** RFC 6121 §4.7.2.1; undefined: available without more. */
+  /** RFC 6121 §4.7.2.1. Undefined for plain available presence. */
   readonly show: string | undefined;
-  /** None until they are known. */
+  /** Empty until they are known. */
   features(): ReadonlySet<string>;
 }
 
@@ -54,7 +55,7 @@ interface Announced {
   readonly ver: string;
 }
 
-/** A version, as it is kept. */
+/** A verified version, as stored. */
 interface Stored {
   readonly at: number;
   readonly features: readonly string[];
@@ -63,33 +64,33 @@ interface Stored {
 type Features = ReadonlySet<string>;
 
 const none: Features = new Set();
-/** Of one client: features, and characters of one. What is more than that is not kept. */
+/** Limits of one client: its features, and the characters of each. Answers beyond them are not stored. */
 const mostFeatures = 500;
 const longestFeature = 1000;
-/** Whoever does not answer for so long is passed over. */
+/** Timeout of a disco#info query. */
 const patienceMs = 10_000;
 /** Characters of hash, ver and node together. */
 const longestKey = 2000;
 /** Visitors of one account: contacts on other servers, and others. */
 const mostContacts = 2000;
-const mostStrangers = 50;
+const mostUnknown = 50;
 
-/** A client, as long as it is there. */
+/** A client while it is available. */
 class Client {
-  /** The version that it announced; undefined: none. */
+  /** The announced version. Undefined if none. */
   caps: Announced | undefined;
   key = '';
   show: string | undefined;
-  isThere = true;
-  /** It has been asked and has not answered: one thing at a time. */
+  isAvailable = true;
+  /** A query to it is pending. */
   isAsked = false;
   #features: Features | undefined;
-  /** Those of the version before, while the answer is awaited. */
+  /** The features of its previous version, valid until the answer arrives. */
   #before = none;
 
   constructor(
     readonly jid: Jid,
-    /** In whose name it is asked. */
+    /** The sender of the query. */
     readonly asker: Jid,
     readonly isContact: boolean,
     readonly tell: (client: Client, gained: Features) => void,
@@ -103,7 +104,7 @@ class Client {
     return this.#features !== undefined;
   }
 
-  /** Whether it announces something else than before. */
+  /** Whether it now announces something else. */
   announces(caps: Announced | undefined): boolean {
     const key = caps === undefined ? '' : `${caps.hash ?? ''}\n${caps.ver}\n${caps.node}`;
     if (key === this.key) return false;
@@ -121,32 +122,32 @@ class Client {
     if (gained.size > 0) this.tell(this, gained);
   }
 
-  /** What it announces is known to mean this, and nobody has to be told. */
+  /** Sets its features from a known version, without an event. */
   recall(features: Features): void {
     this.#features = features;
   }
 
-  /** Nobody knows what it can do: it is asked again when it next sends presence, or is resumed. */
+  /** Its features could not be learned: queried again after its next presence, or when it is resumed. */
   forgets(): void {
     this.key = '';
     this.#features = undefined;
   }
 }
 
-/** The client of a session that is available. Its presence, which is stored, and the versions that are tell it again. */
+/** The client of an available session. Not stored: restored from the stored presence and versions. */
 const announcing = sessionState<Client | undefined>({ name: 'client', default: undefined, stored: false });
 
 export default defineModule({
   name: 'client_caps',
-  summary: 'Learns what clients can do from the capabilities that they announce.',
+  summary: 'Learns the features of clients from the capabilities that they announce.',
   implements: { 'XEP-0115': '1.6.0' },
   config: z.strictObject({
     kept: count({ min: 10 })
       .default(2000)
-      .describe('Versions of clients whose capabilities are kept; the oldest make room.'),
+      .describe('Client versions whose capabilities are stored; the oldest are evicted.'),
     visitors: count({ min: 10 })
       .default(100_000)
-      .describe('Clients on other servers whose presence is kept in memory, to send them the events that they want.'),
+      .describe('Clients on other servers whose presence is held in memory, to send them the events that they want.'),
   }),
   stores: {
     client_caps: map<Stored>({
@@ -165,19 +166,19 @@ export default defineModule({
     const visitors = new Map<string, Map<string, Client>>();
     const nobody: ReadonlyMap<string, Client> = new Map();
     let visiting = 0;
-    /** Clients that wait for what the first of them answers. */
+    /** Clients that wait for the pending query of their version. */
     const asking = new Map<string, Client[]>();
 
-    const kept = [...(await store.all(host.domain))].sort(([, one], [, other]) => one.at - other.at);
-    for (const [key, { features }] of kept.slice(-config.kept)) versions.set(key, new Set(features));
-    if (kept.length > config.kept)
+    const stored = [...(await store.all(host.domain))].sort(([, one], [, other]) => one.at - other.at);
+    for (const [key, { features }] of stored.slice(-config.kept)) versions.set(key, new Set(features));
+    if (stored.length > config.kept)
       await store.delete(
         host.domain,
-        kept.slice(0, -config.kept).map(([key]) => key),
+        stored.slice(0, -config.kept).map(([key]) => key),
       );
 
-    const keep = (key: string, features: Features): void => {
-      const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be kept');
+    const persist = (key: string, features: Features): void => {
+      const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be persisted');
       versions.set(key, features);
       store.set(host.domain, [[key, { at: wall(), features: [...features] }]]).catch(failed);
       if (versions.size <= config.kept) return;
@@ -186,11 +187,11 @@ export default defineModule({
       store.delete(host.domain, [oldest!]).catch(failed);
     };
 
-    /** Those that still announce this version and wait for its meaning. */
+    /** Clients that still announce this version and do not know its features. */
     const waitingFor = (key: string, clients: readonly Client[]) =>
-      clients.filter((client) => client.key === key && !client.isKnown && client.isThere);
+      clients.filter((client) => client.key === key && !client.isKnown && client.isAvailable);
 
-    /** Asks one after the other until an answer proves what was announced: that is everybody's then. */
+    /** Queries one client after the other until an answer matches the hash; that answer then applies to all. */
     const ask = async (key: string, caps: Announced): Promise<void> => {
       const queue = asking.get(key)!;
       for (let at = 0; at < queue.length; at++) {
@@ -199,13 +200,13 @@ export default defineModule({
         asked.isAsked = true;
         const answer = await featuresOf(asked, caps).finally(() => (asked.isAsked = false));
         const proven = answer?.proven === true;
-        if (proven) keep(key, answer.features);
+        if (proven) persist(key, answer.features);
         for (const client of waitingFor(key, proven ? queue : [asked])) {
           if (answer !== undefined) client.settle(answer.features);
           else client.forgets();
         }
-        // It may have announced something else meanwhile.
-        if (asked.isThere && asked.key !== key && !asked.isKnown) learn(asked);
+        // It may have announced another version in the meantime.
+        if (asked.isAvailable && asked.key !== key && !asked.isKnown) learn(asked);
       }
       asking.delete(key);
     };
@@ -225,12 +226,12 @@ export default defineModule({
       const info = answer === undefined ? null : readInfo(answer);
       if (answer === undefined || info === null) return undefined;
       const names = info.features.filter(({ length }) => length <= longestFeature).slice(0, mostFeatures);
-      // A copy, so that the names do not keep alive the stanza that they were cut from.
+      // A copy: substrings would retain the whole stanza.
       const features = new Set(JSON.parse(JSON.stringify(names)) as string[]);
       return { features, proven: hash !== undefined && provesCaps(answer, hash, ver) === true };
     };
 
-    /** From what is kept, or by asking. */
+    /** From the known versions, or by a query. */
     const learn = (client: Client): void => {
       const { key, caps } = client;
       if (caps === undefined) return;
@@ -239,7 +240,7 @@ export default defineModule({
         client.settle(features);
         return;
       }
-      if (client.isAsked) return; // afterwards
+      if (client.isAsked) return; // learned after that query
       const queue = asking.get(key);
       if (queue !== undefined) {
         if (!queue.includes(client)) queue.push(client);
@@ -248,13 +249,13 @@ export default defineModule({
       asking.set(key, [client]);
       ask(key, caps).catch((error: unknown) => {
         asking.delete(key);
-        log.error({ err: error }, 'capabilities could not be learned');
+        log.error({ err: error }, 'capabilities could not be queried');
       });
     };
 
     const look = (client: Client, presence: Stanza): void => {
       client.show = presence.has(NS.client, 'show') ? presence.text(NS.client, 'show')?.trim() : undefined;
-      // §8.4: what is not said again has not changed
+      // §8.4: omitted capabilities are unchanged
       const announced = presence.has(NS.caps, 'c') ? announcedIn(presence) : client.caps;
       if (client.announces(announced)) learn(client);
     };
@@ -273,7 +274,7 @@ export default defineModule({
       return client;
     };
 
-    /** It has had what one is sent whose features become known; if they are not, it is asked when it is back. */
+    /** Restores the features of a resumed session without events; unknown ones are queried again. */
     const recognize = (session: Session): void => {
       if (session.jid.domain !== host.domain || session.presence === undefined) return;
       const client = begin(session);
@@ -285,7 +286,7 @@ export default defineModule({
 
     const leaves = (session: Session): void => {
       const client = session.get(announcing);
-      if (client !== undefined) client.isThere = false;
+      if (client !== undefined) client.isAvailable = false;
       session.set(announcing, undefined);
     };
 
@@ -299,7 +300,7 @@ export default defineModule({
       let client = here.get(from.full);
       if (client === undefined) {
         if (!hasRoom(here, isContact)) return;
-        // A copy, so that it does not keep alive the stanza that it was cut from.
+        // A copy: substrings would retain the whole stanza.
         const jid = Jid.parse(flat(from.full));
         const tell = (visitor: Client, gained: Features) => void host.emit('visitorKnown', { owner, visitor, gained });
         client = new Client(jid, owner, isContact, tell);
@@ -313,18 +314,18 @@ export default defineModule({
       let alike = 0;
       for (const client of here.values()) if (client.isContact === isContact) alike++;
       const isFree = visiting < (isContact ? config.visitors : config.visitors / 2);
-      if (isFree && alike < (isContact ? mostContacts : mostStrangers)) return true;
+      if (isFree && alike < (isContact ? mostContacts : mostUnknown)) return true;
       host.limitHit('client_caps.visitors');
       return false;
     };
 
-    /** Presence of a bare address is that of all its resources. */
+    /** Unavailable presence from a bare JID applies to all its resources. */
     const depart = (owner: Jid, jid: Jid): void => {
       const here = visitors.get(owner.bare) ?? nobody;
       const one = here.get(jid.full);
       const going = one ? [one] : jid.resource ? [] : [...here.values()].filter((other) => other.jid.bare === jid.bare);
       for (const client of going) {
-        client.isThere = false;
+        client.isAvailable = false;
         visitors.get(owner.bare)!.delete(client.jid.full);
         visiting--;
       }
@@ -359,7 +360,7 @@ export default defineModule({
         ({ jid }) => {
           const here = visitors.get(jid.bare);
           if (here === undefined) return;
-          for (const client of here.values()) client.isThere = false;
+          for (const client of here.values()) client.isAvailable = false;
           visiting -= here.size;
           visitors.delete(jid.bare);
         },
@@ -369,7 +370,7 @@ export default defineModule({
   },
 });
 
-/** §4; undefined where the presence announces nothing, or more than anybody needs. */
+/** §4. Returns undefined if the presence announces no capabilities, or oversized ones. */
 function announcedIn(presence: Stanza): Announced | undefined {
   const c = presence.child(NS.caps, 'c');
   const { hash, node, ver } = c?.attrs ?? {};

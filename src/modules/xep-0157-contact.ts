@@ -1,11 +1,11 @@
-/** XEP-0157: Contact Addresses for XMPP Services: those of the host's configuration, in its disco#info. */
+/** XEP-0157: Contact Addresses for XMPP Services: the configured addresses of the host, in its disco#info. */
 import { defineModule, disco } from '../server/module/index.js';
 import { form } from '../server/stanza/forms.js';
 import { NS } from '../server/stanza/ns.js';
 
 export default defineModule({
   name: 'contact',
-  summary: 'Names the contact addresses of the service.',
+  summary: 'Publishes the contact addresses of the service.',
   implements: { 'XEP-0157': '1.1.1' },
   start: ({ host }) => [
     disco('server', {

@@ -1,6 +1,7 @@
 /**
- * XEP-0191: Blocking Command. Who is blocked sees an account that is not there. Subscriptions are left as they are (§4,
- * polite blocking). The reports of XEP-0377 come with it, and go to whoever keeps them.
+ * XEP-0191: Blocking Command. To a blocked address the account looks as if it did not exist. Subscriptions are
+ * unchanged
+ * (§4, polite blocking). Reports (XEP-0377) in block requests are passed to the module that stores them.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
@@ -39,12 +40,12 @@ declare module '../server/module/index.js' {
   }
 
   interface Events {
-    /** An account is about to block the addresses that this covers (XEP-0191): what it says to them still arrives. */
+    /** An account is about to block the addresses this covers (XEP-0191). Stanzas to them are still delivered. */
     blocking: { readonly owner: Jid; covers(jid: Jid): boolean };
   }
 }
 
-/** Whom an account has blocked has no say in anything. */
+/** Blocked addresses must not reach any other hook. */
 const firstOfAll = { before: 'all' } as const;
 
 /** Full JIDs, bare JIDs and domains. */
@@ -56,11 +57,11 @@ interface Item {
 }
 
 const noOne: BlockList = new Set();
-/** Lists that are kept in memory. */
+/** Lists cached in memory. */
 const cachedLists = 20_000;
 
-/** §3.3: who asked for the list is told of changes. */
-const isTold = sessionState({ name: 'block_list', default: false, stored: z.boolean() });
+/** §3.3: sessions that requested the list get pushes of changes. */
+const wantsPushes = sessionState({ name: 'block_list', default: false, stored: z.boolean() });
 
 export default defineModule({
   name: 'blocking',
@@ -68,14 +69,14 @@ export default defineModule({
   implements: { 'XEP-0191': '1.3' },
   features: { server: [NS.blocking], account: [NS.blocking] },
   config: z.strictObject({
-    max_items: count({ min: 1 }).default(1000).describe('Addresses that one account can block.'),
+    max_items: count({ min: 1 }).default(1000).describe('Maximum addresses that one account can block.'),
   }),
-  // Whatever stands under an address, it is blocked.
+  // The value does not matter: a key is blocked whatever is stored under it.
   stores: { blocked: map<unknown>({ storedAs: 'blocked', value: z.unknown(), key: jid }) },
   needs: ['roster'],
   wants: ['reports'],
   provides: ['blocking'],
-  sessionStates: [isTold],
+  sessionStates: [wantsPushes],
 
   start: ({ host, config, stores, services: { roster, reports }, provide, log }) => {
     const lists = new Cache<BlockList>(cachedLists, async (owner) => {
@@ -85,23 +86,24 @@ export default defineModule({
     const isBlocked = (list: BlockList, who: Jid) => matches(list, who) && who.full !== host.domain;
 
     /**
-     * What comes in goes in the step 'clean' and without a word: an error to a room would put us out of it, and nobody
-     * answers a headline to an account that is not there (RFC 6121 §8.5.4). Rooms say groupchat to sessions alone.
+     * Incoming messages end in the step 'clean' without an error: an error to a room would remove the occupant, and a
+     * missing
+     * account does not answer headlines (RFC 6121 §8.5.4). Rooms send groupchat only to sessions.
      */
     const isDroppedSilently = (owner: Jid, { type, to }: Stanza): boolean =>
       type === 'headline' ||
       (type === 'groupchat' && host.sessions(owner.bare).some(({ jid }) => jid.resource === to!.resource));
 
-    /** Whether a service says it for somebody who is blocked: nothing of theirs comes in by way of others. */
+    /** Whether a service relays it for a blocked address: their stanzas must not arrive via others either. */
     const isRelayed = (list: BlockList, { stanza, origin }: Pick<Passage, 'stanza' | 'origin'>): boolean =>
       someOtherSpeaker(stanza, origin.behalf, (speaker) => isBlocked(list, speaker));
 
-    /** §3.2, the list of rules for what comes in and goes out. */
+    /** §3.2, the list of rules for incoming and outgoing stanzas. */
     const judge = (list: BlockList, passage: Passage): void => {
       if (list.size === 0) return;
       const { way, owner, peer, stanza } = passage;
       if (!isBlocked(list, peer)) {
-        // Messages end in the step 'clean', without an error for the service.
+        // Relayed messages end in the step 'clean', without an error to the service.
         if (way === 'out' || stanza.name === 'message' || !isRelayed(list, passage)) return;
         throw new StanzaError('service-unavailable', undefined, { hides: true });
       }
@@ -114,7 +116,7 @@ export default defineModule({
       throw new StanzaError('service-unavailable', undefined, { hides: true });
     };
 
-    /** What nobody is told of. */
+    /** Drops messages that get no error. */
     const silence = (list: BlockList, passage: Passage): 'handled' | undefined => {
       if (list.size === 0) return undefined;
       const { owner, peer, stanza } = passage;
@@ -134,13 +136,16 @@ export default defineModule({
 
     const push = (owner: Jid, name: 'block' | 'unblock', jids: readonly Jid[]) => {
       for (const session of host.sessions(owner.bare)) {
-        if (!session.get(isTold)) continue;
+        if (!session.get(wantsPushes)) continue;
         const payload = el(name, { xmlns: NS.blocking }, ...jids.map(({ full }) => el('item', { jid: full })));
         session.send(Stanza.build('iq', { type: 'set', id: randomId(), from: owner, to: session.jid }, payload));
       }
     };
 
-    /** Presence of every session to those whom the rules cover, other rules do not, and who may see it (RFC 6121 §4.4.2). */
+    /**
+     * Sends presence of each session to addresses that `rules` cover, other rules do not, and that may see it (RFC 6121
+     * §4.4.2).
+     */
     const tell = async (
       owner: Jid,
       rules: readonly Jid[],
@@ -156,7 +161,7 @@ export default defineModule({
       }
     };
 
-    /** Asks for the presence of those who are not blocked any more: what they said meanwhile was not delivered. */
+    /** Probes unblocked contacts: their presence was not delivered while they were blocked. */
     const probe = async (owner: Jid, rules: readonly Jid[], others: BlockList): Promise<void> => {
       const contacts = covered(rules, await roster.get(owner.bare), hasTo);
       const probed = new Set(contacts.filter((jid) => !isBlocked(others, jid)).map(({ bare }) => bare));
@@ -168,21 +173,21 @@ export default defineModule({
     };
 
     const list: IqHandler = async ({ to, session }) => {
-      session?.set(isTold, true);
+      session?.set(wantsPushes, true);
       const blocked = await lists.get(to.bare);
       return el('blocklist', { xmlns: NS.blocking }, ...[...blocked].map((jid) => el('item', { jid })));
     };
 
     const block: IqHandler = async ({ to, payload }) => {
       const items = itemsOf(payload);
-      if (items.length === 0) throw new StanzaError('bad-request', 'Nobody is named.');
+      if (items.length === 0) throw new StanzaError('bad-request', 'Name at least one address.');
       const before = await lists.get(to.bare);
       const added = items.map(({ jid }) => jid).filter(({ full }) => !before.has(full));
       if (new Set([...before, ...added.map(({ full }) => full)]).size > config.max_items) {
         host.limitHit('blocking.max_items');
-        throw new StanzaError('resource-constraint', `An account blocks at most ${config.max_items} addresses.`);
+        throw new StanzaError('resource-constraint', `An account can block at most ${config.max_items} addresses.`);
       }
-      // §3.2: whom we are about to block sees us go, while something can still be said to them
+      // §3.2: send unavailable presence before the block, which would drop it
       await tell(to, added, before, () => Stanza.build('presence', { type: 'unavailable' }));
       const rules = new Set(added.map(({ full }) => full));
       await host.emit('blocking', { owner: to, covers: (jid) => matches(rules, jid) });
@@ -218,11 +223,11 @@ export default defineModule({
       await probe(to, removed, after);
     };
 
-    /** XEP-0377 §5: they are blocked whatever becomes of the report. */
+    /** XEP-0377 §5: the address is blocked even if the report fails. */
     const passReport = async (by: Jid, { jid: about, report: element }: Item): Promise<void> => {
       if (element === undefined) return;
       await reports?.add({ by, about, element }).catch((error: unknown) => {
-        log.error({ err: error }, 'a report could not be kept');
+        log.error({ err: error }, 'a report could not be persisted');
       });
     };
 
@@ -251,7 +256,7 @@ export default defineModule({
           if (known instanceof Promise) return known.then((blocked) => silence(blocked, passage));
           return silence(known, passage);
         },
-        // What is relayed for one speaker carries a `Behalf`, and is routed.
+        // Stanzas relayed for one speaker carry a `Behalf`, and are routed.
         { ...firstOfAll, skips: (stanza) => inviterIn(stanza) === undefined },
       ),
       event('accountDeleted', ({ jid }) => lists.delete(jid.bare), { before: 'all' }),
@@ -259,14 +264,14 @@ export default defineModule({
   },
 });
 
-/** §6: a rule for the resource, for the account or room, for a resource of the domain, or for the domain. */
+/** §6: matches the full JID, the bare JID, domain and resource, or the domain. */
 export function matches(list: BlockList, { full, bare, domain, resource }: Jid): boolean {
   if (list.size === 0) return false;
   if (list.has(full) || list.has(bare) || list.has(domain)) return true;
   return resource !== undefined && list.has(`${domain}/${resource}`);
 }
 
-/** The addresses of contacts that rules cover, each once: those whose roster item is `wanted`. */
+/** Contacts that the rules cover, each once, if their roster item is `wanted`. */
 export function covered(
   rules: readonly Jid[],
   items: ReadonlyMap<string, RosterItem>,
@@ -288,13 +293,13 @@ export function covered(
   return [...new Map(all.map((jid) => [jid.full, jid])).values()];
 }
 
-/** Each address once; what is said of it first counts. */
+/** Each address once; the first item for an address counts. */
 function itemsOf(payload: Element): Item[] {
   const items = new Map<string, Item>();
   const elements = payload.getChildren('item', NS.blocking);
   demandFew(elements.map(({ attrs }) => attrs.jid));
   for (const item of elements) {
-    if (item.attrs.jid === undefined) throw new StanzaError('bad-request', 'An item has an address.');
+    if (item.attrs.jid === undefined) throw new StanzaError('bad-request', 'An item needs a jid attribute.');
     const jid = Jid.tryParse(item.attrs.jid);
     if (jid === undefined) throw new StanzaError('jid-malformed');
     if (!items.has(jid.full)) items.set(jid.full, { jid, report: item.getChild('report', NS.reporting) });

@@ -1,4 +1,4 @@
-/** XEP-0202: Entity Time, of the server, which tells UTC alone: its time zone is nobody's business (§6). */
+/** XEP-0202: Entity Time, of the server, always in UTC: its time zone is private (§6). */
 import { wall } from '../server/clock.js';
 import { defineModule, iq } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
@@ -7,7 +7,7 @@ import { el } from '../server/xml/element.js';
 
 export default defineModule({
   name: 'time',
-  summary: "Tells the server's time.",
+  summary: "Answers queries for the server's time.",
   implements: { 'XEP-0202': '2.0' },
   features: { server: [NS.time] },
   start: () => [

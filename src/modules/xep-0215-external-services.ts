@@ -1,7 +1,7 @@
 /**
- * XEP-0215: External Service Discovery: the STUN and TURN servers by which clients find a way for their calls, with
- * credentials that last for a while, made of the secret that is shared with a TURN server (coturn's
- * `use-auth-secret`). Left out: services other than STUN and TURN, translated names.
+ * XEP-0215: External Service Discovery: STUN and TURN servers for calls, with temporary credentials made from a secret
+ * shared with the TURN server (coturn's `use-auth-secret`). Left out: services other than STUN and TURN, translated
+ * names.
  */
 
 import { createHmac } from 'node:crypto';
@@ -21,7 +21,7 @@ import { type Element, el } from '../server/xml/element.js';
 const types = ['stun', 'stuns', 'turn', 'turns'] as const;
 type Type = (typeof types)[number];
 
-/** What a URI of RFC 7064 or RFC 7065 says. */
+/** A parsed URI of RFC 7064 or RFC 7065. */
 export interface Address {
   readonly type: Type;
   /** A domain name or an IP address, without brackets. */
@@ -31,7 +31,7 @@ export interface Address {
 }
 
 const uri = z.string().refine((text) => parseUri(text) !== undefined, {
-  error: 'is no STUN or TURN URI',
+  error: 'is not a STUN or TURN URI',
   params: { hint: 'write one such as "stun:turn.example.org" or "turns:turn.example.org:5349?transport=tcp"' },
 });
 
@@ -40,7 +40,7 @@ const keys = {
     .array(uri)
     .default([])
     .describe(
-      'The services, as URIs: stun, stuns, turn and turns; without a port it is 3478, encrypted 5349, without a transport UDP, encrypted TCP.',
+      'The services, as stun, stuns, turn or turns URIs. Default ports: 3478, or 5349 if encrypted. Default transports: UDP, or TCP if encrypted.',
     )
     .meta({ live: true, example: 'turn:turn.example.org:3478?transport=udp' }),
   secret: z
@@ -50,15 +50,15 @@ const keys = {
     .meta({ live: true, secret: true }),
   credentials_seconds: seconds({ min: 60 })
     .default(86_400)
-    .describe('How long credentials made from the secret last. A relay outlives them while it is refreshed.')
+    .describe('Lifetime of credentials made from the secret. A relay outlives them while it is refreshed.')
     .meta({ live: true }),
   username: z
     .string()
     .default('')
-    .describe('Instead of a secret: the user name for everybody at the TURN server.')
+    .describe('Instead of a secret: one user name at the TURN server for all users.')
     .meta({ live: true }),
-  password: z.string().default('').describe('The password that goes with it.').meta({ live: true, secret: true }),
-  name: z.string().default('').describe('What the services are called, for people.').meta({ live: true }),
+  password: z.string().default('').describe('The password for username.').meta({ live: true, secret: true }),
+  name: z.string().default('').describe('A name for the services, shown to people.').meta({ live: true }),
 };
 
 const settings = z.strictObject({
@@ -66,7 +66,7 @@ const settings = z.strictObject({
   more: z
     .record(z.string(), z.strictObject(keys))
     .default({})
-    .describe('Servers with other secrets: a table each, by any name, with the same keys.')
+    .describe('Servers with other secrets: one table each, of any name, with the same keys.')
     .meta({ live: true }),
 });
 
@@ -80,14 +80,14 @@ interface Credentials {
 
 interface ExternalService extends Address {
   readonly name: string | undefined;
-  /** What changes where another configuration means other credentials. */
+  /** Changes if the configuration changes the credentials. */
   readonly access: string;
   credentials(user: Jid): Credentials | undefined;
 }
 
 const askedTypes = z.enum([...types, '']);
 
-/** Which types its client asked for ('': all): it is told of changes. */
+/** The service types its client requested ('': all). The session gets pushes of changes. */
 const asked = sessionState<ReadonlySet<Type | ''>>({
   name: 'external_services',
   default: new Set(),
@@ -99,7 +99,7 @@ const asked = sessionState<ReadonlySet<Type | ''>>({
 
 export default defineModule({
   name: 'external_services',
-  summary: 'Tells clients of STUN and TURN servers for calls, with credentials.',
+  summary: 'Offers clients STUN and TURN servers for calls, with credentials.',
   implements: { 'XEP-0215': '1.0.0' },
   notes: 'Services other than STUN and TURN.',
   config: settings,
@@ -126,12 +126,13 @@ export default defineModule({
     const credentials = ({ from, payload }: IqRequest): Element => {
       const wanted = payload.getChildren('service', NS.externalServices).map(({ attrs }) => attrs);
       if (wanted.length === 0 || wanted.some(({ host, type }) => !host || !type))
-        throw new StanzaError('bad-request', 'A service is named by its host and its type.');
+        throw new StanzaError('bad-request', 'A service needs a host and a type.');
       const names = new Set(wanted.map(({ type, host, port = '' }) => `${type} ${host} ${port}`));
       const isWanted = ({ type, host, port }: Address) =>
         names.has(`${type} ${host} `) || names.has(`${type} ${host} ${port}`);
       const found = services.filter((service) => isWanted(service) && service.credentials(from) !== undefined);
-      if (found.length === 0) throw new StanzaError('item-not-found', 'There are no credentials for this service.');
+      if (found.length === 0)
+        throw new StanzaError('item-not-found', 'No credentials are configured for this service.');
       return el(
         'credentials',
         { xmlns: NS.externalServices },
@@ -139,7 +140,7 @@ export default defineModule({
       );
     };
 
-    /** §3.2: pushes what is different to whoever asked for it and is still here. */
+    /** §3.2: pushes changed services to sessions that requested them. */
     const change = (): void => {
       const before = services;
       services = servicesOf(host.config.modules.external_services as Settings);
@@ -172,7 +173,7 @@ export default defineModule({
 
 const isType = (text: string): text is Type => (types as readonly string[]).includes(text);
 
-/** Undefined for what is no URI of RFC 7064 or RFC 7065. */
+/** Returns undefined if the text is not a URI of RFC 7064 or RFC 7065. */
 export function parseUri(text: string): Address | undefined {
   const parts =
     /^(stuns?|turns?):(?:\[([0-9a-f:.]+)\]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*))(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?$/i.exec(
@@ -193,9 +194,10 @@ export function parseUri(text: string): Address | undefined {
 }
 
 /**
- * What coturn takes with `use-auth-secret`: the user name is the second at which the credentials end, and a word after a
- * colon, the password base64(HMAC-SHA1(secret, user name)). The word tells the users of a log apart, and does not name
- * them: it goes over the network in the clear.
+ * Credentials for coturn's `use-auth-secret`: the user name is the expiry time in Unix seconds, a colon and a word; the
+ * password is base64(HMAC-SHA1(secret, user name)). The word distinguishes users in logs without naming them, since it
+ * is
+ * sent in the clear.
  */
 export function sharedSecretCredentials(secret: string, user: Jid, ends: number): Credentials {
   const word = createHmac('sha256', secret).update(user.bare).digest('hex').slice(0, 16);
@@ -211,7 +213,7 @@ function servicesOf({ more, ...first }: Settings): ExternalService[] {
   return [first, ...Object.values(more)].flatMap(({ uris, secret, credentials_seconds, username, password, name }) =>
     uris.map((text): ExternalService => {
       const address = parseUri(text)!;
-      const needsLogin = address.type === 'turn' || address.type === 'turns'; // STUN is for everybody
+      const needsLogin = address.type === 'turn' || address.type === 'turns'; // STUN needs no credentials
       return {
         ...address,
         name: name || undefined,

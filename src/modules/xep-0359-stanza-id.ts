@@ -1,6 +1,7 @@
 /**
- * XEP-0359: Unique and Stable Stanza IDs. What claims to be an id of our account is taken off every message, archived or
- * not, so that the ids which the archive gives (xep-0313) can be believed. Ids by others and origin ids pass.
+ * XEP-0359: Unique and Stable Stanza IDs. Removes forged ids of the account from every message, archived or not, so
+ * that
+ * clients can trust the ids that the archive (xep-0313-mam) adds. Ids by others and origin ids are unchanged.
  */
 import { defineModule, message } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
@@ -9,7 +10,7 @@ import { withoutIdsBy } from '../server/stanza/stanza-id.js';
 
 export default defineModule({
   name: 'stanza_id',
-  summary: 'Takes forged archive ids off messages.',
+  summary: 'Removes forged archive ids from messages.',
   implements: { 'XEP-0359': '0.7.0' },
   features: { account: [NS.stanzaId] },
   start: () => [
@@ -23,7 +24,7 @@ export default defineModule({
   ],
 });
 
-/** Whether nobody but the sender itself is said to have given ids. */
+/** Whether the message has no ids, or only ids by its sender. */
 function isUnsuspected(stanza: Stanza): boolean {
   const others = stanza.without(NS.stanzaId, 'stanza-id', ({ by }) => by !== stanza.from?.bare);
   return others === stanza;

@@ -1,10 +1,13 @@
 /**
- * XEP-0376: Pubsub Account Management. An account subscribes to nodes wherever they are, and its clients share the list;
- * with it the public part of that list (XEP-0465 §4.2, §4.3). It runs only when it is asked for: by the specification other
- * servers may take an account that has it for one that wants no notifications by interest (`+notify`).
+ * XEP-0376: Pubsub Account Management. The account subscribes to nodes of any service, and its clients share the list
+ * of
+ * subscriptions; with it the public part of that list (XEP-0465 §4.2, §4.3). Disabled by default: other servers may
+ * assume
+ * that an account with it wants no notifications by interest (`+notify`).
  *
- * Left out: subscriptions that the server makes for clients' interests (§3.5), filters (§3.6); what was missed is not told
- * piece by piece but as the whole list (§3.4).
+ * Left out: subscriptions made by the server for clients' interests (§3.5), filters (§3.6). Missed changes are sent as
+ * the
+ * whole list rather than one by one (§3.4).
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -18,18 +21,18 @@ import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el, parse, serialize } from '../server/xml/element.js';
 
-/** Under the address of the service and the node. */
-interface Kept {
+/** A subscription, by service address and node. */
+interface Subscription {
   readonly state: string;
   readonly subid?: string;
-  /** XEP-0465: others may know of it. */
+  /** XEP-0465: visible to others. */
   readonly public?: true;
 }
 
-/** No address has this character: XML does not. */
+/** Cannot occur in an address: XML does not allow it. */
 const separator = '\u0001';
 const keyOf = (service: string, node: string): string => `${service}${separator}${node}`;
-/** XEP-0060 §4.2, without those that are none. */
+/** XEP-0060 §4.2, without 'none'. */
 const states: readonly string[] = ['subscribed', 'pending', 'unconfigured'];
 const longestSubid = 200;
 /** XEP-0465 §4.2. */
@@ -42,16 +45,16 @@ const asPublic = {
 
 export default defineModule({
   name: 'pam',
-  summary: 'Subscribes to nodes for an account, and lets its clients share the list.',
+  summary: 'Manages pubsub subscriptions for an account, shared by its clients.',
   implements: { 'XEP-0376': '0.2', 'XEP-0465': '0.1.1' },
   notes: "Subscriptions for clients' interests, filters.",
   optional: true,
   features: { account: [NS.pam, NS.pps] },
   config: z.strictObject({
-    subscriptions: count({ min: 1 }).default(1000).describe('Subscriptions that are kept of one account.'),
+    subscriptions: count({ min: 1 }).default(1000).describe('Maximum subscriptions of one account.'),
   }),
   stores: {
-    pam: map<Kept>({
+    pam: map<Subscription>({
       storedAs: 'pam',
       value: z.object({
         state: z.string(),
@@ -65,26 +68,31 @@ export default defineModule({
   needs: ['pep', 'clientCaps'],
 
   start: ({ host, config, stores, services: { pep, clientCaps } }) => {
-    /** Writes down what became of a subscription, and tells the clients that know of this (§3.2). */
-    const keep = async (owner: Jid, service: string, node: string, kept: Kept | undefined): Promise<void> => {
+    /** Persists the new state of a subscription, and notifies the clients that support this (§3.2). */
+    const persist = async (
+      owner: Jid,
+      service: string,
+      node: string,
+      changed: Subscription | undefined,
+    ): Promise<void> => {
       const key = keyOf(service, node);
       const ver = stanzaId(owner.bare);
       await Promise.all([
-        kept === undefined ? stores.pam.delete(owner.bare, [key]) : stores.pam.set(owner.bare, [[key, kept]]),
+        changed === undefined ? stores.pam.delete(owner.bare, [key]) : stores.pam.set(owner.bare, [[key, changed]]),
         stores.pam_version.set(owner.bare, ver),
       ]);
-      await publish(owner, service, node, kept?.public === true && kept.state === 'subscribed');
+      await publish(owner, service, node, changed?.public === true && changed.state === 'subscribed');
       const subscription = el('subscription', {
         xmlns: NS.pubsub,
         node,
         jid: owner.bare,
-        subid: kept?.subid,
-        subscription: kept?.state ?? 'none',
+        subid: changed?.subid,
+        subscription: changed?.state ?? 'none',
       });
       const notify = el('notify', { xmlns: NS.pam, ver, service }, subscription);
-      const told = Stanza.build('message', { from: owner, type: 'headline', id: randomId() }, notify);
+      const notification = Stanza.build('message', { from: owner, type: 'headline', id: randomId() }, notify);
       for (const session of host.sessions(owner.bare))
-        if (clientCaps.features(session).has(NS.pam)) session.send(told.with({ to: session.jid }));
+        if (clientCaps.features(session).has(NS.pam)) session.send(notification.with({ to: session.jid }));
     };
 
     /** XEP-0465 §4.2. */
@@ -105,11 +113,14 @@ export default defineModule({
       const service = Jid.tryParse(payload.attrs.jid ?? payload.attrs.service ?? '');
       const [asked, ...others] = payload.getChildElements();
       const name = asked?.getNS() === NS.pubsub ? asked.getName() : undefined;
-      if (service === undefined || asked === undefined || others.length > 0) throw refused('One thing of one service.');
-      if (name !== 'subscribe' && name !== 'unsubscribe') throw refused('One subscribes or unsubscribes.');
+      if (service === undefined || asked === undefined || others.length > 0)
+        throw refused('Name one service, with one subscribe or unsubscribe element.');
+      if (name !== 'subscribe' && name !== 'unsubscribe')
+        throw refused('The element must be subscribe or unsubscribe.');
       const { node, jid } = asked.attrs;
-      if (node === undefined || node === '') throw refused('There is no node.');
-      if (jid !== owner.bare) throw refused('Not your address.', el('invalid-jid', { xmlns: NS.pubsubErrors }));
+      if (node === undefined || node === '') throw refused('Name a node.');
+      if (jid !== owner.bare)
+        throw refused('The jid must be your bare address.', el('invalid-jid', { xmlns: NS.pubsubErrors }));
       const key = keyOf(service.full, node);
       const before = await stores.pam.get(owner.bare, key);
       if (
@@ -118,26 +129,29 @@ export default defineModule({
         (await stores.pam.count(owner.bare)) >= config.subscriptions
       ) {
         host.limitHit('pam.subscriptions');
-        throw new StanzaError('resource-constraint', `At most ${config.subscriptions} subscriptions are kept.`);
+        throw new StanzaError(
+          'resource-constraint',
+          `An account can have at most ${config.subscriptions} subscriptions.`,
+        );
       }
       const request = el('pubsub', { xmlns: NS.pubsub }, parse(serialize(asked)));
       const answer = await ask(Stanza.build('iq', { type: 'set', from: owner, to: service }, request));
       const said = answer.child(NS.pubsub, 'pubsub')?.getChild('subscription')?.attrs;
       const state = said?.subscription ?? (name === 'subscribe' ? 'subscribed' : 'none');
       if (!states.includes(state)) {
-        await keep(owner, service.full, flat(node), undefined);
+        await persist(owner, service.full, flat(node), undefined);
         return;
       }
       const { subid } = said ?? {};
       const isPublic = asked.getChild('public', NS.pps) !== undefined;
-      await keep(owner, service.full, flat(node), {
+      await persist(owner, service.full, flat(node), {
         state: flat(state),
         ...(subid === undefined || subid.length > longestSubid ? {} : { subid: flat(subid) }),
         ...(isPublic ? { public: true } : {}),
       });
     };
 
-    /** §3.2: what another refuses is passed on, with who it was. */
+    /** §3.2: errors of the service are passed on, with its address in `by`. */
     const ask = async (request: Stanza): Promise<Stanza> => {
       try {
         return await host.ask(request);
@@ -158,7 +172,9 @@ export default defineModule({
       return el('subscriptions', { xmlns: NS.pam, ver }, ...all);
     };
 
-    /** A service says that a subscription is another now (XEP-0060 §12.21), or that the node is gone. */
+    /**
+     * Handles a service's notification that a subscription has changed (XEP-0060 §12.21), or that the node was deleted.
+     */
     const follow = async (owner: Jid, service: Jid, event: Element): Promise<void> => {
       const [what] = event.getChildElements();
       const { node, subscription, jid } = what?.attrs ?? {};
@@ -168,9 +184,9 @@ export default defineModule({
       const before = await stores.pam.get(owner.bare, keyOf(service.full, node));
       if (before === undefined) return;
       const state = states.find((one) => one === subscription);
-      if (isOver) await keep(owner, service.full, flat(node), undefined);
+      if (isOver) await persist(owner, service.full, flat(node), undefined);
       else if (state !== undefined && state !== before.state)
-        await keep(owner, service.full, flat(node), { ...before, state });
+        await persist(owner, service.full, flat(node), { ...before, state });
     };
 
     return [

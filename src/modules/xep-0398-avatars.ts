@@ -1,9 +1,10 @@
 /**
- * XEP-0398: User Avatar to vCard-Based Avatars Conversion. The nodes of XEP-0084 hold the avatar; cards (XEP-0054) show
- * it as their PHOTO to whoever may read the nodes, what clients write there goes to the nodes, and the hash of XEP-0153 is
- * in the presence of the account. A PHOTO that is none that could be converted stays in its card.
+ * XEP-0398: User Avatar to vCard-Based Avatars Conversion. The avatar is stored in the nodes of XEP-0084. A vCard
+ * (XEP-0054)
+ * shows it as its PHOTO to readers that may read the nodes, a PHOTO written there is published to the nodes, and the
+ * hash of XEP-0153 is added to the account's presence. A PHOTO that cannot be converted stays in the vCard.
  *
- * Nobody learns of an avatar that he may not read: neither the picture by the card, nor its hash by presence.
+ * Neither vCard nor presence reveals an avatar, or its hash, to anybody who may not read it.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -22,18 +23,19 @@ import { Cache } from '../storage/cache.js';
 declare module '../server/module/index.js' {
   interface Events {
     /**
-     * An account has another avatar, or none any more (XEP-0398); `hadOne`: it had one before. `sessions`: those whose clients
-     * let the server show it.
+     * The avatar of an account has changed or was removed (XEP-0398). `hadOne`: it had one before. `sessions`: those
+     * whose
+     * clients let the server announce it.
      */
     avatarChanged: { readonly owner: Jid; readonly hadOne: boolean; readonly sessions: readonly Session[] };
   }
 }
 
 interface Avatar {
-  /** The SHA-1 of the picture, as it is written in the node; '': there is none any more. */
+  /** The SHA-1 of the picture, as written in the node; '' if it was removed. */
   readonly id: string;
   readonly type: string;
-  /** Whether it is in the nodes; else it is in the card. */
+  /** Whether it is in the nodes; otherwise it is in the vCard. */
   readonly inNodes: boolean;
 }
 
@@ -46,21 +48,19 @@ interface Picture {
 }
 
 const nodes = [NS.avatarMetadata, NS.avatarData];
-/** Whoever reads the card may read what was in it. */
+/** The access model of vCards: whoever could read the PHOTO in the vCard can read the node. */
 const asCard = { 'pubsub#access_model': 'open' } as const;
 
-/** Its client itself says that it shows no avatar. */
+/** Set if the client itself announces that it has no avatar. */
 const isWithout = sessionState({ name: 'without_avatar', default: false, stored: z.boolean() });
 
 export default defineModule({
   name: 'avatars',
-  summary: 'Keeps one avatar for an account, the same for clients of all ages.',
+  summary: 'Keeps the avatar of an account the same in its pubsub nodes, its vCard and its presence.',
   implements: { 'XEP-0084': '1.1.4', 'XEP-0153': '1.1.1', 'XEP-0398': '1.0.0' },
   features: { account: [NS.avatarConversion] },
   config: z.strictObject({
-    cached: count({ min: 10 })
-      .default(20_000)
-      .describe('Accounts whose avatar, without the picture, is kept in memory.'),
+    cached: count({ min: 10 }).default(20_000).describe('Accounts whose avatar metadata is cached in memory.'),
   }),
   needs: ['pep', 'vcard', 'roster'],
   sessionStates: [isWithout],
@@ -73,13 +73,13 @@ export default defineModule({
         return picture === undefined ? null : { id: picture.id, type: picture.type, inNodes: false };
       }
       const info = shownInfo(last.payload);
-      const isThere = info !== undefined && (await pep.has(owner, NS.avatarData, info.id));
-      return isThere ? { ...info, inNodes: true } : { id: '', type: '', inNodes: true };
+      const hasData = info !== undefined && (await pep.has(owner, NS.avatarData, info.id));
+      return hasData ? { ...info, inNodes: true } : { id: '', type: '', inNodes: true };
     });
 
     // --- presence (§4, XEP-0153 §4.1) ---------------------------------------------------------------------------------
 
-    /** Whether somebody may know of an avatar: `peer` gets presence, or with undefined all contacts do. */
+    /** Whether an avatar may be revealed to `peer`, who gets presence; if undefined, to all contacts. */
     const mayKnow = async (owner: Jid, { inNodes }: Avatar, peer: Jid | undefined): Promise<boolean> => {
       for (const node of inNodes ? nodes : [NS.vcard4Node]) {
         const model = await pep.access(owner.bare, node);
@@ -99,7 +99,7 @@ export default defineModule({
         .plus(el('x', { xmlns: NS.vcardUpdate }, el('photo', null, id)));
     };
 
-    /** The avatar may be another now: contacts hear of it, as clients of XEP-0084 do. */
+    /** Re-reads the avatar. If it has changed, sends presence with the new hash and emits `avatarChanged`. */
     const refresh = async (owner: Jid, before: Avatar | null, isHalfDone = false): Promise<void> => {
       avatars.delete(owner.bare);
       const after = await avatars.get(owner.bare);
@@ -120,7 +120,7 @@ export default defineModule({
           if (publish !== undefined) check(publish.id, publish.payload);
           const before = await avatars.get(owner.bare);
           await proceed();
-          // The next picture takes the place of the last; which it is comes next.
+          // New data replaces the previous picture; the metadata that makes it current follows.
           await refresh(owner, before, node === NS.avatarData && publish !== undefined);
         },
       });
@@ -144,7 +144,7 @@ export default defineModule({
     };
 
     vcard.filter('content', {
-      /** §5.2: who may not read the nodes does not get the picture from the card. */
+      /** §5.2: readers that may not read the nodes do not get the picture from the vCard. */
       read: async (card, owner, who) => {
         const avatar = await avatars.get(owner.bare);
         if (avatar === null || !avatar.inNodes || avatar.id === '') return card;
@@ -152,12 +152,12 @@ export default defineModule({
         const data = await pep.item(owner.bare, NS.avatarData, avatar.id);
         return data === undefined ? card : withPhoto(card, avatar.type, data.getText().replace(/\s+/g, ''));
       },
-      /** §3.2. A card without a PHOTO is one of somebody who wants to show none. */
+      /** §3.2. A vCard without a PHOTO removes the avatar. */
       write: async (card, owner) => {
         const before = await avatars.get(owner.bare);
         const picture = pictureIn(card);
         if (picture !== undefined) {
-          // Who writes the card that he got keeps the avatar as it is, and who may see it.
+          // Writing back an unchanged vCard changes neither the avatar nor its access model.
           if (!before?.inNodes || before.id.toLowerCase() !== picture.id) {
             pep.demandPace(owner);
             await publish(owner, picture);
@@ -197,7 +197,7 @@ export default defineModule({
   },
 });
 
-/** What a client says of its avatar by itself: '' is none, undefined nothing. */
+/** The hash that a client announces itself: '' for no avatar, undefined if it announces nothing. */
 const photoSaid = (presence: Stanza): string | undefined =>
   presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
 
@@ -208,20 +208,21 @@ const invalid = (text: string): StanzaError =>
 
 /** XEP-0084 §4.1, §3.1. */
 export function checkData(id: string, payload: Element | undefined): void {
-  if (payload?.is('data', NS.avatarData) !== true) throw invalid('An avatar is in a data element.');
+  if (payload?.is('data', NS.avatarData) !== true) throw invalid('The payload must be a data element.');
   const bytes = decoded(payload.getText());
-  if (bytes === undefined) throw invalid('An avatar is written in Base64.');
-  if (sha1(bytes) !== id.toLowerCase()) throw invalid('The id of an avatar is its SHA-1.');
+  if (bytes === undefined) throw invalid('The data element must contain valid Base64.');
+  if (sha1(bytes) !== id.toLowerCase()) throw invalid('The item id must be the SHA-1 of the picture.');
 }
 
 /** XEP-0084 §4.2.1. */
 export function checkMetadata(_id: string, payload: Element | undefined): void {
-  if (payload?.is('metadata', NS.avatarMetadata) !== true) throw invalid('Metadata are in a metadata element.');
+  if (payload?.is('metadata', NS.avatarMetadata) !== true) throw invalid('The payload must be a metadata element.');
   for (const { attrs } of payload.getChildren('info', NS.avatarMetadata))
-    if (!/^[0-9a-f]{40}$/i.test(attrs.id ?? '')) throw invalid('The id of an avatar is its SHA-1.');
+    if (!/^[0-9a-f]{40}$/i.test(attrs.id ?? ''))
+      throw invalid('The id of an info element must be the SHA-1 of the picture.');
 }
 
-/** §3.1: the picture that is not elsewhere. */
+/** §3.1: the picture that is published in the data node and not at a URL. */
 function shownInfo(metadata: Element): { id: string; type: string } | undefined {
   const info = metadata.getChildren('info', NS.avatarMetadata).find(({ attrs }) => attrs.url === undefined);
   return info?.attrs.id === undefined ? undefined : { id: info.attrs.id, type: info.attrs.type ?? 'image/png' };
@@ -229,14 +230,14 @@ function shownInfo(metadata: Element): { id: string; type: string } | undefined 
 
 const sha1 = (bytes: Buffer): string => createHash('sha1').update(bytes).digest('hex');
 
-/** Strictly Base64, white space apart (XEP-0153 §4.6); undefined where it is not, or is nothing. */
+/** Strict Base64, ignoring white space (XEP-0153 §4.6). Returns undefined if it is invalid or empty. */
 function decoded(text: string): Buffer | undefined {
   const base64 = text.replace(/\s+/g, '');
   if (base64 === '' || base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) return undefined;
   return Buffer.from(base64, 'base64');
 }
 
-/** The first PHOTO of a card that is a picture. */
+/** The first PHOTO of a vCard that is a supported picture. */
 function pictureIn(card: Element): (Picture & { readonly element: Element }) | undefined {
   for (const element of card.getChildren('PHOTO', NS.vcardTemp)) {
     const text = element.getChildText('BINVAL', NS.vcardTemp) ?? '';
@@ -254,7 +255,7 @@ const signatures: readonly (readonly [type: string, start: string])[] = [
   ['image/gif', 'GIF8'],
 ];
 
-/** XEP-0153 §5: the picture says what it is, not its TYPE. */
+/** XEP-0153 §5: the type by the signature of the file, ignoring TYPE. */
 const typeOf = (bytes: Buffer): string | undefined =>
   signatures.find(([, start]) => bytes.subarray(0, start.length).equals(Buffer.from(start, 'latin1')))?.[0];
 
@@ -267,7 +268,7 @@ const isEmptyPhoto = (photo: Element): boolean =>
   (photo.getChildText('BINVAL', NS.vcardTemp) ?? '').trim() === '' &&
   photo.getChild('EXTVAL', NS.vcardTemp) === undefined;
 
-/** With this picture in the place of what the card has of its own. */
+/** The vCard with this picture in place of its own PHOTO. */
 function withPhoto(card: Element | undefined, type: string, base64: string): Element {
   const others = childrenOf(card ?? el('vCard')).filter(
     (child) => !child.is('PHOTO', NS.vcardTemp) || child.getChild('EXTVAL', NS.vcardTemp) !== undefined,

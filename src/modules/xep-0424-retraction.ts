@@ -1,8 +1,8 @@
 /**
- * XEP-0424: Message Retraction. What its author takes back is replaced by a tombstone in the archives of both sides,
- * with the corrections of it (XEP-0308); the retraction itself is archived as any message. Rooms do it for theirs.
+ * XEP-0424: Message Retraction. A retracted message and its corrections (XEP-0308) are replaced by a tombstone in the
+ * archives of both sides; the retraction itself is archived like any message. Rooms handle their own archives.
  *
- * A message is looked for among the last with the other party: one that is older keeps its place and its words.
+ * Only recent messages with the same peer are searched: an older message is not replaced.
  */
 import { setImmediate } from 'node:timers/promises';
 import { defineModule, message } from '../server/module/index.js';
@@ -13,26 +13,26 @@ import { NS } from '../server/stanza/ns.js';
 import { type ChildName, Stanza } from '../server/stanza/stanza.js';
 import { el, escapeAttribute } from '../server/xml/element.js';
 
-/** Messages that are read at once, and in which a retracted one is looked for. */
+/** Messages per page, and the maximum number searched for a retracted message. */
 const pageLength = 100;
 const mostLookedAt = 1000;
-/** Characters of entries that are looked through before others have their turn. */
+/** Characters searched before yielding to other work. */
 const mostAtOnce = 200_000;
-/** Retractions that wait for their turn. */
+/** Maximum pending retractions. */
 const mostWaiting = 1000;
 
 interface Retraction {
   readonly owner: Jid;
   readonly peer: Jid;
   readonly stanza: Stanza;
-  /** Of the message that is taken back. */
+  /** Of the retracted message. */
   readonly id: string;
   readonly archivedAs: string;
 }
 
 export default defineModule({
   name: 'retraction',
-  summary: 'Replaces messages in archives that their authors took back.',
+  summary: 'Replaces retracted messages in archives by tombstones.',
   implements: { 'XEP-0424': '0.4.2' },
   features: { server: [NS.retract], account: [NS.retract, NS.retractTombstone] },
   needs: ['archive'],
@@ -42,7 +42,7 @@ export default defineModule({
     let isRunning = false;
 
     const bury = async ({ owner, peer, stanza, id, archivedAs }: Retraction): Promise<void> => {
-      // §4: told by which retraction, and when.
+      // §4: with the id of the retraction and its time.
       const retracted = el('retracted', {
         xmlns: NS.retract,
         id: stanza.id,
@@ -80,7 +80,7 @@ export default defineModule({
       }
     };
 
-    /** Retracts one after the other, so that retractions of missing messages cost little at a time. Never rejects. */
+    /** Runs pending retractions one at a time, so that those of missing messages cost little at once. Never rejects. */
     const run = async (): Promise<void> => {
       isRunning = true;
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
@@ -92,7 +92,7 @@ export default defineModule({
       message(
         'archive',
         ({ owner, peer, stanza, archivedAs }) => {
-          // §5: without the retraction in the archive nobody could make sense of the tombstone.
+          // §5: a tombstone makes no sense unless the retraction is archived.
           if (archivedAs === undefined || stanza.id === undefined || !stanza.has(NS.retract, 'retract')) return;
           const { id } = stanza.child(NS.retract, 'retract')!.attrs;
           if (id === undefined || id === '') return;
@@ -106,7 +106,7 @@ export default defineModule({
   },
 });
 
-/** §5: by the same account; the occupants of a room have one bare address between them. */
+/** §5: by the same account; occupants of a room share its bare address. */
 export function isByAuthor(original: Stanza, retraction: Stanza): boolean {
   const { from } = original;
   if (from === undefined || from.bare !== retraction.from?.bare) return false;

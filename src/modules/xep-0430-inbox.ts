@@ -1,11 +1,11 @@
 /**
- * XEP-0430: Inbox: all conversations of an account in one query, the one with the latest message first, with what is
- * unread in each.
+ * XEP-0430: Inbox: all conversations of an account in one query, the latest first, each with its unread count.
  *
- * Nothing is done when messages pass. What is known of the conversations is brought up to date from the archive when
- * somebody asks, and kept: an account that never asks costs nothing, and one that does what it has received since. What
- * is said in rooms is not in the archives of accounts, so rooms are not listed. What other clients say that they have
- * displayed (XEP-0490) counts as read.
+ * Messages in transit cost nothing. A query updates the stored conversations from the archive entries added since the
+ * last
+ * query, so an account that never queries costs nothing. Rooms are not listed, since account archives do not contain
+ * their
+ * messages. Messages that another client marked as displayed (XEP-0490) count as read.
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
@@ -20,54 +20,54 @@ import { jid, whole } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';
 import type { LogEntry } from '../storage/contract.js';
 
-/** Entries of the archive that are read at once, and messages for an answer. */
+/** Archive entries per page, and messages read at once for an answer. */
 const pageLength = 100;
 const messagesAtOnce = 25;
-/** Characters of messages in one answer; further conversations come without theirs. */
+/** Maximum characters of messages in one answer; further conversations are sent without their message. */
 const mostCharacters = 524_288;
-/** Unread messages of a conversation that are told apart: whoever has read one has read those before. */
+/** Unread messages tracked individually per conversation; reading one marks all earlier ones as read. */
 const mostUnread = 100;
 
 export interface Conversation {
-  /** The last entry of the archive, and the last of these that is a message for people. */
+  /** The id of the last archive entry, and of the last entry that is a chat message. */
   readonly last: string;
   readonly message?: string | undefined;
   readonly unread: number;
-  /** The ids that the sender gave to the latest unread messages, the oldest first; '' where there was none. */
+  /** The ids that the senders gave the latest unread messages, the oldest first; '' if a message had none. */
   readonly ids: readonly string[];
-  /** Their entries of the archive. */
+  /** The ids of their archive entries. */
   readonly at: readonly string[];
 }
 
-/** What an entry of the archive means to its conversation. */
+/** The effect of an archive entry on its conversation. */
 export type Meaning =
   | { readonly kind: 'received'; readonly id: string }
   | { readonly kind: 'sent' }
   | { readonly kind: 'displayed'; readonly id: string }
   | { readonly kind: 'other' };
 
-interface News {
+interface Change {
   readonly id: string;
   readonly peer: string;
   readonly meaning: Meaning;
 }
 
-/** The key (no address is empty) under which the entry that was looked at last is kept, as if it were a conversation. */
+/** The key of the last processed archive entry, stored like a conversation. No address is empty. */
 const progress = '';
 
 export default defineModule({
   name: 'inbox',
-  summary: 'Lists the conversations of an account, with what is unread in them.',
+  summary: 'Lists the conversations of an account, with their unread counts.',
   implements: { 'XEP-0430': '0.2.0' },
   notes: 'Rooms are not listed.',
   features: { account: [NS.inbox] },
   config: z.strictObject({
-    conversations: count({ min: 1 }).default(1000).describe('Conversations of one account; the oldest make room.'),
-    history: count({ min: 100 })
-      .default(10_000)
-      .describe('Messages of the archive that are looked through at most when an account asks again, or first.'),
-    page: count({ min: 1 }).default(50).describe('Conversations in an answer that asks for no number.'),
-    page_limit: count({ min: 1, max: 1000 }).default(250).describe('Most conversations in one answer.'),
+    conversations: count({ min: 1 })
+      .default(1000)
+      .describe('Maximum conversations of one account; the oldest are evicted.'),
+    history: count({ min: 100 }).default(10_000).describe('Maximum archive entries processed for one query.'),
+    page: count({ min: 1 }).default(50).describe('Conversations in an answer if the query sets no limit.'),
+    page_limit: count({ min: 1, max: 1000 }).default(250).describe('Maximum conversations in one answer.'),
   }),
   stores: {
     inbox: map<Conversation>({
@@ -87,23 +87,23 @@ export default defineModule({
 
   start: ({ config, stores, services: { archive, pep } }) => {
     const store = stores.inbox;
-    /** By account: as many as sessions ask. */
+    /** Pending refreshes by account: bounded by the number of querying sessions. */
     const refreshing = new Map<string, Promise<ReadonlyMap<string, Conversation>>>();
 
-    /** What came into the archive since, the oldest first. */
-    const newsSince = async (owner: Jid, after: string | undefined): Promise<News[]> => {
-      const news: News[] = [];
+    /** Archive entries after this one, the oldest first. */
+    const changesSince = async (owner: Jid, after: string | undefined): Promise<Change[]> => {
+      const changes: Change[] = [];
       let before: string | undefined;
-      while (news.length < config.history) {
-        const limit = Math.min(pageLength, config.history - news.length);
+      while (changes.length < config.history) {
+        const limit = Math.min(pageLength, config.history - changes.length);
         const { entries, complete } = await archive.read(owner, { after, before, limit, backwards: true });
         for (const entry of entries.reverse())
-          news.push({ id: entry.id, peer: entry.with ?? '', meaning: meaningOf(entry, owner) });
+          changes.push({ id: entry.id, peer: entry.with ?? '', meaning: meaningOf(entry, owner) });
         if (complete) break;
         before = entries.at(-1)?.id;
         await setImmediate();
       }
-      return news.reverse();
+      return changes.reverse();
     };
 
     const refresh = async (owner: Jid): Promise<ReadonlyMap<string, Conversation>> => {
@@ -112,7 +112,7 @@ export default defineModule({
       known.delete(progress);
       const changed = new Set<string>();
       let latest = since;
-      for (const { id, peer, meaning } of await newsSince(owner, since)) {
+      for (const { id, peer, meaning } of await changesSince(owner, since)) {
         latest = id;
         if (peer === '') continue;
         const before = known.get(peer);
@@ -141,7 +141,7 @@ export default defineModule({
       return known;
     };
 
-    /** XEP-0490 §4.1: up to which entry of the archive clients have displayed those that are unread here. */
+    /** XEP-0490 §4.1: the archive entry up to which each unread conversation was displayed. */
     const displayedIn = async (
       owner: Jid,
       known: ReadonlyMap<string, Conversation>,
@@ -155,13 +155,13 @@ export default defineModule({
       }
       const ids = [...new Set(said.values())];
       if (ids.length === 0) return [];
-      // §5.1: what is not in the conversation says nothing of it
+      // §5.1: ids from another conversation are ignored
       const { entries } = await archive.read(owner, { ids, limit: ids.length });
       const peers = new Map(entries.map(({ id, with: peer }) => [id, peer]));
       return [...said].filter(([peer, id]) => peers.get(id) === peer);
     };
 
-    /** Nothing of them is in the archive any more, or there are too many. */
+    /** Conversations whose archive entries are all deleted, and those over the limit. */
     const outdated = async (owner: Jid, known: ReadonlyMap<string, Conversation>): Promise<string[]> => {
       if (known.size === 0) return [];
       const [first] = (await archive.read(owner, { limit: 1 })).entries;
@@ -170,7 +170,7 @@ export default defineModule({
         .map(([peer]) => peer);
     };
 
-    /** Brings the conversations up to date, once at a time. */
+    /** Refreshes the conversations; refreshes of one account run one at a time. */
     const conversations = (owner: Jid): Promise<ReadonlyMap<string, Conversation>> => {
       const before = refreshing.get(owner.bare) ?? Promise.resolve();
       const mine = before.then(
@@ -246,7 +246,7 @@ export default defineModule({
   },
 });
 
-/** §4: what an entry of the owner's archive means to its conversation. */
+/** §4: the effect of an entry of the owner's archive on its conversation. */
 export function meaningOf({ value }: LogEntry, owner: Jid): Meaning {
   const stanza = Stanza.parse(value);
   const isMessage =
@@ -261,7 +261,7 @@ export function meaningOf({ value }: LogEntry, owner: Jid): Meaning {
   return displayed?.attrs.id ? { kind: 'displayed', id: displayed.attrs.id } : { kind: 'other' };
 }
 
-/** A conversation after an entry; the same one where that was counted before. */
+/** The conversation after an entry. Returns it unchanged if the entry was already counted. */
 export function follow(before: Conversation | undefined, last: string, meaning: Meaning): Conversation {
   const { message, unread, ids, at }: Omit<Conversation, 'last'> = before ?? { unread: 0, ids: [], at: [] };
   if (before !== undefined && last <= before.last) return before;
@@ -274,30 +274,30 @@ export function follow(before: Conversation | undefined, last: string, meaning: 
         ids: [...ids, meaning.id].slice(-mostUnread),
         at: [...at, last].slice(-mostUnread),
       };
-    case 'sent': // whoever answers has read
+    case 'sent': // a reply implies that earlier messages were read
       return { last, message: last, unread: 0, ids: [], at: [] };
-    case 'displayed': // XEP-0333 §5: what is not there says nothing
+    case 'displayed': // XEP-0333 §5: unknown ids are ignored
       return without({ last, message, unread, ids, at }, ids.lastIndexOf(meaning.id));
     case 'other':
       return { last, message, unread, ids, at };
   }
 }
 
-/** A conversation that was displayed up to an entry of the archive; the same one where that was read before. */
+/** Marks messages up to an archive entry as read. Returns the conversation unchanged if they already were. */
 export const readTo = (conversation: Conversation, entry: string): Conversation =>
   without(
     conversation,
     conversation.at.findLastIndex((unread) => unread <= entry),
   );
 
-/** Without the unread messages up to this one of those that are told apart. */
+/** Removes the first `read` + 1 of the tracked unread messages. */
 function without(conversation: Conversation, read: number): Conversation {
   if (read < 0) return conversation;
   const { ids, at } = conversation;
   return { ...conversation, unread: ids.length - read - 1, ids: ids.slice(read + 1), at: at.slice(read + 1) };
 }
 
-/** XEP-0490 §4.1: the id that we gave the message; who says of none by whom it is means ours. */
+/** XEP-0490 §4.1: the id that the account's archive gave the message; a missing `by` is taken as ours. */
 function entryIn(displayed: Element | undefined, owner: Jid): string | undefined {
   const { by, id } = displayed?.getChild('stanza-id', NS.stanzaId)?.attrs ?? {};
   return by === undefined || Jid.tryParse(by)?.bare === owner.bare ? id : undefined;
@@ -306,7 +306,7 @@ function entryIn(displayed: Element | undefined, owner: Jid): string | undefined
 const latestFirst = (conversations: ReadonlyMap<string, Conversation>): [string, Conversation][] =>
   [...conversations].sort(([, a], [, b]) => (a.last < b.last ? 1 : -1));
 
-/** The part of a list of conversations that a page is (XEP-0059); items are named by their addresses. */
+/** The range of the listed conversations that a page selects (XEP-0059); items are identified by their addresses. */
 function rangeOf(page: PageRequest, listed: readonly (readonly [string, unknown])[]): { start: number; end: number } {
   const find = (jid: string): number => {
     const at = listed.findIndex(([peer]) => peer === jid);

@@ -1,6 +1,6 @@
 /**
- * XEP-0441: Message Archive Management Preferences: whose messages an account wants to have archived, and how long it
- * wants to keep them (the command of §2.2).
+ * XEP-0441: Message Archive Management Preferences: whose messages an account wants archived, and for how long (the
+ * command of §2.2).
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
@@ -31,7 +31,7 @@ export interface Preferences {
   /** Bare and full addresses. */
   readonly always: readonly string[];
   readonly never: readonly string[];
-  /** Days after which messages may go; undefined: the server decides. */
+  /** Days after which messages may be deleted. Undefined: the server decides. */
   readonly days?: number | undefined;
 }
 
@@ -43,26 +43,32 @@ const form = defineForm('urn:xmpp:mam#configure', {
     type: 'list-single',
     label: 'Archive messages',
     options: [
-      { value: 'always', label: 'of everybody' },
-      { value: 'roster', label: 'of my contacts' },
-      { value: 'never', label: 'of nobody' },
+      { value: 'always', label: 'From everybody' },
+      { value: 'roster', label: 'From my contacts' },
+      { value: 'never', label: 'From nobody' },
     ],
   },
-  always: { type: 'jid-multi', label: 'Always of these' },
-  never: { type: 'jid-multi', label: 'Never of these' },
-  days: { type: 'text-single', datatype: 'xs:integer', min: 1, max: 36_500, label: 'Days to keep them, at most' },
+  always: { type: 'jid-multi', label: 'Always from these addresses' },
+  never: { type: 'jid-multi', label: 'Never from these addresses' },
+  days: {
+    type: 'text-single',
+    datatype: 'xs:integer',
+    min: 1,
+    max: 36_500,
+    label: 'Delete messages after this many days',
+  },
 });
 
 export default defineModule({
   name: 'mam_prefs',
-  summary: 'Lets accounts say whose messages are archived, and how long they are kept.',
+  summary: 'Lets accounts choose whose messages are archived, and for how long.',
   implements: { 'XEP-0441': '0.2.0' },
   config: z.strictObject({
     default: z
       .enum(policies)
       .default('always')
-      .describe('Whose messages are archived for an account that has not said otherwise: "always", "roster", "never".'),
-    max_items: count({ min: 0 }).default(1000).describe('Addresses that one account can name.'),
+      .describe('Whose messages are archived for an account without preferences: "always", "roster", "never".'),
+    max_items: count({ min: 0 }).default(1000).describe('Maximum addresses in the preferences of one account.'),
   }),
   stores: {
     archive_preferences: document<Preferences>({
@@ -84,7 +90,7 @@ export default defineModule({
 
     const wants = (preferences: Preferences, owner: Jid, peer: Jid): boolean | Promise<boolean> => {
       if (preferences === usual && usual.default === 'always') return true;
-      // §2.3.1; of two rules for one address the stricter holds
+      // §2.3.1; if an address is in both lists, never archive
       if (names(preferences.never, peer)) return false;
       if (names(preferences.always, peer)) return true;
       if (preferences.default !== 'roster' || peer.bare === owner.bare) return preferences.default !== 'never';
@@ -104,7 +110,7 @@ export default defineModule({
           : wants(preferences, owner, peer);
       },
       keeps: async (owner) => {
-        // Rooms have none, and all archives are gone through: what is asked here is not worth a place in the cache.
+        // Called for every archive, and rooms have no preferences: caching these would only evict useful entries.
         const { days = Number.POSITIVE_INFINITY } = cache.peek(owner) ?? (await store.get(owner)) ?? usual;
         return days * secondsADay;
       },
@@ -113,7 +119,7 @@ export default defineModule({
     const set = async (owner: string, preferences: Preferences): Promise<void> => {
       if (preferences.always.length + preferences.never.length > config.max_items) {
         host.limitHit('mam_prefs.max_items');
-        throw new StanzaError('resource-constraint', `At most ${config.max_items} addresses.`);
+        throw new StanzaError('resource-constraint', `Preferences can have at most ${config.max_items} addresses.`);
       }
       const written = store.set(owner, preferences);
       cache.set(owner, preferences);
@@ -141,7 +147,7 @@ export default defineModule({
           ...rest,
           ...(always && { always: always.map(({ full }) => full) }),
           ...(never && { never: never.map(({ full }) => full) }),
-          days: wanted.days, // an empty field takes the wish back
+          days: wanted.days, // an empty field resets it
         });
       }
       return { status: 'completed', note: { type: 'info', text: 'Saved.' } } as const;
@@ -192,7 +198,7 @@ const names = (listed: readonly string[], peer: Jid): boolean =>
 /** Throws StanzaError. */
 export function readPreferences(prefs: Element): Preferences {
   const policy = policies.find((one) => one === prefs.attrs.default);
-  if (policy === undefined) throw new StanzaError('bad-request', `The default is ${policies.join(', ')}.`); // §2.1.1
+  if (policy === undefined) throw new StanzaError('bad-request', `The default must be one of ${policies.join(', ')}.`); // §2.1.1
   return { default: policy, always: readList(prefs, 'always'), never: readList(prefs, 'never') };
 }
 

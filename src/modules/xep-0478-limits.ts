@@ -1,6 +1,6 @@
 /**
- * XEP-0478: Stream Limits Advertisement: the largest element that the stream takes now, and the silence after which we
- * ask whether the client is still there, or after which, before the login, the connection ends.
+ * XEP-0478: Stream Limits Advertisement: the maximum element size of the stream, and the idle time after which the
+ * server pings the client or, before login, closes the connection.
  */
 import { defineModule, streamFeature } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';
@@ -8,7 +8,7 @@ import { type Element, el } from '../server/xml/element.js';
 
 export default defineModule({
   name: 'limits',
-  summary: 'Announces how large stanzas may be and how long a stream may be silent.',
+  summary: 'Announces the maximum stanza size and the idle time of a stream.',
   implements: { 'XEP-0478': '0.2.0' },
   start: ({ host }) => [
     streamFeature('stranger', () => {
@@ -22,7 +22,7 @@ export default defineModule({
   ],
 });
 
-/** §3.1; both are whole numbers. */
+/** §3.1; both must be integers. */
 const limits = (bytes: number, seconds: number): Element =>
   el(
     'limits',

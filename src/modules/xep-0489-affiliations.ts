@@ -1,7 +1,8 @@
 /**
- * XEP-0489: Reporting Account Affiliations. Other servers learn whether an account was made by its user, by an administrator,
- * or for a single session: when they ask, and from what the account sends to strangers elsewhere. Left out: trust; what other
- * servers say of their accounts is passed on and not used.
+ * XEP-0489: Reporting Account Affiliations. Tells other servers whether an account was registered by its user, created
+ * by an
+ * administrator, or is anonymous: on request, and in stanzas of the account to non-contacts elsewhere. Left out: trust.
+ * Affiliations reported by other servers are passed on and not used.
  */
 
 import { z } from 'zod';
@@ -31,37 +32,39 @@ type Affiliation = 'anonymous' | 'registered' | 'member' | 'admin';
 
 const day = 86_400_000;
 const cached = 20_000;
-/** Of messages that somebody says to somebody. */
+/** Message types that are stamped: those of one-to-one chats. */
 const saidTypes = ['chat', 'normal'];
 /** §5. */
 const embedding = ['embed-presence-sub', 'embed-presence-directed', 'embed-message'].map((name) => `${NS.raa}#${name}`);
 
 export default defineModule({
   name: 'account_affiliations',
-  summary: 'Tells other servers which accounts were made by their users themselves, and when.',
+  summary: 'Tells other servers which accounts were registered by their users, and when.',
   implements: { 'XEP-0489': '0.1.0' },
   notes: 'Trust.',
   config: z.strictObject({
     query: z
       .enum(['anyone', 'servers', 'nobody'])
       .default('servers')
-      .describe('Who may ask: anyone, or servers and services and those who may see the presence of the account.'),
+      .describe('Who may query: anyone, or servers, services and contacts that may see the presence of the account.'),
     embed: z
       .boolean()
       .default(true)
       .describe(
-        'Whether what an account sends to strangers on other servers says it: messages, directed presence and requests for subscription.',
+        'Whether to add the affiliation to stanzas that an account sends to non-contacts on other servers: messages, directed presence and subscription requests.',
       ),
     show_admins: z
       .boolean()
       .default(false)
-      .describe('Whether administrators are told from other accounts that were not made by their users.'),
+      .describe(
+        'Whether administrators are reported as such, and not like other accounts that were not registered by their users.',
+      ),
   }),
   stores: { registered: document<{ readonly at: number }>({ storedAs: 'registered', value: z.object({ at: whole }) }) },
   needs: ['roster'],
 
   start: ({ host, config, stores, services: { roster } }) => {
-    /** When an account was made by its user, in ms since 1970; null: it was not. */
+    /** When the user registered the account, in ms since 1970; null if it was created otherwise. */
     const registered = new Cache<number | null>(
       cached,
       async (bare) => (await stores.registered.get(bare))?.at ?? null,
@@ -76,7 +79,7 @@ export default defineModule({
       return since === null ? { affiliation: 'member' } : { affiliation: 'registered', since };
     };
 
-    /** §3.1; §6.1: to the day. */
+    /** §3.1; §6.1: dates are rounded to the day. */
     const info = async (account: Jid): Promise<Element | undefined> => {
       const known = await affiliationOf(account.toBare());
       if (known === undefined) return undefined;
@@ -85,38 +88,38 @@ export default defineModule({
       return el('info', { xmlns: NS.raa, affiliation, since: rounded });
     };
 
-    /** §3.2. Whoever may not ask does not learn who is there. */
+    /** §3.2. The answer does not reveal to unauthorized requesters whether the account exists. */
     const answer: IqHandler = async ({ from, to, isAbsent }) => {
       const isAllowed =
         from.bare === to.bare ||
         config.query === 'anyone' ||
         (config.query === 'servers' && (from.local === undefined || (await host.permits('contacts', from, to))));
       if (!isAllowed) throw new StanzaError('forbidden');
-      const told = isAbsent ? undefined : await info(to);
-      if (told === undefined) throw new StanzaError('service-unavailable'); // RFC 6121 §8.5.1
-      return told;
+      const known = isAbsent ? undefined : await info(to);
+      if (known === undefined) throw new StanzaError('service-unavailable'); // RFC 6121 §8.5.1
+      return known;
     };
 
-    /** Other servers, and what is not ours on this one. */
+    /** Addresses of other servers, and of other hosts of this one. */
     const isElsewhere = ({ domain }: Jid): boolean =>
       domain !== host.domain && host.declared.services().every((service) => service.domain !== domain);
 
-    /** §4: to those who have not granted the sender a subscription. */
-    const isStranger = (owner: Jid, peer: Jid): Maybe<boolean> => {
+    /** §4: whether the peer has not granted the owner a presence subscription. */
+    const isNonContact = (owner: Jid, peer: Jid): Maybe<boolean> => {
       const items = roster.get(owner.bare);
       const isGranted = (all: Awaited<typeof items>) => hasTo(all.get(peer.bare));
       return items instanceof Promise ? items.then((all) => !isGranted(all)) : !isGranted(items);
     };
 
-    /** §3.3: what the client says of itself goes; what we say is put there for strangers elsewhere. */
-    const stamp = (passage: Passage, isForStrangers: boolean): Promise<void> | undefined => {
+    /** §3.3: removes the element if the client sent one; adds the server's for non-contacts elsewhere. */
+    const stamp = (passage: Passage, isDirected: boolean): Promise<void> | undefined => {
       const { owner, peer } = passage;
       passage.stanza = passage.stanza.without(NS.raa, 'info');
-      if (!isForStrangers || peer.bare === owner.bare || !isElsewhere(peer)) return undefined;
-      const stranger = isStranger(owner, peer);
-      if (stranger === false) return undefined;
+      if (!isDirected || peer.bare === owner.bare || !isElsewhere(peer)) return undefined;
+      const nonContact = isNonContact(owner, peer);
+      if (nonContact === false) return undefined;
       return (async () => {
-        if (await stranger) passage.stanza = passage.stanza.plus(await info(owner));
+        if (await nonContact) passage.stanza = passage.stanza.plus(await info(owner));
       })();
     };
 
@@ -144,7 +147,7 @@ export default defineModule({
             adorn(
               (passage) => {
                 const { to, type } = passage.stanza;
-                // What all are told goes to contacts.
+                // Broadcast presence goes to contacts only.
                 return stamp(passage, to !== undefined && (type === undefined || type === 'subscribe'));
               },
               { after: ['avatars'] },

@@ -1,7 +1,7 @@
 /**
- * XEP-0490: Message Displayed Synchronization. How far a conversation was displayed is an item of a node of the account;
- * a client may send it with a message that it sends anyhow, and the server publishes it. The inbox (xep-0430-inbox.ts)
- * counts by it.
+ * XEP-0490: Message Displayed Synchronization. How far a conversation was displayed is an item of a pubsub node of the
+ * account. Clients can attach it to a message, and the server publishes it. The inbox (xep-0430-inbox.ts) uses it to
+ * count unread messages.
  */
 import { defineModule, message } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -16,12 +16,12 @@ const asDisplayed = {
   'pubsub#send_last_published_item': 'never',
   'pubsub#access_model': 'whitelist',
 } as const;
-/** §7: what we publish is for the account alone. */
+/** §7: published items are visible to the account alone. */
 const isPrivate = { 'pubsub#persist_items': true, 'pubsub#access_model': 'whitelist' } as const;
 
 export default defineModule({
   name: 'displayed',
-  summary: 'Tells all clients of an account what one of them has displayed.',
+  summary: 'Tells all clients of an account which messages one of them has displayed.',
   implements: { 'XEP-0490': '1.0.1' },
   features: { account: [NS.displayedAssist] },
   needs: ['pep'],
@@ -29,7 +29,7 @@ export default defineModule({
   start: ({ services: { pep } }) => {
     pep.know(NS.displayed, { config: asDisplayed });
 
-    /** Where there is no room for it, or it is too often, the message goes all the same. */
+    /** Without room, or above the rate limit, the item is dropped and the message still sent. */
     const publish = async (owner: Jid, id: string, displayed: Element): Promise<void> => {
       try {
         pep.demandPace(owner);
@@ -52,7 +52,7 @@ export default defineModule({
           if (stanza.to === undefined || stanza.type === 'error' || !isState) return;
           passage.acknowledgeAfter(publish(owner, stanza.to.full, displayed));
         },
-        // Not for what is refused, or is for the server.
+        // Not for refused messages, nor for those to the server.
         { after: ['carbons', 'pubsub'], skips: () => true },
       ),
     ];

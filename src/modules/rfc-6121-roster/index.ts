@@ -242,7 +242,7 @@ export function readSet(query: Element): {
   const [item, ...further] = query.getChildren('item', NS.roster);
   if (item === undefined || further.length > 0) throw new StanzaError('bad-request', 'A roster set has one item.');
   const { jid, name, subscription } = item.attrs;
-  if (jid === undefined) throw new StanzaError('bad-request', 'An item has an address.');
+  if (jid === undefined) throw new StanzaError('bad-request', 'An item needs a jid attribute.');
   const contact = Jid.tryParse(jid)?.toBare();
   if (contact === undefined) throw new StanzaError('jid-malformed');
   if (subscription === 'remove') return { contact, wanted: undefined };
