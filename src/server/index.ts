@@ -286,7 +286,7 @@ class WaxwingServer implements Server {
         end: (session, reason) => this.#streamSessions.ending.end(session, reason),
         canRestart: this.#options.halt !== undefined,
         halt: this.#options.halt ?? (() => this.stop()),
-        outdating: () => this.#streamSessions.outdating,
+        invalidating: () => this.#streamSessions.invalidating,
         anonymousAt: (bare) => this.#passing.blockOf(bare),
       });
       this.#hosts.set(domain, host);
@@ -427,7 +427,7 @@ class WaxwingServer implements Server {
         freeSpace: () => this.disk.space?.free,
         quotas: () => this.usages.reaches,
         hibernating: () => this.hibernating,
-        kept: () => this.#streamSessions.kept,
+        snapshots: () => this.#streamSessions.snapshots,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
   }
@@ -447,7 +447,7 @@ class WaxwingServer implements Server {
       pending,
       streams: this.#streams.size,
       sessions: this.sessions.size,
-      ...this.#streamSessions.held,
+      ...this.#streamSessions.inspection,
       unsettled: this.#backlog.waiting,
       shares: this.#shares.size,
       asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asking, 0),

@@ -19,7 +19,7 @@ export interface MetricsSources {
   freeSpace(): number | undefined;
   /** Accounts and rooms near a quota and at it. */
   quotas(): { readonly near: number; readonly reached: number };
-  kept(): number;
+  snapshots(): number;
   accountsCached?(): number;
   /** What the modules of all hosts count. */
   readonly modules?: readonly ModuleMetric[];
@@ -130,7 +130,9 @@ export class Metrics {
       ['state'],
       () => Object.entries(sources.quotas()).map(([state, owners]) => [{ state }, owners]),
     );
-    gauge('waxwing_sessions_kept', 'Sessions that could be resumed after a crash', [], () => [[{}, sources.kept()]]);
+    gauge('waxwing_sessions_kept', 'Sessions that could be resumed after a crash', [], () => [
+      [{}, sources.snapshots()],
+    ]);
     counter('waxwing_connections_opened_total', 'Connections of clients ever', ['transport'], () =>
       Object.entries(counts.opened).map(([transport, count]) => [{ transport }, count]),
     );

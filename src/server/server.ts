@@ -68,7 +68,7 @@ export interface Inspection {
   /** Shares of accounts and addresses that streams use. */
   readonly shares: number;
   /** Records of ended sessions that the storage has yet to forget. */
-  readonly forgetting: number;
+  readonly pendingDeletes: number;
   /** Requests of the server's own that wait for an answer. */
   readonly asks: number;
   /** Anonymous accounts whose data is being written or forgotten. */

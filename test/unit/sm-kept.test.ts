@@ -73,7 +73,7 @@ const isAt = (h: number) => `<a xmlns='urn:xmpp:sm:3' h='${h}'/>`;
 test('what a client says is acknowledged when the disk has forgotten how it was before', async () => {
   const { resumables, taken, goOn } = disk();
   const { sm, acknowledged } = managed(host, resumables, 'a');
-  resumables.keep(sm, nowhere);
+  resumables.snapshot(sm, nowhere);
   sm.begin();
   assert.deepEqual(taken(), ['set a', 'forget a'], 'before anything else of the stanza is written');
   sm.handled();
@@ -83,14 +83,14 @@ test('what a client says is acknowledged when the disk has forgotten how it was 
   assert.deepEqual(taken(), [], 'once');
   await goOn();
   assert.equal(acknowledged(), isAt(2));
-  assert.equal(resumables.outdating, undefined);
+  assert.equal(resumables.invalidating, undefined);
 });
 
 test('so is what was sent to somebody who was kept', async () => {
   const { resumables, taken, goOn } = disk();
   const sender = managed(host, resumables, 'a');
   const recipient = managed(host, resumables, 'b');
-  resumables.keep(recipient.sm, nowhere);
+  resumables.snapshot(recipient.sm, nowhere);
   sender.sm.begin();
   recipient.session.send(chat('1'));
   sender.sm.handled();
@@ -107,13 +107,13 @@ test('what is held back for an inactive client, and what it acknowledges, makes 
   session.link = csi;
   csi.inactive = true;
   session.send(chat('1'));
-  resumables.keep(sm, nowhere);
+  resumables.snapshot(sm, nowhere);
   session.send(presence('romeo'));
   assert.deepEqual(taken(), ['set a', 'forget a']);
   await goOn();
   session.send(presence('nurse'));
   session.send(presence('romeo'));
-  resumables.keep(sm, { held: csi.held, state: { seen: ['romeo@example.org/x'] } });
+  resumables.snapshot(sm, { held: csi.held, state: { seen: ['romeo@example.org/x'] } });
   assert.deepEqual(taken(), ['set a']);
   const saved = await store.get('a');
   assert.deepEqual(
@@ -130,24 +130,24 @@ test('what is held back for an inactive client, and what it acknowledges, makes 
 test('what the disk does not forget is tried again, and said once', async () => {
   const { resumables, taken, goOn, failures } = disk();
   const { sm, acknowledged } = managed(host, resumables, 'a');
-  resumables.keep(sm, nowhere);
+  resumables.snapshot(sm, nowhere);
   sm.begin();
   sm.handled();
   await goOn(new Error('full'));
   assert.equal(acknowledged(), isAt(1), 'a full disk stops nobody');
-  resumables.forgetLeft();
+  resumables.retryDeletes();
   await goOn(new Error('full'));
   assert.deepEqual([taken(), failures.length], [['set a', 'forget a', 'forget a'], 1]);
   // Written anew it is right again.
-  resumables.keep(sm, nowhere);
-  resumables.forgetLeft();
+  resumables.snapshot(sm, nowhere);
+  resumables.retryDeletes();
   assert.deepEqual(taken(), ['set a']);
 });
 
 test('who ends is forgotten', () => {
   const { resumables, taken } = disk();
   const [one, other] = [managed(host, resumables, 'a'), managed(host, resumables, 'b')];
-  resumables.keep(one.sm, nowhere);
+  resumables.snapshot(one.sm, nowhere);
   for (const { sm } of [one, other]) resumables.delete(sm);
   assert.deepEqual(taken(), ['set a', 'forget a']);
   assert.equal(resumables.get('a'), undefined);
@@ -156,7 +156,7 @@ test('who ends is forgotten', () => {
 test('when the process stops, what comes after is written as well', async () => {
   const { resumables, taken, store } = disk();
   const { sm, session } = managed(host, resumables, 'a');
-  resumables.keep(sm, nowhere);
+  resumables.snapshot(sm, nowhere);
   session.send(chat('1'));
   await resumables.save(Date.now(), () => nowhere);
   session.send(chat('2'));
@@ -183,7 +183,7 @@ test('a session comes back as it was', async () => {
     (state) => session.get(state),
     (_, error) => assert.fail(String(error)),
   ).values;
-  resumables.keep(sm, { ...nowhere, state });
+  resumables.snapshot(sm, { ...nowhere, state });
   await new Promise(setImmediate);
 
   const next = new Resumables(store, (error) => assert.fail(String(error)));
@@ -218,7 +218,7 @@ test('a stanza waits until the stale snapshot is deleted, whatever made it stale
   for (const first of ['in', 'out']) {
     const { resumables, goOn } = disk();
     const { sm } = managed(host, resumables, `stale-${first}`);
-    resumables.keep(sm, nowhere);
+    resumables.snapshot(sm, nowhere);
     if (first === 'out') sm.send(chat('out'));
     const order: string[] = [];
     const waiting = sm.begin()?.then(() => order.push('handled'));

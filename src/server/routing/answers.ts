@@ -26,7 +26,7 @@ export interface Answering {
 /** As of `HostParts`. */
 interface AnsweringParts {
   readonly router: Pick<Router, 'room'>;
-  outdating?(): Promise<unknown> | undefined;
+  invalidating?(): Promise<unknown> | undefined;
 }
 
 /** Builds the payload when a handler asks for it: many need only its name. */
@@ -131,10 +131,10 @@ export class Answers {
   /** What was changed is said to be, once those who were told of it cannot come back as if they had not been. */
   #succeed(request: Stanza, payload: Element | undefined | void, origin: Origin): Maybe<void> {
     const result = request.result(payload ?? undefined);
-    const outdating = request.type === 'set' ? this.#parts.outdating?.() : undefined;
-    return outdating === undefined
+    const invalidating = request.type === 'set' ? this.#parts.invalidating?.() : undefined;
+    return invalidating === undefined
       ? this.#host.reply(result, origin)
-      : outdating.then(() => this.#host.reply(result, origin));
+      : invalidating.then(() => this.#host.reply(result, origin));
   }
 }
 

@@ -43,7 +43,7 @@ export interface HostParts {
   readonly canRestart: boolean;
   halt(how: 'stop' | 'restart'): Promise<void>;
   /** Resolves once a crash would bring back no session as it was before it was sent something; undefined: that is so. */
-  outdating?(): Promise<unknown> | undefined;
+  invalidating?(): Promise<unknown> | undefined;
   /** The network address of an anonymous account that is there. */
   anonymousAt?(bare: string): string | undefined;
 }

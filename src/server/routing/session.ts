@@ -52,7 +52,7 @@ export class Session implements Stateful, Recipient {
   /** undefined for sessions that nobody counts. */
   ledger: Ledger | undefined;
   /** What may be stored of it, and is stale once something of it changes (XEP-0198). */
-  snapshot: { stirred(): void } | undefined;
+  snapshot: { changed(): void } | undefined;
   /** By the slots of their states; where none is set there is the default. */
   readonly #states: unknown[] = places();
   #outflow: Outflow | undefined;
@@ -84,7 +84,7 @@ export class Session implements Stateful, Recipient {
   set<T>(state: SessionState<T>, value: NoInfer<T>): void {
     if (state.slot < 0) throw new Error(`no module that runs declares ${state.name} among its sessionStates`);
     this.#states[state.slot] = value;
-    if (state.stored !== undefined) this.snapshot?.stirred();
+    if (state.stored !== undefined) this.snapshot?.changed();
   }
 
   /** The last available presence that it sent; undefined while it is unavailable (RFC 6121 §4). */

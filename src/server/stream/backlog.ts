@@ -1,8 +1,8 @@
 /**
- * What waits for the disk, over all streams, and who caused it: writes and their bytes, where a stanza that is stored several
- * times counts as often. An account with too much of it is read no further until half of it is durable. Where it is too much
- * in all, those who caused the most wait first. Both bounds are far below the one at which the storage refuses writes, so
- * that others go on.
+ * Pending writes of all streams and the accounts that caused them, by number and bytes; a stanza that is stored several
+ * times counts as often. An account over its own limit is not read until half of its bytes are durable. Over the global
+ * limit, the accounts with the most pending writes are paused first. Both limits are far below the one at which the
+ * storage refuses writes, so that other accounts go on.
  */
 import type { Config } from '../config/schema.js';
 import type { Share } from '../shares.js';
@@ -15,7 +15,7 @@ type Limits = Pick<
 export class Backlog {
   waiting = 0;
   bytes = 0;
-  /** Shares whose writes wait. */
+  /** Shares with pending writes. */
   readonly #causes = new Set<Share>();
   readonly #held = new Set<Share>();
   #isFull = false;
@@ -25,7 +25,7 @@ export class Backlog {
     readonly limitHit: (limit: string) => void,
   ) {}
 
-  /** A write of so many bytes waits until `durable` settles. */
+  /** Counts a write of `bytes` as pending until `durable` settles. */
   add(share: Share, bytes: number, durable: Promise<unknown>): void {
     this.waiting++;
     this.bytes += bytes;
@@ -33,8 +33,8 @@ export class Backlog {
     share.wrote(bytes);
     if (share.waiting++ === 0) this.#causes.add(share);
     this.#check(share);
-    const settled = () => this.#settled(share, bytes);
-    durable.then(settled, settled);
+    const done = () => this.#finish(share, bytes);
+    durable.then(done, done);
   }
 
   #check(share: Share): void {
@@ -51,12 +51,12 @@ export class Backlog {
     if (used >= 2 || this.#isLarge(share, limit)) this.#hold(share, limit);
   }
 
-  /** Of what may wait, the part that does; more than 1: too much. */
+  /** Used part of the global limits, at least 1 if one is reached. */
   #used(limits: Limits): number {
     return Math.max(this.waiting / limits.waiting_for_disk, this.bytes / limits.waiting_for_disk_bytes);
   }
 
-  /** Whether it has as much waiting of what there is too much of as others on average, or more. */
+  /** Whether the share has at least the average amount of pending writes, by the limit that is reached. */
   #isLarge(share: Share, limit: string): boolean {
     const causes = this.#causes.size;
     if (limit === 'waiting_for_disk') return share.waiting * causes >= this.waiting;
@@ -70,7 +70,7 @@ export class Backlog {
     this.limitHit(limit);
   }
 
-  #settled(share: Share, bytes: number): void {
+  #finish(share: Share, bytes: number): void {
     this.waiting--;
     this.bytes -= bytes;
     share.waitingBytes -= bytes;
@@ -83,7 +83,7 @@ export class Backlog {
     } else if (share.isHeld) this.#release(share, limits);
   }
 
-  /** If its own part is done, or enough of it and of all. */
+  /** Releases the share if all of its writes are done, or enough of them and of all. */
   #release(share: Share, limits: Limits): void {
     const isOwnDone = share.waitingBytes * 2 <= limits.waiting_for_disk_bytes_per_account && !this.#isFull;
     if (share.waiting > 0 && !isOwnDone) return;

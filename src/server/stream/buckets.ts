@@ -1,15 +1,15 @@
-/** Token buckets of one stream (RFC 6120 §13.12): what may still be read, in stanzas and bytes. */
+/** Token buckets of one stream (RFC 6120 §13.12): how many stanzas and bytes may still be read. */
 import type { Config } from '../config/schema.js';
 
 type Rate = Config['limits']['rate'];
 
-/** Shorter times are not worth a refill, in seconds. */
+/** Shortest interval between refills, in seconds. */
 const shortest = 0.05;
 
 export class Buckets {
   #stanzas = 0;
   #bytes = 0;
-  /** In ms. */
+  /** Time of the last refill, in ms. */
   #refilled: number;
 
   constructor(rate: Rate, now: number) {
@@ -17,13 +17,13 @@ export class Buckets {
     this.fill(rate);
   }
 
-  /** As full as they get. */
+  /** Fills both buckets. */
   fill(rate: Rate): void {
     this.#stanzas = rate.stanza_burst;
     this.#bytes = rate.byte_burst;
   }
 
-  /** So many bytes were read. */
+  /** Refills both buckets and takes `bytes` from them. */
   received(now: number, bytes: number, rate: Rate): void {
     const elapsed = (now - this.#refilled) / 1000;
     if (elapsed >= shortest) {
@@ -38,12 +38,12 @@ export class Buckets {
     this.#stanzas--;
   }
 
-  /** Whether more was read than may be. */
+  /** Whether more was read than the rate allows. */
   get isOverdrawn(): boolean {
     return this.#bytes < 0 || this.#stanzas < 0;
   }
 
-  /** Seconds until they are not. */
+  /** Seconds until neither bucket is overdrawn. */
   debt(rate: Rate): number {
     return Math.max(-this.#stanzas / rate.stanzas_per_second, -this.#bytes / rate.bytes_per_second, shortest);
   }

@@ -1,24 +1,24 @@
 /**
- * What clients were sent lately and have not taken yet. Where that comes near the budget of all queues
- * (`limits.outbound_bytes`), long stanzas and stanzas of accounts whose stanzas were multiplied lately wait in their streams,
- * before they are handled: those who send to many are slowed down, and nobody's session ends because of them. An eighth of
- * the budget is for that, which leaves room for one stanza as large as `limits.fan_out_bytes` lets it be.
+ * Back-pressure on senders. Counts bytes recently queued for clients that have not read them yet. Near the budget of
+ * all queues (`limits.outbound_bytes`), long stanzas, and stanzas of accounts with much recent fan-out, are paused in
+ * their streams before they are handled: the sender slows down and no session ends. An eighth of the budget may be used
+ * for this, which leaves room for one stanza as large as `limits.fan_out_bytes` permits.
  *
- * What stays in the queues for longer is its readers' affair: it counts less and less, so that slow readers do not hold up
- * everybody who sends.
+ * Bytes that stay queued for longer are due to slow readers: they decay, so that a slow reader does not hold up every
+ * sender.
  */
 import type { Share } from '../shares.js';
 
-/** Of the budget, what may be on its way until others wait: one in so many. */
+/** Senders are paused once 1/`part` of the budget is queued. */
 const part = 8;
-/** Of the budget, what counts no more with each second: one in so many. */
-const forgottenPart = 16;
-/** Content of a stanza that waits, whoever sends it, in characters. */
+/** 1/`decayPart` of the budget decays each second. */
+const decayPart = 16;
+/** Longer stanzas are paused whoever sends them, in characters of content. */
 const longContent = 16_384;
-/** What an account may have multiplied lately and go on all the same, in bytes. */
+/** Fan-out that an account may cause recently without being paused, in bytes. */
 const fewBytes = 262_144;
-/** How often some of it is forgotten, in ms. */
-const forgetMs = 100;
+/** Interval of the decay, in ms. */
+const decayIntervalMs = 100;
 
 interface Waiting {
   readonly share: Share;
@@ -26,20 +26,19 @@ interface Waiting {
 }
 
 export class Congestion {
-  /** Bytes on their way. */
+  /** Recently queued bytes. */
   #bytes = 0;
   readonly #waiting: Waiting[] = [];
   #isDue = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
-    /** `limits.outbound_bytes`. */
     readonly most: () => number,
-    /** A stanza has to wait. */
+    /** Called when a stanza is paused. */
     readonly reached: () => void,
   ) {}
 
-  /** So many bytes more wait for clients, or fewer. */
+  /** Counts `change` bytes, negative if fewer are queued. */
   holds(change: number): void {
     this.#bytes = Math.max(0, this.#bytes + change);
     if (change < 0) {
@@ -51,12 +50,12 @@ export class Congestion {
     return this.#bytes * part >= this.most();
   }
 
-  /** Whether a stanza with a content of so many characters has to wait. */
+  /** Whether a stanza with `length` characters of content has to be paused. */
   stops(share: Share, length: number): boolean {
     return this.isFull && (length > longContent || share.multiplied > fewBytes);
   }
 
-  /** Calls `go` once there is room, after those of whose stanzas less was made. */
+  /** Calls `go` once there is room; accounts with less fan-out go first. */
   wait(share: Share, go: () => void): void {
     this.reached();
     this.#waiting.push({ share, go });
@@ -66,7 +65,7 @@ export class Congestion {
   #check(): void {
     if (this.#isDue) return;
     this.#isDue = true;
-    // Not from within what made room.
+    // Deferred: the caller may be in the middle of a write.
     setImmediate(() => {
       this.#isDue = false;
       this.#serve();
@@ -87,9 +86,9 @@ export class Congestion {
   #arrange(): void {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#bytes = Math.max(0, this.#bytes - (this.most() / forgottenPart) * (forgetMs / 1000));
+      this.#bytes = Math.max(0, this.#bytes - (this.most() / decayPart) * (decayIntervalMs / 1000));
       this.#serve();
       if (this.#timer === undefined && this.isFull) this.#arrange();
-    }, forgetMs).unref();
+    }, decayIntervalMs).unref();
   }
 }

@@ -1,10 +1,10 @@
 /**
- * How a stream looks on its connection: RFC 6120 over TCP, RFC 7395 over WebSocket. Which elements are said, and when, is
- * the stream's; how its header, its end and its errors are written and recognised is the framing's.
+ * How a stream is framed on its connection: RFC 6120 over TCP, RFC 7395 over WebSocket. The stream decides which
+ * elements are sent and when; the framing writes and recognises headers, ends and errors.
  *
- * BOSH (XEP-0124, XEP-0206) fits as a third one: its transport hands over each child of a `<body/>` as a chunk and the
- * `<body/>` itself as an element, `read` makes a header of the first and of a restart and an end of `terminate`, and
- * `end` writes the error into the last `<body/>`. BOSH itself is not here.
+ * BOSH (XEP-0124, XEP-0206), which is not implemented, fits as a third one: its transport would pass each child of a
+ * `<body/>` as a chunk and the `<body/>` itself as an element, `read` would make a header of the first and of a restart
+ * and an end of `terminate`, and `end` would write the error into the last `<body/>`.
  */
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -12,32 +12,32 @@ import type { Transport } from '../transport/transport.js';
 import { type Element, el, serialize } from '../xml/element.js';
 import type { StreamItem } from '../xml/reader.js';
 
-/** Attributes of a stream header (RFC 6120 §4.7); those that are undefined are left out. */
+/** Attributes of a stream header (RFC 6120 §4.7); undefined ones are omitted. */
 export type HeaderAttributes = Readonly<Record<string, string | undefined>>;
 
 export interface Framing {
   /** `stream`: the reader finds where elements end. `framed`: each chunk is one element. */
   readonly mode: 'stream' | 'framed';
   /**
-   * Elements that are handled before other connections have their turn, where each is a chunk of its own: there the time
-   * that one chunk took says nothing. 0: the time decides.
+   * Elements handled before other connections get their turn, for framings with one element per chunk, where the time
+   * of one chunk says nothing. 0: turns end by time.
    */
   readonly elementsPerTurn: number;
-  /** What an item is to the stream: some framings have an element for the header, and one for the end. */
+  /** Maps an item to what it means for the stream: some framings have elements for the header and the end. */
   read(item: StreamItem): StreamItem;
-  /** Whether a chunk is the peer's end. Asked once our end is sent, when nothing else is read any more. */
+  /** Whether a chunk is the peer's end. Called after our end was sent, when nothing else is read. */
   isEnd(chunk: Buffer): boolean;
   /** The stream header; `ns` is the content namespace. */
   open(attributes: HeaderAttributes, ns: string): string;
   /** `<stream:features/>`. */
   features(children: readonly Element[]): string;
-  /** The end, after an error with these children if there is one: one text for each write. */
+  /** The end, after an error with these children if there is one. Each string is written on its own. */
   end(error: readonly Element[] | undefined): readonly string[];
   /** A stanza; `ns` is the content namespace. */
   stanza(stanza: Stanza, ns: string): string;
-  /** Whether our end closes our half of the connection. If not, the whole is closed when both have said their end. */
+  /** Whether our end closes our half of the connection. If not, the connection closes after both ends. */
   readonly closesHalf: boolean;
-  /** What keeps routers from forgetting the connection and means nothing (RFC 6120 §4.6.1); undefined: there is nothing. */
+  /** A no-op that keeps the connection open in routers (RFC 6120 §4.6.1). Undefined if the framing has none. */
   readonly keepalive: string | undefined;
 }
 
@@ -59,12 +59,12 @@ const plain: Framing = {
   stanza: (stanza) => stanza.toXml(),
 };
 
-/** RFC 7395 §3.3: no element may lean on what another one declares. §3.4, §3.6: `<open/>` and `<close/>`. */
+/** RFC 7395 §3.3: elements declare their own namespaces. §3.4, §3.6: `<open/>` and `<close/>`. */
 const webSocket: Framing = {
   mode: 'framed',
   elementsPerTurn: 32,
   closesHalf: false,
-  // §3.7: WebSocket has pings of its own.
+  // §3.7: WebSocket has its own pings.
   keepalive: undefined,
   read: (item) => {
     if (item.kind !== 'element' || item.ns !== NS.framing) return item;
@@ -95,7 +95,7 @@ const webSocket: Framing = {
 
 const framings: Readonly<Record<Transport['framing'], Framing>> = { stream: plain, websocket: webSocket };
 
-/** The framing that goes with a transport. */
+/** Returns the framing of a transport. */
 export function framingOf({ framing }: Transport): Framing {
   return framings[framing];
 }

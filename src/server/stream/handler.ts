@@ -1,4 +1,4 @@
-/** What a stream is for: streams of clients, servers and components are handlers on stream.ts. */
+/** Handlers of streams: client, server and component streams are handlers on stream.ts. */
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
 import type { Shares } from '../shares.js';
@@ -10,36 +10,34 @@ import type { OutputParts } from './output.js';
 
 type Limits = Config['limits'];
 
-/** What a stream is for: told of all that happens on it. */
+/** Receives the events of one stream. */
 export interface StreamHandler {
   /** The content namespace (RFC 6120 §4.8.2). */
   readonly ns: string;
-  /** Bytes that may be unread besides `limits.write_queue_bytes`, since the handler bounds them. */
+  /** Bytes that may be unread on top of `limits.write_queue_bytes`, because the handler bounds them. */
   readonly mayLag: number;
-  /**
-   * The peer's header, first or after a restart; the namespaces are checked. Answers with `open` or throws StreamError.
-   */
+  /** The peer's header, also after a restart; its namespaces are valid. Answers with `open` or throws StreamError. */
   opened(header: StreamOpen): void | Promise<void>;
-  /** An element. The next one comes when this is settled. Whatever it throws or rejects with closes the stream. */
+  /** An element. The next one follows once the promise settles. Any error thrown or rejected closes the stream. */
   element(item: TopLevel): void | Promise<void>;
-  /** Whether an element costs nothing, so that it neither waits for the peer's share nor is overtaken. */
+  /** Whether an element is exempt from the share's pacing and may overtake others. */
   isFree(item: TopLevel): boolean;
   /**
-   * An element is read while those before it wait. True: it has been handled. `isHalted`: they wait for longer than a turn.
-   * Called on established streams alone.
+   * Offers an element that was read while earlier ones are paused. Returns whether it has been handled. `isHalted`: the
+   * pause is longer than a turn. Called on established streams only.
    */
   ahead(item: TopLevel, isHalted: boolean): boolean;
-  /** There is room for more. Called on established streams alone. */
+  /** The output has room again. Called on established streams only. */
   drained(): void;
-  /** One side has closed the stream: the peer, or we, with this error if there is one. */
+  /** The stream was closed, by the peer or by us, with `error` if there was one. */
   closed(error: StreamError | undefined): void;
-  /** The peer is gone, and nobody has closed the stream. */
+  /** The connection was lost before the stream was closed. */
   lost(): void;
-  /** The connection is gone, and all that came over it has been handled. Called once, last. */
+  /** The connection is closed and everything read from it has been handled. Called once, last. */
   gone(): void;
 }
 
-/** What every stream needs of the server around it. */
+/** What every stream needs of the server. */
 export interface StreamParts extends OutputParts {
   readonly shares: Shares;
   readonly backlog: Backlog;
@@ -48,14 +46,14 @@ export interface StreamParts extends OutputParts {
   limitHit(limit: string): void;
 }
 
-/** What a peer of some kind may send (RFC 6120 §13.12). Read when it is needed, so that a reload holds at once. */
+/** What a kind of peer may send (RFC 6120 §13.12). Read on each use, so that a reload takes effect at once. */
 export interface Allowance {
   rate(limits: Limits): Limits['rate'];
-  /** Bytes of one element. */
+  /** Largest element, in bytes. */
   elementBytes(limits: Limits): number;
 }
 
-/** Throws StreamError if the header has no version (RFC 6120 §4.7.5): nothing can be negotiated with such a peer. */
+/** Throws StreamError if the header has no version (RFC 6120 §4.7.5): without one nothing can be negotiated. */
 export function demandVersion({ attrs: { version } }: StreamOpen): void {
   if (version === undefined || !/^\d+\.\d+$/.test(version) || Number.parseInt(version, 10) < 1)
     throw new StreamError('unsupported-version');

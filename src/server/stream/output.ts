@@ -1,6 +1,6 @@
 /**
- * What a stream writes. It is held back while the peer may not hear it yet, and what the peer has not read is counted:
- * for all streams together (queues.ts), and by `limits.write_queue_bytes` for each.
+ * Output of a stream. Buffers it while the peer may not receive it yet, and counts unread bytes: for all streams
+ * together (queues.ts), and against `limits.write_queue_bytes` for each.
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
@@ -12,34 +12,34 @@ export interface OutputParts {
   readonly queues: Queues;
 }
 
-/** Whose output it is. */
+/** The stream an output belongs to. */
 export interface Writer {
   readonly transport: Transport;
-  /** Its negotiation is over: a peer that reads slowly is waited for as long as it reads at all. */
+  /** Whether negotiation is over. From then on a slow peer is tolerated as long as it reads at all. */
   readonly isEstablished: boolean;
-  /** Bytes that may be unread besides `limits.write_queue_bytes`, since something else bounds them. */
+  /** Bytes that may be unread on top of `limits.write_queue_bytes`, because something else bounds them. */
   readonly mayLag: number;
-  /** The peer does not read: it is not waited for. */
+  /** Called when the peer does not read and must be disconnected. */
   tooSlow(): void;
 }
 
-/** What the server says of its own accord waits while so much is unread, or half of what may be: bytes. */
+/** Unread bytes above which the server defers stanzas of its own (at most half of the queue). */
 const windowBytes = 65_536;
-/** What waits for one peer counts for all (`limits.outbound_bytes`) if it is more: bytes. */
+/** Fewer unread bytes of one peer are not counted against `limits.outbound_bytes`. */
 export const countedAbove = 16_384;
 
 export class Output {
   readonly #parts: OutputParts;
   readonly #writer: Writer;
-  /** What is held back; undefined: nothing is. */
+  /** Buffered output; undefined if output is not held. */
   #held: string[] | undefined;
-  /** Characters of that. */
+  /** Characters in `#held`. */
   #heldSize = 0;
-  /** Characters ever written. */
+  /** Characters written so far. */
   #written = 0;
-  /** Bytes that wait, as the server's budget knows them; 0: few. */
+  /** Unread bytes as counted in the global budget; 0 if there are few. */
   #counted = 0;
-  /** How much the peer had taken when that was last looked at, and since when no more: in ms. */
+  /** How much the peer had read when last checked, in characters, and since when it has read no more, in ms. */
   #took = 0;
   #tookAt = 0;
 
@@ -48,7 +48,7 @@ export class Output {
     this.#writer = writer;
   }
 
-  /** `patience`: so many ms it may wait for what is written next. */
+  /** `patience`: how long the write may be delayed to be sent with later ones, in ms. */
   write(xml: string, patience: number): void {
     if (this.#held !== undefined) {
       this.#hold(this.#held, xml);
@@ -69,14 +69,14 @@ export class Output {
     return this.#parts.config().limits.write_queue_bytes + this.#writer.mayLag;
   }
 
-  // --- held back --------------------------------------------------------------------------------------------------
+  // --- held ----- --------------------------------------------------------------------------------------------------
 
-  /** What is written from now on is held. */
+  /** Buffers everything written from now on. */
   hold(): void {
     this.#held = [];
   }
 
-  /** The peer can take nothing yet, so that only the budget bounds what is held: as what is unread. */
+  /** The peer cannot read yet, so that only the global budget bounds the buffer. */
   #hold(held: string[], xml: string): void {
     held.push(xml);
     this.#heldSize += xml.length;
@@ -86,7 +86,7 @@ export class Output {
     if (this.#heldSize > this.#parts.queues.mostOfOne) this.#writer.tooSlow();
   }
 
-  /** Holds no more; what was held is the caller's. */
+  /** Stops buffering and returns the buffered output for the caller to write. */
   release(): readonly string[] {
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -95,7 +95,7 @@ export class Output {
     return held;
   }
 
-  /** What was held is not said any more. */
+  /** Discards the buffered output. */
   drop(): void {
     if (this.#held === undefined) return;
     this.#held = undefined;
@@ -115,18 +115,18 @@ export class Output {
     this.#counted = counted;
   }
 
-  /** Some of it has gone to the system. */
+  /** The socket has taken some of it. */
   drained(): void {
     if (this.#counted > 0) this.#count(this.#writer.transport.queued);
   }
 
-  /** Nothing waits any more. */
+  /** Nothing is pending any more. */
   uncount(): void {
     this.#parts.queues.holds(-this.#counted);
     this.#counted = 0;
   }
 
-  /** Bytes that the peer has not read, as they are counted. */
+  /** Unread bytes, as counted in the global budget. */
   get unread(): number {
     return this.#counted;
   }
@@ -137,7 +137,7 @@ export class Output {
     return this.#held === undefined && this.#writer.transport.queued < most;
   }
 
-  /** Whether the peer has read nothing of what waits for so many ms. */
+  /** Whether output is pending and the peer has read none of it for `ms`. */
   isStuck(now: number, ms: number): boolean {
     if (this.#counted === 0) return false;
     const taken = this.#written - this.#writer.transport.queued;
@@ -152,7 +152,7 @@ export class Output {
     return this.isStuck(now, this.#parts.config().limits.stalled_seconds * 1000);
   }
 
-  /** Once a second: whether the peer takes what it has to. */
+  /** Called once a second: disconnects a stalled peer. */
   checkPace(now: number): void {
     if (this.#counted > this.#most && this.isStalled(now)) this.#writer.tooSlow();
   }

@@ -1,22 +1,22 @@
 /**
- * One budget for everything that waits for clients: what they have not acknowledged, what they have not read, and what waits
- * behind a source. Where it is used up, sessions end until a fifth of it is free: the longest queues of those who take
- * nothing first, then the longest of all. What they were sent goes the way of an absent user's.
+ * One budget for all output pending for clients: unacknowledged, unread, and queued in sources. When it is exceeded,
+ * sessions end until a fifth of it is free: the longest queues of idle clients first, then the longest of all. Their
+ * stanzas are handled as for an absent user.
  */
 
 import type { Congestion } from './congestion.js';
 
-/** One session's share. */
+/** The queue of one session. */
 export interface Queue {
   readonly size: number;
-  /** Its client has taken nothing for a while, or is away. */
+  /** Whether its client has taken nothing for a while, or is disconnected. */
   readonly isIdle: boolean;
   end(): void;
 }
 
-/** Of the budget, what one session may hold however fast its client is: one in so many. */
+/** One session may hold 1/`share` of the budget however fast its client is. */
 const share = 4;
-/** Of what is free, what the server writes ahead of one client of its own accord: one in so many, and so many bytes at least. */
+/** The server writes ahead for one client 1/`windowShare` of the free budget, and at least `leastWindow` bytes. */
 const windowShare = 32;
 const leastWindow = 16_384;
 
@@ -25,24 +25,26 @@ export class Queues {
   #isDue = false;
 
   constructor(
-    /** Bytes that may wait. */
+    /** The budget, in bytes. */
     readonly most: () => number,
     readonly reached: () => void,
     readonly queues: () => Iterable<Queue>,
     readonly congestion: Congestion,
   ) {}
 
-  /** Bytes that wait, about. */
+  /** Bytes pending, approximately. */
   get size(): number {
     return this.#size;
   }
 
-  /** What one session may hold at most. */
+  /** Most bytes that one session may hold. */
   get mostOfOne(): number {
     return this.most() / share;
   }
 
-  /** As `Ledger.window`: the more is used, the less is written ahead, so that clients that do not read seldom end others. */
+  /**
+   * As `Ledger.window`. It shrinks as the budget is used, so that clients that do not read seldom cause others to end.
+   */
   get window(): number {
     return Math.max(leastWindow, (this.most() - this.#size) / windowShare);
   }
@@ -56,7 +58,7 @@ export class Queues {
     this.congestion.holds(change);
     if (change <= 0 || this.#isDue || this.#size <= this.most()) return;
     this.#isDue = true;
-    // Not from within the write that was one too many.
+    // Deferred: the caller is in the middle of a write.
     setImmediate(() => {
       this.#isDue = false;
       if (this.#size > this.most()) this.#relieve();

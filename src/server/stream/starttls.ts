@@ -1,21 +1,22 @@
-/** STARTTLS (RFC 6120 §5), from the side that is asked for it. */
+/** STARTTLS (RFC 6120 §5), receiving side. */
 import { NS } from '../stanza/ns.js';
 import type { Transport, Upgradable } from '../transport/transport.js';
 import type { XmlStream } from './stream.js';
 
-/** Whether the transport has STARTTLS at all: TCP has, and WebSocket is below or beside TLS already. */
+/** Whether the transport supports STARTTLS: TCP does; WebSocket has TLS below it or none. */
 export function hasStartTls(transport: Transport): transport is Upgradable {
   return 'startTls' in transport;
 }
 
-/** Whether it is to be offered: TLS has not started. */
+/** Whether to offer STARTTLS: it is supported and TLS has not started. */
 export function offersStartTls(transport: Transport): boolean {
   return !transport.secure && hasStartTls(transport);
 }
 
 /**
- * Answers `<starttls/>` (§5.4). `isTimely`: nothing is under way that it would cut off. True if TLS starts: what the peer
- * said before counts no more, and the next header is due. Otherwise the stream is closed. `failed`: the handshake failed.
+ * Answers `<starttls/>` (§5.4). `isTimely`: no negotiation is in progress that it would interrupt. Returns true if TLS
+ * starts: everything before is discarded and a new header is due. Otherwise the stream is closed. `failed` is called if
+ * the handshake fails.
  */
 export function startTls(stream: XmlStream, isTimely: boolean, failed: () => void): boolean {
   const { transport } = stream;
@@ -25,7 +26,7 @@ export function startTls(stream: XmlStream, isTimely: boolean, failed: () => voi
     return false;
   }
   stream.write(`<proceed xmlns='${NS.tls}'/>`);
-  // §5.4.3.3: what came behind <starttls/> is not read.
+  // §5.4.3.3: data after <starttls/> is discarded.
   stream.startAfresh();
   transport.startTls((error) => {
     if (error === undefined) return;

@@ -1,7 +1,7 @@
 /**
- * Any XML stream (RFC 6120 §4): reads elements one at a time, in turns that are fair to other streams; slows a peer down
- * that sends too fast; opens, restarts and closes; writes, and counts what the peer has not read. It knows nothing of
- * logging in, sessions or stream management: those are a handler's (c2s/client.ts for clients).
+ * Any XML stream (RFC 6120 §4): reads elements one at a time, in turns that are fair to other streams; throttles peers
+ * that send too fast; opens, restarts and closes; writes, and counts unread output. It knows nothing of logging in,
+ * sessions or stream management: those belong to the handler (c2s/client.ts for clients).
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
@@ -22,18 +22,18 @@ import { countedAbove, Output, type Writer } from './output.js';
 
 type Limits = Config['limits'];
 
-/** Before anybody has proved anything. */
+/** Allowance before authentication. */
 const unauthenticated: Allowance = {
   rate: (limits) => limits.rate_unauthenticated,
   elementBytes: (limits) => limits.stanza_bytes_unauthenticated,
 };
 
-/** opening: the peer's header is due. closing: only the peer's end is waited for. closed: the connection is gone. */
+/** opening: waiting for the peer's header. closing: waiting for the peer's end. closed: the connection is closed. */
 export type StreamState = 'opening' | 'open' | 'closing' | 'closed';
 
-/** What waits in the reader while a handler is waited for, before the socket is paused: bytes. */
+/** The socket is paused when the reader buffers more than this during a pending handler, in bytes. */
 const pauseAbove = 65_536;
-/** RFC 5646 §4.4.1: in characters. */
+/** RFC 5646 §4.4.1, in characters. */
 const longestLanguage = 35;
 
 export class XmlStream implements TransportReader, Writer {
@@ -46,44 +46,44 @@ export class XmlStream implements TransportReader, Writer {
   #isEstablished = false;
   /** The language of the peer's header (RFC 6120 §4.7.4). */
   #lang: string | undefined;
-  /** The host of ours that our header names. */
+  /** The host named in our header. */
   #from: string | undefined;
   #headerSent = false;
   /** When something was last read, in ms. */
   #lastRead = monotonic();
-  /** Since when the peer owes a sign of life, in ms; 0: it does not. */
+  /** Since when the peer owes a sign of life, in ms; 0 if it does not. */
   #askedAliveAt = 0;
   #busy = false;
   #paused = false;
-  /** When to give up waiting for the peer's end, in ms. */
+  /** When to stop waiting for the peer's end, in ms. */
   #closeBy = 0;
   readonly #buckets: Buckets;
   #throttled = false;
   #allowance = unauthenticated;
-  /** What the peer may cost, over all its connections; before it is known, what its address may. */
+  /** Pays for the work: the peer's share over all its connections, or that of its IP address before login. */
   #share: Share;
-  /** Characters of the element that was taken last. */
+  /** Characters of the current element. */
   #size = 0;
-  /** It waits for its share to have something again, for peers to take what they were sent, or for room on the disk. */
+  /** Paused for its share, for congestion, or for pending writes. */
   #isQueued = false;
-  /** It does so for longer than a turn. */
+  /** The pause is longer than a turn. */
   #isHalted = false;
-  /** What was read while it waits, if anything. */
+  /** Items read while paused. */
   #ahead: StreamItem[] | undefined;
   #aheadBytes = 0;
-  /** Why nothing more can be read: thrown once what came before has been handled. */
+  /** A read error, thrown once earlier items have been handled. */
   #aheadError: unknown;
-  /** Elements since others had their turn, where the framing counts them. */
+  /** Elements taken in this turn, where the framing counts them. */
   #taken = 0;
-  /** Takes no more elements. */
+  /** No more elements are taken. */
   #stopped = false;
   #idle: (() => void) | undefined;
-  /** The peer sends no more, and some of what it sent waits. */
+  /** The peer has ended its half and some of its elements are pending. */
   #ends = false;
-  /** The connection is gone. */
+  /** The connection is closed. */
   #isCut = false;
 
-  /** Becomes the transport's reader. Until `admit` it may send what anybody may. */
+  /** Becomes the transport's reader. The limits for unauthenticated peers hold until `admit`. */
   constructor(
     readonly transport: Transport,
     handler: StreamHandler,
@@ -103,11 +103,11 @@ export class XmlStream implements TransportReader, Writer {
   get state(): StreamState {
     return this.#state;
   }
-  /** Whether the negotiation is over and nobody has closed the stream. */
+  /** Whether negotiation is over and nobody has closed the stream. */
   get isEstablished(): boolean {
     return this.#isEstablished && this.#state === 'open';
   }
-  /** Whether the connection is gone. What was read before is still handled. */
+  /** Whether the connection is closed. Items read before are still handled. */
   get isCut(): boolean {
     return this.#isCut;
   }
@@ -130,7 +130,7 @@ export class XmlStream implements TransportReader, Writer {
     return this.#handler.mayLag;
   }
 
-  /** The peer is known: from here on it may send so much, and what it costs is `share`'s. */
+  /** The peer is authenticated: its limits are `allowance` from now on, and `share` pays for its work. */
   admit(allowance: Allowance, share: Share): void {
     const { limits } = this.#parts.config();
     this.#allowance = allowance;
@@ -140,12 +140,12 @@ export class XmlStream implements TransportReader, Writer {
     this.#share = share;
   }
 
-  /** The negotiation is over. */
+  /** Negotiation is over. */
   establish(): void {
     this.#isEstablished = true;
   }
 
-  /** The peer was asked for a sign of life. */
+  /** A sign of life was requested from the peer. */
   askedAlive(now: number): void {
     this.#askedAliveAt = now;
   }
@@ -154,7 +154,7 @@ export class XmlStream implements TransportReader, Writer {
 
   received(chunk: Buffer): void {
     if (this.#isOver) {
-      // §4.4: whoever was told the end is not read any more, but for its own end.
+      // §4.4: after our end, only the peer's end is read.
       if (this.framing.isEnd(chunk)) this.transport.end();
       return;
     }
@@ -180,12 +180,12 @@ export class XmlStream implements TransportReader, Writer {
   }
 
   ended(): void {
-    // What lies before the end is taken first.
+    // Elements before the end are handled first.
     if (this.#busy) this.#ends = true;
     else this.#end();
   }
 
-  /** What an established peer said before is still handled, in order. */
+  /** Elements of an established peer that were read before are still handled, in order. */
   closed(): void {
     this.#isCut = true;
     this.#output.uncount();
@@ -195,7 +195,7 @@ export class XmlStream implements TransportReader, Writer {
 
   // --- turns of work ----------------------------------------------------------------------------------------------
 
-  /** Takes what the reader has, one after the other, from `now` on; while a handler is pending the rest waits. */
+  /** Handles items one after the other, from `now` on; pauses while a handler is pending. */
   #pump(now: number): void {
     const { queues } = this.#parts;
     for (;;) {
@@ -229,16 +229,16 @@ export class XmlStream implements TransportReader, Writer {
       const turn = presentTurn();
       const since = monotonic();
       const queued = queues.size;
-      const settled = () => {
+      const done = () => {
         if (isPresentTurn(turn)) {
           this.#share.worked(charge(since, monotonic()));
           this.#multiplied(queued);
         }
         this.#goOn();
       };
-      waiting.then(settled, (error: unknown) => {
+      waiting.then(done, (error: unknown) => {
         this.failed(error);
-        settled();
+        done();
       });
       this.#share.worked(charge(now, since));
       return;
@@ -256,21 +256,21 @@ export class XmlStream implements TransportReader, Writer {
     if (ahead.length === 0) this.#ahead = undefined;
   }
 
-  /** Whether so much is on its way to clients that the element has to wait, also if its sender is gone meanwhile. */
+  /** Whether the element must be paused for congestion, even if its sender has disconnected. */
   #isStopped(item: StreamItem): boolean {
     if (item.kind !== 'element' || !this.isEstablished) return false;
     return this.#parts.queues.congestion.stops(this.#share, item.content.length) && !this.#handler.isFree(item);
   }
 
-  /** What waits for clients more than before counts for who sent the element. */
+  /** Charges growth of the outbound queues to the sender's fan-out. */
   #multiplied(before: number): void {
     const grown = this.#parts.queues.size - before;
     if (grown > countedAbove) this.#share.multiplied += grown;
   }
 
   /**
-   * Goes on from `item` once `wait` says so: its share has something to spend again, less is on its way to clients, or there is
-   * room on the disk. `isHalted`: that takes longer than a turn.
+   * Pauses before `item` until `wait` calls back: the share has budget again, congestion is over, or writes have
+   * completed. `isHalted`: the pause is longer than a turn.
    */
   #queue(item: StreamItem, isHalted: boolean, wait: (go: () => void) => void): void {
     this.#ahead ??= [item];
@@ -288,13 +288,11 @@ export class XmlStream implements TransportReader, Writer {
     this.#goOn();
   }
 
-  /**
-   * Reads on while what came before waits, since some of it cannot wait. Bounded by bytes, as what waits in the reader.
-   */
+  /** Reads ahead during a pause, since some elements may overtake. Bounded by bytes, like the reader's buffer. */
   #readAhead(bytes: number): void {
     this.#aheadBytes += bytes;
     if (this.#aheadBytes + this.#reader.buffered > pauseAbove) this.#pause();
-    // Before it is established, what follows may belong to another stream.
+    // Before the stream is established, the following data may belong to a new stream.
     if (!this.isEstablished || this.#aheadError !== undefined) return;
     try {
       for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next())
@@ -329,7 +327,7 @@ export class XmlStream implements TransportReader, Writer {
     else if (this.#paused && !this.#throttled) this.#unpause();
   }
 
-  /** Takes no more elements. Resolves once the present one has been handled. */
+  /** Stops taking elements. Resolves once the current one has been handled. */
   async stopTaking(): Promise<void> {
     this.#stopped = true;
     if (this.#busy && !this.#isQueued)
@@ -348,13 +346,13 @@ export class XmlStream implements TransportReader, Writer {
     if (item.kind === 'open') return this.#opened(item);
     this.#buckets.takeStanza();
     this.#share.takeStanza();
-    if (this.#state === 'opening') throw new StreamError('bad-format', 'A stream header is due.');
+    if (this.#state === 'opening') throw new StreamError('bad-format', 'Send a stream header first.');
     if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(); // §4.9.1.1
     this.#size = item.content.length;
     return this.#handler.element(item);
   }
 
-  /** Of the element that was taken last something waits for the disk until `durable` settles: its sender's share counts it. */
+  /** A write of the current element is pending until `durable` settles; its sender's share counts it. */
   waitsForDisk(durable: Promise<unknown>): void {
     this.#parts.backlog.add(this.#share, this.#size, durable);
   }
@@ -376,7 +374,7 @@ export class XmlStream implements TransportReader, Writer {
     return this.#allowance.rate(this.#parts.config().limits);
   }
 
-  /** Reads no more until the buckets have something again: the peer is slowed down, nothing is dropped. */
+  /** Stops reading until the buckets have tokens again. Slows the peer down; nothing is dropped. */
   #throttle(): void {
     if (this.#throttled || this.#state === 'closed') return;
     this.#throttled = true;
@@ -392,7 +390,7 @@ export class XmlStream implements TransportReader, Writer {
 
   /** RFC 6120 §4.7, §4.8. */
   #opened(header: StreamOpen): void | Promise<void> {
-    if (this.#state !== 'opening') throw new StreamError('bad-format', 'The stream is open already.');
+    if (this.#state !== 'opening') throw new StreamError('bad-format', 'The stream is already open.');
     if (header.ns !== NS.stream) throw new StreamError('invalid-namespace');
     if (header.name !== 'stream') throw new StreamError('bad-format');
     if (header.defaultNs !== this.#handler.ns) throw new StreamError('invalid-namespace');
@@ -402,7 +400,7 @@ export class XmlStream implements TransportReader, Writer {
     return this.#handler.opened(header);
   }
 
-  /** Sends our header: from which host of ours, and to whom if that is known. Returns the id of the stream. */
+  /** Sends our header, from the host `from`, and to `to` if the peer is known. Returns the stream id. */
   open(from: string, to?: string): string {
     this.#headerSent = true;
     this.#from = from;
@@ -418,7 +416,7 @@ export class XmlStream implements TransportReader, Writer {
     this.#reader.restart();
   }
 
-  /** The same, and what was said before counts no more and what was read is dropped (§5.4.3.3). */
+  /** Restarts, discarding the peer's earlier header and all unread data (§5.4.3.3). */
   startAfresh(): void {
     this.#from = this.#lang = undefined;
     this.#reader.discard();
@@ -431,7 +429,7 @@ export class XmlStream implements TransportReader, Writer {
     return this.#state === 'closing' || this.#state === 'closed';
   }
 
-  /** `patience`: so many ms it may wait for what is written next. */
+  /** `patience`: how long the write may be delayed to be sent with later ones, in ms. */
   write(xml: string, patience = 0): void {
     if (!this.#isOver) this.#output.write(xml, patience);
   }
@@ -440,39 +438,39 @@ export class XmlStream implements TransportReader, Writer {
     this.write(serialize(element));
   }
 
-  /** Returns how many characters it has. */
+  /** Returns the length in characters. */
   writeStanza(stanza: Stanza, patience = 0): number {
     const xml = this.framing.stanza(stanza, this.#handler.ns);
     this.write(xml, patience);
     return xml.length;
   }
 
-  /** What is written from now on is held. */
+  /** Buffers everything written from now on. */
   hold(): void {
     this.#output.hold();
   }
 
-  /** Writes again; what was held is the caller's to write. */
+  /** Stops buffering and returns the buffered output for the caller to write. */
   release(): readonly string[] {
     return this.#output.release();
   }
 
-  /** Whether most of what was written has been read. */
+  /** Whether the peer has read most of the output. */
   get hasRoom(): boolean {
     return this.isEstablished && !this.#isCut && this.#output.hasRoom;
   }
 
-  /** Bytes that the peer has not read, where they are many. */
+  /** Unread bytes; 0 if there are few. */
   get unread(): number {
     return this.#output.unread;
   }
 
-  /** Whether the peer has read nothing of what waits for so many ms. */
+  /** Whether output is pending and the peer has read none of it for `ms`. */
   isStuck(now: number, ms: number): boolean {
     return this.#output.isStuck(now, ms);
   }
 
-  /** Once a second: whether the peer takes what it has to. */
+  /** Called once a second: disconnects a stalled peer. */
   checkPace(now: number): void {
     this.#output.checkPace(now);
   }
@@ -484,7 +482,7 @@ export class XmlStream implements TransportReader, Writer {
 
   // --- ends -------------------------------------------------------------------------------------------------------
 
-  /** Something was thrown on the way: the peer's fault ends the stream with the RFC's condition, ours too. */
+  /** Closes the stream after an error: with its own condition if the peer caused it, else `internal-server-error`. */
   failed(error: unknown): void {
     this.close(this.#streamError(error));
   }
@@ -492,22 +490,22 @@ export class XmlStream implements TransportReader, Writer {
   #streamError(error: unknown): StreamError {
     if (error instanceof StreamError) return error;
     if (error instanceof XmlError) {
-      // Too large, too deep, too many attributes.
+      // Too large, too deep, or too many attributes.
       if (error.condition === 'policy-violation') this.#parts.limitHit('stanza');
       return new StreamError(error.condition, error.text);
     }
     if (error instanceof JidError) return new StreamError('improper-addressing');
-    this.#parts.log.error({ err: error }, 'a stream failed');
+    this.#parts.log.error({ err: error }, 'closed a stream after an internal error');
     return new StreamError('internal-server-error');
   }
 
-  /** Tells the peer why, closes our half, and waits for its half: `limits.close_timeout_seconds`, or at most so many ms. */
+  /** Sends `error`, closes our half, and waits for the peer's: `limits.close_timeout_seconds`, at most `most` ms. */
   close(error?: StreamError, most = Number.POSITIVE_INFINITY): void {
     if (this.#isOver) return;
     this.#output.drop();
     if (error !== undefined) {
       increment(this.#parts.counts.streamErrors, error.condition);
-      // §4.9.1.2: an error during the set-up comes in a stream of ours all the same. §4.7.1: from one of our hosts.
+      // §4.9.1.2: an error before our header follows a header. §4.7.1: from one of our hosts.
       if (!this.#headerSent) this.open(this.#from ?? Object.keys(this.#parts.config().hosts)[0]!);
     }
     if (this.#headerSent) for (const xml of this.framing.end(error?.toElements())) this.write(xml);
@@ -523,26 +521,26 @@ export class XmlStream implements TransportReader, Writer {
     this.transport.end();
   }
 
-  /** Nothing more is said, and the peer has only so long to go. */
+  /** Stops writing and starts the timeout for the peer's end. */
   #leave(most = Number.POSITIVE_INFINITY): void {
     this.#state = 'closing';
     this.#closeBy = monotonic() + Math.min(this.#parts.config().limits.close_timeout_seconds * 1000, most);
   }
 
-  /** The stream is over, though nobody closed it. */
+  /** The stream is over without having been closed. */
   #lose(): void {
     if (this.#isOver) return;
     this.#leave();
     this.#handler.lost();
   }
 
-  /** The peer sends no more, though it may still read. */
+  /** The peer has closed its half of the connection; it may still read. */
   #end(): void {
     this.#lose();
     this.transport.end();
   }
 
-  /** The connection is gone, and so is the stream. */
+  /** The connection is closed, and the stream with it. */
   #finish(): void {
     if (this.#state === 'closed') return;
     this.#lose();
@@ -551,7 +549,7 @@ export class XmlStream implements TransportReader, Writer {
     this.#handler.gone();
   }
 
-  /** Ends the connection at once: it is dead, or the peer does not go. */
+  /** Destroys the connection at once: it is dead, or the peer does not close it. */
   abandon(): void {
     this.#output.uncount();
     this.#lose();
@@ -564,7 +562,7 @@ export class XmlStream implements TransportReader, Writer {
 const mayStore = (item: StreamItem): boolean =>
   item.kind === 'element' && (item.name === 'message' || (item.name === 'iq' && item.attrs.type === 'set'));
 
-/** One object for all streams with the same limits, since there may be very many. */
+/** Shared by all streams with the same limits, since there may be many. */
 const sharedLimits = new WeakMap<Limits, Map<Allowance, XmlReader['limits']>>();
 
 function readerLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {

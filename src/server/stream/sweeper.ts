@@ -1,6 +1,6 @@
 /**
- * One timer for all streams: each second it looks for logins that take too long, peers that went silent, streams that
- * nobody closes, sessions whose time to be resumed is over, and those that are quiet enough to be kept for a crash.
+ * One timer for all streams. Every second it looks for login timeouts, silent peers, streams past their close timeout,
+ * expired sessions, and sessions quiet enough for a crash snapshot.
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
@@ -9,17 +9,17 @@ import type { XmlStream } from './stream.js';
 
 const intervalMs = 1000;
 
-/** What is looked at once a second. */
+/** A stream as the sweeper sees it. */
 export interface Swept {
   readonly xml: XmlStream;
-  /** Whether it should be established by now. */
+  /** Whether its login timeout has passed. */
   isLate(now: number): boolean;
   expire(): void;
-  /** Whether its peer takes what it has to. */
+  /** Disconnects a peer that does not read. */
   checkPace(now: number): void;
-  /** Asks its peer for a sign of life. */
+  /** Requests a sign of life from the peer. */
   askAlive(): void;
-  /** Whether nothing else keeps the connection in use. */
+  /** Whether no other traffic keeps the connection in use. */
   readonly needsKeepalive: boolean;
 }
 
@@ -29,7 +29,7 @@ export class Sweeper {
   constructor(
     readonly streams: Iterable<Swept>,
     readonly sessions: Pick<Keeping, 'sweep'>,
-    /** Cuts connections that became no stream by the login deadline. */
+    /** Cuts connections that have not become a stream by the login timeout. */
     readonly cutLate: (now: number) => void,
     readonly config: () => Config,
   ) {

@@ -1,6 +1,6 @@
 /**
- * What of stream management (XEP-0198) is stored of a session, for a restart and for a crash: the record, what earlier
- * versions wrote, and the session that comes of it.
+ * The stored snapshot of a stream management session (XEP-0198), for restarts and crashes: its record, the formats of
+ * earlier versions, and the session restored from it.
  */
 import { z } from 'zod';
 import { elapsedSince, type Moment, wall } from '../clock.js';
@@ -16,11 +16,11 @@ const counter = whole.lt(modulus);
 
 interface SavedStanza {
   readonly xml: string;
-  /** Of its receipt. */
+  /** Reference of its receipt. */
   readonly reference?: string | undefined;
 }
 
-/** What of an Sm survives a restart, or a crash. */
+/** State of an Sm that survives a restart or a crash. */
 export interface SavedSm {
   readonly jid: string;
   readonly mechanism: string;
@@ -28,16 +28,16 @@ export interface SavedSm {
   readonly received: number;
   readonly acknowledged: number;
   readonly queue: readonly SavedStanza[];
-  /** What modules declare, by the names of the states. Earlier versions wrote it among the fields of the record. */
+  /** Module state by name. Earlier versions stored it among the fields of the record. */
   readonly state?: Readonly<Record<string, unknown>> | undefined;
-  /** How long the session had to live at a moment; undefined if it was connected. */
+  /** Remaining lifetime of the session at a moment; undefined if it was connected. */
   readonly left?: { readonly ms: number; readonly at: Moment } | undefined;
-  /** What earlier versions wrote instead of `left`: when it ends by the wall clock; 0 if it was connected. */
+  /** Earlier versions stored this instead of `left`: its end by the wall clock; 0 if it was connected. */
   readonly expires?: number | undefined;
   readonly holdSeconds: number;
 }
 
-/** The record as it is checked when it is read: a session whose record is damaged cannot be resumed. */
+/** Schema of a record when it is read: a session with a damaged record cannot be resumed. */
 export const savedSm: z.ZodType<SavedSm> = z.object({
   jid: jid.refine((text) => Jid.tryParse(text)?.resource !== undefined),
   mechanism: z.string(),
@@ -51,21 +51,21 @@ export const savedSm: z.ZodType<SavedSm> = z.object({
   holdSeconds: whole,
 });
 
-/** What of a session its Sm does not know. */
+/** State of a session outside its Sm. */
 export interface Surroundings {
-  /** What is held back before the Sm (XEP-0352). */
+  /** Stanzas held before the Sm (XEP-0352), oldest first. */
   readonly held: readonly Sent[];
   readonly state: StoredStates['values'];
 }
 
-/** How long a saved session has to live. If it was connected, its time starts with this process. */
+/** Remaining lifetime of a saved session in ms. If it was connected, its time starts with this process. */
 export function msLeft({ left, expires, holdSeconds }: SavedSm): number {
   const most = holdSeconds * 1000;
   if (left !== undefined) return Math.min(left.ms - elapsedSince(left.at), most);
   return expires ? Math.min(expires - wall(), most) : most;
 }
 
-/** The session of a saved Sm, as it was: with what of these states can be read. `damaged` is told of the others. */
+/** Restores the session of a saved Sm, with all readable states. `damaged` is called for each unreadable one. */
 export function revived(
   saved: SavedSm,
   link: Link,

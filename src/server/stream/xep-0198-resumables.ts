@@ -1,4 +1,4 @@
-/** The sessions that can be resumed (XEP-0198 §5): in this process, and on disk for the next. */
+/** Resumable sessions (XEP-0198 §5): in this process, and stored for the next one. */
 import type { DocumentStore } from '../../storage/contract.js';
 import { Holdings } from '../holdings.js';
 import type { Jid } from '../stanza/jid.js';
@@ -6,30 +6,30 @@ import { msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 import type { Sm, Snapshots } from './xep-0198-sm.js';
 
 /** Ended sessions whose last count is remembered. */
-const mostPast = 10_000;
-/** The same of one account. */
-const mostPastOfOne = 32;
+const mostEnded = 10_000;
+/** The same for one account. */
+const mostEndedOfOne = 32;
 
 /**
- * The resumable sessions of this process, by their ids, and what is on disk of them. After a crash that is either what
- * both sides know, or nothing: the first stanza makes it outdated, and whatever that stanza brings about is told to be
- * done only when the disk has forgotten the session.
+ * The resumable sessions of this process by id, and their snapshots. After a crash a snapshot is either what both sides
+ * know, or absent: the first stanza makes it stale, and the effects of that stanza are acknowledged only after the
+ * snapshot has been deleted.
  */
 export class Resumables implements Snapshots {
   readonly #all = new Map<string, Sm>();
-  /** What those that ended had handled. */
-  readonly #past = new Holdings<number>(mostPastOfOne);
-  /** What the disk would not forget. */
-  readonly #left = new Set<string>();
-  #forgetting = 0;
-  #outdating: Promise<unknown> | undefined;
+  /** Stanzas handled by ended sessions. */
+  readonly #endedCounts = new Holdings<number>(mostEndedOfOne);
+  /** Snapshots that could not be deleted. */
+  readonly #undeleted = new Set<string>();
+  #deleting = 0;
+  #invalidating: Promise<unknown> | undefined;
   #isFailing = false;
-  /** The process ends: what changes is written anew. */
-  #describe: ((sm: Sm) => Surroundings) | undefined;
+  /** Set during shutdown: changes are then saved again. */
+  #surroundingsOf: ((sm: Sm) => Surroundings) | undefined;
 
   constructor(
     readonly store: DocumentStore<SavedSm>,
-    /** The disk began to fail: sessions may not outlive a crash, or be resumed with old counts after it. */
+    /** Called when storage starts to fail: sessions may not survive a crash, or resume with stale counts after it. */
     readonly failed: (error: unknown) => void,
   ) {}
 
@@ -41,11 +41,11 @@ export class Resumables implements Snapshots {
     return this.#all.get(id);
   }
 
-  /** Writes a session down as it is, to be resumed after a crash. */
-  keep(sm: Sm, surroundings: Surroundings): void {
-    sm.kept = true;
-    this.#left.delete(sm.id);
-    // Those that were not kept for longest come first the next time.
+  /** Stores a snapshot of a session, to be resumed after a crash. */
+  snapshot(sm: Sm, surroundings: Surroundings): void {
+    sm.hasSnapshot = true;
+    this.#undeleted.delete(sm.id);
+    // Moves to the end: sessions without a snapshot for longest come first next time.
     this.#all.delete(sm.id);
     this.#all.set(sm.id, sm);
     void this.#write(sm, surroundings).catch(this.#complain);
@@ -62,57 +62,59 @@ export class Resumables implements Snapshots {
     this.#isFailing = true;
   };
 
-  /** Resolves once nothing is on disk of all that is outdated by now; undefined: that is so. Never rejects. */
-  get outdating(): Promise<unknown> | undefined {
-    return this.#outdating;
+  /** Resolves once every stale snapshot has been deleted. Returns undefined if there is none. Never rejects. */
+  get invalidating(): Promise<unknown> | undefined {
+    return this.#invalidating;
   }
 
-  /** What is on disk of it holds no longer. Resolves once it is gone; never rejects. */
-  outdated(sm: Sm): Promise<void> | undefined {
-    if (!sm.kept) return undefined;
-    if (this.#describe !== undefined) return this.#write(sm, this.#describe(sm)).catch(this.#complain);
-    sm.kept = false;
-    return this.#forget(sm.id);
+  /**
+   * The snapshot is stale. Resolves once it is deleted or replaced. Returns undefined if there is none. Never rejects.
+   */
+  invalidate(sm: Sm): Promise<void> | undefined {
+    if (!sm.hasSnapshot) return undefined;
+    if (this.#surroundingsOf !== undefined) return this.#write(sm, this.#surroundingsOf(sm)).catch(this.#complain);
+    sm.hasSnapshot = false;
+    return this.#delete(sm.id);
   }
 
   /** Never rejects. */
-  #forget(id: string): Promise<void> {
-    this.#forgetting++;
-    const forgotten = this.store.forget(id).then(
-      () => void this.#forgetting--,
+  #delete(id: string): Promise<void> {
+    this.#deleting++;
+    const deleted = this.store.forget(id).then(
+      () => void this.#deleting--,
       (error: unknown) => {
-        this.#forgetting--;
-        this.#left.add(id);
+        this.#deleting--;
+        this.#undeleted.add(id);
         this.#complain(error);
       },
     );
-    const all = this.#outdating === undefined ? forgotten : Promise.all([this.#outdating, forgotten]);
-    this.#outdating = all;
+    const all = this.#invalidating === undefined ? deleted : Promise.all([this.#invalidating, deleted]);
+    this.#invalidating = all;
     const done = () => {
-      if (this.#outdating === all) this.#outdating = undefined;
+      if (this.#invalidating === all) this.#invalidating = undefined;
     };
     all.then(done, done);
-    return forgotten;
+    return deleted;
   }
 
-  /** Tries again to have forgotten what has to be. */
-  forgetLeft(): void {
-    const ids = [...this.#left];
-    this.#left.clear();
-    for (const id of ids) void this.#forget(id);
+  /** Retries failed deletions. */
+  retryDeletes(): void {
+    const ids = [...this.#undeleted];
+    this.#undeleted.clear();
+    for (const id of ids) void this.#delete(id);
   }
 
   delete(sm: Sm): void {
     if (!this.#all.delete(sm.id)) return;
-    this.#past.set(sm.session.jid.bare, sm.id, sm.h, mostPast);
-    if (!sm.kept) return;
-    sm.kept = false;
-    void this.#forget(sm.id);
+    this.#endedCounts.set(sm.session.jid.bare, sm.id, sm.h, mostEnded);
+    if (!sm.hasSnapshot) return;
+    sm.hasSnapshot = false;
+    void this.#delete(sm.id);
   }
 
-  /** §5: how many stanzas of the client were handled in a session that has ended, where that is still known. */
+  /** §5: how many of the client's stanzas an ended session handled. Returns undefined if no longer known. */
   lastCount(id: string, owner: Jid): number | undefined {
-    return this.#past.get(owner.bare, id);
+    return this.#endedCounts.get(owner.bare, id);
   }
 
   all(): Iterable<Sm> {
@@ -123,33 +125,33 @@ export class Resumables implements Snapshots {
     return this.#all.size;
   }
 
-  /** Records that the disk has yet to forget. */
-  get forgetting(): number {
-    return this.#left.size + this.#forgetting;
+  /** Snapshots still to be deleted. */
+  get pendingDeletes(): number {
+    return this.#undeleted.size + this.#deleting;
   }
 
-  /** How many would outlive a crash. */
-  get kept(): number {
+  /** How many sessions have a snapshot. */
+  get snapshots(): number {
     let count = 0;
-    for (const { kept } of this.#all.values()) if (kept) count++;
+    for (const { hasSnapshot } of this.#all.values()) if (hasSnapshot) count++;
     return count;
   }
 
-  /** Writes all down, to be resumed by the next process, and again those that change after that. Resolves once they are on disk. */
-  async save(now: number, describe: (sm: Sm) => Surroundings): Promise<void> {
-    this.#describe = describe;
+  /** Saves all sessions for the next process, and each again when it changes. Resolves once they are durable. */
+  async save(now: number, surroundingsOf: (sm: Sm) => Surroundings): Promise<void> {
+    this.#surroundingsOf = surroundingsOf;
     const saved: Promise<void>[] = [];
     for (const sm of this.#all.values()) {
       if (sm.connected) sm.detach(now);
-      sm.kept = true;
-      saved.push(this.#write(sm, describe(sm)));
+      sm.hasSnapshot = true;
+      saved.push(this.#write(sm, surroundingsOf(sm)));
     }
     await Promise.all(saved);
   }
 
   /**
-   * Takes up what the process before wrote down, of those that `concerns` is true for: each that has not expired is handed to
-   * `revive`.
+   * Loads the sessions saved by the previous process for which `concerns` is true. Each that has not expired is passed
+   * to `revive`.
    */
   async load(
     concerns: (id: string, saved: SavedSm) => boolean,
@@ -163,7 +165,7 @@ export class Resumables implements Snapshots {
       const found = await this.store.getMany(ids);
       for (const id of ids) {
         const saved = found.get(id);
-        // A damaged record, which was reported, is of no use to anybody.
+        // A damaged record has been reported and is useless.
         if (saved === undefined) await this.store.forget(id);
         else if (!concerns(id, saved)) continue;
         else if (msLeft(saved) > 0 || saved.queue.length > 0) revive(id, saved);

@@ -1,8 +1,8 @@
 /**
- * XEP-0198: Stream Management. An `Sm` is what a session remembers of its streams: what it sent and the client has not
- * acknowledged, and how much of what it received is dealt with (and durable, where that was asked for). It outlives
- * the connection, so that a client can resume; the process, when that stops in order; and a crash, where nothing was said
- * for a while before it (docs/decisions/0004-resumption-after-a-crash.md).
+ * XEP-0198: Stream Management. An `Sm` is the state a session keeps across streams: stanzas sent and not yet
+ * acknowledged, and how many received stanzas are handled (and durable, where requested). It outlives the connection,
+ * so that a client can resume; the process, after an orderly shutdown; and a crash, if the session was quiet before it
+ * (docs/decisions/0004-resumption-after-a-crash.md).
  */
 import { moment, monotonic } from '../clock.js';
 import type { LocalHost } from '../routing/host.js';
@@ -16,77 +16,77 @@ import { Stanza } from '../stanza/stanza.js';
 import { el } from '../xml/element.js';
 import { modulus, msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 
-/** Where the stanzas of a session are written: its stream. */
+/** The stream that the stanzas of a session are written to. */
 export interface Outlet {
   writeStanza(stanza: Stanza): void;
   write(xml: string, patient?: boolean): void;
-  /** Whether most of what was written has been read. */
+  /** Whether the client has read most of the output. */
   readonly hasRoom: boolean;
   close(error?: StreamError): void;
 }
 
-/** What the server says of its own accord waits while so much is unacknowledged, or half of what may be. */
+/** The server defers stanzas of its own above these unacknowledged amounts, or half of the queue's limits. */
 const windowStanzas = 400;
 const windowBytes = 524_288;
-/** An `<r/>` is out for each so many stanzas at least. */
+/** Stanzas between two `<r/>` at most. */
 const askEvery = 100;
-/** How long an `<r/>` is unanswered until the next one, where something waits for the answer, in ms. */
+/** How long an `<r/>` may be unanswered until the next one while a source is pending, in ms. */
 const askAgainMs = 1000;
 
-/** Of the queue's bound, what may wait for a client that is away before its further messages are stored instead. */
+/** Share of the queue that a disconnected client may fill before further messages are stored instead. */
 const awayShare = 0.5;
-/** Compacting looks at the whole queue: what leaves more than this share of it made no room. */
+/** Compacting scans the whole queue: if more than this share of it is left, it was not worth it. */
 const worthCompacting = 0.9;
 
-/** A stanza that was taken but is not on disk yet. */
-interface Unsettled {
+/** A received stanza with pending writes. */
+interface NotDurable {
   readonly number: number;
   left: number;
 }
 
-/** What the states are stored in, as far as one of them knows. */
+/** The snapshot store as one Sm sees it. */
 export interface Snapshots {
-  /** Resolves once every snapshot that is stale by now has been deleted; undefined: there is none. Never rejects. */
-  readonly outdating: Promise<unknown> | undefined;
-  /** The stored snapshot of this one is stale. Resolves once it is gone; never rejects. */
-  outdated(sm: Sm): Promise<void> | undefined;
+  /** Resolves once every stale snapshot has been deleted. Returns undefined if there is none. Never rejects. */
+  readonly invalidating: Promise<unknown> | undefined;
+  /** The snapshot of this Sm is stale. Resolves once it is gone. Returns undefined if there is none. Never rejects. */
+  invalidate(sm: Sm): Promise<void> | undefined;
 }
 
 export class Sm implements Link {
   /** When a hibernating session ends, by the monotonic clock; 0 while it is connected. */
   expires = 0;
-  /** Passes of the sweeper since a stanza came or went. */
+  /** Sweeps since the last stanza in either direction. */
   quiet = 0;
-  /** What is on disk of it is how it is. */
-  kept = false;
-  /** It is of a process before, and was not resumed since. */
+  /** The stored snapshot is current. */
+  hasSnapshot = false;
+  /** Restored from an earlier process and not resumed since. */
   isRevived = false;
   #outlet: Outlet | undefined;
-  /** Stanzas that came from the client since `<enable/>`. */
+  /** Stanzas received since `<enable/>`. */
   #received = 0;
-  /** Of these, how many were handled. */
+  /** How many of them were handled. */
   #handled = 0;
-  readonly #unsettled: Unsettled[] = [];
-  /** The number that the first unanswered `<r/>` wants to see acknowledged, and the last. */
+  readonly #notDurable: NotDurable[] = [];
+  /** Stanza numbers that the first and the last unanswered `<r/>` want acknowledged; -1: none. */
   #owed = -1;
   #owedLast = -1;
-  /** Who waits until everything that was received is settled, or the session has ended. */
+  /** Called once everything received is durable, or the session has ended. */
   #waiters: (() => void)[] = [];
-  /** How often the session was claimed by a connection that wants to resume it. */
+  /** How many connections have claimed the session to resume it. */
   #claims = 0;
   #queue: Sent[] = [];
-  /** The first entry of #queue that is still there. */
+  /** Index of the first unacknowledged entry of #queue. */
   #head = 0;
   #bytes = 0;
-  /** The first entry of #queue that no connection was sent. */
+  /** Index of the first entry of #queue that was never written. */
   #unsent = 0;
   #isBacklogged = false;
   #acknowledged = 0;
   /** The stale snapshot is being deleted, or replaced. Never rejects. */
   #deleting: Promise<void> | undefined;
-  /** Stanzas that were sent before the last `<r/>`, which its answer acknowledges; undefined: none is out. */
+  /** Stanzas sent before the last `<r/>`, which its answer acknowledges; undefined if none is pending. */
   #asked: number | undefined;
-  /** Stanzas that may wait beyond the limit: it was away from when so many did. */
+  /** Stanzas queued over the limit when the client disconnected; they may stay. */
   #excess = 0;
   /** Since when the client owes an answer, in ms. */
   #askedAt = 0;
@@ -94,10 +94,10 @@ export class Sm implements Link {
   constructor(
     readonly session: Session,
     readonly host: LocalHost,
-    /** Seconds that it may be away; 0: it cannot be resumed. */
+    /** Seconds that the client may be disconnected; 0: the session cannot be resumed. */
     readonly holdSeconds: number,
     readonly limits: () => { readonly queue_stanzas: number; readonly queue_bytes: number },
-    /** The queue is full. */
+    /** Called when the queue is full. */
     readonly overflowed: (sm: Sm) => void,
     /** Where its snapshot is stored. */
     readonly snapshots: Snapshots,
@@ -110,63 +110,63 @@ export class Sm implements Link {
   // --- what we receive ------------------------------------------------------------------------------------------
 
   /**
-   * A stanza begins to be handled. If a snapshot is stored, the stanza waits for what this returns: nothing of it may
-   * become durable, for whichever owner, while a crash could bring back the count from before it.
+   * A stanza begins to be handled. If a snapshot is stored, the stanza must wait for the returned promise: none of its
+   * effects, for any owner, may become durable while a crash could restore the count from before it.
    */
   begin(): Promise<void> | undefined {
     this.#received = (this.#received + 1) % modulus;
-    this.stirred();
+    this.changed();
     return this.#deleting;
   }
 
   /** The stanza that began last was handled. */
   handled(): void {
     this.#handled = this.#received;
-    const { outdating } = this.snapshots;
-    if (outdating !== undefined) this.waitFor(outdating);
-    this.#settle();
+    const { invalidating } = this.snapshots;
+    if (invalidating !== undefined) this.waitFor(invalidating);
+    this.#advance();
   }
 
-  /** It is no more what it was: what is on disk of it holds no longer. */
-  stirred(): void {
+  /** The state has changed: a stored snapshot is stale. */
+  changed(): void {
     this.quiet = 0;
-    if (!this.kept) return;
-    const deleting = this.snapshots.outdated(this)?.then(() => {
+    if (!this.hasSnapshot) return;
+    const deleting = this.snapshots.invalidate(this)?.then(() => {
       if (this.#deleting === deleting) this.#deleting = undefined;
     });
     this.#deleting = deleting;
   }
 
-  /** The acknowledgement of the present stanza waits for this. */
+  /** The current stanza is acknowledged only after `durable` settles. */
   waitFor(durable: Promise<unknown>): void {
-    const last = this.#unsettled.at(-1);
-    let entry: Unsettled;
+    const last = this.#notDurable.at(-1);
+    let entry: NotDurable;
     if (last !== undefined && last.number === this.#received) entry = last;
     else {
       entry = { number: this.#received, left: 0 };
-      this.#unsettled.push(entry);
+      this.#notDurable.push(entry);
     }
     entry.left++;
-    const settle = () => {
+    const done = () => {
       entry.left--;
-      this.#settle();
+      this.#advance();
     };
-    durable.then(settle, settle);
+    durable.then(done, done);
   }
 
-  /** How many stanzas may be acknowledged: handled, and on disk with all before them. */
+  /** Stanzas that may be acknowledged: handled, and durable with all before them. */
   get h(): number {
-    const first = this.#unsettled[0];
+    const first = this.#notDurable[0];
     return first === undefined ? this.#handled : (first.number - 1 + modulus) % modulus;
   }
 
-  #settle(): void {
-    while (this.#unsettled.length > 0 && this.#unsettled[0]!.left === 0) this.#unsettled.shift();
+  #advance(): void {
+    while (this.#notDurable.length > 0 && this.#notDurable[0]!.left === 0) this.#notDurable.shift();
     if (this.#owed >= 0 && distance(this.#owed, this.h) >= 0) {
       this.#acknowledge();
       this.#owed = this.#owedLast !== this.#owed && distance(this.#owedLast, this.h) < 0 ? this.#owedLast : -1;
     }
-    if (this.#waiters.length > 0 && this.isSettled) this.#wake();
+    if (this.#waiters.length > 0 && this.isCaughtUp) this.#wake();
   }
 
   #wake(): void {
@@ -179,7 +179,7 @@ export class Sm implements Link {
     this.#outlet?.write(`<a xmlns='${NS.sm}' h='${this.h}'/>`);
   }
 
-  /** `<r/>`: answered once all that came before it is on disk. */
+  /** `<r/>`: answered once everything received before it is durable. */
   requested(): void {
     if (distance(this.#received, this.h) >= 0) this.#acknowledge();
     else {
@@ -188,13 +188,16 @@ export class Sm implements Link {
     }
   }
 
-  get isSettled(): boolean {
-    return this.#unsettled.length === 0 && this.#handled === this.#received;
+  get isCaughtUp(): boolean {
+    return this.#notDurable.length === 0 && this.#handled === this.#received;
   }
 
-  /** Resolves once everything received can be acknowledged, or the session has ended. undefined: it can be now. */
-  whenSettled(): Promise<void> | undefined {
-    if (this.isSettled) return undefined;
+  /**
+   * Resolves once everything received can be acknowledged, or the session has ended. Returns undefined if it can be
+   * now.
+   */
+  whenCaughtUp(): Promise<void> | undefined {
+    if (this.isCaughtUp) return undefined;
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
@@ -203,7 +206,7 @@ export class Sm implements Link {
   send(stanza: Stanza, receipt?: Receipt): void {
     this.#queue.push({ stanza, receipt });
     this.#grow(sizeOf(stanza));
-    this.stirred();
+    this.changed();
     if (this.#outlet !== undefined) {
       this.#outlet.writeStanza(stanza);
       if (this.#asked === undefined || this.waiting % askEvery === 0) this.ask();
@@ -216,14 +219,14 @@ export class Sm implements Link {
     this.session.ledger?.holds(change);
   }
 
-  /** More waits than may wait for a client that does not acknowledge. */
+  /** Whether the queue is over the limit for a client that does not acknowledge. */
   get isFull(): boolean {
     return this.#isOver(1);
   }
 
   /**
-   * From here on until the client is back, messages that can be stored are, and the rest of the queue is for what cannot.
-   * It stays so when the queue gets shorter: nothing overtakes what is stored.
+   * Until the client resumes, messages that can be stored are stored, and the rest of the queue is for other stanzas.
+   * Stays true when the queue shrinks: nothing may overtake stored messages.
    */
   get isBacklogged(): boolean {
     return this.#isBacklogged && this.#outlet === undefined;
@@ -236,13 +239,13 @@ export class Sm implements Link {
   }
 
   /**
-   * Of what came while the client was away, only the last presence of each address is kept, unless that address has said
-   * something in between. Returns whether that made enough room below this share of the bound.
+   * Drops, from the stanzas queued while the client was disconnected, all but the last presence of each address, unless
+   * the address sent other stanzas in between. Returns whether that freed enough room below `share` of the limit.
    */
   #compact(share: number): boolean {
     if (this.#outlet !== undefined) return false;
     const later = new Set<string>();
-    const kept: Sent[] = [];
+    const retained: Sent[] = [];
     let freed = 0;
     for (let at = this.#queue.length - 1; at >= this.#unsent; at--) {
       const entry = this.#queue[at]!;
@@ -253,12 +256,12 @@ export class Sm implements Link {
         freed += sizeOf(stanza);
         continue;
       } else later.add(from);
-      kept.push(entry);
+      retained.push(entry);
     }
     if (freed === 0) return false;
     const before = this.waiting;
     this.#queue.length = this.#unsent;
-    for (let at = kept.length - 1; at >= 0; at--) this.#queue.push(kept[at]!);
+    for (let at = retained.length - 1; at >= 0; at--) this.#queue.push(retained[at]!);
     this.#grow(-freed);
     return !this.#isOver(share) && this.waiting <= before * worthCompacting;
   }
@@ -275,45 +278,45 @@ export class Sm implements Link {
     );
   }
 
-  /** Whether it was asked what it has, and has said nothing for so long. */
+  /** Whether an `<r/>` has been unanswered for `ms`. */
   isSilent(now: number, ms: number): boolean {
     return this.#asked !== undefined && now - this.#askedAt >= ms;
   }
 
-  /** Once a second: what waits for an answer would wait for ever where the client overlooked an `<r/>`. */
+  /** Called once a second: repeats an `<r/>` that the client may have missed, so that pending sources go on. */
   askAgain(now: number): void {
     if (this.#outlet !== undefined && this.session.isPouring && this.isSilent(now, askAgainMs)) this.ask();
   }
 
-  /** Stanzas that the client has not acknowledged. */
+  /** Stanzas not yet acknowledged. */
   get waiting(): number {
     return this.#queue.length - this.#head;
   }
 
-  /** Characters of them, and what they take besides. */
+  /** Bytes of them with their overhead, approximately. */
   get size(): number {
     return this.#bytes;
   }
 
-  /** Asks the client what it has (§4: `<r/>`); also how one finds out whether it is still there. */
+  /** Asks for an acknowledgement (§4: `<r/>`); also a check that the client is still connected. */
   ask(): void {
     if (this.#asked === undefined) this.#askedAt = monotonic();
     this.#asked = (this.#acknowledged + this.waiting) % modulus;
     this.#outlet?.write(`<r xmlns='${NS.sm}'/>`, true);
   }
 
-  /** `<a/>`: throws StreamError where it acknowledges what was never sent (§4). */
+  /** `<a/>`. Throws StreamError if more is acknowledged than was sent (§4). */
   acknowledged(h: number): void {
     const count = this.#newIn(h);
     if (count > this.waiting)
-      throw new StreamError('undefined-condition', 'You acknowledged more than was sent.', [
+      throw new StreamError('undefined-condition', 'The client acknowledged more stanzas than were sent to it.', [
         el('handled-count-too-high', {
           xmlns: NS.sm,
           h: String(h),
           'send-count': String((this.#acknowledged + this.waiting) % modulus),
         }),
       ]);
-    if (count > 0) this.stirred();
+    if (count > 0) this.changed();
     this.#acknowledged = h;
     for (let left = count; left > 0; left--) {
       const { stanza, receipt } = this.#queue[this.#head]!;
@@ -330,7 +333,7 @@ export class Sm implements Link {
       this.#unsent = Math.max(this.#unsent - this.#head, 0);
       this.#head = 0;
     }
-    // An answer to an earlier `<r/>`: that to the last is on its way.
+    // An answer to an earlier `<r/>`: the last one is still pending.
     if (this.#asked !== undefined && distance(this.#asked, h) < 0) this.#askedAt = monotonic();
     else {
       this.#asked = undefined;
@@ -339,7 +342,7 @@ export class Sm implements Link {
     this.session.drained();
   }
 
-  /** Whether a client that has got so many can go on from here. */
+  /** Whether a client that received `h` stanzas can resume. */
   fits(h: number): boolean {
     return this.#newIn(h) <= this.waiting;
   }
@@ -355,7 +358,7 @@ export class Sm implements Link {
   }
 
   attach(outlet: Outlet): void {
-    this.stirred();
+    this.changed();
     this.#outlet = outlet;
     this.#asked = undefined;
     this.#excess = 0;
@@ -366,15 +369,16 @@ export class Sm implements Link {
   }
 
   /**
-   * A connection wants to resume the session. The latest claim wins: only its owner may attach, so from here on nothing
-   * is received until it does, and what was received settles once. The result tells whether this claim still stands.
+   * A connection wants to resume the session. The latest claim wins: only its owner may attach, so that nothing is
+   * received until it does, and `whenCaughtUp` resolves once. Returns a check of whether this claim is still the
+   * latest.
    */
   claim(): () => boolean {
     const claim = ++this.#claims;
     return () => this.#claims === claim;
   }
 
-  /** The connection is gone; what is sent now waits. */
+  /** The connection is closed; stanzas are queued from now on. */
   detach(now: number): void {
     if (this.isFull) this.#excess = this.waiting;
     this.#unsent = this.#queue.length;
@@ -383,14 +387,14 @@ export class Sm implements Link {
     this.expires = now + this.holdSeconds * 1000;
   }
 
-  /** Writes again what the client has not got, in order (§5). */
+  /** Resends unacknowledged stanzas in order (§5). */
   resend(): void {
     for (let index = this.#head; index < this.#queue.length; index++)
       this.#outlet?.writeStanza(this.#queue[index]!.stanza);
     if (this.waiting > 0) this.ask();
   }
 
-  /** The session is over: tells what became of everything that was not acknowledged. */
+  /** The session is over: reports what became of every unacknowledged stanza. */
   end(): void {
     const lost = this.#queue.slice(this.#head);
     this.#grow(-this.#bytes);
@@ -439,7 +443,7 @@ export class Sm implements Link {
   }
 }
 
-/** How far `to` is ahead of `from` on the circle of 2^32: negative where it is behind. */
+/** Distance from `from` to `to` modulo 2^32: negative if `to` is before `from`. */
 function distance(from: number, to: number): number {
   const ahead = (to - from + modulus) % modulus;
   return ahead < modulus / 2 ? ahead : ahead - modulus;

@@ -1,18 +1,18 @@
 /**
- * XEP-0352: Client State Indication. While the client says that nobody looks at it, what can wait is held back, in
- * order, and goes out with the next stanza that cannot wait, or when the client says that somebody looks.
+ * XEP-0352: Client State Indication. While the client is inactive, stanzas that can wait are held, in order. They are
+ * flushed before the next stanza that cannot wait, or when the client becomes active.
  */
 import type { Link, Receipt, Sent } from '../routing/link.js';
 import { withCapsOf } from '../stanza/caps.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 
-/** Held back at most; then all of it goes out. */
+/** Stanzas held at most; then all are flushed. */
 const most = 500;
 
-/** A link that is told of what is held back before it. */
+/** A link that is notified when stanzas are held before it. */
 interface Next extends Link {
-  stirred?(): void;
+  changed?(): void;
 }
 
 export class CsiLink implements Link {
@@ -29,7 +29,7 @@ export class CsiLink implements Link {
     return this.next.isBacklogged === true;
   }
 
-  /** What is held back, the oldest first. */
+  /** Held stanzas, oldest first. */
   get held(): readonly Sent[] {
     return this.#held;
   }
@@ -41,11 +41,11 @@ export class CsiLink implements Link {
       return;
     }
     this.#held.push({ stanza: stanza.name === 'presence' ? this.#replacing(stanza) : stanza, receipt });
-    this.next.stirred?.();
+    this.next.changed?.();
     if (this.#held.length >= most) this.flush();
   }
 
-  /** Of a contact's presence only the latest matters; what it does not repeat (XEP-0115 §8.4) is carried over. */
+  /** Only the latest presence of a contact matters; caps it omits (XEP-0115 §8.4) are carried over. */
   #replacing(presence: Stanza): Stanza {
     const from = presence.from?.full;
     const at = this.#held.findIndex(({ stanza }) => stanza.name === 'presence' && stanza.from?.full === from);
@@ -59,7 +59,7 @@ export class CsiLink implements Link {
     for (const { stanza, receipt } of held) this.next.send(stanza, receipt);
   }
 
-  /** The session is over: what was held back was never sent. */
+  /** The session is over: held stanzas were never sent. */
   end(): void {
     const held = this.#held;
     this.#held = [];
@@ -67,7 +67,7 @@ export class CsiLink implements Link {
   }
 }
 
-/** Presence, chat states alone, and events of nodes: nobody misses them who does not look. */
+/** Presence, chat states without content, and PEP events: not worth waking an inactive client. */
 function canWait(stanza: Stanza): boolean {
   if (stanza.name === 'presence') return stanza.type === undefined || stanza.type === 'unavailable';
   if (stanza.name !== 'message' || stanza.type === 'error') return false;
@@ -84,7 +84,7 @@ function canWait(stanza: Stanza): boolean {
   return states > 0;
 }
 
-/** A carbon (XEP-0280) of a message that could wait. */
+/** Whether a carbon (XEP-0280) contains a message that could wait. */
 function carriesOnlyChatState(stanza: Stanza): boolean {
   return stanza.content.includes(NS.chatStates) && !/<(body|subject|encrypted|result)[\s>/]/.test(stanza.content);
 }

@@ -203,7 +203,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** Takes no more stanzas. Resolves once what was taken has been handled, and could be acknowledged. */
   async stopTaking(): Promise<void> {
     await this.xml.stopTaking();
-    await this.sm?.whenSettled();
+    await this.sm?.whenCaughtUp();
   }
 
   // --- negotiation ------------------------------------------------------------------------------------------------

@@ -20,20 +20,20 @@ export class Sessions {
     this.keeping = new Keeping(parts, this.ending, this.resuming);
   }
 
-  /** `Resumables.outdating`. */
-  get outdating(): Promise<unknown> | undefined {
-    return this.#parts.resumables.outdating;
+  /** `Resumables.invalidating`. */
+  get invalidating(): Promise<unknown> | undefined {
+    return this.#parts.resumables.invalidating;
   }
 
   /** Stream management states, those that can be resumed, and records that the storage has yet to forget. */
-  get held(): { readonly managed: number; readonly resumable: number; readonly forgetting: number } {
-    const { size, forgetting } = this.#parts.resumables;
-    return { managed: this.ending.managed.size, resumable: size, forgetting };
+  get inspection(): { readonly managed: number; readonly resumable: number; readonly pendingDeletes: number } {
+    const { size, pendingDeletes } = this.#parts.resumables;
+    return { managed: this.ending.managed.size, resumable: size, pendingDeletes };
   }
 
   /** Sessions that would outlive a crash. */
-  get kept(): number {
-    return this.#parts.resumables.kept;
+  get snapshots(): number {
+    return this.#parts.resumables.snapshots;
   }
 
   /** Sessions that wait for their clients. */

@@ -36,23 +36,23 @@ export class Keeping {
   sweep(now: number): void {
     const { resumables, config } = this.#parts;
     const { keep_after_seconds } = config().stream_management;
-    resumables.forgetLeft();
+    resumables.retryDeletes();
     let left = mostAtOnce;
     for (const sm of resumables.all()) {
       sm.quiet++;
       if (!sm.connected && sm.expires !== 0 && sm.expires <= now) this.#ending.gone(sm.session);
-      else if (left > 0 && !sm.kept && sm.quiet > keep_after_seconds && this.#keep(sm)) left--;
+      else if (left > 0 && !sm.hasSnapshot && sm.quiet > keep_after_seconds && this.#keep(sm)) left--;
     }
   }
 
   /** Writes down a session for a crash; whether it is small, and at rest. */
   #keep(sm: Sm): boolean {
     const surroundings = this.#surroundings(sm);
-    if (sm.session.isPouring || !sm.isSettled || !isSmall(sm, surroundings)) {
+    if (sm.session.isPouring || !sm.isCaughtUp || !isSmall(sm, surroundings)) {
       sm.quiet = 0; // not to be looked at each second
       return false;
     }
-    this.#parts.resumables.keep(sm, surroundings);
+    this.#parts.resumables.snapshot(sm, surroundings);
     return true;
   }
 
@@ -119,7 +119,7 @@ export class Keeping {
       for (const domain of Object.keys(this.#parts.config().hosts))
         await this.#parts.host(domain)?.emit('revived', { session });
     // What they were told just now the next process would tell them as well.
-    for (const sm of taken) sm.kept = true;
+    for (const sm of taken) sm.hasSnapshot = true;
     // What was kept for them and is in no queue: they wait for it like others who are there.
     const owners = new Map(taken.map(({ session: { jid } }) => [jid.bare, jid.domain]));
     for (const [bare, domain] of owners) this.#parts.host(domain)?.services.offline?.readOut(bare);

@@ -99,7 +99,7 @@ export class Resuming {
     this.#disconnect(sm);
     const isMine = sm.claim();
     // `h` counts all that was taken, and a crash must not bring back what is on disk: the client knows of later counts.
-    const isSettled = await this.#within(Promise.all([resumables.outdated(sm), sm.whenSettled()]));
+    const isSettled = await this.#within(Promise.all([resumables.invalidate(sm), sm.whenCaughtUp()]));
     if (stream.phase !== 'known') throw new StreamError('connection-timeout');
     if (!isMine()) throw new StreamError('conflict', 'The session is resumed on another connection.');
     if (!isSettled) this.#ending.end(sm.session);
