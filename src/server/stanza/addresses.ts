@@ -1,19 +1,19 @@
 /**
- * Lists of addresses in one stanza: block lists, affiliations, invitations, forms. An address beyond ASCII takes up to
- * half a microsecond a character to check and map, so a list is measured before any of it is parsed.
+ * Lists of addresses in one stanza: block lists, affiliations, invitations, forms. Checking and mapping a non-ASCII
+ * address takes up to half a microsecond per character, so the size of a list is checked before any of it is parsed.
  */
 import { StanzaError } from './errors.js';
 
-/** Addresses in one list, and characters beyond ASCII in all of them. */
+/** Maximum addresses in a list, and maximum non-ASCII characters in all of them. */
 const mostAddresses = 1000;
 const mostMapped = 10_000;
 
-/** How much of a list has been looked at. */
+/** The part of the budget used by a list so far. */
 export class AddressBudget {
   #addresses = 0;
   #mapped = 0;
 
-  /** Whether the address, one more of the list, can be parsed. */
+  /** Whether one more address of the list may be parsed. */
   take(address: string): boolean {
     this.#addresses++;
     if (this.#addresses > mostAddresses) return false;
@@ -22,10 +22,14 @@ export class AddressBudget {
   }
 }
 
-/** Throws StanzaError where a list is longer than what is parsed at once. */
+/** Throws StanzaError if the list is too long. */
 export function demandFew(addresses: Iterable<string | undefined>): void {
   const budget = new AddressBudget();
   for (const address of addresses)
     if (address !== undefined && !budget.take(address))
-      throw new StanzaError('policy-violation', `At most ${mostAddresses} addresses at once.`, { type: 'modify' });
+      throw new StanzaError(
+        'policy-violation',
+        `Too many addresses: at most ${mostAddresses} are allowed, fewer if not ASCII.`,
+        { type: 'modify' },
+      );
 }

@@ -1,13 +1,13 @@
 /**
- * XEP-0115: the verification string of what service discovery says of an entity, to announce ours and to check what
- * others announce. `null` stands for an answer that is ill-formed (§5.4) and proves nothing.
+ * XEP-0115: the verification string of service discovery information, to announce ours and to check that of others.
+ * `null` stands for an ill-formed answer (§5.4), which proves nothing.
  */
 import { createHash } from 'node:crypto';
 import type { Element } from '../xml/element.js';
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
 
-/** The hash functions that we compute, by their names in the `hash` attribute (IANA). SHA-1 is the one that all know. */
+/** The supported hash functions, by their names in the `hash` attribute (IANA). All clients support SHA-1. */
 const algorithms: Readonly<Record<string, string>> = {
   'sha-1': 'sha1',
   'sha-256': 'sha256',
@@ -21,7 +21,10 @@ export interface CapsIdentity {
   readonly lang?: string | undefined;
 }
 
-/** §5.1: the `ver` of these. Forms are XEP-0128 data forms; those without a hidden FORM_TYPE do not count (§5.4). */
+/**
+ * §5.1: returns the `ver` of these. Forms are XEP-0128 data forms; those without a hidden FORM_TYPE are ignored (§5.4).
+ * Throws RangeError for an unsupported algorithm.
+ */
 export function capsHash(
   identities: readonly CapsIdentity[],
   features: readonly string[],
@@ -29,15 +32,15 @@ export function capsHash(
   algorithm = 'sha-1',
 ): string {
   const name = algorithms[algorithm];
-  if (name === undefined) throw new RangeError(`${algorithm} is no hash that we compute`);
+  if (name === undefined) throw new RangeError(`${algorithm} is not a supported hash`);
   return createHash(name)
     .update(verificationString(identities, features, forms), 'utf8')
     .digest('base64');
 }
 
 /**
- * §5.4: whether an answer of disco#info has the hash that was announced for it. undefined: the hash function is unknown
- * to us, so the answer says something of this one address and of nobody else.
+ * §5.4: whether a disco#info answer has the announced hash. Returns undefined if the hash function is not supported, so
+ * that the answer is valid for this one address only.
  */
 export function provesCaps(query: Element, algorithm: string, ver: string): boolean | undefined {
   if (algorithms[algorithm] === undefined) return undefined;
@@ -51,7 +54,7 @@ export interface CapsInfo {
   readonly forms: readonly Element[];
 }
 
-/** What an answer of disco#info says; null where it is ill-formed (§5.4). */
+/** Reads a disco#info answer. Returns null if it is ill-formed (§5.4). */
 export function readInfo(query: Element): CapsInfo | null {
   const children = query.getChildElements();
   const own = (name: string) => children.filter((child) => child.getName() === name && child.getNS() === NS.discoInfo);
@@ -67,7 +70,7 @@ export function readInfo(query: Element): CapsInfo | null {
   const severalTypes = forms.some((form) => new Set(hiddenType(form)?.map((value) => value.getText())).size > 1);
   if (identities.length === 0 || severalTypes) return null;
   if (repeats(identities.map(identityText)) || repeats(features) || repeats(formTypes)) return null;
-  // §9.3: a part that has the separator in it could be read as several: such an answer is never believed.
+  // §9.3: a part containing the separator would be ambiguous: such an answer is never accepted.
   if (verificationParts(identities, features, forms).some((part) => part.includes('<'))) return null;
   return { identities, features, forms };
 }
@@ -109,7 +112,7 @@ function verificationParts(
 const identityText = ({ category, type, lang = '', name = '' }: CapsIdentity): string =>
   `${category}/${type}/${lang}/${name}`;
 
-/** The values of the FORM_TYPE field; undefined where there is none, or it is not hidden. */
+/** Returns the values of the FORM_TYPE field, or undefined if it is absent or not hidden. */
 function hiddenType(form: Element): Element[] | undefined {
   const field = form.getChildren('field').find((child) => child.attrs.var === 'FORM_TYPE');
   return field?.attrs.type === 'hidden' ? field.getChildren('value') : undefined;
@@ -121,12 +124,12 @@ const valuesOf = (field: Element): string[] => field.getChildren('value').map((v
 
 const repeats = (texts: readonly string[]): boolean => new Set(texts).size < texts.length;
 
-/** The collation "i;octet" (RFC 4790 §9.3): by the bytes of UTF-8, which differs from `<` above U+FFFF. */
+/** The collation "i;octet" (RFC 4790 §9.3): by UTF-8 bytes, which differs from `<` above U+FFFF. */
 const octets = (one: string, other: string): number => Buffer.compare(Buffer.from(one), Buffer.from(other));
 
 /**
- * XEP-0115 §8.4: presence that carries the capabilities of the presence before it, if it has none of its own: a client
- * may leave out what it has said.
+ * XEP-0115 §8.4: copies the capabilities of the previous presence if this one has none: a client may omit unchanged
+ * capabilities.
  */
 export function withCapsOf(presence: Stanza, before: Stanza | undefined): Stanza {
   if (before === undefined || presence.has(NS.caps, 'c')) return presence;
@@ -134,7 +137,7 @@ export function withCapsOf(presence: Stanza, before: Stanza | undefined): Stanza
   return caps === undefined ? presence : presence.plus(caps);
 }
 
-/** Whether the later presence announces what the earlier one did, and so need not say it again. */
+/** Whether the later presence announces the same capabilities as the earlier one, and so may omit them. */
 export function repeatsCaps(later: Stanza, earlier: Stanza | undefined): boolean {
   const [now, before] = [later.child(NS.caps, 'c'), earlier?.child(NS.caps, 'c')];
   if (now === undefined || before === undefined) return false;

@@ -1,19 +1,19 @@
-/** XEP-0082: dates and times, in the range of years that XMPP has use for (0000 to 9999). */
+/** XEP-0082: dates and times in the years 0000 to 9999. */
 
 const ZONE = '(Z|[+-](?:0\\d|1[0-3]):[0-5]\\d|[+-]14:00)';
 const TIME = '([01]\\d|2[0-3]):([0-5]\\d):([0-5]\\d)(?:\\.(\\d+))?';
 const DATE = '(\\d{4})-(\\d\\d)-(\\d\\d)';
 const date = new RegExp(`^${DATE}$`);
 const time = new RegExp(`^${TIME}${ZONE}?$`);
-// XML Schema's end of the day is the beginning of the next
+// XML Schema's 24:00 is the start of the next day
 const dateTime = new RegExp(`^${DATE}T(?:${TIME}|24:00:00(?:\\.0+)?)${ZONE}$`);
 
-/** `2026-11-21T23:40:56.123Z`, from ms since 1970. Throws RangeError for what is no time. */
+/** Formats ms since 1970 as `2026-11-21T23:40:56.123Z`. Throws RangeError if `ms` is not a valid time. */
 export function formatDateTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-/** Ms since 1970, of the DateTime profile; a fraction of a ms is dropped. Undefined for what is no date and time. */
+/** Parses the DateTime profile to ms since 1970, dropping fractions of a ms. Returns undefined if it is invalid. */
 export function parseDateTime(text: string): number | undefined {
   const match = dateTime.exec(text);
   if (match === null) return undefined;
@@ -24,15 +24,15 @@ export function parseDateTime(text: string): number | undefined {
   return midnight + clock - offsetOf(zone!);
 }
 
-/** Ms since 1970 at the beginning of the day (UTC), of the Date profile. */
+/** Parses the Date profile to the ms since 1970 at which the day begins (UTC). Returns undefined if it is invalid. */
 export function parseDate(text: string): number | undefined {
   const match = date.exec(text);
   return match === null ? undefined : dayOf(match[1]!, match[2]!, match[3]!);
 }
 
 /**
- * Ms since midnight, of the Time profile: of UTC where it names a zone (so it may lie outside of the day), else of
- * whatever day and place is meant.
+ * Parses the Time profile to ms since midnight UTC if it has a zone (so it may be outside of the day), else since local
+ * midnight. Returns undefined if it is invalid.
  */
 export function parseTime(text: string): number | undefined {
   const match = time.exec(text);

@@ -31,22 +31,22 @@ import { Jid } from './jid.js';
 interface Described {
   readonly label?: string | undefined;
   readonly desc?: string | undefined;
-  /** A submission without it, or with an empty value, is refused. */
+  /** Whether to refuse a submission without the field, or with an empty value. */
   readonly required?: boolean | undefined;
-  /** Further names that clients use for it. They are read where the field itself is not there; the first one counts. */
+  /** Other names that clients use for the field, read if the field itself is absent; the first match wins. */
   readonly also?: readonly string[] | undefined;
 }
 
 interface TextField extends Described {
   readonly type: 'text-single' | 'text-private' | 'text-multi' | 'hidden';
   readonly datatype?: undefined;
-  /** Most UTF-16 units in one value. */
+  /** Maximum length of a value, in UTF-16 units. */
   readonly longest?: number | undefined;
 }
 
 interface NumberField extends Described {
   readonly type: 'text-single' | 'hidden';
-  /** The second is XEP-0060's (§13): a number, or the word `max`. */
+  /** `pubsub:integer-or-max` is a number or the word `max` (XEP-0060 §13). */
   readonly datatype: 'xs:integer' | 'pubsub:integer-or-max';
   readonly min?: number | undefined;
   readonly max?: number | undefined;
@@ -65,11 +65,11 @@ interface DateField extends Described {
 interface ListField extends Described {
   readonly type: 'list-single' | 'list-multi';
   readonly options: readonly (string | FieldOption)[];
-  /** Values that are no option are taken as well. */
+  /** Whether to accept values that are not an option. */
   readonly open?: boolean | undefined;
-  /** What clients write for an option. */
+  /** Other spellings of an option that clients use. */
   readonly aliases?: Readonly<Record<string, string>> | undefined;
-  /** Values of a `list-multi` that are no option, and are passed over. */
+  /** Values of a `list-multi` that are not an option and are skipped. */
   readonly ignored?: readonly string[] | undefined;
 }
 
@@ -77,7 +77,7 @@ interface PlainField extends Described {
   readonly type: 'boolean' | 'jid-single' | 'jid-multi';
 }
 
-/** Text among the fields. */
+/** Text between fields. */
 interface FixedField extends Described {
   readonly type: 'fixed';
   readonly value: string;
@@ -87,7 +87,7 @@ export type FieldDeclaration = TextField | NumberField | TimeField | DateField |
 
 type Declarations = Readonly<Record<string, FieldDeclaration>>;
 
-/** What a field without data type or options is read as. */
+/** The value type of a field without data type or options. */
 interface Plain {
   boolean: boolean;
   fixed: never;
@@ -106,7 +106,7 @@ type Chosen<D> = D extends { readonly open: true }
     ? OptionOf<O>
     : never;
 
-/** What a field is read as. Times are ms since 1970, days the ms at which they begin (UTC). */
+/** The value type of a field. Times are ms since 1970, dates the ms of their first moment (UTC). */
 export type ValueOf<D extends FieldDeclaration> = D extends { readonly type: 'list-single' }
   ? Chosen<D>
   : D extends { readonly type: 'list-multi' }
@@ -124,7 +124,7 @@ type Required<F extends Declarations> = {
   [K in Asked<F>]: F[K] extends { readonly required: true } ? K : never;
 }[Asked<F>];
 
-/** What a submission says; a field that it leaves out is not there, and keeps its value (§3.5). */
+/** The values of a submission. A field left out by the client is absent here and keeps its value (§3.5). */
 export type Submission<F extends Declarations> = {
   readonly [K in Required<F>]: ValueOf<F[K]>;
 } & {
@@ -136,20 +136,20 @@ export type FormValues<F extends Declarations> = { readonly [K in Asked<F>]?: Va
 export interface DeclaredForm<F extends Declarations> {
   readonly formType: string;
   readonly fields: F;
-  /** The form to be filled in, with the present values. */
+  /** Builds the form to be filled in, with the current values. */
   form(values?: FormValues<F>, head?: FormHead): Element;
-  /** The values alone, as information (XEP-0128 among others). */
+  /** Builds a result form: the values only (used by XEP-0128 among others). */
   result(values: FormValues<F>, head?: FormHead): Element;
   /**
-   * Reads what was submitted; undefined where the form was cancelled. An empty value of a field that is no text counts as
-   * left out. Throws StanzaError: `bad-request` for what is no such form, `not-acceptable` for values that are not
+   * Reads a submission. Returns undefined if the form was cancelled. An empty value of a field that is not text counts
+   * as left out. Throws StanzaError: `bad-request` if this is not the form, `not-acceptable` for values that are not
    * allowed.
    */
   read(element: Element | undefined): Submission<F> | undefined;
 }
 
 export interface FormRules {
-  /** Fields that are not declared: XEP-0004 §3.1 ignores them, XEP-0313 answers `feature-not-implemented`. */
+  /** Undeclared fields: XEP-0004 §3.1 ignores them, XEP-0313 answers `feature-not-implemented`. */
   readonly unknown?: 'ignore' | 'refuse';
 }
 
@@ -170,15 +170,15 @@ export function defineForm<const F extends Declarations>(
         ...head,
         type: 'result',
         formType,
-        fields: declared.flatMap(([name, field]) => told(name, field, values)),
+        fields: declared.flatMap(([name, field]) => valueFields(name, field, values)),
       }),
     read: (element) => {
       const reading = readForm(element, formType);
       if (reading.type === 'cancel') return undefined;
-      if (reading.type !== 'submit') throw malformed('The form is not submitted');
+      if (reading.type !== 'submit') throw malformed('The form must have the type "submit"');
       for (const name of reading.fields.keys()) {
         if (unknown === 'refuse' && !names.has(name)) {
-          throw new StanzaError('feature-not-implemented', `There is no field ${name}`);
+          throw new StanzaError('feature-not-implemented', `Unknown field ${name}`);
         }
       }
       const submission: Record<string, unknown> = {};
@@ -203,12 +203,12 @@ type Values = Readonly<Record<string, unknown>>;
 function offered(name: string, declaration: FieldDeclaration, values: Values): Field {
   const { type, label, desc, required } = declaration;
   const options = 'options' in declaration ? declaration.options : undefined;
-  const value = type === 'fixed' ? declaration.value : told(name, declaration, values)[0]?.value;
+  const value = type === 'fixed' ? declaration.value : valueFields(name, declaration, values)[0]?.value;
   return { var: name, type, label, desc, required, value, options, validate: validation(declaration) };
 }
 
-/** None where there is no value. */
-function told(name: string, declaration: FieldDeclaration, values: Values): Field[] {
+/** Returns no field if there is no value. */
+function valueFields(name: string, declaration: FieldDeclaration, values: Values): Field[] {
   const value = values[name] as FieldValue | readonly FieldValue[] | undefined;
   if (value === undefined) return [];
   const { type, label } = declaration;
@@ -227,7 +227,7 @@ function validation(declaration: FieldDeclaration): Validation | undefined {
     : { datatype };
 }
 
-/** Undefined where the values are none: an empty one of a field that is no text. */
+/** Returns undefined if there is no value: an empty one of a field that is not text. */
 function readValue(name: string, field: FieldDeclaration, values: readonly string[]): unknown {
   const given = values.filter((value) => value !== '');
   switch (field.type) {
@@ -245,7 +245,7 @@ function readValue(name: string, field: FieldDeclaration, values: readonly strin
       return [...new Map(jids.map((jid) => [jid.full, jid])).values()]; // §3.3: duplicates are ignored
     }
   }
-  if (values.length > 1) throw malformed(`More than one ${name}`);
+  if (values.length > 1) throw malformed(`More than one value of ${name}`);
   if (isText(field)) return textOf(name, field, values[0] ?? '');
   const [value] = given;
   if (value === undefined) return undefined;
@@ -259,7 +259,8 @@ function isText(field: FieldDeclaration): field is TextField {
 }
 
 function textOf(name: string, { longest }: TextField, value: string): string {
-  if (longest !== undefined && value.length > longest) throw unacceptable(name, `longer than ${longest} characters`);
+  if (longest !== undefined && value.length > longest)
+    throw unacceptable(name, `must not exceed ${longest} characters`);
   return value;
 }
 
@@ -270,7 +271,7 @@ const isOption = (field: ListField, value: string): boolean =>
   field.options.some((option) => (typeof option === 'string' ? option : option.value) === aliasOf(field, value));
 
 function optionOf(name: string, field: ListField, value: string): string {
-  if (!field.open && !isOption(field, value)) throw unacceptable(name, 'none of the options');
+  if (!field.open && !isOption(field, value)) throw unacceptable(name, 'not one of the options');
   return aliasOf(field, value);
 }
 
@@ -282,17 +283,17 @@ function jidOf(name: string, value: string): Jid {
 
 /** XEP-0122 §3.1, §3.2.3. */
 function dataOf(name: string, field: NumberField | TimeField | DateField, text: string): number | 'max' {
-  const value = text.trim(); // XML Schema collapses the white space around all types but strings
+  const value = text.trim(); // XML Schema collapses white space around all types but strings
   if (field.datatype === 'xs:dateTime' || field.datatype === 'xs:date') {
     const time = field.datatype === 'xs:date' ? parseDate(value) : parseDateTime(value);
-    if (time === undefined) throw unacceptable(name, `no ${field.datatype}`);
+    if (time === undefined) throw unacceptable(name, `not a valid ${field.datatype}`);
     return time;
   }
   if (field.datatype === 'pubsub:integer-or-max' && value === 'max') return 'max';
   const number = /^[+-]?\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
-  if (!Number.isSafeInteger(number)) throw unacceptable(name, 'not a number');
+  if (!Number.isSafeInteger(number)) throw unacceptable(name, 'not a whole number');
   const { min, max } = field;
-  if (min !== undefined && number < min) throw unacceptable(name, `less than ${min}`);
-  if (max !== undefined && number > max) throw unacceptable(name, `more than ${max}`);
+  if (min !== undefined && number < min) throw unacceptable(name, `must be at least ${min}`);
+  if (max !== undefined && number > max) throw unacceptable(name, `must be at most ${max}`);
   return number;
 }

@@ -1,27 +1,27 @@
-/** XEP-0203: Delayed Delivery. Who may be believed is for the caller: what a client stamps is no more than its word. */
+/** XEP-0203: Delayed Delivery. The caller decides whom to trust: a stamp from a client is only a claim. */
 import { type Element, el, escapeAttribute } from '../xml/element.js';
 import { formatDateTime, parseDateTime } from './datetime.js';
 import { Jid } from './jid.js';
 import { NS } from './ns.js';
 
 export interface Delay {
-  /** Who delayed it, or first sent it. */
+  /** The entity that delayed the stanza, or first sent it. */
   readonly from: Jid | undefined;
-  /** When it was first sent, in ms since 1970. */
+  /** Time when it was first sent, in ms since 1970. */
   readonly stamp: number;
   readonly reason: string | undefined;
 }
 
-/** `<delay/>`, from who holds it back and when it was first sent (ms since 1970). */
+/** Builds `<delay/>` from the delaying entity and the time of first sending (ms since 1970). */
 export function delay(from: Jid | string | undefined, stamp: number, reason?: string): Element {
   return el('delay', { xmlns: NS.delay, from: from?.toString(), stamp: formatDateTime(stamp) }, reason);
 }
 
-/** The same of ours, as text for `Stanza.plusWritten`. */
+/** The same for our own domain, as text for `Stanza.plusWritten`. */
 export const writtenDelay = (domain: string, stamp: number): string =>
   `<delay xmlns="${NS.delay}" from="${escapeAttribute(domain)}" stamp="${formatDateTime(stamp)}"/>`;
 
-/** Undefined where there is none, or where its time or its sender is none. */
+/** Returns undefined if the element is not `<delay/>`, or its time or sender is invalid. */
 export function readDelay(element: Element | undefined): Delay | undefined {
   if (element === undefined || !element.is('delay', NS.delay)) return undefined;
   const stamp = parseDateTime(element.attrs.stamp ?? '');

@@ -1,10 +1,10 @@
-/** Errors of RFC 6120: what a stanza is refused with (§8.3) and what a stream is closed with (§4.9). */
+/** Errors of RFC 6120: stanza errors (§8.3) and stream errors (§4.9). */
 import { type Element, el } from '../xml/element.js';
 import { NS } from './ns.js';
 
 export type ErrorType = 'auth' | 'cancel' | 'continue' | 'modify' | 'wait';
 
-/** RFC 6120 §8.3.3: each condition with the type that the RFC gives it, and the legacy code of XEP-0086. */
+/** RFC 6120 §8.3.3: each condition with its type, and its legacy code from XEP-0086. */
 const conditions = {
   'bad-request': ['modify', 400],
   conflict: ['cancel', 409],
@@ -35,23 +35,23 @@ export type StanzaErrorCondition = keyof typeof conditions;
 export const isStanzaErrorCondition = (name: string): name is StanzaErrorCondition => Object.hasOwn(conditions, name);
 
 export interface StanzaErrorOptions {
-  /** Where a specification asks for another type than RFC 6120's. */
+  /** Overrides the type of RFC 6120 if a specification requires another. */
   readonly type?: ErrorType | undefined;
-  /** Application-specific conditions (RFC 6120 §8.3.4), put after the condition. */
+  /** Application-specific conditions (RFC 6120 §8.3.4), added after the condition. */
   readonly extra?: readonly Element[] | undefined;
   /** Character data of the condition itself: the new address of `gone` and `redirect`. */
   readonly uri?: string | undefined;
-  /** Who refuses (`by`), where it is not the addressee. */
+  /** The entity that refuses (`by`), if it is not the addressee. */
   readonly by?: string | undefined;
-  /** The answer does not repeat what is refused: there is a password in it. */
+  /** Whether to omit the refused content from the answer, because it contains a password. */
   readonly bare?: boolean | undefined;
-  /** What the answer carries in the place of what is refused. */
+  /** Content of the answer instead of the refused content. */
   readonly instead?: Element | undefined;
-  /** The sender must not learn that the account exists: IQs are answered as for one that does not. */
+  /** Whether to hide that the account exists: IQs are answered as if it did not. */
   readonly hides?: boolean | undefined;
 }
 
-/** The peer asked something that we refuse. Thrown by handlers; the dispatcher answers it. */
+/** A request is refused. Thrown by handlers; the dispatcher sends the answer. */
 export class StanzaError extends Error {
   override readonly name = 'StanzaError';
   readonly type: ErrorType;
@@ -61,7 +61,7 @@ export class StanzaError extends Error {
     readonly text?: string,
     readonly options: StanzaErrorOptions = {},
   ) {
-    // It is an answer, not a fault. A stack trace makes it ten times as expensive, and clients choose how often it is made.
+    // A refusal is not a fault: a stack trace would cost ten times as much, and clients could force any number of them.
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     super(text === undefined ? condition : `${condition}: ${text}`);
@@ -69,7 +69,7 @@ export class StanzaError extends Error {
     this.type = options.type ?? conditions[condition][0];
   }
 
-  /** The `<error/>` child (RFC 6120 §8.3.2), with the legacy code that older clients read. */
+  /** Builds `<error/>` (RFC 6120 §8.3.2), with the legacy code that older clients read. */
   toElement(): Element {
     const { by, uri, extra = [] } = this.options;
     return el(
@@ -110,7 +110,7 @@ export type StreamErrorCondition =
   | 'unsupported-stanza-type'
   | 'unsupported-version';
 
-/** The peer broke the stream, or we end it: it is told and closed. */
+/** The peer violated the stream protocol, or we end the stream: the error is sent and the stream closed. */
 export class StreamError extends Error {
   override readonly name = 'StreamError';
 
@@ -122,7 +122,7 @@ export class StreamError extends Error {
     super(text === undefined ? condition : `${condition}: ${text}`);
   }
 
-  /** The content of `<stream:error/>`. */
+  /** Returns the content of `<stream:error/>`. */
   toElements(): Element[] {
     return [
       el(this.condition, { xmlns: NS.streams }),

@@ -1,9 +1,9 @@
 /**
- * XEP-0004: Data Forms, with XEP-0068 (FORM_TYPE) and of XEP-0122 (validation) data types, ranges and open lists.
+ * XEP-0004: Data Forms, XEP-0068 (FORM_TYPE), and data types, ranges and open lists of XEP-0122.
  *
- * `form()` and `table()` write a form as it stands, `readForm()` reads one as it comes. A form that is offered and then
- * submitted is declared with `defineForm()` (define-form.ts). Left out: regular expressions and numbers of selected
- * items (XEP-0122 §3.2.4, §3.3).
+ * `form()` and `table()` build a form, `readForm()` reads any form. A form that is offered and then submitted is
+ * declared with `defineForm()` (define-form.ts). Not implemented: regular expressions and numbers of selected items
+ * (XEP-0122 §3.2.4, §3.3).
  */
 import { type Element, el } from '../xml/element.js';
 import { StanzaError } from './errors.js';
@@ -34,7 +34,9 @@ export interface FieldOption {
   readonly label?: string | undefined;
 }
 
-/** XEP-0122: `open` lists take other values than their options, `min` and `max` are written as the data type is. */
+/**
+ * XEP-0122: `open` lists allow values other than their options; `min` and `max` are written in the data type's format.
+ */
 export interface Validation {
   readonly datatype: string;
   readonly open?: boolean | undefined;
@@ -44,7 +46,7 @@ export interface Validation {
 
 export interface Field {
   readonly var?: string | undefined;
-  /** Always written: clients drop a whole answer for the sake of one field without a type (XEP-0004 §3.3). */
+  /** Always written: some clients drop a whole answer if one field has no type (XEP-0004 §3.3). */
   readonly type: FieldType;
   readonly label?: string | undefined;
   readonly desc?: string | undefined;
@@ -54,7 +56,7 @@ export interface Field {
   readonly validate?: Validation | undefined;
 }
 
-/** What stands above the fields. */
+/** The parts of a form above its fields. */
 export interface FormHead {
   readonly title?: string | undefined;
   readonly instructions?: string | undefined;
@@ -62,7 +64,7 @@ export interface FormHead {
 
 export interface Form extends FormHead {
   readonly type: FormType;
-  /** The FORM_TYPE, which says what the names of the fields mean (XEP-0068). */
+  /** The FORM_TYPE, which defines the meaning of the field names (XEP-0068). */
   readonly formType?: string | undefined;
   readonly fields?: readonly Field[] | undefined;
 }
@@ -84,7 +86,7 @@ export interface Table {
   readonly rows: readonly Readonly<Record<string, Field['value']>>[];
 }
 
-/** A form of several items (§3.4). */
+/** Builds a form of several items (§3.4). */
 export function table({ title, columns, rows }: Table): Element {
   return el(
     'x',
@@ -97,7 +99,7 @@ export function table({ title, columns, rows }: Table): Element {
   );
 }
 
-/** Only the fields of a table's items have no type: the table's `<reported/>` says it (§3.4). */
+/** Only fields of a table's items have no type: `<reported/>` has it (§3.4). */
 type Written = Omit<Field, 'type'> & Partial<Pick<Field, 'type'>>;
 
 function fieldElement({ type, label, desc, required, value, options = [], validate, ...field }: Written): Element {
@@ -131,17 +133,17 @@ function validateElement({ datatype, open, min, max }: Validation): Element {
 // ---------------------------------------------------------------------------------------------------------------
 // Reading
 
-/** A form as it came: well-formed, and nothing more is known of it. */
+/** A well-formed form, otherwise not validated. */
 export interface FormReading {
   readonly type: FormType;
   readonly formType: string | undefined;
-  /** The values of each field, FORM_TYPE not among them. */
+  /** The values of each field except FORM_TYPE. */
   readonly fields: ReadonlyMap<string, readonly string[]>;
-  /** The first value of a field. */
+  /** Returns the first value of a field, or undefined. */
   get(name: string): string | undefined;
-  /** All values of a field; none where the field is not there. */
+  /** Returns all values of a field; none if it is absent. */
   all(name: string): readonly string[];
-  /** Throws StanzaError `not-acceptable` for a value that is no boolean. */
+  /** Returns undefined if the field is absent. Throws StanzaError `not-acceptable` if the value is not a boolean. */
   bool(name: string): boolean | undefined;
 }
 
@@ -156,11 +158,11 @@ const singleTypes: readonly string[] = [
 ] satisfies FieldType[];
 
 /**
- * Throws StanzaError `bad-request` for what is no data form, and for a form of another FORM_TYPE than `expected`. A form
- * without FORM_TYPE passes: the element around it says what it is for, and clients leave it out.
+ * Throws StanzaError `bad-request` if the element is not a data form, or its FORM_TYPE is not `expected`. A form
+ * without FORM_TYPE is accepted: its parent says what it is for, and some clients omit it.
  */
 export function readForm(element: Element | undefined, expected?: string): FormReading {
-  if (element === undefined || !element.is('x', NS.dataForms)) throw malformed('There is no data form');
+  if (element === undefined || !element.is('x', NS.dataForms)) throw malformed('A data form is missing');
   const { type = '' } = element.attrs;
   if (!formTypes.includes(type)) throw malformed('The form has no valid type');
   const fields = new Map<string, readonly string[]>();
@@ -172,19 +174,21 @@ export function readForm(element: Element | undefined, expected?: string): FormR
       throw malformed('A field has no name');
     }
     const values = field.getChildren('value', NS.dataForms).map((value) => value.getText());
-    if (values.length > 1 && singleTypes.includes(field.attrs.type ?? '')) throw malformed(`More than one ${name}`);
-    // XEP-0068 §5: in a submission a field of any type, else a hidden one
+    if (values.length > 1 && singleTypes.includes(field.attrs.type ?? ''))
+      throw malformed(`More than one value of ${name}`);
+    // XEP-0068 §5: in a submission the field may have any type, otherwise it must be hidden
     if (name === 'FORM_TYPE' && (type === 'submit' || field.attrs.type === 'hidden')) {
-      if (formType !== undefined || values.length !== 1) throw malformed('More than one FORM_TYPE, or an empty one');
+      if (formType !== undefined || values.length !== 1)
+        throw malformed('There must be exactly one FORM_TYPE with one value');
       formType = values[0];
     } else if (fields.has(name)) {
-      throw malformed(`More than one ${name}`);
+      throw malformed(`More than one field ${name}`);
     } else {
       fields.set(name, values);
     }
   }
   if (expected !== undefined && formType !== undefined && formType !== expected) {
-    throw malformed(`The FORM_TYPE is not ${expected}`);
+    throw malformed(`The FORM_TYPE must be ${expected}`);
   }
   return {
     type: type as FormType,
@@ -200,7 +204,7 @@ export function readForm(element: Element | undefined, expected?: string): FormR
 }
 
 export const malformed = (text: string): StanzaError => new StanzaError('bad-request', text);
-/** §4: what the answer to a form that is well-formed and not valid is. */
+/** §4: the answer to a well-formed form with invalid values. */
 export const unacceptable = (name: string, why: string): StanzaError =>
   new StanzaError('not-acceptable', `${name}: ${why}`);
 

@@ -1,48 +1,51 @@
 /**
- * Identifiers that are made without asking anybody: stanza ids, which sort by time (XEP-0359; the keys of archives, of the
- * offline store, of rooms' histories), and random ones for streams, sessions and tokens.
+ * Identifiers made without coordination: stanza ids, which sort by time (XEP-0359; keys of archives, the offline store,
+ * room histories), and random ones for streams, sessions and tokens.
  *
- * Ids of one owner rise in the order of reception (XEP-0313 §3.1), and their times rise by at least a millisecond each, so
- * that clients which sort by stamp get the same order. If the wall clock is set back, or was ahead in an earlier run, the
- * ids go on from where they were until the clock has caught up.
+ * The ids of one owner increase in the order of reception (XEP-0313 §3.1), and their times differ by at least a
+ * millisecond, so that clients sorting by timestamp get the same order. If the wall clock is set back, or was ahead in
+ * an earlier run, ids continue from the last one until the clock has caught up.
  */
 import { randomFillSync, randomInt } from 'node:crypto';
 import { wall } from '../clock.js';
 
-/** Digits that sort as text in the order of their values (RFC 4648 §7, in lower case). */
+/** Digits whose text order is the order of their values (RFC 4648 §7, in lower case). */
 const DIGITS = '0123456789abcdefghijklmnopqrstuv';
 const TIME_DIGITS = 9; // 45 bits of milliseconds: until the year 3084
 const COUNTER_DIGITS = 3;
 const MAX_COUNTER = 32 ** COUNTER_DIGITS - 1;
 const MAX_NODE = 32 ** 2 - 1;
 
-/** Owners whose latest id is remembered: those that are ahead of the clock must be among them. */
+/** Owners whose latest id is tracked. Must include every owner whose latest id is ahead of the clock. */
 const MAX_OWNERS = 16_384;
-/** Ms that are reserved at a time. A crash leaves the next process so far ahead of the clock at most. */
+/** Ms reserved at a time. After a crash, the next process starts at most this far ahead of the clock. */
 const RESERVATION = 1000;
 
 const digits = (value: number, width: number): string => value.toString(32).padStart(width, '0');
 
-/** The last two digits differ from start to start. */
+/** The last two digits differ per process start. */
 const start = digits(randomInt(32 ** 2), 2);
 let suffix = `00${start}`;
-/** Tells ids of one millisecond apart, which belong to different owners. */
+/** Distinguishes ids of the same millisecond, which belong to different owners. */
 let counter = 0;
-/** The first digits of a time, which are the same for half a minute. */
+/** The leading digits of a time, which stay the same for half a minute. */
 let high = 0;
 let prefix = digits(0, TIME_DIGITS - 3);
 
-/** No id is made with a time before this. */
+/** Lower bound for the time of new ids. */
 let floor = 0;
-/** The time of each owner's latest id; it may be missing if it is behind the floor. */
+/** The time of each owner's latest id. May be missing if it is below the floor. */
 const latest = new Map<string, number>();
-/** One more than the greatest time of an id. */
+/** One more than the greatest time of any id. */
 let end = 0;
-/** Ids before this time are reserved; Infinity if nobody wants to know. */
+/** Times before this are reserved; Infinity if there are no reservers. */
 let reserved = Number.POSITIVE_INFINITY;
 const reservers = new Set<(until: number) => void>();
 
-/** The number of this node, 0 to 1023, which no other node of the cluster has; before the first id, once. */
+/**
+ * Sets the number of this node, 0 to 1023, unique in the cluster. Call at most once, before the first id. Throws
+ * RangeError.
+ */
 export function setNode(node: number): void {
   if (!Number.isInteger(node) || node < 0 || node > MAX_NODE)
     throw new RangeError(`node ${node} is not 0 to ${MAX_NODE}`);
@@ -50,15 +53,15 @@ export function setNode(node: number): void {
 }
 
 /**
- * A new id for something that `owner` (a bare address) keeps: 16 characters (time, counter, node), greater by code unit
- * than all that were made for this owner before, in this process or in one whose reservations were read.
+ * Returns a new id for an object that belongs to `owner` (a bare address): 16 characters (time, counter, node), greater
+ * by code unit than all earlier ids of this owner, made by this process or by one whose reservations were read.
  */
 export function stanzaId(owner: string, now: number = wall()): string {
   const last = latest.get(owner);
   let time = Math.max(now, floor);
   if (last !== undefined && last >= time) time = last + 1;
   latest.set(owner, time);
-  if (latest.size > MAX_OWNERS) forgetOwners(now);
+  if (latest.size > MAX_OWNERS) evictOwners(now);
   if (time >= end) {
     end = time + 1;
     if (end > reserved) reserve();
@@ -74,14 +77,14 @@ export function stanzaId(owner: string, now: number = wall()): string {
 
 const three = (value: number): string => DIGITS[value >> 10]! + DIGITS[(value >> 5) & 31]! + DIGITS[value & 31]!;
 
-/** Forgets owners that are not ahead, at least half of all; the floor keeps them rising. */
-function forgetOwners(now: number): void {
+/** Evicts owners that are not ahead of the clock, at least half of all. The floor keeps their ids increasing. */
+function evictOwners(now: number): void {
   const times = Float64Array.from(latest.values()).sort();
   floor = Math.max(floor, now, times[MAX_OWNERS / 2]! + 1);
   for (const [owner, time] of latest) if (time < floor) latest.delete(owner);
 }
 
-/** What is stored for an owner has this id: those to come are greater. */
+/** Records that `id` is stored for an owner: new ids will be greater. */
 export function idsAbove(owner: string, id: string): void {
   const time = timeOf(id);
   if (time > (latest.get(owner) ?? wall() - 1)) latest.set(owner, time);
@@ -93,9 +96,9 @@ function reserve(): void {
 }
 
 /**
- * Ids of this process are greater than all with times before `from`, which earlier processes may have made. `write` is
- * called before an id is made whose time is not reserved yet: what it writes, the next process gives as `from`. The result
- * ends this, and gives what to write if nothing crashed.
+ * Makes all ids of this process greater than ids with times before `from`, which earlier processes may have made.
+ * Before an id with an unreserved time is made, calls `write` with a bound to persist; the next process passes it as
+ * `from`. The returned function ends this and returns the bound to persist on a clean stop.
  */
 export function reserveIds(from: number, write: (until: number) => void): () => number {
   floor = Math.max(floor, from);
@@ -108,17 +111,23 @@ export function reserveIds(from: number, write: (until: number) => void): () => 
   };
 }
 
-/** Smaller than every id made at `ms` (since 1970) or later, not smaller than any made before: the end of a range. */
+/**
+ * Returns the lower end of a range: not greater than any id made at `ms` (since 1970) or later, greater than all
+ * earlier ones.
+ */
 export function idAt(ms: number): string {
   return digits(Math.min(Math.max(Math.ceil(ms), 0), 32 ** TIME_DIGITS - 1), TIME_DIGITS).padEnd(16, '0');
 }
 
-/** Greater than every id made at `ms` (since 1970) or before, smaller than any made after: the other end of a range. */
+/**
+ * Returns the upper end of a range: greater than every id made at `ms` (since 1970) or earlier, smaller than all later
+ * ones.
+ */
 export function idAfter(ms: number): string {
   return digits(Math.min(Math.max(Math.floor(ms), 0), 32 ** TIME_DIGITS - 1), TIME_DIGITS).padEnd(17, 'v');
 }
 
-/** When an id was made, in ms since 1970; NaN for what `stanzaId` never made. */
+/** Returns when an id was made, in ms since 1970; NaN if `stanzaId` did not make it. */
 export function timeOf(id: string): number {
   return /^[0-9a-v]{16}$/.test(id) ? Number.parseInt(id.slice(0, TIME_DIGITS), 32) : Number.NaN;
 }
@@ -126,9 +135,12 @@ export function timeOf(id: string): number {
 const pool = Buffer.alloc(8192);
 let used = pool.length;
 
-/** Random bytes from the system as base64url: 16 bytes are 128 bits, 22 characters. */
+/**
+ * Returns random bytes from the system as base64url: 16 bytes are 128 bits, 22 characters. Throws RangeError for too
+ * many.
+ */
 export function randomId(bytes = 16): string {
-  if (bytes > pool.length) throw new RangeError(`more than ${pool.length} random bytes`);
+  if (bytes > pool.length) throw new RangeError(`at most ${pool.length} random bytes`);
   if (used + bytes > pool.length) {
     randomFillSync(pool);
     used = 0;

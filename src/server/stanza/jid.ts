@@ -1,24 +1,24 @@
 /**
- * RFC 7622: XMPP addresses. A `Jid` is valid and normalised from the moment it exists: the localpart by the
- * UsernameCaseMapped profile, the resourcepart by OpaqueString (precis.ts), the domainpart as an IDN (domain.ts).
+ * RFC 7622: XMPP addresses. A `Jid` is always valid and normalised: the localpart by UsernameCaseMapped, the
+ * resourcepart by OpaqueString (precis.ts), the domainpart as an IDN (domain.ts).
  */
 import { prepareDomain } from './domain.js';
 import { flat } from './flat.js';
 import { MAX_UNITS, PrecisError, prepareLocal, prepareResource } from './precis.js';
 
-/** UTF-16 units of the longest text that can be an address: three parts and the two signs between them. */
+/** Maximum UTF-16 units of an address: three parts and two separators. */
 const MAX_TEXT = 3 * MAX_UNITS + 2;
 
-/** The text is no XMPP address. Answered `jid-malformed` where a peer sent it. */
+/** The text is not an XMPP address. Answered with `jid-malformed` if a peer sent it. */
 export class JidError extends Error {
   override readonly name = 'JidError';
 }
 
 export class Jid {
   private constructor(
-    /** The whole address as it goes on the wire; equals `bare` where there is no resource. */
+    /** The whole address as it is sent; equals `bare` if there is no resource. */
     readonly full: string,
-    /** `local@domain`, or `domain` alone: the key of an account, room or host. */
+    /** `local@domain` or `domain`: the key of an account, room or host. */
     readonly bare: string,
     readonly local: string | undefined,
     readonly domain: string,
@@ -26,12 +26,15 @@ export class Jid {
     private readonly owner: Jid | undefined,
   ) {}
 
-  /** Parses and normalises; the same text gives the same object while it is in the (bounded) cache. Throws JidError. */
+  /**
+   * Parses and normalises. Returns the same object for the same text while it is in the (bounded) cache. Throws
+   * JidError.
+   */
   static parse(text: string): Jid {
     return recall(text) ?? Jid.#parse(text);
   }
 
-  /** As `parse`, but undefined for what is no address. */
+  /** Like `parse`, but returns undefined for an invalid address. */
   static tryParse(text: string): Jid | undefined {
     try {
       return Jid.parse(text);
@@ -41,7 +44,7 @@ export class Jid {
     }
   }
 
-  /** From parts not yet normalised. Throws JidError. */
+  /** Builds an address from parts that are not normalised. Throws JidError. */
   static of(local: string | undefined, domain: string, resource?: string): Jid {
     const owner = Jid.#bare(
       local === undefined ? undefined : prepared('localpart', prepareLocal, local),
@@ -54,12 +57,15 @@ export class Jid {
     return this.resource === undefined;
   }
 
-  /** The address without its resource: one object for all resources, while it is in the cache or one of them is. */
+  /**
+   * Returns the address without its resource: the same object for all resources, while it is cached or one of them
+   * exists.
+   */
   toBare(): Jid {
     return this.owner ?? this;
   }
 
-  /** The address of one resource of this account or room. Throws JidError. */
+  /** Returns the address of a resource of this account or room. Throws JidError. */
   withResource(resource: string): Jid {
     return Jid.#full(this.toBare(), prepared('resourcepart', prepareResource, resource));
   }
@@ -68,7 +74,7 @@ export class Jid {
     return other !== undefined && (this === other || this.full === other.full);
   }
 
-  /** Same account, room or host, whatever the resource. */
+  /** Whether the account, room or host is the same, whatever the resource. */
   sameBare(other: Jid | undefined): boolean {
     return other !== undefined && this.bare === other.bare;
   }
@@ -77,7 +83,7 @@ export class Jid {
     return this.full;
   }
 
-  /** RFC 7622 §3.2: the resource is what follows the first slash, the localpart what precedes the first at sign. */
+  /** RFC 7622 §3.2: the resource follows the first slash, the localpart precedes the first at sign. */
   static #parse(text: string): Jid {
     if (text.length > MAX_TEXT) throw new JidError('malformed address: too long');
     const slash = text.indexOf('/');
@@ -104,7 +110,7 @@ export class Jid {
     return jid;
   }
 
-  /** From normalised parts, by way of the cache. */
+  /** Returns the cached address of normalised parts, or makes it. */
   static #bare(local: string | undefined, domain: string): Jid {
     const text = local === undefined ? domain : `${local}@${domain}`;
     return recall(text) ?? Jid.#makeBare(text, local === undefined ? -1 : local.length);
@@ -115,7 +121,7 @@ export class Jid {
     return recall(text) ?? Jid.#makeFull(owner, text);
   }
 
-  /** The address that a normalised text is, and that is not in the cache; the at sign is at `sign`. */
+  /** Makes the address of a normalised text that is not cached; the at sign is at `sign`. */
   static #makeBare(text: string, sign: number): Jid {
     const full = flat(text);
     const local = sign < 0 ? undefined : full.slice(0, sign);
@@ -142,8 +148,8 @@ function prepared(part: string, prepare: (text: string) => string, text: string)
 }
 
 /**
- * The cache, in two generations: when the young one is full it becomes the old one, and what is asked for again moves
- * back. Longer addresses are rare and not worth their memory.
+ * The cache, in two generations: a full young generation becomes the old one, and an entry used again moves back.
+ * Longer addresses are rare and not cached.
  */
 const GENERATION = 5_000;
 const MAX_CACHED = 256;

@@ -1,13 +1,13 @@
 /**
- * Which messages belong into an archive: one definition for accounts and rooms. XEP-0313 §6.1.1, §6.1.2, XEP-0334 §4, and
- * what the specifications of the payloads say.
+ * Which messages belong in an archive, for accounts and rooms: XEP-0313 §6.1.1, §6.1.2, XEP-0334 §4, and the
+ * specifications of the payloads.
  */
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
 
 /**
- * Whether a message is what people wrote to each other, or what a client that was away needs to know of it: that it was
- * received, read, reacted to, corrected or retracted, calls and invitations. Not that somebody is typing.
+ * Whether a message is user content, or something that a client must learn after being offline: receipts, markers,
+ * reactions, corrections, retractions, calls and invitations. Not chat states.
  */
 export function isLasting(stanza: Stanza): boolean {
   const { type } = stanza;

@@ -1,4 +1,4 @@
-/** Every namespace that Waxwing speaks, by the name that the code uses for it. */
+/** Every namespace used by Waxwing, by its name in the code. */
 export const NS = {
   // RFC 6120, 6121, 7395
   client: 'jabber:client',
@@ -137,7 +137,7 @@ export const NS = {
   mucToken: 'urn:xmpp:muc-token-invite:0', // 0488
   callInvites: 'urn:xmpp:call-invites:0', // 0482
   raa: 'urn:xmpp:raa:0', // 0489
-  jid: 'urn:xmpp:jid:0', // 0268, of reports that are passed on
+  jid: 'urn:xmpp:jid:0', // 0268, in forwarded reports
   gcReport: 'urn:xmpp:gcreport:0', // ProtoXEP: Group Chat Reporting
   mamTrim: 'urn:xmpp:mamtrim:0', // ProtoXEP: Message Archive Management: Trim Command
 } as const;

@@ -1,61 +1,64 @@
 /**
- * PRECIS: which strings are names, and which names are the same. RFC 8264 (framework), RFC 8265 (usernames and
- * passwords), RFC 8266 (nicknames), and what RFC 7622 §3.3 and §3.4 add for the parts of an XMPP address.
- * Domains are in domain.ts.
+ * PRECIS: which strings are valid names, and which names are equal. RFC 8264 (framework), RFC 8265 (usernames and
+ * passwords), RFC 8266 (nicknames), and the additions of RFC 7622 §3.3 and §3.4 for parts of an XMPP address. Domains
+ * are in domain.ts.
  */
 import { bidiHolds, contextsHold, isRightToLeft, mapWidth, points } from './unicode-rules.js';
 
-/** The string is none that the profile allows; the message says why, without the string. */
+/** The profile does not allow the string; the message says why, without the string. */
 export class PrecisError extends Error {
   override readonly name = 'PrecisError';
 }
 
 const { letterDigits, exceptions, contextual, refused, ignorable } = points;
-/** RFC 8264 §8: the first code point outside IdentifierClass, compatibility characters aside. */
+/** RFC 8264 §8: matches the first code point outside IdentifierClass, compatibility characters aside. */
 const notIdentifier = new RegExp(`[${refused}]|${ignorable}|[^!-~${letterDigits}${exceptions}${contextual}]`, 'u');
-/** RFC 8264 §8: the first code point outside FreeformClass. */
+/** RFC 8264 §8: matches the first code point outside FreeformClass. */
 const notFreeform = new RegExp(`[${refused}]|${ignorable}|[^\\p{L}\\p{M}\\p{N}\\p{Zs}\\p{S}\\p{P}${contextual}]`, 'u');
 const spaces = /(?! )\p{Zs}/gu;
 
-/** RFC 7622 §3.3: each part of an address is at most this many bytes of UTF-8. */
+/** RFC 7622 §3.3: maximum bytes of UTF-8 in each part of an address. */
 const MAX_BYTES = 1023;
-/** What normalizes to 1023 bytes was never longer than this many UTF-16 units: longer input is refused before any work. */
+/** Text that normalizes to 1023 bytes has at most this many UTF-16 units: longer input is refused unread. */
 export const MAX_UNITS = 2048;
-/** UAX #15 §13: no language has more marks on one letter, and sorting many of them takes quadratic time. */
+/** UAX #15 §13: no language has more marks on one letter, and sorting many marks takes quadratic time. */
 const tooManyMarks = /\p{M}{31}/u;
 
-/** ASCII that a localpart may hold: not `"&'/:<>@` (RFC 7622 §3.3.1). Nearly all are in their one spelling already. */
+/** ASCII allowed in a localpart: not `"&'/:<>@` (RFC 7622 §3.3.1). Nearly all localparts are normalised already. */
 const plainLocal = /^[!#-%(-.0-9;=?[-~]+$/;
 const capitalLocal = /^[!#-%(-.0-9;=?A-Z[-~]+$/;
 const plainResource = /^[ -~]+$/;
 
-/** A localpart in its one spelling: UsernameCaseMapped, less eight characters (RFC 7622 §3.3). Throws PrecisError. */
+/** Normalises a localpart: UsernameCaseMapped without eight characters (RFC 7622 §3.3). Throws PrecisError. */
 export function prepareLocal(text: string): string {
   if (text.length <= MAX_BYTES) {
     if (plainLocal.test(text)) return text;
     if (capitalLocal.test(text)) return text.toLowerCase();
   }
   const local = fits(stable(text, usernameCaseMapped));
-  if (/["&'/:<>@]/.test(local)) throw new PrecisError('one of "&\'/:<>@');
+  if (/["&'/:<>@]/.test(local)) throw new PrecisError('one of "&\'/:<>@ is not allowed');
   return local;
 }
 
-/** A resourcepart in its one spelling: OpaqueString (RFC 7622 §3.4; a leading space is valid, RFC erratum 4560). */
+/**
+ * Normalises a resourcepart: OpaqueString (RFC 7622 §3.4; a leading space is valid, RFC erratum 4560). Throws
+ * PrecisError.
+ */
 export function prepareResource(text: string): string {
   return text.length <= MAX_BYTES && plainResource.test(text) ? text : fits(opaqueString(text));
 }
 
-/** A password, or any string that is compared and never read (RFC 8265 §4.2). Throws PrecisError. */
+/** Normalises a password, or any string that is only compared (RFC 8265 §4.2). Throws PrecisError. */
 export function opaqueString(text: string): string {
   return text.length <= MAX_UNITS && plainResource.test(text) ? text : stable(text, mapOpaque);
 }
 
-/** A nickname as it is shown (RFC 8266 §2.3). Throws PrecisError. */
+/** Normalises a nickname for display (RFC 8266 §2.3). Throws PrecisError. */
 export function nickname(text: string): string {
   return stable(text, mapNickname);
 }
 
-/** What two nicknames that pass for the same have in common (RFC 8266 §2.4): a key, not to be shown. */
+/** Returns the comparison key of a nickname, equal for equivalent nicknames (RFC 8266 §2.4). Not for display. */
 export function nicknameKey(text: string): string {
   return stable(text, (nick) => mapNickname(bounded(nick).toLowerCase()));
 }
@@ -67,8 +70,9 @@ function usernameCaseMapped(text: string): string {
   refuseCompat(wide);
   const name = wide.toLowerCase().normalize('NFC');
   refuse(name, notIdentifier);
-  if (!contextsHold(name)) throw new PrecisError('a character that is not allowed in this place');
-  if (isRightToLeft(name) && !bidiHolds(name)) throw new PrecisError('directions mixed');
+  if (!contextsHold(name)) throw new PrecisError('a character is not allowed in this context');
+  if (isRightToLeft(name) && !bidiHolds(name))
+    throw new PrecisError('left-to-right and right-to-left characters are mixed');
   return name;
 }
 
@@ -76,7 +80,7 @@ function usernameCaseMapped(text: string): string {
 function mapOpaque(text: string): string {
   refuse(text, notFreeform);
   const string = text.replace(spaces, ' ').normalize('NFC');
-  if (!contextsHold(string)) throw new PrecisError('a character that is not allowed in this place');
+  if (!contextsHold(string)) throw new PrecisError('a character is not allowed in this context');
   return string;
 }
 
@@ -84,11 +88,14 @@ function mapOpaque(text: string): string {
 function mapNickname(text: string): string {
   refuse(text, notFreeform);
   const nick = text.replace(spaces, ' ').replace(/ {2,}/g, ' ').replace(/^ | $/g, '').normalize('NFKC');
-  if (!contextsHold(nick)) throw new PrecisError('a character that is not allowed in this place');
+  if (!contextsHold(nick)) throw new PrecisError('a character is not allowed in this context');
   return nick;
 }
 
-/** RFC 8264 §7: the rules again until nothing changes, three times at most. The result is never empty. */
+/**
+ * RFC 8264 §7: applies the rules until nothing changes, at most three times. The result is never empty. Throws
+ * PrecisError.
+ */
 function stable(text: string, rules: (text: string) => string): string {
   let before = text;
   for (let round = 0; round < 4; round++) {
@@ -97,7 +104,7 @@ function stable(text: string, rules: (text: string) => string): string {
     if (after === before) return after;
     before = after;
   }
-  throw new PrecisError('no stable spelling');
+  throw new PrecisError('normalisation is not stable');
 }
 
 function fits(text: string): string {
@@ -105,7 +112,9 @@ function fits(text: string): string {
   return text;
 }
 
-/** RFC 8264 §9.17. What NFKC changes is among what changes when it also folds case, which a regular expression can find. */
+/**
+ * RFC 8264 §9.17. What NFKC changes is a subset of what changes with case folding, which a regular expression can find.
+ */
 function refuseCompat(text: string): void {
   if (text.normalize('NFKC') === text) return;
   const point = text.match(/\p{Changes_When_NFKC_Casefolded}/gu)?.find((point) => point.normalize('NFKC') !== point);
@@ -117,14 +126,14 @@ function bounded(text: string): string {
   return text;
 }
 
-/** Throws unless the text has a length and marks that are worth looking at, and no code point that is unwanted. */
+/** Throws PrecisError if the text is too long, has too many marks on a letter, or contains an unwanted code point. */
 function refuse(text: string, unwanted: RegExp): void {
   if (tooManyMarks.test(bounded(text))) throw new PrecisError('more than 30 marks on one letter');
   const at = text.search(unwanted);
   if (at >= 0) throw new PrecisError(codePoint(text, at));
 }
 
-/** The code point at an index, as Unicode writes it. */
+/** Returns the code point at an index in the notation U+0041. */
 export function codePoint(text: string, at: number): string {
   return `U+${text.codePointAt(at)!.toString(16).toUpperCase().padStart(4, '0')}`;
 }

@@ -1,39 +1,39 @@
-/** XEP-0059: Result Set Management: what page is asked for, and which page this is. */
+/** XEP-0059: Result Set Management: page requests and the description of a page. */
 import { type Element, el } from '../xml/element.js';
 import { StanzaError } from './errors.js';
 import { NS } from './ns.js';
 
 export interface PageRequest {
-  /** Most items in the page; 0 asks for the count alone (§2.7). */
+  /** Maximum items in the page; 0 requests only the count (§2.7). */
   readonly max: number;
-  /** The page begins after this item. */
+  /** The page begins after this item id. */
   readonly after?: string;
-  /** The page ends before this item; true: it is the last page (§2.5). With `after`, which is left undefined: both. */
+  /** The page ends before this item id; true requests the last page (§2.5). May be combined with `after`. */
   readonly before?: string | true;
-  /** The page begins with the item at this index (§2.6); never with `after` or `before`. */
+  /** The page begins at this index (§2.6); never with `after` or `before`. */
   readonly index?: number;
 }
 
 export interface PageLimits {
-  /** The `max` of a request that names none. */
+  /** Used for a request without `max`. */
   readonly default: number;
-  /** A larger `max` is cut to this: a page may always be smaller than asked for (§2.1). */
+  /** Upper bound of `max`: a page may always be smaller than requested (§2.1). */
   readonly cap: number;
 }
 
 export interface ResultPage {
-  /** The ids of the first and the last item; undefined where the page is empty. */
+  /** The ids of the first and the last item; undefined if the page is empty. */
   readonly first?: string | undefined;
   readonly last?: string | undefined;
-  /** Of the whole set, as far as that is cheap to say. */
+  /** Size of the whole set, if cheap to compute. */
   readonly count?: number | undefined;
-  /** Where in the whole set the first item is. */
+  /** Index of the first item in the whole set. */
   readonly index?: number | undefined;
 }
 
 /**
- * Reads the `<set/>` of a request; without one, the first page is asked for. Throws StanzaError `bad-request`. An item
- * that is not in the set is for the caller to find out (`item-not-found`, §2.4), as is an index that it cannot look up
+ * Reads the `<set/>` of a request; without one, requests the first page. Throws StanzaError `bad-request`. The caller
+ * must check for an item that is not in the set (`item-not-found`, §2.4) and for an index it does not support
  * (`feature-not-implemented`, §2.6).
  */
 export function readRsm(set: Element | undefined, limits: PageLimits): PageRequest {
@@ -42,18 +42,18 @@ export function readRsm(set: Element | undefined, limits: PageLimits): PageReque
   const after = text(set, 'after');
   const before = text(set, 'before');
   if (index !== undefined && (after !== undefined || before !== undefined)) {
-    throw new StanzaError('bad-request', 'A page is named by an item or by an index');
+    throw new StanzaError('bad-request', 'Request a page by item or by index, not both');
   }
   return {
     max,
-    // An empty <after/> is before the first item, as none is (§2.2)
+    // An empty <after/> means the first page, as does its absence (§2.2)
     ...(after ? { after } : undefined),
     ...(before === undefined ? undefined : { before: before || true }),
     ...(index === undefined ? undefined : { index }),
   };
 }
 
-/** The `<set/>` of an answer (§2.2). */
+/** Builds the `<set/>` of an answer (§2.2). */
 export function rsmSet({ first, last, count, index }: ResultPage): Element {
   return el(
     'set',
@@ -64,19 +64,19 @@ export function rsmSet({ first, last, count, index }: ResultPage): Element {
   );
 }
 
-/** Most characters of the items in one page, ids and names together: a longer page ends early. */
+/** Maximum characters of the items in one page, ids and names included: a longer page ends early. */
 const longestPage = 200_000;
 
 export interface ListPage<T> {
   readonly shown: readonly T[];
   readonly set: Element;
-  /** The page is the whole list, and no page was asked for: clients that know no pages need no `<set/>`. */
+  /** Whether the page is the whole list and none was requested: clients without paging need no `<set/>`. */
   readonly isWhole: boolean;
 }
 
 /**
- * What of a list in memory the `<set/>` in a request asks for, and the `<set/>` of the answer. `sizeOf` counts the
- * characters of an item. Throws StanzaError.
+ * Returns the requested page of a list in memory, and the `<set/>` of the answer. `sizeOf` returns the characters of an
+ * item. Throws StanzaError.
  */
 export function pageOf<T>(
   all: readonly T[],
@@ -97,7 +97,7 @@ export function pageOf<T>(
   if (before === undefined) end = Math.min(end, start + max);
   else start = Math.max(start, end - max);
   end = Math.max(start, end);
-  // §2.1: a page may be shorter than asked for
+  // §2.1: a page may be shorter than requested
   let size = 0;
   if (before === undefined) {
     for (let next = start; next < end; next++) {
@@ -130,6 +130,6 @@ function text(set: Element | undefined, name: string): string | undefined {
 function number(set: Element | undefined, name: string): number | undefined {
   const written = text(set, name)?.trim();
   if (written === undefined) return undefined;
-  if (!/^\d{1,10}$/.test(written)) throw new StanzaError('bad-request', `<${name}/> is no number`);
+  if (!/^\d{1,10}$/.test(written)) throw new StanzaError('bad-request', `<${name}/> is not a number`);
   return Number(written);
 }

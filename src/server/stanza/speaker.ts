@@ -1,27 +1,29 @@
 /**
- * Who really speaks in a stanza. A service relays what others make: whether it may reach somebody is decided by them, not
- * by the address of the service. `strangers` and `blocking` both go by this.
+ * The originators of a stanza. A service relays stanzas for others: whether it may contact somebody depends on them,
+ * not on the address of the service. Used by `strangers` and `blocking`.
  */
 import { Jid } from './jid.js';
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
 
-/** Whom a service of this server speaks for. It stays inside the server: nothing of it is on the wire. */
+/** The originators that a service of this server acts for. Internal: never sent. */
 export interface Behalf {
-  /** Those who made what the stanza carries, by their real addresses; the one who acted comes first. */
+  /** The authors of the stanza's content, by their real addresses; the one who acted comes first. */
   readonly speakers: readonly [Jid, ...Jid[]];
-  /** The recipient asked for it: they are in the room, or they subscribed to the node. */
+  /** Whether the recipient asked for it, by being in the room or subscribing to the node. */
   readonly isAsked: boolean;
 }
 
-/** XEP-0045 §7.8.2: whom a room says that it invites for. Services of ours say it with a `Behalf`, others only so. */
+/**
+ * XEP-0045 §7.8.2: the inviter that a room names. Our own services give a `Behalf` too; for others this is all we have.
+ */
 export function inviterIn(stanza: Stanza): Jid | undefined {
   if (stanza.name !== 'message' || !stanza.has(NS.mucUser, 'x')) return undefined;
   const from = stanza.child(NS.mucUser, 'x')!.getChild('invite', NS.mucUser)?.attrs.from;
   return from === undefined ? undefined : Jid.tryParse(from);
 }
 
-/** Calls with those who speak besides `from`, until one call is true. */
+/** Calls `test` with each originator other than `from` until one call returns true. */
 export function someOtherSpeaker(stanza: Stanza, behalf: Behalf | undefined, test: (speaker: Jid) => boolean): boolean {
   if (behalf !== undefined) return behalf.speakers.some(test);
   const inviter = inviterIn(stanza);

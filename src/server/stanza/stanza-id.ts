@@ -1,11 +1,11 @@
-/** XEP-0359: Unique and Stable Stanza IDs. Those that we give; what others claim to be ours is taken off before. */
+/** XEP-0359: Unique and Stable Stanza IDs. Adds our ids; forged ones that claim to be ours are removed first. */
 import { escapeAttribute } from '../xml/element.js';
 import { AddressBudget } from './addresses.js';
 import { Jid } from './jid.js';
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
 
-/** The message with its id in the archive of `by`. */
+/** Adds the id of the message in the archive of `by`. */
 export function withStanzaId(stanza: Stanza, id: string, by: Jid): Stanza {
   return stanza.plusWritten(
     `<stanza-id xmlns="${NS.stanzaId}" id="${escapeAttribute(id)}" by="${escapeAttribute(by.bare)}"/>`,
@@ -13,9 +13,9 @@ export function withStanzaId(stanza: Stanza, id: string, by: Jid): Stanza {
 }
 
 /**
- * §3: the message without the ids that claim to be given by `owner`, however the address is spelled. `andUnreadable`: also
- * without those that name nobody. An address that many claim is read once,
- * and of more than can be read none is believed.
+ * §3: removes the ids that claim to be assigned by `owner`, in any spelling of the address. `andUnreadable` also
+ * removes ids without a valid `by`. Ids beyond the address budget are removed. Consecutive ids
+ * with the same address are checked once.
  */
 export function withoutIdsBy(stanza: Stanza, owner: Jid, andUnreadable = false): Stanza {
   const budget = new AddressBudget();

@@ -1,10 +1,9 @@
 /**
- * RFC 6120 §8: a stanza as the server carries it. The header is read, the content stays the text that came in, with an
- * index of its children; elements are built for those who ask. Immutable: whatever changes a stanza makes another one.
+ * RFC 6120 §8: a stanza as the server processes it. The header is parsed; the content stays the received text, with an
+ * index of its children; elements are built on demand. Immutable: every change returns a new stanza.
  *
- * The content's default namespace is the stanza's own, whichever stream it came from (`jabber:client`, `jabber:server`
- * or a component's): asked for and answered as `NS.client`. Attributes of the stanza other than the five of RFC 6120
- * §8.1 are dropped.
+ * The content's default namespace is the stanza's own, whatever stream it came from (`jabber:client`, `jabber:server`
+ * or a component's); the API calls it `NS.client`. Attributes other than the five of RFC 6120 §8.1 are dropped.
  */
 import {
   beforeContent,
@@ -54,14 +53,14 @@ export class Stanza {
     readonly type: string | undefined,
     readonly id: string | undefined,
     readonly lang: string | undefined,
-    /** The children as XML text, and text between them. */
+    /** The children as XML text, including text between them. */
     readonly content: string,
     private readonly index: ChildIndex,
   ) {}
 
   /**
-   * From what the reader has read. Throws JidError where `to` or `from` is no address (`unaddressed` serves for the
-   * answer), TypeError where the element is no stanza. `sender`, where it is given, is stamped as `from`.
+   * Builds a stanza from the reader's output. Throws JidError if `to` or `from` is invalid (answer with `unaddressed`),
+   * TypeError if the element is not a stanza. `sender`, if given, replaces `from`.
    */
   static fromTopLevel(top: TopLevel, sender?: Jid): Stanza {
     const { to, from } = top.attrs;
@@ -72,7 +71,7 @@ export class Stanza {
     );
   }
 
-  /** The same stanza with neither `to` nor `from`, for answering `jid-malformed`. */
+  /** Returns the stanza without `to` and `from`, for answering `jid-malformed`. */
   static unaddressed(top: TopLevel): Stanza {
     return Stanza.make(top, undefined, undefined);
   }
@@ -91,7 +90,7 @@ export class Stanza {
     return children.length === 0 ? bare : bare.plus(...children);
   }
 
-  /** From text of our own, as `toXml` writes it. Throws XmlError, JidError, TypeError. */
+  /** Parses text that `toXml` wrote. Throws XmlError, JidError, TypeError. */
   static parse(xml: string): Stanza {
     return Stanza.fromTopLevel(readElement(xml));
   }
@@ -104,19 +103,19 @@ export class Stanza {
     return findChild(this.content, this.index, foreign(ns), name) >= 0;
   }
 
-  /** The first child of this name, built anew at each call. */
+  /** Returns the first child of this name, built anew at each call. */
   child(ns: string, name: string): Element | undefined {
     const at = findChild(this.content, this.index, foreign(ns), name);
     return at < 0 ? undefined : elementAt(this.content, this.index, at, NS.client);
   }
 
-  /** The character data of the first child of this name: '' where it is empty, undefined where there is none. */
+  /** Returns the character data of the first child of this name: '' if it is empty, undefined if there is none. */
   text(ns: string, name: string): string | undefined {
     const at = findChild(this.content, this.index, foreign(ns), name);
     return at < 0 ? undefined : textAt(this.content, this.index, at);
   }
 
-  /** All children, built anew at each call. */
+  /** Returns all children, built anew at each call. */
   children(): Element[] {
     const children: Element[] = [];
     for (let at = 0; at < this.index.length; at = nextChild(at)) {
@@ -134,7 +133,7 @@ export class Stanza {
     return names;
   }
 
-  /** The same content under a header changed by what is given; `undefined` takes a field away. */
+  /** Returns the same content under a changed header; a field set to `undefined` is removed. */
   with(header: StanzaHeader): Stanza {
     return new Stanza(
       this.name,
@@ -148,7 +147,7 @@ export class Stanza {
     );
   }
 
-  /** With more children behind the others. A string is XML text in the stanza's own namespace; throws XmlError. */
+  /** Appends children. A string is XML text in the stanza's own namespace; throws XmlError. */
   plus(...children: (Element | string | undefined)[]): Stanza {
     let { content, index } = this;
     for (const child of children) {
@@ -163,7 +162,7 @@ export class Stanza {
     return this.carrying(content, index);
   }
 
-  /** With one more child, which is text that we wrote: `<name xmlns="ns"…`. It is not read, and has to be well-formed. */
+  /** Appends a child as trusted text: `<name xmlns="ns"…`. It is not parsed and must be well-formed. */
   plusWritten(xml: string): Stanza {
     const name = xml.indexOf(' ') - 1;
     const start = name + 9; // `<name xmlns="`
@@ -173,7 +172,7 @@ export class Stanza {
   }
 
   /**
-   * Without the children of this name; with `where`, those whose attributes it returns true for. The same stanza if
+   * Removes the children of this name; with `where`, only those whose attributes it accepts. Returns the same stanza if
    * there are none.
    */
   without(ns: string, name: string, where?: (attributes: Element['attrs']) => boolean): Stanza {
@@ -189,23 +188,23 @@ export class Stanza {
     return this.carrying(rest.content, rest.index);
   }
 
-  /** The children whose names `where` returns true for, and the text between the others. */
+  /** Keeps only the children whose names `where` accepts, and the text between the others. */
   only(where: (child: ChildName) => boolean): Stanza {
-    const gone: number[] = [];
+    const removed: number[] = [];
     for (let at = 0; at < this.index.length; at = nextChild(at)) {
       const ns = namespaceAt(this.content, this.index, at) ?? NS.client;
-      if (!where({ ns, name: nameAt(this.content, this.index, at) })) gone.push(at);
+      if (!where({ ns, name: nameAt(this.content, this.index, at) })) removed.push(at);
     }
-    const rest = withoutChildren(this.content, this.index, gone);
+    const rest = withoutChildren(this.content, this.index, removed);
     return this.carrying(rest.content, rest.index);
   }
 
-  /** RFC 6120 §8.2.3: the result of this IQ. */
+  /** RFC 6120 §8.2.3: builds the result of this IQ. */
   result(payload?: Element): Stanza {
     return Stanza.build('iq', { to: this.from, from: this.to, type: 'result', id: this.id }, payload);
   }
 
-  /** RFC 6120 §8.3.1: this stanza sent back as an error, its content with it unless the error says otherwise. */
+  /** RFC 6120 §8.3.1: builds the error answer to this stanza, including its content unless the error says otherwise. */
   error(error: StanzaError): Stanza {
     const header = { to: this.from, from: this.to, type: 'error', lang: undefined };
     const { bare, instead } = error.options;
@@ -213,7 +212,7 @@ export class Stanza {
     return this.with(header).plus(error.toElement());
   }
 
-  /** The whole stanza. `xmlns` is written where it is given: WebSocket, archives. */
+  /** Serializes the stanza. `xmlns` is written only if given: for WebSocket and archives. */
   toXml(ns?: string): string {
     const { to, from, type, id, lang, content } = this;
     let xml = `<${this.name}`;
@@ -231,23 +230,23 @@ export class Stanza {
   }
 }
 
-/** 'message', 'presence' or 'iq', undefined for any other name. */
+/** Returns undefined unless the name is 'message', 'presence' or 'iq'. */
 export function stanzaName(name: string): StanzaName | undefined {
   return name === 'message' || name === 'presence' || name === 'iq' ? name : undefined;
 }
 
-/** The namespace as the index knows it. */
+/** Translates a namespace to its form in the index. */
 function foreign(ns: string): string | undefined {
   return ns === NS.client ? undefined : ns;
 }
 
-/** RFC 7622 §3: only a resourcepart can hold what has to be escaped. */
+/** Escapes an address. RFC 7622 §3: only a resourcepart can contain characters that need escaping. */
 function addressed(jid: Jid): string {
   const { resource } = jid;
   return resource === undefined || escapeAttribute(resource) === resource ? jid.full : escapeAttribute(jid.full);
 }
 
-/** The index of a child that `serialize` wrote; undefined where it takes the reader to tell. */
+/** Returns the index of a child that `serialize` wrote, or undefined if only the reader can tell. */
 function indexOf(child: Element, xml: string): ChildIndex | undefined {
   const { name } = child;
   if (name.includes(':')) return undefined;
@@ -259,8 +258,8 @@ function indexOf(child: Element, xml: string): ChildIndex | undefined {
 }
 
 /**
- * Whether a child declares a content namespace by itself. Sent on from a stream of one content namespace to one of the
- * other, it would change its meaning.
+ * Whether a child declares a content namespace itself. Forwarded to a stream with the other content namespace, it would
+ * change its meaning.
  */
 function claimsOwnNamespace(top: TopLevel): boolean {
   for (let at = 0; at < top.children.length; at = nextChild(at)) {
@@ -269,20 +268,20 @@ function claimsOwnNamespace(top: TopLevel): boolean {
   return false;
 }
 
-/** The content namespace that the child at this position declares. */
+/** Returns the content namespace that the child at this position declares. */
 function ownNamespace({ content, children, ns }: TopLevel, at: number): string | undefined {
   if (isNamespace(content, children, at, NS.client)) return NS.client;
   if (isNamespace(content, children, at, NS.server)) return NS.server;
   return isNamespace(content, children, at, ns) ? ns : undefined;
 }
 
-/** Reads content in the stanza's own namespace. Throws XmlError. */
+/** Parses content in the stanza's own namespace. Throws XmlError. */
 function readOwn(xml: string): TopLevel {
   const top = readElement(`<x xmlns="${NS.client}">${xml}</x>`);
   return claimsOwnNamespace(top) ? withOwnNamespace(top) : top;
 }
 
-/** With such declarations left out. */
+/** Removes such declarations. */
 function withOwnNamespace(top: TopLevel): TopLevel {
   const content = mapChildren(top.content, top.children, (at) => {
     const declared = ownNamespace(top, at);

@@ -1,4 +1,4 @@
-/** What stores have in their records, for the schemas by which records are checked when they are read. */
+/** Schemas of values in stored records, which are validated when they are read. */
 import { z } from 'zod';
 import { readElement, XmlError } from '../xml/reader.js';
 import { Jid, JidError } from './jid.js';
@@ -11,33 +11,33 @@ export const jid = z.string().refine((text) => Jid.tryParse(text) !== undefined)
 /** An address of an account, a room or a host. */
 export const bareJid = z.string().refine((text) => Jid.tryParse(text)?.resource === undefined && text !== '');
 
-/** One well-formed element. */
+/** A well-formed element. */
 export const elementXml = z.string().refine(isElement);
 
-/** One stanza, as `Stanza.toXml` writes it. */
+/** A stanza as written by `Stanza.toXml`. */
 export const stanzaXml = z.string().refine((xml) => stanzaOf(xml) !== undefined);
 
-/** An address as it is stored, and as it is used. */
+/** An address, converted between its stored form and `Jid`. */
 export const storedJid = z.codec(
   jid,
   z.custom<Jid>((value) => value instanceof Jid),
   { decode: (text) => Jid.parse(text), encode: ({ full }) => full },
 );
 
-/** A stanza as it is stored, and as it is used. */
+/** A stanza, converted between its stored form and `Stanza`. */
 export const storedStanza = z.codec(
   stanzaXml,
   z.custom<Stanza>((value) => value instanceof Stanza),
   { decode: (xml) => Stanza.parse(xml), encode: (stanza) => stanza.toXml(NS.client) },
 );
 
-/** A stanza that was routed, and has a sender. */
+/** A stanza that was routed and so has a sender. */
 export const sentXml = z.string().refine((xml) => stanzaOf(xml)?.from !== undefined);
 
-/** Ms since 1970, and counts. */
+/** Ms since 1970, or a count. */
 export const whole = z.number().int().nonnegative();
 
-/** The check of a store. What a record has besides is left as it is: a later version may have written it. */
+/** Returns the validator of a store. Unknown fields are allowed: a later version may have written them. */
 export function checkOf(value: z.ZodType, key?: z.ZodType): (value: unknown, key: string) => boolean {
   return (read, under) => value.safeParse(read).success && (key === undefined || key.safeParse(under).success);
 }
@@ -61,7 +61,7 @@ function stanzaOf(xml: string): Stanza | undefined {
   }
 }
 
-/** A part of a configuration, whose values are of the types that the defaults have. */
+/** Returns a schema for part of a configuration whose values have the types of the defaults. */
 export function alike<T extends object>(defaults: T): z.ZodType<T> {
   const wanted = Object.entries(defaults);
   return z.custom<T>(
@@ -75,7 +75,7 @@ export function alike<T extends object>(defaults: T): z.ZodType<T> {
   );
 }
 
-/** A number, or what stands for none being too large. */
+/** A number, or one of the values that mean "no limit". */
 const isBound = (value: unknown): boolean => typeof value === 'number' || value === null || value === 'max';
 
 function kindOf(value: unknown): string {
