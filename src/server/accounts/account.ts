@@ -1,24 +1,24 @@
-/** What an account is to the rest of the server. */
+/** Public types of accounts. */
 import type { Jid } from '../stanza/jid.js';
 import type { ScramHash, ScramKeys } from './keys.js';
 
 export type Role = 'admin' | 'user';
 
-/** SCRAM keys, by hash; an account that logs in by certificate alone has none. */
+/** SCRAM keys, by hash. Empty for an account that can only log in by certificate. */
 export type AccountKeys = Readonly<Partial<Record<ScramHash, ScramKeys>>>;
 
 export interface Account {
   readonly bare: string;
   readonly created: number;
   readonly role: Role;
-  /** It keeps its data, and nobody can log in. */
+  /** Whether login is refused. The data stays. */
   readonly disabled: boolean;
-  /** Another with every password: what was derived from one (tokens, a proof) ends with it. */
+  /** Changes with the password: anything derived from the old one (tokens, a proof) becomes invalid. */
   readonly epoch: string;
   readonly hashes: readonly ScramHash[];
 }
 
-/** Keys for a SCRAM exchange; decoys where `account` is undefined: no proof by them is to be accepted. */
+/** Keys for a SCRAM exchange. If `account` is undefined they are decoys: no proof must be accepted. */
 export interface Credentials extends ScramKeys {
   readonly account: Account | undefined;
 }
@@ -29,12 +29,12 @@ export type AccountEvent =
       readonly jid: Jid;
     }
   /**
-   * Nobody can log in any more, and the name is taken until what is told here has resolved: the time to end sessions
-   * and to let every store but `accounts` (which keeps the name taken over a crash) forget the account. May be told
-   * again where it was cut short.
+   * The account can no longer log in; its name stays taken until all listeners have resolved. Listeners end the
+   * sessions and delete the account's data from every store except `accounts` (which keeps the name taken across a
+   * crash). Emitted again if interrupted.
    */
   | { readonly type: 'accountDeleted'; readonly jid: Jid }
-  /** Of one device, or of all where `clientId` is undefined. */
+  /** For one device, or for all if `clientId` is undefined. */
   | { readonly type: 'tokensRevoked'; readonly jid: Jid; readonly clientId: string | undefined };
 
 export type AccountFailure =
@@ -55,10 +55,10 @@ export class AccountError extends Error {
   }
 }
 
-/** What somebody proved to be, for `isCurrent`. */
+/** A proven identity, for `isCurrent`. */
 export interface Proved {
   readonly jid: Jid;
-  /** Names the password that was in force at the proof. Undefined for anonymous users. */
+  /** Epoch of the account at the time of the proof. Undefined for anonymous users. */
   readonly epoch: string | undefined;
   readonly anonymous: boolean;
 }

@@ -1,6 +1,6 @@
 /**
- * The accounts: who exists, with which credentials, and what follows when that changes. Passwords are kept as SCRAM
- * keys only (RFC 5802 §3, XEP-0438), one salt for each hash. All times are in ms.
+ * Accounts: their existence, credentials, and the events emitted when they change. Passwords are stored as SCRAM keys
+ * only (RFC 5802 §3, XEP-0438), with one salt per hash. All times are in ms.
  *
  * Addresses are bare and normalised: `Jid.bare`.
  */
@@ -33,28 +33,28 @@ export interface AccountsOptions {
   readonly storage: Storage;
   /** PBKDF2 rounds of new credentials. */
   readonly iterations?: number | undefined;
-  /** Which keys are made from a password. */
+  /** Hashes for which keys are made from a password. */
   readonly hashes?: readonly ScramHash[] | undefined;
   /** In characters (code points). */
   readonly minPasswordLength?: number | undefined;
-  /** Accounts, and names without one, that are remembered. */
+  /** Maximum cached accounts, including names without an account. */
   readonly cacheSize?: number | undefined;
-  /** XEP-0484: how long a token is good, and the age at which it is replaced when used. */
+  /** XEP-0484: lifetime of a token, and the age after which it is replaced when used. */
   readonly tokenLifetime?: number | undefined;
   readonly tokenRotation?: number | undefined;
-  /** Most devices of one account that hold a token. */
+  /** Maximum devices per account that hold a token. */
   readonly maxDevices?: number | undefined;
   readonly now?: (() => number) | undefined;
-  /** Told after a change is stored; the change's promise waits for it, and rejects if it does. */
+  /** Called after a change is stored. The change's promise waits for the result and rejects with it. */
   readonly onEvent?: ((event: AccountEvent) => void | Promise<void>) | undefined;
 }
 
-/** Logins that are noted and not yet written. */
-const mostLogins = 10_000;
+/** Maximum logins noted and not yet written. */
+const maxLogins = 10_000;
 const day = 86_400_000;
 
-/** A change that other changes preceded is tried so often: far more than can happen by chance. */
-const mostAttempts = 100;
+/** Maximum attempts at a change that races with others: far more than can happen by chance. */
+const maxAttempts = 100;
 
 export class Accounts {
   readonly tokens: Tokens;
@@ -62,7 +62,7 @@ export class Accounts {
   readonly #store: DocumentStore<StoredAccount>;
   readonly #logins: DocumentStore<{ readonly at: number }>;
   readonly #newLogins = new Map<string, number>();
-  /** null: no such account, or one that is being removed. */
+  /** null: no such account, or it is being removed. */
   readonly #cache: Cache<StoredAccount | null>;
   readonly #serial = new Serial();
   readonly #now: () => number;
@@ -84,7 +84,7 @@ export class Accounts {
     });
   }
 
-  /** The accounts in a storage, whose first opening makes the secret from which the salts of nobody's names come. */
+  /** Opens the accounts of a storage. The first opening generates the secret for the salts of decoys. */
   static async open(options: AccountsOptions): Promise<Accounts> {
     const secrets = options.storage.document<{ readonly salts: string }>('account_secrets', {
       check: checkOf(z.object({ salts: z.base64().min(1) })),
@@ -95,7 +95,7 @@ export class Accounts {
     return new Accounts(options, Buffer.from(stored?.salts ?? '', 'base64'));
   }
 
-  /** Which keys are made from a password. */
+  /** Hashes for which keys are made from a password. */
   get hashes(): readonly ScramHash[] {
     return this.#passwords.hashes;
   }
@@ -104,7 +104,7 @@ export class Accounts {
     return this.#passwords.iterations;
   }
 
-  /** Of a new password, in characters (code points). */
+  /** Minimum length of a new password, in characters (code points). */
   get minPasswordLength(): number {
     return this.#passwords.minLength;
   }
@@ -112,19 +112,19 @@ export class Accounts {
   // -------------------------------------------------------------------------------------------------------------
   // Reading
 
-  /** The account, at once where it is remembered. */
+  /** Returns the account, synchronously on a cache hit. */
   get(bare: string): Account | undefined | Promise<Account | undefined> {
     const stored = this.#cache.get(bare);
     return stored instanceof Promise ? stored.then((s) => account(bare, s)) : account(bare, stored);
   }
 
-  /** Whether there is such an account, at once where that is remembered. */
+  /** Whether the account exists, synchronously on a cache hit. */
   exists(bare: string): boolean | Promise<boolean> {
     const stored = this.#cache.get(bare);
     return stored instanceof Promise ? stored.then((s) => s !== null) : stored !== null;
   }
 
-  /** Whether what was proved still holds: the account is there and enabled, and has the password that it had. */
+  /** Whether a proof is still valid: the account exists, is enabled, and its password has not changed. */
   isCurrent(identity: Proved): boolean | Promise<boolean> {
     if (identity.anonymous) return true;
     const holds = (s: StoredAccount | null) => s !== null && s.state === undefined && s.epoch === identity.epoch;
@@ -132,7 +132,7 @@ export class Accounts {
     return stored instanceof Promise ? stored.then(holds) : holds(stored);
   }
 
-  /** The accounts of a host by name, those after `after` first; `next`: what to ask for the page after this one. */
+  /** Lists the accounts of a host by name, starting after `after`. `next` is the `after` of the next page. */
   async list(
     host: string,
     range: { readonly after?: string | undefined; readonly limit: number },
@@ -143,12 +143,12 @@ export class Accounts {
     return { accounts, next: owners.length < range.limit ? undefined : owners.at(-1) };
   }
 
-  /** When the account last logged in, where it ever did (see noteLogin). */
+  /** Returns the time of the last login, or undefined if there was none (see noteLogin). */
   async lastLogin(bare: string): Promise<number | undefined> {
     return this.#newLogins.get(bare) ?? (await this.#logins.get(bare))?.at;
   }
 
-  /** Another process changed the account: it is read again. */
+  /** Invalidates the cache entry: another process changed the account. */
   uncache(bare: string): void {
     this.#cache.delete(bare);
   }
@@ -156,18 +156,21 @@ export class Accounts {
   // -------------------------------------------------------------------------------------------------------------
   // Proofs
 
-  /** What a SCRAM exchange needs. Who has no such keys gets decoys: the same salt every time, the usual rounds. */
+  /**
+   * Returns the keys for a SCRAM exchange. Without such keys, returns decoys: always the same salt, with the usual
+   * number of rounds.
+   */
   async credentials(bare: string, hash: ScramHash): Promise<Credentials> {
     const stored = await this.#cache.get(bare);
-    // Made for everybody, so that making it tells nothing.
+    // Made for every name, so that timing reveals nothing.
     const decoy = this.#passwords.decoy(bare, hash);
     const keys = stored?.keys[hash];
     return keys === undefined ? { ...decoy, account: undefined } : { ...decode(keys), account: account(bare, stored) };
   }
 
   /**
-   * The account, if this is its password (also where it is disabled: what that means is the caller's to say). Takes
-   * as long for a name without an account. Rejects with AccountError('busy') when too many are being checked.
+   * Returns the account if this is its password, even if it is disabled (the caller decides). Takes equally long for a
+   * name without an account. Rejects with AccountError('busy') if too many passwords are being checked.
    */
   async verifyPassword(bare: string, password: string): Promise<Account | undefined> {
     const prepared = prepare(password);
@@ -177,18 +180,18 @@ export class Accounts {
     const keys = await this.credentials(bare, hash);
     const right = await this.#passwords.fits(prepared, hash, keys);
     const now = await this.get(bare);
-    // The password may have been changed while this one was being checked.
+    // The password may have changed during the check.
     return right && now !== undefined && now.epoch === keys.account?.epoch ? now : undefined;
   }
 
-  /** XEP-0480: whether keys for the hash are missing, or were made with fewer rounds than are usual now. */
+  /** XEP-0480: whether keys for the hash are missing, or have fewer rounds than configured. */
   async lacksKeys(bare: string, hash: ScramHash): Promise<boolean> {
     const stored = await this.#cache.get(bare);
     if (stored === null || !this.hashes.includes(hash)) return false;
     return (stored.keys[hash]?.iterations ?? 0) < this.iterations;
   }
 
-  /** Makes what keys the account lacks from its password, which was just verified. */
+  /** Adds the account's missing keys from its password, which was just verified. */
   async completeKeys(verified: Account, password: string): Promise<void> {
     const prepared = prepare(password);
     if (prepared === undefined) return;
@@ -198,7 +201,7 @@ export class Accounts {
       await this.addKeys(verified.bare, verified.epoch, await this.#passwords.keysFor(lacking, prepared));
   }
 
-  /** Adds keys of the password that `epoch` stands for; false: it has been changed since, and nothing is added. */
+  /** Adds keys of the password of `epoch`. Returns false, adding nothing, if it has changed since. */
   async addKeys(bare: string, epoch: string, keys: AccountKeys): Promise<boolean> {
     const after = await this.#change(bare, (stored) =>
       stored.epoch === epoch ? { ...stored, keys: { ...stored.keys, ...encode(keys) } } : stored,
@@ -206,19 +209,19 @@ export class Accounts {
     return after.epoch === epoch;
   }
 
-  /** Keeps when the account logged in, for lists; written by writeLogins. */
+  /** Records the time of a login, for lists; persisted by writeLogins. */
   noteLogin(bare: string): void {
     this.#newLogins.delete(bare);
     this.#newLogins.set(bare, this.#now());
-    if (this.#newLogins.size > mostLogins) this.#newLogins.delete(this.#newLogins.keys().next().value ?? '');
+    if (this.#newLogins.size > maxLogins) this.#newLogins.delete(this.#newLogins.keys().next().value ?? '');
   }
 
-  /** Stores the logins that were noted: to be called now and then, and at the end. */
+  /** Persists the recorded logins. Call it regularly and on shutdown. */
   async writeLogins(): Promise<void> {
     const logins = [...this.#newLogins];
     await Promise.all(
       logins.map(async ([bare, at]) => {
-        // Not for an account that went meanwhile: nothing would ever remove it.
+        // Skips accounts removed meanwhile: nothing would ever delete the entry.
         if (await this.exists(bare)) await this.#logins.set(bare, { at });
         if (this.#newLogins.get(bare) === at) this.#newLogins.delete(bare);
       }),
@@ -229,7 +232,7 @@ export class Accounts {
   // Changing
 
   /**
-   * Makes an account, from its password or from keys that another server made. Rejects with AccountError: conflict,
+   * Creates an account from its password or from keys made by another server. Rejects with AccountError: conflict,
    * invalid-name, password-too-short, password-invalid, busy.
    */
   create(
@@ -239,7 +242,7 @@ export class Accounts {
   ): Promise<void> {
     return this.#serial.run(jid.bare, async () => {
       if (jid.local === undefined || !jid.isBare)
-        throw new AccountError('invalid-name', 'an account is named user@host');
+        throw new AccountError('invalid-name', 'the address of an account has the form user@host');
       const prepared = typeof secret === 'string' ? this.#passwords.acceptable(secret) : undefined;
       const before = await this.#store.get(jid.bare);
       if (before?.state === 'deleting') await this.#finishRemoval(jid.bare);
@@ -259,24 +262,27 @@ export class Accounts {
     });
   }
 
-  /** Rejects with AccountError: not-found, password-too-short, password-invalid, busy. Ends all tokens. */
+  /**
+   * Changes the password and ends all tokens. Rejects with AccountError: not-found, password-too-short,
+   * password-invalid, busy.
+   */
   async setPassword(bare: string, password: string): Promise<void> {
     const keys = encode(await this.#passwords.keysFor(this.hashes, this.#passwords.acceptable(password)));
     await this.#change(bare, (stored) => ({ ...stored, epoch: newEpoch(), keys }));
-    await this.tokens.revokeAll(bare); // they are not trusted already, by their epoch
+    await this.tokens.revokeAll(bare); // their epoch is already invalid
     await this.#onEvent({ type: 'passwordChanged', jid: Jid.parse(bare) });
   }
 
   /** Rejects with AccountError('not-found'). */
   disable(bare: string): Promise<void> {
-    return this.#changeAndTell(bare, 'accountDisabled', (stored) =>
+    return this.#changeAndEmit(bare, 'accountDisabled', (stored) =>
       stored.state === 'disabled' ? stored : { ...stored, state: 'disabled' },
     );
   }
 
   /** Rejects with AccountError('not-found'). */
   enable(bare: string): Promise<void> {
-    return this.#changeAndTell(bare, 'accountEnabled', (stored) => {
+    return this.#changeAndEmit(bare, 'accountEnabled', (stored) => {
       const { state, ...rest } = stored;
       return state === undefined ? stored : rest;
     });
@@ -284,14 +290,14 @@ export class Accounts {
 
   /** Rejects with AccountError('not-found'). */
   setRole(bare: string, role: Role): Promise<void> {
-    return this.#changeAndTell(bare, 'roleChanged', (stored) => {
+    return this.#changeAndEmit(bare, 'roleChanged', (stored) => {
       const { role: before = 'user', ...rest } = stored;
       if (before === role) return stored;
       return role === 'admin' ? { ...rest, role } : rest;
     });
   }
 
-  /** Removes the account; whether there was one. Its data is gone too when it resolves: whoever was told has seen to it. */
+  /** Removes the account and, before it resolves, its data (through `onEvent`). Returns whether it existed. */
   remove(bare: string): Promise<boolean> {
     return this.#serial.run(bare, async () => {
       const before = await this.#store.get(bare).catch((error: unknown) => {
@@ -299,7 +305,7 @@ export class Accounts {
         throw error;
       });
       if (before === undefined) return false;
-      // Nobody can log in to a damaged account, so that nothing has to be ended first.
+      // Nobody can log in to a damaged account, so there are no sessions to end.
       if (before !== 'damaged' && before.state !== 'deleting')
         await this.#change(bare, (stored) => ({ ...stored, state: 'deleting', keys: {} }));
       await this.#finishRemoval(bare);
@@ -315,15 +321,17 @@ export class Accounts {
     this.#cache.set(bare, null);
   }
 
-  /** Ends the tokens of one device, or of all where `clientId` is undefined. */
+  /** Ends the tokens of one device, or of all if `clientId` is undefined. */
   async revokeTokens(bare: string, clientId?: string): Promise<void> {
     await (clientId === undefined ? this.tokens.revokeAll(bare) : this.tokens.revoke(bare, clientId));
     await this.#onEvent({ type: 'tokensRevoked', jid: Jid.parse(bare), clientId });
   }
 
-  /** Changes what is stored (returning it unchanged: nothing is written). Rejects with AccountError('not-found'). */
+  /**
+   * Changes the stored record; writes nothing if `change` returns it unchanged. Rejects with AccountError('not-found').
+   */
   async #change(bare: string, change: (stored: StoredAccount) => StoredAccount): Promise<StoredAccount> {
-    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const before = present(await this.#store.get(bare));
       if (before === null) throw new AccountError('not-found', 'no such account');
       const after = change(before);
@@ -332,12 +340,12 @@ export class Accounts {
         this.#cache.set(bare, present(after));
         return after;
       }
-      // Another change came first.
+      // Lost a race with another change: retry.
     }
-    throw new Error(`the account ${bare} changed ${mostAttempts} times while a change of it was tried`);
+    throw new Error(`the account ${bare} could not be changed: other changes won ${maxAttempts} times`);
   }
 
-  async #changeAndTell(
+  async #changeAndEmit(
     bare: string,
     type: 'accountDisabled' | 'accountEnabled' | 'roleChanged',
     change: (stored: StoredAccount) => StoredAccount,
@@ -352,7 +360,7 @@ export class Accounts {
   }
 }
 
-/** Random, so that none comes twice, also where an account is removed and made again. */
+/** Random, so that it is unique even if an account is removed and created again. */
 const newEpoch = (): string => randomBytes(12).toString('base64');
 
-const conflict = (): AccountError => new AccountError('conflict', 'the name is taken');
+const conflict = (): AccountError => new AccountError('conflict', 'the name is already taken');

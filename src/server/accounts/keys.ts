@@ -1,15 +1,15 @@
-/** SCRAM's keys (RFC 5802 §3): what is stored in place of a password, for each hash. */
+/** SCRAM keys (RFC 5802 §3): stored in place of a password, for each hash. */
 import { createHash, createHmac, pbkdf2 } from 'node:crypto';
 
 export type ScramHash = 'SHA-1' | 'SHA-256' | 'SHA-512';
 
-/** The strongest first. */
+/** Strongest first. */
 export const scramHashes: readonly ScramHash[] = ['SHA-512', 'SHA-256', 'SHA-1'];
 
-/** RFC 7677 §4, and the least that clients accept. */
-export const leastIterations = 4096;
+/** RFC 7677 §4; also the minimum that clients accept. */
+export const minIterations = 4096;
 
-/** Bytes of a salt (XEP-0438 §5.2). */
+/** Length of a salt in bytes (XEP-0438 §5.2). */
 export const saltLength = 16;
 
 const digests = { 'SHA-1': 'sha1', 'SHA-256': 'sha256', 'SHA-512': 'sha512' } as const;
@@ -22,7 +22,7 @@ export interface ScramKeys {
   readonly serverKey: Buffer;
 }
 
-/** Bytes of the hash. */
+/** Length of the hash in bytes. */
 export const hashLength = (hash: ScramHash): number => lengths[hash];
 
 export const hmac = (hash: ScramHash, key: Buffer, message: string | Buffer): Buffer =>
@@ -31,7 +31,7 @@ export const hmac = (hash: ScramHash, key: Buffer, message: string | Buffer): Bu
 export const digest = (hash: ScramHash, message: string | Buffer): Buffer =>
   createHash(digests[hash]).update(message).digest();
 
-/** SaltedPassword, made in the thread pool. `password` is prepared (OpaqueString). */
+/** Computes SaltedPassword in the thread pool. `password` is prepared (OpaqueString). */
 export function saltPassword(hash: ScramHash, password: string, salt: Buffer, iterations: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     pbkdf2(password, salt, iterations, lengths[hash], digests[hash], (error, key) => {
@@ -41,7 +41,7 @@ export function saltPassword(hash: ScramHash, password: string, salt: Buffer, it
   });
 }
 
-/** The keys that a SaltedPassword gives. */
+/** Derives the keys from a SaltedPassword. */
 export function keysOf(hash: ScramHash, salted: Buffer, salt: Buffer, iterations: number): ScramKeys {
   return {
     salt,

@@ -1,4 +1,4 @@
-/** Accounts as they are stored. */
+/** Stored form of accounts. */
 import { z } from 'zod';
 import type { Account, AccountKeys } from './account.js';
 import { hashLength, type ScramHash, type ScramKeys, scramHashes } from './keys.js';
@@ -10,12 +10,12 @@ interface StoredKeys {
   readonly serverKey: string;
 }
 
-/** An account, as it is stored under its bare address; keys are base64. */
+/** An account, stored under its bare address; keys are base64. */
 export interface StoredAccount {
   readonly v: 1;
   readonly created: number;
   readonly role?: 'admin';
-  /** `deleting`: its data is being removed; the name stays taken until that is done, also over a crash. */
+  /** `deleting`: the data is being removed. The name stays taken until that is complete, even across a crash. */
   readonly state?: 'disabled' | 'deleting';
   readonly epoch: string;
   readonly keys: Readonly<Partial<Record<ScramHash, StoredKeys>>>;
@@ -29,8 +29,8 @@ const storedKeys = z.object({
 });
 
 /**
- * The record as it is checked when it is read. One that is damaged is refused: the account exists, so that nobody else can
- * register its name, and nobody can log in to it until an administrator removes it or restores the record.
+ * Schema of the record. A damaged record is refused: the account exists, so its name cannot be registered, but nobody
+ * can log in until an administrator removes the account or restores the record.
  */
 export const storedAccount: z.ZodType<StoredAccount> = z.object({
   v: z.literal(1),
@@ -47,7 +47,7 @@ export const storedAccount: z.ZodType<StoredAccount> = z.object({
     ),
 });
 
-/** An account that is being removed is none. */
+/** Treats an account that is being removed as absent. */
 export const present = (stored: StoredAccount | undefined): StoredAccount | null =>
   stored === undefined || stored.state === 'deleting' ? null : stored;
 

@@ -1,14 +1,14 @@
 /**
- * XEP-0484: the tokens of an account's devices. Each device has two slots (§5.1): a new token waits in `next` until
- * the device has used it, the one before it stays good in `current` until then.
+ * XEP-0484: tokens of an account's devices. Each device has two slots (§5.1): a new token is stored in `next` until the
+ * device has used it; the previous one stays valid in `current` until then.
  *
- * What is stored follows from the mechanism. HT-*-NONE proves HMAC(token, "Initiator"), the same at every login, so
- * its digest and the answer are kept, and who reads the store cannot log in. The bound mechanisms put data of the
- * connection under the HMAC, for which the token itself is needed: it is 256 random bits, good for one device, one
- * mechanism and a few weeks, and ends with the password.
+ * What is stored depends on the mechanism. HT-*-NONE proves HMAC(token, "Initiator"), the same at every login, so only
+ * its digest and the answer are stored: a reader of the store cannot log in. The bound mechanisms include connection
+ * data in the HMAC and need the token itself: 256 random bits, valid for one device, one mechanism and a few weeks, and
+ * revoked when the password changes.
  *
- * A token that is not trusted any more (replaced, given back, revoked, of an earlier password) is kept as spent, so that
- * the device that still has it is told to log in by other means (§4.2), and nobody else is.
+ * An invalid token (replaced, invalidated, revoked, of an earlier password) is kept as spent, so that only the device
+ * that still holds it is told to log in by other means (§4.2).
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
@@ -18,31 +18,31 @@ import { digest, hmac } from './keys.js';
 
 interface Slot {
   readonly mechanism: string;
-  /** The account's epoch at issue: under another, the password was changed since. */
+  /** Epoch of the account at issue. A different one means the password has changed. */
   readonly epoch: string;
   readonly issued: number;
   readonly expires: number;
-  /** The highest count that was seen (§3.4). */
+  /** Highest count seen (§3.4). */
   readonly count: number;
   readonly token?: string;
-  /** Of an unbound token: the digest of what the client will prove, and what it will be answered; base64. */
+  /** For an unbound token, base64: the digest of the client's proof, and the answer to it. */
   readonly proof?: string;
   readonly answer?: string;
 }
 
-/** A device, as it is stored under its client id. */
+/** A device, stored under its client id. */
 export interface DeviceTokens {
   readonly v: 1;
-  /** What the device said of itself, for lists. */
+  /** Name of the device as given by itself, for lists. */
   readonly label?: string;
   readonly current?: Slot;
   readonly next?: Slot;
-  /** The latest tokens that are not trusted any more, the newest first. */
+  /** The latest invalid tokens, newest first. */
   readonly spent?: readonly Slot[];
 }
 
-/** Spent tokens that are kept for a device. */
-const mostSpent = 2;
+/** Maximum spent tokens stored per device. */
+const maxSpent = 2;
 
 const slot = z.object({
   mechanism: z.string(),
@@ -55,7 +55,7 @@ const slot = z.object({
   answer: z.string().exactOptional(),
 });
 
-/** The record as it is checked when it is read: a damaged one is no token, and its device logs in by password. */
+/** Schema of the record. A damaged one is no token: the device has to log in by password. */
 export const deviceTokens: z.ZodType<DeviceTokens> = z.object({
   v: z.literal(1),
   label: z.string().exactOptional(),
@@ -67,17 +67,17 @@ export const deviceTokens: z.ZodType<DeviceTokens> = z.object({
 export interface Device {
   readonly clientId: string;
   readonly label: string | undefined;
-  /** ms: when its latest token was issued, and when that expires. */
+  /** Issue and expiry of the latest token, in ms. */
   readonly issued: number;
   readonly expires: number;
 }
 
 export interface TokenOptions {
-  /** How long a token is good, in ms. */
+  /** Lifetime of a token, in ms. */
   readonly lifetime: number;
-  /** The age at which a token that is used is replaced, in ms. */
+  /** Age in ms after which a token is replaced when used. */
   readonly rotateAfter: number;
-  /** Most devices of one account; the one whose token expires first makes room. */
+  /** Maximum devices per account. A new device evicts the one whose token expires first. */
   readonly maxDevices: number;
   readonly now: () => number;
 }
@@ -85,9 +85,9 @@ export interface TokenOptions {
 export interface TokenProof {
   readonly clientId: string;
   readonly mechanism: string;
-  /** The epoch of the account; undefined: there is none, and the proof fails after the same work. */
+  /** Epoch of the account. If undefined there is none, and the proof fails after the same work. */
   readonly epoch: string | undefined;
-  /** What the client sent: HMAC(token, "Initiator" || binding). */
+  /** The client's proof: HMAC(token, "Initiator" || binding). */
   readonly hash: Buffer;
   /** Channel binding data; undefined for an unbound mechanism. */
   readonly binding: Buffer | undefined;
@@ -100,7 +100,7 @@ export type TokenVerdict =
   | { readonly outcome: 'wrong' }
   | { readonly outcome: 'expired' };
 
-/** Longest client id that is taken, in UTF-16 units; XEP-0388 has a UUID there. */
+/** Maximum length of a client id, in UTF-16 units; XEP-0388 uses a UUID. */
 export const clientIdLimit = 64;
 const labelLimit = 128;
 
@@ -115,7 +115,7 @@ const proofOf = (token: string, binding: Buffer): Buffer =>
 
 export class Tokens {
   readonly #serial = new Serial();
-  /** Compared in place of a token that is not there. */
+  /** Compared in place of a missing token. */
   readonly #decoys = {
     bound: { token: randomBytes(32).toString('base64url') },
     unbound: { proof: randomBytes(32).toString('base64') },
@@ -127,7 +127,7 @@ export class Tokens {
   ) {}
 
   /**
-   * A new token for the device, which replaces an earlier one that was not used yet (§3.5). Stored when it resolves.
+   * Issues a token for the device, replacing an earlier one that was not used yet (§3.5). Resolves once it is stored.
    * `token` is the secret text, `expires` in ms.
    */
   issue(
@@ -175,21 +175,21 @@ export class Tokens {
     );
   }
 
-  /** Whether the device has the token. What that changes (§3.4-3.6, §5.1) is stored when it resolves. */
+  /** Checks the device's token. Resolves once the resulting changes (§3.4-3.6, §5.1) are stored. */
   async verify(bare: string, proof: TokenProof): Promise<TokenVerdict> {
-    const held = await this.#heldSlot(bare, proof);
-    if (held === undefined) return { outcome: 'wrong' };
-    // Only who has a token waits in line, and is looked at again there: strangers keep nobody from logging in.
+    const found = await this.#findSlot(bare, proof);
+    if (found === undefined) return { outcome: 'wrong' };
+    // Only the holder of a token takes the lock, and is checked again under it: others cannot delay a login.
     return this.#serial.run(bare, () => this.#use(bare, proof));
   }
 
   async #use(bare: string, proof: TokenProof): Promise<TokenVerdict> {
-    const held = await this.#heldSlot(bare, proof);
-    if (held === undefined) return { outcome: 'wrong' };
-    const { device, slot, isNext } = held;
+    const found = await this.#findSlot(bare, proof);
+    if (found === undefined) return { outcome: 'wrong' };
+    const { device, slot, isNext } = found;
     const now = this.options.now();
-    if (held.isSpent || slot.epoch !== proof.epoch || slot.expires <= now) return { outcome: 'expired' };
-    // §3.4: what was sent before is not taken twice.
+    if (found.isSpent || slot.epoch !== proof.epoch || slot.expires <= now) return { outcome: 'expired' };
+    // §3.4: refuses a replayed proof.
     if (proof.count !== undefined && proof.count <= slot.count) return { outcome: 'wrong' };
 
     if (proof.invalidate) {
@@ -197,7 +197,7 @@ export class Tokens {
     } else if (isNext || proof.count !== undefined) {
       const { next, spent: _, ...rest } = device;
       const current = { ...slot, count: proof.count ?? slot.count };
-      // A token in waiting stays good when the one before it was used: perhaps it never arrived (§3.5).
+      // An unused new token stays valid if the previous one was used: it may never have arrived (§3.5).
       const used: DeviceTokens = {
         ...rest,
         current,
@@ -216,13 +216,13 @@ export class Tokens {
     };
   }
 
-  async #heldSlot(
+  async #findSlot(
     bare: string,
     proof: TokenProof,
   ): Promise<{ device: DeviceTokens; slot: Slot; isNext: boolean; isSpent: boolean } | undefined> {
     const device = await this.store.get(bare, proof.clientId);
-    // All slots are always compared, present or not: the work is the same for all accounts and devices.
-    const slots = [device?.next, device?.current, ...Array.from({ length: mostSpent }, (_, at) => device?.spent?.[at])];
+    // Always compares all slots, present or not: the work is the same for all accounts and devices.
+    const slots = [device?.next, device?.current, ...Array.from({ length: maxSpent }, (_, at) => device?.spent?.[at])];
     const at = slots.map((slot) => this.#matches(slot, proof)).indexOf(true);
     const slot = slots[at];
     return device === undefined || slot === undefined ? undefined : { device, slot, isNext: at === 0, isSpent: at > 1 };
@@ -236,11 +236,11 @@ export class Tokens {
       token === undefined
         ? Buffer.from(stored ?? '', 'base64')
         : digest('SHA-256', proofOf(token, proof.binding ?? none));
-    // Digests of both sides: equal lengths, and nothing to learn from where they differ.
+    // Digests on both sides have equal lengths, so timing reveals nothing.
     return timingSafeEqual(expected, digest('SHA-256', proof.hash)) && usable;
   }
 
-  /** The devices that can log in by a token, by client id. */
+  /** Returns the devices that can log in by token, by client id. */
   async devices(bare: string): Promise<Device[]> {
     const now = this.options.now();
     return [...(await this.store.all(bare))]
@@ -251,7 +251,7 @@ export class Tokens {
       .filter(({ expires }) => expires > now);
   }
 
-  /** Ends a device's tokens; whether it had any. */
+  /** Revokes a device's tokens. Returns whether it had any. */
   revoke(bare: string, clientId: string): Promise<boolean> {
     return this.#serial.run(bare, async () => {
       const device = await this.store.get(bare, clientId);
@@ -261,7 +261,7 @@ export class Tokens {
     });
   }
 
-  /** Ends all devices' tokens. */
+  /** Revokes the tokens of all devices. */
   revokeAll(bare: string): Promise<void> {
     return this.#serial.run(bare, async () => {
       const live = [...(await this.store.all(bare))].filter(([, device]) => isLive(device));
@@ -272,7 +272,7 @@ export class Tokens {
     });
   }
 
-  /** The account is gone: nothing of its tokens stays. */
+  /** Deletes all tokens of a removed account. */
   forget(bare: string): Promise<void> {
     return this.#serial.run(bare, () => this.store.forget(bare));
   }
@@ -280,18 +280,18 @@ export class Tokens {
 
 const isLive = ({ current, next }: DeviceTokens): boolean => (next ?? current) !== undefined;
 
-/** The spent tokens of a device, to which some are added. */
+/** Returns the spent tokens of a device with some more added. */
 function spent(device: DeviceTokens | undefined, ...added: (Slot | undefined)[]): Pick<DeviceTokens, 'spent'> {
-  const slots = [...added, ...(device?.spent ?? [])].filter((slot) => slot !== undefined).slice(0, mostSpent);
+  const slots = [...added, ...(device?.spent ?? [])].filter((slot) => slot !== undefined).slice(0, maxSpent);
   return slots.length === 0 ? {} : { spent: slots };
 }
 
-/** The device without a token that is trusted. */
+/** Returns the device with all its tokens spent. */
 function retired({ current, next, ...rest }: DeviceTokens): DeviceTokens {
   return { ...rest, ...spent(rest, next, current) };
 }
 
-/** The slot whose token expires last. */
+/** Returns the slot whose token expires last. */
 function latest(device: DeviceTokens): { readonly issued: number; readonly expires: number } {
   return device.next ?? device.current ?? { issued: 0, expires: 0 };
 }

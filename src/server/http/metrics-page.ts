@@ -1,4 +1,4 @@
-/** The metrics over HTTP, for those who may read them. To all others the path does not exist. */
+/** The metrics over HTTP, for authorised readers. To others the path does not exist. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
@@ -16,14 +16,14 @@ interface MetricsPageParts {
 
 export class MetricsPage {
   readonly #parts: MetricsPageParts;
-  /** Reckoned from the configuration, and anew when that changes. */
+  /** Derived from the configuration, and recomputed when it changes. */
   #readers: { readonly from: readonly string[]; readonly networks: BlockList } | undefined;
 
   constructor(parts: MetricsPageParts) {
     this.#parts = parts;
   }
 
-  /** Answers a request for the metrics; false for every other, and for one of somebody who may not read them. */
+  /** Answers a request for the metrics. Returns false for other requests and for unauthorised clients. */
   answer(request: IncomingMessage, response: ServerResponse): boolean {
     const { metrics } = this.#parts.config();
     const isAsked = metrics.enabled && pathOf(request) === metrics.path && request.method === 'GET';

@@ -1,6 +1,6 @@
 /**
- * Everything that is asked over HTTP and is no upgrade: each request goes to the module that has its path on the host that is
- * asked. What nobody has is 404.
+ * HTTP requests other than upgrades: each goes to the module that serves its path on the requested host. An unclaimed
+ * path is answered with 404.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { HttpAnswer, HttpMethod } from '../module/index.js';
@@ -9,9 +9,9 @@ import { findRoute, type Routes } from './routes.js';
 import { authorityOf, pathOf, queryOf } from './target.js';
 
 export interface HttpRouterParts {
-  /** Those of the host that has the name, itself or by a service; of the first host for any other name. */
+  /** Returns the routes of the host with this name or service name, or of the first host for an unknown name. */
   routes(name: string): Routes;
-  /** Who sent it; undefined: a trusted proxy names nobody that can be read. */
+  /** Returns the sender, or undefined if the address given by a trusted proxy cannot be parsed. */
   peer(request: IncomingMessage): Peer | undefined;
   failed(error: unknown, path: string): void;
   limitHit(limit: string): void;
@@ -25,7 +25,7 @@ export class HttpRouter {
     this.#parts = parts;
   }
 
-  /** Modules are asked no more: their storage is about to be closed. */
+  /** Stops calling modules: their storage is about to be closed. */
   stop(): void {
     this.#stopped = true;
   }
@@ -53,7 +53,7 @@ export class HttpRouter {
     if (peer === undefined) return plain(response, 400, 'Bad request');
     const { 'content-length': length, 'transfer-encoding': encoding, upgrade } = request.headers;
     const hasBody = length !== undefined || encoding !== undefined;
-    // After an upgrade that is ignored nothing more is read of the connection.
+    // After an ignored upgrade the rest of the connection is not read.
     if (hasBody && upgrade !== undefined) return plain(response, 400, 'Bad request', { connection: 'close' });
     const body = !hasBody
       ? Buffer.alloc(0)
@@ -64,7 +64,7 @@ export class HttpRouter {
       this.#parts.limitHit('http_body');
       return plain(response, 413, 'Too large', { connection: 'close' });
     }
-    if (this.#stopped) return plain(response, 503, 'The server stops', { connection: 'close' });
+    if (this.#stopped) return plain(response, 503, 'The server is shutting down', { connection: 'close' });
     const rest = found.path === '/' ? path.slice(path === '/' ? 1 : 0) : path.slice(found.path.length);
     const { address, secure } = peer;
     const { headers } = request;
@@ -73,7 +73,7 @@ export class HttpRouter {
   }
 }
 
-/** undefined: it is too long, and the rest is not read. Rejects where the client goes away. */
+/** Resolves with undefined if the body is too long; the rest is not read. Rejects if the client disconnects. */
 function bodyOf(request: IncomingMessage, limit: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -89,7 +89,7 @@ function bodyOf(request: IncomingMessage, limit: number): Promise<Buffer | undef
     });
     request.once('end', () => resolve(Buffer.concat(chunks, bytes)));
     request.once('error', reject);
-    request.once('close', () => reject(new Error('the client went away')));
+    request.once('close', () => reject(new Error('the client disconnected')));
   });
 }
 

@@ -1,4 +1,7 @@
-/** Finds who answers a path: the hook of the path itself, else the nearest one above that answers for all below it. */
+/**
+ * Finds the handler of a path: the hook of the path itself, else the nearest parent that also serves the paths below
+ * it.
+ */
 import type { HttpMethod } from '../module/index.js';
 import type { HttpRoute } from '../routing/hooks.js';
 
@@ -6,7 +9,7 @@ import type { HttpRoute } from '../routing/hooks.js';
 export type Routes = ReadonlyMap<string, ReadonlyMap<HttpMethod, HttpRoute>>;
 
 export interface Found {
-  /** The path of the hooks. */
+  /** The path the hooks are registered for. */
   readonly path: string;
   readonly byMethod: ReadonlyMap<HttpMethod, HttpRoute>;
 }
@@ -15,7 +18,7 @@ export function findRoute(routes: Routes, path: string): Found | undefined {
   const own = routes.get(path);
   if (own !== undefined) return { path, byMethod: own };
   if (!path.startsWith('/')) return undefined; // OPTIONS *
-  // No hook lies deeper than the deepest: a path of a thousand parts costs no more.
+  // No hook is deeper than the deepest one: limits the work for a path of a thousand parts.
   let deepest = 0;
   for (const known of routes.keys()) deepest = Math.max(deepest, known.length);
   let above = path.slice(0, deepest + 1);

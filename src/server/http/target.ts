@@ -1,11 +1,11 @@
-/** What a request is for (RFC 9112 §3.2): its target may be a whole URI. */
+/** The target of a request (RFC 9112 §3.2), which may be an absolute URI. */
 import type { IncomingMessage } from 'node:http';
 
 type Asked = Pick<IncomingMessage, 'url' | 'headers'>;
 
 const origin = /^https?:\/\/([^/?#]*)/i;
 
-/** As it was sent, without the query. */
+/** Returns the path as sent, without the query. */
 export function pathOf({ url = '' }: Pick<Asked, 'url'>): string {
   const path = url.replace(origin, '').split(/[?#]/, 1)[0]!;
   return path === '' ? '/' : path;
@@ -15,7 +15,7 @@ export function queryOf({ url = '' }: Pick<Asked, 'url'>): URLSearchParams {
   return new URLSearchParams(/\?([^#]*)/.exec(url)?.[1] ?? '');
 }
 
-/** The name that is asked, in small letters and without the port; empty: the request names none. */
+/** Returns the requested host name in lower case, without the port. Empty if the request has none. */
 export function authorityOf({ url = '', headers }: Asked): string {
   const authority = origin.exec(url)?.[1] ?? headers.host ?? '';
   return authority.replace(/^.*@/, '').replace(/:\d*$/, '').replace(/\.$/, '').toLowerCase();
