@@ -40,7 +40,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
   'no TOML': { whole: '[', start: /waxwing\.toml:1/ },
   'two listeners for one port': {
     whole: '[listen]\nc2s = ["127.0.0.1:15999"]\nc2s_tls = ["127.0.0.1:15999"]\n',
-    start: /listen\.c2s_tls.* is taken already by listen\.c2s/,
+    start: /listen\.c2s_tls.* is already used by listen\.c2s/,
   },
   'an address that this machine has not': {
     whole: '[listen]\nc2s = ["192.0.2.1:15999"]\n',

@@ -134,10 +134,10 @@ describe('a configuration that is refused', () => {
     [
       'amounts out of bounds',
       '[limits]\nstanza_bytes = 100\nstanza_depth = 10.5\nlogin_deadline_seconds = "unlimited"\nroster_items = nan',
-      '2 limits.stanza_bytes: 100 is too little; write at least 10 KB',
-      '3 limits.stanza_depth: 10.5 is not whole; write 10 or 11',
-      '4 limits.login_deadline_seconds: "unlimited" is not possible here; write at most 2147483 seconds',
-      '5 limits.roster_items: NaN is no number; write one',
+      '2 limits.stanza_bytes: 100 is too small; write at least 10 KB',
+      '3 limits.stanza_depth: 10.5 is not a whole number; write 10 or 11',
+      '4 limits.login_deadline_seconds: "unlimited" is not allowed here; write at most 2147483 seconds',
+      '5 limits.roster_items: NaN is not a number; write a number',
     ],
     [
       'unknown keys, wherever they are',
@@ -151,9 +151,9 @@ describe('a configuration that is refused', () => {
     [
       "modules' tables, by their own schemas",
       '[modules]\ndisabled = ["mem"]\n[modules.mam]\npage_limit = 0\npage = 1\n[modules.mum]\n[modules.strict.nested]\nurl = "x"\nul = 1',
-      '2 modules.disabled[0]: no such module as "mem"; did you mean "mam"?',
-      '4 modules.mam.page_limit: 0 is too little; write more than 0',
-      '5 modules.mam.page: no such key; there are page_limit, enabled',
+      '2 modules.disabled[0]: no such module: "mem"; did you mean "mam"?',
+      '4 modules.mam.page_limit: 0 is too small; write more than 0',
+      '5 modules.mam.page: no such key; use one of page_limit, enabled',
       '6 modules.mum: no such module; did you mean modules.mam?',
       '8 modules.strict.nested.url: "x": Invalid URL; write text in quotes',
       '9 modules.strict.nested.ul: no such key; did you mean modules.strict.nested.url?',
@@ -166,62 +166,62 @@ describe('a configuration that is refused', () => {
       '4 auth.anonymous: "yes" is text; write true or false',
       '5 auth.mechanisms: "PLAIN" is text; write a list, such as ["SCRAM-SHA-512","SCRAM-SHA-256","SCRAM-SHA-1","PLAIN","EXTERNAL"]',
       '7 log.file: 1979-05-27 is a date; write text in quotes, such as "/var/log/waxwing/waxwing.log"',
-      '8 log.level: "verbos" is not known here; write one of "fatal", "error", "warn", "info", "debug", "trace", "silent"',
+      '8 log.level: "verbos" is not a known value; write one of "fatal", "error", "warn", "info", "debug", "trace", "silent"',
     ],
     [
       'a choice that is nearly right',
       '[auth]\nmechanisms = [\n  "PLAIN",\n  "SCRAM-SHA256",\n]\n[tls]\nminimum_version = 1.2',
-      '4 auth.mechanisms[1]: "SCRAM-SHA256" is not known here; did you mean "SCRAM-SHA-256"?',
+      '4 auth.mechanisms[1]: "SCRAM-SHA256" is not a known value; did you mean "SCRAM-SHA-256"?',
       '7 tls.minimum_version: 1.2 is a number; write one of "1.2", "1.3"',
     ],
     [
       'addresses and names',
       '[hosts."Example.ORG"]\n[hosts."a@b"]\n[hosts.localhost]\nadmins = ["alice"]\ncontact.abuse = ["me"]\n[listen]\nc2s = ["5222"]\nhttps = ["example.org:443"]\n[metrics]\nallow_from = ["10.0.0.0/33"]\npath = "metrics"',
-      '1 hosts."Example.ORG": "Example.ORG" is not the usual spelling of this domain; write "example.org"',
-      '2 hosts."a@b": "a@b" is no domain name; write one such as "example.org"',
-      '4 hosts.localhost.admins[0]: "alice" is no account; write an address such as "alice@example.org"',
-      '5 hosts.localhost.contact.abuse[0]: "me" is no URI; write one such as "mailto:abuse@example.org", "xmpp:admin@example.org" or "https://example.org/contact"',
-      '7 listen.c2s[0]: "5222" is no address to listen on; write "address:port", such as "127.0.0.1:5222", "[::1]:5222" or "*:5222" (every address)',
-      '8 listen.https[0]: "example.org:443" is no address to listen on; write "address:port", such as "127.0.0.1:5222", "[::1]:5222" or "*:5222" (every address)',
-      '10 metrics.allow_from[0]: "10.0.0.0/33" is no address or network; write one such as "192.0.2.7" or "10.0.0.0/8"',
-      '11 metrics.path: "metrics" is no path; write one such as "/metrics"',
+      '1 hosts."Example.ORG": "Example.ORG" is not the normalised form of this domain; write "example.org"',
+      '2 hosts."a@b": "a@b" is not a domain name; write one such as "example.org"',
+      '4 hosts.localhost.admins[0]: "alice" is not an account address; write an address such as "alice@example.org"',
+      '5 hosts.localhost.contact.abuse[0]: "me" is not a URI; write one such as "mailto:abuse@example.org", "xmpp:admin@example.org" or "https://example.org/contact"',
+      '7 listen.c2s[0]: "5222" is not a listen address; write "address:port", such as "127.0.0.1:5222", "[::1]:5222" or "*:5222" (every address)',
+      '8 listen.https[0]: "example.org:443" is not a listen address; write "address:port", such as "127.0.0.1:5222", "[::1]:5222" or "*:5222" (every address)',
+      '10 metrics.allow_from[0]: "10.0.0.0/33" is not an address or network; write one such as "192.0.2.7" or "10.0.0.0/8"',
+      '11 metrics.path: "metrics" is not a URL path; write one such as "/metrics"',
     ],
-    ['no hosts', 'hosts = {}', '1 hosts: {  } names no host; write a table such as [hosts."example.org"]'],
+    ['no hosts', 'hosts = {}', '1 hosts: {  } has no host; write a table such as [hosts."example.org"]'],
     [
       'ciphers that do not exist',
       '[tls]\nciphers = "NONSENSE"',
-      '2 tls.ciphers: "NONSENSE" names no cipher that is known here; write a list in the syntax of OpenSSL, such as "HIGH"',
+      '2 tls.ciphers: "NONSENSE" has no known cipher; write a list in the syntax of OpenSSL, such as "HIGH"',
     ],
     [
       'clients in the clear on the network',
       '[c2s]\nrequire_encryption = false',
-      '2 c2s.require_encryption: false lets passwords and messages pass in the clear on *:5222; keep it true and set c2s.allow_plain_tcp_on_loopback for tests, or listen on loopback addresses only, or confirm by c2s.confirm_plain_anywhere = true',
+      '2 c2s.require_encryption: false allows passwords and messages to be sent unencrypted on *:5222; keep it true and set c2s.allow_plain_tcp_on_loopback for tests, or listen on loopback addresses only, or confirm with c2s.confirm_plain_anywhere = true',
     ],
     [
       'HTTP in the clear on the network',
       '[listen]\nhttp = ["127.0.0.1:80", "0.0.0.0:8080"]',
-      '2 listen.http[1]: "0.0.0.0:8080" would serve HTTP without TLS to the network; listen on 127.0.0.1, or use listen.https, or confirm by http.confirm_plain_anywhere = true',
+      '2 listen.http[1]: "0.0.0.0:8080" would serve HTTP without TLS to the network; listen on 127.0.0.1, or use listen.https, or confirm with http.confirm_plain_anywhere = true',
     ],
     [
       'two listeners on one port',
       '[listen]\nc2s = ["*:5222"]\nc2s_tls = ["127.0.0.1:5222", "127.0.0.1:0", "127.0.0.1:0"]',
-      '3 listen.c2s_tls[0]: "127.0.0.1:5222" is taken already by listen.c2s; give each listener a port of its own',
+      '3 listen.c2s_tls[0]: "127.0.0.1:5222" is already used by listen.c2s; use a different port for each listener',
     ],
     [
       'values that contradict each other',
       '[hosts.localhost]\ncertificate = "a"\n[limits]\nstanza_bytes = "1 MiB"\nwrite_queue_bytes = "64 KiB"\n[stream_management]\nhibernate_seconds = "2 days"\n[auth]\nmechanisms = ["EXTERNAL"]',
-      '2 hosts.localhost.certificate: there are 1 certificates and 0 keys; write a key for every certificate, in the same order',
-      '5 limits.write_queue_bytes: 65536 holds not even one stanza of limits.stanza_bytes; write at least 1 MiB',
+      '2 hosts.localhost.certificate: there are 1 certificates and 0 keys; write one key per certificate, in the same order',
+      '5 limits.write_queue_bytes: 65536 is less than one stanza of limits.stanza_bytes; write at least 1 MiB',
       '7 stream_management.hibernate_seconds: 172800 is more than stream_management.hibernate_max_seconds; write at most 1 day',
-      '9 auth.mechanisms: EXTERNAL alone lets nobody log in, as clients are not asked for certificates; set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
+      '9 auth.mechanisms: nobody could log in: the only mechanism is EXTERNAL, but clients are not asked for certificates; set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
     ],
-    ['what is no TOML', 'a = 1\nb = = 2', '2 : is no TOML: invalid value; see https://toml.io for the syntax'],
+    ['what is no TOML', 'a = 1\nb = = 2', '2 : is not valid TOML: invalid value; see https://toml.io for the syntax'],
   ];
   for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(told(text), expected));
 
   test('a socket path that no system takes', () => {
     const data = `/${'long/'.repeat(20)}`;
-    assert.match(told(`data = "${data}"`)[0]!, /^- admin\.socket: the path .* is longer than a Unix socket can have/);
+    assert.match(told(`data = "${data}"`)[0]!, /^- admin\.socket: the path .* is too long for a Unix socket/);
   });
 
   test('confirmed, the same is accepted', () => {
@@ -240,7 +240,7 @@ describe('a configuration that is refused', () => {
       name: 'ConfigError',
       message:
         'conf/w.toml:2:18: limits.stanza_bytes: "x" is text; write a number of bytes, such as 262144 or "256 KiB"\n' +
-        'conf/w.toml:3:3: limits.depth: no such key; there are stanza_bytes, stanza_bytes_unauthenticated, ' +
+        'conf/w.toml:3:3: limits.depth: no such key; use one of stanza_bytes, stanza_bytes_unauthenticated, ' +
         `${Object.keys(load('').limits).slice(2).join(', ')}`,
     });
   });
@@ -253,7 +253,7 @@ describe('a configuration that is refused', () => {
 
   test('a file that is not there', () => {
     assert.throws(() => loadConfig({ file: '/nowhere/w.toml', modules }), {
-      message: '/nowhere/w.toml: there is no such file; name the file by --config',
+      message: '/nowhere/w.toml: no such file; set the file with --config',
     });
   });
 
@@ -261,7 +261,7 @@ describe('a configuration that is refused', () => {
     const secretive = [{ name: 'hook', config: z.object({ token: z.string().min(8).meta({ secret: true }) }) }];
     const text = '[modules.hook]\ntoken = "hunter2"';
     assert.deepEqual(told(text, { modules: secretive }), [
-      '2 modules.hook.token: the value is too little; write at least 8 characters',
+      '2 modules.hook.token: the value is too small; write at least 8 characters',
     ]);
   });
 

@@ -39,10 +39,10 @@ describe('the reference', () => {
       toml,
       /^# Files over HTTP\. \(XEP-0363\)\n\[modules\.upload\]\n# Largest file\. At least 1 KB\. \(live\)\nsize = "10 MiB"$/m,
     );
-    assert.match(toml, /^# The domains that the server serves, a table each\..*\n\[hosts\.localhost\]$/m);
-    assert.match(toml, /^# Largest stanza .*\(live\)\nstanza_bytes = "256 KiB"$/m);
+    assert.match(toml, /^# The domains of the server, one table each\..*\n\[hosts\.localhost\]$/m);
+    assert.match(toml, /^# Maximum size of a stanza .*\(live\)\nstanza_bytes = "256 KiB"$/m);
     assert.match(toml, /^# Where files go\.\n(?!bucket)/m);
-    assert.match(markdown, /^\| `stanza_bytes` ● \| `"256 KiB"` \| Largest stanza/m);
+    assert.match(markdown, /^\| `stanza_bytes` ● \| `"256 KiB"` \| Maximum size of a stanza/m);
     assert.match(markdown, /^### `\[modules\.upload\]`\n\nFiles over HTTP\. \(XEP-0363\)$/m);
   });
 

@@ -59,7 +59,7 @@ test('what needs a module that is disabled does not start, and says which', asyn
 });
 
 test('a module that is not there is no module to disable', async () => {
-  await assert.rejects(runs({ disabled: ['pign'] }), /no such module as "pign".*"ping"/s);
+  await assert.rejects(runs({ disabled: ['pign'] }), /no such module: "pign".*"ping"/s);
   await assert.rejects(runs({ pign: {} }), /pign/);
 });
 

@@ -1,14 +1,14 @@
-/** Addresses to listen on, and lists of addresses and networks, as the configuration writes them. */
+/** Listen addresses, and lists of addresses and networks, in configuration syntax. */
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
 
 export interface ListenAddress {
-  /** An IP address; undefined: every address of the machine, IPv6 and IPv4. */
+  /** An IP address. Undefined for all addresses of the machine, IPv6 and IPv4. */
   readonly host: string | undefined;
-  /** 0: any free port. */
+  /** 0 for any free port. */
   readonly port: number;
 }
 
-/** "127.0.0.1:5222", "[::1]:5222", "*:5222", "localhost:5222"; undefined for anything else. */
+/** Parses "127.0.0.1:5222", "[::1]:5222", "*:5222", "localhost:5222". Returns undefined for anything else. */
 export function parseListenAddress(text: string): ListenAddress | undefined {
   const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)|(\*)|(localhost)):(\d{1,5})$/.exec(text);
   if (parts === null) return undefined;
@@ -21,18 +21,21 @@ export function parseListenAddress(text: string): ListenAddress | undefined {
   return isIP(host) === (v6 === undefined ? 4 : 6) ? { host, port } : undefined;
 }
 
-/** Whether only programs on this machine can have, or reach, the address: 127.0.0.0/8, ::1. */
+/** Whether the address is a loopback address: 127.0.0.0/8, ::1. */
 export function isLoopback(address: string | undefined): boolean {
   return address !== undefined && isIn(loopback, address);
 }
 
-/** Whether the list has the address; what is none is in no list. */
+/** Whether the list contains the address. False if it is not an IP address. */
 export function isIn(list: BlockList, address: string): boolean {
   const family = isIP(address);
   return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** A list of addresses ("192.0.2.7") and networks ("10.0.0.0/8", "fd00::/8"). Throws RangeError for anything else. */
+/**
+ * Parses a list of addresses ("192.0.2.7") and networks ("10.0.0.0/8", "fd00::/8"). Throws RangeError if one is
+ * invalid.
+ */
 export function networks(texts: readonly string[]): BlockList {
   const list = new BlockList();
   for (const text of texts) {
@@ -40,7 +43,8 @@ export function networks(texts: readonly string[]): BlockList {
     const family = isIP(address);
     const longest = family === 6 ? 128 : 32;
     const length = prefix === undefined ? longest : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
-    if (family === 0 || rest.length > 0 || !(length <= longest)) throw new RangeError(`${text} is no network`);
+    if (family === 0 || rest.length > 0 || !(length <= longest))
+      throw new RangeError(`${text} is not an address or network`);
     list.addSubnet(address, length, family === 6 ? 'ipv6' : 'ipv4');
   }
   return list;
@@ -49,7 +53,10 @@ export function networks(texts: readonly string[]): BlockList {
 // an IPv4 address inside IPv6 (::ffff:127.0.0.1) matches the IPv4 rule
 const loopback = networks(['127.0.0.0/8', '::1']);
 
-/** What stands for an address: an IPv4 address itself, the /64 of an IPv6 address, anything else as it is. */
+/**
+ * Returns the block that an address is counted under: an IPv4 address itself, the /64 of an IPv6 address, anything else
+ * unchanged.
+ */
 export function addressBlock(address: string): string {
   const plain = address.replace(/%.*$/s, '');
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain)?.[1];
@@ -57,7 +64,7 @@ export function addressBlock(address: string): string {
   if (!isIPv6(plain)) return address;
   const [head = '', tail] = plain.split('::');
   const groups = head === '' ? [] : head.split(':');
-  // "::" stands for as many groups of zeros as are missing; a dotted end is two groups.
+  // "::" replaces the missing groups of zeros; a dotted end counts as two groups.
   const after = tail === undefined || tail === '' ? [] : tail.split(':');
   const missing = tail === undefined ? 0 : 8 - groups.length - after.length - (plain.includes('.') ? 1 : 0);
   const all = [...groups, ...Array<string>(missing).fill('0'), ...after];
@@ -68,8 +75,8 @@ export function addressBlock(address: string): string {
 }
 
 /**
- * Whether a script of this origin may open a stream (RFC 6455 §10.2). Clients that are no web pages send no origin, and
- * could send any.
+ * Whether a script of this origin may open a stream (RFC 6455 §10.2). Clients other than web pages send no origin, or
+ * any.
  */
 export function isAllowedOrigin(origin: string | undefined, allowed: readonly string[]): boolean {
   if (origin === undefined || allowed.includes('*')) return true;
@@ -77,9 +84,12 @@ export function isAllowedOrigin(origin: string | undefined, allowed: readonly st
   return normal !== undefined && allowed.some((one) => normalOrigin(one) === normal);
 }
 
-/** RFC 6454 §6.1: scheme, host and port, in small letters and without a default port; undefined for what is none. */
+/**
+ * RFC 6454 §6.1: returns scheme, host and port in lower case, without a default port. Returns undefined if the origin
+ * is invalid.
+ */
 export function normalOrigin(text: string): string | undefined {
-  // The origin of files and sandboxed pages.
+  // The origin of local files and sandboxed pages.
   if (text === 'null') return text;
   const { protocol, host, pathname, search, hash, username, password } = URL.canParse(text) ? new URL(text) : none;
   if (host === '' || `${search}${hash}${username}${password}` !== '' || !['', '/'].includes(pathname)) return undefined;

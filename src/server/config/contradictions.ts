@@ -1,15 +1,18 @@
-/** What the keys of a configuration must not say together, though each alone is fine. */
+/** Rules about combinations of keys that are individually valid. */
 import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
 import type { Config } from './schema.js';
 import { formatQuantity } from './units.js';
 
-/** The longest path of a Unix socket in bytes that every system takes (sun_path of 104, with its NUL). */
-const longestSocketPath = 103;
+/** Maximum path length of a Unix socket in bytes on all systems (sun_path of 104, including its NUL). */
+const maxSocketPath = 103;
 
 interface Rule {
-  /** The keys that the rule reads: it is silent where one of them is broken already. The first is where it is told. */
+  /**
+   * The keys used by the rule: it is skipped if one of them already has a finding. The first is the default place of a
+   * finding.
+   */
   readonly keys: readonly string[];
   readonly check: (config: Config) => readonly (Omit<Complaint, 'path'> & { readonly path?: KeyPath })[];
 }
@@ -22,8 +25,8 @@ const rules: readonly Rule[] = [
         ? []
         : [
             {
-              problem: `false lets passwords and messages pass in the clear on ${listen.c2s.filter((text) => !isLoopbackListener(text)).join(', ')}`,
-              hint: 'keep it true and set c2s.allow_plain_tcp_on_loopback for tests, or listen on loopback addresses only, or confirm by c2s.confirm_plain_anywhere = true',
+              problem: `false allows passwords and messages to be sent unencrypted on ${listen.c2s.filter((text) => !isLoopbackListener(text)).join(', ')}`,
+              hint: 'keep it true and set c2s.allow_plain_tcp_on_loopback for tests, or listen on loopback addresses only, or confirm with c2s.confirm_plain_anywhere = true',
             },
           ],
   },
@@ -39,7 +42,7 @@ const rules: readonly Rule[] = [
                   {
                     path: ['listen', 'http', index],
                     problem: `"${text}" would serve HTTP without TLS to the network`,
-                    hint: 'listen on 127.0.0.1, or use listen.https, or confirm by http.confirm_plain_anywhere = true',
+                    hint: 'listen on 127.0.0.1, or use listen.https, or confirm with http.confirm_plain_anywhere = true',
                   },
                 ],
           ),
@@ -58,8 +61,8 @@ const rules: readonly Rule[] = [
             : [
                 {
                   path: ['listen', key, index],
-                  problem: `"${text}" is taken already by ${other.key}`,
-                  hint: 'give each listener a port of its own',
+                  problem: `"${text}" is already used by ${other.key}`,
+                  hint: 'use a different port for each listener',
                 },
               ];
         }),
@@ -76,7 +79,7 @@ const rules: readonly Rule[] = [
               {
                 path: ['hosts', name, certificate.length > key.length ? 'certificate' : 'key'],
                 problem: `there are ${certificate.length} certificates and ${key.length} keys`,
-                hint: 'write a key for every certificate, in the same order',
+                hint: 'write one key per certificate, in the same order',
               },
             ],
       ),
@@ -88,7 +91,7 @@ const rules: readonly Rule[] = [
         ? []
         : [
             {
-              problem: `${limits.stanza_bytes_unauthenticated} is more than after the login`,
+              problem: `${limits.stanza_bytes_unauthenticated} is more than the limit after login`,
               hint: `write at most limits.stanza_bytes, ${limits.stanza_bytes}`,
             },
           ],
@@ -102,7 +105,7 @@ const rules: readonly Rule[] = [
           ? []
           : [
               {
-                problem: `${queue} holds not even one stanza of limits.stanza_bytes`,
+                problem: `${queue} is less than one stanza of limits.stanza_bytes`,
                 hint: `write at least ${formatQuantity(limits.stanza_bytes, 'bytes')}`,
               },
             ];
@@ -128,7 +131,8 @@ const rules: readonly Rule[] = [
         ? []
         : [
             {
-              problem: 'EXTERNAL alone lets nobody log in, as clients are not asked for certificates',
+              problem:
+                'nobody could log in: the only mechanism is EXTERNAL, but clients are not asked for certificates',
               hint: 'set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
             },
           ],
@@ -136,18 +140,18 @@ const rules: readonly Rule[] = [
   {
     keys: ['admin.socket', 'data'],
     check: ({ admin }) =>
-      Buffer.byteLength(admin.socket) <= longestSocketPath
+      Buffer.byteLength(admin.socket) <= maxSocketPath
         ? []
         : [
             {
-              problem: `the path ${admin.socket} is longer than a Unix socket can have`,
-              hint: `write one of at most ${longestSocketPath} bytes, such as "/run/waxwing.sock"`,
+              problem: `the path ${admin.socket} is too long for a Unix socket`,
+              hint: `write a path of at most ${maxSocketPath} bytes, such as "/run/waxwing.sock"`,
             },
           ],
   },
 ];
 
-/** `isBroken` tells keys that have a finding already. */
+/** `isBroken` returns whether a key already has a finding. */
 export function contradictions(config: Config, isBroken: (key: string) => boolean): Complaint[] {
   return rules
     .filter(({ keys }) => !keys.some(isBroken))
@@ -158,7 +162,7 @@ function isLoopbackListener(text: string): boolean {
   return isLoopback(parseListenAddress(text)?.host);
 }
 
-/** Whether the system would refuse the second listener. */
+/** Whether the system would refuse to bind both. */
 function collide(a: ListenAddress, b: ListenAddress): boolean {
   return a.port !== 0 && a.port === b.port && (a.host === b.host || a.host === undefined || b.host === undefined);
 }

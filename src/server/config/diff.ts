@@ -1,4 +1,4 @@
-/** What a changed configuration changes, and whether the running server can take it. */
+/** Finds the differences between two configurations, and whether the running server can apply them. */
 import { isDeepStrictEqual } from 'node:util';
 import { completeSchema, type ModuleSettings } from './load.js';
 import type { KeyPath } from './positions.js';
@@ -12,7 +12,7 @@ export interface Changes {
   readonly restart: readonly string[];
 }
 
-/** Compares two configurations of `loadConfig`, both with the same modules. */
+/** Compares two configurations from `loadConfig`, both with the same modules. */
 export function diffConfig(before: Config, after: Config, modules: readonly ModuleSettings[]): Changes {
   const schema = completeSchema(modules);
   const paths = changed(before, after, []);
@@ -22,7 +22,7 @@ export function diffConfig(before: Config, after: Config, modules: readonly Modu
   };
 }
 
-/** Keys with other values, each at its own path; a table that came or went is one path. */
+/** Returns the paths of changed keys. An added or removed table is one path. */
 function changed(before: unknown, after: unknown, path: KeyPath): KeyPath[] {
   if (isDeepStrictEqual(before, after)) return [];
   if (!isTable(before) || !isTable(after)) return [path];
@@ -30,7 +30,7 @@ function changed(before: unknown, after: unknown, path: KeyPath): KeyPath[] {
   return [...keys].flatMap((key) => changed(before[key], after[key], [...path, key]));
 }
 
-/** Whether the key, or a table that it is in, is marked live. */
+/** Whether the key, or a table that contains it, is marked live. */
 function isLive(schema: Schema, path: KeyPath): boolean {
   return along(schema, path).some((part) => unwrap(part).meta.live === true);
 }

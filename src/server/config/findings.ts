@@ -1,4 +1,4 @@
-/** What is wrong with a configuration, in words: which key, what it says, what would be right. */
+/** Messages about a wrong configuration: the key, the problem, the correction. */
 import type { z } from 'zod';
 import { nearest } from '../nearest.js';
 import type { KeyPath } from './positions.js';
@@ -6,20 +6,20 @@ import { keysOf, type Schema, unwrap } from './shape.js';
 import { formatQuantity, type Quantity } from './units.js';
 
 export interface Finding {
-  /** As it was given; undefined: the finding is about no file (defaults, command line). */
+  /** As given by the user. Undefined if the finding is not about a file (defaults, command line). */
   readonly file: string | undefined;
-  /** From 1; undefined: the key is in no file. */
+  /** From 1. Undefined if the key is not in the file. */
   readonly line: number | undefined;
   readonly column: number | undefined;
-  /** `limits.stanza_bytes`; empty: the file as a whole. */
+  /** `limits.stanza_bytes`; empty for the file as a whole. */
   readonly path: string;
-  /** What is wrong, beginning with the value. */
+  /** Begins with the value. */
   readonly problem: string;
-  /** What would be right. */
+  /** The correction. */
   readonly hint: string;
 }
 
-/** The configuration cannot be used. The message has a line for every finding. */
+/** The configuration is not usable. The message has one line per finding. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   constructor(readonly findings: readonly Finding[]) {
@@ -33,14 +33,14 @@ export function formatFinding({ file, line, column, path, problem, hint }: Findi
   return `${place}${path === '' ? '' : `${path}: `}${problem}; ${hint}`;
 }
 
-/** What a finding says, before it is known where. */
+/** A finding without its position. */
 export interface Complaint {
   readonly path: KeyPath;
   readonly problem: string;
   readonly hint: string;
 }
 
-/** Puts an issue that zod found into words. `schema` is the schema at the issue's path. */
+/** Converts a zod issue to a message. `schema` is the schema at the issue's path. */
 export function explain(issue: z.core.$ZodIssue, schema: Schema): Omit<Complaint, 'path'> {
   const value = issue.input;
   const { core, meta } = unwrap(schema);
@@ -59,21 +59,24 @@ export function explain(issue: z.core.$ZodIssue, schema: Schema): Omit<Complaint
     case 'invalid_value': {
       const options = issue.values.filter((option) => typeof option === 'string');
       const meant = typeof value === 'string' ? nearest(value, options) : undefined;
-      if (meant !== undefined) return say('is not known here', `did you mean ${JSON.stringify(meant)}?`);
-      return say(typeof value === 'string' ? 'is not known here' : `is ${kind(value)}`, `write ${expectation(schema)}`);
+      if (meant !== undefined) return say('is not a known value', `did you mean ${JSON.stringify(meant)}?`);
+      return say(
+        typeof value === 'string' ? 'is not a known value' : `is ${kind(value)}`,
+        `write ${expectation(schema)}`,
+      );
     }
     case 'too_small':
       return say(
-        'is too little',
+        'is too small',
         `write ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${measure(value)}`,
       );
     case 'too_big':
       return say(
-        'is too much',
+        'is too large',
         `write ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${measure(value)}`,
       );
     case 'custom':
-      // an amount that is no number, or a module's own refinement
+      // an amount that is not a number, or a module's own refinement
       if (meta.quantity !== undefined) return say(`is ${kind(value)}`, `write ${expectation(schema)}`);
       return { problem: issue.message, hint: `write ${expectation(schema)}` };
     default:
@@ -82,14 +85,14 @@ export function explain(issue: z.core.$ZodIssue, schema: Schema): Omit<Complaint
 }
 
 function outOfBounds(value: number, { unit, min, max }: Quantity): [problem: string, hint: string] {
-  if (Number.isNaN(value)) return ['is no number', 'write one'];
-  if (value === Infinity) return ['is not possible here', `write at most ${formatQuantity(max, unit)}`];
-  if (value < min) return ['is too little', `write at least ${formatQuantity(min, unit)}`];
-  if (value > max) return ['is too much', `write at most ${formatQuantity(max, unit)}`];
-  return ['is not whole', `write ${Math.floor(value)} or ${Math.ceil(value)}`];
+  if (Number.isNaN(value)) return ['is not a number', 'write a number'];
+  if (value === Infinity) return ['is not allowed here', `write at most ${formatQuantity(max, unit)}`];
+  if (value < min) return ['is too small', `write at least ${formatQuantity(min, unit)}`];
+  if (value > max) return ['is too large', `write at most ${formatQuantity(max, unit)}`];
+  return ['is not a whole number', `write ${Math.floor(value)} or ${Math.ceil(value)}`];
 }
 
-/** What a key takes, as it follows "write". */
+/** Returns what a key accepts, to follow "write". */
 function expectation(schema: Schema): string {
   const { core, meta } = unwrap(schema);
   if (meta.quantity !== undefined) return quantityExpectation(meta.quantity, defaultOf(schema));
@@ -139,7 +142,7 @@ function defaultOf(schema: Schema): unknown {
   return def.type === 'default' ? def.defaultValue : undefined;
 }
 
-/** A value as the file would have it, cut where it is long. */
+/** Formats a value as in the file, truncated if long. */
 export function show(value: unknown): string {
   const text =
     typeof value === 'string' || Array.isArray(value)
@@ -159,9 +162,9 @@ function kind(value: unknown): string {
     case 'string':
       return 'text';
     case 'number':
-      return value === Infinity ? 'not possible here' : 'a number';
+      return value === Infinity ? 'not allowed here' : 'a number';
     case 'boolean':
-      return 'a truth value';
+      return 'a boolean';
     default:
       return Array.isArray(value) ? 'a list' : value instanceof Date ? 'a date' : 'a table';
   }

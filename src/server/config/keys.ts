@@ -1,9 +1,9 @@
 /**
- * Kinds of values in a configuration, and what a key's meta says: how it may change and what it holds.
+ * Value types of configuration keys, and the metadata of a key:
  *
- * - `live`: `reload` applies a change to the running server; without it the change needs a restart.
- * - `path`: a path; a relative one is taken from the folder of the configuration file ('config') or from `data`; 'import':
- *   only where it begins with "./" or "../".
+ * - `live`: `reload` applies a change to the running server; otherwise it needs a restart.
+ * - `path`: a path. A relative one is resolved from the folder of the configuration file ('config') or from `data`;
+ *   'import': only if it begins with "./" or "../".
  * - `secret`: never shown.
  */
 import { z } from 'zod';
@@ -11,25 +11,25 @@ import { Jid } from '../stanza/jid.js';
 import { networks, normalOrigin, parseListenAddress } from './address.js';
 import { longestTimer, seconds } from './units.js';
 
-/** A type and not an interface, so that it fits the open record that zod takes. */
+/** A type, not an interface, so that it is assignable to zod's open record. */
 export type KeyMeta = {
   readonly live?: boolean;
   readonly path?: 'config' | 'data' | 'import';
   readonly secret?: boolean;
-  /** What a value looks like, for messages and the reference. */
+  /** Example value for messages and the reference. */
   readonly example?: string;
 };
 
 export const live: KeyMeta = { live: true };
 
-/** A timer's length: never so long that Node would fire it at once. */
+/** The duration of a timer: never so long that Node would fire it at once. */
 export const wait = (min = 0) => seconds({ min, max: longestTimer });
 
-/** A list that may be written as one text where it has one entry. */
+/** A list; a single entry may be written without brackets. */
 export const oneOrMore = (entry: z.ZodType<string>) =>
   z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(entry));
 
-/** A refinement whose finding reads "VALUE PROBLEM; HINT". */
+/** Parameters for a refinement whose finding reads "VALUE PROBLEM; HINT". */
 export const because = (problem: string, hint: string) => ({ error: problem, params: { hint } });
 
 export const hostName = z.string().check((check) => {
@@ -39,7 +39,7 @@ export const hostName = z.string().check((check) => {
   check.issues.push({
     code: 'custom',
     input: check.value,
-    message: isDomain ? 'is not the usual spelling of this domain' : 'is no domain name',
+    message: isDomain ? 'is not the normalised form of this domain' : 'is not a domain name',
     params: { hint: isDomain ? `write ${JSON.stringify(name.domain)}` : 'write one such as "example.org"' },
   });
 });
@@ -49,7 +49,7 @@ export const accountAddress = z.string().refine(
     const jid = Jid.tryParse(text);
     return jid?.local !== undefined && jid.isBare;
   },
-  because('is no account', 'write an address such as "alice@example.org"'),
+  because('is not an account address', 'write an address such as "alice@example.org"'),
 );
 
 export const listenAddress = z
@@ -57,7 +57,7 @@ export const listenAddress = z
   .refine(
     (text) => parseListenAddress(text) !== undefined,
     because(
-      'is no address to listen on',
+      'is not a listen address',
       'write "address:port", such as "127.0.0.1:5222", "[::1]:5222" or "*:5222" (every address)',
     ),
   );
@@ -65,19 +65,19 @@ export const listenAddress = z
 export const path = (example: string) =>
   z
     .string()
-    .refine((text) => /^\/[^\s?#]*$/.test(text), because('is no path', `write one such as "${example}"`))
+    .refine((text) => /^\/[^\s?#]*$/.test(text), because('is not a URL path', `write one such as "${example}"`))
     .default(example);
 
 export const origin = z
   .string()
   .refine(
     (text) => text === '*' || normalOrigin(text) !== undefined,
-    because('is no origin', 'write scheme and host, such as "https://chat.example.org", or "*"'),
+    because('is not an origin', 'write scheme and host, such as "https://chat.example.org", or "*"'),
   );
 
 export const network = z
   .string()
-  .refine(isNetwork, because('is no address or network', 'write one such as "192.0.2.7" or "10.0.0.0/8"'));
+  .refine(isNetwork, because('is not an address or network', 'write one such as "192.0.2.7" or "10.0.0.0/8"'));
 
 function isNetwork(text: string): boolean {
   try {

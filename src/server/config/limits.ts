@@ -8,19 +8,19 @@ type RateDefaults = Record<'stanzas' | 'stanza_burst' | 'bytes' | 'byte_burst', 
 const rateKeys = (defaults: RateDefaults) => ({
   stanzas_per_second: count({ min: 1, unlimited: true })
     .default(defaults.stanzas)
-    .describe('Stanzas a second in the long run.')
+    .describe('Sustained rate: stanzas per second.')
     .meta(live),
   stanza_burst: count({ min: 1, unlimited: true })
     .default(defaults.stanza_burst)
-    .describe('Stanzas that may come at once after a rest.')
+    .describe('Burst: stanzas accepted at once after a pause.')
     .meta(live),
   bytes_per_second: bytes({ min: 100, unlimited: true })
     .default(defaults.bytes)
-    .describe('Bytes a second in the long run.')
+    .describe('Sustained rate: bytes per second.')
     .meta(live),
   byte_burst: bytes({ min: 1000, unlimited: true })
     .default(defaults.byte_burst)
-    .describe('Bytes that may come at once after a rest.')
+    .describe('Burst: bytes accepted at once after a pause.')
     .meta(live),
 });
 
@@ -28,218 +28,218 @@ const rate = (purpose: string, defaults: RateDefaults) =>
   z
     .strictObject(rateKeys(defaults))
     .prefault({})
-    .describe(`${purpose} A connection that is faster is read more slowly, not closed.`);
+    .describe(`${purpose} A faster connection is slowed down, not closed.`);
 
-/** What many connections share. */
+/** A rate shared by several connections. */
 const sharedRate = (purpose: string, defaults: RateDefaults) =>
   z
     .strictObject({
       ...rateKeys(defaults),
       answer_bytes_per_second: bytes({ min: 1000, unlimited: true })
         .default(2_097_152)
-        .describe('Bytes a second of answers to what clients ask for, such as pages of an archive, in the long run.')
+        .describe('Sustained rate of answers to requests, such as archive pages: bytes per second.')
         .meta(live),
       answer_byte_burst: bytes({ min: 10_000, unlimited: true })
         .default(16_777_216)
-        .describe('Bytes of answers that may go out at once after a rest.')
+        .describe('Burst: bytes of answers sent at once after a pause.')
         .meta(live),
       cpu_ms_per_second: count({ min: 1, unlimited: true })
         .default(300)
-        .describe('CPU time a second in the long run, in milliseconds: 1000 is one core.')
+        .describe('Sustained CPU time per second, in milliseconds: 1000 is one core.')
         .meta(live),
       cpu_ms_burst: count({ min: 10, unlimited: true })
         .default(2000)
-        .describe('CPU time that may be used at once after a rest, in milliseconds.')
+        .describe('Burst: CPU time used at once after a pause, in milliseconds.')
         .meta(live),
     })
     .prefault({})
-    .describe(`${purpose} Connections beyond it are read more slowly, not closed.`);
+    .describe(`${purpose} Faster connections are slowed down, not closed.`);
 
 export const limits = z
   .strictObject({
     stanza_bytes: bytes({ min: 10_000, max: 2 ** 26 })
       .default(262_144)
-      .describe('Largest stanza (RFC 6120 §13.12: at least 10000 bytes).')
+      .describe('Maximum size of a stanza (RFC 6120 §13.12: at least 10000 bytes).')
       .meta(live),
     stanza_bytes_unauthenticated: bytes({ min: 2000, max: 2 ** 20 })
       .default(10_000)
-      .describe('Largest element before the login.')
+      .describe('Maximum size of an element before login.')
       .meta(live),
     stanza_depth: count({ min: 10, max: 1000 })
       .default(100)
-      .describe('Deepest nesting of elements in a stanza.')
+      .describe('Maximum nesting depth of elements in a stanza.')
       .meta(live),
     stanza_elements: count({ min: 500, max: 1_000_000 })
       .default(5000)
       .describe(
-        'Elements in a stanza, and attributes of an element beyond five: what reading and answering it costs grows with them more than with its bytes.',
+        'Maximum elements in a stanza, plus attributes beyond five per element: these determine the cost of reading and answering a stanza more than its bytes do.',
       )
       .meta(live),
     stanza_attributes: count({ min: 20, max: 10_000 })
       .default(100)
-      .describe('Attributes and namespace declarations of one element.')
+      .describe('Maximum attributes of an element, including namespace declarations.')
       .meta(live),
     presence_bytes: bytes({ min: 10_000, max: 2 ** 20 })
       .default(16_384)
       .describe(
-        'Content of a presence stanza: every contact and every occupant of a room gets it. A longer one is refused.',
+        'Maximum content of a presence stanza, which is sent to every contact and every occupant of a room. A larger one is refused.',
       )
       .meta(live),
     fan_out_bytes: bytes({ min: 1_048_576, max: 2 ** 30 })
       .default(16_777_216)
       .describe(
-        'What one message to a room, multicast message or notification may come to: its bytes times its recipients. Up to 16 KiB it is sent to any number.',
+        'Maximum total output for one room message, multicast message or notification: its bytes times its recipients. A stanza of up to 16 KiB may be sent to any number.',
       )
       .meta(live),
     connections: count({ min: 1, unlimited: true })
       .default(100_000)
-      .describe('Connections of clients in all. Mind the limit of open files of the system.')
+      .describe('Maximum client connections in total. The system limit on open files must allow for them.')
       .meta(live),
     connections_per_address: count({ min: 1, unlimited: true })
       .default(500)
       .describe(
-        'Connections from one IPv4 address or one IPv6 /64. A whole office may come from one; from 127.0.0.1 and ::1 a proxy brings everybody, and they are not counted.',
+        'Maximum connections from one IPv4 address or one IPv6 /64. A whole office may share one address. 127.0.0.1 and ::1 are exempt, because a local proxy connects from there for all clients.',
       )
       .meta(live),
     connections_per_minute: count({ min: 1, unlimited: true })
       .default(6000)
       .describe(
-        'New connections from one address in a minute, with the same exceptions; as many as connections_per_address may come at once.',
+        'Maximum new connections per minute from one address, with the same exemptions. The burst is connections_per_address.',
       )
       .meta(live),
     login_deadline_seconds: wait(1)
       .default(30)
-      .describe('From connecting until the session is bound. Only a registration form puts it off.')
+      .describe('Time limit from connecting to binding a session. Only a registration form extends it.')
       .meta(live),
     registration_deadline_seconds: wait(1)
       .default(600)
       .describe(
-        'The same for a client that was sent a registration form, while somebody fills it in (modules.register.open).',
+        'Time limit for a client that has received a registration form, so that the user can fill it in (modules.register.open).',
       )
       .meta(live),
     registrations_per_address: count({ min: 0, unlimited: true })
       .default(10)
       .describe(
-        'Connections from one IPv4 address or one IPv6 /64 that may have this longer deadline; further ones have login_deadline_seconds.',
+        'Maximum connections from one IPv4 address or one IPv6 /64 with this longer limit; further ones get login_deadline_seconds.',
       )
       .meta(live),
     registrations: count({ min: 0, unlimited: true })
       .default(1000)
-      .describe('Connections that may have this longer deadline in all.')
+      .describe('Maximum connections with this longer limit in total.')
       .meta(live),
     sessions_per_account: count({ min: 1, unlimited: true })
       .default(20)
-      .describe('Sessions of one account, connected and hibernating.')
+      .describe('Maximum sessions per account, connected or hibernating.')
       .meta(live),
     write_queue_bytes: bytes({ min: 65_536, max: 2 ** 30 })
       .default(2_097_152)
-      .describe('What may wait for a client that does not read; beyond it the session hibernates or ends.')
+      .describe('Maximum output queued for a client that does not read. Beyond it the session hibernates or ends.')
       .meta(live),
     stalled_seconds: wait(1)
       .default(15)
       .describe(
-        'How long a client for which more waits than may (write_queue_bytes, stream_management.queue_stanzas) can go without reading or acknowledging anything.',
+        'How long a client whose queue is over its limit (write_queue_bytes, stream_management.queue_stanzas) may go without reading or acknowledging anything.',
       )
       .meta(live),
     outbound_bytes: bytes({ min: 1_048_576 })
       .default(67_108_864)
       .describe(
-        'What may wait for all clients together. Where an eighth of it came lately, accounts whose stanzas go to many are read more slowly. Beyond it sessions end, the longest queues of those who take nothing first; their messages are kept as those of absent users. One session has at most a quarter of it.',
+        'Maximum output queued for all clients together. If an eighth of it was queued recently, accounts whose stanzas go to many recipients are slowed down. Beyond it sessions are ended, starting with the longest queue of a client that does not read; their messages are stored as for offline users. A single session may use at most a quarter of it.',
       )
       .meta(live),
     idle_whitespace_seconds: z
       .union([z.literal(false), wait(10)])
       .default(false)
       .describe(
-        'Silence after which a space is sent to keep the ways through routers open (RFC 6120 §4.6.1), for clients without stream management. false: never.',
+        'Idle time after which a space is sent to clients without stream management, to keep NAT mappings alive (RFC 6120 §4.6.1). false: never.',
       )
       .meta({ ...live, example: '300' }),
     ping_after_seconds: wait(10)
       .default(300)
-      .describe('Silence of a client after which it is asked whether it is still there (XEP-0198 or XEP-0199).')
+      .describe('Idle time after which a client is pinged (XEP-0198 or XEP-0199).')
       .meta(live),
     ping_timeout_seconds: wait(1)
       .default(60)
-      .describe('How long its answer may take before the connection counts as lost.')
+      .describe('Time limit for the answer to the ping; then the connection is considered lost.')
       .meta(live),
     close_timeout_seconds: wait(1)
       .default(5)
-      .describe('How long a client may take to close its half of a closed stream.')
+      .describe('Time limit for a client to close its half of a closed stream.')
       .meta(live),
     waiting_for_disk: count({ min: 10 })
       .default(2000)
       .describe(
-        'Writes of messages that may wait for the disk in all. Beyond it accounts are read more slowly, those with the most writes first.',
+        'Maximum pending writes of messages in total. Beyond it accounts are slowed down, those with the most pending writes first.',
       )
       .meta(live),
     waiting_for_disk_bytes: bytes({ min: 1_048_576, max: 33_554_432 })
       .default(16_777_216)
-      .describe('The same in bytes. A message that is stored several times counts as often.')
+      .describe('The same in bytes. A message stored several times counts each time.')
       .meta(live),
     waiting_for_disk_bytes_per_account: bytes({ min: 65_536, max: 16_777_216 })
       .default(4_194_304)
-      .describe('The same in bytes for one account, which is read more slowly beyond it.')
+      .describe('The same in bytes per account. Beyond it the account is slowed down.')
       .meta(live),
     offline_messages: count({ min: 0, unlimited: true })
       .default(1000)
       .describe(
-        'Messages kept for an account that is offline and whose archive does not have them; further ones are refused.',
+        'Maximum messages stored for an offline account, not counting those in its archive. Further ones are refused.',
       )
       .meta(live),
-    roster_items: count({ min: 1, unlimited: true }).default(2000).describe('Contacts of one account.').meta(live),
+    roster_items: count({ min: 1, unlimited: true }).default(2000).describe('Maximum contacts per account.').meta(live),
     archive_bytes: bytes({ min: 100_000, unlimited: true })
       .default(268_435_456)
-      .describe('Archived messages of one account; the oldest make room.')
+      .describe('Maximum size of an account archive. The oldest messages are deleted first.')
       .meta(live),
     account_bytes: bytes({ min: 100_000, unlimited: true })
       .default(134_217_728)
       .describe(
-        'All else that one account stores: contacts, published items, private XML, offline messages. Beyond it further writes are refused.',
+        'Maximum size of all other data of an account: contacts, published items, private XML, offline messages. Beyond it writes are refused.',
       )
       .meta(live),
     room_archive_bytes: bytes({ min: 100_000, unlimited: true })
       .default(268_435_456)
-      .describe('Archived messages of one room; the oldest make room.')
+      .describe('Maximum size of a room archive. The oldest messages are deleted first.')
       .meta(live),
     room_bytes: bytes({ min: 100_000, unlimited: true })
       .default(16_777_216)
-      .describe('All else that one room stores: configuration, lists, avatar.')
+      .describe('Maximum size of all other data of a room: configuration, lists, avatar.')
       .meta(live),
     unlimited_roles: z
       .array(z.enum(['admin', 'user']))
       .default(['admin'])
-      .describe('Roles whose accounts have no quota. A single account can have its own: waxwing user quota.')
+      .describe('Roles whose accounts have no quota. Use "waxwing user quota" to set the quota of a single account.')
       .meta(live),
     private_bytes: bytes({ min: 0, unlimited: true })
       .default(1_048_576)
-      .describe('Private XML storage (XEP-0049) of one account.')
+      .describe('Maximum private XML storage (XEP-0049) per account.')
       .meta(live),
     vcard_bytes: bytes({ min: 0, unlimited: true })
       .default(131_072)
-      .describe('vCard (XEP-0054) of one account.')
+      .describe('Maximum size of a vCard (XEP-0054).')
       .meta(live),
-    rate: rate('How fast a client may send.', {
+    rate: rate('Maximum rate at which a client may send.', {
       stanzas: 100,
       stanza_burst: 1000,
       bytes: 131_072,
       byte_burst: 1_048_576,
     }),
-    rate_unauthenticated: rate('How fast a client may send before the login.', {
+    rate_unauthenticated: rate('Maximum rate at which a client may send before login.', {
       stanzas: 10,
       stanza_burst: 50,
       bytes: 10_000,
       byte_burst: 40_000,
     }),
-    rate_account: sharedRate('How much one account may send and ask for, over all its connections.', {
+    rate_account: sharedRate('Maximum resource use of an account over all its connections.', {
       stanzas: 200,
       stanza_burst: 3000,
       bytes: 262_144,
       byte_burst: 4_194_304,
     }),
     rate_address: sharedRate(
-      'The same for connections from one IPv4 address or one IPv6 /64 before the login. Those from 127.0.0.1 and ::1 do not count together.',
+      'The same for all connections before login from one IPv4 address or one IPv6 /64. Each connection from 127.0.0.1 and ::1 counts alone.',
       { stanzas: 200, stanza_burst: 5000, bytes: 131_072, byte_burst: 2_097_152 },
     ),
   })
   .prefault({})
-  .describe('Bounds. Each is met with an error to whoever passes it, and counted in the metrics.');
+  .describe('Limits. Exceeding one causes an error and is counted in the metrics.');

@@ -1,6 +1,6 @@
 /**
- * Reads the configuration: TOML, checked whole before anything starts. Every finding is reported, with file, line and
- * what would be right; a configuration with findings is not used.
+ * Loads the configuration: TOML, validated as a whole before anything starts. Reports all findings, each with file,
+ * line and a correction. A configuration with findings is not used.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -15,33 +15,33 @@ import { type Config, configSchema } from './schema.js';
 import { along, childOf, entriesOf, formatPath, isTable, keysOf, refusesOthers, type Schema, unwrap } from './shape.js';
 
 export { ConfigError, type Finding, formatFinding } from './findings.js';
-export { findConfigFile, usualFiles } from './places.js';
+export { defaultFiles, findConfigFile } from './places.js';
 
-/** What the configuration has to know of a module. */
+/** What the configuration needs to know of a module. */
 export interface ModuleSettings {
   readonly name: string;
   readonly config?: z.ZodObject | undefined;
-  /** Runs only when `enabled = true`. */
+  /** Whether the module only runs with `enabled = true`. */
   readonly optional?: boolean | undefined;
   readonly summary?: string | undefined;
   readonly implements?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Source {
-  /** A file to read. Relative paths in it are taken from its folder, otherwise from the working directory. */
+  /** The file to read. Its folder, or else the working directory, is the base of relative paths. */
   readonly file?: string | undefined;
   /** The text itself; `file` is then only its name. */
   readonly text?: string | undefined;
 }
 
 export interface LoadOptions extends Source {
-  /** Every module that there is, running or not: their tables are checked by their own schemas. */
+  /** All modules, running or not: each schema validates its table. */
   readonly modules: readonly ModuleSettings[];
-  /** Laid over the file: what the command line or the program says. Tables are merged, all else is replaced. */
+  /** Overrides the file, from the command line or the program. Tables are merged, other values replaced. */
   readonly overrides?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** Throws ConfigError. Without `file` and `text` the usual files are tried, and without those the defaults hold. */
+/** Throws ConfigError. Without `file` and `text` the default files are tried; if there are none, the defaults apply. */
 export function loadConfig(options: LoadOptions): Config {
   const { file, folder, raw: written, locate } = read(options);
   const overrides = options.overrides ?? {};
@@ -54,7 +54,7 @@ export function loadConfig(options: LoadOptions): Config {
     for (const issue of result.error.issues) complaints.push(...complaintsOf(issue, schema, raw, complaints));
   }
   complaints.push(...unknownModules(raw, options.modules));
-  // what is wrong is left out, so that the rest can be checked for contradictions
+  // wrong values are dropped, so that the rest can be checked for contradictions
   if (complaints.length > 0) result = schema.safeParse(without(raw, complaints));
   const config = result.success ? withWholePaths(result.data as Config, schema, folder) : undefined;
   if (config !== undefined) {
@@ -72,8 +72,8 @@ export function loadConfig(options: LoadOptions): Config {
 }
 
 /**
- * The modules that the file wants loaded besides the server's own: names of npm packages and absolute paths. To be read
- * first, as their schemas are needed to check the rest. Throws ConfigError where the file is no TOML.
+ * Returns the additional modules to load: npm package names and absolute paths. Needed first, because their schemas
+ * validate the rest. Throws ConfigError if the file is not valid TOML.
  */
 export function modulesToLoad(options: Omit<LoadOptions, 'modules'>): string[] {
   const { folder, raw } = read(options);
@@ -82,13 +82,13 @@ export function modulesToLoad(options: Omit<LoadOptions, 'modules'>): string[] {
   return list.filter((entry) => typeof entry === 'string').map((entry) => wholeImport(entry, folder));
 }
 
-/** Whether the configuration lets a module run. */
+/** Whether the configuration enables a module. */
 export function isEnabled(config: Config, name: string): boolean {
   const table = config.modules[name];
   return !config.modules.disabled.includes(name) && isTable(table) && table.enabled === true;
 }
 
-/** The schema of everything: the server's and the modules' tables. */
+/** Returns the schema of the server's and the modules' tables together. */
 export function completeSchema(modules: readonly ModuleSettings[]) {
   const { disabled, load } = configSchema.shape.modules.unwrap().shape;
   const tables: Record<string, z.ZodType> = {};
@@ -127,7 +127,7 @@ function read({ file: named, text: given }: Source): Text {
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const { line, column } = error;
-    const problem = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, 'is no TOML: ');
+    const problem = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, 'is not valid TOML: ');
     throw new ConfigError([{ file, line, column, path: '', problem, hint: 'see https://toml.io for the syntax' }]);
   }
 }
@@ -137,8 +137,9 @@ function readText(file: string): string {
     return readFileSync(file, 'utf8');
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    const problem = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${code})`;
-    const hint = code === 'EACCES' ? 'let the user that runs the server read it' : 'name the file by --config';
+    const problem = code === 'ENOENT' ? 'no such file' : `cannot be read (${code})`;
+    const hint =
+      code === 'EACCES' ? 'make it readable for the user that runs the server' : 'set the file with --config';
     throw new ConfigError([{ file, line: undefined, column: undefined, path: '', problem, hint }]);
   }
 }
@@ -155,12 +156,12 @@ function findingOf({ path, problem, hint }: Complaint, file: string | undefined,
   };
 }
 
-/** As they stand in the file; what is in no file comes last. */
+/** Orders findings by their place in the file; those in no file come last. */
 function order({ line = 1e9, column = 0 }: Finding): number {
   return line * 1e4 + column;
 }
 
-/** Keys that nothing reads: a misspelt limit is no limit. */
+/** Finds unknown keys: a misspelt limit would have no effect. */
 function unknownKeys(schema: Schema, raw: unknown, path: KeyPath, whole: Schema): Complaint[] {
   if (Array.isArray(raw)) {
     return raw.flatMap((entry, index) => {
@@ -190,11 +191,11 @@ function unknownKey(path: KeyPath, schema: Schema, whole: Schema): Complaint {
       ? `did you mean ${formatPath([...path.slice(0, -1), meant])}?`
       : elsewhere !== undefined
         ? `did you mean ${formatPath(elsewhere)}?`
-        : `there are ${known.join(', ')}`;
+        : `use one of ${known.join(', ')}`;
   return { path, problem: isModule ? 'no such module' : 'no such key', hint };
 }
 
-/** The path of a key of this name anywhere in the configuration. */
+/** Finds a key of this name anywhere in the configuration. */
 function findKey(schema: Schema, key: string, path: KeyPath): KeyPath | undefined {
   for (const [name, below] of Object.entries(keysOf(schema) ?? {})) {
     if (name === key) return [...path, name];
@@ -211,19 +212,25 @@ function unknownModules(raw: Record<string, unknown>, modules: readonly ModuleSe
   return disabled.flatMap((name, index) => {
     if (typeof name !== 'string' || names.includes(name)) return [];
     const meant = nearest(name, names);
-    const hint = meant === undefined ? `there are ${names.join(', ')}` : `did you mean ${JSON.stringify(meant)}?`;
-    return [{ path: ['modules', 'disabled', index], problem: `no such module as ${JSON.stringify(name)}`, hint }];
+    const hint = meant === undefined ? `use one of ${names.join(', ')}` : `did you mean ${JSON.stringify(meant)}?`;
+    return [{ path: ['modules', 'disabled', index], problem: `no such module: ${JSON.stringify(name)}`, hint }];
   });
 }
 
-function complaintsOf(issue: z.core.$ZodIssue, schema: Schema, raw: unknown, told: readonly Complaint[]): Complaint[] {
+function complaintsOf(
+  issue: z.core.$ZodIssue,
+  schema: Schema,
+  raw: unknown,
+  reported: readonly Complaint[],
+): Complaint[] {
   const path = issue.path as (string | number)[];
   if (issue.code === 'unrecognized_keys') {
-    // those of tables inside a choice of schemas; the others are told already
-    const isTold = (key: string) => told.some((complaint) => formatPath(complaint.path) === formatPath([...path, key]));
+    // those of tables inside a union; the others are reported already
+    const isReported = (key: string) =>
+      reported.some((complaint) => formatPath(complaint.path) === formatPath([...path, key]));
     return issue.keys
-      .filter((key) => !isTold(key))
-      .map((key) => ({ path: [...path, key], problem: 'no such key', hint: 'leave it out' }));
+      .filter((key) => !isReported(key))
+      .map((key) => ({ path: [...path, key], problem: 'no such key', hint: 'remove it' }));
   }
   const at = along(schema, path);
   const value = path.reduce<unknown>(
@@ -239,7 +246,7 @@ function complaintsOf(issue: z.core.$ZodIssue, schema: Schema, raw: unknown, tol
   ];
 }
 
-/** A copy without the values that have complaints; a list goes as a whole. */
+/** Returns a copy without the values that have complaints; a list is removed as a whole. */
 function without(raw: Record<string, unknown>, complaints: readonly Complaint[]): Record<string, unknown> {
   const copy = structuredClone(raw);
   for (const { path } of complaints) {
@@ -252,7 +259,7 @@ function without(raw: Record<string, unknown>, complaints: readonly Complaint[])
   return copy;
 }
 
-/** The path without what leads into a list. */
+/** Returns the part of the path before the first list index. */
 function wholeKey(path: KeyPath): KeyPath {
   const end = path.findIndex((step) => typeof step === 'number');
   return end < 0 ? path : path.slice(0, end);
@@ -277,7 +284,7 @@ function isIn(table: Readonly<Record<string, unknown>>, path: KeyPath): boolean 
   return path.length > 0;
 }
 
-/** Makes relative paths absolute: `data` first, as others lie in it. */
+/** Makes relative paths absolute: `data` first, because others are relative to it. */
 function withWholePaths(config: Config, schema: Schema, folder: string): Config {
   const data = resolve(folder, config.data);
   const visit = (value: unknown, at: Schema): unknown => {

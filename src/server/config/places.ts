@@ -1,36 +1,36 @@
 /**
- * Where the server's things lie, read from the configuration file without checking the rest of it: what a command needs
- * that only looks for the running server, and should not have to load the schemas for that.
+ * Paths of the server, read from the configuration file without validating the rest: for commands that only need to
+ * find the running server and should not load the schemas.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 
-/** Where a configuration is looked for when none is named. */
-export const usualFiles = ['waxwing.toml', '/etc/waxwing/waxwing.toml'] as const;
+/** Paths tried if no configuration file is given. */
+export const defaultFiles = ['waxwing.toml', '/etc/waxwing/waxwing.toml'] as const;
 
 /** Relative to the folder of the configuration file, and to the data folder. */
 export const defaultPlaces = { data: 'data', socket: 'admin.sock' } as const;
 
-/** The first usual file that is there. */
+/** Returns the first default file that exists. */
 export function findConfigFile(): string | undefined {
-  return usualFiles.find((file) => existsSync(file));
+  return defaultFiles.find((file) => existsSync(file));
 }
 
 /** All paths are absolute. */
 export interface Places {
-  /** undefined: there is none, and the defaults hold. */
+  /** Undefined if there is no file and the defaults apply. */
   readonly file: string | undefined;
   readonly data: string;
-  /** Where commands reach the running server. */
+  /** Socket for commands to the running server. */
   readonly socket: string;
-  /** What a server in the background writes, if the configuration names no log. */
+  /** Log of a server in the background, if the configuration names none. */
   readonly logFile: string;
 }
 
 /**
- * `data`: instead of what the file says. `lenient`: finds them in a file that is no TOML as well, line by line. Throws what
- * reading and parsing throw.
+ * `data` overrides the file. `lenient` also finds the paths in a file that is not valid TOML, line by line. Throws read
+ * and parse errors.
  */
 export function findPlaces(options: {
   readonly file?: string | undefined;
@@ -60,7 +60,7 @@ function read(source: string, isLenient: boolean): Record<string, unknown> {
   }
 }
 
-/** The lines that say where something lies, in a file that somebody is writing. */
+/** Finds the lines with paths in a file that is not valid TOML, perhaps because it is being edited. */
 function readLines(source: string): Record<string, unknown> {
   const found: Record<string, Record<string, unknown>> = {};
   let section = '';

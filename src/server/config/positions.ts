@@ -1,6 +1,6 @@
 /**
- * Where the keys and values of a TOML text stand, so that a finding can name its line. Reads text that smol-toml has
- * accepted already, and therefore checks nothing.
+ * Positions of keys and values in a TOML text, so that a finding can name its line. The text must be valid: smol-toml
+ * has already parsed it.
  */
 import { parse } from 'smol-toml';
 
@@ -13,16 +13,19 @@ export interface Position {
 }
 
 interface Node {
-  /** Where the key (or the header of the table) begins. */
+  /** Offset of the key, or of the table header. */
   key: number;
-  /** Where the value begins; undefined for tables with a header. */
+  /** Offset of the value; undefined for tables with a header. */
   value: number | undefined;
   readonly children: Map<string | number, Node>;
 }
 
 export type Locate = (path: KeyPath, what: 'key' | 'value') => Position | undefined;
 
-/** Finds the position of a path, or of the nearest table above it that is written down; undefined in an empty text. */
+/**
+ * Returns a function that finds the position of a path, or of its nearest parent in the text; undefined if there is
+ * none.
+ */
 export function locator(text: string): Locate {
   const root = scan(text);
   return (path, what) => {
@@ -50,7 +53,7 @@ function scan(text: string): Node {
     else assignment(table);
   }
 
-  /** `[a.b]` or `[[a.b]]`; returns the table that it opens. */
+  /** Reads `[a.b]` or `[[a.b]]` and returns the table that it opens. */
   function header(): Node {
     const start = at;
     const isList = text[at + 1] === '[';
@@ -64,7 +67,7 @@ function scan(text: string): Node {
     return node;
   }
 
-  /** The element that a header of an array of tables opened last, else the node itself. */
+  /** Returns the last element of an array of tables, or the node itself. */
   function latest(node: Node): Node {
     return node.children.get(node.children.size - 1) ?? node;
   }
@@ -77,7 +80,7 @@ function scan(text: string): Node {
     value(node);
   }
 
-  /** A dotted key, up to the character behind it. */
+  /** Reads a dotted key and stops after it. */
   function key(): { readonly name: string; readonly offset: number }[] {
     const names: { name: string; offset: number }[] = [];
     for (;;) {

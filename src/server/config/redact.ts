@@ -1,15 +1,15 @@
-/** The configuration as it may be shown and logged. */
+/** The configuration without secrets, for display and logs. */
 import { completeSchema, type ModuleSettings } from './load.js';
 import type { Config } from './schema.js';
 import { childOf, isTable, type Schema, unwrap } from './shape.js';
 
-/** Stands where a secret was. */
+/** Replaces a secret. */
 const hidden = '(hidden)';
 
-/** Names of text that is a secret even where a module forgot to mark it `secret`. */
+/** Names of text that is secret even if a module did not mark it `secret`. */
 const secretName = /(?:password|passphrase|secret|token|credential|api_?key)s?$/i;
 
-/** A copy without secrets. */
+/** Returns a copy without secrets. */
 export function redact(config: Config, modules: readonly ModuleSettings[]): Config {
   return visit(config, completeSchema(modules), '') as Config;
 }

@@ -1,18 +1,18 @@
-/** The reference of the configuration, made from the schemas: `conf/reference.toml` and `docs/configuration.md`. */
+/** Generates the configuration reference from the schemas: `conf/reference.toml` and `docs/configuration.md`. */
 import { z } from 'zod';
-import { completeSchema, type ModuleSettings, usualFiles } from './load.js';
+import { completeSchema, defaultFiles, type ModuleSettings } from './load.js';
 import type { KeyPath } from './positions.js';
 import { childOf, entriesOf, formatKey, formatPath, isTable, keysOf, type Schema, unwrap } from './shape.js';
 import { formatQuantity, type Quantity } from './units.js';
 
 export interface Reference {
-  /** Every key with its default and description; as a configuration it equals the defaults. */
+  /** Every key with its default and description. Loading it equals the defaults. */
   readonly toml: string;
-  /** The same as a page. */
+  /** The same as a Markdown page. */
   readonly markdown: string;
 }
 
-/** One table of the configuration, with its own keys; tables below it come after it. */
+/** A table of the configuration with its own keys. Its subtables follow it. */
 interface Section {
   readonly path: KeyPath;
   readonly description: string;
@@ -22,14 +22,14 @@ interface Section {
 interface Key {
   readonly name: string;
   readonly description: string;
-  /** As TOML; undefined: the key has no default, or its table has free keys. */
+  /** As TOML. Undefined if the key has no default, or its table has free keys. */
   readonly value: string | undefined;
-  /** What a value could be, where the default does not show it. */
+  /** An example value, if the default does not show one. */
   readonly example: string | undefined;
   readonly isLive: boolean;
 }
 
-/** `modules`: every module that there is; the reference has a table for each. */
+/** `modules` must list all modules: each gets a table in the reference. */
 export function configReference(modules: readonly ModuleSettings[]): Reference {
   const schema = completeSchema([...modules].sort((a, b) => (a.name < b.name ? -1 : 1)));
   const sections = sectionsOf(schema, schema.parse({}), [], false).map((section) => ({
@@ -122,10 +122,10 @@ function tomlValue(value: unknown, quantity: Quantity | undefined): string {
 
 const introduction = `Waxwing: every key of the configuration, with its default.
 
-This file is made from the program's schemas (npm run docs) and equals an empty one: copy what you want to change. Keys \
-marked "live" are applied by \`waxwing reload\`, the others by a restart. Amounts are numbers in bytes or seconds, or text \
-with a unit: "64 KiB", "10 MB", "500 ms", "5 minutes", "14 days". Relative paths start in the folder of the configuration \
-file, or in the data folder where it says so.`;
+This file is generated from the schemas (npm run docs). It is equivalent to an empty file: copy only what you change. Keys \
+marked "live" are applied by \`waxwing reload\`, the others need a restart. Amounts are numbers in bytes or seconds, or text \
+with a unit: "64 KiB", "10 MB", "500 ms", "5 minutes", "14 days". Relative paths are resolved from the folder of the configuration \
+file, or from the data folder where noted.`;
 
 function tomlOf(sections: readonly Section[]): string {
   const lines = introduction.split('\n').flatMap(comment);
@@ -149,7 +149,7 @@ function exampleValue({ value, example }: Key): string {
   return value?.startsWith('[') ? `[${JSON.stringify(example)}]` : JSON.stringify(example);
 }
 
-/** A comment of lines of at most 110 characters. */
+/** Formats a comment in lines of at most 110 characters. */
 function comment(text: string): string[] {
   const lines: string[] = [];
   let line = '#';
@@ -168,10 +168,10 @@ function comment(text: string): string[] {
 
 function markdownOf(sections: readonly Section[]): string {
   const parts = [
-    '<!-- Made from the schemas by `npm run docs`; changes belong there. -->',
+    '<!-- Generated from the schemas by `npm run docs`: change it there. -->',
     '# Configuration',
-    `The server reads one file in [TOML](https://toml.io): the one that \`--config\` names, else ${usualFiles.map((file) => `\`${file}\``).join(' or ')}, whichever is there first, else none. Every key has a default. The file is checked as a whole before anything starts; \`waxwing check\` does only that. Unknown keys are refused, so a misspelt limit cannot go unnoticed.`,
-    'Amounts are numbers in bytes or seconds, or text with a unit: `"64 KiB"` (1024s), `"10 MB"` (thousands), `"500 ms"`, `"5 minutes"`, `"14 days"`. Where `"unlimited"` is accepted, the table says so. Relative paths start in the folder of the configuration file (without a file: in the working directory), or in the data folder where it says so.',
+    `The server reads one file in [TOML](https://toml.io): the one that \`--config\` names, else ${defaultFiles.map((file) => `\`${file}\``).join(' or ')}, whichever exists first, else none. Every key has a default. The whole file is validated before anything starts; \`waxwing check\` only validates it. Unknown keys are refused, so a misspelt limit cannot go unnoticed.`,
+    'Amounts are numbers in bytes or seconds, or text with a unit: `"64 KiB"` (1024s), `"10 MB"` (thousands), `"500 ms"`, `"5 minutes"`, `"14 days"`. `"unlimited"` is accepted only where noted. Relative paths are resolved from the folder of the configuration file (without a file, from the working directory), or from the data folder where noted.',
     'Keys marked ● are applied to the running server by `waxwing reload`; the others need a restart.',
   ];
   for (const { path, description, keys } of sections) {
@@ -188,7 +188,7 @@ function markdownOf(sections: readonly Section[]): string {
 }
 
 function meaning(key: Key): string {
-  const example = key.example === undefined ? '' : ` For instance \`${exampleValue(key)}\`.`;
+  const example = key.example === undefined ? '' : ` Example: \`${exampleValue(key)}\`.`;
   return `${key.description}${example}`;
 }
 

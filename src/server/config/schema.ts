@@ -1,6 +1,6 @@
 /**
- * The configuration of the server itself; each module brings the schema of its own table `[modules.NAME]`. Every key
- * has a default, so an empty file is a configuration. keys.ts says what a key's meta means.
+ * The configuration of the server itself; each module has the schema of its own table `[modules.NAME]`. Every key has a
+ * default, so an empty file is valid. keys.ts documents the metadata of a key.
  */
 import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
@@ -25,7 +25,7 @@ const listenAddresses = (purpose: string, ...addresses: string[]) =>
     .array(listenAddress)
     .default(addresses)
     .describe(
-      `${purpose} A list of "address:port"; "*" is every address, IPv6 and IPv4; port 0 any free one; [] none.`,
+      `${purpose} A list of "address:port"; "*" is all addresses, IPv6 and IPv4; port 0 is any free port; [] is none.`,
     );
 
 const contactAddresses = (purpose: string) =>
@@ -37,7 +37,7 @@ const contactAddresses = (purpose: string) =>
         .refine(
           (text) => /^[a-z][a-z0-9+.-]*:[^\s]+$/i.test(text),
           because(
-            'is no URI',
+            'is not a URI',
             'write one such as "mailto:abuse@example.org", "xmpp:admin@example.org" or "https://example.org/contact"',
           ),
         ),
@@ -46,15 +46,15 @@ const contactAddresses = (purpose: string) =>
     .describe(`${purpose} A list of URIs.`)
     .meta(live);
 
-/** XEP-0157: the addresses that a host names in its server information. */
+/** XEP-0157: the contact addresses of a host in its server information. */
 const contact = z
   .strictObject({
     abuse: contactAddresses('Where to report abuse.'),
-    admin: contactAddresses('Where the administrators are reached.'),
+    admin: contactAddresses('How to reach the administrators.'),
     feedback: contactAddresses('Where to send feedback.'),
-    sales: contactAddresses('Where to ask about buying.'),
+    sales: contactAddresses('Where to ask about sales.'),
     security: contactAddresses('Where to report security problems.'),
-    status: contactAddresses('Where the state of the service is published.'),
+    status: contactAddresses('Where the status of the service is published.'),
     support: contactAddresses('Where to ask for help.'),
   })
   .prefault({})
@@ -64,12 +64,12 @@ const host = z.strictObject({
   certificate: oneOrMore(z.string().min(1))
     .default([])
     .describe(
-      'Certificate chain in PEM, the certificate first; a list of files where there is an ECDSA and an RSA one. Empty: certs/HOST.crt in the data folder, self-signed if it is not there.',
+      'Certificate chain in PEM, the server certificate first; a list of files for ECDSA plus RSA. Empty: certs/HOST.crt in the data folder, self-signed if it does not exist.',
     )
     .meta({ ...live, path: 'config', example: '/etc/letsencrypt/live/example.org/fullchain.pem' }),
   key: oneOrMore(z.string().min(1))
     .default([])
-    .describe('Private key in PEM; one for each certificate, in the same order.')
+    .describe('Private key in PEM; one per certificate, in the same order.')
     .meta({ ...live, path: 'config', example: '/etc/letsencrypt/live/example.org/privkey.pem' }),
   admins: z
     .array(accountAddress)
@@ -83,10 +83,10 @@ const hosts = z
   .record(hostName, host)
   .refine(
     (table) => Object.keys(table).length > 0,
-    because('names no host', 'write a table such as [hosts."example.org"]'),
+    because('has no host', 'write a table such as [hosts."example.org"]'),
   )
   .prefault({ localhost: {} })
-  .describe('The domains that the server serves, a table each. The first is the default host.');
+  .describe('The domains of the server, one table each. The first is the default host.');
 
 const listen = z
   .strictObject({
@@ -94,22 +94,22 @@ const listen = z
     c2s_tls: listenAddresses('Clients over direct TLS (XEP-0368).', '*:5223'),
     https: listenAddresses('HTTP over TLS: WebSocket and everything else.', '*:5443'),
     http: listenAddresses(
-      'HTTP without TLS, for a proxy on the same machine; on other than loopback addresses only with http.confirm_plain_anywhere.',
+      'HTTP without TLS, for a proxy on the same machine; other than loopback addresses need http.confirm_plain_anywhere.',
       '127.0.0.1:5280',
     ),
     proxy_protocol: z
       .array(network)
       .default([])
       .describe(
-        'Proxies in front (addresses and networks) whose connections to all ports begin with a PROXY header, version 1 or 2: it says where the client is, and whether it has TLS to the proxy. A connection of theirs without one is closed.',
+        'Proxies (addresses and networks) whose connections to all ports begin with a PROXY header, version 1 or 2, which gives the address of the client and whether it has TLS to the proxy. A connection from them without the header is closed.',
       )
       .meta({ example: '10.0.0.0/8' }),
     backlog: count({ min: 1, max: 65_535 })
       .default(1024)
-      .describe('Connections that may wait to be accepted, a listener.'),
+      .describe('Maximum connections waiting to be accepted, per listener.'),
   })
   .prefault({})
-  .describe('Where the server listens.');
+  .describe('Listen addresses.');
 
 const ciphers =
   'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:' +
@@ -121,30 +121,29 @@ const tls = z
     minimum_version: z
       .enum(['1.2', '1.3'])
       .default('1.2')
-      .describe('Oldest version of TLS that is accepted. 1.2 still has clients of its own.'),
+      .describe('Minimum version of TLS. Some clients still need 1.2.'),
     ciphers: z
       .string()
-      .refine(
-        isCipherList,
-        because('names no cipher that is known here', 'write a list in the syntax of OpenSSL, such as "HIGH"'),
-      )
+      .refine(isCipherList, because('has no known cipher', 'write a list in the syntax of OpenSSL, such as "HIGH"'))
       .default(ciphers)
-      .describe('OpenSSL cipher list. The default has forward secrecy and authenticated encryption only (RFC 9325).'),
-    session_seconds: seconds({ min: 0, max: 604_800 })
-      .default(7200)
-      .describe('How long a TLS session can be resumed by its ticket.'),
+      .describe(
+        'OpenSSL cipher list. The default only has ciphers with forward secrecy and authenticated encryption (RFC 9325).',
+      ),
+    session_seconds: seconds({ min: 0, max: 604_800 }).default(7200).describe('Lifetime of a TLS session ticket.'),
     client_certificates: z
       .boolean()
       .default(false)
-      .describe('Whether clients are asked for a certificate, for SASL EXTERNAL (XEP-0178). None is required of them.'),
+      .describe(
+        'Whether clients are asked for a certificate, for SASL EXTERNAL (XEP-0178). They may log in without one.',
+      ),
     client_authorities: z
       .array(z.string().min(1))
       .default([])
-      .describe("Files with the authorities (PEM) that may have signed clients' certificates. Empty: those of Node.")
+      .describe('Files with the certificate authorities (PEM) trusted for client certificates. Empty: those of Node.')
       .meta({ path: 'config', example: '/etc/waxwing/client-ca.pem' }),
     reload_check_seconds: wait(1)
       .default(60)
-      .describe('How often certificate files are looked at for changes, which are then applied.'),
+      .describe('How often certificate files are checked for changes; changes are applied at once.'),
   })
   .prefault({})
   .describe('Encryption of connections.')
@@ -156,30 +155,32 @@ const c2s = z
       .boolean()
       .default(true)
       .describe(
-        'Whether clients must use TLS before they log in. false on other than loopback addresses only with confirm_plain_anywhere.',
+        'Whether clients must use TLS before they log in. false needs confirm_plain_anywhere on other than loopback addresses.',
       )
       .meta(live),
     allow_plain_tcp_on_loopback: z
       .boolean()
       .default(false)
       .describe(
-        'Whether connections from this machine to a loopback address may log in without TLS, though others must not. Not behind a proxy on the same machine: its connections all look so.',
+        'Whether connections from this machine to a loopback address may log in without TLS although others must not. Do not enable it if a proxy runs on the same machine: all its connections look local.',
       )
       .meta(live),
     allow_sasl_plain_without_tls: z
       .boolean()
       .default(false)
-      .describe('Whether a connection that may log in without TLS may use SASL PLAIN, which shows the password.')
+      .describe(
+        'Whether a connection that may log in without TLS may use SASL PLAIN, which sends the password in clear.',
+      )
       .meta(live),
     news_delay_seconds: seconds({ min: 0, max: 1 })
       .default(0.01)
-      .describe('How long presence and notifications may wait for what comes next, to go out with it; 0: not at all.')
+      .describe('Maximum delay of presence and notifications, so that several are sent in one write; 0 disables it.')
       .meta(live),
     confirm_plain_anywhere: z
       .boolean()
       .default(false)
       .describe(
-        'Confirms that clients may log in without TLS over any network. Whoever is on the way reads everything.',
+        'Confirms that clients may log in without TLS over any network. Anyone on the path can read everything.',
       ),
   })
   .prefault({})
@@ -192,14 +193,14 @@ const http = z
       .array(origin)
       .default(['*'])
       .describe(
-        'Origins of web pages whose scripts may open a stream (RFC 6455 §10.2); "*" is any. Any is the default because browsers send nothing of their own with which a page could log in. A list keeps other pages from trying passwords through their visitors.',
+        'Origins of web pages whose scripts may open a stream (RFC 6455 §10.2); "*" is any. The default is safe because browsers send no credentials of their own. A list prevents other pages from trying passwords through their visitors.',
       )
       .meta({ ...live, example: 'https://chat.example.org' }),
     forwarded_from: z
       .array(network)
       .default([])
       .describe(
-        'Proxies in front (addresses and networks) whose X-Forwarded-For and X-Forwarded-Proto are believed. They must write them anew, or add to them. A request of theirs that names no readable address is refused.',
+        'Proxies (addresses and networks) whose X-Forwarded-For and X-Forwarded-Proto are trusted. They must overwrite or extend these headers. A request from them without a valid address is refused.',
       )
       .meta({ ...live, example: '127.0.0.1' }),
     confirm_plain_anywhere: z
@@ -210,7 +211,7 @@ const http = z
       ),
   })
   .prefault({})
-  .describe('The web server.');
+  .describe('HTTP and WebSocket.');
 
 const auth = z
   .strictObject({
@@ -218,91 +219,89 @@ const auth = z
       .array(z.enum(['SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN', 'EXTERNAL']))
       .refine(
         (list) => list.length > 0,
-        because('lets nobody log in', 'write at least one mechanism, such as "SCRAM-SHA-256"'),
+        because('is empty, so nobody could log in', 'write at least one mechanism, such as "SCRAM-SHA-256"'),
       )
       .default(['SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN', 'EXTERNAL'])
       .describe(
-        'SASL mechanisms that are offered. SCRAM is offered as -PLUS too where the channel can be bound; PLAIN inside TLS only; EXTERNAL to clients with a certificate.',
+        'SASL mechanisms to offer. SCRAM is also offered as -PLUS if channel binding is available; PLAIN only inside TLS; EXTERNAL only to clients with a certificate.',
       )
       .meta(live),
     anonymous: z
       .boolean()
       .default(false)
-      .describe('Whether SASL ANONYMOUS is offered: a passing address without an account (XEP-0175).')
+      .describe('Whether to offer SASL ANONYMOUS: a temporary address without an account (XEP-0175).')
       .meta(live),
     scram_iterations: count({ min: 4096, max: 10_000_000 })
       .default(10_000)
-      .describe('Rounds of PBKDF2 for the keys of a new password (RFC 7677: at least 4096).')
+      .describe('PBKDF2 rounds for the keys of a new password (RFC 7677: at least 4096).')
       .meta(live),
     password_min_length: count({ min: 1, max: 1024 })
       .default(8)
-      .describe('Least characters of a new password.')
+      .describe('Minimum length of a new password in characters.')
       .meta(live),
     fast_token_seconds: seconds({ min: 60 })
       .default(1_814_400)
-      .describe('How long a login token (XEP-0484) lasts when it is not used.')
+      .describe('Lifetime of an unused login token (XEP-0484).')
       .meta(live),
     fast_token_rotate_seconds: seconds({ min: 0 })
       .default(86_400)
-      .describe('Age at which a login token is replaced when it is used.')
+      .describe('Age after which a login token is replaced when it is used.')
       .meta(live),
     fast_tokens_per_account: count({ min: 1 })
       .default(16)
-      .describe('Login tokens of one account; the one unused for longest makes room.')
+      .describe('Maximum devices per account with a login token. The one whose token expires first is evicted.')
       .meta(live),
     attempts_per_stream: count({ min: 1, unlimited: true })
       .default(3)
       .describe(
-        'Failed attempts after which a stream is closed (RFC 6120 §6.4.5: 2 to 5). One account tried by several mechanisms, each once, is one attempt.',
+        'Failed attempts after which a stream is closed (RFC 6120 §6.4.5: 2 to 5). Trying one account once with each of several mechanisms counts as one attempt.',
       )
       .meta(live),
     failures_per_address: count({ min: 1, unlimited: true })
       .default(30)
       .describe(
-        'Accounts whose password one IPv4 address or IPv6 /64 gets wrong, one forgotten a minute, before the address is shut out. Accounts that logged in from there in the last 30 days still get in. "unlimited": addresses are neither shut out nor slowed down.',
+        'Accounts for which an IPv4 address or IPv6 /64 may send wrong passwords before the address is blocked; the count decreases by one per minute. Accounts that logged in from there in the last 30 days can still log in. "unlimited": addresses are neither blocked nor slowed down.',
       )
       .meta(live),
     failures_per_account: count({ min: 1, unlimited: true })
       .default(10)
       .describe(
-        'Wrong passwords of one account at one address, one forgotten a minute, before the account is shut out at that address. Where it logged in from there in the last 30 days, it is only slowed down. "unlimited": neither.',
+        'Wrong passwords for an account from one address before the account is blocked for that address; the count decreases by one per minute. If the account logged in from there in the last 30 days, it is only slowed down. "unlimited": neither.',
       )
       .meta(live),
-    failure_window_seconds: wait(1).default(300).describe('How long a shut-out lasts.').meta(live),
+    failure_window_seconds: wait(1).default(300).describe('Duration of a block.').meta(live),
     failures_remembered: count({ min: 100 })
       .default(100_000)
-      .describe('Addresses and accounts whose failed logins are remembered; the least recently used are evicted.')
+      .describe('Maximum addresses and accounts whose failed logins are tracked. The least recently used are evicted.')
       .meta(live),
   })
   .prefault({})
-  .describe('Logging in.');
+  .describe('Authentication.');
 
 const streamManagement = z
   .strictObject({
     queue_stanzas: count({ min: 10 })
       .default(1000)
       .describe(
-        'Stanzas that may wait for a client that does not acknowledge; beyond it the session hibernates, or ends where it cannot be resumed.',
+        'Maximum unacknowledged stanzas queued for a client. Beyond it the session hibernates, or ends if it cannot be resumed.',
       )
       .meta(live),
     queue_bytes: bytes({ min: 65_536 })
       .default(4_194_304)
-      .describe('The same in bytes; a character counts as one.')
+      .describe('The same in bytes; a character counts as one byte.')
       .meta(live),
     hibernate_seconds: wait()
       .default(600)
-      .describe('How long a lost session can be resumed where the client does not ask for a time.')
+      .describe('How long a disconnected session can be resumed if the client requests no time.')
       .meta(live),
-    hibernate_max_seconds: wait().default(86_400).describe('The most that a client can ask for.').meta(live),
+    hibernate_max_seconds: wait().default(86_400).describe('Maximum time that a client can request.').meta(live),
     hibernated_per_account: count({ min: 0 })
       .default(10)
-      .describe('Lost sessions of one account that are kept; the oldest makes room.')
+      .describe('Maximum hibernating sessions per account. The oldest one is ended to make room.')
       .meta(live),
     keep_after_seconds: seconds({ unlimited: true })
       .default(10)
-      .describe(
-        'A session for which nothing came or went for so long is written down, so that it can be resumed after a crash.',
-      )
+      .describe('Idle time after which a session is saved, so that it can be resumed after a crash.')
       .meta(live),
   })
   .prefault({})
@@ -312,22 +311,22 @@ const driver = z.enum(['sqlite', 'memory']);
 
 const storage = z
   .strictObject({
-    driver: driver.default('sqlite').describe('Where data is kept. "memory" forgets everything when the server stops.'),
+    driver: driver.default('sqlite').describe('Storage driver. "memory" loses all data when the server stops.'),
     sqlite: z
       .strictObject({
-        file: z.string().min(1).default('waxwing.sqlite').describe('The database.').meta({ path: 'data' }),
+        file: z.string().min(1).default('waxwing.sqlite').describe('The database file.').meta({ path: 'data' }),
       })
       .prefault({})
       .describe('The SQLite driver.'),
     stores: z
       .record(z.string(), driver)
       .default({})
-      .describe('Stores that are kept elsewhere than `driver` says, by their names; of other modules: "MODULE/STORE".')
+      .describe('Drivers of individual stores, by store name; stores of additional modules are named "MODULE/STORE".')
       .meta({ example: 'sqlite' }),
     low_space_bytes: bytes({ min: 0 })
       .default(1_073_741_824)
       .describe(
-        'When less is free on the disk of the data folder, or less than a tenth of a smaller disk, messages and changes of accounts that wrote the most lately are taken more slowly: first where they wrote 1 MiB more than 16 KiB a second, then further ones as still less is free. 0: never.',
+        'When less than this is free on the disk of the data folder (or less than a tenth of a smaller disk), writes of messages and account changes are slowed down for the accounts that wrote most recently: first those more than 1 MiB above 16 KiB per second, then others as space decreases further. 0: never.',
       )
       .meta(live),
   })
@@ -336,34 +335,34 @@ const storage = z
 
 const modules = z
   .looseObject({
-    disabled: z.array(z.string()).default([]).describe('Modules that are not started.').meta({ example: 'mam' }),
+    disabled: z.array(z.string()).default([]).describe('Modules not to start.').meta({ example: 'mam' }),
     load: z
       .array(z.string().min(1))
       .default([])
-      .describe('Further modules: npm packages, or files beginning with "./", "../" or "/".')
+      .describe('Additional modules: npm packages, or files beginning with "./", "../" or "/".')
       .meta({ path: 'import', example: './greeter.js' }),
   })
   .prefault({})
-  .describe('Features. Each has a table of its own, [modules.NAME].');
+  .describe('Features. Each module has its own table, [modules.NAME].');
 
 const level = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']);
 
 const log = z
   .strictObject({
-    level: level.default('info').describe('Least importance that is logged.').meta(live),
+    level: level.default('info').describe('Minimum log level.').meta(live),
     file: z
       .string()
       .default('')
-      .describe('File that is appended to. Empty: standard output.')
+      .describe('Log file, opened for appending. Empty: standard output.')
       .meta({ path: 'config', example: '/var/log/waxwing/waxwing.log' }),
     format: z
       .enum(['auto', 'json', 'pretty'])
       .default('auto')
-      .describe('A JSON object a line, or text for people; "auto" is text on a terminal, JSON everywhere else.'),
+      .describe('One JSON object per line, or readable text; "auto" is text on a terminal and JSON elsewhere.'),
     areas: z
       .record(z.string(), level)
       .default({})
-      .describe('Levels of single areas, by their names.')
+      .describe('Levels of individual areas, by name.')
       .meta({ ...live, example: 'debug' }),
   })
   .prefault({})
@@ -371,20 +370,22 @@ const log = z
 
 const metrics = z
   .strictObject({
-    enabled: z.boolean().default(true).describe('Whether metrics are counted and served, for Prometheus.'),
+    enabled: z.boolean().default(true).describe('Whether to collect and serve metrics, for Prometheus.'),
     path: path('/metrics').describe('Path on the HTTP listeners.'),
     allow_from: z
       .array(network)
       .default(['127.0.0.0/8', '::1'])
       .describe(
-        'Addresses and networks that may read them; to others the path does not exist. A request through a proxy counts as its client where http.forwarded_from trusts the proxy, and is refused elsewhere. A proxy on the same machine that adds no header cannot be told apart: then write [] and set a token.',
+        'Addresses and networks that may read the metrics; for others the path does not exist. A request through a proxy counts as from its client if http.forwarded_from trusts the proxy, and is refused otherwise. A proxy on the same machine that adds no header cannot be detected: then set this to [] and use a token.',
       )
       .meta(live),
     token: z
       .string()
-      .regex(/^\S*$/, because('has spaces', 'write a long random text, such as openssl rand -hex 32 makes'))
+      .regex(/^\S*$/, because('contains spaces', 'write a long random text, for example from "openssl rand -hex 32"'))
       .default('')
-      .describe('Who shows it ("Authorization: Bearer TOKEN") may read them from anywhere. Empty: there is none.')
+      .describe(
+        'A request with this token ("Authorization: Bearer TOKEN") may read the metrics from anywhere. Empty: no token.',
+      )
       .meta({ ...live, secret: true }),
   })
   .prefault({})
@@ -396,12 +397,12 @@ const admin = z
       .string()
       .min(1)
       .default(defaultPlaces.socket)
-      .describe('Unix socket by which the commands of `waxwing` reach the running server.')
+      .describe('Unix socket for `waxwing` commands to the running server.')
       .meta({ path: 'data' }),
     shutdown_grace_seconds: wait()
       .default(2)
       .describe(
-        'How long a stop waits for clients in all: half of it for what they asked last, the rest for them to close their streams. Sessions that can be resumed are saved before.',
+        'Time limit for clients on shutdown: half of it to answer their last requests, half for them to close their streams. Resumable sessions are saved first.',
       )
       .meta(live),
   })
@@ -414,7 +415,7 @@ export const configSchema = z.strictObject({
     .min(1)
     .default(defaultPlaces.data)
     .describe(
-      'Folder for everything that the server keeps: database, certificates, sockets, uploads. Made when it is not there.',
+      'Folder for all data of the server: database, certificates, sockets, uploads. Created if it does not exist.',
     )
     .meta({ path: 'config' }),
   hosts,
@@ -432,7 +433,7 @@ export const configSchema = z.strictObject({
   admin,
 });
 
-/** The whole configuration: checked, defaults filled in, amounts in bytes and seconds, paths absolute. */
+/** The validated configuration: defaults filled in, amounts in bytes and seconds, paths absolute. */
 export type Config = z.output<typeof configSchema>;
 
 function isCipherList(text: string): boolean {

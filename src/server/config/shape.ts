@@ -1,4 +1,4 @@
-/** Looking into zod schemas: which keys there are, what is known of each. */
+/** Introspection of zod schemas: their keys and metadata. */
 import { z } from 'zod';
 import type { KeyMeta } from './keys.js';
 import type { KeyPath } from './positions.js';
@@ -8,7 +8,7 @@ export type Schema = z.core.$ZodType;
 
 export type Meta = KeyMeta & { readonly description?: string; readonly quantity?: Quantity };
 
-/** The schema without its wrappers (defaults, optional, preprocessing), and what all of them say of it. */
+/** Returns the schema without its wrappers (defaults, optional, preprocessing), and their merged metadata. */
 export function unwrap(schema: Schema): { readonly core: Schema; readonly meta: Meta } {
   const layers: Meta[] = [];
   let core = schema;
@@ -32,26 +32,26 @@ function innerOf(schema: Schema): Schema | undefined {
     case 'catch':
       return def.innerType;
     case 'pipe':
-      // a preprocess has its schema behind the transformation, a transform before it
+      // a preprocess has its schema after the transformation, a transform before it
       return (def.in as z.core.$ZodTypes)._zod.def.type === 'transform' ? def.out : def.in;
     default:
       return undefined;
   }
 }
 
-/** The keys of a table with fixed keys; undefined for everything else. */
+/** Returns the keys of a table with fixed keys, or undefined for other schemas. */
 export function keysOf(schema: Schema): Readonly<Record<string, Schema>> | undefined {
   const { core } = unwrap(schema);
   return core instanceof z.ZodObject ? core.shape : undefined;
 }
 
-/** The schema of what a table with free keys (a record) holds; undefined for everything else. */
+/** Returns the value schema of a table with free keys (a record), or undefined for other schemas. */
 export function entriesOf(schema: Schema): Schema | undefined {
   const { core } = unwrap(schema);
   return core instanceof z.ZodRecord ? (core.valueType as Schema) : undefined;
 }
 
-/** The schema of what lies below a schema under a key or an index; undefined where nothing may. */
+/** Returns the schema below a key or index, or undefined if there can be none. */
 export function childOf(schema: Schema, step: string | number): Schema | undefined {
   const keys = keysOf(schema);
   if (keys !== undefined) return Object.hasOwn(keys, step) ? keys[step] : undefined;
@@ -59,7 +59,7 @@ export function childOf(schema: Schema, step: string | number): Schema | undefin
   return entriesOf(schema) ?? (core instanceof z.ZodArray ? (core.element as Schema) : undefined);
 }
 
-/** The schemas along a path, the whole first, as far as they are known. */
+/** Returns the schemas along a path, starting with the root, as far as they are known. */
 export function along(schema: Schema, path: KeyPath): Schema[] {
   const found = [schema];
   for (const step of path) {
@@ -70,7 +70,7 @@ export function along(schema: Schema, path: KeyPath): Schema[] {
   return found;
 }
 
-/** Whether keys that the schema does not name are refused. */
+/** Whether the schema refuses unknown keys. */
 export function refusesOthers(schema: Schema): boolean {
   const { core } = unwrap(schema);
   if (!(core instanceof z.ZodObject)) return false;
@@ -78,7 +78,7 @@ export function refusesOthers(schema: Schema): boolean {
   return catchall === undefined || catchall._zod.def.type === 'never';
 }
 
-/** `hosts."example.org".admins[0]`: a path as TOML would write it. */
+/** Formats a path in TOML syntax: `hosts."example.org".admins[0]`. */
 export function formatPath(path: KeyPath): string {
   return path
     .map((step, index) => (typeof step === 'number' ? `[${step}]` : `${index > 0 ? '.' : ''}${formatKey(step)}`))

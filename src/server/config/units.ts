@@ -1,7 +1,7 @@
 /**
- * Amounts as administrators write them: a plain number in the base unit (bytes, seconds, pieces), or text with a unit
- * ("64 KiB", "5 minutes"), or, where that is allowed, "unlimited". The configuration always holds plain numbers, and
- * `Infinity` for "unlimited".
+ * Amounts in the configuration: a plain number in the base unit (bytes, seconds, pieces), text with a unit ("64 KiB",
+ * "5 minutes"), or, if allowed, "unlimited". The parsed configuration holds plain numbers, and `Infinity` for
+ * "unlimited".
  */
 import { z } from 'zod';
 
@@ -14,12 +14,12 @@ export interface Bounds {
   readonly unlimited?: boolean;
 }
 
-/** What the schema of an amount says of itself: messages and the reference are made from it. */
+/** Metadata of an amount's schema, from which messages and the reference are made. */
 export interface Quantity extends Required<Bounds> {
   readonly unit: Unit;
 }
 
-/** The longest that a timer of Node can wait (2^31 - 1 ms), in whole seconds. */
+/** Maximum delay of a Node timer (2^31 - 1 ms), in whole seconds. */
 export const longestTimer = 2_147_483;
 
 const factors: Record<Unit, Readonly<Record<string, number>>> = {
@@ -64,22 +64,22 @@ export const bytes = (bounds?: Bounds) => quantity('bytes', bounds);
 /** Seconds: a number, fractions allowed, or "5 minutes", "500 ms", "14 days". */
 export const seconds = (bounds?: Bounds) => quantity('seconds', bounds);
 
-/** How many of something: a whole number. */
+/** A number of things: a whole number. */
 export const count = (bounds?: Bounds) => quantity('count', bounds);
 
-/** The number that a text with a unit stands for; undefined where it is none of this unit. */
+/** Parses a text with a unit. Returns undefined if it is not an amount of this unit. */
 export function parseQuantity(text: string, unit: Unit): number | undefined {
   if (text === 'unlimited') return Infinity;
   const parts = /^(\d+(?:\.\d+)?) ?([a-zA-Z]+)$/.exec(text.trim());
   if (parts === null) return undefined;
   const factor = Object.hasOwn(factors[unit], parts[2]!) ? factors[unit][parts[2]!]! : undefined;
   if (factor === undefined) return undefined;
-  // 1.1 * 1000 is not whole in binary: what is nearly whole was meant to be
+  // 1.1 * 1000 is not whole in binary: round what is nearly whole
   const value = Number(parts[1]) * factor;
   return Math.abs(value - Math.round(value)) < 1e-6 ? Math.round(value) : value;
 }
 
-/** The shortest exact way to write an amount: 262144 bytes is "256 KiB", 10000 "10 KB", 300 seconds "5 minutes". */
+/** Returns the shortest exact notation: 262144 bytes is "256 KiB", 10000 "10 KB", 300 seconds "5 minutes". */
 export function formatQuantity(value: number, unit: Unit): string {
   if (value === Infinity) return 'unlimited';
   if (value === 0) return `${value} ${unit === 'count' ? '' : unit}`.trim();
