@@ -1,4 +1,4 @@
-/** XEP-0045 §8, §9, §10: requests of muc#admin, which read and change the lists of roles and affiliations. */
+/** XEP-0045 §8, §9, §10: muc#admin requests, which read and change the lists of roles and affiliations. */
 import type { IqRequest } from '../../server/module/index.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -13,14 +13,14 @@ import { type Affiliation, isAffiliation, isAtLeast, isRole, type Role } from '.
 import { checkRole, setRole } from './roles.js';
 import { lastOf, mayRead, type Occupant, type Room, shownNick } from './room.js';
 
-/** Items of one request, at most. */
+/** Items per request. */
 const mostItems = 1000;
 const longestReason = 1000;
 
-/** Answers with a list of one role or one affiliation; where a page of it is asked for (XEP-0059), with that. */
+/** Answers with the list of one role or one affiliation, or one page of it if requested (XEP-0059). */
 export function readList({ config }: Muc, room: Room, { from, payload }: IqRequest): Element {
   const [item, ...others] = itemsOf(payload);
-  if (item === undefined || others.length > 0) throw new StanzaError('bad-request', 'One list at a time.');
+  if (item === undefined || others.length > 0) throw new StanzaError('bad-request', 'Request exactly one list.');
   const { role, affiliation } = item.attrs;
   if ((role === undefined) === (affiliation === undefined)) throw new StanzaError('bad-request');
   if (role !== undefined) {
@@ -63,16 +63,16 @@ function membersPage(room: Room, affiliation: Affiliation, payload: Element): El
   return el('query', { xmlns: NS.mucAdmin }, ...shown.map(itemFor), isPaged ? set : undefined);
 }
 
-/** Changes roles or affiliations, all or none. */
+/** Changes roles or affiliations, all or none. Throws StanzaError. */
 export async function changeLists(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<void> {
   const items = itemsOf(payload);
   if (items.length === 0 || items.length > mostItems) throw new StanzaError('bad-request');
   demandFew(items.map(({ attrs }) => `${attrs.jid ?? ''}${attrs.nick ?? ''}`));
   const isAboutRoles = items.every(({ attrs }) => attrs.role !== undefined && attrs.affiliation === undefined);
   const isAboutAffiliations = items.every(({ attrs }) => attrs.affiliation !== undefined && attrs.role === undefined);
-  // §17.4: never both
+  // §17.4: never both in one request
   if (isAboutRoles) return changeRoles(muc, room, from, items);
-  if (!isAboutAffiliations) throw new StanzaError('bad-request', 'Either roles or affiliations.');
+  if (!isAboutAffiliations) throw new StanzaError('bad-request', 'Change either roles or affiliations, not both.');
   const changes = items.map((item) => changeIn(muc, room, item));
   checkChanges(room, from, changes);
   return change(muc, room, changes, { nick: room.seat(from)?.occupant.nick, user: from.toBare() });
@@ -102,22 +102,22 @@ function occupantNamed(room: Room, nick: string): Occupant {
   } catch (error) {
     if (!(error instanceof PrecisError)) throw error;
   }
-  throw new StanzaError('item-not-found', 'There is nobody of that name.');
+  throw new StanzaError('item-not-found', 'No occupant has that nickname.');
 }
 
-/** By a bare address, or by the nickname of somebody who is there. */
+/** The target is named by a bare address or by the nickname of an occupant. */
 function changeIn(muc: Muc, room: Room, item: Element): AffiliationChange {
   const { affiliation, jid, nick } = item.attrs;
   if (!isAffiliation(affiliation)) throw new StanzaError('bad-request');
   const reason = reasonOf(item);
   if (jid === undefined) {
-    if (!nick) throw new StanzaError('bad-request', 'An item has an address.');
+    if (!nick) throw new StanzaError('bad-request', 'An item needs a "jid" or a "nick".');
     return { user: occupantNamed(room, nick).user, affiliation, reason };
   }
   const user = Jid.tryParse(jid)?.toBare();
   if (user === undefined) throw new StanzaError('jid-malformed');
   if (user.local === undefined && affiliation !== 'outcast' && affiliation !== 'none')
-    throw new StanzaError('not-acceptable', 'Only users can be that.');
+    throw new StanzaError('not-acceptable', 'Only users can have this affiliation.');
   return { user, affiliation, reason, nick: nick === undefined || nick === '' ? nick : reservable(muc, nick) };
 }
 
@@ -128,7 +128,7 @@ function reservable({ config }: Muc, wanted: string): string {
   } catch (error) {
     if (!(error instanceof PrecisError)) throw error;
   }
-  throw new StanzaError('not-acceptable', 'This cannot be a nickname.');
+  throw new StanzaError('not-acceptable', 'The nickname is not valid.');
 }
 
 const itemsOf = (payload: Element): Element[] => payload.getChildren('item', NS.mucAdmin);

@@ -1,4 +1,4 @@
-/** The rooms as those see them who administer the server: listed and shown, made and destroyed without being in them. */
+/** Room administration for the server's administrators: list, show, create and destroy rooms without joining them. */
 
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -51,7 +51,7 @@ export function administration(muc: Muc): RoomAdministration {
     list: ({ after, limit }) => rooms.page(after, limit).map(factsOf),
     show: async (jid) => rooms.inRoom(jid, (room) => room && detailsOf(room)),
     create: async (jid, owner, { name = '', isMembersOnly, isPublic }) => {
-      demandRoom(muc, jid);
+      demandRoomAddress(muc, jid);
       const { isNew } = await rooms.create(jid.toBare(), owner.toBare());
       if (!isNew) return false;
       await rooms.inRoom(jid, async (room) => {
@@ -67,12 +67,12 @@ export function administration(muc: Muc): RoomAdministration {
         if (room === undefined) return false;
         const why = reason === undefined ? undefined : el('reason', null, reason);
         await destroy(muc, room, el('destroy', { xmlns: NS.mucOwner }, why));
-        muc.log.info({ room: room.jid.bare }, 'a room was destroyed by an administrator');
+        muc.log.info({ room: room.jid.bare }, 'room destroyed by an administrator');
         return true;
       }),
   };
 }
 
-function demandRoom(muc: Muc, { domain, local }: Jid): void {
+function demandRoomAddress(muc: Muc, { domain, local }: Jid): void {
   if (domain !== muc.jid.domain || local === undefined) throw new StanzaError('jid-malformed');
 }

@@ -1,4 +1,4 @@
-/** XEP-0045 §9, §10.3-10.8: who is what to a room, and what follows for who is there. */
+/** XEP-0045 §9, §10.3-10.8: affiliations, and what a change of them means for occupants. */
 import { z } from 'zod';
 import { defineQuestion, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -20,30 +20,33 @@ export interface AffiliationChange {
   readonly user: Jid;
   readonly affiliation: Affiliation;
   readonly reason?: string | undefined;
-  /** The reserved nickname; undefined: as it is, empty: none. */
+  /** The reserved nickname; undefined leaves it unchanged, an empty string removes it. */
   readonly nick?: string | undefined;
 }
 
-/** §9.1, §9.2, §10.4: whether an actor may make all these changes. Throws StanzaError. */
+/** §9.1, §9.2, §10.4: checks that the actor may make all these changes. Throws StanzaError. */
 export function checkChanges(room: Room, actor: Jid, changes: readonly AffiliationChange[]): void {
   const own = room.affiliationOf(actor);
   for (const { user, affiliation, nick } of changes) {
-    // §9.1: first of all, so that an admin, who cannot ban admins, gets this answer as well
+    // §9.1: checked first so that an admin, who cannot ban admins, gets this error too
     const isOwn = user.bare === actor.bare || user.bare === actor.domain;
     if (affiliation === 'outcast' && isOwn && isAtLeast(own, 'admin'))
       throw new StanzaError('conflict', 'You cannot ban yourself.');
-    // Of a domain, by itself; whoever owns all rooms is above admins.
+    // A domain has only its own entry. Global owners rank above admins.
     const before = user.local === undefined ? 'none' : room.affiliationOf(user);
     const verdict = judgeAffiliation(own, before, affiliation);
     if (verdict !== 'allowed') throw new StanzaError(verdict);
     if (nick) {
       const holder = room.reservedFor(nick);
-      if (holder !== undefined && holder !== user.bare) throw new StanzaError('conflict', 'The nickname is taken.');
+      if (holder !== undefined && holder !== user.bare)
+        throw new StanzaError('conflict', 'The nickname is already in use.');
     }
   }
 }
 
-/** Makes changes of lists: durable first, then in the room. An owner stays. Throws StanzaError. */
+/**
+ * Persists changes of the lists, then applies them in the room. The last owner cannot be removed. Throws StanzaError.
+ */
 export async function change(
   muc: Muc,
   room: Room,
@@ -59,19 +62,19 @@ export async function change(
   for (const [user, member] of after)
     if (member?.affiliation === 'owner') owners.add(user);
     else owners.delete(user);
-  if (owners.size === 0 && present.length > 0) throw new StanzaError('conflict', 'A room has an owner.'); // §10.4
+  if (owners.size === 0 && present.length > 0) throw new StanzaError('conflict', 'A room needs at least one owner.'); // §10.4
   const added = [...after].filter(([user, member]) => member !== undefined && !room.members.has(user));
   if (room.members.size + added.length > muc.config.members) {
     muc.host.limitHit('muc.members');
-    throw new StanzaError('resource-constraint', 'The list is full.');
+    throw new StanzaError('resource-constraint', 'The list of affiliations is full.');
   }
 
-  // What an anonymous account is to the room ends with its stay: it is not stored.
-  const kept = [...after].filter(
+  // The affiliation of an anonymous account ends with its stay; it is not persisted.
+  const persisted = [...after].filter(
     (entry): entry is [string, Member] => entry[1] !== undefined && !muc.host.isAnonymous(entry[0]),
   );
   const removed = [...after].filter(([, member]) => member === undefined).map(([user]) => user);
-  if (kept.length > 0) await muc.stores.muc_members.set(bare, kept);
+  if (persisted.length > 0) await muc.stores.muc_members.set(bare, persisted);
   if (removed.length > 0) await muc.stores.muc_members.delete(bare, removed);
   for (const { user, reason } of changes) {
     const old = room.members.get(user.bare)?.affiliation ?? 'none';
@@ -85,7 +88,7 @@ export async function change(
   }
 }
 
-/** The entry of a list after a change; what is not said stays. */
+/** The list entry after a change; fields that the change leaves out keep their value. */
 function memberAfter({ affiliation, reason, nick }: AffiliationChange, before: Member | undefined): Member | undefined {
   if (affiliation === 'none') return undefined;
   // §9.1: outcasts have no nickname
@@ -97,7 +100,7 @@ function memberAfter({ affiliation, reason, nick }: AffiliationChange, before: M
   };
 }
 
-/** What a change means for who is in the room, or is not. */
+/** Applies a change to the occupants, or notifies the user if they are absent. */
 async function apply(
   muc: Muc,
   room: Room,
@@ -112,7 +115,7 @@ async function apply(
   actor: Jid | undefined,
 ): Promise<void> {
   const { moderated, membersOnly } = room.config;
-  // A whole domain is banned with one entry.
+  // One entry bans a whole domain.
   const present = [...room.occupants.values()].filter(({ user: one }) =>
     user.local === undefined
       ? one.domain === user.domain && room.affiliationOf(one) === 'outcast'
@@ -125,16 +128,16 @@ async function apply(
     else changeRole(muc, room, occupant, roleAfter(occupant.role, held, affiliation, moderated), item, more);
   }
   if (present.length > 0) return;
-  tellAbsentChange(muc, room, user, now, more);
+  announceAbsent(muc, room, user, now, more);
   if (actor === undefined || actor.bare === user.bare || user.local === undefined) return;
   if (!muc.notices.take(`${room.jid.bare} ${actor.bare} ${user.bare}`) || !mayInvite(muc, actor, 1)) return;
-  // §9.5: who becomes a member of a members-only room is invited
+  // §9.5: a new member of a members-only room is invited
   if (membersOnly && old === 'none' && now === 'member') {
     sendInvitation(muc, room, user, actor);
-  } else if (old !== 'outcast' && now !== 'outcast') await tellAbsent(muc, room, user, now, item, actor);
+  } else if (old !== 'outcast' && now !== 'outcast') await notifyAbsent(muc, room, user, now, item, actor);
 }
 
-/** At a user: whether they know somebody. */
+/** Asked at a user's home: whether they know this address. */
 export const known = defineQuestion({
   name: 'muc.known',
   given: z.object({ who: jid }),
@@ -142,10 +145,10 @@ export const known = defineQuestion({
 });
 
 /**
- * §18.1: a courtesy to those who are not there; nobody hears of a ban before they come. It is an admin's to send, so it goes
- * by what the user knows of that admin: their words are for those alone who know them.
+ * §18.1: optional notice to a user who is not in the room; a ban is not announced. It is sent on behalf of the admin
+ * and includes their reason and nickname only if the user knows them.
  */
-async function tellAbsent(
+async function notifyAbsent(
   muc: Muc,
   room: Room,
   user: Jid,
@@ -169,8 +172,8 @@ async function tellAbsent(
   );
 }
 
-/** §10.3: somebody who is not there; told to those who may see his address. */
-function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliation, more: readonly Element[]): void {
+/** §10.3: tells occupants who may see real addresses about a changed affiliation of an absent user. */
+function announceAbsent(muc: Muc, room: Room, user: Jid, affiliation: Affiliation, more: readonly Element[]): void {
   const x = el('x', { xmlns: NS.mucUser }, el('item', { affiliation, role: 'none', jid: user.bare }), ...more);
   const message = Stanza.build('message', { from: room.jid, id: randomId() }, x);
   for (const seat of room.seats.values())
@@ -178,7 +181,7 @@ function tellAbsentChange(muc: Muc, room: Room, user: Jid, affiliation: Affiliat
       deliver(muc, seat, message);
 }
 
-/** Gives an affiliation to somebody who has none; `actor`: by whom, if he is to hear of it. */
+/** Gives an affiliation to a user who has none. If `actor` is given, the user is notified on their behalf. */
 export const grant = (
   muc: Muc,
   room: Room,

@@ -1,4 +1,4 @@
-/** XEP-0313 §3.3.2, §6.1.2, §8.4: the archive of a room, for whoever may enter it. */
+/** XEP-0313 §3.3.2, §6.1.2, §8.4: the archive of a room, readable by everyone who may enter it. */
 import type { IqRequest, Source } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
@@ -12,40 +12,40 @@ import { isWelcome, type Room, type Seat } from './room.js';
 import { withoutSender } from './said.js';
 
 /**
- * Puts a message into the archive, where the room has one: the id that it has from now on (XEP-0359). `by`: who said it;
- * the room itself has none. The message is clean.
+ * Archives a message if the room has an archive, and returns its id (XEP-0359). `by` is the sender; messages of the
+ * room itself have none. The message must be cleaned already.
  */
-export function keep(
+export function archiveMessage(
   { archive, host }: Muc,
   room: Room,
   stanza: Stanza,
   by?: Seat,
 ): { id: string; durable?: Promise<void> } {
   if (!room.config.archived) return { id: stanzaId(room.jid.bare) };
-  const kept = stanza.with({ to: undefined });
-  // Nobody can ask an anonymous account who it was once it is gone, and nothing of it stays.
-  if (by === undefined || host.isAnonymous(by.jid.bare)) return archive.append(room.jid, kept, {});
-  return archive.append(room.jid, kept.plus(senderElement(room, by)), { with: by.occupant.user });
+  const unaddressed = stanza.with({ to: undefined });
+  // Nothing stored may identify an anonymous account: it cannot be asked for once the account is gone.
+  if (by === undefined || host.isAnonymous(by.jid.bare)) return archive.append(room.jid, unaddressed, {});
+  return archive.append(room.jid, unaddressed.plus(senderElement(room, by)), { with: by.occupant.user });
 }
 
-/** §6.1.2: who really said it, for those who may know. */
+/** §6.1.2: the real sender, for readers who may see it. */
 function senderElement(room: Room, { jid, occupant }: Seat): Element {
   const { affiliation, role } = room.standingOf(occupant);
   return el('x', { xmlns: NS.mucUser }, el('item', { affiliation, jid: jid.full, role }));
 }
 
-/** As those get it who are not to know who really said it. */
+/** The message as shown to readers who may not see the real sender. */
 const anonymous = (xml: string): string =>
   xml.includes(NS.mucUser) ? withoutSender(Stanza.parse(xml)).toXml(NS.client) : xml;
 
-/** §6.1.2: throws StanzaError where the asker could not be in the room to hear it. */
+/** §6.1.2: throws StanzaError if the reader could not enter the room. */
 function demandReader(room: Room, { from }: IqRequest): void {
   if (!room.config.archived) throw new StanzaError('service-unavailable', 'The room has no archive.');
   const affiliation = room.affiliationOf(from);
   if (!isWelcome(room, affiliation)) throw new StanzaError('forbidden', 'You may not enter the room.');
   const isThere = room.occupantsOf(from.bare).length > 0;
   if (room.config.password !== '' && !isThere && !isAtLeast(affiliation, 'member'))
-    throw new StanzaError('forbidden', 'A password is needed.');
+    throw new StanzaError('forbidden', 'The room needs a password.');
 }
 
 function viewOf(room: Room, { from }: IqRequest): ArchiveView {

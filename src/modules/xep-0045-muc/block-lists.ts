@@ -1,10 +1,10 @@
-/** Who is on a block list that the server follows neither enters rooms nor speaks in them, unless they know him. */
+/** Users on a subscribed block list may not enter rooms or speak in them, unless they have an affiliation. */
 import type { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Muc } from './muc.js';
 import type { Room } from './room.js';
 
-/** Throws what `refuse` makes. Those whom a room has on its lists are its own business. */
+/** Throws the error that `refuse` creates. Users with an affiliation are exempt: the room decides about them itself. */
 export function demandUnlisted({ blockLists }: Muc, room: Room, user: Jid, refuse: () => StanzaError): void {
   if (blockLists === undefined || room.affiliationOf(user) !== 'none' || !blockLists.isListed(user, 'rooms')) return;
   throw refuse();

@@ -9,10 +9,11 @@ const room = {
   type: 'text',
   positional: true,
   required: true,
-  description: 'Address of the room, such as tea@conference.example.org; its name alone where there is one host.',
+  description:
+    'Address of the room, such as tea@conference.example.org. The local part is enough if there is one host.',
 } as const;
 
-/** What a list tells of a room. */
+/** One room in the output of a list. */
 interface RoomData {
   readonly jid: string;
   readonly name: string;
@@ -26,23 +27,23 @@ interface RoomData {
 
 const list = cliCommand({
   name: 'room list',
-  summary: 'Lists rooms, hidden ones too',
+  summary: 'Lists rooms, including hidden ones',
   reads: true,
   parameters: {
     host: { type: 'text', description: 'Only rooms of this host.' },
-    after: { type: 'text', description: 'Only rooms behind this one: the next page.' },
-    limit: { type: 'count', description: 'Most rooms to list (1000).' },
+    after: { type: 'text', description: 'Only rooms after this one, for the next page.' },
+    limit: { type: 'count', description: 'Maximum number of rooms to list (default 1000).' },
   },
   run(context, { host, after, limit = 1000 }) {
     const hosts = context.hosts.filter(({ domain }) => host === undefined || domain === host);
     if (hosts.length === 0) throw new CommandError('not-found', `this server does not serve ${host}`);
     const services = servicesOf(hosts);
-    const behind = after === undefined ? undefined : find(context, after).jid;
-    const from = services.findIndex(({ jid }) => jid.domain === behind?.domain);
+    const last = after === undefined ? undefined : find(context, after).jid;
+    const from = services.findIndex(({ jid }) => jid.domain === last?.domain);
     const found: RoomData[] = [];
     for (const service of services.slice(Math.max(0, from))) {
       const page = {
-        after: service.jid.domain === behind?.domain ? behind?.bare : undefined,
+        after: service.jid.domain === last?.domain ? last?.bare : undefined,
         limit: limit - found.length,
       };
       found.push(...service.list(page).map(describe));
@@ -54,7 +55,7 @@ const list = cliCommand({
     if (rooms.length === 0) return 'There are no rooms.';
     const rows = rooms.map((room) => [room.jid, room.name, String(room.occupants), kind(room), room.creator]);
     const more = next === null ? '' : `\nThere may be more: --after ${next}`;
-    return columns(rows, ['ROOM', 'NAME', 'PRESENT', '', 'MADE BY']) + more;
+    return columns(rows, ['ROOM', 'NAME', 'PRESENT', '', 'CREATED BY']) + more;
   },
 });
 
@@ -95,9 +96,9 @@ const show = cliCommand({
         ['Subject', data.subject],
         ['Kind', kind(data)],
         ['Moderated', data.moderated ? 'yes' : 'no'],
-        ['Addresses', data.nonAnonymous ? 'seen by all' : 'seen by moderators'],
+        ['Addresses', data.nonAnonymous ? 'visible to all' : 'visible to moderators'],
         ['Archived', data.archived ? 'yes' : 'no'],
-        ['Made', `${time(data.created)}, by ${data.creator}`],
+        ['Created', `${time(data.created)}, by ${data.creator}`],
         ['Owners', data.owners.join(', ')],
         ['Admins', data.admins.join(', ')],
         ['Members', String(data.members)],
@@ -111,15 +112,14 @@ const show = cliCommand({
 
 const create = cliCommand({
   name: 'room create',
-  summary: 'Makes a room that stays',
-  details:
-    'It is open at once, and otherwise as the configuration has new rooms; its owner can change that in a client.',
+  summary: 'Creates a persistent room',
+  details: 'The room is open at once and otherwise has the configured defaults. Its owner can change them in a client.',
   parameters: {
     room,
-    owner: { type: 'account', required: true, description: 'Whose room it is.' },
-    name: { type: 'text', description: 'What it is called.' },
+    owner: { type: 'account', required: true, description: 'Account that owns the room.' },
+    name: { type: 'text', description: 'Name of the room.' },
     'members-only': { type: 'flag', description: 'Only members may enter.' },
-    hidden: { type: 'flag', description: 'It is not listed.' },
+    hidden: { type: 'flag', description: 'The room is not listed.' },
   },
   async run(context, { room: address, owner, name, 'members-only': isMembersOnly, hidden }) {
     const { service, jid } = find(context, address);
@@ -127,24 +127,24 @@ const create = cliCommand({
     const isNew = await service.create(jid, owner, how).catch((error: unknown) => {
       throw error instanceof StanzaError ? new CommandError('failed', error.message) : error;
     });
-    if (!isNew) throw new CommandError('conflict', `there is a room ${jid.bare} already`);
+    if (!isNew) throw new CommandError('conflict', `the room ${jid.bare} already exists`);
     return { jid: jid.bare, owner: owner.bare };
   },
-  text: ({ jid, owner }) => `${jid} was made; it is ${owner}'s.`,
+  text: ({ jid, owner }) => `Created ${jid}, owned by ${owner}.`,
 });
 
 const destroy = cliCommand({
   name: 'room destroy',
-  summary: 'Removes a room, and what was said in it',
-  details: 'Whoever is in it is told.',
-  parameters: { room, reason: { type: 'text', description: 'What those who are in it are told.' } },
-  confirm: ({ room }) => `Remove ${String(room)} and what was said in it? This cannot be undone.`,
+  summary: 'Removes a room and its messages',
+  details: 'Occupants are notified.',
+  parameters: { room, reason: { type: 'text', description: 'Reason shown to the occupants.' } },
+  confirm: ({ room }) => `Remove ${String(room)} and its messages? This cannot be undone.`,
   async run(context, { room: address, reason }) {
     const { service, jid } = find(context, address);
     if (!(await service.destroy(jid, reason))) throw unknownRoom(jid);
     return { jid: jid.bare, destroyed: true };
   },
-  text: ({ jid }) => `${jid} was removed.`,
+  text: ({ jid }) => `Removed ${jid}.`,
 });
 
 const describe = (facts: RoomFacts): RoomData => ({
@@ -161,7 +161,7 @@ const describe = (facts: RoomFacts): RoomData => ({
 function kind(room: RoomData): string {
   return [
     room.public ? 'public' : 'hidden',
-    room.persistent ? 'lasting' : 'temporary',
+    room.persistent ? 'persistent' : 'temporary',
     ...(room.membersOnly ? ['members only'] : []),
     ...(room.password ? ['password'] : []),
   ].join(', ');
@@ -170,18 +170,21 @@ function kind(room: RoomData): string {
 const servicesOf = (hosts: CliContext['hosts']): RoomAdministration[] =>
   hosts.flatMap((host) => host.provided('rooms') ?? []);
 
-/** Throws CommandError. */
+/** Resolves a room's address given on the command line. Throws CommandError. */
 function find({ hosts }: CliContext, address: string): { service: RoomAdministration; jid: Jid } {
   const services = servicesOf(hosts);
   const [only] = services;
-  if (only === undefined) throw new CommandError('failed', 'this server has no rooms: the module muc does not run');
+  if (only === undefined) throw new CommandError('failed', 'this server has no rooms; enable the module muc');
   const jid = Jid.tryParse(address.includes('@') || services.length > 1 ? address : `${address}@${only.jid.domain}`);
   if (jid?.local === undefined || !jid.isBare)
-    throw new CommandError('usage', `room: ${JSON.stringify(address)} is no room; write NAME@${only.jid.domain}`);
+    throw new CommandError(
+      'usage',
+      `room: ${JSON.stringify(address)} is not the address of a room; write NAME@${only.jid.domain}`,
+    );
   const service = services.find((one) => one.jid.domain === jid.domain);
   if (service === undefined) {
     const known = services.slice(0, 10).map((one) => one.jid.domain);
-    throw new CommandError('not-found', `there are no rooms at ${jid.domain}, but at ${known.join(', ')}`);
+    throw new CommandError('not-found', `${jid.domain} has no rooms; this server has rooms at ${known.join(', ')}`);
   }
   return { service, jid };
 }

@@ -1,4 +1,4 @@
-/** XEP-0045 §6: what the service and its rooms tell of themselves. Hidden rooms are found only by who knows their name. */
+/** XEP-0045 §6: service discovery of the service and its rooms. Hidden rooms answer only if addressed by name. */
 import type { DiscoItem, DiscoQuery, DiscoSource, Identity, Maybe } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
@@ -11,7 +11,7 @@ import { hatsHash } from './xep-0317-hats.js';
 import { activityOf } from './xep-0502-activity.js';
 import { mentionFeatures, mentionFields } from './xep-0513-mentions.js';
 
-/** What the service and every room have. */
+/** Features of the service and of every room. */
 const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];
 const ofService = [NS.mucUnique, NS.channelSearchQuery, NS.rai];
 const ofRooms = [
@@ -69,7 +69,7 @@ export function sources(muc: Muc): DiscoSource[] {
       identities: (query) => inRoom(query, (room) => reservedNick(room, query.from)),
     },
     {
-      // §18.1.1: nothing is taken off but what only the room may say
+      // §18.1.1: the server strips only what only the room may say
       node: NS.mucTraffic,
       identities: () => {
         throw new StanzaError('service-unavailable');
@@ -88,14 +88,14 @@ const typeOf = ({ config }: Room): string[] => [
   config.whois === 'anyone' ? 'muc_nonanonymous' : 'muc_semianonymous',
 ];
 
-/** §6.4, XEP-0128. The subject is for those who may come in. */
+/** §6.4, XEP-0128. The subject is included only if everyone may enter. */
 function roomInfo(room: Room): Element {
   const { config, stored, occupants } = room;
   const fields: Field[] = [
     { var: 'muc#roominfo_description', type: 'text-single', label: 'Description', value: config.description },
     { var: 'muc#roominfo_occupants', type: 'text-single', label: 'Number of occupants', value: occupants.size },
     { var: 'muc#roominfo_subjectmod', type: 'boolean', label: 'Subject can be modified', value: config.subjectByAll },
-    // §6.4: of the configuration what decides what clients offer to do
+    // §6.4: the settings that decide what clients offer
     { var: 'muc#roomconfig_changesubject', type: 'boolean', value: config.subjectByAll },
     { var: 'muc#roomconfig_allowinvites', type: 'boolean', value: config.memberInvites },
     { var: 'muc#roomconfig_allowpm', type: 'list-single', value: config.privateMessages },
@@ -123,7 +123,7 @@ function roomInfo(room: Room): Element {
   return form({ type: 'result', formType: NS.mucRoomInfo, fields });
 }
 
-/** §6.5: to those who are there, and to others where the owner wants it. */
+/** §6.5: listed for occupants, and for others if the owner allows it. */
 function occupantsOf(room: Room, { from }: DiscoQuery): DiscoItem[] {
   const isListed = room.config.publicOccupants && isWelcome(room, room.affiliationOf(from));
   if (room.seat(from) === undefined && !isListed) return [];

@@ -1,4 +1,4 @@
-/** XEP-0045 §7.2.13, §7.2.14: what was said lately, for who enters. */
+/** XEP-0045 §7.2.13, §7.2.14: recent messages sent to a new occupant. */
 import { wall } from '../../server/clock.js';
 import { parseDateTime } from '../../server/stanza/datetime.js';
 import { delay } from '../../server/stanza/delay.js';
@@ -10,13 +10,13 @@ import { detached, type Muc, pour } from './muc.js';
 import type { Remembered, Room, Seat } from './room.js';
 import { longestRemembered, mostRemembered, setHistory } from './said.js';
 
-/** Keeps a message, as everybody got it, for those who enter later. */
+/** Stores a message, as it was broadcast, for later occupants. */
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
   const { length } = stanza.content;
   if (config.history === 0 || length > longestRemembered) return;
   room.history.push({ id, at: timeOf(id), stanza: detached(stanza.with({ to: undefined })) });
   room.historySize += length;
-  // Twice as many as are sent, so that the oldest are not moved with every message
+  // Twice as many as are sent, so that trimming does not move the array for every message
   if (room.history.length >= config.history * 2 || room.historySize > mostRemembered)
     setHistory(room, room.history.slice(-config.history));
 }
@@ -27,12 +27,12 @@ export function sendHistory(muc: Muc, room: Room, seat: Seat, request: Element |
 
 function* historyFor(room: Room, seat: Seat, messages: readonly Remembered[]): Generator<Stanza, void> {
   for (const { stanza, at } of messages) {
-    if (room.seat(seat.jid) !== seat) return; // it has left meanwhile
+    if (room.seat(seat.jid) !== seat) return; // left in the meantime
     yield stanza.plus(delay(room.jid, at));
   }
 }
 
-/** §7.2.14: the fewest that any of the limits leaves. */
+/** §7.2.14: applies the strictest of the requested limits. */
 function chosen({ config }: Muc, room: Room, request: Element | undefined): Remembered[] {
   const { maxstanzas, maxchars, seconds, since } = request?.attrs ?? {};
   const most = Math.min(numberOf(maxstanzas), room.config.historyLength, config.history);
@@ -55,6 +55,6 @@ function chosen({ config }: Muc, room: Room, request: Element | undefined): Reme
   return last.slice(from);
 }
 
-/** What is no number limits nothing. */
+/** Text that is not a number sets no limit. */
 const numberOf = (text: string | undefined): number =>
   text !== undefined && /^\d{1,12}$/.test(text) ? Number(text) : Number.POSITIVE_INFINITY;

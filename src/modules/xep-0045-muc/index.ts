@@ -1,10 +1,11 @@
 /**
- * XEP-0045: Multi-User Chat. A service of rooms; each room does one thing at a time (room.ts), speaks to its occupants
- * (muc.ts), and survives restarts but for who is there: clients learn that from a ping to themselves (XEP-0410).
+ * XEP-0045: Multi-User Chat. A service of rooms. Each room runs one operation at a time (room.ts), sends to its
+ * occupants (muc.ts) and survives restarts, except for its occupants: clients detect that by pinging themselves
+ * (XEP-0410).
  *
- * One file for each concern: entering and leaving (presence.ts, leaving.ts), what is said (messages.ts, subject.ts, history.ts,
+ * One file per concern: entering and leaving (presence.ts, leaving.ts), messages (messages.ts, subject.ts, history.ts,
  * archive.ts, tombstones.ts), invitations, voice, lists (admin.ts, affiliations.ts, roles.ts), owners (owner.ts,
- * room-config.ts), registration, discovery, IQs between occupants, the server's administrators (administration.ts); and
+ * room-config.ts), registration, discovery, IQs between occupants, the server's administrators (administration.ts), and
  * small extensions under their own numbers.
  */
 import { z } from 'zod';
@@ -40,7 +41,7 @@ import { passIqs } from './iq.js';
 import { closeAll, lost, removeGhosts, sayLost, tellOfCrash } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
-import { offerConfig, ruleRoom } from './owner.js';
+import { configureRoom, offerConfig } from './owner.js';
 import { lastSaid, lastSaidIn, receivePresence, showAvatar } from './presence.js';
 import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
@@ -58,10 +59,10 @@ import * as tokens from './xep-0488-tokens.js';
 import * as mentions from './xep-0513-mentions.js';
 
 const sweepMs = 60_000;
-/** Changes of one affiliation by one admin that somebody who is not in the room hears of. */
+/** Notices per hour about one user's affiliation that one admin can cause while the user is not in the room. */
 const noticesPerHour = 5;
 
-/** At the address of the service, and at each room: an account of this host was deleted. */
+/** Asked at the service and at each room after an account of this host was deleted. */
 const account = z.object({ account: bareJid, isAnonymous: z.boolean() });
 const forgotten = defineQuestion({ name: 'muc.forgotten', given: account, answer: z.null() });
 const forgottenIn = defineQuestion({ name: 'muc.forgotten_in', given: account, answer: z.null() });
@@ -69,7 +70,7 @@ const forgottenIn = defineQuestion({ name: 'muc.forgotten_in', given: account, a
 export default defineModule({
   cli,
   name: 'muc',
-  summary: 'Rooms in which many talk.',
+  summary: 'Multi-user chat rooms.',
   implements: {
     'XEP-0045': '1.35.5',
     'XEP-0307': '0.1',
@@ -87,11 +88,11 @@ export default defineModule({
     'XEP-0502': '0.1.0',
     'XEP-0513': '0.1.0',
   },
-  notes: 'XEP-0425 also as of version 0.2. Left out: members who are not there among the occupants (status 102, 103).',
+  notes: 'XEP-0425 also as of version 0.2. Left out: absent members in the list of occupants (status 102, 103).',
   features: { service: [NS.muc] },
   config: settings,
   stores: {
-    // A room whose record is damaged is not available, and nobody can make another of its name.
+    // A room with a damaged record is unavailable, and its name cannot be taken by a new room.
     muc_rooms: document<StoredRoom>({ storedAs: 'muc_rooms', value: storedRoom, key: bareJid, damaged: 'refuse' }),
     muc_members: map<Member>({ storedAs: 'muc_members', value: storedMember, key: bareJid }),
     muc_vcards: document<string>({ storedAs: 'muc_vcards', value: elementXml }),
@@ -125,7 +126,7 @@ export default defineModule({
     const form = roomForm(config);
     const reports = reporting(muc);
 
-    /** An IQ to the bare address of a room that is there, and open or the asker's own. */
+    /** Handles an IQ to the bare address of a room that exists and is open to the sender. */
     const inRoom =
       <T>(handler: (room: Room, request: IqRequest) => T | Promise<T>) =>
       (request: IqRequest): T | Promise<T> => {
@@ -144,8 +145,8 @@ export default defineModule({
       return el('unique', { xmlns: NS.mucUnique }, randomId().toLowerCase());
     };
 
-    /** Whoever gets the name of an account that is no more does not get its rights. */
-    const forgetAccount = async (jid: Jid, account: Jid): Promise<void> => {
+    /** Removes the rights of a deleted account, so that a new account of the same name does not inherit them. */
+    const dropAccount = async (jid: Jid, account: Jid): Promise<void> => {
       const member = await stores.muc_members.get(jid.bare, account.bare);
       if (member === undefined || member.affiliation === 'outcast') return;
       await rooms.inRoom(jid, async (room) => {
@@ -158,8 +159,8 @@ export default defineModule({
       });
     };
 
-    /** What an anonymous account is to rooms is in memory alone, but for what it left in their records. */
-    const forgetAnonymous = async (jid: Jid, { bare }: Jid): Promise<void> => {
+    /** An anonymous account's affiliations are in memory only; its tokens and hats are in the room's record. */
+    const dropAnonymous = async (jid: Jid, { bare }: Jid): Promise<void> => {
       if (rooms.peek(jid.bare) === undefined) return;
       await rooms.inRoom(jid, async (room) => {
         if (room === undefined) return;
@@ -203,7 +204,7 @@ export default defineModule({
         'service',
         NS.mucOwner,
         'query',
-        inRoom((room, request) => ruleRoom(muc, form, room, request)),
+        inRoom((room, request) => configureRoom(muc, form, room, request)),
       ),
       iq.get('service', NS.register, 'query', inRoom(offerRegistration)),
       iq.set(
@@ -275,13 +276,13 @@ export default defineModule({
       event('accountDeleted', async ({ jid, isAnonymous = false }) => {
         await host.askHome(forgotten, muc.jid, { account: jid.bare, isAnonymous });
       }),
-      // The service has the list of the rooms; each of them forgets the account where it lives.
+      // The service has the list of rooms; each room drops the account at its own home.
       answers(forgotten, async (given) => {
         for (const jid of rooms.all()) await host.askHome(forgottenIn, jid, given);
         return null;
       }),
       answers(forgottenIn, async ({ account, isAnonymous }, room) => {
-        await (isAnonymous ? forgetAnonymous : forgetAccount)(room, Jid.parse(account));
+        await (isAnonymous ? dropAnonymous : dropAccount)(room, Jid.parse(account));
         return null;
       }),
       answers(known, ({ who }, owner) => muc.consent?.knows(owner, Jid.parse(who)) ?? false),

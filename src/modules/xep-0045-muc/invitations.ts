@@ -1,4 +1,4 @@
-/** XEP-0045 §7.8.2: an invitation as the room passes it on. */
+/** XEP-0045 §7.8.2: mediated invitations, as the room sends them. */
 import { onBehalfOf } from '../../server/module/index.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -7,12 +7,12 @@ import { type Element, el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
 import type { Room } from './room.js';
 
-/** Of a room: whoever was invited longer ago cannot decline any more. */
+/** Invitations remembered per room; the oldest are evicted and can no longer be declined. */
 const remembered = 500;
 /** Characters of a reason. */
 const longestReason = 1000;
 
-/** §7.8.2; the continuation of a chat (§7.9) is passed on with it. */
+/** §7.8.2; also passes on the continuation of a chat (§7.9). */
 export function sendInvitation(
   muc: Muc,
   room: Room,
@@ -43,11 +43,11 @@ export function sendInvitation(
   void muc.host.route(message, onBehalfOf([inviter], { isAsked: false }));
 }
 
-/** What clients show that do not know `muc#user`. */
+/** Fallback for clients that do not support `muc#user`. */
 export const bodyElement = (words: string, reason: string | undefined): Element =>
   el('body', null, reason === undefined ? words : `${words} (${reason})`);
 
-/** Whether somebody can send so many invitations now. Other servers make accounts as they like: they count as one. */
+/** Whether the inviter's rate allows `count` invitations now. All users of a remote server share one rate. */
 export function mayInvite({ host, invites }: Muc, inviter: Jid, count: number): boolean {
   if (invites.take(host.holderOf(inviter), count)) return true;
   host.limitHit('muc.invitations_per_hour');

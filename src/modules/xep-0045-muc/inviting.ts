@@ -1,4 +1,4 @@
-/** XEP-0045 §7.8.2: occupants invite others through the room, who may decline. Direct invitations (XEP-0249) just pass. */
+/** XEP-0045 §7.8.2: mediated invitations and their decline. Direct invitations (XEP-0249) do not involve the room. */
 import { onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -30,13 +30,13 @@ export async function invite(muc: Muc, room: Room, stanza: Stanza, x: Element): 
   if (!mayInvite(muc, inviter, wanted.length))
     throw new StanzaError('policy-violation', 'Too many invitations. Try again later.', { type: 'wait' });
   for (const { invitation, to } of wanted) {
-    // §9.5: who is invited to a members-only room is a member
+    // §9.5: users invited to a members-only room become members
     if (config.membersOnly && room.affiliationOf(to) === 'none') await grant(muc, room, to, 'member');
     sendInvitation(muc, room, to, inviter, invitation, stanza.id);
   }
 }
 
-/** Only from who was invited, and to whoever invited them. */
+/** Accepted only from an invited user, and sent only to their inviter. */
 export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void {
   const declined = x.getChild('decline', NS.mucUser)!;
   const from = stanza.from!;

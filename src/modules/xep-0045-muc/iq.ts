@@ -1,6 +1,6 @@
 /**
- * XEP-0045 §17.4: IQs that occupants ask each other by way of the room, without learning who the other is; and those to
- * the room itself that no hook answers. XEP-0410: a ping to oneself is answered here.
+ * XEP-0045 §17.4: IQs between occupants, relayed without revealing real addresses, and IQs to the room itself that no
+ * hook answers. XEP-0410: answers self-pings.
  */
 
 import { Holdings } from '../../server/holdings.js';
@@ -14,24 +14,24 @@ import type { Muc } from './muc.js';
 import { isOpenTo, lastOf, type Room } from './room.js';
 import { readCard, writeCard } from './xep-0486-avatar.js';
 
-/** A request that was passed on and has not been answered. */
+/** A relayed request that has not been answered. */
 interface Question {
   /** The client that asked. */
   readonly asker: Jid;
   readonly id: string | undefined;
-  /** The occupant that was asked, as the asker knows it. */
+  /** The addressed occupant, as the asker knows it. */
   readonly asked: Jid;
-  /** Who has to answer. */
+  /** The real address that must answer. */
   readonly answerer: Jid;
 }
 
-/** In all, and of one user or another server: holdings.ts says which are evicted. */
+/** Pending requests in all, and per user or remote server; holdings.ts chooses which to evict. */
 const mostQuestions = 10_000;
 const mostOfOne = 100;
 
 export function passIqs(muc: Muc) {
   const byAsker = new Holdings<Question>(mostOfOne, (_, id) => askers.delete(id));
-  /** Whose question an id is. */
+  /** The holder of each pending id. */
   const askers = new Map<string, string>();
 
   const note = (id: string, question: Question): void => {
@@ -55,8 +55,8 @@ export function passIqs(muc: Muc) {
     }
     const occupant = room.occupant(to.resource!);
     if (occupant === undefined || occupant.nick !== to.resource)
-      throw new StanzaError('item-not-found', 'There is nobody of that name.');
-    // An account answers for its vCard itself.
+      throw new StanzaError('item-not-found', 'No occupant has that nickname.');
+    // An account answers for its vCard, not its client.
     const answerer = stanza.has(NS.vcardTemp, 'vCard') ? occupant.user : lastOf(occupant).jid;
     const id = randomId();
     note(id, { asker: seat.jid, id: stanza.id, asked: to, answerer });
@@ -68,7 +68,7 @@ export function passIqs(muc: Muc) {
     const id = stanza.id ?? '';
     const holder = askers.get(id);
     const question = holder === undefined ? undefined : byAsker.get(holder, id);
-    // Only from whom it was asked
+    // Accepted only from the address that was asked
     if (holder === undefined || question?.answerer.equals(stanza.from) !== true) return;
     askers.delete(id);
     byAsker.delete(holder, id);
@@ -80,7 +80,7 @@ export function passIqs(muc: Muc) {
     if (stanza.type !== 'get' && stanza.type !== 'set') return answer(stanza);
     if (to.local === undefined) return answerAtService(muc, stanza);
     return muc.rooms.askedInRoom(stanza.from!, to, (room): Maybe<'unhandled' | void> => {
-      // XEP-0410 §3.3: item-not-found would tell a client that it is in the room, under another name
+      // XEP-0410 §3.3: item-not-found would tell the client that it is in the room under another nickname
       const isSelfPing = to.resource !== undefined && stanza.has(NS.ping, 'ping');
       if (room === undefined || !isOpenTo(room, stanza.from!))
         throw new StanzaError(isSelfPing ? 'not-acceptable' : 'item-not-found', 'There is no such room.');
@@ -90,7 +90,7 @@ export function passIqs(muc: Muc) {
   };
 }
 
-/** RFC 6120 §8.3.2: who raised an error is named by his real address. */
+/** RFC 6120 §8.3.2: removes the real address of the entity that raised an error. */
 function withoutBy(stanza: Stanza): Stanza {
   const error = stanza.child(NS.client, 'error');
   if (error?.attrs.by === undefined) return stanza;

@@ -1,4 +1,4 @@
-/** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being put out of it, and not being there any more. */
+/** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being removed from it, and losing the connection to it. */
 import { z } from 'zod';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
@@ -8,11 +8,11 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { jid } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
-import { announce, deliverByAccount, gone, type Muc, type News } from './muc.js';
+import { type Announcement, announce, deliverByAccount, gone, type Muc } from './muc.js';
 import { keyOf, type Occupant, type Room, type Seat } from './room.js';
 import { noteLeaving } from './xep-0437-activity.js';
 
-/** §18.1.2: errors by which a client is known to be no more there. */
+/** §18.1.2: errors that show that a client is no longer in the room. */
 const deliveryErrors = [
   'gone',
   'item-not-found',
@@ -23,10 +23,10 @@ const deliveryErrors = [
   'service-unavailable',
 ];
 
-/** One client leaves, of its own will or not: with it the occupant, where it was the only one. */
-export function leave(muc: Muc, room: Room, seat: Seat, news: News): Maybe<void> {
+/** One client leaves or is disconnected. The occupant leaves with its last client. */
+export function leave(muc: Muc, room: Room, seat: Seat, announcement: Announcement): Maybe<void> {
   const { occupant } = seat;
-  if (occupant.seats.length === 1) return remove(muc, room, occupant, news);
+  if (occupant.seats.length === 1) return remove(muc, room, occupant, announcement);
   const since = room.shownOf(occupant);
   const parts = {
     stanza: gone(occupant.jid),
@@ -34,23 +34,23 @@ export function leave(muc: Muc, room: Room, seat: Seat, news: News): Maybe<void>
     seats: [seat],
     standing: { ...room.standingOf(occupant), role: 'none' },
   } as const;
-  deliverByAccount(muc, seat, room.presence(occupant, { ...parts, codes: [...(news.codes ?? []), '110'] }));
+  deliverByAccount(muc, seat, room.presence(occupant, { ...parts, codes: [...(announcement.codes ?? []), '110'] }));
   unseat(muc, room, seat);
   occupant.shown = {};
   announce(muc, room, occupant, { since });
 }
 
-/** An occupant leaves, or is put out, with all clients. A temporary room goes with the last one (§3). */
-export function remove(muc: Muc, room: Room, occupant: Occupant, news: News = {}): Maybe<void> {
+/** An occupant leaves or is removed, with all clients. A temporary room is removed with its last occupant (§3). */
+export function remove(muc: Muc, room: Room, occupant: Occupant, announcement: Announcement = {}): Maybe<void> {
   announce(muc, room, occupant, {
     stanza: gone(occupant.jid),
     standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
-    ...news,
+    ...announcement,
   });
   forgetOccupant(muc, room, occupant);
-  // §10.1.3: so does one whose owner goes before he has configured it
-  const isKept = room.config.persistent && room.lockedSince === undefined;
-  if (room.seats.size === 0 && !isKept) return muc.rooms.remove(room);
+  // §10.1.3: so is a room whose owner leaves before configuring it
+  const isPersistent = room.config.persistent && room.lockedSince === undefined;
+  if (room.seats.size === 0 && !isPersistent) return muc.rooms.remove(room);
 }
 
 export function forgetOccupant(muc: Muc, room: Room, occupant: Occupant): void {
@@ -66,7 +66,7 @@ function unseat(muc: Muc, room: Room, seat: Seat): void {
   noteLeaving(muc, room, seat);
 }
 
-/** §11.2: the service goes down. Each is told of itself alone; the rooms stay, for those who come back. */
+/** §11.2: the service shuts down. Clients are notified of their own occupant only; the rooms persist. */
 export function closeAll(muc: Muc): void {
   for (const room of muc.rooms.loaded()) {
     for (const occupant of [...room.occupants.values()]) {
@@ -82,14 +82,17 @@ export function closeAll(muc: Muc): void {
   }
 }
 
-/** At a room: tells a client that it is out, with the occupant's full address and the client's. */
+/**
+ * Asked at a room: notify a client that it is no longer in the room. Has the occupant's and the client's full
+ * addresses.
+ */
 export const lost = defineQuestion({
   name: 'muc.lost',
   given: z.object({ occupant: jid, client: jid }),
   answer: z.null(),
 });
 
-/** §11.2: the same for a client who was here before a crash, and does not know of it. */
+/** §11.2: the same after a crash, for a client that was in rooms before it and still believes it is. */
 export async function tellOfCrash({ host, jid: service, presence }: Muc, session: Session): Promise<void> {
   for (const from of [...(presence?.directed(session).values() ?? [])]) {
     if (from.domain !== service.domain) continue;
@@ -119,20 +122,20 @@ export async function sayLost(
   return null;
 }
 
-/** §11.1, §18.1.2: what the room said did not arrive. */
+/** §11.1, §18.1.2: a stanza of the room could not be delivered. */
 export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
   if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
   return muc.rooms.inRoom(stanza.to!, (room) => {
     const seat = room?.seat(stanza.from!);
     if (room === undefined || seat === undefined) return;
-    // Said by this server, of a client that is there: he has blocked who said something to him (XEP-0191).
+    // Raised by this server for a client that is still connected: the user has blocked the sender (XEP-0191).
     if (origin.session === undefined && seat.session?.isOver === false) return;
     return leave(muc, room, seat, { codes: ['333'] });
   });
 }
 
-/** §18.1.2: clients of this server whose sessions ended without their leaving having come here. */
+/** §18.1.2: removes clients of this server whose sessions ended without a leaving presence. */
 export async function removeGhosts(muc: Muc): Promise<void> {
   for (const room of [...muc.rooms.loaded()]) {
     for (const { jid, session } of [...room.seats.values()]) {

@@ -1,4 +1,4 @@
-/** XEP-0045 §7.4, §7.5: what is said to all, and to one. */
+/** XEP-0045 §7.4, §7.5: messages to the room and private messages. */
 import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -10,7 +10,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { StorageError } from '../../storage/contract.js';
-import { keep } from './archive.js';
+import { archiveMessage } from './archive.js';
 import { demandUnlisted } from './block-lists.js';
 import { remember } from './history.js';
 import { decline, invite } from './inviting.js';
@@ -23,7 +23,7 @@ import { isSubject } from './said.js';
 import { changeSubject } from './subject.js';
 import { receiveVoiceForm } from './voice.js';
 import { retractOwn } from './xep-0424-retraction.js';
-import { tellActivity, unsubscribe } from './xep-0437-activity.js';
+import { notifyActivity, unsubscribe } from './xep-0437-activity.js';
 import { forwardMentions } from './xep-0452-mentions.js';
 import { checkPace } from './xep-0500-slow-mode.js';
 import { countMessage } from './xep-0502-activity.js';
@@ -63,27 +63,27 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
     deliverToAll(muc, room, said);
     return;
   }
-  const { id, durable } = keep(muc, room, said, seat);
+  const { id, durable } = archiveMessage(muc, room, said, seat);
   if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
-  const tell = () => tellAll(muc, room, occupant, said, id);
-  if (durable === undefined || !muc.host.isStorageFailing) return tell();
-  // Its sender is told by acknowledgeAfter.
-  return durable.then(tell, (error: unknown) => {
+  const broadcast = () => broadcastArchived(muc, room, occupant, said, id);
+  if (durable === undefined || !muc.host.isStorageFailing) return broadcast();
+  // acknowledgeAfter answers the sender with an error.
+  return durable.then(broadcast, (error: unknown) => {
     if (!(error instanceof StorageError)) throw error;
   });
 }
 
-/** Everybody hears what the archive has. */
-function tellAll(muc: Muc, room: Room, occupant: Occupant, said: Stanza, id: string): Maybe<void> {
+/** Broadcasts a message under its archive id. */
+function broadcastArchived(muc: Muc, room: Room, occupant: Occupant, said: Stanza, id: string): Maybe<void> {
   const identified = said.plus(stanzaIdElement(id, room.jid));
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
-  tellActivity(muc, room, identified);
+  notifyActivity(muc, room, identified);
   if (room.config.forwardMentions) forwardMentions(muc, room, identified, occupant.user);
   if (said.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, said);
 }
 
-/** Roles that may send private messages, by the setting; none: nobody. */
+/** The least role that may send private messages, by setting; undefined for nobody. */
 const whisperers: Readonly<Record<Room['config']['privateMessages'], Role | undefined>> = {
   anyone: 'visitor',
   participants: 'participant',
@@ -93,18 +93,19 @@ const whisperers: Readonly<Record<Room['config']['privateMessages'], Role | unde
 
 /** §7.5. */
 function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
-  if (stanza.type === 'groupchat') throw new StanzaError('bad-request', 'This goes to the room.');
+  if (stanza.type === 'groupchat')
+    throw new StanzaError('bad-request', 'Send groupchat messages to the bare address of the room.');
   const { occupant } = seatOf(room, stanza);
   const target = occupantAt(room, stanza.to!);
   demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
   const least = whisperers[room.config.privateMessages];
-  // Nobody is kept from asking a moderator.
+  // Everyone may write to a moderator.
   const isAllowed = least !== undefined && (hasRole(occupant.role, least) || target.role === 'moderator');
   if (!isAllowed) throw new StanzaError('forbidden', 'You cannot send private messages here.');
   const said = cleaned(stanza, room.jid)
     .with({ from: occupant.jid })
     .plus(el('x', { xmlns: NS.mucUser }), occupantIdElement(occupant.id));
-  // One message for the account, however many of its clients are there; who sent it is not who it is from.
+  // One message for the account, whatever the number of its clients. The real sender differs from "from".
   const writes: Promise<unknown>[] = [];
   const relayed: Origin = {
     session: undefined,
@@ -117,12 +118,12 @@ function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
   };
   const addressees = target.seats.map(({ jid }) => jid);
   const routed = muc.host.routeToAll(said, addressees, relayed);
-  // The room does not wait for the account, the sender's acknowledgement does.
+  // The room does not wait for the recipient's account; only the sender's acknowledgement does.
   if (routed !== undefined) origin.acknowledgeAfter(routed.then(() => Promise.all(writes)));
   else for (const durable of writes) origin.acknowledgeAfter(durable);
 }
 
-/** To the room itself and not for all: something that it passes on, or decides. */
+/** A message to the room that is not a groupchat message: an invitation, a request or a decision. */
 function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
   const x = stanza.child(NS.mucUser, 'x');
   if (x?.getChild('invite', NS.mucUser) !== undefined) return invite(muc, room, stanza, x);
@@ -135,10 +136,10 @@ function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
     return receiveVoiceForm(muc, room, seatOf(room, stanza), reading);
   }
   seatOf(room, stanza);
-  throw new StanzaError('bad-request', 'Messages to all are of type groupchat.'); // §17.2
+  throw new StanzaError('bad-request', 'Messages to the room need the type "groupchat".'); // §17.2
 }
 
-/** Whose stanza it is. Throws StanzaError: §7.4, §7.5. */
+/** The sender's seat in the room. Throws StanzaError (§7.4, §7.5). */
 export function seatOf(room: Room, stanza: Stanza): Seat {
   const seat = room.seat(stanza.from!);
   if (seat === undefined) throw new StanzaError('not-acceptable', 'You are not in the room.');
@@ -149,6 +150,6 @@ export function seatOf(room: Room, stanza: Stanza): Seat {
 export function occupantAt(room: Room, jid: Jid): Occupant {
   const occupant = room.occupant(jid.resource!);
   if (occupant === undefined || occupant.nick !== jid.resource)
-    throw new StanzaError('item-not-found', 'There is nobody of that name.');
+    throw new StanzaError('item-not-found', 'No occupant has that nickname.');
   return occupant;
 }

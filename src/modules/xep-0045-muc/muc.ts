@@ -1,4 +1,4 @@
-/** What every part of the service works with, and how a room speaks to its occupants. */
+/** The parts of the service, and how a room sends to its occupants. */
 import { onBehalfOf } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -20,14 +20,14 @@ export interface Muc extends MucParts {
   readonly subscribers: Subscribers;
 }
 
-/** What the room sends to one user for somebody: only those who are in the room have asked for that. */
+/** Origin of a stanza that the room relays to one user. Only occupants count as having asked for it. */
 export const relayedFor = (speaker: Jid, room: Room, to: string): Origin =>
   onBehalfOf([speaker], { isAsked: room.occupantsOf(to).length > 0 });
 
-/** Hands one client what its room says. */
+/** Sends one client a stanza of its room. */
 export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): void {
   const addressed = stanza.with({ to: jid });
-  // Straight to a session of ours where its account would just let it pass.
+  // Directly to a local session if its account would pass the stanza unchanged.
   const isDirect =
     session !== undefined &&
     (stanza.name !== 'message' || host.isUntouched(stanza)) &&
@@ -37,13 +37,13 @@ export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza:
 }
 
 /**
- * Hands one client what its room has to tell it piece by piece, as its client takes it. What the room says to it meanwhile
- * comes behind that.
+ * Sends a client a sequence of stanzas, paced by the client. Later stanzas of the room to this client are queued after
+ * them.
  */
 export function pour(muc: Muc, seat: Seat, source: Generator<Stanza | undefined, void>): void {
   const { session } = seat;
   if (session !== undefined) {
-    const failed = (error: unknown) => muc.log.error({ err: error }, 'a room could not tell a client everything');
+    const failed = (error: unknown) => muc.log.error({ err: error }, 'sending room state to a client failed');
     void session.pour(addressed(muc, seat, source), { lane: seat.occupant.jid.bare, failed });
   } else for (const stanza of source) if (stanza !== undefined) deliver(muc, seat, stanza);
 }
@@ -60,14 +60,18 @@ function* addressed(
     });
   if (isBlocked === true) return;
   for (const stanza of source) {
-    const told = stanza?.with({ to: jid });
-    // As in `deliver`: what its account would change goes through the account.
-    if (told !== undefined && told.name === 'message' && !host.isUntouched(told)) yield host.route(told) ?? undefined;
-    else yield told;
+    const outgoing = stanza?.with({ to: jid });
+    // As in `deliver`: messages that the account would change are routed through the account.
+    if (outgoing !== undefined && outgoing.name === 'message' && !host.isUntouched(outgoing))
+      yield host.route(outgoing) ?? undefined;
+    else yield outgoing;
   }
 }
 
-/** Hands one client what its own account has to hear of too: that it is out, or came under another name. */
+/**
+ * Sends one client a stanza that its own account must see too: it is out of the room, or entered under another
+ * nickname.
+ */
 export function deliverByAccount({ host }: Muc, { jid }: Seat, stanza: Stanza): void {
   void host.route(stanza.with({ to: jid }));
 }
@@ -76,30 +80,30 @@ export function deliverToAll(muc: Muc, room: Room, stanza: Stanza): void {
   for (const seat of room.seats.values()) deliver(muc, seat, stanza);
 }
 
-export interface News {
-  /** What is said; the occupant's last presence unless it is given. */
+export interface Announcement {
+  /** The presence to announce; defaults to the occupant's last presence. */
   readonly stanza?: Stanza;
   /** Codes for all. */
   readonly codes?: readonly string[];
-  /** The client that did it. It gets an answer even if nothing has changed. */
+  /** The client that caused it. It gets an answer even if nothing has changed. */
   readonly by?: Seat;
-  /** What everybody was shown before: those whose view has not changed are not told. Undefined: all are told. */
+  /** What each view showed before; occupants whose view is unchanged are skipped. Undefined notifies all. */
   readonly since?: Shown | undefined;
-  /** Codes for the client that did it, or else for the whole occupant, besides 110. */
+  /** Codes besides 110 for the client that caused it, or if there is none for all clients of the occupant. */
   readonly ownCodes?: readonly string[];
-  /** As it is to be told, where it differs from what it is. */
+  /** Role and affiliation to announce; default to the current ones. */
   readonly standing?: Standing;
   readonly item?: ItemParts;
   /** Further children of `<x/>`, for all. */
   readonly more?: readonly Element[];
-  /** The same for those that get `ownCodes`. */
+  /** The same, for clients that get `ownCodes` only. */
   readonly ownMore?: readonly Element[];
-  /** Whether the others see it; else as the occupant's role has it. */
+  /** Whether the others see it; defaults to the setting for the occupant's role. */
   readonly isShown?: boolean;
 }
 
-/** Tells everybody of an occupant's presence, himself as well (§7.2.2, §7.7). */
-export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = {}): void {
+/** Sends an occupant's presence to all occupants, including the occupant (§7.2.2, §7.7). */
+export function announce(muc: Muc, room: Room, occupant: Occupant, announcement: Announcement = {}): void {
   const {
     stanza,
     codes = [],
@@ -111,7 +115,7 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
     more,
     ownMore,
     isShown = room.isShown(occupant.role),
-  } = news;
+  } = announcement;
   const isPlain = stanza === undefined && codes.length === 0 && !standing && !item && !more;
   const parts = {
     ...(stanza && { stanza }),
@@ -124,14 +128,14 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
     if (seat.occupant === occupant || !isShown) continue;
     const isKnown = room.knows(seat.occupant.role);
     const key = isKnown ? 'known' : 'unknown';
-    // Who is not told of the occupant yet is told how it is then.
+    // Occupants not yet sent to this client will be sent in their current state.
     if (seat.entering?.has(occupant) === true) continue;
     versions[key] ??= isPlain
       ? room.presenceOf(occupant, isKnown)
       : room.presence(occupant, { ...parts, isKnown, codes });
     if (seat === by || since?.[key]?.content !== versions[key].content) deliver(muc, seat, versions[key]);
   }
-  const isKept = since?.known !== undefined && since.known.content === room.presenceOf(occupant, true).content;
+  const isUnchanged = since?.known !== undefined && since.known.content === room.presenceOf(occupant, true).content;
   const plain = () => room.presence(occupant, { ...parts, isKnown: true, codes: [...codes, '110'] });
   const full = () =>
     room.presence(occupant, {
@@ -142,27 +146,28 @@ export function announce(muc: Muc, room: Room, occupant: Occupant, news: News = 
     });
   let own: Stanza | undefined;
   for (const seat of occupant.seats) {
-    if (isKept && seat !== by) continue;
-    // The answer has the id of what it answers, whichever client's presence stands.
-    const told = seat === by ? full().with({ id: seat.presence.id }) : (own ??= by === undefined ? full() : plain());
-    if (told.type === 'unavailable') deliverByAccount(muc, seat, told);
-    else deliver(muc, seat, told);
+    if (isUnchanged && seat !== by) continue;
+    // The answer has the id of the request, whichever client's presence represents the occupant.
+    const outgoing =
+      seat === by ? full().with({ id: seat.presence.id }) : (own ??= by === undefined ? full() : plain());
+    if (outgoing.type === 'unavailable') deliverByAccount(muc, seat, outgoing);
+    else deliver(muc, seat, outgoing);
   }
 }
 
-/** §10.2.1: tells all that something has changed. */
+/** §10.2.1: notifies all occupants of a configuration change. */
 export function announceChange(muc: Muc, room: Room, codes: readonly string[]): void {
   if (codes.length === 0) return;
   const x = el('x', { xmlns: NS.mucUser }, ...codes.map((code) => el('status', { code })));
   deliverToAll(muc, room, Stanza.build('message', { from: room.jid, type: 'groupchat', id: randomId() }, x));
 }
 
-/** An unavailable presence, to be sent for an occupant. */
+/** An unavailable presence sent on behalf of an occupant. */
 export const gone = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
 
 /**
- * What a client says, without what only a room may say (§17.3, XEP-0421 §4): data of roles and codes, ids of occupants
- * and of the archive, hats, and delays, by which live messages would look like old ones.
+ * A client's stanza without what only a room may say (§17.3, XEP-0421 §4): roles and status codes, occupant and archive
+ * ids, hats, and delays, which would make live messages look like history.
  */
 export function cleaned(stanza: Stanza, room: Jid): Stanza {
   const others = stanza
@@ -175,5 +180,5 @@ export function cleaned(stanza: Stanza, room: Jid): Stanza {
   return withoutIdsBy(others, room, true);
 }
 
-/** A copy that does not keep alive all that was read from the socket with it. */
+/** A copy that does not retain the socket's read buffer. */
 export const detached = (stanza: Stanza): Stanza => Stanza.parse(stanza.toXml(NS.client));

@@ -1,4 +1,4 @@
-/** XEP-0045 §10.1, §10.2, §10.9: what owners do: configuring a room, and destroying it. */
+/** XEP-0045 §10.1, §10.2, §10.9: owners configure and destroy a room. */
 import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -12,11 +12,11 @@ import { isWelcome, type Room } from './room.js';
 import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
 import { setHistory } from './said.js';
 
-/** Characters of a reason, and of a password. */
+/** Characters of a reason or a password. */
 const longestText = 1000;
 
 const demandOwner = (room: Room, { from }: IqRequest): void => {
-  if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'You are no owner of the room.');
+  if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'Only owners of the room can do that.');
 };
 
 /** §10.1.3, §10.2. */
@@ -30,25 +30,25 @@ export function offerConfig(form: RoomForm, room: Room, request: IqRequest): Ele
   );
 }
 
-/** A submission, a cancellation, or a destruction. */
-export async function ruleRoom(muc: Muc, form: RoomForm, room: Room, request: IqRequest): Promise<void> {
+/** Handles a form submission, a cancellation, or a request to destroy the room. */
+export async function configureRoom(muc: Muc, form: RoomForm, room: Room, request: IqRequest): Promise<void> {
   demandOwner(room, request);
   const destruction = request.payload.getChild('destroy', NS.mucOwner);
   if (destruction !== undefined) {
     await destroy(muc, room, destruction);
-    muc.log.info({ room: room.jid.bare, by: request.from.bare }, 'a room was destroyed');
+    muc.log.info({ room: room.jid.bare, by: request.from.bare }, 'room destroyed by its owner');
     return;
   }
   const submission = form.read(request.payload.getChild('x', NS.dataForms));
   if (submission === undefined) {
-    // §10.1.3: who cancels the first configuration wants no room
+    // §10.1.3: cancelling the first configuration destroys the room
     if (room.lockedSince !== undefined) await destroy(muc, room, el('destroy'));
     return;
   }
   const asked = configured(room.config, submission, muc.config);
   const listed = changesOf(room, submission);
   if (listed.length > 0) await change(muc, room, listed, { user: request.from.toBare() });
-  // A room outlives its occupants only if somebody who stays owns it.
+  // A room can be persistent only if at least one owner has a permanent account.
   const isOwned = room.owners().some((owner) => !muc.host.isAnonymous(owner));
   const config = isOwned ? asked : { ...asked, persistent: false };
   const before = room.config;
@@ -57,7 +57,7 @@ export async function ruleRoom(muc: Muc, form: RoomForm, room: Room, request: Iq
   await applyConfig(muc, room, before, config);
 }
 
-/** The lists of owners and admins are submitted whole. */
+/** Submitted lists of owners and admins replace the stored ones. */
 function changesOf(room: Room, submission: NonNullable<ReturnType<RoomForm['read']>>): AffiliationChange[] {
   const changes = new Map<string, AffiliationChange>();
   for (const [list, jids] of [
@@ -88,12 +88,12 @@ async function applyConfig(muc: Muc, room: Room, before: RoomConfig, after: Room
     else if (!wasShown && room.isShown(role)) announce(muc, room, occupant);
   }
   if (!after.membersOnly || before.membersOnly) return;
-  // §9.4: whoever is no member has to go
+  // §9.4: non-members are removed
   for (const occupant of [...room.occupants.values()])
     if (!isWelcome(room, room.affiliationOf(occupant.user))) await remove(muc, room, occupant, { codes: ['322'] });
 }
 
-/** §10.9: each is told once, and nothing of the room stays. */
+/** §10.9: removes the room and all its data, and sends each occupant one notice. */
 export async function destroy(muc: Muc, room: Room, request: Element): Promise<void> {
   const { jid } = request.attrs;
   const venue = jid === undefined ? undefined : Jid.tryParse(jid);
@@ -113,7 +113,7 @@ export async function destroy(muc: Muc, room: Room, request: Element): Promise<v
   const occupants = [...room.occupants.values()];
   for (const occupant of occupants) {
     const standing = { affiliation: 'none', role: 'none' } as const;
-    // 110: Smack waits for it
+    // 110: Smack requires it
     const parts = { stanza: gone(occupant.jid), isKnown: false, codes: ['110'], standing, more };
     const farewell = room.presence(occupant, parts);
     for (const seat of occupant.seats) deliverByAccount(muc, seat, farewell);

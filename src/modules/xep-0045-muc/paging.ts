@@ -1,2 +1,2 @@
-/** XEP-0059: pages of the lists that the service holds in memory. */
+/** XEP-0059: pages of lists held in memory. */
 export { pageOf } from '../../server/stanza/rsm.js';

@@ -1,4 +1,4 @@
-/** What the service is made of. */
+/** Dependencies of the service. */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Host, Services } from '../../server/module/index.js';
@@ -16,11 +16,11 @@ export interface Stores {
   readonly muc_rooms: DocumentStore<StoredRoom>;
   readonly muc_members: MapStore<Member>;
   readonly muc_vcards: DocumentStore<string>;
-  /** By user and room, bare addresses. */
+  /** Keys are the bare addresses of user and room. */
   readonly muc_left: MapStore<Left>;
 }
 
-/** What every part of the service works with, except its state in memory. */
+/** What every part of the service uses, except its in-memory state. */
 export interface MucParts {
   readonly host: Host;
   /** The address of the service. */
@@ -33,11 +33,11 @@ export interface MucParts {
   readonly consent: Services['consent'] | undefined;
   readonly reports: Services['reports'] | undefined;
   readonly presence: Services['presence'] | undefined;
-  /** How often users make a room tell all of them. */
+  /** Rate of presences that a user can make a room broadcast. */
   readonly presences: Rates;
-  /** Invitations, by who invites: in all rooms together. */
+  /** Rate of invitations by inviter, over all rooms. */
   readonly invites: Rates;
-  /** Notices of changed affiliations, by room, who changes them, and whose they are. */
+  /** Rate of notices about changed affiliations, by room, actor and user. */
   readonly notices: Rates;
   readonly log: Logger;
 }

@@ -1,4 +1,4 @@
-/** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, being there under a name and with a presence, and leaving. */
+/** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, changing nickname or presence, and leaving. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { defineQuestion, type Events, type Maybe } from '../../server/module/index.js';
@@ -33,7 +33,7 @@ import { receiveSubscription } from './xep-0437-activity.js';
 import { currentVersion, sendVersions } from './xep-0463-versions.js';
 import { redeem, tokenFor } from './xep-0488-tokens.js';
 
-/** Characters of the content. */
+/** Characters of content. */
 const longestPresence = 16_384;
 
 export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
@@ -45,7 +45,7 @@ export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe
     case 'unavailable':
       return muc.rooms.inRoom(to, (room) => {
         const seat = room?.seat(stanza.from!);
-        // §17.3: whoever is not there leaves unnoticed
+        // §17.3: a presence from a client that is not in the room is ignored
         if (room === undefined || seat === undefined) return;
         return leave(muc, room, seat, { stanza: cleaned(stanza, room.jid) });
       });
@@ -60,18 +60,18 @@ export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe
 function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Origin): Maybe<void> {
   const to = stanza.to!;
   const from = stanza.from!;
-  if (to.resource === undefined) throw refusal('jid-malformed', to, 'A nickname is needed.'); // §7.2.1
+  if (to.resource === undefined) throw refusal('jid-malformed', to, 'The address needs a nickname.'); // §7.2.1
   const seat = room?.seat(from);
   const isJoin = stanza.has(NS.muc, 'x');
   if (room === undefined || seat === undefined) {
-    if (!isJoin) return tellNotThere(muc, stanza);
+    if (!isJoin) return notifyAbsent(muc, stanza);
     return room === undefined ? create(muc, stanza, origin) : enter(muc, room, stanza, origin, false);
   }
   demandPace(muc, room, from);
   const nick = isJoin ? enteringNick(muc, room, from, to) : nickOf(muc, to);
   if (nick !== seat.occupant.nick) changeNick(muc, room, seat, stanza, nick);
   else changePresence(muc, room, seat, stanza);
-  // §17.3: who is there and joins is told everything again
+  // §17.3: a client that joins again is sent the whole state again
   if (isJoin) {
     demandReading(room, seat.session);
     welcome(muc, room, seat, stanza, [], room.shownOf(seat.occupant));
@@ -89,7 +89,7 @@ function create(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   nickOf(muc, to);
   const access = config.creation;
   const make = async (isPermitted: boolean): Promise<void> => {
-    if (!isPermitted) throw refusal('not-allowed', to, 'You cannot create rooms here.');
+    if (!isPermitted) throw refusal('not-allowed', to, 'You may not create rooms here.');
     const { room, isNew } = await muc.rooms.create(to.toBare(), from.toBare());
     await muc.rooms.inRoom(room.jid, (present) => {
       if (present === undefined) throw refusal('item-not-found', to);
@@ -100,16 +100,16 @@ function create(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   return permitted instanceof Promise ? permitted.then(make) : make(permitted);
 }
 
-/** §7.2, and for bearers of a token XEP-0488 §4.5. */
+/** §7.2; for bearers of a token also XEP-0488 §4.5. */
 function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: boolean): Maybe<void> {
   const user = stanza.from!.toBare();
   const isUnknown = room.affiliationOf(user) === 'none' && room.lockedSince === undefined;
   const token = isUnknown ? tokenFor(room, passwordIn(stanza)) : undefined;
-  if (token === undefined) return sit(muc, room, stanza, origin, { isNew });
-  return redeem(muc, room, token, user).then(() => sit(muc, room, stanza, origin, { hasToken: true }));
+  if (token === undefined) return takeSeat(muc, room, stanza, origin, { isNew });
+  return redeem(muc, room, token, user).then(() => takeSeat(muc, room, stanza, origin, { hasToken: true }));
 }
 
-function sit(
+function takeSeat(
   muc: Muc,
   room: Room,
   stanza: Stanza,
@@ -120,7 +120,7 @@ function sit(
   const to = stanza.to!;
   const { session } = origin;
   const local = session?.jid.full === from.full ? session : undefined;
-  if (local?.isOver === true) return; // It went while the room was loaded.
+  if (local?.isOver === true) return; // The session ended while the room was loading.
   const nick = enteringNick(muc, room, from, to);
   checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
   demandPace(muc, room, from);
@@ -150,44 +150,46 @@ function newOccupant(room: Room, user: Jid, nick: string, role: Role): Occupant 
   return occupant;
 }
 
-/** §7.2.5 to §7.2.10; undefined stands for a password that need not be given. Throws StanzaError. */
+/** §7.2.5 to §7.2.10. An undefined password means that none is required. Throws StanzaError. */
 function checkEntry(muc: Muc, room: Room, from: Jid, nick: string, password: string | undefined): void {
   const { config } = room;
   const affiliation = room.affiliationOf(from);
   if (affiliation === 'outcast') throw refusal('forbidden', room.jid, 'You are banned from the room.');
   demandUnlisted(muc, room, from, () => refusal('forbidden', room.jid, 'You are on a block list.'));
-  if (!isOpenTo(room, from)) throw refusal('item-not-found', room.jid, 'The room is not open yet.');
-  if (!isWelcome(room, affiliation)) throw refusal('registration-required', room.jid, 'The room is for members.');
-  const needsPassword = config.password !== '' && password !== undefined && !room.rulers.has(from.bare);
+  if (!isOpenTo(room, from))
+    throw refusal('item-not-found', room.jid, 'The room is locked until its owner configures it.');
+  if (!isWelcome(room, affiliation))
+    throw refusal('registration-required', room.jid, 'Only members may enter the room.');
+  const needsPassword = config.password !== '' && password !== undefined && !room.globalOwners.has(from.bare);
   if (needsPassword && !isSame(password, config.password))
     throw refusal('not-authorized', room.jid, 'The password is wrong.');
   checkNick(room, from, nick);
-  if (room.occupant(nick) === undefined) demandRoom(muc, room, affiliation);
+  if (room.occupant(nick) === undefined) demandCapacity(muc, room, affiliation);
   if (muc.rooms.joins(from.bare) >= muc.config.joins_per_user) {
     muc.host.limitHit('muc.joins_per_user');
-    throw refusal('resource-constraint', room.jid, 'You are in too many rooms.');
+    throw refusal('resource-constraint', room.jid, 'You are in too many rooms. Leave one first.');
   }
 }
 
-/** §7.2.9: whether one more occupant can be there. Throws StanzaError. */
-function demandRoom({ config, host }: Muc, room: Room, affiliation: Affiliation): void {
+/** §7.2.9: checks that the room has space for another occupant. Throws StanzaError. */
+function demandCapacity({ config, host }: Muc, room: Room, affiliation: Affiliation): void {
   const most = isAtLeast(affiliation, 'admin') ? config.occupants : (room.config.maxUsers ?? config.occupants);
   if (room.occupants.size < Math.min(most, config.occupants)) return;
   host.limitHit('muc.occupants');
   throw refusal('service-unavailable', room.jid, 'The room is full.', { type: 'wait' });
 }
 
-/** §7.2.8: a nickname that is in use, or reserved, by somebody else. */
+/** §7.2.8: throws StanzaError if another user uses or has reserved the nickname. */
 function checkNick(room: Room, user: Jid, nick: string): void {
   const other = room.occupant(nick)?.user.bare ?? room.reservedFor(nick);
   const reserved = room.reservedFor(nick);
   if ((other !== undefined && other !== user.bare) || (reserved !== undefined && reserved !== user.bare))
-    throw refusal('conflict', room.jid, 'The nickname is taken.');
+    throw refusal('conflict', room.jid, 'The nickname is already in use.');
 }
 
 /**
- * §7.2.2 to §7.2.15, in this order: the others, oneself, what was said, the subject. `since`: what the others see of the
- * occupant already, where they do.
+ * §7.2.2 to §7.2.15, in order: the other occupants, the client's own presence, history, subject. `since` is what the
+ * others already see of the occupant, if anything.
  */
 function welcome(
   muc: Muc,
@@ -209,7 +211,7 @@ function welcome(
   sendSubject(muc, room, seat);
 }
 
-/** §7.2.3: those who are there, as they are when it is their turn. */
+/** §7.2.3: the other occupants, each in the state it has when it is sent. */
 function othersFor(room: Room, seat: Seat): Generator<Stanza, void> {
   const entering = new Set(room.occupants.values());
   entering.delete(seat.occupant);
@@ -217,7 +219,7 @@ function othersFor(room: Room, seat: Seat): Generator<Stanza, void> {
   return (function* () {
     try {
       for (const other of entering) {
-        // It has left meanwhile, or entered anew.
+        // The client has left meanwhile, or joined again.
         if (seat.entering !== entering || room.seat(seat.jid) !== seat) return;
         entering.delete(other);
         if (other !== seat.occupant && other.seats.length > 0 && room.isShown(other.role))
@@ -229,8 +231,8 @@ function othersFor(room: Room, seat: Seat): Generator<Stanza, void> {
   })();
 }
 
-/** §7.2.18: it believes to be there and is not. */
-function tellNotThere({ host }: Muc, stanza: Stanza): void {
+/** §7.2.18: the client believes that it is in the room, but is not. */
+function notifyAbsent({ host }: Muc, stanza: Stanza): void {
   const x = el(
     'x',
     { xmlns: NS.mucUser },
@@ -243,20 +245,23 @@ function tellNotThere({ host }: Muc, stanza: Stanza): void {
 }
 
 // ---------------------------------------------------------------------------------------------------------------
-// Being there
+// In the room
 
 /** §7.7. */
 function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void {
   const { occupant } = seat;
   const presence = presenceIn(stanza, room);
   const isJoin = stanza.has(NS.muc, 'x');
-  // §17.3: nobody is told again what they know; nor that a client is away while another of the occupant is not
+  // §17.3: skip unchanged views; presence of another client of the occupant can also leave the view unchanged
   const since = isJoin || occupant.seats.length > 1 ? room.shownOf(occupant) : undefined;
   place(seat, presence);
   announce(muc, room, occupant, { since, ...(!isJoin && { by: seat }) });
 }
 
-/** At a room: what a client said there last, and the address that it said it to; null: it is not there, or says it itself. */
+/**
+ * Asked at a room: a client's last presence there and the address it was sent to. Null if the client is not there or
+ * its own presence must stand.
+ */
 export const lastSaid = defineQuestion({
   name: 'muc.last_said',
   given: z.object({ client: jid, hadOne: z.boolean() }),
@@ -271,12 +276,12 @@ export function lastSaidIn(
   const seat = rooms.peek(room.bare)?.seat(Jid.parse(client));
   if (seat === undefined) return null;
   const { presence, occupant } = seat;
-  // The empty hash of an account that has an avatar is its client's word, else it can be ours.
+  // The client itself sent the empty hash if its account had an avatar before; otherwise this server may have added it.
   const photo = presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
   return photo === '' && hadOne ? null : { to: occupant.jid.full, presence: presence.toXml(NS.client) };
 }
 
-/** XEP-0398 §4: clients of an account say again in their rooms what they said last; on its way it gets the new hash. */
+/** XEP-0398 §4: sends the last presence of an account's clients to their rooms again, with the new avatar hash. */
 export async function showAvatar(
   { host, jid: service, presence: directing }: Muc,
   { sessions, hadOne }: Events['avatarChanged'],
@@ -296,8 +301,8 @@ export async function showAvatar(
 }
 
 /**
- * §7.6. A client that shares its nickname with others of its user leaves them behind, and may join others under the new
- * one: the nickname is in use by no other user.
+ * §7.6. A client that shares its nickname with other clients of its user leaves that occupant, and may join others
+ * under the new nickname, which no other user has.
  */
 function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: string): void {
   const { occupant } = seat;
@@ -305,7 +310,7 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
   checkNick(room, occupant.user, nick);
   const locked = lockedNick(room, occupant.user);
   if (locked !== undefined && locked !== nick)
-    throw refusal('not-acceptable', room.jid, 'You go by your nickname here.');
+    throw refusal('not-acceptable', room.jid, 'The room requires you to use your registered nickname.');
   const presence = presenceIn(stanza, room);
   const ownCodes = nick === stanza.to!.resource ? [] : ['210'];
   const farewell = { stanza: gone(occupant.jid), codes: ['303'], item: { nick } };
@@ -320,7 +325,7 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
     announce(muc, room, occupant, { by: seat, ownCodes });
     return;
   }
-  if (other === undefined) demandRoom(muc, room, room.affiliationOf(occupant.user));
+  if (other === undefined) demandCapacity(muc, room, room.affiliationOf(occupant.user));
   const sinceLeft = isOnly ? undefined : room.shownOf(occupant);
   if (isOnly) announce(muc, room, occupant, farewell);
   else {
@@ -330,7 +335,7 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
   occupant.seats.splice(occupant.seats.indexOf(seat), 1);
   occupant.shown = {};
   if (isOnly) room.occupants.delete(keyOf(occupant.nick));
-  // Those who were told that the old name is the new one now expect to see it.
+  // Occupants who saw the change of nickname expect a presence under the new one.
   const since = other === undefined || isOnly ? undefined : room.shownOf(other);
   seat.occupant = other ?? newOccupant(room, occupant.user, nick, occupant.role);
   place(seat, presence);
@@ -340,7 +345,7 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
 
 // ---------------------------------------------------------------------------------------------------------------
 
-/** Throws StanzaError where a client has asked for more than it reads. */
+/** Throws StanzaError if the client has too much unread output. */
 function demandReading(room: Room, session: Session | undefined): void {
   try {
     session?.demandRoom(3); // lists, occupants, history
@@ -350,36 +355,36 @@ function demandReading(room: Room, session: Session | undefined): void {
   }
 }
 
-/** §14.6: all that are in the room are told of each presence. Throws StanzaError. */
+/** §14.6: limits presences, since each is broadcast to the whole room. Throws StanzaError. */
 function demandPace({ presences, host }: Muc, room: Room, user: Jid): void {
   if (presences.take(`${room.jid.bare} ${host.userOf(user)}`)) return;
   host.limitHit('muc.presences_per_minute');
   throw refusal('policy-violation', room.jid, 'Too many presences. Try again later.', { type: 'wait' });
 }
 
-/** §7.10: the one by which the room has somebody go, because he has registered it. */
+/** §7.10: the registered nickname, if the room enforces it. */
 const lockedNick = (room: Room, user: Jid): string | undefined =>
   room.config.lockNicks ? room.members.get(user.bare)?.nick : undefined;
 
-/** §7.2.2, §7.10: the nickname that somebody comes in by. Throws StanzaError. */
+/** §7.2.2, §7.10: the nickname under which a user enters. Throws StanzaError. */
 const enteringNick = (muc: Muc, room: Room, user: Jid, to: Jid): string => lockedNick(room, user) ?? nickOf(muc, to);
 
-/** The nickname that an address asks for. Throws StanzaError where it can be none. */
+/** The nickname in an address. Throws StanzaError if it is not valid. */
 export function nickOf(muc: Muc, jid: Jid): string {
   try {
     const nick = shownNick(jid.resource ?? '');
     if (nick.length > muc.config.nickname_length) throw refusal('not-acceptable', jid, 'The nickname is too long.');
     return nick;
   } catch (error) {
-    // §17.1: empty, or nothing to be seen
-    if (error instanceof PrecisError) throw refusal('jid-malformed', jid, 'This cannot be a nickname.');
+    // §17.1: empty or invisible
+    if (error instanceof PrecisError) throw refusal('jid-malformed', jid, 'The nickname is not valid.');
     throw error;
   }
 }
 
 const passwordIn = (stanza: Stanza): string => stanza.child(NS.muc, 'x')?.getChildText('password', NS.muc) ?? '';
 
-/** What is kept of a presence, and shown. Throws StanzaError where it is too much. */
+/** The part of a presence that the room stores and shows. Throws StanzaError if it is too long. */
 function presenceIn(stanza: Stanza, room: Room): Stanza {
   const presence = cleaned(stanza, room.jid);
   if (presence.content.length > longestPresence)

@@ -1,7 +1,7 @@
 /**
- * ProtoXEP "Group Chat Reporting" (0.0.1, March 2026): participants report each other to those who rule the room, and rooms
- * to those who run the service. What is reported is kept with the reports of XEP-0377; a participant's stays between the
- * room and this server, whoever he is.
+ * ProtoXEP "Group Chat Reporting" (0.0.1, March 2026): occupants report each other to the owners and admins of the
+ * room, and rooms to the operators of the service. Reports are stored with those of XEP-0377. A report about an
+ * occupant stays between the room and this server, even if the occupant's account is on another server.
  */
 import type { IqRequest } from '../../server/module/index.js';
 import { Rates } from '../../server/rates.js';
@@ -16,14 +16,14 @@ import { type Muc, relayedFor } from './muc.js';
 import { occupantIdElement, type Room } from './room.js';
 
 const hour = 3_600_000;
-/** Messages that one report names. */
+/** Messages per report. */
 const mostMessages = 50;
-/** Of those who rule the room, so many are told. */
-const mostTold = 50;
+/** Owners and admins notified of a report. */
+const mostNotified = 50;
 /** Characters of the text. */
 const longestText = 1000;
 
-/** Undefined: nobody keeps reports here. */
+/** Returns undefined if no module stores reports. */
 export function reporting(muc: Muc) {
   const { reports } = muc;
   if (reports === undefined) return undefined;
@@ -42,22 +42,22 @@ export function reporting(muc: Muc) {
       const { occupant: reporter } = seatOf(room, stanza);
       const element = reportIn(payload);
       const id = payload.getChild('occupant-id', NS.occupantId)?.attrs.id;
-      if (!id) throw new StanzaError('bad-request', 'Who is reported?');
+      if (!id) throw new StanzaError('bad-request', 'The report needs the occupant id of a participant.');
       const said = await saidBy(muc, room, id, idsIn(element));
-      const user = userBehind(room, id) ?? said.find((message) => message.user !== undefined)?.user;
+      const user = userWithId(room, id) ?? said.find((message) => message.user !== undefined)?.user;
       if (user === undefined) throw new StanzaError('item-not-found', 'There is no such participant.');
       take(from, room.jid);
       const messages = said.map(({ message }) => message);
       await reports.add({ by: from.toBare(), about: user, room: room.jid, element, messages });
-      tellRulers(muc, room, { by: reporter.user, reporter: reporter.nick, user, id, element, messages });
+      notifyAdmins(muc, room, { by: reporter.user, reporter: reporter.nick, user, id, element, messages });
     },
 
     /** §3.2. Throws StanzaError. */
     async chat({ from, to, payload }: IqRequest): Promise<void> {
-      if (to.local !== undefined) throw new StanzaError('bad-request', 'Rooms are reported to the service.');
+      if (to.local !== undefined) throw new StanzaError('bad-request', 'Send reports about rooms to the service.');
       const element = reportIn(payload);
       const room = Jid.tryParse(payload.getChildText('jid', NS.gcReport)?.trim() ?? '');
-      if (room === undefined) throw new StanzaError('bad-request', 'Which room is reported?');
+      if (room === undefined) throw new StanzaError('bad-request', 'The report needs the address of a room.');
       const isThere = await muc.rooms.inRoom(room.toBare(), (found) => found !== undefined);
       if (!isThere) throw new StanzaError('item-not-found', 'There is no such room.');
       take(from, room);
@@ -66,11 +66,11 @@ export function reporting(muc: Muc) {
   };
 }
 
-/** Throws StanzaError: a report is one, and has a reason (XEP-0377 §4). */
+/** Returns the one report of a request. Throws StanzaError if there are more or it has no reason (XEP-0377 §4). */
 function reportIn(payload: Element): Element {
   const [element, ...further] = payload.getChildren('report', NS.reporting);
   if (element === undefined || further.length > 0 || !element.attrs.reason)
-    throw new StanzaError('bad-request', 'There is one report, with a reason.');
+    throw new StanzaError('bad-request', 'Send exactly one report, with a reason.');
   return element;
 }
 
@@ -82,7 +82,7 @@ const idsIn = (report: Element): string[] =>
 
 const isOf = (message: Stanza, id: string): boolean => message.child(NS.occupantId, 'occupant-id')?.attrs.id === id;
 
-/** §3.1: what others have said is left out. */
+/** §3.1: messages of other occupants are left out. */
 async function saidBy(
   { archive }: Muc,
   room: Room,
@@ -92,7 +92,7 @@ async function saidBy(
   if (ids.length === 0) return [];
   const { entries } = await archive.read(room.jid, { ids, limit: ids.length });
   const kept = entries.map(({ id, value, with: user }) => ({ id, message: Stanza.parse(value), user: asJid(user) }));
-  // Rooms without an archive remember the last messages.
+  // Rooms without an archive have only their recent history.
   const remembered = room.history
     .filter((one) => ids.includes(one.id) && !kept.some((other) => other.id === one.id))
     .map(({ stanza }) => ({ message: stanza, user: undefined }));
@@ -102,14 +102,14 @@ async function saidBy(
 const asJid = (text: string | undefined): Jid | undefined =>
   text === undefined ? undefined : Jid.tryParse(text)?.toBare();
 
-/** Of who is there, or on the lists of the room. */
-function userBehind(room: Room, id: string): Jid | undefined {
+/** The user with this occupant id, if present or on the lists of the room. */
+function userWithId(room: Room, id: string): Jid | undefined {
   for (const occupant of room.occupants.values()) if (occupant.id === id) return occupant.user;
   return asJid(room.userOf(id));
 }
 
-/** §4: owners and admins, who may know who is who. */
-function tellRulers(
+/** §4: notifies owners and admins, who may see real addresses. */
+function notifyAdmins(
   { host }: Muc,
   room: Room,
   about: {
@@ -142,6 +142,6 @@ function tellRulers(
     el('body', null, words.filter((line) => line !== '').join('\n')),
     el('report-participant', { xmlns: NS.gcReport }, occupantIdElement(id), report),
   );
-  const rulers = [...room.owners(), ...room.withAffiliation('admin')].slice(0, mostTold);
-  for (const ruler of rulers) void host.route(message.with({ to: Jid.parse(ruler) }), relayedFor(by, room, ruler));
+  const admins = [...room.owners(), ...room.withAffiliation('admin')].slice(0, mostNotified);
+  for (const admin of admins) void host.route(message.with({ to: Jid.parse(admin) }), relayedFor(by, room, admin));
 }

@@ -1,6 +1,6 @@
 /**
- * XEP-0045 §7.10, §7.12, §9.9: becoming a member by oneself, with a nickname that is then reserved; at once, or when an
- * admin of the room has agreed.
+ * XEP-0045 §7.10, §7.12, §9.9: registering as a member with a reserved nickname, either immediately or after approval
+ * by an admin of the room.
  */
 import type { Identity, IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
@@ -18,31 +18,28 @@ import { isAtLeast } from './privileges.js';
 import { isListed, type Room } from './room.js';
 import { isRegistrationOpen } from './room-config.js';
 
-/** Of one room: whoever asked longer ago can ask again. */
+/** Pending requests per room; a user whose request was evicted can ask again. */
 const mostApplicants = 500;
-/** Admins and owners who are asked. */
+/** Admins and owners who are asked for approval. */
 const mostAsked = 50;
 
 const application = defineForm(NS.mucRegister, {
   'muc#register_roomnick': { type: 'text-single', label: 'Nickname', required: true },
 });
 
-/** §7.10: the form, or that one is registered. */
+/** §7.10: the registration form, or a note that the user is registered. */
 export function offerRegistration(room: Room, { from }: IqRequest): Element {
   const member = room.members.get(from.bare);
   if (member?.nick !== undefined)
     return el('query', { xmlns: NS.register }, el('registered'), el('username', null, member.nick));
-  // Who is on a list without a nickname can have one.
+  // Listed users without a nickname may register one.
   if (!isListed(member)) demandOpen(room, from);
   return el(
     'query',
     { xmlns: NS.register },
-    el('instructions', null, 'Choose the nickname that is to be yours in this room.'),
+    el('instructions', null, 'Choose your nickname in this room.'),
     el('username'),
-    application.form(
-      {},
-      { title: 'Registration', instructions: 'Choose the nickname that is to be yours in this room.' },
-    ),
+    application.form({}, { title: 'Registration', instructions: 'Choose your nickname in this room.' }),
   );
 }
 
@@ -51,7 +48,7 @@ export async function register(muc: Muc, room: Room, { from, payload }: IqReques
   const member = room.members.get(user.bare);
   if (payload.getChild('remove', NS.register) !== undefined) {
     if (member === undefined) throw new StanzaError('registration-required');
-    // Higher affiliations are not given by registration, and not taken by it; a ban least of all.
+    // Registration neither gives nor removes higher affiliations or bans.
     if (member.affiliation !== 'member') throw new StanzaError('not-allowed');
     return change(muc, room, [{ user, affiliation: 'none' }], { user });
   }
@@ -61,7 +58,8 @@ export async function register(muc: Muc, room: Room, { from, payload }: IqReques
   if (values === undefined) return;
   const nick = nickOf(muc, room.jid.withResource(values['muc#register_roomnick']));
   const holder = room.reservedFor(nick) ?? room.occupant(nick)?.user.bare;
-  if (holder !== undefined && holder !== user.bare) throw new StanzaError('conflict', 'The nickname is taken.');
+  if (holder !== undefined && holder !== user.bare)
+    throw new StanzaError('conflict', 'The nickname is already in use.');
   if (member !== undefined) return change(muc, room, [{ user, affiliation: member.affiliation, nick }], { user });
   if (room.config.approval) askAdmins(muc, room, user, nick);
   else await grant(muc, room, user, 'member', { nick, actor: user });
@@ -70,10 +68,10 @@ export async function register(muc: Muc, room: Room, { from, payload }: IqReques
 function demandOpen(room: Room, user: Jid): void {
   if (room.affiliationOf(user) === 'outcast') throw new StanzaError('forbidden');
   if (!isRegistrationOpen(room.config) || user.local === undefined)
-    throw new StanzaError('not-allowed', 'Registration is closed.');
+    throw new StanzaError('not-allowed', 'The room does not allow registration.');
 }
 
-/** §9.9. Once for each who asks, however often he does: a request that was refused is not passed on again soon. */
+/** §9.9. Admins are asked once per user, however often the user applies, until the request is evicted. */
 function askAdmins({ host }: Muc, room: Room, user: Jid, nick: string): void {
   if (room.applicants.has(user.bare)) return;
   if (room.applicants.size >= mostApplicants) room.applicants.delete(room.applicants.values().next().value!);
@@ -95,7 +93,7 @@ function askAdmins({ host }: Muc, room: Room, user: Jid, nick: string): void {
       },
     ],
   });
-  // To all devices, and to those who are away
+  // Stored, so that all devices and absent admins get it
   const message = Stanza.build(
     'message',
     { from: room.jid, id: randomId() },
@@ -106,23 +104,23 @@ function askAdmins({ host }: Muc, room: Room, user: Jid, nick: string): void {
     void host.route(message.with({ to: Jid.parse(admin) }), relayedFor(user, room, admin));
 }
 
-/** §9.9: what an admin answers, who need not be in the room. Throws StanzaError. */
+/** §9.9: handles an admin's decision; the admin need not be in the room. Throws StanzaError. */
 export function receiveDecision(muc: Muc, room: Room, admin: Jid, reading: FormReading): void | Promise<void> {
   if (!isAtLeast(room.affiliationOf(admin), 'admin'))
-    throw new StanzaError('forbidden', 'You are no admin of the room.');
+    throw new StanzaError('forbidden', 'Only admins of the room can do that.');
   if (reading.type !== 'submit' || reading.bool('muc#register_allow') !== true) return;
   const user = Jid.tryParse(reading.get('muc#jid') ?? '')?.toBare();
-  if (user?.local === undefined) throw new StanzaError('bad-request', 'Who is to be registered?');
+  if (user?.local === undefined) throw new StanzaError('bad-request', 'The form needs the address of the user.');
   const wanted = reading.get('muc#register_roomnick');
   const nick = wanted ? nickOf(muc, room.jid.withResource(wanted)) : undefined;
-  // Another admin was quicker, or has made him something else.
+  // Another admin has decided already, or has given the user another affiliation.
   if (room.affiliationOf(user) !== 'none') return;
   checkChanges(room, admin, [{ user, affiliation: 'member', nick }]);
   room.applicants.delete(user.bare);
   return grant(muc, room, user, 'member', { nick, actor: admin });
 }
 
-/** §7.12: the answer to x-roomuser-item. */
+/** §7.12: answers x-roomuser-item. */
 export function reservedNick(room: Room, from: Jid): Identity[] {
   const nick = room.members.get(from.bare)?.nick;
   return nick === undefined ? [] : [{ category: 'conference', type: 'text', name: nick }];

@@ -1,4 +1,4 @@
-/** XEP-0045 §10.2, §16.5.3: what the owners of a room can set. */
+/** XEP-0045 §10.2, §16.5.3: the room configuration that owners set. */
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -10,12 +10,12 @@ export interface RoomConfig {
   readonly name: string;
   readonly description: string;
   readonly lang: string;
-  /** It stays when nobody is there. */
+  /** Whether the room remains when it is empty. */
   readonly persistent: boolean;
   readonly public: boolean;
   readonly membersOnly: boolean;
   readonly moderated: boolean;
-  /** Empty: none is needed. */
+  /** Empty if no password is required. */
   readonly password: string;
   /** Who sees the real addresses. */
   readonly whois: 'moderators' | 'anyone';
@@ -24,28 +24,28 @@ export interface RoomConfig {
   readonly memberInvites: boolean;
   /** Whether participants may change the subject. */
   readonly subjectByAll: boolean;
-  /** Occupants; null: as many as the service lets in. */
+  /** Maximum number of occupants; null uses the limit of the service. */
   readonly maxUsers: number | null;
-  /** Roles whose presence the others see. */
+  /** Roles whose presence is broadcast to the others. */
   readonly presenceOf: readonly Role[];
-  /** Roles that may read the lists of members, admins and owners, besides admins and owners. */
+  /** Roles that may read the lists of members, admins and owners, in addition to admins and owners. */
   readonly memberListFor: readonly Role[];
-  /** Whether messages are archived (XEP-0313). Who may enter may read the archive. */
+  /** Whether messages are archived (XEP-0313). Everyone who may enter may read the archive. */
   readonly archived: boolean;
-  /** Whether the owner wants a public log; `isPubliclyLogged` says whether there is one. */
+  /** Whether the owner wants a public log; `isPubliclyLogged` tells whether there is one. */
   readonly publicLog: boolean;
-  /** Most messages that are sent on entering. */
+  /** Maximum number of messages sent on entering. */
   readonly historyLength: number;
-  /** Whether whoever is not a member can register as one. */
+  /** Whether non-members can register as members. */
   readonly registration: boolean;
-  /** Whether the admins decide who can; only so can one register in a members-only room. */
+  /** Whether admins approve registrations; required for registration in a members-only room. */
   readonly approval: boolean;
-  /** Whether who has reserved a nickname goes by it and by no other. */
+  /** Whether users with a registered nickname must use it. */
   readonly lockNicks: boolean;
   /** Whether service discovery lists the occupants. */
   readonly publicOccupants: boolean;
   readonly pubsub: string;
-  /** XEP-0500: seconds between two messages of one occupant; 0: none. */
+  /** XEP-0500: minimum number of seconds between two messages of one occupant; 0 disables the limit. */
   readonly slowMode: number;
   /** XEP-0452. */
   readonly forwardMentions: boolean;
@@ -63,12 +63,12 @@ const shown = [
   { value: 'visitor', label: 'Visitors' },
 ] as const;
 
-/** What clients name as well where roles are asked for: affiliations, and nobody. */
+/** Affiliations and "none", which clients also send where roles are asked for. */
 const noRoles = ['none', 'member', 'admin', 'owner'];
 
 const maxUsers = [
   ...['10', '20', '50', '100', '200', '500', '1000'].map((count) => ({ value: count, label: count })),
-  { value: 'none', label: 'As many as there is room for' },
+  { value: 'none', label: 'The limit of the service' },
 ] as const;
 
 /** The form, within the limits of the service. */
@@ -77,12 +77,12 @@ export const roomForm = (limits: ConfigLimits) =>
     'muc#roomconfig_roomname': { type: 'text-single', label: 'Name', longest: 200 },
     'muc#roomconfig_roomdesc': { type: 'text-single', label: 'Description', longest: 2000 },
     'muc#roomconfig_lang': { type: 'text-single', label: 'Language of the discussion', longest: 35 },
-    'muc#roomconfig_persistentroom': { type: 'boolean', label: 'The room stays when everybody has left' },
+    'muc#roomconfig_persistentroom': { type: 'boolean', label: 'The room remains when it is empty' },
     'muc#roomconfig_publicroom': { type: 'boolean', label: 'The room is listed' },
     'muc#roomconfig_membersonly': { type: 'boolean', label: 'Only members may enter' },
-    'muc#roomconfig_moderatedroom': { type: 'boolean', label: 'Only who was given voice may speak' },
-    'muc#roomconfig_passwordprotectedroom': { type: 'boolean', label: 'A password is needed to enter' },
-    'muc#roomconfig_roomsecret': { type: 'text-private', label: 'The password', longest: 200 },
+    'muc#roomconfig_moderatedroom': { type: 'boolean', label: 'Only occupants with voice may speak' },
+    'muc#roomconfig_passwordprotectedroom': { type: 'boolean', label: 'Entering requires a password' },
+    'muc#roomconfig_roomsecret': { type: 'text-private', label: 'Password', longest: 200 },
     'muc#roomconfig_whois': {
       type: 'list-single',
       label: 'Who sees the real addresses',
@@ -96,7 +96,7 @@ export const roomForm = (limits: ConfigLimits) =>
       label: 'Who may send private messages',
       options: [
         { value: 'anyone', label: 'Anyone' },
-        { value: 'participants', label: 'Whoever has voice' },
+        { value: 'participants', label: 'Occupants with voice' },
         { value: 'moderators', label: 'Moderators' },
         { value: 'none', label: 'Nobody' },
       ],
@@ -112,13 +112,13 @@ export const roomForm = (limits: ConfigLimits) =>
     'muc#roomconfig_changesubject': { type: 'boolean', label: 'Participants may change the subject' },
     'muc#roomconfig_maxusers': {
       type: 'list-single',
-      label: 'Most occupants',
+      label: 'Maximum number of occupants',
       options: maxUsers,
       open: true,
     },
     'muc#roomconfig_presencebroadcast': {
       type: 'list-multi',
-      label: 'Roles whose presence the others see',
+      label: 'Roles whose presence is broadcast',
       options: shown,
       ignored: noRoles,
     },
@@ -126,29 +126,29 @@ export const roomForm = (limits: ConfigLimits) =>
       type: 'list-multi',
       label: 'Roles that may read the list of members',
       options: shown,
-      // Affiliations may be among them. Those with a right to the list have it anyway.
+      // Affiliations may be included; those with a right to the list have it anyway.
       ignored: noRoles,
     },
     'muc#roomconfig_enablearchiving': {
       type: 'boolean',
-      label: 'Messages are archived for those who may enter',
+      label: 'Archive messages for users who may enter',
       also: ['muc#roomconfig_mam', 'mam'],
     },
     'muc#roomconfig_enablelogging': { type: 'boolean', label: 'The archive is a public log' },
     'muc#maxhistoryfetch': {
       type: 'text-single',
-      label: 'Most messages that are sent on entering',
+      label: 'Maximum number of messages sent on entering',
       also: ['muc#roomconfig_defaulthistorymessages', 'muc#roomconfig_historylength'],
       datatype: 'xs:integer',
       min: 0,
       max: limits.history,
     },
-    'muc#roomconfig_registration': { type: 'boolean', label: 'Anybody may register as a member' },
-    'muc#roomconfig_registration_approval': { type: 'boolean', label: 'Admins decide who can register' },
-    'muc#roomconfig_lock_nicknames': { type: 'boolean', label: 'Who has registered a nickname goes by it' },
+    'muc#roomconfig_registration': { type: 'boolean', label: 'Users may register as members' },
+    'muc#roomconfig_registration_approval': { type: 'boolean', label: 'Admins approve registrations' },
+    'muc#roomconfig_lock_nicknames': { type: 'boolean', label: 'Users must use their registered nickname' },
     'muc#roomconfig_publicoccupants': {
       type: 'boolean',
-      label: 'Occupants are listed to those outside',
+      label: 'Service discovery lists occupants',
       also: ['public_list'],
     },
     'muc#roomconfig_pubsub': { type: 'text-single', label: 'Address of an associated pubsub node', longest: 1000 },
@@ -170,7 +170,7 @@ export const roomForm = (limits: ConfigLimits) =>
 
 export type RoomForm = ReturnType<typeof roomForm>;
 
-/** The form as an owner gets it. */
+/** The form as sent to an owner. */
 export function offered(
   form: RoomForm,
   config: RoomConfig,
@@ -213,7 +213,7 @@ export function offered(
 
 const only = (wanted: readonly Role[]) => shown.map(({ value }) => value).filter((role) => wanted.includes(role));
 
-/** The configuration as a submission leaves it; fields that are not there keep their values. Throws StanzaError. */
+/** The configuration after a submission; missing fields keep their values. Throws StanzaError. */
 export function configured(
   config: RoomConfig,
   values: NonNullable<ReturnType<RoomForm['read']>>,
@@ -250,33 +250,34 @@ export function configured(
 
 function passwordOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): string {
   const password = values['muc#roomconfig_roomsecret'] ?? config.password;
-  // Not all servers have the first of the two fields, and not all clients send it.
+  // Some servers lack the first of the two fields, and some clients do not send it.
   const isWanted = values['muc#roomconfig_passwordprotectedroom'] ?? password !== '';
-  if (isWanted && password === '') throw new StanzaError('not-acceptable', 'The password is missing.');
+  if (isWanted && password === '')
+    throw new StanzaError('not-acceptable', 'Set a password, or turn off password protection.');
   return isWanted ? password : '';
 }
 
-/** A client that returns the form as it was offered changes nothing, even where registration rests. */
+/** A client that returns the form unchanged changes nothing, even while registration is suspended. */
 function registrationOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): boolean {
   const wanted = values['muc#roomconfig_registration'] ?? isRegistrationOpen(config);
   return wanted === isRegistrationOpen(config) ? config.registration : wanted;
 }
 
-/** Who could register in a members-only room unasked would let themselves in. */
+/** Without approval, registration in a members-only room would let anyone in. */
 export const isRegistrationOpen = ({ registration, membersOnly, approval }: RoomConfig): boolean =>
   registration && (!membersOnly || approval);
 
-/** §7.2.12, §13.3: whether people outside the room can read what is said in it. */
+/** §7.2.12, §13.3: whether people outside the room can read its messages. */
 export const isPubliclyLogged = ({ publicLog, archived, membersOnly, password }: RoomConfig): boolean =>
   publicLog && archived && !membersOnly && password === '';
 
-/** A stored configuration: what was not there yet when it was written is as in a new room. */
+/** Completes a stored configuration; settings added since it was written get their defaults. */
 export function restored(
   defaults: RoomConfig,
   stored: Partial<RoomConfig> & { readonly logging?: boolean },
 ): RoomConfig {
   const { logging, ...present } = stored;
-  // The archive and the public log once were one setting.
+  // The archive and the public log used to be one setting.
   const before = logging === undefined ? {} : { archived: logging, publicLog: false };
   return { ...defaults, ...before, ...present };
 }
@@ -286,11 +287,11 @@ function maxUsersOf(text: string | undefined, { maxUsers }: RoomConfig, { occupa
   if (text === 'none') return null;
   const number = /^\d{1,9}$/.test(text) ? Number(text) : 0;
   if (number < 1 || number > occupants)
-    throw new StanzaError('not-acceptable', `There can be 1 to ${occupants} occupants.`);
+    throw new StanzaError('not-acceptable', `The maximum number of occupants must be 1 to ${occupants}.`);
   return number;
 }
 
-/** §10.2.1: the status codes that tell the occupants what has changed; none where nothing has. */
+/** §10.2.1: status codes for a configuration change; empty if nothing has changed. */
 export function changeCodes(before: RoomConfig, after: RoomConfig): string[] {
   const codes: string[] = [];
   const isLogged = isPubliclyLogged(after);

@@ -1,4 +1,4 @@
-/** A room while it is in memory: what it is, who is there, and the order in which things happen in it. */
+/** A room in memory: its configuration, its occupants, and the order of operations in it. */
 
 import { createHash, createHmac } from 'node:crypto';
 import { monotonic } from '../../server/clock.js';
@@ -14,10 +14,10 @@ import { type Affiliation, isAtLeast, type Role, type Standing } from './privile
 import type { RoomConfig } from './room-config.js';
 import { noActivity } from './xep-0502-activity.js';
 
-/** Whom the room has a lasting relation with. */
+/** A user's entry in the lists of a room. */
 export interface Member {
   readonly affiliation: Exclude<Affiliation, 'none'>;
-  /** Reserved for him (§7.10). */
+  /** The reserved nickname (§7.10). */
   readonly nick?: string | undefined;
   readonly reason?: string | undefined;
 }
@@ -40,15 +40,15 @@ export interface Hat {
 /** XEP-0488. */
 export interface Token {
   readonly token: string;
-  /** Who made it: a bare address. */
+  /** The bare address of its creator. */
   readonly creator: string;
   /** Ms since 1970. */
   readonly until?: number | undefined;
-  /** How often it can still be used. */
+  /** Remaining uses. */
   readonly left?: number | undefined;
 }
 
-/** What is stored of a room, besides its members. */
+/** The stored record of a room, without its members. */
 export interface StoredRoom {
   readonly v: 1;
   readonly config: RoomConfig;
@@ -58,13 +58,13 @@ export interface StoredRoom {
   /** XEP-0421 §4.1: the key of the occupant ids, base64. */
   readonly secret: string;
   readonly subject?: Subject | undefined;
-  /** XEP-0486: the SHA-1 hashes of its pictures. */
+  /** XEP-0486: the SHA-1 hashes of its avatars. */
   readonly avatar?: readonly string[] | undefined;
   readonly tokens?: readonly Token[] | undefined;
   readonly hats?: readonly Hat[] | undefined;
-  /** The URIs of hats by bare address. */
+  /** The URIs of hats, by bare address. */
   readonly wearers?: Readonly<Record<string, readonly string[]>> | undefined;
-  /** XEP-0513: what the owners have set. */
+  /** XEP-0513: the owners' settings. */
   readonly mentions?: MentionRights | undefined;
 }
 
@@ -72,38 +72,38 @@ export interface StoredRoom {
 export interface Seat {
   /** Its real address. */
   readonly jid: Jid;
-  /** Where it is a session of this server. */
+  /** Undefined for clients of other servers. */
   readonly session: Session | undefined;
   occupant: Occupant;
-  /** Its last presence, without what only the room may say. */
+  /** Its last presence, cleaned of what only the room may say. */
   presence: Stanza;
-  /** Whom it is still to be told of, since it came in; undefined: it has been. */
+  /** Occupants whose presence the client has yet to be sent after entering; undefined once complete. */
   entering?: Set<Occupant> | undefined;
 }
 
-/** The presence of an occupant: as those see it who know real addresses, and as the others do. */
+/** The presence of an occupant: with real addresses, and without. */
 export interface Shown {
   known?: Stanza;
   unknown?: Stanza;
 }
 
-/** A nickname in the room, with one client of a user or several. */
+/** A nickname in the room, used by one or more clients of a user. */
 export interface Occupant {
   nick: string;
   /** `room@service/nick`. */
   jid: Jid;
-  /** Whose it is. */
+  /** A bare address. */
   readonly user: Jid;
   /** XEP-0421. */
   readonly id: string;
   role: Role;
-  /** The most available one comes last: its presence is shown. */
+  /** By increasing availability: the presence of the last one is shown. */
   readonly seats: Seat[];
-  /** Built when it is needed. */
+  /** Cache, filled on demand. */
   shown: Shown;
 }
 
-/** A message that who enters is sent. */
+/** A message that new occupants are sent. */
 export interface Remembered {
   readonly id: string;
   /** Ms since 1970. */
@@ -124,40 +124,45 @@ export class Room {
   readonly occupants = new Map<string, Occupant>();
   readonly seats = new Map<string, Seat>();
   readonly members = new Map<string, Member>();
-  /** Whose each reserved nickname is. */
+  /** The holder of each reserved nickname. */
   readonly reserved = new Map<string, string>();
-  /** The oldest first. */
+  /** Oldest first. */
   history: Remembered[] = [];
-  /** Characters of their contents. */
+  /** Characters of the contents of `history`. */
   historySize = 0;
   readonly activity = noActivity();
-  /** XEP-0500: when users last spoke, in ms: by bare address, whoever spoke last comes last. */
+  /** XEP-0500: time of each user's last message, in ms, by bare address; most recent last. */
   readonly spoke = new Map<string, number>();
-  /** XEP-0463: the latest changes of lists, the oldest first. */
+  /** XEP-0463: recent changes of lists, oldest first. */
   readonly listChanges: ListChange[] = [];
   readonly #listState = Buffer.alloc(16);
-  /** Who is on the lists by occupant id, from when somebody first asks. */
+  /** Listed users by occupant id; built on first use. */
   #byId: Map<string, string> | undefined;
-  /** XEP-0437: as many subscriptions as there had been when nobody was left to be told of news; undefined: one may be. */
-  toldAll: number | undefined;
-  /** Who was invited, and by whom: bare addresses, the oldest first. */
+  /**
+   * XEP-0437: the subscription count up to which all subscribers have been notified; undefined if some may not have
+   * been.
+   */
+  notifiedCount: number | undefined;
+  /** Pending invitations: invitee to inviter, bare addresses, oldest first. */
   readonly invited = new Map<string, string>();
-  /** Who asked to be registered, and has not been (§9.9): bare addresses, the oldest first. */
+  /** Pending registration requests (§9.9): bare addresses, oldest first. */
   readonly applicants = new Set<string>();
-  /** §10.1.1: nobody else comes in until its owner has configured it. Since when, ms; undefined: it is open. */
+  /**
+   * §10.1.1: time in ms since which only the owner may enter, until they configure the room; undefined if it is open.
+   */
   lockedSince: number | undefined;
-  /** No more the room of this address: ask for it again. */
+  /** Set once the object is stale: look the room up again. */
   isGone = false;
-  /** When somebody last asked for it, ms. */
+  /** Time of the last access, ms. */
   touched = monotonic();
-  #isBusy = false;
-  readonly #waiting: (() => Maybe<void>)[] = [];
+  #isRunning = false;
+  readonly #pending: (() => Maybe<void>)[] = [];
 
   constructor(
     readonly jid: Jid,
     public stored: StoredRoom,
-    /** Bare addresses of users who own every room of the service, and are on no list for that. */
-    readonly rulers: ReadonlySet<string> = new Set(),
+    /** Bare addresses of users who own every room of the service without being on its lists. */
+    readonly globalOwners: ReadonlySet<string> = new Set(),
   ) {}
 
   get config(): RoomConfig {
@@ -171,16 +176,16 @@ export class Room {
   // --- order --------------------------------------------------------------------------------------------------
 
   /**
-   * Does something in the room when all that was begun before is done: at once where nothing is. What the room itself
-   * sets off meanwhile, such as an error that comes back, waits as well.
+   * Runs an operation after all earlier ones, synchronously if none is running. Stanzas that the operation itself
+   * causes, such as an error that bounces back, are queued too.
    */
   turn<T>(operation: () => Maybe<T>): Maybe<T> {
-    if (this.#isBusy) {
+    if (this.#isRunning) {
       return new Promise<T>((resolve, reject) => {
-        this.#waiting.push(() => settled(operation, resolve, reject));
+        this.#pending.push(() => settle(operation, resolve, reject));
       });
     }
-    this.#isBusy = true;
+    this.#isRunning = true;
     let outcome: Maybe<T>;
     try {
       outcome = operation();
@@ -194,17 +199,17 @@ export class Room {
   }
 
   get isIdle(): boolean {
-    return !this.#isBusy;
+    return !this.#isRunning;
   }
 
   #next(): void {
     for (;;) {
-      const waiting = this.#waiting.shift();
-      if (waiting === undefined) {
-        this.#isBusy = false;
+      const operation = this.#pending.shift();
+      if (operation === undefined) {
+        this.#isRunning = false;
         return;
       }
-      const done = waiting();
+      const done = operation();
       if (done !== undefined) {
         const next = () => this.#next();
         done.then(next, next);
@@ -213,10 +218,10 @@ export class Room {
     }
   }
 
-  // --- who is who ---------------------------------------------------------------------------------------------
+  // --- affiliations -------------------------------------------------------------------------------------------
 
   affiliationOf(user: Jid): Affiliation {
-    if (this.rulers.has(user.bare)) return 'owner';
+    if (this.globalOwners.has(user.bare)) return 'owner';
     const own = this.members.get(user.bare)?.affiliation;
     if (own !== undefined) return own;
     // §9.2: a whole domain can be banned
@@ -231,7 +236,7 @@ export class Room {
     return this.seats.get(jid.full);
   }
 
-  /** The occupant of that nickname, however it is spelled. */
+  /** The occupant with this nickname, in any spelling that RFC 8266 treats as equal. */
   occupant(nick: string): Occupant | undefined {
     return this.occupants.get(keyOf(nick));
   }
@@ -240,12 +245,12 @@ export class Room {
     return [...this.occupants.values()].filter((occupant) => occupant.user.bare === user);
   }
 
-  /** Whether somebody in this role sees the real addresses of others (§4.2). */
+  /** Whether occupants with this role see real addresses (§4.2). */
   knows(role: Role): boolean {
     return this.config.whois === 'anyone' || role === 'moderator';
   }
 
-  /** Whether the others see somebody in this role. */
+  /** Whether the presence of this role is broadcast. */
   isShown(role: Role): boolean {
     return this.config.presenceOf.includes(role);
   }
@@ -258,7 +263,7 @@ export class Room {
     return [...this.members].filter(([, member]) => member.affiliation === affiliation).map(([jid]) => jid);
   }
 
-  /** Notes a relation; what it means for who is there is the caller's. */
+  /** Updates a list entry. The caller applies it to occupants. */
   setMember(user: string, member: Member | undefined): void {
     const before = this.members.get(user);
     if (before?.nick !== undefined) this.reserved.delete(keyOf(before.nick));
@@ -266,14 +271,14 @@ export class Room {
     else this.members.set(user, member);
     if (member?.nick !== undefined) this.reserved.set(keyOf(member.nick), user);
     if (before?.affiliation === member?.affiliation) return;
-    this.toldAll = undefined;
+    this.notifiedCount = undefined;
     if (before === undefined) this.#byId?.set(this.occupantIdOf(user), user);
     if (member === undefined) this.#byId?.delete(this.occupantIdOf(user));
     if (before !== undefined) this.#toggle(user, before.affiliation);
     if (member !== undefined) this.#toggle(user, member.affiliation);
   }
 
-  /** XEP-0463: stands for what the lists hold, in whatever order it came; the same after a restart. */
+  /** XEP-0463: identifies the contents of the lists, independent of the order of changes and stable over restarts. */
   get listVersion(): string {
     return this.#listState.toString('base64url');
   }
@@ -283,7 +288,7 @@ export class Room {
     for (let at = 0; at < this.#listState.length; at++) this.#listState[at]! ^= entry[at]!;
   }
 
-  /** Whose this nickname is by reservation: a bare address. */
+  /** The bare address of the user who has reserved this nickname. */
   reservedFor(nick: string): string | undefined {
     return this.reserved.get(keyOf(nick));
   }
@@ -297,7 +302,7 @@ export class Room {
     return createHmac('sha256', Buffer.from(this.stored.secret, 'base64')).update(user).digest('base64url');
   }
 
-  /** The bare address of somebody on the lists. */
+  /** The bare address of a listed user. */
   userOf(occupantId: string): string | undefined {
     this.#byId ??= new Map([...this.members.keys()].map((user) => [this.occupantIdOf(user), user]));
     return this.#byId.get(occupantId);
@@ -305,7 +310,7 @@ export class Room {
 
   // --- presence -----------------------------------------------------------------------------------------------
 
-  /** The presence of an occupant as others see it. */
+  /** The presence of an occupant as others see it; cached. */
   presenceOf(occupant: Occupant, isKnown: boolean): Stanza {
     const key = isKnown ? 'known' : 'unknown';
     let stanza = occupant.shown[key];
@@ -316,12 +321,12 @@ export class Room {
     return stanza;
   }
 
-  /** What everybody is shown now, to be compared with what they are shown later. */
+  /** Both current views, for comparison after a change. */
   shownOf(occupant: Occupant): Shown {
     return { known: this.presenceOf(occupant, true), unknown: this.presenceOf(occupant, false) };
   }
 
-  /** One that is written for the occasion. */
+  /** A presence that is not cached. */
   presence(
     occupant: Occupant,
     {
@@ -343,7 +348,7 @@ export class Room {
         actor === undefined ? undefined : el('actor', { nick: actor }),
         reason === undefined ? undefined : el('reason', null, reason),
       );
-    // Many clients read the first item only: it belongs to the client whose presence this is.
+    // Many clients read only the first item, so it belongs to the client whose presence is shown.
     const items = isKnown
       ? seats
           .slice(-mostItems)
@@ -366,13 +371,13 @@ export class Room {
 }
 
 export interface PresenceParts {
-  /** What is said; the occupant's last presence unless it is given. */
+  /** Defaults to the occupant's last presence. */
   readonly stanza?: Stanza;
   readonly isKnown: boolean;
   readonly codes: readonly string[];
   readonly standing?: Standing;
   readonly item?: ItemParts;
-  /** The clients that have an item each, where real addresses are shown; all of the occupant unless they are given. */
+  /** The clients that get an item each if real addresses are shown; defaults to all clients of the occupant. */
   readonly seats?: readonly Seat[];
   /** Further children of `<x/>`. */
   readonly more?: readonly Element[];
@@ -381,7 +386,7 @@ export interface PresenceParts {
 export interface ItemParts {
   readonly nick?: string | undefined;
   readonly reason?: string | undefined;
-  /** The nickname of who did it. */
+  /** The nickname of the occupant who caused the change. */
   readonly actor?: string | undefined;
 }
 
@@ -390,23 +395,23 @@ export const occupantIdElement = (id: string): Element => el('occupant-id', { xm
 export const stanzaIdElement = (id: string, by: Jid): Element =>
   el('stanza-id', { xmlns: NS.stanzaId, id, by: by.bare });
 
-/** The client whose presence stands for the occupant. */
+/** The client whose presence represents the occupant. */
 export const lastOf = (occupant: Occupant): Seat => occupant.seats.at(-1)!;
 
-/** Clients of one occupant whose addresses are shown. */
+/** Maximum number of clients of one occupant whose addresses are shown. */
 const mostItems = 20;
 
-/** RFC 6121 §4.7.2.1, the least available first; a client without `<show/>` is available. */
+/** RFC 6121 §4.7.2.1, by increasing availability; no `<show/>` means available. */
 const shows = ['dnd', 'xa', 'away', '', 'chat'];
 
-/** The greater the more available; the priority (RFC 6121 §4.7.2.3) decides between clients that say the same. */
+/** Greater is more available; equal `<show/>` values are ordered by priority (RFC 6121 §4.7.2.3). */
 function availabilityOf(presence: Stanza): number {
   const show = shows.indexOf(presence.text(NS.client, 'show')?.trim() ?? '');
   const priority = Number(presence.text(NS.client, 'priority') ?? 0);
   return (show < 0 ? shows.indexOf('') : show) * 256 + (Math.min(Math.max(priority, -128), 127) || 0);
 }
 
-/** Gives a client its presence, and with it a place among the clients of its occupant: the latest of equals is behind. */
+/** Sets a client's presence and its position among the clients of the occupant; after those of equal availability. */
 export function place(seat: Seat, presence: Stanza): void {
   const { seats } = seat.occupant;
   seat.presence = presence;
@@ -418,41 +423,41 @@ export function place(seat: Seat, presence: Stanza): void {
   seat.occupant.shown = {};
 }
 
-/** What shows as nothing though it is no space: blanks of Braille, Khitan, Egyptian and music. */
+/** Invisible characters that are not spaces: blanks of Braille, Khitan, Egyptian and music. */
 const blanks = /[\u2800\u{16FE4}\u{13441}\u{13442}\u{1D159}]/gu;
 
 /**
- * RFC 8266 §2.3: a nickname as it is shown. Beyond that blanks count as spaces, and none begins with a mark: one could not
- * be seen, or would pass for another. Throws PrecisError.
+ * RFC 8266 §2.3: a nickname as displayed. In addition, invisible characters count as spaces and a combining mark cannot
+ * come first, since such a nickname would be invisible or look like another. Throws PrecisError.
  */
 export function shownNick(text: string): string {
   const nick = nickname(text.replace(blanks, ' '));
-  if (/^\p{M}/u.test(nick)) throw new PrecisError('a mark without a letter');
+  if (/^\p{M}/u.test(nick)) throw new PrecisError('starts with a combining mark');
   return nick;
 }
 
 /**
- * RFC 8266 §2.4: what nicknames that pass for the same have in common. Nicknames of blanks alone, which were reserved when
- * they were let in, have a key as well. Throws PrecisError.
+ * RFC 8266 §2.4: the comparison key of a nickname. Nicknames of invisible characters alone, reserved by earlier
+ * versions that accepted them, have a key too. Throws PrecisError.
  */
 export function keyOf(nick: string): string {
   const clear = nick.replace(blanks, ' ');
   return nicknameKey(clear.trim() === '' ? nick : clear);
 }
 
-/** Whether the room may be entered, or read, by somebody of this affiliation: but for its password. */
+/** Whether users with this affiliation may enter or read the room, apart from its password. */
 export const isWelcome = ({ config }: Room, affiliation: Affiliation): boolean =>
   affiliation !== 'outcast' && (!config.membersOnly || isAtLeast(affiliation, 'member'));
 
-/** §7.2.10: before its owner has configured it a room is there for nobody else. */
+/** §7.2.10: a locked room does not exist for anyone but its owners. */
 export const isOpenTo = (room: Room, asker: Jid): boolean =>
   room.lockedSince === undefined || room.affiliationOf(asker) === 'owner';
 
-/** Whether somebody is on one of the lists, but for that of banned ones. */
+/** Whether the user has an affiliation other than outcast. */
 export const isListed = (member: Member | undefined): boolean =>
   member !== undefined && member.affiliation !== 'outcast';
 
-/** Who reads the lists of rooms in which all see the real addresses. */
+/** Who may read the lists of non-anonymous rooms. */
 export type ListReaders = 'admins' | 'members' | 'occupants';
 
 /** §9.2, §9.5, §10.5, §10.8: who may read a list. */
@@ -464,12 +469,12 @@ export function mayRead(room: Room, reader: Jid, list: Affiliation, openTo: List
   if (list === 'outcast') return false;
   const occupant = room.seat(reader)?.occupant;
   if (occupant !== undefined && room.config.memberListFor.includes(occupant.role)) return true;
-  // Where all see the real addresses the lists hide nothing.
+  // In a non-anonymous room the lists reveal no addresses.
   if (room.config.whois !== 'anyone' || openTo === 'admins') return false;
   return isAtLeast(own, 'member') || (occupant !== undefined && (room.config.membersOnly || openTo === 'occupants'));
 }
 
-function settled<T>(
+function settle<T>(
   operation: () => Maybe<T>,
   resolve: (value: T) => void,
   reject: (error: unknown) => void,

@@ -1,4 +1,4 @@
-/** Which rooms there are: a short entry of each, and the whole of those that are in use. */
+/** The rooms of a service: a short entry for each, and those in memory. */
 
 import { monotonic, wall } from '../../server/clock.js';
 import type { Maybe } from '../../server/module/index.js';
@@ -14,7 +14,7 @@ import { restored } from './room-config.js';
 import { asSaid, isSubject, setHistory } from './said.js';
 import { defaultsOf } from './settings.js';
 
-/** What is known of every room without loading it. */
+/** What is known about a room that is not loaded. */
 export interface Listed {
   readonly jid: Jid;
   readonly creator: string;
@@ -26,17 +26,17 @@ export interface Listed {
   readonly hasPassword: boolean;
   readonly isAnonymous: boolean;
   readonly persistent: boolean;
-  /** Whom the bounds count it for: its creator, or the network address of an anonymous one. */
+  /** The user it counts for in limits: its creator, or the network address of an anonymous creator. */
   readonly holder: string;
 }
 
 const page = 500;
-/** After so many rooms were loaded, those are put away that nobody is in. */
-const loadsBetweenLooks = 500;
-/** In ms: not what was asked for just now. */
-const justNow = 10_000;
+/** Idle rooms are evicted after this many loads. */
+const loadsBetweenEvictions = 500;
+/** Ms. Rooms used more recently are not evicted. */
+const recentMs = 10_000;
 
-/** Stands in the list for a room whose record is damaged. */
+/** The list entry of a room with a damaged record. */
 const damagedRoom = { creator: '' };
 
 export class Rooms {
@@ -46,14 +46,14 @@ export class Rooms {
   readonly #created: Portions;
   /** Clients in rooms, by account. */
   readonly #joins = new Map<string, number>();
-  /** Administrators of the host as far as they were here: they own all rooms, where the configuration says so. */
-  readonly #rulers = new Set<string>();
-  /** Those that everybody may know of, in the order of their addresses: kept in it, as there may be very many. */
+  /** Administrators of the host who have used a room: they own all rooms if configured so. */
+  readonly #globalOwners = new Set<string>();
+  /** Public rooms ordered by address; kept sorted, since there may be many. */
   readonly #public: Listed[] = [];
   readonly #muc: MucParts;
   readonly #creations: Rates;
   readonly #started = monotonic();
-  /** Temporary rooms of an earlier run: whoever was there may come back. */
+  /** Temporary rooms of an earlier run, kept for a while in case occupants return. */
   #leftovers: Jid[] = [];
   #loads = 0;
 
@@ -64,7 +64,7 @@ export class Rooms {
     this.#creations = new Rates(muc.config.creations_per_hour, 3_600_000);
   }
 
-  /** Reads what rooms there are. */
+  /** Loads the list of rooms. */
   async open(): Promise<void> {
     const { stores, jid, config } = this.#muc;
     let after: string | undefined;
@@ -74,8 +74,8 @@ export class Rooms {
       for (const bare of names) {
         const jid = Jid.tryParse(bare);
         const stored = found.get(bare);
-        if (jid?.local === undefined) continue; // a damaged key: nobody can enter such a room
-        // A damaged record: the name stays taken, and whoever enters is told that the room is not available.
+        if (jid?.local === undefined) continue; // a damaged key that no address can match
+        // A damaged record: the name stays taken, and entering fails with an error.
         this.#list(
           jid,
           stored ?? { ...damagedRoom, config: { ...defaultsOf(config), public: false, persistent: true } },
@@ -91,17 +91,17 @@ export class Rooms {
     return this.#listed.size;
   }
 
-  /** Those that everybody may know of, in the order of their addresses. */
+  /** Public rooms ordered by address. */
   get public(): readonly Listed[] {
     return this.#public;
   }
 
-  /** The addresses of all. */
+  /** The addresses of all rooms. */
   all(): Jid[] {
     return [...this.#listed.values()].map(({ jid }) => jid);
   }
 
-  /** Some of all, in the order of their addresses, from behind one. */
+  /** Rooms ordered by address, starting after `after`. */
   page(after: string | undefined, limit: number): Listed[] {
     return [...this.#listed.values()]
       .filter(({ jid }) => after === undefined || compare(jid.bare, after) > 0)
@@ -122,28 +122,28 @@ export class Rooms {
     return this.#loaded.values();
   }
 
-  /** As `inRoom`, at the request of somebody: finds out first whether he owns all rooms. */
+  /** `inRoom` for a request: first checks whether the asker is an administrator who owns all rooms. */
   askedInRoom<T>(asker: Jid, jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
-    const learnt = this.#learn(asker);
-    return learnt === undefined ? this.inRoom(jid, operation) : learnt.then(() => this.inRoom(jid, operation));
+    const checked = this.#checkAdmin(asker);
+    return checked === undefined ? this.inRoom(jid, operation) : checked.then(() => this.inRoom(jid, operation));
   }
 
-  #learn(asker: Jid): Promise<void> | undefined {
+  #checkAdmin(asker: Jid): Promise<void> | undefined {
     const { config, host } = this.#muc;
     if (!config.admins_own_rooms || asker.domain !== host.domain) return undefined;
     const { bare } = asker;
     const isAdmin = host.isAdmin(asker);
-    if (isAdmin instanceof Promise) return isAdmin.then((yes) => this.#noteRuler(bare, yes));
-    this.#noteRuler(bare, isAdmin);
+    if (isAdmin instanceof Promise) return isAdmin.then((yes) => this.#setGlobalOwner(bare, yes));
+    this.#setGlobalOwner(bare, isAdmin);
     return undefined;
   }
 
-  #noteRuler(bare: string, isAdmin: boolean): void {
-    if (isAdmin) this.#rulers.add(bare);
-    else this.#rulers.delete(bare);
+  #setGlobalOwner(bare: string, isAdmin: boolean): void {
+    if (isAdmin) this.#globalOwners.add(bare);
+    else this.#globalOwners.delete(bare);
   }
 
-  /** Does something in a room, in its turn; with undefined where there is no such room. */
+  /** Queues an operation in a room and runs it; with undefined if there is no such room. */
   inRoom<T>(jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
     const room = this.#find(jid.toBare());
     if (room instanceof Promise) return room.then((loaded) => this.#inTurn(loaded, operation));
@@ -162,18 +162,17 @@ export class Rooms {
 
   #load(jid: Jid): Promise<Room> {
     const { stores, archive, config } = this.#muc;
-    if (++this.#loads % loadsBetweenLooks === 0) this.#putAway(justNow);
+    if (++this.#loads % loadsBetweenEvictions === 0) this.#evictIdle(recentMs);
     const load = async (): Promise<Room> => {
       const found = await stores.muc_rooms.get(jid.bare);
       if (found === undefined) throw new StanzaError('item-not-found');
       const stored: StoredRoom = { ...found, config: restored(defaultsOf(config), found.config) };
-      const room = new Room(jid, stored, this.#rulers);
+      const room = new Room(jid, stored, this.#globalOwners);
       for (const [user, member] of await stores.muc_members.all(jid.bare)) room.setMember(user, member);
       if (stored.config.archived && config.history > 0) {
         const { entries } = await archive.read(jid, { limit: config.history, backwards: true });
-        // XEP-0045 §7.2.13: subjects are in the archive, and no part of the history
+        // XEP-0045 §7.2.13: subjects are archived but not part of the history
         const said = entries.map(({ id, value }) => ({ id, at: timeOf(id), stanza: asSaid(value) }));
-        // XEP-0045 §7.2.13: subjects are in the archive, and no part of the history
         const remembered = said.filter(({ stanza }) => !isSubject(stanza));
         setHistory(
           room,
@@ -185,7 +184,7 @@ export class Rooms {
     return this.#whileLoading(jid, load());
   }
 
-  /** Others who ask meanwhile wait for the same room. */
+  /** Concurrent callers share the same load. */
   #whileLoading(jid: Jid, loading: Promise<Room>): Promise<Room> {
     const shared = loading
       .then((room) => {
@@ -197,16 +196,16 @@ export class Rooms {
     return shared;
   }
 
-  /** §10.1: makes a room, durably, with its owner; or gives the one that somebody else has made by now. */
+  /** §10.1: creates and persists a room with its owner, or returns the one that was created meanwhile. */
   async create(jid: Jid, creator: Jid): Promise<{ room: Room; isNew: boolean }> {
     const present = this.#find(jid);
     if (present !== undefined) return { room: await present, isNew: false };
     const { stores, config, host, log } = this.#muc;
     if (this.#created.refuses(host.userOf(creator)) !== undefined) {
       host.limitHit('muc.rooms');
-      throw new StanzaError('resource-constraint', 'There are too many rooms.', { type: 'wait' });
+      throw new StanzaError('resource-constraint', 'The limit of rooms is reached.', { type: 'wait' });
     }
-    // Other servers make accounts as they like.
+    // All users of a remote server share one rate.
     if (!this.#creations.take(host.holderOf(creator))) {
       host.limitHit('muc.creations_per_hour');
       throw new StanzaError('resource-constraint', 'You create too many rooms. Try again later.', { type: 'wait' });
@@ -229,23 +228,23 @@ export class Rooms {
         this.#unlist(jid.bare);
         throw error;
       }
-      const room = new Room(jid, stored, this.#rulers);
+      const room = new Room(jid, stored, this.#globalOwners);
       room.setMember(creator.bare, { affiliation: 'owner' });
       if (config.lock_new_rooms) room.lockedSince = monotonic();
       return room;
     };
     const room = await this.#whileLoading(jid, make());
-    log.info({ room: jid.bare, by: creator.bare }, 'a room was made');
+    log.info({ room: jid.bare, by: creator.bare }, 'room created');
     return { room, isNew: true };
   }
 
-  /** A room that nobody owns goes when it is empty. */
+  /** A room without owners is removed when it is empty. */
   async makeTemporary(room: Room): Promise<void> {
     if (room.config.persistent) await this.save(room, { config: { ...room.config, persistent: false } });
     if (room.seats.size === 0) await this.remove(room);
   }
 
-  /** Writes down what has changed of a room. It is so once it is durable. */
+  /** Persists changed fields, then applies them in memory. */
   async save(room: Room, changed: Partial<StoredRoom>): Promise<void> {
     const stored = { ...room.stored, ...changed };
     await this.#muc.stores.muc_rooms.set(room.jid.bare, stored);
@@ -253,14 +252,14 @@ export class Rooms {
     this.#list(room.jid, stored);
   }
 
-  /** Removes a room and all that belongs to it: a later one of this name has nothing of it. */
+  /** Removes a room and all its data, so that a later room of this name inherits nothing. */
   async remove(room: Room): Promise<void> {
     const { stores, archive } = this.#muc;
     const { bare } = room.jid;
     await stores.muc_rooms.delete(bare);
     room.isGone = true;
     this.#loaded.delete(bare);
-    // Until nothing is left of it, the name is taken.
+    // The name stays taken until all data is deleted.
     await Promise.all([
       stores.muc_members.forget(bare),
       stores.muc_vcards.delete(bare),
@@ -271,18 +270,18 @@ export class Rooms {
     this.#unlist(bare);
   }
 
-  /** §10.9: what nobody needs is put away: idle rooms from memory, temporary ones for good. */
+  /** §10.9: evicts idle rooms from memory, and removes idle temporary ones. */
   async sweep(): Promise<void> {
     const { config } = this.#muc;
     const now = monotonic();
     for (const room of [...this.#loaded.values()]) {
-      // §10.1.3: its owner is taken to have accepted the usual configuration
+      // §10.1.3: the owner is assumed to have accepted the default configuration
       if (room.lockedSince !== undefined && now - room.lockedSince > config.lock_seconds * 1000)
         room.lockedSince = undefined;
       const isUsed = room.seats.size > 0 || room.config.persistent || now - room.touched < config.idle_seconds * 1000;
       if (!isUsed) await room.turn(() => (room.seats.size > 0 || room.isGone ? undefined : this.remove(room)));
     }
-    this.#putAway(config.idle_seconds * 1000);
+    this.#evictIdle(config.idle_seconds * 1000);
     if (now - this.#started < config.idle_seconds * 1000) return;
     for (const jid of this.#leftovers.splice(0)) {
       await this.inRoom(jid, (room) =>
@@ -291,8 +290,8 @@ export class Rooms {
     }
   }
 
-  /** Lasting rooms without occupants that nobody has asked for within so many ms leave the memory. */
-  #putAway(idleMs: number): void {
+  /** Evicts persistent rooms without occupants that have been idle for at least `idleMs`. */
+  #evictIdle(idleMs: number): void {
     const latest = monotonic() - idleMs;
     for (const [bare, room] of this.#loaded) {
       if (room.seats.size > 0 || !room.isIdle || room.touched > latest || !room.config.persistent) continue;
@@ -355,7 +354,7 @@ export class Rooms {
     if (this.#public[place]?.jid.bare === bare) this.#public.splice(place, 1);
   }
 
-  /** Where a public room stands in their order, or would. */
+  /** The index of a public room, or the index at which it would be inserted. */
   #placeOf(bare: string): number {
     let low = 0;
     let high = this.#public.length;

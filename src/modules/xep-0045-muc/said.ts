@@ -1,13 +1,13 @@
-/** What was said in a room, as it is remembered. */
+/** Messages in the history of a room. */
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import type { Remembered, Room } from './room.js';
 
-/** Characters of a message that is kept in memory, and of all of a room; what is longer is in the archive alone. */
+/** Characters of one message in memory, and of all messages of a room. Longer ones are in the archive only. */
 export const longestRemembered = 65_536;
 export const mostRemembered = 1_000_000;
 
-/** The messages that a room remembers: the latest of these, and no more than half of what can be kept. */
+/** Replaces the history with the latest of these messages, up to half of the maximum size. */
 export function setHistory(room: Room, messages: readonly Remembered[]): void {
   let from = messages.length;
   room.historySize = 0;
@@ -20,12 +20,12 @@ export function setHistory(room: Room, messages: readonly Remembered[]): void {
   room.history = messages.slice(from);
 }
 
-/** XEP-0045 §7.2.15: a subject and nothing to read. */
+/** XEP-0045 §7.2.15: a message that only sets the subject. */
 export const isSubject = (stanza: Stanza): boolean =>
   stanza.has(NS.client, 'subject') && !stanza.has(NS.client, 'body') && !stanza.has(NS.client, 'thread');
 
-/** Without who really said it (XEP-0313 §6.1.2). */
+/** Strips the real sender (XEP-0313 §6.1.2). */
 export const withoutSender = (stanza: Stanza): Stanza => stanza.without(NS.mucUser, 'x');
 
-/** A message of the archive as the occupants got it. */
+/** An archived message as the occupants received it. */
 export const asSaid = (xml: string): Stanza => withoutSender(Stanza.parse(xml)).with({ to: undefined });

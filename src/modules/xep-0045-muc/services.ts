@@ -1,11 +1,11 @@
-/** What rooms offer those who administer them. */
+/** The service that rooms provide for administration. */
 import type { Jid } from '../../server/stanza/jid.js';
 
-/** A room, as its administrators see it. */
+/** A room in an administrator's list. */
 export interface RoomFacts {
   readonly jid: Jid;
   readonly name: string;
-  /** How many are in it now. */
+  /** Number of occupants now. */
   readonly occupants: number;
   readonly isPublic: boolean;
   readonly isPersistent: boolean;
@@ -15,7 +15,7 @@ export interface RoomFacts {
   readonly creator: string;
 }
 
-/** The whole of it: bare addresses, but for the full ones of those who are there. */
+/** All details. Addresses are bare, except the full ones of occupants' clients. */
 export interface RoomDetails extends RoomFacts {
   readonly description: string;
   readonly subject: string;
@@ -23,7 +23,7 @@ export interface RoomDetails extends RoomFacts {
   readonly created: number;
   readonly isArchived: boolean;
   readonly isModerated: boolean;
-  /** Whether all see the real addresses of all. */
+  /** Whether all occupants see each other's real addresses. */
   readonly isNonAnonymous: boolean;
   readonly owners: readonly string[];
   readonly admins: readonly string[];
@@ -32,20 +32,20 @@ export interface RoomDetails extends RoomFacts {
   readonly present: readonly { readonly nick: string; readonly jids: readonly string[]; readonly role: string }[];
 }
 
-/** The rooms of a host (XEP-0045), for those who administer it. */
+/** Administration of the rooms of a host (XEP-0045). */
 export interface RoomAdministration {
   /** The address of the service. */
   readonly jid: Jid;
-  /** Rooms in the order of their addresses, from behind `after`. */
+  /** Rooms ordered by address, starting after `after`. */
   list(page: { readonly after?: string | undefined; readonly limit: number }): readonly RoomFacts[];
   show(room: Jid): Promise<RoomDetails | undefined>;
-  /** Makes a lasting room that is open at once; false: there is one of that address. Throws StanzaError. */
+  /** Creates a persistent, unlocked room. Resolves with false if the address is taken. Throws StanzaError. */
   create(
     room: Jid,
     owner: Jid,
     how: { readonly name?: string | undefined; readonly isMembersOnly: boolean; readonly isPublic: boolean },
   ): Promise<boolean>;
-  /** Puts everybody out and removes it, and what was said in it; false: there is none. */
+  /** Removes all occupants, the room and its messages. Resolves with false if there is no such room. */
   destroy(room: Jid, reason?: string): Promise<boolean>;
 }
 

@@ -1,4 +1,4 @@
-/** The records of rooms, as they are checked when they are read. */
+/** Schemas of the stored records of rooms. */
 import { z } from 'zod';
 import { alike, bareJid, sentXml, whole } from '../../server/stanza/stored.js';
 import { affiliations } from './privileges.js';
@@ -16,7 +16,7 @@ const whoever = z.enum(['participants', 'moderators', 'none']);
 
 export const storedRoom: z.ZodType<StoredRoom> = z.object({
   v: z.literal(1),
-  // What was added since it was stored is not there.
+  // Settings added since the record was written are missing.
   config: alike<RoomConfig>(defaultsOf(settings.parse({}))),
   creator: bareJid,
   created: whole,

@@ -1,16 +1,16 @@
-/** XEP-0045 §7.2.15, §8.1: what a room is about. */
+/** XEP-0045 §7.2.15, §8.1: the subject of a room. */
 import { delay } from '../../server/stanza/delay.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
-import { keep } from './archive.js';
+import { archiveMessage } from './archive.js';
 import { deliver, deliverToAll, detached, type Muc } from './muc.js';
 import { hasRole } from './privileges.js';
 import { type Room, type Seat, stanzaIdElement } from './room.js';
 
-/** By which a client knows that it has entered. */
+/** Sent even if empty: it tells a client that it has entered completely. */
 export function sendSubject(muc: Muc, room: Room, seat: Seat): void {
   const { subject } = room.stored;
   const stanza =
@@ -20,15 +20,15 @@ export function sendSubject(muc: Muc, room: Room, seat: Seat): void {
   deliver(muc, seat, stanza);
 }
 
-/** §8.1, XEP-0313 §6.1.2. The message is clean, and from the occupant. Throws StanzaError. */
+/** §8.1, XEP-0313 §6.1.2. The message must be cleaned and have the occupant's address. Throws StanzaError. */
 export async function changeSubject(muc: Muc, room: Room, seat: Seat, stanza: Stanza): Promise<void> {
   const isAllowed = hasRole(seat.occupant.role, room.config.subjectByAll ? 'participant' : 'moderator');
-  if (!isAllowed) throw new StanzaError('forbidden', 'You cannot change the subject.');
+  if (!isAllowed) throw new StanzaError('forbidden', 'You may not change the subject.');
   const text = stanza.text(NS.client, 'subject') ?? '';
   if (text.length > muc.config.subject_length) throw new StanzaError('not-acceptable', 'The subject is too long.');
-  const { id, durable } = keep(muc, room, stanza, seat);
-  const kept = detached(stanza.with({ to: undefined }).plus(stanzaIdElement(id, room.jid)));
-  const saved = muc.rooms.save(room, { subject: { text, xml: kept.toXml(NS.client), at: timeOf(id) } });
+  const { id, durable } = archiveMessage(muc, room, stanza, seat);
+  const identified = detached(stanza.with({ to: undefined }).plus(stanzaIdElement(id, room.jid)));
+  const saved = muc.rooms.save(room, { subject: { text, xml: identified.toXml(NS.client), at: timeOf(id) } });
   await Promise.all([saved, durable]);
-  deliverToAll(muc, room, kept);
+  deliverToAll(muc, room, identified);
 }

@@ -1,33 +1,35 @@
-/** XEP-0437: who asked to hear of activity in rooms. */
+/** XEP-0437: clients subscribed to activity in rooms. */
 import { Portions } from '../../server/portions.js';
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 
-/** A client's, for as long as it is available to the service. */
+/** A client's subscription; lasts while it is available to the service. */
 export interface Subscription {
   readonly jid: Jid;
-  /** Where it is a session of this server. */
+  /** Undefined for clients of other servers. */
   readonly session: Session | undefined;
-  /** Rooms that it was told of and has not been in since. */
-  readonly told: Set<string>;
-  /** Whom the bound for all counts it for. */
+  /** Rooms the client was notified about and has not been in since. */
+  readonly notified: Set<string>;
+  /** The user it counts for in `activity_subscriptions`. */
   readonly holder: string;
 }
 
 export interface Subscribers {
-  /** By the full address. */
+  /** By full address. */
   readonly clients: Map<string, Subscription>;
-  /** By the bare one: also of who has none any more, and still is in rooms; they are left one after the other. */
+  /**
+   * By bare address. Also has users without subscriptions who are still in rooms, while these remove them one by one.
+   */
   readonly users: Map<string, Set<Subscription>>;
-  /** How many there have been: a room that has told all of so many has nobody to tell before the next. */
+  /** Total ever made. A room that has notified all up to this count has nothing to do until the next subscription. */
   count: number;
-  /** Of `activity_subscriptions`. */
+  /** Shares of `activity_subscriptions`. */
   readonly portions: Portions;
 }
 
-/** What is stored of a user and a room. */
+/** Stored by user and room. */
 export interface Left {
-  /** An id as the messages have them: those that he had not heard when he left come after it. */
+  /** A message id: messages that arrived after the user left sort after it. */
   readonly at: string;
 }
 

@@ -1,4 +1,4 @@
-/** XEP-0424 §4, XEP-0425 §5: what stands in the place of a message that was taken back, and of its corrections (XEP-0308). */
+/** XEP-0424 §4, XEP-0425 §5: tombstones of retracted messages and of their corrections (XEP-0308). */
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
@@ -6,14 +6,20 @@ import type { LogEntry } from '../../storage/contract.js';
 import type { Muc } from './muc.js';
 import type { Occupant, Remembered, Room } from './room.js';
 
-/** Messages of its author behind it among which corrections are looked for. */
+/** Later messages of the author that are searched for corrections. */
 const mostLookedAt = 100;
 
 /**
- * Puts the tombstone in the place of a message, in the archive, durably, and in the history. `author`: if it is his.
- * Whether there was such a message.
+ * Replaces a message with a tombstone, durably in the archive and in the history. If `author` is given, only a message
+ * of that occupant. Resolves with whether a message was replaced.
  */
-export async function bury(muc: Muc, room: Room, id: string, tombstone: Element, author?: Occupant): Promise<boolean> {
+export async function replaceWithTombstone(
+  muc: Muc,
+  room: Room,
+  id: string,
+  tombstone: Element,
+  author?: Occupant,
+): Promise<boolean> {
   const [archived] = (await muc.archive.read(room.jid, { ids: [id], limit: 1 })).entries;
   const remembered = room.history.find((message) => message.id === id);
   const original = archived === undefined ? remembered?.stanza : Stanza.parse(archived.value);
@@ -42,7 +48,9 @@ function replace(message: Remembered, tombstone: Element): void {
 
 const occupantIdIn = (stanza: Stanza): string | undefined => stanza.child(NS.occupantId, 'occupant-id')?.attrs.id;
 
-/** XEP-0425 §5: who said it stays known, to those who knew him, and by which id it goes. */
+/**
+ * XEP-0425 §5: the tombstone keeps the occupant id, the real sender (for readers who may see it) and the archive id.
+ */
 const staysInTombstone = ({ ns, name }: { readonly ns: string; readonly name: string }): boolean =>
   (ns === NS.occupantId && name === 'occupant-id') ||
   (ns === NS.stanzaId && name === 'stanza-id') ||

@@ -1,4 +1,4 @@
-/** XEP-0045 §7.13, §8.6: visitors ask for voice, moderators decide. */
+/** XEP-0045 §7.13, §8.6: visitors request voice, and moderators grant it. */
 import { onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';
@@ -19,9 +19,9 @@ export function receiveVoiceForm(muc: Muc, room: Room, seat: Seat, reading: Form
     : decide(muc, room, seat, reading.bool('muc#request_allow')!, reading.get('muc#roomnick'));
 }
 
-/** §8.6: the form goes to all moderators, who see real addresses anyway. */
+/** §8.6: the form goes to all moderators, who may see real addresses anyway. */
 function ask(muc: Muc, room: Room, { occupant, jid }: Seat): void {
-  if (occupant.role !== 'visitor') throw new StanzaError('not-acceptable', 'You have voice.');
+  if (occupant.role !== 'visitor') throw new StanzaError('not-acceptable', 'You already have voice.');
   const request = form({
     type: 'form',
     formType: NS.mucRequest,
@@ -48,7 +48,7 @@ function decide(
   isGranted: boolean,
   nick: string | undefined,
 ): void | Promise<void> {
-  if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'You are no moderator.');
+  if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'Only moderators can grant voice.');
   const target = nick === undefined ? undefined : room.occupant(nick);
   if (!isGranted || target?.role !== 'visitor') return;
   return setRole(muc, room, target, 'participant', {});

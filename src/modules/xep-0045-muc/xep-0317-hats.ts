@@ -1,4 +1,4 @@
-/** XEP-0317: hats: titles that admins of a room give to its users, shown with their presence. Ruled by commands (XEP-0050). */
+/** XEP-0317: hats, titles that admins give to users of a room, shown in presence and managed by commands (XEP-0050). */
 import { createHash } from 'node:crypto';
 import type { Command, CommandResult, CommandStep } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
@@ -11,7 +11,7 @@ import { announce, announceChange, type Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import { type Hat, isOpenTo, isWelcome, type Room } from './room.js';
 
-/** Hats of one room; users that wear one. */
+/** Hats per room, and users with a hat per room. */
 const mostHats = 50;
 const mostWearers = 1000;
 
@@ -28,7 +28,7 @@ const assigned = defineForm(NS.hatsCommands, {
   'hats#uri': { type: 'text-single', label: 'The hat', required: true },
 });
 
-/** §3: changes with the list. */
+/** §3: a hash that changes with the list of hats. */
 export const hatsHash = (hats: readonly Hat[]): string =>
   createHash('sha1')
     .update(JSON.stringify([...hats].sort((one, other) => (one.uri < other.uri ? -1 : 1))))
@@ -37,7 +37,7 @@ export const hatsHash = (hats: readonly Hat[]): string =>
 const done: CommandResult = { status: 'completed' };
 
 export function hatCommands(muc: Muc): Command[] {
-  /** A command of a room, for its admins unless it is for others too. */
+  /** A command of a room, for its admins by default. */
   const command = (
     node: string,
     name: string,
@@ -65,8 +65,10 @@ export function hatCommands(muc: Muc): Command[] {
       if (values === undefined) return done;
       const { 'hats#title': title, 'hats#uri': uri, 'hats#hue': hue } = values;
       const others = hatsOf(room).filter((hat) => hat.uri !== uri);
-      if (others.length >= mostHats) throw new StanzaError('resource-constraint', 'There are too many hats.');
-      if (hue && !(Number(hue) >= 0 && Number(hue) <= 360)) throw new StanzaError('not-acceptable', 'No hue angle.');
+      if (others.length >= mostHats)
+        throw new StanzaError('resource-constraint', 'The room has too many hats. Remove one first.');
+      if (hue && !(Number(hue) >= 0 && Number(hue) <= 360))
+        throw new StanzaError('not-acceptable', 'The hue must be an angle from 0 to 360.');
       await muc.rooms.save(room, { hats: [...others, { uri, title, ...(hue && { hue }) }] });
       showWearers(muc, room, uri);
       announceChange(muc, room, ['104']);
@@ -111,7 +113,7 @@ export function hatCommands(muc: Muc): Command[] {
           }),
         ],
       }),
-      // §3.4: by whoever sees them worn
+      // §3.4: everyone who may enter
       (room, user) => isWelcome(room, room.affiliationOf(user)),
     ),
     command('assign', 'Assign a hat', async (room, { form: submission }) => {
@@ -123,7 +125,7 @@ export function hatCommands(muc: Muc): Command[] {
       const wearers = wearersOf(room);
       const worn = wearers[jid.bare] ?? [];
       if (worn.length === 0 && Object.keys(wearers).length >= mostWearers)
-        throw new StanzaError('resource-constraint', 'Too many users wear hats.');
+        throw new StanzaError('resource-constraint', 'Too many users of the room wear hats.');
       await muc.rooms.save(room, { wearers: { ...wearers, [jid.bare]: [...new Set([...worn, uri])] } });
       show(muc, room, jid.bare);
       return done;
@@ -134,7 +136,7 @@ export function hatCommands(muc: Muc): Command[] {
       if (values === undefined) return done;
       const { 'hats#jid': jid, 'hats#uri': uri } = values;
       const { [jid.bare]: worn = [], ...others } = wearersOf(room);
-      if (!worn.includes(uri)) throw new StanzaError('item-not-found', 'He does not wear it.');
+      if (!worn.includes(uri)) throw new StanzaError('item-not-found', 'The user does not wear this hat.');
       const left = worn.filter((other) => other !== uri);
       await muc.rooms.save(room, { wearers: left.length === 0 ? others : { ...others, [jid.bare]: left } });
       show(muc, room, jid.bare);
@@ -196,7 +198,7 @@ function showWearers(muc: Muc, room: Room, uri: string): void {
   for (const [user, uris] of Object.entries(wearersOf(room))) if (uris.includes(uri)) show(muc, room, user);
 }
 
-/** Tells all of what a user wears now. */
+/** Announces the hats that a user wears now. */
 function show(muc: Muc, room: Room, user: string): void {
   for (const occupant of room.occupantsOf(user)) {
     occupant.shown = {};

@@ -1,4 +1,4 @@
-/** XEP-0425: moderators take back what others said, in the version of today and in the one that older clients speak. */
+/** XEP-0425: moderators retract messages of others; the current version and version 0.2, for older clients. */
 import { wall } from '../../server/clock.js';
 import type { IqRequest } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
@@ -7,12 +7,12 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { keep } from './archive.js';
+import { archiveMessage } from './archive.js';
 import { remember } from './history.js';
 import { seatOf } from './messages.js';
 import { deliverToAll, type Muc } from './muc.js';
 import { type Occupant, occupantIdElement, type Room, stanzaIdElement } from './room.js';
-import { bury } from './tombstones.js';
+import { replaceWithTombstone } from './tombstones.js';
 
 const longestReason = 1000;
 
@@ -35,16 +35,17 @@ export function oldModerationIn({ payload }: IqRequest): Moderation {
 
 function demanded(moderate: Element, id: string | undefined, ns: string, retractNs: string): Moderation {
   const isRetraction = moderate.getChild('retract', retractNs) !== undefined;
-  if (!id || !isRetraction) throw new StanzaError('bad-request', 'Which message is to be retracted?');
+  if (!id || !isRetraction) throw new StanzaError('bad-request', 'The request needs the id of the message to retract.');
   return { id, reason: moderate.getChildText('reason', ns)?.slice(0, longestReason) || undefined };
 }
 
-/** Durable in the archive before all are told. Throws StanzaError. */
+/** The retraction is durable in the archive before it is broadcast. Throws StanzaError. */
 export async function moderate(muc: Muc, room: Room, { stanza }: IqRequest, { id, reason }: Moderation): Promise<void> {
   const { occupant } = seatOf(room, stanza);
-  if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'Only moderators can do that.');
-  const wasThere = await bury(muc, room, id, retracted(occupant, reason));
-  if (!wasThere) throw new StanzaError('item-not-found', 'There is no such message.');
+  if (occupant.role !== 'moderator')
+    throw new StanzaError('forbidden', 'Only moderators can retract messages of others.');
+  const isReplaced = await replaceWithTombstone(muc, room, id, retracted(occupant, reason));
+  if (!isReplaced) throw new StanzaError('item-not-found', 'There is no such message.');
 
   const message = Stanza.build(
     'message',
@@ -61,14 +62,14 @@ export async function moderate(muc: Muc, room: Room, { stanza }: IqRequest, { id
       ),
     ),
   );
-  const { id: archived, durable } = keep(muc, room, message);
+  const { id: archived, durable } = archiveMessage(muc, room, message);
   await durable;
-  const told = message.plus(stanzaIdElement(archived, room.jid));
-  deliverToAll(muc, room, told);
-  remember(muc, room, archived, told);
+  const identified = message.plus(stanzaIdElement(archived, room.jid));
+  deliverToAll(muc, room, identified);
+  remember(muc, room, archived, identified);
 }
 
-/** §5: what stands in the place of the message. */
+/** §5: the tombstone. */
 const retracted = (by: Occupant, reason: string | undefined): Element =>
   el('retracted', { xmlns: NS.retract, stamp: formatDateTime(wall()) }, moderated(by), reasonElement(reason));
 

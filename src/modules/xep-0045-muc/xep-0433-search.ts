@@ -1,4 +1,4 @@
-/** XEP-0433: finding public rooms by words, with what there is to know of them. */
+/** XEP-0433: search for public rooms. */
 import type { IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -39,7 +39,7 @@ const defaults = {
   key: byUsers,
 } as const;
 
-/** The form, or where it is submitted the rooms. Throws StanzaError. */
+/** Returns the search form, or the results of a submitted form. Throws StanzaError. */
 export function search(muc: Muc, { to, payload }: IqRequest): Element {
   if (to.local !== undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
   const x = payload.getChild('x', NS.dataForms);
@@ -51,7 +51,7 @@ export function search(muc: Muc, { to, payload }: IqRequest): Element {
   if (submitted.q && submitted.all)
     throw refusal('bad-request', 'conflicting-fields', ...['all', 'q'].map((name) => el('var', null, name)));
   if (submitted.q === undefined && !submitted.all)
-    throw new StanzaError('bad-request', 'Say what to search for.', {
+    throw new StanzaError('bad-request', 'Fill in a search term, or request all rooms.', {
       type: 'cancel',
       extra: [specific('no-search-conditions')],
     }); // §4.2.2.7
@@ -76,7 +76,7 @@ interface Where {
   readonly min_users: number;
 }
 
-/** Rooms that have each of the terms somewhere, in the order of their addresses. */
+/** Public rooms in which every term occurs, ordered by address. */
 function matching(muc: Muc, where: Where, terms: readonly string[]): Listed[] {
   return muc.rooms.public.filter((room) => {
     if (usersIn(muc, room) < where.min_users) return false;

@@ -1,7 +1,8 @@
 /**
- * XEP-0437: who asks for it is told in which of his rooms something is said while he is not there: once for each stay
- * outside. His rooms are those that have him on a list, but for banned ones. When he left them is kept, and what was said
- * since is found in the archive: of a room without one he hears only what is said while he is subscribed.
+ * XEP-0437: notifies subscribers once about new messages in each of their rooms while they are not in it. A user's
+ * rooms are those in which they have an affiliation other than outcast. The time at which they left a room is stored,
+ * and later messages are looked up in the archive. In a room without an archive, only messages sent during the
+ * subscription count.
  */
 
 import type { Origin } from '../../server/routing/passage.js';
@@ -15,11 +16,11 @@ import type { Muc } from './muc.js';
 import { isListed, type Room, type Seat } from './room.js';
 import type { Subscription } from './subscribers.js';
 
-/** Of one user. */
+/** Subscriptions per user. */
 const mostSubscriptions = 20;
-/** That one subscription tells of. */
+/** Rooms per subscription. */
 const mostRooms = 500;
-/** Latest messages of a room that are looked through for one that counts. */
+/** Latest messages of a room that are searched for one that counts. */
 const mostRead = 50;
 const readAtOnce = 20;
 
@@ -34,14 +35,14 @@ export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): v
   const holder = muc.host.holderOf(from);
   if (others.size >= mostSubscriptions || muc.subscribers.portions.take(holder) !== undefined) {
     muc.host.limitHit('muc.activity_subscriptions');
-    throw new StanzaError('resource-constraint', 'There are too many subscriptions.', { type: 'wait' });
+    throw new StanzaError('resource-constraint', 'The limit of subscriptions is reached.', { type: 'wait' });
   }
   const session = origin.session?.jid.full === from.full ? origin.session : undefined;
-  const subscription: Subscription = { jid: from, session, told: new Set(), holder };
+  const subscription: Subscription = { jid: from, session, notified: new Set(), holder };
   clients.set(from.full, subscription);
   users.set(from.bare, others.add(subscription));
   muc.subscribers.count++;
-  return tellOfEarlier(muc, subscription);
+  return notifyMissed(muc, subscription);
 }
 
 export function unsubscribe({ subscribers, rooms }: Muc, client: Jid): void {
@@ -54,41 +55,41 @@ export function unsubscribe({ subscribers, rooms }: Muc, client: Jid): void {
   if (others.size === 0 && rooms.joins(client.bare) === 0) subscribers.users.delete(client.bare);
 }
 
-/** Clients of this server whose sessions ended without a word to the service. */
+/** Removes subscriptions of local clients whose sessions ended without an unavailable presence. */
 export function removeGhostSubscriptions(muc: Muc): void {
   for (const { jid, session } of muc.subscribers.clients.values()) if (session?.isOver === true) unsubscribe(muc, jid);
 }
 
-/** "Rules": something was said, and everybody who waits for it is told. */
-export function tellActivity(muc: Muc, room: Room, stanza: Stanza): void {
+/** "Rules": a message was sent; notifies every subscriber who has not been notified yet. */
+export function notifyActivity(muc: Muc, room: Room, stanza: Stanza): void {
   const { users, count } = muc.subscribers;
-  if (users.size === 0 || room.toldAll === count || room.lockedSince !== undefined || !isActivity(stanza)) return;
-  room.toldAll = count;
+  if (users.size === 0 || room.notifiedCount === count || room.lockedSince !== undefined || !isActivity(stanza)) return;
+  room.notifiedCount = count;
   const candidates = users.size < room.members.size ? users : room.members;
   for (const user of candidates.keys()) {
     const subscriptions = users.get(user);
     if (subscriptions === undefined || !isListed(room.members.get(user))) continue;
     for (const subscription of subscriptions)
-      if (room.seat(subscription.jid) === undefined) tell(muc, subscription, [room.jid.bare]);
+      if (room.seat(subscription.jid) === undefined) notify(muc, subscription, [room.jid.bare]);
   }
 }
 
-/** A client is in the room no more: what is said from now on is news to it. */
+/** A client has left the room: later messages are unseen. */
 export function noteLeaving(muc: Muc, room: Room, { jid }: Seat): void {
   const { clients, users } = muc.subscribers;
   const subscriptions = users.get(jid.bare);
   if (subscriptions === undefined) return;
-  clients.get(jid.full)?.told.delete(room.jid.bare);
-  room.toldAll = undefined;
+  clients.get(jid.full)?.notified.delete(room.jid.bare);
+  room.notifiedCount = undefined;
   if (subscriptions.size === 0 && muc.rooms.joins(jid.bare) === 0) users.delete(jid.bare);
   if (room.isGone || !isListed(room.members.get(jid.bare))) return;
   muc.stores.muc_left.set(jid.bare, [[room.jid.bare, { at: stanzaId(room.jid.bare) }]]).catch((error: unknown) => {
-    muc.log.warn({ err: error, room: room.jid.bare }, 'it was not kept when somebody left the room');
+    muc.log.warn({ err: error, room: room.jid.bare }, 'could not store when a user left the room');
   });
 }
 
-/** "Rules": where something was said since he was there. */
-async function tellOfEarlier(muc: Muc, subscription: Subscription): Promise<void> {
+/** "Rules": notifies about rooms with messages since the user left. */
+async function notifyMissed(muc: Muc, subscription: Subscription): Promise<void> {
   const { muc_left } = muc.stores;
   const { jid } = subscription;
   const left = await muc_left.page(jid.bare, { limit: mostRooms });
@@ -103,10 +104,10 @@ async function tellOfEarlier(muc: Muc, subscription: Subscription): Promise<void
     });
   }
   if (lost.length > 0) await muc_left.delete(jid.bare, lost);
-  if (muc.subscribers.clients.get(jid.full) === subscription) tell(muc, subscription, active);
+  if (muc.subscribers.clients.get(jid.full) === subscription) notify(muc, subscription, active);
 }
 
-/** `lost`: the room is gone, or has him on no list any more. */
+/** `lost` if the room is gone or the user has no affiliation any longer. */
 async function lookInto(muc: Muc, jid: Jid, user: Jid, at: string): Promise<'active' | 'quiet' | 'lost'> {
   const room = muc.rooms.peek(jid.bare);
   const member =
@@ -117,14 +118,14 @@ async function lookInto(muc: Muc, jid: Jid, user: Jid, at: string): Promise<'act
   return entries.some(({ value }) => isActivity(Stanza.parse(value))) ? 'active' : 'quiet';
 }
 
-/** Tells of those rooms that it was not told of. */
-function tell({ host, jid: service }: Muc, { jid, told }: Subscription, rooms: readonly string[]): void {
-  const news = rooms.filter((room) => !told.has(room)).slice(0, mostRooms - told.size);
-  if (news.length === 0) return;
-  for (const room of news) told.add(room);
-  const activity = news.map((room) => el('activity', null, room));
+/** Notifies about the rooms that the client has not been notified about. */
+function notify({ host, jid: service }: Muc, { jid, notified }: Subscription, rooms: readonly string[]): void {
+  const unseen = rooms.filter((room) => !notified.has(room)).slice(0, mostRooms - notified.size);
+  if (unseen.length === 0) return;
+  for (const room of unseen) notified.add(room);
+  const activity = unseen.map((room) => el('activity', null, room));
   void host.route(Stanza.build('message', { from: service, to: jid }, el('rai', { xmlns: NS.rai }, ...activity)));
 }
 
-/** A new message to read: no correction (XEP-0308), no reaction, no marker. */
+/** A new readable message: no correction (XEP-0308), reaction or marker. */
 const isActivity = (stanza: Stanza): boolean => stanza.has(NS.client, 'body') && !stanza.has(NS.correct, 'replace');

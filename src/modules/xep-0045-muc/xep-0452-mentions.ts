@@ -1,4 +1,4 @@
-/** XEP-0452: who is affiliated and not there is sent the messages that mention him (XEP-0372, XEP-0513). */
+/** XEP-0452: forwards messages to absent users with an affiliation whom they mention (XEP-0372, XEP-0513). */
 import { wall } from '../../server/clock.js';
 import { onBehalfOf } from '../../server/module/index.js';
 import { delay } from '../../server/stanza/delay.js';
@@ -10,7 +10,7 @@ import type { Muc } from './muc.js';
 import { isListed, keyOf, type Room } from './room.js';
 import { explicitlyMentioned } from './xep-0513-mentions.js';
 
-/** Of one message. */
+/** Forwarded mentions per message. */
 const mostMentions = 20;
 
 export function forwardMentions(muc: Muc, room: Room, stanza: Stanza, speaker: Jid): void {
@@ -25,7 +25,7 @@ export function forwardMentions(muc: Muc, room: Room, stanza: Stanza, speaker: J
         { from: room.jid, to: Jid.parse(user) },
         el('mentions', { xmlns: NS.mentions }, forwarded),
       ),
-      // An affiliation is no consent: whoever owns a room gives it to anybody.
+      // An affiliation is not consent: a room's owner can give it to anyone.
       onBehalfOf([speaker], { isAsked: false }),
     );
   }
@@ -40,13 +40,13 @@ function referredTo(room: Room, stanza: Stanza): string[] {
     .filter((user) => user !== undefined);
 }
 
-/** By the address, or by the address of the reserved nickname in the room. */
+/** By address, or by the address of a reserved nickname in the room. */
 function mentionedUser(room: Room, uri: string): string | undefined {
   let address = '';
   try {
     address = uri.startsWith('xmpp:') ? decodeURIComponent(uri.slice(5).split(/[?#]/)[0]!) : '';
   } catch {
-    return undefined; // no URI
+    return undefined; // malformed URI
   }
   const jid = Jid.tryParse(address);
   if (jid === undefined) return undefined;

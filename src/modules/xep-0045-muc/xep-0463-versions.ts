@@ -1,4 +1,4 @@
-/** XEP-0463: versions of the lists of affiliations, so that who enters again is told what has changed, and no more. */
+/** XEP-0463: versions of the affiliation lists, so that a returning client is sent only the changes. */
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -8,12 +8,12 @@ import { deliver, type Muc, pour } from './muc.js';
 import { type Affiliation, affiliations } from './privileges.js';
 import { type ListChange, mayRead, type Room, type Seat } from './room.js';
 
-/** Changes by which a list can be told; whoever has an older version is told all. */
+/** Changes remembered per room; clients with an older version are sent the whole lists. */
 const rememberedChanges = 500;
-/** Of one message: long lists are told in several (§5.2.1). */
+/** Items per message; long lists are split (§5.2.1). */
 const itemsAtOnce = 500;
 
-/** §5.2.2: a change that all are told of. */
+/** §5.2.2: records a change and returns the element that announces it. */
 export function noteChange(room: Room, change: ListChange): Element {
   room.listChanges.push(change);
   if (room.listChanges.length > rememberedChanges) room.listChanges.shift();
@@ -22,7 +22,7 @@ export function noteChange(room: Room, change: ListChange): Element {
 
 export const currentVersion = (room: Room): Element => el('mav', { xmlns: NS.mav, until: room.listVersion });
 
-/** §5.2.1: before any presence, for who asks: the lists that he may read, or what of them he does not know. */
+/** §5.2.1: on request, sends the lists the client may read, or their changes, before any presence. */
 export function sendVersions(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void {
   const request = stanza.child(NS.muc, 'x')?.getChild('mav', NS.mav);
   if (request === undefined || request.attrs.since === room.listVersion) return;
@@ -40,7 +40,7 @@ export function sendVersions(muc: Muc, room: Room, seat: Seat, stanza: Stanza): 
   if (start < 0) {
     for (const [user, { affiliation }] of room.members) if (readable.has(affiliation)) items.set(user, affiliation);
   } else {
-    // Whoever came to be on a list that he may not read is on none, if he knew him before.
+    // A user moved to a list that the client may not read is sent as "none" if the client knew them before.
     for (const { user, before, affiliation } of room.listChanges.slice(start)) {
       if (readable.has(affiliation)) items.set(user, affiliation);
       else if (readable.has(before) || items.has(user)) items.set(user, 'none');
@@ -58,7 +58,7 @@ function* messagesOf(
   const { listVersion } = room;
   let since = known;
   for (let done = 0; done === 0 || done < all.length; done += itemsAtOnce) {
-    // Who stops hearing in between has a version that we never had, and is told all when he asks again.
+    // A client that disconnects in between has a version unknown to us, and will be sent everything again.
     const isLast = done + itemsAtOnce >= all.length;
     const until = isLast ? listVersion : `${listVersion}.${done}`;
     const x = el(

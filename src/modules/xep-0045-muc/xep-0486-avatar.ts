@@ -1,4 +1,4 @@
-/** XEP-0486: the picture of a room, in a vCard (XEP-0054) that its owners write and everybody who may enter reads. */
+/** XEP-0486: the avatar of a room, in a vCard (XEP-0054) that owners write and everyone who may enter reads. */
 import { createHash } from 'node:crypto';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -15,14 +15,15 @@ export async function readCard({ stores }: Muc, room: Room): Promise<Element> {
   return card === undefined ? el('vCard', { xmlns: NS.vcardTemp }) : parse(card);
 }
 
-/** An empty vCard takes the picture away. Throws StanzaError. */
+/** An empty vCard removes the avatar. Throws StanzaError. */
 export async function writeCard(muc: Muc, room: Room, from: Jid, card: Element): Promise<undefined> {
   const { bare } = room.jid;
   if (room.affiliationOf(from) !== 'owner')
-    throw new StanzaError('forbidden', 'Only owners are allowed to set avatars.');
+    throw new StanzaError('forbidden', 'Only owners of the room can set its avatar.');
   const isEmpty = card.getChildElements().length === 0;
   const xml = serialize(card);
-  if (xml.length > largestCard) throw new StanzaError('not-acceptable', 'The vCard is too large.');
+  if (xml.length > largestCard)
+    throw new StanzaError('not-acceptable', 'The vCard is too large. Use a smaller picture.');
   const avatar = card.getChildren('PHOTO', NS.vcardTemp).flatMap((photo) => {
     const data = photo.getChildText('BINVAL', NS.vcardTemp);
     return data ? [createHash('sha1').update(Buffer.from(data, 'base64')).digest('hex')] : [];

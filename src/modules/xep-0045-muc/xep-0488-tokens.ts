@@ -1,4 +1,4 @@
-/** XEP-0488: invitations for whoever has a token: given as the password on entering, it makes its bearer a member. */
+/** XEP-0488: invitation tokens. A token given as the password on entering makes its bearer a member. */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { wall } from '../../server/clock.js';
@@ -13,17 +13,17 @@ import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import type { Room, Token } from './room.js';
 
-/** Of one room. */
+/** Tokens per room. */
 const mostTokens = 100;
 
-/** §7: who may invite may make tokens; a token is good for as long as its maker may. */
+/** §7: users who may invite may create tokens; a token is valid only while its creator may invite. */
 const mayIssue = (room: Room, user: Jid): boolean =>
   isAtLeast(room.affiliationOf(user), room.config.memberInvites ? 'member' : 'admin');
 
 const tokensOf = ({ stored }: Room): readonly Token[] =>
   (stored.tokens ?? []).filter(({ until, left }) => (until === undefined || until > wall()) && left !== 0);
 
-/** §4.3: where the room lets somebody in by it. */
+/** §4.3: the valid token that equals the given password. */
 export function tokenFor(room: Room, given: string): Token | undefined {
   if (given === '' || room.stored.tokens === undefined) return undefined;
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
@@ -33,7 +33,7 @@ export function tokenFor(room: Room, given: string): Token | undefined {
   );
 }
 
-/** §4.5: its bearer is a member from now on. */
+/** §4.5: makes the bearer a member. */
 export async function redeem(muc: Muc, room: Room, { token }: Token, user: Jid): Promise<void> {
   const tokens = tokensOf(room).map((one) =>
     one.token === token && one.left !== undefined ? { ...one, left: one.left - 1 } : one,
@@ -46,7 +46,8 @@ export async function redeem(muc: Muc, room: Room, { token }: Token, user: Jid):
 export async function issue(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<Element> {
   demandIssuer(room, from);
   const tokens = tokensOf(room);
-  if (tokens.length >= mostTokens) throw new StanzaError('resource-constraint', 'There are too many tokens.');
+  if (tokens.length >= mostTokens)
+    throw new StanzaError('resource-constraint', 'The room has too many tokens. Revoke one first.');
   const delay = amountIn(payload.attrs.delay);
   const left = amountIn(payload.attrs.counter);
   const made: Token = {
@@ -59,7 +60,7 @@ export async function issue(muc: Muc, room: Room, { from, payload }: IqRequest):
   return tokenElement(made, NS.mucToken);
 }
 
-/** §4.6: those that one may take back. */
+/** §4.6: lists the tokens that the user may revoke. */
 export function list(room: Room, { from }: IqRequest): Element {
   demandIssuer(room, from);
   return el('tokens', { xmlns: NS.mucToken }, ...revocable(room, from).map((token) => tokenElement(token)));

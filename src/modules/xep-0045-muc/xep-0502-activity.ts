@@ -1,4 +1,4 @@
-/** XEP-0502: how much is said in a room. §5: counts by the hour of the last day, which the memory forgets with the room. */
+/** XEP-0502: message rate of a room. §5: hourly counts of the last day, in memory only. */
 import { monotonic } from '../../server/clock.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -8,9 +8,9 @@ const hourMs = 3_600_000;
 const hours = 24;
 
 export interface Activity {
-  /** Hours since 1970 that `counts[0]` is of. */
+  /** The hour since 1970 of `counts[0]`. */
   hour: number;
-  /** The present hour first. */
+  /** Messages per hour, current hour first. */
   counts: number[];
   /** When counting began, ms. */
   readonly since: number;
@@ -23,14 +23,14 @@ interface Counted {
 
 export const noActivity = (): Activity => ({ hour: Math.floor(monotonic() / hourMs), counts: [0], since: monotonic() });
 
-/** §4: messages with something to read, corrections (XEP-0308) left out. */
+/** §4: counts messages with a body, except corrections (XEP-0308). */
 export function countMessage({ activity }: Counted, stanza: Stanza): void {
   if (!stanza.has(NS.client, 'body') || stanza.has(NS.correct, 'replace')) return;
   shift(activity);
   activity.counts[0]!++;
 }
 
-/** Messages an hour, by the full hours that were counted; undefined where it is not known, or not to be told (§3, §9). */
+/** Messages per hour, averaged over the full hours counted; undefined if unknown or not public (§3, §9). */
 export function activityOf({ activity, config }: Counted & { readonly config: RoomConfig }): number | undefined {
   const isForAll = config.public && config.persistent && !config.membersOnly && config.password === '';
   if (!isForAll) return undefined;

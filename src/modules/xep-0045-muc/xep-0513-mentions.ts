@@ -1,6 +1,6 @@
 /**
- * XEP-0513: who may mention whom in a room. Its owners set it; what goes beyond is taken off a message before anybody gets
- * it. Kinds of mentions that the XEP does not know pass, and count.
+ * XEP-0513: permissions for mentions in a room, set by its owners. Forbidden mentions are removed before a message is
+ * sent to anyone. Kinds that the XEP does not define are allowed but count.
  */
 import type { IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
@@ -10,13 +10,13 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { type MentionKind, type MentionRights, mentionKinds, type Whoever } from './mention-rights.js';
+import { type MentionKind, type MentionLevel, type MentionRights, mentionKinds } from './mention-rights.js';
 import { deliverToAll, type Muc } from './muc.js';
 import { hasRole, type Role } from './privileges.js';
 import type { Room } from './room.js';
 
-/** Of a room whose owners have set nothing: groups larger than the room are not called by everybody. */
-const usual: MentionRights = {
+/** Default settings; only moderators may mention groups larger than the room. */
+const defaults: MentionRights = {
   count: 20,
   individual: 'participants',
   channel: 'moderators',
@@ -34,13 +34,13 @@ export const mentionFeatures: readonly string[] = [
 /** "Mentions via Roles and Affiliations". */
 const associations = ['moderators', 'participants', 'visitors', 'owner', 'admin', 'member', 'none'];
 
-const leastRole: Readonly<Record<Whoever, Role | undefined>> = {
+const leastRole: Readonly<Record<MentionLevel, Role | undefined>> = {
   participants: 'participant',
   moderators: 'moderator',
   none: undefined,
 };
 
-const whoever = (label: string) =>
+const levelField = (label: string) =>
   ({
     type: 'list-single',
     label,
@@ -61,15 +61,15 @@ const form = defineForm(NS.explicitMentions, {
     min: 0,
     max: 100,
   },
-  'mentions#individual': whoever('Who can mention individual users?'),
-  'mentions#channel': whoever('Who can mention rooms?'),
-  'mentions#space': whoever('Who can mention spaces?'),
-  'mentions#server': whoever('Who can mention servers?'),
-  'mentions#associations': whoever('Who can mention roles/affiliations?'),
-  'mentions#hats': whoever('Who can mention hats?'),
+  'mentions#individual': levelField('Who can mention individual users?'),
+  'mentions#channel': levelField('Who can mention rooms?'),
+  'mentions#space': levelField('Who can mention spaces?'),
+  'mentions#server': levelField('Who can mention servers?'),
+  'mentions#associations': levelField('Who can mention roles/affiliations?'),
+  'mentions#hats': levelField('Who can mention hats?'),
 });
 
-const rightsOf = ({ stored }: Room): MentionRights => stored.mentions ?? usual;
+const rightsOf = ({ stored }: Room): MentionRights => stored.mentions ?? defaults;
 
 const names = ['count', ...mentionKinds] as const;
 
@@ -93,9 +93,9 @@ export const offerRights = (room: Room): Element =>
     form.form(valuesOf(rightsOf(room)), { title: 'Who can mention whom in the room' }),
   );
 
-/** The occupants are told what is new. Throws StanzaError. */
+/** Notifies the occupants of changed settings. Throws StanzaError. */
 export async function changeRights(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<void> {
-  if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'You are no owner of the room.');
+  if (room.affiliationOf(from) !== 'owner') throw new StanzaError('forbidden', 'Only owners of the room can do that.');
   const submission = form.read(payload.getChild('x', NS.dataForms));
   if (submission === undefined) return;
   const before = rightsOf(room);
@@ -108,16 +108,16 @@ export async function changeRights(muc: Muc, room: Room, { from, payload }: IqRe
     associations: submission['mentions#associations'],
     hats: submission['mentions#hats'],
   };
-  const news = names.filter((name) => before[name] !== after[name]);
-  if (news.length === 0) return;
+  const changed = names.filter((name) => before[name] !== after[name]);
+  if (changed.length === 0) return;
   await muc.rooms.save(room, { mentions: after });
-  const told = form.result(valuesOf(Object.fromEntries(news.map((name) => [name, after[name]]))), {
+  const notice = form.result(valuesOf(Object.fromEntries(changed.map((name) => [name, after[name]]))), {
     title: 'Who can mention whom in the room has changed',
   });
-  deliverToAll(muc, room, Stanza.build('message', { from: room.jid, type: 'groupchat', id: randomId() }, told));
+  deliverToAll(muc, room, Stanza.build('message', { from: room.jid, type: 'groupchat', id: randomId() }, notice));
 }
 
-/** What somebody in this role says, without the mentions that he may not make; all, where there are too many. */
+/** The message without mentions that the role does not permit; without any if there are too many. */
 export function withoutForbiddenMentions(room: Room, role: Role, stanza: Stanza): Stanza {
   if (!stanza.has(NS.explicitMentions, 'mention')) return stanza;
   const rights = rightsOf(room);
@@ -132,7 +132,7 @@ export function withoutForbiddenMentions(room: Room, role: Role, stanza: Stanza)
 
 function isAllowed(rights: MentionRights, role: Role, attrs: Element['attrs']): boolean {
   const isOfGroup = attrs.mentions !== undefined;
-  // "Mentioning an Individual": by the occupant id, which gives nobody's address away, and it alone
+  // "Mentioning an Individual": only by occupant id, which reveals no real address
   if (isOfGroup === (attrs.occupantid !== undefined) || attrs.jid !== undefined) return false;
   const kind = isOfGroup ? kindOf(attrs.mentions!) : 'individual';
   if (kind === undefined) return true;
@@ -140,7 +140,7 @@ function isAllowed(rights: MentionRights, role: Role, attrs: Element['attrs']): 
   return least !== undefined && hasRole(role, least);
 }
 
-/** Undefined: one of its own. The XEP writes them with `#`, and in one of its examples without. */
+/** Undefined for a kind that the XEP does not define. The XEP writes these with `#`, but in one example without. */
 function kindOf(uri: string): MentionKind | undefined {
   const text = uri.trim();
   if (!text.startsWith(NS.explicitMentions)) return undefined;
@@ -149,8 +149,8 @@ function kindOf(uri: string): MentionKind | undefined {
 }
 
 /**
- * XEP-0452: users on the room's lists whom a message mentions by their occupant ids: bare addresses. Not with `<noping/>`,
- * nor with `<active/>`: this is for who is not there. Groups are of occupants, who are.
+ * XEP-0452: bare addresses of listed users that a message mentions by occupant id. Mentions with `<noping/>` or
+ * `<active/>` are skipped: forwarding is for absent users. So are groups, which consist of occupants.
  */
 export function explicitlyMentioned(room: Room, stanza: Stanza): string[] {
   if (!stanza.has(NS.explicitMentions, 'mention')) return [];
