@@ -1,4 +1,4 @@
-/** XEP-0248 §4.3: who is told by way of the collections above a node. */
+/** XEP-0248 §4.3: notifications to subscribers of the collections above a node. */
 import type { Origin } from '../../server/routing/passage.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -10,16 +10,16 @@ import { eventFrom } from './events.js';
 import { collectionsAbove, type Graph } from './graph.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';
-import { asked, speakersOf } from './speakers.js';
-import { isTold, subids, toSubscriber } from './telling.js';
+import { solicited, speakersOf } from './speakers.js';
+import { isActive, subids, toSubscriber } from './telling.js';
 
 export const parentsOf = (holder: Holder, name: string): readonly string[] =>
   holder.nodes.get(name)?.config['pubsub#collection'] ?? [];
 
-/** §4.3.2: somebody is told of items, of nodes, or both. */
+/** §4.3.2: whether a notification is about items or about nodes. */
 export type Kind = 'items' | 'nodes';
 
-/** §4.3.1: tells those who subscribed to collections above a node. Its own configuration decides how. */
+/** §4.3.1: notifies subscribers of the collections above a node, as configured for the node itself. */
 export function notifyAbove(
   pubsub: PubSub,
   holder: Holder,
@@ -31,11 +31,11 @@ export function notifyAbove(
   const parents = node.config['pubsub#collection'];
   if (parents.length === 0) return;
   const above = collectionsAbove(graphOf(holder), parents);
-  tellAbove(pubsub, holder, above, event, kind, node, asked(speakers));
+  notifySubscribersAbove(pubsub, holder, above, event, kind, node, solicited(speakers));
 }
 
-/** §4.3.2: a node came into a collection, or left it. */
-export function tellLink(
+/** §4.3.2: notifies that a node has joined or left a collection. */
+export function notifyLink(
   pubsub: PubSub,
   holder: Holder,
   collection: Node,
@@ -47,13 +47,13 @@ export function tellLink(
   const change = el(isJoining ? 'associate' : 'dissociate', { node: child });
   const event = eventFrom(holder, collection, el('collection', { node: collection.name }, change));
   const above = collectionsAbove(graphOf(holder), [collection.name]);
-  const origin = asked(speakersOf(holder, collection, by.bare));
-  tellAbove(pubsub, holder, above, event, 'nodes', holder.nodes.get(child), origin);
+  const origin = solicited(speakersOf(holder, collection, by.bare));
+  notifySubscribersAbove(pubsub, holder, above, event, 'nodes', holder.nodes.get(child), origin);
 }
 
 const graphOf = (holder: Holder): Pick<Graph, 'parents'> => ({ parents: (name) => parentsOf(holder, name) });
 
-function tellAbove(
+function notifySubscribersAbove(
   pubsub: PubSub,
   holder: Holder,
   above: ReadonlyMap<string, number>,
@@ -62,7 +62,7 @@ function tellAbove(
   node: Node | undefined,
   origin: Origin | undefined,
 ): void {
-  // No more are told than by one node with all its subscriptions: the nearest collections first.
+  // Bounded like the subscriptions of one node; the nearest collections come first.
   let left = pubsub.settings.subscriptions_per_node;
   for (const [name, distance] of above) {
     const collection = holder.nodes.get(name);
@@ -70,7 +70,7 @@ function tellAbove(
     const header = el('headers', { xmlns: NS.shim }, el('header', { name: 'Collection' }, name));
     const shown = event.plus(header);
     for (const subscriber of [...collection.subscriptions.values()]) {
-      if (!isTold(subscriber) || !isMeant(subscriber, kind, distance)) continue;
+      if (!isActive(subscriber) || !matches(subscriber, kind, distance)) continue;
       if (left-- <= 0) {
         pubsub.host.limitHit('pubsub.subscriptions');
         return;
@@ -89,6 +89,6 @@ function tellAbove(
 }
 
 /** `pubsub#subscription_type`, `pubsub#subscription_depth`. */
-function isMeant({ type = 'nodes', depth = 1 }: Subscriber, kind: Kind, distance: number): boolean {
+function matches({ type = 'nodes', depth = 1 }: Subscriber, kind: Kind, distance: number): boolean {
   return (type === 'all' || type === kind) && (depth === 'all' || distance <= depth);
 }

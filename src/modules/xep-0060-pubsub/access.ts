@@ -1,4 +1,4 @@
-/** Who may do what with a node (§4.1, §4.5). Asked on every way to what a node has: items, notifications, discovery. */
+/** Access control of nodes (§4.1, §4.5), applied wherever a node is read: items, notifications, discovery. */
 
 import { z } from 'zod';
 import { wall } from '../../server/clock.js';
@@ -10,7 +10,7 @@ import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { forbidden, moved, noSuchNode, pubsubError } from './errors.js';
 import type { Affiliation, Holder, Node } from './node.js';
 
-/** Who knows whom. */
+/** What access checks need. */
 interface Known {
   readonly host: Host;
   readonly roster: Services['roster'];
@@ -23,15 +23,15 @@ export function affiliationOf(holder: Holder, node: Node, bare: string): Affilia
   return Object.hasOwn(node.stored.affiliations, bare) ? node.stored.affiliations[bare]! : 'none';
 }
 
-/** The owners by their bare addresses. */
+/** The bare addresses of the owners. */
 export function ownersOf(holder: Holder, node: Node): string[] {
   const named = Object.entries(node.stored.affiliations).flatMap(([bare, one]) => (one === 'owner' ? [bare] : []));
   return holder.isAccount ? [holder.jid.bare, ...named] : named;
 }
 
 /**
- * What keeps somebody from reading; undefined: nothing. `item` is the entry for him in the roster of the account, or of
- * an owner of the node: the models presence and roster go by it.
+ * The reason why an address may not read a node, or undefined if it may. `item` is its entry in the roster of the
+ * account, or of an owner of the node; the access models presence and roster depend on it.
  */
 export function barrier(holder: Holder, node: Node, bare: string, item: RosterItem | undefined): Barrier | undefined {
   switch (affiliationOf(holder, node, bare)) {
@@ -84,7 +84,7 @@ export function refusal(barrier: Barrier): StanzaError {
   }
 }
 
-/** The entry that `barrier` goes by. */
+/** The roster entry that `barrier` needs for this node. */
 export function entryFor(
   { roster, host }: Known,
   holder: Holder,
@@ -97,7 +97,7 @@ export function entryFor(
     const items = roster.get(holder.jid.bare);
     return items instanceof Promise ? items.then((all) => all.get(bare)) : items.get(bare);
   }
-  // On a service it is the owner's presence that counts, where the owner is an account of ours.
+  // On a service the presence subscription to an owner counts, if the owner is a local account.
   const owners = ownersOf(holder, node).filter((owner) => Jid.parse(owner).domain === host.domain);
   const find = async (): Promise<RosterItem | undefined> => {
     for (const owner of owners) {
@@ -109,7 +109,7 @@ export function entryFor(
   return find();
 }
 
-/** At an account of this host: what its roster has of somebody. */
+/** Asked at a local account: its roster entry for a contact. */
 export const entryOf = defineQuestion({
   name: 'pubsub.entry',
   given: z.object({ contact: z.string() }),
@@ -134,14 +134,14 @@ export function entryIn(
 
 const ownEntry: RosterItem = { subscription: 'both', groups: [] };
 
-/** What is said of a node that is not there: who could read it once is told where it is now (§6.1.3.11). */
+/** The error for a missing node; a reader of a moved node is sent its new address (§6.1.3.11). */
 export function missing(holder: Holder, name: string, bare: string, item: RosterItem | undefined): StanzaError {
   const left = holder.moved.get(name);
   if (left === undefined || barrier(holder, left, bare, item) !== undefined) return noSuchNode();
   return moved(left.stored.movedTo!);
 }
 
-/** Throws where there is no node, or somebody may not read it. */
+/** Throws StanzaError if the node does not exist or may not be read. */
 export function demandReading(
   holder: Holder,
   node: Node | undefined,
@@ -154,9 +154,9 @@ export function demandReading(
   return node;
 }
 
-/** §8: throws for all but owners. */
+/** §8: throws StanzaError for everyone but owners. */
 export function demandOwner(holder: Holder, node: Node | undefined, bare: string): Node {
-  // An account's nodes are nobody else's business: not even whether they are there.
+  // Others must not learn which nodes an account has.
   if (node === undefined) throw holder.isAccount && bare !== holder.jid.bare ? forbidden() : noSuchNode();
   if (affiliationOf(holder, node, bare) !== 'owner') throw forbidden();
   return node;

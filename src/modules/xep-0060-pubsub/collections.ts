@@ -1,20 +1,20 @@
 /**
- * XEP-0248: collections, nodes that contain other nodes. Who subscribes to one is told of items or nodes in it, by the
- * access model of the collection (§7.1): so nobody puts a node into a collection but its own owner.
+ * XEP-0248: collections, nodes that contain other nodes. Subscribers of a collection are notified of its items or nodes
+ * under the access model of the collection (§7.1), so only the owner of a node may add it to a collection.
  *
- * Left out: items by way of a collection (§5.2, which a service may refuse), a root that one can subscribe to (§8.1).
- * What goes with a deleted collection are its links alone (§8.2).
+ * Left out: retrieving items through a collection (§5.2, optional) and subscribing to the root collection (§8.1).
+ * Deleting a collection removes only its links (§8.2).
  */
 
 import { StanzaError } from '../../server/stanza/errors.js';
 import { flat } from '../../server/stanza/flat.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { parentsOf, tellLink } from './above.js';
+import { notifyLink, parentsOf } from './above.js';
 import { affiliationOf, demandOwner } from './access.js';
 import { noSuchNode, pubsubError } from './errors.js';
 import { canContain, type Graph, mostParents } from './graph.js';
-import { isAttachments, isKept as isKeptUp } from './kept.js';
+import { isAttachments, isManaged } from './kept.js';
 import type { Holder, Node } from './node.js';
 import { differing, type NodeConfig } from './node-config.js';
 import type { PubSub } from './pubsub.js';
@@ -24,53 +24,55 @@ export const isCollection = ({ config }: Pick<Node, 'config'>): boolean => confi
 
 export const childrenOf = (holder: Holder, name: string): readonly Node[] => [...(holder.children.get(name) ?? [])];
 
-/** A node as it is to be, whether it is there already or not. */
+/** The intended state of a new or existing node. */
 export interface Wanted {
   readonly name: string;
   readonly config: NodeConfig;
   readonly isOwn: (node: Node) => boolean;
-  /** The whole list of its children; undefined: as they are. */
+  /** The complete list of its children; undefined leaves them unchanged. */
   readonly children: readonly string[] | undefined;
 }
 
-/** What changes besides the node itself: children that get or lose it as a collection. */
+/** Other nodes that change with it: children that join or leave it. */
 export interface Links {
   readonly added: readonly Node[];
   readonly removed: readonly Node[];
 }
 
 const invalid = (text: string) => pubsubError('not-allowed', 'invalid-options', text);
-const tooMany = () => pubsubError('not-allowed', 'max-nodes-exceeded', 'A collection would have too many nodes.');
-const notYours = () => new StanzaError('forbidden', 'The node or the collection is not yours.', { type: 'cancel' });
+const tooMany = () =>
+  pubsubError('not-allowed', 'max-nodes-exceeded', 'The collection has reached its maximum number of nodes.');
+const notYours = () =>
+  new StanzaError('forbidden', 'Only an owner of the node and the collection can do that.', { type: 'cancel' });
 
-/** Checks the links of a node that is to be made or changed (§6.2.3). Throws StanzaError; changes nothing. */
+/** Checks the links of a node to be created or changed (§6.2.3), without changing anything. Throws StanzaError. */
 export function checkLinks(holder: Holder, wanted: Wanted, from: Jid): Links {
   const { name, config } = wanted;
   const before = childrenOf(holder, name);
   const children = wanted.children ?? before.map((child) => child.name);
   const names = new Set(children.filter((child) => child !== ''));
-  if (names.size > 0 && !isCollection(wanted)) throw invalid('A leaf has no nodes in it.');
+  if (names.size > 0 && !isCollection(wanted)) throw invalid('A leaf node cannot contain nodes.');
   if (names.size > config['pubsub#children_max']) throw tooMany();
   const parents = config['pubsub#collection'];
   if (parents.length > mostParents) throw tooMany();
 
-  // The graph as it is to be: links of one form may contradict each other.
+  // The intended graph: links in one form may conflict with each other.
   const above = new Map<string, string[]>();
   const below = new Map<string, string[]>();
-  const isKept = (child: string, parent: string) =>
+  const remains = (child: string, parent: string) =>
     child === name ? parents.includes(parent) : parent !== name || names.has(child);
   const graph: Graph = {
     parents: (node) => [
-      ...parentsOf(holder, node).filter((parent) => isKept(node, parent)),
+      ...parentsOf(holder, node).filter((parent) => remains(node, parent)),
       ...(above.get(node) ?? []),
     ],
     children: (node) => [
-      ...childrenOf(holder, node).flatMap((child) => (isKept(child.name, node) ? child.name : [])),
+      ...childrenOf(holder, node).flatMap((child) => (remains(child.name, node) ? child.name : [])),
       ...(below.get(node) ?? []),
     ],
   };
   const link = (child: string, parent: string) => {
-    if (!canContain(graph, parent, child)) throw invalid('Collections would contain each other, or be too deep.');
+    if (!canContain(graph, parent, child)) throw invalid('Collections must not form a cycle or be nested too deeply.');
     append(above, child, parent);
     append(below, parent, child);
   };
@@ -86,7 +88,7 @@ export function checkLinks(holder: Holder, wanted: Wanted, from: Jid): Links {
     const node = holder.nodes.get(child);
     if (node === undefined && child !== name) throw noSuchNode();
     if (node !== undefined && before.includes(node)) continue;
-    link(child, name); // refuses a node that would contain itself
+    link(child, name); // rejects a node that contains itself
     if (node === undefined) continue;
     demandOrdinary(node.name);
     if (!wanted.isOwn(node)) throw notYours();
@@ -102,11 +104,11 @@ function append(lists: Map<string, string[]>, key: string, value: string): void 
   else list.push(value);
 }
 
-/** Whether somebody may put nodes into a collection (`pubsub#children_association_policy`). Throws StanzaError. */
+/** Checks that a user may add nodes to a collection (`pubsub#children_association_policy`). Throws StanzaError. */
 function demandJoining(holder: Holder, parent: string, from: Jid): void {
   const collection = holder.nodes.get(parent);
   if (collection === undefined) throw noSuchNode();
-  if (!isCollection(collection)) throw invalid('A leaf has no nodes in it.');
+  if (!isCollection(collection)) throw invalid('A leaf node cannot contain nodes.');
   const { config } = collection;
   const policy = config['pubsub#children_association_policy'];
   const isOwner = affiliationOf(holder, collection, from.bare) === 'owner';
@@ -116,10 +118,10 @@ function demandJoining(holder: Holder, parent: string, from: Jid): void {
 }
 
 function demandOrdinary(name: string): void {
-  if (isKeptUp(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they belong to what they follow
+  if (isManaged(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // part of the node they follow
 }
 
-/** Writes down what `checkLinks` found, for a node that is there now; to be waited for. */
+/** Applies the result of `checkLinks` to an existing node. The caller awaits the writes. */
 export function writeLinks(
   { holders }: PubSub,
   holder: Holder,
@@ -139,14 +141,14 @@ export function writeLinks(
 const without = (child: Node, name: string): string[] =>
   child.config['pubsub#collection'].filter((one) => one !== name);
 
-/** §8.2: the nodes of a deleted collection go on without it. */
+/** §8.2: removes the links to a deleted collection. */
 export const orphan = (pubsub: PubSub, holder: Holder, name: string): Promise<void>[] =>
   writeLinks(pubsub, holder, name, { added: [], removed: childrenOf(holder, name) });
 
 // ---------------------------------------------------------------------------------------------------------------
 // Requests
 
-/** §6.5, §6.6: puts a node into a collection, or takes it out. */
+/** §6.5, §6.6: adds a node to a collection or removes it. */
 export async function associate(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const parent = nodeNamed(action);
@@ -176,8 +178,8 @@ export async function associate(action: Action): Promise<undefined> {
       checkLinks(holder, { name, config, isOwn: isOwner, children: undefined }, from);
     }
     const write = pubsub.holders.change(holder, found, { config: differing(config, holder.defaults) });
-    await pubsub.holders.written(holder, write);
-    tellLink(pubsub, holder, collection, name, isJoining, from);
+    await pubsub.holders.commit(holder, write);
+    notifyLink(pubsub, holder, collection, name, isJoining, from);
     return undefined;
   });
 }

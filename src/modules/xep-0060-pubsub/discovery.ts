@@ -1,4 +1,4 @@
-/** §5: what accounts and the service can do, which nodes they have, what is known of a node, and which items it has. */
+/** §5: service discovery: features, nodes, metadata of a node, and its items. */
 import type { DiscoItem, DiscoQuery, DiscoSource } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -10,7 +10,7 @@ import { childrenOf, isCollection } from './collections.js';
 import type { Holder, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 
-/** §10: what is supported wherever there are nodes. */
+/** §10: features of accounts and the service. */
 const everywhere = [
   'access-authorize',
   'access-open',
@@ -80,7 +80,7 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
     readonly obstacle: Barrier | undefined;
   }
 
-  /** The node that is asked about. Throws StanzaError where there is none. */
+  /** The queried node. Throws StanzaError if it does not exist. */
   const asked = async ({ from, to, node: name }: DiscoQuery): Promise<Asked> => {
     const prepare = (holder: Holder, node: Node) => entryFor(pubsub, holder, node, from.bare);
     return pubsub.holders.inTurn(to.bare, name ?? '', prepare, ({ holder, node, prepared }) => {
@@ -89,7 +89,7 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
     });
   };
 
-  /** The same, if the asker may read it. */
+  /** The same, if it is readable for the requester. Throws StanzaError. */
   const readable = async (query: DiscoQuery): Promise<Asked> => {
     const found = await asked(query);
     if (found.obstacle !== undefined) throw refusal(found.obstacle);
@@ -97,8 +97,8 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
   };
 
   /**
-   * §5.3: whoever cannot read a node still finds out what it is, to subscribe to it. Only the lists of an account hide
-   * the nodes that nobody else is let in to.
+   * §5.3: metadata is available even without read access, so that one can request a subscription. On an account, nodes
+   * with the model whitelist, and nodes that ban the requester, stay hidden.
    */
   const described = async (query: DiscoQuery): Promise<Asked & { readonly isShutOut: boolean }> => {
     const found = await asked(query);
@@ -115,13 +115,13 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
           ? { category: 'pubsub', type: 'pep' }
           : { category: 'pubsub', type: 'service', name: 'Publish-Subscribe' },
       ],
-      /** §5.2: the nodes that the asker may read. */
+      /** §5.2: the nodes that the requester may read. */
       items: async ({ from, to, payload }) => {
         const isWanted = typesIn(payload);
         const holder = await pubsub.holders.get(to.bare);
         const items: DiscoItem[] = [];
         for (const node of holder.nodes.values()) {
-          // XEP-0248 §4.2: what is in a collection is found there
+          // XEP-0248 §4.2: nodes in a collection are listed there
           if (node.config['pubsub#collection'].some((name) => holder.nodes.has(name))) continue;
           if (!isWanted(node.config['pubsub#type'])) continue;
           const entry = entryFor(pubsub, holder, node, from.bare);
@@ -132,7 +132,7 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
       },
     },
     {
-      // Ad-hoc commands have the same kind of names.
+      // Nodes of ad-hoc commands share this namespace.
       node: (name) => name !== NS.commands && !pubsub.host.declared.commands().some((command) => command.node === name),
       identities: async (query) => {
         const { node } = await described(query);
@@ -192,7 +192,7 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
   ];
 }
 
-/** XEP-0462: whether nodes of a type are asked for; '' is that of a node without one. Throws StanzaError. */
+/** XEP-0462: a predicate for the requested node types; '' is a node without a type. Throws StanzaError. */
 function typesIn(payload: Element | undefined): (type: string) => boolean {
   const element = payload?.getChild('filter', NS.pubsubFilter)?.getChild('x', NS.dataForms);
   if (element === undefined) return () => true;

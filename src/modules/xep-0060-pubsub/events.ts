@@ -1,4 +1,4 @@
-/** What is said to those who are notified (§7.1.2, §7.2.2, §8): written once for all of them. */
+/** Notifications (§7.1.2, §7.2.2, §8), built once for all recipients. */
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
@@ -13,12 +13,12 @@ export function eventFrom(holder: Holder, node: Node | undefined, ...children: E
 }
 
 /**
- * §7.1.2.4, §12.16: the publisher is said by us, where the node says so at all; where it is the account itself, that goes
- * without saying.
+ * §7.1.2.4, §12.16: the server sets the publisher if the node is configured to show it; it is left out if the account
+ * itself is the publisher.
  */
 export function itemElement(holder: Holder, node: Node, id: string, by: string, payload: Element | undefined): Element {
-  const isSaid = node.config['pubsub#itemreply'] === 'publisher' && by !== holder.jid.bare;
-  return el('item', { id, publisher: isSaid ? by : undefined }, payload);
+  const isShown = node.config['pubsub#itemreply'] === 'publisher' && by !== holder.jid.bare;
+  return el('item', { id, publisher: isShown ? by : undefined }, payload);
 }
 
 export function itemEvent(holder: Holder, node: Node, id: string, by: string, payload: Element | undefined): Stanza {
@@ -28,7 +28,7 @@ export function itemEvent(holder: Holder, node: Node, id: string, by: string, pa
   return node.config['pubsub#itemreply'] === 'owner' ? event.plus(replyTo(ownersOf(holder, node))) : event;
 }
 
-/** §7.1.3.7: something happened, and that is all there is to say. */
+/** §7.1.3.7: a notification without an item. */
 export const bareEvent = (holder: Holder, node: Node): Stanza =>
   eventFrom(holder, node, el('items', { node: node.name }));
 
@@ -42,14 +42,14 @@ export const nodeEvent = (holder: Holder, node: Node, name: 'purge' | 'delete', 
 const replyTo = (jids: readonly string[]): Element =>
   el('addresses', { xmlns: NS.addresses }, ...jids.map((jid) => el('address', { type: 'replyto', jid })));
 
-/** What payloads are known of that can be said in words. */
-const wordy: readonly string[] = [NS.atom, NS.microblog];
+/** Payload types that have a text representation. */
+const textual: readonly string[] = [NS.atom, NS.microblog];
 
-/** §12.7: whether there may be a body with what is published here. */
-export const canSay = ({ name, config }: Node): boolean =>
-  wordy.some((one) => config['pubsub#type'] === one || name === one || name.startsWith(`${one}:comments`));
+/** §12.7: whether notifications of the node can include a body. */
+export const hasText = ({ name, config }: Node): boolean =>
+  textual.some((one) => config['pubsub#type'] === one || name === one || name.startsWith(`${one}:comments`));
 
-/** The event with what it says in words (§12.7), where it says something; the same one where it does not. */
+/** Adds a body with the text of the payload (§12.7). Returns the event unchanged if there is none. */
 export function withBody(event: Stanza): Stanza {
   const item = event.child(NS.pubsubEvent, 'event')?.getChild('items')?.getChild('item');
   const entry = item?.getChild('entry', NS.atom);

@@ -1,19 +1,19 @@
-/** XEP-0248: the graph that collections make of nodes. It has no cycles, and is neither deep nor wide. */
+/** XEP-0248: the graph of collections and their nodes. It is acyclic, and bounded in depth and width. */
 
-/** Nodes are named; a node that does not exist has neither parents nor children. */
+/** Nodes are identified by name; an unknown node has neither parents nor children. */
 export interface Graph {
   parents(node: string): Iterable<string>;
   children(node: string): Iterable<string>;
 }
 
-/** Nodes in the longest chain from a collection down to a leaf. */
+/** Maximum number of nodes on a path from a collection down to a leaf. */
 export const longestChain = 10;
-/** Collections that one node is in. */
+/** Maximum number of collections that directly contain one node. */
 export const mostParents = 10;
-/** Collections above a node that are told of what happens there, the nearest first. */
+/** Maximum number of collections above a node whose subscribers are notified, nearest first. */
 const mostAbove = 100;
 
-/** The collections above a node with their distance: 1 for those that it is in itself. */
+/** The collections above a node with their distance; direct parents have distance 1. */
 export function collectionsAbove(graph: Pick<Graph, 'parents'>, parents: Iterable<string>): Map<string, number> {
   const found = new Map<string, number>();
   let level: Iterable<string> = parents;
@@ -31,7 +31,7 @@ export function collectionsAbove(graph: Pick<Graph, 'parents'>, parents: Iterabl
   return found;
 }
 
-/** Whether a node can become a child of a collection: it is not above it, and no chain gets too long. */
+/** Whether a node can be added to a collection without a cycle or a path that is too long. */
 export function canContain(graph: Graph, parent: string, child: string): boolean {
   if (parent === child || reaches(parent, child, (name) => graph.parents(name))) return false;
   const above = levels(parent, (name) => graph.parents(name));
@@ -50,7 +50,7 @@ function reaches(from: string, to: string, next: (name: string) => Iterable<stri
   return false;
 }
 
-/** Nodes in the longest chain from here on; what is longer than allowed is not counted to its end. */
+/** Nodes on the longest path from here; stops counting once it is too long. */
 function levels(from: string, next: (name: string) => Iterable<string>): number {
   let level = new Set([from]);
   let count = 0;

@@ -1,4 +1,4 @@
-/** Who is present at the service, and how an address is there. */
+/** Presence at the service, and the availability of subscribers. */
 import { z } from 'zod';
 import { defineQuestion, type Host, type Maybe, type Services } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
@@ -7,46 +7,46 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Holder, type Show, shows } from './node.js';
 
-/** Addresses whose presence at the service is kept in memory. */
+/** Addresses whose presence at the service is tracked. */
 const mostGuests = 10_000;
 
-/** Those who sent presence to the service: by bare address, then by full. */
+/** Presence at the service: by bare address, then by full address. */
 export class Guests {
-  readonly #here = new Map<string, Map<string, Show>>();
+  readonly #present = new Map<string, Map<string, Show>>();
   readonly #portions = new Portions(() => ({ all: mostGuests, each: mostGuests }));
   readonly #full: () => void;
 
-  /** `full` is called where one more is not kept. */
+  /** `full` is called for each address that is not tracked because of the limit. */
   constructor(full: () => void) {
     this.#full = full;
   }
 
-  /** Whether it was not there before. */
+  /** Returns whether the address was absent before. An untracked address counts as absent. */
   arrives(jid: Jid, show: Show): boolean {
-    const same = this.#here.get(jid.bare) ?? new Map<string, Show>();
+    const same = this.#present.get(jid.bare) ?? new Map<string, Show>();
     const isNew = !same.has(jid.full);
     if (isNew && this.#portions.take(jid.domain) !== undefined) {
       this.#full();
       return true;
     }
-    this.#here.set(jid.bare, same.set(jid.full, show));
+    this.#present.set(jid.bare, same.set(jid.full, show));
     return isNew;
   }
 
   leaves(jid: Jid): void {
-    const same = this.#here.get(jid.bare);
+    const same = this.#present.get(jid.bare);
     if (same === undefined) return;
     for (const full of jid.resource === undefined ? [...same.keys()] : [jid.full])
       if (same.delete(full)) this.#portions.give(jid.domain);
-    if (same.size === 0) this.#here.delete(jid.bare);
+    if (same.size === 0) this.#present.delete(jid.bare);
   }
 
   of(bare: string): ReadonlyMap<string, Show> | undefined {
-    return this.#here.get(bare);
+    return this.#present.get(bare);
   }
 }
 
-/** Where presence is known. */
+/** What `showsOf` needs. */
 interface Present {
   readonly host: Host;
   readonly caps: Services['clientCaps'];
@@ -57,7 +57,7 @@ const showNamed = (text: string | undefined): Show => shows.find((one) => one ==
 
 export const showOf = (presence: Stanza): Show => showNamed(presence.text(NS.client, 'show')?.trim());
 
-/** At an account of this host: how its clients are there, or the one of a resource. */
+/** Asked at a local account: the availability of its clients, or of the client with this resource. */
 export const shown = defineQuestion({
   name: 'pubsub.shown',
   given: z.object({ resource: z.string().optional() }),
@@ -75,7 +75,7 @@ export const shownBy = (
       presence !== undefined && (resource === undefined || resource === jid.resource) ? [showOf(presence)] : [],
     );
 
-/** How an address is there, at each of its clients; undefined: nobody knows. */
+/** The availability of an address at each of its clients; undefined if unknown. */
 export function showsOf({ host, caps, guests }: Present, holder: Holder, jid: Jid): Maybe<readonly Show[] | undefined> {
   if (jid.domain === host.domain) return host.askHome(shown, jid.toBare(), { resource: jid.resource });
   const isMeant = (full: string) => jid.resource === undefined || full === jid.full;

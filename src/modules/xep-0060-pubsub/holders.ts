@@ -1,4 +1,4 @@
-/** The nodes of accounts and of the service: in memory all of one account or of the service together, items apart. */
+/** The nodes of accounts and of the service. All nodes of one holder are cached together; items are loaded per node. */
 import { wall } from '../../server/clock.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -27,13 +27,13 @@ import {
 import { asSpace, defaults, differing, type NodeConfig } from './node-config.js';
 import type { Settings } from './settings.js';
 
-/** No address, node or id has this character: XML does not. */
+/** XML cannot contain this character, so no address, node or id does. */
 export const separator = '\u0001';
-/** Under which a node keeps a subscription. */
+/** The key of a subscription in `Node.subscriptions`. */
 const subscriptionKey = (jid: Jid, subid: string): string =>
   subid === firstSubid ? jid.full : `${jid.full}${separator}${subid}`;
 
-/** All subscriptions of an address to a node. */
+/** All subscriptions of one address to one node. */
 export function subscriptionsAt(holder: Holder, node: Node, jid: Jid): Subscriber[] {
   const first = node.subscriptions.get(jid.full);
   if (!node.several) return first === undefined ? [] : [first];
@@ -44,12 +44,12 @@ export function subscriptionsAt(holder: Holder, node: Node, jid: Jid): Subscribe
 export const keyOf = (node: string, id: string): string => `${node}${separator}${id}`;
 
 const page = 200;
-/** Of an account or the service: forwarding addresses of nodes that are kept. */
-const mostMoved = 100;
-/** Characters of a last item that is kept at hand. */
-const atHand = 16_384;
+/** Forwarding addresses of deleted nodes, per account or service. */
+const mostForwarded = 100;
+/** Characters of a last item that is cached. */
+const longestCached = 16_384;
 
-/** Times that a request looks for its node again because the node changed meanwhile. */
+/** Attempts of a request to find its node unchanged. */
 const mostAttempts = 100;
 
 export class Holders {
@@ -67,7 +67,7 @@ export class Holders {
     this.#cache = new Cache(settings.cached, (bare) => this.#load(bare));
   }
 
-  /** Those of accounts that do not exist: every request finds an account without nodes. */
+  /** For accounts that do not exist: every request finds an account without nodes. */
   static ofNobody(settings: Settings, service: Jid): Holders {
     const map = {
       get: async () => undefined,
@@ -96,18 +96,18 @@ export class Holders {
     return new Holders(stores, { ...settings, cached: 100 }, service);
   }
 
-  /** At once where it is in memory. */
+  /** Synchronous on a cache hit. */
   get(bare: string): Holder | Promise<Holder> {
     return this.#cache.get(bare);
   }
 
-  /** If it is in memory. */
+  /** Returns undefined on a cache miss. */
   peek(bare: string): Holder | undefined {
     return this.#cache.peek(bare);
   }
 
-  /** What is in memory is not what is on disk, or nothing is there any more. */
-  forget(bare: string): void {
+  /** Invalidates the cache entry, because it is stale or the account was deleted. */
+  invalidate(bare: string): void {
     this.#cache.delete(bare);
   }
 
@@ -120,9 +120,9 @@ export class Holders {
       this.#stores.pubsub_usage.get(bare),
       isAccount ? new Map<string, Published>() : this.#stores.pubsub_publishers.all(bare),
     ]);
-    // Items without a count, or a count from before a crash.
+    // False if the usage record is missing or stale after a crash.
     const isCounted = items === 0 || (usage?.items === items && (isAccount || usage.byPublisher === true));
-    const weighed = isCounted ? undefined : await this.#weigh(bare, isAccount);
+    const measured = isCounted ? undefined : await this.#measure(bare, isAccount);
     const holder: Holder = {
       jid: Jid.parse(bare),
       isAccount,
@@ -134,8 +134,8 @@ export class Holders {
       forced: new Map(),
       fleeting: new Set(),
       items,
-      bytes: weighed?.bytes ?? (items === 0 ? 0 : usage!.bytes),
-      publishers: weighed?.publishers ?? new Map([...published].map(([by, { bytes }]) => [by, bytes])),
+      bytes: measured?.bytes ?? (items === 0 ? 0 : usage!.bytes),
+      publishers: measured?.publishers ?? new Map([...published].map(([by, { bytes }]) => [by, bytes])),
     };
     for (const [name, stored] of nodes) {
       const node = nodeOf(name, stored, holder);
@@ -145,13 +145,13 @@ export class Holders {
     for (const [key, subscription] of subscriptions) {
       const [name, jid, subid = firstSubid] = key.split(separator) as [string, string, string?];
       const node = holder.nodes.get(name);
-      if (node !== undefined) this.#enrol(holder, node, { ...subscription, jid: Jid.parse(jid), node, subid });
+      if (node !== undefined) this.#addSubscriber(holder, node, { ...subscription, jid: Jid.parse(jid), node, subid });
     }
     return holder;
   }
 
   /** Bytes of all items, at the service also by publisher, which is persisted. */
-  async #weigh(bare: string, isAccount: boolean): Promise<Pick<Holder, 'bytes' | 'publishers'>> {
+  async #measure(bare: string, isAccount: boolean): Promise<Pick<Holder, 'bytes' | 'publishers'>> {
     const publishers = new Map<string, number>();
     let bytes = 0;
     let items = 0;
@@ -181,7 +181,7 @@ export class Holders {
     if (node.config['pubsub#purge_offline']) holder.fleeting.add(node);
   }
 
-  /** XEP-0248: the collections that a node is in know it. */
+  /** XEP-0248: adds a node to the children of its collections. */
   #link(holder: Holder, node: Node): void {
     for (const parent of node.config['pubsub#collection']) {
       const siblings = holder.children.get(parent);
@@ -198,10 +198,10 @@ export class Holders {
     }
   }
 
-  #enrol(holder: Holder, node: Node, subscriber: Subscriber): void {
+  #addSubscriber(holder: Holder, node: Node, subscriber: Subscriber): void {
     const { jid, subid, expires } = subscriber;
     const key = subscriptionKey(jid, subid);
-    this.#strike(holder, node, key);
+    this.#removeSubscriber(holder, node, key);
     node.subscriptions.set(key, subscriber);
     if (subid !== firstSubid) node.several = true;
     const own = holder.subscribers.get(jid.bare);
@@ -215,7 +215,7 @@ export class Holders {
     this.#temporary.set(jid.full, temporary.set(full, { bare: holder.jid.bare, node: node.name, key: key }));
   }
 
-  #strike(holder: Holder, node: Node, key: string): void {
+  #removeSubscriber(holder: Holder, node: Node, key: string): void {
     const subscriber = node.subscriptions.get(key);
     if (subscriber === undefined) return;
     const jid = subscriber.jid.full;
@@ -231,14 +231,15 @@ export class Holders {
     if (temporary?.size === 0) this.#temporary.delete(jid);
   }
 
-  /** Subscriptions of this address that end now that it is not there any more. */
+  /** Subscriptions that end because this address is no longer present. */
   ending(jid: string): readonly Subscribed[] {
     return [...(this.#temporary.get(jid)?.values() ?? [])];
   }
 
   /**
-   * Does something with a node, if there is one, and with what `prepare` finds out about it before. What `use` does until
-   * it waits for something, it does on what is current: two who make or change a node are one behind the other.
+   * Runs `use` on a node, if it exists, with the result of `prepare`. Until its first await, `use` sees the current
+   * state, so that concurrent requests that create or change a node are serialized. Retries if the node changed
+   * meanwhile.
    */
   async inTurn<T, P>(
     bare: string,
@@ -257,22 +258,22 @@ export class Holders {
       if (node?.leased) this.#endLeases(holder, node);
       return use({ holder, node, items, prepared });
     }
-    throw new StanzaError('resource-constraint', 'The node changes too fast.', { type: 'wait' });
+    throw new StanzaError('resource-constraint', 'The node changes too often. Try again later.', { type: 'wait' });
   }
 
-  /** Waits for what was written. Where that failed, what is in memory is not what is on disk. */
-  async written(holder: Holder, ...writes: readonly Promise<unknown>[]): Promise<void> {
+  /** Awaits writes. If one fails, the cache entry is stale and is invalidated. Rejects with the error. */
+  async commit(holder: Holder, ...writes: readonly Promise<unknown>[]): Promise<void> {
     try {
       await Promise.all(writes);
     } catch (error) {
-      this.forget(holder.jid.bare);
+      this.invalidate(holder.jid.bare);
       throw error;
     }
   }
 
   // --- nodes --------------------------------------------------------------------------------------------------
 
-  /** Makes a node; it is there at once. */
+  /** Creates a node. It is in memory at once; `write` resolves when it is durable. */
   create(
     holder: Holder,
     name: string,
@@ -294,7 +295,7 @@ export class Holders {
     return { node, write: this.#stores.pubsub_nodes.set(holder.jid.bare, [[name, stored]]) };
   }
 
-  /** Changes what is kept of a node itself. */
+  /** Changes the node's own record. */
   change(
     holder: Holder,
     node: Node,
@@ -309,7 +310,7 @@ export class Holders {
     return this.#stores.pubsub_nodes.set(holder.jid.bare, [[node.name, node.stored]]);
   }
 
-  /** Removes a node with all that belongs to it; its items have to be loaded. `movedTo`: where it is from now on. */
+  /** Removes a node and all its data; its items must be loaded. `movedTo` is its new address. */
   remove(holder: Holder, node: Node, items: Items, movedTo?: string): Promise<unknown> {
     const { bare } = holder.jid;
     const { pubsub_nodes, pubsub_subscriptions } = this.#stores;
@@ -317,7 +318,7 @@ export class Holders {
     this.#unlink(holder, node);
     holder.fleeting.delete(node);
     const jids = [...node.subscriptions.keys()];
-    for (const jid of jids) this.#strike(holder, node, jid);
+    for (const jid of jids) this.#removeSubscriber(holder, node, jid);
     const keys = jids.map((jid) => keyOf(node.name, jid));
     return Promise.all([
       movedTo === undefined ? pubsub_nodes.delete(bare, [node.name]) : this.#forward(holder, node, movedTo),
@@ -331,7 +332,7 @@ export class Holders {
     const stored: StoredNode = { ...node.stored, movedTo };
     holder.moved.set(node.name, nodeOf(node.name, stored, holder));
     const [oldest] = holder.moved.keys();
-    const surplus = holder.moved.size > mostMoved ? oldest : undefined;
+    const surplus = holder.moved.size > mostForwarded ? oldest : undefined;
     if (surplus !== undefined) holder.moved.delete(surplus);
     return Promise.all([
       this.#stores.pubsub_nodes.set(bare, [[node.name, stored]]),
@@ -339,7 +340,7 @@ export class Holders {
     ]);
   }
 
-  /** Undefined takes it away. */
+  /** Undefined removes the subscription. */
   setSubscription(
     holder: Holder,
     node: Node,
@@ -349,21 +350,21 @@ export class Holders {
     const { bare } = holder.jid;
     const key = keyOf(node.name, subscriptionKey(jid, subid));
     if (subscription === undefined) {
-      this.#strike(holder, node, subscriptionKey(jid, subid));
+      this.#removeSubscriber(holder, node, subscriptionKey(jid, subid));
       return this.#stores.pubsub_subscriptions.delete(bare, [key]);
     }
-    this.#enrol(holder, node, { ...subscription, jid, node, subid });
+    this.#addSubscriber(holder, node, { ...subscription, jid, node, subid });
     return this.#stores.pubsub_subscriptions.set(bare, [[key, subscription]]);
   }
 
-  /** §12.18: what is over is over. */
+  /** §12.18: removes expired subscriptions. */
   #endLeases(holder: Holder, node: Node): void {
     const now = wall();
     const over = [...node.subscriptions.values()].filter(
       ({ expires }) => typeof expires === 'number' && expires <= now,
     );
     for (const one of over)
-      this.setSubscription(holder, node, one, undefined).catch(() => this.forget(holder.jid.bare));
+      this.setSubscription(holder, node, one, undefined).catch(() => this.invalidate(holder.jid.bare));
   }
 
   // --- items --------------------------------------------------------------------------------------------------
@@ -399,12 +400,12 @@ export class Holders {
     found.sort((one, other) => (one.head.at < other.head.at ? -1 : 1));
     if (last !== undefined) idsAbove(holder.jid.bare, last.item.at);
     const items: Items = { index: new Map(found.map(({ id, head }) => [id, head])), last: undefined };
-    if (last !== undefined && last.item.xml.length <= atHand)
+    if (last !== undefined && last.item.xml.length <= longestCached)
       items.last = { id: last.id, event: eventOf(holder, node, last.id, last.item) };
     return items;
   }
 
-  /** Keeps an item as the last one; `event` notifies of it. */
+  /** Stores an item as the last one; `event` is its notification. */
   setItem(
     holder: Holder,
     node: Node,
@@ -419,12 +420,12 @@ export class Holders {
     const stored: StoredItem = before === undefined ? { at, by, xml } : { at, by, xml, created: before.created };
     const head = headOf(stored);
     items.index.set(id, head);
-    items.last = xml.length <= atHand ? { id, event } : undefined;
-    const written = this.#stores.pubsub_items.set(holder.jid.bare, [[keyOf(node.name, id), stored]]);
+    items.last = xml.length <= longestCached ? { id, event } : undefined;
+    const write = this.#stores.pubsub_items.set(holder.jid.bare, [[keyOf(node.name, id), stored]]);
     const changes = new Map([[by, head.bytes]]);
     if (before !== undefined) changes.set(before.by, (changes.get(before.by) ?? 0) - before.bytes);
     const counted = this.#count(holder, before === undefined ? 1 : 0, changes);
-    return counted === undefined ? written : Promise.all([written, counted]);
+    return counted === undefined ? write : Promise.all([write, counted]);
   }
 
   removeItems(holder: Holder, node: Node, items: Items, ids: readonly string[]): Promise<unknown> {
@@ -475,7 +476,7 @@ export class Holders {
     return this.#stores.pubsub_items.get(holder.jid.bare, keyOf(node.name, id));
   }
 
-  /** The notification of the last item, with when it was published (§6.1.7); undefined where there is none. */
+  /** The notification of the last item with its time of publication (§6.1.7). Returns undefined if there is no item. */
   last(holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
     const items = this.items(holder, node);
     if (items instanceof Promise) return items.then(() => this.last(holder, node));
@@ -489,12 +490,12 @@ export class Holders {
       if (item === undefined) return undefined;
       const event = eventOf(holder, node, id, item);
       const isLast = [...items.index.keys()].at(-1) === id;
-      if (isLast && item.xml.length <= atHand) items.last = { id, event };
+      if (isLast && item.xml.length <= longestCached) items.last = { id, event };
       return delayed(event, at);
     });
   }
 
-  /** `pubsub#item_expire`: what is too old goes when somebody looks. */
+  /** `pubsub#item_expire`: expired items are removed on access. */
   #expire(holder: Holder, node: Node, items: Items): void {
     const seconds = node.config['pubsub#item_expire'];
     if (seconds === 'max') return;
@@ -503,7 +504,7 @@ export class Holders {
       if (timeOf(at) >= wall() - seconds * 1000) break;
       old.push(id);
     }
-    if (old.length > 0) this.removeItems(holder, node, items, old).catch(() => this.forget(holder.jid.bare));
+    if (old.length > 0) this.removeItems(holder, node, items, old).catch(() => this.invalidate(holder.jid.bare));
   }
 }
 

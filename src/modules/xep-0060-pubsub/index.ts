@@ -1,11 +1,10 @@
 /**
- * XEP-0060: Publish-Subscribe, and XEP-0163: Personal Eventing Protocol. The same nodes at a service of their own and at
- * every account, where contacts are notified without having subscribed. What is published is durable before its
- * publisher hears so. XEP-0222 and XEP-0223 (storage of public and private data) follow from options of publication, as
- * does what XEP-0503 (spaces) asks of nodes.
+ * XEP-0060: Publish-Subscribe, and XEP-0163: Personal Eventing Protocol. The same nodes exist at a service and at every
+ * account, whose contacts are notified without subscribing. Published items are durable before the publisher gets the
+ * result. XEP-0222 and XEP-0223 (persistent storage of public and private data) follow from publish options, as does
+ * what XEP-0503 (spaces) requires of nodes.
  *
- * Left out: digests, transformations (they are told to
- * clients); the resource that published (XEP-0163 §4.3.1.3).
+ * Left out: digests; transformations, which are only passed on to clients; the publishing resource (XEP-0163 §4.3.1.3).
  */
 import { z } from 'zod';
 import {
@@ -42,7 +41,7 @@ import {
   greetVisitor,
   introduce,
   lastItems,
-  sayLastItems,
+  sendLastItems,
   wishes,
   wishesOf,
 } from './last-items.js';
@@ -61,7 +60,7 @@ import {
 import { paces } from './pace.js';
 import { pendingCommand } from './pending.js';
 import { pep } from './pep.js';
-import { leaves, left, purgeOf } from './presence.js';
+import { clientLeft, leaves, purgeOf } from './presence.js';
 import { publish, purge, retract } from './publish.js';
 import type { Action } from './request.js';
 import { settings } from './settings.js';
@@ -84,7 +83,7 @@ import { answerArchive, answerAtService } from './xep-0442-archive.js';
 
 type Handler = (action: Action, isAccount: boolean) => Element | undefined | Promise<Element | undefined>;
 
-/** By type, namespace and name of the first child: it says what is asked. */
+/** Keyed by the type of the IQ and the namespace and name of the first child. */
 const handlers: Readonly<Record<string, Handler>> = {
   [`get ${NS.pubsub} items`]: retrieve,
   [`set ${NS.pubsubOwner} collection`]: associate,
@@ -109,7 +108,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   [`set ${NS.pubsubOwner} subscriptions`]: changeSubscriptions,
 };
 
-/** At the address of the service: what becomes of accounts of this host. */
+/** Asked at the service: changes of local accounts. */
 const atService = {
   arrived: defineQuestion({ name: 'pubsub.arrived', given: z.object({ jid: z.string() }), answer: z.null() }),
   purged: defineQuestion({ name: 'pubsub.purged', given: z.object({ publisher: z.string() }), answer: z.null() }),
@@ -122,7 +121,7 @@ const atService = {
 
 const done = (work: Promise<unknown>): Promise<null> => work.then(() => null);
 
-function passOver(error: unknown): undefined {
+function ignoreRefusal(error: unknown): undefined {
   if (!(error instanceof StanzaError)) throw error;
   return undefined;
 }
@@ -133,7 +132,7 @@ import { closedNode, storedItem, storedNode, storedSubscription, subscriptionKey
 
 export default defineModule({
   name: 'pubsub',
-  summary: 'Lets accounts and services publish, and tells those who want to know.',
+  summary: 'Publish-subscribe nodes at accounts (PEP) and at a service.',
   implements: {
     'XEP-0060': '1.30.0',
     'XEP-0163': '1.2.2',
@@ -147,7 +146,7 @@ export default defineModule({
     'XEP-0470': '0.2.0',
     'XEP-0503': '0.3.0',
   },
-  notes: "Digests, transformations. The list of one's own public subscriptions takes the module pam.",
+  notes: "Left out: digests, transformations. The list of an account's own public subscriptions needs the module pam.",
   features: { account: accountFeatures, service: serviceFeatures },
   config: settings,
   stores: {
@@ -183,11 +182,11 @@ export default defineModule({
       end: (holder, node, subscriber) => drop(pubsub, holder, node, subscriber),
       aside: (work) => {
         if (work instanceof Promise)
-          work.catch((error: unknown) => log.error({ err: error }, 'somebody could not be notified'));
+          work.catch((error: unknown) => log.error({ err: error }, 'a pubsub notification failed'));
       },
     };
 
-    // Nothing is made, or kept in memory, by asking accounts that do not exist.
+    // Queries to accounts that do not exist must not create nodes or fill the cache.
     const absent: PubSub = { ...pubsub, holders: Holders.ofNobody(config, own) };
 
     const demandPace = paces(host, config);
@@ -204,12 +203,12 @@ export default defineModule({
       const handler = element?.getNS() === ns ? handlers[`${stanza.type} ${ns} ${element.getName()}`] : undefined;
       if (element === undefined || handler === undefined) throw new StanzaError('bad-request');
       if (stanza.type === 'set') demandPace(element.getName(), from);
-      const acting = isAccount || ns !== NS.pubsubOwner ? from : await ruler(from, element.attrs.node ?? '');
+      const acting = isAccount || ns !== NS.pubsubOwner ? from : await actorFor(from, element.attrs.node ?? '');
       return handler({ pubsub: isAbsent ? absent : pubsub, request, from: acting, bare, element }, isAccount);
     };
 
-    /** Administrators of the host rule the nodes of the service, in the name of an owner. */
-    const ruler = async (from: Jid, name: string): Promise<Jid> => {
+    /** Administrators of the host act in the name of an owner at nodes of the service. */
+    const actorFor = async (from: Jid, name: string): Promise<Jid> => {
       if (!(await host.isAdmin(from))) return from;
       const holder = await pubsub.holders.get(own.bare);
       const node = holder.nodes.get(name);
@@ -235,10 +234,10 @@ export default defineModule({
     };
 
     /**
-     * Whoever gets the name of an account that is no more does not get its rights; a node that it owned alone goes with
-     * it.
+     * Removes a deleted account's rights, so that a new account of the same name does not inherit them. Nodes of which
+     * it was the only owner are removed.
      */
-    const forgetAccount = async ({ bare }: Jid, isAnonymous: boolean): Promise<void> => {
+    const dropAccount = async ({ bare }: Jid, isAnonymous: boolean): Promise<void> => {
       const { holders } = pubsub;
       const leave = async ({ holder, node, items }: Found): Promise<void> => {
         if (node === undefined) return;
@@ -251,7 +250,7 @@ export default defineModule({
         for (const one of [...node.subscriptions.values()])
           if (one.jid.bare === bare || one.by === bare)
             writes.push(holders.setSubscription(holder, node, one, undefined));
-        await holders.written(holder, ...writes);
+        await holders.commit(holder, ...writes);
       };
       for (const name of [...(await holders.get(own.bare)).nodes.keys()])
         await holders.inTurn(own.bare, name, () => undefined, leave);
@@ -278,7 +277,7 @@ export default defineModule({
       command(pendingCommand(pubsub, 'account')),
       ...hooksFor('account'),
       ...hooksFor('service'),
-      // XEP-0222 §5, XEP-0223 §5; some clients look here alone for what the accounts can do (XEP-0163 §6)
+      // XEP-0222 §5, XEP-0223 §5; some clients query only the server for the features of accounts (XEP-0163 §6)
       disco('server', {
         identities: () => [{ category: 'pubsub', type: 'pep' }],
         features: () => accountFeatures.filter((name) => name.startsWith(NS.pubsub)),
@@ -290,7 +289,7 @@ export default defineModule({
           const isAnswer = stanza.to!.full === own.full && (await authorize(pubsub, own.bare, stanza));
           if (!isAnswer && stanza.type !== 'headline') throw new StanzaError('service-unavailable');
         },
-        // Who is present at the service is somebody to be notified where that goes by presence
+        // Presence at the service matters for presence-based notifications
         presence: (stanza) => {
           const { from, type } = stanza;
           if (from === undefined || stanza.to!.full !== own.full) return undefined;
@@ -304,7 +303,7 @@ export default defineModule({
           return undefined;
         },
       }),
-      // §8.6: what an owner answers to a request for a subscription to a node of his account
+      // §8.6: an owner's answer to a subscription request for a node of their account
       message(
         'clean',
         ({ way, owner, peer, stanza }) => {
@@ -313,12 +312,12 @@ export default defineModule({
           const answered = authorize(pubsub, owner.bare, stanza).then((was) =>
             was ? ('handled' as const) : undefined,
           );
-          // Whoever owns no such node has said something else, for all that he learns.
-          return way === 'out' ? answered : answered.catch(passOver);
+          // Senders who do not own the node must not learn whether it exists.
+          return way === 'out' ? answered : answered.catch(ignoreRefusal);
         },
         { after: ['strangers'], skips: (stanza) => !stanza.has(NS.dataForms, 'x') },
       ),
-      // §12.3: what comes back of notifications
+      // §12.3: bounced notifications
       message(
         'clean',
         ({ way, owner, stanza }) => {
@@ -333,7 +332,7 @@ export default defineModule({
         pubsub.aside(greetVisitor(pubsub, owner, visitor.jid, gained)),
       ),
       event('visitorGone', ({ owner, jid }) => {
-        if (jid.domain === host.domain) return; // told as a session of its own
+        if (jid.domain === host.domain) return; // handled by the event "unavailable"
         const others = [...pubsub.caps.visitors(owner.bare).values()].some((one) => one.jid.bare === jid.bare);
         pubsub.aside(leaves(pubsub, jid, !others));
       }),
@@ -343,7 +342,7 @@ export default defineModule({
       event('unavailable', ({ session: { jid } }) => {
         const owner = jid.toBare();
         const isLast = !host.sessions(owner.bare).some((other) => other.available && other.jid.full !== jid.full);
-        pubsub.aside(host.askNodes(left, { jid: jid.full, isLast }));
+        pubsub.aside(host.askNodes(clientLeft, { jid: jid.full, isLast }));
         if (!isLast) return;
         pubsub.aside(purgeOf(pubsub, jid.bare, jid.bare));
         pubsub.aside(host.askHome(atService.purged, own, { publisher: jid.bare }));
@@ -357,18 +356,18 @@ export default defineModule({
           if (node.subscriptions.size > 0) await dropBarred(pubsub, holder, node, contact.bare);
       }),
       event('accountDeleted', async ({ jid, isAnonymous = false }) => {
-        pubsub.holders.forget(jid.bare);
+        pubsub.holders.invalidate(jid.bare);
         await host.askHome(atService.forgotten, own, { account: jid.bare, isAnonymous });
       }),
-      answers(lastItems, (given, owner) => sayLastItems(pubsub, owner, given)),
+      answers(lastItems, (given, owner) => sendLastItems(pubsub, owner, given)),
       answers(wishes, (_, owner) => wishesOf(pubsub, owner)),
       answers(shown, (given, owner) => shownBy(pubsub, owner, given)),
       answers(wanting, (given) => countWanting(pubsub, given)),
       answers(entryOf, (given, owner) => entryIn(pubsub, owner, given)),
-      answers(left, ({ jid, isLast }) => done(leaves(pubsub, Jid.parse(jid), isLast))),
+      answers(clientLeft, ({ jid, isLast }) => done(leaves(pubsub, Jid.parse(jid), isLast))),
       answers(atService.arrived, ({ jid }) => done(greetAtService(Jid.parse(jid)))),
       answers(atService.purged, ({ publisher }) => done(purgeOf(pubsub, own.bare, publisher))),
-      answers(atService.forgotten, ({ account, isAnonymous }) => done(forgetAccount(Jid.parse(account), isAnonymous))),
+      answers(atService.forgotten, ({ account, isAnonymous }) => done(dropAccount(Jid.parse(account), isAnonymous))),
     ];
   },
 });

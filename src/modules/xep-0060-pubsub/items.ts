@@ -1,4 +1,4 @@
-/** §6.5: retrieving items: all, the last ones, by their ids, or by pages (XEP-0059), in the order asked for (XEP-0413). */
+/** §6.5: retrieving items: all, the latest, by id, or by page (XEP-0059), in the requested order (XEP-0413). */
 
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -12,10 +12,10 @@ import { subscriptionsAt } from './holders.js';
 import type { Holder, Items, Node, StoredItem } from './node.js';
 import { type Action, find, nameIn, nodeNamed } from './request.js';
 
-/** Characters of payloads in one answer: more is cut, and the rest can be paged to (§6.5.4). At least one item is sent. */
+/** Characters of payloads in one answer; the rest can be paged (§6.5.4). At least one item is sent. */
 const longestAnswer = 1_000_000;
-/** Items that are got one by one at once. */
-const together = 50;
+/** Items loaded in parallel. */
+const batchSize = 50;
 
 export async function retrieve(action: Action): Promise<Element> {
   const { request, from, element } = action;
@@ -35,7 +35,7 @@ export async function retrieve(action: Action): Promise<Element> {
   }
   const set = request.payload.getChild('set', NS.rsm);
   const most = numberOf(element.attrs.max_items);
-  // The most recent ones, or the first in the order asked for (XEP-0413 §4.1)
+  // The latest ones, or the first ones in the requested order (XEP-0413 §4.1)
   const wanted = most === undefined ? ids : isOrdered ? ids.slice(0, most) : most === 0 ? [] : ids.slice(-most);
   const { first, end } = set === undefined ? { first: 0, end: wanted.length } : pageOf(set, wanted);
   const page = wanted.slice(first, end);
@@ -60,7 +60,9 @@ export async function retrieve(action: Action): Promise<Element> {
   );
 }
 
-/** §6.5.9.1, §6.5.9.2: whoever has several subscriptions says by which one the items are asked for. */
+/**
+ * §6.5.9.1, §6.5.9.2: checks the subid; it is required if the requester has several subscriptions. Throws StanzaError.
+ */
 function subscriptionFor({ from, element }: Action, holder: Holder, node: Node): void {
   const { subid } = element.attrs;
   if (subid === undefined && !node.several) return;
@@ -76,14 +78,14 @@ const answer = (node: string, elements: readonly Element[], set?: Element): Elem
 
 const keys = { creation: 'created', modification: 'at' } as const;
 
-/** All ids, in the order of publication unless another is asked for. */
+/** All ids in order of publication, or in the requested order. Throws StanzaError. */
 function inOrder(payload: Element, { index }: Items): { ids: string[]; isOrdered: boolean } {
   const orders = payload.getChildren('order', NS.orderBy).map(({ attrs: { by, desc } }) => {
     const key = by === 'creation' || by === 'modification' ? keys[by] : undefined;
-    if (key === undefined) throw new StanzaError('feature-not-implemented', 'There is no such order.');
+    if (key === undefined) throw new StanzaError('feature-not-implemented', 'Order by "creation" or "modification".');
     return { key, sign: desc === 'true' || desc === '1' ? -1 : 1 };
   });
-  const [first] = orders; // no two are alike in it: times are unique
+  const [first] = orders; // a total order, since times are unique: further keys have no effect
   if (first === undefined) return { ids: [...index.keys()], isOrdered: false };
   const { key, sign } = first;
   const entries = [...index].sort(([, one], [, other]) => (one[key] < other[key] ? -sign : sign));
@@ -103,7 +105,7 @@ function pageOf(set: Element, ids: readonly string[]): { first: number; end: num
   return { first: Math.min(from, ids.length), end: Math.min(from + max, ids.length) };
 }
 
-/** As many of the items, in their order, as fit into one answer: the first of them, or the last. */
+/** Loads as many items as fit into one answer, from the start of `ids` or from the end. */
 async function read(
   { pubsub }: Action,
   holder: Holder,
@@ -115,8 +117,8 @@ async function read(
   const elements: Element[] = [];
   const taken: string[] = [];
   let size = 0;
-  for (let at = 0; at < order.length; at += together) {
-    const some = order.slice(at, at + together);
+  for (let at = 0; at < order.length; at += batchSize) {
+    const some = order.slice(at, at + batchSize);
     const items = await Promise.all(some.map((id) => pubsub.holders.item(holder, node, id)));
     for (const [index, item] of items.entries()) {
       if (item === undefined) continue; // removed meanwhile
@@ -137,6 +139,6 @@ const shown = (holder: Holder, node: Node, id: string, { by, xml }: StoredItem):
 
 function numberOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^\d{1,10}$/.test(text)) throw new StanzaError('bad-request', 'max_items is no number.');
+  if (!/^\d{1,10}$/.test(text)) throw new StanzaError('bad-request', 'max_items must be a number.');
   return Number(text);
 }

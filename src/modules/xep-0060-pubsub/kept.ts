@@ -1,4 +1,4 @@
-/** Nodes that are kept up here and follow another: XEP-0465's, and the summaries of XEP-0470. */
+/** Nodes that the server maintains and that follow another node: those of XEP-0465, and the summaries of XEP-0470. */
 import { flat } from '../../server/stanza/flat.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, serialize } from '../../server/xml/element.js';
@@ -10,22 +10,22 @@ import type { PubSub } from './pubsub.js';
 
 export const subscribersOf = (node: string): string => `${NS.pps.replace(/:0$/, ':subscribers:0')}/${node}`;
 export const summaryOf = (node: string): string => `${NS.attachmentsSummary}/${node}`;
-/** XEP-0465 §4.2: what an account subscribed to, written by the module of XEP-0376. */
+/** XEP-0465 §4.2: an account's own subscriptions; written by the module of XEP-0376. */
 const ownSubscriptions = NS.pps.replace(/:0$/, ':subscriptions:0');
 const prefixes = [subscribersOf(''), summaryOf('')];
 
-/** Whether the server alone writes to a node of this name. */
-export const isKept = (name: string): boolean =>
+/** Whether only the server may write to a node of this name. */
+export const isManaged = (name: string): boolean =>
   name === ownSubscriptions || prefixes.some((prefix) => name.startsWith(prefix));
 export const isAttachments = (name: string): boolean => name.startsWith(`${NS.attachments}/`);
 
-/** What a node has in common with the one that it follows. */
+/** The settings that a node shares with the one it follows. */
 export const shared = ({ config }: Node): Partial<NodeConfig> => ({
   'pubsub#access_model': config['pubsub#access_model'],
   'pubsub#roster_groups_allowed': config['pubsub#roster_groups_allowed'],
 });
 
-/** How a node is made that follows another. */
+/** Initial configuration of a follower. */
 const following = (node: Node, more: Partial<NodeConfig> = {}): Partial<NodeConfig> => ({
   ...shared(node),
   'pubsub#max_items': 'max',
@@ -33,11 +33,11 @@ const following = (node: Node, more: Partial<NodeConfig> = {}): Partial<NodeConf
   ...more,
 });
 
-/** XEP-0470 §4.3: who may attach is who may publish. */
+/** XEP-0470 §4.3: everyone who may publish may attach. */
 export const attachmentsConfig = (node: Node): Partial<NodeConfig> =>
   following(node, { 'pubsub#publish_model': node.config['pubsub#publish_model'] });
 
-/** Puts an item into a node that is kept here, and makes it where it is the first. */
+/** Puts an item into a managed node, which is created with its first item. */
 export function put(
   pubsub: PubSub,
   { jid }: Holder,
@@ -62,13 +62,13 @@ export function put(
       const event = itemEvent(holder, node, id, jid.bare, payload);
       const item = { by: jid.bare, xml: flat(serialize(payload)) };
       writes.push(holders.setItem(holder, node, items ?? node.items!, id, item, event));
-      await holders.written(holder, ...writes);
+      await holders.commit(holder, ...writes);
       notify(pubsub, holder, node, event);
     },
   );
 }
 
-/** Takes an item out again. */
+/** Removes an item from a managed node. */
 export function take(pubsub: PubSub, { jid }: Holder, name: string, id: string): Promise<void> {
   const { holders } = pubsub;
   return holders.inTurn(
@@ -77,7 +77,7 @@ export function take(pubsub: PubSub, { jid }: Holder, name: string, id: string):
     () => undefined,
     async ({ holder, node, items }) => {
       if (node === undefined || !items!.index.has(id)) return;
-      await holders.written(holder, holders.removeItems(holder, node, items!, [id]));
+      await holders.commit(holder, holders.removeItems(holder, node, items!, [id]));
       notify(pubsub, holder, node, retractEvent(holder, node, [id]));
     },
   );

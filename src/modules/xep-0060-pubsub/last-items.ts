@@ -1,6 +1,6 @@
 /**
- * XEP-0163 §4.3.2, XEP-0060 §12.1: the last items that somebody gets who turns up: of his own account, of the accounts
- * that he is present at, each once for every interest that he says he has; and of nodes that he subscribed to.
+ * XEP-0163 §4.3.2, XEP-0060 §12.1: last items sent to a client that becomes available: those of its own account and of
+ * the accounts to which it is present, once for each of its interests, and those of nodes it is subscribed to.
  */
 
 import { z } from 'zod';
@@ -16,25 +16,25 @@ import { keyOf } from './holders.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import { interest, isContactHere, visitorsOf, wants } from './notify.js';
 import type { PubSub } from './pubsub.js';
-import { asked, speakersOf } from './speakers.js';
-import { tell, toSubscriber } from './telling.js';
+import { solicited, speakersOf } from './speakers.js';
+import { deliver, toSubscriber } from './telling.js';
 
 const suffix = '+notify';
 
-/** The names of nodes. */
+/** The names of nodes with a `+notify` feature. */
 const interestsIn = (features: ReadonlySet<string>): string[] =>
   [...features].flatMap((feature) => (feature.endsWith(suffix) ? [feature.slice(0, -suffix.length)] : []));
 
-/** A client that is there. */
+/** An available client, or all clients of a contact. */
 interface Recipient {
   readonly jid: Jid;
-  /** What it wants to be told, by the names of nodes. */
+  /** The names of nodes it wants notifications of. */
   readonly interests: readonly string[];
-  /** Whether it is there still, and wants this still. */
+  /** Whether it is still available and still interested. */
   wants(node: string): boolean;
-  /** Its own account says it directly. */
+  /** Set for a session of the account itself; it is sent to directly. */
   readonly session?: Session | undefined;
-  /** Its home knows whether it is there, and what it wants. */
+  /** The recipient's home filters by availability and interest. */
   readonly isChosenAtHome?: true;
 }
 
@@ -45,7 +45,7 @@ const ofSession = (pubsub: PubSub, session: Session, features: ReadonlySet<strin
   session,
 });
 
-/** All clients of a contact of this host, or the one of a full address. */
+/** All clients of a local contact, or one client by full address. */
 const ofContact = (jid: Jid, interests: readonly string[]): Recipient => ({
   jid,
   interests,
@@ -59,7 +59,7 @@ const ofVisitor = (pubsub: PubSub, owner: string, jid: Jid, features: ReadonlySe
   wants: (node) => pubsub.caps.visitors(owner).get(jid.full)?.features().has(interest(node)) === true,
 });
 
-/** `gained`: features of the session that are new. They go out no faster than its client takes them. */
+/** `gained` are the session's new features. Output is paced by the client. */
 export function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<string>): void | Promise<void> {
   const recipient = ofSession(pubsub, session, gained);
   if (recipient.interests.length === 0) return;
@@ -75,7 +75,7 @@ async function* lastItemsFor(pubsub: PubSub, session: Session, recipient: Recipi
   const here = `@${host.domain}`;
   const wanted = { to: session.jid.full, interests: recipient.interests };
   for (const [contact, item] of await roster.get(owner.bare)) {
-    if (session.presence === undefined) return; // gone meanwhile
+    if (session.presence === undefined) return; // unavailable meanwhile
     if (!hasTo(item) || !contact.endsWith(here)) continue;
     const sent = host.askHome(lastItems, Jid.parse(contact), wanted);
     if (!(sent instanceof Promise)) continue;
@@ -84,19 +84,19 @@ async function* lastItemsFor(pubsub: PubSub, session: Session, recipient: Recipi
   }
 }
 
-/** At a contact of this host: says the last items of its nodes to a client that has turned up. */
+/** Asked at a local contact: sends the last items of its nodes to a client that became available. */
 export const lastItems = defineQuestion({
   name: 'pubsub.last_items',
   given: z.object({ to: z.string(), interests: z.array(z.string()).readonly() }),
   answer: z.null(),
 });
 
-export function sayLastItems(
+export function sendLastItems(
   pubsub: PubSub,
   owner: Jid,
   { to, interests }: { readonly to: string; readonly interests: readonly string[] },
 ): Maybe<null> {
-  // Mostly all is in memory, and there is nothing: nobody waits for that.
+  // Usually the nodes are cached and none matches: answer synchronously.
   const holder = pubsub.holders.peek(owner.bare);
   if (holder !== undefined && !interests.some((name) => holder.nodes.has(name))) return null;
   return (async () => {
@@ -107,7 +107,7 @@ export function sayLastItems(
   })();
 }
 
-/** At a contact of this host: its clients, and the nodes that they want to hear of. */
+/** Asked at a local contact: its clients and the nodes they are interested in. */
 export const wishes = defineQuestion({
   name: 'pubsub.wishes',
   given: z.null(),
@@ -120,34 +120,34 @@ export const wishesOf = ({ host, caps }: PubSub, owner: Jid) =>
     .filter(({ presence }) => presence !== undefined)
     .map((session) => ({ jid: session.jid.full, interests: interestsIn(caps.features(session)) }));
 
-/** A home that does not answer is no fault of the others. */
+/** Ignores a home that does not answer; the others are asked anyway. */
 function unanswered(error: unknown): null {
   if (!(error instanceof StanzaError)) throw error;
   return null;
 }
 
-/** The same for somebody who is present at an account, and no session of its contacts here. */
+/** The same for a client that is present at an account but is not a session of a local contact. */
 export async function greetVisitor(pubsub: PubSub, owner: Jid, jid: Jid, gained: ReadonlySet<string>): Promise<void> {
   const recipient = ofVisitor(pubsub, owner.bare, jid, gained);
   if (recipient.interests.length === 0) return;
   await sendLast(pubsub, owner.bare, recipient, (await pubsub.roster.get(owner.bare)).get(jid.bare));
 }
 
-/** Somebody is present at the service who was not before: `on_sub_and_presence` of what he subscribed to. */
+/** A client has become present at the service: sends `on_sub_and_presence` items of its subscriptions. */
 export async function greetSubscriber(pubsub: PubSub, holder: Holder, jid: Jid): Promise<void> {
-  const told = new Set<string>();
+  const sent = new Set<string>();
   for (const subscriber of [...(holder.subscribers.get(jid.bare) ?? [])]) {
     if (subscriber.jid.resource !== undefined && subscriber.jid.full !== jid.full) continue;
     const { node } = subscriber;
-    const key = keyOf(node.name, subscriber.jid.full); // once, however many subscriptions it has
-    if (node.config['pubsub#send_last_published_item'] === 'on_sub_and_presence' && !told.has(key) && told.add(key))
+    const key = keyOf(node.name, subscriber.jid.full); // once per node, whatever the number of subscriptions
+    if (node.config['pubsub#send_last_published_item'] === 'on_sub_and_presence' && !sent.has(key) && sent.add(key))
       await sendLastTo(pubsub, holder, subscriber, jid);
   }
 }
 
 /**
- * A contact gets to see an account, or more of it (XEP-0163 §7, XEP-0060 §12.1): its clients get what they would have
- * been told. `before`: the entry of the roster as it was.
+ * A contact gained access to an account or to more of its nodes (XEP-0163 §7, XEP-0060 §12.1): sends the last items of
+ * the newly readable nodes to the contact's clients. `before` is the previous roster entry.
  */
 export async function introduce(
   pubsub: PubSub,
@@ -160,7 +160,9 @@ export async function introduce(
     await sendLast(pubsub, owner.bare, recipient, entry, before);
 }
 
-/** XEP-0060 §12.1: those that a changed access model lets in get the last item. `before`: the node as it was. */
+/**
+ * XEP-0060 §12.1: sends the last item to contacts who gained access by a new access model. `before` is the old node.
+ */
 export async function reveal(pubsub: PubSub, holder: Holder, node: Node, before: Node): Promise<void> {
   if (!holder.isAccount) return;
   const { bare } = holder.jid;
@@ -178,7 +180,7 @@ export async function reveal(pubsub: PubSub, holder: Holder, node: Node, before:
 
 const none: ReadonlySet<string> = new Set();
 
-/** The clients of a contact: its sessions here, or what is present of it. */
+/** The clients of a contact: its local sessions, or else its clients present at the account. */
 async function clientsOf(pubsub: PubSub, holder: Holder, contact: Jid): Promise<Recipient[]> {
   const { host, caps } = pubsub;
   const here = contact.domain === host.domain ? await host.askHome(wishes, contact, null) : [];
@@ -190,7 +192,7 @@ async function clientsOf(pubsub: PubSub, holder: Holder, contact: Jid): Promise<
   return found;
 }
 
-/** What one account has for a client. `entry`: of its roster, for the client's account. */
+/** Sends an account's last items to a client. `entry` is the account's roster entry for the client's account. */
 async function sendLast(
   pubsub: PubSub,
   bare: string,
@@ -213,13 +215,13 @@ async function sendLast(
     if (bare === jid.bare) session?.send(last.with({ to: jid }));
     else {
       const audience = isChosenAtHome && ({ kind: 'willing', feature: interest(name), except: [] } as const);
-      const origin = asked(speakersOf(holder, node, lastPublisher(node)), audience);
-      pubsub.aside(tell(pubsub, last.with({ to: jid }), origin));
+      const origin = solicited(speakersOf(holder, node, lastPublisher(node)), audience);
+      pubsub.aside(deliver(pubsub, last.with({ to: jid }), origin));
     }
   }
 }
 
-/** Of the item that `lastOf` found. */
+/** The publisher of the item that `lastOf` found. */
 function lastPublisher({ items }: Node): string | undefined {
   const id = items?.last?.id;
   return id === undefined ? undefined : items?.index.get(id)?.by;
@@ -231,7 +233,7 @@ function lastOf(pubsub: PubSub, holder: Holder, node: Node): Stanza | undefined 
   return pubsub.holders.last(holder, node);
 }
 
-/** The last item for somebody who subscribed; `to`: the client of his that turned up. */
+/** Sends the last item to a subscriber; `to` is the client that became available. */
 export async function sendLastTo(pubsub: PubSub, holder: Holder, subscriber: Subscriber, to?: Jid): Promise<void> {
   const { node } = subscriber;
   if (node.config['pubsub#send_last_published_item'] === 'never') return;
@@ -240,6 +242,6 @@ export async function sendLastTo(pubsub: PubSub, holder: Holder, subscriber: Sub
   if (barrier(holder, node, bare, await entryFor(pubsub, holder, node, bare)) !== undefined) return;
   const last = await lastOf(pubsub, holder, node);
   if (last === undefined) return;
-  const origin = asked(speakersOf(holder, node, lastPublisher(node)));
+  const origin = solicited(speakersOf(holder, node, lastPublisher(node)));
   await toSubscriber(pubsub, holder, to ? { ...subscriber, jid: to } : subscriber, last, origin);
 }

@@ -1,4 +1,4 @@
-/** How a node is configured: §8.2 and §16.4.4, the form, the defaults, and options as preconditions (§7.1.5). */
+/** Configuration of nodes (§8.2, §16.4.4): the form, the defaults, and publish options as preconditions (§7.1.5). */
 import { defineForm, type Submission } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -12,11 +12,11 @@ export const accessModels = ['open', 'presence', 'roster', 'authorize', 'whiteli
 const fields = {
   'pubsub#title': { type: 'text-single', label: 'Name of the node', longest: 1000 },
   'pubsub#description': { type: 'text-single', label: 'Description', longest: 4000 },
-  'pubsub#type': { type: 'text-single', label: 'What the items are: mostly the namespace of payloads', longest: 1000 },
+  'pubsub#type': { type: 'text-single', label: 'Type of the payloads, usually their namespace', longest: 1000 },
   'pubsub#language': { type: 'list-single', label: 'Language', options: [] as string[], open: true },
-  'pubsub#contact': { type: 'jid-multi', label: 'Whom to ask about the node' },
+  'pubsub#contact': { type: 'jid-multi', label: 'Contact addresses for questions about the node' },
   'pubsub#node_type': { type: 'list-single', label: 'Type of the node', options: ['leaf', 'collection'] },
-  'pubsub#collection': { type: 'text-multi', label: 'Collections that the node is in', longest: 1023 },
+  'pubsub#collection': { type: 'text-multi', label: 'Collections that contain the node', longest: 1023 },
   'pubsub#access_model': {
     type: 'list-single',
     label: 'Who may subscribe and retrieve items',
@@ -24,7 +24,7 @@ const fields = {
   },
   'pubsub#roster_groups_allowed': {
     type: 'list-multi',
-    label: 'Roster groups that may, with the model roster',
+    label: 'Roster groups with access (access model "roster")',
     options: [] as string[],
     open: true,
   },
@@ -33,17 +33,17 @@ const fields = {
     label: 'Who may publish',
     options: ['publishers', 'subscribers', 'open'],
   },
-  'pubsub#persist_items': { type: 'boolean', label: 'Keep items' },
+  'pubsub#persist_items': { type: 'boolean', label: 'Persist items' },
   'pubsub#max_items': {
     type: 'text-single',
     datatype: 'pubsub:integer-or-max',
-    label: 'Items that are kept',
+    label: 'Maximum number of items',
     min: 0,
   },
   'pubsub#item_expire': {
     type: 'text-single',
     datatype: 'pubsub:integer-or-max',
-    label: 'Seconds after which items are removed',
+    label: 'Seconds until items expire',
     min: 1,
   },
   'pubsub#purge_offline': { type: 'boolean', label: 'Remove the items of a publisher who goes offline' },
@@ -52,7 +52,12 @@ const fields = {
     label: 'What happens to the oldest item of a full node',
     options: ['retract-oldest', 'discard-oldest', 'reject'],
   },
-  'pubsub#max_payload_size': { type: 'text-single', datatype: 'xs:integer', label: 'Bytes of a payload', min: 1 },
+  'pubsub#max_payload_size': {
+    type: 'text-single',
+    datatype: 'xs:integer',
+    label: 'Maximum payload size in bytes',
+    min: 1,
+  },
   'pubsub#send_last_published_item': {
     type: 'list-single',
     label: 'When the last item is sent',
@@ -60,21 +65,21 @@ const fields = {
   },
   'pubsub#deliver_notifications': { type: 'boolean', label: 'Send notifications' },
   'pubsub#deliver_payloads': { type: 'boolean', label: 'Send payloads with notifications' },
-  'pubsub#presence_based_delivery': { type: 'boolean', label: 'Notify those alone who are there' },
+  'pubsub#presence_based_delivery': { type: 'boolean', label: 'Notify only available subscribers' },
   'pubsub#itemreply': {
     type: 'list-single',
-    label: 'Who is named as the one to reply to',
+    label: 'Address for replies',
     options: ['publisher', 'owner', 'none'],
   },
   'pubsub#notification_type': {
     type: 'list-single',
-    label: 'Type of the messages',
+    label: 'Message type of notifications',
     options: ['normal', 'headline', 'chat'],
   },
-  'pubsub#notify_config': { type: 'boolean', label: 'Notify of changed configuration' },
+  'pubsub#notify_config': { type: 'boolean', label: 'Notify when the configuration changes' },
   'pubsub#notify_delete': { type: 'boolean', label: 'Notify when the node is deleted' },
   'pubsub#notify_retract': { type: 'boolean', label: 'Notify when items are removed' },
-  'pubsub#notify_sub': { type: 'boolean', label: 'Notify owners of those who subscribe and unsubscribe' },
+  'pubsub#notify_sub': { type: 'boolean', label: 'Notify owners of new and ended subscriptions' },
   'pubsub#subscribe': { type: 'boolean', label: 'Allow subscriptions' },
   'pubsub#tempsub': { type: 'boolean', label: 'Subscriptions end when the subscriber goes offline' },
   'pubsub#body_xslt': {
@@ -89,19 +94,24 @@ const fields = {
   },
 } as const;
 
-/** XEP-0248: what collections have besides. The children are no part of what is kept: their parents are. */
+/**
+ * XEP-0248: additional fields of collections. Children are not stored with a node; the links are stored with the child.
+ */
 const ofCollections = {
-  'pubsub#children': { type: 'text-multi', label: 'The nodes in the collection', longest: 1023 },
+  'pubsub#children': { type: 'text-multi', label: 'Nodes in the collection', longest: 1023 },
   'pubsub#children_association_policy': {
     type: 'list-single',
-    label: 'Who may put nodes into the collection',
+    label: 'Who may add nodes to the collection',
     options: ['all', 'owners', 'whitelist'],
   },
-  'pubsub#children_association_whitelist': { type: 'jid-multi', label: 'Who may, with the policy whitelist' },
+  'pubsub#children_association_whitelist': {
+    type: 'jid-multi',
+    label: 'Addresses that may add nodes (policy "whitelist")',
+  },
   'pubsub#children_max': {
     type: 'text-single',
     datatype: 'xs:integer',
-    label: 'Nodes that the collection has at most',
+    label: 'Maximum number of nodes in the collection',
     min: 0,
   },
 } as const;
@@ -111,19 +121,19 @@ const allFields = { ...fields, ...ofCollections } as const;
 type Fields = typeof allFields;
 type Submitted = Submission<Fields>;
 type Addressed = 'pubsub#contact' | 'pubsub#children_association_whitelist';
-/** As it is kept: addresses are text. */
+/** The stored form: addresses are text. */
 export type NodeConfig = Omit<Required<Submitted>, Addressed | 'pubsub#children'> & {
   readonly [K in Addressed]: readonly string[];
 };
-/** As it is submitted. */
+/** The submitted form. */
 export type ConfigChange = Partial<NodeConfig> & { readonly 'pubsub#children'?: readonly string[] };
 
 const leafForm = defineForm(`${NS.pubsub}#node_config`, fields);
 const configForm = defineForm(`${NS.pubsub}#node_config`, allFields);
-/** §7.1.5: unknown fields MUST be refused. */
+/** §7.1.5: unknown fields MUST be rejected. */
 const optionsForm = defineForm(`${NS.pubsub}#publish-options`, fields, { unknown: 'refuse' });
 
-/** Nodes that a collection has at most. */
+/** Maximum number of nodes in a collection. */
 const mostChildren = 1000;
 
 const common = {
@@ -155,22 +165,22 @@ const common = {
   'pubsub#tempsub': false,
   'pubsub#body_xslt': '',
   'pubsub#dataform_xslt': '',
-  // §4.3: where the feature last-published is announced
+  // §4.3: required with the feature last-published
   'pubsub#send_last_published_item': 'on_sub_and_presence',
 } as const;
 
-/** What a node is like unless it was configured. A change changes nodes that exist: only what differs is kept. */
+/** The default configuration. Only differences from it are stored, so a new default also applies to existing nodes. */
 export const defaults = (isAccount: boolean, { item_bytes }: Settings): NodeConfig => ({
   ...common,
   'pubsub#max_payload_size': item_bytes,
   // XEP-0163 §5
   'pubsub#access_model': isAccount ? 'presence' : 'open',
   'pubsub#max_items': isAccount ? 1 : 'max',
-  // §7.1.2.6. Of an account's nodes most have one item: that the next takes its place need not be said twice.
+  // §7.1.2.6. Most nodes of accounts have one item: the notification of the next implies that it is replaced.
   'pubsub#publish_node_full': isAccount ? 'discard-oldest' : 'retract-oldest',
 });
 
-/** Values with addresses as forms have them. */
+/** Converts stored addresses to the form's type. */
 const addressed = (config: NodeConfig, children: readonly string[] = []): Required<Submitted> => ({
   ...config,
   'pubsub#contact': config['pubsub#contact'].map((jid) => Jid.parse(jid)),
@@ -180,7 +190,7 @@ const addressed = (config: NodeConfig, children: readonly string[] = []): Requir
 
 const formFor = (config: NodeConfig) => (config['pubsub#node_type'] === 'collection' ? configForm : leafForm);
 
-/** §8.2.2. `groups`: of the roster, to choose from. */
+/** §8.2.2. `groups` are the roster groups to choose from. */
 export function offeredConfig(
   config: NodeConfig,
   groups: Iterable<string> = [],
@@ -195,7 +205,7 @@ export function offeredConfig(
 export const shownConfig = (config: NodeConfig, children?: readonly string[]): Element =>
   formFor(config).result(addressed(config, children));
 
-/** Options as they hold here: what is more than the service allows is what it allows. */
+/** Limits options to what the service allows, and converts addresses to text. */
 function bounded(options: Submitted, { items_per_node, item_bytes }: Settings): ConfigChange {
   const contact = options['pubsub#contact']?.map(({ full }) => full);
   const whitelist = options['pubsub#children_association_whitelist']?.map(({ bare }) => bare);
@@ -204,9 +214,9 @@ function bounded(options: Submitted, { items_per_node, item_bytes }: Settings): 
     ...(contact && { 'pubsub#contact': contact }),
     ...(whitelist && { 'pubsub#children_association_whitelist': whitelist }),
   };
-  // A copy, so that its texts do not keep alive the stanza that they were cut from.
+  // A copy, so that its texts do not retain the stanza they were sliced from.
   const copy = JSON.parse(JSON.stringify(texts)) as { -readonly [K in keyof ConfigChange]: ConfigChange[K] };
-  // An empty name is the root (§6.2.1), which holds what is in no collection.
+  // An empty name is the root (§6.2.1): the node is in no collection.
   for (const name of ['pubsub#collection', 'pubsub#children'] as const)
     if (copy[name] !== undefined) copy[name] = [...new Set(copy[name])].filter((node) => node !== '');
   const children = copy['pubsub#children_max'];
@@ -218,12 +228,12 @@ function bounded(options: Submitted, { items_per_node, item_bytes }: Settings): 
   return copy;
 }
 
-/** Most addresses that a node names for questions. */
+/** Maximum number of contacts of a node. */
 const mostContacts = 20;
-/** Most addresses that a collection lets in. */
+/** Maximum number of addresses on a collection's whitelist. */
 const mostListed = 1000;
 
-/** What is asked for and not had here, in the words of §8.1.2 and XEP-0248. Nobody publishes to a collection. */
+/** Rejects unsupported values with the errors of §8.1.2 and XEP-0248. Publishing to a collection is not supported. */
 function demandSupported(form: Element | undefined, isToPublish = false): void {
   const givenFor = (name: string) =>
     form
@@ -237,7 +247,7 @@ function demandSupported(form: Element | undefined, isToPublish = false): void {
     throw unsupported('collections');
 }
 
-/** §8.2: the submitted configuration; undefined where it was cancelled. Throws StanzaError. */
+/** §8.2: the submitted configuration; undefined if it was cancelled. Throws StanzaError. */
 export function readConfig(form: Element | undefined, settings: Settings): ConfigChange | undefined {
   demandSupported(form);
   const submission = configForm.read(form);
@@ -248,23 +258,24 @@ export function readConfig(form: Element | undefined, settings: Settings): Confi
 export function readOptions(form: Element | undefined, settings: Settings): Partial<NodeConfig> {
   demandSupported(form, true);
   const submission = optionsForm.read(form);
-  if (submission === undefined) throw new StanzaError('bad-request', 'Options that are cancelled.');
+  if (submission === undefined)
+    throw new StanzaError('bad-request', 'The form of the options must be of type "submit".');
   return checked(submission, settings);
 }
 
 function checked(submission: Submitted, settings: Settings): ConfigChange {
   const options = bounded(submission, settings);
   if ((options['pubsub#contact']?.length ?? 0) > mostContacts)
-    throw new StanzaError('not-acceptable', `A node has at most ${mostContacts} contacts.`);
+    throw new StanzaError('not-acceptable', `A node can have at most ${mostContacts} contacts.`);
   if ((options['pubsub#children_association_whitelist']?.length ?? 0) > mostListed)
-    throw new StanzaError('not-acceptable', `A collection lets in at most ${mostListed} addresses.`);
+    throw new StanzaError('not-acceptable', `The whitelist of a collection can have at most ${mostListed} addresses.`);
   demandSpace(options);
   return options;
 }
 
 /**
- * XEP-0503 §3: what makes a node a space; what of it is said here has to be so, what is not said becomes so where the
- * node is made (`asSpace`).
+ * XEP-0503 §3: required settings of a space. Submitted values must match; missing ones are set when the node is created
+ * (`asSpace`).
  */
 const space = {
   'pubsub#notify_retract': true,
@@ -284,35 +295,35 @@ function demandSpace(options: Partial<NodeConfig>): void {
   if (options['pubsub#type'] !== NS.spaces) return;
   for (const [name, value] of Object.entries(space))
     if ((options[name as keyof NodeConfig] ?? value) !== value)
-      throw new StanzaError('not-acceptable', `A space has another ${name}.`);
+      throw new StanzaError('not-acceptable', `A space needs another value of ${name}.`);
   if (!spaceModels.includes(options['pubsub#access_model'] ?? 'open'))
-    throw new StanzaError('not-acceptable', 'A space is open, or for those who are let in.');
+    throw new StanzaError('not-acceptable', 'The access model of a space must be open, authorize or whitelist.');
 }
 
-/** The configuration of a new node: XEP-0503 says what one is like that shall be a space. */
+/** The configuration of a new node, with the defaults of a space if it is one (XEP-0503). */
 export const asSpace = (config: Partial<NodeConfig>): Partial<NodeConfig> =>
   config['pubsub#type'] === NS.spaces ? { ...spaceDefaults, ...config } : config;
 
-/** §7.1.5: throws where the node is configured otherwise. */
+/** §7.1.5: throws StanzaError if the node's configuration differs from the options. */
 export function demand(options: Partial<NodeConfig>, config: NodeConfig): void {
   for (const name in options)
     if (!sameValue(options[name as keyof NodeConfig], config[name as keyof NodeConfig]))
-      throw pubsubError('conflict', 'precondition-not-met', `The node has another ${name}.`);
+      throw pubsubError('conflict', 'precondition-not-met', `The node has a different value of ${name}.`);
 }
 
-/** Lists are sets here. */
+/** Compares lists as sets. */
 export function sameValue(one: unknown, other: unknown): boolean {
   if (!Array.isArray(one) || !Array.isArray(other)) return one === other;
   return one.length === other.length && one.every((value) => other.includes(value));
 }
 
-/** What differs from the defaults: what is kept of a configuration. */
+/** The settings that differ from the defaults, as they are stored. */
 export function differing(config: NodeConfig, from: NodeConfig): Partial<NodeConfig> {
   const entries = Object.entries(config).filter(([name, value]) => !sameValue(value, from[name as keyof NodeConfig]));
   return Object.fromEntries(entries);
 }
 
-/** Items that the node keeps at most. */
+/** Maximum number of items of the node. */
 export function roomFor(config: NodeConfig, { items_per_node }: Settings): number {
   const items = config['pubsub#max_items'];
   return items === 'max' ? items_per_node : Math.min(items, items_per_node);

@@ -1,4 +1,4 @@
-/** Nodes as they are kept, and in memory. How the one becomes the other is in holders.ts. */
+/** Nodes as stored and in memory. holders.ts converts between the two. */
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
@@ -9,28 +9,28 @@ export type Affiliation = (typeof affiliations)[number];
 
 export interface StoredNode {
   readonly v: 1;
-  /** What differs from the defaults. */
+  /** Only differences from the defaults. */
   readonly config: Partial<NodeConfig>;
   readonly creator: string;
   /** In ms since 1970. */
   readonly created: number;
-  /** By bare address. The account itself owns its nodes without being named. */
+  /** By bare address. An account owns its nodes without an entry. */
   readonly affiliations: Readonly<Record<string, Affiliation>>;
-  /** Bare addresses that ended a subscription which an owner had made: no owner makes another. The oldest make room. */
+  /** Bare addresses that ended a subscription made by an owner; owners cannot subscribe them again. Oldest evicted. */
   readonly declined?: readonly string[];
-  /** §8.4: it was deleted, and this is the URI of where it is now. */
+  /** §8.4: set if the node was deleted with a redirect: the URI of its new address. */
   readonly movedTo?: string;
 }
 
-/** Under the node and the id of the item. */
+/** Keyed by the node and the item's id. */
 export interface StoredItem {
   /** Sorts by the time of publication (stanza/ids.ts). */
   readonly at: string;
-  /** The bare address of who published it. */
+  /** The bare address of the publisher. */
   readonly by: string;
-  /** The payload; '' where there is none. */
+  /** The payload; '' if there is none. */
   readonly xml: string;
-  /** XEP-0413: the `at` of its first publication, where it was published again since. */
+  /** XEP-0413: the `at` of the first publication, if the item was published again. */
   readonly created?: string;
 }
 
@@ -38,35 +38,35 @@ export const shows = ['away', 'chat', 'dnd', 'online', 'xa'] as const;
 /** §16.4.3; `online` is presence without `<show/>`. */
 export type Show = (typeof shows)[number];
 
-/** Under the node and the address that is subscribed. What is left out is the usual. */
+/** Keyed by the node and the subscribed address. Defaults are left out. */
 export interface Subscription {
   readonly state: 'subscribed' | 'pending';
   /** §16.4.3 `pubsub#deliver`. */
   readonly deliver?: false;
-  /** `pubsub#expire`: ms since 1970 (§12.18), or with the presence of the subscriber (§12.4). */
+  /** `pubsub#expire`: ms since 1970 (§12.18), or when the subscriber becomes unavailable (§12.4). */
   readonly expires?: number | 'presence';
   /** `pubsub#include_body`. */
   readonly body?: true;
-  /** `pubsub#show-values`; undefined: all, and whoever is not there. */
+  /** `pubsub#show-values`; undefined sends to all, including unavailable subscribers. */
   readonly shows?: readonly Show[];
   /**
-   * The bare address of an owner who made it (§8.8.2); undefined: the subscriber asked for it. It is worth nothing until the
-   * subscriber has that owner among their contacts.
+   * The bare address of the owner who made it (§8.8.2); undefined if the subscriber requested it. It has no effect
+   * until the subscriber has that owner among their contacts.
    */
   readonly by?: string;
-  /** XEP-0465: others may know of it. */
+  /** XEP-0465: whether the subscription is public. */
   readonly public?: true;
-  /** XEP-0248, of a collection: what one is told of (nodes), and how far below it (1). */
+  /** XEP-0248, for collections: what to be notified of (default nodes), and to which depth (default 1). */
   readonly type?: 'items' | 'nodes' | 'all';
   readonly depth?: number | 'all';
 }
 
-/** Of all items of an account or the service: what their bounds go by. */
+/** Usage of an account or the service by all items; checked against limits. */
 export interface Usage {
   readonly items: number;
-  /** Of the payloads, as UTF-8. */
+  /** Bytes of the payloads as UTF-8. */
   readonly bytes: number;
-  /** Whether the bytes of each publisher are counted as well. Only the service does. */
+  /** Whether bytes are counted by publisher too; only at the service. */
   readonly byPublisher?: boolean | undefined;
 }
 
@@ -87,46 +87,46 @@ export interface Stores {
 export interface Subscriber extends Subscription {
   readonly jid: Jid;
   readonly node: Node;
-  /** §6.1.6: tells several subscriptions of one address to one node from each other. */
+  /** §6.1.6: distinguishes several subscriptions of one address to one node. */
   readonly subid: string;
 }
 
-/** Of the first subscription of an address; its key is the address alone. */
+/** The subid of an address's first subscription, whose key is the address alone. */
 export const firstSubid = '1';
 
 export interface Node {
   readonly name: string;
   stored: StoredNode;
   config: NodeConfig;
-  /** By the address that is subscribed, with the subid where it is not the first. */
+  /** By the subscribed address, followed by the subid unless it is the first. */
   readonly subscriptions: Map<string, Subscriber>;
-  /** Whether an address may have several. */
+  /** Whether some address may have more than one subscription. */
   several: boolean;
-  /** Whether subscriptions may be there that end by themselves. */
+  /** Whether some subscription may have an expiry time. */
   leased: boolean;
-  /** Loaded when they are first needed. */
+  /** Loaded on first use. */
   items: Items | undefined;
   loading: Promise<Items> | undefined;
 }
 
-/** What is known of an item without its payload. */
+/** An item without its payload. */
 export interface ItemHead {
   readonly at: string;
   readonly created: string;
   readonly by: string;
-  /** Of the payload. */
+  /** Of the payload, as UTF-8. */
   readonly bytes: number;
 }
 
-/** Which items a node has. */
+/** The items of a node. */
 export interface Items {
   /** By id, in the order of publication. */
   readonly index: Map<string, ItemHead>;
-  /** The notification of the last one, where it is at hand. */
+  /** The notification of the last item, if cached. */
   last: { readonly id: string; readonly event: Stanza } | undefined;
 }
 
-/** An account or the service: whose nodes they are. */
+/** The account or service that holds nodes. */
 export interface Holder {
   readonly jid: Jid;
   readonly isAccount: boolean;
@@ -134,35 +134,35 @@ export interface Holder {
   readonly nodes: Map<string, Node>;
   /** XEP-0248: the nodes in each collection. */
   readonly children: Map<string, Set<Node>>;
-  /** Nodes that were deleted and are elsewhere now, by their names; the oldest first. */
+  /** Deleted nodes with a redirect, by name; oldest first. */
   readonly moved: Map<string, Node>;
   /** Subscriptions to all nodes by the bare address of the subscriber. */
   readonly subscribers: Map<string, Set<Subscriber>>;
-  /** How many subscriptions owners made for others, by the owner. */
+  /** Number of subscriptions made for others, by owner. */
   readonly forced: Map<string, number>;
   /** Nodes with `pubsub#purge_offline`. */
   readonly fleeting: Set<Node>;
-  /** Of all nodes together. */
+  /** Totals over all nodes. */
   items: number;
   bytes: number;
   /** Bytes by the bare address of the publisher. Empty for an account. */
   readonly publishers: Map<string, number>;
 }
 
-/** A subscription by the names of what it is to. */
+/** A reference to a subscription. */
 export interface Subscribed {
-  /** Of the holder. */
+  /** The bare address of the holder. */
   readonly bare: string;
   readonly node: string;
-  /** As the subscriptions of the node are kept. */
+  /** The key in `Node.subscriptions`. */
   readonly key: string;
 }
 
-/** A node that somebody asked for. */
+/** The result of looking up a node. */
 export interface Found<P = undefined> {
   readonly holder: Holder;
   readonly node: Node | undefined;
-  /** Of the node. */
+  /** The items of `node`. */
   readonly items: Items | undefined;
   readonly prepared: P | undefined;
 }

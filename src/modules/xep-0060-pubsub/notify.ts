@@ -1,7 +1,7 @@
 /**
- * §7.1.2, §12.4 and XEP-0163 §4: who is notified. Those who subscribed explicitly; and of an account's nodes its own
- * clients, those of its contacts and whoever else is present at it that say in their capabilities that they want it
- * (`NODE+notify`).
+ * §7.1.2, §12.4 and XEP-0163 §4: recipients of notifications. These are explicit subscribers and, for nodes of an
+ * account, interested clients (with the feature `NODE+notify`) of the account, of its contacts, and of others present
+ * at it.
  */
 
 import { z } from 'zod';
@@ -17,23 +17,23 @@ import { barrier, entryFor } from './access.js';
 import { subscriptionsAt } from './holders.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';
-import { asked, speakersOf } from './speakers.js';
-import { isTold, subids, tell, toSubscriber } from './telling.js';
+import { solicited, speakersOf } from './speakers.js';
+import { deliver, isActive, subids, toSubscriber } from './telling.js';
 
 type Roster = ReadonlyMap<string, RosterItem>;
 
 export interface Notice {
-  /** §8.4.2: whoever waits for a subscription is told as well. */
+  /** §8.4.2: whether pending subscribers are notified too. */
   readonly isForPending?: boolean;
-  /** What it is about, for those who subscribed to a collection that the node is in (XEP-0248); default: items. */
+  /** What it is about, for subscribers of collections that contain the node (XEP-0248); default items. */
   readonly kind?: Kind;
-  /** The bare address of the one who did it. */
+  /** The bare address of the user who caused it. */
   readonly by?: string | undefined;
 }
 
 export const interest = (node: string): string => `${node}+notify`;
 
-/** Nobody waits for those who are told: how they are is seen to where the stanza goes. */
+/** Does not wait for delivery; errors are logged. */
 export function notify(pubsub: PubSub, holder: Holder, node: Node, event: Stanza, notice: Notice = {}): void {
   if (!node.config['pubsub#deliver_notifications']) return;
   const speakers = speakersOf(holder, node, notice.by);
@@ -58,14 +58,14 @@ function ofAccount(
   speakers: readonly Jid[],
 ): void {
   const { host } = pubsub;
-  const origin = asked(speakers);
+  const origin = solicited(speakers);
   const owner = holder.jid;
   const wanted = interest(node.name);
-  // XEP-0163 §4.3.2: whom one reaches at his clients is not told at his bare address.
+  // XEP-0163 §4.3.2: a subscriber reached at their clients is not notified at the bare address too.
   const reached = node.subscriptions.size === 0 ? undefined : new Set<string>();
   const isLeft = (jid: Jid): boolean => {
     if (reached === undefined) return true;
-    if (subscriptionsAt(holder, node, jid).some(isTold)) return false;
+    if (subscriptionsAt(holder, node, jid).some(isActive)) return false;
     reached.add(jid.bare);
     return true;
   };
@@ -73,23 +73,23 @@ function ofAccount(
   for (const session of host.sessions(owner.bare))
     if (wants(pubsub, session, wanted) && isLeft(session.jid)) session.send(event.with({ to: session.jid }));
 
-  // Which clients of a contact want it, their home knows.
-  const toWilling = asked(speakers, { kind: 'willing', feature: wanted, except: [] });
+  // The contact's home knows which of its clients are interested.
+  const toWilling = solicited(speakers, { kind: 'willing', feature: wanted, except: [] });
   const toContact = (contact: string): Origin | undefined => {
     const except = subscribedResources(holder, node, contact);
-    return except.length === 0 ? toWilling : asked(speakers, { kind: 'willing', feature: wanted, except });
+    return except.length === 0 ? toWilling : solicited(speakers, { kind: 'willing', feature: wanted, except });
   };
   for (const [contact, item] of contacts)
     if (isContactHere(pubsub, holder, contact, item) && barrier(holder, node, contact, item) === undefined)
-      pubsub.aside(tell(pubsub, event.with({ to: Jid.parse(contact) }), toContact(contact)));
+      pubsub.aside(deliver(pubsub, event.with({ to: Jid.parse(contact) }), toContact(contact)));
 
   for (const { jid, features } of visitorsOf(pubsub, holder, contacts))
     if (features.has(wanted) && barrier(holder, node, jid.bare, contacts.get(jid.bare)) === undefined && isLeft(jid))
-      pubsub.aside(tell(pubsub, event.with({ to: jid }), origin));
+      pubsub.aside(deliver(pubsub, event.with({ to: jid }), origin));
   toSubscribers(pubsub, holder, node, event, notice, speakers, { reached, contacts });
 }
 
-/** A contact of this host who sees the account: told at the bare address. */
+/** Whether this is a local contact who sees the account; they are notified at the bare address. */
 export const isContactHere = (
   { host }: PubSub,
   { jid }: Holder,
@@ -97,16 +97,16 @@ export const isContactHere = (
   item: RosterItem | undefined,
 ): boolean => hasFrom(item) && contact !== jid.bare && contact.endsWith(`@${host.domain}`);
 
-/** Full addresses of an account that subscribed to the node themselves. */
+/** Full addresses of an account with explicit subscriptions to the node. */
 function subscribedResources(holder: Holder, node: Node, bare: string): string[] {
   if (node.subscriptions.size === 0) return [];
   const own = [...(holder.subscribers.get(bare) ?? [])];
   return own
-    .filter((one) => one.node.name === node.name && one.jid.resource !== undefined && isTold(one))
+    .filter((one) => one.node.name === node.name && one.jid.resource !== undefined && isActive(one))
     .map(({ jid }) => jid.full);
 }
 
-/** Of these accounts of this host, at every node: how many clients want a feature. */
+/** Asked at every node: the number of clients of these local accounts with a feature. */
 export const wanting = defineQuestion({
   name: 'pubsub.wanting',
   given: z.object({ accounts: z.array(z.string()), feature: z.string() }),
@@ -123,7 +123,7 @@ export function countWanting(
   return count;
 }
 
-/** How many clients are notified of an item, about: those of contacts who may not read it are counted too. */
+/** Approximate number of recipients of an item; includes contacts' clients that may not read it. */
 export function audience(
   pubsub: PubSub,
   holder: Holder,
@@ -142,7 +142,7 @@ export function audience(
   return counted instanceof Promise ? counted.then(sum) : sum(counted);
 }
 
-/** Those present at an account that are not told as contacts with a session here. */
+/** Clients present at an account that are not sessions of a local contact. */
 export function* visitorsOf(
   { host, caps }: PubSub,
   holder: Holder,
@@ -163,35 +163,35 @@ function toSubscribers(
   event: Stanza,
   { isForPending = false }: Notice,
   speakers: readonly Jid[],
-  told?: Told,
+  covered?: Covered,
 ): void {
   for (const subscriber of [...node.subscriptions.values()]) {
     const { jid, state } = subscriber;
     const isPending = state === 'pending' && isForPending;
-    if (!isPending && !isTold(subscriber)) continue;
-    if (jid.resource === undefined && told?.reached?.has(jid.bare)) continue;
-    const all = node.several && !isPending ? subscriptionsAt(holder, node, jid).filter(isTold) : [subscriber];
-    if (all[0] !== subscriber) continue; // said already, for all of them
-    const origin = asked(speakers, told && insteadOf(pubsub, holder, node, subscriber, told.contacts));
+    if (!isPending && !isActive(subscriber)) continue;
+    if (jid.resource === undefined && covered?.reached?.has(jid.bare)) continue;
+    const all = node.several && !isPending ? subscriptionsAt(holder, node, jid).filter(isActive) : [subscriber];
+    if (all[0] !== subscriber) continue; // already sent, for all subscriptions of the address
+    const origin = solicited(speakers, covered && insteadOf(pubsub, holder, node, subscriber, covered.contacts));
     const send = (item: RosterItem | undefined): Maybe<void> => {
       const obstacle = barrier(holder, node, jid.bare, item);
       if (obstacle === undefined || (isPending && obstacle === 'authorize'))
         return all.length === 1
           ? toSubscriber(pubsub, holder, subscriber, event, origin)
-          : toSubscriber(pubsub, holder, together(all), event.plus(subids(all)), origin);
+          : toSubscriber(pubsub, holder, combined(all), event.plus(subids(all)), origin);
     };
     const item = entryFor(pubsub, holder, node, jid.bare);
     pubsub.aside(item instanceof Promise ? item.then(send) : send(item));
   }
 }
 
-/** Who was told of an event as a contact, or may have been: `reached` by bare address. */
-interface Told {
+/** Recipients notified as contacts: `reached` holds bare addresses. */
+interface Covered {
   readonly reached: ReadonlySet<string> | undefined;
   readonly contacts: Roster;
 }
 
-/** XEP-0163 §4.3.2: a contact who is told at his clients is not told at his bare address. */
+/** XEP-0163 §4.3.2: skips clients that are notified as those of a contact. */
 function insteadOf(
   pubsub: PubSub,
   holder: Holder,
@@ -209,11 +209,11 @@ function insteadOf(
   };
 }
 
-/** §6.1.6: one notification for all subscriptions of an address, as the most generous of them wants it (§12.7). */
-function together([first, ...others]: readonly Subscriber[]): Subscriber {
+/** §6.1.6: one notification for all subscriptions of an address, with the union of their options (§12.7). */
+function combined([first, ...others]: readonly Subscriber[]): Subscriber {
   let { shows, body, by, ...rest } = first!;
   for (const one of others) {
-    by = one.by === undefined ? undefined : by; // one that the subscriber made is enough
+    by = one.by === undefined ? undefined : by; // one subscription of their own suffices
     shows = shows === undefined || one.shows === undefined ? undefined : [...shows, ...one.shows];
     body ||= one.body;
   }

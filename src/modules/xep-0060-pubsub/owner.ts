@@ -1,4 +1,4 @@
-/** §8: what owners do: make nodes, configure and delete them, and rule who is who. */
+/** §8: owner requests: creating, configuring and deleting nodes, and managing affiliations. */
 import type { Host } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
 import { demandFew } from '../../server/stanza/addresses.js';
@@ -8,13 +8,13 @@ import { randomId } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
-import { notifyAbove, tellLink } from './above.js';
+import { notifyAbove, notifyLink } from './above.js';
 import { affiliationOf, demandOwner, ownersOf } from './access.js';
 import { align } from './align.js';
 import { checkLinks, childrenOf, isCollection, type Links, orphan, writeLinks } from './collections.js';
 import { forbidden, pubsubError } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
-import { followersOf, isAttachments, isKept } from './kept.js';
+import { followersOf, isAttachments, isManaged } from './kept.js';
 import { reveal } from './last-items.js';
 import { type Affiliation, affiliations, type Holder, type Items, type Node } from './node.js';
 import {
@@ -34,26 +34,26 @@ import { speakersOf } from './speakers.js';
 import { dropBarred } from './subscriptions.js';
 import { around, usualConfig } from './well-known.js';
 
-/** Whether somebody may make nodes here. */
-export function mayMake({ host, settings }: PubSub, holder: Holder, from: Jid): boolean | Promise<boolean> {
+/** Whether a user may create nodes here. */
+export function mayCreate({ host, settings }: PubSub, holder: Holder, from: Jid): boolean | Promise<boolean> {
   if (holder.isAccount) return holder.jid.bare === from.bare;
   return host.permits(settings.create, from, holder.jid);
 }
 
-/** Whom the bounds of the service count a node for. */
+/** The user that a node counts for in the limits of the service. */
 const userOf = (host: Host, creator: string): string =>
   host.isAnonymous(creator) ? host.userOf(Jid.parse(creator)) : creator;
 
-/** Makes a node where there is none of this name and room for one more. */
-export function makeNode(
+/** Creates a node, which must not exist yet. Throws StanzaError if a limit is reached. */
+export function createNode(
   { host, holders, settings, wellKnown }: PubSub,
   holder: Holder,
   name: string,
   creator: Jid,
   config: Partial<NodeConfig>,
 ): { node: Node; write: Promise<void> } {
-  // What others attach to an account's items is bounded by the items.
-  const own = [...holder.nodes.values()].filter(({ name }) => !isKept(name) && !isAttachments(name));
+  // Attachments to an account's items are bounded by the number of items.
+  const own = [...holder.nodes.values()].filter(({ name }) => !isManaged(name) && !isAttachments(name));
   const portions = new Portions(() =>
     holder.isAccount
       ? { all: Number.POSITIVE_INFINITY, each: settings.nodes_per_account }
@@ -63,7 +63,7 @@ export function makeNode(
   for (const { stored } of own) portions.add(holder.isAccount ? user : userOf(host, stored.creator));
   if (portions.refuses(user) !== undefined) {
     host.limitHit(holder.isAccount ? 'pubsub.nodes_per_account' : 'pubsub.service_nodes');
-    throw pubsubError('resource-constraint', 'max-nodes-exceeded', 'There are too many nodes.');
+    throw pubsubError('resource-constraint', 'max-nodes-exceeded', 'The maximum number of nodes is reached.');
   }
   return holders.create(holder, name, creator, { ...usualConfig(wellKnown, holder, name), ...config });
 }
@@ -76,17 +76,17 @@ export async function create(action: Action): Promise<Element | undefined> {
   if (configuration?.attrs.node !== undefined) throw new StanzaError('bad-request'); // §8.1.3
   const form = formIn(configuration);
   const config = form === undefined ? {} : readConfig(form, pubsub.settings);
-  if (config === undefined) throw new StanzaError('bad-request', 'A configuration that is cancelled.');
+  if (config === undefined) throw new StanzaError('bad-request', 'The configuration form must be of type "submit".');
   const name = given ?? randomId(); // §8.1.1: an instant node
-  if (!(await mayMake(pubsub, await pubsub.holders.get(bare), from))) throw forbidden();
+  if (!(await mayCreate(pubsub, await pubsub.holders.get(bare), from))) throw forbidden();
   demandOrdinary(name);
   const holder = await pubsub.holders.get(bare);
   if (holder.nodes.has(name)) throw new StanzaError('conflict');
   const { 'pubsub#children': children = [], ...own } = config;
   const isOwn = (node: Node) => affiliationOf(holder, node, from.bare) === 'owner';
   const links = checkLinks(holder, { name, config: { ...holder.defaults, ...own }, isOwn, children }, from);
-  const { node, write } = makeNode(pubsub, holder, name, from, own);
-  await pubsub.holders.written(holder, write, ...writeLinks(pubsub, holder, name, links));
+  const { node, write } = createNode(pubsub, holder, name, from, own);
+  await pubsub.holders.commit(holder, write, ...writeLinks(pubsub, holder, name, links));
   if (node.config['pubsub#deliver_notifications'])
     notifyAbove(
       pubsub,
@@ -99,10 +99,10 @@ export async function create(action: Action): Promise<Element | undefined> {
   return given === undefined ? el('pubsub', { xmlns: NS.pubsub }, el('create', { node: name })) : undefined;
 }
 
-/** XEP-0465 §5, XEP-0470 §4.4: nodes that nobody makes or takes away by hand. */
+/** XEP-0465 §5, XEP-0470 §4.4: rejects nodes that only the server creates and deletes. Throws StanzaError. */
 function demandOrdinary(name: string): void {
   if (isAttachments(name) || name.startsWith(`${NS.attachmentsSummary}/`)) throw new StanzaError('not-allowed');
-  if (isKept(name)) throw forbidden();
+  if (isManaged(name)) throw forbidden();
 }
 
 /** §8.2.1. */
@@ -122,7 +122,7 @@ export async function offerConfig(action: Action): Promise<Element> {
 const namesIn = (holder: Holder, collection: string): string[] =>
   childrenOf(holder, collection).map(({ name }) => name);
 
-/** What the notification of an item goes by. */
+/** Settings that change the notification of an item. */
 const shape = ['pubsub#deliver_payloads', 'pubsub#notification_type', 'pubsub#itemreply'] as const;
 
 /** §8.2.4. */
@@ -130,12 +130,12 @@ export async function configure(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const name = nodeNamed(action);
   const form = formIn(element);
-  if (form === undefined) throw new StanzaError('bad-request', 'There is no form.');
+  if (form === undefined) throw new StanzaError('bad-request', 'The request needs a form.');
   const submitted = readConfig(form, pubsub.settings);
   return inTurn(action, name, async ({ holder, node: found, items }) => {
     const node = demandOwner(holder, found, from.bare);
     if (submitted === undefined) return undefined; // §8.2.5.1: cancelled
-    if (isKept(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they are as what they follow
+    if (isManaged(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they follow another node
     const before = node.config;
     const nodeBefore = { ...node };
     const { 'pubsub#children': children, ...own } = submitted;
@@ -156,34 +156,41 @@ export async function configure(action: Action): Promise<undefined> {
     if (surplus > 0)
       writes.push(pubsub.holders.removeItems(holder, node, items!, [...items!.index.keys()].slice(0, surplus)));
     if (shape.some((option) => before[option] !== after[option])) items!.last = undefined;
-    await pubsub.holders.written(holder, ...writes);
+    await pubsub.holders.commit(holder, ...writes);
     await align(pubsub, holder, node);
     const isAccessChanged =
       before['pubsub#access_model'] !== after['pubsub#access_model'] ||
       !sameValue(before['pubsub#roster_groups_allowed'], after['pubsub#roster_groups_allowed']);
     if (isAccessChanged) pubsub.aside(reveal(pubsub, holder, node, nodeBefore));
-    // §8.2.4: whoever may no more is no more subscribed
+    // §8.2.4: subscribers who lost access are unsubscribed
     await dropBarred(pubsub, holder, node);
     if (after['pubsub#notify_config']) {
       const shown = after['pubsub#deliver_payloads'] ? shownConfig(after, namesIn(holder, name)) : undefined;
       const event = eventFrom(holder, node, el('configuration', { node: name }, shown));
       notify(pubsub, holder, node, event, { kind: 'nodes', by: from.bare });
     }
-    tellLinks(pubsub, holder, node, before['pubsub#collection'], links, from);
+    notifyLinks(pubsub, holder, node, before['pubsub#collection'], links, from);
     return undefined;
   });
 }
 
-/** XEP-0248 §4.3.2: who subscribed to a collection is told which nodes are new in it, and which have left. */
-function tellLinks(pubsub: PubSub, holder: Holder, node: Node, before: readonly string[], links: Links, by: Jid): void {
-  for (const child of links.added) tellLink(pubsub, holder, node, child.name, true, by);
-  for (const child of links.removed) tellLink(pubsub, holder, node, child.name, false, by);
+/** XEP-0248 §4.3.2: notifies subscribers of collections about nodes that joined or left. */
+function notifyLinks(
+  pubsub: PubSub,
+  holder: Holder,
+  node: Node,
+  before: readonly string[],
+  links: Links,
+  by: Jid,
+): void {
+  for (const child of links.added) notifyLink(pubsub, holder, node, child.name, true, by);
+  for (const child of links.removed) notifyLink(pubsub, holder, node, child.name, false, by);
   const after = node.config['pubsub#collection'];
   for (const name of new Set([...before, ...after])) {
     const collection = holder.nodes.get(name);
     const isJoining = after.includes(name);
     if (collection !== undefined && isJoining !== before.includes(name))
-      tellLink(pubsub, holder, collection, node.name, isJoining, by);
+      notifyLink(pubsub, holder, collection, node.name, isJoining, by);
   }
 }
 
@@ -205,17 +212,19 @@ export async function remove(action: Action): Promise<undefined> {
   return around(action, name, { retract: 'all' }, () =>
     inTurn(action, name, async ({ holder, node, items }) => {
       demandOwner(holder, node, from.bare);
-      if (isKept(name)) throw forbidden();
+      if (isManaged(name)) throw forbidden();
       await removeNode(pubsub, holder, node!, items!, { uri, by: from.bare });
       return undefined;
     }),
   );
 }
 
-/** Characters of an address that a node is forwarded to. */
+/** Characters of a redirect URI. */
 const longestUri = 2000;
 
-/** Removes a node, and tells its subscribers; `uri`: where it is now; `by`: who did it, a bare address. */
+/**
+ * Removes a node and notifies its subscribers. `uri` is its new address, `by` the bare address of the user who did it.
+ */
 export async function removeNode(
   pubsub: PubSub,
   holder: Holder,
@@ -228,7 +237,7 @@ export async function removeNode(
   const followers = followersOf(holder, node);
   const subscriptions = new Map(node.subscriptions);
   const removed = pubsub.holders.remove(holder, node, items, uri ? flat(uri) : undefined);
-  await pubsub.holders.written(holder, removed, ...orphan(pubsub, holder, node.name));
+  await pubsub.holders.commit(holder, removed, ...orphan(pubsub, holder, node.name));
   if (node.config['pubsub#notify_delete'])
     notify(pubsub, holder, { ...node, subscriptions }, event, { isForPending: true, kind: 'nodes', by });
   for (const follower of followers)
@@ -246,14 +255,14 @@ export async function listAffiliations(action: Action): Promise<Element> {
   return el('pubsub', { xmlns: NS.pubsubOwner }, el('affiliations', { node: name }, ...elements));
 }
 
-/** §4.1: the chart of what may become of whom. An owner resigns by himself; a publisher is no mere member. */
+/** §4.1: permitted transitions. Owners can only resign themselves; a publisher cannot become a member. */
 function mayBecome(before: Affiliation, after: Affiliation, isOneself: boolean): boolean {
   if (before === after) return true;
   if (before === 'owner') return after === 'none' && isOneself;
   return before !== 'publisher' || after !== 'member';
 }
 
-/** §8.9.2: all of them or none. */
+/** §8.9.2: changes all affiliations or none. */
 export async function changeAffiliations(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const name = nodeNamed(action);
@@ -269,7 +278,7 @@ export async function changeAffiliations(action: Action): Promise<undefined> {
   if (new Set(changes.map(({ bare }) => bare)).size < changes.length) throw new StanzaError('bad-request'); // §8.9.2.4
   return inTurn(action, name, async ({ holder, node: found }) => {
     const node = demandOwner(holder, found, from.bare);
-    if (isKept(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they are as what they follow
+    if (isManaged(name) || isAttachments(name)) throw new StanzaError('not-allowed'); // they follow another node
     const after: Record<string, Affiliation> = { ...node.stored.affiliations };
     const wrong: string[] = [];
     for (const { bare, affiliation } of changes) {
@@ -282,7 +291,7 @@ export async function changeAffiliations(action: Action): Promise<undefined> {
       else if (affiliation === 'none') delete after[bare];
       else after[bare] = affiliation;
     }
-    /** §8.9.2.4: none of it is done, and this is how it was. */
+    /** §8.9.2.4: nothing is changed, and the error has the current affiliations. */
     const refuse = (text: string): never => {
       const before = changes.map(({ bare: jid }) =>
         el('affiliation', { jid, affiliation: affiliationOf(holder, node, jid) }),
@@ -291,15 +300,15 @@ export async function changeAffiliations(action: Action): Promise<undefined> {
         instead: el('pubsub', { xmlns: NS.pubsubOwner }, el('affiliations', { node: name }, ...before)),
       });
     };
-    if (wrong.length > 0) refuse(`That cannot become of ${wrong.join(', ')}.`);
+    if (wrong.length > 0) refuse(`The affiliation cannot be changed for ${wrong.join(', ')}.`);
     if (Object.keys(after).length > pubsub.settings.affiliations_per_node) {
       pubsub.host.limitHit('pubsub.affiliations');
-      throw new StanzaError('resource-constraint', 'There are too many affiliations.');
+      throw new StanzaError('resource-constraint', 'The maximum number of affiliations is reached.');
     }
-    // §8.9.2.4: the last owner stays
+    // §8.9.2.4: at least one owner must remain
     const stored = { ...node, stored: { ...node.stored, affiliations: after } };
-    if (ownersOf(holder, stored).length === 0) refuse('A node has an owner.');
-    await pubsub.holders.written(holder, pubsub.holders.change(holder, node, { affiliations: after }));
+    if (ownersOf(holder, stored).length === 0) refuse('A node needs at least one owner.');
+    await pubsub.holders.commit(holder, pubsub.holders.change(holder, node, { affiliations: after }));
     await align(pubsub, holder, node);
     await dropBarred(pubsub, holder, node);
     return undefined;

@@ -1,4 +1,4 @@
-/** How often one may change something: every change is written to disk, and many are told of most. */
+/** Rate limits for changes: each is written to disk, and most cause notifications. */
 import type { Host } from '../../server/module/index.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -7,8 +7,8 @@ import type { Settings } from './settings.js';
 
 const minute = 60_000;
 
-/** For each request that changes something, by the name of what it asks for. Throws StanzaError where it is too much. */
-export function paces(host: Host, settings: Settings): (asked: string, from: Jid) => void {
+/** Returns a check for each changing request, by the name of its element. It throws StanzaError over the limit. */
+export function paces(host: Host, settings: Settings): (request: string, from: Jid) => void {
   const changes = new Rates(settings.changes_per_minute, minute, 50_000);
   const creations = new Rates(settings.creations_per_hour, 60 * minute, 50_000);
   const demand = (rates: Rates, limit: string, from: Jid): void => {
@@ -16,8 +16,8 @@ export function paces(host: Host, settings: Settings): (asked: string, from: Jid
     host.limitHit(limit);
     throw new StanzaError('policy-violation', 'Too many changes. Try again later.', { type: 'wait' });
   };
-  return (asked, from) => {
+  return (request, from) => {
     demand(changes, 'pubsub.changes_per_minute', from);
-    if (asked === 'create') demand(creations, 'pubsub.creations_per_hour', from);
+    if (request === 'create') demand(creations, 'pubsub.creations_per_hour', from);
   };
 }

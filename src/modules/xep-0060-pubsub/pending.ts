@@ -1,4 +1,4 @@
-/** §8.7: an owner asks for the subscriptions that wait for his word, by an ad-hoc command (XEP-0050). */
+/** §8.7: an ad-hoc command (XEP-0050) for owners to request their pending subscriptions. */
 import type { Command, Target } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -15,7 +15,7 @@ const answerForm = defineForm(formType, {
 
 export const pendingCommand = (pubsub: PubSub, target: Target): Command => ({
   node: `${NS.pubsub}#get-pending`,
-  name: 'Subscriptions that wait for you',
+  name: 'Pending subscription requests',
   target,
   access: target === 'account' ? 'owner' : 'anyone',
   run: async ({ request: { from, to }, form, state }) => {
@@ -33,7 +33,7 @@ export const pendingCommand = (pubsub: PubSub, target: Target): Command => ({
     const node = name === undefined ? undefined : holder.nodes.get(name);
     if (node === undefined) throw noSuchNode(); // §8.7.3.4
     if (affiliationOf(holder, node, from.bare) !== 'owner') throw forbidden();
-    // Behind the answer
+    // After the answer
     setImmediate(() => askAgain(pubsub, holder, node, from.toBare()));
     return { status: 'completed' };
   },

@@ -1,4 +1,4 @@
-/** What other modules find in the nodes of accounts (XEP-0163), and change there on an account's behalf. */
+/** The service for other modules to read and change nodes of accounts (XEP-0163). */
 
 import { StanzaError } from '../../server/stanza/errors.js';
 import { flat } from '../../server/stanza/flat.js';
@@ -9,45 +9,45 @@ import { itemEvent, retractEvent } from './events.js';
 import type { Holder, Items, Node } from './node.js';
 import { differing, type NodeConfig, roomFor, sameValue } from './node-config.js';
 import { notify } from './notify.js';
-import { makeNode } from './owner.js';
-import { demandRoom, keep } from './publish.js';
+import { createNode } from './owner.js';
+import { demandRoom, storeItem } from './publish.js';
 import type { PubSub } from './pubsub.js';
 import { dropBarred } from './subscriptions.js';
 import type { WellKnownNode } from './well-known.js';
 
 export interface PepChange {
   readonly publish?: ReadonlyMap<string, Element> | undefined;
-  /** Those that are there are retracted. */
+  /** Missing items are ignored. */
   readonly retract?: readonly string[] | undefined;
 }
 
 export interface PepTerms {
-  /** What the node is made with, where there is none. */
+  /** The configuration with which the node is created if it does not exist. */
   readonly make?: Partial<NodeConfig> | undefined;
-  /** How it has to be configured; where it is not, that is changed. */
+  /** Required configuration; the node is changed to match. */
   readonly demand?: Partial<NodeConfig> | undefined;
 }
 
 export interface Pep {
-  /** Makes a node known; one module does. */
+  /** Registers a well-known node; only one module may do so. */
   know(node: string, known: WellKnownNode): void;
-  /** Whether an account has a node, with this item in it where one is named. */
+  /** Whether an account has a node and, if `item` is given, that item in it. */
   has(owner: string, node: string, item?: string): Promise<boolean>;
-  /** Who may read a node, apart from those with an affiliation; undefined: there is none. */
+  /** The access model of a node, apart from affiliations. Undefined if the node does not exist. */
   access(owner: string, node: string): Promise<NodeConfig['pubsub#access_model'] | undefined>;
   mayRead(owner: string, node: string, who: Jid): Promise<boolean>;
-  /** Items with a payload, in the order of publication. Rejects with StanzaError where they are more than anybody needs. */
+  /** Items with a payload, in order of publication. Rejects with StanzaError if they are too large to load. */
   items(owner: string, node: string): Promise<Map<string, Element>>;
   item(owner: string, node: string, id: string): Promise<Element | undefined>;
   /** The last item with a payload. */
   last(owner: string, node: string): Promise<{ readonly id: string; readonly payload: Element } | undefined>;
-  /** What a client has changed by other means counts as a change it asks for. Throws where these are too many. */
+  /** Counts a change that a client makes by other means towards its rate. Throws StanzaError over the limit. */
   demandPace(owner: Jid): void;
-  /** Throws where `change` would refuse to publish these, or others would have to make room for them. */
+  /** Throws StanzaError if `change` would refuse the items, or would have to evict others. */
   demandRoom(owner: string, node: string, change: PepChange): Promise<void>;
   /**
-   * Publishes and retracts as the account itself, all of it or nothing, and notifies. Nobody stands around it. Resolves
-   * once it is durable. Throws StanzaError where there is no room.
+   * Publishes and retracts as the account itself, all or nothing, and notifies. `WellKnownNode.around` is not called.
+   * Resolves when it is durable. Throws StanzaError if a limit is reached.
    */
   change(owner: Jid, node: string, change: PepChange, terms?: PepTerms): Promise<void>;
 }
@@ -58,9 +58,9 @@ declare module '../../server/module/index.js' {
   }
 }
 
-/** Characters of all items of a node together that are read at once. */
+/** Characters of all items that `items` loads. */
 const longestReading = 2_000_000;
-const together = 50;
+const batchSize = 50;
 
 export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
   const { holders, wellKnown, settings } = pubsub;
@@ -75,7 +75,7 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
     return found.node === undefined ? undefined : { holder: found.holder, node: found.node, items: found.items! };
   };
 
-  const written = (items: ReadonlyMap<string, Element>) =>
+  const serialized = (items: ReadonlyMap<string, Element>) =>
     [...items].map(([id, payload]) => ({ id, payload, xml: flat(serialize(payload)) }));
 
   const check = (
@@ -89,7 +89,7 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
       throw new StanzaError('resource-constraint', 'An item is too large.');
     const leave = new Set([...entries.map(({ id }) => id), ...retract]);
     const others = [...present.keys()].filter((id) => !leave.has(id));
-    // Beyond that the oldest make room.
+    // Beyond that the oldest items are evicted.
     const surplus = Math.max(0, others.length + entries.length - roomFor(config, settings));
     for (const id of others.slice(0, surplus)) leave.add(id);
     let bytes = entries.reduce((sum, { xml }) => sum + Buffer.byteLength(xml), 0);
@@ -122,13 +122,14 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
       if (found === undefined) return payloads;
       const ids = [...found.items.index.keys()];
       let size = 0;
-      for (let at = 0; at < ids.length; at += together) {
-        const some = ids.slice(at, at + together);
+      for (let at = 0; at < ids.length; at += batchSize) {
+        const some = ids.slice(at, at + batchSize);
         const items = await Promise.all(some.map((id) => holders.item(found.holder, found.node, id)));
         for (const [index, item] of items.entries()) {
           if (item === undefined || item.xml === '') continue;
           size += item.xml.length;
-          if (size > longestReading) throw new StanzaError('resource-constraint', 'The node holds too much.');
+          if (size > longestReading)
+            throw new StanzaError('resource-constraint', 'The items of the node are too large to load.');
           payloads.set(some[index]!, parse(item.xml));
         }
       }
@@ -156,18 +157,18 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
       const found = await itemsOf(owner, name);
       const holder = found?.holder ?? (await holders.get(owner));
       const config = found?.node.config ?? { ...holder.defaults, ...wellKnown.get(name)?.config };
-      check(holder, config, found?.items.index, written(publish), retract);
+      check(holder, config, found?.items.index, serialized(publish), retract);
       const room = roomFor(config, settings);
       const after = new Set([...(found?.items.index.keys() ?? []), ...publish.keys()]);
       for (const id of retract) if (!publish.has(id)) after.delete(id);
       const isMore = [...publish.keys()].some((id) => found?.items.index.has(id) !== true);
-      // Where one item is kept at a time, the next takes its place.
+      // A node limited to one item replaces it.
       if (room > 1 && isMore && after.size > room)
-        throw new StanzaError('resource-constraint', `There are at most ${room} items.`);
+        throw new StanzaError('resource-constraint', `The node can have at most ${room} items.`);
     },
 
     change: async (owner, name, { publish = new Map(), retract = [] }, { make, demand } = {}) => {
-      const entries = written(publish);
+      const entries = serialized(publish);
       await holders.inTurn(
         owner.bare,
         name,
@@ -182,15 +183,15 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
           };
           check(holder, config, items?.index, entries, retract);
 
-          // From here on without waiting (XEP-0060 §7.1, publish.ts).
+          // No await from here on (XEP-0060 §7.1, publish.ts).
           const writes: Promise<unknown>[] = [];
           let isTightened = false;
           if (node === undefined) {
-            const made = makeNode(pubsub, holder, name, owner, { ...make, ...demand });
+            const made = createNode(pubsub, holder, name, owner, { ...make, ...demand });
             writes.push(made.write);
             node = made.node;
             items = node.items;
-          } else if (!isAs(node, demand)) {
+          } else if (!conformsTo(node, demand)) {
             isTightened = true;
             writes.push(holders.change(holder, node, { config: differing(config, holder.defaults) }));
           }
@@ -200,10 +201,10 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
           const events = entries.map(({ id, payload, xml }) => {
             const event = itemEvent(holder, node, id, owner.bare, payload);
             if (config['pubsub#persist_items'])
-              dropped.push(...keep(pubsub, holder, node, items!, id, { by: owner.bare, xml }, event, writes));
+              dropped.push(...storeItem(pubsub, holder, node, items!, id, { by: owner.bare, xml }, event, writes));
             return event;
           });
-          await holders.written(holder, ...writes);
+          await holders.commit(holder, ...writes);
           if (isTightened) await dropBarred(pubsub, holder, node);
           if (dropped.length > 0 && config['pubsub#publish_node_full'] === 'retract-oldest')
             notify(pubsub, holder, node, retractEvent(holder, node, dropped));
@@ -215,5 +216,5 @@ export function pep(pubsub: PubSub, demandPace: Pep['demandPace']): Pep {
   };
 }
 
-const isAs = ({ config }: Node, demand: Partial<NodeConfig> = {}): boolean =>
+const conformsTo = ({ config }: Node, demand: Partial<NodeConfig> = {}): boolean =>
   (Object.keys(demand) as (keyof NodeConfig)[]).every((name) => sameValue(config[name], demand[name]));

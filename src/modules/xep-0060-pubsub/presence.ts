@@ -1,4 +1,4 @@
-/** What ends with presence (§6.3, §12.4, §12.5, `pubsub#purge_offline`). */
+/** Subscriptions and items that end when a client becomes unavailable (§6.3, §12.4, §12.5, `pubsub#purge_offline`). */
 
 import { z } from 'zod';
 import { defineQuestion } from '../../server/module/index.js';
@@ -8,14 +8,14 @@ import { notify } from './notify.js';
 import type { PubSub } from './pubsub.js';
 import { drop } from './subscriptions.js';
 
-/** At every node: a client of this host has gone. */
-export const left = defineQuestion({
-  name: 'pubsub.left',
+/** Asked at every node: a local client has become unavailable. */
+export const clientLeft = defineQuestion({
+  name: 'pubsub.clientLeft',
   given: z.object({ jid: z.string(), isLast: z.boolean() }),
   answer: z.null(),
 });
 
-/** Somebody goes offline at this address: what was to last so long is over. `isLast`: there is no other client. */
+/** Ends the temporary subscriptions of an unavailable client. `isLast` tells that the account has no other client. */
 export async function leaves(pubsub: PubSub, jid: Jid, isLast: boolean): Promise<void> {
   const { holders } = pubsub;
   for (const address of isLast && jid.resource !== undefined ? [jid.full, jid.bare] : [jid.full])
@@ -29,7 +29,7 @@ export async function leaves(pubsub: PubSub, jid: Jid, isLast: boolean): Promise
       );
 }
 
-/** `pubsub#purge_offline`: what this address has published to such nodes of an account or the service goes. */
+/** `pubsub#purge_offline`: removes the publisher's items from such nodes of an account or the service. */
 export async function purgeOf(pubsub: PubSub, bare: string, publisher: string): Promise<void> {
   const { holders } = pubsub;
   const { fleeting } = await holders.get(bare);
@@ -42,7 +42,7 @@ export async function purgeOf(pubsub: PubSub, bare: string, publisher: string): 
         if (node?.config['pubsub#purge_offline'] !== true) return;
         const ids = [...items!.index].flatMap(([id, { by }]) => (by === publisher ? id : []));
         if (ids.length === 0) return;
-        await holders.written(holder, holders.removeItems(holder, node, items!, ids));
+        await holders.commit(holder, holders.removeItems(holder, node, items!, ids));
         if (node.config['pubsub#notify_retract'])
           notify(pubsub, holder, node, retractEvent(holder, node, ids), { by: publisher });
       },

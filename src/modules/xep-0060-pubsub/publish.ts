@@ -1,4 +1,4 @@
-/** §7: publishing items, with options that are preconditions (§7.1.5), deleting them (§7.2), and all of them (§8.5). */
+/** §7: publishing items, with options as preconditions (§7.1.5), retracting them (§7.2), and purging a node (§8.5). */
 
 import { portion } from '../../server/portions.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -11,17 +11,17 @@ import { affiliationOf, demandOwner, mayPublish, missing, ownersOf } from './acc
 import { isCollection } from './collections.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';
 import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
-import { isAttachments, isKept } from './kept.js';
+import { isAttachments, isManaged } from './kept.js';
 import type { Found, Holder, Items, Node } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
 import { audience, notify } from './notify.js';
-import { makeNode, mayMake } from './owner.js';
+import { createNode, mayCreate } from './owner.js';
 import type { PubSub } from './pubsub.js';
 import { type Action, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { around, usualConfig } from './well-known.js';
-import { attaching, detach, makeAttachments, summarize } from './xep-0470-attachments.js';
+import { attaching, createAttachments, detach, summarize } from './xep-0470-attachments.js';
 
-/** Characters of a payload that can be sent to any number. */
+/** Characters of payload that may be sent to any number of recipients. */
 const uncounted = 5000;
 
 export async function publish(action: Action): Promise<Element> {
@@ -32,36 +32,37 @@ export async function publish(action: Action): Promise<Element> {
   if (itemElements.length > 1) throw pubsubError('not-allowed', 'max-items-exceeded'); // §12.12
   const [item] = itemElements;
   const payload = item && payloadOf(item);
-  // §7.1.2.4: who published it is for us to say
+  // §7.1.2.4: the server sets the publisher
   const { publisher } = item?.attrs ?? {};
   if (publisher !== undefined && publisher !== from.bare && publisher !== from.full) throw forbidden();
   const id = (item && nameIn(item, 'id')) ?? randomId();
-  if (isKept(name)) throw forbidden(); // XEP-0465 §5, XEP-0470 §4.6
+  if (isManaged(name)) throw forbidden(); // XEP-0465 §5, XEP-0470 §4.6
   const target = isAttachments(name) ? await attaching(pubsub, bare, name, from, item?.attrs.id, payload) : undefined;
   const optionsForm = formIn(request.payload.getChild('publish-options', NS.pubsub));
-  // XEP-0470 §4.3: there they are ignored
+  // XEP-0470 §4.3: ignored for attachments
   const options: Partial<NodeConfig> =
     optionsForm === undefined || target !== undefined ? {} : readOptions(optionsForm, settings);
   const xml = payload === undefined ? '' : flat(serialize(payload));
 
   const owner = await holders.get(bare);
-  const maker = await mayMake(pubsub, owner, from);
-  // Nearly all payloads are so short that nobody has to be counted.
+  const isPermitted = await mayCreate(pubsub, owner, from);
+  // Most payloads are so short that recipients need not be counted.
   const isCounted = xml.length >= uncounted;
   const contacts = isCounted && owner.isAccount ? await pubsub.roster.get(owner.jid.bare) : undefined;
   const recipients = isCounted ? await audience(pubsub, owner, name, owner.nodes.get(name), contacts) : 0;
   const store = async (found: Found<RosterItem | undefined>): Promise<Element> => {
-    // Without waiting until the item is kept: of two who publish at once, the second sees what the first made.
+    // No await before the item is stored: of two concurrent requests, the second sees the result of the first.
     const { holder } = found;
     let { node, items } = found;
     if (node !== undefined && !mayPublish(holder, node, from.bare)) throw forbidden();
-    // An item would stay after the anonymous account is gone.
+    // An item would outlive the anonymous account.
     if (
       pubsub.host.isAnonymous(from.bare) &&
-      !(node === undefined ? maker : ownersOf(holder, node).includes(from.bare))
+      !(node === undefined ? isPermitted : ownersOf(holder, node).includes(from.bare))
     )
       throw forbidden();
-    if (node === undefined && target === undefined && !maker) throw missingFor(holder, name, from.bare, found.prepared);
+    if (node === undefined && target === undefined && !isPermitted)
+      throw missingFor(holder, name, from.bare, found.prepared);
     if (node !== undefined && isCollection(node)) throw unsupported('publish'); // XEP-0248 §3.1
     if (node !== undefined) demand(options, node.config);
     const config = node?.config ?? { ...holder.defaults, ...usualConfig(pubsub.wellKnown, holder, name), ...options };
@@ -85,8 +86,8 @@ export async function publish(action: Action): Promise<Element> {
     const writes: Promise<unknown>[] = [];
     if (node === undefined) {
       const made = target
-        ? makeAttachments(pubsub, holder, name, target, from)
-        : makeNode(pubsub, holder, name, from, options);
+        ? createAttachments(pubsub, holder, name, target, from)
+        : createNode(pubsub, holder, name, from, options);
       if (made === undefined) throw forbidden();
       writes.push(made.write);
       node = made.node;
@@ -95,10 +96,10 @@ export async function publish(action: Action): Promise<Element> {
     const event = item ? itemEvent(holder, node, id, from.bare, payload) : bareEvent(holder, node);
     const gone =
       node.config['pubsub#persist_items'] && item !== undefined
-        ? keep(pubsub, holder, node, items!, id, { by: from.bare, xml }, event, writes)
+        ? storeItem(pubsub, holder, node, items!, id, { by: from.bare, xml }, event, writes)
         : [];
-    await holders.written(holder, ...writes);
-    // First what goes: whoever keeps what he was told last keeps the new one.
+    await holders.commit(holder, ...writes);
+    // Retractions first: a client that keeps only the last notified item keeps the new one.
     if (gone.length > 0 && node.config['pubsub#publish_node_full'] === 'retract-oldest')
       notify(pubsub, holder, node, retractEvent(holder, node, gone), { by: from.bare });
     notify(pubsub, holder, node, event, { by: from.bare });
@@ -109,8 +110,8 @@ export async function publish(action: Action): Promise<Element> {
   return around(action, name, { publish: item && { id, payload }, retract: [] }, () => inTurn(action, name, store));
 }
 
-/** The oldest make room for it; those that do. */
-export function keep(
+/** Stores an item, evicts the oldest ones beyond the limit, and returns their ids. */
+export function storeItem(
   { holders, settings }: PubSub,
   holder: Holder,
   node: Node,
@@ -128,18 +129,18 @@ export function keep(
   return gone;
 }
 
-/** §7.1.3.5, §7.1.3.6: one payload at most, and nothing else. */
+/** §7.1.3.5, §7.1.3.6: the payload, at most one element. Throws StanzaError. */
 function payloadOf(item: Element): Element | undefined {
   const payloads = item.getChildElements();
   if (payloads.length > 1) throw pubsubError('bad-request', 'invalid-payload');
   return payloads[0];
 }
 
-/** The oldest, which make room for one more. */
+/** The oldest items, which must be evicted before one more is added. */
 const leavingFor = (items: Items | undefined, room: number): string[] =>
   items === undefined ? [] : [...items.index.keys()].slice(0, Math.max(0, items.index.size + 1 - room));
 
-/** §7.1.3.1, §7.1.3.3: who may not make nodes is told nothing else, but where one that he knew is now. */
+/** §7.1.3.1, §7.1.3.3: users who may not create nodes get only `forbidden`, or the new address of a moved node. */
 function missingFor(holder: Holder, name: string, bare: string, entry: RosterItem | undefined): StanzaError {
   const error = missing(holder, name, bare, entry);
   return error.condition === 'gone' ? error : forbidden();
@@ -156,26 +157,26 @@ function checkItem(config: NodeConfig, hasItem: boolean, payload: Element | unde
     throw pubsubError('not-acceptable', 'payload-too-big');
 }
 
-/** For so many more items, and bytes of payloads, of one publisher. */
+/** Checks limits for `more` further items and `bytes` of payloads of one publisher. Throws StanzaError. */
 export function demandRoom({ host, settings }: PubSub, holder: Holder, by: string, more = 1, bytes = 0): void {
   const { isAccount } = holder;
   if (isAccount && more > 0 && holder.items + more > settings.items_per_account) {
     host.limitHit('pubsub.items_per_account');
-    throw new StanzaError('resource-constraint', `An account has at most ${settings.items_per_account} items.`);
+    throw new StanzaError('resource-constraint', `An account can have at most ${settings.items_per_account} items.`);
   }
   const most = isAccount ? settings.bytes_per_account : settings.service_bytes;
   if (bytes <= 0) return;
   if (holder.bytes + bytes <= most) {
     if (isAccount || most === Number.POSITIVE_INFINITY) return;
-    // A publisher may use a part of what is free, so that a few never fill the service.
+    // A publisher may use only a share of the free space, so that a few cannot fill the service.
     const share = Math.max(settings.item_bytes, Math.floor((most - holder.bytes) * portion));
     if ((holder.publishers.get(by) ?? 0) + bytes <= share) return;
   }
   host.limitHit(isAccount ? 'pubsub.bytes_per_account' : 'pubsub.service_bytes');
-  throw new StanzaError('resource-constraint', `There is room for ${most} bytes.`);
+  throw new StanzaError('resource-constraint', `The limit of ${most} bytes is reached.`);
 }
 
-/** §7.2: a publisher removes his own items, an owner any. */
+/** §7.2: publishers may retract their own items, owners any. */
 export async function retract(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const name = nodeNamed(action);
@@ -185,7 +186,7 @@ export async function retract(action: Action): Promise<undefined> {
   const { holders } = pubsub;
   const take = async ({ holder, node, items, prepared }: Found<RosterItem | undefined>): Promise<undefined> => {
     if (node === undefined) {
-      // To those who could not publish there anyhow an account says nothing of its nodes
+      // To users who could not publish anyway, an account does not reveal which nodes it has
       const isOthers = holder.isAccount && from.bare !== holder.jid.bare;
       throw isOthers ? missingFor(holder, name, from.bare, prepared) : missing(holder, name, from.bare, prepared);
     }
@@ -194,8 +195,8 @@ export async function retract(action: Action): Promise<undefined> {
     if (!mayPublish(holder, node, from.bare) || !(isOwner || areOwn)) throw forbidden();
     if (isCollection(node) || !node.config['pubsub#persist_items']) throw unsupported('persistent-items');
     if (ids.some((id) => !items!.index.has(id))) throw noSuchNode();
-    if (isKept(name)) throw forbidden(); // XEP-0465 §5
-    await holders.written(holder, holders.removeItems(holder, node, items!, ids));
+    if (isManaged(name)) throw forbidden(); // XEP-0465 §5
+    await holders.commit(holder, holders.removeItems(holder, node, items!, ids));
     const { notify: asked } = element.attrs;
     if (asked === 'true' || asked === '1' || node.config['pubsub#notify_retract'])
       notify(pubsub, holder, node, retractEvent(holder, node, ids), { by: from.bare });
@@ -214,9 +215,9 @@ export async function purge(action: Action): Promise<undefined> {
     const { holder, items } = found;
     const node = demandOwner(holder, found.node, from.bare);
     if (isCollection(node) || !node.config['pubsub#persist_items']) throw unsupported('persistent-items');
-    if (isKept(name)) throw forbidden(); // XEP-0465 §5
+    if (isManaged(name)) throw forbidden(); // XEP-0465 §5
     const ids = [...items!.index.keys()];
-    await pubsub.holders.written(holder, pubsub.holders.removeItems(holder, node, items!, ids));
+    await pubsub.holders.commit(holder, pubsub.holders.removeItems(holder, node, items!, ids));
     if (node.config['pubsub#notify_retract'])
       notify(pubsub, holder, node, nodeEvent(holder, node, 'purge'), { by: from.bare });
     await detach(pubsub, holder, node, ids);

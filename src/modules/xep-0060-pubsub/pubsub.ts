@@ -5,7 +5,7 @@ import type { Holder, Node, Stores, Subscriber } from './node.js';
 import type { Settings } from './settings.js';
 import type { WellKnownNode } from './well-known.js';
 
-/** What all files of this folder work with. */
+/** The state shared by all files of this folder. */
 export interface PubSub {
   readonly host: Host;
   readonly settings: Settings;
@@ -13,14 +13,14 @@ export interface PubSub {
   readonly roster: Services['roster'];
   readonly caps: Services['clientCaps'];
   readonly holders: Holders;
-  /** Nodes of accounts that modules know more of, by their names. */
+  /** Nodes of accounts registered by other modules, by name. */
   readonly wellKnown: Map<string, WellKnownNode>;
-  /** Who is present at the service. */
+  /** Presence at the service. */
   readonly guests: Guests;
-  /** Summaries of attachments that are being made, so that one comes after the other. */
+  /** Attachment summaries being computed; serialized by node. */
   readonly summaries: Map<string, Promise<void>>;
-  /** Ends a subscription without a word to the subscriber, where it is found to be over. */
+  /** Ends an expired subscription without notifying the subscriber. */
   end(holder: Holder, node: Node, subscriber: Subscriber): Promise<void>;
-  /** For what nobody waits for: logs what became of it if it fails. */
+  /** For work that nobody awaits: logs its error. */
   aside(work: unknown): void;
 }

@@ -1,4 +1,4 @@
-/** What all requests to nodes have in common. */
+/** Common parts of all requests to nodes. */
 import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { flat } from '../../server/stanza/flat.js';
@@ -11,7 +11,7 @@ import { pubsubError } from './errors.js';
 import type { Found, Holder, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 
-/** A request for something that a `<pubsub/>` element asks for by its first child. */
+/** A request, identified by the first child of a `<pubsub/>` element. */
 export interface Action {
   readonly pubsub: PubSub;
   readonly request: IqRequest;
@@ -22,25 +22,25 @@ export interface Action {
   readonly element: Element;
 }
 
-/** Names of nodes and items: as long as RFC 7622 lets resources be. */
+/** Bytes of names of nodes and items; the same as for resources in RFC 7622. */
 const longestName = 1023;
 
 export function nameIn(element: Element, attribute: 'node' | 'id'): string | undefined {
   const name = element.attrs[attribute];
   if (name === undefined || name === '') return undefined;
   if (Buffer.byteLength(name) > longestName)
-    throw new StanzaError('not-acceptable', `A name has at most ${longestName} bytes.`);
+    throw new StanzaError('not-acceptable', `A name can have at most ${longestName} bytes.`);
   return flat(name);
 }
 
-/** The node that has to be named. */
+/** The required name of a node. Throws StanzaError if it is missing. */
 export function nodeNamed({ element }: Pick<Action, 'element'>): string {
   const name = nameIn(element, 'node');
   if (name === undefined) throw pubsubError('bad-request', 'nodeid-required');
   return name;
 }
 
-/** Does something with the node that is asked for (`Holders.inTurn`); `prepared` is what `barrier` goes by. */
+/** `Holders.inTurn` for the requested node; `prepared` is the roster entry for `barrier`. */
 export function inTurn<T>(
   { pubsub, from, bare }: Action,
   name: string,
@@ -50,9 +50,9 @@ export function inTurn<T>(
   return pubsub.holders.inTurn(bare, name, prepare, use);
 }
 
-/** For those who change nothing. */
+/** For requests that change nothing. */
 export const find = (action: Action, name: string): Promise<Found<RosterItem | undefined>> =>
   inTurn(action, name, (found) => found);
 
-/** The one data form in an element. */
+/** The data form in an element. */
 export const formIn = (element: Element | undefined): Element | undefined => element?.getChild('x', NS.dataForms);

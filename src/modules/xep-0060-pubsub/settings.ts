@@ -7,42 +7,44 @@ export const settings = z.strictObject({
     .string()
     .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
     .default('pubsub')
-    .describe('The service is at this name below the host.'),
+    .describe('The service is at SUBDOMAIN.HOST.'),
   create: z
     .enum(['users', 'admins'])
     .default('users')
-    .describe('Who may make nodes at the service: users of the host, or its administrators alone.'),
-  service_nodes: count({ min: 10 }).default(10_000).describe('Nodes of the service.'),
-  service_nodes_per_user: count({ min: 1 }).default(100).describe('Nodes of the service that one user can make.'),
-  nodes_per_account: count({ min: 10 }).default(500).describe('Nodes that one account can have (XEP-0163).'),
+    .describe('Who may create nodes at the service: users of the host, or only its administrators.'),
+  service_nodes: count({ min: 10 }).default(10_000).describe('Maximum number of nodes at the service.'),
+  service_nodes_per_user: count({ min: 1 })
+    .default(100)
+    .describe('Maximum number of nodes at the service created by one user.'),
+  nodes_per_account: count({ min: 10 }).default(500).describe('Maximum number of nodes of one account (XEP-0163).'),
   changes_per_minute: count({ min: 1, unlimited: true })
     .default(600)
-    .describe('Changes, such as publishing or subscribing, that one user can make in a minute.'),
+    .describe('Changes per minute, such as publishing or subscribing, by one user.'),
   creations_per_hour: count({ min: 1, unlimited: true })
     .default(1000)
-    .describe(
-      'Nodes that one user can ask to be made in an hour; those that come with an item count as changes alone.',
-    ),
+    .describe('Nodes that one user can create per hour. Nodes created by publishing an item count only as changes.'),
   items_per_node: count({ min: 1 })
     .default(2000)
-    .describe("Items that one node keeps at most: what the word 'max' stands for in a node's configuration."),
-  items_per_account: count({ min: 10 }).default(5000).describe('Items of all nodes of one account together.'),
-  item_bytes: bytes({ min: 1000 }).default(262_144).describe('Largest payload of an item.'),
+    .describe("Maximum number of items in one node; the meaning of 'max' in a node's configuration."),
+  items_per_account: count({ min: 10 }).default(5000).describe('Maximum number of items in all nodes of one account.'),
+  item_bytes: bytes({ min: 1000 }).default(262_144).describe('Maximum size of the payload of an item.'),
   bytes_per_account: bytes({ min: 10_000, unlimited: true })
     .default(52_428_800)
-    .describe('Payloads of all items of one account together.'),
+    .describe('Maximum total size of the payloads of one account.'),
   service_bytes: bytes({ min: 10_000, unlimited: true })
     .default(2_147_483_648)
-    .describe('Payloads of all items of the service together. One publisher may use a quarter of what is free.'),
-  subscriptions_per_node: count({ min: 1 }).default(5000).describe('Subscriptions to one node.'),
+    .describe('Maximum total size of the payloads at the service. One publisher may use a quarter of the free space.'),
+  subscriptions_per_node: count({ min: 1 }).default(5000).describe('Maximum number of subscriptions to one node.'),
   subscriptions_per_user: count({ min: 1 })
     .default(1000)
-    .describe('Subscriptions of one user at the service, or at one account.'),
+    .describe('Maximum number of subscriptions of one user at the service, or at one account.'),
   pending_per_node: count({ min: 1 })
     .default(100)
-    .describe('Subscriptions to one node that wait for the word of an owner.'),
-  affiliations_per_node: count({ min: 1 }).default(1000).describe('Affiliations with one node.'),
-  cached: count({ min: 10 }).default(20_000).describe('Accounts whose nodes are kept in memory, without their items.'),
+    .describe('Maximum number of subscriptions to one node pending approval by an owner.'),
+  affiliations_per_node: count({ min: 1 }).default(1000).describe('Maximum number of affiliations of one node.'),
+  cached: count({ min: 10 })
+    .default(20_000)
+    .describe('Maximum number of accounts whose nodes are cached in memory, without their items.'),
 });
 
 export type Settings = z.output<typeof settings>;

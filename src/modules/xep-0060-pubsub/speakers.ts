@@ -1,4 +1,4 @@
-/** Who speaks in what a holder sends: those whom its recipients may have blocked, or do not know. */
+/** The users on whose behalf a holder sends a stanza; recipients may have blocked them or not know them. */
 import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -7,8 +7,8 @@ import type { Holder, Node, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';
 
 /**
- * Those who speak in a notification besides the account that it comes from: the one who did it, and the owner where a node
- * has a single one. `by`: a bare address.
+ * The users, other than the account it comes from, on whose behalf a notification is sent: the one who caused it, and
+ * the owner if the node has exactly one. `by` is a bare address.
  */
 export function speakersOf(holder: Holder, node: Node, by: string | undefined): readonly Jid[] {
   const speakers = new Set<string>();
@@ -21,19 +21,19 @@ export function speakersOf(holder: Holder, node: Node, by: string | undefined): 
   return [...speakers].map((one) => Jid.parse(one));
 }
 
-/** What a recipient has asked for, or accepts. `audience`: of its sessions, those alone. */
-export function asked([first, ...others]: readonly Jid[], audience?: Audience): Origin | undefined {
+/** Origin of a stanza that its recipient requested or accepts. `audience` restricts it to some of their sessions. */
+export function solicited([first, ...others]: readonly Jid[], audience?: Audience): Origin | undefined {
   const origin = first && onBehalfOf([first, ...others], { isAsked: true });
   return audience === undefined ? origin : { ...(origin ?? ownWord), audience };
 }
 
 const ownWord: Origin = { session: undefined, acknowledges: false, acknowledgeAfter() {} };
 
-/** For an owner of a node, who asked for such messages by making it. An owner who was only named did not. */
+/** For an owner, who solicited such messages by creating the node; an owner who was only added did not. */
 export const forOwner = (speaker: Jid, node: Node, owner: string): Origin =>
   onBehalfOf([speaker], { isAsked: node.stored.creator === owner });
 
-/** §8.8.2 lets owners subscribe others: that counts with those alone who have the owner among their contacts. */
+/** §8.8.2 lets owners subscribe others; this only takes effect if the owner is among the subscriber's contacts. */
 export function accepts({ host }: PubSub, { jid, by }: Pick<Subscriber, 'jid' | 'by'>): Maybe<boolean> {
   if (by === undefined) return true;
   if (jid.domain !== host.domain) return false;

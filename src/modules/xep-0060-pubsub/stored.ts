@@ -1,4 +1,4 @@
-/** The records of nodes, as they are checked when they are read. */
+/** Schemas of the stored records of nodes. */
 import { z } from 'zod';
 import { alike, bareJid, elementXml, jid, whole } from '../../server/stanza/stored.js';
 import { separator } from './holders.js';
@@ -21,8 +21,8 @@ export const storedNode: z.ZodType<StoredNode> = z.object({
 });
 
 /**
- * Stands in for a node whose record is damaged. Its items may have been for few: nobody but the account itself, or the
- * administrators of the service, gets at them until its owner configures or deletes it.
+ * Replaces a node whose record is damaged. Its items may have been restricted, so only the account itself, or
+ * administrators of the service, have access until an owner configures or deletes it.
  */
 export const closedNode = (owner: string): StoredNode => ({
   v: 1,
@@ -51,7 +51,7 @@ export const storedSubscription: z.ZodType<Subscription> = z.object({
   depth: z.union([z.number(), z.literal('all')]).exactOptional(),
 });
 
-/** The node, the address that is subscribed, and the subid where it is not the first. */
+/** The node, the subscribed address, and the subid unless it is the first. */
 export const subscriptionKey = z.string().refine((key) => {
   const parts = key.split(separator);
   return (parts.length === 2 || parts.length === 3) && jid.safeParse(parts[1]).success;

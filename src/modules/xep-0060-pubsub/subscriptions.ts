@@ -1,6 +1,7 @@
 /**
- * Subscriptions: asked for by subscribers (§6.1 to §6.4, §5.6), listed and ruled by owners (§8.6 to §8.8). An address has
- * several to one node only if they differ in their options (§6.1.6): whoever subscribes again gets what there is.
+ * Subscriptions: requests by subscribers (§6.1 to §6.4, §5.6) and management by owners (§8.6 to §8.8). An address has
+ * more than one subscription to a node only if their options differ (§6.1.6); repeating a request returns the existing
+ * one.
  */
 import { wall } from '../../server/clock.js';
 import { demandFew } from '../../server/stanza/addresses.js';
@@ -22,18 +23,18 @@ import { firstSubid, type Holder, type Node, type Subscriber, type Subscription 
 import { invalidOptions, type Options, offeredOptions, readOptions } from './options.js';
 import type { PubSub } from './pubsub.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
-import { accepts, asked, forOwner, speakersOf } from './speakers.js';
-import { tell } from './telling.js';
+import { accepts, forOwner, solicited, speakersOf } from './speakers.js';
+import { deliver } from './telling.js';
 import { publishSubscriber } from './xep-0465-public.js';
 
-/** Owners that are asked for a subscription. */
+/** Owners asked to approve a subscription. */
 const mostAsked = 20;
 const authorization = `${NS.pubsub}#subscribe_authorization`;
 
 type State = Subscription['state'] | 'none';
 type Whose = Pick<Subscriber, 'jid' | 'subid'>;
 
-/** Of one node. */
+/** Declined addresses remembered per node. */
 const mostDeclined = 1000;
 /** Subscriptions of one address to one node. */
 const mostAtOnce = 10;
@@ -43,7 +44,7 @@ const shown = (node: string | undefined, { jid, subid }: Whose, subscription: St
 
 const answer = (...children: (Element | undefined)[]): Element => el('pubsub', { xmlns: NS.pubsub }, ...children);
 
-/** Whose subscription it is: the asker's own. */
+/** The address to subscribe, which must be the requester's. Throws StanzaError. */
 function subscriberIn({ element, from }: Action, notOwn: () => StanzaError): Jid {
   const { jid } = element.attrs;
   if (jid === undefined) throw pubsubError('bad-request', 'jid-required');
@@ -82,27 +83,29 @@ export async function subscribe(action: Action): Promise<Element> {
     const subid = present?.subid ?? freeSubid(all);
     if (present === undefined) demandDifferent(node, all, asked);
     const wasPublic = present?.public === true;
-    // Whoever asks for what an owner gave them has it as their own.
+    // Requesting a subscription that an owner made turns it into the subscriber's own.
     const { public: _, by: __, ...before } = present === undefined ? {} : optionsOf(present);
-    const kept: Options = isPublic ? { ...before, public: true } : before;
+    const previous: Options = isPublic ? { ...before, public: true } : before;
     const options =
-      form === undefined || all.length > 0 ? { ...kept, ...asked } : (readOptions(form, node, kept) ?? kept);
-    // §12.4: the node may want it so
+      form === undefined || all.length > 0
+        ? { ...previous, ...asked }
+        : (readOptions(form, node, previous) ?? previous);
+    // §12.4: the node can require it
     const isTemporary = node.config['pubsub#tempsub'] || options.expires === 'presence';
-    // §6.1.3.6: nobody is to get what another asked for
+    // §6.1.3.6: a later account of this name must not get these notifications
     if (pubsub.host.isAnonymous(request.from.bare) && !isTemporary)
       throw new StanzaError('forbidden', undefined, { type: 'cancel' });
     const state = obstacle === 'authorize' ? 'pending' : 'subscribed';
     if (present === undefined || present.by !== undefined) {
       const own = [...(holder.subscribers.get(from.bare) ?? [])].filter(({ by }) => by === undefined).length;
-      const waiting = [...node.subscriptions.values()].filter((one) => one.state === 'pending').length;
+      const pendingCount = [...node.subscriptions.values()].filter((one) => one.state === 'pending').length;
       const limit =
         present === undefined &&
         (all.length >= mostAtOnce || node.subscriptions.size >= settings.subscriptions_per_node)
           ? 'pubsub.subscriptions'
           : own >= settings.subscriptions_per_user
             ? 'pubsub.subscriptions_per_user'
-            : state === 'pending' && waiting >= settings.pending_per_node
+            : state === 'pending' && pendingCount >= settings.pending_per_node
               ? 'pubsub.pending'
               : undefined;
       if (limit !== undefined) {
@@ -111,18 +114,18 @@ export async function subscribe(action: Action): Promise<Element> {
       }
     }
     const subscription: Subscription = { ...options, state, ...(isTemporary ? { expires: 'presence' } : {}) };
-    await holders.written(holder, holders.setSubscription(holder, node, { jid, subid }, subscription));
+    await holders.commit(holder, holders.setSubscription(holder, node, { jid, subid }, subscription));
     if (state === 'pending') askOwners(pubsub, holder, node, jid.full);
     else {
       if (isPublic || wasPublic) await publishSubscriber(pubsub, holder, node, jid, isPublic);
       if (present === undefined) {
-        tellOwners(pubsub, holder, node, { jid, subid }, state);
-        // §6.1.7, behind the result
+        notifyOwners(pubsub, holder, node, { jid, subid }, state);
+        // §6.1.7, after the result
         const subscriber = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
         if (subscriber !== undefined) setImmediate(() => pubsub.aside(sendLastTo(pubsub, holder, subscriber)));
       }
     }
-    // §6.3.7: the result says what it came to
+    // §6.3.7: the result has the effective options
     return answer(shown(name, { jid, subid }, state), form && el('options', null, offeredOptions(node, subscription)));
   });
 }
@@ -135,20 +138,20 @@ const optionNames = ['deliver', 'expires', 'body', 'shows', 'type', 'depth'] as 
 const sameOptions = (one: Options, other: Options): boolean =>
   optionNames.every((name) => JSON.stringify(one[name]) === JSON.stringify(other[name]));
 
-/** The smallest that none of them has. */
+/** The smallest unused subid. */
 function freeSubid(all: readonly Subscriber[]): string {
   let next = Number(firstSubid);
   while (all.some(({ subid }) => subid === String(next))) next++;
   return String(next);
 }
 
-/** XEP-0248 §5.1.3: to a collection nobody subscribes twice for the same, once deeper than the other time. */
+/** XEP-0248 §5.1.3: one subscription per type to a collection, whatever its depth. Throws StanzaError. */
 function demandDifferent(node: Node, all: readonly Subscriber[], options: Options = {}): void {
   const typeOf = ({ type = 'nodes' }: Options) => type;
   if (isCollection(node) && all.some((one) => typeOf(one) === typeOf(options))) throw new StanzaError('conflict');
 }
 
-/** §6.2.3.1, §6.2.3.5, §6.3.4.4: which of the subscriptions of an address is meant. Throws StanzaError. */
+/** §6.2.3.1, §6.2.3.5, §6.3.4.4: the subscription that a request refers to. Throws StanzaError. */
 function subscriptionIn({ element }: Action, holder: Holder, node: Node, jid: Jid): Subscriber {
   const all = subscriptionsAt(holder, node, jid);
   const { subid } = element.attrs;
@@ -173,13 +176,13 @@ export async function unsubscribe(action: Action): Promise<Element> {
   });
 }
 
-/** No owner subscribes them again. */
+/** Owners cannot subscribe this user again. */
 async function noteDeclined({ holders }: PubSub, holder: Holder, node: Node, bare: string): Promise<void> {
   const others = (node.stored.declined ?? []).filter((one) => one !== bare);
-  await holders.written(holder, holders.change(holder, node, { declined: [...others, bare].slice(-mostDeclined) }));
+  await holders.commit(holder, holders.change(holder, node, { declined: [...others, bare].slice(-mostDeclined) }));
 }
 
-/** Ends a subscription without a word to the subscriber. */
+/** Ends a subscription without notifying the subscriber. */
 export async function drop(
   pubsub: PubSub,
   holder: Holder,
@@ -187,18 +190,18 @@ export async function drop(
   subscriber: Subscriber | undefined,
 ): Promise<void> {
   if (subscriber === undefined) return;
-  await pubsub.holders.written(holder, pubsub.holders.setSubscription(holder, node, subscriber, undefined));
+  await pubsub.holders.commit(holder, pubsub.holders.setSubscription(holder, node, subscriber, undefined));
   if (subscriber.public) await publishSubscriber(pubsub, holder, node, subscriber.jid, false);
-  if (subscriber.state === 'subscribed') tellOwners(pubsub, holder, node, subscriber, 'none');
+  if (subscriber.state === 'subscribed') notifyOwners(pubsub, holder, node, subscriber, 'none');
 }
 
 /** `pubsub#notify_sub`. */
-function tellOwners(pubsub: PubSub, holder: Holder, node: Node, whose: Whose, state: State): void {
+function notifyOwners(pubsub: PubSub, holder: Holder, node: Node, whose: Whose, state: State): void {
   if (!node.config['pubsub#notify_sub']) return;
   const event = eventFrom(holder, node, shown(node.name, whose, state));
   for (const owner of ownersOf(holder, node).slice(0, mostAsked)) {
     const to = Jid.parse(owner);
-    if (owner !== whose.jid.bare) pubsub.aside(tell(pubsub, event.with({ to }), forOwner(whose.jid, node, owner)));
+    if (owner !== whose.jid.bare) pubsub.aside(deliver(pubsub, event.with({ to }), forOwner(whose.jid, node, owner)));
   }
 }
 
@@ -224,14 +227,14 @@ export async function setOptions(action: Action): Promise<undefined> {
     const subscriber = subscriptionIn(action, holder, node, jid);
     const options = readOptions(form, node, optionsOf(subscriber));
     if (options === undefined) return undefined;
-    // Without `by`: whoever sets it up wants it.
+    // Without `by`: setting options makes it the subscriber's own.
     const changed = { ...options, state: subscriber.state };
-    await holders.written(holder, holders.setSubscription(holder, node, subscriber, changed));
+    await holders.commit(holder, holders.setSubscription(holder, node, subscriber, changed));
     return undefined;
   });
 }
 
-/** §6.4: of a node that the asker may read, or of any. */
+/** §6.4: for one readable node, or for all. */
 export async function offerDefaultOptions(action: Action): Promise<Element> {
   const { element, from } = action;
   const name = nameIn(element, 'node');
@@ -243,7 +246,7 @@ export async function offerDefaultOptions(action: Action): Promise<Element> {
   return answer(el('default', { node: name }, offeredOptions(node, {})));
 }
 
-/** §5.6: those of whoever asks. */
+/** §5.6: the requester's subscriptions. */
 export async function ownSubscriptions({ pubsub, from, bare, element }: Action): Promise<Element> {
   const holder = await pubsub.holders.get(bare);
   const only = nameIn(element, 'node');
@@ -273,7 +276,7 @@ export async function ownAffiliations({ pubsub, from, bare, element }: Action): 
 // ---------------------------------------------------------------------------------------------------------------
 // Owners
 
-/** §8.8.1: not those that are pending. */
+/** §8.8.1: without pending subscriptions. */
 export async function listSubscriptions(action: Action): Promise<Element> {
   const name = nodeNamed(action);
   const { holder, node } = await find(action, name);
@@ -285,8 +288,9 @@ export async function listSubscriptions(action: Action): Promise<Element> {
 }
 
 /**
- * §8.8.2: all of them or none. What an owner subscribes others to reaches them only if the owner is among their contacts
- * (speakers.ts); the owner sees no difference, and so learns nothing of their contacts, nor whether there is such an account.
+ * §8.8.2: changes all subscriptions or none. A subscription that an owner makes for others takes effect only if the
+ * owner is among their contacts (speakers.ts). The result is the same either way, so that owners learn nothing about
+ * contacts or the existence of an account.
  */
 export async function changeSubscriptions(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
@@ -303,23 +307,23 @@ export async function changeSubscriptions(action: Action): Promise<undefined> {
     const node = demandOwner(holder, found, from.bare);
     const valid = changes.flatMap(({ jid, state, subid }): Change[] => {
       if (jid === undefined || state === undefined) return [];
-      // Of several subscriptions of an address all are meant, unless one is named.
+      // Without a subid, all subscriptions of the address are changed.
       const all = subscriptionsAt(holder, node, jid).filter((one) => subid === undefined || one.subid === subid);
       return all.length === 0
         ? [{ jid, state, subid: firstSubid }]
         : all.map((one) => ({ jid, state, subid: one.subid }));
     });
     const added = valid.filter(({ jid, state }) => state !== 'none' && subscriptionsAt(holder, node, jid).length === 0);
-    // Whom nobody here answers for has to ask by himself: else anybody could be flooded in our name.
+    // Remote users must subscribe themselves; otherwise this server could be used to flood them.
     if (
       changes.some(({ jid, state }) => jid === undefined || state === undefined) ||
       added.some(({ jid }) => !pubsub.host.isLocal(jid.domain) || node.stored.declined?.includes(jid.bare))
     ) {
-      // §8.8.2.4: they are all as they were
+      // §8.8.2.4: the error has the unchanged states
       const before = elements.map(({ attrs }) =>
         el('subscription', { jid: attrs.jid, subscription: node.subscriptions.get(attrs.jid ?? '')?.state ?? 'none' }),
       );
-      throw new StanzaError('not-acceptable', 'They can only subscribe by themselves.', {
+      throw new StanzaError('not-acceptable', 'Some of these users must subscribe themselves.', {
         instead: el('pubsub', { xmlns: NS.pubsubOwner }, el('subscriptions', { node: name }, ...before)),
       });
     }
@@ -341,7 +345,7 @@ interface Change extends Whose {
   readonly state: State;
 }
 
-/** Writes down who is what, and tells them (§8.8.4, §12.21). `actor`: the owner who changes it. */
+/** Persists changed subscriptions and notifies the subscribers (§8.8.4, §12.21). `actor` is the owner who made them. */
 async function changeStates(
   pubsub: PubSub,
   holder: Holder,
@@ -360,20 +364,20 @@ async function changeStates(
     const subscription = state === 'none' ? undefined : { ...options, state };
     return pubsub.holders.setSubscription(holder, node, { jid, subid }, subscription);
   });
-  await pubsub.holders.written(holder, ...writes);
+  await pubsub.holders.commit(holder, ...writes);
   for (const { jid, subid, state, before } of real) {
     const event = eventFrom(holder, node, shown(node.name, { jid, subid }, state));
     const subscriber = subscriptionsAt(holder, node, jid).find((one) => one.subid === subid);
-    pubsub.aside(tellChange(pubsub, holder, node, event.with({ to: jid }), before ?? subscriber, actor));
+    pubsub.aside(notifyChange(pubsub, holder, node, event.with({ to: jid }), before ?? subscriber, actor));
     if (state !== 'pending' && (state === 'subscribed' || before?.state === 'subscribed'))
-      tellOwners(pubsub, holder, node, { jid, subid }, state);
+      notifyOwners(pubsub, holder, node, { jid, subid }, state);
     if (before?.public) await publishSubscriber(pubsub, holder, node, jid, state === 'subscribed');
     if (state === 'subscribed' && subscriber !== undefined) pubsub.aside(sendLastTo(pubsub, holder, subscriber));
   }
 }
 
-/** Tells a subscriber what an owner has made of the subscription. */
-async function tellChange(
+/** Notifies a subscriber of a change by an owner. */
+async function notifyChange(
   pubsub: PubSub,
   holder: Holder,
   node: Node,
@@ -382,12 +386,12 @@ async function tellChange(
   actor: Jid | undefined,
 ): Promise<void> {
   if (subscriber !== undefined && !(await accepts(pubsub, subscriber))) return;
-  await tell(pubsub, event, asked(speakersOf(holder, node, actor?.bare)));
+  await deliver(pubsub, event, solicited(speakersOf(holder, node, actor?.bare)));
 }
 
 /**
- * XEP-0163 §7, §8.2.4, §8.7.5: subscribers who may read no more are so no longer, and who waits and may read now is one.
- * `only`: a bare address.
+ * XEP-0163 §7, §8.2.4, §8.7.5: unsubscribes users who lost access, and approves pending ones who have gained it. `only`
+ * restricts it to one bare address.
  */
 export async function dropBarred(pubsub: PubSub, holder: Holder, node: Node, only?: string): Promise<void> {
   const changes: Change[] = [];
@@ -425,22 +429,22 @@ const question = (holder: Holder, node: Node, jid: string, to: Jid): Stanza =>
     ),
   );
 
-/** §8.7: the nodes of an owner with somebody waiting. */
+/** §8.7: an owner's nodes with pending subscriptions. */
 export const pendingNodes = (holder: Holder, owner: string): string[] =>
   [...holder.nodes.values()].flatMap((node) =>
     affiliationOf(holder, node, owner) === 'owner' && [...node.subscriptions.values()].some(isPending) ? node.name : [],
   );
 
-/** §8.7.4: asks an owner of a node again for all that wait. */
+/** §8.7.4: sends an owner all pending requests of a node again. */
 export function askAgain(pubsub: PubSub, holder: Holder, node: Node, owner: Jid): void {
   for (const subscriber of node.subscriptions.values())
     if (isPending(subscriber))
-      pubsub.aside(pubsub.host.route(question(holder, node, subscriber.jid.full, owner), asked([subscriber.jid])));
+      pubsub.aside(pubsub.host.route(question(holder, node, subscriber.jid.full, owner), solicited([subscriber.jid])));
 }
 
 const isPending = ({ state }: Subscriber): boolean => state === 'pending';
 
-/** §8.6: an owner's answer; whether it was one. Throws StanzaError. */
+/** §8.6: handles an owner's answer. Resolves with whether the stanza was one. Throws StanzaError. */
 export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): Promise<boolean> {
   const element = stanza.child(NS.dataForms, 'x');
   if (element === undefined || stanza.from === undefined || stanza.type === 'error') return false;
@@ -457,14 +461,14 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
     () => undefined,
     async ({ holder, node: found }) => {
       const node = demandOwner(holder, found, from.bare);
-      const waiting = jid && subscriptionsAt(holder, node, jid).filter(isPending);
-      if (waiting === undefined || waiting.length === 0) return true; // somebody else was first
+      const pending = jid && subscriptionsAt(holder, node, jid).filter(isPending);
+      if (pending === undefined || pending.length === 0) return true; // another owner was first
       const state = allow ? 'subscribed' : 'none';
       await changeStates(
         pubsub,
         holder,
         node,
-        waiting.map((one) => ({ jid: one.jid, subid: one.subid, state })),
+        pending.map((one) => ({ jid: one.jid, subid: one.subid, state })),
         from,
       );
       return true;
@@ -472,11 +476,11 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
   );
 }
 
-/** §12.3: who cannot be reached for good is told no more. `error`: what came back of a notification. */
+/** §12.3: ends subscriptions of addresses that are permanently unreachable. `error` is a bounced notification. */
 export async function bounced(pubsub: PubSub, bare: string, error: Stanza): Promise<void> {
   const reason = error.child(NS.client, 'error');
   const isFinal = reason?.attrs.type === 'cancel' || reason?.getChild('gone', NS.stanzas) !== undefined;
-  // Another server that cannot be reached may be tomorrow.
+  // Unreachable remote servers may come back.
   const isRemote = reason?.getChildElements().some((child) => child.getName().startsWith('remote-server')) === true;
   const name = error.child(NS.pubsubEvent, 'event')?.getChildElements()[0]?.attrs.node;
   const { from } = error;

@@ -1,4 +1,4 @@
-/** How one address is told what a holder says. */
+/** Delivery of notifications to one address. */
 import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -9,23 +9,23 @@ import { withBody } from './events.js';
 import { showsOf } from './guests.js';
 import type { Holder, Show, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';
-import { accepts, asked } from './speakers.js';
+import { accepts, solicited } from './speakers.js';
 
-/** Says to one what the holder says to all, unless it has blocked them. `origin` names who speaks besides the holder. */
-export function tell({ host }: PubSub, stanza: Stanza, origin?: Origin): Maybe<void> {
+/** Routes a stanza of the holder unless the holder has blocked the recipient. `origin` names further speakers. */
+export function deliver({ host }: PubSub, stanza: Stanza, origin?: Origin): Maybe<void> {
   const admitted = host.admits(stanza);
   if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza, origin) : undefined));
   return admitted ? host.route(stanza, origin) : undefined;
 }
 
-export const isTold = (subscriber: Subscriber): boolean =>
+export const isActive = (subscriber: Subscriber): boolean =>
   subscriber.state === 'subscribed' && subscriber.deliver !== false;
 
 /** §7.1.2.7, §12.20. */
 export const subids = (subscribers: readonly Subscriber[]): Element =>
   el('headers', { xmlns: NS.shim }, ...subscribers.map(({ subid }) => el('header', { name: 'SubID' }, subid)));
 
-/** Says it as the subscriber wants it said, if they want it at all, and now. */
+/** Delivers an event according to the subscriber's options; may skip it. */
 export function toSubscriber(
   pubsub: PubSub,
   holder: Holder,
@@ -36,7 +36,7 @@ export function toSubscriber(
   if (subscriber.by === undefined) return toSubscribed(pubsub, holder, subscriber, event, origin);
   const speakers = [Jid.parse(subscriber.by), ...(origin?.behalf?.speakers ?? [])];
   const go = (isAccepted: boolean) =>
-    isAccepted ? toSubscribed(pubsub, holder, subscriber, event, asked(speakers, origin?.audience)) : undefined;
+    isAccepted ? toSubscribed(pubsub, holder, subscriber, event, solicited(speakers, origin?.audience)) : undefined;
   const accepted = accepts(pubsub, subscriber);
   return accepted instanceof Promise ? accepted.then(go) : go(accepted);
 }
@@ -49,11 +49,11 @@ function toSubscribed(
   origin: Origin | undefined,
 ): Maybe<void> {
   const { jid, node, expires, shows, body } = subscriber;
-  const said = () => tell(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
+  const said = () => deliver(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
   const isForPresent = node.config['pubsub#presence_based_delivery'];
   if (!isForPresent && shows === undefined && expires !== 'presence') return said();
   const go = (present: readonly Show[] | undefined): Maybe<void> => {
-    // It was there when it subscribed, and we were not here when it left.
+    // The client left while the server was down.
     if (expires === 'presence' && present?.length === 0) return pubsub.end(holder, node, subscriber);
     if (isForPresent && !present?.length) return;
     if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;

@@ -1,4 +1,4 @@
-/** Nodes of accounts that modules know more of: what they are like unless they are configured, and what they hold. */
+/** Nodes of accounts that other modules register, with their default configuration and hooks around changes. */
 import { Jid } from '../../server/stanza/jid.js';
 import type { Element } from '../../server/xml/element.js';
 import { mayPublish } from './access.js';
@@ -6,19 +6,19 @@ import type { Holders } from './holders.js';
 import type { Holder } from './node.js';
 import type { NodeConfig } from './node-config.js';
 
-/** What a client changes in a node of an account. */
+/** A client's change of a node of an account. */
 export interface NodeChange {
   readonly publish?: { readonly id: string; readonly payload: Element | undefined } | undefined;
-  /** Items that go. 'all': purged, or the whole node deleted. */
+  /** Removed items. 'all' if the node is purged or deleted. */
   readonly retract: readonly string[] | 'all';
 }
 
 export interface WellKnownNode {
-  /** What it is made with, where its maker says nothing else. */
+  /** Defaults with which the node is created. */
   readonly config?: Partial<NodeConfig> | undefined;
   /**
-   * Stands around every change that clients make. May refuse what is asked (StanzaError) before it calls `proceed`, which
-   * throws where the change is not allowed, or has been made durably; the client is answered afterwards.
+   * Wraps every change by clients. May refuse it (StanzaError) before it calls `proceed`, which throws if the change is
+   * not allowed and resolves when it is durable. The client is answered after this resolves.
    */
   around?(owner: Jid, change: NodeChange, proceed: () => Promise<void>): Promise<void>;
 }
@@ -29,14 +29,14 @@ export const usualConfig = (
   name: string,
 ): Partial<NodeConfig> => (isAccount ? (wellKnown.get(name)?.config ?? {}) : {});
 
-/** A request of somebody to an account or the service, a bare address. */
+/** A request to an account or the service (`bare`). */
 interface Asked {
   readonly pubsub: { readonly wellKnown: ReadonlyMap<string, WellKnownNode>; readonly holders: Holders };
   readonly bare: string;
   readonly from: Jid;
 }
 
-/** Makes a change with whoever knows the node standing around it, where it is allowed. */
+/** Makes a change within the `around` hook of a well-known node, if the change is allowed. */
 export async function around<T>(
   { pubsub, bare, from }: Asked,
   name: string,

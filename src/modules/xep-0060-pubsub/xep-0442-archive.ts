@@ -1,6 +1,6 @@
 /**
- * XEP-0442: Pubsub Message Archive Management. The archive of a node are its items: what was deleted or replaced is not in
- * it. An item's id there is the time at which it was published.
+ * XEP-0442: Pubsub Message Archive Management. The archive of a node consists of its items; deleted or replaced items
+ * are not in it. Archive ids are the items' times of publication.
  */
 import type { IqHandler, IqRequest, Services } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -14,7 +14,7 @@ import type { Holder, ItemHead, Items, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 import { nodeNamed } from './request.js';
 
-/** Answers `<query node='…'/>`, for whoever may read the node. */
+/** Answers `<query node='…'/>` for users who may read the node. */
 export const answerArchive =
   (pubsubFor: (request: IqRequest) => PubSub, archive: Services['archive']): IqHandler =>
   async (request) => {
@@ -37,7 +37,7 @@ export const answerArchive =
     return archive.answer(request, { knowsSenders, source });
   };
 
-/** At the service, where nothing else has an archive. */
+/** At the service only nodes have archives. */
 export const answerAtService =
   (answer: IqHandler): IqHandler =>
   (request) => {
@@ -47,7 +47,7 @@ export const answerAtService =
 
 type Head = ItemHead & { readonly id: string };
 
-/** The items as the entries of a log, for reading. */
+/** A read-only view of the items as a log. */
 function logOf(pubsub: PubSub, holder: Holder, node: Node, items: Items): Pick<LogStore, 'page' | 'count'> {
   const all: Head[] = [...items.index].map(([id, head]) => ({ ...head, id }));
   const entry = async ({ id, at, by }: Head): Promise<LogEntry[]> => {
@@ -72,7 +72,7 @@ function logOf(pubsub: PubSub, holder: Holder, node: Node, items: Items): Pick<L
   };
 }
 
-/** Ids of ours sort as text. */
+/** Ids are compared as text, which is their order in time. */
 const isIn = ({ at, by }: Head, { with: who, from, to, after, before, ids }: LogFilter): boolean =>
   (who === undefined || who === by) &&
   (from === undefined || at >= from) &&

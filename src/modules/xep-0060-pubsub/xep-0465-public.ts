@@ -1,6 +1,6 @@
 /**
- * XEP-0465: Pubsub Public Subscriptions, of the nodes here: who subscribed to one and lets others know of it is an item of
- * another node. The list of an account's own subscriptions, which takes XEP-0376, is left out.
+ * XEP-0465: Pubsub Public Subscriptions, for nodes here: each public subscriber is an item of another node. The list of
+ * an account's own subscriptions, which needs XEP-0376, is left out.
  */
 import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -9,7 +9,7 @@ import { put, subscribersOf, take } from './kept.js';
 import type { Holder, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 
-/** §4.4: adds a subscriber to those that others may know of, or takes him away. */
+/** §4.4: adds a subscriber to the public subscribers, or removes them. */
 export function publishSubscriber(
   pubsub: PubSub,
   holder: Holder,

@@ -1,6 +1,6 @@
 /**
- * XEP-0470: Pubsub Attachments. What people attach to an item is in a node of its own, made when the first does so; what
- * it comes to for all items of a node is in another.
+ * XEP-0470: Pubsub Attachments. Attachments of an item are in a node of their own, created with the first one; a
+ * summary for all items of a node is in another.
  */
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -12,19 +12,19 @@ import { attachmentsConfig, attachmentsPrefix, isAttachments, put, summaryOf, ta
 import type { Holder, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 
-/** An item that something is attached to. */
+/** The item that attachments belong to. */
 export interface Target {
   readonly node: Node;
   readonly item: string;
 }
 
-/** Attachments that are read at once. */
-const together = 50;
-/** Of a summary: different reactions, and characters of one. */
+/** Attachments loaded in parallel. */
+const batchSize = 50;
+/** Limits of a summary: different reactions, and characters per reaction. */
 const mostReactions = 200;
 const longestReaction = 50;
 
-/** §4.1.1: what a node of attachments belongs to; undefined: there is none of that name. */
+/** §4.1.1: the item of an attachments node. Returns undefined if the name is invalid or the item does not exist. */
 async function targetOf(pubsub: PubSub, holder: Holder, name: string): Promise<Target | undefined> {
   const parts = /^xmpp:([^?;]+)\?;node=([^;]+);item=([^;]+)$/.exec(name.slice(NS.attachments.length + 1));
   if (parts === null) return undefined;
@@ -39,13 +39,13 @@ async function targetOf(pubsub: PubSub, holder: Holder, name: string): Promise<T
     if (error instanceof URIError) return undefined;
     throw error;
   }
-  // One way of writing it, so that there is one node for an item.
+  // Only the canonical spelling is accepted, so that an item has one node.
   if (node === undefined || name !== attachmentsPrefix(holder, node.name) + encodeURIComponent(item)) return undefined;
   const items = await pubsub.holders.items(holder, node);
   return items.index.has(item) ? { node, item } : undefined;
 }
 
-/** §4.4, §4.5: what this is attached to. Throws StanzaError where it may not be. */
+/** §4.4, §4.5: the item that a publication attaches to. Throws StanzaError if that is not allowed. */
 export async function attaching(
   pubsub: PubSub,
   bare: string,
@@ -55,21 +55,21 @@ export async function attaching(
   payload: Element | undefined,
 ): Promise<Target> {
   if (id !== by.bare)
-    throw new StanzaError('bad-request', 'The id of an attachment is the address of who attaches it.');
+    throw new StanzaError('bad-request', "The item id of an attachment must be the publisher's bare address.");
   if (payload?.is('attachments', NS.attachments) !== true)
-    throw new StanzaError('bad-request', 'An attachment is <attachments/>.');
+    throw new StanzaError('bad-request', 'The payload must be <attachments/>.');
   const holder = await pubsub.holders.get(bare);
   const target = await targetOf(pubsub, holder, name);
   if (target === undefined) throw noSuchNode();
-  // Whoever may not read an item does not get to know of it so either.
+  // Users who may not read an item must not learn that it exists.
   const isHidden = async () =>
     barrier(holder, target.node, by.bare, await entryFor(pubsub, holder, target.node, by.bare));
   if (!mayPublish(holder, target.node, by.bare) && (await isHidden()) !== undefined) throw noSuchNode();
   return target;
 }
 
-/** §4.3: makes the node for what is attached to an item; undefined: who asks may not publish there. */
-export function makeAttachments(
+/** §4.3: creates the attachments node of an item. Returns undefined if the publisher may not publish there. */
+export function createAttachments(
   { holders }: PubSub,
   holder: Holder,
   name: string,
@@ -80,7 +80,7 @@ export function makeAttachments(
   return holders.create(holder, name, holder.jid, attachmentsConfig(node), node.stored.affiliations);
 }
 
-/** Items are gone: what was attached to them goes, too. */
+/** Removes the attachments of removed items. */
 export async function detach(pubsub: PubSub, holder: Holder, node: Node, ids: readonly string[]): Promise<void> {
   const summary = summaryOf(node.name);
   if (ids.length === 0 || !holder.nodes.has(summary)) return;
@@ -89,24 +89,24 @@ export async function detach(pubsub: PubSub, holder: Holder, node: Node, ids: re
     const attachments = holder.nodes.get(name);
     if (attachments === undefined) continue;
     const items = await pubsub.holders.items(holder, attachments);
-    await pubsub.holders.written(holder, pubsub.holders.remove(holder, attachments, items));
+    await pubsub.holders.commit(holder, pubsub.holders.remove(holder, attachments, items));
     await take(pubsub, holder, summary, id);
   }
 }
 
-/** §4.6: says anew what the attachments of an item come to. One summary is made after the other. */
+/** §4.6: recomputes the summary of an item's attachments. Computations for one node are serialized. */
 export function summarize(pubsub: PubSub, bare: string, name: string): Promise<void> {
   if (!isAttachments(name)) return Promise.resolve();
   const { summaries } = pubsub;
   const key = `${bare}\n${name}`;
   const made = (summaries.get(key) ?? Promise.resolve()).then(() => summarizeNow(pubsub, bare, name));
-  // A failure is the caller's to report, who has `made`.
-  const settled = made
+  // The caller reports failures of `made`.
+  const finished = made
     .catch(() => {})
     .then(() => {
-      if (summaries.get(key) === settled) summaries.delete(key);
+      if (summaries.get(key) === finished) summaries.delete(key);
     });
-  summaries.set(key, settled);
+  summaries.set(key, finished);
   return made;
 }
 
@@ -124,8 +124,8 @@ async function summarizeNow(pubsub: PubSub, bare: string, name: string): Promise
   let noticed = 0;
   const reactions = new Map<string, number>();
   const ids = node === undefined ? [] : [...items!.index.keys()];
-  for (let at = 0; at < ids.length; at += together) {
-    const some = await Promise.all(ids.slice(at, at + together).map((id) => holders.item(holder, node!, id)));
+  for (let at = 0; at < ids.length; at += batchSize) {
+    const some = await Promise.all(ids.slice(at, at + batchSize).map((id) => holders.item(holder, node!, id)));
     for (const item of some) {
       const attachments = item === undefined ? undefined : parse(item.xml);
       if (attachments?.getChild('noticed') !== undefined) noticed++;
@@ -147,7 +147,7 @@ async function summarizeNow(pubsub: PubSub, bare: string, name: string): Promise
   return put(pubsub, holder, target.node, summary, target.item, payload);
 }
 
-/** §4.8.2: each counts once for one address. */
+/** §4.8.2: each reaction counts once per publisher. */
 function reactionsIn(attachments: Element | undefined): Set<string> {
   const found = attachments?.getChild('reactions')?.getChildren('reaction') ?? [];
   const texts = found.map((reaction) => reaction.getText().trim());
