@@ -1,4 +1,4 @@
-/** Messages of strangers that are held until the recipient wants them, or sent back. */
+/** Messages of unknown senders, held until the recipient accepts the sender, or sent back. */
 import { wall } from '../../server/clock.js';
 import type { Host, Maybe } from '../../server/module/index.js';
 import type { MessagePassage, Origin } from '../../server/routing/passage.js';
@@ -11,18 +11,18 @@ import { el } from '../../server/xml/element.js';
 import type { LogStore } from '../../storage/contract.js';
 import { tooMany, unwanted } from './refusals.js';
 
-/** Which of the messages that are held for an account. */
+/** Selects held messages of an account. */
 type Which = { readonly with?: string; readonly to?: string };
 
 const page = 500;
 
-/** Whence a message comes that was held. */
+/** The origin of a held message on release. */
 export class Release implements Origin {
   readonly session = undefined;
   readonly acknowledges = true;
   readonly writes: Promise<unknown>[] = [];
 
-  /** `since`: when it came first, in ms since 1970. */
+  /** `since`: when it was received, in ms since 1970. */
   constructor(readonly since: number) {}
 
   acknowledgeAfter(durable: Promise<unknown>): void {
@@ -33,16 +33,16 @@ export class Release implements Origin {
 interface HeldParts {
   readonly host: Host;
   readonly store: LogStore;
-  /** Messages that are held for one account, and for how long, in s. */
+  /** Maximum messages held for one account, and how long each is held, in s. */
   readonly most: number;
   readonly seconds: number;
   knows(owner: Jid, who: Jid): Maybe<boolean>;
-  /** Nobody waits for it; its failure is logged. */
+  /** Runs the work in the background, and logs its failure. */
   aside(work: Promise<unknown>): void;
 }
 
 export class Held {
-  /** So many were held, and sent back. */
+  /** Messages held and sent back, for metrics. */
   readonly counts = { held: 0, sentBack: 0 };
   readonly #parts: HeldParts;
   readonly #taking = new Serial();
@@ -51,12 +51,12 @@ export class Held {
     this.#parts = parts;
   }
 
-  /** Rejects with StanzaError where too much is held. */
+  /** Rejects with StanzaError if too many messages are held. */
   async hold({ owner, stanza }: MessagePassage, who: Jid): Promise<'handled'> {
     const { host, store, most, knows } = this.#parts;
     if ((await store.count(owner.bare, {}, most)) >= most) {
       host.limitHit('strangers.held');
-      throw tooMany('The recipient does not know you, and too much waits for him.');
+      throw tooMany('The recipient does not know you, and too many messages to them are pending.');
     }
     const isFirst = (await store.count(owner.bare, { with: who.bare }, 1)) === 0;
     const entry = { id: stanzaId(owner.bare), with: who.bare, value: stanza.toXml(NS.client) };
@@ -64,14 +64,14 @@ export class Held {
     this.counts.held++;
     if (await knows(owner, who)) this.release(owner, who);
     else if (isFirst) {
-      const words = `${who.bare} has written to you and is not among your contacts. Add the address to your contacts, or write to it, to get what it sent; or block it.`;
+      const words = `${who.bare} has written to you and is not in your contacts. To receive the messages, add the address to your contacts or write to it. To refuse them, block it.`;
       const notice = Stanza.build('message', { from: host.jid, to: owner, id: entry.id }, el('body', null, words));
       void host.route(notice);
     }
     return 'handled';
   }
 
-  /** Delivers what was held from an address that the owner knows now. */
+  /** Delivers the held messages of an address that the owner now knows. */
   release(owner: Jid, who: Jid): void {
     const again = async (stanza: Stanza, id: string) => {
       const origin = new Release(timeOf(id));
@@ -81,7 +81,7 @@ export class Held {
     this.#parts.aside(this.#take(owner.bare, { with: who.bare }, again));
   }
 
-  /** All that is held for an account, or what some of them sent. */
+  /** Sends back the held messages of an account, or the selected ones. */
   sendBack(owner: string, which: Which = {}): Promise<void> {
     return this.#take(owner, which, (stanza) => {
       this.counts.sentBack++;
@@ -89,14 +89,14 @@ export class Held {
     });
   }
 
-  /** What those sent who are blocked now. */
+  /** Sends back the held messages of blocked senders. */
   async sendBackBlocked(owner: string, isBlocked: (who: Jid) => boolean): Promise<void> {
     const { entries } = await this.#parts.store.page(owner, { limit: this.#parts.most });
     const blocked = new Set(entries.flatMap(({ with: who }) => (who && isBlocked(Jid.parse(who)) ? [who] : [])));
     for (const who of blocked) await this.sendBack(owner, { with: who });
   }
 
-  /** What has been held for too long. */
+  /** Sends back expired messages. */
   async expire(): Promise<void> {
     const { host, store, seconds } = this.#parts;
     const to = idAt(wall() - seconds * 1000);
@@ -109,10 +109,10 @@ export class Held {
     }
   }
 
-  /** Does something with each message that is held, and takes it out of the store after that: nothing is lost in between. */
+  /** Processes each held message, and removes it from the store only then, so that none is lost. */
   #take(owner: string, which: Which, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> {
     const { store, most } = this.#parts;
-    // One after the other, so that no message goes two ways.
+    // One run at a time, so that no message is processed twice.
     return this.#taking.run(owner, async () => {
       const { entries } = await store.page(owner, { ...which, limit: most });
       for (const { id, value } of entries) {

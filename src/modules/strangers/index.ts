@@ -1,9 +1,13 @@
 /**
- * What strangers send. A stranger is somebody who is not in the recipient's roster, whom the recipient has not written to,
- * and whose room the recipient has not entered. Their messages and requests for subscription are let in so often, held until
- * the recipient wants them, or refused. Whatever else can show something is treated by the same setting: presence with text,
- * errors, group chat, IQs to a client, and what a service relays for them (stanza/speaker.ts). An account makes only so many
- * new acquaintances in a while. The sender of a message hears what becomes of it; what somebody types vanishes.
+ * Limits what unknown senders can send. A sender is unknown if they are not in the recipient's roster, the recipient
+ * has not
+ * written to them, and has not joined their room. Their messages and subscription requests are rate-limited, held until
+ * the
+ * recipient accepts the sender, or refused. The same setting covers everything else that a client may show: presence
+ * with
+ * text, errors, groupchat, IQs to a client, and stanzas that a service relays for them (stanza/speaker.ts). The number
+ * of new
+ * contacts of an account is limited too. Senders of messages get an error on refusal; chat states are dropped silently.
  */
 
 import { z } from 'zod';
@@ -40,7 +44,7 @@ import { errorAlone, invitedBy, isApproach, isChatState, isTurning, presenceAlon
 declare module '../../server/module/index.js' {
   interface Services {
     consent: {
-      /** Whether an account of this host knows this address: by its roster, or by what it wrote before. */
+      /** Whether an account of this host knows this address: it is in the roster, or the account has written to it. */
       knows(owner: Jid, who: Jid): boolean | Promise<boolean>;
     };
   }
@@ -48,15 +52,15 @@ declare module '../../server/module/index.js' {
 
 type Kind = 'messages' | 'subscriptions';
 type Treatment = 'allow' | 'limit' | 'hold' | 'refuse';
-/** Addresses (bare) that the owner knows, and when that was last written down, in ms since 1970. */
+/** Bare addresses that the owner knows, with the time each was last persisted, in ms since 1970. */
 type Acquaintances = Map<string, number>;
 
-/** Who has turned to whom, or been let in: remembered for the count of new acquaintances. */
+/** Pairs that have already been in contact: not counted as new contacts. */
 const rememberedPairs = 100_000;
 const rememberedQuestions = 20_000;
-/** What all passing addresses are counted by: each could begin anew. */
-const passing = '';
-/** In ms: how often it is written down that somebody is still known. */
+/** The common key for all anonymous accounts in rate limits, since each login would start a new one. */
+const allAnonymous = '';
+/** In ms: how often an acquaintance is persisted again. */
 const day = 86_400_000;
 const sweepMs = 600_000;
 
@@ -65,54 +69,59 @@ const patterns = (purpose: string) =>
     .array(
       z
         .string()
-        .refine((text) => Jid.tryParse(text.replace(/^\*\./, ''))?.isBare === true, 'is no address and no domain'),
+        .refine(
+          (text) => Jid.tryParse(text.replace(/^\*\./, ''))?.isBare === true,
+          'is neither an address nor a domain',
+        ),
     )
     .default([])
-    .describe(`${purpose} Addresses, domains, and "*.DOMAIN" for what is below a domain.`)
+    .describe(`${purpose} Addresses, domains, and "*.DOMAIN" for the subdomains of a domain.`)
     .meta({ example: '*.example.org' });
 
 export default defineModule({
   name: 'strangers',
-  summary: 'Bounds what those can send who are unknown to the recipient.',
+  summary: 'Limits what unknown senders can send.',
   implements: {},
   config: z.strictObject({
     messages: z
       .enum(['allow', 'limit', 'hold', 'refuse'])
       .default('limit')
       .describe(
-        'What becomes of messages of strangers: "limit" lets them in so often; "hold" keeps them until the recipient adds the sender to their contacts or writes to them, tells the recipient that they are there, and sends them back otherwise; "refuse" sends them back. Text in the presence of strangers is treated the same, but never held; their IQs reach no client unless this is "allow".',
+        'What to do with messages of unknown senders: "limit" delivers them up to a rate; "hold" also holds them until the recipient adds the sender to their contacts or writes to them, notifies the recipient, and sends them back on expiry; "refuse" sends them back. Text in presence of unknown senders is treated the same, but never held; their IQs reach no client unless this is "allow".',
       ),
     subscriptions: z
       .enum(['allow', 'limit', 'refuse'])
       .default('limit')
-      .describe('What becomes of requests for subscription.'),
+      .describe('What to do with subscription requests of unknown senders.'),
     local_users: z
       .enum(['auto', 'known', 'strangers'])
       .default('known')
       .describe(
-        'Whether users of this server are strangers to each other. "auto": where anybody can register (modules.register.open).',
+        'Whether users of this server count as unknown to each other. "auto": if anybody can register (modules.register.open).',
       ),
-    allow_from: patterns('Who is never a stranger.'),
-    refuse_from: patterns('Whose messages and requests are refused where he is a stranger.'),
+    allow_from: patterns('Senders that never count as unknown.'),
+    refuse_from: patterns('Senders whose messages and requests are refused if they are unknown.'),
     per_sender: count({ min: 1, unlimited: true })
       .default(50)
-      .describe('"limit", "hold": messages and requests of one stranger in window_seconds.'),
+      .describe('"limit", "hold": messages and requests of one unknown sender in window_seconds.'),
     per_domain: count({ min: 1, unlimited: true })
       .default(500)
-      .describe('The same of all strangers from one other server, or of all anonymous users of this one.'),
-    per_receiver: count({ min: 1, unlimited: true }).default(200).describe('The same to one account of all strangers.'),
+      .describe('The same for all unknown senders of one other server, or for all anonymous accounts of this one.'),
+    per_receiver: count({ min: 1, unlimited: true })
+      .default(200)
+      .describe('The same for all unknown senders to one account.'),
     new_contacts: count({ min: 1, unlimited: true })
       .default(200)
-      .describe('Strangers that one account can write to, or ask for a subscription, in window_seconds.'),
+      .describe('New addresses that one account can write to, or request a subscription from, in window_seconds.'),
     window_seconds: seconds({ min: 1 })
       .default(3600)
       .describe('How long a message, a request or a new contact counts.'),
-    held: count({ min: 1 }).default(100).describe('Messages that are held for one account; further ones are refused.'),
+    held: count({ min: 1 }).default(100).describe('Maximum messages held for one account; further ones are refused.'),
     held_seconds: seconds({ min: 60 }).default(1_209_600).describe('How long a message is held.'),
     remembered: count({ min: 10 })
       .default(1000)
-      .describe('Addresses outside the roster that are remembered of one account as known; the oldest make room.'),
-    cached: count({ min: 10 }).default(20_000).describe('Accounts whose known addresses are kept in memory.'),
+      .describe('Known addresses outside the roster that are stored for one account; the oldest are evicted.'),
+    cached: count({ min: 10 }).default(20_000).describe('Accounts whose known addresses are cached in memory.'),
   }),
   stores: {
     acquaintances: map<number>({ storedAs: 'acquaintances', value: z.number() }),
@@ -131,7 +140,7 @@ export default defineModule({
     const byReceiver = new Rates(config.per_receiver, window, 50_000);
     const newContacts = new Rates(config.new_contacts, window, 50_000);
     const pairs = new Recent<true>(rememberedPairs);
-    /** IQs to strangers that wait for an answer. */
+    /** Pending IQs to unknown addresses. */
     const questions = new Recent<true>(rememberedQuestions);
     const known = new Cache<Acquaintances>(config.cached, async (owner) => {
       const all = [...(await stores.acquaintances.all(owner))];
@@ -148,13 +157,16 @@ export default defineModule({
     const hosts = new Set(Object.keys(host.config.hosts));
     const isUserHere = ({ domain, local }: Jid) => local !== undefined && hosts.has(domain);
     const { anonymous } = host.config.auth;
-    /** XEP-0175: an account that is gone with its session, of somebody whom nobody knows. */
-    const isPassing = ({ bare }: Jid) => anonymous && host.isAnonymous(bare);
-    const isColleague = (who: Jid) => areUsersKnown && isUserHere(who) && !isPassing(who);
-    /** A stranger to nobody: the server and its services, and where that is so the users of it. */
+    /** XEP-0175: an anonymous account ends with its session. */
+    const isAnonymous = ({ bare }: Jid) => anonymous && host.isAnonymous(bare);
+    const isColleague = (who: Jid) => areUsersKnown && isUserHere(who) && !isAnonymous(who);
+    /** Never unknown: the server, its services and, depending on `local_users`, its users. */
     const isOurs = (who: Jid) => (isUserHere(who) ? isColleague(who) : host.isLocal(who.domain));
 
-    /** A service of this server is no stranger, but those whom it speaks for may be. Undefined: it speaks for itself. */
+    /**
+     * The sender to judge. A service of this server is never unknown, but the address it relays for may be. Returns
+     * undefined if the service speaks for itself.
+     */
     const speakerOf = ({ peer, stanza, origin: { behalf } }: Passage): Jid | undefined => {
       if (behalf !== undefined) return behalf.isAsked ? undefined : behalf.speakers[0];
       return !host.isLocal(peer.domain) || isUserHere(peer) ? peer : inviterIn(stanza);
@@ -162,7 +174,7 @@ export default defineModule({
 
     // --- who knows whom -----------------------------------------------------------------------------------------
 
-    /** Whether the owner knows this address; at once where that is in memory. */
+    /** Whether the owner knows this address. Synchronous if both are in memory. */
     const knows = (owner: Jid, who: Jid): Maybe<boolean> => {
       const hasMet = (): Maybe<boolean> => {
         const others = known.get(owner.bare);
@@ -181,7 +193,7 @@ export default defineModule({
       acquaintances.set(who.bare, now);
       const surplus = [...acquaintances.keys()].slice(0, Math.max(0, acquaintances.size - config.remembered));
       for (const one of surplus) acquaintances.delete(one);
-      if (isPassing(owner)) return;
+      if (isAnonymous(owner)) return;
       aside(stores.acquaintances.set(owner.bare, [[who.bare, now]]));
       if (surplus.length > 0) aside(stores.acquaintances.delete(owner.bare, surplus));
     };
@@ -194,23 +206,23 @@ export default defineModule({
       knows,
       aside,
     });
-    /** Delivers what was held from an address that the owner knows now. */
+    /** Delivers the held messages of an address that the owner now knows. */
     const release = (owner: Jid, who: Jid): void => {
       if (config.messages === 'hold') held.release(owner, who);
     };
 
-    /** Throws StanzaError where the owner has turned to too many; not to those who have turned to him. */
+    /** Throws StanzaError if the owner has contacted too many new addresses. Replies do not count. */
     const countNew = (owner: Jid, who: Jid): void => {
       const pair = pairOf(owner, who);
       if (pairs.get(pair) !== undefined) return;
-      if (!newContacts.take(isPassing(owner) ? passing : owner.bare)) {
+      if (!newContacts.take(isAnonymous(owner) ? allAnonymous : owner.bare)) {
         host.limitHit('strangers.new_contacts');
-        throw tooMany('You write to too many people whom you do not know.');
+        throw tooMany('You have contacted too many new addresses. Try again later.');
       }
       pairs.set(pair, true);
     };
 
-    /** From now on the owner knows him. Throws StanzaError where these are too many, and it is counted. */
+    /** Makes an address known to the owner. Throws StanzaError if it counts and there are too many new ones. */
     const turnTo = (owner: Jid, who: Jid, isCounted: boolean): Maybe<void> => {
       if (isOurs(who)) return undefined;
       const meet = (others: Acquaintances) => {
@@ -241,7 +253,7 @@ export default defineModule({
       return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
     };
 
-    // --- what strangers send ------------------------------------------------------------------------------------
+    // --- stanzas of unknown senders -----------------------------------------------------------------------------
 
     const treatmentOf = (kind: Kind, who: Jid): Treatment => {
       if (allowed.some((pattern) => covers(pattern, who))) return 'allow';
@@ -250,7 +262,7 @@ export default defineModule({
       return isListed ? 'refuse' : config[kind];
     };
 
-    /** What is to become of it. Throws the StanzaError that its sender is told. */
+    /** Decides on a stanza. Throws the StanzaError for its sender. */
     const judge = (kind: Kind, owner: Jid, who: Jid, stanza: Stanza): 'allow' | 'hold' | 'drop' => {
       const treatment = treatmentOf(kind, who);
       if (treatment === 'refuse') {
@@ -263,25 +275,27 @@ export default defineModule({
         [byReceiver, owner.bare, 'strangers.per_receiver'],
         [bySender, who.bare, 'strangers.per_sender'],
       ];
-      if (!host.isLocal(who.domain) || isPassing(who)) all.push([byDomain, who.domain, 'strangers.per_domain']);
+      if (!host.isLocal(who.domain) || isAnonymous(who)) all.push([byDomain, who.domain, 'strangers.per_domain']);
       const empty = Rates.takeAll(...all.map(([rates, key]) => [rates, key] as const));
       if (empty !== undefined) {
         host.limitHit(all[empty]![2]);
-        throw tooMany('The recipient does not know you, and gets no more of this for a while.');
+        throw tooMany(
+          'The recipient does not know you, and has received too many messages or requests from unknown senders. Try again later.',
+        );
       }
-      // To answer is not to turn to somebody.
+      // A reply does not count as a new contact.
       pairs.set(pairOf(owner, who), true);
       return config[kind] === 'hold' ? 'hold' : 'allow';
     };
 
-    /** Administrators have something to say to all of their users. */
+    /** Known, or an administrator: these may write to all of their users. */
     const isWelcome = (owner: Jid, who: Jid): Maybe<boolean> => {
       const isKnown = knows(owner, who);
       if (isKnown instanceof Promise) return isKnown.then((yes) => yes || host.isAdmin(who));
       return isKnown || host.isAdmin(who);
     };
 
-    /** Calls with who is a stranger to the owner: at once where that is known at once. */
+    /** Calls `then` if the sender is unknown to the owner. Synchronous if that is in memory. */
     const ifStranger = <T>(passage: Passage, then: (who: Jid) => Maybe<T>): Maybe<T | undefined> => {
       const { owner, peer } = passage;
       if (isColleague(peer)) return undefined;
@@ -307,9 +321,9 @@ export default defineModule({
       const isGroupchat = stanza.type === 'groupchat';
       const refuse = (error: unknown): 'handled' => {
         if (!(error instanceof StanzaError)) throw error;
-        // A service that relays is no sender who has to know.
+        // Relayed stanzas are dropped: the relaying service needs no error.
         if (origin.behalf !== undefined) return 'handled';
-        // As where no such client is: a room that the recipient never entered learns nothing.
+        // Same as for a missing client: a room that the recipient never joined learns nothing.
         throw isGroupchat ? absent() : error;
       };
       try {
@@ -322,14 +336,17 @@ export default defineModule({
       }
     };
 
-    /** An error says what went wrong: what else a stranger puts into it, the recipient has never sent. */
+    /** Reduces an error to its condition: an unknown sender could put any content into it. */
     const strip = (passage: Passage, who: Jid): undefined => {
       const { session, acknowledges, behalf } = passage.origin;
       const isOurs = session === undefined && !acknowledges && behalf === undefined;
       if (!isOurs && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
     };
 
-    /** Presence but a request: what it shows counts as a message. The bare fact stays, for those who read nodes (XEP-0163). */
+    /**
+     * Presence except subscription requests: shown content counts as a message. Bare availability is still emitted for
+     * XEP-0163.
+     */
     const receivePresence = (passage: Passage): Maybe<void> => {
       const { owner, stanza } = passage;
       return ifStranger(passage, (who) => {
@@ -348,7 +365,7 @@ export default defineModule({
       });
     };
 
-    /** A stranger sees no presence of a client, and so gets no answer from it; they answer only what they were asked. */
+    /** Unknown senders get no answer from a client, and may send only answers to IQs sent to them. */
     const receiveIq = (passage: Passage): Maybe<void> =>
       ifStranger(passage, (who) => {
         if (treatmentOf('messages', who) === 'allow') return;
@@ -363,12 +380,12 @@ export default defineModule({
       const { owner, stanza } = passage;
       const judgeRequest = (who: Jid): void => {
         judge('subscriptions', owner, who, stanza);
-        // It may be made; what is said with it is a message.
+        // The request is allowed; its text counts as a message.
         const treatment = treatmentOf('messages', who);
         if (treatment === 'hold' || treatment === 'refuse') passage.stanza = presenceAlone(stanza);
       };
       const refuse = (error: unknown) => {
-        // Presence that is not admitted vanishes: its sender is told here.
+        // Refused presence gets no error from the router, so it is sent here.
         if (error instanceof StanzaError) void host.route(stanza.error(error));
         throw error;
       };
@@ -383,7 +400,7 @@ export default defineModule({
 
     return [
       prefetch(({ bare }) => known.get(bare)),
-      // Once what looks like ours was taken off.
+      // After forged ids and the like have been removed.
       message('clean', receive, {
         after: ['stanza_id', 'offline', 'carbons'],
         skips: (stanza) => inviterIn(stanza) === undefined,
@@ -407,24 +424,24 @@ export default defineModule({
       every(sweepMs, () => held.expire(), { job: 'strangers' }),
       metric({
         name: 'waxwing_strangers_refused_total',
-        help: 'Messages and requests of strangers that were refused by rule',
+        help: 'Messages and requests of unknown senders refused by rule',
         read: () => counts.refused,
       }),
       metric({
         name: 'waxwing_strangers_held_total',
-        help: 'Messages of strangers that were held',
+        help: 'Messages of unknown senders that were held',
         read: () => held.counts.held,
       }),
       metric({
         name: 'waxwing_strangers_sent_back_total',
-        help: 'Messages of strangers that were held, and sent back',
+        help: 'Held messages of unknown senders that were sent back',
         read: () => held.counts.sentBack,
       }),
     ];
   },
 });
 
-/** In the roster because the owner wants it there, and not because somebody asks for a subscription. */
+/** In the roster by the owner's choice, and not just because of a pending subscription request. */
 export const isContact = (item: RosterItem | undefined): boolean => item !== undefined && item.hidden !== true;
 
 const questionOf = (asker: Jid | undefined, asked: Jid | undefined, id: string | undefined): string =>
@@ -432,17 +449,17 @@ const questionOf = (asker: Jid | undefined, asked: Jid | undefined, id: string |
 
 const pairOf = (owner: Jid, who: Jid): string => `${owner.bare} ${who.bare}`;
 
-/** Whether anybody can make an account. */
+/** Whether anybody can register an account. */
 function isOpen({ modules }: Host['config']): boolean {
   const { open } = (modules.register ?? {}) as { readonly open?: boolean };
   return open === true && !modules.disabled.includes('register');
 }
 
-/** As addresses are compared. */
+/** Normalises a pattern like an address. */
 const normalised = (pattern: string): string =>
   pattern.startsWith('*.') ? `*.${Jid.parse(pattern.slice(2)).bare}` : Jid.parse(pattern).bare;
 
-/** Whether a rule is about somebody. */
+/** Whether a pattern matches an address. */
 export function covers(pattern: string, { bare, domain }: Jid): boolean {
   if (pattern.startsWith('*.')) return domain.endsWith(pattern.slice(1));
   return pattern === bare || pattern === domain;

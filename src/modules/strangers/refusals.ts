@@ -1,7 +1,7 @@
-/** What strangers are told. */
+/** Errors for unknown senders. */
 import { StanzaError } from '../../server/stanza/errors.js';
 
-/** As an account or a client answers that is not there (RFC 6121 §8.5). */
+/** The error for a missing account or client (RFC 6121 §8.5). */
 export const absent = (): StanzaError => new StanzaError('service-unavailable');
 
 export const unwanted = (): StanzaError =>

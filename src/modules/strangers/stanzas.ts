@@ -1,4 +1,4 @@
-/** What stanzas say to somebody who does not know their sender. */
+/** Classifies stanzas from senders that the recipient does not know. */
 import { demandFew } from '../../server/stanza/addresses.js';
 import { isStanzaErrorCondition } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -6,7 +6,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 
-/** Something that somebody does to get to know another; not what clients say by themselves, such as receipts. */
+/** A deliberate attempt to make contact, unlike stanzas that clients send by themselves, such as receipts. */
 export const isApproach = (stanza: Stanza): boolean =>
   stanza.name === 'message' ? isWritten(stanza) : stanza.type === 'subscribe';
 
@@ -17,7 +17,7 @@ export function isTurning(stanza: Stanza): boolean {
   return name === 'iq' ? type === 'set' : type !== 'groupchat' && type !== 'error' && isWritten(stanza);
 }
 
-/** XEP-0045 §7.8.2: whom somebody wants a room to invite. */
+/** XEP-0045 §7.8.2: the addresses that a room is asked to invite. */
 export function invitedBy(stanza: Stanza): readonly Jid[] {
   if (stanza.name !== 'message' || stanza.type === 'groupchat' || !stanza.has(NS.mucUser, 'x')) return [];
   const invitations = stanza.child(NS.mucUser, 'x')!.getChildren('invite', NS.mucUser);
@@ -25,7 +25,7 @@ export function invitedBy(stanza: Stanza): readonly Jid[] {
   return invitations.flatMap(({ attrs }) => Jid.tryParse(attrs.to ?? '') ?? []);
 }
 
-/** Presence without what its sender has written into it: its capabilities alone. */
+/** The presence with its capabilities only, without text. */
 export const presenceAlone = (stanza: Stanza): Stanza => {
   const { from, to, type, id } = stanza;
   const caps = type === undefined ? stanza.child(NS.caps, 'c') : undefined;
@@ -34,7 +34,7 @@ export const presenceAlone = (stanza: Stanza): Stanza => {
 
 const shows: readonly (string | undefined)[] = [undefined, 'away', 'chat', 'dnd', 'xa'];
 
-/** Whether there is more in it than clients act upon without showing it. */
+/** Whether the presence has content that a client may show. */
 export function showsSomething(stanza: Stanza): boolean {
   for (const { ns, name } of stanza.childNames()) {
     const isPlain = (ns === NS.caps && name === 'c') || (ns === NS.client && (name === 'show' || name === 'priority'));
@@ -43,7 +43,7 @@ export function showsSomething(stanza: Stanza): boolean {
   return !shows.includes(stanza.text(NS.client, 'show')) || (stanza.child(NS.caps, 'c')?.children.length ?? 0) > 0;
 }
 
-/** The conditions that specifications define, without text and payload. */
+/** The error with its defined condition only, without text and payload. */
 export function errorAlone(stanza: Stanza): Stanza {
   const { name, from, to, id } = stanza;
   const error = stanza.child(NS.client, 'error');
