@@ -102,7 +102,7 @@ scenario('§4.1: a user is added', { config }, async ({ actor, server }) => {
   await juliet.syncs();
   await isRefused(nurse, 'add-user', fields, refusal('cancel', 'conflict'));
   await fails(nurse, 'add-user', { ...fields, accountjid: 'a@localhost', 'password-verify': 'x' }, /not the same/);
-  await fails(nurse, 'add-user', { ...fields, accountjid: 'a@elsewhere.example' }, /Not an address of localhost/);
+  await fails(nurse, 'add-user', { ...fields, accountjid: 'a@elsewhere.example' }, /must be at localhost/);
   await fails(nurse, 'add-user', { ...fields, accountjid: '@@' }, /not an address/);
   await fails(nurse, 'add-user', { accountjid: 'a@localhost', password: 'R0m30', 'password-verify': '' }, /required/);
   assert.equal(await server.accounts.exists('a@elsewhere.example'), false);

@@ -102,7 +102,7 @@ test('numbers and lists', async () => {
 test('a list that is cut says so, and goes on after', async () => {
   for (let n = 0; n < 30; n++) await account(`user${String(n).padStart(2, '0')}`);
   const cut = await run('get-registered-users-list', { max_items: '25' });
-  const last = /<note type="warn">There are more after (.*?)\.<\/note>/.exec(cut)![1]!;
+  const last = /<note type="warn">The list continues after (.*?)\.<\/note>/.exec(cut)![1]!;
   const rest = await run('get-registered-users-list', { max_items: '25', after: last });
   const listed = [...`${cut}${rest}`.matchAll(/<value>([^<]*@example.org)/g)].map(([, jid]) => jid);
   assert.equal(new Set(listed).size, 34);

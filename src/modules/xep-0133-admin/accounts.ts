@@ -1,4 +1,4 @@
-/** XEP-0133 §4.1 to §4.10: what concerns single accounts. */
+/** XEP-0133 §4.1 to §4.10: commands for single accounts. */
 import { z } from 'zod';
 import { accountRefusal } from '../../server/account-refusal.js';
 import {
@@ -19,17 +19,17 @@ import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { asking } from './asking.js';
 
-/** Accounts that one form may name. */
+/** Maximum accounts in one form. */
 const mostAtOnce = 100;
 
-/** At an account: what it has, and where it is connected. */
+/** Asked at an account's home: its statistics and connections. */
 const statistics = defineQuestion({
   name: 'admin.statistics',
   given: z.null(),
   answer: z.object({ addresses: z.array(z.string()), contacts: z.number(), resources: z.array(z.string()) }),
 });
 
-/** At an account: its contacts as its clients see them, by bare address. */
+/** Asked at an account's home: its contacts as its clients see them, by bare address. */
 const contacts = defineQuestion({
   name: 'admin.contacts',
   given: z.null(),
@@ -47,7 +47,7 @@ const contacts = defineQuestion({
 });
 type Contacts = z.output<typeof contacts.answer>;
 
-/** At an account: its sessions end, or the one of a resource. */
+/** Asked at an account's home: ends all its sessions, or that of a resource. */
 const ending = defineQuestion({
   name: 'admin.end_sessions',
   given: z.object({ resource: z.string().optional() }),
@@ -63,19 +63,19 @@ export function accountCommands(
 
   const isOurs = (jid: Jid) => jid.local !== undefined && jid.domain === host.domain;
 
-  /** Throws StanzaError where one of them is no account of this host. */
+  /** Throws StanzaError if one of them is not an account of this host. */
   const known = async (jids: readonly Jid[]): Promise<readonly Jid[]> => {
-    if (jids.length > mostAtOnce) throw new StanzaError('not-acceptable', `At most ${mostAtOnce} at once.`);
+    if (jids.length > mostAtOnce) throw new StanzaError('not-acceptable', `At most ${mostAtOnce} accounts at once.`);
     for (const jid of jids)
       if (!isOurs(jid) || !(await host.accounts.exists(jid.bare)))
-        throw new StanzaError('not-acceptable', `${jid.bare} is no account here.`);
+        throw new StanzaError('not-acceptable', `${jid.bare} is not an account of this host.`);
     return jids;
   };
 
-  /** Does it to each; refuses where the asker is among them, who would lock himself out. */
+  /** Applies a change to each account. Refuses if the administrator is one of them, to prevent a lockout. */
   const toOthers = async (jids: readonly Jid[], { from }: IqRequest, change: (bare: string) => Promise<unknown>) => {
     if (jids.some((jid) => jid.sameBare(from)))
-      throw new StanzaError('not-allowed', 'Somebody else has to do that to your account.');
+      throw new StanzaError('not-allowed', 'You cannot do this to your own account. Ask another administrator.');
     for (const { bare } of await known(jids)) await change(bare).catch(rethrow);
   };
 
@@ -104,7 +104,7 @@ export function accountCommands(
     }),
     answers(contacts, (_, owner) => shownTo(owner)),
     answers(ending, ({ resource }, owner) => {
-      const reason = new StreamError('policy-violation', 'The session was ended by an administrator.');
+      const reason = new StreamError('policy-violation', 'An administrator ended the session.');
       const isMeant = ({ jid }: Session) => resource === undefined || jid.resource === resource;
       for (const session of host.sessions(owner.bare).filter(isMeant)) host.end(session, reason);
       return null;
@@ -115,7 +115,7 @@ export function accountCommands(
     asking({
       node: 'add-user',
       name: 'Add a user',
-      instructions: 'Make an account.',
+      instructions: 'Creates an account.',
       fields: {
         accountjid,
         password: { type: 'text-private', label: 'The password', required: true },
@@ -123,36 +123,37 @@ export function accountCommands(
       },
       run: async (given) => {
         if (given.password !== given['password-verify'])
-          throw new StanzaError('not-acceptable', 'The passwords are not the same.');
-        if (!isOurs(given.accountjid)) throw new StanzaError('not-acceptable', `Not an address of ${host.domain}.`);
+          throw new StanzaError('not-acceptable', 'The passwords differ. Enter the same password twice.');
+        if (!isOurs(given.accountjid))
+          throw new StanzaError('not-acceptable', `The address must be at ${host.domain}.`);
         await host.accounts.create(given.accountjid.toBare(), given.password).catch(rethrow);
       },
     }),
     asking({
       node: 'delete-user',
       name: 'Delete users',
-      instructions: 'Remove accounts and everything that is kept for them.',
+      instructions: 'Deletes accounts and all their data.',
       fields: { accountjids },
       run: (given, request) => toOthers(given.accountjids, request, (bare) => host.accounts.remove(bare)),
     }),
     asking({
       node: 'disable-user',
       name: 'Disable users',
-      instructions: 'Keep accounts from logging in. What is kept for them stays.',
+      instructions: 'Prevents accounts from logging in. Their data is retained.',
       fields: { accountjids },
       run: (given, request) => toOthers(given.accountjids, request, (bare) => host.accounts.disable(bare)),
     }),
     asking({
       node: 'reenable-user',
-      name: 'Enable users again',
-      instructions: 'Let disabled accounts log in again.',
+      name: 'Enable users',
+      instructions: 'Lets disabled accounts log in again.',
       fields: { accountjids },
       run: (given, request) => toOthers(given.accountjids, request, (bare) => host.accounts.enable(bare)),
     }),
     asking({
       node: 'end-user-session',
       name: 'End sessions of users',
-      instructions: 'End all sessions of an account, or the one of a full address.',
+      instructions: 'Ends all sessions of an account, or the session of a full address.',
       fields: { accountjids },
       run: async (given) => {
         for (const jid of await known(given.accountjids))
@@ -162,7 +163,7 @@ export function accountCommands(
     asking({
       node: 'change-user-password',
       name: 'Change the password of a user',
-      instructions: 'The account keeps its sessions.',
+      instructions: 'Existing sessions continue.',
       fields: { accountjid, password: { type: 'text-private', label: 'The new password', required: true } },
       run: async (given) => {
         await known([given.accountjid]);
@@ -172,14 +173,14 @@ export function accountCommands(
     asking({
       node: 'get-user-roster',
       name: 'Get the contact list of a user',
-      instructions: 'The contacts of accounts, as their clients see them.',
+      instructions: 'Shows the contacts of accounts, as their clients see them.',
       fields: { accountjids },
       run: async (given) => {
         const payload: Element[] = [];
         for (const jid of await known(given.accountjids)) {
-          const told = about(jid.bare);
-          told.cnode(rosterOf(await host.askHome(contacts, jid.toBare(), null)));
-          payload.push(told);
+          const element = about(jid.bare);
+          element.cnode(rosterOf(await host.askHome(contacts, jid.toBare(), null)));
+          payload.push(element);
         }
         return { payload };
       },
@@ -187,7 +188,7 @@ export function accountCommands(
     asking({
       node: 'get-user-lastlogin',
       name: 'Get the time of the last login of a user',
-      instructions: 'When accounts last logged in.',
+      instructions: 'Shows when accounts last logged in.',
       fields: { accountjids },
       run: async (given) => {
         const payload: Element[] = [];
@@ -202,8 +203,8 @@ export function accountCommands(
     asking({
       node: 'user-stats',
       name: 'Get statistics of a user',
-      instructions: 'What accounts have and where they are connected. Fill in one of the fields.',
-      // The specification shows the first, and some clients send the second.
+      instructions: 'Shows statistics and connections of accounts. Fill in one of the fields.',
+      // The specification shows the first field; some clients send the second.
       fields: { accountjid: { ...accountjid, required: false }, accountjids: { ...accountjids, required: false } },
       run: async (given) => {
         const asked = [...(given.accountjid ? [given.accountjid] : []), ...(given.accountjids ?? [])];

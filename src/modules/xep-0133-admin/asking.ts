@@ -1,4 +1,4 @@
-/** Commands of XEP-0133 as they all are: a form that is asked for and filled in, or an answer at once. */
+/** Building blocks for the commands of XEP-0133: with a form to fill in, or with an immediate answer. */
 import type { Command, CommandResult, IqRequest } from '../../server/module/index.js';
 import {
   defineForm,
@@ -17,12 +17,12 @@ export interface Outcome {
 }
 
 export interface Question<F extends Fields> {
-  /** Behind the `#` of its node. */
+  /** The part of its node after the `#`. */
   readonly node: string;
   readonly name: string;
   readonly instructions: string;
   readonly fields: F;
-  /** What the form is filled in with. */
+  /** Initial values of the form. */
   values?(): FormValues<F> | Promise<FormValues<F>>;
   run(given: Submission<F>, request: IqRequest): Outcome | void | Promise<Outcome | void>;
 }

@@ -1,4 +1,4 @@
-/** XEP-0133 §4.13 to §4.22: how many there are, and who. */
+/** XEP-0133 §4.13 to §4.22: counts and lists of accounts. */
 import { z } from 'zod';
 import type { Account } from '../../server/accounts/index.js';
 import { answers, type Command, defineQuestion, type Hook, type Host } from '../../server/module/index.js';
@@ -7,34 +7,34 @@ import { form } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
 import { answering, asking, type Outcome } from './asking.js';
 
-/** Accounts that are looked at for one answer. */
+/** Maximum accounts read for one answer. */
 const mostLookedAt = 200_000;
 const pageSize = 1000;
-/** Addresses in a list, where no smaller number is asked for. */
+/** Default and maximum addresses in a list. */
 const longestList = 1000;
 
 interface Kind {
-  /** In the names of nodes and fields, and for people. */
+  /** As used in the names of nodes and fields, and in labels. */
   readonly what: 'registered' | 'disabled' | 'online' | 'active' | 'idle';
-  /** The field of the list, and whether its node ends in `-list`. */
+  /** The field of the list, and its node. */
   readonly listField: string;
   readonly listNode: string;
   count(): Promise<number>;
-  /** At most so many bare addresses, in order, after one of them. */
+  /** Up to `most` bare addresses, in order, after one of them. */
   list(after: string | undefined, most: number): Promise<string[]>;
 }
 
 const states = ['online', 'active', 'idle'] as const;
 type State = (typeof states)[number];
 
-/** At every node: how many accounts with sessions there are in a state. */
+/** Asked at every node: the number of accounts with sessions in a state. */
 const counted = defineQuestion({
   name: 'admin.count',
   given: z.object({ state: z.enum(states) }),
   answer: z.number(),
 });
 
-/** At every node: the first of these accounts, in order, after one of them. */
+/** Asked at every node: the first of these accounts, in order, after one of them. */
 const listed = defineQuestion({
   name: 'admin.list',
   given: z.object({ state: z.enum(states), after: z.string().optional(), most: z.number() }),
@@ -42,7 +42,7 @@ const listed = defineQuestion({
 });
 
 export function figureCommands(host: Host): { readonly commands: Command[]; readonly hooks: Hook[] } {
-  /** Those of the accounts that count, a page at a time. */
+  /** Iterates over the matching accounts, page by page. */
   async function* accounts(after: string | undefined, counts: (account: Account) => boolean) {
     let next = after;
     for (let seen = 0; seen < mostLookedAt; seen += pageSize) {
@@ -66,7 +66,7 @@ export function figureCommands(host: Host): { readonly commands: Command[]; read
     },
   });
 
-  /** Bare addresses of accounts that live here. */
+  /** Bare addresses of accounts whose home is this node. */
   const presentHere = (state: State): Set<string> => {
     const found = new Set<string>();
     for (const { jid: owner } of host.allSessions())
@@ -132,10 +132,10 @@ function listOf({ what, listField, listNode, list }: Kind): Command {
     fields: {
       max_items: {
         type: 'list-single',
-        label: 'Most addresses to list',
+        label: 'Maximum number of addresses',
         options: ['25', '50', '75', '100', '150', '200', 'none'],
       },
-      // A field of ours (§4.18): how one goes on where a list ended
+      // Our own field (§4.18), to continue a list
       after: { type: 'text-single', label: 'Only addresses after this one' },
     },
     values: () => ({ max_items: '100' }),
@@ -147,12 +147,12 @@ function listOf({ what, listField, listNode, list }: Kind): Command {
       const field = { var: listField, type: 'jid-multi', label: `The list of ${what} users`, value: found } as const;
       const payload = [form({ type: 'result', formType: NS.admin, fields: [field] })];
       if (!isCut) return { payload };
-      return { payload, note: { type: 'warn', text: `There are more after ${found.at(-1)}.` } };
+      return { payload, note: { type: 'warn', text: `The list continues after ${found.at(-1)}.` } };
     },
   });
 }
 
-/** At work, as far as its presence tells: RFC 6121 §4.7.2.1. */
+/** Active by its presence: RFC 6121 §4.7.2.1. */
 function isActive({ presence }: Session): boolean {
   const show = presence?.text(NS.client, 'show');
   return presence !== undefined && show !== 'away' && show !== 'xa';

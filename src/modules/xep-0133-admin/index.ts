@@ -10,7 +10,7 @@ import { serviceCommands } from './service.js';
 
 export default defineModule({
   name: 'admin',
-  summary: 'Lets administrators manage accounts and speak to everybody, from their clients.',
+  summary: 'Lets administrators manage accounts and send announcements, from their clients.',
   implements: { 'XEP-0133': '1.3.1' },
   needs: ['roster'],
   stores: {
@@ -22,7 +22,8 @@ export default defineModule({
     policies: document<Policies>({
       storedAs: 'policies',
       value: z.object({ blocked: z.array(jid).exactOptional(), allowed: z.array(jid).exactOptional() }),
-      // Lists that cannot be read would let everybody in. Until an administrator writes them anew, only this host may speak.
+      // Unreadable lists must not let everybody in. Until an administrator writes them again, only this host is
+      // allowed.
       damaged: (host) => ({ allowed: [host] }),
     }),
   },

@@ -1,6 +1,7 @@
 /**
- * XEP-0133 §4.23 to §4.28: what the administrators say to everybody: at once, to each once when it comes (message of the
- * day), and to each new account (welcome message). Headlines, so that nobody finds them days later.
+ * XEP-0133 §4.23 to §4.28: announcements: sent now, once per account at its next login (message of the day), and to
+ * each
+ * new account (welcome message). Headlines, so that they are not stored offline.
  */
 import { z } from 'zod';
 import { answers, type Command, defineQuestion, event, type Hook, type Host } from '../../server/module/index.js';
@@ -11,7 +12,7 @@ import { el } from '../../server/xml/element.js';
 import type { DocumentStore } from '../../storage/contract.js';
 import { answering, asking } from './asking.js';
 
-/** Of the host. An edited message of the day keeps its id, so that nobody gets it twice (§4.25). */
+/** The texts of the host. An edited message of the day keeps its id, so that nobody gets it twice (§4.25). */
 export interface Greetings {
   readonly motd?: { readonly id: string; readonly text: string };
   readonly welcome?: string;
@@ -22,21 +23,21 @@ export const storedGreetings = z.object({
   welcome: z.string().exactOptional(),
 });
 
-/** At every node: whoever is online there hears this. */
+/** Sent to every node: sends the announcement to its online accounts. */
 const announced = defineQuestion({
   name: 'admin.announce',
   given: z.object({ text: z.string() }),
   answer: z.null(),
 });
 
-/** At every node: the greetings are others now. */
+/** Sent to every node: the greetings have changed. */
 const changed = defineQuestion({
   name: 'admin.greetings',
   given: z.object({ next: storedGreetings, isTold: z.boolean() }),
   answer: z.null(),
 });
 
-/** Of an account: which message of the day it got, and whether it is still to be welcomed. */
+/** Of an account: the message of the day it got last, and whether the welcome message is pending. */
 export interface Greeted {
   readonly motd?: string;
   readonly isNew?: boolean;
@@ -47,7 +48,7 @@ export interface GreetingStores {
   readonly greeted: DocumentStore<Greeted>;
 }
 
-/** Accounts that are told at once. */
+/** Accounts greeted before yielding to other work. */
 const batch = 100;
 
 export async function announcements(
@@ -56,10 +57,10 @@ export async function announcements(
 ): Promise<{ commands: Command[]; hooks: Hook[]; announce(text: string): Promise<void> }> {
   let current = (await greetings.get(host.domain)) ?? {};
 
-  /** `isTold`: whoever is online hears of it. */
-  const change = async (next: Greetings, isTold = false) => {
+  /** `isSent`: send the message of the day to online accounts now. */
+  const change = async (next: Greetings, isSent = false) => {
     await greetings.set(host.domain, next);
-    await host.askNodes(changed, { next, isTold });
+    await host.askNodes(changed, { next, isTold: isSent });
   };
 
   const say = (to: Jid, subject: string, text: string) =>
@@ -72,7 +73,7 @@ export async function announcements(
       ),
     );
 
-  /** Does it for every account that is online and lives here, some at a time, so that others are served meanwhile. */
+  /** Runs `act` for every online account whose home is this node, in batches so that other work can run. */
   const toAll = async (act: (account: Jid) => Promise<void>) => {
     const accounts = new Map<string, Jid>();
     for (const { jid } of host.allSessions()) accounts.set(jid.bare, jid.toBare());
@@ -87,18 +88,18 @@ export async function announcements(
     await host.askNodes(announced, { text });
   };
 
-  /** Says to the address what its account has not been told yet. */
+  /** Sends the greetings that the account has not had yet. */
   const greet = async (to: Jid): Promise<void> => {
     const { motd, welcome } = current;
     if (motd === undefined && welcome === undefined) return;
     const before = (await greeted.get(to.bare)) ?? {};
     const isWelcome = before.isNew === true && welcome !== undefined;
-    const isNews = motd !== undefined && before.motd !== motd.id;
-    if (!isWelcome && !isNews) return;
+    const isDue = motd !== undefined && before.motd !== motd.id;
+    if (!isWelcome && !isDue) return;
     if (isWelcome) await say(to, 'Welcome', welcome);
-    if (isNews) await say(to, 'Message of the day', motd.text);
-    const told = isNews ? motd.id : before.motd;
-    await greeted.set(to.bare, told === undefined ? {} : { motd: told });
+    if (isDue) await say(to, 'Message of the day', motd.text);
+    const motdSent = isDue ? motd.id : before.motd;
+    await greeted.set(to.bare, motdSent === undefined ? {} : { motd: motdSent });
   };
 
   const text = (label: string) => ({ type: 'text-multi', label, required: true }) as const;
@@ -112,21 +113,21 @@ export async function announcements(
     asking({
       node: 'announce',
       name: 'Send an announcement to online users',
-      instructions: 'Everybody who is online gets it now.',
+      instructions: 'Sends a message to everybody who is online.',
       fields: { announcement: text('Announcement') },
       run: (given) => announce(given.announcement.join('\n')),
     }),
     asking({
       node: 'set-motd',
       name: 'Set the message of the day',
-      instructions: 'Everybody gets it once, now or at the next login.',
+      instructions: 'Sends the message to each user once, now or at their next login.',
       fields: { motd: text('Message of the day') },
       run: (given) => setMotd(stanzaId(host.domain), given.motd),
     }),
     asking({
       node: 'edit-motd',
       name: 'Edit the message of the day',
-      instructions: 'Who got it already does not get it again.',
+      instructions: 'Users who already got the message do not get it again.',
       fields: { motd: text('Message of the day') },
       values: () => ({ motd: lines(current.motd?.text) }),
       run: (given) => setMotd(current.motd?.id ?? stanzaId(host.domain), given.motd),
@@ -138,7 +139,7 @@ export async function announcements(
     asking({
       node: 'set-welcome',
       name: 'Set the welcome message',
-      instructions: 'New accounts get it at their first login.',
+      instructions: 'Sends the message to new users at their first login.',
       fields: { welcome: text('Welcome message') },
       values: () => ({ welcome: lines(current.welcome) }),
       run: (given) => change({ ...current, welcome: given.welcome.join('\n') }),
@@ -158,9 +159,9 @@ export async function announcements(
         await toAll(async (account) => say(account, 'Announcement', text));
         return null;
       }),
-      answers(changed, async ({ next, isTold }) => {
+      answers(changed, async ({ next, isTold: isSent }) => {
         current = next;
-        if (isTold) await toAll(greet);
+        if (isSent) await toAll(greet);
         return null;
       }),
       event('accountCreated', ({ jid }) =>

@@ -1,7 +1,8 @@
 /**
- * XEP-0133 §4.11, §4.12: the lists of addresses that the host and its services do not communicate with, or communicate
- * with alone. They hold at the router, in both directions. The host's own accounts and services need not be on the
- * second list, so that nobody locks themselves out.
+ * XEP-0133 §4.11, §4.12: the block list, and the allow list, which permits only the listed addresses. The router
+ * enforces
+ * them in both directions, for the host and its services. The host's own accounts and services are always allowed, to
+ * prevent a lockout.
  */
 import { z } from 'zod';
 import { answers, type Command, defineQuestion, gate, type Hook, type Host } from '../../server/module/index.js';
@@ -11,20 +12,20 @@ import { jid } from '../../server/stanza/stored.js';
 import type { DocumentStore } from '../../storage/contract.js';
 import { asking } from './asking.js';
 
-/** Of the host: full and bare addresses, domains, and resources of domains. */
+/** The lists of the host: full and bare addresses, domains, and resources of domains. */
 export interface Policies {
   readonly blocked?: readonly string[];
   readonly allowed?: readonly string[];
 }
 
-/** At every node: the lists are others now. */
+/** Sent to every node: the lists have changed. */
 const changed = defineQuestion({
   name: 'admin.policies',
   given: z.object({ blocked: z.array(jid).readonly(), allowed: z.array(jid).readonly() }),
   answer: z.null(),
 });
 
-/** Addresses in one list. */
+/** Maximum addresses in one list. */
 const longestList = 10_000;
 
 export async function policies(
@@ -44,7 +45,8 @@ export async function policies(
   };
 
   const change = async (which: keyof Policies, jids: readonly Jid[]): Promise<void> => {
-    if (jids.length > longestList) throw new StanzaError('not-acceptable', `At most ${longestList} addresses.`);
+    if (jids.length > longestList)
+      throw new StanzaError('not-acceptable', `A list can have at most ${longestList} addresses.`);
     const names = new Set(jids.map(({ full }) => full));
     const next = {
       blocked: [...(which === 'blocked' ? names : lists.blocked)],
@@ -65,8 +67,9 @@ export async function policies(
       run: async ({ blacklistjids = [] }) => {
         for (const jid of blacklistjids) {
           if (isOurs(jid) && jid.local === undefined)
-            throw new StanzaError('not-acceptable', `${jid.full} is this server itself.`);
-          if (await host.isAdmin(jid)) throw new StanzaError('not-acceptable', `${jid.bare} is an administrator.`);
+            throw new StanzaError('not-acceptable', `${jid.full} is this server and cannot be blocked.`);
+          if (await host.isAdmin(jid))
+            throw new StanzaError('not-acceptable', `${jid.bare} is an administrator and cannot be blocked.`);
         }
         await change('blocked', blacklistjids);
       },
@@ -75,7 +78,7 @@ export async function policies(
       node: 'edit-whitelist',
       name: 'Edit the allow list',
       instructions:
-        'Addresses and domains that this server communicates with. If there is any, it communicates with nobody else but its own users.',
+        'Addresses and domains that this server communicates with. Unless the list is empty, all others except its own users are blocked.',
       fields: { whitelistjids: field('The allow list') },
       values: () => ({ whitelistjids: parsed(lists.allowed) }),
       run: ({ whitelistjids = [] }) => change('allowed', whitelistjids),
@@ -92,7 +95,7 @@ export async function policies(
   return { commands, hooks };
 }
 
-/** XEP-0016 §2.1: a rule for the resource, the account, a resource of the domain, or the domain. */
+/** XEP-0016 §2.1: matches the resource, the account, a resource of the domain, or the domain. */
 export function covers(list: ReadonlySet<string>, { full, bare, domain, resource }: Jid): boolean {
   if (list.has(full) || list.has(bare) || list.has(domain)) return true;
   return resource !== undefined && list.has(`${domain}/${resource}`);

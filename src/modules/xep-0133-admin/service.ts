@@ -1,4 +1,4 @@
-/** XEP-0133 §4.29 to §4.31: the list of administrators, and the end of the service. */
+/** XEP-0133 §4.29 to §4.31: the list of administrators, and stopping or restarting the server. */
 import { type Command, event, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -7,13 +7,13 @@ import { asking, type Outcome } from './asking.js';
 const delays = ['30', '60', '90', '120', '180', '240', '300'] as const;
 const longestDelay = 86_400;
 const pageSize = 1000;
-/** Administrators that one form may name. */
+/** Maximum administrators in one form. */
 const mostAdmins = 1000;
 
 export interface ServiceParts {
-  /** Says something to everybody who is online. */
+  /** Sends a message to everybody who is online. */
   announce(text: string): Promise<void>;
-  /** What could not be done when its time came. */
+  /** Reports that the delayed stop or restart failed. */
   failed(error: unknown): void;
 }
 
@@ -23,7 +23,7 @@ export function serviceCommands(
 ): { commands: Command[]; hooks: Hook[] } {
   const configured = () => host.config.hosts[host.domain]?.admins ?? [];
 
-  /** Accounts with the role. */
+  /** Accounts with the administrator role. */
   const promoted = async (): Promise<string[]> => {
     const found: string[] = [];
     for (let after: string | undefined; ; ) {
@@ -37,40 +37,46 @@ export function serviceCommands(
   const editAdmins = asking({
     node: 'edit-admin',
     name: 'Edit the list of administrators',
-    instructions: 'Who administers this server. Those that the configuration names stay.',
+    instructions: 'The administrators of this server. Those named in the configuration cannot be removed here.',
     fields: { adminjids: { type: 'jid-multi', label: 'The administrators' } },
     values: async () => {
       const all = new Set([...configured(), ...(await promoted())]);
       return { adminjids: [...all].slice(0, mostAdmins).map((bare) => Jid.parse(bare)) };
     },
     run: async ({ adminjids = [] }, { from }): Promise<Outcome | undefined> => {
-      if (adminjids.length > mostAdmins) throw new StanzaError('not-acceptable', `At most ${mostAdmins} at once.`);
+      if (adminjids.length > mostAdmins)
+        throw new StanzaError('not-acceptable', `At most ${mostAdmins} administrators.`);
       const wanted = new Set(adminjids.map(({ bare }) => bare));
       const named = configured();
       if (!wanted.has(from.bare) && !named.includes(from.bare))
-        throw new StanzaError('not-allowed', 'Somebody else has to do that to your account.');
+        throw new StanzaError(
+          'not-allowed',
+          'You cannot remove your own administrator role. Ask another administrator.',
+        );
       const before = await promoted();
       const added = [...wanted].filter((bare) => !before.includes(bare) && !named.includes(bare));
       for (const bare of added) {
         const { domain, local } = Jid.parse(bare);
         if (local === undefined || domain !== host.domain || !(await host.accounts.exists(bare)))
-          throw new StanzaError('not-acceptable', `${bare} is no account here.`);
+          throw new StanzaError('not-acceptable', `${bare} is not an account of this host.`);
       }
       for (const bare of added) await host.accounts.setRole(bare, 'admin');
       for (const bare of before) if (!wanted.has(bare)) await host.accounts.setRole(bare, 'user');
       const staying = named.filter((bare) => !wanted.has(bare));
       if (staying.length === 0) return undefined;
-      return { note: { type: 'warn', text: `Named in the configuration, and stays: ${staying.join(', ')}.` } };
+      return {
+        note: { type: 'warn', text: `Not removed, since the configuration names them: ${staying.join(', ')}.` },
+      };
     },
   });
 
   let timer: NodeJS.Timeout | undefined;
 
-  /** The end of one host is the end of all: whoever asks for it administers them all. */
+  /** Stopping affects all hosts, so the requester must administer all of them. */
   const demandAll = (from: Jid): void => {
     const others = Object.entries(host.config.hosts).filter(([domain]) => domain !== host.domain);
     if (others.some(([, { admins }]) => !admins.includes(from.bare)))
-      throw new StanzaError('forbidden', 'Only an administrator of all hosts of this server can do that.', {
+      throw new StanzaError('forbidden', 'You must be an administrator of all hosts of this server.', {
         type: 'cancel',
       });
   };
@@ -79,11 +85,11 @@ export function serviceCommands(
     asking({
       node,
       name,
-      instructions: 'Everybody who is online is told. A second request takes the place of the first.',
+      instructions: 'Everybody who is online is notified. A second request replaces the first.',
       fields: {
         delay: {
           type: 'list-single',
-          label: `Seconds until it is ${verb}`,
+          label: `Seconds until the server is ${verb}`,
           options: delays,
           open: true,
           required: true,
@@ -95,13 +101,16 @@ export function serviceCommands(
         demandAll(from);
         const seconds = /^\d{1,6}$/.test(delay) ? Number(delay) : Number.NaN;
         if (!(seconds <= longestDelay))
-          throw new StanzaError('not-acceptable', `delay: a number of seconds, at most ${longestDelay}`);
+          throw new StanzaError('not-acceptable', `The delay must be a number of seconds, at most ${longestDelay}.`);
         if (how === 'restart' && !host.canRestart)
-          throw new StanzaError('feature-not-implemented', 'Nothing would start the server again.');
+          throw new StanzaError(
+            'feature-not-implemented',
+            'The server cannot restart itself: no service manager would start it again.',
+          );
         const own = announcement.join('\n').trim();
         await announce(own === '' ? `The server will be ${verb} in ${seconds} seconds.` : own);
         clearTimeout(timer);
-        // At least the answer goes out first.
+        // Gives the answer time to be sent.
         timer = setTimeout(
           () => {
             host.halt(how).catch(failed);
