@@ -1,7 +1,8 @@
 /**
- * XEP-0065: SOCKS5 Bytestreams: the proxy by which two clients send each other files where neither can reach the other.
- * Both connect to it and name the stream by a hash; the bytes flow once its requester, known by his session, activates it.
- * All hosts of a server have the same ports. Left out: UDP (§8), which is optional.
+ * XEP-0065: SOCKS5 Bytestreams: a proxy for file transfers between clients that cannot connect to each other. Both
+ * connect
+ * to it and name the stream by a hash; bytes flow once the requester, authenticated by their session, activates it. All
+ * hosts of a server share the same ports. Left out: UDP (§8), which is optional.
  */
 import { createHash } from 'node:crypto';
 import type { Accounts } from '../../server/accounts/index.js';
@@ -27,7 +28,7 @@ import { settings } from './settings.js';
 const retryMs = 60_000;
 const longestSid = 1024;
 
-/** Of each server one, by what its hosts have in common. */
+/** One relay per server, keyed by an object that its hosts share. */
 const relays = new WeakMap<Accounts, Relay>();
 
 export default defineModule({
@@ -57,7 +58,7 @@ export default defineModule({
     const address: IqHandler = (request) => {
       permit(request);
       const { ports } = relay;
-      if (ports.length === 0) throw new StanzaError('not-allowed', 'The proxy does not run.');
+      if (ports.length === 0) throw new StanzaError('not-allowed', 'The proxy is not running.');
       const hosts = config.public_hosts.length === 0 ? [host.domain] : config.public_hosts;
       const reached = config.public_port === 0 ? ports : [config.public_port];
       return el(
@@ -77,15 +78,15 @@ export default defineModule({
       const target = Jid.tryParse(payload.getChildText('activate', NS.bytestreams)?.trim() ?? '');
       if (!sid || sid.length > longestSid || target === undefined) throw new StanzaError('bad-request');
       const hash = hashOf(sid, from, target);
-      const there = relay.waiting(hash);
-      // Whether it is another's stream or none at all is not for us to see: it has another hash.
-      if (there === 0) throw new StanzaError('item-not-found', 'Nobody is connected for this stream.');
-      if (there === 1) throw new StanzaError('not-allowed', 'Only one of the two is connected.');
+      const connected = relay.waiting(hash);
+      // Whether the stream is another user's or does not exist is not revealed: its hash differs.
+      if (connected === 0) throw new StanzaError('item-not-found', 'No client is connected for this stream.');
+      if (connected === 1) throw new StanzaError('not-allowed', 'Only one of the two clients is connected.');
       const user = host.holderOf(from);
       const refused = relay.streams.take(user);
       if (refused !== undefined) {
         host.limitHit(refused === 'all' ? 'proxy65.connections' : 'proxy65.streams_per_user');
-        throw new StanzaError('resource-constraint', 'You have too many streams already.');
+        throw new StanzaError('resource-constraint', 'You have too many open streams.');
       }
       counts.streams++;
       counts.active++;
@@ -114,15 +115,23 @@ export default defineModule({
       every(retryMs, () => relay.retry()),
       metric({
         name: 'waxwing_proxy65_streams_total',
-        help: 'Streams of the file transfer proxy',
+        help: 'Streams activated at the file transfer proxy',
         read: () => counts.streams,
       }),
-      metric({ name: 'waxwing_proxy65_bytes_total', help: 'Bytes that it passed on', read: () => counts.bytes }),
-      metric({ name: 'waxwing_proxy65_streams', help: 'Streams of it that are open', read: () => counts.active }),
+      metric({
+        name: 'waxwing_proxy65_bytes_total',
+        help: 'Bytes relayed by the file transfer proxy',
+        read: () => counts.bytes,
+      }),
+      metric({
+        name: 'waxwing_proxy65_streams',
+        help: 'Open streams of the file transfer proxy',
+        read: () => counts.active,
+      }),
     ];
   },
 });
 
-/** §6.3.2: of the addresses as they are normalised, in hexadecimal. */
+/** §6.3.2: the SHA-1 over the normalised addresses, in hexadecimal. */
 export const hashOf = (sid: string, requester: Jid, target: Jid): string =>
   createHash('sha1').update(`${sid}${requester.full}${target.full}`).digest('hex');

@@ -1,4 +1,4 @@
-/** The listeners, the connections that wait for their stream, and the streams: bytes from one socket to the other. */
+/** The listeners, pending connections, and streams: relays bytes from one socket to the other. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
@@ -29,31 +29,31 @@ export interface RelaySettings {
   readonly idle_seconds: number;
 }
 
-/** Who wants to know of a stream. */
+/** Observes a stream. */
 export interface StreamWatch {
   moved(bytes: number): void;
   ended(): void;
 }
 
-/** What may be said before the stream is activated, in bytes: none of it is passed on. */
+/** Maximum bytes received before the stream is activated; they are discarded. */
 const mostTooEarly = 65_536;
 
 export class Relay {
-  /** By what they were opened for. */
+  /** By configured address. */
   readonly #servers = new Map<string, Server>();
   readonly #connections = new Set<Socket>();
-  /** A stream has two connections, perhaps from one address. */
+  /** Connection limits. A stream has two connections, perhaps from one address. */
   readonly #places = new Portions(() => ({
     all: this.settings.connections,
     each: this.settings.connections_per_address,
     least: 2,
   }));
-  /** Streams that run, by who activated them. */
+  /** Open streams, by the user who activated them. */
   readonly streams = new Portions(() => ({
     all: Math.floor(this.settings.connections / 2),
     each: this.settings.streams_per_user,
   }));
-  /** Connections that have said which stream they are for, by its hash: two at most. */
+  /** Connections that have completed the handshake, by the hash of their stream: at most two each. */
   readonly #waiting = new Map<string, Waiting[]>();
   #opening: Promise<void> | undefined;
   #isWanted = false;
@@ -64,12 +64,12 @@ export class Relay {
     readonly limitHit: (limit: string) => void,
   ) {}
 
-  /** Ports that it has, each once. */
+  /** The listening ports, each once. */
   get ports(): number[] {
     return [...new Set([...this.#servers.values()].map((server) => (server.address() as AddressInfo).port))];
   }
 
-  /** Where it listens. */
+  /** The listening addresses. */
   get bound(): ModuleListener[] {
     return [...this.#servers.values()].map((server) => {
       const { address, port } = server.address() as AddressInfo;
@@ -77,7 +77,7 @@ export class Relay {
     });
   }
 
-  /** Opens the ports that it has not yet. Those that cannot be had are logged. */
+  /** Opens the ports that are not open yet. Failures are logged. */
   open(): Promise<void> {
     this.#isWanted = true;
     this.#opening ??= this.#open((listen, code) =>
@@ -86,7 +86,7 @@ export class Relay {
     return this.#opening;
   }
 
-  /** Opens what could not be had before. */
+  /** Retries the ports that could not be opened. */
   async retry(): Promise<void> {
     if (!this.#isWanted) return;
     await this.#opening;
@@ -94,7 +94,7 @@ export class Relay {
     await this.#opening;
   }
 
-  /** Gives the ports back, and cuts all connections. */
+  /** Closes the ports and all connections. */
   async close(): Promise<void> {
     this.#isWanted = false;
     await this.#opening;
@@ -133,7 +133,7 @@ export class Relay {
     });
   }
 
-  /** Whether there is room for the connection. */
+  /** Counts the connection. Returns whether it is within the limits. */
   #count(socket: Socket): boolean {
     socket.on('error', () => {}); // 'close' follows
     if (socket.destroyed) return false;
@@ -152,7 +152,7 @@ export class Relay {
     return true;
   }
 
-  /** The handshake. What is behind it came before the stream was activated, and is ignored (§10.1). */
+  /** The handshake. Data that follows it arrived before the activation, and is ignored (§10.1). */
   #greet(socket: Socket): void {
     const deadline = setTimeout(() => socket.destroy(), this.settings.handshake_seconds * 1000).unref();
     let bytes = Buffer.alloc(0);
@@ -203,7 +203,7 @@ export class Relay {
       early += chunk.length;
       if (early > mostTooEarly) socket.destroy();
     };
-    // A client that closes its half now has nothing to say, and was perhaps only a first try: the place is for the next one.
+    // A client that closes its half now cannot take part any more, perhaps after a trial connection: free the slot.
     const gone = () => socket.destroy();
     const leave = () => {
       clearTimeout(deadline);
@@ -215,12 +215,12 @@ export class Relay {
     socket.on('data', ignore).once('end', gone).once('close', leave);
   }
 
-  /** How many of the two connections of a stream are there. */
+  /** How many of the two connections of a stream are open. */
   waiting(hash: string): number {
     return this.#waiting.get(hash)?.filter(({ socket }) => !socket.destroyed).length ?? 0;
   }
 
-  /** Joins the two connections of a stream, which both have to be there. */
+  /** Joins the two connections of a stream; both must be open. */
   activate(hash: string, watch: StreamWatch): void {
     const pair = this.#waiting.get(hash) ?? [];
     for (const { released } of pair) released();
@@ -234,14 +234,14 @@ export class Relay {
 
 interface Waiting {
   readonly socket: Socket;
-  /** It waits no more: nobody listens to it. */
+  /** Removes its pending listeners. */
   released(): void;
 }
 
 /**
- * Passes on what comes from either to the other, as fast as it is taken and no faster than is allowed. Each half closes by
- * itself; where one side breaks, or nothing moves for too long, the other is told by a reset and not by an end, as what
- * it got is not all.
+ * Relays bytes in both directions, with back-pressure and within the rate limit. Each half closes on its own. If one
+ * side
+ * fails, or the stream is idle for too long, the other is reset rather than ended, since the transfer is incomplete.
  */
 function join(one: Socket, other: Socket, settings: RelaySettings, watch: StreamWatch & { limitHit(): void }): void {
   let open = 2;
@@ -269,7 +269,7 @@ function join(one: Socket, other: Socket, settings: RelaySettings, watch: Stream
 }
 
 function pass(from: Socket, to: Socket, rate: number, moved: (bytes: number) => boolean): void {
-  /** Bytes that may pass at once; below 0: that are to be waited for. */
+  /** Bytes that may be sent now; if negative, the excess to be waited for. */
   let allowance = rate;
   let at = monotonic();
   let isFull = false;

@@ -1,33 +1,33 @@
-/** RFC 1928 as far as XEP-0065 §10.2 has use for it: no authentication, CONNECT to a name that is a hash. */
+/** The part of RFC 1928 that XEP-0065 §10.2 uses: no authentication, CONNECT to a name that is a hash. */
 
 const version = 5;
 const noAuthentication = 0;
 
-/** No message of the handshake is longer: the header, a length, so many bytes, a port. */
+/** Maximum length of a handshake message: header, length byte, name and port. */
 export const longestMessage = 5 + 255 + 2;
 
 export const replies = { succeeded: 0, notAllowed: 2, commandNotSupported: 7, addressNotSupported: 8 } as const;
 
-/** The client speaks something else. */
+/** The client does not speak SOCKS5. */
 export class SocksError extends Error {
   override readonly name = 'SocksError';
 }
 
 export interface Greeting {
-  /** Bytes of the message. */
+  /** Length of the message in bytes. */
   readonly length: number;
-  /** Whether it can do without authentication. */
+  /** Whether the client accepts no authentication. */
   readonly isOpen: boolean;
 }
 
 export interface Request {
   readonly length: number;
-  /** What the answer is, and where it is `succeeded` the name asked for. */
+  /** The reply code, and the requested name, which is valid if the code is `succeeded`. */
   readonly reply: number;
   readonly name: string;
 }
 
-/** §3: the first message; undefined while it is not all there. Throws SocksError. */
+/** §3: the first message. Returns undefined while it is incomplete. Throws SocksError. */
 export function readGreeting(bytes: Buffer): Greeting | undefined {
   if (bytes.length > 0 && bytes[0] !== version) throw new SocksError('not SOCKS5');
   const methods = bytes[1];
@@ -37,7 +37,7 @@ export function readGreeting(bytes: Buffer): Greeting | undefined {
 
 export const greetingAnswer = (isOpen: boolean): Buffer => Buffer.from([version, isOpen ? noAuthentication : 0xff]);
 
-/** §4: the request; undefined while it is not all there. Throws SocksError. */
+/** §4: the request. Returns undefined while it is incomplete. Throws SocksError. */
 export function readRequest(bytes: Buffer): Request | undefined {
   if (bytes.length > 0 && bytes[0] !== version) throw new SocksError('not SOCKS5');
   if (bytes.length < 5) return undefined;
@@ -47,18 +47,18 @@ export function readRequest(bytes: Buffer): Request | undefined {
   if (command !== 1) return { length, reply: replies.commandNotSupported, name: '' };
   if (type !== 3) return { length, reply: replies.addressNotSupported, name: '' };
   const name = bytes.toString('latin1', 5, 5 + first!).toLowerCase();
-  // XEP-0065 §6.3.2: the hostname is a SHA-1, in hexadecimal; the port says nothing
+  // XEP-0065 §6.3.2: the hostname is a SHA-1, in hexadecimal; the port is ignored
   return { length, reply: /^[0-9a-f]{40}$/.test(name) ? replies.succeeded : replies.notAllowed, name };
 }
 
-/** XEP-0065 §6.3.2: the answer repeats what was asked for. `asked` is the whole request. */
+/** XEP-0065 §6.3.2: the answer repeats the request. `asked` is the whole request. */
 export function requestAnswer(reply: number, asked: Buffer): Buffer {
   const answer = Buffer.from(asked);
   answer[1] = reply;
   return answer;
 }
 
-/** DST.ADDR with what stands before it of itself. */
+/** The length of DST.ADDR, including its length byte. */
 function addressLength(type: number, first: number): number {
   switch (type) {
     case 1:
@@ -68,6 +68,6 @@ function addressLength(type: number, first: number): number {
     case 4:
       return 16;
     default:
-      throw new SocksError('no such type of address');
+      throw new SocksError('unknown address type');
   }
 }
