@@ -4,7 +4,7 @@ import { oneLine, plain } from '../../server/plain.js';
 import { columns, count, facts, time } from '../../server/words.js';
 import type { KeptReport, Reports } from './services.js';
 
-const host = { type: 'text', description: 'The host; needed where the server has several.' } as const;
+const host = { type: 'text', description: 'The host. Required if the server has several.' } as const;
 
 /** A report as JSON. */
 interface ReportData extends Omit<KeptReport, 'at' | 'room'> {
@@ -19,7 +19,7 @@ const described = ({ at, room, ...rest }: KeptReport): ReportData => ({
   room: room ?? null,
 });
 
-/** What somebody wrote, so that none of its lines looks like ours. */
+/** Indents text of users, so that none of its lines looks like part of our output. */
 const quoted = (text: string): string => plain(text).replace(/^/gm, '  ');
 
 const shortReason = (reason: string): string => reason.replace(/^urn:xmpp:reporting:/, '');
@@ -31,7 +31,7 @@ const list = cliCommand({
   parameters: {
     host,
     before: { type: 'text', description: 'Only reports before the one with this id: the next page.' },
-    limit: { type: 'count', description: 'Most reports to list (100).' },
+    limit: { type: 'count', description: 'Maximum number of reports (100).' },
   },
   async run(context, { host, before, limit = 100 }) {
     const found = await reportsOf(context, host).list({ limit, before });
@@ -54,7 +54,7 @@ const list = cliCommand({
 
 const show = cliCommand({
   name: 'report show',
-  summary: 'Shows a report of abuse with the messages that it is about',
+  summary: 'Shows a report of abuse with the reported messages',
   reads: true,
   parameters: { id: { type: 'text', positional: true, required: true, description: 'The id of the report.' }, host },
   async run(context, { id, host }) {
@@ -70,7 +70,7 @@ const show = cliCommand({
       ['Room', room ?? ''],
       ['Reason', shortReason(reason)],
       ['By', by],
-      ['Messages', messages.length === 0 ? '' : `${messages.length} named, ${evidence.length} kept`],
+      ['Messages', messages.length === 0 ? '' : `${messages.length} named, ${evidence.length} stored`],
     ]);
     return [head, ...[text, ...evidence].filter((part) => part !== '').map(quoted)].join('\n\n');
   },
@@ -78,14 +78,14 @@ const show = cliCommand({
 
 const forget = cliCommand({
   name: 'report forget',
-  summary: 'Removes a report of abuse, or all of them',
+  summary: 'Deletes a report of abuse, or all of them',
   parameters: {
     id: { type: 'text', positional: true, description: 'The id of the report.' },
-    all: { type: 'flag', description: 'Removes every report.' },
+    all: { type: 'flag', description: 'Deletes all reports.' },
     host,
   },
   async run(context, { id, all, host }) {
-    if (all === (id !== undefined)) throw new CommandError('usage', 'name a report, or --all of them');
+    if (all === (id !== undefined)) throw new CommandError('usage', 'give the id of a report, or --all');
     const gone = await reportsOf(context, host).forget(id === undefined ? 'all' : [id]);
     if (gone === 0 && id !== undefined) throw unknown(id);
     return { forgotten: gone };
@@ -95,11 +95,12 @@ const forget = cliCommand({
 
 /** Throws CommandError. */
 function reportsOf({ hosts }: CliContext, domain: string | undefined): Reports {
-  if (domain === undefined && hosts.length > 1) throw new CommandError('usage', 'name one of the hosts with --host');
+  if (domain === undefined && hosts.length > 1)
+    throw new CommandError('usage', 'this server has several hosts: choose one with --host');
   const host = domain === undefined ? hosts[0] : hosts.find((one) => one.domain === domain);
   if (host === undefined) throw new CommandError('not-found', `this server does not serve ${domain}`);
   const reports = host.provided('reports');
-  if (reports === undefined) throw new CommandError('failed', 'the module reports is disabled');
+  if (reports === undefined) throw new CommandError('failed', 'the module "reports" is disabled for this host');
   return reports;
 }
 

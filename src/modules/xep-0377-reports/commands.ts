@@ -1,4 +1,4 @@
-/** What administrators do with reports from their clients (XEP-0050). */
+/** Ad-hoc commands (XEP-0050) for administrators to list, show and remove reports. */
 import type { Command } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
@@ -7,12 +7,12 @@ import { form, table } from '../../server/stanza/forms.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { KeptReport, Reports } from './services.js';
 
-/** Reports in the list. */
+/** Maximum reports in the list. */
 const most = 100;
 
 const admins = { target: 'server', access: 'admins' } as const;
 
-/** Forms of ours. */
+/** Our own forms. */
 const ofIds = defineForm(`${NS.reporting}#ids`, {
   ids: { type: 'text-multi', label: 'The ids of the reports', required: true },
 });

@@ -1,7 +1,9 @@
 /**
- * XEP-0377: Blocking Command Reports. What accounts report while they block (xep-0191-blocking.ts), and what rooms are told,
- * is kept for the administrators, who get a message of it. Where the reporter agrees (§4) it is passed on to the server that
- * the reported uses, and to others that the configuration names; never who reported it. Servers may send such reports here.
+ * XEP-0377: Blocking Command Reports. Stores reports that accounts make while they block (xep-0191-blocking.ts), and
+ * reports to rooms, and notifies the administrators. If the reporter consents (§4), a report is forwarded to the server
+ * of
+ * the reported address and to configured services, always without the reporter. Other servers can send such reports
+ * here.
  */
 
 import { z } from 'zod';
@@ -29,12 +31,12 @@ const page = 500;
 
 const addresses = (purpose: string) =>
   z
-    .array(z.string().refine((text) => Jid.tryParse(text) !== undefined, 'is no address'))
+    .array(z.string().refine((text) => Jid.tryParse(text) !== undefined, 'is not an address'))
     .default([])
     .describe(purpose)
     .meta({ example: 'reports@example.org' });
 
-/** A StoredReport as it is checked when it is read. */
+/** The serialized StoredReport, validated on reading. */
 const storedReport = z.string().refine((text) => {
   try {
     return reportRecord.safeParse(JSON.parse(text)).success;
@@ -57,44 +59,41 @@ const reportRecord: z.ZodType<StoredReport> = z.object({
 export default defineModule({
   cli,
   name: 'reports',
-  summary: 'Keeps reports of abuse, tells the administrators, and passes them on where the reporter agrees.',
+  summary: 'Stores reports of abuse, notifies the administrators, and forwards the reports if the reporter consents.',
   implements: { 'XEP-0377': '0.4.1' },
   features: { server: [NS.reporting] },
   config: z.strictObject({
-    kept: count({ min: 0 }).default(1000).describe('Reports that are kept; the oldest make room.'),
+    kept: count({ min: 0 }).default(1000).describe('Maximum stored reports; the oldest are deleted.'),
     per_day: count({ min: 0 })
       .default(50)
-      .describe('Reports of one account, or of one other server, in a day that are kept; further ones are dropped.'),
+      .describe('Maximum reports per day from one account or one other server; further ones are dropped.'),
     tell_admins: z
       .boolean()
       .default(true)
-      .describe('Whether the administrators named in the table of the host get a message of each report.'),
-    tell: addresses('Further addresses that get such a message.'),
+      .describe('Whether the administrators named in the table of the host get a message for each report.'),
+    tell: addresses('Other addresses that get such a message.'),
     messages_per_hour: count({ min: 0, unlimited: true })
       .default(20)
       .describe(
-        'Reports in an hour that the administrators get a message of. Those of one reporter are at most a quarter of them. Further ones are kept only.',
+        'Maximum messages to the administrators per hour, at most a quarter of them for one reporter. Further reports are only stored.',
       ),
     forward_to: addresses(
-      'Addresses of services that collect reports. They get those whose reporters agree to that, without the reporter.',
+      'Addresses of services that collect reports. They get reports whose reporters consent, without the reporter.',
     ),
     forward_to_origin: z
       .boolean()
       .default(true)
       .describe(
-        'Whether the server of the reported gets the reports whose reporters agree to that, without the reporter.',
+        'Whether the server of the reported address gets reports whose reporters consent, without the reporter.',
       ),
     forwards_per_hour: count({ min: 0, unlimited: true })
       .default(100)
-      .describe('Reports in an hour that are passed on to one address.'),
-    from_servers: z
-      .boolean()
-      .default(true)
-      .describe('Whether reports of accounts of this host are taken from other servers.'),
+      .describe('Maximum reports per hour forwarded to one address.'),
+    from_servers: z.boolean().default(true).describe('Whether other servers may report accounts of this host.'),
     from_servers_per_day: count({ min: 1, unlimited: true })
       .default(200)
       .describe(
-        'Those that are kept in a day, so that they do not push out what users report; further ones are dropped.',
+        'Maximum reports per day from all other servers together, so that they do not displace reports of users; further ones are dropped.',
       ),
   }),
   stores: { reports: log({ storedAs: 'reports', value: storedReport }) },
@@ -103,13 +102,13 @@ export default defineModule({
 
   start: ({ host, config, stores: { reports: store }, services: { archive }, provide, log: logger }) => {
     const counts = { kept: 0, forwarded: 0 };
-    const told = new Rates(config.messages_per_hour, hour);
-    /** One reporter does not use up what is there for all. */
-    const toldOfOne = new Rates(Math.ceil(config.messages_per_hour / 4), hour);
+    const notified = new Rates(config.messages_per_hour, hour);
+    /** Prevents one reporter from using up the limit for all. */
+    const notifiedForOne = new Rates(Math.ceil(config.messages_per_hour / 4), hour);
     const forwarded = new Rates(config.forwards_per_hour, hour);
     const received = new Rates(config.from_servers_per_day, day);
 
-    /** §5: of the messages that are named, those by the reported that the reporter's archive has. */
+    /** §5: the named messages that are by the reported address and in the reporter's archive. */
     const messagesOf = async ({ by, about, element }: NewReport): Promise<Stanza[]> => {
       const ids = idsIn(element);
       if (archive === undefined || ids.length === 0) return [];
@@ -120,7 +119,7 @@ export default defineModule({
     const add = async (report: NewReport): Promise<boolean> => {
       const { by, about, room, element } = report;
       if (config.kept === 0) return false;
-      // Other servers make accounts as they like, and so does who needs none (XEP-0175).
+      // Counted by domain: other servers can create any number of accounts, and so can anonymous users (XEP-0175).
       const isOurs = by.domain === host.domain && !host.isAnonymous(by.bare);
       const reporter = isOurs ? by.bare : by.domain;
       const today = { with: reporter, from: idAt(wall() - day) };
@@ -133,7 +132,7 @@ export default defineModule({
         return false;
       }
       const messages = report.messages ?? (await messagesOf(report));
-      // Of an anonymous reporter nothing stays.
+      // Anonymous reporters are not stored.
       const stored = made(host.isAnonymous(by.bare) ? { ...report, by: host.jid } : report, messages);
       const id = stanzaId(host.domain);
       await store.append(host.domain, { id, with: reporter, value: JSON.stringify(stored) });
@@ -143,12 +142,15 @@ export default defineModule({
       if (room !== undefined) return true;
       notify(id, stored, reporter);
       if (by.domain !== host.domain || by.local === undefined) return true;
-      // §4: only what the reporter agrees to
+      // §4: only with the reporter's consent
       const agreed = (name: string) => element.getChild(name, NS.reporting) !== undefined;
       if (agreed('third-party')) for (const to of config.forward_to) passOn(id, stored, Jid.parse(to));
       if (agreed('report-origin') && config.forward_to_origin)
         passToOrigin(id, stored, about).catch((error: unknown) =>
-          logger.error({ err: error, report: id }, 'a report could not be passed on to the server it is about'),
+          logger.error(
+            { err: error, report: id },
+            'a report could not be forwarded to the server of the reported address',
+          ),
         );
       return true;
     };
@@ -157,7 +159,7 @@ export default defineModule({
       const admins = config.tell_admins ? (host.config.hosts[host.domain]?.admins ?? []) : [];
       const recipients = new Set([...admins, ...config.tell.map((jid) => Jid.parse(jid).full)]);
       if (recipients.size === 0) return;
-      if (Rates.takeAll([told, ''], [toldOfOne, reporter]) !== undefined) {
+      if (Rates.takeAll([notified, ''], [notifiedForOne, reporter]) !== undefined) {
         host.limitHit('reports.messages_per_hour');
         return;
       }
@@ -172,7 +174,7 @@ export default defineModule({
       for (const to of recipients) void host.route(message.with({ to: Jid.parse(to) }));
     };
 
-    /** §4: what goes to others does not say who reported it. */
+    /** §4: forwarded reports do not name the reporter. */
     const passOn = (id: string, report: StoredReport, to: Jid): void => {
       if (!forwarded.take(to.full)) {
         host.limitHit('reports.forwards_per_hour');
@@ -190,11 +192,11 @@ export default defineModule({
         if (!(error instanceof StanzaError)) throw error;
         return undefined;
       });
-      if (to === undefined) logger.info({ domain: about.domain }, 'no address for reports is known of the server');
+      if (to === undefined) logger.info({ domain: about.domain }, 'the server publishes no address for reports');
       else passOn(id, report, to);
     };
 
-    /** What another server says of an account of ours. */
+    /** A report from another server about an account of ours. */
     const receive = (stanza: Stanza): 'handled' | undefined => {
       const { from } = stanza;
       const element = stanza.child(NS.reporting, 'report');
@@ -207,7 +209,7 @@ export default defineModule({
         .slice(0, mostEvidence)
         .flatMap((child) => readMessage(child.getChild('message', NS.client)) ?? []);
       const report = { by: from.toBare(), about, element, messages: messages.filter((one) => isBy(about, one.from)) };
-      add(report).catch((error: unknown) => logger.error({ err: error }, 'a report could not be kept'));
+      add(report).catch((error: unknown) => logger.error({ err: error }, 'a report could not be persisted'));
       return 'handled';
     };
 
@@ -239,10 +241,10 @@ export default defineModule({
     return [
       serverMessage(receive, { after: ['rtbl'] }),
       ...reportCommands({ list, get, forget }).map(command),
-      metric({ name: 'waxwing_reports_total', help: 'Reports of abuse that were kept', read: () => counts.kept }),
+      metric({ name: 'waxwing_reports_total', help: 'Stored reports of abuse', read: () => counts.kept }),
       metric({
         name: 'waxwing_reports_forwarded_total',
-        help: 'Reports of abuse that were passed on to others',
+        help: 'Reports of abuse forwarded to other servers and services',
         read: () => counts.forwarded,
       }),
     ];
@@ -254,7 +256,7 @@ function kept({ id, value }: LogEntry): KeptReport {
   return { id, at: timeOf(id), by, jid, room, reason, text, messages, evidence };
 }
 
-/** A message that another server has put into a report; undefined: none that could be. */
+/** A message that another server put into a report. Returns undefined if there is none, or an invalid one. */
 function readMessage(element: Element | undefined): Stanza | undefined {
   if (element === undefined) return undefined;
   try {
@@ -265,7 +267,7 @@ function readMessage(element: Element | undefined): Stanza | undefined {
   }
 }
 
-/** Whether a message is by the one who is reported: an account, or an occupant of a room. */
+/** Whether a message is by the reported address: an account, or an occupant of a room. */
 function isBy(about: Jid, from: Jid | undefined): boolean {
   return about.resource === undefined ? about.sameBare(from) : about.equals(from);
 }

@@ -1,4 +1,4 @@
-/** Where another server wants reports of its accounts. */
+/** Finds the address to which another server wants reports about its accounts. */
 import type { Host } from '../../server/module/index.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -6,12 +6,12 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 
-/** Fields of XEP-0157, the fitter first. */
+/** Fields of XEP-0157, in order of preference. */
 const fields = ['report-addresses', 'abuse-addresses'];
 
 /**
- * The address for reports that the server names (XEP-0157), or its own where it says that it takes reports; undefined:
- * neither. Throws the StanzaError that it answers with.
+ * The address for reports that the server publishes (XEP-0157), or its own address if it supports reports. Returns
+ * undefined if neither. Throws the StanzaError of its answer.
  */
 export async function reportAddress(host: Host, domain: string): Promise<Jid | undefined> {
   const to = Jid.parse(domain);
@@ -33,7 +33,7 @@ export async function reportAddress(host: Host, domain: string): Promise<Jid | u
   return takesReports ? to : undefined;
 }
 
-/** RFC 5122 §2.2: as it stands where it is not escaped as it should be. */
+/** RFC 5122 §2.2. Text with invalid escapes is returned unchanged. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);

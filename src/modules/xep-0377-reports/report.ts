@@ -1,4 +1,4 @@
-/** A report: as it comes, as it is kept, and as it is said to others. */
+/** A report: as received, as stored, and as shown to others. */
 
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -6,24 +6,24 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, parse, serialize } from '../../server/xml/element.js';
 import type { NewReport } from './services.js';
 
-/** As it is kept: JSON. What is not there was not kept by earlier versions. */
+/** Stored as JSON. Optional fields were not stored by earlier versions. */
 export interface StoredReport {
-  /** Who reported: a bare address, or the domain that passed it on. */
+  /** The reporter: a bare address, or the domain that forwarded the report. */
   readonly by: string;
   readonly jid: string;
-  /** The room in which it was reported. */
+  /** The room to which it was reported. */
   readonly room?: string;
   readonly reason: string;
   readonly text: string;
   /** The language of the text. */
   readonly lang?: string;
-  /** XEP-0359 ids of the messages that are complained of. */
+  /** XEP-0359 ids of the reported messages. */
   readonly messages: readonly string[];
-  /** Those of them that were found, as XML, with `to` taken off. */
+  /** The messages that were found, as XML, without `to`. */
   readonly evidence?: readonly string[];
 }
 
-/** Of one report, in characters; and messages that it names. */
+/** Limits of one report: characters of its text, and messages that it names. */
 const longestText = 1000;
 const mostMessages = 50;
 export const mostEvidence = 10;
@@ -36,7 +36,7 @@ export const idsIn = (report: Element): string[] =>
     .slice(0, mostMessages)
     .flatMap(({ attrs }) => (attrs.id === undefined ? [] : [shortened(attrs.id)]));
 
-/** `messages`: those that were found, whoever said them. Only what the reported has said counts (§5). */
+/** `messages`: those that were found, by any sender. Only those by the reported address are stored (§5). */
 export function made({ by, about, room, element }: NewReport, messages: readonly Stanza[]): StoredReport {
   const text = element.getChild('text', NS.reporting);
   const lang = text?.attrs['xml:lang'];
@@ -52,7 +52,7 @@ export function made({ by, about, room, element }: NewReport, messages: readonly
   };
 }
 
-/** §4: without `to`, so that it does not say whom it was sent to; nor do the ids of his archive. */
+/** §4: without `to` and the archive ids, so that it does not reveal its recipient. */
 function shown(message: Stanza): string {
   const { from, type, id } = message;
   const whole = message.with({ to: undefined }).without(NS.stanzaId, 'stanza-id').toXml(NS.client);
@@ -64,7 +64,7 @@ function shown(message: Stanza): string {
 
 const reasonOf = ({ reason }: StoredReport): string => reason.replace(/^urn:xmpp:reporting:/, '') || 'no reason';
 
-/** The report by itself: with the address that it is about, as servers pass reports on to each other. */
+/** The report with the reported address, as servers forward reports to each other. */
 export function reportElement({ reason, jid, text, lang }: StoredReport): Element {
   return el(
     'report',
@@ -74,7 +74,7 @@ export function reportElement({ reason, jid, text, lang }: StoredReport): Elemen
   );
 }
 
-/** §4 and XEP-0297: the messages, without what tells of the reporter besides `to` (XEP-0033, XEP-0461). */
+/** §4 and XEP-0297: the messages, without other payloads that reveal the reporter (XEP-0033, XEP-0461). */
 export function forwardedElements({ by, evidence = [] }: StoredReport, at: number): Element[] {
   const delay = () => el('delay', { xmlns: NS.delay, stamp: formatDateTime(at) });
   return evidence.map((xml) => {
@@ -85,7 +85,7 @@ export function forwardedElements({ by, evidence = [] }: StoredReport, at: numbe
   });
 }
 
-/** What is said in words, to those who see no more. */
+/** The report as plain text, for clients without support. */
 export function wordsOf(report: StoredReport): string {
   const { by, jid, room, text, evidence = [] } = report;
   const where = room === undefined ? '' : ` in ${room}`;

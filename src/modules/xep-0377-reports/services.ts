@@ -1,25 +1,27 @@
-/** What reports offer other modules. */
+/** The service that this module provides to others. */
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 
-/** A complaint of an address or a room (XEP-0377), as it comes. */
+/** A report of an address (XEP-0377), as received. */
 export interface NewReport {
-  /** Who complains: an account, or the server that passes it on. */
+  /** The reporter: an account, or the server that forwards the report. */
   readonly by: Jid;
   readonly about: Jid;
-  /** The room in which it happened. Such a report is the room's business: nobody is told of it, and it stays here. */
+  /**
+   * The room in which it happened. Such a report concerns the room only: no message is sent, and it is not forwarded.
+   */
   readonly room?: Jid | undefined;
   /** `<report/>`. */
   readonly element: Element;
-  /** The messages that it names; undefined: they are looked for in the archive of who complains. */
+  /** The messages that it names. Undefined: to be read from the reporter's archive. */
   readonly messages?: readonly Stanza[] | undefined;
 }
 
-/** A complaint, as it is kept. */
+/** A report, as stored. */
 export interface KeptReport {
   readonly id: string;
-  /** Ms since 1970. */
+  /** In ms since 1970. */
   readonly at: number;
   readonly by: string;
   readonly jid: string;
@@ -28,17 +30,17 @@ export interface KeptReport {
   readonly text: string;
   /** XEP-0359 ids. */
   readonly messages: readonly string[];
-  /** Those of the messages that were found, as XML. */
+  /** The messages that were found, as XML. */
   readonly evidence: readonly string[];
 }
 
 export interface Reports {
-  /** Whether it was kept: not beyond what one may report in a day. Resolves once it is on disk. */
+  /** Resolves once the report is durable, with whether it was stored: false above the daily limits. */
   add(report: NewReport): Promise<boolean>;
   /** The latest first, those before `before`. */
   list(range: { readonly limit: number; readonly before?: string | undefined }): Promise<KeptReport[]>;
   get(id: string): Promise<KeptReport | undefined>;
-  /** Of these ids, or all of them; how many there were. */
+  /** Deletes these reports, or all. Returns how many there were. */
   forget(ids: readonly string[] | 'all'): Promise<number>;
 }
 
