@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
 import offline from '../../src/modules/xep-0160-offline/index.js';
-import { asKept, isDispensable, isWorthKeeping } from '../../src/modules/xep-0160-offline/stanzas.js';
+import { isDispensable, isWorthKeeping, storedForm } from '../../src/modules/xep-0160-offline/stanzas.js';
 import { defineModule, message } from '../../src/server/module/index.js';
 import type { Receipt } from '../../src/server/routing/link.js';
 import { serverOrigin } from '../../src/server/routing/router.js';
@@ -17,8 +17,8 @@ const hint = (name: string) => `<${name} xmlns='${NS.hints}'/>`;
 const BODY = '<body>Hi</body>';
 const TYPING = `<composing xmlns='${NS.chatStates}'/>`;
 
-test('what is kept (XEP-0160 §3, XEP-0334 §4)', () => {
-  const cases: [title: string, type: string, content: string, kept: boolean, dispensable?: boolean][] = [
+test('what is stored (XEP-0160 §3, XEP-0334 §4)', () => {
+  const cases: [title: string, type: string, content: string, stored: boolean, dispensable?: boolean][] = [
     ['chat with a body', 'chat', BODY, true],
     ['normal with a body', 'normal', BODY, true],
     ['without a type, with a body', '', BODY, true],
@@ -29,8 +29,8 @@ test('what is kept (XEP-0160 §3, XEP-0334 §4)', () => {
     ['a marker', 'chat', `<displayed xmlns='${NS.markers}' id='1'/>`, true],
     ['a chat state', 'chat', TYPING, false, true],
     ['a chat state of a thread', 'chat', `${TYPING}<thread>x</thread>${hint('no-permanent-store')}`, false, true],
-    ['a chat state that is to be kept', 'chat', TYPING + hint('store'), true],
-    ['not to be kept', 'chat', BODY + hint('no-store'), false, false],
+    ['a chat state that is to be stored', 'chat', TYPING + hint('store'), true],
+    ['not to be stored', 'chat', BODY + hint('no-store'), false, false],
     ['not to be archived', 'chat', BODY + hint('no-permanent-store'), true],
     ['nothing', 'normal', '', false, true],
     ['an event of a node', '', `<event xmlns='${NS.pubsubEvent}'/>`, false, true],
@@ -41,9 +41,9 @@ test('what is kept (XEP-0160 §3, XEP-0334 §4)', () => {
     ['groupchat with a hint', 'groupchat', BODY + hint('store'), false, false],
     ['error', 'error', BODY + hint('store'), false, true],
   ];
-  for (const [title, type, content, kept, dispensable] of cases) {
+  for (const [title, type, content, stored, dispensable] of cases) {
     const stanza = Stanza.parse(`<message${type === '' ? '' : ` type='${type}'`}>${content}</message>`);
-    assert.equal(isWorthKeeping(stanza), kept, title);
+    assert.equal(isWorthKeeping(stanza), stored, title);
     if (dispensable !== undefined) assert.equal(isDispensable(stanza), dispensable, title);
   }
 });
@@ -51,12 +51,12 @@ test('what is kept (XEP-0160 §3, XEP-0334 §4)', () => {
 test('a delay of ours is told once', () => {
   const owner = Jid.parse('romeo@example.org');
   const stanza = Stanza.parse(`<message to='romeo@example.org/x'>${BODY}</message>`);
-  const kept = asKept(stanza, owner, 'example.org', 0);
+  const stored = storedForm(stanza, owner, 'example.org', 0);
   assert.equal(
-    kept.toXml(),
+    stored.toXml(),
     '<message to="romeo@example.org"><body>Hi</body><delay xmlns="urn:xmpp:delay" from="example.org" stamp="1970-01-01T00:00:00.000Z"/></message>',
   );
-  assert.equal(asKept(kept, owner, 'example.org', 1).toXml(), kept.toXml());
+  assert.equal(storedForm(stored, owner, 'example.org', 1).toXml(), stored.toXml());
 });
 
 const { host, storage, account, connect, directory, limits, stop } = await startHost([roster, presence, offline], {
@@ -111,14 +111,14 @@ const acknowledgement = async (xml: string) => {
 const chat = (to: string, body: string, more = '') =>
   `<message to='${to}' type='chat'><body>${body}</body>${more}</message>`;
 const log = storage.log('offline');
-const kept = async (owner: string) =>
+const stored = async (owner: string) =>
   (await log.page(`${owner}@example.org`, { limit: 1000 })).entries.map(({ value }) =>
     Stanza.parse(value).text(NS.client, 'body'),
   );
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 await account('juliet');
 
-test('kept for who is not there, and delivered in order when he comes', async () => {
+test('stored for who is not there, and delivered in order when he comes', async () => {
   await account('romeo');
   for (const body of ['1', '2', '3']) await sender.says(chat('romeo@example.org', body));
   await sender.says(`<message to='romeo@example.org' type='chat'>${TYPING}</message>`);
@@ -128,7 +128,7 @@ test('kept for who is not there, and delivered in order when he comes', async ()
   assert.deepEqual(sender.received, []);
   assert.match(await sender.asks(chat('romeo@example.org', 'x', hint('no-store'))), /service-unavailable/);
   assert.match(await sender.asks(chat('nobody@example.org', 'x')), /service-unavailable/);
-  assert.deepEqual(await kept('romeo'), ['1', '2', '3', '4']);
+  assert.deepEqual(await stored('romeo'), ['1', '2', '3', '4']);
 
   const shy = acknowledging('romeo@example.org/shy');
   await shy.says('<presence><priority>-1</priority></presence>');
@@ -141,10 +141,10 @@ test('kept for who is not there, and delivered in order when he comes', async ()
   assert.match(xml, /^<message to="romeo@example.org" from="juliet@example.org\/balcony" type="chat">/);
   assert.equal(xml.match(/<delay /g)?.length, 1);
   assert.doesNotMatch(xml, /1999/);
-  assert.deepEqual(await kept('romeo'), ['1', '2', '3', '4'], 'until they are acknowledged');
+  assert.deepEqual(await stored('romeo'), ['1', '2', '3', '4'], 'until they are acknowledged');
   for (const { receipt } of shy.sent) receipt?.delivered();
   await settled();
-  assert.deepEqual(await kept('romeo'), []);
+  assert.deepEqual(await stored('romeo'), []);
   shy.ends();
 });
 
@@ -158,7 +158,7 @@ test('what is on its way is on disk before it is acknowledged, and gone when it 
   await Promise.all(durable);
   assert.deepEqual(phone.bodies(), ['a']);
   assert.doesNotMatch(phone.sent[0]!.xml, /delay/);
-  assert.deepEqual(await kept('paris'), ['a']);
+  assert.deepEqual(await stored('paris'), ['a']);
 
   const tablet = acknowledging('paris@example.org/tablet');
   await tablet.says('<presence/>');
@@ -170,14 +170,14 @@ test('what is on its way is on disk before it is acknowledged, and gone when it 
   tablet.sent[0]!.receipt?.delivered();
   phone.sent[0]!.receipt?.delivered();
   await settled();
-  assert.deepEqual(await kept('paris'), [], 'one device is enough');
+  assert.deepEqual(await stored('paris'), [], 'one device is enough');
 
   assert.equal((await acknowledgement(`<message to='paris@example.org' type='chat'>${TYPING}</message>`)).length, 0);
   assert.equal(phone.sent.at(-1)?.receipt, undefined);
   phone.ends();
   tablet.ends();
   await settled();
-  assert.deepEqual(await kept('paris'), []);
+  assert.deepEqual(await stored('paris'), []);
 });
 
 test('what was lost is an offline message, spooled or not', async () => {
@@ -189,13 +189,13 @@ test('what was lost is an offline message, spooled or not', async () => {
   await acknowledgement(chat('benvolio@example.org', 'spooled'));
   await sender.says(chat('benvolio@example.org', 'not spooled'));
   await sender.says(chat('benvolio@example.org/phone', 'for the phone'));
-  assert.deepEqual(await kept('benvolio'), ['spooled']);
+  assert.deepEqual(await stored('benvolio'), ['spooled']);
   tablet.ends();
   await settled();
-  assert.deepEqual(await kept('benvolio'), ['spooled'], 'the phone may still acknowledge');
+  assert.deepEqual(await stored('benvolio'), ['spooled'], 'the phone may still acknowledge');
   phone.ends();
   await settled();
-  assert.deepEqual(await kept('benvolio'), ['spooled', 'not spooled', 'for the phone']);
+  assert.deepEqual(await stored('benvolio'), ['spooled', 'not spooled', 'for the phone']);
   const next = acknowledging('benvolio@example.org/next');
   await next.says('<presence/>');
   await next.has(3);
@@ -236,7 +236,7 @@ test('nothing overtakes what is being delivered, nor gets lost behind it', async
     phone.bodies(),
     Array.from({ length: 112 }, (_, body) => String(body)),
   );
-  assert.deepEqual(await kept('tybalt'), []);
+  assert.deepEqual(await stored('tybalt'), []);
   await sender.says(chat('tybalt@example.org', 'now'));
   assert.equal(phone.bodies().at(-1), 'now');
   assert.doesNotMatch(phone.sent.at(-1)!.xml, /delay/);
@@ -311,7 +311,7 @@ test('what one session lost is not overtaken by what was not sent yet', async ()
   assert.deepEqual(second.bodies(), [...numbers(50, 100), ...numbers(0, 50), ...numbers(100, 110)]);
 });
 
-test('what a session before the restart was sent is kept until it has arrived', async () => {
+test('what a session before the restart was sent is stored until it has arrived', async () => {
   const owner = await account('capulet');
   const phone = acknowledging('capulet@example.org/phone');
   const desk = acknowledging('capulet@example.org/desk');
@@ -327,7 +327,7 @@ test('what a session before the restart was sent is kept until it has arrived', 
     ['', '', '', undefined],
   );
   assert.equal(references[0], '', 'it has arrived on the phone');
-  assert.deepEqual(await kept('capulet'), ['2', '3']);
+  assert.deepEqual(await stored('capulet'), ['2', '3']);
 
   // The next process knows the log and the references.
   const { host: next, directory: sessions, stop: end } = await startHost([roster, presence, offline], { storage });
@@ -348,7 +348,7 @@ test('what a session before the restart was sent is kept until it has arrived', 
   third!.delivered();
   for (let turn = 0; turn < 5; turn++) await settled();
   assert.deepEqual(sent, [], 'another session may still acknowledge it');
-  assert.deepEqual(await kept('capulet'), ['2']);
+  assert.deepEqual(await stored('capulet'), ['2']);
   secondElsewhere.lost(Stanza.parse('<message/>'));
   for (let turn = 0; turn < 5; turn++) await settled();
   assert.deepEqual(sent, ['2']);
@@ -361,7 +361,7 @@ test('there is a limit, and the sender hears of it', async () => {
   assert.deepEqual(sender.received, []);
   assert.match(await sender.asks(chat('gregory@example.org', 'x')), /type="error".*service-unavailable/);
   assert.deepEqual(limits, ['offline_messages']);
-  assert.equal((await kept('gregory')).length, 120);
+  assert.equal((await stored('gregory')).length, 120);
 });
 
 test('who lost a message before and cannot be reached is not sent it again and again', async () => {
@@ -382,14 +382,14 @@ test('who lost a message before and cannot be reached is not sent it again and a
   });
   for (let turn = 0; turn < 5; turn++) await settled();
   assert.equal(attempts, 1);
-  assert.deepEqual(await kept('peter'), ['1']);
+  assert.deepEqual(await stored('peter'), ['1']);
 });
 
-test('what was lost over a restart is kept', async () => {
+test('what was lost over a restart is stored', async () => {
   await account('abraham');
   const { session } = acknowledging('abraham@example.org/x');
   directory.remove(session);
   const message = `<message from='juliet@example.org/balcony' to='abraham@example.org/x' type='chat'>${BODY}</message>`;
   await host.undeliverable(Stanza.parse(message), session);
-  assert.deepEqual(await kept('abraham'), ['Hi']);
+  assert.deepEqual(await stored('abraham'), ['Hi']);
 });

@@ -1,15 +1,19 @@
 /**
- * XEP-0160: messages for somebody who is not there are kept until he is. And what is on its way to somebody whose client
- * acknowledges (XEP-0198) is kept until that has: what its sender was told is done is on disk, or has arrived.
+ * XEP-0160: stores messages until their recipient is online. Messages in flight to a client that acknowledges
+ * (XEP-0198)
+ * are stored until it has acknowledged them: a message acknowledged to its sender is durable, or has been delivered.
  *
- * What the archive (XEP-0313) has is kept by its id alone, among the `offline_archived`, and read from there in pages; the
- * archive bounds it, and what the archive trims is no offline message any more. All else is kept whole, in the log
- * `offline`, which is bounded by `limits.offline_messages` and `bytes`; beyond that the sender is refused.
+ * A message in the archive (XEP-0313) is stored by its id alone, in `offline_archived`, and read from the archive in
+ * pages;
+ * the archive bounds these, and a message that it trims is no offline message any more. All others are stored whole, in
+ * the
+ * log `offline`, bounded by `limits.offline_messages` and `bytes`; beyond that, the sender gets an error.
  *
- * A message that goes out has a `Delivery` for a receipt, which knows where it is `kept` meanwhile: until it has arrived (and
- * is removed) or was lost (and is an offline message as any other, as it is after a crash). A process that stops in order
- * writes down the queues of the sessions that can be resumed, and the id that each of their messages is kept by; it stays
- * there until it arrived, since the next process may crash.
+ * A message in flight has a `Delivery` as its receipt, which knows where it is stored: until it is delivered (and
+ * removed)
+ * or lost (and stays an offline message, as it does after a crash). A graceful shutdown persists the queues of sessions
+ * that can be resumed, with the id of each stored message. The messages stay stored until they are delivered, since the
+ * next process may crash.
  */
 import { z } from 'zod';
 import { bytes } from '../../server/config/units.js';
@@ -24,35 +28,35 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { withStanzaId } from '../../server/stanza/stanza-id.js';
 import { sentXml, whole } from '../../server/stanza/stored.js';
-import { type Entry, type Kept, openKept, pageLength } from './kept.js';
+import { type Entry, openOfflineStore, type Place, pageLength } from './kept.js';
 import { isBacklogged, isForReachable, isReachable } from './reachable.js';
-import { asKept, isDispensable, isOurs, isWorthKeeping } from './stanzas.js';
+import { isDispensable, isOurs, isWorthKeeping, storedForm } from './stanzas.js';
 
 declare module '../../server/module/index.js' {
   interface Services {
     offline: {
-      /** Takes up the delivery of a message again, after a restart: what was the receipt's `reference`. */
+      /** Resumes tracking a delivery after a restart, by the receipt's `reference`. */
       receipt(owner: Jid, reference: string): Receipt;
-      /** Sends what is kept to those of the account who are there and have not been sent it. */
+      /** Sends stored messages to the account's reachable sessions, unless they are in flight already. */
       readOut(owner: string): void;
     };
   }
 }
 
-/** Characters of messages that go out before the first must have arrived. */
-const mostOnTheWay = 262_144;
+/** Characters of messages in flight before delivery must be confirmed. */
+const mostUnconfirmed = 262_144;
 
-/** The log of one account is being read out to its sessions. */
+/** The stored messages of one account are being sent to its sessions. */
 interface Flush {
-  /** Something was added, or somebody came: look again before it is over. */
+  /** A message was added, or a session became reachable: read again before finishing. */
   again: boolean;
-  /** Something was lost, which may lie before what was sent last: go on from the beginning, so that order is kept. */
+  /** A message was lost that may precede the last one sent: restart from the beginning, to keep the order. */
   back: boolean;
-  /** What is lost while it is being sent is not sent again. */
+  /** A send is in progress: messages lost during it are not sent again. */
   sending: boolean;
-  /** Ids of what came while it was being read out: it is not delayed for anybody who is there. */
+  /** Ids of messages that came during the flush: no delay element for sessions that were online. */
   readonly live: Set<string>;
-  /** Ids of what arrived elsewhere since the present page was read. */
+  /** Ids of messages delivered since the current page was read. */
   readonly arrived: Set<string>;
   /** Ends the wait for acknowledgements. */
   wake: () => void;
@@ -60,7 +64,7 @@ interface Flush {
 
 export default defineModule({
   name: 'offline',
-  summary: 'Keeps messages for those who are not there.',
+  summary: 'Stores messages for recipients that are offline.',
   implements: { 'XEP-0160': '1.0.1' },
   features: { server: ['msgoffline'] },
   provides: ['offline'],
@@ -68,10 +72,10 @@ export default defineModule({
     bytes: bytes({ min: 0, unlimited: true })
       .default(8_388_608)
       .describe(
-        'Bytes of the same: what is kept of one account while it is offline and is not in its archive; further messages are refused. Their number is limits.offline_messages.',
+        'Maximum bytes of offline messages of one account that are not in its archive; further messages are refused. Their number is limited by limits.offline_messages.',
       ),
   }),
-  // Of what the archive has: its bytes, by its id.
+  // For archived messages: size in bytes, by archive id.
   stores: {
     offline: log({ storedAs: 'offline', value: sentXml }),
     offline_archived: map<number>({ storedAs: 'offline_archived', value: whole }),
@@ -79,31 +83,31 @@ export default defineModule({
   wants: ['archive'],
 
   start: async ({ host, config, stores, services, provide, log: logger }) => {
-    const messages = openKept({
+    const messages = openOfflineStore({
       host,
       bytes: config.bytes,
       store: stores.offline,
       references: stores.offline_archived,
       archive: services.archive,
-      failed: (error) => logger.error({ err: error }, 'messages that arrived could not be removed'),
+      failed: (error) => logger.error({ err: error }, 'delivered messages could not be removed from the offline store'),
     });
-    /** Ids of kept messages that some session has been sent, by account. As many as session queues hold. */
+    /** Stored messages in flight, by account and id. Bounded by the session queues. */
     const inFlight = new Map<string, Map<string, Delivery>>();
     const flushes = new Map<string, Flush>();
     const reachable = (owner: string) => host.sessions(owner).filter(isReachable);
 
-    const setOff = (owner: string, id: string, delivery: Delivery) => {
+    const track = (owner: string, id: string, delivery: Delivery) => {
       const ids = inFlight.get(owner);
       if (ids === undefined) inFlight.set(owner, new Map([[id, delivery]]));
       else ids.set(id, delivery);
     };
 
-    const landed = (owner: string, id: string) => {
+    const untrack = (owner: string, id: string) => {
       const ids = inFlight.get(owner);
       if (ids?.delete(id) && ids.size === 0) inFlight.delete(owner);
     };
 
-    /** One message on its way to one or more sessions. The first that has it counts; lost is what all have lost. */
+    /** A message in flight to one or more sessions. Delivered once any of them has it; lost once all have lost it. */
     class Delivery implements Receipt {
       #expected = Number.POSITIVE_INFINITY;
       #losses = 0;
@@ -112,26 +116,26 @@ export default defineModule({
       constructor(
         readonly owner: Jid,
         readonly id: string,
-        /** undefined: nowhere, its sender is not told that it was. */
-        public kept: Kept | undefined,
+        /** Where it is stored. Undefined if it is not, since its sender needs no acknowledgement. */
+        public storedIn: Place | undefined,
         readonly isArchived: boolean,
-        readonly settled: () => void = () => {},
+        readonly ended: () => void = () => {},
       ) {
-        if (kept !== undefined) setOff(owner.bare, id, this);
+        if (storedIn !== undefined) track(owner.bare, id, this);
       }
 
       get reference(): string | undefined {
         if (this.#over) return '';
-        return this.kept === undefined ? undefined : this.id;
+        return this.storedIn === undefined ? undefined : this.id;
       }
 
-      /** To so many sessions it went; before that is known, nothing is lost. */
+      /** Sets the number of sessions it was sent to. Until then it does not count as lost. */
       went(to: number, stanza: Stanza): void {
         this.#expected = to;
         if (to > 0 && this.#losses >= to) this.#lose(stanza);
       }
 
-      /** To one more session it went, in the process before. */
+      /** Counts one more session, to which the previous process sent it. */
       wentBefore(): void {
         this.#expected = Number.isFinite(this.#expected) ? this.#expected + 1 : 1;
       }
@@ -139,9 +143,9 @@ export default defineModule({
       delivered(): void {
         if (this.#over) return;
         this.#end();
-        if (this.kept === undefined) return;
+        if (this.storedIn === undefined) return;
         flushes.get(this.owner.bare)?.arrived.add(this.id);
-        messages.remove(this.owner.bare, this.id, this.kept);
+        messages.remove(this.owner.bare, this.id, this.storedIn);
       }
 
       lost(stanza: Stanza): void {
@@ -149,21 +153,21 @@ export default defineModule({
         if (this.#losses >= this.#expected) this.#lose(stanza);
       }
 
-      /** It is not on its way: it stays where it is kept. Whether it is. */
+      /** Ends the delivery without an attempt. Returns whether the message stays stored. */
       stay(): boolean {
         this.#end();
-        return this.kept !== undefined;
+        return this.storedIn !== undefined;
       }
 
       #lose(stanza: Stanza): void {
         if (this.#over) return;
         this.#end();
-        if (this.kept === undefined) {
-          const kept = this.isArchived
+        if (this.storedIn === undefined) {
+          const stored = this.isArchived
             ? messages.refer(this.owner, this.id, stanza)
             : messages.append(this.owner, this.id, stanza);
-          kept.catch((error: unknown) =>
-            logger.error({ err: error }, 'a message that was not acknowledged could not be kept'),
+          stored.catch((error: unknown) =>
+            logger.error({ err: error }, 'an unacknowledged message could not be stored'),
           );
         }
         readOut(this.owner.bare, true);
@@ -171,13 +175,13 @@ export default defineModule({
 
       #end(): void {
         this.#over = true;
-        if (this.kept !== undefined) landed(this.owner.bare, this.id);
+        if (this.storedIn !== undefined) untrack(this.owner.bare, this.id);
         if (this.isArchived) messages.recount(this.owner.bare);
-        this.settled();
+        this.ended();
       }
     }
 
-    /** Sends what is kept to those who are there, in order, no more at a time than they can take. */
+    /** Sends stored messages to reachable sessions, in order and with back-pressure. */
     const flush = async (owner: string, state: Flush): Promise<void> => {
       try {
         let after: string | undefined;
@@ -186,7 +190,7 @@ export default defineModule({
           state.back = false;
           state.arrived.clear();
           const { entries, next } = await messages.page(owner, after);
-          let onTheWay: Promise<void>[] = [];
+          let unconfirmed: Promise<void>[] = [];
           let size = 0;
           for (const entry of entries) {
             if (state.back) break;
@@ -200,74 +204,74 @@ export default defineModule({
             after = entry.id;
             if (inFlight.get(owner)?.has(entry.id) || state.arrived.has(entry.id)) continue;
             state.sending = true;
-            onTheWay.push(send(sessions, owner, entry, state.live.delete(entry.id)));
+            unconfirmed.push(send(sessions, owner, entry, state.live.delete(entry.id)));
             state.sending = false;
             if (!sessions.some(({ hasRoom }) => hasRoom)) await room(sessions, state);
             size += entry.value.length;
-            if (size < mostOnTheWay) continue;
-            await arrival(onTheWay, state);
-            onTheWay = [];
+            if (size < mostUnconfirmed) continue;
+            await arrival(unconfirmed, state);
+            unconfirmed = [];
             size = 0;
           }
-          if (next !== undefined && !state.back) await arrival(onTheWay, state);
+          if (next !== undefined && !state.back) await arrival(unconfirmed, state);
           if (state.back) after = undefined;
           else if (next !== undefined) after = next;
           else if (!state.again) return;
         }
       } finally {
-        // In the turn of the last look: what comes now goes out directly.
+        // In the same turn as the last check: later messages are delivered directly.
         flushes.delete(owner);
       }
     };
 
-    /** Resolves when it has arrived somewhere, or nowhere. */
+    /** Resolves when the message is delivered or lost. */
     const send = (
       sessions: readonly Session[],
       owner: string,
-      { id, kept, value }: Entry,
+      { id, storedIn, value }: Entry,
       isLive: boolean,
     ): Promise<void> =>
       new Promise((resolve) => {
         const jid = Jid.parse(owner);
         const parsed = Stanza.parse(value);
-        const own = kept === 'log' ? parsed : withStanzaId(parsed, id, jid);
-        const stanza = isLive ? withoutOurDelay(own.with({ to: jid })) : asKept(own, jid, host.domain, timeOf(id));
-        const delivery = new Delivery(jid, id, kept, kept === 'archive', resolve);
+        const own = storedIn === 'log' ? parsed : withStanzaId(parsed, id, jid);
+        const stanza = isLive ? withoutOurDelay(own.with({ to: jid })) : storedForm(own, jid, host.domain, timeOf(id));
+        const delivery = new Delivery(jid, id, storedIn, storedIn === 'archive', resolve);
         for (const to of sessions) to.send(stanza, delivery);
         delivery.went(sessions.length, stanza);
       });
 
-    /** Resolves when one of them has room for more, or there is news. */
+    /** Resolves when one of the sessions has room, or the flush must restart. */
     const room = (sessions: readonly Session[], state: Flush): Promise<void> =>
       new Promise((resolve) => {
         state.wake = resolve;
         for (const session of sessions) {
-          // biome-ignore lint/correctness/useYield: it is called when there is room, and has nothing to send
-          const told = (function* (): Generator<undefined, void> {
+          // biome-ignore lint/correctness/useYield: called when there is room, and sends nothing
+          const notify = (function* (): Generator<undefined, void> {
             resolve();
           })();
-          void session.pour(told, { lane: '/offline', replaces: true, failed: () => {}, stopped: resolve });
+          void session.pour(notify, { lane: '/offline', replaces: true, failed: () => {}, stopped: resolve });
         }
       });
 
-    const arrival = (onTheWay: readonly Promise<void>[], state: Flush): Promise<unknown> => {
+    const arrival = (unconfirmed: readonly Promise<void>[], state: Flush): Promise<unknown> => {
       const woken = new Promise<void>((resolve) => {
         state.wake = resolve;
       });
-      return Promise.race([Promise.all(onTheWay), woken]);
+      return Promise.race([Promise.all(unconfirmed), woken]);
     };
 
-    /** Its client has these from the archive. What is on its way to some session stays until that has it. */
+    /** Removes messages that the client has read from the archive, except those in flight. */
     const drop = async (owner: string, ids: readonly string[]): Promise<void> => {
       if (!(await messages.hasArchived(owner))) return;
-      const onTheirWay = inFlight.get(owner);
+      const active = inFlight.get(owner);
       await messages.drop(
         owner,
-        ids.filter((id) => onTheirWay?.has(id) !== true),
+        ids.filter((id) => active?.has(id) !== true),
       );
     };
 
-    /** XEP-0386 §3.2: whoever binds so reads the archive. */
+    /** XEP-0386 §3.2: a client that binds this way reads the archive. */
     const dropArchived = async (owner: string): Promise<void> => {
       for (let after: string | undefined; ; ) {
         const ids = await messages.archivedIds(owner, after);
@@ -277,7 +281,7 @@ export default defineModule({
       }
     };
 
-    /** There is something kept for those who are there. */
+    /** Starts a flush, or makes the running one read again. */
     const readOut = (owner: string, back = false): void => {
       const running = flushes.get(owner);
       if (running !== undefined) {
@@ -301,7 +305,7 @@ export default defineModule({
       flush(owner, state).catch((error: unknown) => logger.error({ err: error }, 'offline messages could not be read'));
     };
 
-    /** Somebody is there now, and does not wait for what another client takes its time to acknowledge. */
+    /** A session became reachable: do not make it wait for another client's acknowledgements. */
     const welcome = (owner: string): void => {
       readOut(owner);
       flushes.get(owner)?.wake();
@@ -311,12 +315,12 @@ export default defineModule({
       stanza.without(NS.delay, 'delay', ({ from }) => isOurs(from, host.domain));
     const hasDelay = (stanza: Stanza): boolean => withoutOurDelay(stanza) !== stanza;
 
-    const keep = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
+    const store = (passage: MessagePassage, hasRoomYet: boolean): 'handled' => {
       const { owner, archivedAs } = passage;
       if (!hasRoomYet) throw new StanzaError('service-unavailable'); // XEP-0160 §2
       const id = archivedAs ?? stanzaId(owner.bare);
       const running = flushes.get(owner.bare);
-      // Its recipient was there when it came, and only waits for what is older.
+      // Its recipient was online when it came; only older messages precede it.
       if (running !== undefined && !isBacklogged(passage.sessions) && !hasDelay(passage.seen)) running.live.add(id);
       if (archivedAs === undefined) passage.acknowledgeAfter(messages.append(owner, id, passage.seen));
       else {
@@ -327,17 +331,17 @@ export default defineModule({
       return 'handled';
     };
 
-    /** Behind what is being read out, so that it does not overtake it. */
-    const keepOrAsk = (passage: MessagePassage): 'handled' | Promise<'handled'> => {
-      // The archive has it already, and bounds what it has: all of that is delivered.
-      if (passage.archivedAs !== undefined) return keep(passage, true);
+    /** Stores a message after those being flushed, so that it does not overtake them. */
+    const storeIfRoom = (passage: MessagePassage): 'handled' | Promise<'handled'> => {
+      // The archive stores and bounds it, so there is always room.
+      if (passage.archivedAs !== undefined) return store(passage, true);
       const room = messages.hasRoom(passage.owner.bare);
-      return room instanceof Promise ? room.then((yes) => keep(passage, yes)) : keep(passage, room);
+      return room instanceof Promise ? room.then((yes) => store(passage, yes)) : store(passage, room);
     };
 
     provide('offline', {
       receipt: (owner, reference) => {
-        if (reference === '') return settled;
+        if (reference === '') return alreadyDelivered;
         const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, 'either', true);
         delivery.wentBefore();
         return delivery;
@@ -350,7 +354,7 @@ export default defineModule({
       message(
         'clean',
         (passage) => {
-          // XEP-0203 §6: our word on delays is ours.
+          // XEP-0203 §6: clients must be able to trust delays stamped by the host.
           if (passage.way === 'in' && passage.peer.full === host.domain) return;
           passage.stanza = withoutOurDelay(passage.stanza);
         },
@@ -361,30 +365,31 @@ export default defineModule({
         (passage) => {
           const { way, owner, origin, sessions } = passage;
           if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
-          if ((flushes.has(owner.bare) || isBacklogged(sessions)) && isForReachable(passage)) return keepOrAsk(passage);
+          if ((flushes.has(owner.bare) || isBacklogged(sessions)) && isForReachable(passage))
+            return storeIfRoom(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
           const { archivedAs } = passage;
           const isArchived = archivedAs !== undefined;
-          const kept = origin.acknowledges ? (isArchived ? 'archive' : 'log') : undefined;
-          const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), kept, isArchived);
+          const storedIn = origin.acknowledges ? (isArchived ? 'archive' : 'log') : undefined;
+          const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), storedIn, isArchived);
           passage.receipt = delivery;
-          if (kept === undefined) return undefined;
+          if (storedIn === undefined) return undefined;
           const written = (isArchived ? messages.refer : messages.append)(owner, delivery.id, passage.seen);
           passage.acknowledgeAfter(written);
           written.catch(() => {
-            landed(owner.bare, delivery.id);
-            delivery.kept = undefined;
+            untrack(owner.bare, delivery.id);
+            delivery.storedIn = undefined;
           });
           return undefined;
         },
         { after: ['mam'] },
       ),
-      // Others may have been waited for since, and somebody have come meanwhile: it must not overtake what is read out to him.
+      // A flush may have started since 'archive': the message must not overtake it.
       message('deliver', (passage) => {
         const { way, owner, receipt } = passage;
         if (way !== 'in' || !flushes.has(owner.bare)) return undefined;
         if (!isWorthKeeping(passage.stanza) || !isForReachable(passage)) return undefined;
-        if (!(receipt instanceof Delivery) || !receipt.stay()) return keepOrAsk(passage);
+        if (!(receipt instanceof Delivery) || !receipt.stay()) return storeIfRoom(passage);
         if (!hasDelay(passage.seen)) flushes.get(owner.bare)!.live.add(receipt.id);
         readOut(owner.bare);
         return 'handled';
@@ -402,7 +407,7 @@ export default defineModule({
           readOut(passage.owner.bare);
           return 'handled';
         }
-        if (isWorthKeeping(stanza)) return keepOrAsk(passage);
+        if (isWorthKeeping(stanza)) return storeIfRoom(passage);
         return isDispensable(stanza) ? 'handled' : undefined;
       }),
       event('available', ({ session: { jid, priority } }) => {
@@ -418,5 +423,5 @@ export default defineModule({
   },
 });
 
-/** Of a message that has arrived elsewhere already. */
-const settled: Receipt = { delivered() {}, lost() {}, reference: '' };
+/** For a message that was already delivered elsewhere. */
+const alreadyDelivered: Receipt = { delivered() {}, lost() {}, reference: '' };

@@ -1,4 +1,4 @@
-/** What is kept for accounts, and where. */
+/** The stored messages of accounts, in the log and by reference to the archive. */
 import type { Host, Maybe, Services } from '../../server/module/index.js';
 import { timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
@@ -6,44 +6,44 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { Cache } from '../../storage/cache.js';
 import type { LogStore, MapStore } from '../../storage/contract.js';
-import { asKept } from './stanzas.js';
+import { storedForm } from './stanzas.js';
 
-/** Messages in a page. */
+/** Messages per page. */
 export const pageLength = 50;
 const cachedUsages = 20_000;
 
-/** Where a message is; `either`: in one of them, as the process before knew. */
-export type Kept = 'log' | 'archive' | 'either';
+/** Where a message is stored; `either` after a restart, if that is not known. */
+export type Place = 'log' | 'archive' | 'either';
 
-/** A message that is kept, as it is read. */
+/** A stored message, as read. */
 export interface Entry {
   readonly id: string;
-  readonly kept: Kept;
+  readonly storedIn: Place;
   readonly value: string;
 }
 
-/** What an account keeps, as far as it is known. */
+/** Amounts stored for an account, cached. */
 interface Usage {
-  /** Of the log, which is bounded by them. */
+  /** Of the log, bounded by `limits.offline_messages` and `bytes`. */
   messages: number;
   bytes: number;
-  /** What the archive has is bounded by the archive. */
+  /** References to the archive, bounded by the archive. */
   archived: number;
 }
 
-interface KeptParts {
+interface OfflineStoreParts {
   readonly host: Host;
-  /** Most bytes of one account that are kept and are not in its archive. */
+  /** Maximum bytes in the log of one account. */
   readonly bytes: number;
   readonly store: LogStore;
-  /** Of what the archive has: its bytes, by its id. */
+  /** For archived messages: size in bytes, by archive id. */
   readonly references: MapStore<number>;
   readonly archive: Services['archive'] | undefined;
   failed(error: unknown): void;
 }
 
-/** The messages of all accounts, in memory as far as their amounts are asked for. */
-export function openKept({ host, bytes, store, references, archive, failed }: KeptParts) {
+/** The stored messages of all accounts, with cached usage. */
+export function openOfflineStore({ host, bytes, store, references, archive, failed }: OfflineStoreParts) {
   const usages = new Cache<Usage>(cachedUsages, async (owner) => {
     const [messages, size, archived] = await Promise.all([
       store.count(owner, {}),
@@ -52,12 +52,12 @@ export function openKept({ host, bytes, store, references, archive, failed }: Ke
     ]);
     return { messages, bytes: size, archived };
   });
-  /** To be removed at the end of this turn, all at once. */
+  /** Removals collected until the end of this turn. */
   const gone = { log: new Map<string, string[]>(), archive: new Map<string, string[]>() };
 
   const use = (owner: string, size: number) => {
     const usage = usages.peek(owner);
-    if (usage === undefined) return usages.delete(owner); // one that is being read is out of date
+    if (usage === undefined) return usages.delete(owner); // invalidates a load in progress
     usage.messages++;
     usage.bytes += size;
   };
@@ -72,21 +72,21 @@ export function openKept({ host, bytes, store, references, archive, failed }: Ke
     return usage instanceof Promise ? usage.then(fits) : fits(usage);
   };
 
-  /** Resolves once the message would survive the power going. */
+  /** Resolves once the message is durable. */
   const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
-    const value = asKept(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
+    const value = storedForm(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
     use(owner.bare, Buffer.byteLength(value));
     return store.append(owner.bare, { id, value });
   };
 
-  /** The same of one that the archive has by this id. */
+  /** The same for a message that the archive has under this id. */
   const refer = (owner: Jid, id: string, stanza: Stanza): Promise<void> =>
     references.set(owner.bare, [[id, Buffer.byteLength(stanza.content)]]);
 
-  const remove = (owner: string, id: string, kept: Kept) => {
+  const remove = (owner: string, id: string, place: Place) => {
     if (gone.log.size + gone.archive.size === 0) queueMicrotask(removeAll);
-    if (kept !== 'archive') add(gone.log, owner, id);
-    if (kept !== 'log') add(gone.archive, owner, id);
+    if (place !== 'archive') add(gone.log, owner, id);
+    if (place !== 'log') add(gone.archive, owner, id);
   };
 
   const removeAll = () => {
@@ -98,7 +98,7 @@ export function openKept({ host, bytes, store, references, archive, failed }: Ke
     }
   };
 
-  /** What is kept for an account, behind an id, in order; there may be more behind `next`. */
+  /** Stored messages after an id, in order. `next` is set if there are more after it. */
   const page = async (
     owner: string,
     after: string | undefined,
@@ -108,17 +108,17 @@ export function openKept({ host, bytes, store, references, archive, failed }: Ke
       archive === undefined ? [] : references.page(owner, { after, limit: pageLength + 1 }),
     ]);
     const ids = archived.slice(0, pageLength).map(([id]) => id);
-    const all = logged.entries.map(({ id, value }): Entry => ({ id, kept: 'log', value }));
+    const all = logged.entries.map(({ id, value }): Entry => ({ id, storedIn: 'log', value }));
     if (archive !== undefined && ids.length > 0) {
       const found = await archive.read(Jid.parse(owner), { ids, limit: ids.length });
-      for (const { id, value } of found.entries) all.push({ id, kept: 'archive', value });
+      for (const { id, value } of found.entries) all.push({ id, storedIn: 'archive', value });
       if (found.entries.length < ids.length) {
         const known = new Set(found.entries.map(({ id }) => id));
         for (const id of ids) if (!known.has(id)) remove(owner, id, 'archive');
       }
     }
     if (logged.entries.length > 0 && ids.length > 0) all.sort((a, b) => (a.id < b.id ? -1 : 1));
-    // Behind the last that was read of either there may be more of it, which comes before what is next of the other.
+    // After the end of either page there may be more of that kind, which must come before later ones of the other.
     const ends = [
       ...(logged.complete ? [] : logged.entries.slice(-1).map(({ id }) => id)),
       ...(archived.length > pageLength ? ids.slice(-1) : []),
@@ -127,14 +127,14 @@ export function openKept({ host, bytes, store, references, archive, failed }: Ke
     return { entries: next === undefined ? all : all.filter(({ id }) => id <= next), next };
   };
 
-  /** The archive has one more. */
+  /** Counts a new reference to the archive. */
   const referred = (owner: string): void => {
     const usage = usages.peek(owner);
     if (usage === undefined) usages.delete(owner);
     else usage.archived++;
   };
 
-  /** The client of an account has these from the archive. */
+  /** Removes references to messages that a client has read from the archive. */
   const drop = async (owner: string, ids: readonly string[]): Promise<void> => {
     if ((await references.delete(owner, ids)) > 0) usages.delete(owner);
   };
@@ -147,11 +147,11 @@ export function openKept({ host, bytes, store, references, archive, failed }: Ke
     remove,
     drop,
     page,
-    /** Reads the amount, so that it is there when it is needed. */
+    /** Loads the usage into the cache. */
     prefetch: (owner: string): Maybe<unknown> => usages.get(owner),
-    /** The amount is read anew. */
+    /** Invalidates the cached usage. */
     recount: (owner: string): void => usages.delete(owner),
-    /** Whether there is any that the archive has. */
+    /** Whether there are references to the archive. */
     hasArchived: async (owner: string): Promise<boolean> => (await usages.get(owner)).archived > 0,
     archivedIds: async (owner: string, after: string | undefined): Promise<string[]> =>
       (await references.page(owner, { after, limit: pageLength })).map(([id]) => id),

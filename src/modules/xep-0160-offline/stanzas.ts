@@ -1,10 +1,10 @@
-/** What messages are kept, and as what. */
+/** Which messages are stored offline, and in what form. */
 import { writtenDelay } from '../../server/stanza/delay.js';
 import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 
-/** XEP-0160 §3, XEP-0334 §4: what somebody would miss. */
+/** XEP-0160 §3, XEP-0334 §4: messages with content that the recipient would miss. */
 export function isWorthKeeping(stanza: Stanza): boolean {
   const { type } = stanza;
   if (type === 'error' || type === 'groupchat') return false;
@@ -14,7 +14,7 @@ export function isWorthKeeping(stanza: Stanza): boolean {
   return stanza.has(NS.client, 'body') || stanza.childNames().some(({ ns, name }) => isContent(ns, name));
 }
 
-/** Not what only says something about a message, or about the moment; carbons are copies of something kept elsewhere. */
+/** Excludes payloads about another message or the moment, and carbons, which copy a message stored elsewhere. */
 function isContent(ns: string, name: string): boolean {
   switch (ns) {
     case NS.chatStates:
@@ -22,7 +22,7 @@ function isContent(ns: string, name: string): boolean {
     case NS.stanzaId:
     case NS.delay:
     case NS.carbons:
-    case NS.pubsubEvent: // sent anew to whoever becomes available (XEP-0163 §4.3)
+    case NS.pubsubEvent: // sent again to sessions that become available (XEP-0163 §4.3)
       return false;
     case NS.client:
       return name !== 'thread';
@@ -31,15 +31,19 @@ function isContent(ns: string, name: string): boolean {
   }
 }
 
-/** Its sender need not hear that nobody took it. Groupchat is not: rooms want to know who has gone (XEP-0045 §17.1). */
+/**
+ * Dropped without an error to its sender. Groupchat is not: rooms use the error to remove occupants (XEP-0045 §17.1).
+ */
 export const isDispensable = (stanza: Stanza): boolean =>
   stanza.type === 'error' || (stanza.type !== 'groupchat' && !stanza.has(NS.client, 'body'));
 
-/** The message as it is kept: for the account, with when it came (XEP-0160 §2), told once. */
-export function asKept(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
-  const kept = stanza.with({ to: owner });
+/**
+ * The message in its stored form: addressed to the account, and with one delay element for its arrival (XEP-0160 §2).
+ */
+export function storedForm(stanza: Stanza, owner: Jid, domain: string, time: number): Stanza {
+  const addressed = stanza.with({ to: owner });
   const isDelayed = stanza.without(NS.delay, 'delay', ({ from }) => isOurs(from, domain)) !== stanza;
-  return isDelayed ? kept : kept.plusWritten(writtenDelay(domain, time));
+  return isDelayed ? addressed : addressed.plusWritten(writtenDelay(domain, time));
 }
 
 export const isOurs = (from: string | undefined, domain: string): boolean =>
