@@ -1,10 +1,11 @@
 /**
- * XEP-0313: Message Archive Management, with full-text search (XEP-0431) and orders (XEP-0413). Keeps what passes an
- * account, and answers queries for it; rooms and other modules use the same through the service `archive`.
+ * XEP-0313: Message Archive Management, with full-text search (XEP-0431) and sorting (XEP-0413). Archives the messages
+ * of
+ * accounts, and answers queries; rooms and other modules use it through the service `archive`.
  *
- * Preferences (XEP-0441), tombstones (XEP-0424), the inbox (XEP-0430) and trimming on demand are modules of their own.
- * What is said in rooms is in the archives of the rooms alone. Archives of
- * nodes (XEP-0442) are answered with what the module of the nodes gives to read.
+ * Preferences (XEP-0441), tombstones (XEP-0424), the inbox (XEP-0430) and trimming on demand are separate modules.
+ * Messages in rooms are in the archives of the rooms only. Queries for archives of nodes (XEP-0442) are read from the
+ * source that the pubsub module provides.
  */
 import { z } from 'zod';
 import { count, seconds } from '../../server/config/units.js';
@@ -37,23 +38,23 @@ import { isWorthKeeping, searchableIn } from './worth.js';
 
 export default defineModule({
   name: 'mam',
-  summary: 'Keeps the messages of accounts, and gives them to their clients.',
+  summary: 'Archives the messages of accounts for their clients.',
   implements: { 'XEP-0313': '1.1.3', 'XEP-0334': '1.0.0', 'XEP-0413': '0.2.1', 'XEP-0431': '0.2.0' },
   provides: ['archive'],
   config: z.strictObject({
-    page: count({ min: 1, max: 1000 }).default(50).describe('Messages in an answer that asks for no number.'),
-    page_limit: count({ min: 1, max: 1000 }).default(250).describe('Most messages in one answer.'),
+    page: count({ min: 1, max: 1000 }).default(50).describe('Messages in an answer if the query sets no limit.'),
+    page_limit: count({ min: 1, max: 1000 }).default(250).describe('Maximum messages in one answer.'),
     keep: seconds({ min: 60, unlimited: true })
       .default(Number.POSITIVE_INFINITY)
-      .describe('How long messages are kept, of accounts and of rooms; of those, also as offline messages.'),
+      .describe('How long messages of accounts and rooms are archived; also limits archived offline messages.'),
     keep_messages: count({ min: 1, unlimited: true })
       .default(250_000)
-      .describe('Messages kept of one account or room; the oldest make room.'),
+      .describe('Maximum archived messages of one account or room; the oldest are deleted.'),
     search: z
       .boolean()
       .default(true)
       .describe(
-        'Full-text search (XEP-0431), by an index of the words that is made in the background. What is encrypted cannot be searched.',
+        'Full-text search (XEP-0431), with an index built in the background. Encrypted messages cannot be searched.',
       ),
   }),
   stores: { archive: log({ storedAs: 'archive', value: sentXml, text: searchableIn, option: 'search' }) },
@@ -62,13 +63,13 @@ export default defineModule({
     const store = stores.archive;
     const searching = { store, inTurn: turns() };
     const form = formOf(config.search);
-    /** Of nodes. */
+    /** For archives of nodes. */
     const plainForm = formOf(false);
     const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
     let preferences: ArchivePreferences | undefined;
     let written: { readonly stanza: Stanza | undefined; readonly xml: string } = { stanza: undefined, xml: '' };
 
-    /** Answers for the archives of nodes (XEP-0442). */
+    /** Handles queries for archives of nodes (XEP-0442). */
     let nodes: IqHandler | undefined;
 
     const answer = async function* (
@@ -94,7 +95,7 @@ export default defineModule({
       ],
       append: (owner, stanza, { with: peer }) => {
         const id = stanzaId(owner.bare);
-        // Sender and recipient mostly keep the very same.
+        // Sender and recipient usually archive the same stanza: serialize it once.
         if (stanza !== written.stanza) written = { stanza, xml: stanza.toXml(NS.client) };
         const entry: LogEntry = { id, with: peer?.bare, value: written.xml };
         return { id, durable: store.append(owner.bare, entry) };
@@ -126,7 +127,7 @@ export default defineModule({
         const ids = through === undefined ? undefined : [through];
         const [last] = (await store.page(owner.bare, { ids, limit: 1, backwards: true })).entries;
         if (last !== undefined)
-          await store.trim(owner.bare, { before: `${last.id} ` }); // no id is between the two
+          await store.trim(owner.bare, { before: `${last.id} ` }); // no id sorts between the two
         else if (through !== undefined) throw new StanzaError('item-not-found');
       },
       prefer: (asked) => {
@@ -138,7 +139,7 @@ export default defineModule({
     };
     provide('archive', archive);
 
-    const keep = (passage: MessagePassage): void => {
+    const archiveMessage = (passage: MessagePassage): void => {
       const { id, durable } = archive.append(passage.owner, passage.stanza, { with: passage.peer });
       passage.archivedAs = id;
       passage.acknowledgeAfter(durable);
@@ -171,20 +172,20 @@ export default defineModule({
       logger,
     );
 
-    // §8.1: of an archive that is not one's own nothing is said, not even whether it is there.
+    // §8.1: another's archive is refused in the same way whether it exists or not.
     const others = { access: 'anyone', absent: true } as const;
     return [
       message('archive', (passage) => {
-        if (isPassing(passage) || !isWorthKeeping(passage)) return undefined;
+        if (isAnonymous(passage) || !isWorthKeeping(passage)) return undefined;
         const wanted = preferences?.wants(passage.owner, passage.peer) ?? true;
-        if (wanted === true) keep(passage);
+        if (wanted === true) archiveMessage(passage);
         else if (wanted !== false)
           return wanted.then((yes) => {
-            if (yes) keep(passage);
+            if (yes) archiveMessage(passage);
           });
         return undefined;
       }),
-      // Nobody took it, and it is not lost.
+      // Not delivered, but archived: not lost.
       message('absent', ({ archivedAs }) => (archivedAs === undefined ? undefined : 'handled'), { after: ['offline'] }),
       iq.set('account', NS.mam, 'query', answerOwn, others),
       iq.get(
@@ -218,8 +219,8 @@ function demandNoNode({ payload }: IqRequest): void {
   if (payload.attrs.node !== undefined) throw new StanzaError('feature-not-implemented');
 }
 
-/** XEP-0175: an address for one session has nobody to come back for it. */
-const isPassing = ({ sessions }: MessagePassage): boolean => sessions[0]?.isPassing ?? false;
+/** XEP-0175: an anonymous account ends with its session, so nothing could be read later. */
+const isAnonymous = ({ sessions }: MessagePassage): boolean => sessions[0]?.isPassing ?? false;
 
 const end = (name: 'start' | 'end', entry: LogEntry | undefined): Element | undefined =>
   entry && el(name, { id: entry.id, timestamp: formatDateTime(timeOf(entry.id) || 0) });

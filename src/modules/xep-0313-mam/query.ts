@@ -1,4 +1,4 @@
-/** What is asked of an archive: the form of XEP-0313 §4.1 with the fields of XEP-0431, the page, and the order. */
+/** Parses an archive query: the form of XEP-0313 §4.1 with the fields of XEP-0431, the page, and the order. */
 import { type DeclaredForm, defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Jid } from '../../server/stanza/jid.js';
@@ -7,28 +7,28 @@ import { type PageLimits, type PageRequest, readRsm } from '../../server/stanza/
 import { type Element, el } from '../../server/xml/element.js';
 
 const fullText = `{${NS.fullText}}fulltext` as const;
-/** Before XEP-0431 had a name for it. */
+/** The field's name before XEP-0431. */
 const oldFullText = 'withtext';
 const longestSearch = 1024;
 
 const fields = {
-  with: { type: 'jid-single', label: 'Whom it is with' },
+  with: { type: 'jid-single', label: 'With this address' },
   start: { type: 'text-single', datatype: 'xs:dateTime', label: 'Not before' },
   end: { type: 'text-single', datatype: 'xs:dateTime', label: 'Not after' },
   'before-id': { type: 'text-single', label: 'Before this message' },
   'after-id': { type: 'text-single', label: 'After this message' },
-  ids: { type: 'list-multi', options: [], open: true, label: 'These messages alone' },
-  'include-groupchat': { type: 'boolean', label: 'What was said in rooms, too' },
+  ids: { type: 'list-multi', options: [], open: true, label: 'Only these messages' },
+  'include-groupchat': { type: 'boolean', label: 'Include messages in rooms' },
 } as const;
 const searchFields = {
   ...fields,
-  [fullText]: { type: 'text-single', longest: longestSearch, label: 'All of these words' },
-  [oldFullText]: { type: 'text-single', longest: longestSearch, label: 'The same, as it was called before' },
+  [fullText]: { type: 'text-single', longest: longestSearch, label: 'Containing all of these words' },
+  [oldFullText]: { type: 'text-single', longest: longestSearch, label: 'Containing all of these words (older field)' },
 } as const;
 
 type QueryForm = Pick<DeclaredForm<typeof searchFields>, 'form' | 'read'>;
 
-/** The form, with the fields of full-text search or without. */
+/** The form, with or without the fields of full-text search. */
 export const formOf = (searches: boolean): QueryForm =>
   searches
     ? defineForm(NS.mam, searchFields, { unknown: 'refuse' })
@@ -36,18 +36,18 @@ export const formOf = (searches: boolean): QueryForm =>
 
 export interface Query {
   readonly with: Jid | undefined;
-  /** Ms since 1970. */
+  /** In ms since 1970. */
   readonly start: number | undefined;
   readonly end: number | undefined;
   readonly afterId: string | undefined;
   readonly beforeId: string | undefined;
   readonly ids: readonly string[] | undefined;
-  /** Full text; undefined: anything. */
+  /** Full text. Undefined: any. */
   readonly words: string | undefined;
   readonly page: PageRequest;
-  /** §4.3.4: the page is sent last message first; which page it is stays. */
+  /** §4.3.4: the page is sent last message first; which page it is does not change. */
   readonly flipped: boolean;
-  /** XEP-0413 §4.5: the whole result is in this order, and pages are counted in it. */
+  /** XEP-0413 §4.5: the whole result is in descending order, and paged in it. */
   readonly descending: boolean;
   readonly queryId: string | undefined;
 }
@@ -56,11 +56,11 @@ export interface Query {
 export function readQuery(query: Element, form: QueryForm, limits: PageLimits): Query {
   const x = query.getChild('x', NS.dataForms);
   const asked = x === undefined ? {} : form.read(x);
-  if (asked === undefined) throw new StanzaError('bad-request', 'The form is not submitted');
+  if (asked === undefined) throw new StanzaError('bad-request', 'The form must have the type "submit".');
   const page = readRsm(query.getChild('set', NS.rsm), limits);
-  if (page.index !== undefined) throw new StanzaError('feature-not-implemented', 'Pages are named by messages');
+  if (page.index !== undefined) throw new StanzaError('feature-not-implemented', 'Pages by index are not supported.');
   if (asked.ids !== undefined && asked.ids.length > limits.cap)
-    throw new StanzaError('not-acceptable', `More than ${limits.cap} ids`);
+    throw new StanzaError('not-acceptable', `A query can have at most ${limits.cap} ids.`);
   return {
     with: asked.with,
     start: asked.start,
@@ -80,8 +80,8 @@ export function readQuery(query: Element, form: QueryForm, limits: PageLimits): 
 function isDescending(order: Element | undefined): boolean {
   if (order === undefined) return false;
   const { by, desc } = order.attrs;
-  // Nothing in an archive is ever changed but what was retracted, and that keeps its place.
-  if (by !== 'creation') throw new StanzaError('feature-not-implemented', 'Archives are in order of creation');
+  // Archived messages are never modified, only retracted, which does not change their position.
+  if (by !== 'creation') throw new StanzaError('feature-not-implemented', 'Archives can only be sorted by creation.');
   return desc === 'true' || desc === '1';
 }
 

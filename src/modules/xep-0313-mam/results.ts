@@ -1,4 +1,4 @@
-/** Finds the messages that a query asks for, and sends them (XEP-0313 §4.2, §4.3). */
+/** Finds the messages of a query, and sends them (XEP-0313 §4.2, §4.3). */
 import { setImmediate } from 'node:timers/promises';
 import type { IqRequest } from '../../server/module/index.js';
 import { Serial } from '../../server/serial.js';
@@ -15,42 +15,42 @@ import { compare } from '../../storage/order.js';
 import type { Query } from './query.js';
 import type { ArchiveView } from './services.js';
 
-/** Messages that are read at once. */
+/** Messages per read of the store. */
 const chunk = 50;
-/** The same where each has to be looked at, and of how many of these one page is made. */
+/** The same if each message must be checked, and the maximum checked for one page. */
 const scanChunk = 200;
 const mostScanned = 5000;
-/** Characters of one page; it has one message at least. A session's queues hold several. */
+/** Maximum characters of a page, which has at least one message. A session's queue holds several pages. */
 const mostCharacters = 524_288;
-/** What an entry takes besides its text. */
+/** Approximate size of an entry without its text. */
 const entryOverhead = 256;
-/** How far a result is counted where nothing but its number is asked for. */
+/** Maximum count if only the size of the result is requested. */
 const mostCounted = 10_000;
 
 export interface Found {
   /** In the order of the result. */
   readonly entries: readonly LogEntry[];
-  /** Nothing else follows in the direction of reading. */
+  /** Nothing follows in the direction of reading. */
   readonly complete: boolean;
-  /** Where to go on, if nothing was found so far. */
+  /** The last entry checked, to continue from if nothing was found. */
   readonly edge: string | undefined;
   readonly count: number | undefined;
 }
 
-/** Characters that they keep in memory, about. */
+/** Approximate characters held in memory. */
 export const sizeOf = ({ entries }: Found): number =>
   entries.reduce((sum, { value }) => sum + value.length + entryOverhead, 0);
 
-/** What is read of a store. */
+/** The part of the store that is read. */
 type Source = Pick<LogStore, 'page' | 'count'>;
 
 export interface Searching {
   readonly store: Source;
-  /** Runs one after the other what takes long: looking at messages one by one. */
+  /** Runs expensive searches, which check each message, one at a time. */
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-/** Throws StanzaError('item-not-found') where the query names a message that is not there. */
+/** Throws StanzaError('item-not-found') if the query names a message that does not exist. */
 export async function find(
   owner: Jid,
   query: Query,
@@ -58,7 +58,7 @@ export async function find(
   { store, inTurn }: Searching,
 ): Promise<Found> {
   const { page, descending } = query;
-  // Before and after in the archive; in a result that descends the page's words mean the opposite.
+  // In terms of the archive; in a descending result, `before` and `after` of the page are swapped.
   const pageAfter = descending ? named(page.before) : page.after;
   const pageBefore = descending ? page.after : named(page.before);
   const range: Range = {
@@ -68,7 +68,7 @@ export async function find(
     max: page.max,
   };
   const ids = [query.afterId, query.beforeId, pageAfter, pageBefore].filter((id) => id !== undefined);
-  // What bounds the page the store looks for by itself.
+  // The store itself checks the ids that bound the page.
   const others = page.max === 0 ? ids : ids.filter((id) => id !== range.after && id !== range.before);
   await demand(store, owner, [...(query.ids ?? []), ...others]);
 
@@ -97,7 +97,7 @@ interface Range {
   readonly max: number;
 }
 
-/** The entries of a page, in the direction of reading. */
+/** Reads the entries of a page, in the direction of reading. */
 async function gather(
   store: Source,
   owner: Jid,
@@ -129,7 +129,7 @@ async function gather(
   }
 }
 
-/** Gives a function that runs what it is given one after the other. */
+/** Returns a function that runs its tasks one at a time. */
 export function turns(): Searching['inTurn'] {
   const searches = new Serial();
   return (work) => searches.run('', work);
@@ -145,7 +145,7 @@ function earlier(a: string | undefined, b: string | undefined): string | undefin
   return a === undefined || (b !== undefined && compare(b, a) < 0) ? b : a;
 }
 
-/** §4.1.3: every message that is named has to be there. */
+/** §4.1.3: throws StanzaError unless all named messages exist. */
 async function demand(store: Source, owner: Jid, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   const distinct = [...new Set(ids)];
@@ -157,8 +157,8 @@ function notFound(error: unknown): never {
 }
 
 /**
- * What the store narrows the page to, and what has to be looked at in each message besides; undefined: there is nothing
- * that the asker could see.
+ * The filter for the store, and the check for each message that it cannot express. Returns undefined if the requester
+ * cannot see any message.
  */
 function narrow(
   owner: Jid,
@@ -175,7 +175,7 @@ function narrow(
     if (!view.knowsSenders) return undefined;
     key = peer.bare;
   } else if (peer?.resource !== undefined) {
-    isMatch = isToOrFrom(peer); // what an occupant said, by the name that he had
+    isMatch = isToOrFrom(peer); // messages of an occupant, by the nickname at that time
   }
   return {
     filter: {
@@ -189,7 +189,7 @@ function narrow(
   };
 }
 
-/** By the start tag, as it was written by us. */
+/** Checks the start tag, as we serialize it. */
 function isToOrFrom({ full }: Jid): (entry: LogEntry) => boolean {
   const address = escapeAttribute(full);
   return ({ value }) => {
@@ -198,7 +198,7 @@ function isToOrFrom({ full }: Jid): (entry: LogEntry) => boolean {
   };
 }
 
-/** §4.2: the messages, each wrapped up, and the end of it. */
+/** §4.2: the wrapped messages, then returns the answer. */
 export function* results(
   request: IqRequest,
   { queryId, flipped }: Query,
@@ -223,8 +223,8 @@ export function* results(
   return el('fin', { xmlns: NS.mam, complete: complete ? 'true' : undefined }, set);
 }
 
-/** What stands around a message that is text already. */
-const [beforeId, beforeQuery, beforeStamp, beforeMessage, behind] = serialize(
+/** The serialized wrapper, split around the variable parts. */
+const [beforeId, beforeQuery, beforeStamp, beforeMessage, afterMessage] = serialize(
   el(
     'result',
     { xmlns: NS.mam, id: '|', queryid: '|' },
@@ -232,9 +232,9 @@ const [beforeId, beforeQuery, beforeStamp, beforeMessage, behind] = serialize(
   ),
 ).split('|') as [string, string, string, string, string];
 
-/** `<result/>` with the message in it, which is XML with its namespace declared. */
+/** `<result/>` around a message, given as XML that declares its namespace. */
 export function resultXml(id: string, queryId: string | undefined, message: string): string {
   const query = queryId === undefined ? '' : beforeQuery + escapeAttribute(queryId);
   const stamp = formatDateTime(timeOf(id) || 0);
-  return `${beforeId}${escapeAttribute(id)}${query}${beforeStamp}${stamp}${beforeMessage}${message}${behind}`;
+  return `${beforeId}${escapeAttribute(id)}${query}${beforeStamp}${stamp}${beforeMessage}${message}${afterMessage}`;
 }

@@ -1,34 +1,34 @@
-/** Which messages belong into an account's archive, and what of them can be searched. */
+/** Which messages an account's archive stores, and what text of them is searchable. */
 import type { Passage } from '../../server/routing/passage.js';
 import { isLasting } from '../../server/stanza/lasting.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 
-/** Characters of a message that a search looks at. */
+/** Maximum characters of a message that are searched. */
 const mostSearched = 10_000;
 
-/** Rooms keep what is said in them themselves. */
+/** Messages in rooms are archived by the rooms. */
 export function isWorthKeeping({
   way,
   owner,
   peer,
   stanza,
 }: Pick<Passage, 'way' | 'owner' | 'peer' | 'stanza'>): boolean {
-  // A note to oneself is kept once, coming in.
+  // A message to oneself is archived once, on its way in.
   if (way === 'out' && peer.bare === owner.bare) return false;
   return stanza.type !== 'groupchat' && isLasting(stanza);
 }
 
-/** What a search looks at; undefined where there is nothing, or where it only stands in for what is encrypted. */
+/** The searchable text. Returns undefined if there is none, or only a fallback for encrypted content. */
 export function searchable(stanza: Stanza): string | undefined {
   const body = stanza.text(NS.client, 'body');
   if (body === undefined || body === '' || isEncrypted(stanza) || body.startsWith('?OTR')) return undefined;
   return body.length > mostSearched ? body.slice(0, mostSearched) : body;
 }
 
-/** The same of what is in the archive. */
+/** The same for an archived message. */
 export const searchableIn = (xml: string): string | undefined =>
-  // Much has no body: receipts, markers, what is encrypted.
+  // Receipts, markers and encrypted messages often have no body: skip parsing.
   xml.includes('<body') || xml.includes(':body') ? searchable(Stanza.parse(xml)) : undefined;
 
 const isEncrypted = (stanza: Stanza): boolean =>
