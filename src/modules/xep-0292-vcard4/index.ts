@@ -1,6 +1,7 @@
 /**
- * XEP-0292: vCard4 Over XMPP. A card is an item of an account's node; it and the older card (XEP-0054) are one: what is
- * written in one is in the other, as far as that has a place for it, and is seen by those who may read the node.
+ * XEP-0292: vCard4 Over XMPP. A vCard4 is an item of a pubsub node of the account. It is kept in sync with the older
+ * vCard
+ * (XEP-0054): changes to one are converted to the other as far as possible, for readers that may read the node.
  */
 import { defineModule } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -9,7 +10,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
 import { fourFrom, tempFrom } from './mapping.js';
 
-/** §4.1, XEP-0222 §2: for everybody, as the older card is. */
+/** §4.1, XEP-0222 §2: public, like the older vCard. */
 const asPublic = {
   'pubsub#persist_items': true,
   'pubsub#send_last_published_item': 'never',
@@ -26,7 +27,7 @@ const current = 'current';
 
 export default defineModule({
   name: 'vcard4',
-  summary: 'Keeps vCards of version 4, one with the older ones.',
+  summary: 'Stores vCards of version 4, in sync with those of version 3.',
   implements: { 'XEP-0292': '0.12.0' },
   features: { server: [NS.vcard4], account: [NS.vcard4] },
   needs: ['pep', 'vcard'],
@@ -45,7 +46,7 @@ export default defineModule({
         const before = await vcard.get(owner.bare);
         if (publish !== undefined) {
           if (publish.payload?.is('vcard', NS.vcard4) !== true)
-            throw new StanzaError('bad-request', 'A card is a vcard element.', {
+            throw new StanzaError('bad-request', 'The payload must be a vcard element.', {
               extra: [el('invalid-payload', { xmlns: NS.pubsubErrors })],
             });
           vcard.demandFew(publish.payload);
@@ -59,7 +60,7 @@ export default defineModule({
     });
 
     vcard.filter('access', {
-      /** The older card is no way around the access model of the node. */
+      /** The older vCard must not bypass the access model of the node. */
       read: async (card, owner, who) =>
         card === undefined ||
         who.bare === owner.bare ||

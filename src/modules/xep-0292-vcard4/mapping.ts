@@ -1,7 +1,9 @@
 /**
- * XEP-0292 §11: what of a card of XEP-0054 is what in one of RFC 6351, in both directions. Properties that mean the same
- * make a group, and a group is only written anew where the other card says something else: so each card keeps what the
- * other has no place for.
+ * XEP-0292 §11: converts between vCards of XEP-0054 and of RFC 6351, in both directions. Properties with the same
+ * meaning
+ * form a group. A group is only rewritten if it differs from the other vCard, so that each vCard retains properties
+ * without
+ * a counterpart.
  */
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
@@ -9,7 +11,7 @@ import { childrenOf, type Element, el, serialize } from '../../server/xml/elemen
 type Elements = readonly Element[];
 
 interface Group {
-  /** Of which properties it consists, in XEP-0054 and in RFC 6351. */
+  /** Its properties in XEP-0054 and in RFC 6351. */
   readonly temp: readonly string[];
   readonly four: readonly string[];
   toFour(properties: Elements): Elements;
@@ -19,7 +21,7 @@ interface Group {
 const tempText = (property: Element, name: string): string => property.getChildText(name, NS.vcardTemp)?.trim() ?? '';
 const has = (property: Element, name: string): boolean => property.getChild(name, NS.vcardTemp) !== undefined;
 
-/** The values of a property of RFC 6351, of whatever type. */
+/** The values of an RFC 6351 property, of any type. */
 const valuesOf = (property: Element): string[] =>
   childrenOf(property)
     .filter((child) => child.getName() !== 'parameters')
@@ -52,7 +54,7 @@ const uriOrText = (value: string): string => (hasScheme(value) ? 'uri' : 'text')
 
 // --- properties -------------------------------------------------------------------------------------------------
 
-/** PHOTO, LOGO, SOUND: an address, or the thing itself. */
+/** PHOTO, LOGO, SOUND: a URI, or the data itself. */
 const media = (temp: string, four: string, usual: string): Group => ({
   temp: [temp],
   four: [four],
@@ -73,7 +75,7 @@ const media = (temp: string, four: string, usual: string): Group => ({
     ),
 });
 
-/** Properties that are of several types, and of one form or other inside. */
+/** Properties with types, and with parts given by the conversion functions. */
 const typed = (
   temp: string,
   four: string,
@@ -139,7 +141,7 @@ const addressParts = parts([
   ['CTRY', 'country'],
 ]);
 
-/** N, and with it SORT-STRING, which became a parameter (§11.3.4, RFC 6351 §5). */
+/** N, with SORT-STRING, which RFC 6350 has as a parameter (§11.3.4, RFC 6351 §5). */
 const name: Group = {
   temp: ['N', 'SORT-STRING'],
   four: ['n'],
@@ -165,7 +167,7 @@ const name: Group = {
     }),
 };
 
-/** §11.1.1. Clients of XEP-0054 look for it in DESC. */
+/** §11.1.1. Clients of XEP-0054 read it from DESC. */
 const note: Group = {
   temp: ['DESC', 'NOTE'],
   four: ['note'],
@@ -173,7 +175,7 @@ const note: Group = {
   toTemp: (all) => all.flatMap(valuesOf).map((value) => el('DESC', null, value)),
 };
 
-/** §11.1.2: other addresses of IMPP have no place. */
+/** §11.1.2: other IMPP addresses have no counterpart. */
 const address: Group = {
   temp: ['JABBERID'],
   four: ['impp'],
@@ -204,7 +206,7 @@ const geo: Group = {
     }),
 };
 
-/** §11.3.3 knows no units; RFC 6351 has them as further texts. */
+/** §11.3.3 does not mention units; RFC 6351 has them as further texts. */
 const organization: Group = {
   temp: ['ORG'],
   four: ['org'],
@@ -229,8 +231,8 @@ const categories: Group = {
   toFour: (all) =>
     all.flatMap((property) => {
       const words = property.getChildren('KEYWORD', NS.vcardTemp).map((word) => word.getText().trim());
-      const kept = words.filter((word) => word !== '');
-      return kept.length === 0 ? [] : el('categories', null, ...kept.map((word) => el('text', null, word)));
+      const present = words.filter((word) => word !== '');
+      return present.length === 0 ? [] : el('categories', null, ...present.map((word) => el('text', null, word)));
     }),
   toTemp: (all) =>
     all.flatMap((property) => {
@@ -239,7 +241,7 @@ const categories: Group = {
     }),
 };
 
-/** §11.2.1: a key that is elsewhere has no place. */
+/** §11.2.1: a key given by URI has no counterpart. */
 const key: Group = {
   temp: ['KEY'],
   four: ['key'],
@@ -251,7 +253,7 @@ const key: Group = {
       .map((text) => el('KEY', null, el('CRED', null, text))),
 };
 
-/** §11.3.2: RFC 6350 §6.6.6 has it as one of those to whom one is related. */
+/** §11.3.2: in RFC 6350 §6.6.6 an agent is a RELATED property. */
 const agent: Group = {
   temp: ['AGENT'],
   four: ['related'],
@@ -298,7 +300,7 @@ const email = typed(
       .map((value) => el('USERID', null, value)),
 );
 
-/** §11.3.1: further types of addresses have no place. */
+/** §11.3.1: other types of addresses have no counterpart. */
 const postal = typed('ADR', 'adr', ['home', 'work'], addressParts.toFour, addressParts.toTemp);
 
 const groups: readonly Group[] = [
@@ -339,16 +341,16 @@ const isSame = (some: Elements, others: Elements): boolean =>
 const saysSomething = (element: Element): boolean =>
   element.getText().trim() !== '' || childrenOf(element).some(saysSomething);
 
-/** What a property says that has no counterpart. */
+/** Whether a property has content but no counterpart. */
 const isLost = (property: Element, convert: (properties: Elements) => Elements): boolean =>
   convert([property]).length === 0 && saysSomething(property);
 
-/** The card of XEP-0054 that goes with one of RFC 6351: `before`, where that says the same. */
+/** The XEP-0054 vCard for an RFC 6351 one. Returns `before` if that is equivalent. */
 export function tempFrom(before: Element | undefined, four: Element | undefined): Element {
   return merged(before, 'vCard', NS.vcardTemp, (group) => {
     const theirs = of(four, NS.vcard4, group.four);
     const ours = of(before, NS.vcardTemp, group.temp);
-    // Read back from what this card would say: what it has no place for makes no difference.
+    // Compares after a round trip, so that properties without a counterpart do not count.
     if (isSame(group.toFour(ours), group.toFour(shown(group.toTemp(theirs), NS.vcardTemp)))) return undefined;
     return {
       names: group.temp,
@@ -357,7 +359,7 @@ export function tempFrom(before: Element | undefined, four: Element | undefined)
   });
 }
 
-/** The card of RFC 6351 that goes with one of XEP-0054: `before`, where that says the same. */
+/** The RFC 6351 vCard for an XEP-0054 one. Returns `before` if that is equivalent. */
 export function fourFrom(before: Element | undefined, temp: Element): Element {
   return merged(before, 'vcard', NS.vcard4, (group) => {
     const theirs = of(temp, NS.vcardTemp, group.temp);
@@ -370,12 +372,12 @@ export function fourFrom(before: Element | undefined, temp: Element): Element {
   });
 }
 
-/** As they are once they stand in a card. */
+/** The properties with the namespace of their vCard. */
 function shown(properties: Elements, ns: string): Elements {
   return childrenOf(el('card', { xmlns: ns }, ...properties));
 }
 
-/** With groups in the place of what was there of them, or at the end. */
+/** Replaces changed groups in place, or appends them. */
 function merged(
   before: Element | undefined,
   root: string,
