@@ -1,6 +1,6 @@
 /**
- * The two forms of a bookmark: an item of its own (XEP-0402 §2), and a `<conference/>` among others in one `<storage/>`
- * (XEP-0048 §2). What the other form has no place for is kept where it is.
+ * Converts between the two forms of a bookmark: an item (XEP-0402 §2), and a `<conference/>` in a `<storage/>` list
+ * (XEP-0048 §2). Data without a counterpart stays in its form.
  */
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -8,44 +8,44 @@ import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
 
-/** Items by their ids: the rooms. */
+/** Items by their ids, the rooms. */
 export type Items = ReadonlyMap<string, Element>;
 
 const boolean = /^(?:true|false|1|0)$/;
 const own: readonly string[] = ['nick', 'password', 'extensions'];
 
-/** §2: throws for what is no bookmark. */
+/** §2: throws StanzaError unless it is a valid bookmark. */
 export function checkItem(id: string, payload: Element | undefined): asserts payload is Element {
-  if (roomOf(id) === undefined) throw invalid('The id of a bookmark is the address of a room.');
-  if (payload?.is('conference', NS.bookmarks) !== true) throw invalid('A bookmark is a conference element.');
+  if (roomOf(id) === undefined) throw invalid('The item id must be the address of a room.');
+  if (payload?.is('conference', NS.bookmarks) !== true) throw invalid('The payload must be a conference element.');
   if (payload.attrs.autojoin !== undefined && !boolean.test(payload.attrs.autojoin))
-    throw invalid('autojoin is true or false.');
+    throw invalid('The value of autojoin must be true or false.');
   for (const name of own)
-    if (payload.getChildren(name, NS.bookmarks).length > 1) throw invalid(`A bookmark has one ${name} at most.`);
+    if (payload.getChildren(name, NS.bookmarks).length > 1)
+      throw invalid(`A bookmark can have at most one ${name} element.`);
 }
 
-/** XEP-0048 §2: throws for what is no list of bookmarks. */
+/** XEP-0048 §2: throws StanzaError unless it is a list of bookmarks. */
 export function checkStorage(payload: Element | undefined): asserts payload is Element {
-  if (payload?.is('storage', NS.bookmarksPrivate) !== true) throw invalid('Bookmarks are in a storage element.');
+  if (payload?.is('storage', NS.bookmarksPrivate) !== true) throw invalid('The payload must be a storage element.');
   demandFew(payload.getChildren('conference', NS.bookmarksPrivate).map(({ attrs }) => attrs.jid));
 }
 
 const invalid = (text: string): StanzaError =>
   new StanzaError('bad-request', text, { extra: [el('invalid-payload', { xmlns: NS.pubsubErrors })] });
 
-/** The bare address; undefined where it is none of a room. */
+/** The bare address. Returns undefined if it is not the address of a room. */
 function roomOf(text: string | undefined): string | undefined {
   const jid = text === undefined ? undefined : Jid.tryParse(text);
   return jid === undefined || jid.resource !== undefined ? undefined : jid.bare;
 }
 
-/** The room of a child of `<storage/>`; undefined for whatever else is there. */
+/** The room of a child of `<storage/>`. Returns undefined for other children. */
 const conferenceIn = (child: Element): string | undefined =>
   child.is('conference', NS.bookmarksPrivate) ? roomOf(child.attrs.jid) : undefined;
 
 /**
- * §5.3.1: the items as a list in which all that `before` has besides stays, in its order: addresses of web pages, and
- * what nobody understands.
+ * §5.3.1: the items as a list. Everything else in `before` stays in its place: URL bookmarks and unknown elements.
  */
 export function collate(before: Element | undefined, items: Items): Element {
   const left = new Map<string, readonly [id: string, item: Element]>();
@@ -58,17 +58,18 @@ export function collate(before: Element | undefined, items: Items): Element {
     left.delete(room);
     return found && asConference(found[0], found[1], last);
   };
-  const kept = childrenOf(before ?? el('storage')).flatMap((child) => {
+  const retained = childrenOf(before ?? el('storage')).flatMap((child) => {
     const room = conferenceIn(child);
     return room === undefined ? child : (take(room, child) ?? []);
   });
   const added = [...left.keys()].flatMap((room) => take(room) ?? []);
-  return el('storage', { ...before?.attrs, xmlns: NS.bookmarksPrivate }, ...kept, ...added);
+  return el('storage', { ...before?.attrs, xmlns: NS.bookmarksPrivate }, ...retained, ...added);
 }
 
 /**
- * §5.3.2: what has to change for the items to be what a list says. What is the same stays untouched: nobody is to be
- * told. Of a room that is there twice the last counts.
+ * §5.3.2: the changes that make the items match a list. Equal bookmarks are not touched, to avoid notifications. If a
+ * room
+ * is listed twice, the last one counts.
  */
 export function differences(storage: Element, items: Items): { publish: Map<string, Element>; retract: string[] } {
   const ids = new Map<string, string>();
@@ -91,7 +92,7 @@ export function differences(storage: Element, items: Items): { publish: Map<stri
   return { publish, retract: [...ids].filter(([room]) => !wanted.has(room)).map(([, id]) => id) };
 }
 
-/** The attributes that mean the same in both. */
+/** The attributes common to both forms. */
 function shared({ attrs }: Element): Record<string, string | undefined> {
   const { xmlns: _, jid: __, ...others } = attrs;
   return others;
@@ -100,7 +101,7 @@ function shared({ attrs }: Element): Record<string, string | undefined> {
 const isIn = (names: readonly string[], ns: string) => (child: Element) =>
   child.getNS() === ns && names.includes(child.getName());
 const isOwn = isIn(own, NS.bookmarks);
-const isOwnThere = isIn(own, NS.bookmarksPrivate);
+const isStandard = isIn(own, NS.bookmarksPrivate);
 
 const nameOf = (element: Element): string => `{${element.getNS() ?? ''}}${element.getName()}`;
 const namesOf = (elements: readonly Element[]): Set<string> => new Set(elements.map(nameOf));
@@ -114,11 +115,11 @@ const extensionsOf = (element: Element, ns: string): Element[] =>
   element.getChildren('extensions', ns).flatMap((extensions) => childrenOf(extensions));
 
 /**
- * An item cast into the other namespace. Extensions that `last`, how a client of the older form wrote the bookmark, has
- * outside of `<extensions/>`, are put there again.
+ * An item in the older form. Extensions that `last`, the previous version in the older form, has outside of
+ * `<extensions/>` are written there again.
  */
 function asConference(id: string, item: Element, last: Element | undefined): Element {
-  const outside = namesOf(last === undefined ? [] : childrenOf(last).filter((child) => !isOwnThere(child)));
+  const outside = namesOf(last === undefined ? [] : childrenOf(last).filter((child) => !isStandard(child)));
   const extensions = extensionsOf(item, NS.bookmarks);
   const inside = extensions.filter((one) => !outside.has(nameOf(one)));
   return el(
@@ -133,19 +134,20 @@ function asConference(id: string, item: Element, last: Element | undefined): Ele
 }
 
 /**
- * A bookmark of the older form as an item. Clients of that form drop what they do not know (§1), so nothing of that goes
- * from the item that is there.
+ * A bookmark of the older form as an item. Clients of that form drop unknown elements (§1), so extensions of the
+ * present
+ * item are retained.
  */
 function asItem(conference: Element, present: Element | undefined): Element {
   const { name: _, autojoin: __, ...others } = present === undefined ? {} : shared(present);
   const foreign = present === undefined ? [] : childrenOf(present).filter((child) => !isOwn(child));
   const known = namesOf(foreign);
-  const outside = childrenOf(conference).filter((child) => !isOwnThere(child));
+  const outside = childrenOf(conference).filter((child) => !isStandard(child));
   const replaced = outside.filter((one) => known.has(nameOf(one)));
   const given = [...extensionsOf(conference, NS.bookmarksPrivate), ...outside.filter((one) => !known.has(nameOf(one)))];
   const givenNames = namesOf([...given, ...replaced]);
-  const kept = present === undefined ? [] : extensionsOf(present, NS.bookmarks);
-  const extensions = [...kept.filter((one) => !givenNames.has(nameOf(one))), ...given];
+  const retained = present === undefined ? [] : extensionsOf(present, NS.bookmarks);
+  const extensions = [...retained.filter((one) => !givenNames.has(nameOf(one))), ...given];
   return el(
     'conference',
     { xmlns: NS.bookmarks, ...others, ...shared(conference) },
@@ -157,7 +159,7 @@ function asItem(conference: Element, present: Element | undefined): Element {
   );
 }
 
-/** The same for bookmarks that mean the same, however they are written. */
+/** A normal form: equal for bookmarks with the same meaning. */
 function normal(item: Element): string {
   const { name = '', autojoin = '', ...others } = shared(item);
   const isJoined = autojoin === 'true' || autojoin === '1';

@@ -1,11 +1,14 @@
 /**
- * XEP-0402: PEP Native Bookmarks, and their unity with the older forms: one `<storage/>` in a node of its own (XEP-0048)
- * and in private storage (XEP-0049), which are one. What a client writes in one form others read in theirs, and clients
- * that want to be notified are, of the form that they know.
+ * XEP-0402: PEP Native Bookmarks, in sync with the older form: one `<storage/>` list in a PEP node (XEP-0048) and in
+ * private
+ * storage (XEP-0049), which are the same list. Clients can write any form; the others read the change in theirs, and
+ * are
+ * notified in the form that they subscribe to.
  *
- * The items of XEP-0402 are what counts. The older form is written anew from them whenever they change; where it is taken
- * away as a whole, which is how clients that have moved to the items clean up, they stay. What XEP-0492 puts into a
- * bookmark passes as any other extension does.
+ * The items of XEP-0402 are authoritative, and the list is rewritten from them on each change. Deleting the whole list
+ * does
+ * not delete the items, since clients do that after migrating to items. Payloads of XEP-0492 are handled like any other
+ * extension.
  */
 import { defineModule, session } from '../../server/module/index.js';
 import { Serial } from '../../server/serial.js';
@@ -15,7 +18,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
 import { checkItem, checkStorage, collate, differences, type Items } from './conversion.js';
 
-/** XEP-0402 §3.3, XEP-0223 §2: what clients ask for, and what the node is without being asked. */
+/** XEP-0402 §3.3, XEP-0223 §2: the publish options of clients, which are also the defaults of the node. */
 const asItems = {
   'pubsub#persist_items': true,
   'pubsub#max_items': 'max',
@@ -24,7 +27,7 @@ const asItems = {
 } as const;
 /** XEP-0048 §3. */
 const asStorage = { 'pubsub#persist_items': true, 'pubsub#access_model': 'whitelist' } as const;
-/** XEP-0411 §5: nothing is copied to where others can read it. */
+/** XEP-0411 §5: nothing may be copied to a node that others can read. */
 const isPrivate = { 'pubsub#persist_items': true, 'pubsub#access_model': 'whitelist' } as const;
 
 /** The id of the one item of the older form (XEP-0048 §3.1). */
@@ -33,14 +36,14 @@ const inPrivate = { ns: NS.bookmarksPrivate, name: 'storage' } as const;
 
 export default defineModule({
   name: 'bookmarks',
-  summary: 'Keeps bookmarks of rooms, the same for clients of all ages.',
+  summary: 'Stores bookmarks of rooms, in sync between the current and the older forms.',
   implements: { 'XEP-0402': '1.2.0', 'XEP-0048': '1.2', 'XEP-0411': '1.1.0' },
   features: { account: [NS.bookmarksCompat, NS.bookmarksCompatPep, NS.bookmarksConversion] },
   needs: ['pep'],
   wants: ['privateXml'],
 
   start: ({ services: { pep, privateXml }, log }) => {
-    /** By account: who changes bookmarks comes behind the one before. */
+    /** By account: changes to bookmarks run one at a time. */
     const turns = new Serial();
     const inTurn = <T>(owner: Jid, work: () => Promise<T>): Promise<T> => turns.run(owner.bare, work);
 
@@ -69,7 +72,7 @@ export default defineModule({
           if (publish?.payload !== undefined) items.set(publish.id, publish.payload);
           const { id, storage: before } = await storageOf(owner);
           const after = collate(before, items);
-          // All bookmarks together have a size, as they had in the older form.
+          // The size limit applies to all bookmarks together, as in the older form.
           if (publish !== undefined)
             await pep.demandRoom(owner.bare, NS.bookmarksPrivate, { publish: new Map([[id, after]]) });
           await proceed();
@@ -80,7 +83,7 @@ export default defineModule({
 
     // --- the list (XEP-0048) ----------------------------------------------------------------------------------------
 
-    /** §5.3.2: with the items that a list stands for; `write` writes the list itself. */
+    /** §5.3.2: updates the items to match a list; `write` writes the list itself. */
     const replace = async (owner: Jid, storage: Element, write: () => Promise<void>): Promise<void> => {
       const change = differences(storage, await itemsOf(owner));
       await pep.demandRoom(owner.bare, NS.bookmarks, change);
@@ -107,7 +110,7 @@ export default defineModule({
       set: async (owner, elements) => {
         const [storage, ...further] = elements;
         checkStorage(storage);
-        if (further.length > 0) throw new StanzaError('bad-request', 'There is one list of bookmarks.');
+        if (further.length > 0) throw new StanzaError('bad-request', 'A query can have only one list of bookmarks.');
         pep.demandPace(owner);
         await inTurn(owner, async () => {
           const { id } = await storageOf(owner);
@@ -119,8 +122,9 @@ export default defineModule({
     });
 
     /**
-     * XEP-0411 §4: puts together what was kept in several forms before this module ran, or came from another server: in
-     * doubt the newer form counts.
+     * XEP-0411 §4: merges forms that were stored separately before this module ran, or came from another server. The
+     * newer
+     * form takes precedence.
      */
     const unify = async (owner: Jid): Promise<void> => {
       const [[left] = [], hasItems, hasStorage] = await Promise.all([
@@ -145,17 +149,17 @@ export default defineModule({
       });
     };
 
-    /** Where there is no room for it all, each form stays as it was. */
+    /** If the merged bookmarks exceed the limits, each form stays unchanged. */
     const tryToUnify = async (owner: Jid): Promise<void> => {
       try {
         await unify(owner);
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;
-        log.warn({ account: owner.bare, err: error }, 'bookmarks could not be put together');
+        log.warn({ account: owner.bare, err: error }, 'bookmarks could not be merged');
       }
     };
 
-    // XEP-0411 §4: before a client looks for them
+    // XEP-0411 §4: before a client requests them
     return [session('bound', ({ jid }) => tryToUnify(jid.toBare()))];
   },
 });
