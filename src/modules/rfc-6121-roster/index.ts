@@ -1,7 +1,8 @@
 /**
- * RFC 6121 §2: the roster, with versions (§2.6): the version is a digest of what clients see, so it is right whatever
- * happened to the storage in between, and what changed since a version is known as long as the roster is in memory.
- * Subscriptions (§3) are the presence module's, which writes them through the service `roster`.
+ * RFC 6121 §2: the roster, with versioning (§2.6). The version is a digest of what clients see, so that it is correct
+ * whatever happened to the storage. The changes since a version are known while the roster is cached. Subscriptions
+ * (§3)
+ * are handled by the presence module, through the service `roster`.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -31,22 +32,22 @@ import { type Element, el } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import type { RosterItem } from './services.js';
 
-/** One account's roster in memory. */
+/** A cached roster of one account. */
 export interface Roster {
   readonly items: Map<string, RosterItem>;
-  /** Once somebody asked for it, kept current. */
+  /** Set and updated once a client has requested it. */
   version: string | undefined;
-  /** The oldest first: a contact whose item changed, and the version that was current before. */
+  /** Changed contacts, the oldest first, each with the version before the change. */
   readonly changes: { readonly version: string; readonly contact: string }[];
 }
 
-/** Changes that a client may have missed and still gets one by one. */
+/** Maximum changes sent one by one. */
 const mostChanges = 100;
-/** §2.3.3: what may be refused, in characters (names are for people; RFC 7622 gives addresses as much). */
+/** §2.3.3: limits in characters (names are for people; RFC 7622 allows as much for addresses). */
 const longestName = 1023;
 const mostGroups = 100;
 
-/** An item as it is checked when it is read. */
+/** The stored item, validated on reading. */
 const storedItem: z.ZodType<RosterItem> = z.object({
   name: z.string().optional(),
   groups: z.array(z.string()),
@@ -57,20 +58,20 @@ const storedItem: z.ZodType<RosterItem> = z.object({
   hidden: z.boolean().optional(),
 });
 
-/** It asked for the roster and so gets roster pushes (§2.1.6). */
+/** The session has requested the roster and gets roster pushes (§2.1.6). */
 export const interested = sessionState({ name: 'interested', default: false, stored: z.boolean() });
 
 export default defineModule({
   name: 'roster',
-  summary: "Keeps the accounts' contact lists.",
+  summary: 'Stores the contact lists of accounts.',
   implements: { 'RFC 6121': '2011', 'XEP-0237': '1.3' },
   provides: ['roster'],
   sessionStates: [interested],
   config: z.strictObject({
     pending_requests: count({ min: 1, unlimited: true })
       .default(200)
-      .describe('Requests for subscription that wait for an answer of one account; further ones are refused.'),
-    cached: count({ min: 2 }).default(20_000).describe('Rosters that are kept in memory.'),
+      .describe('Maximum pending subscription requests of one account; further ones are refused.'),
+    cached: count({ min: 2 }).default(20_000).describe('Rosters cached in memory.'),
   }),
   stores: { roster: map<RosterItem>({ storedAs: 'roster', value: storedItem, key: jid }) },
 
@@ -82,7 +83,7 @@ export default defineModule({
       changes: [],
     }));
 
-    /** Throws where one more would be too many. */
+    /** Throws StanzaError if there is no room for one more. */
     const makeRoom = (items: ReadonlyMap<string, RosterItem>, item: RosterItem) => {
       let alike = 0;
       for (const other of items.values()) if (isHidden(other) === isHidden(item)) alike++;
@@ -110,7 +111,7 @@ export default defineModule({
       const key = contact.bare;
       const before = roster.items.get(key);
       if (wanted === before) return Promise.resolve();
-      // A copy, so that its texts do not keep alive the stanza that they were cut from.
+      // A copy: substrings would retain the whole stanza.
       const item = wanted && (JSON.parse(JSON.stringify(wanted)) as RosterItem);
       if (item !== undefined && (before === undefined || isHidden(before) !== isHidden(item)))
         makeRoom(roster.items, item);
@@ -118,7 +119,7 @@ export default defineModule({
         item === undefined ? store.delete(owner.bare, [key]).then(() => {}) : store.set(owner.bare, [[key, item]]);
       if (item === undefined) roster.items.delete(key);
       else roster.items.set(key, item);
-      // A request that waits is no change that the owner's clients would see.
+      // A pending request is not visible to the owner's clients.
       const isRequest = before?.pendingIn !== item?.pendingIn && lookOf(key, before) === lookOf(key, item);
       if (!isRequest) {
         noteChange(roster, key);
@@ -126,7 +127,7 @@ export default defineModule({
         void host.emit('rosterChanged', { owner, contact, item, before });
       }
       return written.catch((error: unknown) => {
-        rosters.delete(owner.bare); // what is in memory is not what is on disk
+        rosters.delete(owner.bare); // the cached roster is not what is stored
         throw error;
       });
     };
@@ -148,7 +149,7 @@ export default defineModule({
       isInterested: (session) => session.get(interested),
     });
 
-    /** §2.6.3: brings a client up to date, after the empty result that announces it. */
+    /** §2.6.3: sends missed changes as pushes, after the empty result. */
     const sendChanges = (roster: Roster, session: Session, seen: string) => {
       session.set(interested, true);
       for (const { contact, version } of changesSince(roster, seen) ?? []) {
@@ -190,20 +191,20 @@ export default defineModule({
         await set(to, contact, undefined);
         return;
       }
-      // RFC 6121 knows no subscription to oneself: its stanzas would go in circles.
-      if (contact.bare === to.bare) throw new StanzaError('not-allowed', 'You need not be your own contact.');
-      const { hidden: _, ...kept } = before ?? { subscription: 'none' as const };
-      await set(to, contact, { ...kept, ...wanted });
+      // RFC 6121 has no subscription to oneself: such stanzas would loop.
+      if (contact.bare === to.bare) throw new StanzaError('not-allowed', 'You cannot add yourself as a contact.');
+      const { hidden: _, ...current } = before ?? { subscription: 'none' as const };
+      await set(to, contact, { ...current, ...wanted });
     };
 
-    // Others are refused alike, whether the account exists or not.
+    // Other users get the same error whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
     return [
       prefetch(({ bare }) => rosters.get(bare)),
       iq.get('account', NS.roster, 'query', read, options),
       iq.set('account', NS.roster, 'query', change, options),
       streamFeature('authenticated', () => el('ver', { xmlns: NS.rosterver })), // §2.6.1
-      // before others act on what is not there any more
+      // before others act on a stale roster
       event('accountDeleted', ({ jid }) => rosters.delete(jid.bare), { before: 'all' }),
     ];
   },
@@ -212,7 +213,7 @@ export default defineModule({
 const isHidden = (item: RosterItem): boolean => item.hidden === true;
 const isVisible = (item: RosterItem | undefined): item is RosterItem => item !== undefined && !isHidden(item);
 
-/** §2.1.2; undefined: the contact is not there any more. */
+/** §2.1.2. `item` is undefined if the contact was removed. */
 export function itemElement(contact: string, item: RosterItem | undefined): Element {
   if (item === undefined) return el('item', { jid: contact, subscription: 'remove' });
   return el(
@@ -232,15 +233,16 @@ const pushOf = (item: Element, ver: string): Stanza =>
   Stanza.build('iq', { type: 'set', id: randomId(9) }, el('query', { xmlns: NS.roster, ver }, item));
 
 /**
- * What a roster set asks for; `wanted` undefined: the removal. `subscription`, `ask` and `approved` are not the
- * client's to set (§2.1.2). Throws the StanzaErrors of §2.3.3.
+ * Parses a roster set; `wanted` is undefined for a removal. `subscription`, `ask` and `approved` are ignored, since
+ * clients cannot set them (§2.1.2). Throws the StanzaErrors of §2.3.3.
  */
 export function readSet(query: Element): {
   contact: Jid;
   wanted: { name: string | undefined; groups: readonly string[] } | undefined;
 } {
   const [item, ...further] = query.getChildren('item', NS.roster);
-  if (item === undefined || further.length > 0) throw new StanzaError('bad-request', 'A roster set has one item.');
+  if (item === undefined || further.length > 0)
+    throw new StanzaError('bad-request', 'A roster set must have one item.');
   const { jid, name, subscription } = item.attrs;
   if (jid === undefined) throw new StanzaError('bad-request', 'An item needs a jid attribute.');
   const contact = Jid.tryParse(jid)?.toBare();
@@ -249,15 +251,12 @@ export function readSet(query: Element): {
   if (name !== undefined && name.length > longestName) throw new StanzaError('not-acceptable', 'The name is too long.');
   const groups = item.getChildren('group', NS.roster).map((group) => group.getText().normalize('NFC'));
   if (groups.some((group) => group === '' || group.length > longestName) || groups.length > mostGroups)
-    throw new StanzaError(
-      'not-acceptable',
-      'A group has a name of reasonable length, and a contact not too many groups.',
-    );
-  if (new Set(groups).size < groups.length) throw new StanzaError('bad-request', 'A group is named twice.');
+    throw new StanzaError('not-acceptable', 'The name of a group is empty or too long, or there are too many groups.');
+  if (new Set(groups).size < groups.length) throw new StanzaError('bad-request', 'The same group is listed twice.');
   return { contact, wanted: { name: name === '' ? undefined : name, groups } };
 }
 
-/** A digest of what the owner's clients see. */
+/** A digest of the roster as the owner's clients see it. */
 function versionOf(roster: Roster): string {
   roster.version ??= digest(roster.items);
   return roster.version;
@@ -271,25 +270,25 @@ export function digest(items: ReadonlyMap<string, RosterItem>): string {
   return hash.digest('base64url').slice(0, 22);
 }
 
-/** All that clients see of an item; '' where they see none. */
+/** An item as clients see it; '' if they do not. */
 function lookOf(contact: string, item: RosterItem | undefined): string {
   if (!isVisible(item)) return '';
   const { name, groups, subscription, ask, approved } = item;
   return JSON.stringify([contact, name ?? '', groups, subscription, ask ?? false, approved ?? false]);
 }
 
-/** The item of a contact has changed. */
+/** Records that the item of a contact has changed. */
 function noteChange(roster: Roster, contact: string): void {
   const { version, changes } = roster;
-  if (version === undefined) return; // nobody has seen a version of this roster that could be built upon
+  if (version === undefined) return; // no client has a version of this roster
   changes.push({ version, contact });
   if (changes.length > mostChanges) changes.shift();
   roster.version = digest(roster.items);
 }
 
 /**
- * Contacts whose items differ from what a client with this version has, each with the version that it has afterwards;
- * undefined where that is not known, or the whole roster is shorter.
+ * Contacts that changed after a version, each with the version that the client has after the push. Returns undefined if
+ * they are not known, or the whole roster is shorter.
  */
 export function changesSince(roster: Roster, version: string): { contact: string; version: string }[] | undefined {
   const current = versionOf(roster);
