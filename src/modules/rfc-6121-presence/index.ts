@@ -1,6 +1,7 @@
 /**
- * RFC 6121 §3 and §4: presence and the subscriptions to it. Every presence stanza out of an account and into one comes
- * here. Who may see whom is decided in subscription.ts, by the tables of Appendix A.
+ * RFC 6121 §3 and §4: presence and subscriptions. Handles every presence stanza from and to an account. The state
+ * machine of
+ * subscriptions is in subscription.ts, by the tables of Appendix A.
  */
 import { z } from 'zod';
 import { count } from '../../server/config/units.js';
@@ -31,10 +32,10 @@ import { inbound, isSubscriptionType, outbound, type SubscriptionType } from './
 
 type Items = ReadonlyMap<string, RosterItem>;
 
-/** Of a kept subscription request, in characters: what is longer is kept without its content. */
+/** Maximum characters of a stored subscription request; longer ones are stored without content. */
 const longestRequest = 16_384;
 
-/** Addresses that got presence directly and have not been told that it is over (§4.6), by themselves. */
+/** Addresses with directed available presence that have not received unavailable yet (§4.6), by full JID. */
 const directed = sessionState<Map<string, Jid> | undefined>({
   name: 'directed',
   default: undefined,
@@ -44,7 +45,7 @@ const directed = sessionState<Map<string, Jid> | undefined>({
   }),
 });
 
-/** Contacts whose server answered with an error: spared further presence until they show up (§4.4.2). */
+/** Contacts whose server answered with an error: they get no presence until they send some (§4.4.2). */
 const unreached = sessionState<Set<string> | undefined>({
   name: 'unreached',
   default: undefined,
@@ -54,7 +55,7 @@ const unreached = sessionState<Set<string> | undefined>({
   }),
 });
 
-/** At an account of this host: whether a resource is available. */
+/** Asked at an account of this host: whether a resource is available. */
 const availability = defineQuestion({
   name: 'presence.available',
   given: z.object({ resource: z.string().optional() }),
@@ -62,8 +63,8 @@ const availability = defineQuestion({
 });
 
 /**
- * Sessions of this server that were available to it when it was written down: the account's others, and those of
- * contacts. Its client does not hear of those that do not come back.
+ * Sessions of this server that were available to this one when it was persisted: the account's others, and those of
+ * contacts. After a restart its client is informed of those that were not restored.
  */
 const seen = sessionState<readonly Jid[]>({ name: 'seen', default: [], stored: z.array(storedJid) });
 
@@ -78,7 +79,7 @@ const toThosePresent: Origin = {
 
 export default defineModule({
   name: 'presence',
-  summary: 'Carries presence between contacts and manages who may see it.',
+  summary: 'Delivers presence between contacts and manages subscriptions.',
   implements: { 'RFC 6121': '2011' },
   needs: ['roster'],
   provides: ['presence'],
@@ -86,7 +87,9 @@ export default defineModule({
   config: z.strictObject({
     directed: count({ min: 10 })
       .default(2000)
-      .describe('Addresses outside the roster, such as rooms, that one session can be present at.'),
+      .describe(
+        'Maximum addresses outside the roster, such as rooms, to which one session can send available presence.',
+      ),
   }),
 
   start: ({ host, config, services: { roster }, provide, log }) => {
@@ -96,7 +99,7 @@ export default defineModule({
       one.set(directed, (one.get(directed) ?? new Map<string, Jid>()).set(to.full, to));
     };
 
-    /** Whether it was there. */
+    /** Returns whether the address had directed presence. */
     const dropDirected = (one: Session, to: Jid): boolean => {
       const all = one.get(directed);
       if (all?.delete(to.full) !== true) return false;
@@ -104,19 +107,19 @@ export default defineModule({
       return true;
     };
 
-    /** There is a sign of life of a contact that could not be reached. */
+    /** A contact that was unreachable has sent presence. */
     const reached = (one: Session, { bare }: Jid): void => {
       const all = one.get(unreached);
       if (all?.delete(bare) === true) one.set(unreached, all);
     };
 
-    /** Calls with the roster of an account: at once if it is in memory. */
+    /** Calls `then` with the roster. Synchronous if it is cached. */
     const withRoster = (owner: Jid, then: (items: Items) => Maybe<void>): Maybe<void> => {
       const items = roster.get(owner.bare);
       return items instanceof Promise ? items.then(then) : then(items);
     };
 
-    /** Sends what an account says without having been asked to say it to this one: not to whom it has blocked. */
+    /** Sends a stanza that the server makes on behalf of the account, unless the account blocks the recipient. */
     const tell = (stanza: Stanza, origin?: Origin): Maybe<void> => {
       const admitted = host.admits(stanza);
       if (admitted instanceof Promise) return admitted.then((yes) => (yes ? host.route(stanza, origin) : undefined));
@@ -124,7 +127,7 @@ export default defineModule({
     };
 
     const here = `@${host.domain}`;
-    /** The same to a contact: nothing is read for one of this host who is not there. */
+    /** The same to a contact. Nothing is loaded for offline contacts of this host. */
     const tellContact = (stanza: Stanza, contact: string): Maybe<void> =>
       tell(stanza.with({ to: Jid.parse(contact) }), contact.endsWith(here) ? toThosePresent : undefined);
 
@@ -133,23 +136,25 @@ export default defineModule({
     // --- out: presence to all ---------------------------------------------------------------------------------
 
     /**
-     * §4.2.2, §4.4.2, §4.5.2: to all subscribers. `brief` goes to them if they have had the capabilities before (XEP-0115
-     * §8.4): nobody was passed over since.
+     * §4.2.2, §4.4.2, §4.5.2: to all subscribers. If all of them have received the capabilities before (XEP-0115 §8.4),
+     * and
+     * none was skipped since, they get `brief`.
      */
     const broadcast = (from: Session, stanza: Stanza, items: Items, brief = stanza): Maybe<void> => {
       const stale = from.get(unreached);
       const toAll = stale === undefined ? brief : stanza;
-      const told: Maybe<void>[] = [];
+      const sent: Maybe<void>[] = [];
       for (const [contact, item] of items) {
         if (!hasFrom(item) || stale?.has(contact) === true) continue;
-        told.push(tellContact(toAll, contact));
+        sent.push(tellContact(toAll, contact));
       }
-      return allOf(told);
+      return allOf(sent);
     };
 
     /**
-     * §4.3, §3.1.3: asks those that the account is subscribed to, no faster than the client takes their answers, and
-     * tells it of the requests that were not answered.
+     * §4.3, §3.1.3: probes the contacts that the account is subscribed to, with back-pressure from the client, then
+     * sends it
+     * the pending subscription requests.
      */
     function* probe(from: Session, items: Items): Generator<Stanza | Promise<unknown> | undefined, void> {
       const question = Stanza.build('presence', { from: from.jid, type: 'probe' });
@@ -173,52 +178,53 @@ export default defineModule({
       const { presence: before, priority: priorityBefore } = from;
       const stanza = withCapsOf(said, before);
       const owner = from.jid.toBare();
-      // Read anew, so that it does not keep alive the whole that was read from the socket with it.
+      // Parsed again: a copy does not retain the buffer read from the socket.
       from.appears(Stanza.parse(stanza.toXml(NS.client)), priorityOf(stanza));
       toOwn(owner, stanza);
       if (before !== undefined) {
         const brief = repeatsCaps(stanza, before) ? stanza.without(NS.caps, 'c') : stanza;
-        const told = broadcast(from, stanza, items, brief);
+        const sent = broadcast(from, stanza, items, brief);
         void host.emit('presenceChanged', { session: from, before, priorityBefore });
-        return told;
+        return sent;
       }
       from.set(unreached, undefined);
       for (const other of available(owner))
         if (!other.jid.equals(from.jid)) from.send(other.presence!.with({ to: from.jid }));
-      const failed = (error: unknown) => log.error({ err: error }, 'a client could not be told of its contacts');
-      const told = [
+      const failed = (error: unknown) =>
+        log.error({ err: error }, 'the presence of contacts could not be sent to a client');
+      const sent = [
         broadcast(from, stanza, items),
         from.pour(probe(from, items), { lane: '/contacts', replaces: true, failed }),
       ];
       for (const [contact, { ask }] of items) {
-        if (ask) told.push(tellContact(Stanza.build('presence', { from: owner, type: 'subscribe' }), contact)); // §3.1.2
+        if (ask) sent.push(tellContact(Stanza.build('presence', { from: owner, type: 'subscribe' }), contact)); // §3.1.2
       }
       void host.emit('available', { session: from });
-      return allOf(told);
+      return allOf(sent);
     };
 
-    /** §4.5, §4.6.3: to whoever knows of the session. */
+    /** §4.5, §4.6.3: to everybody who received the session's presence. */
     const becomeUnavailable = (from: Session, stanza: Stanza): Maybe<void> => {
       const others = [...directedOf(from).values()];
       const wasAvailable = from.available;
       const owner = from.jid.toBare();
-      if (wasAvailable) toOwn(owner, stanza); // the session itself among them
+      if (wasAvailable) toOwn(owner, stanza); // including the session itself
       if (!wasAvailable && others.length === 0) return undefined;
       from.appears(undefined);
       from.set(directed, undefined);
       if (wasAvailable) void host.emit('unavailable', { session: from, stanza });
       return withRoster(owner, (items) => {
-        const told: Maybe<void>[] = [];
-        if (wasAvailable) told.push(broadcast(from, stanza, items));
-        const isTold = (to: Jid) => wasAvailable && (to.bare === owner.bare || hasFrom(items.get(to.bare)));
-        for (const to of others) if (!isTold(to)) told.push(tell(stanza.with({ to })));
-        return allOf(told);
+        const sent: Maybe<void>[] = [];
+        if (wasAvailable) sent.push(broadcast(from, stanza, items));
+        const isCovered = (to: Jid) => wasAvailable && (to.bare === owner.bare || hasFrom(items.get(to.bare)));
+        for (const to of others) if (!isCovered(to)) sent.push(tell(stanza.with({ to })));
+        return allOf(sent);
       });
     };
 
     // --- out: to one --------------------------------------------------------------------------------------------
 
-    /** §4.6.2: presence to one address. Throws StanzaError where the session is present at too many. */
+    /** §4.6.2: presence to one address. Throws StanzaError if the session has sent it to too many. */
     const direct = (from: Session, to: Jid, said: Stanza, origin: Origin): Maybe<void> => {
       const stanza = said.type === undefined ? withCapsOf(said, from.presence) : said;
       reached(from, to);
@@ -239,16 +245,17 @@ export default defineModule({
       const from = origin.session;
       if (from === undefined) return undefined;
       if (isSubscriptionType(type)) {
-        if (to === undefined) throw new StanzaError('bad-request', 'A subscription is to somebody.');
-        if (peer.bare === owner.bare) throw new StanzaError('not-allowed', 'You see your own presence anyway.');
+        if (to === undefined) throw new StanzaError('bad-request', 'A subscription stanza needs a "to" attribute.');
+        if (peer.bare === owner.bare)
+          throw new StanzaError('not-allowed', 'You cannot subscribe to your own presence.');
         return withRoster(owner, (items) => subscriptionOut(type, owner, stanza, items, origin));
       }
       switch (type) {
         case undefined:
-          // Nobody would say later that a session that has ended is unavailable.
+          // The session has ended: nothing would send unavailable presence later.
           if (from.isOver) return undefined;
           if (to !== undefined) return direct(from, to, stanza, origin);
-          priorityOf(stanza); // throws before anything is done
+          priorityOf(stanza); // throws before any change
           return withRoster(owner, (items) => becomeAvailable(from, stanza, items));
         case 'unavailable':
           if (to !== undefined) return direct(from, to, stanza, origin);
@@ -257,17 +264,17 @@ export default defineModule({
         case 'error':
           return to === undefined ? undefined : host.route(stanza, origin);
         default:
-          throw new StanzaError('bad-request', 'There is no such type of presence.'); // §4.7.1
+          throw new StanzaError('bad-request', 'The presence type is not defined.'); // §4.7.1
       }
     };
 
     // --- subscriptions ------------------------------------------------------------------------------------------
 
-    /** Begins to write a changed item down; what is acknowledged waits for it. */
-    const keep = (owner: Jid, contact: Jid, item: RosterItem | undefined, stanza: Stanza, origin: Origin) =>
+    /** Starts to persist a changed item; the stanza is acknowledged once it is durable. */
+    const persist = (owner: Jid, contact: Jid, item: RosterItem | undefined, stanza: Stanza, origin: Origin) =>
       host.acknowledgeAfter(stanza, origin, roster.set(owner, contact, item));
 
-    /** The presence of every available resource to one contact, or that they all are gone. */
+    /** Sends one contact the presence of every available resource, or unavailable presence from each. */
     const tellPresence = (owner: Jid, contact: Jid, gone = false): Maybe<void> =>
       allOf(
         available(owner).map(({ jid, presence: last }) =>
@@ -275,7 +282,10 @@ export default defineModule({
         ),
       );
 
-    /** §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2: from a client. The pushes go first: answers may come at once. */
+    /**
+     * §3.1.2, §3.1.5, §3.2.2, §3.3.2, §3.4.2: from a client. Roster pushes precede the stanza, since answers may come
+     * at once.
+     */
     const subscriptionOut = (
       type: SubscriptionType,
       owner: Jid,
@@ -286,17 +296,17 @@ export default defineModule({
       const contact = stanza.to!.toBare();
       const before = items.get(contact.bare);
       const { item, route } = outbound(type, before);
-      if (item !== before) keep(owner, contact, item, stanza, origin);
+      if (item !== before) persist(owner, contact, item, stanza, origin);
       if (!route) return undefined;
       const sent: Maybe<void>[] = [];
-      // §3.2.2: while the contact may still see it
+      // §3.2.2: before the subscription ends
       if (type === 'unsubscribed' && hasFrom(before)) sent.push(tellPresence(owner, contact, true));
       sent.push(host.route(stanza.with({ from: owner, to: contact }), origin));
       if (type === 'subscribed') sent.push(tellPresence(owner, contact));
       return allOf(sent);
     };
 
-    /** §3.1.3, §3.1.6, §3.2.3, §3.3.3: from a contact. The stanza goes before the push that follows from it. */
+    /** §3.1.3, §3.1.6, §3.2.3, §3.3.3: from a contact. The stanza precedes the resulting roster push. */
     const subscriptionIn = (
       type: SubscriptionType,
       { owner, peer, stanza, origin }: Passage,
@@ -308,29 +318,29 @@ export default defineModule({
       const before = items.get(contact.bare);
       const { item, deliver, approve } = inbound(type, before, requestOf(type, received));
       const isRequest = type === 'subscribe';
-      if (isRequest && item !== before) keep(owner, contact, item, stanza, origin); // throws where too many are waiting
+      if (isRequest && item !== before) persist(owner, contact, item, stanza, origin); // throws if too many are pending
       if (deliver)
         for (const own of host.sessions(owner.bare))
           if (isRequest ? own.available : roster.isInterested(own)) own.send(received);
-      if (!isRequest && item !== before) keep(owner, contact, item, stanza, origin);
+      if (!isRequest && item !== before) persist(owner, contact, item, stanza, origin);
       if (approve) return allOf([tell(subscription('subscribed', owner, contact)), tellPresence(owner, contact)]);
       if (type === 'unsubscribe' && hasFrom(before)) return tellPresence(owner, contact, true);
       return undefined;
     };
 
-    /** §2.5.2: the contact is no more in the roster; ends what there was between the two. */
+    /** §2.5.2: the contact was removed from the roster; cancels the subscriptions in both directions. */
     const cancel = (owner: Jid, contact: Jid, before: RosterItem): Maybe<void> => {
-      const told: Maybe<void>[] = [];
-      if (hasTo(before) || before.ask) told.push(tell(subscription('unsubscribe', owner, contact)));
-      if (hasFrom(before)) told.push(tellPresence(owner, contact, true));
+      const sent: Maybe<void>[] = [];
+      if (hasTo(before) || before.ask) sent.push(tell(subscription('unsubscribe', owner, contact)));
+      if (hasFrom(before)) sent.push(tellPresence(owner, contact, true));
       if (hasFrom(before) || before.pendingIn !== undefined)
-        told.push(tell(subscription('unsubscribed', owner, contact)));
-      return allOf(told);
+        sent.push(tell(subscription('unsubscribed', owner, contact)));
+      return allOf(sent);
     };
 
     // --- in -----------------------------------------------------------------------------------------------------
 
-    /** §8.5.2.1.2, §8.5.3.1: to all available resources, or to the one. */
+    /** §8.5.2.1.2, §8.5.3.1: to all available resources, or to the addressed one. */
     const deliver = ({ owner, peer, stanza }: Passage): Maybe<void> => {
       const to = stanza.to!;
       if (to.resource === undefined) {
@@ -344,7 +354,7 @@ export default defineModule({
       const own = host.sessions(owner.bare).find(({ jid }) => jid.resource === to.resource);
       if (own === undefined) return;
       if (stanza.type === undefined) reached(own, peer);
-      // A room that was left or never entered; else a contact who cannot be reached.
+      // From a room that was left or never joined; otherwise from a contact that is unreachable.
       else if (!dropDirected(own, peer) && stanza.type === 'error') notReached(own, peer);
       own.send(stanza);
     };
@@ -357,7 +367,7 @@ export default defineModule({
     /** §4.3.2. */
     const answerProbe = (owner: Jid, to: Jid, prober: Jid, item: RosterItem | undefined): Maybe<void> => {
       if (!hasFrom(item) && prober.bare !== owner.bare) {
-        // Who waits for an answer of the owner's is not to be told that it is no.
+        // A pending request must not be answered with a refusal.
         return item?.pendingIn === undefined ? tell(subscription('unsubscribed', owner, prober.toBare())) : undefined;
       }
       const asked = available(owner).filter(({ jid }) => to.resource === undefined || jid.resource === to.resource);
@@ -383,17 +393,17 @@ export default defineModule({
 
     provide('presence', { directed: directedOf });
 
-    /** undefined while the roster is not in memory. */
+    /** Returns undefined if the roster is not cached. */
     const seenBy = (one: Session): readonly Jid[] | undefined => {
       if (!one.available) return [];
       const owner = one.jid.toBare();
       const items = roster.get(owner.bare);
       if (items instanceof Promise) {
-        items.catch(() => {}); // whoever asks again is told
+        items.catch(() => {}); // the next caller gets the error
         return undefined;
       }
       const others = available(owner).filter(({ jid }) => !jid.equals(one.jid));
-      // Those that live on this node: a crash of it takes them with it.
+      // Only sessions on this node: they are lost if it crashes.
       for (const [contact, item] of items)
         if (hasTo(item)) for (const other of host.sessions(contact)) if (other.available) others.push(other);
       return others.map(({ jid }) => jid);
@@ -402,18 +412,18 @@ export default defineModule({
     return [
       presence((passage) => (passage.way === 'out' ? out(passage) : into(passage))),
       session('gone', (gone) => becomeUnavailable(gone, unavailable(gone.jid))),
-      // Those that did not outlive the process before had nobody to say so.
+      // Sessions that were not restored could not send unavailable presence.
       event('revived', ({ session: own }) => {
         const { jid: to } = own;
         if (to.domain !== host.domain) return undefined;
         const others = own.get(seen);
         own.set(seen, []);
-        const farewell = (jid: Jid) => (isThere: boolean) =>
-          isThere ? undefined : tell(unavailable(jid).with({ to }));
+        const farewell = (jid: Jid) => (isAvailable: boolean) =>
+          isAvailable ? undefined : tell(unavailable(jid).with({ to }));
         return allOf(
           others.map((jid) => {
-            const isThere = host.askHome(availability, jid.toBare(), { resource: jid.resource });
-            return isThere instanceof Promise ? isThere.then(farewell(jid)) : farewell(jid)(isThere);
+            const isAvailable = host.askHome(availability, jid.toBare(), { resource: jid.resource });
+            return isAvailable instanceof Promise ? isAvailable.then(farewell(jid)) : farewell(jid)(isAvailable);
           }),
         );
       }),
@@ -421,16 +431,16 @@ export default defineModule({
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,
       ),
-      // XEP-0191 §3.2: who got presence directly is told as well, while something can still be said to them
+      // XEP-0191 §3.2: also to directed presence, before the block, which would drop it
       event('blocking', ({ owner, covers }) => {
-        const told: Maybe<void>[] = [];
+        const sent: Maybe<void>[] = [];
         for (const own of host.sessions(owner.bare)) {
           for (const to of [...directedOf(own).values()].filter(covers)) {
             dropDirected(own, to);
-            told.push(tell(unavailable(own.jid).with({ to })));
+            sent.push(tell(unavailable(own.jid).with({ to })));
           }
         }
-        return allOf(told);
+        return allOf(sent);
       }),
       answers(availability, ({ resource }, owner) => available(owner).some(({ jid }) => jid.resource === resource)),
       event('accountDeleting', async ({ jid: owner }) => {
@@ -442,7 +452,7 @@ export default defineModule({
   },
 });
 
-/** Waits for those that wait. */
+/** Waits for all that are pending. */
 function allOf(outcomes: readonly Maybe<void>[]): Maybe<void> {
   const waiting = outcomes.filter((outcome) => outcome instanceof Promise);
   return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
@@ -453,16 +463,16 @@ const subscription = (type: SubscriptionType, from: Jid, to: Jid): Stanza =>
 
 const unavailable = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
 
-/** §4.7.2.3. Throws StanzaError for what is no integer from -128 to 127. */
+/** §4.7.2.3. Throws StanzaError unless it is an integer from -128 to 127. */
 export function priorityOf(stanza: Stanza): number {
   const text = stanza.text(NS.client, 'priority')?.trim();
   if (text === undefined) return 0;
   const priority = /^[+-]?\d{1,4}$/.test(text) ? Number(text) : Number.NaN;
   if (priority >= -128 && priority <= 127) return priority;
-  throw new StanzaError('bad-request', 'A priority is an integer from -128 to 127.');
+  throw new StanzaError('bad-request', 'The priority must be an integer from -128 to 127.');
 }
 
-/** A subscription request as it is kept (§3.1.3). */
+/** A subscription request in its stored form (§3.1.3). */
 function requestOf(type: SubscriptionType, stanza: Stanza): string {
   if (type !== 'subscribe') return '';
   const xml = stanza.toXml(NS.client);

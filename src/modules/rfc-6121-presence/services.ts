@@ -1,4 +1,4 @@
-/** What presence offers other modules and the server. */
+/** The service that this module provides to others. */
 import type { Session } from '../../server/routing/session.js';
 import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -6,7 +6,9 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 declare module '../../server/module/index.js' {
   interface Services {
     presence: {
-      /** Addresses that got presence directly and have not been told that it is over (RFC 6121 §4.6), by themselves. */
+      /**
+       * Addresses with directed available presence that have not received unavailable yet (RFC 6121 §4.6), by full JID.
+       */
       directed(session: Session): ReadonlyMap<string, Jid>;
     };
   }
@@ -14,11 +16,14 @@ declare module '../../server/module/index.js' {
   interface Events {
     /** A session became available (RFC 6121 §4.2): its first available presence after being unavailable. */
     available: { readonly session: Session };
-    /** An available session became unavailable. `stanza` is its unavailable presence, made by the server if the session ended without one. */
+    /** An available session became unavailable. `stanza` is its presence, by the server if the session ended without one. */
     unavailable: { readonly session: Session; readonly stanza: Stanza };
-    /** An available session sent another presence (RFC 6121 §4.4), which it has now; `before` and its priority went. */
+    /**
+     * An available session sent another presence (RFC 6121 §4.4), now current; `before` and its priority are the
+     * previous ones.
+     */
     presenceChanged: { readonly session: Session; readonly before: Stanza; readonly priorityBefore: number };
-    /** Presence, available or not, came to an account's bare address: of whoever it sees, or directed. */
+    /** Presence, available or not, arrived at an account's bare address: from a contact, or directed. */
     contactPresence: { readonly owner: Jid; readonly stanza: Stanza };
   }
 }

@@ -1,6 +1,7 @@
 /**
- * RFC 6121 Appendix A: what a subscription stanza does to a roster item, and what else follows from it. Pure: the item
- * comes in, the next one goes out, the same object where nothing changes; undefined is 'not in the roster'.
+ * RFC 6121 Appendix A: how a subscription stanza changes a roster item, and its consequences. Pure functions from an
+ * item to
+ * the next one, the same object if nothing changes; undefined means 'not in the roster'.
  *
  * The nine states are the item's fields: `subscription`, `ask` (Pending Out) and `pendingIn` (Pending In).
  */
@@ -14,7 +15,7 @@ export const isSubscriptionType = (type: string | undefined): type is Subscripti
 
 export interface Outbound {
   readonly item: RosterItem | undefined;
-  /** Whether the stanza goes on to the contact. */
+  /** Whether the stanza is sent to the contact. */
   readonly route: boolean;
 }
 
@@ -38,11 +39,11 @@ export interface Inbound {
   readonly item: RosterItem | undefined;
   /** Whether the owner's clients get the stanza. */
   readonly deliver: boolean;
-  /** Whether the contact is told at once that he is subscribed. */
+  /** Whether the contact is approved at once. */
   readonly approve: boolean;
 }
 
-/** §A.3: a subscription stanza from the contact to the owner; `request` is the text of a subscribe, to be kept. */
+/** §A.3: a subscription stanza from the contact to the owner; `request` is the text of a subscribe, to be stored. */
 export function inbound(type: SubscriptionType, item: RosterItem | undefined, request: string): Inbound {
   const next = (changed: RosterItem | undefined, deliver: boolean, approve = false): Inbound => ({
     item: changed,
@@ -64,7 +65,7 @@ export function inbound(type: SubscriptionType, item: RosterItem | undefined, re
   }
 }
 
-/** The item as one that the owner put into the roster. */
+/** The item as one that the owner has added to the roster. */
 function shown(item: RosterItem | undefined): RosterItem {
   if (item === undefined) return { groups: [], subscription: 'none' };
   const { hidden: _, ...rest } = item;
@@ -85,7 +86,7 @@ function withoutTo(item: RosterItem | undefined): RosterItem | undefined {
   return { ...rest, subscription: hasFrom(item) ? 'from' : 'none' };
 }
 
-/** Neither subscribed nor asking to be; what was kept for the request alone goes with it. */
+/** Removes the contact's subscription or request, and a hidden item with it. */
 function withoutFrom(item: RosterItem | undefined): RosterItem | undefined {
   if (item === undefined || item.hidden) return undefined;
   if (!hasFrom(item) && item.pendingIn === undefined) return item;
