@@ -1,10 +1,11 @@
 /**
- * `waxwing/module`: what a module is written with, inside the project and outside. Services and events of the standard
- * modules are known by their types; a module adds its own by `declare module 'waxwing/module'`.
+ * `waxwing/module`: the API for modules, inside and outside this project. Includes the types of services and events of
+ * the
+ * standard modules; a module adds its own by `declare module 'waxwing/module'`.
  */
-/** Configurations are declared with it. */
+/** For declaring configurations. */
 export { z } from 'zod';
-// What modules merge into Services and Events; the names of types where others need them.
+// Types that modules merge into Services and Events, by name where others need them.
 export type {} from '../modules/rfc-6121-presence/services.js';
 export type * from '../modules/rfc-6121-roster/services.js';
 export type {} from '../modules/rtbl.js';

@@ -1,6 +1,7 @@
 /**
- * `waxwing/storage`: the contract of a storage driver, and what drivers are written with. `waxwing/storage/suites` has the
- * tests that each has to pass.
+ * `waxwing/storage`: the contract of a storage driver, and helpers for drivers. `waxwing/storage/suites` has the tests
+ * that
+ * each driver must pass.
  */
 export * from '../storage/contract.js';
 export * from '../storage/filter.js';
