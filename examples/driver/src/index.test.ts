@@ -31,7 +31,7 @@ persistenceContract('jsonl', (place) => openJsonLines(join(folder, `${place}.jso
 
 const isFailure = (kind: string) => (error: unknown) => error instanceof StorageError && error.failure === kind;
 
-test('what was written is in the file when the promise resolves', async () => {
+test('a write is in the file when its promise resolves', async () => {
   const file = fresh();
   const storage = await openJsonLines(file);
   await storage.document('d').set('romeo', { line: 'one\ntwo\u2028three' });
@@ -39,7 +39,7 @@ test('what was written is in the file when the promise resolves', async () => {
   await storage.close();
 });
 
-test('a line that a crash has cut is dropped; what was before it is there', async () => {
+test('a line truncated by a crash is dropped; those before it are read', async () => {
   const file = fresh();
   const first = await openJsonLines(file);
   await first.document('d').set('romeo', 1);
@@ -54,7 +54,7 @@ test('a line that a crash has cut is dropped; what was before it is there', asyn
   await third.close();
 });
 
-test('a line that is damaged stops the start, and the file stays as it is', async () => {
+test('a corrupt line stops the start, and the file is not changed', async () => {
   const file = fresh();
   for (const text of ['{\n["document","d","delete","romeo"]\n', '["spell","d"]\n']) {
     writeFileSync(file, text);
@@ -64,7 +64,7 @@ test('a line that is damaged stops the start, and the file stays as it is', asyn
   }
 });
 
-test('trimming without end, deleting and comparing are the same when opened again', async () => {
+test('unlimited trimming, deleting and comparing give the same result after reopening', async () => {
   const file = fresh();
   const first = await openJsonLines(file);
   for (const id of ['a', 'b', 'c']) await first.log('l').append('romeo', { id, value: id });
@@ -91,7 +91,7 @@ test('trimming without end, deleting and comparing are the same when opened agai
   await second.close();
 });
 
-test('the file is as long as what is in it when it is opened again', async () => {
+test('the file is compacted when it is opened again', async () => {
   const file = fresh();
   const first = await openJsonLines(file);
   for (let n = 0; n < 100; n++) await first.document('d').set('romeo', n);
@@ -100,7 +100,7 @@ test('the file is as long as what is in it when it is opened again', async () =>
   assert.equal(readFileSync(file, 'utf8'), '["document","d","set","romeo",99]\n');
 });
 
-test('one process has it open; a lock of one that is gone is none', async () => {
+test('one process can open it; a stale lock is ignored', async () => {
   const file = fresh();
   const first = await openJsonLines(file);
   await assert.rejects(openJsonLines(file), isFailure('locked'));
@@ -110,14 +110,14 @@ test('one process has it open; a lock of one that is gone is none', async () => 
   assert.equal(existsSync(`${file}.lock`), false);
 });
 
-test('a folder that is not there is an error', async () => {
+test('a missing folder is an error', async () => {
   await assert.rejects(openJsonLines(join(folder, 'nowhere', 'x.jsonl')), isFailure('unavailable'));
 });
 
 const served = fresh();
 const storage = await openJsonLines(served);
 const sm = 'urn:xmpp:sm:3';
-scenario('what a server has acknowledged is in the file', { storage: () => storage }, async ({ actor }) => {
+scenario('a stanza that the server has acknowledged is in the file', { storage: () => storage }, async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.closes();
   await juliet.isClosed();

@@ -1,7 +1,9 @@
 /**
- * A storage driver on one file: every write is a line of JSON that is appended and flushed, and all of it is in memory. A
- * line that cannot be read stops the start. The last line is an exception: a crash may have cut it off, and its write was
- * never acknowledged. On opening, the file is rewritten without what was overwritten or removed. For small servers whose data people want to read.
+ * A storage driver on one file, for small servers whose data people want to read. Each write appends and flushes one
+ * line of
+ * JSON; all data is held in memory. An unreadable line stops the start, except the last one: a crash may have truncated
+ * it,
+ * and its write was never acknowledged. On opening, the file is rewritten without overwritten and removed data.
  */
 import { type FileHandle, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -16,7 +18,7 @@ import {
   type StoreName,
 } from 'waxwing/storage';
 
-/** A line: the store (shape and name), the operation and what it is called with. */
+/** A line: the store (shape and name), the operation and its arguments. */
 type Line =
   | readonly ['join', node: string, epoch: number]
   | readonly ['document', name: string, 'set', owner: string, value: unknown]
@@ -28,10 +30,10 @@ type Line =
   | readonly ['log', name: string, 'trim', owner: string, what: Parameters<LogStore['trim']>[1]]
   | readonly ['document' | 'map' | 'log', name: string, 'forget', owner: string];
 
-/** Owners, entries and keys that are read at a time while the file is written anew. */
+/** Owners, entries and keys per read while the file is rewritten. */
 const page = 1000;
 
-/** Opens the file, or makes it. Rejects with StorageError. */
+/** Opens or creates the file. Rejects with StorageError. */
 export async function openJsonLines(file: string): Promise<Storage> {
   await lock(file);
   try {
@@ -51,12 +53,12 @@ class JsonLines implements Storage {
   readonly #handle: FileHandle;
   readonly #memory: MemoryStorage;
   readonly #epochs: Map<string, number>;
-  /** Lines that wait for the next write, with those who wait for them. */
+  /** Lines of the next write, with the callbacks of their writers. */
   #queue: { readonly text: string; done(error?: StorageError): void }[] = [];
   #writing: Promise<void> | undefined;
-  /** Writes that have not been settled. */
+  /** Writes that have not been settled yet. */
   readonly #underWay = new Set<Promise<unknown>>();
-  /** Once the file has failed nobody knows what is in it: it has to be opened anew. */
+  /** Set on the first failed write: the state of the file is unknown, and it must be reopened. */
   #failed: StorageError | undefined;
   #closing: Promise<void> | undefined;
 
@@ -88,7 +90,7 @@ class JsonLines implements Storage {
     return {
       ...store,
       set: (owner, entries) => {
-        const all = [...entries]; // may be read once only
+        const all = [...entries]; // can be iterated only once
         return this.#write(store.set(owner, all), ['map', name, 'set', owner, all]);
       },
       delete: (owner, keys) => this.#write(store.delete(owner, keys), ['map', name, 'delete', owner, keys], isSome),
@@ -123,7 +125,7 @@ class JsonLines implements Storage {
     return joined;
   }
 
-  /** Only this process writes: a fence is up once memory refuses, and what was written before is in the file. */
+  /** Only this process writes: a fence is effective once memory refuses, and earlier writes are in the file. */
   async fence(node: string, epoch: number): Promise<void> {
     await this.#memory.fence(node, epoch);
     await Promise.allSettled(this.#underWay);
@@ -140,11 +142,12 @@ class JsonLines implements Storage {
   }
 
   /**
-   * What memory has done becomes durable; what it has refused is refused. Memory does all in the order in which it is
-   * called, and answers in that order, so that the lines are in it too. `isChange`: others change nothing, and need no line.
+   * Makes a change in memory durable; rejects if memory rejects. Memory applies and resolves changes in call order, so
+   * the
+   * lines are in that order too. `isChange`: results that change nothing need no line.
    */
   #write<R>(outcome: Promise<R>, line: Line, isChange: (result: R) => boolean = () => true): Promise<R> {
-    // At once: the caller may change what it has given. Memory refuses what JSON has no text for.
+    // Serialized now, since the caller may modify the arguments. Memory refuses values that JSON cannot represent.
     const text = textOf(line);
     const durable = outcome.then((result) => (isChange(result) ? this.#append(text).then(() => result) : result));
     this.#underWay.add(durable);
@@ -161,7 +164,7 @@ class JsonLines implements Storage {
     });
   }
 
-  /** Lines that come while others are written go out together, with one flush. */
+  /** Lines that arrive during a write are written together next, with one flush. */
   async #drain(): Promise<void> {
     while (this.#queue.length > 0) {
       const batch = this.#queue;
@@ -172,7 +175,7 @@ class JsonLines implements Storage {
         await this.#handle.datasync();
       } catch (error) {
         this.#failed = failure(error);
-        // What memory has and the file has not must not be read.
+        // Data in memory that is not in the file must not be read.
         await this.#memory.close();
       }
       for (const { done } of batch) done(this.#failed);
@@ -192,7 +195,7 @@ function textOf(line: Line): string {
 const isTrue = (result: boolean): boolean => result;
 const isSome = (count: number): boolean => count > 0;
 
-/** Infinity, which JSON has not, is as good as nothing here. */
+/** Drops Infinity, which JSON lacks and means the same as no limit here. */
 const finite = (what: Parameters<LogStore['trim']>[1]): Parameters<LogStore['trim']>[1] =>
   Object.fromEntries(Object.entries(what).filter(([, value]) => value !== Number.POSITIVE_INFINITY));
 
@@ -218,11 +221,11 @@ async function apply(memory: MemoryStorage, epochs: Map<string, number>, line: L
       return line[2] === 'trim' ? store.trim(line[3], line[4]) : store.forget(line[3]);
     }
     default:
-      throw new StorageError('corrupt', `there is no operation ${JSON.stringify(line)}`);
+      throw new StorageError('corrupt', `unknown operation ${JSON.stringify(line)}`);
   }
 }
 
-/** The whole lines of a file; none where there is no file. */
+/** The complete lines of a file; none if it does not exist. */
 async function linesOf(file: string): Promise<Line[]> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '';
@@ -236,12 +239,12 @@ async function linesOf(file: string): Promise<Line[]> {
       try {
         return JSON.parse(line) as Line;
       } catch (error) {
-        throw new StorageError('corrupt', `${file}:${index + 1} is no JSON`, { cause: error });
+        throw new StorageError('corrupt', `${file}:${index + 1} is not valid JSON`, { cause: error });
       }
     });
 }
 
-/** Writes what there is into a new file, and puts it in the place of the old one. */
+/** Writes the data to a new file, which replaces the old one. */
 async function rewrite(file: string, memory: MemoryStorage, epochs: ReadonlyMap<string, number>): Promise<void> {
   const next = `${file}.new`;
   const handle = await open(next, 'w', 0o600);
@@ -268,7 +271,7 @@ async function rewrite(file: string, memory: MemoryStorage, epochs: ReadonlyMap<
   await folder.sync().finally(() => folder.close());
 }
 
-/** Lines that make what an owner has in a store. */
+/** Lines that restore an owner's data in a store. */
 async function linesFor(memory: MemoryStorage, { shape, name }: StoreName, owner: string): Promise<Line[]> {
   switch (shape) {
     case 'document':
@@ -284,7 +287,7 @@ async function linesFor(memory: MemoryStorage, { shape, name }: StoreName, owner
 
 const lockOf = (file: string): string => `${file}.lock`;
 
-/** One process writes the file. The lock of a process that no longer runs is ignored. */
+/** Only one process may write the file. A stale lock is ignored. */
 async function lock(file: string): Promise<void> {
   for (let isSecond = false; ; isSecond = true) {
     try {
