@@ -47,13 +47,13 @@ const refusals: Readonly<Record<string, Refusal>> = {
     start: /listen\.c2s: 192\.0\.2\.1:15999: this machine has no such address/,
     check: /listen\.c2s 192\.0\.2\.1:15999: this machine has no such address/,
   },
-  'a certificate that is not there': { config: withCertificate('a', 'a'), start: /a\.pem: there is no such file/ },
+  'a certificate that is not there': { config: withCertificate('a', 'a'), start: /a\.pem: no such file/ },
   'a certificate that is none': {
     config: withCertificate('a', 'a'),
     prepare: (at) => {
       for (const end of ['pem', 'key']) writeFileSync(join(dirname(at.file), `a.${end}`), 'nonsense');
     },
-    start: /a\.pem: holds no certificate in PEM/,
+    start: /a\.pem: contains no certificate in PEM/,
   },
   'the key of another certificate': {
     config: withCertificate('a', 'b'),
@@ -61,7 +61,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
       certificate(at, 'a');
       certificate(at, 'b');
     },
-    start: /b\.key: is not the key of .*a\.pem/,
+    start: /b\.key: does not match .*a\.pem/,
   },
   'a data folder that is a file': {
     prepare: (at) => writeFileSync(at.data, ''),
@@ -205,7 +205,7 @@ describe('check finds what start refuses', { concurrency: 2 }, () => {
     for (const command of ['check', 'start']) {
       const { code, out, err } = await waxwing(at, [command]);
       assert.equal(code, command === 'check' ? 4 : 1);
-      assert.match(out + err, /localhost\.crt:? holds no certificate in PEM/);
+      assert.match(out + err, /localhost\.crt:? contains no certificate in PEM/);
     }
     rmSync(folder, { recursive: true });
   });

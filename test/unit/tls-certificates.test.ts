@@ -19,8 +19,8 @@ import { afterEach, beforeEach, describe, test } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket, TLSSocket as TlsSocket } from 'node:tls';
 import { loadConfig } from '../../src/server/config/load.js';
 import {
+  type CertificateChange,
   CertificateError,
-  type CertificateNews,
   Certificates,
   inspectCertificates,
 } from '../../src/server/tls/certificates.js';
@@ -44,8 +44,8 @@ afterEach(() => {
 const configOf = (text = '') => loadConfig({ file: join(folder, 'w.toml'), text, modules: [] });
 
 async function open(text = '', subdomains: string[] = []) {
-  const news: CertificateNews[] = [];
-  const options = { config: configOf(text), subdomains, report: (one: CertificateNews) => void news.push(one) };
+  const news: CertificateChange[] = [];
+  const options = { config: configOf(text), subdomains, report: (one: CertificateChange) => void news.push(one) };
   const certificates = await Certificates.open(options);
   undo.push(() => certificates.close());
   return { certificates, news, kinds: () => news.map(({ kind }) => kind) };
@@ -229,7 +229,7 @@ describe('certificates', () => {
     await certificates.reload();
     await certificates.reload();
     assert.deepEqual(kinds(), ['refused']);
-    assert.match(String((news[0] as { error: Error }).error), /x\.key: is not the key of .*x\.crt$/);
+    assert.match(String((news[0] as { error: Error }).error), /x\.key: does not match .*x\.crt$/);
     assert.deepEqual((await shake({})).names, ['x.example']);
     put('x', 'z.example');
     await certificates.reload();
@@ -241,12 +241,12 @@ describe('certificates', () => {
     put('x', 'x.example');
     const start = (text: string) => Certificates.open({ config: configOf(`[hosts.localhost]\n${text}`) });
     await assert.rejects(start(files('missing')), CertificateError);
-    await assert.rejects(start(files('missing')), { message: /localhost: .*missing\.crt: there is no such file$/ });
+    await assert.rejects(start(files('missing')), { message: /localhost: .*missing\.crt: no such file$/ });
     await assert.rejects(start('certificate = "x.key"\nkey = "x.key"'), {
-      message: /x\.key: holds no certificate in PEM$/,
+      message: /x\.key: contains no certificate in PEM$/,
     });
     await assert.rejects(start('certificate = "x.crt"\nkey = "x.crt"'), {
-      message: /x\.crt: holds no private key in PEM/,
+      message: /x\.crt: contains no private key in PEM/,
     });
   });
 });
@@ -269,13 +269,13 @@ describe('the inspection', () => {
     chmodSync(join(folder, 'x.key'), 0o644);
     const text = `[hosts.localhost]\n${files('x')}`;
     assert.deepEqual(await problemsOf(text), [
-      ['is not for localhost', `has a key that others can read: ${join(folder, 'x.key')}`],
+      ['is not for localhost', `has a key file that is readable by other users: ${join(folder, 'x.key')}`],
     ]);
     chmodSync(join(folder, 'x.key'), 0o600);
-    assert.match((await problemsOf(text, Date.now() + 820 * day))[0]![0]!, /^ends soon, on \d{4}-\d\d-\d\d$/);
-    assert.match((await problemsOf(text, Date.now() + 826 * day))[0]![0]!, /^has ended on /);
+    assert.match((await problemsOf(text, Date.now() + 820 * day))[0]![0]!, /^expires soon, on \d{4}-\d\d-\d\d$/);
+    assert.match((await problemsOf(text, Date.now() + 826 * day))[0]![0]!, /^expired on /);
     assert.match((await problemsOf(text, Date.now() - day))[0]![0]!, /^is not valid before /);
-    assert.deepEqual(await problemsOf(`[hosts.localhost]\n${files('missing')}`), [['there is no such file']]);
+    assert.deepEqual(await problemsOf(`[hosts.localhost]\n${files('missing')}`), [['no such file']]);
   });
 
   test('makes nothing', async () => {

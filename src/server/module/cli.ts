@@ -1,19 +1,19 @@
 /**
- * Commands of `waxwing` that a module brings (`cli` of its definition): help, completion, documents and the admin socket have
- * them from there. They run in the server, on whatever hosts there are; a module that does not run says so when it is asked.
+ * Commands that a module adds to `waxwing` (`cli` in its definition), also used for help, completion, documentation and
+ * the admin socket. They run in the server, on all hosts; if the module is disabled the command reports that.
  *
- * The program reads them to know its commands, without starting a module: what a command needs besides types and what is
- * here is imported where it runs.
+ * The program reads the declarations without starting a module. What a command needs at run time, other than types and
+ * the contents of this file, must be imported when it runs.
  */
 import type { Jid } from '../stanza/jid.js';
 import type { Services } from './services.js';
 
-/** What a command takes. Its name is the field in JSON, the option `--name`, or the argument `NAME`. */
+/** A parameter of a command. Its name is the JSON field, the option `--name`, or the argument `NAME`. */
 export interface Parameter {
-  /** account: `user@host`. address: that, perhaps with a resource. secret: never an argument of the command line. */
+  /** account: `user@host`. address: the same with an optional resource. secret: never taken from the command line. */
   readonly type: 'text' | 'account' | 'address' | 'count' | 'flag' | 'secret';
   readonly description: string;
-  /** It is told apart by its place and not by its name. */
+  /** Identified by position instead of by name. */
   readonly positional?: true;
   readonly required?: true;
   readonly choices?: readonly string[];
@@ -35,55 +35,55 @@ type Value<P extends Parameter> = P['type'] extends 'flag'
     ? Plain<P>
     : Plain<P> | undefined;
 
-/** What `run` gets for its parameters. */
+/** The values of the parameters for `run`. */
 export type Values<P extends Parameters> = { readonly [K in keyof P]: Value<P[K]> };
 
-/** Values as they are written and sent: JSON, not yet checked. */
+/** Raw values in JSON, not yet validated. */
 export type RawValues = Readonly<Record<string, unknown>>;
 
-/** Bytes that an account or a room stores. */
+/** Bytes stored for an account or a room. */
 export interface UsageData {
   readonly archive: number;
   readonly data: number;
   readonly stores: Readonly<Record<string, number>>;
-  /** null: no limit. */
+  /** null: unlimited. */
   readonly archiveQuota: number | null;
   readonly dataQuota: number | null;
 }
 
-/** A host as commands see it. */
+/** A host in the view of commands. */
 export interface CliHost {
   readonly domain: string;
-  /** undefined: no running module provides it. */
+  /** Returns undefined if no running module provides the service. */
   provided<K extends keyof Services>(name: K): Services[K] | undefined;
 }
 
-/** What a module's command works on. */
+/** The server in the view of a module's command. */
 export interface CliContext {
-  /** Those of the server, in the order of the configuration. */
+  /** The hosts of the server, in the order of the configuration. */
   readonly hosts: readonly CliHost[];
   usageOf(owner: string): Promise<UsageData>;
-  /** Tells whoever waits how far it is. */
+  /** Reports progress to the caller. */
   progress(text: string): void;
 }
 
 export interface CommandDefinition<P extends Parameters, C, D> {
-  /** Its words: `user add`. */
+  /** The words of the command: `user add`. */
   readonly name: string;
-  /** One line, without a full stop. */
+  /** One line without a full stop. */
   readonly summary: string;
-  /** Whole sentences. */
+  /** Complete sentences. */
   readonly details?: string;
   readonly parameters?: P;
-  /** It changes nothing. */
+  /** The command changes nothing. */
   readonly reads?: true;
-  /** What is asked on a terminal before it runs; elsewhere `--yes` is needed. */
+  /** Confirmation to ask on a terminal before running; without a terminal `--yes` is needed. */
   readonly confirm?: (raw: RawValues) => string;
-  /** Throws CommandError for what is the caller's to hear. */
+  /** Throws CommandError for errors to report to the caller. */
   run(context: C, values: Values<P>): D | Promise<D>;
-  /** Without the last line break; empty: nothing is printed. */
+  /** Output without the final line break; nothing is printed if empty. */
   text(data: D): string | Promise<string>;
-  /** The exit code where the command worked. */
+  /** Exit code of a successful command. */
   exitCode?(data: D): number;
 }
 
@@ -91,20 +91,20 @@ export interface CliCommand extends CommandDefinition<Parameters, never, never> 
   readonly parameters: Parameters;
 }
 
-/** A command of a module; inference gives `run` the types of its parameters, and `text` that of the data. */
+/** Declares a module's command. Type inference gives `run` the types of its parameters and `text` that of the data. */
 export const cliCommand = <const P extends Parameters, D>(
   definition: CommandDefinition<P, CliContext, D>,
 ): CliCommand => ({ parameters: {}, ...definition }) as unknown as CliCommand;
 
-/** Why a command failed, for programs. */
+/** Reason for a failed command, for programs. */
 export type Failure =
-  /** It was called wrongly. */
+  /** Wrong usage. */
   | 'usage'
   | 'not-found'
   | 'conflict'
-  /** No server runs, and the command needs one. */
+  /** The command needs a running server. */
   | 'not-running'
-  /** The configuration cannot be used. */
+  /** The configuration is not usable. */
   | 'configuration'
   | 'busy'
   | 'failed';

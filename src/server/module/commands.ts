@@ -1,4 +1,4 @@
-/** Ad-hoc commands (XEP-0050) that modules offer. */
+/** Ad-hoc commands (XEP-0050) of modules. */
 import type { Element } from '../xml/element.js';
 import type { Access, IqRequest, Target } from './requests.js';
 
@@ -8,7 +8,7 @@ export interface Command {
   readonly name: string;
   readonly target: Target;
   readonly access: Access;
-  /** One step. `form` is the submitted form of this step; `state` what the step before returned. */
+  /** Runs one step. `form` is the form submitted for this step; `state` is the result of the previous step. */
   run(step: CommandStep): CommandResult | Promise<CommandResult>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a feature is: `defineModule()`. The top declares what others need to know (specifications, disco features,
- * configuration, stores, services); `start` returns its hooks. A module reaches only what `start` is given.
+ * `defineModule()`: the definition of a feature. It declares specifications, disco features, configuration, stores and
+ * services; `start` returns the hooks. A module has access only to the arguments of `start`.
  */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
@@ -14,14 +14,14 @@ export interface ModuleContext<C, S, N extends keyof Services, W extends keyof S
   readonly host: Host;
   readonly config: C;
   readonly stores: S;
-  /** Those that it needs, and of those that it wants the ones that there are. */
+  /** The needed services, and the wanted ones that are provided. */
   readonly services: Pick<Services, N> & { readonly [K in W]: Services[K] | undefined };
   readonly log: Logger;
-  /** Makes this module's service known; called once in `start`. */
+  /** Publishes a service of this module; call it once in `start`. */
   provide<K extends keyof Services>(name: K, service: Services[K]): void;
 }
 
-/** Declares a module; inference gives `start` the types of its configuration, stores and services. */
+/** Declares a module. Type inference gives `start` the types of its configuration, stores and services. */
 export function defineModule<
   C extends z.ZodObject = z.ZodObject<Record<string, never>>,
   S extends Readonly<Record<string, StoreDeclaration>> = Record<string, never>,

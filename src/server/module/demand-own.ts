@@ -1,7 +1,7 @@
 import { StanzaError } from '../stanza/errors.js';
 import type { IqRequest } from './requests.js';
 
-/** Throws `forbidden` where somebody else than its owner asks an account. */
+/** Throws `forbidden` unless the account is asked by its owner. */
 export function demandOwn({ isOwn }: Pick<IqRequest, 'isOwn'>): void {
   if (!isOwn) throw new StanzaError('forbidden');
 }

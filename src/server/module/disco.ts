@@ -1,4 +1,4 @@
-/** What modules add to service discovery (XEP-0030). */
+/** Contributions of modules to service discovery (XEP-0030). */
 import type { Session } from '../routing/session.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Element } from '../xml/element.js';
@@ -8,9 +8,9 @@ export interface DiscoQuery {
   readonly from: Jid;
   readonly to: Jid;
   readonly node: string | undefined;
-  /** The session that asks, where it is one of ours. */
+  /** The requesting session, if local. */
   readonly session: Session | undefined;
-  /** The `<query/>` itself. */
+  /** The `<query/>` element. */
   readonly payload?: Element | undefined;
 }
 
@@ -29,11 +29,11 @@ export interface DiscoItem {
 }
 
 /**
- * What a module adds to an answer of service discovery (XEP-0030) besides its declared features. Each function may throw
- * a StanzaError, which then is the answer. `items` returns the whole list: disco sends it in pages (XEP-0059).
+ * A module's contribution to service discovery (XEP-0030) besides its declared features. A StanzaError thrown by a
+ * function becomes the answer. `items` returns the whole list; disco splits it into pages (XEP-0059).
  */
 export interface DiscoSource {
-  /** The node that this source answers for; undefined: the address itself. A function claims whole families of nodes. */
+  /** The node of this source; undefined for the address itself. A function matches any number of nodes. */
   readonly node?: string | ((node: string) => boolean) | undefined;
   readonly access?: Access | undefined;
   identities?(query: DiscoQuery): readonly Identity[] | Promise<readonly Identity[]>;
@@ -41,11 +41,11 @@ export interface DiscoSource {
   /** XEP-0128 forms. */
   forms?(query: DiscoQuery): readonly Element[] | Promise<readonly Element[]>;
   items?(query: DiscoQuery): readonly DiscoItem[] | Promise<readonly DiscoItem[]>;
-  /** Most items in one answer; default: what disco allows. */
+  /** Maximum items in one answer; defaults to the limit of disco. */
   readonly page?: number | undefined;
 }
 
-/** XEP-0030: what an entity is and can do. */
+/** XEP-0030: identities and features of an entity. */
 export interface ServerInfo {
   readonly identities: readonly Identity[];
   readonly features: readonly string[];

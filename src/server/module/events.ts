@@ -1,28 +1,25 @@
-/** What happens on a host: `emit` and the hook `event`. A module adds its own events by declaration merging. */
+/** Events of a host, for `emit` and the hook `event`. Modules add their own by declaration merging. */
 import type { Session } from '../routing/session.js';
 import type { Jid } from '../stanza/jid.js';
 
-/**
- * Things that happened, for whoever cares. Modules add theirs by declaration merging. A handler that returns a promise
- * is waited for by whoever `emit`s and awaits.
- */
+/** Events of a host. Modules add their own by declaration merging. `emit` returns a promise if a handler does. */
 export interface Events {
   accountCreated: { readonly jid: Jid };
-  /** The account is about to go: its stores still know it, and its sessions are still there. */
+  /** The account is about to be removed: its data and its sessions still exist. */
   accountDeleting: { readonly jid: Jid };
-  /** Every store has forgotten the account already when this is told. */
+  /** The account's data has been deleted from all stores. */
   accountDeleted: { readonly jid: Jid; readonly isAnonymous?: boolean };
   passwordChanged: { readonly jid: Jid };
   accountDisabled: { readonly jid: Jid };
   /**
-   * A session of the process before was taken up again: its client may come back, and believes what it knew then. Told to
-   * all hosts, as the server starts; all such sessions are there.
+   * A session of the previous process was restored: its client may resume it, with the state known at that time.
+   * Emitted on all hosts at startup, when all such sessions are restored.
    */
   revived: { readonly session: Session };
-  /** The ports are open: modules with ports of their own open them now. */
+  /** The ports are open: modules may open their own ports now. */
   started: Record<string, never>;
-  /** The configuration was read again. */
+  /** The configuration was reloaded. */
   reloaded: Record<string, never>;
-  /** The server takes nothing any more, and is about to close all streams: what is said now is the last that clients hear. */
+  /** The server accepts no more input and is about to close all streams: last chance to send something to clients. */
   stopping: Record<string, never>;
 }

@@ -1,4 +1,4 @@
-/** The kinds of hook: what `start` returns, and the functions that make them. */
+/** Kinds of hooks: what `start` returns, and the functions that create them. */
 import type { MessagePassage, Origin, Passage, Step } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { SessionState } from '../routing/session-state.js';
@@ -13,7 +13,7 @@ import type { Order } from './order.js';
 import type { Question, QuestionHandler } from './questions.js';
 import type { Access, IqHandler, Payload, StrangerRequest, Target } from './requests.js';
 
-/** What a stream offers or is asked, before modules know a session of it. */
+/** A stream before it has a session. */
 export interface StreamInfo {
   readonly secure: boolean;
   readonly remoteAddress: string;
@@ -25,15 +25,15 @@ export interface StreamInfo {
 
 /** A port that a module opened. */
 export interface ModuleListener {
-  /** What it is, as admins read it: `SOCKS5 proxy`. */
+  /** Kind of the port for administrators: `SOCKS5 proxy`. */
   readonly kind: string;
   readonly address: string;
   readonly port: number;
 }
 
-/** A number for Prometheus, read when it is asked for and added up over the hosts. */
+/** A Prometheus metric, read on demand and summed over hosts. */
 export interface ModuleMetric {
-  /** A counter's ends in `_total`. */
+  /** The name of a counter ends in `_total`. */
   readonly name: `waxwing_${string}`;
   readonly help: string;
   read(): number;
@@ -121,42 +121,50 @@ export type Hook =
       readonly handler: QuestionHandler<never, unknown>;
     };
 
-/** The element goes into `<bound/>`. */
+/** The returned element is added to `<bound/>`. */
 export type BindingHandler = (session: Session) => Element | undefined | void | Promise<Element | undefined | void>;
 
 export type MessageHandler = (
   passage: MessagePassage,
 ) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
-/** Presence on its way out of or into an account, after it was admitted. Exactly one module hooks it: RFC 6121. */
+/** Handles outgoing and incoming presence of an account, once admitted. Exactly one module has this hook: RFC 6121. */
 export type PresenceHandler = (passage: Passage) => void | Promise<void>;
-/** A message to the host itself. */
+/** Handles a message to the host itself. */
 export type ServerMessageHandler = (
   stanza: Stanza,
   origin: Origin,
 ) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
-/** bound: ready to send; its first stanza waits for the handlers, so they must not ask its client. resumed: back on a new connection (XEP-0198). gone: for good. */
+/**
+ * bound: ready to send; its first stanza is deferred until the handlers resolve, so they must not query the client.
+ * resumed: back on a new connection (XEP-0198). gone: ended for good.
+ */
 export type SessionMoment = 'bound' | 'resumed' | 'gone';
 
-/** A subdomain of the host that the module answers for: rooms, pubsub. */
+/** A subdomain served by the module: rooms, pubsub. */
 export interface Service {
   readonly subdomain: string;
-  /** IQs for which the module has hooks with target 'service' go there; all else comes here. Default: it does not chat. */
+  /** Handles messages. The default refuses them. */
   message?(stanza: Stanza, origin: Origin): void | Promise<void>;
-  /** Default: it does not mind. */
+  /** Handles presence. The default ignores it. */
   presence?(stanza: Stanza, origin: Origin): void | Promise<void>;
-  /** IQs that nobody claims, results and errors: rooms pass them on to occupants. 'unhandled' answers service-unavailable. */
+  /**
+   * Handles IQs without a hook for target 'service', and results and errors: rooms relay them to occupants. 'unhandled'
+   * answers service-unavailable.
+   */
   iq?(stanza: Stanza, origin: Origin): 'unhandled' | void | Promise<'unhandled' | void>;
 }
 
 export interface IqOptions {
   readonly access?: Access;
   /**
-   * Target account: the handler is asked for accounts that do not exist too, and for those whose owners have blocked
-   * the asker, so that it can answer for all of them alike. Otherwise the answer is service-unavailable (RFC 6121
-   * §8.5.1).
+   * Target account: also call the handler for accounts that do not exist, and for accounts whose owner has blocked the
+   * sender, so that it can give the same answer for all. Otherwise the answer is service-unavailable (RFC 6121 §8.5.1).
    */
   readonly absent?: boolean;
-  /** The handler waits for what others answer (`host.ask`): who asked is read on meanwhile, as nobody waits for a network. */
+  /**
+   * The handler waits for answers from others (`host.ask`). The sender's stream continues meanwhile, as no stream waits
+   * for a network.
+   */
   readonly asksOthers?: boolean;
 }
 
@@ -175,13 +183,13 @@ const iqHook =
   });
 
 /**
- * Answers IQs by the namespace and name of their payload. Accounts answer only themselves unless `access` says more.
- * Target service: for the module's own service; where it has none, for every service, at addresses without a resource,
- * that does not answer the payload itself.
+ * Answers IQs by the namespace and name of their payload. Target account: only the account itself may ask, unless
+ * `access` says otherwise. Target service: serves the module's own service; a module without one serves every service,
+ * at addresses without a resource, that does not handle the payload itself.
  */
 export const iq = { get: iqHook('get'), set: iqHook('set') } as const;
 
-/** Answers IQs on streams that have not authenticated. */
+/** Answers IQs on unauthenticated streams. */
 export const strangerIq = (
   type: 'get' | 'set',
   ns: string,
@@ -190,8 +198,8 @@ export const strangerIq = (
 ): Hook => ({ kind: 'strangerIq', type, ns, name, handler });
 
 /**
- * May refuse (StanzaError) any stanza between an account and another party, before all else. Not called for what an account
- * says to itself.
+ * May refuse (StanzaError) any stanza between an account and another entity; runs first. Not called for stanzas from an
+ * account to itself.
  */
 export const admit = (handler: (passage: Passage) => void | Promise<void>, order: Order = {}): Hook => ({
   kind: 'admit',
@@ -199,21 +207,21 @@ export const admit = (handler: (passage: Passage) => void | Promise<void>, order
   order,
 });
 
-/** Whether the host and its services are closed to an address: neither side hears the other. */
+/** Whether an address is barred from the host and its services, in both directions. */
 export type Gate = (party: Jid) => boolean;
-/** Closes the host and its services to addresses, whatever they say and whatever is said to them. */
+/** Bars addresses from the host and its services, in both directions. */
 export const gate = (handler: Gate): Hook => ({ kind: 'gate', handler });
 
-/** The order is that of the step. */
+/** Ordering applies within the step. */
 export interface MessageOptions extends Order {
   /**
-   * Step `clean`: which messages from services of this server the handler leaves as they are, whichever account they come
-   * in to, provided that it has not blocked them. Without this it looks at each of them (`Host.isUntouched`).
+   * Step `clean`: messages from services of this server that the handler leaves unchanged for every account that has
+   * not blocked the sender. Without it the handler is called for each of them (`Host.isUntouched`).
    */
   readonly skips?: (stanza: Stanza) => boolean;
 }
 
-/** Takes part in a step. */
+/** Adds a handler to a step of message delivery. */
 export const message = (step: Step, handler: MessageHandler, options: MessageOptions = {}): Hook => ({
   kind: 'message',
   step,
@@ -222,49 +230,49 @@ export const message = (step: Step, handler: MessageHandler, options: MessageOpt
   skips: options.skips,
 });
 export const presence = (handler: PresenceHandler): Hook => ({ kind: 'presence', handler });
-/**
- * May put something else in the place of presence that a session says, to one or to all, before it goes on its way
- * (`passage.stanza`).
- */
+/** May replace outgoing presence of a session, directed or broadcast, before it is processed (`passage.stanza`). */
 export const adorn = (handler: PresenceHandler, order: Order = {}): Hook => ({ kind: 'adorn', handler, order });
-/** Is asked for every message to the host itself until one says 'handled'; the others are refused as they were. */
+/**
+ * Handles messages to the host itself: called until a handler returns 'handled'. An unhandled message is refused as
+ * usual.
+ */
 export const serverMessage = (handler: ServerMessageHandler, order: Order = {}): Hook => ({
   kind: 'serverMessage',
   handler,
   order,
 });
-/** They are called in order, and not one after the other: one that waits holds up no other. */
+/** Handlers are called in order but run concurrently: a pending one does not delay the others. */
 export const session = (
   moment: SessionMoment,
   handler: (session: Session) => void | Promise<void>,
   order: Order = {},
 ): Hook => ({ kind: 'session', moment, handler, order });
-/** Called like those of a session. */
+/** Handlers are called like those of `session`. */
 export const event = <E extends keyof Events>(
   name: E,
   handler: (event: Events[E]) => void | Promise<void>,
   order: Order = {},
 ): Hook => ({ kind: 'event', name, handler, order });
 /**
- * Whose periodic work it is. 'node', the default: of each node, which does it for what it has in memory. A job is of the whole cluster,
- * for what is in the storage: at any time one node does it, by its name, though two may overlap when it moves; so it has to
- * be work that may be done twice.
+ * Scope of a periodic task. 'node' (default): every node runs it, for what it has in memory. A job covers the whole
+ * cluster, for what is in the storage: one node runs it at a time, identified by name, but two runs may overlap when it
+ * moves to another node, so it must be idempotent.
  */
 export type PeriodicOf = 'node' | { readonly job: string };
-/** Runs about every `ms` milliseconds while the host runs; never overlapping itself. */
+/** Runs about every `ms` milliseconds while the host runs. Runs never overlap. */
 export const every = (ms: number, handler: () => void | Promise<void>, of: PeriodicOf = 'node'): Hook => ({
   kind: 'every',
   ms,
   of,
   handler,
 });
-/** Presence to the host itself. */
+/** Handles presence to the host itself. */
 export type ServerPresenceHandler = (stanza: Stanza, origin: Origin) => void | Promise<void>;
-/** Hears all presence that is sent to the host itself. */
+/** Receives all presence sent to the host itself. */
 export const serverPresence = (handler: ServerPresenceHandler): Hook => ({ kind: 'serverPresence', handler });
-/** Tells what the module listens on by itself, for status and the log. */
+/** Reports the ports opened by the module, for status and the log. */
 export const listens = (bound: () => readonly ModuleListener[]): Hook => ({ kind: 'listens', bound });
-/** A number of the module's, for Prometheus. */
+/** Adds a Prometheus metric. */
 export const metric = (metric: ModuleMetric): Hook => ({ kind: 'metric', metric });
 export const disco = (target: Target, source: DiscoSource): Hook => ({ kind: 'disco', target, source });
 export const command = (command: Command): Hook => ({ kind: 'command', command });
@@ -273,39 +281,42 @@ export const streamFeature = (
   phase: 'stranger' | 'authenticated',
   feature: (stream: StreamInfo) => Element | undefined,
 ): Hook => ({ kind: 'streamFeature', phase, feature });
-/** Something that a client may ask for while it binds (XEP-0386 §5, inline features); the element returned goes into `<bound/>`. */
+/**
+ * Adds a feature that clients may request while binding (XEP-0386 §5, inline features); the returned element is added
+ * to `<bound/>`.
+ */
 export const inline = (
   ns: string,
   name: string,
   handler: (session: Session, element: Element) => Element | undefined | void,
 ): Hook => ({ kind: 'inline', ns, name, handler });
 /**
- * Something that every client is told as it binds by XEP-0386. The session is bound already: what it is sent until all
- * have answered comes to the client behind the answer.
+ * Adds information for every client that binds by XEP-0386. The session is already bound: stanzas sent to it before all
+ * handlers resolve follow the answer.
  */
 export const binding = (handler: BindingHandler): Hook => ({ kind: 'binding', handler });
-/** undefined: it cannot be told now. */
+/** Returns undefined if the value cannot be determined now. */
 export type Derivation<T> = (session: Session) => T | undefined;
 /**
- * A state of this module's is worked out when a session is written down, from what is known elsewhere. While it cannot
- * be, the session is not written down for a crash. A session that comes back has what was stored.
+ * Derives a session state of this module from other data when the session is saved. While that is not possible, the
+ * session is not saved for a crash. A restored session has the saved value.
  */
 export const derive = <T>(state: SessionState<T>, handler: Derivation<NoInfer<T>>): Hook => ({
   kind: 'derive',
   state,
   handler,
 });
-/** Returns what is being read; a failure is met again by whoever needs the value. */
+/** Returns the pending read. A failed read is reported again to the code that needs the value. */
 export type PrefetchHandler = (owner: Jid) => unknown;
 /**
- * Starts to read into the module's caches what a message from or to an account needs, so that all modules read at once and
- * not each when its step comes. Called when the account has not been heard of for long.
+ * Starts reading what a message from or to an account needs into the module's caches, so that all modules read at once
+ * instead of one after the other. Called if the account has been inactive for some time.
  */
 export const prefetch = (handler: PrefetchHandler): Hook => ({ kind: 'prefetch', handler });
 export const service = (service: Service): Hook => ({ kind: 'service', service });
 /**
- * Answers requests over HTTP for a path of the host: under its name or that of one of its services. The first host of the
- * configuration also answers where a request names none of them. HEAD is answered like GET where it has no hook of its own.
+ * Answers HTTP requests for a path of the host, under its name or the name of one of its services. The first configured
+ * host also serves requests for unknown names. HEAD is answered like GET unless it has its own hook.
  */
 export const http = (method: HttpMethod, path: string, handler: HttpHandler, options: HttpOptions = {}): Hook => ({
   kind: 'http',
@@ -314,7 +325,7 @@ export const http = (method: HttpMethod, path: string, handler: HttpHandler, opt
   handler,
   options,
 });
-/** Answers what the same module asks with `host.askHome` or `host.askNodes`. */
+/** Answers `host.askHome` and `host.askNodes` of the same module. */
 export const answers = <Given, Answer>(
   question: Question<Given, Answer>,
   handler: QuestionHandler<Given, Answer>,

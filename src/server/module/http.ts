@@ -1,4 +1,4 @@
-/** What modules answer over HTTP, on the ports of `listen.http` and `listen.https`. */
+/** HTTP handlers of modules, on the ports of `listen.http` and `listen.https`. */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import type { Maybe } from '../maybe.js';
 
@@ -6,17 +6,17 @@ export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 
 
 export interface HttpRequest {
   readonly method: HttpMethod;
-  /** As it was sent, without the query: nothing is decoded. */
+  /** As sent, without the query; not decoded. */
   readonly path: string;
-  /** What follows the hook's path: empty, or `/` and more (`HttpOptions.below`). */
+  /** The path after that of the hook: empty, or beginning with `/` (`HttpOptions.below`). */
   readonly rest: string;
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
-  /** All of it; empty where there is none. */
+  /** The whole body; empty if there is none. */
   readonly body: Buffer;
-  /** IP address of the client, as far as trusted proxies tell. */
+  /** IP address of the client, as given by trusted proxies. */
   readonly address: string;
-  /** What it sends is encrypted on the way. */
+  /** Whether the client's connection is encrypted. */
   readonly secure: boolean;
 }
 
@@ -28,12 +28,12 @@ export interface HttpAnswer {
   readonly body?: string | Buffer | undefined;
 }
 
-/** What fails is logged, and answered with 500. */
+/** A thrown error is logged and answered with 500. */
 export type HttpHandler = (request: HttpRequest) => Maybe<HttpAnswer>;
 
 export interface HttpOptions {
-  /** Most bytes of a body; a longer one is answered with 413. Default: 65,536. */
+  /** Maximum bytes of a body; a longer one is answered with 413. Default: 65,536. */
   readonly body?: number | undefined;
-  /** It answers for all paths below its own too that have no hook of their own. */
+  /** Whether it also serves all paths below its own that have no hook. */
   readonly below?: boolean | undefined;
 }

@@ -1,4 +1,4 @@
-/** Everything that a module reaches of the server by name. */
+/** The module API. */
 
 export type { Maybe } from '../maybe.js';
 export { type SessionState, sessionState } from '../routing/session-state.js';

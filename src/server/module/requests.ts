@@ -1,4 +1,4 @@
-/** What IQ handlers are asked: whom an IQ is for, who may ask, what came. */
+/** IQ requests: target, access, and the request itself. */
 import type { Source } from '../routing/outflow.js';
 import type { Session } from '../routing/session.js';
 import type { Jid } from '../stanza/jid.js';
@@ -6,20 +6,20 @@ import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
 
 /**
- * Whom an IQ or a disco query is for: an account (`user@host`), the server itself (`host`), the module's own service
- * (`subdomain.host` and every address in it), or a stream that has not authenticated yet.
+ * The addressee of an IQ or disco query: an account (`user@host`), the server itself (`host`), or the module's own
+ * service (`subdomain.host` and every address in it).
  */
 export type Target = 'account' | 'server' | 'service';
 
-/** Who may ask. What is not allowed looks like what does not exist. */
+/** Who may ask. A forbidden target looks like one that does not exist. */
 export type Access =
-  /** Anybody, on whichever server. */
+  /** Anybody, on any server. */
   | 'anyone'
   /** Users of this host. */
   | 'users'
   /** The account itself (target account). */
   | 'owner'
-  /** The account itself and those who may see its presence (target account). */
+  /** The account itself and entities that may see its presence (target account). */
   | 'contacts'
   /** Administrators of this host. */
   | 'admins';
@@ -27,15 +27,17 @@ export type Access =
 export interface IqRequest {
   readonly stanza: Stanza;
   readonly from: Jid;
-  /** The account, server or service that is asked; the sender's own account where the stanza has no `to`. */
+  /** The queried account, server or service; the sender's own account if the stanza has no `to`. */
   readonly to: Jid;
-  /** The one child of the stanza. */
+  /** The only child of the stanza. */
   readonly payload: Element;
-  /** The session that asks, where it is one of ours. */
+  /** The requesting session, if local. */
   readonly session: Session | undefined;
-  /** Whether an account asks about itself. */
+  /** Whether an account queries itself. */
   readonly isOwn: boolean;
-  /** There is no such account, or the asker must not learn of it: the answer is the same (`IqOptions.absent`). */
+  /**
+   * Whether the account does not exist, or its existence must be hidden: both get the same answer (`IqOptions.absent`).
+   */
   readonly isAbsent: boolean;
 }
 
@@ -44,20 +46,21 @@ export type Payload = Element | undefined | void;
 export type { Source } from '../routing/outflow.js';
 
 /**
- * Returning an element is the result, nothing an empty one, throwing a StanzaError the error (RFC 6120 §8.2.3). A generator
- * yields stanzas that go to the asker before the result that it returns, no faster than the asker's client takes them.
+ * The returned element is the result (nothing: an empty result), a thrown StanzaError the error (RFC 6120 §8.2.3). A
+ * generator yields stanzas to send before the result that it returns, no faster than the requesting client accepts
+ * them.
  */
 export type IqHandler = (request: IqRequest) => IqAnswer | Promise<IqAnswer>;
 export type IqAnswer = Payload | Source<Payload>;
 
-/** An IQ on a stream that has not authenticated: in-band registration and the like. */
+/** An IQ on an unauthenticated stream, such as in-band registration. */
 export interface StrangerRequest {
   readonly stanza: Stanza;
   readonly payload: Element;
   readonly secure: boolean;
-  /** It is encrypted, or the configuration trusts the connection as much. */
+  /** Whether the stream is encrypted, or the configuration treats it as such. */
   readonly trusted: boolean;
   readonly remoteAddress: string;
-  /** Gives a person time to fill in a form: puts the login deadline off, once (`limits.registration_deadline_seconds`). */
+  /** Extends the login deadline once, so that the user can fill in a form (`limits.registration_deadline_seconds`). */
   extendDeadline(): void;
 }

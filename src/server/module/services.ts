@@ -1,5 +1,5 @@
-/** What modules offer each other. The types of a service live with the module that provides it. */
+/** Services that modules offer each other. Their types are declared by the providing module. */
 
-/** By the name in `provides` and `needs`. Modules add theirs by declaration merging. */
+/** By the name in `provides` and `needs`. Modules add their own by declaration merging. */
 // biome-ignore lint/suspicious/noEmptyInterface: modules merge their services into it
 export interface Services {}

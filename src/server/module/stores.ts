@@ -1,10 +1,10 @@
-/** The stores that a module declares. The loader opens them; drivers know nothing of features. */
+/** Store declarations of modules. The loader opens the stores; drivers know nothing of features. */
 import type { z } from 'zod';
 import type { DocumentStore, LogOptions, LogStore, MapStore, Reading } from '../../storage/contract.js';
 
 /**
- * A store that a module declares; `start` finds it opened under the same name. Names are the module's own: the storage has
- * it as `MODULE/STORE`.
+ * A store declared by a module; `start` gets it under the same name. Names are local to the module: the storage calls
+ * it `MODULE/STORE`.
  */
 export type StoreDeclaration<S = unknown> = Pick<LogDeclaration, 'text' | 'option'> &
   RecordDeclaration<unknown> & {
@@ -12,20 +12,20 @@ export type StoreDeclaration<S = unknown> = Pick<LogDeclaration, 'text' | 'optio
     readonly __store?: S;
   };
 
-/** Stored records are input: without a schema a module gets whatever is stored. */
+/** Stored records are input: without a schema they are not validated. */
 interface RecordDeclaration<T> {
-  /** What the storage calls it instead: the name under which databases have it already. */
+  /** The name in the storage, if existing databases use another one. */
   readonly storedAs?: string | undefined;
-  /** What a value is. One that is not is logged and counted, and `damaged` says what the module gets for it. */
+  /** Schema of a value. A record that does not match is logged and counted, and handled as `damaged` says. */
   readonly value?: z.ZodType<T> | undefined;
-  /** What a key is; of a document, its owner; of a log, the id. */
+  /** Schema of a key: of a document, its owner; of a log, the id. */
   readonly key?: z.ZodType<string> | undefined;
-  /** See `Reading` of the storage contract; without it a damaged record is skipped. */
+  /** See `Reading` of the storage contract. By default a damaged record is skipped. */
   readonly damaged?: Reading<T>['damaged'];
 }
 
 interface LogDeclaration extends Pick<LogOptions, 'text'>, Omit<RecordDeclaration<string>, 'damaged'> {
-  /** The module's option (a boolean) without which nobody searches for words. */
+  /** The boolean option of the module that enables full-text search. */
   readonly option?: string;
 }
 
@@ -35,5 +35,5 @@ export const map = <T>(records: RecordDeclaration<T> = {}): StoreDeclaration<Map
   ({ shape: 'map', ...records }) as StoreDeclaration<MapStore<T>>;
 export const log = (options: LogDeclaration = {}): StoreDeclaration<LogStore> => ({ shape: 'log', ...options });
 
-/** What `start` gets for a declaration. */
+/** The opened store of a declaration. */
 export type Opened<D> = D extends StoreDeclaration<infer S> ? S : never;

@@ -1,7 +1,6 @@
 /**
- * The certificates of the hosts, by the name that a client asks for (SNI, RFC 6066 §3): loaded from the files that the
- * configuration names or made by the server, and loaded again when the files change. Wildcards, and an ECDSA and an RSA
- * certificate side by side, are served as the files have them.
+ * Certificates of the hosts by server name (SNI, RFC 6066 §3): loaded from the configured files or self-signed, and
+ * reloaded when the files change. Wildcards, and an ECDSA and an RSA certificate side by side, are supported.
  */
 
 import { constants, createHash, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
@@ -18,7 +17,7 @@ import type { Hello } from '../transport/client-hello.js';
 import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
 import { ensureSelfSigned, filesOf, isSelfSigned } from './self-signed.js';
 
-/** A host's certificate cannot be used: which file, and why. */
+/** The certificate of a host is not usable. */
 export class CertificateError extends Error {
   override readonly name = 'CertificateError';
   constructor(
@@ -30,58 +29,60 @@ export class CertificateError extends Error {
   }
 }
 
-export type CertificateNews =
-  /** A self-signed certificate was made or renewed. */
+export type CertificateChange =
+  /** A self-signed certificate was created or renewed. */
   | { readonly kind: 'made'; readonly host: string; readonly file: string }
-  /** Changed files were loaded; new connections get them. */
+  /** Changed files were loaded and are used for new connections. */
   | { readonly kind: 'reloaded'; readonly host: string }
-  /** Changed files could not be used; the certificate before them is still served. */
+  /** Changed files are not usable; the previous certificate is still in use. */
   | { readonly kind: 'refused'; readonly host: string; readonly error: Error };
 
 export interface CertificateOptions {
   readonly config: Pick<Config, 'data' | 'hosts' | 'tls'>;
-  /** Subdomains that a self-signed certificate covers besides the host: 'conference', 'upload', … */
+  /** Subdomains to include in a self-signed certificate: 'conference', 'upload', … */
   readonly subdomains?: readonly string[];
-  /** Told of changes while the server runs. */
-  readonly report?: (news: CertificateNews) => void;
+  /** Called on changes while the server runs. */
+  readonly report?: (change: CertificateChange) => void;
 }
 
-/** What `waxwing check` tells of a certificate. */
+/** A certificate as reported by `waxwing check`. */
 export interface Inspection {
   readonly host: string;
   readonly file: string;
-  /** The domains that it is for. */
+  /** The domains that it proves. */
   readonly names: readonly string[];
   readonly notAfter: Date | undefined;
   readonly selfSigned: boolean;
-  /** Whether it proves the host to clients that trust its authority: it can be read, is valid now, and for the host. */
+  /**
+   * Whether it proves the host to clients that trust its authority: it is readable, currently valid, and for the host.
+   */
   readonly usable: boolean;
-  /** What is wrong or soon will be; none: all is well. */
+  /** Current and imminent problems. */
   readonly problems: readonly string[];
 }
 
 interface Loaded {
   readonly host: string;
   readonly pairs: readonly Pair[];
-  /** What each certificate proves. */
+  /** Names of each certificate. */
   readonly names: readonly CertificateNames[];
-  /** Resumes sessions that began with the host's own name. */
+  /** Context that resumes sessions; only for the host's own name. */
   readonly context: SecureContext;
-  /** The same, and resumes no session. Made when it is first needed. */
+  /** The same without session resumption. Created on demand. */
   readonly strict: () => SecureContext;
-  /** RFC 5929 §4, where there is one certificate. */
+  /** RFC 5929 §4; set only if there is one certificate. */
   readonly endPoint: Buffer | undefined;
 }
 
-/** Names that clients asked for, whose certificate is known without looking again. */
-const rememberedNames = 1000;
+/** Maximum cached server names. */
+const maxNames = 1000;
 
-/** What reads the tickets of a host: sessions are resumed under the settings that they began with. */
+/** Ticket keys of a host: a session is only resumed under the settings it was created with. */
 interface TicketKeys {
   readonly keys: Buffer;
-  /** By the monotonic clock, in ms. */
+  /** Monotonic clock, in ms. */
   readonly madeAt: number;
-  /** A hash of certificates, authorities and settings. */
+  /** Hash of certificates, authorities and settings. */
   readonly settings: string;
 }
 
@@ -92,23 +93,23 @@ interface Pair {
 }
 
 const day = 86_400_000;
-/** The key of tickets reads every TLS 1.2 session that was resumed by one, so it does not live long. */
+/** A ticket key decrypts every TLS 1.2 session resumed with it, so its lifetime is short. */
 const ticketKeyLife = day;
-/** Certificates of Let's Encrypt are renewed a month before they end: with less left, something is amiss. */
+/** Let's Encrypt certificates are renewed a month before they expire: less left means that renewal fails. */
 const soon = 14 * day;
 
 export class Certificates {
   #options: CertificateOptions;
   readonly #loaded = new Map<string, Loaded>();
-  /** By the name that was asked for: found before, and nothing was loaded since. */
-  readonly #found = new Recent<Loaded>(rememberedNames);
-  /** By host: what the files looked like when they were last read, well or ill. */
+  /** Cache by server name, cleared on reload. */
+  readonly #found = new Recent<Loaded>(maxNames);
+  /** By host: stamp of the files when last read, successfully or not. */
   readonly #tried = new Map<string, string>();
-  /** By host: why they cannot be used now, so that it is reported once. */
+  /** By host: the current error, so that it is reported once. */
   readonly #refusals = new Map<string, string>();
   readonly #ticketKeys = new Map<string, TicketKeys>();
   #timer: NodeJS.Timeout | undefined;
-  /** Settled when no reload is under way: they do not overlap. */
+  /** The current reload, or a resolved promise: reloads do not overlap. */
   #idle: Promise<void> = Promise.resolve();
   #isClosed = false;
 
@@ -116,7 +117,7 @@ export class Certificates {
     this.#options = options;
   }
 
-  /** Loads all of them, making self-signed ones where none is named. Rejects with CertificateError. */
+  /** Loads all certificates, creating self-signed ones for hosts without. Rejects with CertificateError. */
   static async open(options: CertificateOptions): Promise<Certificates> {
     const certificates = new Certificates(options);
     for (const host of Object.keys(options.config.hosts)) {
@@ -129,16 +130,16 @@ export class Certificates {
   }
 
   /**
-   * For the name that the client asks for, in any spelling: that host's, else the one of a host whose certificate covers
-   * the name, else that of the host above it, else that of the default host.
+   * Returns the context for a server name in any spelling: of the host with that name, else of a host whose certificate
+   * covers it, else of its parent domain, else of the default host.
    */
   contextFor(servername: string | undefined): SecureContext {
     return this.#loadedFor(servername).context;
   }
 
   /**
-   * What a connection begins with. RFC 6066 §3: a session is not resumed under another name, so that one that began
-   * without the host's own name is resumed by nobody.
+   * Returns the initial context of a connection. RFC 6066 §3: a session must not be resumed under another name, so a
+   * connection without the host's own name gets a context without resumption.
    */
   contextOf(hello: Hello): SecureContext {
     const servername = hello === 'unreadable' ? undefined : hello.servername;
@@ -148,8 +149,8 @@ export class Certificates {
   }
 
   /**
-   * The tls-server-end-point (RFC 5929 §4) of a connection that asked for the name: known without looking at the
-   * connection where the host has one certificate; undefined where it depends on what was negotiated.
+   * Returns tls-server-end-point (RFC 5929 §4) for a server name if the host has a single certificate. Otherwise it
+   * depends on the negotiated one, and the result is undefined.
    */
   endPointFor(servername: string | undefined): Buffer | undefined {
     return this.#loadedFor(servername).endPoint;
@@ -175,8 +176,8 @@ export class Certificates {
   };
 
   /**
-   * Reads changed files again; everything, where `config` is given. A certificate that cannot be used is reported, and
-   * the one before it stays. Never rejects.
+   * Reloads changed files, or everything if `config` is given. An unusable certificate is reported, and the previous
+   * one stays in use. Never rejects.
    */
   reload(config?: CertificateOptions['config']): Promise<void> {
     this.#idle = this.#idle.then(() => this.#reload(config));
@@ -187,13 +188,13 @@ export class Certificates {
     return inspectCertificates(this.#options);
   }
 
-  /** Stops looking for changes. */
+  /** Stops checking for changes. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
   }
 
-  /** Looks at the files every so often: watchers lose files that are replaced by a rename or behind a link. */
+  /** Polls the files: file watchers lose files that are replaced by a rename or behind a link. */
   #watch(): void {
     if (this.#isClosed) return;
     const ms = this.#options.config.tls.reload_check_seconds * 1000;
@@ -239,11 +240,11 @@ export class Certificates {
     const options: SecureContextOptions = {
       cert: pairs.map(({ certificate }) => certificate),
       key: pairs.map(({ key }) => key),
-      // without client certificates nobody is verified: no list at all spares the memory of Node's own
+      // without client certificates nothing is verified: an empty list saves the memory of Node's own
       ...(tls.client_certificates && authorities.length === 0 ? {} : { ca: authorities }),
       minVersion: `TLSv${tls.minimum_version}`,
       ciphers: tls.ciphers,
-      // all that are offered are strong: the client knows best which is fast for it
+      // all offered ciphers are strong: the client knows which is fast on its hardware
       honorCipherOrder: false,
     };
     const hash = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32);
@@ -268,7 +269,7 @@ export class Certificates {
     };
   }
 
-  /** The keys of before, unless something has changed since, or they are old. */
+  /** Returns the current ticket keys, or new ones if the settings changed or the keys have expired. */
   #keysFor(host: string, settings: string): Buffer {
     const known = this.#ticketKeys.get(host);
     if (known?.settings === settings && !this.#keysAreOld(host)) return known.keys;
@@ -282,20 +283,20 @@ export class Certificates {
     return known !== undefined && monotonic() - known.madeAt > ticketKeyLife;
   }
 
-  /** What the files look like that a host's context is made of. */
+  /** Returns a stamp of all files used in the context of a host. */
   #stamp(host: string): Promise<string> {
     const own = this.#files(host).flatMap(({ certificate, key }) => [certificate, key]);
     return stampOf([...own, ...this.#options.config.tls.client_authorities]);
   }
 
-  /** Makes the self-signed certificate of a host that has no other, where it is due. */
+  /** Creates or renews the self-signed certificate of a host without configured files, if due. */
   async #renew(host: string): Promise<void> {
     if (this.#options.config.hosts[host]!.certificate.length > 0) return;
     const folder = folderOf(this.#options);
     const domains = [host, ...(this.#options.subdomains ?? []).map((name) => `${name}.${host}`)];
     const { certificate: file } = filesOf(folder, host);
     const isMade = await ensureSelfSigned(folder, domains).catch((error: Error) => {
-      throw new CertificateError(host, file, `no certificate can be made: ${error.message}`);
+      throw new CertificateError(host, file, `cannot create a self-signed certificate: ${error.message}`);
     });
     if (isMade) this.#options.report?.({ kind: 'made', host, file });
   }
@@ -305,12 +306,12 @@ export class Certificates {
   }
 }
 
-/** Reads the certificates as they lie on disk, makes none, and tells what is wrong with them. */
+/** Inspects the certificates on disk without creating any. */
 export async function inspectCertificates(options: CertificateOptions, now = wall()): Promise<Inspection[]> {
   const perHost = Object.keys(options.config.hosts).map(async (host) => {
     const isOwn = options.config.hosts[host]!.certificate.length === 0;
     const { certificate: file } = filesFor(options, host)[0]!;
-    // a fresh server makes it when it starts
+    // a new server creates it at startup
     if (
       isOwn &&
       (await stampOf(filesFor(options, host).flatMap(({ certificate, key }) => [certificate, key]))).includes('ENOENT')
@@ -333,14 +334,14 @@ async function inspectPair(host: string, files: Pair, now: number): Promise<Insp
     const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificate.publicKey;
     const isOpen = ((await stat(files.key)).mode & 0o004) !== 0;
     const problems = [
-      to < now ? `has ended on ${dateOf(to)}` : to - now < soon ? `ends soon, on ${dateOf(to)}` : '',
+      to < now ? `expired on ${dateOf(to)}` : to - now < soon ? `expires soon, on ${dateOf(to)}` : '',
       from > now ? `is not valid before ${dateOf(from)}` : '',
       coversDomain(names, host) ? '' : `is not for ${host}`,
-      type === 'rsa' && (details?.modulusLength ?? 0) < 2048 ? 'has an RSA key of less than 2048 bits' : '',
+      type === 'rsa' && (details?.modulusLength ?? 0) < 2048 ? 'has an RSA key shorter than 2048 bits' : '',
       !selfSigned && pair.certificate.split('-----BEGIN CERTIFICATE-----').length === 2
-        ? 'stands alone in its file: without the intermediate certificates clients may not trust it'
+        ? 'is the only certificate in its file: without the intermediate certificates clients may not trust it'
         : '',
-      isOpen ? `has a key that others can read: ${files.key}` : '',
+      isOpen ? `has a key file that is readable by other users: ${files.key}` : '',
     ];
     return {
       host,
@@ -367,21 +368,21 @@ function folderOf({ config }: CertificateOptions): string {
   return join(config.data, 'certs');
 }
 
-/** Rejects with CertificateError unless both files are there and fit together. */
+/** Rejects with CertificateError unless both files are readable and match. */
 async function readPair(host: string, files: Pair): Promise<Pair> {
   const certificate = await readText(host, files.certificate);
   const key = await readText(host, files.key);
   const parsed = attempt(
     host,
     files.certificate,
-    'holds no certificate in PEM',
+    'contains no certificate in PEM',
     () => new X509Certificate(certificate),
   );
-  const secret = attempt(host, files.key, 'holds no private key in PEM without a passphrase', () =>
+  const secret = attempt(host, files.key, 'contains no private key in PEM without a passphrase', () =>
     createPrivateKey(key),
   );
   if (!parsed.checkPrivateKey(secret)) {
-    throw new CertificateError(host, files.key, `is not the key of ${files.certificate}`);
+    throw new CertificateError(host, files.key, `does not match ${files.certificate}`);
   }
   return { certificate, key };
 }
@@ -391,7 +392,7 @@ async function readText(host: string, file: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new CertificateError(host, file, code === 'ENOENT' ? 'there is no such file' : `cannot be read (${code})`);
+    throw new CertificateError(host, file, code === 'ENOENT' ? 'no such file' : `cannot be read (${code})`);
   }
 }
 
@@ -403,7 +404,7 @@ function attempt<T>(host: string, file: string, problem: string, read: () => T):
   }
 }
 
-/** Changes whenever a file is written, replaced, or linked to another. */
+/** Changes whenever a file is written, replaced, or its link changed. */
 async function stampOf(files: readonly string[]): Promise<string> {
   const stamps = files.map(async (file) => {
     try {

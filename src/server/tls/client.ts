@@ -1,4 +1,4 @@
-/** What TLS says of the channel to a client, and of who is at its other end. */
+/** Properties of a client's TLS connection: channel binding and client certificate. */
 import type { TLSSocket } from 'node:tls';
 import type { C2sStream } from '../stream/c2s/stream.js';
 import { endPointHash, noBindings, tlsBindings } from '../stream/sasl/binding.js';
@@ -7,12 +7,13 @@ import { isVerified } from '../transport/tls.js';
 import type { Certificates } from './certificates.js';
 import { xmppAddresses } from './names.js';
 
-/** What the stream of a client offers to bind SCRAM to (RFC 5929, RFC 9266). */
+/** Returns the channel bindings for SCRAM on a client's stream (RFC 5929, RFC 9266). */
 export function bindingsOf(stream: C2sStream, certificates: Certificates): ReturnType<typeof tlsBindings> {
   const socket = stream.transport.tls;
-  // What runs in a browser cannot bind to the channel; some (StanzaJS) take a -PLUS mechanism all the same, and fail.
+  // Browsers give scripts no access to channel binding, but some clients (StanzaJS) select a -PLUS mechanism anyway and
+  // fail.
   if (socket === undefined || stream.kind === 'websocket') return noBindings;
-  // servername is false where the client named none.
+  // servername is false if the client sent none.
   const known = certificates.endPointFor(
     (socket as TLSSocket & { servername?: string | false }).servername || undefined,
   );
@@ -21,7 +22,7 @@ export function bindingsOf(stream: C2sStream, certificates: Certificates): Retur
   return tlsBindings(socket, certificate === undefined ? undefined : endPointHash(certificate));
 }
 
-/** The certificate that a client showed (XEP-0178). `isAsked`: clients are asked for one. */
+/** Returns the client's certificate (XEP-0178). `isAsked`: whether clients are asked for one. */
 export function clientCertificate(stream: C2sStream, isAsked: boolean): ClientCertificate | undefined {
   const socket = stream.transport.tls;
   if (socket === undefined || !isAsked) return undefined;

@@ -1,9 +1,9 @@
 /**
- * The Distinguished Encoding Rules of ASN.1 (X.690 §10, §11), as far as certificates need them: strict reading of
- * tags, lengths and object identifiers, and writing. Constructed types nest no deeper than the reader asks.
+ * The subset of the Distinguished Encoding Rules of ASN.1 (X.690 §10, §11) needed for certificates: strict reading of
+ * tags, lengths and object identifiers, and writing. The caller decides how deep to read.
  */
 
-/** The bytes are no DER, or not of the type that was asked for. */
+/** The bytes are not DER, or not of the expected type. */
 export class DerError extends Error {
   override readonly name = 'DerError';
 }
@@ -26,12 +26,12 @@ export const derTag = {
   implicit: (n: number) => 0x80 + n,
 } as const;
 
-/** The values that the bytes consist of. Throws DerError when they are cut or have bytes to spare. */
+/** Reads a sequence of values. Throws DerError if the last one is truncated. */
 export function readDer(bytes: Buffer): DerValue[] {
   const values: DerValue[] = [];
   for (let at = 0; at < bytes.length; ) {
     const tag = bytes[at]!;
-    if ((tag & 0x1f) === 0x1f) throw new DerError('a tag of many bytes');
+    if ((tag & 0x1f) === 0x1f) throw new DerError('a multi-byte tag is not supported');
     const { start, end } = readLength(bytes, at + 1);
     values.push({ tag, content: bytes.subarray(start, end) });
     at = end;
@@ -39,10 +39,10 @@ export function readDer(bytes: Buffer): DerValue[] {
   return values;
 }
 
-/** The one value of this tag that the bytes are. Throws DerError. */
+/** Reads exactly one value with this tag. Throws DerError. */
 export function readOne(bytes: Buffer, tag: number): Buffer {
   const [value, ...rest] = readDer(bytes);
-  if (value?.tag !== tag || rest.length > 0) throw new DerError(`not one value of tag ${tag}`);
+  if (value?.tag !== tag || rest.length > 0) throw new DerError(`expected one value with tag ${tag}`);
   return value.content;
 }
 
@@ -50,11 +50,11 @@ function readLength(bytes: Buffer, at: number): { readonly start: number; readon
   const first = bytes[at];
   if (first === undefined) throw new DerError('cut');
   if (first < 0x80) return within(bytes, at + 1, first);
-  // the indefinite form (0x80) is none of DER, and nothing here needs 4 GiB
+  // DER forbids the indefinite form (0x80), and nothing here needs 4 GiB
   const size = first & 0x7f;
-  if (size === 0 || size > 3 || at + size >= bytes.length) throw new DerError('no length');
+  if (size === 0 || size > 3 || at + size >= bytes.length) throw new DerError('invalid length');
   const length = bytes.readUIntBE(at + 1, size);
-  if (length < 0x80 || length < 2 ** (8 * (size - 1))) throw new DerError('a length longer than it need be');
+  if (length < 0x80 || length < 2 ** (8 * (size - 1))) throw new DerError('a length is not minimal');
   return within(bytes, at + 1 + size, length);
 }
 
@@ -63,13 +63,13 @@ function within(bytes: Buffer, start: number, length: number) {
   return { start, end: start + length };
 }
 
-/** "1.2.840.10045.4.3.2". Throws DerError. */
+/** Reads an object identifier as "1.2.840.10045.4.3.2". Throws DerError. */
 export function readOid(content: Buffer): string {
   const numbers: number[] = [];
   let number = 0;
   let isFirst = true;
   for (const byte of content) {
-    if ((isFirst && byte === 0x80) || number > 2 ** 40) throw new DerError('no object identifier');
+    if ((isFirst && byte === 0x80) || number > 2 ** 40) throw new DerError('invalid object identifier');
     number = number * 128 + (byte & 0x7f);
     isFirst = (byte & 0x80) === 0;
     if (isFirst) {
@@ -78,7 +78,7 @@ export function readOid(content: Buffer): string {
     }
   }
   const [head] = numbers;
-  if (head === undefined || !isFirst) throw new DerError('no object identifier');
+  if (head === undefined || !isFirst) throw new DerError('invalid object identifier');
   const root = Math.min(2, Math.floor(head / 40));
   return [root, head - 40 * root, ...numbers.slice(1)].join('.');
 }

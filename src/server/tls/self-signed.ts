@@ -1,6 +1,6 @@
 /**
- * Self-signed certificates (RFC 5280) for hosts that have no other, so that a fresh server speaks TLS at once. Written
- * with the few lines of DER that this takes: the certificate is always of the one form below.
+ * Self-signed certificates (RFC 5280) for hosts without another, so that a new server offers TLS at once. All have the
+ * same fixed structure, written as DER.
  */
 
 import {
@@ -19,12 +19,12 @@ import { derTag, writeDer, writeOid } from './der.js';
 import { coversDomain, writeNames, xmppAddresses } from './names.js';
 
 /**
- * Apple's systems refuse a certificate that is valid for longer, even one that the user trusts. Clients that remember
- * the key and not the certificate notice no renewal, as it keeps the key.
+ * Apple's systems refuse a certificate with a longer validity, even if the user trusts it. Renewal keeps the key, so
+ * clients that pin the key do not notice it.
  */
 const validDays = 825;
 
-/** A certificate that ends within this is renewed. */
+/** A certificate is renewed if it expires within this time. */
 const renewDays = 30;
 
 const day = 86_400_000;
@@ -34,16 +34,18 @@ export interface Pem {
   readonly key: string;
 }
 
-/** ECDSA on P-256: every client knows it, and its handshake costs a fraction of RSA's. */
+/** ECDSA on P-256: supported by all clients, and a fraction of the handshake cost of RSA. */
 function newKey(): KeyObject {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }
 
-/** For the host, its other domains, and both as XMPP addresses. `now` in ms since the epoch. */
+/**
+ * Creates a certificate for the host and its other domains, as domains and as XMPP addresses. `now` in ms since 1970.
+ */
 export function makeSelfSigned(domains: readonly string[], key = newKey(), now = wall()): Pem {
   const algorithm = writeDer(derTag.sequence, writeOid('1.2.840.10045.4.3.2')); // ecdsa-with-SHA256
   const name = distinguishedName(domains[0] ?? '');
-  const from = now - 3_600_000; // clocks of clients are behind at times
+  const from = now - 3_600_000; // clients' clocks may be slow
   const body = writeDer(
     derTag.sequence,
     writeDer(derTag.context(0), writeDer(0x02, Buffer.of(2))), // version 3
@@ -77,15 +79,15 @@ export function makeSelfSigned(domains: readonly string[], key = newKey(), now =
   };
 }
 
-/** Where the certificate of a host lies that the configuration names none for. */
+/** Returns the default files of a host's certificate. */
 export function filesOf(folder: string, host: string): { readonly certificate: string; readonly key: string } {
   return { certificate: join(folder, `${host}.crt`), key: join(folder, `${host}.key`) };
 }
 
 /**
- * Sees to it that the folder has a certificate for the domains, the host first. Makes one if there is none, and a new
- * one with the same key if ours ends soon or lacks a domain; files that somebody else put there stay. Whether it made
- * one. Rejects with the error of the file system.
+ * Ensures that the folder has a certificate for the domains, the host first. Creates one if there is none, and renews
+ * our own with the same key if it expires soon or lacks a domain; files of other origin are left alone. Returns whether
+ * it created one. Rejects with file system errors.
  */
 export async function ensureSelfSigned(folder: string, domains: readonly string[], now = wall()): Promise<boolean> {
   const files = filesOf(folder, domains[0]!);
@@ -98,7 +100,7 @@ export async function ensureSelfSigned(folder: string, domains: readonly string[
   return true;
 }
 
-/** Whether it is one of ours, and has to be renewed. */
+/** Whether it is our own certificate and needs renewal. */
 function isDue(pem: string, domains: readonly string[], now: number): boolean {
   const certificate = parse(pem);
   if (certificate === undefined || !isSelfSigned(certificate)) return false;
@@ -129,7 +131,7 @@ async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
-/** Writes a file so that whoever reads it finds the old or the new one, and nobody else may read it. */
+/** Writes a file atomically, readable only by its owner. */
 async function writeWhole(file: string, text: string): Promise<void> {
   const draft = `${file}.new`;
   const handle = await open(draft, 'w', 0o600);
@@ -139,7 +141,7 @@ async function writeWhole(file: string, text: string): Promise<void> {
   } finally {
     await handle.close();
   }
-  await chmod(draft, 0o600); // the mode above does not hold for a draft that was left behind
+  await chmod(draft, 0o600); // the mode above does not apply to an existing draft
   await rename(draft, file);
   const folder = await open(dirname(file));
   await folder.sync().finally(() => folder.close());
@@ -157,13 +159,13 @@ function serialNumber(): Buffer {
   return bytes;
 }
 
-/** A common name alone; it is for people, clients read the subjectAltName. At most 64 characters (X.520). */
+/** Only a common name, for display: clients read the subjectAltName. At most 64 characters (X.520). */
 function distinguishedName(text: string): Buffer {
   const value = writeDer(derTag.utf8String, Buffer.from([...text].slice(0, 64).join('')));
   return writeDer(derTag.sequence, writeDer(0x31, writeDer(derTag.sequence, writeOid('2.5.4.3'), value)));
 }
 
-/** RFC 5280 §4.1.2.5: UTCTime until 2049, GeneralizedTime after it. */
+/** RFC 5280 §4.1.2.5: UTCTime until 2049, then GeneralizedTime. */
 function time(ms: number): Buffer {
   const text = `${new Date(ms).toISOString().slice(0, 19).replace(/[-:T]/g, '')}Z`;
   return text < '2050' ? writeDer(0x17, Buffer.from(text.slice(2))) : writeDer(0x18, Buffer.from(text));

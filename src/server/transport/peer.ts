@@ -1,17 +1,17 @@
-/** Who is at the other end of a connection: the other end of the socket, or whom a proxy names there. */
+/** The peer of a connection: the other end of the socket, or the client named by a proxy. */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 
 export interface Peer {
-  /** Its IP address, plain (not IPv4 in IPv6). */
+  /** Its IP address (IPv4 never mapped to IPv6). */
   readonly address: string;
-  /** Both ends are on this machine. */
+  /** Whether both ends are on this machine. */
   readonly loopback: boolean;
-  /** What it sends is encrypted on the way: TLS ends here or at the proxy. */
+  /** Whether the connection is encrypted: TLS ends here or at the proxy. */
   readonly secure: boolean;
 }
 
-/** Of those that come through proxies. */
+/** Peers named by a proxy. */
 const named = new WeakMap<Socket, Peer>();
 
 export function peerOf(socket: Socket): Peer {
@@ -22,18 +22,18 @@ export function peerOf(socket: Socket): Peer {
   return { address, loopback, secure: socket instanceof TLSSocket };
 }
 
-/** A proxy named the client. */
+/** Sets the peer named by a proxy. */
 export function namePeer(socket: Socket, { address, loopback, secure }: Peer): void {
   named.set(socket, { address: plainAddress(address), loopback, secure: secure || socket instanceof TLSSocket });
 }
 
-/** TLS begins on a socket: whoever was at its end is at the end of that. */
+/** Copies the peer to the TLS socket on top of a socket. */
 export function inheritPeer(tls: TLSSocket, plain: Socket): void {
   const known = named.get(plain);
   if (known !== undefined) named.set(tls, { ...known, secure: true });
 }
 
-/** IPv4 addresses arrive as IPv4-mapped ones on dual-stack sockets. */
+/** Dual-stack sockets report IPv4 addresses as IPv4-mapped IPv6. */
 function plainAddress(address: string): string {
   return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

@@ -1,33 +1,33 @@
 /**
- * The PROXY protocol, versions 1 and 2, as HAProxy specifies it ("The PROXY protocol", sections by number): a proxy that
- * hands on bytes says first where they come from.
+ * The PROXY protocol, versions 1 and 2, as specified by HAProxy ("The PROXY protocol", sections by number): a proxy
+ * that forwards bytes first sends the address of the client.
  */
 import { isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net';
 import { namePeer } from './peer.js';
 
 export interface ProxyHeader {
-  /** Bytes that it takes. */
+  /** Length of the header in bytes. */
   readonly length: number;
-  /** The client's IP address; undefined: the proxy speaks for itself (a check of its health), or does not know. */
+  /** IP address of the client. Undefined if the proxy itself is the peer (a health check) or does not know. */
   readonly address: string | undefined;
-  /** The client has TLS to the proxy (§2.2.6). */
+  /** Whether the client has TLS to the proxy (§2.2.6). */
   readonly secure: boolean;
 }
 
-/** What came is no PROXY header. */
+/** The PROXY header is invalid or missing. */
 export class ProxyHeaderError extends Error {
   override readonly name = 'ProxyHeaderError';
 }
 
 const signature = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
-/** §2.1: with its line end, in bytes. */
-const longestLine = 107;
-/** §2.2 has no limit but 64 KiB; what senders add is some hundred bytes. */
-const longestBlock = 4096;
-/** A proxy says it at once. In ms. */
-const patience = 5000;
+/** §2.1: maximum length in bytes, including the line end. */
+const maxLine = 107;
+/** §2.2 allows 64 KiB; real headers have a few hundred bytes. */
+const maxBlock = 4096;
+/** Time limit for the header in ms. Proxies send it at once. */
+const headerTimeout = 5000;
 
-/** The header at the beginning of `bytes`; undefined: there is more of it to come. Throws ProxyHeaderError. */
+/** Reads the header at the start of `bytes`. Returns undefined if it is incomplete. Throws ProxyHeaderError. */
 export function readProxyHeader(bytes: Buffer): ProxyHeader | undefined {
   const common = Math.min(bytes.length, signature.length);
   if (bytes.subarray(0, common).equals(signature.subarray(0, common)))
@@ -37,12 +37,12 @@ export function readProxyHeader(bytes: Buffer): ProxyHeader | undefined {
 
 /** §2.1: `PROXY TCP4 192.0.2.1 192.0.2.2 56324 5222`. */
 function readLine(bytes: Buffer): ProxyHeader | undefined {
-  const line = bytes.subarray(0, longestLine).toString('latin1');
+  const line = bytes.subarray(0, maxLine).toString('latin1');
   const beginning = 'PROXY ';
   if (!line.startsWith(beginning.slice(0, line.length))) throw new ProxyHeaderError('no PROXY header');
   const end = line.indexOf('\r\n');
   if (end < 0) {
-    if (bytes.length >= longestLine) throw new ProxyHeaderError('too long');
+    if (bytes.length >= maxLine) throw new ProxyHeaderError('the line is too long');
     return undefined;
   }
   const length = end + 2;
@@ -56,34 +56,34 @@ function readLine(bytes: Buffer): ProxyHeader | undefined {
 
 const isPort = (text: string): boolean => /^\d{1,5}$/.test(text) && Number(text) <= 65_535;
 
-/** §2.2: addresses in binary, and more in pieces of type, length and value. */
+/** §2.2: binary addresses, followed by type-length-value fields. */
 function readBlock(bytes: Buffer): ProxyHeader | undefined {
   const [command, family] = [bytes[12]!, bytes[13]!];
-  if (command >> 4 !== 2) throw new ProxyHeaderError('an unknown version');
+  if (command >> 4 !== 2) throw new ProxyHeaderError('unknown version');
   const length = 16 + bytes.readUInt16BE(14);
-  if (length > longestBlock) throw new ProxyHeaderError('too long');
+  if (length > maxBlock) throw new ProxyHeaderError('the header is too long');
   if (bytes.length < length) return undefined;
   const local = { length, address: undefined, secure: false };
   if ((command & 15) === 0) return local;
-  if ((command & 15) !== 1) throw new ProxyHeaderError('an unknown command');
+  if ((command & 15) !== 1) throw new ProxyHeaderError('unknown command');
   const body = bytes.subarray(16, length);
-  // §2.2: other families and transports are passed over, with what they say
+  // §2.2: other families and transports are ignored
   const [isV4, isV6] = [family === 0x11, family === 0x21];
   if (!isV4 && !isV6) return local;
   const [each, all] = isV4 ? [4, 12] : [16, 36];
   if (body.length < all) throw new ProxyHeaderError('malformed');
   const source = body.subarray(0, each);
   const address = isV4 ? source.join('.') : source.toString('hex').match(/.{4}/g)!.join(':');
-  return { length, address: canonical(address), secure: saysTls(body.subarray(all)) };
+  return { length, address: canonical(address), secure: hasTls(body.subarray(all)) };
 }
 
-/** As the system writes addresses. */
+/** Formats an address as the system does. */
 function canonical(address: string): string {
   return isIPv4(address) ? address : new SocketAddress({ address, family: 'ipv6' }).address;
 }
 
 /** §2.2.6: PP2_TYPE_SSL with PP2_CLIENT_SSL. */
-function saysTls(pieces: Buffer): boolean {
+function hasTls(pieces: Buffer): boolean {
   for (let at = 0; at < pieces.length; ) {
     if (at + 3 > pieces.length) throw new ProxyHeaderError('malformed');
     const end = at + 3 + pieces.readUInt16BE(at + 1);
@@ -94,10 +94,13 @@ function saysTls(pieces: Buffer): boolean {
   return false;
 }
 
-/** Takes the header from a connection of a proxy, then calls `named`; where none comes, or no good one, closes it. */
+/**
+ * Reads the header of a connection from a proxy, then calls `named`. Closes the connection if the header is invalid or
+ * missing.
+ */
 export function takeProxyHeader(socket: Socket, named: () => void, refused: (error: Error) => void): void {
   let bytes: Buffer = Buffer.alloc(0);
-  const timer = setTimeout(() => refuse(new ProxyHeaderError('none came')), patience);
+  const timer = setTimeout(() => refuse(new ProxyHeaderError('no PROXY header received in time')), headerTimeout);
   const over = () => {
     clearTimeout(timer);
     socket.removeListener('readable', read).removeListener('close', over).removeListener('error', ignore);

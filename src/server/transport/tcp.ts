@@ -9,7 +9,7 @@ import { flushAbove, flushWithin, setFlush, silent, type TransportReader, type U
 const key = Symbol('transport');
 type Owned = Socket & { [key]?: TcpTransport };
 
-// One function each for all sockets: nothing is kept per connection but the transport itself.
+// Handlers are shared by all sockets: a connection allocates nothing but its transport.
 function onData(this: Owned, chunk: Buffer): void {
   setFlush();
   this[key]?.reader.received(chunk);
@@ -21,13 +21,13 @@ function onDrain(this: Owned): void {
   this[key]?.reader.drained();
 }
 function onClose(this: Owned): void {
-  // Of a connection that was reset while it was paused, some may have been read and not handed on.
+  // A connection reset while paused may have data that was read but not delivered.
   const rest = this.read() as Buffer | null;
   if (rest !== null) this[key]?.reader.received(rest);
   this[key]?.reader.closed();
 }
 function onError(): void {
-  // 'close' follows, and says all that a stream needs to know.
+  // 'close' follows, which is all that a stream needs.
 }
 
 export class TcpTransport implements Upgradable {
@@ -40,15 +40,17 @@ export class TcpTransport implements Upgradable {
   readonly remoteAddress: string;
   readonly loopback: boolean;
   readonly #isSecureToProxy: boolean;
-  /** TLS has begun, or begins with the ClientHello that is waited for. */
+  /** TLS has started, or will start with the pending ClientHello. */
   #isTls = false;
   #awaitsHello = false;
-  /** During the TLS handshake nothing can be sent, so closing is destroying. */
+  /** Nothing can be sent during the TLS handshake, so closing means destroying. */
   #isShakingHands = false;
 
   constructor(
     socket: Socket,
-    /** How to become a TLS connection: made for each, since it needs the address's certificates. */
+    /**
+     * Returns the TLS options of the connection; called per connection, because the certificate depends on the address.
+     */
     readonly tlsOptions: (hello: Hello) => TLSSocketOptions,
   ) {
     this.#socket = socket;
@@ -86,7 +88,7 @@ export class TcpTransport implements Upgradable {
     if (this.#out === '' || this.#awaitsHello) return;
     const out = this.#out;
     this.#out = '';
-    // Where the system does not take it at once, 'drain' says when it has.
+    // If the system does not accept it at once, 'drain' follows.
     if (this.#socket.writable && this.#socket.write(out, 'utf8')) this.reader.drained();
   }
 
@@ -105,7 +107,7 @@ export class TcpTransport implements Upgradable {
   end(): void {
     this.flush();
     if (this.#isShakingHands) this.destroy();
-    // Node makes an error of a second end, stack and all.
+    // A second end() would raise an error in Node.
     else if (this.#socket.writable) this.#socket.end();
   }
 
@@ -130,8 +132,8 @@ export class TcpTransport implements Upgradable {
   }
 
   #shakeHands(plain: Owned, hello: Hello, ready: (error: Error | undefined) => void): void {
-    // Node's TLSSocket takes over the handle; the plain socket must not go on reading (RFC 6120 §5.4.3.3: what the
-    // client sent behind <starttls/> is not used).
+    // Node's TLSSocket takes over the handle, so the plain socket must stop reading (RFC 6120 §5.4.3.3: anything that
+    // the client sent after <starttls/> is discarded).
     const socket: Owned & TLSSocket = secured(plain, this.tlsOptions(hello));
     this.#socket = socket;
     this.#awaitsHello = false;

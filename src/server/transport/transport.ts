@@ -1,55 +1,55 @@
-/** A connection as a stream sees it: text in, text out. TLS, WebSocket frames and flow control end here. */
+/** A connection in the view of a stream: text in, text out. Hides TLS, WebSocket frames and flow control. */
 import type { TLSSocket } from 'node:tls';
 
-/** What a transport tells its stream. */
+/** Callbacks from a transport to its stream. */
 export interface TransportReader {
-  /** Bytes as they came; where the framing is not `stream`, one whole element at a time. */
+  /** Bytes as received; unless the framing is `stream`, one whole element at a time. */
   received(chunk: Buffer): void;
-  /** The peer sends no more, and may still read. Not told where the whole connection goes at once. */
+  /** The peer has closed its half and may still read. Not called if the whole connection closes at once. */
   ended(): void;
-  /** What was written has gone to the system: there is room for more. */
+  /** Everything written has been passed to the system. */
   drained(): void;
-  /** The connection is gone. Told once, last. */
+  /** The connection is closed. The last call, made once. */
   closed(): void;
 }
 
 export interface Transport {
   readonly kind: 'tcp' | 'tls' | 'websocket';
-  /** How a stream looks on it (stream/framing.ts): bytes (RFC 6120), or messages of one element each (RFC 7395). */
+  /** Framing of the stream (stream/framing.ts): bytes (RFC 6120), or one element per message (RFC 7395). */
   readonly framing: 'stream' | 'websocket';
-  /** Nobody on the way can read along. */
+  /** Whether the connection is encrypted. */
   readonly secure: boolean;
   readonly remoteAddress: string;
-  /** Both ends are on this machine. */
+  /** Whether both ends are on this machine. */
   readonly loopback: boolean;
-  /** The TLS connection below, where it ends in this process. */
+  /** The underlying TLS connection, if it ends in this process. */
   readonly tls: TLSSocket | undefined;
   reader: TransportReader;
   /**
-   * Queues; what is written in one turn of the event loop goes out together. Framing `websocket`: one element a call. `patience`: so
-   * many ms it may stay, and go out with what is written meanwhile (docs/decisions/0006-news-waits.md).
+   * Queues text; everything written in one turn of the event loop is sent together. Framing `websocket`: one element
+   * per call. `patience` allows a delay of so many ms, to be sent with later text (docs/decisions/0006-news-waits.md).
    */
   write(text: string, patience?: number): void;
-  /** Bytes (about) that the peer has not taken yet. */
+  /** Approximate bytes queued that the peer has not accepted. */
   readonly queued: number;
   pause(): void;
   resume(): void;
-  /** Sends what is queued and closes our half. */
+  /** Sends the queue and closes our half. */
   end(): void;
-  /** Closes at once; what is queued is lost. */
+  /** Closes at once and discards the queue. */
   destroy(): void;
 }
 
-/** A transport that can become a TLS one (RFC 6120 §5). */
+/** A transport that supports STARTTLS (RFC 6120 §5). */
 export interface Upgradable extends Transport {
-  /** Sends what is queued, then starts TLS; calls `ready` with whether it was agreed upon. */
+  /** Sends the queue, then starts TLS. Calls `ready` with the error if the handshake fails. */
   startTls(ready: (error: Error | undefined) => void): void;
 }
 
-/** The reader of a transport that has no stream yet. */
+/** The reader of a transport that has no stream. */
 export const silent: TransportReader = { received() {}, ended() {}, drained() {}, closed() {} };
 
-/** What is queued in one turn and is more than this, in characters, goes to the system at once. */
+/** A longer queue, in characters, is passed to the system before the turn ends. */
 export const flushAbove = 65_536;
 
 interface Flushable {
@@ -64,8 +64,8 @@ let later: Flushable[] = [];
 let isFlushSet = false;
 
 /**
- * Sets the flush of this turn, to be called before anything is taken from a connection: so it goes before the other work
- * that what is taken leaves for the end of the turn, a commit above all.
+ * Schedules the flush of this turn. Call it before reading from a connection, so that the flush precedes other work
+ * deferred to the end of the turn, in particular commits.
  */
 export function setFlush(): void {
   if (isFlushSet) return;
@@ -92,7 +92,7 @@ function flushAllLater(): void {
   }
 }
 
-/** Has `flush` called once the turn of the event loop is over: after all sockets that were readable have been read. */
+/** Calls `flush` at the end of this turn of the event loop, after all readable sockets have been read. */
 function flushSoon(one: Flushable): void {
   if (one.isDueSoon) return;
   one.isDueSoon = true;
@@ -100,7 +100,7 @@ function flushSoon(one: Flushable): void {
   setFlush();
 }
 
-/** Has `flush` called in so many ms at the latest; 0: once the turn is over. One timer serves all. */
+/** Calls `flush` within `ms` at the latest; 0 means at the end of this turn. All share one timer. */
 export function flushWithin(ms: number, one: Flushable): void {
   if (ms === 0) flushSoon(one);
   else if (!one.isDueSoon && !one.isDueLater) {

@@ -1,4 +1,4 @@
-/** RFC 7395: XMPP over WebSocket. Framing is the ws package's; one message is one element. */
+/** RFC 7395: XMPP over WebSocket. The ws package does the framing; each message is one element. */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -29,14 +29,14 @@ function onError(): void {
   // 'close' follows.
 }
 
-/** Takes upgrades of HTTP connections. */
+/** Accepts HTTP upgrades. */
 export class WebSocketUpgrader {
   readonly #server: WebSocketServer;
 
   constructor(maxMessageBytes: number) {
     this.#server = new WebSocketServer({
       noServer: true,
-      // Inflation is where small things become large ones before any limit sees them.
+      // Decompression could expand small messages past all limits.
       perMessageDeflate: false,
       clientTracking: false,
       maxPayload: maxMessageBytes,
@@ -44,7 +44,7 @@ export class WebSocketUpgrader {
     });
   }
 
-  /** Answers the upgrade; `opened` gets the transport, unless the client does not speak `xmpp` (RFC 7395 §3.1). */
+  /** Answers the upgrade. Calls `opened` with the transport unless the client does not offer `xmpp` (RFC 7395 §3.1). */
   upgrade(
     request: IncomingMessage,
     socket: Socket,
@@ -113,7 +113,7 @@ export class WebSocketTransport implements Transport {
       for (const text of out) this.#ws.send(text);
       this.#socket.uncork();
     }
-    // Where the system does not take it at once, 'drain' says when it has.
+    // If the system does not accept it at once, 'drain' follows.
     if (!this.#socket.writableNeedDrain) this.reader.drained();
   }
 
