@@ -1,6 +1,4 @@
-/**
- * `createServer()`: puts the parts together. The one file that knows every concrete class.
- */
+/** `createServer()`: puts the parts together. The one file that knows every concrete class. */
 
 import { mkdir } from 'node:fs/promises';
 import { BlockList } from 'node:net';
@@ -10,6 +8,7 @@ import { type DocumentStore, type Storage, StorageError } from '../storage/contr
 import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts/index.js';
+import { elsewhere } from './accounts-elsewhere.js';
 import { monotonic, wall } from './clock.js';
 import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
@@ -224,6 +223,7 @@ class WaxwingServer implements Server {
       tokenRotation: auth.fast_token_rotate_seconds * 1000,
       maxDevices: auth.fast_tokens_per_account,
       onEvent: (event) => this.#accountChanged(event),
+      elsewhere: this.#membership && ((bare) => elsewhere(bare, this.#router, (domain) => this.#hosts.get(domain))),
     });
     this.#throttle = new Throttle({
       limits: () => {
@@ -573,12 +573,12 @@ class WaxwingServer implements Server {
     this.#listeners?.destroyAll();
     await closing;
     await this.#passing?.settled();
-    await this.#membership?.leave();
-    for (const host of this.#hosts.values()) host.stop();
-    this.certificates?.close();
     await this.accounts?.writeLogins().catch((error: unknown) => {
       this.logs.area('storage').error({ err: error }, 'logins could not be noted');
     });
+    await this.#membership?.leave();
+    for (const host of this.#hosts.values()) host.stop();
+    this.certificates?.close();
     await this.#endIds?.();
     if (this.#options.storage === undefined) await this.storage?.close();
     else await this.storage?.flush();

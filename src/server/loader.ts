@@ -3,6 +3,7 @@ import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
 import type { Storage } from '../storage/contract.js';
+import { accountAnswers } from './accounts-elsewhere.js';
 import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { coreStores } from './core-stores.js';
@@ -193,7 +194,9 @@ export async function startModules(
       if (host.services[service] === undefined)
         throw new ModuleError(`module ${name} declares that it provides ${service}, and does not`);
   }
-  return new Hooks(host.domain, started);
+  const hooks = new Hooks(host.domain, started);
+  for (const answerer of accountAnswers(host.accounts)) hooks.answer(answerer);
+  return hooks;
 }
 
 function open(

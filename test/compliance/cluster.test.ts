@@ -178,6 +178,31 @@ scenario(
   },
 );
 
+scenario('an account is read and changed at its home', two, async (scene) => {
+  const [here] = living(scene, 0, 1);
+  const [account] = living(scene, 1, 1).map((address) => Jid.parse(address));
+  const [one, other] = scene.stage.nodes.map(({ accounts }) => accounts);
+  const peer = await scene.actor(`${account!.bare}/balcony`);
+  assert.equal(await one!.exists(account!.bare), true);
+  assert.equal(typeof (await one!.lastLogin(account!.bare)), 'number');
+  await one!.setRole(account!.bare, 'admin');
+  assert.equal((await other!.get(account!.bare))?.role, 'admin');
+  assert.deepEqual(await one!.get(account!.bare), await other!.get(account!.bare));
+  await assert.rejects(one!.create(account!, 'a password'), { failure: 'conflict' });
+  await assert.rejects(one!.setPassword(account!.bare, 'x'), { failure: 'password-too-short' });
+  await one!.disable(account!.bare);
+  await peer.closed('not-authorized');
+  await one!.enable(account!.bare);
+  assert.equal(await one!.remove(account!.bare), true);
+  assert.equal(await one!.remove(account!.bare), false);
+  assert.equal(await other!.exists(account!.bare), false);
+  // An account that is made from here, with keys or a password, lives there all the same.
+  await one!.create(account!, 'a password', { role: 'admin' });
+  assert.equal((await other!.get(account!.bare))?.role, 'admin');
+  await one!.remove(account!.bare);
+  assert.equal(await other!.exists(here!), false);
+});
+
 scenario('when a node leaves in order, its accounts live at the other', two, async (scene) => {
   const [, juliet] = await pair(scene, true);
   const address = bareOf(juliet);

@@ -37,13 +37,15 @@ export type AccountEvent =
   /** For one device, or for all if `clientId` is undefined. */
   | { readonly type: 'tokensRevoked'; readonly jid: Jid; readonly clientId: string | undefined };
 
-export type AccountFailure =
-  | 'conflict'
-  | 'not-found'
-  | 'invalid-name'
-  | 'password-too-short'
-  | 'password-invalid'
-  | 'busy';
+export const accountFailures = [
+  'conflict',
+  'not-found',
+  'invalid-name',
+  'password-too-short',
+  'password-invalid',
+  'busy',
+] as const;
+export type AccountFailure = (typeof accountFailures)[number];
 
 export class AccountError extends Error {
   override readonly name = 'AccountError';

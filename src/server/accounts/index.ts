@@ -2,7 +2,7 @@
  * Accounts: their existence, credentials, and the events emitted when they change. Passwords are stored as SCRAM keys
  * only (RFC 5802 §3, XEP-0438), with one salt per hash. All times are in ms.
  *
- * Addresses are bare and normalised: `Jid.bare`.
+ * Addresses are bare and normalised: `Jid.bare`. In a cluster an account is read and changed at its home (elsewhere.ts).
  */
 
 import { randomBytes } from 'node:crypto';
@@ -22,12 +22,14 @@ import {
   type Proved,
   type Role,
 } from './account.js';
+import type { AccountElsewhere, NewAccount } from './elsewhere.js';
 import type { ScramHash } from './keys.js';
 import { checkedBy, Passwords, prepare } from './passwords.js';
 import { account, decode, encode, present, type StoredAccount, storedAccount } from './stored.js';
 import { deviceTokens, Tokens } from './tokens.js';
 
 export * from './account.js';
+export type { AccountElsewhere } from './elsewhere.js';
 
 export interface AccountsOptions {
   readonly storage: Storage;
@@ -45,6 +47,8 @@ export interface AccountsOptions {
   /** Maximum devices per account that hold a token. */
   readonly maxDevices?: number | undefined;
   readonly now?: (() => number) | undefined;
+  /** Returns the way to an account whose home is another node (docs/decisions/0011). Default: every home is here. */
+  readonly elsewhere?: ((bare: string) => AccountElsewhere | undefined) | undefined;
   /** Called after a change is stored. The change's promise waits for the result and rejects with it. */
   readonly onEvent?: ((event: AccountEvent) => void | Promise<void>) | undefined;
 }
@@ -66,6 +70,7 @@ export class Accounts {
   readonly #cache: Cache<StoredAccount | null>;
   readonly #serial = new Serial();
   readonly #now: () => number;
+  readonly #elsewhere: (bare: string) => AccountElsewhere | undefined;
   readonly #onEvent: (event: AccountEvent) => void | Promise<void>;
 
   private constructor(options: AccountsOptions, secret: Buffer) {
@@ -73,6 +78,7 @@ export class Accounts {
     this.#store = storage.document('accounts', { check: checkOf(storedAccount), damaged: 'refuse' });
     this.#logins = storage.document('last_logins', { check: checkOf(z.object({ at: z.number() })) });
     this.#now = options.now ?? wall;
+    this.#elsewhere = options.elsewhere ?? (() => undefined);
     this.#onEvent = options.onEvent ?? (() => {});
     this.#cache = new Cache(options.cacheSize ?? 20_000, async (bare) => present(await this.#store.get(bare)));
     this.#passwords = new Passwords({ ...options, minLength: options.minPasswordLength }, secret);
@@ -114,12 +120,16 @@ export class Accounts {
 
   /** Returns the account, synchronously on a cache hit. */
   get(bare: string): Account | undefined | Promise<Account | undefined> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.get();
     const stored = this.#cache.get(bare);
     return stored instanceof Promise ? stored.then((s) => account(bare, s)) : account(bare, stored);
   }
 
   /** Whether the account exists, synchronously on a cache hit. */
   exists(bare: string): boolean | Promise<boolean> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.get().then((found) => found !== undefined);
     const stored = this.#cache.get(bare);
     return stored instanceof Promise ? stored.then((s) => s !== null) : stored !== null;
   }
@@ -145,6 +155,8 @@ export class Accounts {
 
   /** Returns the time of the last login, or undefined if there was none (see noteLogin). */
   async lastLogin(bare: string): Promise<number | undefined> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.lastLogin();
     return this.#newLogins.get(bare) ?? (await this.#logins.get(bare))?.at;
   }
 
@@ -235,11 +247,9 @@ export class Accounts {
    * Creates an account from its password or from keys made by another server. Rejects with AccountError: conflict,
    * invalid-name, password-too-short, password-invalid, busy.
    */
-  create(
-    jid: Jid,
-    secret: string | AccountKeys,
-    options: { readonly role?: Role; readonly disabled?: boolean } = {},
-  ): Promise<void> {
+  create(jid: Jid, secret: string | AccountKeys, options: NewAccount = {}): Promise<void> {
+    const away = this.#elsewhere(jid.bare);
+    if (away !== undefined) return away.create(secret, options);
     return this.#serial.run(jid.bare, async () => {
       if (jid.local === undefined || !jid.isBare)
         throw new AccountError('invalid-name', 'the address of an account has the form user@host');
@@ -267,6 +277,8 @@ export class Accounts {
    * password-invalid, busy.
    */
   async setPassword(bare: string, password: string): Promise<void> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.setPassword(password);
     const keys = encode(await this.#passwords.keysFor(this.hashes, this.#passwords.acceptable(password)));
     await this.#change(bare, (stored) => ({ ...stored, epoch: newEpoch(), keys }));
     await this.tokens.revokeAll(bare); // their epoch is already invalid
@@ -275,6 +287,8 @@ export class Accounts {
 
   /** Rejects with AccountError('not-found'). */
   disable(bare: string): Promise<void> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.disable();
     return this.#changeAndEmit(bare, 'accountDisabled', (stored) =>
       stored.state === 'disabled' ? stored : { ...stored, state: 'disabled' },
     );
@@ -282,6 +296,8 @@ export class Accounts {
 
   /** Rejects with AccountError('not-found'). */
   enable(bare: string): Promise<void> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.enable();
     return this.#changeAndEmit(bare, 'accountEnabled', (stored) => {
       const { state, ...rest } = stored;
       return state === undefined ? stored : rest;
@@ -290,6 +306,8 @@ export class Accounts {
 
   /** Rejects with AccountError('not-found'). */
   setRole(bare: string, role: Role): Promise<void> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.setRole(role);
     return this.#changeAndEmit(bare, 'roleChanged', (stored) => {
       const { role: before = 'user', ...rest } = stored;
       if (before === role) return stored;
@@ -299,6 +317,8 @@ export class Accounts {
 
   /** Removes the account and, before it resolves, its data (through `onEvent`). Returns whether it existed. */
   remove(bare: string): Promise<boolean> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.remove();
     return this.#serial.run(bare, async () => {
       const before = await this.#store.get(bare).catch((error: unknown) => {
         if (error instanceof StorageError && error.failure === 'corrupt') return 'damaged' as const;
@@ -323,6 +343,8 @@ export class Accounts {
 
   /** Ends the tokens of one device, or of all if `clientId` is undefined. */
   async revokeTokens(bare: string, clientId?: string): Promise<void> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.revokeTokens(clientId);
     await (clientId === undefined ? this.tokens.revokeAll(bare) : this.tokens.revoke(bare, clientId));
     await this.#onEvent({ type: 'tokensRevoked', jid: Jid.parse(bare), clientId });
   }

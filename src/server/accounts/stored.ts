@@ -21,7 +21,7 @@ export interface StoredAccount {
   readonly keys: Readonly<Partial<Record<ScramHash, StoredKeys>>>;
 }
 
-const storedKeys = z.object({
+export const storedKeys = z.object({
   salt: z.base64().min(1),
   iterations: z.number().int().positive(),
   storedKey: z.base64(),

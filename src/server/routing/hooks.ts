@@ -233,9 +233,7 @@ export class Hooks implements Declared {
             break;
           }
           case 'question': {
-            const { question, handler } = hook;
-            if (this.questions.has(question.name)) throw new HookError(`question ${question.name} is answered twice`);
-            this.questions.set(question.name, { question, handler });
+            this.answer(hook);
             break;
           }
           case 'service':
@@ -273,6 +271,12 @@ export class Hooks implements Declared {
     this.events = new Map(
       [...events].map((name) => [name, take('event', `event ${name}`, (hook) => hook.name === name)]),
     );
+  }
+
+  /** Adds what answers a question. Throws HookError where something does already. */
+  answer({ question, handler }: Answerer): void {
+    if (this.questions.has(question.name)) throw new HookError(`question ${question.name} is answered twice`);
+    this.questions.set(question.name, { question, handler });
   }
 
   features(target: Target, module?: string): readonly string[] {
