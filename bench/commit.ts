@@ -1,7 +1,8 @@
 /**
- * What a durable row costs: this driver against SQLite with synchronous=FULL, in the same thread and in a worker thread.
- * Archive rows of 300 bytes for 1,000 owners, so many per turn of the event loop; the next turn comes when less than
- * `inFlight` rows wait. The file holds 200,000 rows before. See docs/decisions/0002-sqlite-commit.md.
+ * Cost of a durable row: this driver compared with SQLite with synchronous=FULL, in the same thread and in a worker
+ * thread. Writes archive rows of 300 bytes for 1,000 owners, a fixed number per turn of the event loop; a turn starts
+ * when fewer than `inFlight` rows are pending. The file already holds 200,000 rows. See
+ * docs/decisions/0002-sqlite-commit.md.
  *
  *     node dist/bench/commit.js [seconds for each case]
  */
@@ -31,7 +32,7 @@ const before = 200_000;
 const inFlight = (perTurn: number): number => Math.max(64, 2 * perTurn);
 const value = `<message>${'x'.repeat(282)}</message>`;
 
-/** The driver's own layout, without what it does for owners. */
+/** The driver's own schema, without its bookkeeping for owners. */
 function plain(file: string): (rows: readonly Row[]) => void {
   const db: Database = new Sqlite(file);
   db.pragma('journal_mode = WAL');
@@ -64,12 +65,12 @@ const targets: Readonly<Record<string, (file: string) => Promise<Target>>> = {
   },
   'FULL, worker thread': async (file) => {
     const worker = new Worker(fileURLToPath(import.meta.url), { workerData: file });
-    const waiting: (() => void)[] = [];
-    worker.on('message', () => waiting.shift()!());
+    const pending: (() => void)[] = [];
+    worker.on('message', () => pending.shift()!());
     return {
       write: (rows) =>
         new Promise<void>((resolve) => {
-          waiting.push(resolve);
+          pending.push(resolve);
           worker.postMessage(rows);
         }),
       close: () => worker.terminate(),
@@ -89,10 +90,10 @@ function makeRows(count: number): Row[] {
 
 async function measure(target: Target, perTurn: number, milliseconds: number): Promise<void> {
   let written = 0;
-  let waiting = 0;
+  let pending = 0;
   let wake = (): void => {};
   const fewer = async (limit: number): Promise<void> => {
-    while (waiting >= limit) await new Promise<void>((resolve) => (wake = resolve));
+    while (pending >= limit) await new Promise<void>((resolve) => (wake = resolve));
   };
   const latencies: number[] = [];
   const start = performance.now();
@@ -100,10 +101,10 @@ async function measure(target: Target, perTurn: number, milliseconds: number): P
   const loopBefore = performance.eventLoopUtilization();
   while (performance.now() - start < milliseconds) {
     written += perTurn;
-    waiting += perTurn;
+    pending += perTurn;
     const called = performance.now();
     void target.write(makeRows(perTurn)).then(() => {
-      waiting -= perTurn;
+      pending -= perTurn;
       wake();
       latencies.push(performance.now() - called);
     });

@@ -1,7 +1,7 @@
 /**
- * How long a message takes from one client to another while few are under way, beside a relay of bare sockets that knows
- * nothing of XMPP: what the server adds to what the machine and Node take anyway. Fifty pairs in turns; p50, p95 and p99 in
- * ms, medians of rounds that alternate.
+ * Latency of a message between two clients at low load, compared with a relay of plain sockets: the difference is what
+ * the server adds to the machine and Node. Fifty pairs take turns; p50, p95 and p99 in ms, medians of rounds that
+ * alternate between the two.
  *
  *     node dist/bench/delay.js [messages a second] [rounds]
  */
@@ -24,7 +24,7 @@ interface Pair {
   readonly address: string;
 }
 
-/** Joins each two connections, one after the other, as they come. */
+/** Connects incoming connections in pairs, in order of arrival. */
 function relay(): void {
   let first: Socket | undefined;
   const server = createServer({ noDelay: true }, (socket) => {
@@ -54,7 +54,7 @@ async function users(n: number): Promise<Pair> {
   return { from: wires[0]!, to: wires[1]!, address: `${to}@localhost/r` };
 }
 
-/** Delays in ms, ascending. */
+/** Returns delays in ms, ascending. */
 async function talk(those: readonly Pair[]): Promise<number[]> {
   const delays: number[] = [];
   for (const { to } of those) to.notes(delays);
@@ -83,7 +83,7 @@ async function measure(): Promise<void> {
       through.Waxwing.push(await users(n));
     }
     const found = { 'bare relay': [] as number[][], Waxwing: [] as number[][] };
-    // Of the first round the compiler has its part.
+    // The first round is discarded: it includes compilation.
     for (let round = 0; round <= rounds; round++)
       for (const name of ['bare relay', 'Waxwing'] as const) {
         const delays = await talk(through[name]);

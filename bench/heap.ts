@@ -1,6 +1,6 @@
 /**
- * What things take of the heap of a running server, in bytes each: rooms that nobody is in, occupants, nodes and items.
- * On memory storage, so that what is stored is counted too, once.
+ * Heap size in bytes of rooms without occupants, occupants, nodes and items in a running server. Uses memory storage,
+ * so the stored data is included once.
  *
  *     node --expose-gc dist/bench/heap.js
  */
@@ -58,7 +58,7 @@ const used = (): number => {
   return process.memoryUsage().heapUsed;
 };
 
-/** Bytes of the heap that each of `count` leaves behind. */
+/** Prints the heap bytes that each of `count` objects retains. */
 async function measure(what: string, count: number, make: (n: number) => Promise<unknown>): Promise<void> {
   await make(-1);
   const before = used();

@@ -1,6 +1,6 @@
 /**
- * What ids cost that the server makes: of stanzas, streams, resources, tokens; and, for comparison, the same from Node's
- * own functions without a pool of random bytes. ns of CPU each. `node dist/bench/ids.js`
+ * Cost of the ids that the server generates: of stanzas, streams, resources and tokens. For comparison, the same from
+ * Node's own functions without a pool of random bytes. ns of CPU each. `node dist/bench/ids.js`
  */
 import { createHash, randomBytes, randomInt, randomUUID } from 'node:crypto';
 import { idAfter, idAt, randomId, stanzaId, timeOf } from '../src/server/stanza/ids.js';

@@ -1,20 +1,20 @@
 /**
- * Addresses as the message path meets them: slices of a larger text. Prints nanoseconds per parse, and how much memory
- * a cached address takes and keeps alive. Run: `node --expose-gc dist/bench/jid.js`.
+ * Addresses as they occur on the message path, as slices of a larger text. Prints nanoseconds per parse, and the memory
+ * that a cached address takes and retains. Run: `node --expose-gc dist/bench/jid.js`.
  */
 import { Jid } from '../src/server/stanza/jid.js';
 
 const ROUNDS = 100;
 const TEXTS = 2000;
 
-/** The address as the reader hands it on: cut from the text of a stanza. */
+/** The address as the reader passes it on: a slice of a stanza's text. */
 function cut(address: string, padding = ''): string {
   const stanza = `<message to='${address}' type='chat'>${padding}`;
   stanza.charCodeAt(20); // one string, not a concatenation
   return stanza.slice(13, 13 + address.length);
 }
 
-/** Prints the best of some rounds over new texts, in ns per text. */
+/** Prints the best of several rounds with new texts, in ns per text. */
 function time(name: string, text: (i: number) => string, work: (text: string) => unknown): void {
   let best = Number.POSITIVE_INFINITY;
   for (let round = 0; round < ROUNDS; round++) {

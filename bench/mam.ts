@@ -1,5 +1,5 @@
 /**
- * What a page of an archive costs, in archives of different lengths on SQLite, and what archiving costs a message.
+ * Cost of a page from archives of different lengths on SQLite, and cost of archiving a message.
  *
  *     node dist/bench/mam.js [messages of the longest archive]
  */
@@ -59,7 +59,7 @@ router.add(host.domain, host);
 host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
 
 const words = Array.from({ length: 3000 }, (_, n) => `w${((n * 7919) % 3000).toString(36)}`);
-/** Each word is in four of a thousand, `odd` and `even` in half of them, `rare` in one of 50,000. */
+/** Each word is in 0.4 % of messages, `odd` and `even` each in half of them, `rare` in one of 50,000. */
 const body = (n: number): string => {
   const said = Array.from({ length: 12 }, (_, k) => words[(n * 31 + k * k * 17) % 3000]);
   return [...said, n % 2 ? 'odd' : 'even', ...(n % 50_000 === 7 ? ['rare'] : [])].join(' ');
@@ -68,7 +68,7 @@ const messageXml = (n: number, owner: string): string =>
   `<message xmlns="${NS.client}" to="${owner}" from="u${n % peers}@example.org/phone" type="chat" id="m${n}">` +
   `<body>${body(n)}</body><origin-id xmlns="${NS.stanzaId}" id="m${n}"/><request xmlns="${NS.receipts}"/></message>`;
 
-/** The id of the n-th message: one a second. */
+/** The id of the n-th message, at one message per second. */
 const idOf = (n: number): string => `${idAt(1_700_000_000_000 + n * 1000).slice(0, 12)}0000`;
 
 async function fill(owner: string, length: number): Promise<void> {
@@ -100,7 +100,7 @@ const cpu = (since?: NodeJS.CpuUsage): number => {
   return (user + system) / 1000;
 };
 
-/** Milliseconds of CPU that each of so many takes. */
+/** Milliseconds of CPU per call. */
 async function cost(times: number, work: (n: number) => Promise<unknown> | void): Promise<number> {
   for (let n = 0; n < Math.min(times, 200); n++) await work(n);
   const before = process.cpuUsage();
@@ -109,10 +109,10 @@ async function cost(times: number, work: (n: number) => Promise<unknown> | void)
 }
 
 /**
- * Runs it while a timer looks how long the event loop takes for a turn: ms of CPU that it took, and of the longest turns,
- * which on a busy machine are others' too.
+ * Runs work while monitoring the event loop. Returns ms of CPU, and the length of turns, which on a busy machine
+ * includes other processes.
  */
-async function watched(work: () => Promise<unknown>): Promise<{ ms: number; turns: string }> {
+async function monitored(work: () => Promise<unknown>): Promise<{ ms: number; turns: string }> {
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
   const before = process.cpuUsage();
@@ -173,7 +173,7 @@ try {
     console.log(`  ${'the inbox, asked for again'.padEnd(32)} ${(await cost(rounds, list)).toFixed(3)} ms CPU`);
     const fulltext = (...said: string[]): string => field(`{${NS.fullText}}fulltext`, said.join(' '));
     const last = set('<max>50</max><before/>');
-    const first = await watched(() => ask(form(fulltext('rare')) + last));
+    const first = await monitored(() => ask(form(fulltext('rare')) + last));
     const each = ((first.ms / length) * 1000).toFixed(1);
     console.log(`  the first search, which makes the index: ${each} us CPU a message; ${first.turns}`);
     const searches: Record<string, (n: number) => string> = {
@@ -204,16 +204,16 @@ try {
     const stanza = Stanza.parse(
       `<message to="juliet@example.org" type="chat" id="x"><body>${body(1)}</body>${hint}</message>`,
     ).with({ from: romeo.jid });
-    let waiting: Promise<unknown>[] = [];
+    let pending: Promise<unknown>[] = [];
     const origin = {
       session: romeo,
       acknowledges: true,
-      acknowledgeAfter: (durable: Promise<unknown>) => void waiting.push(durable),
+      acknowledgeAfter: (durable: Promise<unknown>) => void pending.push(durable),
     };
     const ms = await cost(1000, async () => {
       for (let n = 0; n < 32; n++) void host.fromSession(stanza, romeo, origin);
-      await Promise.all(waiting);
-      waiting = [];
+      await Promise.all(pending);
+      pending = [];
     });
     console.log(`a message, ${title}: ${((ms / 32) * 1000).toFixed(1)} us CPU`);
   }

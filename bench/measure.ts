@@ -1,21 +1,21 @@
-/** CPU time of pieces of work, for the small benchmarks beside it. */
+/** CPU time of short operations, for the other benchmarks. */
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1]!;
 }
 
-/** Of each column. */
+/** The median of each column. */
 export const medians = (rows: readonly (readonly number[])[]): number[] =>
   rows[0]!.map((_, at) => median(rows.map((row) => row[at]!)));
 
-/** `values` ascend; `part` of them, from 0 to 1, are below. */
+/** `values` must be ascending; `part` is the fraction, from 0 to 1, of values below the result. */
 export const percentile = (values: readonly number[], part: number): number =>
   values[Math.min(values.length - 1, Math.floor(values.length * part))] ?? Number.NaN;
 
 /**
- * µs of CPU that the process takes for each call, its compiler and garbage collector included: medians of rounds that
- * alternate between the works, so that what else the machine does falls on all of them.
+ * µs of CPU per call, including compiler and garbage collector. Medians of rounds that alternate between the
+ * operations, so that other load on the machine affects all of them.
  */
 export function costs<K extends string>(works: Readonly<Record<K, () => unknown>>, rounds = 5): Record<K, number> {
   const all = Object.entries(works) as [K, () => unknown][];
@@ -36,7 +36,7 @@ export function costs<K extends string>(works: Readonly<Record<K, () => unknown>
   return Object.fromEntries(taken.map(({ name, figures }) => [name, median(figures)])) as Record<K, number>;
 }
 
-/** Warms up, and tells how often it goes in so many ms, at least once. */
+/** Warms up for `milliseconds` and returns the number of calls made, at least one. */
 function calls(work: () => unknown, milliseconds: number): number {
   let count = 0;
   for (let end = performance.now() + milliseconds; performance.now() < end; count += 5)

@@ -1,6 +1,6 @@
 /**
- * What rooms cost: entering one of so many occupants, and what is said in it, on memory storage and without sockets. A
- * delivery includes the writing of the stanza as XML.
+ * Cost of rooms: entering a room with the given number of occupants, and sending to it, on memory storage and without
+ * sockets. A delivery includes serializing the stanza.
  *
  *     node dist/bench/muc.js [occupants]
  */
@@ -48,7 +48,7 @@ const joins = (nick: string) =>
   `<presence xmlns='${NS.client}' to='${room}/${nick}'><x xmlns='${NS.muc}'><history maxstanzas='0'/></x><c xmlns='${NS.caps}' hash='sha-1' node='https://client.example' ver='q07IKJEyjvHSyhy//CH0CxmKi8w='/></presence>`;
 const leaves = (nick: string) => `<presence xmlns='${NS.client}' to='${room}/${nick}' type='unavailable'/>`;
 
-/** CPU of one round, in µs, and stanzas that came of it: the least of several runs, which are all the same. */
+/** Prints CPU time and number of stanzas of a round: the minimum of several identical runs. */
 async function measure(what: string, round: (n: number) => Promise<void>): Promise<void> {
   for (let n = 0; n < 20; n++) await round(n);
   let least = Number.POSITIVE_INFINITY;

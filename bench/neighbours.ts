@@ -1,8 +1,8 @@
 /**
- * What somebody's bad manners cost the others: delay of quiet conversations while nothing else happens, while one client
- * misbehaves in each of several ways towards another server on the same machine, and while it does so towards theirs;
- * under the limits that a new installation has. What is slower in the second is the machine's, what is slower still in the
- * third is the server's. p50, p95 and p99 in ms, ratios of the p95, and the server's memory before and after.
+ * Effect of a misbehaving client on others: latency of quiet conversations while nothing else happens, while the client
+ * misbehaves towards another server on the same machine, and while it misbehaves towards theirs, under default limits.
+ * The slowdown in the second case is due to the machine, any further slowdown in the third to the server. p50, p95 and
+ * p99 in ms, ratios of the p95, and the server's memory before and after.
  *
  *     node dist/bench/neighbours.js [seconds for each] [rounds, of which the medians are taken]
  */
@@ -17,9 +17,9 @@ const seconds = Number(process.argv[2] ?? 3);
 const rounds = Number(process.argv[3] ?? 5);
 const here = 15_222;
 const elsewhere = 15_223;
-/** Of the process that misbehaves: which manner, and towards which port. */
+/** Set in the misbehaving process: the index of its behaviour, and the port of its target. */
 const [manner, towards] = process.argv.slice(4).map(Number);
-/** Where those of this process connect to. */
+/** The port that this process connects to. */
 const port = towards ?? here;
 const accounts = [
   ...Array.from({ length: 20 }, (_, n) => `quiet${n}`),
@@ -28,7 +28,7 @@ const accounts = [
 
 const isOver = (until: number): boolean => performance.now() >= until;
 
-/** What it is, how it goes, and whether it begins to count at once. */
+/** Its title, what it does, and whether measuring starts only when it calls `begin`. */
 type Manner = readonly [string, (until: number, begin: () => void) => Promise<void>, 'when it says so'?];
 
 const manners: readonly Manner[] = [
@@ -144,7 +144,7 @@ const manners: readonly Manner[] = [
   ],
 ];
 
-/** In a process of its own, so that it does not take the time of those who measure. Resolves once it is at it. */
+/** Runs in a process of its own, which does not take time from the measuring one. Resolves when it has begun. */
 const misbehave = (which: number, at: number): Promise<{ readonly ended: Promise<unknown> }> =>
   new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(import.meta.url), [seconds, rounds, which, at].map(String));
@@ -153,7 +153,9 @@ const misbehave = (which: number, at: number): Promise<{ readonly ended: Promise
     child.once('message', () => resolve({ ended }));
   });
 
-/** Quiet pairs: each says something every 50 ms, and its partner notes when it came. Their delays in ms, ascending. */
+/**
+ * Quiet pairs: each sends a message every 50 ms, and its partner records the delay. Returns delays in ms, ascending.
+ */
 async function conversations(
   meanwhile: () => Promise<{ readonly ended?: Promise<unknown> }> = async () => ({}),
 ): Promise<number[]> {
@@ -186,7 +188,7 @@ async function measure(): Promise<void> {
   const theirs = await startServer(here, accounts);
   const other = await startServer(elsewhere, accounts);
   try {
-    await conversations(); // what is new is slow
+    await conversations(); // warm-up
     console.log(
       '| meanwhile | calm p95 | elsewhere p95 | p50 | p95 | p99 | × calm | × elsewhere | MB before | after |',
     );
@@ -211,7 +213,7 @@ async function measure(): Promise<void> {
 
 if (manner === undefined) await measure();
 else {
-  // As if it were on a machine of its own, it takes the cores neither from the server nor from those who measure.
+  // With low priority, as on a machine of its own, it leaves the cores to the server and the measuring process.
   setPriority(constants.priority.PRIORITY_LOW);
   const begin = () => void process.send!('begun');
   const [, behave, begins] = manners[manner]!;

@@ -1,6 +1,6 @@
 /**
- * What reading costs: our reader against ltx, saxes and sax, in CPU time per stanza.
- * `node dist/bench/reader.js [rounds]`; the best of several alternating rounds is printed.
+ * Cost of reading: our reader compared with ltx, saxes and sax, in CPU time per stanza.
+ * `node dist/bench/reader.js [rounds]`; prints the best of several alternating rounds.
  */
 import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
@@ -9,7 +9,7 @@ import { SaxesParser } from 'saxes';
 import { Stanza } from '../src/server/stanza/stanza.js';
 import { XmlReader } from '../src/server/xml/reader.js';
 
-// Neither comes with types of its own.
+// Neither has types.
 const require = createRequire(import.meta.url);
 const sax = require('sax') as {
   parser(
@@ -68,7 +68,7 @@ const CASES: readonly Case[] = [
   { name: 'MAM page, 50', xml: MAM, stanzas: 50 },
 ];
 
-/** A reader that has read a stream header: takes chunks, counts stanzas. */
+/** A reader that has read a stream header: takes chunks and counts stanzas. */
 type Feed = (chunk: Buffer) => void;
 let count = 0;
 
@@ -82,7 +82,7 @@ function ours(): Feed {
   };
 }
 
-/** The whole way: read, made a stanza, and written for its recipient. */
+/** The complete path: read, turned into a stanza, and serialized for its recipient. */
 function stanza(): Feed {
   const reader = new XmlReader('stream', LIMITS);
   reader.push(Buffer.from(HEADER));
@@ -95,7 +95,7 @@ function stanza(): Feed {
   };
 }
 
-/** A tree for each stanza, as clients and components built on ltx have it. */
+/** Builds a tree for each stanza, like clients and components based on ltx. */
 function ltx(): Feed {
   const tokenizer = new LtxTokenizer();
   let open: Element | null = null;
@@ -119,7 +119,7 @@ function ltx(): Feed {
   };
 }
 
-/** Events alone, no tree. */
+/** Only events, no tree. */
 function saxes(): Feed {
   const parser = new SaxesParser({ xmlns: true, position: false });
   let depth = 0;
@@ -160,7 +160,7 @@ function microseconds(feed: Feed, chunk: Buffer, times: number): number {
   return user + system;
 }
 
-/** Until the compiler is done with what it takes. */
+/** Runs until the compiler has optimized the code. */
 function warmUp(feed: Feed, chunk: Buffer): void {
   const end = performance.now() + 300;
   while (performance.now() < end) for (let i = 0; i < 20; i++) feed(chunk);

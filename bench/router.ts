@@ -1,7 +1,7 @@
 /**
- * What a stanza costs on its way through the host, µs of CPU, on memory storage and without sockets. `routed`: from a
- * stanza to the link of its recipient; `in all`: read from text before that, and written into a buffer behind it. Eight
- * stanzas to a turn of the event loop. `node dist/bench/router.js [part of the name of a case]`
+ * Cost of a stanza on its way through the host, µs of CPU, on memory storage and without sockets. `routed`: from a
+ * stanza to the link of its recipient; `in all`: including reading it from text and writing it to a buffer. Eight
+ * stanzas per turn of the event loop. `node dist/bench/router.js [part of the name of a case]`
  */
 import { setImmediate } from 'node:timers/promises';
 import { standardModules } from '../src/modules/index.js';
@@ -32,7 +32,7 @@ const limits = { stanzaBytes: 1 << 18, depth: 100, attributes: 100 };
 const buffer = Buffer.alloc(1 << 16);
 let delivered = 0;
 
-/** Writes what it gets, or not. */
+/** Writes to the buffer only if `isWriting`. */
 const outlet = {
   hasRoom: true,
   isWriting: true,
@@ -48,7 +48,7 @@ const outlet = {
 
 type Host = Awaited<ReturnType<typeof startHost>>;
 
-/** A client that is bound: with stream management, if that is said. */
+/** A bound client, optionally with stream management. */
 function connect({ host, directory, storage }: Host, jid: Jid, managed: boolean) {
   const session = new Session(jid, { send: outlet.writeStanza }, 'SCRAM-SHA-256');
   let sm: Sm | undefined;
@@ -81,17 +81,17 @@ function connect({ host, directory, storage }: Host, jid: Jid, managed: boolean)
     session,
     says(stanza: Stanza): void | Promise<void> {
       sm?.begin();
-      const waiting = host.fromSession(stanza, session, origin);
-      return waiting === undefined ? sm?.handled() : waiting.then(() => sm?.handled());
+      const done = host.fromSession(stanza, session, origin);
+      return done === undefined ? sm?.handled() : done.then(() => sm?.handled());
     },
-    /** What it says as text. */
+    /** Sends it as text. */
     sends(chunk: Buffer): void | Promise<void> {
       reader.push(chunk);
       const item = reader.next();
       if (item?.kind !== 'element') throw new Error('no whole stanza');
       return this.says(Stanza.fromTopLevel(item, session.jid));
     },
-    /** Acknowledges what it got, and asks for the same. */
+    /** Acknowledges received stanzas and requests acknowledgement. */
     acknowledges(): void {
       if (sm === undefined) return;
       sent += sm.waiting;
@@ -104,7 +104,7 @@ type Client = ReturnType<typeof connect>;
 
 const rows: Record<string, Record<string, string>> = {};
 
-/** The first of the clients says it, again and again. */
+/** Measures the first client sending the stanza repeatedly. */
 async function measure(what: string, xml: string, clients: readonly Client[]): Promise<void> {
   if (!what.includes(wanted)) return;
   const sender = clients[0]!;
@@ -112,14 +112,14 @@ async function measure(what: string, xml: string, clients: readonly Client[]): P
   const stanza = Stanza.parse(xml.replace(' ', ` xmlns='${NS.client}' `)).with({ from: sender.session.jid });
   const ways = { routed: () => sender.says(stanza), 'in all': () => sender.sends(chunk) };
   let runs = 0;
-  /** µs of CPU a stanza. */
+  /** µs of CPU per stanza. */
   const repeat = async (say: () => void | Promise<void>, milliseconds: number): Promise<number> => {
     let said = 0;
     const before = process.cpuUsage();
     for (const end = performance.now() + milliseconds; performance.now() < end; said += perTurn) {
       for (let n = 0; n < perTurn; n++) {
-        const waiting = say();
-        if (waiting !== undefined) await waiting;
+        const done = say();
+        if (done !== undefined) await done;
       }
       await setImmediate();
       for (const client of clients) client.acknowledges();
@@ -147,7 +147,7 @@ async function measure(what: string, xml: string, clients: readonly Client[]): P
   };
 }
 
-/** With a host of these modules. */
+/** Runs work with a host of these modules. */
 async function run(modules: readonly ModuleDefinition[], work: (host: Host) => Promise<void>): Promise<void> {
   const host = await startHost(modules);
   try {
@@ -157,7 +157,7 @@ async function run(modules: readonly ModuleDefinition[], work: (host: Host) => P
   }
 }
 
-/** Available clients of two who have each other in their rosters; Romeo's are in the orchard, and elsewhere. */
+/** Available clients of two users with a mutual subscription. Romeo's first resource is `orchard`. */
 async function friends(host: Host, devices: number, managed: boolean): Promise<Client[]> {
   const clients: Client[] = [];
   for (const [name, friend] of [

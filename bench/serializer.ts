@@ -1,7 +1,7 @@
 /**
- * What writing costs, µs of CPU: stanzas that are passed on under a new header, their content carried as text, against
- * ltx, which writes the whole tree again; trees built with `el()`; escaping. Where it says bytes, what was written is put
- * into a buffer as well, as a socket does. `node dist/bench/serializer.js`
+ * Cost of writing, µs of CPU: forwarding stanzas with a new header and their content as text, compared with ltx, which
+ * serializes the whole tree; trees built with `el()`; escaping. Columns with "bytes" also write to a buffer, as a
+ * socket does. `node dist/bench/serializer.js`
  */
 import { escapeXML, escapeXMLText, Element as LtxElement, parse as ltxParse } from 'ltx';
 import { Jid } from '../src/server/stanza/jid.js';
@@ -20,15 +20,15 @@ const chat = (body: string): string =>
   `<message xmlns='jabber:client' to='romeo@example.net' type='chat' id='b7c1a2f0-93d4-4e57-8a6b-0c1d2e3f4a5b' xml:lang='en'><body>${body}</body><active xmlns='http://jabber.org/protocol/chatstates'/></message>`;
 const keys = Array.from({ length: 8 }, (_, i) => `<key rid='${i * 987654 + 12345}'>${base64(220)}</key>`).join('');
 
-const passing: Readonly<Record<string, string>> = {
+const forwarded: Readonly<Record<string, string>> = {
   chat: chat('Wherefore art thou, Romeo? Deny thy father.'),
   'chat, Cyrillic': chat('О, Ромео, зачем же ты Ромео? Отринь отца.'),
   'presence, caps': `<presence xmlns='jabber:client' id='p1'><show>away</show><priority>5</priority><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='https://conversations.im' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/></presence>`,
   'OMEMO message': `<message xmlns='jabber:client' to='romeo@example.net' type='chat' id='m1'><encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1837263541'>${keys}<iv>${base64(16)}</iv></header><payload>${base64(180)}</payload></encrypted><store xmlns='urn:xmpp:hints'/></message>`,
 };
 
-const passed: Record<string, Record<string, string>> = {};
-for (const [name, xml] of Object.entries(passing)) {
+const forwardedRows: Record<string, Record<string, string>> = {};
+for (const [name, xml] of Object.entries(forwarded)) {
   const stanza = Stanza.parse(xml);
   const tree = ltxParse(xml);
   const { text, bytes, ltx } = costs({
@@ -40,7 +40,7 @@ for (const [name, xml] of Object.entries(passing)) {
       out.write(tree.toString());
     },
   });
-  passed[name] = {
+  forwardedRows[name] = {
     characters: String(xml.length),
     'µs, text': fixed(text),
     'µs, bytes': fixed(bytes),
@@ -49,9 +49,9 @@ for (const [name, xml] of Object.entries(passing)) {
   };
 }
 console.log('Passed on under a new header');
-console.table(passed);
+console.table(forwardedRows);
 
-/** What `el` does, for ltx's own elements. */
+/** The counterpart of `el` for ltx elements. */
 function ltxEl(
   name: string,
   attributes?: Record<string, string> | null,

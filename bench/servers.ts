@@ -1,13 +1,13 @@
 /**
- * Whole servers side by side: every scenario of a load generator against Waxwing, and against Prosody and ejabberd where
- * they can be started, in turns; one table of medians, with what Waxwing is held to. The generator is a program that
+ * Compares whole servers: runs every scenario of a load generator against Waxwing, and in turn against Prosody and
+ * ejabberd if they can be started. Prints a table of medians with Waxwing's targets. The generator is a program that
  * drives a server over standard XMPP and reads its CPU time:
  *
  *     node dist/bench/servers.js --generator PROGRAM [--peers FOLDER] [--only PATTERN] [--repeat 3] [--seconds 5]
  *
- * FOLDER has `prosody.sh` and `ejabberd.sh`, each called with a working folder, a port (TLS on the next, WebSocket on the
- * one after) and `bare` or `full` (with an archive), and printing `pid=N`. Each run is a line of bench/history.jsonl.
- * How fast the machine was meanwhile is measured too (yardstick.ts).
+ * FOLDER has `prosody.sh` and `ejabberd.sh`. Each is called with a working folder, a port (TLS on the next, WebSocket
+ * on the one after) and `bare` or `full` (with an archive), and prints `pid=N`. Each run adds a line to
+ * bench/history.jsonl. The speed of the machine during the run is measured too (yardstick.ts).
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
 type Mode = 'plain' | 'starttls' | 'tls' | 'ws';
-/** Servers with nothing but chat, and with archive, rooms and all. */
+/** `bare` servers have only chat; `full` ones have archive, rooms and everything else. */
 type Setting = 'bare' | 'full';
 
 interface Row {
@@ -30,11 +30,11 @@ interface Row {
   readonly setting: Setting;
   readonly mode: Mode;
   readonly args: readonly string[];
-  /** What the generator calls the figure. */
+  /** The generator's name of the figure. */
   readonly metric: string;
-  /** Accounts that it needs with nothing in their stores yet. */
+  /** Number of accounts with empty stores that it needs. */
   readonly newUsers?: number;
-  /** What Waxwing must reach, and should. */
+  /** What Waxwing must reach. */
   readonly target?: number;
   readonly aim?: number;
 }
@@ -57,7 +57,7 @@ const { values: given } = parseArgs({
     seconds: { type: 'string', default: '5' },
   },
 });
-if (given.generator === undefined) throw new Error('say which load generator: --generator PROGRAM');
+if (given.generator === undefined) throw new Error('a load generator is required: --generator PROGRAM');
 const generator = given.generator;
 const stretch = ['--warm', '1s', '--dur', `${given.seconds}s`];
 const real = ['--to', 'bare', '--real', '--sm', '--carbons'];
@@ -154,7 +154,7 @@ function full(title: string, args: readonly string[], metric: string, target?: n
   return { ...bare(title, args, metric, target, aim), setting: 'full' };
 }
 
-/** What it stores, nobody has stored before. */
+/** Uses accounts with empty stores. */
 function stored(title: string, args: readonly string[], metric: string, target: number, aim: number): Row {
   return { ...full(title, args, metric, target, aim), newUsers: 100 };
 }
@@ -165,9 +165,9 @@ function chat(title: string, mode: Mode, args: readonly string[], target: number
 
 const work = mkdtempSync(join(tmpdir(), 'waxwing-bench-'));
 const users = 3000;
-/** The first whose stores are empty. */
+/** The first account with empty stores. */
 let nextUser = 300;
-/** Everybody in two cliques of 51 has 50 contacts. */
+/** Two cliques of 51 give each member 50 contacts. */
 const friends = 102;
 
 async function generate(server: Server, mode: Mode, args: readonly string[]): Promise<Record<string, number>> {
@@ -179,7 +179,7 @@ async function generate(server: Server, mode: Mode, args: readonly string[]): Pr
     { maxBuffer: 2 ** 24, timeout: 280_000 },
   );
   const line = stdout.split('\n').findLast((text) => text.startsWith('{'));
-  if (line === undefined) throw new Error(`the generator gave no figures: ${stdout.slice(-300)}`);
+  if (line === undefined) throw new Error(`the generator printed no figures: ${stdout.slice(-300)}`);
   return (JSON.parse(line) as { metrics: Record<string, number> }).metrics;
 }
 
@@ -232,7 +232,7 @@ async function listens(port: number): Promise<void> {
   }
 }
 
-/** undefined: it is not installed, or does not start. */
+/** Returns undefined if the server is not installed or does not start. */
 async function peer(name: 'Prosody' | 'ejabberd', setting: Setting, port: number): Promise<Server | undefined> {
   if (given.peers === undefined) return undefined;
   try {
@@ -245,7 +245,7 @@ async function peer(name: 'Prosody' | 'ejabberd', setting: Setting, port: number
     const path = name === 'ejabberd' ? '/ws' : '/xmpp-websocket';
     return { name, setting, port, pid, path, stop: async () => void process.kill(pid, 'SIGTERM') };
   } catch (error) {
-    console.error(`${name} is left out: ${String(error).split('\n')[0]}`);
+    console.error(`${name} is skipped: ${String(error).split('\n')[0]}`);
     return undefined;
   }
 }
@@ -274,13 +274,13 @@ try {
   }
   const names = [...new Set(servers.map(({ name }) => name))];
   const figures = new Map<string, number[]>();
-  /** How many times slower this machine is now than the one of the marks. */
+  /** How many times slower this machine is now than the reference machine. */
   const slowness = new Map<string, number[]>();
   const measureMachine = () => {
     for (const { title, times } of yardstick()) slowness.set(title, [...(slowness.get(title) ?? []), times]);
   };
   for (let n = 0; n < Number(given.repeat); n++) {
-    /** Scenarios that several rows read. */
+    /** Results of scenarios that several rows share. */
     const done = new Map<string, Record<string, number>>();
     measureMachine();
     for (const row of wanted) {
@@ -306,8 +306,8 @@ try {
   }
   measureMachine();
   const slow = [...slowness].map(([title, all]) => ({ title, times: median(all) }));
-  for (const { title, times } of slow) console.log(`${title}: ${times.toFixed(2)} times what it took once`);
-  // The least of them: what the kernel does is slowed down less than what the processor does.
+  for (const { title, times } of slow) console.log(`${title}: ${times.toFixed(2)} times the reference`);
+  // The minimum, since work in the kernel slows down less than work in the processor.
   const least = Math.min(...slow.map(({ times }) => times));
   const of = (title: string, name: string): number | undefined => {
     const all = figures.get(`${title}\n${name}`);

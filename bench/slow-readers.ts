@@ -1,12 +1,12 @@
 /**
- * What clients that do not read cost in memory, and what of it the server keeps after they have gone. Twice in a row, so that
- * what the allocator keeps for the next time can be told from what leaks: resident memory, and the heap after a garbage
+ * Server memory taken by clients that do not read, and what remains after they have left. Runs twice, to distinguish
+ * leaks from memory that the allocator retains for reuse. Prints resident memory, and the heap after a garbage
  * collection.
  *
  *     node dist/bench/slow-readers.js [kind] [sessions]
  *
- * Kinds: `pages` (each asks for a hundred archive pages, half of them with stream management), `chat` (they are sent
- * messages), `unacknowledged` (they read, and never acknowledge), `websocket` (pages over WebSocket), `handshakes` (TLS
+ * Kinds: `pages` (each requests a hundred archive pages, half of them with stream management), `chat` (they receive
+ * messages), `unacknowledged` (they read but never acknowledge), `websocket` (pages over WebSocket), `handshakes` (TLS
  * handshakes that stop half-way).
  */
 import { setTimeout as pause } from 'node:timers/promises';
@@ -57,7 +57,7 @@ async function storm(server: BenchServer, writer: Wire): Promise<void> {
         const wire = new Wire(port);
         await wire.ask(Wire.header, '</stream:features>');
         await wire.ask("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", '<proceed');
-        // The head of a ClientHello that says it is longer.
+        // The start of a ClientHello that announces a longer one.
         wire.socket.write(Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]));
         wires.push(wire);
         continue;

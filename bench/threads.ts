@@ -1,15 +1,15 @@
 /**
- * What handing work to another thread or process costs, for stanzas of 250 bytes that go there and come back in batches.
- * `alone`: one batch is under way; `busy`: 32 are. µs a stanza, of CPU of all threads and processes, and of this event
- * loop. See docs/decisions/0005-memory-and-cores.md.
+ * Cost of handing work to another thread or process, for batches of stanzas of 250 bytes that go there and back.
+ * `alone`: one batch in flight; `busy`: 32 batches. µs per stanza, of CPU of all threads and processes, and of this
+ * event loop. See docs/decisions/0005-memory-and-cores.md.
  *
  *     node dist/bench/threads.js [part of the name of a case]
  *
- * - reading: of chunks that are here, or by a worker that gets the chunk by copy or transfer and posts back the stanzas;
- *   over shared memory what comes back are numbers, from which the strings of a header are made here.
- * - TCP and TLS: to the other end of a connection within this process and back: two writes, two reads.
- * - hops: chunks posted to a worker and back, which work in threads takes besides the work; over a Unix socket to another
- *   process and back.
+ * - reading: in place, or by a worker that gets the chunk by copy or transfer and posts back the stanzas; with shared
+ * memory   it returns numbers, from which the strings of a header are created here.
+ * - TCP and TLS: to the other end of a connection within this process and back, which is two writes and two reads.
+ * - hops: chunks posted to a worker and back, the overhead of threads without the work; and over a Unix socket to
+ * another   process and back.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -46,7 +46,7 @@ function read(reader: XmlReader, chunk: Uint8Array): TopLevel[] {
   return items;
 }
 
-/** As it is posted: of all forms that were tried (objects, JSON) the one that costs least. */
+/** The cheapest form for posting of those tried (objects, JSON). */
 const posted = ({ name, attrs, content, children }: TopLevel): readonly unknown[] => [
   name,
   attrs.to,
@@ -56,17 +56,18 @@ const posted = ({ name, attrs, content, children }: TopLevel): readonly unknown[
   ...children,
 ];
 
-// --- shared memory: places for batches that go around ----------------------------------------------------------------
+// --- shared memory: a ring of batches
+// ----------------------------------------------------------------------------------
 
 const places = 32;
-/** Where a stanza's fields and children are. */
+/** Positions of a stanza's fields and children. */
 const numbers = 16;
 const mostStanzas = 32;
 const mostBytes = mostStanzas * stanzaBytes;
 const [asked, answers] = [0, 1];
 
 interface Shared {
-  /** How many batches were asked for so far, and answered. */
+  /** Number of batches requested and answered so far. */
   readonly counters: Int32Array;
   readonly lengths: Int32Array;
   readonly chunks: Uint8Array;
@@ -80,7 +81,7 @@ const newShared = (): Shared => ({
   fields: new Int32Array(new SharedArrayBuffer(4 * places * mostStanzas * numbers)),
 });
 
-/** What a header's to, type and id and the content are made from: the same in each stanza here. */
+/** The positions of to, type, id and content; the same in each stanza. */
 const spans = ['romeo@example.net/orchard', 'chat', 'b7c1a2f0-93d4-4e57-8a6b-0c1d2e3f4a5b', stanza.slice(94, -10)].map(
   (text) => [stanza.indexOf(text), stanza.indexOf(text) + text.length] as const,
 );
@@ -103,7 +104,8 @@ function serveShared({ counters, lengths, chunks, fields }: Shared): void {
   }
 }
 
-// --- the far ends -----------------------------------------------------------------------------------------------------
+// --- the far ends
+// -----------------------------------------------------------------------------------------------------
 
 const role = isMainThread ? process.argv[2] : (workerData as { readonly role: string }).role;
 
@@ -124,15 +126,15 @@ function serve(): boolean {
 }
 
 interface Way {
-  /** Sends a batch; its answer is told under the same number. */
+  /** Sends a batch. Its answer is reported with the same number. */
   post(slot: number): void;
-  /** µs of CPU that another process has taken so far. */
+  /** µs of CPU of another process so far. */
   elsewhere?(): Promise<number>;
   close(): unknown;
 }
 type Open = (batch: number, underWay: number, answered: (slot: number) => void) => Promise<Way>;
 
-// As a socket gives it: memory of its own.
+// Like a chunk from a socket, with memory of its own.
 const newChunk = (template: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(template);
 const templateOf = (batch: number): Uint8Array => new TextEncoder().encode(stanza.repeat(batch));
 
@@ -154,14 +156,14 @@ const overPort =
     const template = templateOf(batch);
     const worker = new Worker(file, { workerData: { role } });
     await once(worker, 'online');
-    const waiting: number[] = [];
+    const pending: number[] = [];
     worker.on('message', (answer: { readonly length: number }) => {
       if (answer.length !== (role === 'reader' ? batch : template.length)) throw new Error('not all came back');
-      answered(waiting.shift()!);
+      answered(pending.shift()!);
     });
     return {
       post(slot) {
-        waiting.push(slot);
+        pending.push(slot);
         const chunk = newChunk(template);
         worker.postMessage(chunk, isMoved ? [chunk.buffer] : []);
       },
@@ -176,7 +178,7 @@ const overSharedMemory: Open = async (batch, _, answered) => {
   const texts = Buffer.from(chunks.buffer);
   const worker = new Worker(file, { workerData: { role: 'shared', shared } });
   await once(worker, 'online');
-  const waiting: number[] = [];
+  const pending: number[] = [];
   let taken = 0;
   let length = 0;
   const take = (): void => {
@@ -189,13 +191,13 @@ const overSharedMemory: Open = async (batch, _, answered) => {
           place * mostBytes + fields[at + span]!,
           place * mostBytes + fields[at + span + 1]!,
         ).length;
-    answered(waiting.shift()!);
+    answered(pending.shift()!);
   };
-  // ES2024, which the types do not know yet.
+  // ES2024, missing in the types.
   const { waitAsync } = Atomics as unknown as {
     waitAsync(array: Int32Array, index: number, value: number): { readonly async: boolean; readonly value: unknown };
   };
-  const alive = setInterval(() => {}, 1000); // what waitAsync waits for keeps nothing alive
+  const alive = setInterval(() => {}, 1000); // waitAsync does not keep the process alive
   const listen = async (): Promise<void> => {
     while (Atomics.load(counters, asked) >= 0) {
       while (taken < Atomics.load(counters, answers)) take();
@@ -206,7 +208,7 @@ const overSharedMemory: Open = async (batch, _, answered) => {
   void listen();
   return {
     post(slot) {
-      waiting.push(slot);
+      pending.push(slot);
       const before = Atomics.load(counters, asked);
       chunks.set(template, (before % places) * mostBytes);
       lengths[before % places] = template.length;
@@ -221,7 +223,7 @@ const overSharedMemory: Open = async (batch, _, answered) => {
   };
 };
 
-/** Calls back whenever so many bytes have come. */
+/** Calls `came` after each `bytes` bytes. */
 function whole(socket: Socket, bytes: number, came: () => void): void {
   let left = bytes;
   socket.on('data', (chunk) => {
@@ -269,11 +271,11 @@ const overUnixSocket: Open = async (batch, _, answered) => {
   await once(server.listen(path), 'listening');
   const child = fork(file, ['far process', path]);
   const [socket] = (await once(server, 'connection')) as [Socket];
-  const waiting: number[] = [];
-  whole(socket, text.length, () => answered(waiting.shift()!));
+  const pending: number[] = [];
+  whole(socket, text.length, () => answered(pending.shift()!));
   return {
     post(slot) {
-      waiting.push(slot);
+      pending.push(slot);
       socket.write(text);
     },
     async elsewhere() {
@@ -302,7 +304,7 @@ const ways: Readonly<Record<string, Open>> = {
   'hop: to a process and back': overUnixSocket,
 };
 
-/** µs of CPU and of the event loop a stanza: medians of three runs. */
+/** µs of CPU and of the event loop per stanza: medians of three runs. */
 async function measure(open: Open, batch: number, underWay: number): Promise<{ cpu: number; loop: number }> {
   let until = 0;
   let done = 0;

@@ -1,4 +1,4 @@
-/** A server of this build, and connections to it that do no more than they are told: for the benchmarks beside it. */
+/** A server of this build, and minimal client connections, for the other benchmarks. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** A connection that says what it is told, and remembers nothing. */
+/** A connection that sends what it is given and keeps no state. */
 export class Wire {
   readonly socket: Socket;
   #seen = '';
@@ -34,19 +34,19 @@ export class Wire {
     return this.socket.writable && this.socket.write(text);
   }
 
-  /** Says to somebody what time it is. */
+  /** Sends a message with the current time. */
   saysWhen(to: string, padding = ''): void {
     this.say(`<message to='${to}' type='chat'><body>${performance.now()} ${padding}</body></message>`);
   }
 
-  /** Notes, from now on, for how many ms each of those was under way. */
+  /** From now on, records the delay in ms of each such message. */
   notes(delays: number[]): void {
     this.#heard = (text) => {
       for (const [, stamp] of text.matchAll(/<body>([\d.]+) /g)) delays.push(performance.now() - Number(stamp));
     };
   }
 
-  /** Says it, and waits until `what` came. */
+  /** Sends text and resolves when `what` has arrived. */
   ask(text: string, what: string): Promise<void> {
     this.#seen = '';
     const came = new Promise<void>((resolve, reject) => {
@@ -90,14 +90,14 @@ async function register(user: string, port: number): Promise<void> {
 export interface BenchServer {
   /** Resident memory. */
   megabytes(): number;
-  /** As the process sees it; `collect`: after a garbage collection. */
+  /** Memory usage reported by the process; after a garbage collection if `collect`. */
   memory(collect: boolean): Promise<NodeJS.MemoryUsage>;
   stop(): Promise<void>;
 }
 
 /**
- * A server of this build with these accounts, whose passwords are `secret`, and the limits of a new installation but for
- * connections and registrations of one address.
+ * A server of this build with these accounts, whose passwords are `secret`. Limits have their defaults, except for
+ * connections and registrations per address.
  */
 export async function startServer(
   port: number,
@@ -177,7 +177,7 @@ process.disconnect();`;
   return { megabytes, memory, stop };
 }
 
-/** The same over WebSocket (RFC 7395), with masked frames made by hand. */
+/** The same over WebSocket (RFC 7395), with hand-made masked frames. */
 export class WebSocketWire extends Wire {
   #isOpen = false;
 

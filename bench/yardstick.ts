@@ -1,6 +1,6 @@
 /**
- * How fast this machine is just now: two pieces of work that have nothing of ours in them, against what they took on
- * the machine, quiet, on which the marks of RESULTS.md were set. Shared machines change by a factor of two within a day.
+ * The current speed of this machine: two operations independent of our code, compared with their times on the idle
+ * reference machine of RESULTS.md. Shared machines vary by a factor of two within a day.
  */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { costs } from './measure.js';
@@ -22,7 +22,7 @@ const pieces = [
   },
 ];
 
-/** What each takes now, in µs of CPU, and how many times that of then. */
+/** The current cost of each in µs of CPU, and its ratio to the reference. */
 export function yardstick(): { readonly title: string; readonly now: number; readonly times: number }[] {
   const now = costs(Object.fromEntries(pieces.map(({ title, run }) => [title, run])));
   return pieces.map(({ title, once }) => ({ title, now: now[title]!, times: now[title]! / once }));
