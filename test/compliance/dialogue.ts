@@ -316,8 +316,8 @@ export class Stage {
     if (this.nodes.length === 1) return;
     const isBusy = ({ node }: Server): boolean => {
       if (node === undefined) return false;
-      const { kept, held, waiting, begun } = node.inspection;
-      return kept + held + waiting + begun > 0;
+      const { unconfirmed, held, pending, begun } = node.inspection;
+      return unconfirmed + held + pending + begun > 0;
     };
     // What was handled may be answered some turns later.
     for (let calm = 0; calm < calmTurns; calm = this.nodes.some(isBusy) ? 0 : calm + 1)

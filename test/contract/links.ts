@@ -18,7 +18,7 @@ export interface NetworkUnderTest {
 
 const verona = { id: 'verona', epoch: 3 };
 const padua = { id: 'padua', epoch: 5 };
-const settings = { mostKept: 2 ** 20, view: () => 1 };
+const settings = { mostUnconfirmed: 2 ** 20, view: () => 1 };
 
 interface Handling {
   receive?(delivery: Delivery): void | Promise<void>;
@@ -29,7 +29,7 @@ interface Handling {
 function joined(
   { network, addresses }: NetworkUnderTest,
   { receive, acts = () => true }: Handling = {},
-  mostKept?: number,
+  mostUnconfirmed?: number,
 ) {
   const arrived: { readonly to: readonly string[]; readonly payload: string }[] = [];
   const failures: unknown[] = [];
@@ -44,8 +44,8 @@ function joined(
     },
     acts,
     isMember: ({ id, epoch }) => id === verona.id && epoch === verona.epoch,
-    stranger: () => {},
-    news: () => {},
+    unknownPeer: () => {},
+    viewAnnounced: () => {},
     at: () => {},
     answered: () => {},
     reply: () => {},
@@ -54,7 +54,7 @@ function joined(
   const stop = network.listen(addresses[1], (wire) => inbox.accept(wire));
   const link = new Link({
     ...settings,
-    ...(mostKept !== undefined && { mostKept }),
+    ...(mostUnconfirmed !== undefined && { mostUnconfirmed }),
     self: verona,
     peer: { ...padua, address: addresses[1] },
     network,
@@ -147,7 +147,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       assert.equal(await isSettled(confirmed), false);
       durable.resolve();
       await confirmed;
-      assert.deepEqual(link.kept, { frames: 0, bytes: 0 });
+      assert.deepEqual(link.unconfirmed, { frames: 0, bytes: 0 });
       end();
     });
 
@@ -212,7 +212,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       const before = written.length;
       const big = 'x'.repeat(20_000);
       const sent = Array.from({ length: 500 }, (_, n) => send(`guest${n}@capulet.example/phone`, big));
-      assert.ok(link.kept.bytes < 100_000);
+      assert.ok(link.unconfirmed.bytes < 100_000);
       await Promise.all(sent.map(({ confirmed }) => confirmed));
       assert.equal(written.length, before + 1);
       assert.ok(written.at(-1)! < 45_000, `${written.at(-1)} bytes`);
@@ -235,7 +235,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
           (error: unknown) => (error instanceof ParcelError ? error.reason : error),
         ),
       );
-      assert.ok(link.kept.bytes <= 22_000);
+      assert.ok(link.unconfirmed.bytes <= 22_000);
       handled.resolve();
       await room;
       await Promise.all(sent.map(({ confirmed }) => confirmed));
@@ -246,7 +246,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('what a peer has not begun is taken back once it has settled, and handled by it no more', async () => {
+    test('what a peer has not begun is taken back once it is drained, and no longer handled by it', async () => {
       const begun = gate();
       const { send, link, arrived, end } = joined(make({ seed: 9 }), {
         receive: ({ to }) => (to[0]!.startsWith('juliet') ? begun.promise : undefined),
@@ -256,10 +256,10 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       await other.confirmed;
       const slots = new Set([slotOf('juliet@capulet.example')]);
       assert.deepEqual(link.slots, slots);
-      const settled = link.settle([...slots]);
-      assert.equal(await isSettled(settled), false);
+      const drained = link.drain([...slots]);
+      assert.equal(await isSettled(drained), false);
       begun.resolve();
-      await settled;
+      await drained;
       assert.deepEqual(payloads(link.takeBack(slots)), ['2', '3']);
       await all[0]!.confirmed;
       await send('juliet@capulet.example', '5').confirmed;

@@ -16,9 +16,9 @@ const messages: readonly Message[] = [
   { kind: 'answer', number: Number.MAX_SAFE_INTEGER, id: 1, isGiven: true, payload: '<iq/>' },
   { kind: 'answer', number: 7, id: 1, isGiven: false, payload: '' },
   { kind: 'at', number: 8, view: 16_383 },
-  { kind: 'news', view: 16_384 },
-  { kind: 'settle', id: 1, slots: [0, 127, 128, 4095] },
-  { kind: 'settled', id: 1 },
+  { kind: 'view', view: 16_384 },
+  { kind: 'drain', id: 1, slots: [0, 127, 128, 4095] },
+  { kind: 'drained', id: 1 },
   {
     kind: 'confirm',
     ranges: [
@@ -57,7 +57,7 @@ test('bytes that are taken are not written over by what follows', () => {
   encoder.add(messages[1]!);
   const first = encoder.take();
   const copy = Buffer.from(first);
-  encoder.add({ kind: 'settle', id: 99, slots: [1, 2, 3] });
+  encoder.add({ kind: 'drain', id: 99, slots: [1, 2, 3] });
   encoder.take();
   assert.deepEqual(first, copy);
 });

@@ -103,7 +103,9 @@ class World {
         first!.view.handingOver === null &&
         counts.length === nodes.length &&
         Math.max(...counts) - Math.min(...counts) <= 1 &&
-        nodes.every(({ inspection: { kept, held, waiting, begun } }) => kept + held + waiting + begun === 0) &&
+        nodes.every(
+          ({ inspection: { unconfirmed, held, pending, begun } }) => unconfirmed + held + pending + begun === 0,
+        ) &&
         first!.view.slots.every((_, slot) => nodes.filter((node) => node.acts(slot)).length === 1)
       );
     };
@@ -293,7 +295,7 @@ test('questions are answered at the home, in their turn, and have a deadline and
   const isLost = (error: unknown) => error instanceof ParcelError && error.reason === 'lost';
   await assert.rejects(away.ask(user, 'never', 5), isLost);
   await assert.rejects(away.ask(user, 'bug', 60_000), isLost);
-  assert.deepEqual(world.warnings, ['what another node sent could not be handled']);
+  assert.deepEqual(world.warnings, ['handling a message of another node failed']);
   const late = [away.ask(user, 'never', 60_000), away.ask(user, 'never', 60_000)];
   await assert.rejects(
     away.ask(user, 'hello', 60_000),
@@ -314,7 +316,7 @@ test('a node that cannot be reached is shut out by itself', async () => {
   world.network.part('b');
   while (a.view.members.length > 1) await turn();
   while (users.some((user) => a.of(user) !== undefined)) await turn();
-  assert.deepEqual(world.warnings, ['node b cannot be reached and is shut out']);
+  assert.deepEqual(world.warnings, ['node b is unreachable and will be expelled']);
 });
 
 test('a node that starts anew follows itself', async () => {

@@ -1,39 +1,39 @@
 /**
- * What nodes say to each other, as bytes. A message is its length (32 bits), its kind (8 bits) and fields: numbers as
- * LEB128, texts as their length in bytes and UTF-8. The payload of a frame that is the same as the one before on the
- * connection is not written again: what goes to many addresses crosses once.
+ * The binary protocol between nodes. A message is its length (32 bits), its kind (8 bits) and its fields: numbers as
+ * LEB128, texts as their length in bytes and UTF-8. A frame omits its payload if it equals that of the previous frame
+ * on the connection, so a stanza to many addresses crosses once.
  *
- * The side that opened the connection says hello, then frames, answers, `at`, news and `settle`; the other side says
- * `confirm` and `settled`.
+ * The side that opened the connection sends `hello`, then frames, answers, `at`, `view` and `drain`; the other side
+ * sends `confirm` and `drained`.
  */
 
 export const protocol = 1;
 
-/** Bytes of one message: far above what a stanza can be. */
+/** Maximum bytes of a message; far above the size of a stanza. */
 const mostBytes = 64 * 2 ** 20;
 
-/** A node in one run. */
+/** A node during one run. */
 export interface NodeName {
   readonly id: string;
   readonly epoch: number;
 }
 
-/** Which frame it was when it was sent first. */
+/** Identifies the first transmission of a frame. */
 export interface Mark extends NodeName {
   readonly number: number;
 }
 
 export interface Frame {
   readonly kind: 'frame';
-  /** Of the sender's frames to this peer: each is one more than some before. */
+  /** Sequence number of the sender's frames to this peer; increasing, possibly with gaps. */
   readonly number: number;
-  /** Of the addressees, who are all of one bare address. */
+  /** The slot of the addressees, which all have the same bare address. */
   readonly slot: number;
   readonly to: readonly string[];
   readonly payload: string;
-  /** A home that is gone may have handled it under this mark. */
+  /** Set if a home that is gone may have handled it already: the mark of that transmission. */
   readonly again: Mark | undefined;
-  /** An answer is waited for: under this id, for so many ms. */
+  /** Set if an answer is expected: its id, and the timeout in ms. */
   readonly question: { readonly id: number; readonly timeoutMs: number } | undefined;
 }
 
@@ -45,11 +45,11 @@ export type Message =
       readonly to: NodeName;
       /** The version of the sender's view. */
       readonly view: number;
-      /** Counts the connections that the sender opened to this peer. */
+      /** Number of connections that the sender has opened to this peer. */
       readonly connection: number;
     }
   | Frame
-  /** The answer to a question, or why there is none. */
+  /** The answer to a question, or a note that there is none. */
   | {
       readonly kind: 'answer';
       readonly number: number;
@@ -57,24 +57,26 @@ export type Message =
       readonly isGiven: boolean;
       readonly payload: string;
     }
-  /** All that the sender had for slots which moved up to this version of the view has been sent to their new homes. */
+  /** The sender has sent everything it had for slots that moved up to this version of the view to their new homes. */
   | { readonly kind: 'at'; readonly number: number; readonly view: number }
-  /** There is a view of this version. */
-  | { readonly kind: 'news'; readonly view: number }
-  /** Let go of what has not begun for these slots, finish what has, confirm it, and say so. */
-  | { readonly kind: 'settle'; readonly id: number; readonly slots: readonly number[] }
-  | { readonly kind: 'settled'; readonly id: number }
-  /** First and last number of each range of frames that are handled and durable. */
+  /** A view of this version exists. */
+  | { readonly kind: 'view'; readonly view: number }
+  /**
+   * Request to drop pending frames for these slots, to finish and confirm running ones, and to reply with `drained`.
+   */
+  | { readonly kind: 'drain'; readonly id: number; readonly slots: readonly number[] }
+  | { readonly kind: 'drained'; readonly id: number }
+  /** The first and last number of each range of frames that are handled and durable. */
   | { readonly kind: 'confirm'; readonly ranges: readonly (readonly [number, number])[] };
 
-const kinds = ['hello', 'frame', 'answer', 'at', 'news', 'settle', 'settled', 'confirm'] as const;
+const kinds = ['hello', 'frame', 'answer', 'at', 'view', 'drain', 'drained', 'confirm'] as const;
 
-/** The bytes are none of ours. The connection is closed. */
+/** A protocol violation by the peer. The connection is closed. */
 export class FrameError extends Error {
   override readonly name = 'FrameError';
 }
 
-/** Gathers messages of one connection, in order, until they are taken. */
+/** Buffers messages of one connection in order. */
 export class Encoder {
   #buffer = Buffer.allocUnsafe(4096);
   #length = 0;
@@ -84,7 +86,7 @@ export class Encoder {
     return this.#length === 0;
   }
 
-  /** The bytes of all messages since the last call. */
+  /** Returns the bytes of all messages since the last call. */
   take(): Buffer {
     const taken = Buffer.from(this.#buffer.subarray(0, this.#length));
     this.#length = 0;
@@ -123,15 +125,15 @@ export class Encoder {
         this.#whole(message.number);
         this.#whole(message.view);
         break;
-      case 'news':
+      case 'view':
         this.#whole(message.view);
         break;
-      case 'settle':
+      case 'drain':
         this.#whole(message.id);
         this.#whole(message.slots.length);
         for (const slot of message.slots) this.#whole(slot);
         break;
-      case 'settled':
+      case 'drained':
         this.#whole(message.id);
         break;
       case 'confirm':
@@ -193,20 +195,20 @@ export class Encoder {
   }
 }
 
-/** Takes the bytes of one connection in pieces of any size. */
+/** Decodes the bytes of one connection, in chunks of any size. */
 export class Decoder {
   #rest: Buffer = Buffer.alloc(0);
   #at = 0;
   #end = 0;
   #payload: string | undefined;
 
-  /** The messages that are whole now. Throws FrameError. */
+  /** Yields the complete messages. Throws FrameError. */
   *read(bytes: Buffer): Generator<Message> {
     this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
     let next = 0;
     while (this.#rest.length - next >= 4) {
       const length = this.#rest.readUInt32BE(next);
-      if (length === 0 || length > mostBytes) throw new FrameError(`a message of ${length} bytes`);
+      if (length === 0 || length > mostBytes) throw new FrameError(`message length of ${length} bytes is out of range`);
       if (this.#rest.length - next - 4 < length) break;
       this.#at = next + 4;
       this.#end = this.#at + length;
@@ -219,7 +221,7 @@ export class Decoder {
   #message(): Message {
     const kind = kinds[this.#rest[this.#at++]!];
     const message = this.#fields(kind);
-    if (this.#at !== this.#end) throw new FrameError(`a message ${kind} of another length`);
+    if (this.#at !== this.#end) throw new FrameError(`message ${kind} does not match its length`);
     return message;
   }
 
@@ -240,11 +242,11 @@ export class Decoder {
         return { kind, number: this.#whole(), id: this.#whole(), isGiven: this.#whole() === 1, payload: this.#text() };
       case 'at':
         return { kind, number: this.#whole(), view: this.#whole() };
-      case 'news':
+      case 'view':
         return { kind, view: this.#whole() };
-      case 'settle':
+      case 'drain':
         return { kind, id: this.#whole(), slots: this.#many(() => this.#whole()) };
-      case 'settled':
+      case 'drained':
         return { kind, id: this.#whole() };
       case 'confirm':
         return {
@@ -255,7 +257,7 @@ export class Decoder {
           }),
         };
       case undefined:
-        throw new FrameError('a message of an unknown kind');
+        throw new FrameError('unknown message kind');
     }
   }
 
@@ -267,14 +269,14 @@ export class Decoder {
     const again = (flags & 2) === 0 ? undefined : { ...this.#node(), number: this.#whole() };
     const question = (flags & 4) === 0 ? undefined : { id: this.#whole(), timeoutMs: this.#whole() };
     if ((flags & 1) === 0) this.#payload = this.#text();
-    if (this.#payload === undefined) throw new FrameError('a payload that was never sent');
+    if (this.#payload === undefined) throw new FrameError('frame refers to a payload that was not sent');
     return { kind: 'frame', number, slot, to, payload: this.#payload, again, question };
   }
 
   #many<T>(one: () => T): T[] {
     const count = this.#whole();
-    // Each takes a byte at least.
-    if (count > this.#end - this.#at) throw new FrameError('a list that is too long');
+    // Each element takes at least one byte.
+    if (count > this.#end - this.#at) throw new FrameError('list exceeds the message');
     return Array.from({ length: count }, one);
   }
 
@@ -285,7 +287,7 @@ export class Decoder {
   #whole(): number {
     let value = 0;
     for (let factor = 1; ; factor *= 128) {
-      if (this.#at >= this.#end || factor > 2 ** 49) throw new FrameError('a number that does not end');
+      if (this.#at >= this.#end || factor > 2 ** 49) throw new FrameError('number exceeds the message or 2^49');
       const byte = this.#rest[this.#at++]!;
       value += (byte & 127) * factor;
       if (byte < 128) return value;
@@ -294,7 +296,7 @@ export class Decoder {
 
   #text(): string {
     const bytes = this.#whole();
-    if (bytes > this.#end - this.#at) throw new FrameError('a text that is too long');
+    if (bytes > this.#end - this.#at) throw new FrameError('text exceeds the message');
     this.#at += bytes;
     return this.#rest.toString('utf8', this.#at - bytes, this.#at);
   }

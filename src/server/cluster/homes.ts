@@ -1,35 +1,35 @@
-/** Where addresses live. Module code for an address runs at its home alone. */
+/** The homes of addresses. Module code for an address runs only at its home. */
 import type { Jid } from '../stanza/jid.js';
 
-/** What was sent to another node. */
+/** The state of a delivery to another node. */
 export interface Sent {
-  /** Resolves once its home has handled it and what that wrote is durable. Rejects with ParcelError. */
+  /** Resolves when the home has handled it and its writes are durable. Rejects with ParcelError. */
   readonly confirmed: Promise<void>;
-  /** Set while much waits for its home: who can wait for this before saying more does. */
+  /** Set if much is pending for the home: callers that can wait should await it before they send more. */
   readonly room: Promise<void> | undefined;
 }
 
 export interface SendOptions {
-  /** Two homes must never both handle it: it is lost with its home, which 'confirmed' tells. */
+  /** Delivered at most once: if the home is lost, it is not sent again, and `confirmed` rejects. */
   readonly isOnce: boolean;
 }
 
-/** The way to an address that does not live here, or not yet. */
+/** Access to an address whose home is elsewhere, or which this node does not act for yet. */
 export interface Away {
-  /** `to`: full addresses of one bare address. Keeps the order of calls for each of them. */
+  /** `to` are full addresses of one bare address. Preserves the order of calls for each of them. */
   send(to: readonly Jid[], payload: string, options: SendOptions): Sent;
-  /** Resolves with what its home answers. Rejects with ParcelError, also when the time is over. */
+  /** Resolves with the answer of the home. Rejects with ParcelError, also on timeout. */
   ask(to: Jid, payload: string, timeoutMs: number): Promise<string>;
 }
 
 export interface Homes {
-  /** Undefined where the address lives here. */
+  /** Returns undefined if the home is this node. */
   of(jid: Jid): Away | undefined;
-  /** Asks every other node, about nobody in particular. Each resolves and rejects as `Away.ask`. */
+  /** Asks every other node on behalf of `asker`. Each promise behaves as that of `Away.ask`. */
   askOthers(asker: Jid, payload: string, timeoutMs: number): readonly Promise<string>[];
-  /** Whether work that the whole cluster does once is this node's. */
+  /** Whether this node runs the job, which only one node of the cluster does. */
   hasJob(name: string): boolean;
 }
 
-/** One process is the home of everything. */
+/** For a single process, the home of all addresses. */
 export const everythingHere: Homes = { of: () => undefined, askOthers: () => [], hasJob: () => true };

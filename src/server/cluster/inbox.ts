@@ -1,7 +1,7 @@
 /**
- * What comes in for addresses that live here: from other nodes' links, and from this node where it had to wait. Each
- * address has its own queue: in order for one address, independent between two. Nothing of a slot is handled before this
- * node acts for it.
+ * Incoming messages for addresses that live here, from other nodes' links, and from this node itself while it does not
+ * act for a slot yet. Each address has its own queue: ordered within an address, independent between addresses. Nothing
+ * for a slot is handled before this node acts for it.
  */
 import {
   Decoder,
@@ -18,57 +18,57 @@ import type { Wire, WireEvents } from './wire.js';
 
 const { setImmediate, setTimeout } = globalThis;
 
-/** Milliseconds that the wire of a peer stays which has left. */
+/** Milliseconds after which the wire of a departed peer is closed. */
 const farewell = 1000;
 
-/** What has arrived for an address that lives here. */
+/** A message for an address that lives here. */
 export interface Delivery {
   /** Full addresses of one bare address. */
   readonly to: readonly string[];
   readonly payload: string;
-  /** A home that is gone may have handled it under this mark. */
+  /** Set if a home that is gone may have handled it already: the mark of that transmission. */
   readonly again: Mark | undefined;
-  /** The sender is told that it arrived once this has resolved, too. */
+  /** Delays the confirmation to the sender until this resolves. */
   acknowledgeAfter(durable: Promise<unknown>): void;
 }
 
-/** What handles deliveries and answers questions. */
+/** Handles deliveries and answers questions. */
 export interface Receiver {
-  /** The next delivery for the address follows once this has returned or resolved. */
+  /** The next delivery for the address follows when this has returned or resolved. */
   receive(delivery: Delivery): void | Promise<void>;
-  /** Resolves with the answer. What it rejects with is told to the log, and the asker that there is none. */
+  /** Resolves with the answer. A rejection is logged, and the asker is told that there is no answer. */
   answer(delivery: Delivery, timeoutMs: number): Promise<string>;
 }
 
 export interface InboxParts {
   readonly self: NodeName;
   readonly receiver: Receiver;
-  /** Whether this node acts for the slot. */
+  /** Whether this node acts for a slot. */
   acts(slot: number): boolean;
-  /** Whether it is a member, as far as this node knows. */
+  /** Whether a node is a member in this node's view. */
   isMember(node: NodeName): boolean;
-  /** A node that is no member takes itself for one. */
-  stranger(): void;
-  /** A peer speaks of a view of this version. */
-  news(version: number): void;
-  /** A peer has sent all that it had for slots that moved up to this version. */
+  /** A node that is not a member in this node's view has connected. */
+  unknownPeer(): void;
+  /** A peer has announced a view of this version. */
+  viewAnnounced(version: number): void;
+  /** A peer has sent everything it had for slots that moved up to this version. */
   at(node: NodeName, version: number): void;
-  /** The answer to a question of this node's. */
+  /** The answer to a question of this node. */
   answered(id: number, isGiven: boolean, payload: string): void;
   /** Sends an answer. */
   reply(node: NodeName, id: number, isGiven: boolean, payload: string): void;
-  /** The receiver failed, or a peer said what no peer says. */
+  /** The receiver failed, or a peer violated the protocol. */
   failed(error: unknown): void;
 }
 
-/** One peer in one run. */
+/** A peer during one run. */
 interface Peer {
   readonly node: NodeName;
-  /** The greatest number that came: they come in order, so that a smaller one is a repetition. */
+  /** The highest number received. Frames arrive in order, so lower numbers are repetitions. */
   highest: number;
-  /** Numbers that came and are not handled. */
+  /** Numbers received but not finished. */
   readonly pending: Set<number>;
-  /** Its latest connection. */
+  /** The number of its latest connection. */
   connection: number;
   wire: Wire;
   encoder: Encoder;
@@ -81,7 +81,7 @@ interface Entry {
   readonly slot: number;
   readonly peer: Peer | undefined;
   readonly frame: Pick<Frame, 'to' | 'payload' | 'again' | 'question'>;
-  /** Where it is of this node itself. */
+  /** Set if it comes from this node itself. */
   readonly parcel?: Parcel;
   readonly handled?: () => void;
   /** Called when it is handled and durable. */
@@ -97,25 +97,25 @@ export class Inbox {
   readonly #parts: InboxParts;
   readonly #peers = new Map<string, Peer>();
   readonly #queues = new Map<string, Queue>();
-  /** Handled, or about to be, and not durable. */
+  /** Entries being handled, or handled but not yet durable. */
   readonly #begun = new Set<Entry>();
   #waiters: { readonly concerns: (entry: Entry) => boolean; readonly resolve: () => void }[] = [];
   #isClosed = false;
-  /** Frames that came again. */
+  /** Number of frames received again. */
   repeated = 0;
 
   constructor(parts: InboxParts) {
     this.#parts = parts;
   }
 
-  /** Entries that wait for their turn, and that are being handled. */
-  get size(): { readonly waiting: number; readonly begun: number } {
-    let waiting = 0;
-    for (const { entries } of this.#queues.values()) waiting += entries.length;
-    return { waiting, begun: this.#begun.size };
+  /** Number of pending entries, and of entries in `#begun`. */
+  get size(): { readonly pending: number; readonly begun: number } {
+    let pending = 0;
+    for (const { entries } of this.#queues.values()) pending += entries.length;
+    return { pending, begun: this.#begun.size };
   }
 
-  /** A peer opened a wire. */
+  /** Handles a wire that a peer has opened. */
   accept(wire: Wire): WireEvents {
     const decoder = new Decoder();
     let peer: Peer | undefined;
@@ -131,7 +131,7 @@ export class Inbox {
                 wire.close();
                 return;
               }
-            } else this.#heard(peer, message);
+            } else this.#received(peer, message);
           }
         } catch (error) {
           if (!(error instanceof FrameError)) throw error;
@@ -143,29 +143,29 @@ export class Inbox {
     };
   }
 
-  /** A parcel of this node's own, which has to wait until it acts for the slot. `handled`: the next may follow. */
+  /** Queues a parcel of this node until it acts for the slot. `handled` is called when the next may follow. */
   local(parcel: Parcel, handled: () => void): void {
     this.#put({ slot: parcel.slot, peer: undefined, frame: parcel, parcel, handled, finished: () => parcel.confirm() });
   }
 
-  /** This node acts for further slots. */
+  /** Runs queues after this node has begun to act for further slots. */
   resume(): void {
     for (const [bare, queue] of [...this.#queues]) if (!queue.isRunning) this.#run(bare, queue);
   }
 
-  /** Resolves when nothing that has begun for these slots is unfinished. */
+  /** Resolves when no entry for these slots is being handled or awaits durability. */
   idle(slots: ReadonlySet<number>): Promise<void> {
     return this.#none((entry) => slots.has(entry.slot));
   }
 
-  /** Peers that are not members any more are heard no more; what they sent for slots of others goes with them. */
-  part(isMember: (node: NodeName) => boolean, isOwn: (slot: number) => boolean): void {
+  /** Removes peers that are no longer members, with their pending entries for slots that are not this node's. */
+  removeNonMembers(isMember: (node: NodeName) => boolean, isOwn: (slot: number) => boolean): void {
     for (const [key, peer] of this.#peers) {
       if (isMember(peer.node)) continue;
       this.#peers.delete(key);
       peer.isGone = true;
       this.#drop((entry) => entry.peer === peer && !isOwn(entry.slot));
-      // It closes the wire by itself once it has its last confirmations, if it lives.
+      // A peer that is alive closes the wire itself after its last confirmations.
       setTimeout(() => peer.wire.close(), farewell).unref();
     }
   }
@@ -177,17 +177,18 @@ export class Inbox {
     this.#peers.clear();
   }
 
-  // --- peers ----------------------------------------------------------------------------------------------------------
+  // --- peers
+  // ----------------------------------------------------------------------------------------------------------
 
   #hello(message: Message, wire: Wire): Peer | undefined {
-    if (message.kind !== 'hello') throw new FrameError(`a peer begins with ${message.kind}`);
+    if (message.kind !== 'hello') throw new FrameError(`the first message is ${message.kind} instead of hello`);
     const { self } = this.#parts;
     const { from, to, view, connection } = message;
     if (message.protocol !== protocol || to.id !== self.id || to.epoch !== self.epoch) return undefined;
-    this.#parts.news(view);
+    this.#parts.viewAnnounced(view);
     if (!this.#parts.isMember(from)) {
-      // Perhaps it is one since a moment ago: it comes again.
-      this.#parts.stranger();
+      // It may have become a member just now; it will reconnect.
+      this.#parts.unknownPeer();
       return undefined;
     }
     const key = `${from.epoch} ${from.id}`;
@@ -211,7 +212,7 @@ export class Inbox {
     return Object.assign(known, fresh);
   }
 
-  #heard(peer: Peer, message: Message): void {
+  #received(peer: Peer, message: Message): void {
     switch (message.kind) {
       case 'frame':
         if (!this.#isFirst(peer, message.number)) return;
@@ -233,18 +234,18 @@ export class Inbox {
         this.#parts.at(peer.node, message.view);
         this.#finished(peer, message.number);
         break;
-      case 'news':
-        this.#parts.news(message.view);
+      case 'view':
+        this.#parts.viewAnnounced(message.view);
         break;
-      case 'settle':
-        void this.#settle(peer, message.id, new Set(message.slots));
+      case 'drain':
+        void this.#drain(peer, message.id, new Set(message.slots));
         break;
       default:
-        throw new FrameError(`a peer says ${message.kind}, which is ours to say`);
+        throw new FrameError(`unexpected message ${message.kind} from the opening side`);
     }
   }
 
-  /** What came before and is done is confirmed again: the peer has not heard of it. */
+  /** Confirms a repeated frame again if it is finished, since the peer has not received the confirmation. */
   #isFirst(peer: Peer, number: number): boolean {
     if (number > peer.highest) {
       peer.highest = number;
@@ -262,19 +263,19 @@ export class Inbox {
   }
 
   /** Never rejects. */
-  async #settle(peer: Peer, id: number, slots: ReadonlySet<number>): Promise<void> {
+  async #drain(peer: Peer, id: number, slots: ReadonlySet<number>): Promise<void> {
     const { wire } = peer;
     const concerns = (entry: Entry): boolean => entry.peer === peer && slots.has(entry.slot);
     this.#drop(concerns);
     await this.#none(concerns);
-    // After a cut the peer asks again.
+    // After a reconnect the peer repeats the request.
     if (peer.wire !== wire) return;
     this.#confirm(peer);
-    peer.encoder.add({ kind: 'settled', id });
+    peer.encoder.add({ kind: 'drained', id });
     this.#schedule(peer);
   }
 
-  /** Lets go of entries that have not begun. */
+  /** Drops entries that have not begun. */
   #drop(concerns: (entry: Entry) => boolean): void {
     for (const [bare, queue] of this.#queues) {
       const left = queue.entries.filter((entry) => !concerns(entry));
@@ -299,7 +300,8 @@ export class Inbox {
     peer.handled = [];
   }
 
-  // --- queues ---------------------------------------------------------------------------------------------------------
+  // --- queues
+  // ---------------------------------------------------------------------------------------------------------
 
   #put(entry: Entry): void {
     const bare = bareOf(entry.frame.to[0] ?? '');
@@ -318,7 +320,7 @@ export class Inbox {
       }
       if (this.#isClosed || !this.#parts.acts(next.slot)) return;
       queue.entries.shift();
-      // A handler that sends to its own address does not begin that within itself.
+      // A delivery that a handler sends to its own address must not run inside the handler.
       queue.isRunning = true;
       const done = this.#handle(next);
       if (done !== undefined) {
@@ -367,7 +369,7 @@ export class Inbox {
     return undefined;
   }
 
-  /** Whoever asks is answered, however late; what comes after the question does not wait for it. */
+  /** Answers are not bound by the order of the queue: later entries do not wait for them. */
   #ask({ peer }: Entry, delivery: Delivery, { id, timeoutMs }: NonNullable<Frame['question']>): void {
     const { receiver, reply, answered, failed } = this.#parts;
     const give = (isGiven: boolean, payload: string): void =>
@@ -391,7 +393,7 @@ export class Inbox {
     for (const { resolve } of over) resolve();
   }
 
-  /** Resolves when nothing of these has begun and is unfinished. */
+  /** Resolves when no matching entry has begun and is unfinished. */
   #none(concerns: (entry: Entry) => boolean): Promise<void> {
     if (![...this.#begun].some(concerns)) return Promise.resolve();
     return new Promise((resolve) => this.#waiters.push({ concerns, resolve }));
@@ -403,7 +405,7 @@ const bareOf = (full: string): string => {
   return slash < 0 ? full : full.slice(0, slash);
 };
 
-/** First and last of each run of numbers. */
+/** The first and last number of each consecutive range. */
 function rangesOf(numbers: number[]): (readonly [number, number])[] {
   numbers.sort((a, b) => a - b);
   const ranges: [number, number][] = [];

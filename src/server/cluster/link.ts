@@ -1,7 +1,7 @@
 /**
- * A link: what this node sends to one peer, in order, over however many wires. Each frame is kept until the peer has
- * confirmed it, which it does once the frame is handled and what it wrote is durable; after a cut all that is not confirmed
- * goes again under its number. What one turn of the event loop has for the peer is one write. What is kept is bounded.
+ * A link sends to one peer in order, over any number of successive wires. Each frame is retained until the peer
+ * confirms that it is handled and its writes are durable; after a reconnect, all unconfirmed frames are sent again with
+ * the same numbers. Output of one turn of the event loop is one write. Unconfirmed frames are bounded.
  */
 import { monotonic } from '../clock.js';
 import { Decoder, Encoder, FrameError, type Message, type NodeName, protocol } from './frames.js';
@@ -10,27 +10,27 @@ import type { Network, Wire } from './wire.js';
 
 const { setImmediate, setTimeout } = globalThis;
 
-/** Milliseconds before a wire that was cut is opened anew: the first time, and at most. */
+/** Milliseconds before a reconnect: initially, and at most. */
 const shortestPause = 5;
 const longestPause = 500;
-/** About what a frame takes besides its payload. */
+/** Approximate size of a frame without its payload. */
 const frameBytes = 96;
 
 export interface LinkParts {
   readonly self: NodeName;
   readonly peer: NodeName & { readonly address: string };
   readonly network: Network;
-  /** The version of the view that this node has. */
+  /** The version of this node's view. */
   view(): number;
-  /** Bytes of frames that are kept before `hasRoom` is false; beyond twice as many frames are refused. */
-  readonly mostKept: number;
-  /** The peer said what no peer says. */
+  /** Bytes of unconfirmed frames at which `hasRoom` becomes false; frames are refused at twice as many. */
+  readonly mostUnconfirmed: number;
+  /** The peer violated the protocol. */
   broken(error: FrameError): void;
 }
 
 type Numbered = Extract<Message, { readonly number: number }>;
 
-interface Kept {
+interface Unconfirmed {
   readonly number: number;
   readonly bytes: number;
   readonly parcel: Parcel | undefined;
@@ -40,12 +40,12 @@ interface Kept {
 export class Link {
   readonly peer: LinkParts['peer'];
   readonly #parts: LinkParts;
-  /** By number, which is their order. */
-  readonly #kept = new Map<number, Kept>();
-  #keptBytes = 0;
+  /** By sequence number, in order. */
+  readonly #unconfirmed = new Map<number, Unconfirmed>();
+  #unconfirmedBytes = 0;
   #number = 0;
-  #settleId = 0;
-  readonly #settling = new Map<number, { readonly slots: readonly number[]; resolve(): void }>();
+  #drainId = 0;
+  readonly #draining = new Map<number, { readonly slots: readonly number[]; resolve(): void }>();
   #encoder = new Encoder();
   #wire: Wire | undefined;
   #connection = 0;
@@ -53,10 +53,10 @@ export class Link {
   #isClosed = false;
   #pause = shortestPause;
   #redial: NodeJS.Timeout | undefined;
-  /** Since when the peer cannot be reached, by the monotonic clock. */
+  /** Monotonic time since which the peer is unreachable. */
   #downSince: number | undefined = monotonic();
-  #waiters: (() => void)[] = [];
-  #quiet: (() => void)[] = [];
+  #roomWaiters: (() => void)[] = [];
+  #confirmWaiters: (() => void)[] = [];
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
@@ -64,30 +64,30 @@ export class Link {
     this.#dial();
   }
 
-  /** False while the peer has much to take: who can wait does. */
+  /** False while much is unconfirmed: callers that can wait should. */
   get hasRoom(): boolean {
-    return this.#keptBytes < this.#parts.mostKept;
+    return this.#unconfirmedBytes < this.#parts.mostUnconfirmed;
   }
 
-  /** Resolves when there is room, or the link is closed. */
+  /** Resolves when there is room or the link is closed. */
   room(): Promise<void> {
     if (this.hasRoom || this.#isClosed) return Promise.resolve();
-    return new Promise((resolve) => this.#waiters.push(resolve));
+    return new Promise((resolve) => this.#roomWaiters.push(resolve));
   }
 
-  /** Frames that the peer has not confirmed, and about how many bytes they are. */
-  get kept(): { readonly frames: number; readonly bytes: number } {
-    return { frames: this.#kept.size, bytes: this.#keptBytes };
+  /** Number and approximate size of frames that the peer has not confirmed. */
+  get unconfirmed(): { readonly frames: number; readonly bytes: number } {
+    return { frames: this.#unconfirmed.size, bytes: this.#unconfirmedBytes };
   }
 
-  /** Since when the peer has said nothing because no wire reaches it, by the monotonic clock. */
+  /** Monotonic time since which the peer is unreachable; undefined while it is connected. */
   get downSince(): number | undefined {
     return this.#downSince;
   }
 
-  /** A parcel that there is no room for fails with 'full', unless it was taken before. */
-  send(parcel: Parcel, wasTaken = false): void {
-    if (!wasTaken && this.#keptBytes >= 2 * this.#parts.mostKept) {
+  /** The parcel fails with 'full' if there is no room, unless it was accepted earlier. */
+  send(parcel: Parcel, wasAccepted = false): void {
+    if (!wasAccepted && this.#unconfirmedBytes >= 2 * this.#parts.mostUnconfirmed) {
       parcel.fail('full');
       return;
     }
@@ -95,63 +95,63 @@ export class Link {
     this.#add((number) => ({ kind: 'frame', number, slot, to, payload, again, question }), parcel);
   }
 
-  /** The answer to a question of the peer. */
+  /** Sends the answer to a question of the peer. */
   answer(id: number, isGiven: boolean, payload: string): void {
     this.#add((number) => ({ kind: 'answer', number, id, isGiven, payload }));
   }
 
-  /** Everything that this node had for slots which moved up to `view` is on its way to their new homes. */
+  /** Announces that everything for slots that moved up to `view` has been sent to their new homes. */
   at(view: number): void {
     this.#add((number) => ({ kind: 'at', number, view }));
   }
 
-  /** There is a newer view. */
-  news(view: number): void {
-    this.#write({ kind: 'news', view });
+  /** Announces a newer view. */
+  announceView(view: number): void {
+    this.#write({ kind: 'view', view });
   }
 
   /**
-   * Resolves once the peer handles nothing more of what it was sent for these slots, and everything that it has handled is
-   * confirmed: what `takeBack` then gives was not handled. Never resolves where the link is closed before.
+   * Resolves when the peer handles no more frames for these slots and has confirmed the handled ones, so that
+   * `takeBack` returns only frames that were not handled. Never resolves if the link is closed first.
    */
-  settle(slots: readonly number[]): Promise<void> {
-    const id = ++this.#settleId;
+  drain(slots: readonly number[]): Promise<void> {
+    const id = ++this.#drainId;
     return new Promise((resolve) => {
-      this.#settling.set(id, { slots, resolve });
-      this.#write({ kind: 'settle', id, slots });
+      this.#draining.set(id, { slots, resolve });
+      this.#write({ kind: 'drain', id, slots });
     });
   }
 
-  /** Those for which something is not confirmed. */
+  /** Slots with unconfirmed frames. */
   get slots(): ReadonlySet<number> {
     const slots = new Set<number>();
-    for (const { parcel } of this.#kept.values()) if (parcel !== undefined) slots.add(parcel.slot);
+    for (const { parcel } of this.#unconfirmed.values()) if (parcel !== undefined) slots.add(parcel.slot);
     return slots;
   }
 
-  /** What is not confirmed for these slots, in order; the link has it no more. */
+  /** Removes and returns the unconfirmed parcels for these slots, in order. */
   takeBack(slots: ReadonlySet<number>): Parcel[] {
     const taken: Parcel[] = [];
-    for (const kept of this.#kept.values()) {
-      if (kept.parcel === undefined || !slots.has(kept.parcel.slot)) continue;
-      taken.push(kept.parcel);
-      this.#forget(kept);
+    for (const unconfirmed of this.#unconfirmed.values()) {
+      if (unconfirmed.parcel === undefined || !slots.has(unconfirmed.parcel.slot)) continue;
+      taken.push(unconfirmed.parcel);
+      this.#remove(unconfirmed);
     }
     this.#noteRoom();
     return taken;
   }
 
-  /** Resolves when all that was sent before this call is confirmed, or is the link's no more. */
-  async quiet(): Promise<void> {
+  /** Resolves when everything sent before this call is confirmed or no longer this link's. */
+  async allConfirmed(): Promise<void> {
     const last = this.#number;
-    const isQuiet = (): boolean => {
-      const [first] = this.#kept.keys();
+    const areConfirmed = (): boolean => {
+      const [first] = this.#unconfirmed.keys();
       return first === undefined || first > last;
     };
-    while (!isQuiet() && !this.#isClosed) await new Promise<void>((resolve) => this.#quiet.push(resolve));
+    while (!areConfirmed() && !this.#isClosed) await new Promise<void>((resolve) => this.#confirmWaiters.push(resolve));
   }
 
-  /** The peer is gone: what it has not confirmed, in order, marked as what it may have handled. */
+  /** For a peer that is gone. Returns the unconfirmed parcels in order, marked as possibly handled. */
   close(): Parcel[] {
     if (this.#isClosed) return [];
     this.#isClosed = true;
@@ -159,14 +159,14 @@ export class Link {
     this.#wire?.close();
     this.#wire = undefined;
     const left: Parcel[] = [];
-    for (const { parcel, number } of this.#kept.values()) {
+    for (const { parcel, number } of this.#unconfirmed.values()) {
       if (parcel === undefined) continue;
       parcel.again ??= { ...this.#parts.self, number };
       left.push(parcel);
     }
-    this.#kept.clear();
-    this.#keptBytes = 0;
-    this.#settling.clear();
+    this.#unconfirmed.clear();
+    this.#unconfirmedBytes = 0;
+    this.#draining.clear();
     this.#noteRoom();
     return left;
   }
@@ -178,13 +178,13 @@ export class Link {
     }
     const number = ++this.#number;
     const message = make(number);
-    const kept = { number, message, parcel, bytes: this.#bytesOf(message) };
-    this.#kept.set(number, kept);
-    this.#keptBytes += kept.bytes;
+    const unconfirmed = { number, message, parcel, bytes: this.#bytesOf(message) };
+    this.#unconfirmed.set(number, unconfirmed);
+    this.#unconfirmedBytes += unconfirmed.bytes;
     this.#write(message);
   }
 
-  /** What many have the payload of in common is held once; the next one counts it again where it is another's. */
+  /** Consecutive frames with the same payload share it, so it is counted once. */
   #lastPayload = '';
   #bytesOf(message: Numbered): number {
     if (message.kind === 'at') return frameBytes;
@@ -193,17 +193,18 @@ export class Link {
     return frameBytes + (isSame ? 0 : message.payload.length);
   }
 
-  #forget({ number, bytes }: Kept): void {
-    this.#kept.delete(number);
-    this.#keptBytes -= bytes;
+  #remove({ number, bytes }: Unconfirmed): void {
+    this.#unconfirmed.delete(number);
+    this.#unconfirmedBytes -= bytes;
   }
 
   #noteRoom(): void {
-    if (this.hasRoom) for (const resolve of this.#waiters.splice(0)) resolve();
-    for (const resolve of this.#quiet.splice(0)) resolve();
+    if (this.hasRoom) for (const resolve of this.#roomWaiters.splice(0)) resolve();
+    for (const resolve of this.#confirmWaiters.splice(0)) resolve();
   }
 
-  // --- wires ----------------------------------------------------------------------------------------------------------
+  // --- wires
+  // ----------------------------------------------------------------------------------------------------------
 
   #dial(): void {
     const { self, peer, network } = this.#parts;
@@ -214,7 +215,7 @@ export class Link {
       bytes: (bytes) => {
         if (!isCurrent()) return;
         try {
-          for (const message of decoder.read(bytes)) this.#heard(message);
+          for (const message of decoder.read(bytes)) this.#received(message);
         } catch (error) {
           if (!(error instanceof FrameError)) throw error;
           this.#parts.broken(error);
@@ -232,11 +233,11 @@ export class Link {
     this.#wire = wire;
     this.#encoder = new Encoder();
     this.#write({ kind: 'hello', protocol, from: self, to: peer, view: this.#parts.view(), connection });
-    for (const { message } of this.#kept.values()) this.#write(message);
-    for (const [id, { slots }] of this.#settling) this.#write({ kind: 'settle', id, slots });
+    for (const { message } of this.#unconfirmed.values()) this.#write(message);
+    for (const [id, { slots }] of this.#draining) this.#write({ kind: 'drain', id, slots });
   }
 
-  /** Before a wire is there nothing is written: then everything goes that is kept. */
+  /** No effect while there is no wire: all unconfirmed frames are sent on connecting. */
   #write(message: Message): void {
     if (this.#wire === undefined) return;
     this.#encoder.add(message);
@@ -248,7 +249,7 @@ export class Link {
     });
   }
 
-  #heard(message: Message): void {
+  #received(message: Message): void {
     this.#downSince = undefined;
     this.#pause = shortestPause;
     switch (message.kind) {
@@ -256,22 +257,22 @@ export class Link {
         for (const [first, last] of message.ranges) this.#confirmed(first, last);
         this.#noteRoom();
         break;
-      case 'settled':
-        this.#settling.get(message.id)?.resolve();
-        this.#settling.delete(message.id);
+      case 'drained':
+        this.#draining.get(message.id)?.resolve();
+        this.#draining.delete(message.id);
         break;
       default:
-        throw new FrameError(`the peer says ${message.kind}, which is ours to say`);
+        throw new FrameError(`unexpected message ${message.kind} from the accepting side`);
     }
   }
 
   #confirmed(first: number, last: number): void {
-    if (last > this.#number) throw new FrameError('the peer confirms what it was not sent');
+    if (last > this.#number) throw new FrameError('the peer confirmed a frame that was not sent');
     for (let number = first; number <= last; number++) {
-      const kept = this.#kept.get(number);
-      if (kept === undefined) continue;
-      this.#forget(kept);
-      kept.parcel?.confirm();
+      const unconfirmed = this.#unconfirmed.get(number);
+      if (unconfirmed === undefined) continue;
+      this.#remove(unconfirmed);
+      unconfirmed.parcel?.confirm();
     }
   }
 }

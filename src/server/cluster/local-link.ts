@@ -1,17 +1,17 @@
 /**
- * A network of nodes in one process, for tests of everything above it: bytes arrive in a later turn, in pieces, late and,
- * by a seed, not at all, because the wire is cut between any two bytes in either direction. So frames are sent again that
- * have arrived, and confirmed ones too.
+ * An in-process network of nodes, for tests: bytes arrive in a later turn, in pieces and delayed. Depending on the
+ * random numbers, wires are cut between any two bytes in either direction, so that frames are repeated that have
+ * arrived or were even confirmed.
  */
 import type { Network, Wire, WireEvents } from './wire.js';
 
-// A test may replace the clock: wires go on all the same.
+// The network keeps running when a test replaces the clock.
 const { setImmediate, setTimeout } = globalThis;
 
 export interface LocalNetworkOptions {
   /** Numbers from 0 to 1. */
   readonly random?: (() => number) | undefined;
-  /** How many of the writes arrive up to 3 ms later, and how many cut the wire, from 0 to 1. */
+  /** The share of writes, from 0 to 1, that arrive up to 3 ms late, and the share that cut the wire. */
   readonly delays?: number | undefined;
   readonly cuts?: number | undefined;
 }
@@ -20,9 +20,9 @@ export class LocalNetwork implements Network {
   readonly #options: LocalNetworkOptions;
   readonly #listeners = new Map<string, (wire: Wire) => WireEvents>();
   readonly #wires = new Set<LocalWire>();
-  /** Pairs of addresses, or one, between which nothing passes. */
+  /** Unreachable addresses. */
   readonly #parted = new Set<string>();
-  /** Writes, and cuts that `cuts` made. */
+  /** Number of writes, and of cuts made because of `cuts`. */
   writes = 0;
   cutsMade = 0;
 
@@ -51,12 +51,12 @@ export class LocalNetwork implements Network {
     return near;
   }
 
-  /** Cuts all wires to an address, or all that there are. */
+  /** Cuts all wires to an address, or all wires. */
   cut(address?: string): void {
     for (const wire of [...this.#wires]) if (address === undefined || wire.address === address) wire.close();
   }
 
-  /** Nobody reaches the address until it is joined again. */
+  /** Makes an address unreachable until `rejoin`. */
   part(address: string): void {
     this.#parted.add(address);
     this.cut(address);
@@ -66,7 +66,7 @@ export class LocalNetwork implements Network {
     this.#parted.delete(address);
   }
 
-  /** Hands bytes over, or what of them arrives before a cut; `done` when the next may follow. */
+  /** Delivers bytes, or the part of them before a cut. Calls `done` when the next write may follow. */
   carry(bytes: Buffer, deliver: (piece: Buffer) => void, cut: () => void, done: () => void): void {
     const { random = () => 1, delays = 0, cuts = 0 } = this.#options;
     this.writes++;
@@ -88,7 +88,7 @@ export class LocalNetwork implements Network {
     else setImmediate(go);
   }
 
-  gone(wire: LocalWire): void {
+  ended(wire: LocalWire): void {
     this.#wires.delete(wire);
   }
 }
@@ -96,7 +96,7 @@ export class LocalNetwork implements Network {
 class LocalWire implements Wire {
   peer: LocalWire | undefined;
   #isOver = false;
-  /** In the order of their writes, whatever each one's delay is. */
+  /** Keeps writes in order, whatever their delays. */
   #carried: Promise<void> = Promise.resolve();
 
   constructor(
@@ -121,7 +121,7 @@ class LocalWire implements Wire {
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.network.gone(this);
+    this.network.ended(this);
     this.peer?.close();
     setImmediate(() => this.events?.ended());
   }

@@ -1,11 +1,12 @@
 /**
- * A node's part in its cluster: its epoch, the view, the links to the others, and what it acts for.
+ * A node's part in its cluster: its epoch, the view, the links to other nodes, and the slots it acts for.
  *
- * A slot moves from one home to the next in these steps. Its old home stops it, finishes what it has begun, waits until all
- * that it sent is confirmed, and writes a view in which the slot is another's; or others fence it and write a view without
- * it. Whoever learns of that view takes back what the old home has not confirmed (an old home that lives says first that it
- * handles nothing more of it), sends it to the new home before anything newer, and then says that it is at that version.
- * The new home acts for the slot once all members have said so: nothing older can come any more.
+ * A slot moves between homes as follows. The old home stops it, finishes running work, waits until everything it sent
+ * is confirmed, and writes a view that assigns the slot to another member; or others fence the old home and write a
+ * view without it. Each node that learns of that view takes back what the old home has not confirmed (a live old home
+ * first says that it handles no more of it), sends it to the new home before anything newer, and then announces that it
+ * is at that version. The new home acts for the slot when all members have announced this, since nothing older can
+ * arrive after that.
  */
 import { type Storage, StorageError } from '../../storage/contract.js';
 import { monotonic } from '../clock.js';
@@ -23,43 +24,43 @@ import type { Network } from './wire.js';
 const { setTimeout, setInterval } = globalThis;
 
 export interface NodeOptions {
-  /** The same at each start; no other node has it. */
+  /** Unique in the cluster, and the same at each start. */
   readonly id: string;
-  /** Where the network finds it. */
+  /** The network address of this node. */
   readonly address: string;
-  /** Of the program. */
+  /** Version of the program. */
   readonly version: string;
-  /** A handle of its own. */
+  /** The node's own handle. */
   readonly storage: Storage;
   readonly network: Network;
   readonly receiver: Receiver;
-  /** Bytes that may wait for one peer before those who can wait do. */
-  readonly mostKept?: number | undefined;
-  /** Questions that wait for an answer, at most. */
+  /** Bytes that may be unconfirmed per peer before senders should wait. */
+  readonly mostUnconfirmed?: number | undefined;
+  /** Maximum number of pending questions. */
   readonly mostQuestions?: number | undefined;
-  /** Ms without a connection to a member after which it is expelled; 0: never by itself. */
+  /** Ms without a connection after which a member is expelled; 0 disables it. */
   readonly unreachableMs?: number | undefined;
-  /** Nothing more is taken for these slots: what is in memory for them is written down and dropped. */
+  /** No more work is accepted for these slots: persist and drop their in-memory state. */
   leaving(slots: ReadonlySet<number>): Promise<void>;
-  /** This node acts for these slots from now on. */
+  /** This node now acts for these slots. */
   gained(slots: ReadonlySet<number>): void;
-  /** The others have shut this node out: nothing that it does counts any more. */
+  /** The other nodes have expelled this node: its writes are refused. */
   expelled(): void;
-  /** Needs somebody's attention, and fails nothing by itself. */
+  /** Logs a condition that needs attention but is not fatal. */
   warn(message: string, error?: unknown): void;
 }
 
-/** What this node has to do with a slot. */
+/** States of a slot at this node. */
 const elsewhere = 0;
-/** Its own by the view; others may still have older things for it. */
+/** Assigned to this node by the view; other nodes may still send older messages for it. */
 const gained = 1;
 const acting = 2;
-/** Its own, and about to be handed over. */
+/** Assigned to this node and about to be handed over. */
 const stopping = 3;
 
-/** Ms before what failed is tried again. */
+/** Ms between retries. */
 const refreshPause = 100;
-/** Ms that a node that leaves waits for the others to know. */
+/** Ms that a leaving node waits for the others to learn of it. */
 const longestFarewell = 1000;
 const longestAsk = 24 * 3600 * 1000;
 
@@ -70,22 +71,22 @@ export class ClusterNode implements Homes, Away {
   readonly #inbox: Inbox;
   readonly #links = new Map<string, Link>();
   readonly #states = new Uint8Array(slotCount);
-  /** Parcels of this node's own that wait in the inbox: what is said later goes behind them. */
-  readonly #ownWaiting = new Uint32Array(slotCount);
-  /** Under which version of the view each slot was gained. */
+  /** Number of this node's own parcels pending in the inbox; later ones must queue after them. */
+  readonly #ownPending = new Uint32Array(slotCount);
+  /** The version of the view with which each slot was gained. */
   readonly #gainedAt = new Float64Array(slotCount);
-  /** Which version each peer has said that it is at. */
+  /** The version each peer has announced with `at`. */
   readonly #at = new Map<string, number>();
-  /** Slots whose old home has not said yet that it is done with what it was sent. */
+  /** Slots whose old home has not been drained yet. */
   readonly #moving = new Map<number, Link>();
-  /** What waits for slots that move, in order. */
+  /** Parcels for moving slots, in order. */
   readonly #held = new Map<number, Parcel[]>();
   #heldBytes = 0;
   readonly #questions: Questions;
   #view: View = emptyView;
-  /** The newest version that anybody spoke of. */
-  #heardOf = 0;
-  #saidAt = 0;
+  /** The newest version announced by any node. */
+  #newestVersion = 0;
+  #announcedAt = 0;
   #isRefreshing = false;
   readonly #expelling = new Set<string>();
   #isBalancing = false;
@@ -105,38 +106,42 @@ export class ClusterNode implements Homes, Away {
       receiver: options.receiver,
       acts: (slot) => this.#states[slot] === acting,
       isMember: (node) => this.#isMember(node),
-      stranger: () => this.#refresh(),
-      news: (version) => this.#hearOf(version),
-      at: (node, version) => this.#hearAt(node, version),
+      unknownPeer: () => this.#refresh(),
+      viewAnnounced: (version) => this.#noteVersion(version),
+      at: (node, version) => this.#noteAt(node, version),
       answered: (id, isGiven, payload) =>
         isGiven ? this.#questions.answered(id, payload) : this.#questions.unanswered(id, 'lost'),
       reply: (node, id, isGiven, payload) => this.#links.get(keyOf(node))?.answer(id, isGiven, payload),
-      failed: (error) => options.warn('what another node sent could not be handled', error),
+      failed: (error) => options.warn('handling a message of another node failed', error),
     });
   }
 
-  /** Gives the storage its epoch. Rejects with StorageError. Nothing is this node's before `enter`. */
+  /** Acquires an epoch from the storage. Rejects with StorageError. The node owns no slots before `enter`. */
   static async join(options: NodeOptions): Promise<ClusterNode> {
     return new ClusterNode(options, await options.storage.join(options.id));
   }
 
-  /** Becomes a member; resolves when this node acts for all slots that the view gives it then. Rejects with StorageError. */
+  /**
+   * Becomes a member. Resolves when this node acts for all slots that the view assigns to it. Rejects with
+   * StorageError.
+   */
   async enter(): Promise<void> {
     const { id, address, version, network, unreachableMs = 3000 } = this.#options;
     this.#stopListening = network.listen(address, (wire) => this.#inbox.accept(wire));
     const joining = { id, address, version, epoch: this.name.epoch };
     this.#adopt(await this.#views.change((view) => withMember(view, joining)));
-    this.#tell();
+    this.#announceView();
     if (unreachableMs > 0)
       this.#watch = setInterval(() => this.#expelUnreachable(unreachableMs), unreachableMs / 4).unref();
     await this.#until(() => !this.#states.includes(gained));
   }
 
-  // --- where addresses live -------------------------------------------------------------------------------------------
+  // --- where addresses live
+  // -------------------------------------------------------------------------------------------
 
   of(jid: Jid): Away | undefined {
     const slot = slotOf(jid.bare);
-    return this.#states[slot] === acting && this.#ownWaiting[slot] === 0 ? undefined : this;
+    return this.#states[slot] === acting && this.#ownPending[slot] === 0 ? undefined : this;
   }
 
   hasJob(name: string): boolean {
@@ -152,7 +157,7 @@ export class ClusterNode implements Homes, Away {
     return slotOf(jid.bare);
   }
 
-  /** Its number in the cluster, once it is a member. */
+  /** This node's number in the cluster; 0 before it is a member. */
   get number(): number {
     return this.#ownIn(this.#view)?.number ?? 0;
   }
@@ -161,13 +166,13 @@ export class ClusterNode implements Homes, Away {
     return this.#view;
   }
 
-  /** The member whose slot it is, here or elsewhere; undefined while this node is no member. */
+  /** The member that owns the slot of an address. Undefined while this node is not a member. */
   memberOf(jid: Jid): Member | undefined {
     const number = this.#view.slots[slotOf(jid.bare)];
     return this.#view.members.find((one) => one.number === number);
   }
 
-  /** Whether no slot moves to or from this node. */
+  /** Whether no slot is moving to or from this node. */
   get isAtRest(): boolean {
     const isMoving = this.#states.includes(gained) || this.#states.includes(stopping) || this.#moving.size > 0;
     return !isMoving && this.#view.handingOver === null && this.#leastAt() >= this.#view.version;
@@ -175,18 +180,18 @@ export class ClusterNode implements Homes, Away {
 
   /** For metrics and tests. */
   get inspection(): {
-    readonly kept: number;
+    readonly unconfirmed: number;
     readonly held: number;
-    readonly waiting: number;
+    readonly pending: number;
     readonly begun: number;
     readonly questions: number;
     readonly repeated: number;
   } {
-    let kept = 0;
+    let unconfirmed = 0;
     let held = 0;
-    for (const link of this.#links.values()) kept += link.kept.frames;
+    for (const link of this.#links.values()) unconfirmed += link.unconfirmed.frames;
     for (const parcels of this.#held.values()) held += parcels.length;
-    return { kept, held, ...this.#inbox.size, questions: this.#questions.size, repeated: this.#inbox.repeated };
+    return { unconfirmed, held, ...this.#inbox.size, questions: this.#questions.size, repeated: this.#inbox.repeated };
   }
 
   send(to: readonly Jid[], payload: string, { isOnce }: SendOptions): Sent {
@@ -203,7 +208,7 @@ export class ClusterNode implements Homes, Away {
 
   askOthers(asker: Jid, payload: string, timeoutMs: number): readonly Promise<string>[] {
     const own = this.number;
-    // A member that nothing lives at knows nothing.
+    // A member without slots has no state.
     const slots = this.#view.members.map(({ number }) => (number === own ? -1 : this.#view.slots.indexOf(number)));
     return slots.filter((slot) => slot >= 0).map((slot) => this.#ask(asker, slot, payload, timeoutMs));
   }
@@ -222,10 +227,11 @@ export class ClusterNode implements Homes, Away {
     });
   }
 
-  // --- where parcels go -----------------------------------------------------------------------------------------------
+  // --- where parcels go
+  // -----------------------------------------------------------------------------------------------
 
-  /** The link that it went to, if it did. */
-  #dispatch(parcel: Parcel, wasTaken = false): Link | undefined {
+  /** Returns the link that the parcel was sent on, if any. */
+  #dispatch(parcel: Parcel, wasAccepted = false): Link | undefined {
     if (this.#isOver) {
       parcel.fail('closed');
       return undefined;
@@ -237,12 +243,12 @@ export class ClusterNode implements Homes, Away {
       return undefined;
     }
     if (state !== elsewhere) {
-      this.#ownWaiting[slot]!++;
-      this.#inbox.local(parcel, () => this.#ownWaiting[slot]!--);
+      this.#ownPending[slot]!++;
+      this.#inbox.local(parcel, () => this.#ownPending[slot]!--);
       return undefined;
     }
     const link = this.#linkTo(slot);
-    link.send(parcel, wasTaken);
+    link.send(parcel, wasAccepted);
     return link;
   }
 
@@ -253,7 +259,7 @@ export class ClusterNode implements Homes, Away {
   }
 
   #hold(parcel: Parcel): void {
-    if (this.#heldBytes >= 2 * this.#mostKept) {
+    if (this.#heldBytes >= 2 * this.#mostUnconfirmed) {
       parcel.fail('full');
       return;
     }
@@ -263,11 +269,11 @@ export class ClusterNode implements Homes, Away {
     else held.push(parcel);
   }
 
-  get #mostKept(): number {
-    return this.#options.mostKept ?? 16 * 2 ** 20;
+  get #mostUnconfirmed(): number {
+    return this.#options.mostUnconfirmed ?? 16 * 2 ** 20;
   }
 
-  /** Puts what was with an old home in front of what came later for the slot. */
+  /** Queues parcels taken back from an old home before later ones for the same slot. */
   #takeBack(parcels: readonly Parcel[]): void {
     const bySlot = new Map<number, Parcel[]>();
     for (const parcel of parcels) {
@@ -279,7 +285,7 @@ export class ClusterNode implements Homes, Away {
     for (const [slot, list] of bySlot) this.#held.set(slot, [...list, ...(this.#held.get(slot) ?? [])]);
   }
 
-  /** Sends on what was held for slots that have come to rest, and says so once none moves. */
+  /** Sends held parcels for slots that have stopped moving, and announces the version when no slot is moving. */
   #release(): void {
     for (const [slot, parcels] of [...this.#held]) {
       if (this.#moving.has(slot) || this.#states[slot] === stopping) continue;
@@ -289,32 +295,33 @@ export class ClusterNode implements Homes, Away {
         this.#dispatch(parcel, true);
       }
     }
-    if (this.#moving.size > 0 || this.#saidAt >= this.#view.version) return;
-    this.#saidAt = this.#view.version;
-    for (const link of this.#links.values()) link.at(this.#saidAt);
+    if (this.#moving.size > 0 || this.#announcedAt >= this.#view.version) return;
+    this.#announcedAt = this.#view.version;
+    for (const link of this.#links.values()) link.at(this.#announcedAt);
     this.#actForGained();
   }
 
-  // --- the view -------------------------------------------------------------------------------------------------------
+  // --- the view
+  // -------------------------------------------------------------------------------------------------------
 
   #isMember(node: NodeName): boolean {
     return this.#view.members.some(({ id, epoch }) => id === node.id && epoch === node.epoch);
   }
 
-  #hearOf(version: number): void {
-    this.#heardOf = Math.max(this.#heardOf, version);
+  #noteVersion(version: number): void {
+    this.#newestVersion = Math.max(this.#newestVersion, version);
     if (version > this.#view.version) this.#refresh();
   }
 
-  #hearAt(node: NodeName, version: number): void {
+  #noteAt(node: NodeName, version: number): void {
     const key = keyOf(node);
     this.#at.set(key, Math.max(this.#at.get(key) ?? 0, version));
-    this.#hearOf(version);
+    this.#noteVersion(version);
     this.#actForGained();
     this.#noteChange();
   }
 
-  /** Reads the view until it is as new as what was heard of. */
+  /** Reads the view until it is at least as new as the newest announced version. */
   #refresh(): void {
     if (this.#isRefreshing || this.#isOver) return;
     this.#isRefreshing = true;
@@ -323,15 +330,17 @@ export class ClusterNode implements Homes, Away {
       (view) => {
         this.#isRefreshing = false;
         if (view.version < atLeast) {
-          this.#options.warn(`the storage has lost commits: its view is ${view.version}, and was ${atLeast}`);
+          this.#options.warn(
+            `the storage has lost commits: the view went back from version ${atLeast} to ${view.version}`,
+          );
           return this.#end();
         }
         this.#adopt(view);
-        if (this.#view.version < this.#heardOf) this.#refreshLater();
+        if (this.#view.version < this.#newestVersion) this.#refreshLater();
       },
       (error: unknown) => {
         this.#isRefreshing = false;
-        this.#options.warn('the view of the cluster could not be read', error);
+        this.#options.warn('reading the view of the cluster failed', error);
         this.#refreshLater();
       },
     );
@@ -341,9 +350,9 @@ export class ClusterNode implements Homes, Away {
     setTimeout(() => this.#refresh(), refreshPause);
   }
 
-  /** Tells all members which view holds. */
-  #tell(): void {
-    for (const link of this.#links.values()) link.news(this.#view.version);
+  /** Announces the version of the view to all members. */
+  #announceView(): void {
+    for (const link of this.#links.values()) link.announceView(this.#view.version);
   }
 
   #adopt(view: View): void {
@@ -360,9 +369,9 @@ export class ClusterNode implements Homes, Away {
       if (member.id === this.name.id || this.#links.has(key)) continue;
       this.#links.set(key, this.#newLink(member));
     }
-    this.#leaveTheGone();
+    this.#closeGoneLinks();
     this.#moveSlots(before, view);
-    this.#inbox.part(
+    this.#inbox.removeNonMembers(
       (node) => this.#isMember(node),
       (slot) => this.#states[slot] !== elsewhere,
     );
@@ -379,15 +388,18 @@ export class ClusterNode implements Homes, Away {
       peer,
       network,
       view: () => this.#view.version,
-      mostKept: this.#mostKept,
-      broken: (error) => this.#options.warn(`node ${peer.id} does not keep to the protocol`, error),
+      mostUnconfirmed: this.#mostUnconfirmed,
+      broken: (error) => this.#options.warn(`node ${peer.id} violated the protocol`, error),
     });
-    if (this.#saidAt > 0) link.at(this.#saidAt);
+    if (this.#announcedAt > 0) link.at(this.#announcedAt);
     return link;
   }
 
-  /** What those who are gone have not confirmed goes to their heirs, but for what must not be handled twice. */
-  #leaveTheGone(): void {
+  /**
+   * Parcels that members who are gone have not confirmed go to the new homes, except those that may be delivered only
+   * once.
+   */
+  #closeGoneLinks(): void {
     for (const [key, link] of [...this.#links]) {
       if (this.#isMember(link.peer)) continue;
       this.#links.delete(key);
@@ -405,7 +417,7 @@ export class ClusterNode implements Homes, Away {
       return (slot) => byNumber.get(one.slots[slot] ?? -1);
     };
     const [wasHome, isHome] = [homes(before), homes(view)];
-    const settling = new Map<Link, Set<number>>();
+    const draining = new Map<Link, Set<number>>();
     for (let slot = 0; slot < slotCount; slot++) {
       const [was, is] = [wasHome(slot), isHome(slot)!];
       if (was !== undefined && keyOf(was) === keyOf(is)) continue;
@@ -415,35 +427,35 @@ export class ClusterNode implements Homes, Away {
       } else this.#states[slot] = elsewhere;
       const link = was === undefined ? undefined : this.#links.get(keyOf(was));
       if (link === undefined) continue;
-      const slots = settling.get(link) ?? new Set();
-      settling.set(link, slots.add(slot));
+      const slots = draining.get(link) ?? new Set();
+      draining.set(link, slots.add(slot));
     }
-    for (const [link, all] of settling) {
-      const kept = link.slots;
-      const slots = new Set([...all].filter((slot) => kept.has(slot) && !this.#moving.has(slot)));
+    for (const [link, all] of draining) {
+      const pendingSlots = link.slots;
+      const slots = new Set([...all].filter((slot) => pendingSlots.has(slot) && !this.#moving.has(slot)));
       if (slots.size === 0) continue;
       for (const slot of slots) this.#moving.set(slot, link);
-      link.settle([...slots]).then(
+      link.drain([...slots]).then(
         () => {
-          const settled = new Set([...slots].filter((slot) => this.#moving.get(slot) === link));
-          for (const slot of settled) this.#moving.delete(slot);
-          this.#takeBack(link.takeBack(settled));
+          const drained = new Set([...slots].filter((slot) => this.#moving.get(slot) === link));
+          for (const slot of drained) this.#moving.delete(slot);
+          this.#takeBack(link.takeBack(drained));
           this.#release();
         },
-        (error: unknown) => this.#options.warn('what an old home has not handled could not be sent on', error),
+        (error: unknown) => this.#options.warn('moving unhandled messages to a new home failed', error),
       );
     }
   }
 
-  /** The version at which all members are, or beyond. */
+  /** The lowest version that all members have announced. */
   #leastAt(): number {
-    let least = this.#saidAt;
+    let least = this.#announcedAt;
     for (const member of this.#view.members)
       if (member.id !== this.name.id) least = Math.min(least, this.#at.get(keyOf(member)) ?? 0);
     return least;
   }
 
-  /** Acts for what every member has said that it has nothing older for. */
+  /** Starts to act for gained slots once no member can have anything older for them. */
   #actForGained(): void {
     const least = this.#leastAt();
     const slots = new Set<number>();
@@ -459,9 +471,10 @@ export class ClusterNode implements Homes, Away {
     void this.#balance();
   }
 
-  // --- handing over ---------------------------------------------------------------------------------------------------
+  // --- handing over
+  // ---------------------------------------------------------------------------------------------------
 
-  /** Hands over what others should have, a batch at a time. Never rejects. */
+  /** Hands over surplus slots until the distribution is balanced. Never rejects. */
   async #balance(): Promise<void> {
     this.#isUnbalanced = true;
     if (this.#isBalancing) return;
@@ -474,7 +487,7 @@ export class ClusterNode implements Homes, Away {
     this.#noteChange();
   }
 
-  /** What this node acts for and should not. */
+  /** Slots this node acts for that others should have. */
   #surplus(): Set<number> {
     const slots = new Set<number>();
     if (this.#isOver || this.#view.members.length < 2) return slots;
@@ -495,31 +508,31 @@ export class ClusterNode implements Homes, Away {
           : undefined,
       );
       this.#adopt(claimed);
-      // Whoever is at it says so when it is done.
+      // Another member is handing over; it announces a view when it is done.
       if (this.#isOver || claimed.handingOver !== this.name.id) return;
       slots = this.#surplus();
       for (const slot of slots) this.#states[slot] = stopping;
       await this.#options.leaving(slots);
       await this.#inbox.idle(slots);
-      // What was said for these addresses arrives before what their new homes say for them.
-      await this.#quiet();
+      // Messages sent for these addresses must arrive before those that their new homes send.
+      await this.#allConfirmed();
       await this.#options.storage.flush();
       this.#adopt(await this.#views.change((view) => this.#handedOver(view, slots)));
-      this.#tell();
+      this.#announceView();
     } catch (error) {
       if (this.#isOver) return;
-      this.#options.warn('slots could not be handed over', error);
+      this.#options.warn('handing over slots failed', error);
       this.#isUnbalanced = true;
       await new Promise((resolve) => setTimeout(resolve, refreshPause));
     }
-    this.#actAgain(slots);
+    this.#resumeActing(slots);
   }
 
   #ownIn({ members }: View): Member | undefined {
     return members.find((one) => keyOf(one) === keyOf(this.name));
   }
 
-  /** The view in which those of the slots that others should have are theirs; undefined where this node is no member. */
+  /** The view that assigns these slots to their new members. Returns undefined if this node is not a member. */
   #handedOver(view: View, slots: ReadonlySet<number>): Changed | undefined {
     const own = this.#ownIn(view);
     if (own === undefined) return undefined;
@@ -532,8 +545,8 @@ export class ClusterNode implements Homes, Away {
     };
   }
 
-  /** For those that are its own after all. */
-  #actAgain(slots: ReadonlySet<number>): void {
+  /** Acts again for stopped slots that remained with this node. */
+  #resumeActing(slots: ReadonlySet<number>): void {
     const own = new Set([...slots].filter((slot) => this.#states[slot] === stopping));
     if (own.size === 0) return;
     for (const slot of own) this.#states[slot] = acting;
@@ -543,7 +556,7 @@ export class ClusterNode implements Homes, Away {
     this.#noteChange();
   }
 
-  /** Hands everything over and leaves. The last member leaves an empty cluster. Rejects with StorageError. */
+  /** Hands everything over and leaves. The last member leaves an empty view. Rejects with StorageError. */
   async leave(): Promise<void> {
     if (this.#isOver || this.#ownIn(this.#view) === undefined) return this.#end(false);
     this.#adopt(
@@ -553,32 +566,32 @@ export class ClusterNode implements Homes, Away {
         return { ...view, members: view.members.map((one) => (one === own ? { ...one, isLeaving: true } : one)) };
       }),
     );
-    this.#tell();
+    this.#announceView();
     const isAlone = (): boolean => this.#view.members.every(({ isLeaving }) => isLeaving);
     await this.#until(() => isAlone() || this.#states.every((state) => state === elsewhere));
     if (!isAlone()) {
-      // The others know what became of all that they had sent here, and what this node has for them arrives.
+      // Wait until everything sent to this node has been taken back and everything it holds has been delivered.
       const { version } = this.#view;
       await this.#until(() => this.#moving.size === 0 && this.#held.size === 0 && this.#leastAt() >= version);
-      await this.#quiet();
+      await this.#allConfirmed();
     }
     if (this.#isOver) return;
     const left = await this.#views.change((view) =>
       this.#ownIn(view) === undefined ? undefined : withoutMember(view, this.name.id),
     );
     for (const link of this.#links.values()) link.at(left.version);
-    await Promise.race([this.#quiet(), new Promise((resolve) => setTimeout(resolve, longestFarewell).unref())]);
+    await Promise.race([this.#allConfirmed(), new Promise((resolve) => setTimeout(resolve, longestFarewell).unref())]);
     this.#end(false);
   }
 
-  /** Resolves when all that was sent before has been confirmed. */
-  async #quiet(): Promise<void> {
-    await Promise.all([...this.#links.values()].map((link) => link.quiet()));
+  /** Resolves when everything sent before is confirmed. */
+  async #allConfirmed(): Promise<void> {
+    await Promise.all([...this.#links.values()].map((link) => link.allConfirmed()));
   }
 
   /**
-   * Shuts a member out that cannot be reached: none of its writes becomes durable any more, and its slots are the others'.
-   * Rejects with StorageError: 'fenced' where others have shut out this node.
+   * Expels an unreachable member: it is fenced, so that none of its later writes becomes durable, and its slots go to
+   * the others. Rejects with StorageError; 'fenced' if others have expelled this node.
    */
   async expel(id: string): Promise<void> {
     const member = this.#view.members.find((one) => one.id === id);
@@ -588,7 +601,7 @@ export class ClusterNode implements Homes, Away {
       await this.#options.storage.fence(id, member.epoch);
       const isThere = (view: View): boolean => view.members.some((one) => keyOf(one) === keyOf(member));
       this.#adopt(await this.#views.change((view) => (isThere(view) ? withoutMember(view, id) : undefined)));
-      this.#tell();
+      this.#announceView();
     } catch (error) {
       if (error instanceof StorageError && error.failure === 'fenced') this.#end();
       throw error;
@@ -600,17 +613,17 @@ export class ClusterNode implements Homes, Away {
   #expelUnreachable(ms: number): void {
     for (const { downSince, peer } of this.#links.values()) {
       if (downSince === undefined || monotonic() - downSince < ms || this.#expelling.has(peer.id)) continue;
-      this.#options.warn(`node ${peer.id} cannot be reached and is shut out`);
-      this.expel(peer.id).catch((error: unknown) => this.#options.warn(`node ${peer.id} could not be shut out`, error));
+      this.#options.warn(`node ${peer.id} is unreachable and will be expelled`);
+      this.expel(peer.id).catch((error: unknown) => this.#options.warn(`expelling node ${peer.id} failed`, error));
     }
   }
 
-  /** A write of this node was refused because its epoch is over. */
+  /** Called when a write was refused because this node is fenced. */
   shutOut(): void {
     this.#end();
   }
 
-  /** Stops at once, as a process that is killed: nothing is handed over. */
+  /** Stops at once, like a killed process, without handing anything over. */
   kill(): void {
     this.#end(false);
   }
@@ -636,7 +649,7 @@ export class ClusterNode implements Homes, Away {
     for (const resolve of this.#changed.splice(0)) resolve();
   }
 
-  /** Resolves when something is true that depends on the view and the slots, or the node's part is over. */
+  /** Resolves when a condition on the view and the slots holds, or the node has stopped. */
   async #until(isTrue: () => boolean): Promise<void> {
     while (!isTrue() && !this.#isOver) await new Promise<void>((resolve) => this.#changed.push(resolve));
   }

@@ -1,23 +1,23 @@
-/** What one node has for an address that lives at another, until its home has dealt with it. */
+/** A message for an address at another node, until its home has handled it. */
 import type { Mark } from './frames.js';
 
 /**
- * Why a parcel did not arrive. 'lost': its home is gone, and may have handled it. 'full': too much waits for its home
- * already. 'closed': this node is leaving the cluster.
+ * Why a parcel was not delivered. 'lost': its home is gone and may have handled it. 'full': too much is pending for its
+ * home. 'closed': this node is leaving the cluster.
  */
 export type Undelivered = 'lost' | 'full' | 'closed';
 
 export class ParcelError extends Error {
   override readonly name = 'ParcelError';
   constructor(readonly reason: Undelivered) {
-    super(`a parcel for another node: ${reason}`);
+    super(`delivery to another node failed: ${reason}`);
   }
 }
 
 export class Parcel {
-  /** Set where a home that is gone may have handled it. */
+  /** Set if a home that is gone may have handled it. */
   again: Mark | undefined;
-  /** Resolves once it is handled and durable. Rejects with ParcelError. */
+  /** Resolves when it is handled and durable. Rejects with ParcelError. */
   readonly confirmed: Promise<void>;
   #resolve!: () => void;
   #reject!: (error: ParcelError) => void;
@@ -27,7 +27,7 @@ export class Parcel {
     readonly to: readonly string[],
     readonly slot: number,
     readonly payload: string,
-    /** No two homes may handle it: it is lost with its home. */
+    /** Must not be handled by two homes: fails with 'lost' if its home is gone. */
     readonly isOnce: boolean,
     readonly question: { readonly id: number; readonly timeoutMs: number } | undefined = undefined,
   ) {
@@ -35,7 +35,7 @@ export class Parcel {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // Not everybody waits for it.
+    // Some callers ignore the result.
     this.confirmed.catch(() => {});
   }
 

@@ -1,4 +1,4 @@
-/** Questions of this node to others, until they are answered or their time is over. */
+/** Pending questions of this node to others. */
 import { ParcelError } from './parcel.js';
 
 const { setTimeout } = globalThis;
@@ -11,7 +11,7 @@ interface Question {
 
 export class Questions {
   readonly #most: number;
-  readonly #open = new Map<number, Question>();
+  readonly #pending = new Map<number, Question>();
   #id = 0;
 
   constructor(most: number) {
@@ -19,16 +19,16 @@ export class Questions {
   }
 
   get size(): number {
-    return this.#open.size;
+    return this.#pending.size;
   }
 
-  /** Calls `send` with the question's id. Resolves with its answer; rejects with ParcelError, also when the time is over. */
+  /** Calls `send` with the id of the question. Resolves with the answer. Rejects with ParcelError, also on timeout. */
   ask(timeoutMs: number, send: (id: number) => void): Promise<string> {
-    if (this.#open.size >= this.#most) return Promise.reject(new ParcelError('full'));
+    if (this.#pending.size >= this.#most) return Promise.reject(new ParcelError('full'));
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.unanswered(id, 'lost'), timeoutMs);
-      this.#open.set(id, { resolve, reject, timer });
+      this.#pending.set(id, { resolve, reject, timer });
       send(id);
     });
   }
@@ -42,13 +42,13 @@ export class Questions {
   }
 
   close(): void {
-    for (const id of [...this.#open.keys()]) this.unanswered(id, 'closed');
+    for (const id of [...this.#pending.keys()]) this.unanswered(id, 'closed');
   }
 
   #end(id: number): Question | undefined {
-    const question = this.#open.get(id);
+    const question = this.#pending.get(id);
     if (question === undefined) return undefined;
-    this.#open.delete(id);
+    this.#pending.delete(id);
     clearTimeout(question.timer);
     return question;
   }

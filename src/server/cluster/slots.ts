@@ -1,6 +1,6 @@
 /**
- * Slots: what addresses are dealt to nodes by. Part of what the nodes of a cluster agree on, as the form of frames is:
- * another hash is another protocol.
+ * Slots, by which addresses are distributed over nodes. Like the format of frames, the hash is part of the protocol:
+ * all nodes of a cluster must agree on it.
  */
 
 export const slotCount = 4096;
@@ -15,5 +15,5 @@ export function slotOf(bare: string): number {
   return (hash ^ (hash >>> 12) ^ (hash >>> 24)) & (slotCount - 1);
 }
 
-/** The slot of work that the whole cluster does once. */
+/** The slot of a job that only one node of the cluster runs. */
 export const slotOfJob = (name: string): number => slotOf(`job:${name}`);

@@ -1,12 +1,12 @@
 /**
- * The view: who is in the cluster, and at which member each slot lives. One document of the main store, changed by
- * compare-and-set alone, so that all changes are one sequence of versions; no clock has a say in it.
+ * The view: the members of the cluster and the member at which each slot lives. It is one document of the main store
+ * that is only changed by compare-and-set, so its versions form one sequence, independent of clocks.
  */
 import { z } from 'zod';
 import type { DocumentStore, Storage } from '../../storage/contract.js';
 import { slotCount } from './slots.js';
 
-/** Members at most, and the numbers that they have (in stanza ids). */
+/** Maximum number of members, and of member numbers (part of stanza ids). */
 const mostMembers = 1024;
 
 const member = z.object({
@@ -20,9 +20,9 @@ const member = z.object({
   epoch: z.int().positive(),
   /** Where links reach it. */
   address: z.string(),
-  /** Of the program. */
+  /** Version of the program. */
   version: z.string(),
-  /** It gives its slots away, and gets none. */
+  /** It hands over its slots and gets no new ones. */
   isLeaving: z.boolean(),
 });
 export type Member = Readonly<z.output<typeof member>>;
@@ -31,9 +31,9 @@ const schema = z
   .object({
     version: z.int().positive(),
     members: z.array(member).max(mostMembers),
-    /** The number of the member of each slot; empty where nobody is there. */
+    /** The member number of each slot; empty if there are no members. */
     slots: z.array(z.int()),
-    /** The id of the one member that is handing over, so that no two wait for each other. */
+    /** The id of the one member that may hand over slots, so that no two wait for each other. */
     handingOver: z.string().nullable(),
   })
   .refine(({ members, slots }) => {
@@ -49,17 +49,20 @@ export interface View {
   readonly handingOver: string | null;
 }
 
-/** What a change makes of a view. */
+/** The fields that a change sets. */
 export type Changed = Omit<View, 'version'>;
 
 export const emptyView: View = { version: 0, members: [], slots: [], handingOver: null };
 
-/** All numbers are taken. */
+/** All member numbers are in use. */
 export class ClusterFull extends Error {
   override readonly name = 'ClusterFull';
 }
 
-/** The document. `change` and `read` reject with StorageError, also where it is damaged: nothing may stand in for it. */
+/**
+ * The stored view. `change` and `read` reject with StorageError, also if it is damaged: it cannot be replaced by a
+ * default.
+ */
 export class ViewStore {
   readonly #store: DocumentStore<View>;
 
@@ -73,21 +76,21 @@ export class ViewStore {
   }
 
   /**
-   * Puts what `next` makes of the present view in its place, under the version after; asks again where somebody else was
-   * quicker. Resolves with the view that then holds: the present one, where `next` returns undefined.
+   * Replaces the current view with the result of `next` under the next version; retries if another node was faster.
+   * Resolves with the resulting view, which is the current one if `next` returns undefined.
    */
   async change(next: (view: View) => Changed | undefined): Promise<View> {
     for (;;) {
-      const present = await this.#store.get('view');
-      const changed = next(present ?? emptyView);
-      if (changed === undefined) return present ?? emptyView;
-      const written = { ...changed, version: (present?.version ?? 0) + 1 };
-      if (await this.#store.compareAndSet('view', present, written)) return written;
+      const current = await this.#store.get('view');
+      const changed = next(current ?? emptyView);
+      if (changed === undefined) return current ?? emptyView;
+      const written = { ...changed, version: (current?.version ?? 0) + 1 };
+      if (await this.#store.compareAndSet('view', current, written)) return written;
     }
   }
 }
 
-/** With a member, new or started anew: the slots of its epoch before stay its own. Throws ClusterFull. */
+/** Adds a member, or restarts one: it keeps the slots of its previous epoch. Throws ClusterFull. */
 export function withMember(view: View, joining: Omit<Member, 'number' | 'isLeaving'>): Changed {
   const before = view.members.find(({ id }) => id === joining.id);
   const number = before?.number ?? freeNumber(view);
@@ -96,24 +99,24 @@ export function withMember(view: View, joining: Omit<Member, 'number' | 'isLeavi
   return { members, slots, handingOver: giverOf(view, joining.id) };
 }
 
-/** Without a member: what it had is dealt to the others. */
+/** Removes a member and deals its slots to the others. */
 export function withoutMember(view: View, id: string): Changed {
   const members = view.members.filter((one) => one.id !== id);
   return { members, slots: deal({ members, slots: view.slots }), handingOver: giverOf(view, id) };
 }
 
-/** Who hands over still, where `id` is gone or has started anew. */
+/** The member that is still handing over; null if it is `id`, which is gone or has restarted. */
 const giverOf = ({ handingOver }: View, id: string): string | null => (handingOver === id ? null : handingOver);
 
 function freeNumber({ members }: View): number {
   const taken = new Set(members.map(({ number }) => number));
   for (let number = 0; number < mostMembers; number++) if (!taken.has(number)) return number;
-  throw new ClusterFull(`a cluster has at most ${mostMembers} members`);
+  throw new ClusterFull(`a cluster can have at most ${mostMembers} members`);
 }
 
 /**
- * The slots as they should be: each member that stays has its even share, and no slot moves that need not. The same for
- * everybody who asks of the same view. While all are leaving, nothing moves.
+ * The balanced distribution of slots: each staying member gets an equal share, and as few slots as possible move.
+ * Deterministic for a given view. If all members are leaving, nothing moves.
  */
 export function deal({ members, slots }: Pick<View, 'members' | 'slots'>): readonly number[] {
   const staying = members.filter(({ isLeaving }) => !isLeaving).map(({ number }) => number);
@@ -121,22 +124,22 @@ export function deal({ members, slots }: Pick<View, 'members' | 'slots'>): reado
   if (sharing.length === 0) return [];
   const counts = new Map<number, number>();
   for (const number of slots) counts.set(number, (counts.get(number) ?? 0) + 1);
-  // Those who have most keep the slots that do not divide evenly.
+  // The members with the most slots keep the remainder.
   sharing.sort((a, b) => (counts.get(b) ?? 0) - (counts.get(a) ?? 0) || a - b);
   const least = Math.floor(slotCount / sharing.length);
   const more = slotCount % sharing.length;
   const shares = new Map(sharing.map((number, at) => [number, at < more ? least + 1 : least]));
   const dealt = [...slots];
   const free: number[] = [];
-  const kept = new Map<number, number>();
+  const assigned = new Map<number, number>();
   for (let slot = 0; slot < slotCount; slot++) {
     const number = dealt[slot]!;
-    const has = kept.get(number) ?? 0;
-    if (has < (shares.get(number) ?? 0)) kept.set(number, has + 1);
+    const has = assigned.get(number) ?? 0;
+    if (has < (shares.get(number) ?? 0)) assigned.set(number, has + 1);
     else free.push(slot);
   }
   for (const number of sharing) {
-    for (let has = kept.get(number) ?? 0; has < shares.get(number)!; has++) dealt[free.pop()!] = number;
+    for (let has = assigned.get(number) ?? 0; has < shares.get(number)!; has++) dealt[free.pop()!] = number;
   }
   return dealt;
 }

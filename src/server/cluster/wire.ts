@@ -1,23 +1,25 @@
-/** What links run on: a connection that carries bytes in order until it is cut. */
+/** The transport of links: a connection that carries bytes in order until it is closed. */
 
 export interface WireEvents {
-  /** Never called before the call that made the wire has returned. */
+  /** Never called before the call that created the wire has returned. */
   bytes(bytes: Buffer): void;
-  /** Once, by whichever side or whatever failure it ended; what was written may or may not have arrived. */
+  /** Called once, when either side closes it or it fails. Written bytes may or may not have arrived. */
   ended(): void;
 }
 
 export interface Wire {
-  /** Nothing happens where the wire has ended. */
+  /** No effect after the wire has ended. */
   write(bytes: Buffer): void;
-  /** Ends it on both sides. */
+  /** Closes it for both sides. */
   close(): void;
 }
 
-/** How nodes reach each other. The peer has proved that it belongs to the cluster before either side sees a wire. */
+/** Connects nodes. Peers are authenticated as members of the cluster before a wire is handed out. */
 export interface Network {
-  /** Takes what others open to this address, until the result is called. `accept` says who hears of it. */
+  /**
+   * Listens on an address until the returned function is called. `accept` returns the handlers of each incoming wire.
+   */
   listen(address: string, accept: (wire: Wire) => WireEvents): () => void;
-  /** Opens a wire. Where nobody listens, it ends. */
+  /** Opens a wire. It ends if nobody listens on the address. */
   dial(address: string, events: WireEvents): Wire;
 }
