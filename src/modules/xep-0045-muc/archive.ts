@@ -23,7 +23,7 @@ export function archiveMessage(
 ): { id: string; durable?: Promise<void> } {
   if (!room.config.archived) return { id: stanzaId(room.jid.bare) };
   const unaddressed = stanza.with({ to: undefined });
-  // Nothing stored may identify an anonymous account: it cannot be asked for once the account is gone.
+  // The sender is not stored if anonymous: nothing may outlive the account.
   if (by === undefined || host.isAnonymous(by.jid.bare)) return archive.append(room.jid, unaddressed, {});
   return archive.append(room.jid, unaddressed.plus(senderElement(room, by)), { with: by.occupant.user });
 }

@@ -36,7 +36,7 @@ const ofRooms = [
 export function sources(muc: Muc): DiscoSource[] {
   const ofReports = muc.reports === undefined ? [] : [NS.gcReport];
   const inRoom = <T>({ from, to }: DiscoQuery, answer: (room: Room) => T): Maybe<T> =>
-    muc.rooms.askedInRoom(from, to, (room) => {
+    muc.rooms.inRoomFor(from, to, (room) => {
       if (room === undefined || !isOpenTo(room, from)) throw new StanzaError('item-not-found');
       return answer(room);
     });

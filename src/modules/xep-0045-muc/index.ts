@@ -38,11 +38,11 @@ import * as archive from './archive.js';
 import { cli } from './cli.js';
 import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
-import { closeAll, lost, removeGhosts, sayLost, tellOfCrash } from './leaving.js';
+import { closeAll, lost, notifyAfterCrash, notifyLost, removeGhosts } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import type { Muc } from './muc.js';
 import { configureRoom, offerConfig } from './owner.js';
-import { lastSaid, lastSaidIn, receivePresence, showAvatar } from './presence.js';
+import { lastPresence, lastPresenceIn, receivePresence, showAvatar } from './presence.js';
 import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
 import { isListed, isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
@@ -132,7 +132,7 @@ export default defineModule({
       (request: IqRequest): T | Promise<T> => {
         const { from, to } = request;
         if (to.local === undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
-        return rooms.askedInRoom(from, to, (room) => {
+        return rooms.inRoomFor(from, to, (room) => {
           if (room === undefined || !isOpenTo(room, from))
             throw new StanzaError('item-not-found', 'There is no such room.');
           return handler(room, request);
@@ -286,11 +286,11 @@ export default defineModule({
         return null;
       }),
       answers(known, ({ who }, owner) => muc.consent?.knows(owner, Jid.parse(who)) ?? false),
-      answers(lastSaid, (given, room) => lastSaidIn(muc, room, given)),
-      answers(lost, (given, room) => sayLost(muc, room, given)),
+      answers(lastPresence, (given, room) => lastPresenceIn(muc, room, given)),
+      answers(lost, (given, room) => notifyLost(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
       event('stopping', () => closeAll(muc)),
-      event('revived', ({ session }) => tellOfCrash(muc, session)),
+      event('revived', ({ session }) => notifyAfterCrash(muc, session)),
       every(sweepMs, async () => {
         await removeGhosts(muc);
         removeGhostSubscriptions(muc);

@@ -79,7 +79,7 @@ export function passIqs(muc: Muc) {
     const to = stanza.to!;
     if (stanza.type !== 'get' && stanza.type !== 'set') return answer(stanza);
     if (to.local === undefined) return answerAtService(muc, stanza);
-    return muc.rooms.askedInRoom(stanza.from!, to, (room): Maybe<'unhandled' | void> => {
+    return muc.rooms.inRoomFor(stanza.from!, to, (room): Maybe<'unhandled' | void> => {
       // XEP-0410 §3.3: item-not-found would tell the client that it is in the room under another nickname
       const isSelfPing = to.resource !== undefined && stanza.has(NS.ping, 'ping');
       if (room === undefined || !isOpenTo(room, stanza.from!))

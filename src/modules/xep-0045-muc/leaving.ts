@@ -8,7 +8,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { jid } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
-import { type Announcement, announce, deliverByAccount, gone, type Muc } from './muc.js';
+import { type Announcement, announce, deliverByAccount, type Muc, unavailableFrom } from './muc.js';
 import { keyOf, type Occupant, type Room, type Seat } from './room.js';
 import { noteLeaving } from './xep-0437-activity.js';
 
@@ -29,7 +29,7 @@ export function leave(muc: Muc, room: Room, seat: Seat, announcement: Announceme
   if (occupant.seats.length === 1) return remove(muc, room, occupant, announcement);
   const since = room.shownOf(occupant);
   const parts = {
-    stanza: gone(occupant.jid),
+    stanza: unavailableFrom(occupant.jid),
     isKnown: true,
     seats: [seat],
     standing: { ...room.standingOf(occupant), role: 'none' },
@@ -43,7 +43,7 @@ export function leave(muc: Muc, room: Room, seat: Seat, announcement: Announceme
 /** An occupant leaves or is removed, with all clients. A temporary room is removed with its last occupant (§3). */
 export function remove(muc: Muc, room: Room, occupant: Occupant, announcement: Announcement = {}): Maybe<void> {
   announce(muc, room, occupant, {
-    stanza: gone(occupant.jid),
+    stanza: unavailableFrom(occupant.jid),
     standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
     ...announcement,
   });
@@ -71,7 +71,7 @@ export function closeAll(muc: Muc): void {
   for (const room of muc.rooms.loaded()) {
     for (const occupant of [...room.occupants.values()]) {
       const farewell = room.presence(occupant, {
-        stanza: gone(occupant.jid),
+        stanza: unavailableFrom(occupant.jid),
         isKnown: false,
         codes: ['110', '332'],
         standing: { affiliation: room.affiliationOf(occupant.user), role: 'none' },
@@ -93,16 +93,16 @@ export const lost = defineQuestion({
 });
 
 /** §11.2: the same after a crash, for a client that was in rooms before it and still believes it is. */
-export async function tellOfCrash({ host, jid: service, presence }: Muc, session: Session): Promise<void> {
+export async function notifyAfterCrash({ host, jid: service, presence }: Muc, session: Session): Promise<void> {
   for (const from of [...(presence?.directed(session).values() ?? [])]) {
     if (from.domain !== service.domain) continue;
     const { full: client } = session.jid;
     if (from.resource !== undefined) await host.askHome(lost, from.toBare(), { occupant: from.full, client });
-    else await host.route(gone(from).with({ to: session.jid })); // XEP-0437
+    else await host.route(unavailableFrom(from).with({ to: session.jid })); // XEP-0437
   }
 }
 
-export async function sayLost(
+export async function notifyLost(
   { host, rooms, stores }: Muc,
   room: Jid,
   given: { readonly occupant: string; readonly client: string },
@@ -118,7 +118,7 @@ export async function sayLost(
     el('status', { code: '110' }),
     el('status', { code: '332' }),
   );
-  await host.route(gone(Jid.parse(given.occupant)).with({ to: client }).plus(x));
+  await host.route(unavailableFrom(Jid.parse(given.occupant)).with({ to: client }).plus(x));
   return null;
 }
 

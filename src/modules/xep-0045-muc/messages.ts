@@ -39,33 +39,33 @@ export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<
     // §17.2
     if (room === undefined || !isOpenTo(room, stanza.from!))
       throw new StanzaError('item-not-found', 'There is no such room.');
-    if (to.resource !== undefined) return whisper(muc, room, stanza, origin);
-    if (stanza.type === 'groupchat') return say(muc, room, stanza, origin);
+    if (to.resource !== undefined) return receivePrivate(muc, room, stanza, origin);
+    if (stanza.type === 'groupchat') return receiveGroupchat(muc, room, stanza, origin);
     return mediate(muc, room, stanza);
   };
-  return isForAll ? muc.rooms.inRoom(to, handle) : muc.rooms.askedInRoom(stanza.from!, to, handle);
+  return isForAll ? muc.rooms.inRoom(to, handle) : muc.rooms.inRoomFor(stanza.from!, to, handle);
 }
 
 /** §7.4. */
-function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
+function receiveGroupchat(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
   const seat = seatOf(room, stanza);
   const { occupant } = seat;
   demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
   if (!hasRole(occupant.role, 'participant')) throw new StanzaError('forbidden', 'You have no voice in the room.');
   muc.host.demandFanOut(stanza.content, room.seats.size);
-  const said = withoutForbiddenMentions(room, occupant.role, cleaned(stanza, room.jid))
+  const outgoing = withoutForbiddenMentions(room, occupant.role, cleaned(stanza, room.jid))
     .with({ from: occupant.jid, id: stanza.id ?? randomId() })
     .plus(occupantIdElement(occupant.id));
-  if (isSubject(said)) return changeSubject(muc, room, seat, said);
-  checkPace(room, occupant, said);
-  countMessage(room, said);
-  if (!isLasting(said)) {
-    deliverToAll(muc, room, said);
+  if (isSubject(outgoing)) return changeSubject(muc, room, seat, outgoing);
+  checkPace(room, occupant, outgoing);
+  countMessage(room, outgoing);
+  if (!isLasting(outgoing)) {
+    deliverToAll(muc, room, outgoing);
     return;
   }
-  const { id, durable } = archiveMessage(muc, room, said, seat);
+  const { id, durable } = archiveMessage(muc, room, outgoing, seat);
   if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
-  const broadcast = () => broadcastArchived(muc, room, occupant, said, id);
+  const broadcast = () => broadcastArchived(muc, room, occupant, outgoing, id);
   if (durable === undefined || !muc.host.isStorageFailing) return broadcast();
   // acknowledgeAfter answers the sender with an error.
   return durable.then(broadcast, (error: unknown) => {
@@ -74,17 +74,17 @@ function say(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> 
 }
 
 /** Broadcasts a message under its archive id. */
-function broadcastArchived(muc: Muc, room: Room, occupant: Occupant, said: Stanza, id: string): Maybe<void> {
-  const identified = said.plus(stanzaIdElement(id, room.jid));
+function broadcastArchived(muc: Muc, room: Room, occupant: Occupant, outgoing: Stanza, id: string): Maybe<void> {
+  const identified = outgoing.plus(stanzaIdElement(id, room.jid));
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
   notifyActivity(muc, room, identified);
   if (room.config.forwardMentions) forwardMentions(muc, room, identified, occupant.user);
-  if (said.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, said);
+  if (outgoing.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, outgoing);
 }
 
 /** The least role that may send private messages, by setting; undefined for nobody. */
-const whisperers: Readonly<Record<Room['config']['privateMessages'], Role | undefined>> = {
+const privateSenders: Readonly<Record<Room['config']['privateMessages'], Role | undefined>> = {
   anyone: 'visitor',
   participants: 'participant',
   moderators: 'moderator',
@@ -92,17 +92,17 @@ const whisperers: Readonly<Record<Room['config']['privateMessages'], Role | unde
 };
 
 /** §7.5. */
-function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
+function receivePrivate(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
   if (stanza.type === 'groupchat')
     throw new StanzaError('bad-request', 'Send groupchat messages to the bare address of the room.');
   const { occupant } = seatOf(room, stanza);
   const target = occupantAt(room, stanza.to!);
   demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
-  const least = whisperers[room.config.privateMessages];
+  const least = privateSenders[room.config.privateMessages];
   // Everyone may write to a moderator.
   const isAllowed = least !== undefined && (hasRole(occupant.role, least) || target.role === 'moderator');
   if (!isAllowed) throw new StanzaError('forbidden', 'You cannot send private messages here.');
-  const said = cleaned(stanza, room.jid)
+  const outgoing = cleaned(stanza, room.jid)
     .with({ from: occupant.jid })
     .plus(el('x', { xmlns: NS.mucUser }), occupantIdElement(occupant.id));
   // One message for the account, whatever the number of its clients. The real sender differs from "from".
@@ -117,7 +117,7 @@ function whisper(muc: Muc, room: Room, stanza: Stanza, origin: Origin): void {
     behalf: { speakers: [stanza.from!], isAsked: true },
   };
   const addressees = target.seats.map(({ jid }) => jid);
-  const routed = muc.host.routeToAll(said, addressees, relayed);
+  const routed = muc.host.routeToAll(outgoing, addressees, relayed);
   // The room does not wait for the recipient's account; only the sender's acknowledgement does.
   if (routed !== undefined) origin.acknowledgeAfter(routed.then(() => Promise.all(writes)));
   else for (const durable of writes) origin.acknowledgeAfter(durable);

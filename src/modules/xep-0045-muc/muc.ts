@@ -163,7 +163,7 @@ export function announceChange(muc: Muc, room: Room, codes: readonly string[]): 
 }
 
 /** An unavailable presence sent on behalf of an occupant. */
-export const gone = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
+export const unavailableFrom = (from: Jid): Stanza => Stanza.build('presence', { from, type: 'unavailable' });
 
 /**
  * A client's stanza without what only a room may say (§17.3, XEP-0421 §4): roles and status codes, occupant and archive

@@ -6,7 +6,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change } from './affiliations.js';
 import { forgetOccupant, remove } from './leaving.js';
-import { announce, announceChange, deliverByAccount, gone, type Muc } from './muc.js';
+import { announce, announceChange, deliverByAccount, type Muc, unavailableFrom } from './muc.js';
 import { hide } from './roles.js';
 import { isWelcome, type Room } from './room.js';
 import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
@@ -45,12 +45,12 @@ export async function configureRoom(muc: Muc, form: RoomForm, room: Room, reques
     if (room.lockedSince !== undefined) await destroy(muc, room, el('destroy'));
     return;
   }
-  const asked = configured(room.config, submission, muc.config);
+  const requested = configured(room.config, submission, muc.config);
   const listed = changesOf(room, submission);
   if (listed.length > 0) await change(muc, room, listed, { user: request.from.toBare() });
   // A room can be persistent only if at least one owner has a permanent account.
   const isOwned = room.owners().some((owner) => !muc.host.isAnonymous(owner));
-  const config = isOwned ? asked : { ...asked, persistent: false };
+  const config = isOwned ? requested : { ...requested, persistent: false };
   const before = room.config;
   if (JSON.stringify(before) !== JSON.stringify(config)) await muc.rooms.save(room, { config });
   room.lockedSince = undefined;
@@ -114,7 +114,7 @@ export async function destroy(muc: Muc, room: Room, request: Element): Promise<v
   for (const occupant of occupants) {
     const standing = { affiliation: 'none', role: 'none' } as const;
     // 110: Smack requires it
-    const parts = { stanza: gone(occupant.jid), isKnown: false, codes: ['110'], standing, more };
+    const parts = { stanza: unavailableFrom(occupant.jid), isKnown: false, codes: ['110'], standing, more };
     const farewell = room.presence(occupant, parts);
     for (const seat of occupant.seats) deliverByAccount(muc, seat, farewell);
     forgetOccupant(muc, room, occupant);

@@ -14,7 +14,7 @@ import { el } from '../../server/xml/element.js';
 import { demandUnlisted } from './block-lists.js';
 import { sendHistory } from './history.js';
 import { leave, receiveError } from './leaving.js';
-import { announce, cleaned, deliver, detached, gone, type Muc, pour } from './muc.js';
+import { announce, cleaned, deliver, detached, type Muc, pour, unavailableFrom } from './muc.js';
 import { type Affiliation, defaultRole, isAtLeast, type Role } from './privileges.js';
 import {
   isOpenTo,
@@ -41,7 +41,7 @@ export function receivePresence(muc: Muc, stanza: Stanza, origin: Origin): Maybe
   if (to.local === undefined) return receiveSubscription(muc, stanza, origin);
   switch (stanza.type) {
     case undefined:
-      return muc.rooms.askedInRoom(stanza.from!, to, (room) => available(muc, room, stanza, origin));
+      return muc.rooms.inRoomFor(stanza.from!, to, (room) => available(muc, room, stanza, origin));
     case 'unavailable':
       return muc.rooms.inRoom(to, (room) => {
         const seat = room?.seat(stanza.from!);
@@ -241,7 +241,7 @@ function notifyAbsent({ host }: Muc, stanza: Stanza): void {
     el('status', { code: '307' }),
     el('status', { code: '333' }),
   );
-  void host.route(gone(stanza.to!).with({ to: stanza.from, id: stanza.id }).plus(x));
+  void host.route(unavailableFrom(stanza.to!).with({ to: stanza.from, id: stanza.id }).plus(x));
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -262,17 +262,17 @@ function changePresence(muc: Muc, room: Room, seat: Seat, stanza: Stanza): void 
  * Asked at a room: a client's last presence there and the address it was sent to. Null if the client is not there or
  * its own presence must stand.
  */
-export const lastSaid = defineQuestion({
+export const lastPresence = defineQuestion({
   name: 'muc.last_said',
   given: z.object({ client: jid, hadOne: z.boolean() }),
   answer: z.object({ to: jid, presence: stanzaXml }).nullable(),
 });
 
-export function lastSaidIn(
+export function lastPresenceIn(
   { rooms }: Muc,
   room: Jid,
   { client, hadOne }: { readonly client: string; readonly hadOne: boolean },
-): z.output<typeof lastSaid.answer> {
+): z.output<typeof lastPresence.answer> {
   const seat = rooms.peek(room.bare)?.seat(Jid.parse(client));
   if (seat === undefined) return null;
   const { presence, occupant } = seat;
@@ -290,11 +290,11 @@ export async function showAvatar(
     const directed = [...(directing?.directed(session).values() ?? [])];
     const rooms = directed.filter(({ domain }) => domain === service.domain).map(({ bare }) => bare);
     for (const room of new Set(rooms)) {
-      const said = await host.askHome(lastSaid, Jid.parse(room), { client: session.jid.full, hadOne });
-      if (said === null) continue;
-      const again = Stanza.parse(said.presence)
+      const last = await host.askHome(lastPresence, Jid.parse(room), { client: session.jid.full, hadOne });
+      if (last === null) continue;
+      const again = Stanza.parse(last.presence)
         .without(NS.vcardUpdate, 'x')
-        .with({ from: session.jid, to: Jid.parse(said.to) });
+        .with({ from: session.jid, to: Jid.parse(last.to) });
       await host.fromSession(again, session, { session, acknowledges: false, acknowledgeAfter() {} });
     }
   }
@@ -313,7 +313,7 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
     throw refusal('not-acceptable', room.jid, 'The room requires you to use your registered nickname.');
   const presence = presenceIn(stanza, room);
   const ownCodes = nick === stanza.to!.resource ? [] : ['210'];
-  const farewell = { stanza: gone(occupant.jid), codes: ['303'], item: { nick } };
+  const farewell = { stanza: unavailableFrom(occupant.jid), codes: ['303'], item: { nick } };
   const isOnly = occupant.seats.length === 1;
   if (other === occupant || (other === undefined && isOnly)) {
     announce(muc, room, occupant, farewell);

@@ -43,11 +43,11 @@ export function reporting(muc: Muc) {
       const element = reportIn(payload);
       const id = payload.getChild('occupant-id', NS.occupantId)?.attrs.id;
       if (!id) throw new StanzaError('bad-request', 'The report needs the occupant id of a participant.');
-      const said = await saidBy(muc, room, id, idsIn(element));
-      const user = userWithId(room, id) ?? said.find((message) => message.user !== undefined)?.user;
+      const reported = await messagesOf(muc, room, id, idsIn(element));
+      const user = userWithId(room, id) ?? reported.find((message) => message.user !== undefined)?.user;
       if (user === undefined) throw new StanzaError('item-not-found', 'There is no such participant.');
       take(from, room.jid);
-      const messages = said.map(({ message }) => message);
+      const messages = reported.map(({ message }) => message);
       await reports.add({ by: from.toBare(), about: user, room: room.jid, element, messages });
       notifyAdmins(muc, room, { by: reporter.user, reporter: reporter.nick, user, id, element, messages });
     },
@@ -83,7 +83,7 @@ const idsIn = (report: Element): string[] =>
 const isOf = (message: Stanza, id: string): boolean => message.child(NS.occupantId, 'occupant-id')?.attrs.id === id;
 
 /** §3.1: messages of other occupants are left out. */
-async function saidBy(
+async function messagesOf(
   { archive }: Muc,
   room: Room,
   id: string,
@@ -91,12 +91,16 @@ async function saidBy(
 ): Promise<{ readonly message: Stanza; readonly user: Jid | undefined }[]> {
   if (ids.length === 0) return [];
   const { entries } = await archive.read(room.jid, { ids, limit: ids.length });
-  const kept = entries.map(({ id, value, with: user }) => ({ id, message: Stanza.parse(value), user: asJid(user) }));
+  const archived = entries.map(({ id, value, with: user }) => ({
+    id,
+    message: Stanza.parse(value),
+    user: asJid(user),
+  }));
   // Rooms without an archive have only their recent history.
   const remembered = room.history
-    .filter((one) => ids.includes(one.id) && !kept.some((other) => other.id === one.id))
+    .filter((one) => ids.includes(one.id) && !archived.some((other) => other.id === one.id))
     .map(({ stanza }) => ({ message: stanza, user: undefined }));
-  return [...kept, ...remembered].filter(({ message }) => isOf(message, id));
+  return [...archived, ...remembered].filter(({ message }) => isOf(message, id));
 }
 
 const asJid = (text: string | undefined): Jid | undefined =>

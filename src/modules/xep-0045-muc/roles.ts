@@ -2,7 +2,7 @@
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Element } from '../../server/xml/element.js';
 import { remove } from './leaving.js';
-import { announce, deliver, gone, type Muc } from './muc.js';
+import { announce, deliver, type Muc, unavailableFrom } from './muc.js';
 import { judgeRole, type Role } from './privileges.js';
 import type { ItemParts, Occupant, Room } from './room.js';
 
@@ -23,7 +23,13 @@ export function setRole(muc: Muc, room: Room, occupant: Occupant, role: Role, it
 /** muc#roomconfig_presencebroadcast: to the others, the occupant appears to have left. */
 export function hide(muc: Muc, room: Room, occupant: Occupant, item: ItemParts = {}): void {
   const standing = { affiliation: room.affiliationOf(occupant.user), role: 'none' } as const;
-  const away = room.presence(occupant, { stanza: gone(occupant.jid), isKnown: false, codes: [], standing, item });
+  const away = room.presence(occupant, {
+    stanza: unavailableFrom(occupant.jid),
+    isKnown: false,
+    codes: [],
+    standing,
+    item,
+  });
   for (const seat of room.seats.values()) if (seat.occupant !== occupant) deliver(muc, seat, away);
 }
 

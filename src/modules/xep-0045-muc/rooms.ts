@@ -11,7 +11,7 @@ import { compare } from '../../storage/order.js';
 import type { MucParts } from './parts.js';
 import { Room, type StoredRoom, stanzaIdElement } from './room.js';
 import { restored } from './room-config.js';
-import { asSaid, isSubject, setHistory } from './said.js';
+import { asBroadcast, isSubject, setHistory } from './said.js';
 import { defaultsOf } from './settings.js';
 
 /** What is known about a room that is not loaded. */
@@ -123,7 +123,7 @@ export class Rooms {
   }
 
   /** `inRoom` for a request: first checks whether the asker is an administrator who owns all rooms. */
-  askedInRoom<T>(asker: Jid, jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
+  inRoomFor<T>(asker: Jid, jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
     const checked = this.#checkAdmin(asker);
     return checked === undefined ? this.inRoom(jid, operation) : checked.then(() => this.inRoom(jid, operation));
   }
@@ -172,8 +172,8 @@ export class Rooms {
       if (stored.config.archived && config.history > 0) {
         const { entries } = await archive.read(jid, { limit: config.history, backwards: true });
         // XEP-0045 §7.2.13: subjects are archived but not part of the history
-        const said = entries.map(({ id, value }) => ({ id, at: timeOf(id), stanza: asSaid(value) }));
-        const remembered = said.filter(({ stanza }) => !isSubject(stanza));
+        const messages = entries.map(({ id, value }) => ({ id, at: timeOf(id), stanza: asBroadcast(value) }));
+        const remembered = messages.filter(({ stanza }) => !isSubject(stanza));
         setHistory(
           room,
           remembered.map((one) => ({ ...one, stanza: one.stanza.plus(stanzaIdElement(one.id, jid)) })),

@@ -28,4 +28,4 @@ export const isSubject = (stanza: Stanza): boolean =>
 export const withoutSender = (stanza: Stanza): Stanza => stanza.without(NS.mucUser, 'x');
 
 /** An archived message as the occupants received it. */
-export const asSaid = (xml: string): Stanza => withoutSender(Stanza.parse(xml)).with({ to: undefined });
+export const asBroadcast = (xml: string): Stanza => withoutSender(Stanza.parse(xml)).with({ to: undefined });

@@ -12,7 +12,7 @@ export const storedMember: z.ZodType<Member> = z.object({
   reason: z.string().optional(),
 });
 
-const whoever = z.enum(['participants', 'moderators', 'none']);
+const level = z.enum(['participants', 'moderators', 'none']);
 
 export const storedRoom: z.ZodType<StoredRoom> = z.object({
   v: z.literal(1),
@@ -31,12 +31,12 @@ export const storedRoom: z.ZodType<StoredRoom> = z.object({
   mentions: z
     .object({
       count: whole,
-      individual: whoever,
-      channel: whoever,
-      space: whoever,
-      server: whoever,
-      associations: whoever,
-      hats: whoever,
+      individual: level,
+      channel: level,
+      space: level,
+      server: level,
+      associations: level,
+      hats: level,
     })
     .optional(),
 });

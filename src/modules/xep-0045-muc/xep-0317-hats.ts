@@ -49,7 +49,7 @@ export function hatCommands(muc: Muc): Command[] {
     target: 'service' as const,
     access: 'anyone' as const,
     run: (step: CommandStep) =>
-      muc.rooms.askedInRoom(step.request.from, step.request.to, (room) => {
+      muc.rooms.inRoomFor(step.request.from, step.request.to, (room) => {
         const { from, to } = step.request;
         if (room === undefined || to.resource !== undefined || !isOpenTo(room, from))
           throw new StanzaError('item-not-found');
