@@ -77,10 +77,10 @@ function notifySubscribersAbove(
       }
       const { bare } = subscriber.jid;
       if (node !== undefined && affiliationOf(holder, node, bare) === 'outcast') continue;
-      const said = collection.several ? shown.plus(subids([subscriber])) : shown;
+      const outgoing = collection.several ? shown.plus(subids([subscriber])) : shown;
       const send = (item: RosterItem | undefined) =>
         barrier(holder, collection, bare, item) === undefined
-          ? toSubscriber(pubsub, holder, subscriber, said, origin)
+          ? toSubscriber(pubsub, holder, subscriber, outgoing, origin)
           : undefined;
       const item = entryFor(pubsub, holder, collection, bare);
       pubsub.aside(item instanceof Promise ? item.then(send) : send(item));

@@ -152,11 +152,11 @@ export const orphan = (pubsub: PubSub, holder: Holder, name: string): Promise<vo
 export async function associate(action: Action): Promise<undefined> {
   const { pubsub, from, element } = action;
   const parent = nodeNamed(action);
-  const [asked, ...others] = element.getChildElements();
-  const isJoining = asked?.is('associate', NS.pubsubOwner) === true;
-  if (asked === undefined || others.length > 0 || !(isJoining || asked.is('dissociate', NS.pubsubOwner)))
+  const [change, ...others] = element.getChildElements();
+  const isJoining = change?.is('associate', NS.pubsubOwner) === true;
+  if (change === undefined || others.length > 0 || !(isJoining || change.is('dissociate', NS.pubsubOwner)))
     throw new StanzaError('bad-request');
-  const name = nameIn(asked, 'node');
+  const name = nameIn(change, 'node');
   if (name === undefined) throw pubsubError('bad-request', 'nodeid-required');
   return inTurn(action, name, async ({ holder, node: found }) => {
     const collection = holder.nodes.get(parent);

@@ -74,14 +74,14 @@ export const accountFeatures = [
 const metaData = `${NS.pubsub}#meta-data`;
 
 export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
-  interface Asked {
+  interface Queried {
     readonly holder: Holder;
     readonly node: Node;
     readonly obstacle: Barrier | undefined;
   }
 
   /** The queried node. Throws StanzaError if it does not exist. */
-  const asked = async ({ from, to, node: name }: DiscoQuery): Promise<Asked> => {
+  const queried = async ({ from, to, node: name }: DiscoQuery): Promise<Queried> => {
     const prepare = (holder: Holder, node: Node) => entryFor(pubsub, holder, node, from.bare);
     return pubsub.holders.inTurn(to.bare, name ?? '', prepare, ({ holder, node, prepared }) => {
       if (node === undefined) throw missing(holder, name ?? '', from.bare, prepared);
@@ -90,8 +90,8 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
   };
 
   /** The same, if it is readable for the requester. Throws StanzaError. */
-  const readable = async (query: DiscoQuery): Promise<Asked> => {
-    const found = await asked(query);
+  const readable = async (query: DiscoQuery): Promise<Queried> => {
+    const found = await queried(query);
     if (found.obstacle !== undefined) throw refusal(found.obstacle);
     return found;
   };
@@ -100,8 +100,8 @@ export function sources(pubsub: PubSub, isAccount: boolean): DiscoSource[] {
    * §5.3: metadata is available even without read access, so that one can request a subscription. On an account, nodes
    * with the model whitelist, and nodes that ban the requester, stay hidden.
    */
-  const described = async (query: DiscoQuery): Promise<Asked & { readonly isShutOut: boolean }> => {
-    const found = await asked(query);
+  const described = async (query: DiscoQuery): Promise<Queried & { readonly isShutOut: boolean }> => {
+    const found = await queried(query);
     const { obstacle } = found;
     const isShutOut = obstacle === 'whitelist' || obstacle === 'outcast';
     if (isShutOut && isAccount) throw refusal(obstacle);

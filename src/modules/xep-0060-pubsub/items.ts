@@ -27,10 +27,10 @@ export async function retrieve(action: Action): Promise<Element> {
   if (isCollection(node)) throw unsupported('retrieve-items'); // XEP-0248 §5.2.3
   if (!node.config['pubsub#persist_items']) throw unsupported('persistent-items');
   const { ids, isOrdered } = inOrder(request.payload, items!);
-  const asked = element.getChildren('item', NS.pubsub).flatMap((item) => nameIn(item, 'id') ?? []);
-  if (asked.length > 0) {
-    const there = [...new Set(asked)].filter((id) => items!.index.has(id));
-    const { elements } = await read(action, holder, node, there);
+  const requested = element.getChildren('item', NS.pubsub).flatMap((item) => nameIn(item, 'id') ?? []);
+  if (requested.length > 0) {
+    const existing = [...new Set(requested)].filter((id) => items!.index.has(id));
+    const { elements } = await read(action, holder, node, existing);
     return answer(name, elements);
   }
   const set = request.payload.getChild('set', NS.rsm);

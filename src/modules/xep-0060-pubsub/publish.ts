@@ -197,8 +197,8 @@ export async function retract(action: Action): Promise<undefined> {
     if (ids.some((id) => !items!.index.has(id))) throw noSuchNode();
     if (isManaged(name)) throw forbidden(); // XEP-0465 §5
     await holders.commit(holder, holders.removeItems(holder, node, items!, ids));
-    const { notify: asked } = element.attrs;
-    if (asked === 'true' || asked === '1' || node.config['pubsub#notify_retract'])
+    const { notify: notifyAttribute } = element.attrs;
+    if (notifyAttribute === 'true' || notifyAttribute === '1' || node.config['pubsub#notify_retract'])
       notify(pubsub, holder, node, retractEvent(holder, node, ids), { by: from.bare });
     await detach(pubsub, holder, node, ids);
     await summarize(pubsub, holder.jid.bare, name);

@@ -78,17 +78,17 @@ export async function subscribe(action: Action): Promise<Element> {
       throw unsupported('subscribe');
     const all = subscriptionsAt(holder, node, jid);
     if (all.some(isPending)) throw pubsubError('not-authorized', 'pending-subscription'); // §6.1.3.7
-    const asked = all.length === 0 || form === undefined ? undefined : readOptions(form, node, {});
-    const present = asked === undefined ? all[0] : all.find((one) => sameOptions(one, asked));
+    const requested = all.length === 0 || form === undefined ? undefined : readOptions(form, node, {});
+    const present = requested === undefined ? all[0] : all.find((one) => sameOptions(one, requested));
     const subid = present?.subid ?? freeSubid(all);
-    if (present === undefined) demandDifferent(node, all, asked);
+    if (present === undefined) demandDifferent(node, all, requested);
     const wasPublic = present?.public === true;
     // Requesting a subscription that an owner made turns it into the subscriber's own.
     const { public: _, by: __, ...before } = present === undefined ? {} : optionsOf(present);
     const previous: Options = isPublic ? { ...before, public: true } : before;
     const options =
       form === undefined || all.length > 0
-        ? { ...previous, ...asked }
+        ? { ...previous, ...requested }
         : (readOptions(form, node, previous) ?? previous);
     // §12.4: the node can require it
     const isTemporary = node.config['pubsub#tempsub'] || options.expires === 'presence';

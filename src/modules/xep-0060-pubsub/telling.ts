@@ -49,15 +49,15 @@ function toSubscribed(
   origin: Origin | undefined,
 ): Maybe<void> {
   const { jid, node, expires, shows, body } = subscriber;
-  const said = () => deliver(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
+  const send = () => deliver(pubsub, (body ? withBody(event) : event).with({ to: jid }), origin);
   const isForPresent = node.config['pubsub#presence_based_delivery'];
-  if (!isForPresent && shows === undefined && expires !== 'presence') return said();
+  if (!isForPresent && shows === undefined && expires !== 'presence') return send();
   const go = (present: readonly Show[] | undefined): Maybe<void> => {
     // The client left while the server was down.
     if (expires === 'presence' && present?.length === 0) return pubsub.end(holder, node, subscriber);
     if (isForPresent && !present?.length) return;
     if (shows !== undefined && present !== undefined && !present.some((show) => shows.includes(show))) return;
-    return said();
+    return send();
   };
   const present = showsOf(pubsub, holder, jid);
   return present instanceof Promise ? present.then(go) : go(present);
