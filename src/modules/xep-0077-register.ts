@@ -123,20 +123,20 @@ export default defineModule({
       );
     };
 
-    const demandOpen = (stranger: StrangerRequest) => {
+    const demandOpen = (request: StrangerRequest) => {
       if (!config.open) throw new StanzaError('service-unavailable'); // §3.1
-      if (!isSafe(stranger)) throw new StanzaError('not-authorized', 'Start TLS first.');
+      if (!isSafe(request)) throw new StanzaError('not-authorized', 'Start TLS first.');
     };
 
-    const create = async (stranger: StrangerRequest) => {
-      demandOpen(stranger);
-      const { username, password } = submitted(stranger.payload);
+    const create = async (request: StrangerRequest) => {
+      demandOpen(request);
+      const { username, password } = submitted(request.payload);
       // §3.1: all requested fields are required
       if (!username || !password) throw new StanzaError('not-acceptable', 'Give a name and a password.');
       const jid = nameOf(username, host.domain);
       if (jid === undefined)
         throw new StanzaError('not-acceptable', 'The name is not a valid user name. Choose another one.');
-      const block = addressBlock(stranger.remoteAddress);
+      const block = addressBlock(request.remoteAddress);
       if (attempts.of(block) >= config.per_address || attempts.total() >= config.in_all) {
         host.limitHit('registrations');
         throw new StanzaError('resource-constraint', 'Too many registrations. Try again later.');
@@ -147,7 +147,7 @@ export default defineModule({
         throw accountRefusal(error);
       });
       await host.emit('accountRegistered', { jid });
-      log.info({ account: jid.bare, address: stranger.remoteAddress }, 'an account was registered');
+      log.info({ account: jid.bare, address: request.remoteAddress }, 'an account was registered');
     };
 
     // --- accounts ---------------------------------------------------------------------------------------------------
@@ -241,9 +241,9 @@ export default defineModule({
 
     return [
       ...(config.password_change ? [command(passwordCommand)] : []),
-      strangerIq('get', NS.register, 'query', (stranger) => {
-        demandOpen(stranger);
-        stranger.extendDeadline();
+      strangerIq('get', NS.register, 'query', (request) => {
+        demandOpen(request);
+        request.extendDeadline();
         return fields();
       }),
       strangerIq('set', NS.register, 'query', create),

@@ -164,7 +164,7 @@ export default defineModule({
     const versions = new Map<string, Features>();
     /** By the bare address of the account and the full address of the visitor. */
     const visitors = new Map<string, Map<string, Client>>();
-    const nobody: ReadonlyMap<string, Client> = new Map();
+    const noClients: ReadonlyMap<string, Client> = new Map();
     let visiting = 0;
     /** Clients that wait for the pending query of their version. */
     const asking = new Map<string, Client[]>();
@@ -321,7 +321,7 @@ export default defineModule({
 
     /** Unavailable presence from a bare JID applies to all its resources. */
     const depart = (owner: Jid, jid: Jid): void => {
-      const here = visitors.get(owner.bare) ?? nobody;
+      const here = visitors.get(owner.bare) ?? noClients;
       const one = here.get(jid.full);
       const going = one ? [one] : jid.resource ? [] : [...here.values()].filter((other) => other.jid.bare === jid.bare);
       for (const client of going) {
@@ -335,7 +335,7 @@ export default defineModule({
 
     provide('clientCaps', {
       features: (session) => session.get(announcing)?.features() ?? none,
-      visitors: (owner) => visitors.get(owner) ?? nobody,
+      visitors: (owner) => visitors.get(owner) ?? noClients,
     });
 
     return [

@@ -68,7 +68,7 @@ const availability = defineQuestion({
  */
 const seen = sessionState<readonly Jid[]>({ name: 'seen', default: [], stored: z.array(storedJid) });
 
-const nobody: ReadonlyMap<string, Jid> = new Map();
+const noAddresses: ReadonlyMap<string, Jid> = new Map();
 
 const toThosePresent: Origin = {
   session: undefined,
@@ -93,7 +93,7 @@ export default defineModule({
   }),
 
   start: ({ host, config, services: { roster }, provide, log }) => {
-    const directedOf = (one: Session): ReadonlyMap<string, Jid> => one.get(directed) ?? nobody;
+    const directedOf = (one: Session): ReadonlyMap<string, Jid> => one.get(directed) ?? noAddresses;
 
     const addDirected = (one: Session, to: Jid): void => {
       one.set(directed, (one.get(directed) ?? new Map<string, Jid>()).set(to.full, to));

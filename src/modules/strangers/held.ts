@@ -12,7 +12,7 @@ import type { LogStore } from '../../storage/contract.js';
 import { tooMany, unwanted } from './refusals.js';
 
 /** Selects held messages of an account. */
-type Which = { readonly with?: string; readonly to?: string };
+type Selection = { readonly with?: string; readonly to?: string };
 
 const page = 500;
 
@@ -38,7 +38,7 @@ interface HeldParts {
   readonly seconds: number;
   knows(owner: Jid, who: Jid): Maybe<boolean>;
   /** Runs the work in the background, and logs its failure. */
-  aside(work: Promise<unknown>): void;
+  inBackground(work: Promise<unknown>): void;
 }
 
 export class Held {
@@ -78,11 +78,11 @@ export class Held {
       await this.#parts.host.route(stanza, origin);
       await Promise.all(origin.writes);
     };
-    this.#parts.aside(this.#take(owner.bare, { with: who.bare }, again));
+    this.#parts.inBackground(this.#take(owner.bare, { with: who.bare }, again));
   }
 
   /** Sends back the held messages of an account, or the selected ones. */
-  sendBack(owner: string, which: Which = {}): Promise<void> {
+  sendBack(owner: string, which: Selection = {}): Promise<void> {
     return this.#take(owner, which, (stanza) => {
       this.counts.sentBack++;
       return this.#parts.host.route(stanza.error(unwanted()));
@@ -110,7 +110,7 @@ export class Held {
   }
 
   /** Processes each held message, and removes it from the store only then, so that none is lost. */
-  #take(owner: string, which: Which, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> {
+  #take(owner: string, which: Selection, use: (stanza: Stanza, id: string) => Maybe<void>): Promise<void> {
     const { store, most } = this.#parts;
     // One run at a time, so that no message is processed twice.
     return this.#taking.run(owner, async () => {

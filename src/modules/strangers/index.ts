@@ -39,7 +39,15 @@ import { Recent } from '../../storage/recent.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { Held, Release } from './held.js';
 import { absent, tooMany, unwanted } from './refusals.js';
-import { errorAlone, invitedBy, isApproach, isChatState, isTurning, presenceAlone, showsSomething } from './stanzas.js';
+import {
+  errorAlone,
+  invitedBy,
+  isApproach,
+  isChatState,
+  makesKnown,
+  presenceAlone,
+  showsSomething,
+} from './stanzas.js';
 
 declare module '../../server/module/index.js' {
   interface Services {
@@ -149,7 +157,7 @@ export default defineModule({
 
     const counts = { refused: 0 };
 
-    const aside = (work: Promise<unknown>) => {
+    const inBackground = (work: Promise<unknown>) => {
       work.catch((error: unknown) => logger.error({ err: error }, 'strangers: storage failed'));
     };
 
@@ -159,9 +167,9 @@ export default defineModule({
     const { anonymous } = host.config.auth;
     /** XEP-0175: an anonymous account ends with its session. */
     const isAnonymous = ({ bare }: Jid) => anonymous && host.isAnonymous(bare);
-    const isColleague = (who: Jid) => areUsersKnown && isUserHere(who) && !isAnonymous(who);
+    const isKnownUser = (who: Jid) => areUsersKnown && isUserHere(who) && !isAnonymous(who);
     /** Never unknown: the server, its services and, depending on `local_users`, its users. */
-    const isOurs = (who: Jid) => (isUserHere(who) ? isColleague(who) : host.isLocal(who.domain));
+    const isAlwaysKnown = (who: Jid) => (isUserHere(who) ? isKnownUser(who) : host.isLocal(who.domain));
 
     /**
      * The sender to judge. A service of this server is never unknown, but the address it relays for may be. Returns
@@ -194,8 +202,8 @@ export default defineModule({
       const surplus = [...acquaintances.keys()].slice(0, Math.max(0, acquaintances.size - config.remembered));
       for (const one of surplus) acquaintances.delete(one);
       if (isAnonymous(owner)) return;
-      aside(stores.acquaintances.set(owner.bare, [[who.bare, now]]));
-      if (surplus.length > 0) aside(stores.acquaintances.delete(owner.bare, surplus));
+      inBackground(stores.acquaintances.set(owner.bare, [[who.bare, now]]));
+      if (surplus.length > 0) inBackground(stores.acquaintances.delete(owner.bare, surplus));
     };
 
     const held = new Held({
@@ -204,7 +212,7 @@ export default defineModule({
       most: config.held,
       seconds: config.held_seconds,
       knows,
-      aside,
+      inBackground,
     });
     /** Delivers the held messages of an address that the owner now knows. */
     const release = (owner: Jid, who: Jid): void => {
@@ -223,8 +231,8 @@ export default defineModule({
     };
 
     /** Makes an address known to the owner. Throws StanzaError if it counts and there are too many new ones. */
-    const turnTo = (owner: Jid, who: Jid, isCounted: boolean): Maybe<void> => {
-      if (isOurs(who)) return undefined;
+    const makeContact = (owner: Jid, who: Jid, isCounted: boolean): Maybe<void> => {
+      if (isAlwaysKnown(who)) return undefined;
       const meet = (others: Acquaintances) => {
         const isNew = !others.has(who.bare);
         if (isNew && isCounted) countNew(owner, who);
@@ -241,14 +249,14 @@ export default defineModule({
     };
 
     const send = ({ owner, peer, stanza }: Passage): Maybe<void> => {
-      if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set') && !isOurs(peer))
+      if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set') && !isAlwaysKnown(peer))
         questions.set(questionOf(stanza.from, peer, stanza.id), true);
-      if (!isOurs(peer)) return isTurning(stanza) ? turnTo(owner, peer, isApproach(stanza)) : undefined;
+      if (!isAlwaysKnown(peer)) return makesKnown(stanza) ? makeContact(owner, peer, isApproach(stanza)) : undefined;
       if (isUserHere(peer)) return undefined;
       const waiting: Promise<void>[] = [];
       for (const invited of invitedBy(stanza)) {
-        const turned = turnTo(owner, invited, true);
-        if (turned !== undefined) waiting.push(turned);
+        const pending = makeContact(owner, invited, true);
+        if (pending !== undefined) waiting.push(pending);
       }
       return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {});
     };
@@ -298,9 +306,9 @@ export default defineModule({
     /** Calls `then` if the sender is unknown to the owner. Synchronous if that is in memory. */
     const ifStranger = <T>(passage: Passage, then: (who: Jid) => Maybe<T>): Maybe<T | undefined> => {
       const { owner, peer } = passage;
-      if (isColleague(peer)) return undefined;
+      if (isKnownUser(peer)) return undefined;
       const who = speakerOf(passage);
-      if (who === undefined || who.bare === owner.bare || isOurs(who)) return undefined;
+      if (who === undefined || who.bare === owner.bare || isAlwaysKnown(who)) return undefined;
       const isKnown = isWelcome(owner, who);
       if (isKnown instanceof Promise) return isKnown.then((yes) => (yes ? undefined : then(who)));
       return isKnown ? undefined : then(who);
@@ -339,8 +347,8 @@ export default defineModule({
     /** Reduces an error to its condition: an unknown sender could put any content into it. */
     const strip = (passage: Passage, who: Jid): undefined => {
       const { session, acknowledges, behalf } = passage.origin;
-      const isOurs = session === undefined && !acknowledges && behalf === undefined;
-      if (!isOurs && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
+      const isAlwaysKnown = session === undefined && !acknowledges && behalf === undefined;
+      if (!isAlwaysKnown && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
     };
 
     /**
@@ -417,7 +425,7 @@ export default defineModule({
       }),
       event('blocking', ({ owner, covers: isBlocked }) => {
         if (config.messages !== 'hold') return;
-        aside(held.sendBackBlocked(owner.bare, isBlocked));
+        inBackground(held.sendBackBlocked(owner.bare, isBlocked));
       }),
       event('accountDeleting', ({ jid }) => held.sendBack(jid.bare)),
       event('accountDeleted', ({ jid }) => known.delete(jid.bare), { before: 'all' }),

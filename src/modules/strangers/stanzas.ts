@@ -11,7 +11,7 @@ export const isApproach = (stanza: Stanza): boolean =>
   stanza.name === 'message' ? isWritten(stanza) : stanza.type === 'subscribe';
 
 /** Whether sending this makes the recipient known to the sender. */
-export function isTurning(stanza: Stanza): boolean {
+export function makesKnown(stanza: Stanza): boolean {
   const { name, type } = stanza;
   if (name === 'presence') return type === undefined || type === 'subscribe';
   return name === 'iq' ? type === 'set' : type !== 'groupchat' && type !== 'error' && isWritten(stanza);

@@ -130,13 +130,13 @@ export default defineModule({
       }
 
       /** Sets the number of sessions it was sent to. Until then it does not count as lost. */
-      went(to: number, stanza: Stanza): void {
+      sentTo(to: number, stanza: Stanza): void {
         this.#expected = to;
         if (to > 0 && this.#losses >= to) this.#lose(stanza);
       }
 
       /** Counts one more session, to which the previous process sent it. */
-      wentBefore(): void {
+      sentToAnother(): void {
         this.#expected = Number.isFinite(this.#expected) ? this.#expected + 1 : 1;
       }
 
@@ -154,7 +154,7 @@ export default defineModule({
       }
 
       /** Ends the delivery without an attempt. Returns whether the message stays stored. */
-      stay(): boolean {
+      cancel(): boolean {
         this.#end();
         return this.storedIn !== undefined;
       }
@@ -238,7 +238,7 @@ export default defineModule({
         const stanza = isLive ? withoutOurDelay(own.with({ to: jid })) : storedForm(own, jid, host.domain, timeOf(id));
         const delivery = new Delivery(jid, id, storedIn, storedIn === 'archive', resolve);
         for (const to of sessions) to.send(stanza, delivery);
-        delivery.went(sessions.length, stanza);
+        delivery.sentTo(sessions.length, stanza);
       });
 
     /** Resolves when one of the sessions has room, or the flush must restart. */
@@ -343,7 +343,7 @@ export default defineModule({
       receipt: (owner, reference) => {
         if (reference === '') return alreadyDelivered;
         const delivery = inFlight.get(owner.bare)?.get(reference) ?? new Delivery(owner, reference, 'either', true);
-        delivery.wentBefore();
+        delivery.sentToAnother();
         return delivery;
       },
       readOut: (owner) => readOut(owner),
@@ -389,7 +389,7 @@ export default defineModule({
         const { way, owner, receipt } = passage;
         if (way !== 'in' || !flushes.has(owner.bare)) return undefined;
         if (!isWorthKeeping(passage.stanza) || !isForReachable(passage)) return undefined;
-        if (!(receipt instanceof Delivery) || !receipt.stay()) return storeIfRoom(passage);
+        if (!(receipt instanceof Delivery) || !receipt.cancel()) return storeIfRoom(passage);
         if (!hasDelay(passage.seen)) flushes.get(owner.bare)!.live.add(receipt.id);
         readOut(owner.bare);
         return 'handled';
@@ -397,13 +397,13 @@ export default defineModule({
       message(
         'copy',
         ({ receipt, deliveredTo, copies, seen }) => {
-          if (receipt instanceof Delivery && deliveredTo.length > 0) receipt.went(deliveredTo.length + copies, seen);
+          if (receipt instanceof Delivery && deliveredTo.length > 0) receipt.sentTo(deliveredTo.length + copies, seen);
         },
         { after: ['carbons'] },
       ),
       message('absent', (passage) => {
         const { receipt, stanza } = passage;
-        if (receipt instanceof Delivery && receipt.stay()) {
+        if (receipt instanceof Delivery && receipt.cancel()) {
           readOut(passage.owner.bare);
           return 'handled';
         }

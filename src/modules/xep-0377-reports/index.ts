@@ -101,7 +101,7 @@ export default defineModule({
   provides: ['reports'],
 
   start: ({ host, config, stores: { reports: store }, services: { archive }, provide, log: logger }) => {
-    const counts = { kept: 0, forwarded: 0 };
+    const counts = { stored: 0, forwarded: 0 };
     const notified = new Rates(config.messages_per_hour, hour);
     /** Prevents one reporter from using up the limit for all. */
     const notifiedForOne = new Rates(Math.ceil(config.messages_per_hour / 4), hour);
@@ -137,7 +137,7 @@ export default defineModule({
       const id = stanzaId(host.domain);
       await store.append(host.domain, { id, with: reporter, value: JSON.stringify(stored) });
       await store.trim(host.domain, { keep: config.kept });
-      counts.kept++;
+      counts.stored++;
       logger.info({ by: by.bare, reported: about.full, room: room?.bare, reason: stored.reason }, 'a report of abuse');
       if (room !== undefined) return true;
       notify(id, stored, reporter);
@@ -215,11 +215,11 @@ export default defineModule({
 
     const list = async ({ limit, before }: { readonly limit: number; readonly before?: string | undefined }) => {
       const { entries } = await store.page(host.domain, { limit, before, backwards: true });
-      return entries.reverse().map(kept);
+      return entries.reverse().map(read);
     };
 
     const get = async (id: string): Promise<KeptReport | undefined> =>
-      (await store.page(host.domain, { ids: [id], limit: 1 })).entries.map(kept)[0];
+      (await store.page(host.domain, { ids: [id], limit: 1 })).entries.map(read)[0];
 
     const forget = async (ids: readonly string[] | 'all'): Promise<number> => {
       if (ids !== 'all') return store.remove(host.domain, ids);
@@ -241,7 +241,7 @@ export default defineModule({
     return [
       serverMessage(receive, { after: ['rtbl'] }),
       ...reportCommands({ list, get, forget }).map(command),
-      metric({ name: 'waxwing_reports_total', help: 'Stored reports of abuse', read: () => counts.kept }),
+      metric({ name: 'waxwing_reports_total', help: 'Stored reports of abuse', read: () => counts.stored }),
       metric({
         name: 'waxwing_reports_forwarded_total',
         help: 'Reports of abuse forwarded to other servers and services',
@@ -251,7 +251,7 @@ export default defineModule({
   },
 });
 
-function kept({ id, value }: LogEntry): KeptReport {
+function read({ id, value }: LogEntry): KeptReport {
   const { by, jid, room, reason, text, messages, evidence = [] } = JSON.parse(value) as StoredReport;
   return { id, at: timeOf(id), by, jid, room, reason, text, messages, evidence };
 }
