@@ -132,8 +132,21 @@ export default defineModule({
       return isWhole ? elements : [...elements, set];
     };
 
+    /** External components (XEP-0114): at the host that they are below; those that are below none at every host. */
+    const components = (): DiscoItem[] => {
+      const { components, hosts } = host.config;
+      const isBelow = (domain: string, above: string) => domain.endsWith(`.${above}`);
+      return Object.entries(components)
+        .filter(([domain, { listed }]) => {
+          const above = Object.keys(hosts).filter((name) => isBelow(domain, name));
+          return listed && (above.length === 0 || above.includes(host.domain));
+        })
+        .map(([domain, { name }]) => ({ jid: domain, name: name === '' ? undefined : name }));
+    };
+
     const itemsOf = (target: Target, query: DiscoQuery): DiscoItem[] => {
-      if (target === 'server') return host.declared.services().map(({ domain }) => ({ jid: domain }));
+      if (target === 'server')
+        return [...host.declared.services().map(({ domain }) => ({ jid: domain })), ...components()];
       if (target === 'service') return [];
       const owner = query.to;
       return host

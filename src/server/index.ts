@@ -12,6 +12,7 @@ import { elsewhere } from './accounts-elsewhere.js';
 import { monotonic, wall } from './clock.js';
 import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
+import { readSecrets } from './config/components.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
@@ -44,16 +45,17 @@ import { Backlog } from './stream/backlog.js';
 import { ClientStream } from './stream/c2s/client.js';
 import { Login } from './stream/c2s/login.js';
 import { SignUps } from './stream/c2s/sign-ups.js';
+import { Components, stillConfigured } from './stream/component/index.js';
 import { Congestion } from './stream/congestion.js';
 import { StreamCounts } from './stream/counts.js';
 import { Queues } from './stream/queues.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
-import { Throttle } from './stream/sasl/throttle.js';
+import { Throttle, throttleLimits } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions/index.js';
 import { Sweeper } from './stream/sweeper.js';
 import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
-import { Certificates } from './tls/certificates.js';
+import { Certificates, changeLog } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
 import { readVersion } from './version.js';
 import { Passing } from './xep-0175-passing.js';
@@ -102,6 +104,7 @@ class WaxwingServer implements Server {
   readonly #router = new Router();
   readonly #hosts = new Map<string, LocalHost>();
   readonly #streams = new Set<ClientStream>();
+  components!: Components;
   readonly #backlog = new Backlog(
     () => this.config.limits,
     (limit) => this.metrics.limitHit(limit),
@@ -226,15 +229,7 @@ class WaxwingServer implements Server {
       elsewhere: this.#membership && ((bare) => elsewhere(bare, this.#router, (domain) => this.#hosts.get(domain))),
     });
     this.#throttle = new Throttle({
-      limits: () => {
-        const { auth } = this.config;
-        return {
-          addressLimit: auth.failures_per_address,
-          accountLimit: auth.failures_per_account,
-          shutOut: auth.failure_window_seconds * 1000,
-          size: auth.failures_remembered,
-        };
-      },
+      limits: () => throttleLimits(this.config.auth),
       now: monotonic,
     });
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
@@ -304,21 +299,18 @@ class WaxwingServer implements Server {
         throw new HookError(`module ${claimed.module} answers GET ${path}, which is metrics.path`);
       host.start(hooks);
     }
-    const log = this.logs.area('certificates');
+    this.components = new Components({
+      ...shared,
+      router: this.#router,
+      host: () => this.#hosts.values().next().value!,
+      log: this.logs.area('components'),
+    });
     this.certificates = await Certificates.open({
       config: this.config,
       subdomains: [...this.#hosts.values()].flatMap((host) =>
         host.hooks.services().map(({ domain }) => domain.slice(0, -host.domain.length - 1)),
       ),
-      report: (news) => {
-        if (news.kind === 'refused')
-          log.error({ err: news.error, host: news.host }, 'a certificate cannot be used; the one before stays');
-        else
-          log.info(
-            { host: news.host },
-            news.kind === 'made' ? 'made a self-signed certificate' : 'loaded a new certificate',
-          );
-      },
+      report: changeLog(this.logs.area('certificates')),
     });
     await (this.#membership?.enter() ?? this.#streamSessions.keeping.load());
     await this.#passing.sweep((jid) => this.sessions.of(jid.bare).length > 0 || this.#router.wayTo(jid) !== undefined);
@@ -396,6 +388,8 @@ class WaxwingServer implements Server {
         this.#counts.opened[transport.kind]++;
         this.#streams.add(new ClientStream(transport, server, at));
       },
+      componentConnected: (transport, at) =>
+        this.components.connected(transport, at, { ...server, throttle: this.#throttle }),
       // What is not there, and what one may not see, look the same.
       http: (request, response) => {
         if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
@@ -409,7 +403,7 @@ class WaxwingServer implements Server {
     for (const host of this.#hosts.values()) await host.emit('started', {});
     await this.disk.start();
     this.#sweeper = new Sweeper(
-      this.#streams,
+      [this.#streams, this.components.streams],
       this.#streamSessions.keeping,
       (now) => this.#listeners?.cutLate(now),
       () => this.config,
@@ -428,6 +422,7 @@ class WaxwingServer implements Server {
         quotas: () => this.usages.reaches,
         hibernating: () => this.hibernating,
         snapshots: () => this.#streamSessions.snapshots,
+        components: () => this.components.figures,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
   }
@@ -445,7 +440,7 @@ class WaxwingServer implements Server {
     return {
       connections,
       pending,
-      streams: this.#streams.size,
+      streams: this.#streams.size + this.components.size,
       sessions: this.sessions.size,
       ...this.#streamSessions.inspection,
       unsettled: this.#backlog.waiting,
@@ -535,8 +530,13 @@ class WaxwingServer implements Server {
     const { file, text, overrides } = this.#options;
     const next = loadConfig({ file, text, overrides, modules: this.modules });
     const changes = diffConfig(this.config, next, this.modules);
+    this.components.useSecrets(readSecrets(next.components));
     // Keys that need a restart are taken too where nothing but their readers look at them live; they are reported.
-    this.config = changes.restart.length === 0 ? next : { ...next, listen: this.config.listen, data: this.config.data };
+    const { listen, data, components } = this.config;
+    this.config =
+      changes.restart.length === 0
+        ? next
+        : { ...next, listen, data, components: stillConfigured(components, next.components) };
     this.#configure();
     this.usages.clear();
     this.logs.configure(next.log);
@@ -561,7 +561,7 @@ class WaxwingServer implements Server {
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
     const deadline = monotonic() + grace;
     // What comes from now on is not taken: whoever resumes sends it again. What was taken is finished.
-    const settled = Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
+    const settled = Promise.all([...this.#streams, this.components].map((stream) => stream?.stopTaking()));
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, grace / 2).unref())]);
     for (const host of this.#hosts.values()) await host.emit('stopping', {});
     const goodbye = () => new StreamError('system-shutdown');
@@ -569,6 +569,7 @@ class WaxwingServer implements Server {
     for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
     await this.#streamSessions?.keeping.save();
     for (const stream of this.#streams) stream.close(goodbye());
+    this.components?.close(goodbye());
     await this.#streamsClosed(deadline);
     this.#listeners?.destroyAll();
     await closing;
@@ -586,11 +587,11 @@ class WaxwingServer implements Server {
     this.logs?.flush();
   }
 
-  /** Resolves when every client has closed its half, or the time is over (`monotonic`). */
+  /** Resolves when every client and component has closed its half, or the time is over (`monotonic`). */
   #streamsClosed(until: number): Promise<void> {
     return new Promise((resolve) => {
       const look = () => {
-        if (this.#streams.size === 0 || monotonic() >= until) resolve();
+        if (this.#streams.size + (this.components?.size ?? 0) === 0 || monotonic() >= until) resolve();
         else setTimeout(look, 20);
       };
       look();

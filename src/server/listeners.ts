@@ -1,4 +1,4 @@
-/** The ports: TCP and TLS for clients, HTTP for WebSocket and metrics. Each connection becomes a transport and a stream. */
+/** The ports: TCP and TLS for clients, TCP for components, HTTP for WebSocket and metrics. Each connection becomes a transport and a stream. */
 import {
   createServer as createHttpServer,
   type Server as HttpServer,
@@ -11,7 +11,7 @@ import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { monotonic } from './clock.js';
 import { addressBlock, isAllowedOrigin, isIn, parseListenAddress } from './config/address.js';
-import type { Config } from './config/schema.js';
+import { type Config, type ListenerKind, listenersOf } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
 import { pathOf } from './http/target.js';
 import { Rates } from './rates.js';
@@ -25,7 +25,7 @@ import type { Transport } from './transport/transport.js';
 import { refuseUpgrade } from './transport/upgrade.js';
 import type { WebSocketUpgrader } from './transport/websocket.js';
 
-export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_protocol'>;
+export type { ListenerKind } from './config/schema.js';
 
 export interface Bound {
   readonly kind: ListenerKind;
@@ -46,8 +46,10 @@ export interface ListenersParts {
   proxies(): Proxies;
   readonly certificates: Certificates;
   readonly log: Logger;
-  /** A connection is there; it was accepted at that time. */
+  /** A client's connection is there; it was accepted at that time. */
   connected(transport: Transport, at: number): void;
+  /** The same for a component's. */
+  componentConnected(transport: Transport, at: number): void;
   /** Requests that are no upgrade. */
   readonly http: RequestListener;
   tlsFailed(): void;
@@ -84,9 +86,10 @@ export class Listeners {
 
   /** Opens every port that the configuration names; rejects with ListenError, all closed again, if one cannot be had. */
   async open(): Promise<void> {
-    const { listen } = this.#parts.config();
+    const config = this.#parts.config();
+    const { listen } = config;
     try {
-      for (const kind of ['c2s', 'c2s_tls', 'https', 'http'] as const)
+      for (const kind of listenersOf(config))
         for (const address of listen[kind]) await this.#listen(kind, address, listen.backlog);
     } catch (error) {
       await this.close();
@@ -186,6 +189,10 @@ export class Listeners {
           });
           this.#parts.connected(transport, this.#arrived(socket));
         });
+      case 'component':
+        return tcp((socket) =>
+          this.#parts.componentConnected(new TcpTransport(socket, (hello) => this.#tls(hello)), this.#arrived(socket)),
+        );
       case 'http': {
         const server = this.#http();
         return tcp((socket) => server.emit('connection', socket));

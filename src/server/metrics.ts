@@ -5,6 +5,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metric, Registry } from 'prom-client';
 import type { ModuleMetric } from './module/index.js';
+import type { ComponentFigures } from './stream/component/index.js';
 import type { StreamCounts } from './stream/counts.js';
 
 export interface MetricsSources {
@@ -20,6 +21,7 @@ export interface MetricsSources {
   /** Accounts and rooms near a quota and at it. */
   quotas(): { readonly near: number; readonly reached: number };
   snapshots(): number;
+  components(): readonly ComponentFigures[];
   accountsCached?(): number;
   /** What the modules of all hosts count. */
   readonly modules?: readonly ModuleMetric[];
@@ -150,6 +152,39 @@ export class Metrics {
     );
     counter('waxwing_stream_errors_total', 'Stream errors that were sent, by condition', ['condition'], () =>
       [...counts.streamErrors].map(([condition, count]) => [{ condition }, count]),
+    );
+    const component = (read: (figures: ComponentFigures) => number): Read => {
+      return () => sources.components().map((figures) => [{ component: figures.domain }, read(figures)]);
+    };
+    gauge(
+      'waxwing_component_connections',
+      'Connections of external components that have logged in',
+      ['component'],
+      component(({ connections }) => connections.length),
+    );
+    gauge(
+      'waxwing_component_waiting_bytes',
+      'What waits for external components, as limits.component_queue_bytes counts it',
+      ['component'],
+      component(({ waitingBytes }) => waitingBytes),
+    );
+    counter(
+      'waxwing_component_stanzas_received_total',
+      'Stanzas from external components',
+      ['component'],
+      component(({ received }) => received),
+    );
+    counter(
+      'waxwing_component_stanzas_sent_total',
+      'Stanzas to external components',
+      ['component'],
+      component(({ sent }) => sent),
+    );
+    counter(
+      'waxwing_component_login_failures_total',
+      'Handshakes of external components that were refused',
+      ['component'],
+      component(({ refusedLogins }) => refusedLogins),
     );
     counter('waxwing_tls_failures_total', 'TLS handshakes that failed', [], () => [[{}, counts.tlsFailures]]);
     counter('waxwing_resumptions_total', 'Sessions that were resumed, or could not be', ['outcome'], () => [

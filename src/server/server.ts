@@ -15,6 +15,7 @@ import type { StoredQuota } from './quotas.js';
 import type { SessionDirectory } from './routing/directory.js';
 import type { Destination } from './routing/router.js';
 import type { Session } from './routing/session.js';
+import type { Components } from './stream/component/index.js';
 import type { Certificates } from './tls/certificates.js';
 
 export interface ServerOptions {
@@ -53,7 +54,7 @@ export interface Reloaded {
   readonly restart: readonly string[];
 }
 
-/** Counts of what the server holds for clients. */
+/** Counts of what the server holds for clients and components. */
 export interface Inspection {
   readonly connections: number;
   /** Connections that are no stream yet and were served no request. */
@@ -92,6 +93,8 @@ export interface Server {
   /** Accounts that have quotas of their own. */
   readonly quotas: DocumentStore<StoredQuota>;
   readonly certificates: Certificates;
+  /** External components (XEP-0114), and their connections. */
+  readonly components: Pick<Components, 'figures' | 'kick'>;
   readonly version: string;
   readonly startedAt: number;
   /** The same moment by the monotonic clock. */

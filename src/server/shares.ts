@@ -123,7 +123,7 @@ export class Share {
 
   constructor(
     /** The table of `limits` that sets its rates. */
-    readonly name: 'rate_account' | 'rate_address',
+    readonly name: 'rate_account' | 'rate_address' | 'rate_component',
     readonly rates: () => Rates,
     readonly limitHit: (limit: string) => void,
     /** Bytes that it may have written lately (disk-space.ts). */
@@ -336,6 +336,14 @@ export class Shares {
     return this.#enter(
       bare,
       () => new Share('rate_account', () => this.limits().rate_account, this.limitHit, this.writable),
+    );
+  }
+
+  /** For an external component (XEP-0114), by its domain. */
+  ofComponent(domain: string): Share {
+    return this.#enter(
+      `component:${domain}`,
+      () => new Share('rate_component', () => this.limits().rate_component, this.limitHit, this.writable),
     );
   }
 

@@ -33,6 +33,12 @@ export const coreSpecifications: readonly CoreSpecification[] = [
   { spec: 'XEP-0086', version: '1.0', where: 'stanza' },
   { spec: 'XEP-0106', version: '1.1.1', where: 'stanza' },
   {
+    spec: 'XEP-0114',
+    version: '1.6',
+    where: 'stream/component',
+    notes: 'Connections that the server opens (jabber:component:connect).',
+  },
+  {
     spec: 'XEP-0122',
     version: '1.0.2',
     where: 'stanza',
@@ -94,6 +100,7 @@ export const titles: Readonly<Record<string, string>> = {
   'XEP-0086': 'Error Condition Mappings',
   'XEP-0092': 'Software Version',
   'XEP-0106': 'JID Escaping',
+  'XEP-0114': 'Jabber Component Protocol',
   'XEP-0115': 'Entity Capabilities',
   'XEP-0122': 'Data Forms Validation',
   'XEP-0128': 'Service Discovery Extensions',

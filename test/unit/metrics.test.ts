@@ -15,6 +15,9 @@ test('what was counted is written for Prometheus', async () => {
     outbound: () => 4096,
     freeSpace: () => 1_000_000,
     quotas: () => ({ near: 2, reached: 1 }),
+    components: () => [
+      { domain: 'mantua', connections: [], received: 4, sent: 2, refusedLogins: 1, waitingBytes: 100 },
+    ],
   });
   try {
     counts.opened.tcp = 5;
@@ -27,6 +30,11 @@ test('what was counted is written for Prometheus', async () => {
     for (const line of [
       'waxwing_connections{transport="tcp"} 2',
       'waxwing_outbound_bytes 4096',
+      'waxwing_component_connections{component="mantua"} 0',
+      'waxwing_component_waiting_bytes{component="mantua"} 100',
+      'waxwing_component_stanzas_received_total{component="mantua"} 4',
+      'waxwing_component_stanzas_sent_total{component="mantua"} 2',
+      'waxwing_component_login_failures_total{component="mantua"} 1',
       'waxwing_disk_free_bytes 1000000',
       'waxwing_quota_owners{state="near"} 2',
       'waxwing_quota_owners{state="reached"} 1',

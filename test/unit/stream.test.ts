@@ -341,7 +341,7 @@ test('quiet peers are sent white space, then asked, then given up', async () => 
   const { peer, echo, reads, becomes } = await pair(given);
   peer.write(HEADER);
   await reads(/features\/>$/);
-  const sweeper = new Sweeper([echo], { sweep() {} }, () => {}, given.config);
+  const sweeper = new Sweeper([[echo]], { sweep() {} }, () => {}, given.config);
   sweeper.stop();
   const start = echo.xml.lastRead;
   sweeper.sweep(start + 60_000);

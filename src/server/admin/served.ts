@@ -2,6 +2,7 @@
 import type { CliCommand, CliContext, ModuleDefinition } from '../module/index.js';
 import * as backups from './backups.js';
 import { type Command, CommandError, localNames, type ServerContext } from './command.js';
+import * as components from './components.js';
 import * as running from './running.js';
 import * as sessions from './sessions.js';
 import * as users from './users.js';
@@ -23,6 +24,8 @@ export const own: readonly Command[] = [
   users.remove,
   sessions.list,
   sessions.kick,
+  components.list,
+  components.kick,
   running.modules,
   running.config,
   running.logLevel,

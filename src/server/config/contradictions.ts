@@ -1,8 +1,9 @@
 /** Rules about combinations of keys that are individually valid. */
 import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
+import { secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
-import type { Config } from './schema.js';
+import { type Config, listenersOf } from './schema.js';
 import { formatQuantity } from './units.js';
 
 /** Maximum path length of a Unix socket in bytes on all systems (sun_path of 104, including its NUL). */
@@ -48,10 +49,10 @@ const rules: readonly Rule[] = [
           ),
   },
   {
-    keys: ['listen.c2s', 'listen.c2s_tls', 'listen.https', 'listen.http'],
-    check: ({ listen }) => {
+    keys: ['listen.c2s', 'listen.c2s_tls', 'listen.https', 'listen.http', 'listen.component', 'components'],
+    check: ({ listen, components }) => {
       const taken: { readonly address: ListenAddress; readonly key: string }[] = [];
-      return (['c2s', 'c2s_tls', 'https', 'http'] as const).flatMap((key) =>
+      return listenersOf({ components }).flatMap((key) =>
         listen[key].flatMap((text, index) => {
           const address = parseListenAddress(text)!;
           const other = taken.find((one) => collide(one.address, address));
@@ -83,6 +84,30 @@ const rules: readonly Rule[] = [
               },
             ],
       ),
+  },
+  {
+    keys: ['components', 'hosts'],
+    check: ({ components, hosts }) =>
+      Object.keys(components)
+        .filter((domain) => Object.hasOwn(hosts, domain))
+        .map((domain) => ({
+          path: ['components', domain],
+          problem: `${domain} is a host of the server`,
+          hint: `give the component a domain of its own, such as "gateway.${domain}"`,
+        })),
+  },
+  {
+    keys: ['components'],
+    check: ({ components }) =>
+      Object.entries(components).flatMap(([domain, { secret, secret_file }]) => {
+        const path = ['components', domain];
+        if (secret !== '' && secret_file !== '')
+          return [{ path, problem: 'has both secret and secret_file', hint: 'write one of the two' }];
+        if (secret_file !== '') return [];
+        if (secret === '') return [{ path, problem: 'has no secret', hint: `${secretHint}, or name a secret_file` }];
+        const problem = secretProblem(secret);
+        return problem === undefined ? [] : [{ path: [...path, 'secret'], problem, hint: secretHint }];
+      }),
   },
   {
     keys: ['limits.stanza_bytes_unauthenticated', 'limits.stanza_bytes'],

@@ -135,6 +135,14 @@ export const limits = z
       .default(2_097_152)
       .describe('Maximum output queued for a client that does not read. Beyond it the session hibernates or ends.')
       .meta(live),
+    component_queue_stanzas: count({ min: 100 })
+      .default(20_000)
+      .describe('Stanzas that may wait for one external component; further ones are refused. One sender has a part.')
+      .meta(live),
+    component_queue_bytes: bytes({ min: 1_048_576, max: 2 ** 30 })
+      .default(16_777_216)
+      .describe('The same in bytes.')
+      .meta(live),
     stalled_seconds: wait(1)
       .default(15)
       .describe(
@@ -235,6 +243,12 @@ export const limits = z
       stanza_burst: 3000,
       bytes: 262_144,
       byte_burst: 4_194_304,
+    }),
+    rate_component: sharedRate('How much one external component may send, over all its connections.', {
+      stanzas: 2000,
+      stanza_burst: 20_000,
+      bytes: 4_194_304,
+      byte_burst: 16_777_216,
     }),
     rate_address: sharedRate(
       'The same for all connections before login from one IPv4 address or one IPv6 /64. Each connection from 127.0.0.1 and ::1 counts alone.',

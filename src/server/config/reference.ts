@@ -17,6 +17,8 @@ interface Section {
   readonly path: KeyPath;
   readonly description: string;
   readonly keys: readonly Key[];
+  /** The defaults have no such table: it shows what one can hold. */
+  readonly isExample: boolean;
 }
 
 interface Key {
@@ -45,10 +47,20 @@ function specificationsOf({ path }: Section, modules: readonly ModuleSettings[])
   return names.length === 0 ? '' : ` (${names.join(', ')})`;
 }
 
-function sectionsOf(schema: Schema, value: unknown, path: KeyPath, isLive: boolean, above = ''): Section[] {
+function sectionsOf(
+  schema: Schema,
+  value: unknown,
+  path: KeyPath,
+  isLive: boolean,
+  above = '',
+  isExample = false,
+): Section[] {
   const { meta } = unwrap(schema);
   const description = meta.description ?? above;
   const below = isLive || meta.live === true;
+  const entries = entriesOf(schema);
+  if (entries !== undefined && isTableSchema(entries) && meta.example !== undefined && isEmptyTable(value))
+    return sectionsOf(entries, z.parse(entries, {}), [...path, meta.example], below, description, true);
   const parts: readonly (readonly [string, Schema, unknown])[] = isTable(value)
     ? Object.keys({ ...keysOf(schema), ...value }).map((name) => [name, childOf(schema, name)!, value[name]])
     : [];
@@ -56,16 +68,17 @@ function sectionsOf(schema: Schema, value: unknown, path: KeyPath, isLive: boole
   const keys = parts
     .filter(([, part]) => !isTableSchema(part))
     .map(([name, part, held]) => keyOf(name, part, held, below));
-  const entries = entriesOf(schema);
   if (entries !== undefined && !isTableSchema(entries)) {
     keys.push({ ...keyOf('NAME', entries, undefined, below), example: meta.example ?? unwrap(entries).meta.example });
   }
-  const own: Section[] = keys.length > 0 || path.length === 2 ? [{ path, description, keys }] : [];
+  const own: Section[] = keys.length > 0 || path.length === 2 ? [{ path, description, keys, isExample }] : [];
   return [
     ...own,
-    ...tables.flatMap(([name, part, held]) => sectionsOf(part, held, [...path, name], below, description)),
+    ...tables.flatMap(([name, part, held]) => sectionsOf(part, held, [...path, name], below, description, isExample)),
   ];
 }
+
+const isEmptyTable = (value: unknown): boolean => isTable(value) && Object.keys(value).length === 0;
 
 function isTableSchema(schema: Schema): boolean {
   return keysOf(schema) !== undefined || entriesOf(schema) !== undefined;
@@ -129,12 +142,13 @@ file, or from the data folder where noted.`;
 
 function tomlOf(sections: readonly Section[]): string {
   const lines = introduction.split('\n').flatMap(comment);
-  for (const { path, description, keys } of sections) {
+  for (const { path, description, keys, isExample } of sections) {
+    const off = isExample ? '# ' : '';
     lines.push('');
-    if (path.length > 0) lines.push(...comment(description), `[${formatPath(path)}]`);
+    if (path.length > 0) lines.push(...comment(description), `${off}[${formatPath(path)}]`);
     for (const key of keys) {
       lines.push(...(key === keys[0] ? [] : ['']), ...comment(remark(key)));
-      if (key.value !== undefined) lines.push(`${formatKey(key.name)} = ${key.value}`);
+      if (key.value !== undefined) lines.push(`${off}${formatKey(key.name)} = ${key.value}`);
       if (key.example !== undefined) lines.push(`# ${formatKey(key.name)} = ${exampleValue(key)}`);
     }
   }

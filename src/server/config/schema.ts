@@ -4,6 +4,7 @@
  */
 import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
+import { components } from './components.js';
 import {
   accountAddress,
   because,
@@ -96,6 +97,10 @@ const listen = z
     http: listenAddresses(
       'HTTP without TLS, for a proxy on the same machine; other than loopback addresses need http.confirm_plain_anywhere.',
       '127.0.0.1:5280',
+    ),
+    component: listenAddresses(
+      'External components (XEP-0114), in the clear; nothing is listened on unless a component is configured.',
+      '127.0.0.1:5347',
     ),
     proxy_protocol: z
       .array(network)
@@ -419,6 +424,7 @@ export const configSchema = z.strictObject({
     )
     .meta({ path: 'config' }),
   hosts,
+  components,
   listen,
   tls,
   c2s,
@@ -435,6 +441,14 @@ export const configSchema = z.strictObject({
 
 /** The validated configuration: defaults filled in, amounts in bytes and seconds, paths absolute. */
 export type Config = z.output<typeof configSchema>;
+
+export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_protocol'>;
+
+const always = ['c2s', 'c2s_tls', 'https', 'http'] as const;
+
+/** The listeners that are opened: that for components only where there are any. */
+export const listenersOf = ({ components }: Pick<Config, 'components'>): readonly ListenerKind[] =>
+  Object.keys(components).length === 0 ? always : [...always, 'component'];
 
 function isCipherList(text: string): boolean {
   if (text === ciphers) return true;

@@ -49,6 +49,8 @@ export const serverOrigin: Origin = {
 /** Decides by the addressee's domain, and by where the addressee lives. */
 export class Router {
   readonly #local = new Map<string, Destination>();
+  /** Domains that programs outside this one answer for, over streams to it. */
+  readonly #attached = new Map<string, Destination>();
   readonly #gates = new Map<string, (party: Jid) => boolean>();
   /** Takes what is for other servers. */
   remote: Destination = {
@@ -67,9 +69,22 @@ export class Router {
   }
 
   add(domain: string, destination: Destination): void {
-    if (this.#local.has(domain))
-      throw new HookError(`two things answer for ${domain}: a host or a service of a host, and another`);
+    this.#demandFree(domain);
     this.#local.set(domain, destination);
+  }
+
+  /**
+   * From now on an external component answers for the domain. Its addresses are as those of another server: not local, and
+   * at home at no node. Throws HookError where something answers for it already.
+   */
+  attach(domain: string, destination: Destination): void {
+    this.#demandFree(domain);
+    this.#attached.set(domain, destination);
+  }
+
+  #demandFree(domain: string): void {
+    if (this.#local.has(domain) || this.#attached.has(domain))
+      throw new HookError(`two things answer for ${domain}: a host, a service of a host or a component, and another`);
   }
 
   /** From now on nothing passes between a domain of ours and the addresses that it is closed to. */
@@ -85,7 +100,7 @@ export class Router {
 
   /** Who answers for a domain. */
   destination(domain: string): Destination {
-    return this.#local.get(domain) ?? this.remote;
+    return this.#local.get(domain) ?? this.#attached.get(domain) ?? this.remote;
   }
 
   /** A message for this address is on its way. */
@@ -107,7 +122,7 @@ export class Router {
     if (to === undefined) throw new Error('a stanza without an address cannot be routed');
     if (this.isStopped(stanza, to, origin)) return;
     const destination = this.#local.get(to.domain);
-    if (destination === undefined) return this.remote.receive(stanza, origin);
+    if (destination === undefined) return this.destination(to.domain).receive(stanza, origin);
     // What a session says to its own host is handled at the session's home.
     if (to.local === undefined && to.domain === origin.session?.jid.domain) return destination.receive(stanza, origin);
     const away = this.#homes.of(to);

@@ -57,6 +57,7 @@ export const NS = {
   avatarMetadata: 'urn:xmpp:avatar:metadata', // 0084
   chatStates: 'http://jabber.org/protocol/chatstates', // 0085
   version: 'jabber:iq:version', // 0092
+  component: 'jabber:component:accept', // 0114
   caps: 'http://jabber.org/protocol/caps', // 0115
   pgpLegacy: 'jabber:x:encrypted', // 0027
   admin: 'http://jabber.org/protocol/admin', // 0133

@@ -14,6 +14,8 @@ type Limits = Config['limits'];
 export interface StreamHandler {
   /** The content namespace (RFC 6120 §4.8.2). */
   readonly ns: string;
+  /** Our header has no version: features are not negotiated (RFC 6120 §4.7.5). */
+  readonly isUnversioned?: true;
   /** Bytes that may be unread on top of `limits.write_queue_bytes`, because the handler bounds them. */
   readonly mayLag: number;
   /** The peer's header, also after a restart; its namespaces are valid. Answers with `open` or throws StreamError. */

@@ -405,7 +405,8 @@ export class XmlStream implements TransportReader, Writer {
     this.#headerSent = true;
     this.#from = from;
     const id = randomId();
-    this.transport.write(this.framing.open({ to, from, id, version: '1.0', 'xml:lang': 'en' }, this.#handler.ns));
+    const version = this.#handler.isUnversioned ? undefined : '1.0';
+    this.transport.write(this.framing.open({ to, from, id, version, 'xml:lang': 'en' }, this.#handler.ns));
     return id;
   }
 

@@ -27,7 +27,8 @@ export class Sweeper {
   readonly #timer: NodeJS.Timeout;
 
   constructor(
-    readonly streams: Iterable<Swept>,
+    /** By kind. */
+    readonly streams: readonly Iterable<Swept>[],
     readonly sessions: Pick<Keeping, 'sweep'>,
     /** Cuts connections that have not become a stream by the login timeout. */
     readonly cutLate: (now: number) => void,
@@ -45,28 +46,29 @@ export class Sweeper {
     const silence = limits.ping_after_seconds * 1000;
     const patience = limits.ping_timeout_seconds * 1000;
     const interval = limits.idle_whitespace_seconds === false ? 0 : limits.idle_whitespace_seconds * 1000;
-    for (const stream of this.streams) {
-      const { xml } = stream;
-      if (xml.state === 'closing') {
-        if (now >= xml.closeBy) xml.abandon();
-        continue;
+    for (const streams of this.streams)
+      for (const stream of streams) {
+        const { xml } = stream;
+        if (xml.state === 'closing') {
+          if (now >= xml.closeBy) xml.abandon();
+          continue;
+        }
+        if (!xml.isEstablished) {
+          if (stream.isLate(now)) stream.expire();
+          continue;
+        }
+        stream.checkPace(now);
+        const { keepalive } = xml.framing;
+        const quiet = now - xml.lastRead;
+        if (xml.askedAliveAt !== 0) {
+          if (now - xml.askedAliveAt >= patience) xml.abandon();
+        } else if (quiet >= silence) {
+          xml.askedAlive(now);
+          stream.askAlive();
+        } else if (interval > 0 && keepalive !== undefined && stream.needsKeepalive) {
+          if (quiet >= interval && quiet % interval < intervalMs) xml.write(keepalive);
+        }
       }
-      if (!xml.isEstablished) {
-        if (stream.isLate(now)) stream.expire();
-        continue;
-      }
-      stream.checkPace(now);
-      const { keepalive } = xml.framing;
-      const quiet = now - xml.lastRead;
-      if (xml.askedAliveAt !== 0) {
-        if (now - xml.askedAliveAt >= patience) xml.abandon();
-      } else if (quiet >= silence) {
-        xml.askedAlive(now);
-        stream.askAlive();
-      } else if (interval > 0 && keepalive !== undefined && stream.needsKeepalive) {
-        if (quiet >= interval && quiet % interval < intervalMs) xml.write(keepalive);
-      }
-    }
     this.cutLate(now);
     this.sessions.sweep(now);
   }

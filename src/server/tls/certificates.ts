@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
 import { Recent } from '../../storage/recent.js';
 import { monotonic, wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
@@ -44,6 +45,16 @@ export interface CertificateOptions {
   /** Called on changes while the server runs. */
   readonly report?: (change: CertificateChange) => void;
 }
+
+/** Returns a `report` that writes changes to a log. */
+export const changeLog =
+  (log: Logger) =>
+  (change: CertificateChange): void => {
+    const { host, kind } = change;
+    if (kind === 'refused')
+      log.error({ err: change.error, host }, 'a certificate cannot be used; the one before stays');
+    else log.info({ host }, kind === 'made' ? 'made a self-signed certificate' : 'loaded a new certificate');
+  };
 
 /** A certificate as reported by `waxwing check`. */
 export interface Inspection {

@@ -1,18 +1,16 @@
 import { createServer } from 'node:net';
 import { parseListenAddress } from '../../config/address.js';
-import type { Config } from '../../config/schema.js';
+import { type Config, type ListenerKind, listenersOf } from '../../config/schema.js';
 import type { Finding, Subject } from './finding.js';
-
-const kinds = ['c2s', 'c2s_tls', 'https', 'http'] as const;
-type Kind = (typeof kinds)[number];
 
 /** Whether each port can be had, or is the running server's. */
 export async function checkPorts({ config, running }: Pick<Subject, 'config' | 'running'>): Promise<Finding[]> {
+  const kinds = listenersOf(config);
   const wanted = kinds.flatMap((kind) =>
     config.listen[kind].map((text): Wanted => ({ option: `listen.${kind}`, kind, text })),
   );
-  const findings = [...wanted, ...proxyPorts(config)].map((one) => checkPort(one, running));
-  if (wanted.length > 0) return Promise.all(findings);
+  const findings = [...wanted, ...proxyPorts(config)].map((one) => checkPort(one, running, kinds));
+  if (wanted.some(({ kind }) => kind !== 'component')) return Promise.all(findings);
   const nowhere: Finding = {
     area: 'ports',
     level: 'warning',
@@ -26,7 +24,7 @@ export async function checkPorts({ config, running }: Pick<Subject, 'config' | '
 interface Wanted {
   readonly option: string;
   /** undefined: a module's, without which the server runs as well. */
-  readonly kind: Kind | undefined;
+  readonly kind: ListenerKind | undefined;
   readonly text: string;
 }
 
@@ -37,11 +35,15 @@ function proxyPorts({ modules }: Config): Wanted[] {
   return listen.map((text) => ({ option: 'modules.proxy65.listen', kind: undefined, text }));
 }
 
-async function checkPort({ option, kind, text }: Wanted, running: Subject['running']): Promise<Finding> {
+async function checkPort(
+  { option, kind, text }: Wanted,
+  running: Subject['running'],
+  kinds: readonly ListenerKind[],
+): Promise<Finding> {
   const { host, port } = parseListenAddress(text)!;
   const ok = (what: string): Finding => ({ area: 'ports', level: 'ok', what: `${option} ${text}: ${what}` });
   if (port === 0) return ok('any free port');
-  const isIt = (bound: string) => (kind === undefined ? !kinds.includes(bound as Kind) : bound === kind);
+  const isIt = (bound: string) => (kind === undefined ? !kinds.includes(bound as ListenerKind) : bound === kind);
   if (running?.listening.some((bound) => isIt(bound.kind) && bound.port === port))
     return ok('the running server has it');
   const code = await tryPort(port, host);

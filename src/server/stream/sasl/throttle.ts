@@ -13,6 +13,7 @@
  * The stream decides what counts as one failure (login.ts). Only passwords count: tokens and certificates cannot be guessed.
  */
 import { addressBlock } from '../../config/address.js';
+import type { Config } from '../../config/schema.js';
 import { Holdings } from '../../holdings.js';
 
 export interface ThrottleLimits {
@@ -25,6 +26,13 @@ export interface ThrottleLimits {
   /** Most addresses, accounts, pairs and known pairs that are remembered. The least recently used are evicted. */
   readonly size: number;
 }
+
+export const throttleLimits = (auth: Config['auth']): ThrottleLimits => ({
+  addressLimit: auth.failures_per_address,
+  accountLimit: auth.failures_per_account,
+  shutOut: auth.failure_window_seconds * 1000,
+  size: auth.failures_remembered,
+});
 
 export interface ThrottleOptions {
   /** Read each time: a reload may change them. */

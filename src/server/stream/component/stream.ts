@@ -1,0 +1,252 @@
+/**
+ * A component's stream (XEP-0114, jabber:component:accept): the component says in its header which domain it is, proves by a
+ * handshake that it knows the secret, and then says stanzas from any address of its domain. The method by which the server
+ * connects to the component (jabber:component:connect) is left out.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { wall } from '../../clock.js';
+import { isIn, networks } from '../../config/address.js';
+import type { Admission, Entrance } from '../../routing/admission.js';
+import type { LocalHost } from '../../routing/host.js';
+import type { Awaited, Origin } from '../../routing/passage.js';
+import { StanzaError, StreamError } from '../../stanza/errors.js';
+import { randomId } from '../../stanza/ids.js';
+import { Jid, JidError } from '../../stanza/jid.js';
+import { NS } from '../../stanza/ns.js';
+import { Stanza, stanzaName } from '../../stanza/stanza.js';
+import type { Transport } from '../../transport/transport.js';
+import { el } from '../../xml/element.js';
+import type { StreamOpen, TopLevel } from '../../xml/reader.js';
+import type { Allowance, StreamHandler, StreamParts } from '../handler.js';
+import type { Throttle } from '../sasl/throttle.js';
+import { XmlStream } from '../stream.js';
+import type { Swept } from '../sweeper.js';
+import type { Component, Line } from './component.js';
+
+export interface ComponentStreamParts extends StreamParts {
+  readonly admission: Admission;
+  readonly throttle: Throttle;
+  component(domain: string): Component | undefined;
+  /** A host of the server, which answers where no other has to. */
+  host(): LocalHost;
+  /** The stream is over; its place is free. */
+  gone(stream: ComponentStream): void;
+}
+
+/** What a component may send on one stream. */
+const allowance: Allowance = {
+  rate: (limits) => limits.rate_component,
+  elementBytes: (limits) => limits.stanza_bytes,
+};
+
+/** How long a component may take to close its half that did not log in in time. */
+const lateCloseMs = 2000;
+/** How long the answer to a handshake takes that is not looked at. */
+const shutOutMs = 1000;
+
+export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, Line {
+  readonly ns = NS.component;
+  readonly isUnversioned = true;
+  readonly mayLag = 0;
+  readonly sender = undefined;
+  readonly session = undefined;
+  readonly acknowledges = false;
+  readonly needsKeepalive = true;
+  readonly since = wall();
+  readonly xml: XmlStream;
+  readonly #parts: ComponentStreamParts;
+  /** When its connection was accepted, in ms (`monotonic`). */
+  readonly #connectedAt: number;
+  /** The one that its header names. */
+  #component: Component | undefined;
+  #id = '';
+
+  constructor(transport: Transport, parts: ComponentStreamParts, connectedAt: number) {
+    this.#parts = parts;
+    this.#connectedAt = connectedAt;
+    this.xml = new XmlStream(transport, this, parts);
+  }
+
+  get remoteAddress(): string {
+    return this.xml.transport.remoteAddress;
+  }
+
+  // --- StreamHandler ------------------------------------------------------------------------------------------------
+
+  /** §3: the header's `to` is the component. From where it must not connect, it looks as if it were not there. */
+  opened({ attrs }: StreamOpen): void {
+    const to = attrs.to === undefined ? undefined : Jid.tryParse(attrs.to);
+    if (to === undefined) throw new StreamError('improper-addressing', 'The stream header needs a "to" attribute.');
+    const component = to.full === to.domain ? this.#parts.component(to.domain) : undefined;
+    if (component === undefined) throw new StreamError('host-unknown');
+    if (!isIn(networks(component.settings.allow_from), this.remoteAddress)) {
+      this.#parts.log.warn(
+        { component: component.domain, address: this.remoteAddress },
+        'a component connects from an address that is not in its allow_from',
+      );
+      throw new StreamError('host-unknown');
+    }
+    this.#component = component;
+    this.#id = this.xml.open(component.domain);
+  }
+
+  element(item: TopLevel): void | Promise<void> {
+    const component = this.#component!;
+    if (this.xml.isEstablished) return this.#take(item, component);
+    if (item.ns !== NS.component || item.name !== 'handshake') throw new StreamError('not-authorized');
+    return this.#authenticate(item.content, component);
+  }
+
+  /** §3: the hash is of the stream's id and the secret. */
+  #authenticate(given: string, component: Component): void | Promise<void> {
+    const { throttle, shares, log, limitHit } = this.#parts;
+    const address = this.remoteAddress;
+    const limit = throttle.refusal(address, throttleKey(component));
+    if (limit !== undefined) {
+      limitHit(`auth.${limit}`);
+      return this.#refuse(component, shutOutMs, 'Too many failures; try again later.');
+    }
+    if (!isSame(given.trim(), createHash('sha1').update(this.#id).update(component.secret).digest('hex'))) {
+      const { delay, answered } = throttle.failed(address, throttleKey(component));
+      log.warn({ component: component.domain, address }, 'a component does not know its secret');
+      const refused = this.#refuse(component, delay);
+      return refused.finally(answered);
+    }
+    throttle.succeeded(address, throttleKey(component));
+    this.xml.admit(allowance, shares.ofComponent(component.domain));
+    this.xml.establish();
+    this.xml.writeElement(el('handshake'));
+    component.enter(this);
+  }
+
+  async #refuse(component: Component, delayMs: number, text?: string): Promise<void> {
+    component.counts.refusedLogins++;
+    if (delayMs > 0)
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, delayMs).unref();
+      });
+    throw new StreamError('not-authorized', text);
+  }
+
+  isFree(): boolean {
+    return false;
+  }
+
+  ahead(): boolean {
+    return false;
+  }
+
+  drained(): void {
+    this.#component!.drained(this);
+  }
+
+  closed(): void {
+    this.#component?.leave(this);
+  }
+
+  lost(): void {
+    this.#component?.leave(this);
+  }
+
+  gone(): void {
+    this.#parts.gone(this);
+  }
+
+  // --- stanzas ------------------------------------------------------------------------------------------------------
+
+  #take(item: TopLevel, component: Component): void | Promise<void> {
+    if (stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
+    if (item.ns !== NS.component) throw new StreamError('invalid-namespace');
+    component.counts.received++;
+    const stanza = this.#admit(item);
+    if (stanza === undefined) return;
+    // What an IQ stores it does not say; a message does, by acknowledgeAfter.
+    if (stanza.name === 'iq' && stanza.type === 'set') this.xml.share.wrote(item.content.length);
+    return this.#parts.host().route(stanza, this);
+  }
+
+  /**
+   * As admission. An address of the component's own that is none ends the stream; one of somebody else's that a user of the
+   * component wrote must not cut off all the others, so that it is refused (RFC 6120 §8.3.3.8).
+   */
+  #admit(item: TopLevel): Stanza | undefined {
+    try {
+      return this.#parts.admission.admit(item, this);
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error;
+      const host = this.#parts.host();
+      const stanza = Stanza.unaddressed(item).with({ from: Jid.parse(item.attrs.from!) });
+      const answer = host.refusalOf(stanza, new StanzaError('jid-malformed'));
+      if (answer !== undefined) this.xml.writeStanza(answer.with({ from: host.jid }));
+      return undefined;
+    }
+  }
+
+  // --- Line ---------------------------------------------------------------------------------------------------------
+
+  get hasRoom(): boolean {
+    return this.xml.hasRoom;
+  }
+
+  send(stanza: Stanza): void {
+    this.xml.writeStanza(stanza);
+  }
+
+  close(error?: StreamError): void {
+    this.xml.close(error);
+  }
+
+  // --- Entrance, Origin ---------------------------------------------------------------------------------------------
+
+  get lang(): string | undefined {
+    return this.xml.lang;
+  }
+
+  /** §3: from any user at its hostname. */
+  speaksFor(from: Jid): boolean {
+    return from.domain === this.#component!.domain;
+  }
+
+  refused(stanza: Stanza, error: StanzaError): void {
+    this.#parts.host().refuse(stanza, error, this);
+  }
+
+  acknowledgeAfter(done: Promise<unknown>, what: Awaited = 'disk'): void {
+    if (what === 'disk') this.xml.waitsForDisk(done);
+  }
+
+  // --- Swept --------------------------------------------------------------------------------------------------------
+
+  isLate(now: number): boolean {
+    return now - this.#connectedAt >= this.#parts.config().limits.login_deadline_seconds * 1000;
+  }
+
+  expire(): void {
+    this.#parts.limitHit('login_deadline_seconds');
+    this.xml.close(new StreamError('connection-timeout'), lateCloseMs);
+  }
+
+  /** One that takes nothing of what waits for it counts as lost, so that others get it, or its senders hear of it. */
+  checkPace(now: number): void {
+    this.xml.checkPace(now);
+    const patience = this.#parts.config().limits.ping_timeout_seconds * 1000;
+    if (this.#component!.isAwaiting(this) && this.xml.isStuck(now, patience)) this.xml.tooSlow();
+  }
+
+  /** XEP-0199 §4.1; every entity has to answer an IQ (RFC 6120 §8.2.3). */
+  askAlive(): void {
+    const { jid: to } = this.#component!;
+    const header = { type: 'get', id: randomId(), from: this.#parts.host().jid, to };
+    this.xml.writeStanza(Stanza.build('iq', header, el('ping', { xmlns: NS.ping })));
+  }
+}
+
+/** Failures are counted by what nobody's account can be. */
+const throttleKey = ({ domain }: Component): string => `component ${domain}`;
+
+/** In a time that tells nothing of how much is right. */
+function isSame(given: string, wanted: string): boolean {
+  const bytes = Buffer.from(given);
+  const secret = Buffer.from(wanted);
+  return bytes.length === secret.length && timingSafeEqual(bytes, secret);
+}

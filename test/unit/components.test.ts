@@ -1,0 +1,211 @@
+/** External components (XEP-0114): how they share senders, what waits for them, and what their configuration must say. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { pino } from 'pino';
+import { type ComponentSettings, readSecrets } from '../../src/server/config/components.js';
+import { ConfigError, loadConfig } from '../../src/server/config/load.js';
+import { serverOrigin } from '../../src/server/routing/router.js';
+import type { StanzaError, StreamError } from '../../src/server/stanza/errors.js';
+import { Jid } from '../../src/server/stanza/jid.js';
+import { Stanza } from '../../src/server/stanza/stanza.js';
+import { placeOf } from '../../src/server/stream/component/balance.js';
+import { Component, type Line } from '../../src/server/stream/component/component.js';
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+const secret = 'a pound of apothecary';
+
+describe('senders and connections', () => {
+  const senders = Array.from({ length: 10_000 }, (_, n) => `user${n}@verona`);
+  const places = Array.from({ length: 5 }, (_, number) => ({ number }));
+  const shareOut = (some: typeof places) => new Map(senders.map((sender) => [sender, placeOf(some, sender)]));
+
+  test('each connection has about as many', () => {
+    const all = [...shareOut(places).values()];
+    for (const place of places) {
+      const share = all.filter((one) => one === place).length / senders.length;
+      assert.ok(Math.abs(share - 0.2) < 0.02, `${share} of the senders have connection ${place.number}`);
+    }
+  });
+
+  test('only senders of a connection that goes, or comes, move', () => {
+    const [gone, ...rest] = places;
+    const before = shareOut(places);
+    for (const [sender, place] of shareOut(rest))
+      if (before.get(sender) !== gone) assert.equal(before.get(sender), place);
+  });
+
+  test('none without a connection', () => assert.equal(placeOf([], 'romeo@verona'), undefined));
+});
+
+describe('what waits for a component', () => {
+  const config = loadConfig({ text: `[components.mantua]\nsecret = "${secret}"\nconnections = 2`, modules: [] });
+
+  class Wire implements Line {
+    hasRoom = false;
+    readonly remoteAddress = '127.0.0.1';
+    readonly since = 0;
+    readonly sent: string[] = [];
+    closed: StreamError | undefined;
+
+    constructor(readonly component: Component) {}
+
+    send({ from, id }: Stanza): void {
+      this.sent.push(`${from!.local} ${id}`);
+    }
+
+    close(error: StreamError): void {
+      this.closed = error;
+      this.component.leave(this);
+    }
+
+    takes(): void {
+      this.hasRoom = true;
+      this.component.drained(this);
+    }
+  }
+
+  const make = () => {
+    const refused: string[] = [];
+    const component = new Component(
+      Jid.parse('mantua'),
+      {
+        config: () => config,
+        log: pino({ enabled: false }),
+        limitHit: () => {},
+        refuse: ({ from, id }: Stanza, { condition }: StanzaError) =>
+          void refused.push(`${from!.local} ${id} ${condition}`),
+      },
+      secret,
+    );
+    const says = (from: string, id: number, name: 'message' | 'presence' = 'message') =>
+      component.receive(
+        Stanza.build(name, { from: Jid.parse(`${from}@verona`), to: Jid.parse('friar@mantua'), id: String(id) }),
+        serverOrigin,
+      );
+    return { component, refused, says, wire: () => new Wire(component) };
+  };
+
+  test('goes to another connection when one is lost, in order', async () => {
+    const { component, refused, says, wire } = make();
+    const [one, other] = [wire(), wire()];
+    component.enter(one);
+    component.enter(other);
+    const senders = Array.from({ length: 8 }, (_, n) => `user${n}`);
+    for (let id = 0; id < 3; id++) for (const sender of senders) says(sender, id);
+    await turn();
+    component.leave(one);
+    for (const sender of senders) says(sender, 3);
+    await turn();
+    other.takes();
+    assert.deepEqual(one.sent, []);
+    for (const sender of senders)
+      assert.deepEqual(
+        other.sent.filter((text) => text.startsWith(`${sender} `)),
+        [0, 1, 2, 3].map((id) => `${sender} ${id}`),
+      );
+    assert.deepEqual(refused, []);
+    assert.equal(component.waitingBytes, 0);
+  });
+
+  test('keeps its connection while another one comes', async () => {
+    const { component, says, wire } = make();
+    const [one, other] = [wire(), wire()];
+    component.enter(one);
+    const senders = Array.from({ length: 8 }, (_, n) => `user${n}`);
+    for (const sender of senders) says(sender, 0);
+    await turn();
+    component.enter(other);
+    other.hasRoom = true;
+    for (const sender of senders) says(sender, 1);
+    await turn();
+    assert.deepEqual(other.sent, [], 'nothing overtakes what waits');
+    one.takes();
+    assert.equal(one.sent.length, 2 * senders.length);
+    for (const sender of senders) says(sender, 2);
+    await turn();
+    assert.ok(other.sent.length > 0, 'with nothing waiting, senders move');
+  });
+
+  test('is refused when the last connection is lost, but for presence', async () => {
+    const { component, refused, says, wire } = make();
+    const one = wire();
+    component.enter(one);
+    says('romeo', 0);
+    says('romeo', 1, 'presence');
+    await turn();
+    says('romeo', 2); // not handed out yet
+    component.leave(one);
+    assert.deepEqual(refused, ['romeo 0 remote-server-timeout', 'romeo 2 remote-server-timeout']);
+    says('romeo', 3, 'presence');
+    assert.throws(() => says('romeo', 4), { condition: 'remote-server-timeout' });
+    assert.equal(component.waitingBytes, 0);
+  });
+
+  test('of one connection too many the oldest is told', () => {
+    const { component, wire } = make();
+    const wires = [wire(), wire(), wire()];
+    for (const one of wires) component.enter(one);
+    assert.deepEqual(
+      wires.map(({ closed }) => closed?.condition),
+      ['conflict', undefined, undefined],
+    );
+    assert.deepEqual(component.lines, wires.slice(1));
+  });
+});
+
+describe('the configuration', () => {
+  const findings = (text: string) => {
+    try {
+      loadConfig({ text, modules: [] });
+      return [];
+    } catch (error) {
+      assert.ok(error instanceof ConfigError);
+      return error.findings.map(({ path, problem }) => `${path} ${problem}`);
+    }
+  };
+
+  test('has a domain of its own and a long secret for each component', () => {
+    for (const [text, found] of [
+      [`[components.mantua]\nsecret = "${secret}"`, []],
+      ['[components.mantua]\nsecret_file = "mantua.secret"', []],
+      ['[components.mantua]', ['components.mantua has no secret']],
+      ['[components.mantua]\nsecret = "short"', ['components.mantua.secret has fewer than 16 characters']],
+      [
+        `[components.mantua]\nsecret = "${secret}"\nsecret_file = "mantua.secret"`,
+        ['components.mantua has both secret and secret_file'],
+      ],
+      [`[components.localhost]\nsecret = "${secret}"`, ['components.localhost localhost is a host of the server']],
+      [
+        `[components.mantua]\nsecret = "${secret}"\n[listen]\ncomponent = ["127.0.0.1:5222"]`,
+        ['listen.component[0] "127.0.0.1:5222" is already used by listen.c2s'],
+      ],
+      ['[listen]\ncomponent = ["127.0.0.1:5222"]', []],
+    ] as const)
+      assert.deepEqual(findings(text), found, text);
+  });
+
+  test('names secrets that can be read', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
+    after(() => rmSync(folder, { recursive: true }));
+    const file = join(folder, 'mantua.secret');
+    const settings = { secret: '', secret_file: file } as ComponentSettings;
+    const read = () => readSecrets({ mantua: settings, padua: { ...settings, secret } });
+    assert.throws(read, {
+      name: 'ConfigError',
+      message: /components\.mantua\.secret_file.* cannot be read \(ENOENT\)/,
+    });
+    writeFileSync(file, 'short\n');
+    assert.throws(read, { name: 'ConfigError', message: /has fewer than 16 characters/ });
+    writeFileSync(file, `${secret}\n`);
+    assert.deepEqual(
+      [...read()],
+      [
+        ['mantua', secret],
+        ['padua', secret],
+      ],
+    );
+  });
+});
