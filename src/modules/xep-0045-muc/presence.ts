@@ -73,7 +73,7 @@ function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Ori
   else changePresence(muc, room, seat, stanza);
   // §17.3: a client that joins again is sent the whole state again
   if (isJoin) {
-    demandReading(room, seat.session);
+    demandOutputRoom(room, seat.session);
     welcome(muc, room, seat, stanza, [], room.shownOf(seat.occupant));
   }
 }
@@ -124,7 +124,7 @@ function takeSeat(
   const nick = enteringNick(muc, room, from, to);
   checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
   demandPace(muc, room, from);
-  demandReading(room, local);
+  demandOutputRoom(room, local);
 
   const presence = presenceIn(stanza, room);
   const user = from.toBare();
@@ -346,7 +346,7 @@ function changeNick(muc: Muc, room: Room, seat: Seat, stanza: Stanza, nick: stri
 // ---------------------------------------------------------------------------------------------------------------
 
 /** Throws StanzaError if the client has too much unread output. */
-function demandReading(room: Room, session: Session | undefined): void {
+function demandOutputRoom(room: Room, session: Session | undefined): void {
   try {
     session?.demandRoom(3); // lists, occupants, history
   } catch (error) {
