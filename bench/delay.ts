@@ -57,12 +57,12 @@ async function users(n: number): Promise<Pair> {
 /** Returns delays in ms, ascending. */
 async function talk(those: readonly Pair[]): Promise<number[]> {
   const delays: number[] = [];
-  for (const { to } of those) to.notes(delays);
+  for (const { to } of those) to.recordDelays(delays);
   const begin = performance.now();
   for (let sent = 0; performance.now() - begin < seconds * 1000; await pause(1)) {
     for (const due = ((performance.now() - begin) / 1000) * rate; sent < due; sent++) {
       const { from, address } = those[sent % those.length]!;
-      from.saysWhen(address, 'x'.repeat(100));
+      from.sendTimestamp(address, 'x'.repeat(100));
     }
   }
   await pause(200);

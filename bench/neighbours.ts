@@ -38,7 +38,7 @@ const manners: readonly Manner[] = [
       const wire = await new Wire(port).login('bad0', 'r');
       const message = `<message to='bad1@localhost' type='chat'><body>${'x'.repeat(200)}</body></message>`.repeat(50);
       while (!isOver(until)) {
-        if (!wire.say(message)) await pause(5);
+        if (!wire.send(message)) await pause(5);
       }
       wire.end();
     },
@@ -51,7 +51,7 @@ const manners: readonly Manner[] = [
       const senders = await Promise.all([2, 3, 4, 5].map((n) => new Wire(port).login(`bad${n}`, 'r')));
       while (!isOver(until)) {
         for (const wire of senders)
-          wire.say(`<message to='bad1@localhost/slow' type='chat'><body>${'y'.repeat(5000)}</body></message>`);
+          wire.send(`<message to='bad1@localhost/slow' type='chat'><body>${'y'.repeat(5000)}</body></message>`);
         await pause(10);
       }
       for (const wire of [slow, ...senders]) wire.end();
@@ -63,7 +63,7 @@ const manners: readonly Manner[] = [
       const wires: Wire[] = [];
       for (let n = 0; n < 5000 && !isOver(until); n++) {
         const wire = new Wire(port, `127.0.${1 + (n >> 8)}.${1 + (n & 127)}`);
-        wire.say(Wire.header);
+        wire.send(Wire.header);
         wires.push(wire);
         if (n % 20 === 0) await pause(10);
       }
@@ -79,7 +79,7 @@ const manners: readonly Manner[] = [
         const wire = new Wire(port, `127.0.${1 + (n >> 7)}.${1 + (n & 127)}`);
         wires.push(wire);
         if (n % 100 === 0) await wire.ask(Wire.header, '</stream:features>').catch(() => {});
-        else wire.say(Wire.header);
+        else wire.send(Wire.header);
       }
       await pause(1000);
       begin();
@@ -102,7 +102,7 @@ const manners: readonly Manner[] = [
         wires.push(wire);
       }
       while (!isOver(until)) {
-        for (const wire of wires) wire.say('<presence><show>away</show></presence>');
+        for (const wire of wires) wire.send('<presence><show>away</show></presence>');
         await pause(100);
       }
       for (const wire of wires) wire.end();
@@ -114,7 +114,7 @@ const manners: readonly Manner[] = [
       const wire = await new Wire(port).login('bad7', 'r');
       const giant = `<message to='bad7@localhost/r' type='chat'><body>${'<b/>'.repeat(10).replaceAll('<b/>', 'z'.repeat(20_000))}</body></message>`;
       while (!isOver(until)) {
-        if (!wire.say(giant)) await pause(5);
+        if (!wire.send(giant)) await pause(5);
       }
       wire.end();
     },
@@ -166,7 +166,7 @@ async function conversations(
         new Wire(port).login(`quiet${2 * n}`, 'r'),
         new Wire(port).login(`quiet${2 * n + 1}`, 'r'),
       ]);
-      other.notes(delays);
+      other.recordDelays(delays);
       return { one, other, to: `quiet${2 * n + 1}@localhost/r` };
     }),
   );
@@ -174,7 +174,7 @@ async function conversations(
   const until = performance.now() + seconds * 1000;
   while (performance.now() < until) {
     for (const { one, to } of pairs) {
-      one.saysWhen(to);
+      one.sendTimestamp(to);
       await pause(5);
     }
   }

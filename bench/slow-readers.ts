@@ -33,7 +33,7 @@ const page = (id: number) =>
 const pages = Array.from({ length: 100 }, (_, id) => page(id));
 
 const mb = (bytes: number) => Math.round(bytes / 1_048_576);
-async function shows(what: string, server: BenchServer, collect: boolean): Promise<void> {
+async function printMemory(what: string, server: BenchServer, collect: boolean): Promise<void> {
   const { rss, heapUsed, heapTotal, external, arrayBuffers } = await server.memory(collect);
   const parts = [rss, heapUsed, heapTotal, external, arrayBuffers].map(mb);
   console.log(
@@ -41,10 +41,10 @@ async function shows(what: string, server: BenchServer, collect: boolean): Promi
   );
 }
 
-async function speak(writer: Wire, each: number): Promise<void> {
+async function sendMessages(writer: Wire, each: number): Promise<void> {
   for (const user of accounts)
     for (let n = 0; n < each; n++) {
-      writer.say(said(user, n));
+      writer.send(said(user, n));
       if (n % 20 === 19) await writer.ask(ping, 'id="s"');
     }
 }
@@ -66,38 +66,38 @@ async function storm(server: BenchServer, writer: Wire): Promise<void> {
       wires.push(wire);
       await wire.login(accounts[n % accounts.length]!, String(Math.floor(n / accounts.length)));
     }
-    await shows('they are there', server, true);
+    await printMemory('connected', server, true);
     for (const [n, wire] of wires.entries()) {
       if (kind === 'handshakes') break;
       if (kind !== 'unacknowledged') wire.socket.pause();
-      if (n % 2 === 0 || kind === 'unacknowledged') wire.say(enable);
-      if (kind === 'pages' || kind === 'websocket') for (const text of pages) wire.say(text);
+      if (n % 2 === 0 || kind === 'unacknowledged') wire.send(enable);
+      if (kind === 'pages' || kind === 'websocket') for (const text of pages) wire.send(text);
       if (n % 50 === 49) await pause(50);
     }
-    if (kind === 'chat' || kind === 'unacknowledged') await speak(writer, 100);
+    if (kind === 'chat' || kind === 'unacknowledged') await sendMessages(writer, 100);
     let most = server.megabytes();
     for (let second = 0; second < 20; second++) {
       await pause(1000);
       most = Math.max(most, server.megabytes());
     }
     console.log(`at most: RSS ${most} MB`);
-    await shows('while they do not read', server, false);
+    await printMemory('while they do not read', server, false);
   } finally {
     for (const wire of wires) wire.end();
   }
   await pause(20_000);
-  await shows('20 s after they have gone', server, false);
-  await shows('the same, after a garbage collection', server, true);
+  await printMemory('20 s after disconnecting', server, false);
+  await printMemory('the same, after a garbage collection', server, true);
   await pause(2000);
-  await shows('two seconds later', server, false);
+  await printMemory('two seconds later', server, false);
 }
 
 const server = await startServer(port, [...accounts, 'writer'], { http });
 try {
   const writer = await new Wire(port).login('writer', 'w');
-  if (kind === 'pages' || kind === 'websocket') await speak(writer, messages);
+  if (kind === 'pages' || kind === 'websocket') await sendMessages(writer, messages);
   console.log(`${kind}, ${sessions} sessions`);
-  await shows('before', server, true);
+  await printMemory('before', server, true);
   for (let round = 1; round <= 2; round++) {
     console.log(`round ${round}`);
     await storm(server, writer);

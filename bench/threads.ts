@@ -6,10 +6,10 @@
  *     node dist/bench/threads.js [part of the name of a case]
  *
  * - reading: in place, or by a worker that gets the chunk by copy or transfer and posts back the stanzas; with shared
- * memory   it returns numbers, from which the strings of a header are created here.
+ *   memory it returns numbers, from which the strings of a header are created here.
  * - TCP and TLS: to the other end of a connection within this process and back, which is two writes and two reads.
  * - hops: chunks posted to a worker and back, the overhead of threads without the work; and over a Unix socket to
- * another   process and back.
+ *   another process and back.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';

@@ -12,7 +12,7 @@ export class Wire {
   readonly socket: Socket;
   #seen = '';
   #wanted: { readonly what: string; readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
-  #heard: (text: string) => void = () => {};
+  #onText: (text: string) => void = () => {};
 
   constructor(port: number, localAddress = '127.0.0.1') {
     this.socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true });
@@ -20,7 +20,7 @@ export class Wire {
     this.socket.on('error', () => {});
     this.socket.on('close', () => this.#wanted?.reject(new Error(`closed before ${this.#wanted.what}`)));
     this.socket.on('data', (text: string) => {
-      this.#heard(text);
+      this.#onText(text);
       if (this.#wanted === undefined) return;
       this.#seen += text;
       if (!this.#seen.includes(this.#wanted.what)) return;
@@ -30,18 +30,18 @@ export class Wire {
     });
   }
 
-  say(text: string): boolean {
+  send(text: string): boolean {
     return this.socket.writable && this.socket.write(text);
   }
 
   /** Sends a message with the current time. */
-  saysWhen(to: string, padding = ''): void {
-    this.say(`<message to='${to}' type='chat'><body>${performance.now()} ${padding}</body></message>`);
+  sendTimestamp(to: string, padding = ''): void {
+    this.send(`<message to='${to}' type='chat'><body>${performance.now()} ${padding}</body></message>`);
   }
 
   /** From now on, records the delay in ms of each such message. */
-  notes(delays: number[]): void {
-    this.#heard = (text) => {
+  recordDelays(delays: number[]): void {
+    this.#onText = (text) => {
       for (const [, stamp] of text.matchAll(/<body>([\d.]+) /g)) delays.push(performance.now() - Number(stamp));
     };
   }
@@ -52,7 +52,7 @@ export class Wire {
     const came = new Promise<void>((resolve, reject) => {
       this.#wanted = { what, resolve, reject };
     });
-    this.say(text);
+    this.send(text);
     return came;
   }
 
@@ -181,8 +181,8 @@ process.disconnect();`;
 export class WebSocketWire extends Wire {
   #isOpen = false;
 
-  override say(text: string): boolean {
-    if (!this.#isOpen) return super.say(text);
+  override send(text: string): boolean {
+    if (!this.#isOpen) return super.send(text);
     const payload = Buffer.from(text);
     const head = Buffer.from([0x81, 0xfe, payload.length >> 8, payload.length & 0xff, 0, 0, 0, 0]);
     return this.socket.writable && this.socket.write(Buffer.concat([head, payload]));

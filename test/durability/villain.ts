@@ -131,7 +131,7 @@ export class Villain {
   say(wire: Wire, text: string): boolean {
     this.tally.said++;
     this.tally.bytes += text.length;
-    return wire.say(text);
+    return wire.send(text);
   }
 
   async #drained(wire: Wire): Promise<void> {
