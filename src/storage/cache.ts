@@ -1,31 +1,31 @@
-/** Keeps what a store has for an owner at hand for the message path: block lists, rosters, preferences. */
+/** Caches per-owner records for the message path: block lists, rosters, preferences. */
 import { Recent } from './recent.js';
 
 /**
- * A bounded cache of what a loader gives; what was not used lately goes first (recent.ts). A hit costs one look-up.
+ * A bounded cache of loaded values that evicts the least recently used (recent.ts). A hit costs one look-up.
  *
- * A writer calls `set` (or `delete`) right after it called the store: a load that runs meanwhile does not put its older
- * value over it. A value is never undefined; `null` can stand for nothing.
+ * A writer must call `set` (or `delete`) right after calling the store: a concurrent load then does not overwrite it
+ * with an older value. A value is never undefined; use `null` for none.
  */
 export class Cache<V extends NonNullable<unknown> | null> {
   readonly #values: Recent<V>;
   readonly #load: (owner: string) => Promise<V>;
-  /** Loads that run and whose value still counts; as many as callers wait for. */
+  /** Pending loads whose result is still valid; bounded by the number of waiting callers. */
   readonly #loading = new Map<string, Promise<V>>();
 
-  /** At most `max` entries, at least 2. */
+  /** Holds at most `max` entries, at least 2. */
   constructor(max: number, load: (owner: string) => Promise<V>) {
     this.#values = new Recent(max);
     this.#load = load;
   }
 
-  /** The value itself when it is here. Callers at the same time share one load, and a load that fails is not kept. */
+  /** Returns the value itself on a hit. Concurrent callers share one load. A failed load is not cached. */
   get(owner: string): V | Promise<V> {
     const value = this.#values.get(owner);
     return value !== undefined ? value : (this.#loading.get(owner) ?? this.#start(owner));
   }
 
-  /** The value if it is here. Loads nothing. */
+  /** Returns the cached value, or undefined. Loads nothing. */
   peek(owner: string): V | undefined {
     return this.#values.get(owner);
   }
@@ -35,7 +35,7 @@ export class Cache<V extends NonNullable<unknown> | null> {
     this.#values.set(owner, value);
   }
 
-  /** The next `get` loads anew. */
+  /** Invalidates the entry: the next `get` loads it again. */
   delete(owner: string): void {
     this.#loading.delete(owner);
     this.#values.delete(owner);
@@ -53,7 +53,7 @@ export class Cache<V extends NonNullable<unknown> | null> {
   #start(owner: string): Promise<V> {
     const load = this.#load(owner).then(
       (value) => {
-        // Otherwise somebody wrote since.
+        // Otherwise the owner was written meanwhile.
         if (this.#loading.get(owner) === load) this.set(owner, value);
         return value;
       },

@@ -1,7 +1,7 @@
 /**
- * Checks what is read from a storage. A damaged record is reported with its store, owner and key (never its value), and
- * hurts nothing else: what becomes of it is declared with the store (Reading of contract.ts). Damaged entries of a log are
- * left out of its pages, which are filled with those after them; `count`, `size` and `owners` still count them.
+ * Validates records read from a storage. A damaged record is reported with store, owner and key (never its value) and
+ * affects no other; the declaration of the store determines how it is handled (Reading of contract.ts). Pages of a log
+ * skip damaged entries and are filled with later ones; `count`, `size` and `owners` still include them.
  */
 import type {
   DocumentStore,
@@ -22,29 +22,29 @@ export interface DamagedRecord {
   readonly shape: Shape;
   readonly store: string;
   readonly owner: string;
-  /** Undefined for a document, which has none. */
+  /** Undefined for a document, which has no key. */
   readonly key: string | undefined;
 }
 
-/** Damaged records that are remembered, so that each is reported once. */
-const mostRemembered = 10_000;
+/** Maximum damaged records tracked, so that each is reported once. */
+const maxReported = 10_000;
 
-/** Judges the records of one store. */
+/** Validates the records of one store. */
 interface Judge<T> {
-  /** The value to give for a record; undefined where the record is skipped. Throws StorageError if it is refused. */
+  /** Returns the value to use for a record, or undefined if it is skipped. Throws StorageError if it is refused. */
   one(owner: string, key: string | undefined, value: unknown): T | undefined;
-  /** The same for a list of records, which leaves out what is refused. */
+  /** The same for a record in a list: a refused record is omitted. */
   listed(owner: string, key: string | undefined, value: unknown): T | undefined;
 }
 
-/** `report` is called the first time that a damaged record is met. */
+/** `report` is called the first time a damaged record is read. */
 export function checked(storage: Storage, report: (record: DamagedRecord) => void): Storage {
-  const reported = new Recent<true>(mostRemembered);
+  const reported = new Recent<true>(maxReported);
   const readings = new Map<string, Reading>();
 
   const judge = <T>(shape: Shape, store: string, given: Reading<T> | undefined): Judge<T> => {
     const name = `${shape} ${store}`;
-    // Whoever opens a store again without a check (to move or to forget data) gets what was declared.
+    // A store reopened without a check (to move or delete data) keeps the declared one.
     const reading = given?.check === undefined ? ((readings.get(name) as Reading<T> | undefined) ?? {}) : given;
     if (given?.check !== undefined) readings.set(name, given as Reading);
     const { check, damaged = 'skip' } = reading;
@@ -82,7 +82,7 @@ export function checked(storage: Storage, report: (record: DamagedRecord) => voi
   };
 }
 
-/** Undefined where a log is opened without options: what was declared holds. */
+/** Returns undefined if a log is opened without options: the declared check stays in force. */
 const logCheck = (options: LogOptions | undefined): Reading['check'] => {
   if (options === undefined) return undefined;
   const { check } = options;
@@ -109,7 +109,7 @@ function checkedDocument<T>(inner: DocumentStore<T>, { one, listed }: Judge<T>):
     async compareAndSet(owner, expected, next) {
       if (await inner.compareAndSet(owner, expected, next)) return true;
       if (expected !== undefined) return false;
-      // A damaged record that is skipped is none, and gives way.
+      // A damaged record that is skipped counts as absent, and is overwritten.
       const present = await inner.get(owner);
       if (present === undefined || one(owner, undefined, present) !== undefined) return false;
       await (next === undefined ? inner.delete(owner) : inner.set(owner, next));
@@ -159,7 +159,7 @@ function checkedLog(inner: LogStore, { listed }: Judge<string>): LogStore {
       let entries = first.entries.filter((entry) => isGood(owner, entry));
       if (entries.length === first.entries.length) return first;
       let { complete } = first;
-      // Damaged entries leave gaps, which those after them fill: a page with fewer entries would look like the last.
+      // Damaged entries leave gaps, filled with later entries: a short page would look like the last one.
       for (let read = first.entries; !complete && entries.length < query.limit && read.length > 0; ) {
         const more = await inner.page(owner, { ...query, ...beyond(read, query), limit: query.limit - entries.length });
         const good = more.entries.filter((entry) => isGood(owner, entry));
@@ -171,6 +171,6 @@ function checkedLog(inner: LogStore, { listed }: Judge<string>): LogStore {
   };
 }
 
-/** Where the page after these begins, in the direction of reading. */
+/** Returns the start of the page after these entries, in reading direction. */
 const beyond = (read: readonly LogEntry[], { backwards }: LogQuery): Partial<LogQuery> =>
   backwards === true ? { before: read[0]!.id, strict: false } : { after: read.at(-1)!.id, strict: false };

@@ -1,28 +1,28 @@
 /**
- * What a storage driver provides: three shapes, and nothing about XMPP. Modules declare stores of a shape; the
- * configuration puts each on a driver. Promises state what has happened when they resolve: a write that resolved
- * survives the power going. A read sees every write of this process that was called before it.
+ * The storage driver API: three shapes, and nothing about XMPP. Modules declare stores of a shape; the configuration
+ * assigns each to a driver. A resolved write is durable: it survives a power failure. A read sees every earlier write
+ * of this process, even a pending one.
  *
- * Order: writes that concern one owner become durable in the order in which they were called, over all stores of one
- * driver. A crash keeps a prefix of them. A batch (`set` of a map) is one commit: all of it is durable or none. Nothing is
- * promised between two owners, nor between two drivers: whoever needs such an order awaits the first write.
+ * Order: writes for one owner become durable in call order, across all stores of one driver. After a crash a prefix of
+ * them remains. A batch (`set` of a map) is one commit: durable as a whole or not at all. There is no order between two
+ * owners, nor between two drivers: to get one, await the first write.
  *
- * Stored values are input: a disk, an operator or another version may have damaged them. A driver reads what is not JSON
- * as `unreadable`. A store that declares a `check` (Reading) gives its reader only values that pass it; see checked.ts.
+ * Stored values are input: a disk, an operator or another version may have damaged them. A driver returns `unreadable`
+ * for a value that is not JSON. A store with a `check` (Reading) only returns values that pass it; see checked.ts.
  *
- * `owner` is the bare JID that the data belongs to (or the host). Owners, keys and ids are well-formed Unicode, any
- * character and none included, and are ordered by code point, which is the order of their UTF-8 bytes and what databases
- * do (`<` of JavaScript, by UTF-16 code unit, differs above U+FFFF: see order.ts). Values are JSON: what is read equals
- * what was written by deep equality, and is the reader's own copy. Limits are whole numbers, 0 included, or Infinity.
+ * `owner` is the bare JID (or host) that the data belongs to. Owners, keys and ids are well-formed Unicode, possibly
+ * empty, with any characters, and are ordered by code point, like their UTF-8 bytes and like databases do (JavaScript's
+ * `<` compares UTF-16 code units and differs above U+FFFF: see order.ts). Values are JSON: a read value is deeply equal
+ * to the written one, and is a copy. Limits are whole numbers, including 0, or Infinity.
  */
 
 /**
- * 'quota': the owner has no room left, though the storage has (usage.ts). 'fenced': the node's epoch is over, and nothing
- * that it writes becomes durable any more.
+ * 'quota': the owner has used its quota, though the storage has space (usage.ts). 'fenced': the node's epoch has ended,
+ * and its writes no longer become durable.
  */
 export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable' | 'quota' | 'fenced';
 
-/** The operation did not happen (a write may have, where the disk failed in between), and why. */
+/** The operation failed. A failed write may still have been applied, if the disk failed in between. */
 export class StorageError extends Error {
   override readonly name = 'StorageError';
   constructor(
@@ -34,12 +34,15 @@ export class StorageError extends Error {
   }
 }
 
-/** What a write of an epoch is refused with that may write no more. */
+/** Returns the error for a write of a fenced epoch. */
 export function fenced(node: string, epoch: number): StorageError {
-  return new StorageError('fenced', `node ${node} was shut out of the cluster (epoch ${epoch}) and has to start anew`);
+  return new StorageError(
+    'fenced',
+    `node ${node} was excluded from the cluster (epoch ${epoch}) and must be restarted`,
+  );
 }
 
-/** A page was asked relative to an entry that is not there. */
+/** A page was requested relative to an entry that does not exist. */
 export class UnknownId extends Error {
   override readonly name = 'UnknownId';
   constructor(readonly id: string) {
@@ -51,29 +54,29 @@ export interface OwnerRange {
   /** Owners after this one, in order. */
   readonly after?: string | undefined;
   readonly limit: number;
-  /** Only owners that end so: `@example.org` lists the accounts of one host. */
+  /** Only owners with this suffix: `@example.org` lists the accounts of a host. */
   readonly suffix?: string | undefined;
 }
 
-/** What drivers read for a value that is not JSON. It passes no check. */
+/** Returned by drivers for a value that is not JSON. Passes no check. */
 export const unreadable: unique symbol = Symbol('unreadable');
 
-/** How the values of a store are checked when they are read. */
+/** Validation of the values of a store. */
 export interface Reading<T = unknown> {
-  /** Whether a value read under this key (of a document: the owner) is one of the store. */
+  /** Whether a value read under this key (of a document: the owner) is valid. */
   readonly check?: ((value: unknown, key: string) => boolean) | undefined;
   /**
-   * What a damaged record is for its reader. 'skip' (the default): it is not there, and the next write replaces it.
-   * 'refuse': reading it rejects with StorageError('corrupt') and lists leave it out, for records whose absence would
-   * give something away (an account could be registered again). A function gives a value that stands in for it.
+   * How a damaged record is read. 'skip' (the default): as absent; the next write replaces it. 'refuse': reading it
+   * rejects with StorageError('corrupt') and lists omit it, for records whose absence would be dangerous (an account
+   * could be registered again). A function returns a replacement value.
    */
   readonly damaged?: 'skip' | 'refuse' | ((owner: string, key: string) => T) | undefined;
 }
 
 interface Store {
-  /** Owners that have anything here, in order, a page at a time. */
+  /** Lists owners that have data in this store, in order, one page at a time. */
   owners(range: OwnerRange): Promise<string[]>;
-  /** Removes all that belongs to the owner. */
+  /** Deletes all data of the owner. */
   forget(owner: string): Promise<void>;
 }
 
@@ -82,99 +85,102 @@ export interface DocumentStore<T> extends Store {
   get(owner: string): Promise<T | undefined>;
   getMany(owners: readonly string[]): Promise<Map<string, T>>;
   set(owner: string, value: T): Promise<void>;
-  /** Whether there was one. */
+  /** Returns whether there was a value. */
   delete(owner: string): Promise<boolean>;
-  /** Writes `next` (undefined: deletes) if the present value equals `expected` (undefined: none is there). */
+  /**
+   * Writes `next` (undefined deletes) if the current value equals `expected` (undefined: none exists). Returns whether
+   * it did.
+   */
   compareAndSet(owner: string, expected: T | undefined, next: T | undefined): Promise<boolean>;
-  /** The bytes of the value as JSON in UTF-8; 0 if there is none. */
+  /** Returns the size of the value as JSON in UTF-8 bytes; 0 if there is none. */
   size(owner: string): Promise<number>;
 }
 
 /** Many keyed values per owner: roster items, PEP items, affiliations, a block list, tokens. */
 export interface MapStore<T> extends Store {
   get(owner: string, key: string): Promise<T | undefined>;
-  /** In the order of the keys. */
+  /** Returns all entries, ordered by key. */
   all(owner: string): Promise<Map<string, T>>;
-  /** At most `limit` entries with keys after `after`, in order. */
+  /** Returns at most `limit` entries with keys after `after`, in order. */
   page(owner: string, range: { readonly after?: string | undefined; readonly limit: number }): Promise<[string, T][]>;
   count(owner: string): Promise<number>;
-  /** The bytes of all values of the owner as JSON in UTF-8. */
+  /** Returns the total size of the owner's values as JSON in UTF-8 bytes. */
   size(owner: string): Promise<number>;
-  /** Sets all of them or none. Of entries with one key the last counts. */
+  /** Sets all entries or none. Of several entries with the same key, the last wins. */
   set(owner: string, entries: Iterable<readonly [string, T]>): Promise<void>;
-  /** How many of the keys were there, one named twice counted once. All are deleted or none. */
+  /** Deletes all these keys or none. Returns how many existed, duplicates counted once. */
   delete(owner: string, keys: readonly string[]): Promise<number>;
 }
 
 export interface LogEntry {
-  /** Unique for the owner; entries are ordered by it (see stanza/ids.ts: sortable, begins with the time). */
+  /** Unique per owner and the sort key of entries (see stanza/ids.ts: sortable, begins with the time). */
   readonly id: string;
-  /** Whom the entry is with (a bare JID): what a page can be narrowed to. */
+  /** The other party of the entry (a bare JID), for filtering pages. */
   readonly with?: string | undefined;
-  /** A free mark that a page can be narrowed to (a kind of entry). */
+  /** An arbitrary tag (kind of entry), for filtering pages. */
   readonly tag?: string | undefined;
   /** The entry itself, as text (XML). */
   readonly value: string;
 }
 
-/** Which entries. All that are given hold together. */
+/** Selects entries. All given conditions must hold. */
 export interface LogFilter {
   readonly with?: string | undefined;
   readonly tag?: string | undefined;
-  /** Ids not below this, not above that (need not exist): how times become ranges. */
+  /** Inclusive bounds of the ids (need not exist): used for time ranges. */
   readonly from?: string | undefined;
   readonly to?: string | undefined;
-  /** Ids after this, before that (need not exist, unless `strict` is asked). */
+  /** Exclusive bounds of the ids (need not exist, unless `strict`). */
   readonly after?: string | undefined;
   readonly before?: string | undefined;
   readonly ids?: readonly string[] | undefined;
   /**
-   * Full text: entries whose text (LogOptions) has all of these words, as words.ts cuts them. Words without a letter or
-   * a digit find nothing, and so does every search of a log without texts.
+   * Full text: entries whose text (LogOptions) contains all of these words, as split by words.ts. Words without a
+   * letter or digit match nothing, as does any search in a log without texts.
    */
   readonly words?: string | undefined;
 }
 
 export interface LogQuery extends LogFilter {
   readonly limit: number;
-  /** The last `limit` entries of the range instead of the first. The page reads oldest first all the same. */
+  /** Returns the last `limit` entries of the range instead of the first. The page is still ordered oldest first. */
   readonly backwards?: boolean | undefined;
-  /** `after` and `before` must name entries of the owner, in the range or not: else UnknownId. */
+  /** Rejects with UnknownId unless `after` and `before` name entries of the owner, in the range or not. */
   readonly strict?: boolean | undefined;
 }
 
 export interface LogPage {
   readonly entries: LogEntry[];
-  /** No further entry lies in the range in the direction of reading. */
+  /** Whether there are no more entries in the range, in reading direction. */
   readonly complete: boolean;
 }
 
 export interface LogOptions extends Pick<Reading<string>, 'check'> {
   /**
-   * What of a value a search for words looks at; undefined: nothing, as where it is encrypted. It is asked whenever a
-   * driver comes to it, so it gives the same for the same value; where it throws, the value has no text.
+   * Returns the searchable text of a value; undefined if there is none, as for an encrypted one. Must be deterministic:
+   * drivers may call it at any time. A value has no text if it throws.
    */
   readonly text?: ((value: string) => string | undefined) | undefined;
 }
 
-/** Append-only entries per owner in the order of their ids: archives, offline messages, histories. */
+/** Entries per owner, ordered by id: archives, offline messages, histories. */
 export interface LogStore extends Store {
-  /** Appends made together share one commit. A second entry with the same id replaces the first. */
+  /** Appends an entry. Concurrent appends share one commit. An entry with an existing id replaces it. */
   append(owner: string, entry: LogEntry): Promise<void>;
   /**
-   * Rejects with UnknownId when `strict` and `after` or `before` names no entry. A search for words may find that many
-   * entries have to be put into an index first: it does so bit by bit, and sees what was written meanwhile.
+   * Returns a page. Rejects with UnknownId if `strict` and `after` or `before` names no entry. A search for words may
+   * first have to index many entries: it does so in steps, and sees concurrent writes.
    */
   page(owner: string, query: LogQuery): Promise<LogPage>;
-  /** How many lie in the range, counting no further than `limit`. */
+  /** Returns the number of matching entries, but at most `limit`. */
   count(owner: string, filter: LogFilter, limit?: number): Promise<number>;
-  /** The bytes (as UTF-8) of all values of the owner: what quotas are made of. */
+  /** Returns the total size of the owner's values in UTF-8 bytes, as used for quotas. */
   size(owner: string): Promise<number>;
-  /** How many of the ids were there, one named twice counted once. */
+  /** Removes entries. Returns how many existed, duplicates counted once. */
   remove(owner: string, ids: readonly string[]): Promise<number>;
   /**
-   * Removes what lies below the id `before`, and all but the last `keep`: what either names goes, the oldest first, at
-   * most `limit` of them; how many went. The removal of many may take several commits.
+   * Removes entries below the id `before`, and all but the last `keep`: whatever matches either condition, oldest
+   * first, at most `limit`. Returns how many. A large removal may take several commits.
    */
   trim(
     owner: string,
@@ -193,35 +199,35 @@ export interface StoreName {
   readonly name: string;
 }
 
-/** A driver, opened. Asking for the same name and shape again gives the same data. */
+/** An open driver. Opening the same name and shape again returns the same data. */
 export interface Storage {
   document<T>(name: string, reading?: Reading<T>): DocumentStore<T>;
   map<T>(name: string, reading?: Reading<T>): MapStore<T>;
-  /** Once it was given, the log has the text until another is given. */
+  /** The given text function stays in force until another one is given. */
   log(name: string, options?: LogOptions): LogStore;
-  /** Every store that may hold something, whether it was asked for in this run or not. */
+  /** Lists every store that may have data, opened in this run or not. */
   stores(): Promise<StoreName[]>;
-  /** Resolves once every write called before is durable, or has been rejected. */
+  /** Resolves when every earlier write is durable or has been rejected. */
   flush(): Promise<void>;
   /**
-   * Makes this handle that of a node of a cluster, once: what is written over it from now on is of the epoch that this
-   * resolves with. It is greater than every epoch that the node had, and puts an end to the one before as `fence` does.
-   * `epoch` is given where another storage, which has the cluster's view, has given it. Handles that never join are no node's
-   * and cannot be fenced. Rejects with StorageError('locked') if the handle has joined, or if the driver serves one process
-   * and therefore one node.
+   * Makes this handle belong to a node of a cluster; may be called once. Later writes through it belong to the returned
+   * epoch, which is greater than all earlier epochs of the node and ends the previous one as `fence` does. `epoch` is
+   * given if another storage, which has the cluster's view, assigned it. Handles that never join belong to no node and
+   * cannot be fenced. Rejects with StorageError('locked') if the handle has already joined, or if the driver supports
+   * only one process and therefore one node.
    */
   join(node: string, epoch?: number): Promise<number>;
   /**
-   * Resolves when no write of this epoch of the node can become durable any more: each has become durable or is refused
-   * with StorageError('fenced'). Reads may go on. An epoch that is over already needs no fence. A node
-   * whose own epoch is over fences nobody: its call is refused.
+   * Ends an epoch of a node. Resolves when none of its writes can become durable any more: each is durable or was
+   * refused with StorageError('fenced'). Reads may continue. An epoch that has already ended need not be fenced.
+   * Refused if the caller's own epoch has ended.
    */
   fence(node: string, epoch: number): Promise<void>;
-  /** Flushes and closes; further calls are refused with StorageError('unavailable'). */
+  /** Flushes and closes. Later calls reject with StorageError('unavailable'). */
   close(): Promise<void>;
 }
 
-/** Removes all that belongs to the owner from every store, also those of modules that are not loaded now. */
+/** Deletes all data of the owner from every store, including those of modules that are not loaded. */
 export async function forgetOwner(storage: Storage, owner: string): Promise<void> {
   const stores = await storage.stores();
   await Promise.all(stores.map(({ shape, name }) => storage[shape](name).forget(owner)));

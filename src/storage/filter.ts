@@ -1,15 +1,15 @@
-/** What LogFilter means, for drivers and the parts of drivers that hold entries in their hands. */
+/** Evaluates a LogFilter, for drivers and for entries in memory. */
 import type { LogEntry, LogFilter, LogOptions } from './contract.js';
 import { compare } from './order.js';
 import { words } from './words.js';
 
-/** An end of a range of ids. */
+/** A bound of a range of ids. */
 export interface Bound {
   readonly id: string;
   readonly inclusive: boolean;
 }
 
-/** The range of ids that `from`, `to`, `after` and `before` leave together. */
+/** Returns the range of ids given by `from`, `to`, `after` and `before` together. */
 export function rangeOf({ from, to, after, before }: LogFilter): { low: Bound | undefined; high: Bound | undefined } {
   const isAfterHigher = after !== undefined && (from === undefined || compare(after, from) >= 0);
   const isBeforeLower = before !== undefined && (to === undefined || compare(before, to) <= 0);
@@ -23,7 +23,7 @@ function bound(id: string | undefined): Bound | undefined {
   return id === undefined ? undefined : { id, inclusive: true };
 }
 
-/** Whether an entry of a log with such texts passes all of a filter but its range and its `ids`. */
+/** Returns a predicate for a filter without its range and its `ids`; `text` is the log's text function. */
 export function matches(filter: LogFilter, text: LogOptions['text']): (entry: LogEntry) => boolean {
   const wanted = filter.words === undefined ? undefined : words(filter.words);
   return (entry) => {
@@ -36,11 +36,11 @@ export function matches(filter: LogFilter, text: LogOptions['text']): (entry: Lo
   };
 }
 
-/** What a search finds a value by. */
+/** Returns the searchable words of a value. */
 export function wordsOf(value: string, text: LogOptions['text']): Set<string> {
   try {
     return words(text?.(value) ?? '');
   } catch {
-    return new Set(); // what cannot be read must not keep the rest from being found
+    return new Set(); // an unreadable value must not make the search fail
   }
 }

@@ -1,15 +1,15 @@
-/** Values as drivers keep them: JSON text, so that nothing is shared with the caller. */
+/** Stored form of values: JSON text, so that nothing is shared with the caller. */
 import { isDeepStrictEqual } from 'node:util';
 import { unreadable } from './contract.js';
 
-/** Throws TypeError for what JSON has no text for. */
+/** Serializes a value. Throws TypeError if it has no JSON form. */
 export function write(value: unknown): string {
   const text = JSON.stringify(value);
   if (text === undefined) throw new TypeError(`${typeof value} cannot be stored`);
   return text;
 }
 
-/** The value, or `unreadable`: what is stored is input, and may be damaged. */
+/** Parses a stored value. Returns `unreadable` if it is damaged: stored data is input. */
 export function read(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   try {
@@ -19,7 +19,7 @@ export function read(text: string | undefined): unknown {
   }
 }
 
-/** Whether two texts (undefined: there is none) stand for the same value: the order of properties does not count. */
+/** Whether two texts (undefined: none) have the same value, ignoring the order of properties. */
 export function isSame(a: string | undefined, b: string | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;

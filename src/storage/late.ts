@@ -1,27 +1,27 @@
 /**
- * A storage that is late, for tests of whoever uses storage: as a database over a network, it runs each operation up to
- * 3 ms after it was called, and orders owners as it likes. It keeps what contract.ts promises and nothing more: the writes
- * of one owner run in the order of the calls, over all stores, and a read sees the writes that were called before it.
+ * A slow storage for tests: like a database over a network, it runs each operation up to 3 ms after the call, and in
+ * any order between owners. It guarantees only what contract.ts promises: writes of one owner run in call order across
+ * all stores, and a read sees earlier writes.
  */
 import { type Storage, StorageError } from './contract.js';
 import { around, mulberry32, type StoreCall } from './wrappers.js';
 
 export interface LateStorage extends Storage {
-  /** Operations that were called so far. */
+  /** Number of operations called so far. */
   readonly calls: number;
-  /** Operations that have not been answered. */
+  /** Number of unanswered operations. */
   readonly pending: number;
   /** Resolves when no operation is pending. */
   idle(): Promise<void>;
 }
 
-// A test may replace the clock: operations go on all the same.
+// Captured here: a test may replace the timers.
 const { setImmediate, setTimeout } = globalThis;
 
-/** Operations of one owner that run together, in the order of their calls. */
+/** Operations of one owner that run together, in call order. */
 interface Batch {
   readonly operations: (() => void)[];
-  /** Resolves once they were handed to the storage. */
+  /** Resolves once they have been passed to the storage. */
   readonly begun: Promise<void>;
 }
 
@@ -67,7 +67,7 @@ export function late(storage: Storage, seed: number): LateStorage {
     return ofMany(Promise.all(owners.map((owner) => batches.get(owner)?.begun)), run);
   };
 
-  /** Counts what is pending; refuses what comes after the end. */
+  /** Counts pending operations, and refuses operations after close. */
   const watched = async <R>(run: () => Promise<R>): Promise<R> => {
     if (isClosed) throw new StorageError('unavailable', 'the storage is closed');
     calls++;
@@ -80,7 +80,7 @@ export function late(storage: Storage, seed: number): LateStorage {
   };
 
   const inner = around(storage, (about, run, parameters) => {
-    // What the caller changes after the call is not stored.
+    // Changes that the caller makes after the call must not be stored.
     const own = copyOf(about, parameters);
     return own === undefined ? run() : watched(() => call(about, own, () => run(own)));
   });
@@ -105,7 +105,7 @@ export function late(storage: Storage, seed: number): LateStorage {
   };
 }
 
-/** Undefined where something cannot be stored, which the storage itself says best. */
+/** Returns undefined if a value cannot be cloned: the storage reports that error itself. */
 function copyOf({ shape, operation }: StoreCall, parameters: readonly unknown[]): readonly unknown[] | undefined {
   const [owner, entries, ...rest] = parameters;
   const isIterable = shape === 'map' && operation === 'set';

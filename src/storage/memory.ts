@@ -1,4 +1,4 @@
-/** Storage in this process's memory: for tests, and for what may be lost. Nothing outlives the process. */
+/** Storage in memory: for tests, and for data that may be lost. Nothing survives the process. */
 import {
   type DocumentStore,
   fenced,
@@ -18,7 +18,7 @@ import { matches, rangeOf } from './filter.js';
 import * as json from './json.js';
 import { compare } from './order.js';
 
-/** What each operation calls first. Both throw once the storage is closed; `write` also once its epoch is fenced. */
+/** Called first by each operation. Both throw once the storage is closed; `write` also once its epoch is fenced. */
 interface Guard {
   read(): void;
   write(): void;
@@ -26,11 +26,11 @@ interface Guard {
 
 type Make<S> = () => (guard: Guard) => S;
 
-/** What the handles on one storage share. */
+/** Data shared by the handles on one storage. */
 interface Shared {
-  /** By shape and name: makes the store for a handle. */
+  /** By shape and name: opens the store for a handle. */
   readonly stores: Map<string, { readonly name: StoreName; readonly open: (guard: Guard) => unknown }>;
-  /** The latest epoch of each node, and the one that may write. */
+  /** The latest epoch of each node, and its current epoch, if any. */
   readonly epochs: Map<string, { latest: number; current: number | undefined }>;
 }
 
@@ -44,7 +44,7 @@ export class MemoryStorage implements Storage {
     this.#shared = shared;
   }
 
-  /** Another handle on the same data, as another process has on a database. Each is closed by itself. */
+  /** Returns another handle on the same data, like a second process on a database. Each is closed separately. */
   handle(): MemoryStorage {
     return new MemoryStorage(this.#shared);
   }
@@ -74,7 +74,7 @@ export class MemoryStorage implements Storage {
 
   async join(node: string, epoch?: number): Promise<number> {
     this.#guard.read();
-    if (this.#member !== undefined) throw new StorageError('locked', 'this handle has joined as a node already');
+    if (this.#member !== undefined) throw new StorageError('locked', 'this handle has already joined as a node');
     const { latest = 0 } = this.#shared.epochs.get(node) ?? {};
     const joined = epoch ?? latest + 1;
     this.#shared.epochs.set(node, { latest: Math.max(latest, joined), current: joined });
@@ -214,7 +214,7 @@ function memoryMap(): (guard: Guard) => MapStore<unknown> {
 }
 
 interface OwnedLog {
-  /** In the order of their ids. */
+  /** Ordered by id. */
   entries: LogEntry[];
   bytes: number;
 }
@@ -226,7 +226,7 @@ interface MemoryLog extends LogStore {
 function memoryLog(): (guard: Guard) => MemoryLog {
   const logs = new Map<string, OwnedLog>();
   let text: LogOptions['text'];
-  /** Takes `count` entries out from `start` on. */
+  /** Removes `count` entries from `start` on. */
   const cut = (owner: string, log: OwnedLog, start: number, count: number): number => {
     const gone = log.entries.splice(start, count);
     for (const entry of gone) log.bytes -= Buffer.byteLength(entry.value);
@@ -300,7 +300,7 @@ function memoryLog(): (guard: Guard) => MemoryLog {
   });
 }
 
-/** The first `limit` entries that pass, in the direction of reading. */
+/** Returns the first `limit` matching entries, in reading direction. */
 function select(
   all: readonly LogEntry[],
   filter: LogFilter,
@@ -321,7 +321,7 @@ function select(
   return found;
 }
 
-/** Where the id stands or would stand. */
+/** Returns the index of the id, or where it would be inserted. */
 function position(entries: readonly LogEntry[], id: string): number {
   const last = entries.at(-1);
   if (last === undefined || compare(last.id, id) < 0) return entries.length;
@@ -340,7 +340,7 @@ function positionAfter(entries: readonly LogEntry[], id: string): number {
   return entries[at]?.id === id ? at + 1 : at;
 }
 
-/** Without properties that are undefined, as every driver gives entries back. */
+/** Copies an entry without undefined properties, as all drivers return it. */
 function copy(entry: LogEntry): LogEntry {
   return {
     id: entry.id,

@@ -1,4 +1,4 @@
-/** Opens the storage that the configuration describes: its drivers, and which store is on which. */
+/** Opens the configured storage: its drivers, and the assignment of stores to them. */
 import type { Config } from '../server/config/schema.js';
 import type { Storage } from './contract.js';
 import { MemoryStorage } from './memory.js';
@@ -8,15 +8,15 @@ import { measured, routed, type StoreCall } from './wrappers.js';
 type Driver = Config['storage']['driver'];
 
 export interface OpenOptions {
-  /** Told of every operation how long it took, in ms. */
+  /** Called with the duration of every operation in ms. */
   readonly observe: (call: StoreCall, milliseconds: number, error: unknown) => void;
-  /** Told what needs somebody's attention but fails no operation. */
+  /** Called with problems that fail no operation. */
   readonly warn: (message: string, error: unknown) => void;
-  /** Milliseconds to wait for another process that has the data open. */
+  /** Time to wait for another process to close the data, in ms. */
   readonly within?: number | undefined;
 }
 
-/** Rejects with StorageError where a driver cannot be opened: what is configured is never left out. */
+/** Rejects with StorageError if a driver cannot be opened: there is no fallback. */
 export async function openStorage(config: Config, options: OpenOptions): Promise<Storage> {
   const { driver, stores, sqlite } = config.storage;
   const opened = new Map<Driver, Promise<Storage>>();

@@ -1,6 +1,6 @@
-/** The order of owners, keys and ids (contract.ts): by code point, the order of UTF-8 bytes. */
+/** Order of owners, keys and ids (contract.ts): by code point, which is the order of UTF-8 bytes. */
 
-/** Below, at or above 0, as for Array.sort. */
+/** Returns a number below, at or above 0, as for Array.sort. */
 export function compare(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i++) {
@@ -11,7 +11,7 @@ export function compare(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** Puts surrogates, that is all above U+FFFF, after U+E000 to U+FFFF. */
+/** Orders surrogates, i.e. everything above U+FFFF, after U+E000 to U+FFFF. */
 function rank(unit: number): number {
   if (unit < 0xd800) return unit;
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;

@@ -1,14 +1,15 @@
 /**
- * A bounded map that forgets what was not used lately, in halves: entries live in two generations, a hit in the younger
- * is one look-up and changes nothing, a hit in the older moves the entry to the younger, and when that is full the older
- * is dropped and the younger takes its place. So at least the `max / 2` last used are kept, and never more than `max`.
+ * A bounded map that evicts old entries in bulk, using two generations: a hit in the younger is one look-up without any
+ * change, a hit in the older moves the entry to the younger. When the younger is full, the older is dropped and the
+ * younger takes its place. So at least the `max / 2` most recently used entries are retained, and never more than
+ * `max`.
  */
 export class Recent<V extends NonNullable<unknown> | null> {
   readonly #half: number;
   #young = new Map<string, V>();
   #old = new Map<string, V>();
 
-  /** At most `max` entries, at least 2. */
+  /** Holds at most `max` entries, at least 2. */
   constructor(max: number) {
     this.#half = Math.max(1, Math.floor(max / 2));
   }
@@ -37,7 +38,7 @@ export class Recent<V extends NonNullable<unknown> | null> {
     this.#old.delete(key);
   }
 
-  /** In no order. */
+  /** Iterates the values in no particular order. */
   *values(): Generator<V, void> {
     yield* this.#young.values();
     yield* this.#old.values();

@@ -1,9 +1,9 @@
 /**
- * Bytes per owner over all stores, and quotas on them. A wrapper counts what is written; what an owner really has is
- * measured (`size` of each store) in the background: after its first writes, and again when the count comes near a quota.
- * So an ordinary write costs an addition, the count is never below the truth for long, and a crash loses nothing.
+ * Bytes per owner across all stores, and quotas. A wrapper counts writes; the actual usage is measured (`size` of each
+ * store) in the background: after the first writes of an owner, and again when the count approaches a quota. So a
+ * normal write costs one addition, the count is only briefly below the actual usage, and a crash loses nothing.
  *
- * At the quota the oldest entries of archives make room; any other write is refused with StorageError('quota').
+ * At the quota the oldest archive entries are deleted; any other write is refused with StorageError('quota').
  */
 import { type LogStore, type Shape, type Storage, StorageError } from './contract.js';
 import { Recent } from './recent.js';
@@ -15,16 +15,16 @@ export type Kind = 'archive' | 'data';
 export type Quota = Readonly<Record<Kind, number>>;
 
 export interface QuotaRules {
-  /** Logs whose oldest entries make room. */
+  /** Logs whose oldest entries are deleted at the quota. */
   readonly archives: ReadonlySet<string>;
-  /** Stores that are not counted: what the server keeps about an owner for itself. */
+  /** Stores that are not counted: the server's own records about an owner. */
   readonly exempt: ReadonlySet<string>;
   /** Whether the owner has a quota at all. */
   isCounted(owner: string): boolean;
   quotaOf(owner: string): Promise<Quota>;
-  /** An owner has used 90 % of a quota. Called each time that it is measured. */
+  /** An owner has used 90 % of a quota. Called after each measurement. */
   near(owner: string, kind: Kind, used: number, quota: number): void;
-  /** A write was refused, or old entries made room. */
+  /** A write was refused, or old entries were deleted. */
   reached(owner: string, kind: Kind): void;
   failed(error: unknown): void;
 }
@@ -38,28 +38,28 @@ export interface Usage {
 }
 
 interface Tally {
-  /** Written since `measured`: what replaces something counts in full. */
+  /** Bytes written since `measured`; replacing a value counts in full. */
   added: Record<Kind, number>;
   measured: Quota | undefined;
   quota: Quota;
   measuring: Promise<void> | undefined;
 }
 
-/** Owners whose counts are kept in memory. */
-const mostOwners = 20_000;
-/** Bytes that an owner writes before it is measured for the first time. */
-const firstLook = 65_536;
-/** From this part of a quota on it is measured again after so much of the quota was written. */
+/** Maximum owners whose counts are in memory. */
+const maxOwners = 20_000;
+/** Bytes that an owner writes before the first measurement. */
+const firstMeasurement = 65_536;
+/** From this share of a quota on, usage is measured again each time that this share of the quota was written. */
 const close = 0.8;
 const step = 0.02;
 const nearly = 0.9;
-/** The part of the quota that an archive keeps when its oldest entries make room, and entries that go at a time. */
-const kept = 0.95;
-const trimmed = 200;
+/** Share of the quota to which an archive is trimBatch, and entries deleted at a time. */
+const trimTarget = 0.95;
+const trimBatch = 200;
 const kinds = ['archive', 'data'] as const;
-/** Parts of the quotas at which one is near and at them. An archive that was full keeps room for what comes. */
+/** Shares of the quota that count as near and as full. A trimBatch archive is below its quota. */
 const almost = { archive: nearly, data: nearly };
-const full = { archive: kept - step, data: 1 - step };
+const full = { archive: trimTarget - step, data: 1 - step };
 
 const writes = new Set(['set', 'compareAndSet']);
 const removals = new Set(['delete', 'remove', 'trim', 'forget']);
@@ -67,9 +67,9 @@ const removals = new Set(['delete', 'remove', 'trim', 'forget']);
 export class Usages {
   readonly #inner: Storage;
   readonly #rules: QuotaRules;
-  readonly #tallies = new Recent<Tally>(mostOwners);
+  readonly #tallies = new Recent<Tally>(maxOwners);
   readonly #stores = new Map<string, { readonly shape: Shape; readonly name: string; readonly kind: Kind }>();
-  /** The same storage, counted. */
+  /** The counted storage. */
   readonly storage: Storage;
 
   constructor(inner: Storage, rules: QuotaRules) {
@@ -92,7 +92,7 @@ export class Usages {
     };
   }
 
-  /** Measures an owner now. */
+  /** Measures the usage of an owner now. */
   async of(owner: string): Promise<Usage> {
     const stores: Record<string, number> = {};
     const sums = { archive: 0, data: 0 };
@@ -107,7 +107,7 @@ export class Usages {
     return { ...sums, stores, quota };
   }
 
-  /** Owners that wrote lately and have used 90 % of a quota, and those that have used all of it. */
+  /** Number of recently writing owners that have used 90 % of a quota, and of those that have used all of it. */
   get reaches(): { readonly near: number; readonly reached: number } {
     let near = 0;
     let reached = 0;
@@ -121,12 +121,12 @@ export class Usages {
     return { near, reached };
   }
 
-  /** A quota has changed: the owner is measured again at its next write. */
+  /** Call after a quota has changed: the owner is measured again at its next write. */
   changed(owner: string): void {
     this.#tallies.delete(owner);
   }
 
-  /** The rules have changed: all are measured again. */
+  /** Call after the rules have changed: all owners are measured again. */
   clear(): void {
     this.#tallies.clear();
   }
@@ -135,7 +135,7 @@ export class Usages {
     return shape === 'log' && this.#rules.archives.has(name) ? 'archive' : 'data';
   }
 
-  /** Messages take this way: no more is done than is needed to count. */
+  /** Fast path for messages: does only what counting needs. */
   #append(name: string, log: LogStore): LogStore['append'] {
     const kind = this.#kindOf('log', name);
     return (owner, entry) => {
@@ -157,8 +157,8 @@ export class Usages {
     if (typeof owner !== 'string' || this.#rules.exempt.has(name)) return run();
     const isWrite = writes.has(operation);
     if ((!isWrite && !removals.has(operation)) || !this.#rules.isCounted(owner)) return run();
-    if (!isWrite) return this.#removing(owner, run);
-    // Entries that can be gone through once alone are copied.
+    if (!isWrite) return this.#remove(owner, run);
+    // Copies entries that can be iterated only once.
     const entries = shape === 'map' && !Array.isArray(first) ? [...(first as Iterable<unknown>)] : undefined;
     const tally = this.#tallyOf(owner);
     const verdict = this.#write(
@@ -169,26 +169,28 @@ export class Usages {
     );
     if (verdict instanceof StorageError) return Promise.reject(verdict);
     const written = entries === undefined ? run() : run([owner, entries]);
-    // A read sees the writes that were called before it: what is subtracted from the count has been measured.
+    // A read sees earlier writes: whatever is subtracted from the count has been measured.
     if (verdict) void this.#remeasure(owner, tally);
     return written;
   }
 
-  /** Counts a write. Returns whether the owner is to be measured after it, or why it is refused. */
+  /** Counts a write. Returns whether to measure the owner afterwards, or the error to refuse it with. */
   #write(owner: string, { added, measured, quota }: Tally, kind: Kind, bytes: number): boolean | StorageError {
     added[kind] += bytes;
-    if (measured === undefined) return added.archive + added.data >= firstLook;
+    if (measured === undefined) return added.archive + added.data >= firstMeasurement;
     const used = measured[kind] + added[kind];
     if (kind === 'archive' || used <= quota[kind] || bytes === 0)
       return used > close * quota[kind] && added[kind] > step * quota[kind];
     added[kind] -= bytes;
     if (added[kind] > 0) void this.#remeasure(owner, this.#tallyOf(owner));
     this.#rules.reached(owner, kind);
-    return new StorageError('quota', 'the account has no room left');
+    return new StorageError('quota', 'the quota is exceeded');
   }
 
-  /** What was removed gives room to what is written once it is known to be gone. */
-  async #removing<R>(owner: string, run: () => Promise<R>): Promise<R> {
+  /**
+   * If usage is near the quota, resolves only after a new measurement, so that later writes can use the freed space.
+   */
+  async #remove<R>(owner: string, run: () => Promise<R>): Promise<R> {
     const result = await run();
     const tally = this.#tallies.get(owner);
     if (tally?.measured !== undefined && tally.measured.data + tally.added.data > nearly * tally.quota.data) {
@@ -218,7 +220,7 @@ export class Usages {
     return tally.measuring;
   }
 
-  /** What was written meanwhile may be too much, and perhaps nothing is written after it. */
+  /** Repeats the measurement if writes made meanwhile exceed the quota: no later write may come to trigger it. */
   async #measureToTheEnd(owner: string, tally: Tally): Promise<void> {
     do await this.#measure(owner, tally);
     while (isArchiveOver(tally));
@@ -230,7 +232,7 @@ export class Usages {
     if (quota === undefined) return;
     tally.quota = quota;
     tally.measured = { archive, data };
-    // What was written meanwhile is perhaps in both: the count is above the truth, never below it.
+    // Writes made meanwhile may be counted twice: the count may exceed the actual usage, but is never below it.
     for (const kind of kinds) {
       tally.added[kind] -= before[kind];
       if (tally.measured[kind] >= nearly * quota[kind] && kind === 'data')
@@ -242,19 +244,19 @@ export class Usages {
     }
   }
 
-  /** Returns what is left. */
+  /** Trims archives. Returns the remaining bytes. */
   async #makeRoom(owner: string, quota: number): Promise<number> {
     const logs: LogStore[] = [];
     for (const { name, kind } of this.#stores.values()) if (kind === 'archive') logs.push(this.#inner.log(name));
     for (;;) {
       const sizes = await Promise.all(logs.map((log) => log.size(owner)));
       const all = sizes.reduce((sum, size) => sum + size, 0);
-      if (all <= kept * quota) return all;
+      if (all <= trimTarget * quota) return all;
       const size = Math.max(...sizes);
       const largest = logs[sizes.indexOf(size)]!;
-      // As many of the oldest as hold what is too much, if all are alike; the next round sees what is left.
-      const share = (all - kept * quota) / size;
-      const limit = Math.max(1, Math.min(trimmed, Math.floor(share * (await largest.count(owner, {})))));
+      // The number of oldest entries that make up the excess if all are of equal size; the next round corrects it.
+      const share = (all - trimTarget * quota) / size;
+      const limit = Math.max(1, Math.min(trimBatch, Math.floor(share * (await largest.count(owner, {})))));
       if ((await largest.trim(owner, { keep: 0, limit })) === 0) return all;
     }
   }
@@ -265,7 +267,7 @@ function isArchiveOver({ added, measured, quota }: Tally): boolean {
   return measured.archive + added.archive > quota.archive;
 }
 
-/** An estimate of what a write stores: characters for bytes is near enough until the owner is measured. */
+/** Estimates the bytes of a write: characters are accurate enough until the owner is measured. */
 function bytesOf(shape: Shape, operation: string, first: unknown, second: unknown): number {
   if (shape === 'map')
     return (first as readonly (readonly [string, unknown])[]).reduce((sum, [, value]) => sum + lengthOf(value), 0);
@@ -277,7 +279,7 @@ function lengthOf(value: unknown): number {
   try {
     return (JSON.stringify(value) as string | undefined)?.length ?? 0;
   } catch (error) {
-    // The store refuses it with this error.
+    // The store rejects the write with this error.
     if (!(error instanceof TypeError)) throw error;
     return 0;
   }

@@ -1,7 +1,7 @@
-/** Storages around storages. Each keeps the contract, and passes its suite. */
+/** Wrappers of storages. Each fulfils the contract, and passes its tests. */
 import type { DocumentStore, LogStore, MapStore, Shape, Storage, StoreName } from './contract.js';
 
-/** Runs an operation of a store and answers for it. `run` takes other parameters than those that were given. */
+/** Wraps an operation of a store. `run` accepts replacement parameters. */
 type Around = <R>(
   call: StoreCall,
   run: (others?: readonly unknown[]) => Promise<R>,
@@ -10,7 +10,7 @@ type Around = <R>(
 
 export interface StoreCall {
   readonly shape: Shape;
-  /** The store's name. */
+  /** The name of the store. */
   readonly name: string;
   /** The method of the store. */
   readonly operation: string;
@@ -26,7 +26,7 @@ const operations = {
   log: readonly (keyof LogStore)[];
 };
 
-/** Tells how long each operation took, in milliseconds, and whether it failed (an UnknownId is an answer, too). */
+/** Reports the duration of each operation in ms, and its error, if any (including UnknownId). */
 export function measured(
   storage: Storage,
   observe: (call: StoreCall, milliseconds: number, error: unknown) => void,
@@ -34,7 +34,7 @@ export function measured(
   return around(storage, (call, run) => {
     const start = performance.now();
     const result = run();
-    // Beside the answer, not in its way.
+    // Does not delay the result.
     result.then(
       () => observe(call, performance.now() - start, undefined),
       (error: unknown) => observe(call, performance.now() - start, error),
@@ -43,7 +43,7 @@ export function measured(
   });
 }
 
-/** Each store on the driver that is named for it, the others on the default. */
+/** Routes each store to its configured driver, others to the default. */
 export function routed(drivers: {
   readonly default: Storage;
   readonly stores: Readonly<Record<string, Storage>>;
@@ -57,7 +57,7 @@ export function routed(drivers: {
     log: (name, options) => driverOf(name).log(name, options),
     stores: async () => {
       const found = await Promise.all(all.map(async (driver) => ({ driver, stores: await driver.stores() })));
-      // What a driver has of a store that is on another one now cannot be reached here.
+      // Data in a driver of a store that is now assigned to another driver is not accessible.
       return found.flatMap(({ driver, stores }) => stores.filter(({ name }) => driverOf(name) === driver));
     },
     flush: async () => {
@@ -77,7 +77,7 @@ export function routed(drivers: {
   };
 }
 
-/** A storage whose every operation passes `wrap`. */
+/** Returns a storage with all operations wrapped by `wrap`. */
 export function around(storage: Storage, wrap: Around): Storage {
   const stores = new Map<string, unknown>();
   const wrapped = <S extends object>(shape: Shape, name: string, inner: S): S => {
@@ -107,7 +107,7 @@ function wrapStore<S extends object>(store: S, { shape, name }: StoreName, wrap:
   return Object.fromEntries(methods) as S;
 }
 
-/** A small generator of numbers from 0 to 1, the same for the same seed. */
+/** A small pseudo-random generator of numbers from 0 to 1, deterministic for a seed. */
 export function mulberry32(seed: number): () => number {
   let state = seed | 0;
   return () => {

@@ -64,12 +64,12 @@ test('a copy is whole, private, of its own, and never put over another file', as
   await write(file, 0, 50);
   assert.ok(backUp(file, copy).bytes > 0);
   assert.equal(statSync(copy).mode & 0o777, 0o600);
-  assert.throws(() => backUp(file, copy), /there already/);
+  assert.throws(() => backUp(file, copy), /already exists/);
   await write(file, 50, 60);
   backUp(file, copy, { overwrite: true });
   assert.throws(() => backUp(file, file, { overwrite: true }), /database itself/);
   assert.throws(() => backUp(file, join(folder, 'nowhere', 'copy')), { name: 'StorageError' });
-  assert.throws(() => backUp(join(folder, 'nothing'), join(folder, 'other')), /not there/);
+  assert.throws(() => backUp(join(folder, 'nothing'), join(folder, 'other')), /does not exist/);
   assert.deepEqual(
     readdirSync(folder).filter((name) => name.includes('part') || name === 'other'),
     [],
@@ -187,9 +187,9 @@ test('a start stops at a database that is missing, empty, damaged or of another 
   await write(file, 0, 5);
   const whole = readFileSync(file);
   truncateSync(file, 0);
-  await refused(file, /is empty, and there was a database before.*waxwing restore/);
+  await refused(file, /is empty, but there was a database before.*waxwing restore/);
   rmSync(file);
-  await refused(file, /is missing, and there was a database before.*waxwing restore/);
+  await refused(file, /is missing, but there was a database before.*waxwing restore/);
   assert.equal(existsSync(file), false);
   writeFileSync(file, 'not a database at all, and long enough to look like something'.repeat(100));
   await refused(file, /file is not a database/);
@@ -220,7 +220,7 @@ test('a start stops at a log without its database, and at the log of another', a
   rmSync(file);
   for (const made of [true, false]) {
     if (!made) rmSync(`${file}-made`);
-    await refused(file, /is missing, and .*-wal has what was written to it last/);
+    await refused(file, /is missing, and .*-wal contains its latest writes/);
     assert.deepEqual(readFileSync(`${file}-wal`), log, 'it is not touched');
   }
   writeFileSync(file, database);

@@ -1,6 +1,6 @@
 /**
- * Copies of the whole database, taken while the server runs or not, and put back while it does not. Both work in the
- * process that calls them and wait for the disk, so they are for commands and not for the server.
+ * Backs up the whole database, whether the server is running or not, and restores it while the server is stopped. Both
+ * are synchronous and wait for the disk: for commands, not for use in the server.
  */
 import {
   chmodSync,
@@ -23,33 +23,34 @@ import { lockFile } from './file.js';
 import { migrations } from './migrations.js';
 import { applicationId, foreign, noteMade } from './presence.js';
 
-/** Milliseconds to wait for another process's lock on the database. */
-const patience = 10_000;
+/** Time to wait for another process's lock on the database, in ms. */
+const lockTimeout = 10_000;
 
 export interface Copied {
   readonly bytes: number;
-  /** Of the database, when it was copied. */
+  /** Schema version of the database when copied. */
   readonly schema: number;
 }
 
 /**
- * Writes a copy of the database as it is at one moment, checks it and makes it durable under its name. A server may write
- * meanwhile: it is not held up. Throws StorageError, and leaves nothing then.
+ * Writes a consistent copy of the database, verifies it and makes it durable under its name. Does not block a running
+ * server. Throws StorageError, leaving no file.
  */
 export function backUp(file: string, to: string, { overwrite = false } = {}): Copied {
   const part = `${to}.part`;
-  if (!existsSync(file)) throw new StorageError('unavailable', `${file} is not there`);
-  if (!overwrite && existsSync(to)) throw new StorageError('unavailable', `${to} is there already; see --force`);
+  if (!existsSync(file)) throw new StorageError('unavailable', `${file} does not exist`);
+  if (!overwrite && existsSync(to))
+    throw new StorageError('unavailable', `${to} already exists; use --force to overwrite it`);
   if (existsSync(to) && realpathSync(to) === realpathSync(file))
     throw new StorageError('unavailable', `${to} is the database itself`);
   const lock = lockUnlessHeld(file);
   try {
     rmSync(part, { force: true });
-    // SQLite takes a file that is empty: so it has the right mode from the beginning.
+    // SQLite accepts an empty file, so the mode is correct from the start.
     closeSync(openSync(part, 'wx', 0o600));
-    const db = new Sqlite(file, { readonly: lock === undefined, fileMustExist: true, timeout: patience });
+    const db = new Sqlite(file, { readonly: lock === undefined, fileMustExist: true, timeout: lockTimeout });
     try {
-      // One read transaction, which no writer disturbs: unlike the backup API it never starts over.
+      // A single read transaction does not block writers and, unlike the backup API, never restarts.
       db.prepare('VACUUM INTO ?').run(part);
     } finally {
       db.close();
@@ -58,7 +59,7 @@ export function backUp(file: string, to: string, { overwrite = false } = {}): Co
     syncFile(part);
     if (overwrite) renameSync(part, to);
     else {
-      linkSync(part, to); // fails if somebody made it meanwhile
+      linkSync(part, to); // fails if it has been created meanwhile
       rmSync(part);
     }
     syncFile(dirname(to));
@@ -72,28 +73,28 @@ export function backUp(file: string, to: string, { overwrite = false } = {}): Co
 }
 
 export interface Restored extends Copied {
-  /** Where the database that was there is now, with what belongs to it; undefined if there was none. */
+  /** Where the previous database and its log were moved; undefined if there was none. */
   readonly kept: string | undefined;
 }
 
 /**
- * Puts a backup in the place of the database, once it was found to be whole. `suffix` names what was there. Throws
- * StorageError, `locked` while a server runs; then all is as it was.
+ * Replaces the database by a backup after verifying it. `suffix` is appended to the names of the previous files. Throws
+ * StorageError, with `locked` if a server is running; nothing has changed then.
  */
 export function restore(file: string, from: string, suffix: string): Restored {
-  if (!existsSync(from)) throw new StorageError('unavailable', `${from} is not there`);
+  if (!existsSync(from)) throw new StorageError('unavailable', `${from} does not exist`);
   if (existsSync(file) && realpathSync(from) === realpathSync(file))
     throw new StorageError('unavailable', `${from} is the database itself`);
   const lock = lockFile(file);
   const part = `${file}.part`;
   const removePart = (): void => {
-    for (const end of ['', ...besides]) rmSync(part + end, { force: true });
+    for (const end of ['', ...sidecars]) rmSync(part + end, { force: true });
   };
   try {
     removePart();
     copyFileSync(from, part);
     chmodSync(part, 0o600);
-    // A copy of a database that was in use has its latest writes beside it.
+    // A copy of a database in use has its latest writes in a -wal file.
     if (existsSync(`${from}-wal`)) copyFileSync(`${from}-wal`, `${part}-wal`);
     const schema = examine(part);
     const db = new Sqlite(part, { fileMustExist: true });
@@ -101,11 +102,11 @@ export function restore(file: string, from: string, suffix: string): Restored {
     db.close();
     syncFile(part);
     const kept = existsSync(file) || existsSync(`${file}-wal`) ? `${file}.${suffix}` : undefined;
-    // If the power goes in between, the next start finds a database missing, and says so.
+    // If the power fails in between, the next start finds the database missing and stops.
     if (kept !== undefined) {
       noteMade(file);
       syncFile(dirname(file));
-      for (const end of ['', ...besides]) if (existsSync(file + end)) renameSync(file + end, kept + end);
+      for (const end of ['', ...sidecars]) if (existsSync(file + end)) renameSync(file + end, kept + end);
       syncFile(dirname(file));
     }
     renameSync(part, file);
@@ -120,9 +121,9 @@ export function restore(file: string, from: string, suffix: string): Restored {
   }
 }
 
-const besides = ['-wal', '-shm'] as const;
+const sidecars = ['-wal', '-shm'] as const;
 
-/** Nobody may start a server meanwhile; undefined: one runs. */
+/** Locks the database against starting a server. Returns undefined if one is running. */
 function lockUnlessHeld(file: string): Database | undefined {
   try {
     return lockFile(file);
@@ -132,7 +133,7 @@ function lockUnlessHeld(file: string): Database | undefined {
   }
 }
 
-/** The schema of a copy that is ours and whole. Throws StorageError. */
+/** Returns the schema version of a copy after verifying it. Throws StorageError. */
 function examine(copy: string): number {
   const db = new Sqlite(copy, { fileMustExist: true });
   try {
@@ -149,7 +150,7 @@ function examine(copy: string): number {
   }
 }
 
-/** Of a file, or of a folder: the names in it. */
+/** Syncs a file, or the names in a folder. */
 function syncFile(path: string): void {
   const descriptor = openSync(path, 'r');
   try {

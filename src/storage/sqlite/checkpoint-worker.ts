@@ -1,4 +1,4 @@
-/** The thread that checkpoints: each message asks for one pass, and is answered with its outcome. */
+/** The checkpoint thread: each message requests one pass, and is answered with its result. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Sqlite from 'better-sqlite3';
 import type { CheckpointReply, CheckpointRequest } from './checkpoints.js';
@@ -6,7 +6,7 @@ import type { WalState } from './connection.js';
 
 const port = parentPort!;
 const db = new Sqlite(workerData.file, { timeout: 0, fileMustExist: true });
-db.pragma('synchronous = NORMAL'); // the log is synced before the copying, the database after
+db.pragma('synchronous = NORMAL'); // the log is synced before copying, the database after
 db.pragma('wal_autocheckpoint = 0');
 
 const copy = db.prepare('PRAGMA wal_checkpoint(PASSIVE)');
@@ -25,7 +25,7 @@ function answer(request: 'copy' | 'restart'): CheckpointReply {
   try {
     const state = copy.get() as WalState & { readonly busy: number };
     if (state.busy) return { error: 'another process copies the log' };
-    if (request === 'restart' && state.log === state.checkpointed) beginAnew();
+    if (request === 'restart' && state.log === state.checkpointed) restartLog();
     return state;
   } catch (error) {
     const { code } = error as { readonly code?: unknown };
@@ -36,11 +36,14 @@ function answer(request: 'copy' | 'restart'): CheckpointReply {
   }
 }
 
-/** The first to write after all was copied begins the log anew, and waits for the disk to have its new header. */
-function beginAnew(): void {
+/**
+ * Restarts the log. The first write after a complete checkpoint does this and waits for the new header on disk; doing
+ * it here spares the main thread.
+ */
+function restartLog(): void {
   try {
     restart.run();
   } catch {
-    // Then whoever writes next does.
+    // The next writer does it.
   }
 }

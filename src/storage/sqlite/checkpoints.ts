@@ -1,11 +1,10 @@
 /**
- * Copying the write-ahead log into the database, in a thread of its own so that the event loop does not wait for it. The
- * thread is started when there is something to do and ends when there was nothing for a while.
+ * Checkpoints: copies the write-ahead log into the database in a separate thread, so that the event loop does not wait
+ * for it. The thread is started on demand and ends when idle.
  *
- * Only when all of the log has been copied, and nothing has been written since, does SQLite begin the log anew. Under
- * constant writing that would never come about: so what is left after the passes beside the writers is copied while the
- * queue holds its next transaction, which is short. So the log stays bounded. Beginning anew makes the writer wait for
- * the disk, so the thread does that too.
+ * SQLite restarts the log only if all of it has been copied and nothing was written since, which would never happen
+ * under constant load. So after some passes concurrent with writers, the short rest is copied while the queue holds its
+ * next transaction. This bounds the log. Restarting makes a writer wait for the disk, so the thread does that too.
  */
 import { Worker } from 'node:worker_threads';
 import { StorageError } from '../contract.js';
@@ -13,24 +12,24 @@ import type { WalState } from './connection.js';
 import { failureWithCode } from './errors.js';
 
 export type CheckpointRequest = 'copy' | 'restart' | 'end';
-/** `code`: of SQLite or of the system call. */
+/** `code` is that of SQLite or of the system call. */
 export type CheckpointReply = WalState | { readonly error: string; readonly code?: string | undefined };
 
 export interface Checkpoints {
-  /** Commits were made: looks now and then whether the log is long, at once when the disk is full. */
+  /** Call after commits. Checks the length of the log now and then, or at once if the disk is full. */
   consider(isFull: boolean): void;
-  /** Copies all of the log, while the queue is held already; rejects when that does not succeed. */
+  /** Copies the whole log while the queue is held. Rejects if it cannot. */
   complete(): Promise<void>;
-  /** Waits for what runs and ends the thread. */
+  /** Waits for a running checkpoint and ends the thread. */
   close(): Promise<void>;
 }
 
 export interface CheckpointOptions {
   readonly file: string;
   readonly pageSize: number;
-  /** Bytes of the log that are not in the database yet, from which on it is copied. */
+  /** Bytes of the log not yet in the database that trigger a checkpoint. */
   readonly threshold: number;
-  /** Milliseconds without work after which the thread ends. */
+  /** Idle time after which the thread ends, in ms. */
   readonly linger: number;
   readonly walState: () => WalState;
   readonly hold: () => void;
@@ -39,11 +38,11 @@ export interface CheckpointOptions {
 }
 
 const workerFile = new URL('./checkpoint-worker.js', import.meta.url);
-/** Looking costs some µs, about as much as a row. */
+/** A check costs some µs, about as much as a row. */
 const syncsBetweenLooks = 16;
-/** Passes beside the writers; each leaves what was written during it, so each is shorter. */
+/** Passes concurrent with writers. Each leaves what was written during it, so each is shorter than the last. */
 const freePasses = 4;
-/** Frames that are few enough to hold the writers for. */
+/** Maximum frames to copy while writers are held. */
 const shortRest = 128;
 
 export function checkpoints(options: CheckpointOptions): Checkpoints {
@@ -51,14 +50,14 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
   const thread = checkpointThread(file, options.linger);
   let running: Promise<unknown> | undefined;
   let syncs = 0;
-  /** Length of the log from which on another attempt makes sense, after one that could not copy all. */
+  /** Log length from which to retry after an incomplete checkpoint. */
   let retryAt = 0;
 
   const look = (): WalState | undefined => {
     try {
       return walState();
     } catch {
-      return undefined; // who writes next will be told
+      return undefined; // the next write reports the error
     }
   };
 
@@ -78,7 +77,7 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
     hold();
     try {
       const state = await thread.ask('restart');
-      // Another process that reads, as a backup does, keeps what it reads in the log.
+      // Another process that reads, such as a backup, keeps its part in the log.
       retryAt = rest(state) > 0 ? state.log + threshold / pageSize : 0;
     } finally {
       release();
@@ -93,13 +92,13 @@ export function checkpoints(options: CheckpointOptions): Checkpoints {
       if (isFull ? rest(state) === 0 : rest(state) * pageSize < threshold || state.log < retryAt) return;
       alone(copy).catch((error: unknown) => {
         retryAt = state.log + threshold / pageSize;
-        warn(`the write-ahead log of ${file} could not be copied into it`, error);
+        warn(`the write-ahead log of ${file} could not be checkpointed`, error);
       });
     },
     complete: () =>
       alone(async () => {
         if (rest(await thread.ask('copy')) === 0) return;
-        throw new StorageError('unavailable', `another process reads ${file} and keeps its log from being copied`);
+        throw new StorageError('unavailable', `another process reads ${file} and blocks its checkpoint`);
       }),
     close: async () => {
       await running;
@@ -112,7 +111,7 @@ function rest(state: WalState): number {
   return state.log - state.checkpointed;
 }
 
-/** One request at a time. */
+/** Handles one request at a time. */
 function checkpointThread(
   file: string,
   linger: number,
@@ -138,11 +137,11 @@ function checkpointThread(
             idle = setTimeout(end, linger).unref();
             resolve(reply);
           } else {
-            end(); // the next one begins with a new connection
+            end(); // the next one starts with a new connection
             reject(failureWithCode(reply.code, reply.error, file));
           }
         };
-        const fail = (reason: unknown): void => settle({ error: `the checkpoint's thread ended: ${reason}` });
+        const fail = (reason: unknown): void => settle({ error: `the checkpoint thread ended: ${reason}` });
         current.on('message', settle).on('error', fail).on('exit', fail);
         current.postMessage(request);
       });

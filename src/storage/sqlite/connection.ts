@@ -1,19 +1,19 @@
-/** The main thread's one connection to the database, and the descriptor that its write-ahead log is synced by. */
+/** The main thread's only connection to the database, and the descriptor for syncing its write-ahead log. */
 import { closeSync, fdatasync, openSync, statSync } from 'node:fs';
 import type { Database, Statement } from 'better-sqlite3';
 import { StorageError } from '../contract.js';
 import { type FileOptions, openFile } from './file.js';
 
-/** Makes what was written to a file durable. */
+/** Makes writes to a file durable. */
 export type Sync = (descriptor: number, done: (error?: Error | null) => void) => void;
 
-/** Bytes of a database that are read in a moment. */
+/** Maximum bytes of a database to check at startup. */
 const quicklyRead = 64 * 2 ** 20;
 
-/** Milliseconds between attempts to open a file anew that fails. */
+/** Minimum time between attempts to reopen a file, in ms. */
 const reopenInterval = 250;
 
-/** What the commits so far left in the log, in frames of a page each. */
+/** State of the log after the last commit, in frames of one page each. */
 export interface WalState {
   readonly log: number;
   readonly checkpointed: number;
@@ -25,11 +25,11 @@ export class Connection {
   readonly #options: FileOptions;
   readonly #syncFile: Sync;
   readonly #statements = new Map<string, Statement<unknown[], unknown>>();
-  /** What is remembered of the database's content, dropped when a transaction is undone. */
-  readonly #memories: { clear(): void }[] = [];
+  /** Caches of database content, cleared when a transaction is rolled back. */
+  readonly #caches: { clear(): void }[] = [];
   #db: Database;
   #wal: number;
-  /** Logs of connections before; what was committed last through them is not known to be durable yet. */
+  /** Descriptors of previous logs whose last commits may not be durable yet. */
   readonly #stale: number[] = [];
   readonly #inode: number;
   #tables: Set<string> | undefined;
@@ -53,7 +53,7 @@ export class Connection {
     return statement;
   }
 
-  /** Throws what SQLite throws, also when another process writes. */
+  /** Begins a write transaction. Throws SQLite errors, also if another process is writing. */
   begin(): void {
     if (this.#isSuspect) this.#reopen();
     this.statement('BEGIN IMMEDIATE').run();
@@ -63,7 +63,7 @@ export class Connection {
     this.statement('COMMIT').run();
   }
 
-  /** After any failure since `begin`, whatever SQLite has undone itself. */
+  /** Call after any failure since `begin`, even if SQLite has rolled back itself. */
   rollback(): void {
     try {
       if (this.#db.inTransaction) this.statement('ROLLBACK').run();
@@ -76,7 +76,7 @@ export class Connection {
     return this.tables().has(name);
   }
 
-  /** `sql` may make indexes beside it. */
+  /** `sql` may also create indexes. */
   createTable(name: string, sql: string): void {
     this.#db.exec(sql);
     this.tables().add(name);
@@ -90,17 +90,17 @@ export class Connection {
     return this.#tables;
   }
 
-  /** Has a memory cleared whenever it may hold what was not committed. */
-  remember(memory: { clear(): void }): void {
-    this.#memories.push(memory);
+  /** Registers a cache to be cleared whenever it may contain uncommitted data. */
+  addCache(cache: { clear(): void }): void {
+    this.#caches.push(cache);
   }
 
-  /** Takes no lock and moves nothing. */
+  /** Takes no lock and copies nothing. */
   walState(): WalState {
     return this.statement('PRAGMA wal_checkpoint(NOOP)').get() as WalState;
   }
 
-  /** Makes all commits so far durable, in the background. One at a time. */
+  /** Makes all commits so far durable, in the background. One call at a time. */
   sync(done: (error?: Error | null) => void): void {
     const stale = this.#stale.shift();
     if (stale === undefined) {
@@ -114,20 +114,20 @@ export class Connection {
     });
   }
 
-  /** The disk failed: before the next use the file is opened anew, which helps where its descriptors went stale. */
+  /** The disk failed: the file is reopened before the next use, which helps if its descriptors are stale. */
   suspect(): void {
     this.#isSuspect = true;
   }
 
-  /** Reads the database if that is quickly done. Throws StorageError('corrupt'). */
+  /** Checks a small database for damage. Throws StorageError('corrupt'). */
   assertSound(): void {
     if (statSync(this.file).size > quicklyRead) return;
     const found = String(this.#db.pragma('quick_check(1)', { simple: true }));
     if (found === 'ok') return;
-    throw new StorageError('corrupt', `${this.file} is damaged: ${found}. Put back a backup by: waxwing restore FILE`);
+    throw new StorageError('corrupt', `${this.file} is damaged: ${found}. Restore a backup with: waxwing restore FILE`);
   }
 
-  /** Before reading outside of a transaction. */
+  /** Call before reading outside of a transaction. */
   ready(): void {
     if (this.#isSuspect) this.#reopen();
   }
@@ -142,7 +142,7 @@ export class Connection {
     this.#reopenedAt = performance.now();
     let db: Database | undefined;
     try {
-      // Another file in its place does not have what was promised.
+      // Another file under this name does not have the committed data.
       if (statSync(this.file).ino !== this.#inode) return;
       db = openFile(this.file, this.#options);
       const wal = openSync(`${this.file}-wal`, 'r+');
@@ -150,7 +150,7 @@ export class Connection {
       this.#wal = wal;
     } catch {
       db?.close();
-      return; // perhaps the old one can still do something; it says why not
+      return; // the old connection may still work, or reports the error itself
     }
     this.#db.close();
     this.#db = db;
@@ -161,6 +161,6 @@ export class Connection {
 
   #forget(): void {
     this.#tables = undefined;
-    for (const memory of this.#memories) memory.clear();
+    for (const cache of this.#caches) cache.clear();
   }
 }

@@ -1,12 +1,12 @@
-/** What SQLite and the file system say, as what a caller of the storage can do about it. */
+/** Maps errors of SQLite and of the file system to StorageError. */
 import { accessSync, closeSync, constants, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { StorageError, type StorageFailure } from '../contract.js';
 
 /**
- * The StorageError for an error of SQLite or of a system call on `file`. Anything else is given back as it is: a fault of
- * the program, not of the disk.
+ * Returns the StorageError for an error of SQLite or of a system call on `file`. Returns any other error unchanged: it
+ * is a bug, not a disk fault.
  */
 export function storageError(error: unknown, file: string): unknown {
   const code = codeOf(error);
@@ -16,7 +16,7 @@ export function storageError(error: unknown, file: string): unknown {
   return new StorageError(failure, `${file}: ${(error as Error).message} (${code})`, { cause: error });
 }
 
-/** The StorageError for an error that another thread had, as far as it crossed: its code and its message. */
+/** Returns the StorageError for an error from another thread, given its code and message. */
 export function failureWithCode(code: string | undefined, message: string, file: string): StorageError {
   if (code === undefined) return new StorageError('unavailable', `${file}: ${message}`);
   return new StorageError(failureOf(code, file) ?? 'unavailable', `${file}: ${message} (${code})`);
@@ -28,12 +28,12 @@ function failureOf(code: string, file: string): StorageFailure | undefined {
   return failure === 'unavailable' && isReadOnly(file) ? 'read-only' : failure;
 }
 
-/** Whether the operation can succeed when somebody else's lock is gone. */
+/** Whether the operation can succeed once another process's lock is released. */
 export function isLocked(error: unknown): boolean {
   return /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error) ?? '');
 }
 
-/** Whether the file or the connection to it is in doubt, beyond the one operation. */
+/** Whether the file or the connection may be unusable, beyond this operation. */
 export function isDiskFault(error: unknown): boolean {
   const failure = failures.find(([pattern]) => pattern.test(codeOf(error) ?? ''))?.[1];
   return failure === 'unavailable' || failure === 'corrupt';
@@ -43,7 +43,7 @@ export function isFull(error: unknown): boolean {
   return error instanceof StorageError && error.failure === 'full';
 }
 
-/** The first that fits counts. Codes of SQLite as in its list of result codes, others as in errno(3). */
+/** The first match counts. SQLite result codes, and errno(3) codes. */
 const failures: readonly (readonly [RegExp, StorageFailure])[] = [
   [/^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)$/, 'full'],
   [/^SQLITE_READONLY_DBMOVED$/, 'unavailable'],
@@ -60,7 +60,7 @@ function codeOf(error: unknown): string | undefined {
 }
 
 /**
- * Whether the disk fails. What cannot be read from it looks damaged to SQLite, and is not. The folder is asked: opening and
+ * Whether the disk fails: data that cannot be read looks corrupt to SQLite. Tests the folder, because opening and
  * closing the database would drop the locks of this process (see file.ts).
  */
 function isFailing(file: string): boolean {
@@ -77,7 +77,7 @@ function isFailing(file: string): boolean {
   }
 }
 
-/** SQLite reports a file system that was made read-only as an I/O error. Asking does not open the file: see file.ts. */
+/** SQLite reports a file system remounted read-only as an I/O error. This check does not open the file: see file.ts. */
 function isReadOnly(file: string): boolean {
   try {
     accessSync(file, constants.W_OK);

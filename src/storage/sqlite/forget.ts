@@ -3,16 +3,16 @@ import type { Lane, Queue } from './queue.js';
 
 export interface Purge {
   forget(owner: string): Promise<void>;
-  /** Goes on with what a process that ended in between left of forgotten owners. */
+  /** Completes deletions that a previous process did not finish. */
   purge(): Promise<void>;
 }
 
-/** Entries that one transaction removes at most: about a millisecond. */
+/** Maximum entries removed per transaction: about a millisecond. */
 const step = 500;
 
 /**
- * Forgetting owners whose entries may be too many for one transaction: the first takes the owner's name away, from when
- * on nobody sees the entries, and further ones remove the rest. `remove` removes at most `limit` and says how many.
+ * Deletes owners with possibly too many entries for one transaction: the first removes the owner's name, which hides
+ * the entries, further ones remove the rest. `remove` removes at most `limit` entries and returns how many.
  */
 export function forgetInSteps<O extends { readonly id: number }>(
   queue: Queue,

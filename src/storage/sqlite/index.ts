@@ -1,4 +1,4 @@
-/** Storage in one SQLite file: the default driver. One process has the file open at a time. */
+/** Storage in a SQLite file: the default driver. Only one process has the file open at a time. */
 import { existsSync, realpathSync } from 'node:fs';
 import type { Database } from 'better-sqlite3';
 import {
@@ -23,39 +23,39 @@ import { type Lane, Queue } from './queue.js';
 import { nameOf, storeOf } from './tables.js';
 
 export interface SqliteOptions {
-  /** Its folder must exist and be writable: `-wal`, `-shm` and `-lock` are put beside it. */
+  /** Its folder must exist and be writable: `-wal`, `-shm` and `-lock` are created next to it. */
   readonly file: string;
-  /** KiB of pages kept in memory. */
+  /** Page cache in KiB. */
   readonly cacheSize?: number | undefined;
-  /** Bytes that the file may grow to; writes beyond are refused as on a full disk. */
+  /** Maximum size of the file in bytes; writes beyond it fail as on a full disk. */
   readonly maxBytes?: number | undefined;
-  /** Bytes of the write-ahead log from which on it is copied into the file. */
+  /** Bytes of the write-ahead log that trigger a checkpoint. */
   readonly walBytes?: number | undefined;
-  /** Operations, and bytes of them, that may wait for the disk; further writes are refused. */
+  /** Maximum pending operations, and bytes of them; further writes are refused. */
   readonly maxWaiting?: number | undefined;
   readonly maxWaitingBytes?: number | undefined;
-  /** Milliseconds that opening waits for another process that has the file open. */
+  /** Time that opening waits for another process to close the file, in ms. */
   readonly openWithin?: number | undefined;
-  /** Milliseconds that operations wait for another process's lock (of sqlite3, say). */
+  /** Time that operations wait for another process's lock (such as that of sqlite3), in ms. */
   readonly lockTimeout?: number | undefined;
-  /** Milliseconds from an append to when its words are put into the index, in the background. */
+  /** Time from an append to indexing its words in the background, in ms. */
   readonly indexInterval?: number | undefined;
-  /** Whether that has to wait, by the part of its time that the event loop was in use: from 0.7 on. */
+  /** Whether to defer indexing, given the utilization of the event loop. Default: from 0.7 on. */
   readonly isBusy?: ((utilization: number) => boolean) | undefined;
-  /** Told what needs somebody's attention but fails no operation. */
+  /** Called with problems that fail no operation. */
   readonly warn?: ((message: string, error: unknown) => void) | undefined;
-  /** How the log is made durable; fdatasync(2). */
+  /** Makes the log durable; default: fdatasync(2). */
   readonly sync?: Sync | undefined;
 }
 
-/** Milliseconds between attempts to open a file that another process has open. */
+/** Time between attempts to open a file that another process has open, in ms. */
 const lockInterval = 50;
-/** Milliseconds without a checkpoint after which its thread ends. */
+/** Idle time after which the checkpoint thread ends, in ms. */
 const linger = 20_000;
 
-/** Rejects with StorageError: locked (another process has it), read-only, corrupt, unavailable. */
+/** Rejects with StorageError: locked (another process has it open), read-only, corrupt, unavailable. */
 export async function openSqlite(options: SqliteOptions): Promise<Storage> {
-  // By whatever way it is named, there is one lock beside it.
+  // All paths to the file must use the same lock.
   const file = existsSync(options.file) ? realpathSync(options.file) : options.file;
   const lock = await lockWithin(file, options.openWithin ?? 0);
   const size = { cacheSize: options.cacheSize ?? 16 * 1024, maxBytes: options.maxBytes };
@@ -74,7 +74,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Storage> {
   return storageOn(connection, lock, options);
 }
 
-/** Rejects with StorageError once the time is over. */
+/** Rejects with StorageError on timeout. */
 async function lockWithin(file: string, ms: number): Promise<Database> {
   for (const until = performance.now() + ms; ; ) {
     try {
@@ -123,7 +123,7 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
       const log = sqliteLog(connection, queue, name, {
         interval: options.indexInterval ?? 30_000,
         isBusy: options.isBusy,
-        warn: (error) => warn(`words of what is in ${file} could not be put into their index`, error),
+        warn: (error) => warn(`the search index of ${file} could not be updated`, error),
       });
       logs.push(log);
       return log;
@@ -142,7 +142,9 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
   for (const { shape, name } of present()) {
     if (shape === 'document') continue;
     const store: Purge = shape === 'map' ? open(shape, name, sqliteMap) : openLog(name);
-    store.purge().catch((error: unknown) => warn(`what forgotten owners left in ${file} could not be removed`, error));
+    store
+      .purge()
+      .catch((error: unknown) => warn(`leftover data of deleted owners in ${file} could not be removed`, error));
   }
   return {
     document: <T>(name: string) => open('document', name, sqliteDocument) as DocumentStore<T>,
@@ -162,7 +164,7 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
   };
 }
 
-/** The file is one process's, which is one node at most: every epoch but its own is over. */
+/** The file belongs to one process, and so to at most one node: every other epoch has ended. */
 function membership(connection: Connection, queue: Queue): Pick<Storage, 'join' | 'fence'> {
   const lane: Lane = { waiting: 0 };
   let member: { readonly node: string; readonly epoch: number } | undefined;
@@ -176,7 +178,7 @@ function membership(connection: Connection, queue: Queue): Pick<Storage, 'join' 
   };
   return {
     join: async (node, given) => {
-      if (isJoining) throw new StorageError('locked', 'SQLite serves one node, which has joined already');
+      if (isJoining) throw new StorageError('locked', 'SQLite supports one node, which has already joined');
       isJoining = true;
       try {
         const run = () => next(`epoch ${node}`, given);

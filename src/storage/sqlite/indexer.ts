@@ -1,32 +1,32 @@
 /**
- * When the work on an index is done: piece by piece, those who wait for theirs taking turns, and by itself now and then
- * when the event loop has little else to do.
+ * Schedules indexing work: in steps, on request in order of arrival, and in the background when the event loop is
+ * mostly idle.
  */
 import { setImmediate } from 'node:timers/promises';
 
 export interface Indexer {
-  /** Something came that is not in the index. Costs next to nothing. */
+  /** Something was added that is not indexed. Very cheap. */
   wake(): void;
-  /** Does a piece for somebody who waits, after those who asked before. */
+  /** Runs a step for a waiting caller, after earlier callers. */
   inTurn<R>(piece: () => Promise<R>): Promise<R>;
-  /** Begins no further piece by itself. */
+  /** Stops background work. */
   close(): void;
 }
 
 export interface IndexerOptions {
-  /** A piece of what is to be done, some ms at most; whether there is more. */
+  /** Runs one step of at most some ms. Returns whether there is more to do. */
   readonly piece: () => Promise<boolean>;
-  /** From when something came to when it is looked at, in ms. */
+  /** Delay from an addition to indexing it, in ms. */
   readonly interval: number;
-  /** Whether what is measured leaves no time. */
+  /** Whether the utilization leaves no time for indexing. */
   readonly isBusy?: ((utilization: number) => boolean) | undefined;
-  /** Told of a failure, once until it goes well again. */
+  /** Called on a failure, once until the next success. */
   readonly warn: (error: unknown) => void;
 }
 
-/** The part of its time that the event loop had to do. */
+/** Utilization of the event loop from which indexing is deferred. */
 const busy = 0.7;
-/** Milliseconds that others take of one turn of the event loop while pieces are done. */
+/** Duration of an event loop turn, in ms, from which indexing is deferred. */
 const longTurn = 10;
 
 export function indexer({ piece, interval, isBusy = (used) => used > busy, warn }: IndexerOptions): Indexer {

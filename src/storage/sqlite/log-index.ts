@@ -1,7 +1,7 @@
 /**
- * Which entries of a log are in the index of words (words.ts), and bringing the others in. Of each owner the ids up to
- * `indexed` are, written down in the transaction that puts them in: so none is lost, whenever the process ends. What is
- * appended at the end is left for later; what comes below `indexed`, in another's place or out of order, goes in at once.
+ * Tracks which entries of a log are in the word index (words.ts), and indexes the others. For each owner the ids up to
+ * `indexed` are in it; `indexed` is updated in the same transaction, so nothing is lost whenever the process ends.
+ * Entries appended at the end are indexed later; entries below `indexed`, out of order or replacing others, at once.
  *
  * Everything here runs in transactions of the queue, or in reads between them.
  */
@@ -15,20 +15,20 @@ import { sqliteWords, type Words } from './words.js';
 
 export interface IndexedOwner {
   readonly id: number;
-  /** Entries up to this id are in the index, as far as they have words; null: none needs to be. */
+  /** Entries up to this id are indexed, as far as they have words; null: none is. */
   indexed: string | null;
 }
 
 export interface LogIndex {
   readonly words: Words;
   text: LogOptions['text'];
-  /** An entry was written. */
+  /** Call after an entry was written. */
   appended(owner: IndexedOwner, seq: number, entry: LogEntry): void;
-  /** Whether so many entries are not in the index that looking through them takes long. */
-  isBehind(owner: IndexedOwner): boolean;
-  /** Puts some entries of an owner into the index; whether there are more. */
+  /** Whether too many entries are not indexed to scan them quickly. */
+  hasBacklog(owner: IndexedOwner): boolean;
+  /** Indexes some entries of an owner. Returns whether there are more. */
   step(name: string): boolean;
-  /** Puts some entries into the index, of those that came since this was last done; whether there are more. */
+  /** Indexes some recently added entries. Returns whether there are more. */
   stepAny(): boolean;
 }
 
@@ -43,17 +43,17 @@ interface Row {
 interface Batch {
   readonly entries: { readonly row: Row; readonly owner: number; readonly found: ReadonlySet<string> }[];
   readonly owners: { readonly owner: IndexedOwner; readonly indexed: string }[];
-  /** When enough was read, by the clock of `performance`. */
+  /** Time to stop reading, by `performance.now()`. */
   readonly deadline: number;
 }
 
-/** Entries that a search looks through one by one, and bytes of them: about 1 ms. */
-const mostBehind = 64;
-const mostBytesBehind = 2 ** 18;
-/** Milliseconds that a step reads for; writing what was read takes about as long again. And entries, if they are short. */
+/** Maximum unindexed entries that a search scans, and their bytes: about 1 ms. */
+const maxBacklog = 64;
+const maxBacklogBytes = 2 ** 18;
+/** Time that a step reads, in ms (writing takes about as long again), and its maximum entries. */
 const readingTime = 1.5;
-const mostInStep = 100;
-/** Entries of which a step looks whether their owner has something new. */
+const maxInStep = 100;
+/** Maximum entries per step checked for owners with unindexed entries. */
 const lookedAt = 1000;
 
 export function logIndex<O extends IndexedOwner>(connection: Connection, name: string, owners: Owners<O>): LogIndex {
@@ -62,10 +62,10 @@ export function logIndex<O extends IndexedOwner>(connection: Connection, name: s
   const byId = tableOf('log', name, 'ids');
   const words = sqliteWords(connection, name);
 
-  /** How far `stepAny` has come in the order in which entries were written, which is no more than where to look first. */
+  /** Progress of `stepAny` in order of writing. Only a hint where to start. */
   const property = `indexed ${nameOf('log', name)}`;
   let reached: number | undefined;
-  connection.remember({
+  connection.addCache({
     clear: () => {
       reached = undefined;
     },
@@ -75,7 +75,7 @@ export function logIndex<O extends IndexedOwner>(connection: Connection, name: s
       const row = connection.statement('SELECT value FROM waxwing WHERE property = ?').get(property);
       reached = (row as { value: number } | undefined)?.value ?? 0;
     }
-    // Numbers at the end are given again when their entries have gone.
+    // The highest numbers are reused once their entries are removed.
     const { last } = connection.statement(`SELECT max(seq) AS last FROM ${table}`).get() as { last: number | null };
     return Math.min(reached, last ?? 0);
   };
@@ -92,9 +92,9 @@ export function logIndex<O extends IndexedOwner>(connection: Connection, name: s
 
   const newBatch = (): Batch => ({ entries: [], owners: [], deadline: performance.now() + readingTime });
   const isSpent = ({ entries, deadline }: Batch): boolean =>
-    entries.length >= mostInStep || performance.now() >= deadline;
+    entries.length >= maxInStep || performance.now() >= deadline;
 
-  /** Reads an owner's entries that are not in the index, one at least; whether all of them. */
+  /** Reads unindexed entries of an owner, at least one. Returns whether that was all. */
   const collect = (owner: IndexedOwner, batch: Batch): boolean => {
     const sql = `SELECT seq, id, peer, tag, value FROM ${table} INDEXED BY ${byId} WHERE owner = ? AND id ${owner.indexed === null ? '>=' : '>'} ? ORDER BY id`;
     let last: string | undefined;
@@ -113,7 +113,7 @@ export function logIndex<O extends IndexedOwner>(connection: Connection, name: s
 
   const write = ({ entries, owners }: Batch): void => {
     if (entries.length === 0) return;
-    // FTS5 gathers what comes in the order of its numbers.
+    // FTS5 is efficient if numbers ascend.
     for (const { row, owner, found } of entries.sort((a, b) => a.row.seq - b.row.seq)) {
       if (found.size > 0) words.add(row.seq, owner, marked(row), found);
     }
@@ -127,20 +127,20 @@ export function logIndex<O extends IndexedOwner>(connection: Connection, name: s
     appended: (owner, seq, entry) => {
       if (owner.indexed === null || compare(entry.id, owner.indexed) > 0) return;
       if (index.text === undefined) {
-        setIndexed(owner, null); // nobody searches now; who does later begins anew
+        setIndexed(owner, null); // search is disabled; enabling it starts from the beginning
         return;
       }
       const found = wordsOf(entry.value, index.text);
       if (found.size > 0) words.add(seq, owner.id, entry, found);
     },
-    isBehind: (owner) => {
-      const rest = `SELECT bytes FROM ${table} INDEXED BY ${byId} WHERE owner = ? AND id ${owner.indexed === null ? '>=' : '>'} ? LIMIT ${mostBehind + 1}`;
+    hasBacklog: (owner) => {
+      const rest = `SELECT bytes FROM ${table} INDEXED BY ${byId} WHERE owner = ? AND id ${owner.indexed === null ? '>=' : '>'} ? LIMIT ${maxBacklog + 1}`;
       const sql = `SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM (${rest})`;
       const { count, bytes } = connection.statement(sql).get(owner.id, owner.indexed ?? '') as {
         count: number;
         bytes: number;
       };
-      return count > mostBehind || (count > 1 && bytes > mostBytesBehind);
+      return count > maxBacklog || (count > 1 && bytes > maxBacklogBytes);
     },
     step: (name) => {
       const owner = owners.find(name);

@@ -1,10 +1,10 @@
-/** Rows of a log's table, and which of them a filter means. */
+/** Rows of a log's table, and their selection by a filter. */
 import type { LogEntry, LogFilter } from '../contract.js';
 import { rangeOf } from '../filter.js';
 
 export type Direction = 'ASC' | 'DESC';
 
-/** What an entry is made of. */
+/** The columns of an entry. */
 export const columns = 'id, peer, tag, value';
 
 export interface Row {
@@ -23,7 +23,7 @@ export function entryOf({ id, peer, tag, value }: Row): LogEntry {
   };
 }
 
-/** Conditions of a filter but for its words and ids, and their parameters. */
+/** Returns the SQL conditions of a filter without its words and ids, and their parameters. */
 export function conditions(owner: number, filter: LogFilter): { where: string; parameters: unknown[] } {
   const { low, high } = rangeOf(filter);
   const parameters: unknown[] = [owner];

@@ -1,4 +1,4 @@
-/** Finds the entries of a log by their words, as far as these are in the index: log-index.ts. */
+/** Searches the indexed entries of a log by words: see log-index.ts. */
 import type { LogEntry, LogFilter } from '../contract.js';
 import { type Bound, rangeOf } from '../filter.js';
 import { compare } from '../order.js';
@@ -10,30 +10,30 @@ import { tableOf } from './tables.js';
 import type { Words } from './words.js';
 
 export interface SearchedOwner extends IndexedOwner {
-  /** Not 0: the numbers of the entries are not in the order of their ids. */
+  /** Not 0 if the numbers of the entries are not in the order of their ids. */
   readonly disordered: number;
 }
 
 export interface LogSearch {
-  /** At most `limit` entries, in the direction of reading. */
+  /** Returns at most `limit` entries, in reading direction. */
   select(owner: SearchedOwner, filter: LogFilter, direction: Direction, limit: number): LogEntry[];
   count(owner: SearchedOwner, filter: LogFilter, limit: number): number;
 }
 
-/** A search in what is indexed of an owner. */
+/** A search in the indexed entries of an owner. */
 interface Search {
   readonly owner: SearchedOwner;
-  /** What MATCH is asked. */
+  /** The MATCH expression. */
   readonly expression: string;
-  /** With nothing but what is in the index. */
+  /** Restricted to indexed entries. */
   readonly filter: LogFilter;
 }
 
-/** Entries that are sorted for one answer: some 10 ms. */
-const mostSorted = 10_000;
-/** The largest page that is looked for without sorting. */
-const largestPage = 1000;
-/** Ids that are looked at together where there are too many to sort: at first, and at most. */
+/** Maximum entries sorted for one answer: about 10 ms. */
+const maxSorted = 10_000;
+/** Maximum page size searched without sorting. */
+const maxPage = 1000;
+/** Ids examined together if there are too many matches to sort: initially, and at most. */
 const firstWindow = 256;
 const lastWindow = 8192;
 
@@ -57,14 +57,14 @@ export function logSearch(connection: Connection, name: string, words: Words): L
     return (connection.statement(sql).get(...parameters, clamp(limit)) as { count: number }).count;
   };
 
-  /** The number of the entry next to a bound, on its inner side. */
+  /** Returns the number of the entry next to a bound, on its inner side. */
   const seqAt = (owner: SearchedOwner, bound: Bound, direction: Direction): number | undefined => {
     const operator = `${direction === 'ASC' ? '>' : '<'}${bound.inclusive ? '=' : ''}`;
     const sql = `SELECT seq FROM ${table} INDEXED BY ${byId} WHERE owner = ? AND id ${operator} ? ORDER BY id ${direction} LIMIT 1`;
     return (connection.statement(sql).get(owner.id, bound.id) as { seq: number } | undefined)?.seq;
   };
 
-  /** The numbers that a range of ids means, where they are in their order; undefined: none. */
+  /** Returns the numbers for a range of ids, if they are in the same order; undefined if there are none. */
   const numbers = ({ owner, filter }: Search): [first: number, last: number] | undefined => {
     const { low, high } = rangeOf(filter);
     const first = low === undefined ? 0 : seqAt(owner, low, 'ASC');
@@ -72,7 +72,7 @@ export function logSearch(connection: Connection, name: string, words: Words): L
     return first === undefined || last === undefined ? undefined : [first, last];
   };
 
-  /** The index is read in the direction of reading, and no further than the limit. */
+  /** Reads the index in reading direction, up to the limit. */
   const inOrder = (search: Search, direction: Direction, limit: number): Row[] => {
     const range = numbers(search);
     if (range === undefined) return [];
@@ -87,7 +87,7 @@ export function logSearch(connection: Connection, name: string, words: Words): L
     return connection.statement(sql).all(expression, ...parameters, clamp(limit)) as Row[];
   };
 
-  /** Which of the numbers, which rise, match. */
+  /** Returns the numbers, given in ascending order, that match. */
   const matchedOf = (seqs: readonly number[], expression: string): Set<number> => {
     const sql = `SELECT rowid AS seq FROM ${matching} AND rowid >= ? AND rowid <= ? ORDER BY rowid LIMIT ${firstWindow}`;
     const matched = new Set<number>();
@@ -96,15 +96,15 @@ export function logSearch(connection: Connection, name: string, words: Words): L
       for (const { seq } of hits) matched.add(seq);
       const last = hits.at(-1);
       if (last === undefined || hits.length < firstWindow) break;
-      // Between two of ours there may be any number of others.
+      // Any number of other entries may lie between two of these.
       while (n < seqs.length && seqs[n]! <= last.seq) n++;
     }
     return matched;
   };
 
   /**
-   * What many entries match, where numbers are not in the order of ids: the ids are gone through, and what of each
-   * stretch that is in order matches.
+   * For many matches when numbers are not in the order of ids: scans the ids, and matches each ascending run of
+   * numbers.
    */
   const inStretches = ({ owner, expression, filter }: Search, direction: Direction, limit: number): Row[] => {
     const whole = conditions(owner.id, filter);
@@ -136,15 +136,15 @@ export function logSearch(connection: Connection, name: string, words: Words): L
     select: (owner, filter, direction, limit) => {
       const search = searchFor(owner, filter);
       if (search === undefined || limit <= 0) return [];
-      const isMuch = (): boolean => countOf(matching, [search.expression], mostSorted + 1) > mostSorted;
-      const select = !owner.disordered ? inOrder : limit <= largestPage && isMuch() ? inStretches : sorted;
+      const areTooMany = (): boolean => countOf(matching, [search.expression], maxSorted + 1) > maxSorted;
+      const select = !owner.disordered ? inOrder : limit <= maxPage && areTooMany() ? inStretches : sorted;
       return select(search, direction, limit).map(entryOf);
     },
     count: (owner, filter, limit) => {
       const search = searchFor(owner, filter);
       if (search === undefined) return 0;
       const { expression } = search;
-      // The terms for these are hashes.
+      // The terms for `with` and `tag` are hashes.
       if (owner.disordered || filter.with !== undefined || filter.tag !== undefined) {
         const { where, parameters } = conditions(owner.id, search.filter);
         return countOf(`${entries} AND ${where}`, [expression, ...parameters], limit);
@@ -156,7 +156,7 @@ export function logSearch(connection: Connection, name: string, words: Words): L
   };
 }
 
-/** Cuts where numbers do not follow the direction. */
+/** Splits where numbers do not follow the direction. */
 function stretches<N extends { readonly seq: number }>(rows: readonly N[], direction: Direction): N[][] {
   const found: N[][] = [];
   for (const row of rows) {

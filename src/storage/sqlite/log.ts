@@ -19,46 +19,46 @@ import { inPieces } from './pieces.js';
 import type { Lane, Operation, Queue } from './queue.js';
 import { nameOf, tableOf } from './tables.js';
 
-/** What is remembered of an owner. */
+/** Cached properties of an owner. */
 interface LogOwner {
   readonly id: number;
-  /** The highest id among the entries; null: there are none; undefined: not known. */
+  /** The highest id of the entries; null: there are none; undefined: unknown. */
   last: string | null | undefined;
-  /** Number and bytes of the entries; undefined: not known. */
+  /** Number and bytes of the entries; undefined: unknown. */
   totals: { count: number; bytes: number } | undefined;
-  /** Whether an entry was ever appended below another; if not, sequence numbers are in the order of the ids. */
+  /** 1 if an entry was ever appended below another one; otherwise sequence numbers are in the order of ids. */
   disordered: number;
-  /** Up to which id the entries are in the index of words: log-index.ts. */
+  /** Entries up to this id are in the word index: log-index.ts. */
   indexed: string | null;
 }
 
-/** What a removal gives back of each entry. */
+/** An entry returned by its removal. */
 interface Removed {
   readonly seq: number;
   readonly bytes: number;
 }
 
 export interface SqliteLog extends LogStore, Purge {
-  /** From now on this is what a search for words looks at. */
+  /** Sets the text function for searches. */
   search(text: LogOptions['text']): void;
-  /** Ends what it does by itself. */
+  /** Stops background work. */
   end(): void;
 }
 
 export interface IndexingOptions {
-  /** Milliseconds from an append to when its words are looked at, unless somebody searches for them before. */
+  /** Delay from an append to indexing, in ms, unless a search comes first. */
   readonly interval: number;
   readonly isBusy: ((utilization: number) => boolean) | undefined;
   readonly warn: (error: unknown) => void;
 }
 
-/** Entries that one transaction of a trim removes. */
+/** Entries removed per transaction of a trim. */
 const trimStep = 500;
 
 /**
- * Entries lie in the order in which they came, so that appending touches few pages; narrow indexes lead to them. The
- * first holds their sizes too: a total is one pass over it, done once for an owner that is asked for and kept up to date
- * in memory from then on, which costs an append nothing on the disk.
+ * Entries are stored in order of arrival, so that appends touch few pages; narrow indexes refer to them. The first
+ * index includes sizes: the totals of an owner take one scan on first use, and are then maintained in memory, so that
+ * an append needs no extra disk write.
  */
 export function sqliteLog(connection: Connection, queue: Queue, name: string, indexing: IndexingOptions): SqliteLog {
   const table = tableOf('log', name);
@@ -77,12 +77,12 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
   }));
   const index = logIndex(connection, name, owners);
   const search = logSearch(connection, name, index.words);
-  /** A piece of indexing: a write for which no read of the log waits. */
+  /** Indexing steps: writes that reads of the log do not wait for. */
   const indexLane: Lane = { waiting: 0 };
   const piece = (run: () => boolean): Promise<boolean> =>
     queue.write({ lane: indexLane, kind: 'other', owner: '', bytes: 0, run });
   const background = indexer({ ...indexing, piece: () => piece(() => index.stepAny()) });
-  /** Pieces that are waited for, one of an owner however many search. */
+  /** Pending steps, one per owner, shared by concurrent searches. */
   const catchingUp = new Map<string, Promise<boolean>>();
 
   const create = (): void => {
@@ -120,7 +120,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     let seq: number | undefined;
     if (last === null || compare(entry.id, last) > 0) owner.last = entry.id;
     else {
-      seq = removeOne(owner, entry.id); // what replaces an entry takes its place
+      seq = removeOne(owner, entry.id); // a replacement takes the same number
       if (seq === undefined && owner.disordered === 0) {
         connection.statement(`UPDATE ${ownersTable} SET disordered = 1 WHERE id = ?`).run(owner.id);
         owner.disordered = 1;
@@ -139,7 +139,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     }
   };
 
-  /** Where it was; undefined: it was not there. */
+  /** Returns the number of the removed entry, or undefined if it did not exist. */
   const removeOne = (owner: LogOwner, id: string): number | undefined => {
     const sql = `DELETE FROM ${table} WHERE owner = ? AND id = ? RETURNING seq, bytes`;
     const row = connection.statement(sql).get(owner.id, id) as Removed | undefined;
@@ -180,7 +180,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
   const indexFor = (filter: LogFilter): string =>
     filter.with !== undefined ? byPeer : filter.tag !== undefined ? byTag : byId;
 
-  /** Of the entries that are not in the index yet, which all come after those that are: few, see `searching`. */
+  /** Scans the unindexed entries, which come after all indexed ones. They are few: see `searching`. */
   const withWordsInRest = (owner: LogOwner, filter: LogFilter, direction: Direction, limit: number): LogEntry[] => {
     const { indexed } = owner;
     const isLower = indexed !== null && (filter.after === undefined || compare(filter.after, indexed) < 0);
@@ -198,7 +198,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     return found;
   };
 
-  /** Entries with the ids asked that pass, in the direction of reading. */
+  /** Returns matching entries with these ids, in reading direction. */
   const withIds = (owner: LogOwner, ids: readonly string[], filter: LogFilter, direction: Direction): LogEntry[] => {
     const { where, parameters } = conditions(owner.id, filter);
     const isMatch = matches(filter, index.text);
@@ -215,7 +215,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     return found;
   };
 
-  /** At most `limit` entries, in the direction of reading. */
+  /** Returns at most `limit` entries, in reading direction. */
   const select = (owner: LogOwner, filter: LogFilter, direction: Direction, limit: number): LogEntry[] => {
     if (filter.ids !== undefined) return withIds(owner, filter.ids, filter, direction).slice(0, limit);
     if (filter.words !== undefined) return withWords(owner, filter, direction, limit);
@@ -242,7 +242,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     owner !== undefined &&
     connection.statement(`SELECT 1 FROM ${table} WHERE owner = ? AND id = ?`).get(owner.id, id) !== undefined;
 
-  /** Reads; a search for words once what is left to look through one by one is little. */
+  /** Runs a read. A search for words first waits until few unindexed entries are left. */
   const reading = <R>(name: string, { words, ids }: LogFilter, run: (owner: LogOwner | undefined) => R): Promise<R> =>
     words === undefined || ids !== undefined ? queue.read(lane, () => run(owners.find(name))) : searching(name, run);
 
@@ -250,8 +250,8 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
     for (;;) {
       const found = await queue.read(lane, () => {
         const owner = owners.find(name);
-        const isBehind = owner !== undefined && index.text !== undefined && index.isBehind(owner);
-        return isBehind ? undefined : { result: run(owner) };
+        const hasBacklog = owner !== undefined && index.text !== undefined && index.hasBacklog(owner);
+        return hasBacklog ? undefined : { result: run(owner) };
       });
       if (found !== undefined) return found.result;
       await catchUp(name);
@@ -331,7 +331,7 @@ export function sqliteLog(connection: Connection, queue: Queue, name: string, in
   };
 }
 
-/** The appends of these ids that wait, and nothing but appends and removals after them. */
+/** Returns the pending appends of these ids, if only appends and removals come after them. */
 function appendsOf(newest: Iterable<Operation>, ids: ReadonlySet<string>): Operation[] {
   const found: Operation[] = [];
   for (const operation of newest) {

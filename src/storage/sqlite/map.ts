@@ -19,13 +19,13 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
 
   const create = (): void => {
     owners.create();
-    // Clustered: an owner's entries are read together.
+    // Clustered: an owner's entries are stored together.
     connection.createTable(
       nameOf('map', name),
       `CREATE TABLE ${table} (owner INTEGER, key TEXT, value TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID`,
     );
   };
-  /** In order, keys after `after`. */
+  /** Returns entries with keys after `after`, in order. */
   const items = (name: string, after: string | undefined, limit: number): [string, unknown][] => {
     const owner = owners.find(name);
     if (owner === undefined) return [];
@@ -55,7 +55,7 @@ export function sqliteMap(connection: Connection, queue: Queue, name: string): M
         const row = connection.statement(`SELECT count(*) AS count FROM ${table} WHERE owner = ?`).get(owner.id);
         return (row as { count: number }).count;
       }),
-    // Reads no overflow pages: SQLite knows the length of a value from its row's header.
+    // Reads no overflow pages: SQLite gets the length of a value from the row header.
     size: (name) =>
       queue.read(lane, () => {
         const owner = owners.find(name);

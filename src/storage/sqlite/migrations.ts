@@ -1,6 +1,6 @@
 /**
- * The schema that all stores share, as steps in order. A step once released is never changed; a new one is put at the
- * end, and finds the stores' own tables (tables.ts) in sqlite_schema.
+ * The schema shared by all stores, as a sequence of migrations. A released one is never changed; new ones are appended,
+ * and find the stores' own tables (tables.ts) in sqlite_schema.
  */
 import type { Database } from 'better-sqlite3';
 import { StorageError } from '../contract.js';
@@ -13,7 +13,7 @@ export const migrations: readonly Migration[] = [
     db.exec('CREATE TABLE waxwing (property TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID');
     db.pragma(`application_id = ${applicationId}`);
   },
-  // Words are found by what a log's text function makes of a value, and their index remembers how far it has come.
+  // The text function of a log now determines the indexed words, and the index records its progress.
   (db) => {
     const tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").all() as Table[];
     for (const { name, sql } of tables) {
@@ -30,7 +30,10 @@ interface Table {
   readonly sql: string;
 }
 
-/** Brings the file to the newest schema, each step a transaction. Refuses files that are newer or not ours. */
+/**
+ * Migrates the file to the latest schema, one transaction per step. Throws StorageError for a file that is newer or not
+ * ours.
+ */
 export function migrate(db: Database, steps: readonly Migration[] = migrations): void {
   let version = schemaVersion(db);
   if (version > steps.length) {
@@ -46,7 +49,7 @@ export function migrate(db: Database, steps: readonly Migration[] = migrations):
   }
 }
 
-/** Throws StorageError for a database of another program. */
+/** Throws StorageError if the database belongs to another program. */
 export function assertOurs(db: Database): void {
   schemaVersion(db);
 }

@@ -1,11 +1,11 @@
-/** Numbers for owners, a table per store: so that the keys of its entries are narrow, and owners can be listed. */
+/** Numbers for owners, in one table per store: they keep entry keys short, and allow listing owners. */
 import type { OwnerRange, Shape } from '../contract.js';
 import { Recent } from '../recent.js';
 import type { Connection } from './connection.js';
 import { nameOf, tableOf } from './tables.js';
 
-/** Owners of a store whose numbers are kept at hand. */
-const remembered = 10_000;
+/** Maximum cached owners per store. */
+const maxCached = 10_000;
 
 export class Owners<O extends { readonly id: number }> {
   readonly #connection: Connection;
@@ -15,11 +15,11 @@ export class Owners<O extends { readonly id: number }> {
   readonly #entries: string;
   readonly #columns: string;
   readonly #describe: (row: O) => O;
-  readonly #known = new Recent<O>(remembered);
+  readonly #known = new Recent<O>(maxCached);
 
   /**
-   * `columns` are further ones (each with a default), and `describe` makes of a row with all columns what is to be
-   * remembered of an owner.
+   * `columns` are additional columns, each with a default. `describe` builds the cached object from a row with all
+   * columns.
    */
   constructor(connection: Connection, shape: Shape, name: string, columns: string, describe: (row: O) => O) {
     this.#connection = connection;
@@ -29,7 +29,7 @@ export class Owners<O extends { readonly id: number }> {
     this.#entries = tableOf(shape, name);
     this.#columns = columns;
     this.#describe = describe;
-    connection.remember(this.#known);
+    connection.addCache(this.#known);
   }
 
   get exist(): boolean {
@@ -37,7 +37,7 @@ export class Owners<O extends { readonly id: number }> {
   }
 
   create(): void {
-    // An owner without a name is forgotten, and keeps its number while its entries are being removed.
+    // A deleted owner has no name, but keeps its number while its entries are being removed.
     this.#connection.createTable(
       this.#tableName,
       `CREATE TABLE ${this.#table} (id INTEGER PRIMARY KEY, name TEXT UNIQUE, host TEXT ${this.#columns});
@@ -56,7 +56,7 @@ export class Owners<O extends { readonly id: number }> {
     return owner;
   }
 
-  /** The owner with a number; undefined: there is none, or it was detached. */
+  /** Returns the owner with a number; undefined if there is none, or it was detached. */
   numbered(id: number): O | undefined {
     const row = this.#connection.statement(`SELECT name FROM ${this.#table} WHERE id = ?`).get(id);
     const name = (row as { name: string | null } | undefined)?.name ?? undefined;
@@ -72,7 +72,7 @@ export class Owners<O extends { readonly id: number }> {
     return owner;
   }
 
-  /** The owner is gone; the number stays until `release`. */
+  /** Removes the name of an owner; the number stays until `release`. */
   detach(name: string, { id }: O): void {
     this.#known.delete(name);
     this.#connection.statement(`UPDATE ${this.#table} SET name = NULL, host = NULL WHERE id = ?`).run(id);
@@ -82,14 +82,14 @@ export class Owners<O extends { readonly id: number }> {
     this.#connection.statement(`DELETE FROM ${this.#table} WHERE id = ?`).run(id);
   }
 
-  /** Numbers of those that were detached. */
+  /** Returns the numbers of detached owners. */
   detached(): number[] {
     if (!this.exist) return [];
     const rows = this.#connection.statement(`SELECT id FROM ${this.#table} WHERE name IS NULL`).all();
     return (rows as { id: number }[]).map(({ id }) => id);
   }
 
-  /** In order, those that have entries. */
+  /** Lists owners that have entries, in order. */
   list(range: OwnerRange): string[] {
     if (!this.exist) return [];
     return listOwners(
@@ -102,13 +102,13 @@ export class Owners<O extends { readonly id: number }> {
   }
 }
 
-/** What comes after the last `@`; null: there is none. */
+/** Returns what follows the last `@`, or null if there is none. */
 export function hostOf(owner: string): string | null {
   const at = owner.lastIndexOf('@');
   return at === -1 ? null : owner.slice(at + 1);
 }
 
-/** Owners in the column `name` of a table that has their hosts in `host`. */
+/** Lists owners from the column `name` of a table that has their hosts in `host`. */
 export function listOwners(
   connection: Connection,
   table: string,
@@ -138,7 +138,7 @@ export function listOwners(
   return found.slice(0, limit);
 }
 
-/** A limit as SQLite takes it. */
+/** Converts a limit for SQLite. */
 export function clamp(limit: number): number {
   return Math.min(Math.max(limit, 0), Number.MAX_SAFE_INTEGER);
 }

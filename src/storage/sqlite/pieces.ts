@@ -1,11 +1,11 @@
-/** Values asked for with `IN (…)`. */
+/** Values for `IN (…)`. */
 
 const shapes = [1, 8, 64].map((length) => ({ length, places: `(${Array<string>(length).fill('?').join()})` }));
 const longest = shapes.at(-1)!;
 
 /**
- * The values, each once, in pieces for statements of a few lengths only, which stay prepared; a value stands again for those
- * that are missing.
+ * Splits the distinct values into pieces of a few fixed lengths, so that prepared statements can be reused; the last
+ * piece is padded by repeating a value.
  */
 export function* inPieces(wanted: Iterable<string>): Generator<{ readonly places: string; readonly values: string[] }> {
   const all = [...new Set(wanted)];

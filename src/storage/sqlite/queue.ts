@@ -1,38 +1,38 @@
 /**
- * Writes, gathered into transactions and made durable without the event loop ever waiting for the disk (see
+ * Groups writes into transactions and makes them durable without blocking the event loop on the disk (see
  * docs/decisions/0002-sqlite-commit.md).
  *
- * What is written in one turn of the event loop runs at its end as one transaction, which puts it into the write-ahead
- * log but not yet on the disk; then the log is synced in libuv's pool, and only after that the writers' promises resolve.
- * While a sync runs the next writes gather; what was executed meanwhile takes part in the next sync.
+ * Writes of one event loop turn run at its end as one transaction, which appends them to the write-ahead log without a
+ * sync. The log is then synced in libuv's pool, and only afterwards the writers' promises resolve. Writes during a sync
+ * accumulate, and transactions executed meanwhile are part of the next sync.
  */
 import { StorageError } from '../contract.js';
 import type { Connection } from './connection.js';
 import { isDiskFault, isFull, isLocked, storageError } from './errors.js';
 
-/** A store's part of the queue. */
+/** The operations of one store. */
 export interface Lane {
-  /** Operations of the store that are not executed yet. */
+  /** Operations of the store not executed yet. */
   waiting: number;
 }
 
 export interface Work {
   readonly lane: Lane;
-  /** What stores tell their own waiting operations by. */
+  /** Lets stores identify their own pending operations. */
   readonly kind: 'set' | 'append' | 'remove' | 'other' | 'flush';
   readonly owner: string;
   readonly id?: string | undefined;
-  /** About what it holds in memory. */
+  /** Approximate memory use. */
   readonly bytes: number;
-  /** Runs in a transaction, perhaps again in another one if that was undone. */
+  /** Runs in a transaction, and again in another one if that was rolled back. */
   run: () => unknown;
-  /** Waiting operations that have no effect any more once this one has run. They are not run, and end as this one does. */
+  /** Pending operations made obsolete by this one. They are not run, and complete together with it. */
   readonly instead?: readonly Operation[] | undefined;
 }
 
 export interface Operation {
   readonly work: Work;
-  /** Needs no durability: is answered as soon as it ran. */
+  /** Needs no durability: resolves as soon as it has run. */
   readonly isRead: boolean;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -42,29 +42,29 @@ export interface Operation {
 }
 
 export interface QueueOptions {
-  /** Operations, and bytes of them, that may wait to run or to be durable; further writes are refused. */
+  /** Maximum operations, and bytes of them, that are pending or not durable; further writes are refused. */
   readonly maxOperations: number;
   readonly maxBytes: number;
-  /** Milliseconds that writes wait for another process's lock. */
+  /** Time that writes wait for another process's lock, in ms. */
   readonly lockTimeout: number;
 }
 
-/** What one transaction holds at most, so that other work gets its turn: about 3 ms. */
+/** Maximum size of a transaction, so that other work gets its turn: about 3 ms. */
 const batchOperations = 256;
 const batchBytes = 2 ** 20;
-/** Transactions that a read may run for what it must see; if more waits, the read waits too. */
+/** Maximum transactions run synchronously for a read; with more pending, the read is queued. */
 const batchesForRead = 4;
-/** How far back a store looks for its own waiting operations. */
+/** Maximum pending operations searched by `newest`. */
 const lookBack = 512;
-/** Milliseconds between attempts against another process's lock. */
+/** Time between attempts to get a lock held by another process, in ms. */
 const lockInterval = 10;
 
 export class Queue {
   readonly #connection: Connection;
   readonly #options: QueueOptions;
-  /** Called after commits became durable; `isFull` when the disk ran out of space. */
+  /** Called after commits have become durable; `isFull` if the disk is full. */
   readonly #afterCommit: (isFull: boolean) => void;
-  /** Copies the log into the database and makes that durable; rejects when it cannot. */
+  /** Checkpoints the log into the database durably. Rejects if it cannot. */
   readonly #rescue: () => Promise<void>;
 
   #waiting: Operation[] = [];
@@ -74,13 +74,13 @@ export class Queue {
   #bytes = 0;
   #isScheduled = false;
   #holds = 0;
-  /** A sync failed: whether commits before now are on the disk is unknown, so that nothing after can be promised. */
+  /** A sync failed: earlier commits may not be durable, so later ones must not be confirmed. */
   #isUnsafe = false;
   #isClosed = false;
-  /** Why nothing is written any more. */
+  /** The error for all further writes. */
   #refusal: StorageError | undefined;
   #retry: NodeJS.Timeout | undefined;
-  /** Since when another process's lock was in the way, and when it was so last, in ms. */
+  /** When another process's lock was first and last encountered, in ms. */
   #lockedSince: number | undefined;
   #lockedLast = 0;
 
@@ -95,17 +95,17 @@ export class Queue {
     this.#rescue = hooks.rescue;
   }
 
-  /** Resolves with what `run` returned once that is durable. Rejects with StorageError, or what `run` threw. */
+  /** Resolves with the result of `run` once it is durable. Rejects with StorageError, or what `run` threw. */
   write<R>(work: Work & { run: () => R }): Promise<R> {
     if (this.#isClosed) return Promise.reject(closed());
     if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
     if (this.#count >= this.#options.maxOperations || this.#bytes >= this.#options.maxBytes) {
-      return Promise.reject(new StorageError('unavailable', 'too many writes wait for the disk'));
+      return Promise.reject(new StorageError('unavailable', 'too many pending writes'));
     }
     return this.#enqueue(work, false) as Promise<R>;
   }
 
-  /** Resolves with what `run` returns once all earlier writes of the lane have run. */
+  /** Resolves with the result of `run` once all earlier writes of the lane have run. */
   read<R>(lane: Lane, run: () => R): Promise<R> {
     if (this.#isClosed) return Promise.reject(closed());
     for (let n = 0; n < batchesForRead && lane.waiting > 0 && this.#canRun(); n++) this.#execute();
@@ -123,8 +123,8 @@ export class Queue {
   }
 
   /**
-   * The operations of an owner that wait, newest first, as far as it is worth looking and as they may be superseded:
-   * not past a read, which must see them, nor a flush, which must find them done.
+   * Yields the pending operations of an owner that may be superseded, newest first, within a limited distance. Stops at
+   * a read, which must see them, and at a flush, which must find them done.
    */
   *newest(lane: Lane, owner: string): Generator<Operation> {
     const end = Math.max(0, this.#waiting.length - lookBack);
@@ -135,24 +135,24 @@ export class Queue {
     }
   }
 
-  /** Resolves when all that was written before has come to its end. */
+  /** Resolves when all earlier writes are durable or have been rejected. */
   async flush(): Promise<void> {
     if (this.#isClosed) throw closed();
-    await this.#settled();
+    await this.#drain();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#settled();
+    await this.#drain();
   }
 
-  /** Refuses every further write. Resolves when those before have come to their end. */
+  /** Refuses all further writes. Resolves when earlier ones are durable or have been rejected. */
   async refuse(refusal: StorageError): Promise<void> {
     this.#refusal = refusal;
-    await this.#settled();
+    await this.#drain();
   }
 
-  /** Runs nothing that writes until each `hold` has had its `release`. */
+  /** Suspends writes until each `hold` has been followed by `release`. */
   hold(): void {
     this.#holds++;
   }
@@ -162,7 +162,7 @@ export class Queue {
     this.#schedule();
   }
 
-  async #settled(): Promise<void> {
+  async #drain(): Promise<void> {
     if (this.#count === 0) return;
     const flush: Work = { lane: { waiting: 0 }, kind: 'flush', owner: '', bytes: 0, run: () => {} };
     await this.#enqueue(flush, false).catch(() => {});
@@ -199,7 +199,7 @@ export class Queue {
   #schedule(): void {
     if (this.#isScheduled || this.#isBlocked()) return;
     if (this.#waiting.length === 0 && this.#executed.length === 0) return;
-    // The end of the sync comes here again, and until then more gathers.
+    // More writes accumulate until the sync ends, which schedules again.
     if (this.#syncing !== undefined && this.#waiting.length < batchOperations) return;
     this.#isScheduled = true;
     setImmediate(this.#turn);
@@ -217,7 +217,7 @@ export class Queue {
     this.#schedule();
   };
 
-  /** Runs one transaction of what waits. */
+  /** Runs one transaction of pending operations. */
   #execute(limit = batchOperations): void {
     const batch = this.#take(limit);
     if (batch.length === 0) return;
@@ -233,7 +233,7 @@ export class Queue {
     this.#done(batch);
   }
 
-  /** One of the batch cannot be done: the others must not suffer. */
+  /** An operation of the batch fails: run each alone, so that the others succeed. */
   #executeSingly(batch: readonly Operation[]): void {
     this.#putBack(batch);
     for (let n = batch.length; n > 0 && this.#canRun(); n--) this.#execute(1);
@@ -296,7 +296,7 @@ export class Queue {
     });
   }
 
-  /** After a failed sync the log cannot be trusted, but its content can be written to the database instead. */
+  /** After a failed sync the log is unreliable, but its content can be checkpointed to the database instead. */
   #recover(): void {
     this.hold();
     const release = () => this.release();
@@ -310,7 +310,7 @@ export class Queue {
       .then(release, release);
   }
 
-  /** A lock that outlasted the patience of some is not waited for by others: else each stanza of a stream would wait so long. */
+  /** Once a lock wait has timed out, later writes fail at once instead of each waiting the full timeout. */
   #waitForLock(batch: readonly Operation[], error: unknown): void {
     this.#putBack(batch);
     const now = performance.now();
@@ -337,7 +337,7 @@ export class Queue {
     if (isFull(reason)) this.#afterCommit(true);
   }
 
-  /** A read that waited for writes that failed. */
+  /** Runs a read that waited for failed writes. */
   #readAlone(operation: Operation): void {
     try {
       operation.result = operation.work.run();

@@ -1,18 +1,18 @@
-/** Names of the stores' tables, readable in SQLite's own shell: `log.archive`, `log-owners.archive`. */
+/** Names of the stores' tables, readable in the SQLite shell: `log.archive`, `log-owners.archive`. */
 import type { Shape, StoreName } from '../contract.js';
 
-/** A name, quoted for SQL. `part` names a further table or an index of the store. */
+/** Returns a table name quoted for SQL. `part` selects an additional table or an index of the store. */
 export function tableOf(shape: Shape, name: string, part?: string): string {
   return `"${nameOf(shape, name, part).replaceAll('"', '""')}"`;
 }
 
-/** The name as sqlite_schema has it. Its names ignore case, and end at a NUL: both are written with a `^`. */
+/** Returns the name in sqlite_schema. SQLite names ignore case and end at a NUL: both are escaped with `^`. */
 export function nameOf(shape: Shape, name: string, part?: string): string {
   const escaped = name.replace(/[A-Z^\0]/g, (character) => `^${character === '\0' ? '0' : character.toLowerCase()}`);
   return `${shape}${part === undefined ? '' : `-${part}`}.${escaped.replaceAll('^^', '^-')}`;
 }
 
-/** The store that a table holds the entries of. */
+/** Returns the store whose entries are in a table, or undefined. */
 export function storeOf(table: string): StoreName | undefined {
   const [, shape, escaped] = /^(document|map|log)\.(.*)$/s.exec(table) ?? [];
   if (shape === undefined || escaped === undefined) return undefined;

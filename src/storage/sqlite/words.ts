@@ -1,11 +1,11 @@
 /**
- * The words of a log's entries, in an index of FTS5 that holds no copy of the texts (see docs/decisions/0003-search.md).
- * It is made when the first words come.
+ * The words of a log's entries, in an FTS5 index without a copy of the texts (see docs/decisions/0003-search.md).
+ * Created with the first words.
  *
- * The words are cut by us (storage/words.ts), not by SQLite, so that a row of the index is a list of terms that we alone
- * compose, and what a user types cannot become an operator. Each term begins with the owner's number: the words of one
- * owner lie together, and finding them costs the same however much others have. Beside the words there are terms for what
- * a page may be narrowed to.
+ * Text is split into words here (storage/words.ts), not by SQLite: a row of the index is a list of terms composed by
+ * us, and user input cannot become an operator. Each term begins with the owner's number, so the words of an owner are
+ * adjacent, and a search costs the same however much data others have. Additional terms represent the fields by which a
+ * page can be filtered.
  */
 import type { LogEntry, LogFilter } from '../contract.js';
 import { words } from '../words.js';
@@ -14,21 +14,21 @@ import { nameOf, tableOf } from './tables.js';
 
 export interface Words {
   readonly table: string;
-  /** Puts an entry with these words in, also one that is in it already. Dear if the last one had a higher number. */
+  /** Adds an entry with these words, or replaces it. Expensive if the last one added had a higher number. */
   add(seq: number, owner: number, entry: Marked, found: ReadonlySet<string>): void;
-  /** Takes it out, if it is in. */
+  /** Removes an entry, if present. */
   remove(seq: number): void;
-  /** Does a bounded piece of what keeps the index in few parts; after each transaction that added many. */
+  /** Runs a bounded step of merging the index; call after each transaction that added many entries. */
   merge(): void;
-  /** What MATCH finds the entries by; undefined: nothing can be found. */
+  /** Returns the MATCH expression for a filter; undefined if it cannot match. */
   expression(owner: number, filter: LogFilter): string | undefined;
 }
 
 type Marked = Pick<LogEntry, 'with' | 'tag'>;
 
-/** Between an owner's number and what follows: no word has these, and to FTS5's tokenizer they are letters. */
+/** Separators after an owner's number: never part of a word, but letters to FTS5's tokenizer. */
 const before = { word: '¶', peer: '§', tag: '¤' } as const;
-/** Pages of the index that one piece of merging moves: a millisecond or two. */
+/** Index pages per merge step: one or two ms. */
 const mergePages = 16;
 
 export function sqliteWords(connection: Connection, name: string): Words {
@@ -37,7 +37,7 @@ export function sqliteWords(connection: Connection, name: string): Words {
   const create = (): void => {
     const options = "content = '', contentless_delete = 1, detail = none, tokenize = 'ascii'";
     connection.createTable(tableName, `CREATE VIRTUAL TABLE ${table} USING fts5 (terms, ${options})`);
-    // By itself it merges seldom and then much, while everybody waits.
+    // Automatic merging is rare but then large, and blocks everything.
     const settings = "('automerge', 0), ('crisismerge', 64), ('usermerge', 8)";
     connection.statement(`INSERT INTO ${table} (${table}, rank) VALUES ${settings}`).run();
   };
@@ -75,7 +75,7 @@ function marks(owner: number, { with: peer, tag }: Marked): string[] {
   return found;
 }
 
-/** FNV-1a, 32 bits. What it mistakes is sorted out when the entry is read. */
+/** FNV-1a, 32 bits. Collisions are filtered out when the entry is read. */
 function hash(text: string): string {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
