@@ -42,7 +42,7 @@ const ends: readonly (readonly [string, readonly TransportName[], (peer: Peer) =
 for (const [what, transports, finishes] of ends)
   for (const transport of transports)
     scenario(
-      `what came before ${what} is delivered (${transport})`,
+      `stanzas before ${what} are delivered (${transport})`,
       { config: { limits: { rate: unlimitedRate, rate_account: unlimitedRate } } },
       async (scene) => {
         const { actor, server } = scene;

@@ -59,7 +59,7 @@ scenario('who turns up gets the last items of contacts, and who is let in', two,
   await late.receivesNothing();
 });
 
-scenario('presence for a contact who is not there goes nowhere, and comes when he is', two, async (scene) => {
+scenario('presence for an offline contact is dropped, and arrives when they come online', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   await juliet.sends(`<presence type='unavailable'/>`);
   await romeo.receives(`<presence type='unavailable' from='${juliet.jid}'/>`);

@@ -19,7 +19,7 @@ const den = `den@${service}`;
 interface Cast {
   readonly juliet: Peer;
   readonly romeo: Peer;
-  /** He is to juliet what romeo is. */
+  /** Has the same relation to juliet as romeo. */
   readonly tybalt: Peer;
 }
 
@@ -174,7 +174,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'items of a node of his own that he subscribed her to',
+    title: 'items of a node that its owner subscribed her to',
     send: async ({ romeo }) => {
       await romeo.sends(create(mark, { access_model: 'open' }));
       await romeo.sends(subscribes(mark).replace(` to='${store}'`, ''));
@@ -337,9 +337,9 @@ scenario(
     const juliet = await actor(`${juliets}/balcony`, { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
-    // He does not know her
+    // Romeo does not know her
     await juliet.receives(`<iq type='error' id='v' from='${romeo.jid}'/>`);
-    await romeo.sends(`<presence to='${juliets}'/>`); // he shows himself
+    await romeo.sends(`<presence to='${juliets}'/>`); // romeo sends presence
     await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
     await romeo.receives(`<iq type='get' id='v'/>`);
     for (let count = 0; count < 2; count++)

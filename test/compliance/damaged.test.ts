@@ -175,7 +175,7 @@ const truncated = `<message xmlns="jabber:client" to="${victim}"><body>${secret}
 /** By a reader that loses count of bytes (A1). */
 const notNested = `<message xmlns="jabber:client"><body>${secret}</body><é></é></message><x/>`;
 
-/** What becomes of a record. Undefined: it stays. */
+/** What a record becomes. Undefined keeps it. */
 const damages: Record<string, (sample: Sample) => unknown> = {
   'truncated XML': () => truncated,
   'XML that is not well-formed': () => notNested,

@@ -720,7 +720,7 @@ export class Peer {
     }
   }
 
-  /** Sends no more, and goes on reading. */
+  /** Stops sending, and continues to read. */
   halfCloses(): void {
     this.#ws?.close();
     this.#socket?.end();

@@ -18,7 +18,7 @@ const endings = {
   'the connection is reset': async (peer: Peer) => peer.cut(),
 } as const;
 
-/** The messages that she receives before his session ends. */
+/** The messages that she receives before the other session ends. */
 async function untilGone(juliet: Peer, romeo: Peer): Promise<string[]> {
   const bodies: string[] = [];
   for (;;) {

@@ -9,7 +9,7 @@ export function fillIn(text: string, known: ReadonlyMap<string, string>): string
 }
 
 /**
- * What is wrong with `actual`; undefined: nothing. What is wanted has to be there, in whatever order; more may be there,
+ * What is wrong with `actual`, if anything. What is wanted has to be there, in whatever order; more may be there,
  * unless `exactly`. Of a stanza's `type` the absence counts too. New placeholders are put into `known`.
  */
 export function difference(

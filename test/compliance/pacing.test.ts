@@ -238,7 +238,7 @@ scenario('XEP-0045 §7.1: what happens while somebody enters', { ...narrow, alon
   const told = first.map(({ attrs }) => attrs.from!);
   assert.ok(told.length >= 5 && told.length < 20, `the window: ${told.length}`);
   const [one, two] = told.map((from) => Number(from.slice(room.length + 1)));
-  // Those she was told of: one leaves, one changes again and again. Those she was not: one leaves, one is renamed, one speaks.
+  // Of those announced to her: one leaves, one changes again and again. Of the others: one leaves, one is renamed, one speaks.
   await people[one!]!(`<presence to='${room}/${one}' type='unavailable'/>`);
   for (let at = 0; at < 20; at++)
     await people[two!]!(`<presence to='${room}/${two}'><status>${at}</status></presence>`);
@@ -398,7 +398,7 @@ for (const [title, code, item] of removals)
     heard.push(...(await all(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable')));
     const end = heard.at(-1)!;
     assert.deepEqual(codes(end).sort(), ['110', code]);
-    assert.ok(heard.length < 32, 'nobody is told of a room that they are not in');
+    assert.ok(heard.length < 32, 'nobody hears of a room that they are not in');
     const romeo = await scene.actor('romeo@localhost/x');
     await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>last</body></message>`);
     const rest = await all(({ attrs }) => attrs.from === romeo.jid);

@@ -71,24 +71,28 @@ scenario(
   },
 );
 
-scenario('§3.1: also who has left, by what he said; nobody else', { alone: true }, async ({ actor, server }) => {
-  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
-  const juliet = await actor('juliet@localhost/balcony');
-  const tybalt = await actor('tybalt@localhost/street');
-  await founds(nurse, 'hall', 'nurse');
-  await enters(juliet, 'hall', 'juliet');
-  await enters(tybalt, 'hall', 'tybalt');
-  await quiets(nurse, juliet, tybalt);
-  const bad = await says(tybalt, juliet, 'Buy gold');
-  await tybalt.sends(`<presence type='unavailable' to='${hall}/tybalt'/>`);
-  await quiets(nurse, juliet, tybalt);
-  await juliet.sends(participant(`${occupantId(bad.occupant)}${report()}`));
-  await juliet.receives(`<iq type='error' id='r'>${refusal('cancel', 'item-not-found')}</iq>`);
-  const id = `<stanza-id xmlns='${NS.stanzaId}' by='${hall}' id='${bad.id}'/>`;
-  await juliet.sends(participant(`${occupantId(bad.occupant)}${report(id)}`));
-  await juliet.receives(`<iq type='result' id='r'/>`);
-  assert.equal((await kept(server))[0]?.jid, 'tybalt@localhost');
-});
+scenario(
+  '§3.1: also an occupant who has left, by their messages; nobody else',
+  { alone: true },
+  async ({ actor, server }) => {
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony');
+    const tybalt = await actor('tybalt@localhost/street');
+    await founds(nurse, 'hall', 'nurse');
+    await enters(juliet, 'hall', 'juliet');
+    await enters(tybalt, 'hall', 'tybalt');
+    await quiets(nurse, juliet, tybalt);
+    const bad = await says(tybalt, juliet, 'Buy gold');
+    await tybalt.sends(`<presence type='unavailable' to='${hall}/tybalt'/>`);
+    await quiets(nurse, juliet, tybalt);
+    await juliet.sends(participant(`${occupantId(bad.occupant)}${report()}`));
+    await juliet.receives(`<iq type='error' id='r'>${refusal('cancel', 'item-not-found')}</iq>`);
+    const id = `<stanza-id xmlns='${NS.stanzaId}' by='${hall}' id='${bad.id}'/>`;
+    await juliet.sends(participant(`${occupantId(bad.occupant)}${report(id)}`));
+    await juliet.receives(`<iq type='result' id='r'/>`);
+    assert.equal((await kept(server))[0]?.jid, 'tybalt@localhost');
+  },
+);
 
 scenario('§3.1, §3.2: what is no report', async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen', { presence: true });

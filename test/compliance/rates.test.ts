@@ -43,7 +43,7 @@ scenario(
     await does(romeo, publish('a', '1', 'x', { to }));
     await romeo.sends(publish('a', '2', 'x', { to }));
     await romeo.receives(policy);
-    // His own nodes count with them
+    // The account's own nodes count with them
     await romeo.sends(publish('own', '1', 'x'));
     await romeo.receives(policy);
     await romeo.sends(pubsub('get', `<items node='a'/>`, to));

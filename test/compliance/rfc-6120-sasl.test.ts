@@ -416,7 +416,7 @@ scenario('RFC 5802 §6: a client that was made to believe that there is no bindi
   await stage.account('romeo@localhost');
   const [over] = await greeted(connect, { transport: 'tls', address: newPlace() });
   assert.equal(outcome(await attempts(over, { header: 'y,,' })), 'not-authorized');
-  // Where none was offered, that is so.
+  // Correct if none was offered.
   const [bare] = await greeted(connect);
   assert.equal(outcome(await attempts(bare, { header: 'y,,' })), 'success');
 });
@@ -666,7 +666,7 @@ scenario(
 );
 
 scenario(
-  'XEP-0175: what a passing user stored goes with him',
+  'XEP-0175: data of an anonymous account is deleted with its session',
   { config: { auth: { anonymous: true } }, alone: true },
   async ({ connect, stage }) => {
     const { server } = stage;

@@ -13,7 +13,7 @@ type Fate = readonly string[] | 'kept' | 'refused' | 'dropped';
 /** As of §8.5.4; `normal` stands for no type, and for what is none (§5.2.2). */
 type Fates = Readonly<Record<'normal' | 'chat' | 'groupchat' | 'headline' | 'error', Fate>>;
 
-/** Juliet's clients by the presence that they have sent; undefined: none. */
+/** Juliet's clients by the presence that they have sent, if any. */
 const presences: Readonly<Record<string, string | undefined>> = {
   balcony: '<presence/>',
   chamber: '<presence><show>away</show><priority>3</priority></presence>',

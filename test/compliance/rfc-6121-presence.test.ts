@@ -7,35 +7,38 @@ const caps = `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x'/>`;
 const rich = `<presence xml:lang='it'><show>dnd</show><status>Sto pensando</status><status xml:lang='en'>&lt;wooing&gt;</status>
   <priority>5</priority>${caps}<x xmlns='vcard-temp:x:update'><photo>ab</photo></x></presence>`;
 
-scenario('§4.2: who comes is seen by those who may, as he said it, and sees them', async ({ actor }) => {
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const paris = await actor('paris@localhost/street', { presence: true });
-  await befriends(romeo, juliet);
-  await romeo.sends(`<presence type='unavailable'/>`);
-  await romeo.syncs();
-  romeo.forgets();
-  await juliet.sends('<presence><show>away</show><status>sighing</status></presence>');
-  await juliet.syncs();
-  juliet.forgets();
-  // Not there, he sees nothing
-  await romeo.receivesNothing();
-  await romeo.sends(rich);
-  await juliet.receives(rich.replace('<presence', `<presence from='romeo@localhost/orchard'`));
-  await romeo.receivesAnyOrder([
-    rich.replace('<presence', `<presence from='romeo@localhost/orchard' to='romeo@localhost/orchard'`),
-    `<presence from='juliet@localhost/balcony'><show>away</show><status>sighing</status></presence>`,
-  ]);
-  await romeo.receivesNothing();
-  await juliet.receivesNothing();
-  await paris.receivesNothing();
-});
+scenario(
+  '§4.2: a client that comes online is seen by its subscribers, as sent, and sees its contacts',
+  async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const paris = await actor('paris@localhost/street', { presence: true });
+    await befriends(romeo, juliet);
+    await romeo.sends(`<presence type='unavailable'/>`);
+    await romeo.syncs();
+    romeo.forgets();
+    await juliet.sends('<presence><show>away</show><status>sighing</status></presence>');
+    await juliet.syncs();
+    juliet.forgets();
+    // An unavailable client sees nothing
+    await romeo.receivesNothing();
+    await romeo.sends(rich);
+    await juliet.receives(rich.replace('<presence', `<presence from='romeo@localhost/orchard'`));
+    await romeo.receivesAnyOrder([
+      rich.replace('<presence', `<presence from='romeo@localhost/orchard' to='romeo@localhost/orchard'`),
+      `<presence from='juliet@localhost/balcony'><show>away</show><status>sighing</status></presence>`,
+    ]);
+    await romeo.receivesNothing();
+    await juliet.receivesNothing();
+    await paris.receivesNothing();
+  },
+);
 
 scenario('§4.2.2, §4.3: seen from one side alone', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await subscribes(romeo, juliet);
-  // Juliet is not told of Romeo
+  // Juliet gets no presence of Romeo
   await romeo.sends(`<presence type='unavailable'/><presence/>`);
   await juliet.receivesNothing();
   await romeo.receivesAnyOrder([
@@ -104,7 +107,7 @@ scenario('§4.3.2: a stranger’s probe finds out nothing', async ({ actor, stag
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
-  // Juliet sees Romeo; that gives him no right to see her
+  // Juliet sees Romeo, but Romeo may not see her
   await subscribes(juliet, romeo);
   await romeo.sends(`<presence type='subscribe' to='paris@localhost'/>`);
   for (const whom of ['juliet@localhost', 'juliet@localhost/balcony', 'paris@localhost', 'nobody@localhost'])
@@ -127,7 +130,7 @@ scenario('§4.4: presence is changed, and nobody is probed again', async ({ acto
   await juliet.receivesNothing();
 });
 
-scenario('§4.5: who goes is seen to go, once, however he goes', async ({ actor }) => {
+scenario('§4.5: a client becomes unavailable once, however it goes offline', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const first = await actor('romeo@localhost/orchard', { presence: true });
   await befriends(first, juliet);

@@ -214,7 +214,7 @@ scenario('§2.1.6: another’s push goes to the client under the other’s name,
 });
 
 const few = { config: { limits: { roster_items: 2 } } };
-scenario('§2.3.3: a full roster takes no more, and can be changed', few, async ({ actor }) => {
+scenario('§2.3.3: a full roster takes no new items, and can be changed', few, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const name of ['a', 'b']) {
     await romeo.sends(set(name, `<item jid='${name}@localhost'/>`));

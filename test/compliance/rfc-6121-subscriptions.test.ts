@@ -14,7 +14,7 @@ async function wantsPushes(peer: Peer): Promise<void> {
   await peer.receives(`<iq type='result' id='roster'/>`);
 }
 
-/** The item of the contact in the roster; undefined: there is none. */
+/** The item of the contact in the roster, if there is one. */
 async function itemOf(peer: Peer, contact: string) {
   await peer.sends(`<iq type='get' id='item'>${query()}</iq>`);
   const result = await peer.receives(`<iq type='result' id='item'/>`);
@@ -26,7 +26,7 @@ async function itemOf(peer: Peer, contact: string) {
 // Appendix A: each of the four stanzas in each of the nine states, at who sends it (§A.2) and who gets it (§A.3)
 
 type Type = 'subscribe' | 'unsubscribe' | 'subscribed' | 'unsubscribed';
-/** Of the sender. `+ out`: he has asked; `+ in`: he has been asked. */
+/** Of the sender. `+ out`: sent a request; `+ in`: received a request. */
 type State = 'none' | 'none+out' | 'none+in' | 'none+out+in' | 'to' | 'to+in' | 'from' | 'from+out' | 'both';
 
 /** What the two say to get there (`romeo subscribe` …), and the other's state. */
@@ -127,7 +127,7 @@ for (const state of Object.keys(states) as State[]) {
 
       const toRomeo: string[] = [];
       if (shown(state) !== shown(after)) toRomeo.push(pushed(juliet, after));
-      // §3.3.3; §3.1.3: who asks for what he has is told so again, and how it is
+      // §3.3.3; §3.1.3: a repeated request is answered again, with the current state
       if (isSubscribed(state) && !isSubscribed(after))
         toRomeo.push(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
       if (type === 'subscribe' && isSubscribed(state)) toRomeo.push(`<presence from='juliet@localhost/balcony'/>`);
@@ -237,7 +237,7 @@ scenario('§3.1.2: who has asked goes on asking, until there is an answer', asyn
   await romeo.sends(`<presence type='unavailable'/>`);
   await romeo.syncs();
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  await juliet.receivesNothing(); // there was no such account when he asked
+  await juliet.receivesNothing(); // there was no such account at the time of the request
   await romeo.sends('<presence/>');
   await juliet.receives(`<presence type='subscribe' from='romeo@localhost' to='juliet@localhost'/>`);
 });
@@ -382,7 +382,7 @@ scenario('§3.1.3: so many requests wait, and those who are refused do not hear 
   await paris.sends(`<presence type='subscribe' to='juliet@localhost'/>`);
   await juliet.receivesNothing();
   await paris.receivesNothing();
-  // Once there is room, he is heard: he asks again whenever he comes
+  // Once there is room, the request arrives: it is sent again at each login
   await juliet.sends(`<presence type='subscribed' to='romeo@localhost'/>`);
   await juliet.syncs();
   juliet.forgets();

@@ -212,7 +212,7 @@ scenario(
     );
     await romeo.sends(`<message id='m' type='chat' to='juliet@localhost'><body>x</body></message>`);
     await juliet.receives(`<message id='m' type='chat'/>`);
-    // she wants to hear him
+    // she has added romeo
     await juliet.sends(`<message id='m' type='chat' to='tybalt@localhost'><body>x</body></message>`);
     await tybalt.receives(`<message id='m' type='chat'/>`);
     await tybalt.sends(`<message id='y' type='chat' to='juliet@localhost'><body>x</body></message>`);

@@ -102,7 +102,7 @@ scenario(
     await isHeard(romeo, juliet, '1');
     await romeo.sends(asks(juliets));
     await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
-    // She asks to see him
+    // She requests a subscription
     await juliet.sends(asks('paris@localhost'));
     await paris.receives(`<presence type='subscribe' from='${juliets}'/>`);
     await isHeard(paris, juliet, '2');
@@ -139,7 +139,7 @@ scenario(
 );
 
 scenario(
-  'rooms are heard, and who invites through them is who he is',
+  "rooms are heard, and an invitation through a room counts as the inviter's",
   strangers({ messages: 'refuse' }),
   async ({ actor, stage }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -199,7 +199,7 @@ scenario('so many new acquaintances', strangers({ new_contacts: 3 }), async ({ a
   await isRefused(romeo, 'nobody@remote.example', later);
   await romeo.sends(asks('d@localhost'));
   await romeo.receives(`<presence id='s' type='error' from='d@localhost'>${later}</presence>`);
-  // those whom he knows hear him still
+  // contacts still receive Romeo's messages
   await isHeard(romeo, juliet, '1');
   await romeo.sends(says('a@localhost'));
   await romeo.sends(says('b@localhost'));
@@ -248,7 +248,7 @@ scenario(
   },
 );
 
-scenario('nor do rooms, which invite for him', strangers({ new_contacts: 1 }), async ({ actor, stage }) => {
+scenario('nor do rooms, which forward invitations', strangers({ new_contacts: 1 }), async ({ actor, stage }) => {
   for (const name of ['a', 'b']) await stage.account(`${name}@localhost`);
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await founds(romeo, 'hall', 'romeo');
@@ -294,10 +294,10 @@ scenario(
 
 for (const [how, turns] of [
   [
-    'adds him to her contacts',
+    'adds romeo to her contacts',
     `<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>`,
   ],
-  ['writes to him', says('romeo@localhost', 'hi')],
+  ['writes to romeo', says('romeo@localhost', 'hi')],
 ] as const)
   scenario(`held until she ${how}`, strangers({ messages: 'hold' }), async ({ actor, stage }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });

@@ -37,7 +37,7 @@ scenario('§2.1: the host says so', async ({ actor }) => {
   }
 });
 
-scenario('§6: everybody gets it, and sees who else, but for blind copies', async ({ actor }) => {
+scenario('§6: everybody gets it, and sees all recipients except blind copies', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@elsewhere.example/chamber', { presence: true });

@@ -70,7 +70,7 @@ scenario('an administrator of the host owns all rooms, and is on no list', ruled
       <item affiliation='owner' role='moderator' jid='macbeth@localhost/castle'/><status code='110'/></x></presence>`,
   );
   await quiets(crone, macbeth);
-  // whoever is admin of the room has nothing to say about him
+  // admins of the room cannot change a host administrator
   const outcast = `<iq type='set' id='s' to='${room('ruled')}'><query xmlns='${NS.mucAdmin}'>
     <item affiliation='outcast' jid='macbeth@localhost'/></query></iq>`;
   await hag.sends(outcast);
@@ -80,7 +80,7 @@ scenario('an administrator of the host owns all rooms, and is on no list', ruled
   );
   const owners = await crone.receives(`<iq type='result' id='g'/>`);
   assert.doesNotMatch(owners.toString(), /macbeth/);
-  // he puts a room in order
+  // the administrator configures a room
   await configures(macbeth, 'ruled', { 'muc#roomconfig_membersonly': '0' });
   await quiets(crone);
   await macbeth.sends(
@@ -186,7 +186,7 @@ scenario('waxwing room: made, listed, shown and destroyed', { alone: true }, asy
   await assert.rejects(call('room destroy', { room: room('coven') }), /there is no room/);
 });
 
-/** Who resumes finds out that he is out (XEP-0198), from what was kept for him. */
+/** A client that resumes learns from its queue that it was removed (XEP-0198). */
 scenario('§11.2: a session that waits hears of it when it is resumed', { alone: true }, async (scene: Scene) => {
   const { actor, stage, known } = scene;
   const hag = await actor('hag66@localhost/pda');

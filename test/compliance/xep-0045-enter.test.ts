@@ -21,7 +21,7 @@ scenario('§10.1.2: an instant room is locked until its owner takes the usual co
     `<presence type='error' from='coven@conference.localhost/thirdwitch'><x xmlns='${NS.muc}'/>
       ${refusal('cancel', 'item-not-found')}</presence>`,
   );
-  // §6.4: but for its owner there is no such room yet
+  // §6.4: except for its owner there is no such room yet
   const info = `<iq type='get' id='d' to='coven@conference.localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
   await hag.sends(info);
   await hag.receives(`<iq type='error'>${refusal('cancel', 'item-not-found')}</iq>`);
@@ -369,7 +369,7 @@ scenario('§6: discovery, where hidden rooms and occupants stay hidden', async (
 });
 
 scenario(
-  '§10.1.3: a room whose owner goes before he has configured it is no more',
+  '§10.1.3: a room whose owner leaves before configuring it is destroyed',
   { config: { modules: { muc: { defaults: { persistent: true } } } } },
   async ({ actor }) => {
     const crone = await actor('crone1@localhost/desktop');

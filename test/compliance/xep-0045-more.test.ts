@@ -38,7 +38,7 @@ scenario('XEP-0410: a ping to oneself, answered by the room', async (scene) => {
   await hag.receives(`<iq type='result' id='p' from='${room('ping')}'/>`);
   await hag.sends(ping(service));
   await hag.receives(`<iq type='result' id='p' from='${service}'/>`);
-  // §3.3: nobody is in a room that is no more
+  // §3.3: nobody is in a room that does not exist
   await hag.sends(ping(`${room('ping-nowhere')}/thirdwitch`));
   await hag.receives(error('modify', 'not-acceptable'));
   await crone.receivesNothing();
@@ -140,7 +140,7 @@ scenario('XEP-0425: moderators take back what others said', async (scene) => {
 });
 
 scenario(
-  'XEP-0424 §4, §5: who takes back what he said leaves a mark in its place, and nobody else does',
+  'XEP-0424 §4, §5: an author can retract a message, which leaves a tombstone; nobody else can',
   async (scene) => {
     const [crone, hag] = await pair(scene, 'retract');
     const idOf = async (peer: Peer) =>
@@ -159,7 +159,7 @@ scenario(
       await hag.syncs();
       return hag.forgets().filter(({ name }) => name === 'message');
     };
-    // not by another, be he the owner: that is what XEP-0425 is for
+    // not by anybody else, not even the owner: XEP-0425 is for that
     await crone.sends(retracts(id, 'three'));
     await quiets(hag, crone);
     assert.match((await inArchive()).join(''), /My secret/);

@@ -392,7 +392,7 @@ scenario('§9.9: admins decide who can register, and need not be in the room for
   });
   await grants(owner, 'approve', 'admin@localhost', 'admin');
   await quiets(admin);
-  // §7.2.6, §7.10: he cannot come in, and asks
+  // §7.2.6, §7.10: a non-member is refused, and sends a request
   await guest.sends(joins(`${room('approve')}/thane`));
   await guest.receives(`<presence type='error'>${refusal('auth', 'registration-required')}</presence>`);
   await guest.sends(applies('approve', 'thane'));
@@ -404,7 +404,7 @@ scenario('§9.9: admins decide who can register, and need not be in the room for
     <field var='muc#register_allow' type='boolean'><value>0</value></field></x></message>`;
   await owner.receives(request);
   await admin.receives(request);
-  // once, however often he asks
+  // once, however often the request is sent
   await guest.sends(applies('approve', 'thane'));
   await guest.receives(`<iq type='result' id='s'/>`);
   await admin.receivesNothing();
@@ -416,7 +416,7 @@ scenario('§9.9: admins decide who can register, and need not be in the room for
   await admin.sends(decides('approve', 'guest@localhost', 'thane', '0'));
   await guest.receivesNothing();
   await admin.sends(decides('approve', 'guest@localhost', 'thane', '1'));
-  // §9.5: into a members-only room he is invited
+  // §9.5: a new member of a members-only room is invited
   await guest.receives(
     `<message from='${room('approve')}'><x xmlns='${NS.mucUser}'><invite from='admin@localhost'/></x></message>`,
   );
@@ -429,7 +429,7 @@ scenario('§9.9: admins decide who can register, and need not be in the room for
   await admin.sends(decides('approve', 'guest@localhost', 'macbeth', '1'));
   await guest.receivesNothing();
   await quiets(owner, admin);
-  // the nickname is his
+  // the nickname is now registered
   await other.sends(applies('approve', 'Thane'));
   await other.receives(error('cancel', 'conflict'));
   await admin.sends(decides('approve', 'member@localhost', 'thane', '1'));
@@ -458,12 +458,12 @@ scenario('§7.10, §7.6: who has registered a nickname goes by it, where the roo
   await guest.syncs();
   const self = guest.forgets().find(({ attrs }) => attrs.from === `${room('locked-nicks')}/thane`)!;
   assert.match(self.toString(), /code="210"/);
-  // who has none goes by what he likes
+  // without a registered nickname any name is free
   await member.sends(`<presence to='${room('locked-nicks')}/thane2'/>`);
   await member.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='303'/></x></presence>`);
 });
 
-scenario('§18.1: who is not there hears that he is something else now', async (scene) => {
+scenario('§18.1: an absent user is notified of a changed affiliation', async (scene) => {
   const owner = await scene.actor('owner@localhost/desktop');
   const member = await scene.actor('member@localhost/desktop', { presence: true });
   await founds(owner, 'absent', 'owner');
@@ -472,10 +472,10 @@ scenario('§18.1: who is not there hears that he is something else now', async (
     `<message from='${room('absent')}' to='member@localhost'><x xmlns='${NS.mucUser}'>
       <item affiliation='admin' jid='member@localhost'/><status code='101'/></x></message>`,
   );
-  // §9.1: of bans nobody is told before he comes
+  // §9.1: a banned user is not notified before they try to enter
   await grants(owner, 'absent', 'member@localhost', 'outcast');
   await member.receivesNothing();
-  // nor of what he does himself
+  // nor of one's own changes
   await grants(owner, 'absent', 'member@localhost', 'none');
   await member.sends(applies('absent', 'thane'));
   await member.receives(`<iq type='result' id='s'/>`);
@@ -660,7 +660,7 @@ scenario('§6.5, §9.5: occupants and lists can be open by configuration', opene
 
 const closed = { config: { modules: { muc: { lists_for: 'admins' } } } };
 
-scenario('§9.5: lists can be for admins alone, but for roles that the owner names', closed, async (scene) => {
+scenario('§9.5: lists can be for admins alone, or for roles that the owner names', closed, async (scene) => {
   const { owner, admin, member } = await court(scene, 'private', { 'muc#roomconfig_whois': 'anyone' });
   const asks = (peer: Peer) => peer.sends(gets('private', `<item affiliation='member'/>`));
   await asks(member);

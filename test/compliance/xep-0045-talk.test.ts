@@ -292,13 +292,13 @@ scenario('muc#roomconfig_presencebroadcast: who is not to be seen any more vanis
     await crone.receivesAny();
   };
   await seen('moderator');
-  // §7.14: for the others it is as if he had left
+  // §7.14: to the others the visitor seems to have left
   await crone.receives(
     `<presence type='unavailable' from='${room('veiled')}/thirdwitch'><x xmlns='${NS.mucUser}'>
       ${item('none', 'none')}</x></presence>`,
   );
   await quiets(crone, hag);
-  // he is there, sees the others, and what he does is not told
+  // the visitor is there, sees the others, and their presence is not broadcast
   await hag.sends(`<presence to='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
   await hag.receives(`<presence from='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
   await hag.sends(`<presence to='${room('veiled')}/oldhag'/>`);
@@ -398,7 +398,7 @@ scenario('XEP-0452: mentions reach affiliated users who are not there', async (s
   await stranger.receivesNothing();
 });
 
-scenario('§7.4, XEP-0191: who has blocked an occupant does not hear him, and stays in the room', async (scene) => {
+scenario('§7.4, XEP-0191: a user who blocked an occupant does not hear them, and stays in the room', async (scene) => {
   const [crone, hag] = await pair(scene, 'blocked');
   await hag.sends(
     `<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${room('blocked')}/firstwitch'/></block></iq>`,

@@ -108,28 +108,32 @@ scenario('§3: by a form', { config }, async ({ actor }) => {
   await refused(romeo, 'set', NS.search, `<x xmlns='${NS.dataForms}' type='form'/>`, 'bad-request');
 });
 
-scenario('XEP-0077: who enters himself sees what he said, and can go', { config }, async ({ actor, server }) => {
-  const romeo = await actor('romeo@localhost/orchard');
-  const juliet = await actor('juliet@localhost/balcony');
-  const before = (await asks(juliet, 'get', NS.register)).getChild('query', NS.register)!;
-  assert.equal(before.getChild('registered'), undefined);
-  await refused(juliet, 'set', NS.register, '<first> </first>', 'not-acceptable');
-  await refused(juliet, 'set', NS.register, `<first>${'x'.repeat(201)}</first>`, 'not-acceptable');
-  await enters(juliet, '<first>Juliet</first>');
-  const after = (await asks(juliet, 'get', NS.register)).getChild('query', NS.register)!;
-  assert.ok(after.getChild('registered'));
-  assert.equal(after.getChildText('first'), 'Juliet');
-  // Nobody else is in it
-  assert.deepEqual(jids(await searches(romeo, '')), ['juliet@localhost']);
-  await asks(juliet, 'set', NS.register, '<remove/>');
-  assert.deepEqual(jids(await searches(romeo, '')), []);
-  await enters(juliet, '<nick>J</nick>');
-  await server.accounts.remove('juliet@localhost');
-  assert.deepEqual(jids(await searches(romeo, '')), []);
-});
+scenario(
+  'XEP-0077: a user who registers sees their entry, and can remove it',
+  { config },
+  async ({ actor, server }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    const juliet = await actor('juliet@localhost/balcony');
+    const before = (await asks(juliet, 'get', NS.register)).getChild('query', NS.register)!;
+    assert.equal(before.getChild('registered'), undefined);
+    await refused(juliet, 'set', NS.register, '<first> </first>', 'not-acceptable');
+    await refused(juliet, 'set', NS.register, `<first>${'x'.repeat(201)}</first>`, 'not-acceptable');
+    await enters(juliet, '<first>Juliet</first>');
+    const after = (await asks(juliet, 'get', NS.register)).getChild('query', NS.register)!;
+    assert.ok(after.getChild('registered'));
+    assert.equal(after.getChildText('first'), 'Juliet');
+    // Nobody else is in it
+    assert.deepEqual(jids(await searches(romeo, '')), ['juliet@localhost']);
+    await asks(juliet, 'set', NS.register, '<remove/>');
+    assert.deepEqual(jids(await searches(romeo, '')), []);
+    await enters(juliet, '<nick>J</nick>');
+    await server.accounts.remove('juliet@localhost');
+    assert.deepEqual(jids(await searches(romeo, '')), []);
+  },
+);
 
 scenario(
-  'XEP-0054: who enters himself is offered what his card says, and nothing of it is shown before',
+  "XEP-0054: a user who registers is offered their vCard's data, and nothing of it is shown before",
   { config },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');

@@ -192,7 +192,7 @@ scenario('§4.3: events without items, payloads and publishers', async ({ actor 
   );
 });
 
-scenario('pubsub#purge_offline: what somebody published goes with his last client', async ({ actor }) => {
+scenario("pubsub#purge_offline: items are purged with their publisher's last client", async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const garden = await actor(`${romeo}/garden`, { presence: true });
   const balcony = await actor(`${juliet}/balcony`, { presence: true });

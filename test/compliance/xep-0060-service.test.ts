@@ -32,7 +32,7 @@ async function three(actor: Actor, options?: Parameters<typeof create>[1]) {
 
 // --- §6 subscribers ---------------------------------------------------------------------------------------------------
 
-scenario('§6.1, §6.2, §7.1.2: who is subscribed is notified until he is so no longer', async ({ actor }) => {
+scenario('§6.1, §6.2, §7.1.2: subscribers are notified until they unsubscribe', async ({ actor }) => {
   const { orchard, balcony, tomb } = await three(actor);
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result(subscription(juliet, 'subscribed')));
@@ -147,7 +147,7 @@ scenario('§8.6: owners are asked, and answer', async ({ actor }) => {
     await peer.sends(pubsub('get', `<items node='n'/>`, service));
     await peer.receives(error('auth', 'not-authorized', 'not-subscribed'));
     const answer = submitted('subscribe_authorization', { node: 'n', subscriber_jid: jid, allow });
-    await peer.sends(`<message to='${service}' id='p'>${answer}</message>`); // not his to say
+    await peer.sends(`<message to='${service}' id='p'>${answer}</message>`); // not from the owner
     await peer.receives(
       `<message type='error' id='p'><error type='auth'><forbidden xmlns='${NS.stanzas}'/></error></message>`,
     );
@@ -351,7 +351,7 @@ scenario('§8.8.2: nobody is subscribed by an owner whom they do not know', asyn
   assert.doesNotMatch(String(none), /<subscription /);
   await balcony.receivesNothing();
   await orchard.receivesNothing();
-  // From when she knows him
+  // Once she knows romeo
   await knows(balcony, romeo);
   await orchard.sends(publish('n', 'b', 'x', { to }));
   await orchard.receives(result('<publish/>'));
@@ -430,7 +430,7 @@ scenario(
   },
 );
 
-scenario('§8.2, §8.4: subscribers are told of changes and of the end', async ({ actor }) => {
+scenario('§8.2, §8.4: subscribers are notified of changes and of the deletion', async ({ actor }) => {
   const { orchard, balcony } = await three(actor, { notify_config: '1' });
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result());

@@ -332,7 +332,7 @@ scenario('§8.6: whoever owns a node of another’s account answers, too', async
   await tomb.receives(result(subscription(paris, 'pending')));
   for (const peer of [orchard, balcony]) await peer.receives(`<message from='${romeo}'/>`);
   const answer = submitted('subscribe_authorization', { node: 'n', subscriber_jid: paris, allow: '1' });
-  await tomb.sends(`<message to='${romeo}' type='chat'>${answer}</message>`); // not his to say
+  await tomb.sends(`<message to='${romeo}' type='chat'>${answer}</message>`); // not from the owner
   await orchard.receives(`<message from='${paris}/tomb' type='chat'/>`);
   await tomb.receivesNothing();
   await balcony.sends(`<message to='${romeo}'>${answer}</message>`);
@@ -351,7 +351,7 @@ scenario('§8.6: a form that is cancelled leaves it waiting', async ({ actor }) 
   await orchard.syncs();
   await balcony.sends(subscribe(juliet));
   await balcony.receives(error('auth', 'not-authorized', 'pending-subscription'));
-  // §8.4.2: it is told of the end of the node
+  // §8.4.2: it is notified of the deletion of the node
   await orchard.sends(owner('set', `<delete node='n'/>`, service));
   await orchard.receives(result());
   await balcony.receives(event(service, juliet, `<delete node='n'/>`));
@@ -418,7 +418,7 @@ scenario('§12.3: who is gone for good is told no more', async ({ actor }) => {
 
 // --- presence at the service ----------------------------------------------------------------------------------------------
 
-scenario('§12.4, §12.5: who is on another server says by presence that he is there', async ({ actor }) => {
+scenario('§12.4, §12.5: a subscriber on another server becomes known as online by presence', async ({ actor }) => {
   const { orchard } = await two(actor, { presence_based_delivery: '1' });
   const nurse = await actor('nurse@elsewhere.example/hall');
   await nurse.sends(subscribe('nurse@elsewhere.example'));
@@ -442,7 +442,7 @@ scenario('§12.4, §12.5: who is on another server says by presence that he is t
 });
 
 scenario(
-  '§6.1.3.6: who is anonymous subscribes for as long as he is there',
+  '§6.1.3.6: anonymous users are subscribed for the time of their session',
   { config: { auth: { anonymous: true } } },
   async ({ actor, connect }) => {
     const orchard = await actor(`${romeo}/orchard`);

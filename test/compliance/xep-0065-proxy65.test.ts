@@ -272,7 +272,7 @@ scenario('§7: through a room, where the two know each other by other addresses'
   assert.equal((await theirs.reads(5)).toString(), 'hello');
 });
 
-scenario('§10.1: one target and no more; who leaves makes room', async ({ actor }) => {
+scenario('§10.1: only one target; a client that leaves makes room', async ({ actor }) => {
   const port = await portOf(await actor(romeoJid));
   const { theirs, hash } = await connected(port, 'crowded');
   const third = await Connection.to(port);

@@ -317,7 +317,7 @@ scenario('§4.11: nobody speaks with those on the block list, and no service doe
   await tybalt.receives('<presence/>');
   await romeo.receivesNothing();
   await tybalt.receivesNothing();
-  // Others of his domain, and accounts of this one
+  // Others of the admin's domain, and accounts of this one
   await paris.sends(chat('romeo@localhost'));
   await romeo.receives(`<message type='chat' from='paris@elsewhere.example/street'/>`);
   await fails(nurse, 'edit-blacklist', { blacklistjids: ['localhost'] }, /is this server/);
@@ -357,7 +357,7 @@ scenario('§4.29: the list of administrators', { config }, async ({ actor }) => 
   await runs(nurse, 'edit-admin', { adminjids: ['nurse@localhost', 'romeo@localhost'] });
   await fails(nurse, 'edit-admin', { adminjids: ['nobody@localhost'] }, /not an account/);
   await fails(nurse, 'edit-admin', { adminjids: ['tybalt@elsewhere.example'] }, /not an account/);
-  // He is one now; who is named in the configuration stays, and nobody resigns by mistake
+  // Now an admin. Admins named in the configuration stay, and nobody can remove themselves by mistake
   const kept = await runs(romeo, 'edit-admin', { adminjids: ['romeo@localhost'] });
   assert.match(kept.getChildText('note', NS.commands) ?? '', /nurse@localhost/);
   await isRefused(romeo, 'edit-admin', { adminjids: ['nurse@localhost'] }, refusal('cancel', 'not-allowed'));

@@ -48,7 +48,7 @@ scenario('§4.3: contacts and own clients that want it are notified, once, and n
 scenario('§4.3: who does not see the account is not notified, and who was blocked neither', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
-  await subscribes(orchard, balcony); // Romeo sees Juliet, she does not see him
+  await subscribes(orchard, balcony); // Romeo sees Juliet, she does not see Romeo
   await appears(orchard);
   await appears(balcony, wanted);
   await orchard.syncs();

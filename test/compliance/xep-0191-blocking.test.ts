@@ -1,4 +1,4 @@
-/** XEP-0191: blocking. The blocked sees an account that is not there; the one who blocks hears nothing of him. */
+/** XEP-0191: blocking. To the blocked contact the account looks nonexistent; the blocking user hears nothing of them. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
@@ -121,14 +121,14 @@ scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
   await stage.settle();
   for (const peer of [romeo, balcony, chamber]) peer.forgets();
   await does(balcony, block('romeo@localhost'));
-  // At once he sees all her clients go
+  // All her clients become unavailable for Romeo at once
   await romeo.receivesAnyOrder([
     `<presence type='unavailable' from='juliet@localhost/balcony'/>`,
     `<presence type='unavailable' from='juliet@localhost/chamber'/>`,
   ]);
   await romeo.receivesNothing();
 
-  // Of everything that is said to her he hears what is said of nobody
+  // Whatever Romeo sends her, the answer is that of a nonexistent account
   const answers: string[][] = [];
   for (const bare of ['juliet@localhost', 'nobody@localhost']) {
     const heard: string[] = [];
@@ -188,7 +188,7 @@ scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
   for (const peer of [balcony, chamber]) await peer.receivesNothing();
 });
 
-scenario('§3.3: nor through rooms, which invite for him', async ({ actor }) => {
+scenario('§3.3: nor through rooms, which forward invitations', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await founds(romeo, 'hall', 'romeo');
@@ -219,7 +219,7 @@ scenario('§3.3: nothing goes out to the blocked', async ({ actor }) => {
     await juliet.sends(`<iq id='3' type='get' to='${to}'><ping xmlns='${NS.ping}'/></iq>`);
     await juliet.receives(`<iq id='3' type='error' from='${to}'>${blocked}</iq>`);
   }
-  // What all are told, he is not
+  // Broadcasts do not include Romeo
   await juliet.sends('<presence><show>away</show></presence>');
   await juliet.receives(`<presence from='juliet@localhost/balcony'/>`);
   await juliet.sends(`<presence type='unavailable'/>`);
@@ -276,7 +276,7 @@ scenario('§3.3, §3.4: told once, and not to whom another rule blocks', async (
 scenario('§3.3, §3.4: presence is told to those alone who may see it', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  await subscribes(juliet, romeo); // she sees him, he does not see her
+  await subscribes(juliet, romeo); // Juliet sees Romeo, Romeo does not see Juliet
   await does(juliet, block('romeo@localhost'));
   await unblocks(juliet, [`<presence from='romeo@localhost/orchard'/>`], 'romeo@localhost');
   await romeo.receivesNothing();

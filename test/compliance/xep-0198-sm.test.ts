@@ -273,7 +273,7 @@ function slowly(title: string, play: (scene: Scene, gate: Gate) => Promise<void>
 }
 
 slowly(
-  '§4: <r/> is answered when what came before it is on disk, and everything else meanwhile',
+  '§4: <r/> is answered when all earlier stanzas are on disk, and everything else meanwhile',
   async ({ actor, stage }, gate) => {
     await stage.account('juliet@localhost');
     const romeo = await actor('romeo@localhost/orchard');

@@ -117,7 +117,7 @@ play('§4 an empty archive', async ({ balcony }) => {
   await balcony.receives(fin('<count>0</count>'));
 });
 
-play('§4.1.1 with somebody, at any of his resources or at one', async ({ orchard, balcony }) => {
+play('§4.1.1 with a contact, at any of their resources or at one', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['one', 'two']);
   await balcony.sends("<message to='nurse@localhost' type='chat'><body>three</body></message>");
   await balcony.receives(`<message type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
@@ -276,7 +276,7 @@ play('§4.3 a page that is not the last says so', async ({ orchard, balcony }) =
 });
 
 scenario(
-  '§4.3.1 nobody gets more than the limit, however much he asks for',
+  '§4.3.1 a page never exceeds the limit, however much is requested',
   { config: { modules: { mam: { page: 2, page_limit: 3 } } } },
   async ({ actor }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -516,7 +516,7 @@ for (const [title, features, enabled] of [
   );
 
 scenario(
-  'XEP-0386 §3.2: who binds so is told of his archive, and gets no offline messages that are in it',
+  "XEP-0386 §3.2: a client that binds this way learns the archive's state, and gets no offline messages that are in it",
   async ({ actor, stage, connect }) => {
     const orchard = await actor(`${romeo}/orchard`);
     await stage.account(juliet);

@@ -52,7 +52,7 @@ scenario('§3: nor does it come with what was kept, or copied', async ({ actor, 
     <body>x</body>${origin}</message>`);
   const carbon = await garden.receives(`<message type='chat'><sent xmlns='${NS.carbons}'/></message>`);
   const sent = carbon.getChild('sent', NS.carbons)!.getChild('forwarded', NS.forward)!.getChild('message')!;
-  // On the way out it passed Romeo's account: his id is his, and what claims to be Juliet's is hers to judge
+  // On the way out it passed Romeo's account: an id of that account is removed there, one of Juliet's only in hers
   assert.equal(ids(sent).filter((id) => id === 'ours romeo@localhost').length, 1);
   assert.ok(!ids(sent).includes('forged romeo@localhost'));
   const juliet = await actor('juliet@localhost/balcony');

@@ -43,9 +43,9 @@ scenario('the service says that it has it', async ({ actor }) => {
   await hag.receives(`<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='${NS.rai}'/></query></iq>`);
 });
 
-scenario('"Rules": each room is told of once, however much is said', async (scene) => {
+scenario('"Rules": each room is notified once, however much is said', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-one', 'rai-two');
-  await speaks(crone, 'rai-one', 'before'); // he never was there: it is not news since he left
+  await speaks(crone, 'rai-one', 'before'); // Crone was never there, so nothing is new since leaving
   await hag.sends(subscribes);
   await hag.receivesNothing();
   await speaks(crone, 'rai-one', 'Thrice the brinded cat');
@@ -68,7 +68,7 @@ scenario('"Rules": what is no new message is no activity', async (scene) => {
   await hag.receivesNothing();
 });
 
-scenario('"Rules": not to who is there; another of his clients, and he when he has left', async (scene) => {
+scenario('"Rules": not to a client in the room; to another client of the user, and after leaving', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-there');
   const phone = await scene.actor('hag66@localhost/phone', { presence: true });
   await enters(hag, 'rai-there', 'thirdwitch');
@@ -87,7 +87,7 @@ scenario('"Rules": not to who is there; another of his clients, and he when he h
   await phone.receivesNothing();
 });
 
-scenario('"Rules": who comes back is told at once of all that was said since he left', async (scene) => {
+scenario('"Rules": a returning user is notified at once of all activity since they left', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-a', 'rai-b', 'rai-c');
   await hag.sends(subscribes);
   for (const name of ['rai-a', 'rai-b', 'rai-c']) {
@@ -110,7 +110,7 @@ scenario('"Rules": who comes back is told at once of all that was said since he 
   await hag.receivesNothing();
   await speaks(crone, 'rai-b', 'first');
   await hag.receives(news('rai-b'));
-  // what he has heard by now is news no more
+  // activity that was notified is not notified again
   await enters(hag, 'rai-a', 'thirdwitch');
   await hag.sends(leaves('rai-a', 'thirdwitch'));
   await quiets(hag, crone);
@@ -132,7 +132,7 @@ scenario('a restart of the server forgets nothing', { alone: true }, async (scen
   await again.receives(news('rai-restart'));
 });
 
-scenario('"Rules": nobody hears of rooms that he may not enter, or is no member of', async (scene) => {
+scenario('"Rules": users do not hear of rooms that they may not enter or are no member of', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-secret');
   const macbeth = await scene.actor('macbeth@localhost/castle', { presence: true });
   await enters(hag, 'rai-secret', 'thirdwitch');

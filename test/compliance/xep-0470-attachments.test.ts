@@ -156,7 +156,7 @@ scenario('they go with what they are attached to', async ({ actor }) => {
   }
 });
 
-scenario('§4.6: who subscribed to the summary is told of changes', async ({ actor }) => {
+scenario('§4.6: subscribers of the summary are notified of changes', async ({ actor }) => {
   const { balcony, orchard } = await play(actor);
   await balcony.sends('<presence/>');
   await balcony.receives('<presence/>');

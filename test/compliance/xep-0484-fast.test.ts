@@ -43,7 +43,7 @@ async function uses(peer: Peer, mechanism: Ht, token: string, use: Use = {}): Pr
 
 const tokenOf = (success: Element): string | undefined => success.getChild('token', NS.fast)?.attrs.token;
 
-/** A token for romeo, had by his password. */
+/** A token for romeo, obtained with the password. */
 async function obtains(scene: Scene, mechanism: Ht, options: ConnectOptions = { transport: 'tls' }): Promise<string> {
   await scene.stage.account('romeo@localhost');
   const [peer] = await greeted(scene.connect, options);

@@ -19,7 +19,7 @@ const announced = async (peer: Peer): Promise<string[]> => {
     .flatMap(({ attrs }) => (attrs.var?.startsWith(NS.raa) ? [attrs.var.slice(NS.raa.length)] : []));
 };
 
-/** Somebody who has made his account himself. */
+/** A user who registered their own account. */
 async function registers({ connect, actor }: Scene, name: string, options: { presence?: true } = {}): Promise<Peer> {
   const stranger = await connect({ transport: 'starttls' });
   await stranger.opens();

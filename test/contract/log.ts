@@ -6,7 +6,7 @@ import { oddNames } from './names.js';
 
 const all = Number.POSITIVE_INFINITY;
 
-/** What is searched of values in these tests: all of them, but for what is in brackets, and broken ones have none. */
+/** What is searched of values in these tests: all of them, except what is in brackets; broken ones have none. */
 export const text = (value: string): string | undefined => {
   if (value === 'broken') throw new Error('no text can be made of it');
   return value === '' ? undefined : value.replace(/<.*>/, '');

@@ -77,7 +77,7 @@ class Actor {
     return found;
   }
 
-  /** The bodies of so many messages, and of no more. */
+  /** The bodies of exactly so many messages. */
   async bodies(count: number): Promise<(string | null)[]> {
     const found = await this.hears(count, hasBody);
     return found.map((message) => message.getChildText('body'));
@@ -205,7 +205,7 @@ test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, asyn
 
   await t.test('what makes a session outdated just before', async () => {
     await kept(3);
-    // Romeo by what he says, juliet by what she is sent, the nurse not at all.
+    // Romeo by sending, Juliet by receiving, the nurse not at all.
     await romeo.chats('juliet@localhost', 'just before');
     await crashes(juliet, romeo, nurse);
     assert.deepEqual(await juliet.hears(1, hasBody).then(({ length }) => length), 1);

@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Why no file system can be had here; undefined: one can. */
+/** Why no file system is available here. Undefined if one is. */
 export type Refusal = string | undefined;
 
 const run = (command: string, ...args: string[]): string =>

@@ -32,7 +32,7 @@ interface Said {
   readonly id: string;
   readonly kind: Kind;
   readonly number: number;
-  /** undefined: it was acknowledged, or answered with a result. */
+  /** Undefined if it was acknowledged, or answered with a result. */
   readonly refusal: { readonly condition: string; readonly type: string } | undefined;
 }
 

@@ -18,7 +18,7 @@ export class Newcomers {
   #pia: Client;
   /** Passwords of the changeling: the one that was confirmed last, and what was asked for since. */
   #passwords: string[] = [changeling.password];
-  /** One that holds no more. */
+  /** One that is no longer valid. */
   #former: string | undefined;
   #count = 0;
 

@@ -47,7 +47,7 @@ export class RoughRelay {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** From now on; undefined: nothing happens any more, and all connections of before are cut. */
+  /** From now on. Undefined stops everything and cuts all previous connections. */
   set weather(weather: Weather | undefined) {
     this.#weather = weather ?? calm;
     if (weather === undefined) this.cut();

@@ -241,7 +241,7 @@ export class Actor {
   }
 }
 
-/** Where a thing is kept; undefined: with the account. */
+/** Where a thing is stored; by default with the account. */
 const placeOf = (thing: Thing): string | undefined => (thing === 'node' ? 'pubsub.localhost' : undefined);
 
 /** What writes a version of the thing; without a version, what reads it. */
@@ -478,7 +478,7 @@ export class World {
       if (others !== undefined) others.push(id);
       else {
         copies.set(message, [id]);
-        // What was refused may have been said again later on, by who lost the session in which he heard of that; and who
+        // What was refused may have been sent again later, by a client that lost the session in which it got the error; and who
         // says something again in a room may have been out of it the first time, and never have heard.
         if (said.refused || (said.inRoom && said.repeats > 0)) continue;
         const last = highest.get(said.from) ?? 0;

@@ -346,7 +346,7 @@ class Play {
     assert.ok(history.length >= Math.min(BATCH, HISTORY));
   }
 
-  /** What accounts keep, and are told of. */
+  /** What accounts store, and receive. */
   async #storage(publisher: Peer, [balcony, chamber]: readonly [Peer, Peer], round: number): Promise<void> {
     const generator = this.#alone;
     const payload = generator.element();

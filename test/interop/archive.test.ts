@@ -181,7 +181,7 @@ async function pages(device: Device, query: Query): Promise<Told[]> {
   }
 }
 
-/** Asks again until there is something: for what nobody is told of. */
+/** Asks again until there is a result: for changes without a notification. */
 async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
   for (const end = Date.now() + 10_000; ; ) {
     const found = await look();

@@ -88,7 +88,7 @@ export class Inbox {
     for (const watch of [...this.#watchers]) watch();
   }
 
-  /** The first of this kind that fits; what came before it stays. Takes it out. */
+  /** Removes and returns the first match of this kind; earlier ones stay. */
   next<K extends Kind>(kind: K, wanted: Partial<Of<K>> = {}): Promise<Of<K>> {
     const isIt = (one: Happening): one is Of<K> => one.kind === kind && fits(one, wanted);
     return this.find(isIt, `${kind} ${JSON.stringify(wanted)}`);

@@ -91,13 +91,13 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     await romeo.sayEncrypted!(room, 'only us', await people(romeo));
     for (const who of [juliet, desk, romeo]) await hears(who, 'only us', { from: `${room}/Romeo`, type: 'groupchat' });
     await romeo.rooms.leave(room, 'Romeo');
-    await juliet.sayEncrypted!(room, 'while he is away', await people(juliet));
-    await hears(desk, 'while he is away');
+    await juliet.sayEncrypted!(room, 'while romeo is away', await people(juliet));
+    await hears(desk, 'while romeo is away');
     await romeo.rooms.enter(room, 'Romeo', { max: 0 });
     const { messages } = await romeo.history({ before: '', max: 1 }, room);
     assert.deepEqual(
       messages.map(({ body }) => body),
-      ['while he is away'],
+      ['while romeo is away'],
     );
     await Promise.all([juliet.offline(), desk.offline(), romeo.offline()]);
   });

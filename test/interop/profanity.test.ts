@@ -239,7 +239,7 @@ async function pings(profanity: Profanity): Promise<void> {
   await profanity.sees(/Ping response from server/);
 }
 
-/** Asks again until it is so: for what nobody is told of. */
+/** Asks again until it holds: for changes without a notification. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   for (const end = Date.now() + 15_000; !(await isSo()); )
     assert.ok(Date.now() < end, `it does not come to be: ${isSo}`);

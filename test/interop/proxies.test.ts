@@ -1,4 +1,4 @@
-/** HAProxy and NGINX in front: who comes through them is who he is. docs/admin.md has the same settings. */
+/** HAProxy and NGINX in front: clients keep their own addresses. docs/admin.md has the same settings. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

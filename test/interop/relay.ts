@@ -53,7 +53,7 @@ export class Relay {
   }
 
   async close(): Promise<void> {
-    // First it takes no more, so that all are cut.
+    // First it stops accepting, so that all are cut.
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.cut();
     await closed;

@@ -1,4 +1,4 @@
-/** What is said to a contact of this server who is not there costs no read of anything of his. */
+/** Stanzas for an offline contact of this server read none of the contact's data. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';

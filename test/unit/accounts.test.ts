@@ -193,7 +193,7 @@ test('existence is remembered, in both senses, and follows changes', async () =>
   assert.equal(accounts.exists(nurse.bare), true);
   await accounts.remove(nurse.bare);
   assert.equal(accounts.exists(nurse.bare), false);
-  // What another process does is seen once we are told of it.
+  // A change by another process is seen after its notification.
   const other = await Accounts.open({ storage, iterations: 4096 });
   await other.create(nurse, 'how now, nurse');
   accounts.uncache(nurse.bare);

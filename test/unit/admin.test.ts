@@ -153,7 +153,7 @@ test('the message of the day comes once, at once or at the next login', async ()
   const edited = await run('edit-motd', { motd: ['Be kinder.'] });
   isDone(edited);
   await bob.appears();
-  assert.deepEqual(bob.received, []); // he had it
+  assert.deepEqual(bob.received, []); // bob had it
   const carol = connect('carol@example.org/c');
   await carol.appears();
   assert.match(carol.received.splice(0).join(), /<body>Be kinder.</);

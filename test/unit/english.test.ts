@@ -9,7 +9,12 @@ import { test } from 'node:test';
 /** What to write instead, by phrase. A phrase is a regular expression over text in which each run of whitespace is one space. */
 const instead: Readonly<Record<string, string>> = {
   'as it were': 'nothing',
+  'holds no longer': '"is stale"',
+  '(?:he|his|him)': '"they", or the noun',
   'out of consideration': '"to let other connections run", or the actual reason',
+  'put away': '"persisted", "stored"',
+  'taken up again': '"resumed"',
+  'waits? for company': '"is deferred", "is batched"',
 };
 
 const phrases = Object.keys(instead).map(
@@ -27,6 +32,10 @@ const documents = [
   ...filesIn('conf/', '.toml'),
 ];
 const code = filesIn('src/', '.ts');
+/** Read for their comments alone: their strings are mostly what people say to each other. */
+const tests = ['test/', 'bench/', 'examples/']
+  .flatMap((folder) => filesIn(folder, '.ts'))
+  .filter((file) => file !== 'test/unit/english.test.ts');
 
 function filesIn(folder: string, ending: string, recursive = true): string[] {
   return readdirSync(new URL(folder, root), { recursive, encoding: 'utf8' })
@@ -45,6 +54,8 @@ function textsOf(source: string): string[] {
 /** One line, without the marks of comments. */
 const flat = (text: string): string => text.replace(/\n[ \t]*(?:\*(?!\/)|\/\/|#|>)?/g, ' ').replace(/\s+/g, ' ');
 
+const isComment = (text: string): boolean => /^\/[/*]/.test(text);
+
 const found = (text: string): string[] => {
   const line = flat(text);
   return phrases.filter(([, pattern]) => pattern.test(line)).map(([phrase]) => phrase);
@@ -60,7 +71,8 @@ test('a phrase is found in comments, also across lines, and in strings', () => {
 
 for (const [what, files, split] of [
   ['documents', documents, (text: string) => [text]],
-  ['code', code, textsOf],
+  ['comments and texts of the code', code, textsOf],
+  ['comments of tests', tests, (text: string) => textsOf(text).filter(isComment)],
 ] as const)
   test(`${what} are in plain English`, () => {
     const faults: string[] = [];

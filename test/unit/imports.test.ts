@@ -221,7 +221,7 @@ test('the server names modules in its default list and the types of their servic
   assert.deepEqual(wrong, []);
 });
 
-test('modules do without packages but for the schemas of their configuration', () => {
+test('modules use no packages except for the schemas of their configuration', () => {
   const wrong = imports
     .filter(
       ({ from, to }) => from.startsWith('modules/') && !to.endsWith('.ts') && !to.startsWith('node:') && to !== 'zod',

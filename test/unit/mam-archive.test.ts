@@ -104,7 +104,7 @@ test('a passing address has no archive (XEP-0175)', async () => {
   assert.deepEqual(await bodies(juliet), ['hello']);
 });
 
-test('what the recipient refuses is not in his archive', async () => {
+test("a refused message is not in the recipient's archive", async () => {
   const { romeo } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(Jid.parse('nobody@example.org'), 'anybody there?'));

@@ -23,7 +23,7 @@ const configures = (fields: Readonly<Record<string, readonly string[]>>): string
       )
       .join('')}</x></query></iq>`;
 
-/** An owner in a room of his, a host to fill it, and how many stanzas something made. */
+/** An owner in their room, a host to fill it, and a counter of stanzas. */
 async function founded(fields: Readonly<Record<string, readonly string[]>> = {}) {
   const started = await startHost([disco, roster, blocking, presence, mam, muc]);
   const clients: Client[] = [];
@@ -61,7 +61,7 @@ test('XEP-0045 §7.2: to enter costs a presence from all and one to all, and wha
     others[7]!.says(`<message xmlns='${NS.client}' to='${room}' type='groupchat'><body>Hail</body></message>`);
   assert.equal((await counted(speaks)).all, there + 1);
   const again = () => others[7]!.says(joins('nick7'));
-  // §17.3: nobody else hears that he is there
+  // §17.3: nobody else sees the new occupant
   const synchronised = await counted(again, others[7]);
   assert.equal(synchronised.all, synchronised.one);
   const leaves = () => guest.says(`<presence xmlns='${NS.client}' to='${room}/guest' type='unavailable'/>`);
@@ -85,7 +85,7 @@ test('muc#roomconfig_presencebroadcast: a room of visitors who are not seen grow
     'muc#roomconfig_moderatedroom': ['1'],
     'muc#roomconfig_presencebroadcast': ['moderator', 'participant'],
   });
-  // each: the owner's presence, his own, the subject
+  // each: the owner's presence, the occupant's own, the subject
   assert.equal((await counted(filled)).all, 3 * crowd);
   const guest = client('guest');
   assert.deepEqual(await counted(() => guest.says(joins('guest')), guest), { all: 3, one: 3 });
@@ -93,9 +93,9 @@ test('muc#roomconfig_presencebroadcast: a room of visitors who are not seen grow
     owner.says(
       `<iq xmlns='${NS.client}' type='set' id='r' to='${room}'><query xmlns='${NS.mucAdmin}'><item nick='guest' role='${role}'/></query></iq>`,
     );
-  // with voice he is seen, by all once; and the answer
+  // with voice the occupant is seen by all, once; and the answer
   assert.equal((await counted(becomes('participant'))).all, crowd + 2 + 1);
-  // without it he is gone for all others, and knows it himself
+  // without it the occupant disappears for all others, and is notified of that
   assert.equal((await counted(becomes('visitor'))).all, crowd + 2 + 1);
   const busy = () => guest.says(`<presence xmlns='${NS.client}' to='${room}/guest'><show>dnd</show></presence>`);
   assert.deepEqual(await counted(busy, guest), { all: 1, one: 1 });

@@ -360,7 +360,7 @@ test('whom an account has blocked hears nothing of it', async () => {
   assert.doesNotMatch(taken(otto).join(), /blocked/);
 });
 
-test('a contact who cannot be reached is spared until he shows up', async () => {
+test('an unreachable contact gets no presence until it sends some', async () => {
   await account('pia', { 'quinn@remote.example': 'both' });
   const client = connect('pia@example.org/p');
   await client.says('<presence/>');

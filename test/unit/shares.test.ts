@@ -18,7 +18,7 @@ const rates = {
   cpu_ms_burst: 100,
 };
 
-/** The clock stands still but for `pass`. */
+/** The clock stands still except for `pass`. */
 function world() {
   let now = 1000;
   mock.timers.enable({ apis: ['setTimeout'] });

@@ -90,7 +90,7 @@ test('while the event loop is busy nothing is done in the background, and nothin
   assert.equal(await log.count('romeo', { words: 'night' }), 500);
   assert.equal((await log.page('romeo', { words: '499', limit: 5 })).entries.length, 1);
   const indexed = inIndex(file).length;
-  // Of the one who searched, but for a rest that was looked through each time.
+  // Of the owner who searched, except for a rest that was scanned each time.
   assert.ok(indexed > 300 && indexed <= 500, `${indexed}`);
   await storage.close();
 });
@@ -240,7 +240,7 @@ test('a file of before is searched as a new one', async () => {
 // ---------------------------------------------------------------------------------------------------------------
 // When it is done
 
-test('pieces are done until there are no more, and again when something came', async () => {
+test('pieces are indexed until none is left, and again after an append', async () => {
   let left = 3;
   let done = 0;
   const background = indexer({

@@ -96,7 +96,7 @@ test('entries that come while an archive is measured make room too, though none 
   }
 });
 
-test('an owner near its quota is told of; usage is by store', async () => {
+test('an owner near its quota is reported; usage is by store', async () => {
   const { storage, usages, near } = counted({ archive: 1e9, data: 100_000 });
   await storage.document('vcards').set('a@b', text(70_000));
   await settled();

@@ -165,7 +165,7 @@ async function pair(given: StreamParts = parts()): Promise<Pair> {
 
 const seen = (echo: Echo) => echo.events.filter((event) => event !== 'drained');
 
-test('a handler is told of the header, each element in order, and the end', async () => {
+test('a handler gets the header, each element in order, and the end', async () => {
   const { peer, echo, reads, becomes } = await pair();
   peer.write(`${HEADER}<a/><slow/><b><c/></b>`);
   while (echo.events.at(-1) !== 'slow') await turn();
