@@ -1,4 +1,4 @@
-/** The tables `[components."DOMAIN"]`, and the secrets that they name: external components (XEP-0114). */
+/** The tables `[components."DOMAIN"]` and their secrets: external components (XEP-0114). */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigError } from './findings.js';
@@ -10,37 +10,37 @@ const component = z.strictObject({
   secret: z
     .string()
     .default('')
-    .describe('What the component proves that it knows, at least 16 characters. Either this or secret_file.')
+    .describe('Shared secret of at least 16 characters. Set either this or secret_file.')
     .meta({ ...live, secret: true }),
   secret_file: z
     .string()
     .default('')
-    .describe('File that holds the secret; spaces and line ends around it do not count.')
+    .describe('File with the secret; surrounding white space is ignored.')
     .meta({ ...live, path: 'config', example: '/etc/waxwing/gateway.secret' }),
   allow_from: z
     .array(network)
     .default(['127.0.0.0/8', '::1'])
     .describe(
-      'Addresses and networks that it may connect from. The stream is not encrypted: whoever is on the way reads everything.',
+      'Addresses and networks that the component may connect from. The stream is not encrypted: anyone on the path can read everything.',
     )
     .meta(live),
   connections: count({ min: 1, max: 64 })
     .default(1)
     .describe(
-      'Connections that it may have at once. What is sent to it is spread over them by sender. Beyond it the oldest makes room.',
+      'Maximum concurrent connections of the component. Stanzas to it are distributed over them by sender. A further connection replaces the oldest.',
     )
     .meta(live),
   listed: z
     .boolean()
     .default(true)
     .describe(
-      'Whether service discovery lists it: at the host that it is below (gateway.example.org at example.org), else at every host.',
+      'Whether to list the component in service discovery: on its parent host (gateway.example.org on example.org), otherwise on every host.',
     )
     .meta(live),
   name: z
     .string()
     .default('')
-    .describe('What service discovery calls it.')
+    .describe('Name of the component in service discovery.')
     .meta({ ...live, example: 'Gateway' }),
 });
 
@@ -50,21 +50,21 @@ export const components = z
   .record(hostName, component)
   .default({})
   .describe(
-    'External components (XEP-0114): programs that answer for a domain of their own over a stream to listen.component. A table each, by the domain.',
+    'External components (XEP-0114): programs that serve a domain of their own over a stream to listen.component. One table per domain.',
   )
   .meta({ example: 'gateway.example.org' });
 
-/** Least characters of a secret: who has seen one handshake can try secrets by the million. */
-const shortestSecret = 16;
+/** Minimum characters of a secret: an observer of one handshake can try millions of secrets offline. */
+const minSecret = 16;
 
-/** What keeps a text from being a component's secret; undefined: nothing. */
+/** Returns the problem with a component's secret, or undefined. */
 export const secretProblem = (secret: string): string | undefined =>
-  secret.length < shortestSecret ? `has fewer than ${shortestSecret} characters` : undefined;
+  secret.length < minSecret ? `has fewer than ${minSecret} characters` : undefined;
 
-/** What to write instead. */
-export const secretHint = 'write a long random text, such as openssl rand -hex 32 makes';
+/** Hint for a secret with a problem. */
+export const secretHint = 'write a long random text, for example from "openssl rand -hex 32"';
 
-/** The secret of each component. Throws ConfigError where a file cannot be read, or holds too little. */
+/** Returns the secret of each component. Throws ConfigError if a file cannot be read or its secret is too short. */
 export function readSecrets(all: Readonly<Record<string, ComponentSettings>>): ReadonlyMap<string, string> {
   return new Map(
     Object.entries(all).map(([domain, { secret, secret_file }]) => [
@@ -83,7 +83,7 @@ function secretIn(domain: string, file: string): string {
     secret = readFileSync(file, 'utf8').trim();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw refused(`${file} cannot be read (${code})`, 'name a file that the user that runs the server can read');
+    throw refused(`${file} cannot be read (${code})`, 'use a file that is readable for the user that runs the server');
   }
   const problem = secretProblem(secret);
   if (problem !== undefined) throw refused(`${file} ${problem}`, secretHint);

@@ -93,7 +93,7 @@ const rules: readonly Rule[] = [
         .map((domain) => ({
           path: ['components', domain],
           problem: `${domain} is a host of the server`,
-          hint: `give the component a domain of its own, such as "gateway.${domain}"`,
+          hint: `use a separate domain for the component, such as "gateway.${domain}"`,
         })),
   },
   {
@@ -102,7 +102,7 @@ const rules: readonly Rule[] = [
       Object.entries(components).flatMap(([domain, { secret, secret_file }]) => {
         const path = ['components', domain];
         if (secret !== '' && secret_file !== '')
-          return [{ path, problem: 'has both secret and secret_file', hint: 'write one of the two' }];
+          return [{ path, problem: 'has both secret and secret_file', hint: 'set only one of them' }];
         if (secret_file !== '') return [];
         if (secret === '') return [{ path, problem: 'has no secret', hint: `${secretHint}, or name a secret_file` }];
         const problem = secretProblem(secret);

@@ -137,7 +137,9 @@ export const limits = z
       .meta(live),
     component_queue_stanzas: count({ min: 100 })
       .default(20_000)
-      .describe('Stanzas that may wait for one external component; further ones are refused. One sender has a part.')
+      .describe(
+        'Maximum stanzas queued for an external component; further ones are refused. A single sender may use only a share.',
+      )
       .meta(live),
     component_queue_bytes: bytes({ min: 1_048_576, max: 2 ** 30 })
       .default(16_777_216)
@@ -244,14 +246,14 @@ export const limits = z
       bytes: 262_144,
       byte_burst: 4_194_304,
     }),
-    rate_component: sharedRate('How much one external component may send, over all its connections.', {
+    rate_component: sharedRate('Maximum resource use of an external component over all its connections.', {
       stanzas: 2000,
       stanza_burst: 20_000,
       bytes: 4_194_304,
       byte_burst: 16_777_216,
     }),
     rate_address: sharedRate(
-      'The same for all connections before login from one IPv4 address or one IPv6 /64. Each connection from 127.0.0.1 and ::1 counts alone.',
+      'Maximum resource use, before login, of all connections from one IPv4 address or one IPv6 /64. Each connection from 127.0.0.1 and ::1 counts alone.',
       { stanzas: 200, stanza_burst: 5000, bytes: 131_072, byte_burst: 2_097_152 },
     ),
   })

@@ -17,7 +17,7 @@ interface Section {
   readonly path: KeyPath;
   readonly description: string;
   readonly keys: readonly Key[];
-  /** The defaults have no such table: it shows what one can hold. */
+  /** Not part of the defaults: the table is an example. */
   readonly isExample: boolean;
 }
 
@@ -106,12 +106,12 @@ function boundsOf(schema: Schema): string {
     const parts = [
       min > 1 ? `at least ${formatQuantity(min, unit)}` : '',
       max < Number.MAX_SAFE_INTEGER && !(unit === 'seconds') ? `at most ${formatQuantity(max, unit)}` : '',
-      unlimited ? 'or "unlimited"' : '',
+      unlimited ? 'may be "unlimited"' : '',
     ];
     return capital(parts.filter((part) => part !== '').join(', '));
   }
   const options = optionsOf(core);
-  const lead = core instanceof z.ZodArray ? 'Of' : 'One of';
+  const lead = core instanceof z.ZodArray ? 'Any of' : 'One of';
   return options.length === 0 ? '' : `${lead} ${options.map((option) => JSON.stringify(option)).join(', ')}`;
 }
 

@@ -99,7 +99,7 @@ const listen = z
       '127.0.0.1:5280',
     ),
     component: listenAddresses(
-      'External components (XEP-0114), in the clear; nothing is listened on unless a component is configured.',
+      'External components (XEP-0114), unencrypted; only opened if a component is configured.',
       '127.0.0.1:5347',
     ),
     proxy_protocol: z
@@ -446,7 +446,7 @@ export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_proto
 
 const always = ['c2s', 'c2s_tls', 'https', 'http'] as const;
 
-/** The listeners that are opened: that for components only where there are any. */
+/** Returns the listeners to open: that for components only if there are any. */
 export const listenersOf = ({ components }: Pick<Config, 'components'>): readonly ListenerKind[] =>
   Object.keys(components).length === 0 ? always : [...always, 'component'];
 

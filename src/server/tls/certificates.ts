@@ -52,7 +52,7 @@ export const changeLog =
   (change: CertificateChange): void => {
     const { host, kind } = change;
     if (kind === 'refused')
-      log.error({ err: change.error, host }, 'a certificate cannot be used; the one before stays');
+      log.error({ err: change.error, host }, 'a certificate is not usable; the previous one stays in use');
     else log.info({ host }, kind === 'made' ? 'made a self-signed certificate' : 'loaded a new certificate');
   };
 
