@@ -74,7 +74,7 @@ function unreachable(path: string, error: NodeJS.ErrnoException): CommandError {
     case 'EPERM':
       return new CommandError('failed', `${path} is closed to this user; run the command as the user of the server`);
     default:
-      return new CommandError('failed', `${path}: ${error.message}`);
+      return new CommandError('failed', `admin.socket ${path} cannot be reached (${error.code})`);
   }
 }
 
