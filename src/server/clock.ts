@@ -13,6 +13,11 @@ export const wall = (): number => Date.now();
 /** Milliseconds since a fixed moment before the process started: greater than 0, never goes back. */
 export const monotonic = (): number => performance.now();
 
+/** Resolves when something is true, or at a time of the monotonic clock. */
+export async function poll(isTrue: () => boolean, until: number): Promise<void> {
+  while (!isTrue() && monotonic() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 /** A moment that a later process can measure from. */
 export interface Moment {
   /** Milliseconds since 1970. */

@@ -9,7 +9,7 @@ import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts/index.js';
 import { elsewhere } from './accounts-elsewhere.js';
-import { monotonic, wall } from './clock.js';
+import { monotonic, poll, wall } from './clock.js';
 import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
 import { readSecrets } from './config/components.js';
@@ -43,6 +43,7 @@ import { Stanza } from './stanza/stanza.js';
 import { checkOf } from './stanza/stored.js';
 import { Backlog } from './stream/backlog.js';
 import { ClientStream } from './stream/c2s/client.js';
+import type { Continued } from './stream/c2s/gateway.js';
 import { Login } from './stream/c2s/login.js';
 import { SignUps } from './stream/c2s/sign-ups.js';
 import { Components, stillConfigured } from './stream/component/index.js';
@@ -57,6 +58,7 @@ import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
 import { Certificates, changeLog } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
+import type { Transport } from './transport/transport.js';
 import { readVersion } from './version.js';
 import { Passing } from './xep-0175-passing.js';
 import { el } from './xml/element.js';
@@ -376,9 +378,13 @@ class WaxwingServer implements Server {
       backlog: this.#backlog,
       queues: this.#queues,
       shares: this.#shares,
+      gateway: this.#membership?.gateway,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: ClientStream) => void this.#streams.delete(stream),
     };
+    const connected = (transport: Transport, at: number, continued?: Continued) =>
+      void this.#streams.add(new ClientStream(transport, server, at, continued));
+    this.#membership?.serve(connected);
     this.#listeners = new Listeners({
       config: () => this.config,
       proxies: () => this.#proxies,
@@ -386,7 +392,7 @@ class WaxwingServer implements Server {
       log,
       connected: (transport, at) => {
         this.#counts.opened[transport.kind]++;
-        this.#streams.add(new ClientStream(transport, server, at));
+        connected(transport, at);
       },
       componentConnected: (transport, at) =>
         this.components.connected(transport, at, { ...server, throttle: this.#throttle }),
@@ -556,6 +562,7 @@ class WaxwingServer implements Server {
     this.disk.stop();
     this.#idleMemory?.stop();
     const closing = this.#listeners?.close();
+    this.#membership?.gateway.stop();
     this.#httpRouter.stop();
     // One deadline for all that depends on clients. What depends on the storage takes as long as it takes.
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
@@ -570,7 +577,8 @@ class WaxwingServer implements Server {
     await this.#streamSessions?.keeping.save();
     for (const stream of this.#streams) stream.close(goodbye());
     this.components?.close(goodbye());
-    await this.#streamsClosed(deadline);
+    await poll(() => this.#streams.size + (this.components?.size ?? 0) === 0, deadline);
+    for (const { transport } of this.#streams) transport.destroy();
     this.#listeners?.destroyAll();
     await closing;
     await this.#passing?.settled();
@@ -585,16 +593,5 @@ class WaxwingServer implements Server {
     else await this.storage?.flush();
     this.metrics.stop();
     this.logs?.flush();
-  }
-
-  /** Resolves when every client and component has closed its half, or the time is over (`monotonic`). */
-  #streamsClosed(until: number): Promise<void> {
-    return new Promise((resolve) => {
-      const look = () => {
-        if (this.#streams.size + (this.components?.size ?? 0) === 0 || monotonic() >= until) resolve();
-        else setTimeout(look, 20);
-      };
-      look();
-    });
   }
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { type Storage, StorageError } from '../storage/contract.js';
 import { around } from '../storage/wrappers.js';
 import { ClusterNode } from './cluster/node.js';
+import { type RelayPeer, Relays } from './cluster/relay.js';
 import type { Network } from './cluster/wire.js';
 import { Elsewhere, type ElsewhereParts } from './routing/elsewhere.js';
 import type { LocalHost } from './routing/host.js';
@@ -11,6 +12,7 @@ import type { Session } from './routing/session.js';
 import { StreamError } from './stanza/errors.js';
 import { setNode } from './stanza/ids.js';
 import type { Jid } from './stanza/jid.js';
+import { Gateway, type GatewayParts } from './stream/c2s/gateway.js';
 
 export interface ClusterOptions {
   /** The same at each start; no other node of the cluster has it. */
@@ -41,15 +43,41 @@ export class Membership {
   /** What the node writes to: it notices when the others have shut it out. */
   readonly storage: Storage;
   readonly node: ClusterNode;
+  /** Hands clients' streams over to the homes of their accounts, and takes those that other nodes hand over. */
+  readonly gateway: Gateway;
 
+  readonly #relays: Relays;
+  /** Begins a stream that another node hands over; undefined: the server has not started. */
+  #serve: GatewayParts['connected'] | undefined;
   readonly #parts: MembershipParts;
   /** Restores sessions, one time after the other. */
   #restoring: Promise<void> = Promise.resolve();
 
-  private constructor(node: ClusterNode, storage: Storage, parts: MembershipParts) {
+  private constructor(
+    node: ClusterNode,
+    storage: Storage,
+    parts: MembershipParts,
+    { address, network }: ClusterOptions,
+  ) {
     this.node = node;
     this.storage = storage;
     this.#parts = parts;
+    this.gateway = new Gateway({
+      homeOf: (jid) => this.#peerFor(jid),
+      open: (peer, opening, events) => this.#relays.open(peer, opening, events),
+      connected: (transport, at, continued) => {
+        if (this.#serve === undefined) throw new Error('a stream was handed over before the server has started');
+        this.#serve(transport, at, continued);
+      },
+    });
+    this.#relays = new Relays({
+      self: node.name,
+      address,
+      network,
+      isMember: ({ id, epoch }) => node.view.members.some((one) => one.id === id && one.epoch === epoch),
+      accept: (opening, relay) => this.gateway.accept(opening, relay),
+      failed: (error) => parts.log.warn({ err: error }, 'a stream from another node could not be taken'),
+    });
   }
 
   /** Joins, before anything is written. Rejects with StorageError. */
@@ -70,6 +98,7 @@ export class Membership {
       receiver: elsewhere,
       leaving: async (slots) => membership?.endSessions((jid) => slots.has(node.slotOf(jid))),
       gained: () => membership?.restore(),
+      viewed: () => membership?.viewed(),
       expelled: () => {
         log.fatal('the other nodes have shut this one out');
         parts
@@ -85,8 +114,23 @@ export class Membership {
         throw error;
       }),
     );
-    membership = new Membership(node, storage, parts);
+    membership = new Membership(node, storage, parts, { node: id, address, network });
     return membership;
+  }
+
+  /** Takes streams that other nodes hand over from now on. */
+  serve(connected: GatewayParts['connected']): void {
+    this.#serve = connected;
+  }
+
+  /** Streams of nodes that are gone end. */
+  viewed(): void {
+    this.#relays.part();
+  }
+
+  #peerFor(jid: Jid): RelayPeer | undefined {
+    const member = this.node.of(jid) === undefined ? undefined : this.node.memberOf(jid);
+    return member === undefined || member.id === this.node.name.id ? undefined : member;
   }
 
   /** Becomes a member and takes its share of the addresses, which modules have to be ready for. Rejects with StorageError. */
@@ -102,6 +146,7 @@ export class Membership {
       this.#parts.log.error({ err: error }, 'the cluster could not be left in order: its other nodes will notice');
       this.node.kill();
     });
+    this.#relays.close();
   }
 
   restore(): void {

@@ -38,16 +38,6 @@ scenario('each account has one home, and a session nowhere else', two, async (sc
     const homes = scene.stage.nodes.map((node) => node.sessions.of(bareOf(peer)).length);
     assert.deepEqual(homes, at === 0 ? [1, 0] : [0, 1]);
   }
-  // Until streams are relayed, whoever connects to another node is told so.
-  const lost = await scene.connect({ account: romeo.jid });
-  const [wanderer] = living(scene, 1, 2).slice(1);
-  await scene.stage.account(wanderer!);
-  await lost.opens();
-  await lost.receivesFeatures();
-  await lost.authenticates(Jid.parse(wanderer!).local!);
-  await lost.sends(`<iq type='set' id='b'><bind xmlns='${NS.bind}'/></iq>`);
-  await lost.receives(`<stream:error xmlns:stream='${NS.stream}'>
-    <resource-constraint xmlns='${NS.streams}'/></stream:error>`);
 });
 
 scenario('messages go to the other node and back, in order', two, async (scene) => {

@@ -49,6 +49,9 @@ const standard = shuffleSeed === undefined ? standardModules : shuffled(standard
 
 /** `WAXWING_NODES=N` runs dialogues on N nodes; each actor connects to the one where its account lives. */
 const nodesOfAll = Number(process.env.WAXWING_NODES ?? 1);
+/** `WAXWING_SPREAD=1`: to one node after the other instead, wherever their accounts live. */
+const isSpread = process.env.WAXWING_SPREAD === '1';
+let connectionsMade = 0;
 
 const hosts = { localhost: {}, 'elsewhere.example': {} };
 
@@ -459,6 +462,8 @@ export interface ConnectOptions {
   readonly host?: string;
   /** Connects to the node where this account lives. Default: the first node. */
   readonly account?: string;
+  /** Connects to this node, by its place in `stage.nodes`, wherever the account lives. */
+  readonly node?: number;
   /** A port of 127.0.0.1 instead of the server's own: that of a proxy. */
   readonly port?: number;
   /** A loopback address to come from: failed logins and connections are counted by it. Default: any. */
@@ -543,8 +548,7 @@ export class Peer {
 
   async connects(): Promise<void> {
     const { transport = 'tcp', address, preface, headers = {} } = this.#options;
-    const { account } = this.#options;
-    const server = account === undefined ? this.#stage.server : this.#stage.home(account);
+    const server = this.#reached();
     const portOf = (kind: ListenerKind) => this.#options.port ?? this.#stage.port(kind, server);
     const from = address === undefined ? {} : { localAddress: address };
     if (transport === 'websocket' || transport === 'wss') {
@@ -587,6 +591,15 @@ export class Peer {
       await this.receives(`<proceed xmlns='${NS.tls}'/>`);
       await this.startsTls();
     }
+  }
+
+  /** The node that it connects to. */
+  #reached(): Server {
+    const { account, node } = this.#options;
+    const { nodes } = this.#stage;
+    if (node !== undefined) return nodes[node]!;
+    if (isSpread) return nodes[connectionsMade++ % nodes.length]!;
+    return account === undefined ? this.#stage.server : this.#stage.home(account);
   }
 
   /** The TLS handshake, at once. */

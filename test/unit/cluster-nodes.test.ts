@@ -63,6 +63,7 @@ class World {
         await turn();
         for (const slot of slots) if (this.actors.get(slot) === id) this.actors.delete(slot);
       },
+      viewed: () => {},
       gained: (slots) => {
         for (const slot of slots) {
           const other = this.actors.get(slot);

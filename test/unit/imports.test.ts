@@ -64,6 +64,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   [
     'server/stream/',
     [
+      'server/cluster/relay.ts',
       'server/routing/',
       'server/stanza/',
       'server/xml/',

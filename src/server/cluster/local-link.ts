@@ -3,7 +3,7 @@
  * random numbers, wires are cut between any two bytes in either direction, so that frames are repeated that have
  * arrived or were even confirmed.
  */
-import type { Network, Wire, WireEvents } from './wire.js';
+import type { Network, Purpose, Wire, WireEvents } from './wire.js';
 
 // The network keeps running when a test replaces the clock.
 const { setImmediate, setTimeout } = globalThis;
@@ -30,15 +30,16 @@ export class LocalNetwork implements Network {
     this.#options = options;
   }
 
-  listen(address: string, accept: (wire: Wire) => WireEvents): () => void {
-    if (this.#listeners.has(address)) throw new Error(`two nodes have the address ${address}`);
-    this.#listeners.set(address, accept);
-    return () => this.#listeners.delete(address);
+  listen(address: string, accept: (wire: Wire) => WireEvents, purpose: Purpose = 'frames'): () => void {
+    const key = `${purpose} ${address}`;
+    if (this.#listeners.has(key)) throw new Error(`two nodes have the address ${address}`);
+    this.#listeners.set(key, accept);
+    return () => this.#listeners.delete(key);
   }
 
-  dial(address: string, events: WireEvents): Wire {
+  dial(address: string, events: WireEvents, purpose: Purpose = 'frames'): Wire {
     const near = new LocalWire(this, address, events);
-    const accept = this.#parted.has(address) ? undefined : this.#listeners.get(address);
+    const accept = this.#parted.has(address) ? undefined : this.#listeners.get(`${purpose} ${address}`);
     if (accept === undefined) {
       near.close();
       return near;

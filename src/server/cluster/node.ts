@@ -44,6 +44,8 @@ export interface NodeOptions {
   leaving(slots: ReadonlySet<number>): Promise<void>;
   /** This node now acts for these slots. */
   gained(slots: ReadonlySet<number>): void;
+  /** The view has changed: members may have joined or left. */
+  viewed(): void;
   /** The other nodes have expelled this node: its writes are refused. */
   expelled(): void;
   /** Logs a condition that needs attention but is not fatal. */
@@ -379,6 +381,7 @@ export class ClusterNode implements Homes, Away {
     this.#actForGained();
     void this.#balance();
     this.#noteChange();
+    this.#options.viewed();
   }
 
   #newLink(peer: Member): Link {

@@ -14,12 +14,15 @@ export interface Wire {
   close(): void;
 }
 
+/** `frames`: a link (link.ts). `streams`: relayed streams (relay.ts). */
+export type Purpose = 'frames' | 'streams';
+
 /** Connects nodes. Peers are authenticated as members of the cluster before a wire is handed out. */
 export interface Network {
   /**
    * Listens on an address until the returned function is called. `accept` returns the handlers of each incoming wire.
    */
-  listen(address: string, accept: (wire: Wire) => WireEvents): () => void;
+  listen(address: string, accept: (wire: Wire) => WireEvents, purpose?: Purpose): () => void;
   /** Opens a wire. It ends if nobody listens on the address. */
-  dial(address: string, events: WireEvents): Wire;
+  dial(address: string, events: WireEvents, purpose?: Purpose): Wire;
 }

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
 import type { Shares } from '../shares.js';
 import { StreamError } from '../stanza/errors.js';
-import type { StreamOpen, TopLevel } from '../xml/reader.js';
+import type { ReaderLimits, StreamOpen, TopLevel } from '../xml/reader.js';
 import type { Backlog } from './backlog.js';
 import type { StreamCounts } from './counts.js';
 import type { OutputParts } from './output.js';
@@ -59,4 +59,25 @@ export interface Allowance {
 export function demandVersion({ attrs: { version } }: StreamOpen): void {
   if (version === undefined || !/^\d+\.\d+$/.test(version) || Number.parseInt(version, 10) < 1)
     throw new StreamError('unsupported-version');
+}
+
+/** One object for all streams with the same limits, since there may be very many. */
+const sharedLimits = new WeakMap<Limits, Map<Allowance, ReaderLimits>>();
+
+/** The limits of the reader of a stream to which this is allowed. */
+export function readerLimits(limits: Limits, allowance: Allowance): ReaderLimits {
+  let shared = sharedLimits.get(limits);
+  if (shared === undefined) sharedLimits.set(limits, (shared = new Map()));
+  let made = shared.get(allowance);
+  if (made === undefined) shared.set(allowance, (made = makeLimits(limits, allowance)));
+  return made;
+}
+
+function makeLimits(limits: Limits, allowance: Allowance): ReaderLimits {
+  return {
+    stanzaBytes: allowance.elementBytes(limits),
+    depth: limits.stanza_depth,
+    attributes: limits.stanza_attributes,
+    elements: limits.stanza_elements,
+  };
 }

@@ -17,7 +17,7 @@ import { type StreamItem, type StreamOpen, XmlError, XmlReader } from '../xml/re
 import { Buckets } from './buckets.js';
 import { increment } from './counts.js';
 import { type Framing, framingOf } from './framing.js';
-import type { Allowance, StreamHandler, StreamParts } from './handler.js';
+import { type Allowance, readerLimits, type StreamHandler, type StreamParts } from './handler.js';
 import { countedAbove, Output, type Writer } from './output.js';
 
 type Limits = Config['limits'];
@@ -481,6 +481,29 @@ export class XmlStream implements TransportReader, Writer {
     this.abandon();
   }
 
+  /** Another node has sent the peer this stream's header, from this host of ours. */
+  continueFrom(from: string): void {
+    this.#headerSent = true;
+    this.#from = from;
+  }
+
+  /**
+   * Gives the connection to another reader, with what was read and not taken yet. The stream is over and writes nothing more.
+   * To be called while an element is handled.
+   */
+  handOver(reader: TransportReader): void {
+    const rest = this.#reader.takeRest();
+    this.#output.uncount();
+    this.#state = 'closed';
+    this.#parts.shares.leave(this.#share);
+    this.#handler.gone();
+    this.transport.reader = reader;
+    if (this.#paused) this.transport.resume();
+    for (const chunk of rest) reader.received(chunk);
+    if (this.#isCut) reader.closed();
+    else if (this.#ends) reader.ended();
+  }
+
   // --- ends -------------------------------------------------------------------------------------------------------
 
   /** Closes the stream after an error: with its own condition if the peer caused it, else `internal-server-error`. */
@@ -562,23 +585,3 @@ export class XmlStream implements TransportReader, Writer {
 /** Whether a stanza may be stored. */
 const mayStore = (item: StreamItem): boolean =>
   item.kind === 'element' && (item.name === 'message' || (item.name === 'iq' && item.attrs.type === 'set'));
-
-/** Shared by all streams with the same limits, since there may be many. */
-const sharedLimits = new WeakMap<Limits, Map<Allowance, XmlReader['limits']>>();
-
-function readerLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {
-  let shared = sharedLimits.get(limits);
-  if (shared === undefined) sharedLimits.set(limits, (shared = new Map()));
-  let made = shared.get(allowance);
-  if (made === undefined) shared.set(allowance, (made = makeLimits(limits, allowance)));
-  return made;
-}
-
-function makeLimits(limits: Limits, allowance: Allowance): XmlReader['limits'] {
-  return {
-    stanzaBytes: allowance.elementBytes(limits),
-    depth: limits.stanza_depth,
-    attributes: limits.stanza_attributes,
-    elements: limits.stanza_elements,
-  };
-}

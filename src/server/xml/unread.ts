@@ -49,6 +49,14 @@ export class Unread {
     this.end = next === undefined ? 0 : next.length;
   }
 
+  /** Takes out the unconsumed bytes: in one piece, or a piece for each message. */
+  takeRest(): Buffer[] {
+    const rest = this.frames ?? [];
+    if (this.end > this.start) rest.unshift(this.buffer!.subarray(this.start, this.end));
+    this.drop();
+    return rest;
+  }
+
   protected drop(): void {
     this.buffer = this.view = this.frames = undefined;
     this.owned = false;

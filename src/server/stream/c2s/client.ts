@@ -27,6 +27,7 @@ import type { Swept } from '../sweeper.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import { authenticatedFeatures, strangerFeatures } from './features.js';
+import { type Continued, type Gateway, isUnsaid } from './gateway.js';
 import type { Login } from './login.js';
 import { isUnderWay, type Negotiation } from './negotiation.js';
 import type { SignUps } from './sign-ups.js';
@@ -41,6 +42,8 @@ export interface ClientStreamParts extends StreamParts {
   readonly signUps: SignUps;
   readonly counts: StreamCounts;
   readonly admission: Admission;
+  /** Of a node of a cluster. */
+  readonly gateway: Gateway | undefined;
   /** The stream is over; its place is free. */
   closed(stream: ClientStream): void;
 }
@@ -64,7 +67,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   readonly xml: XmlStream;
   readonly #parts: ClientStreamParts;
   /** When its connection was accepted, in ms: the login deadline counts from there. */
-  readonly #connectedAt: number;
+  readonly connectedAt: number;
   host: LocalHost | undefined;
   account: Jid | undefined;
   mechanism = 'none';
@@ -73,6 +76,14 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   csi: CsiLink | undefined;
   claimed: Jid | undefined;
   negotiation: Negotiation | undefined;
+  /** The client's header, where the stream may be handed over. */
+  header: StreamOpen | undefined;
+  /** How often it was handed over from node to node. */
+  readonly hops: number;
+  /** Until its first header. */
+  #continued: Continued | undefined;
+  /** A request to log in whose first message is due. */
+  #unsaid: TopLevel | undefined;
   /** Registration is offered, so that IQs are part of the negotiation. */
   #negotiatesByIq = false;
   /** IQs before the login that were refused. */
@@ -85,9 +96,12 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** What was sent to the session since its connection is gone. It is for those who come after it. */
   #undelivered: Sent[] | undefined;
 
-  constructor(transport: Transport, parts: ClientStreamParts, connectedAt: number) {
+  /** `continued`: another node has begun it. */
+  constructor(transport: Transport, parts: ClientStreamParts, connectedAt: number, continued?: Continued) {
     this.#parts = parts;
-    this.#connectedAt = connectedAt;
+    this.connectedAt = connectedAt;
+    this.#continued = continued;
+    this.hops = continued?.hops ?? 0;
     this.xml = new XmlStream(transport, this, parts);
   }
 
@@ -139,6 +153,14 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     demandVersion(header);
     const from = bareOf(attrs.from);
     this.claimed = from === undefined ? undefined : this.#checkHeaderFrom(from, host.domain);
+    if (this.#parts.gateway !== undefined) this.header = header;
+    if (this.#continued !== undefined) {
+      this.xml.continueFrom(host.domain);
+      this.#offer();
+      if (this.negotiation !== undefined) this.negotiation.attempts = this.#continued.attempts;
+      this.#continued = undefined;
+      return;
+    }
     this.xml.open(host.domain, from?.full);
     this.sendFeatures();
   }
@@ -146,7 +168,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   element(item: TopLevel): void | Promise<void> {
     if (this.xml.isEstablished) return this.#fromSession(item);
     if (item.ns === NS.tls && item.name === 'starttls' && hasStartTls(this.transport)) return this.#startTls();
-    if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#parts.login.take(this, item);
+    if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#authenticate(item);
     if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (this.account !== undefined) return this.#parts.sessions.binding.negotiate(this, item);
     if (item.ns === NS.client && item.name === 'iq') return this.#fromStranger(item);
@@ -240,6 +262,19 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (!startTls(this.xml, isTimely, () => this.#parts.counts.tlsFailures++)) return;
     this.host = undefined;
     this.claimed = undefined;
+  }
+
+  #authenticate(item: TopLevel): void | Promise<void> {
+    const { gateway, login } = this.#parts;
+    if (gateway === undefined || this.phase !== 'stranger') return login.take(this, item);
+    const isFirst = item.name === 'auth' || item.name === 'authenticate';
+    if (isFirst && isUnsaid(item)) this.#unsaid = item;
+    else if (isFirst || this.#unsaid !== undefined) {
+      const way = gateway.wayFor(this, item, isFirst ? undefined : this.#unsaid);
+      this.#unsaid = undefined;
+      if (way !== undefined) return this.xml.handOver(gateway.open(way, this.transport).reader);
+    }
+    return login.take(this, item);
   }
 
   restart(): void {
@@ -492,7 +527,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     const seconds = this.#signsUp
       ? Math.max(login_deadline_seconds, registration_deadline_seconds)
       : login_deadline_seconds;
-    return now - this.#connectedAt >= seconds * 1000;
+    return now - this.connectedAt >= seconds * 1000;
   }
 
   /** The peer hears why, and gets little time to close its half. */

@@ -1,0 +1,213 @@
+/**
+ * Clients may connect to any node of a cluster. The first element of a login says whose it is: if that account lives at
+ * another node, the stream is handed over there before anything is checked, so that credentials, tokens and counts of failures
+ * stay with the account. The home goes on where this node stopped: header and features have been sent, the login begins.
+ */
+import { z } from 'zod';
+import { monotonic } from '../../clock.js';
+import type { RelayEnd, RelayEvents, RelayPeer } from '../../cluster/relay.js';
+import type { Jid } from '../../stanza/jid.js';
+import { NS } from '../../stanza/ns.js';
+import type { Transport } from '../../transport/transport.js';
+import { type Element, el, elementOf, serialize } from '../../xml/element.js';
+import type { StreamOpen, TopLevel } from '../../xml/reader.js';
+import { Pipe, RelayedTransport } from '../relayed.js';
+import { certifiedAccounts } from '../sasl/external.js';
+import { accountOf, SaslError } from '../sasl/mechanism.js';
+import type { Negotiation } from './negotiation.js';
+
+export interface GatewayParts {
+  /** The member where the address lives; undefined: it lives here, or the cluster does not know. */
+  homeOf(jid: Jid): RelayPeer | undefined;
+  open(peer: RelayPeer, opening: string, events: (relay: RelayEnd) => RelayEvents): void;
+  /** A stream for an account of this node, by way of another. Its reader takes what the client has said. */
+  connected(transport: RelayedTransport, at: number, continued: Continued): void;
+}
+
+/** What a stream begins with that another node has begun. */
+export interface Continued {
+  /** Attempts to log in that have failed. */
+  readonly attempts: number;
+  /** How often it was handed over: a client that tries accounts of several homes is handed over for each. */
+  readonly hops: number;
+}
+
+/** A client's stream, as far as a gateway looks at it. */
+export interface GatewayStream {
+  readonly transport: Transport;
+  readonly host: { readonly domain: string } | undefined;
+  readonly negotiation: Negotiation | undefined;
+  readonly header: StreamOpen | undefined;
+  readonly connectedAt: number;
+  readonly hops: number;
+}
+
+/** Hand-overs of one connection. Beyond that the account is served where the stream is, and refused. */
+const mostHops = 8;
+/** Characters of a first message in base64, far above what a mechanism takes. */
+const longestMessage = 16_384;
+
+const base64 = z.string().transform((text) => Buffer.from(text, 'base64'));
+const schema = z.object({
+  kind: z.enum(['tcp', 'tls', 'websocket']),
+  framing: z.enum(['stream', 'websocket']),
+  secure: z.boolean(),
+  loopback: z.boolean(),
+  remoteAddress: z.string(),
+  /** ms since the client connected. */
+  age: z.number(),
+  bindings: z.partialRecord(z.enum(['tls-exporter', 'tls-server-end-point']), base64),
+  certificate: z.object({ trusted: z.boolean(), xmppAddresses: z.array(z.string()) }).optional(),
+  attempts: z.number(),
+  hops: z.number(),
+  /** The header, and the first element of the login, as the framing has them. */
+  said: z.array(z.string()),
+});
+
+export class Gateway {
+  readonly #parts: GatewayParts;
+  readonly #pipes = new Set<Pipe>();
+
+  constructor(parts: GatewayParts) {
+    this.#parts = parts;
+  }
+
+  /** Streams that are relayed to other nodes. */
+  get size(): number {
+    return this.#pipes.size;
+  }
+
+  /** This node stops: its clients are told to connect to another. */
+  stop(): void {
+    for (const pipe of this.#pipes) pipe.stop();
+  }
+
+  /**
+   * What a login whose account lives elsewhere is handed over with. `unsaid`: the request for the login, where the element is
+   * the message that was missing in it.
+   */
+  wayFor(stream: GatewayStream, item: TopLevel, unsaid: TopLevel | undefined): HandOver | undefined {
+    const { host, negotiation, header, hops } = stream;
+    if (host === undefined || negotiation === undefined || header === undefined || hops >= mostHops) return undefined;
+    const login = unsaid === undefined ? elementOf(item) : completed(elementOf(unsaid), item);
+    if (login === undefined) return undefined;
+    const account = accountNamed(login, host.domain, negotiation);
+    const peer = account && this.#parts.homeOf(account);
+    if (peer === undefined) return undefined;
+    const { transport } = stream;
+    const { bindings, certificate, attempts } = negotiation;
+    const opening: z.input<typeof schema> = {
+      kind: transport.kind,
+      framing: transport.framing,
+      secure: transport.secure,
+      loopback: transport.loopback,
+      remoteAddress: transport.remoteAddress,
+      age: Math.max(0, monotonic() - stream.connectedAt),
+      bindings: Object.fromEntries(
+        bindings.channelBindingTypes.map((type) => [type, bindings.channelBinding(type)?.toString('base64') ?? '']),
+      ),
+      certificate: certificate && { trusted: certificate.trusted, xmppAddresses: [...certificate.xmppAddresses] },
+      attempts,
+      hops: hops + 1,
+      said: [headerText(header, transport), serialize(login)],
+    };
+    return { peer, opening: JSON.stringify(opening) };
+  }
+
+  /** Opens the way to the home. What the connection says from now on is the pipe's. */
+  open({ peer, opening }: HandOver, transport: Transport): Pipe {
+    let pipe: Pipe | undefined;
+    this.#parts.open(peer, opening, (relay) => {
+      pipe = new Pipe(transport, relay, (over) => this.#pipes.delete(over));
+      this.#pipes.add(pipe);
+      return pipe.events;
+    });
+    return pipe!;
+  }
+
+  /** Takes a stream from another node. Throws ZodError where the opening is none. */
+  accept(text: string, relay: RelayEnd): RelayEvents {
+    const { said, age, attempts, hops, certificate, bindings, ...connection } = schema.parse(JSON.parse(text));
+    const known = new Map(Object.entries(bindings).filter(([, bytes]) => bytes !== undefined && bytes.length > 0));
+    const transport = new RelayedTransport(relay, {
+      ...connection,
+      certificate,
+      bindings: {
+        channelBindingTypes: (['tls-exporter', 'tls-server-end-point'] as const).filter((type) => known.has(type)),
+        channelBinding: (type) => known.get(type),
+      },
+    });
+    this.#parts.connected(transport, monotonic() - age, { attempts, hops });
+    for (const one of said) transport.reader.received(Buffer.from(one));
+    return transport;
+  }
+}
+
+export interface HandOver {
+  readonly peer: RelayPeer;
+  readonly opening: string;
+}
+
+/** Whether a login lacks the client's first message, for which it is asked. */
+export function isUnsaid(item: TopLevel): boolean {
+  if (item.name === 'auth' && item.ns === NS.sasl) return item.content === '';
+  return item.name === 'authenticate' && initialOf(elementOf(item)) === undefined;
+}
+
+/** The login with the message that was missing in it; undefined where the element is none. */
+function completed(login: Element, item: TopLevel): Element | undefined {
+  if (item.name !== 'response' || item.ns !== login.getNS()) return undefined;
+  const text = item.content.trim();
+  // RFC 6120 §6.4.2: an empty message, which is not the same as none.
+  if (item.ns === NS.sasl) login.t(text === '' ? '=' : text);
+  else login.cnode(el('initial-response', null, text));
+  return login;
+}
+
+const initialOf = (login: Element): string | undefined =>
+  login.getChild('initial-response', NS.sasl2)?.getText() ?? undefined;
+
+/** Whose login it is. What no mechanism would take is nobody's: the login refuses it. */
+function accountNamed(login: Element, host: string, { certificate }: Negotiation): Jid | undefined {
+  const { mechanism = '' } = login.attrs as Record<string, string | undefined>;
+  const text = (login.is('auth', NS.sasl) ? login.getText() : initialOf(login))?.trim();
+  if (text === undefined || text.length > longestMessage) return undefined;
+  const message = text === '=' ? '' : Buffer.from(text, 'base64').toString();
+  if (mechanism === 'EXTERNAL') {
+    const accounts = certifiedAccounts(certificate, host);
+    return accounts.find(({ bare }) => bare === message) ?? accounts[0];
+  }
+  const name = nameIn(mechanism, message);
+  if (name === undefined || name === '') return undefined;
+  try {
+    return accountOf(name, host);
+  } catch (error) {
+    if (error instanceof SaslError) return undefined;
+    throw error;
+  }
+}
+
+function nameIn(mechanism: string, message: string): string | undefined {
+  // RFC 4616 §2: authzid NUL authcid NUL passwd
+  if (mechanism === 'PLAIN') return message.split('\0', 3)[1];
+  // RFC 5802 §7: gs2-header, then n=saslname
+  if (mechanism.startsWith('SCRAM-'))
+    return /^[^,]*,[^,]*,n=([^,]*)/.exec(message)?.[1]?.replaceAll('=2C', ',').replaceAll('=3D', '=');
+  // draft-schmaus-kitten-sasl-ht: authcid NUL proof
+  if (mechanism.startsWith('HT-')) return message.split('\0', 1)[0];
+  return undefined;
+}
+
+/** The client's header, with the prefixes that it declares: what it says later may use them. */
+function headerText({ attrs, defaultNs, prefixes }: StreamOpen, { framing }: Transport): string {
+  const { to, from, version, 'xml:lang': lang } = attrs;
+  const said = { to, from, version, 'xml:lang': lang };
+  if (framing === 'websocket') return serialize(el('open', { xmlns: NS.framing, ...said }));
+  const declared = Object.fromEntries(
+    Object.entries(prefixes)
+      .filter(([prefix]) => prefix !== 'stream' && prefix !== 'xml')
+      .map(([prefix, ns]) => [`xmlns:${prefix}`, ns]),
+  );
+  const text = serialize(el('stream:stream', { xmlns: defaultNs, 'xmlns:stream': NS.stream, ...declared, ...said }));
+  return `${text.slice(0, -2)}>`;
+}
