@@ -5,6 +5,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';
 import { type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
+import { passes } from './phrases.js';
 import { founds, joins } from './rooms.js';
 
 const two: ScenarioOptions = { nodes: 2 };
@@ -165,6 +166,19 @@ scenario(
     assert.deepEqual(romeo.forgets(), []);
     slow.open();
     await romeo.receives(`<a xmlns='${NS.sm}' h='1'/>`);
+  },
+);
+
+scenario(
+  'an anonymous account lives where its client connects',
+  { ...two, config: { auth: { anonymous: true } } },
+  async (scene) => {
+    const { stage } = scene;
+    for (const node of stage.nodes)
+      for (let times = 0; times < 5; times++) {
+        const peer = await passes(() => scene.connect({ port: stage.port('c2s', node) }));
+        assert.equal(stage.home(peer.jid), node);
+      }
   },
 );
 

@@ -133,6 +133,7 @@ export class Login {
       fast: fastElement === undefined ? undefined : readFast(fastElement, inline?.clientId),
       from: stream.claimed,
       accounts: this.#parts.accounts,
+      isHere: (jid) => this.#parts.sessions.isHere(jid),
       admit: (bare) => {
         negotiation.claimed = bare;
         this.#checkShutOut(stream, bare);

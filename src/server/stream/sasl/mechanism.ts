@@ -69,6 +69,8 @@ export interface SaslContext {
   /** The bare address in the `from` of the stream header, where there was one: an authzid must not differ from it. */
   readonly from?: Jid | undefined;
   readonly accounts: Accounts;
+  /** Whether the home of an address is this node. Default: it is. */
+  isHere?(jid: Jid): boolean;
   /**
    * Called with the account whose password the client is about to prove, before any credential is looked at, whether or
    * not there is such an account: notes it for the count of failures, and refuses (SaslError) one that is shut out.

@@ -1,4 +1,6 @@
 /** The life of clients' sessions: bound, resumed, ended, and written down for the next process. */
+
+import type { Jid } from '../../stanza/jid.js';
 import { Binding } from './binding.js';
 import { Ending } from './ending.js';
 import { Keeping } from './keeping.js';
@@ -18,6 +20,11 @@ export class Sessions {
     this.resuming = new Resuming(parts, this.ending);
     this.binding = new Binding(parts, this.ending, this.resuming);
     this.keeping = new Keeping(parts, this.ending, this.resuming);
+  }
+
+  /** Whether the home of an account is this node. */
+  isHere(jid: Jid): boolean {
+    return this.#parts.isHere(jid);
   }
 
   /** `Resumables.invalidating`. */
