@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
-import { defineModule, every, map, metric, serverMessage } from '../server/module/index.js';
+import { answers, defineModule, defineQuestion, every, map, metric, serverMessage } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
@@ -44,6 +44,25 @@ interface List {
 const page = 200;
 const tickMs = 1000;
 const longestPause = 600_000;
+/** At all nodes: an item of a list was published or retracted, or all of them. `hash`: in lower case. */
+const changed = defineQuestion({
+  name: 'rtbl.changed',
+  given: z.object({
+    list: z.string(),
+    changes: z.array(
+      z.discriminatedUnion('kind', [
+        z.object({ kind: z.enum(['item', 'retract']), hash: z.string() }),
+        z.object({ kind: z.literal('clear') }),
+      ]),
+    ),
+  }),
+  answer: z.null(),
+});
+type Change = z.output<typeof changed.given>['changes'][number];
+
+/** At all nodes: fetches all lists. */
+const syncing = defineQuestion({ name: 'rtbl.sync', given: z.null(), answer: z.null() });
+
 /** Cannot occur in an address, a node or a hash. */
 const separator = '\u0001';
 
@@ -201,20 +220,24 @@ export default defineModule({
       for (const part of event.getChildElements()) {
         const list = own.find(({ node }) => node === part.attrs.node);
         if (list === undefined) continue;
-        if (part.is('purge') || part.is('delete')) change(list, list.hashes, (hashes) => hashes.clear());
-        if (!part.is('items')) continue;
-        const items = part
-          .getChildElements()
-          .map(({ name, attrs }) => ({ name, hash: (attrs.id ?? '').toLowerCase() }));
-        const concerned = items.map(({ hash }) => hash);
-        change(list, concerned, (hashes) => {
-          for (const { name, hash } of items) {
-            if (name === 'item') add(hashes, hash);
-            else if (name === 'retract') hashes.delete(hash);
-          }
-        });
+        if (part.is('purge') || part.is('delete')) tell(list, [{ kind: 'clear' }]);
+        if (part.is('items'))
+          tell(
+            list,
+            part.getChildElements().flatMap(({ name, attrs }) => {
+              const kind = name === 'item' || name === 'retract' ? name : undefined;
+              return kind === undefined ? [] : [{ kind, hash: (attrs.id ?? '').toLowerCase() }];
+            }),
+          );
       }
       return 'handled';
+    };
+
+    /** The service notifies one node. One that is not told has the change when it fetches the list again. */
+    const tell = ({ name }: List, changes: Change[]): void => {
+      const told = host.askNodes(changed, { list: name, changes });
+      if (told instanceof Promise)
+        told.catch((error: unknown) => log.warn({ err: error, list: name }, 'a node was not told of a block list'));
     };
 
     const tick = async () => {
@@ -224,13 +247,30 @@ export default defineModule({
     provide('blockLists', {
       isListed,
       sync: async () => {
-        await Promise.all(lists.map(sync));
+        if (lists.length > 0) await host.askNodes(syncing, null);
       },
     });
 
     if (lists.length === 0) return [];
     return [
       serverMessage(hear),
+      answers(changed, ({ list: name, changes }) => {
+        const list = lists.find((one) => one.name === name);
+        if (list === undefined) return null; // This node was started with another configuration.
+        const concerned = changes.flatMap((one) => (one.kind === 'clear' ? [...list.hashes] : one.hash));
+        change(list, concerned, (hashes) => {
+          for (const one of changes) {
+            if (one.kind === 'item') add(hashes, one.hash);
+            else if (one.kind === 'retract') hashes.delete(one.hash);
+            else hashes.clear();
+          }
+        });
+        return null;
+      }),
+      answers(syncing, async () => {
+        await Promise.all(lists.map(sync));
+        return null;
+      }),
       every(tickMs, tick),
       metric({
         name: 'waxwing_rtbl_entries',
