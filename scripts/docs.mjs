@@ -1,4 +1,4 @@
-// Writes the documents that are made from the code (`npm run docs` builds it first).
+// Writes the documents that are generated from the code (`npm run docs` compiles it first).
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { standardModules } from '../dist/src/modules/index.js';

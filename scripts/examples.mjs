@@ -1,6 +1,6 @@
 /**
- * Builds and tests the packages in examples/ as their authors would: each in a folder outside the tree, over the package that
- * `npm pack` makes of this one. Nothing is downloaded: what that depends on is linked from node_modules.
+ * Builds and tests the packages in examples/ as their authors would: each in a folder outside the tree, against the package that
+ * `npm pack` makes of this one. Nothing is downloaded: its dependencies are linked from node_modules.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
@@ -17,14 +17,14 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** The package as it would be published, and what it depends on beside it. */
+/** The package as it would be published, next to its dependencies. */
 function pack() {
   run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', folder], root);
   const [archive] = readdirSync(folder);
   run('tar', ['-xzf', archive], folder);
   const target = join(folder, 'package');
   const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(target, 'package.json'), 'utf8'));
-  // Not what is needed for development alone.
+  // Without development dependencies.
   for (const name of Object.keys({ ...dependencies, ...peerDependencies })) link(name, target);
   link('@types/node', target); // of @types/ltx and the like
   return target;

@@ -1,5 +1,5 @@
 /**
- * Finds promises that nobody watches: if one rejects, the process ends or the failure is silent. Biome's rule of that
+ * Finds unhandled promises: if one rejects, the process ends or the failure is silent. Biome's rule of that
  * name does not follow types into other files, so this asks the compiler. A promise is watched if it is awaited,
  * returned, stored or passed on, if it has a rejection handler (`catch`, or `then` with two functions), or if it is marked
  * with `void` and the documentation of the function that made it says "Never rejects".

@@ -39,7 +39,7 @@ async function install() {
   const stampFile = join(root, 'node_modules/.waxwing');
   const stamp = [
     hash(readFileSync(join(root, 'package-lock.json'))),
-    // an addon fits one of each
+    // a native addon fits one version and platform
     process.versions.modules,
     process.platform,
     process.arch,

@@ -12,7 +12,7 @@ import { inspect } from 'node:util';
 import { root, setupOrExit } from './setup.mjs';
 
 const suites = ['unit', 'contract', 'compliance', 'fuzz'];
-/** A file that takes longer hangs. */
+/** In ms. A file that takes longer is taken to hang. */
 const timeout = 400_000;
 
 const wanted = process.argv.slice(2);
@@ -69,7 +69,7 @@ async function runAll(files) {
         break;
       case 'test:fail': {
         const { error, type: kind } = data.details;
-        // a suite fails because of its tests, which are told themselves
+        // a suite fails because of its tests, which are reported themselves
         if (error.failureType === 'subtestsFailed' || data.todo !== undefined) break;
         if (kind !== 'suite') mark('x');
         failures.push({ file: relative(root, data.file ?? ''), name: data.name, error: error.cause ?? error });

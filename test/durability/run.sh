@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What was acknowledged is there, whatever happens: test/durability/README.md. Runs all of it in its short form, in about
-# three minutes; arguments choose: test/durability/run.sh kill soak. LONG=1 takes the long form.
+# Whatever was acknowledged survives: see test/durability/README.md. Runs the short form of all tests, in about three minutes.
+# Arguments choose tests: test/durability/run.sh kill soak. LONG=1 runs the long form.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ "${LONG:-}" = 1 ]; then

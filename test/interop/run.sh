@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Real clients against the server. Installs by itself what is missing: npm and PyPI packages into .interop, Debian packages
-# where it runs as root. A program that cannot be had is a failure where CI is true, and skipped with a word elsewhere.
+# Real clients against the server. Installs what is missing: npm and PyPI packages into .interop, and Debian packages if it runs as
+# root. A program that is not available fails the run if CI is true, and is skipped with a message otherwise.
 # Arguments choose test files by parts of their names: test/interop/run.sh profanity
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ missing() {
   echo "interop: SKIPPED, $1 is missing and cannot be installed: $2" >&2
 }
 
-# Debian packages, asked for together so that the lists are fetched once.
+# Debian packages, installed together so that the lists are fetched once.
 need_debian() {
   local packages=()
   command -v tmux >/dev/null || packages+=(tmux)
@@ -34,7 +34,7 @@ need_debian() {
     cat "$place/apt.log" >&2
 }
 
-# Installs again when what is asked for changed: up_to_date NAME FILE... (and done NAME FILE... afterwards).
+# Installs again when the requirements changed: up_to_date NAME FILE... (and done NAME FILE... afterwards).
 fingerprint() { { cat "$@"; node -v; } | sha256sum | cut -d' ' -f1; }
 up_to_date() { [ "$(cat "$place/$1.stamp" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]; }
 done_with() { fingerprint "${@:2}" >"$place/$1.stamp"; }
@@ -68,7 +68,7 @@ need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
 { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
 { command -v haproxy && command -v nginx; } >/dev/null || missing 'haproxy or nginx' 'proxies'
 
-# The clients verify the certificate; Node reads what it trusts besides when it starts.
+# The clients verify the certificate; Node reads additional trusted certificates at startup.
 node dist/test/interop/certificate.js "$place"
 export NODE_EXTRA_CA_CERTS=$place/localhost.crt
 
@@ -77,5 +77,5 @@ for file in dist/test/interop/*.test.js; do
   [ $# -eq 0 ] && files+=("$file")
   for part in "$@"; do [[ $file == *"$part"* ]] && files+=("$file"); done
 done
-# Programs of others leave timers behind.
+# Third-party programs leave timers running.
 exec node --test --test-timeout=300000 --test-force-exit "${files[@]}"
