@@ -18,7 +18,7 @@ describe('waxwing', { concurrency: 2 }, () => {
       assert.equal(statSync(join(at.data, 'admin.sock')).mode & 0o777, 0o600);
       const client = await logIn(portOf(server.ready), admin.jid, admin.password);
 
-      // SIGTERM: clients are told, and the process ends well.
+      // SIGTERM: clients get a stream error, and the process exits with 0.
       server.child.kill('SIGTERM');
       await client.read.until(/<system-shutdown/);
       client.socket.end('</stream:stream>');

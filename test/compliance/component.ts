@@ -72,7 +72,7 @@ export class ComponentPeer {
     return true;
   }
 
-  /** The next item that the server says; undefined: the end of the connection. */
+  /** The next item that the server sends. Undefined at the end of the connection. */
   async next(): Promise<Item | undefined> {
     await this.readable();
     return this.#inbox.shift();

@@ -180,7 +180,7 @@ scenario('§4.6: directed presence goes to one, and ends with the session', asyn
     await juliet.receives(
       `<presence from='romeo@localhost/orchard' to='juliet@localhost/balcony'><status>for you</status></presence>`,
     );
-    // §4.6.3: not what all are told
+    // §4.6.3: not what is broadcast
     await romeo.sends('<presence><show>away</show></presence>');
     await juliet.receivesNothing();
     if (end === 'unavailable') await romeo.sends(`<presence type='unavailable'/>`);

@@ -226,7 +226,7 @@ scenario(
 scenario('XEP-0059: a list of several pages', { config: config(), alone: true }, async (scene) => {
   const peer = await keeper(scene);
   for (let at = 0; at < 450; at++) await publishes(peer, hash(`u${at}@localhost`));
-  // What it was told meanwhile is forgotten: it has to fetch them.
+  // Changes received meanwhile are dropped: it has to fetch the list.
   await scene.stage.restart(async (storage) => storage.map('rtbl').forget('localhost'));
   const blockLists = scene.server.host('localhost')!.provided('blockLists')!;
   await blockLists.sync();

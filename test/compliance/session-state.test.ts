@@ -1,5 +1,5 @@
 /**
- * What modules declare of sessions outlasts a restart and a crash (docs/decisions/0004-resumption-after-a-crash.md): that
+ * Session state that modules declare survives a restart and a crash (docs/decisions/0004-resumption-after-a-crash.md): that
  * of a module of one's own like that of ours, and what earlier versions wrote.
  */
 import assert from 'node:assert/strict';

@@ -1,4 +1,4 @@
-/** Who asks dearly is read later, and others are not (XEP-0205 §3; RFC 6120 §13.12). */
+/** Clients with expensive requests are read later, and others are not (XEP-0205 §3; RFC 6120 §13.12). */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';

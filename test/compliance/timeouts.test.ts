@@ -25,7 +25,7 @@ function pass(seconds: number): void {
 const r = `<r xmlns='${NS.sm}'/>`;
 const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 
-/** Romeo is told that she went. */
+/** Romeo gets her unavailable presence. */
 async function isGone(romeo: Peer, juliet: Peer): Promise<void> {
   await romeo.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
 }

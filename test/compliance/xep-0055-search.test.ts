@@ -178,7 +178,7 @@ scenario('XEP-0059: in pages', { config: configOf({ page: 2 }) }, async ({ actor
   assert.deepEqual(await page('<max>100</max>'), ['ab', '0', '5'], 'no page is larger than the configuration says');
   const rest = `<last>Capulet</last><set xmlns='${NS.rsm}'><max>2</max><after>nobody@localhost</after></set>`;
   await refused(romeo, 'set', NS.search, rest, 'item-not-found');
-  // Who asks for no page gets one, and no more
+  // A request without a page gets exactly one
   assert.equal(jids(await searches(romeo, '')).length, 2);
 });
 

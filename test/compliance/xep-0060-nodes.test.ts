@@ -81,7 +81,7 @@ scenario('§8.2, §16.4.4: every option is kept, and told', async ({ actor }) =>
   );
   await orchard.sends(owner('get', `<default type='leaf'/>`, service));
   await orchard.receives(result(`<default><x xmlns='${NS.dataForms}' type='form'/></default>`, NS.pubsubOwner));
-  // What is static of it is told to whoever may read (§5.4)
+  // The static part is shown to those who may read (§5.4)
   await orchard.sends(`<iq type='get' id='p' to='${service}'><query xmlns='${NS.discoInfo}' node='n'/></iq>`);
   const { title, description, type, language, contact, max_items } = options;
   await orchard.receives(

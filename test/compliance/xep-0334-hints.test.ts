@@ -21,7 +21,7 @@ scenario('§4.2: no-store', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await romeo.sends(message('1', `<body>x</body>${hint('no-store')}`));
-  // Nobody took it, nobody keeps it: its sender is told (RFC 6121 §8.5.2.2.1)
+  // Not delivered and not stored: its sender gets an error (RFC 6121 §8.5.2.2.1)
   await romeo.receives(`<message id='1' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
   await romeo.sends(message('2', `<active xmlns='${NS.chatStates}'/>${hint('no-store')}`));
   await romeo.sends(message('3', `<body>x</body>${hint('no-store')}${hint('store')}`));

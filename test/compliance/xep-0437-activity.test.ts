@@ -147,7 +147,7 @@ scenario('"Rules": users do not hear of rooms that they may not enter or are no 
   await macbeth.receivesNothing();
   await hag.sends(subscribes);
   await hag.receivesNothing();
-  // who becomes a member is told from then on
+  // a new member is notified from then on
   await grants(crone, 'rai-secret', 'macbeth@localhost', 'member');
   await quiets(macbeth);
   await speaks(crone, 'rai-secret', 'two');

@@ -22,7 +22,7 @@ const part = wanted === 'full' ? '' : (wanted ?? '');
 /** ms of CPU on the reference machine. */
 const budget = 20;
 const budgetBeforeLogin = 1;
-/** A busy machine makes a piece of work dearer than it makes the yardstick. */
+/** A busy machine slows a piece of work down more than the yardstick. */
 const margin = 2;
 /** ms of CPU that a run without COST may take. */
 const patience = 4000;
@@ -139,7 +139,7 @@ function iqCases(hooks: Hooks): Case[] {
   const seen = new Set<string>();
   const add = (module: string, key: string, to: string | undefined) => {
     const [type = '', name = '', ns = ''] = key.split(' ');
-    // What is dear for itself is as dear elsewhere.
+    // What is expensive by itself is as expensive elsewhere.
     const shapes = seen.has(key)
       ? (particular[key] ?? general(name, ns).slice(0, 3))
       : [...(particular[key] ?? []), ...general(name, ns)];
@@ -238,7 +238,7 @@ async function measure(line: Line, one: Case, enough: number): Promise<number> {
   return least;
 }
 
-/** The dearest of each module. */
+/** The most expensive of each module. */
 function table(figures: readonly Figure[], times: number): string {
   const dearest = new Map<string, Figure>();
   for (const figure of figures)

@@ -1,6 +1,6 @@
 /**
  * What a client can say at the greatest size and number of elements that the limits allow, in the shapes that cost most:
- * wide, deep, with many attributes, prefixes, namespaces, addresses, fields and values, and in text that is dear to map.
+ * wide, deep, with many attributes, prefixes, namespaces, addresses, fields and values, and in text that is expensive to map.
  * Every payload that a module answers gets the general shapes; those whose content a module reads get shapes of their own.
  */
 import { NS } from '../../src/server/stanza/ns.js';
@@ -15,7 +15,7 @@ export interface Shape {
   xml(run: number): string;
 }
 
-/** Pieces of text of which much is made: each is dear for something that maps or compares text. */
+/** Pieces of text to repeat: each is expensive for something that maps or compares text. */
 export const letters: Readonly<Record<string, string>> = {
   plain: 'x',
   references: '&lt;',
@@ -58,7 +58,7 @@ export function many(before: string, item: (index: number) => string, after: str
   }
 }
 
-/** Addresses of 3 KB, each another, that are dear to read. */
+/** Addresses of 3 KB, all different, that are expensive to read. */
 const longAddresses: Readonly<Record<string, (index: number) => string>> = Object.fromEntries(
   Object.entries(letters).map(([title, letter]) => [
     title,

@@ -9,12 +9,19 @@ import { test } from 'node:test';
 /** What to write instead, by phrase. A phrase is a regular expression over text in which each run of whitespace is one space. */
 const instead: Readonly<Record<string, string>> = {
   'as it were': 'nothing',
-  'holds no longer': '"is stale"',
+  'for ever': '"forever"',
   '(?:he|his|him)': '"they", or the noun',
+  'holds no longer': '"is stale"',
+  'in company': '"batched"',
+  'is no more': '"no longer exists", "was deleted"',
+  'of their own accord': '"unsolicited", "on their own initiative"',
   'out of consideration': '"to let other connections run", or the actual reason',
+  'outlasts?': '"survives"',
   'put away': '"persisted", "stored"',
+  'takes? along': '"includes", "flushes"',
   'taken up again': '"resumed"',
   'waits? for company': '"is deferred", "is batched"',
+  'what came before': 'the noun: "earlier stanzas"',
 };
 
 const phrases = Object.keys(instead).map(
@@ -31,7 +38,7 @@ const documents = [
   ...filesIn('test/', '.md'),
   ...filesIn('conf/', '.toml'),
 ];
-const code = filesIn('src/', '.ts');
+const code = [...filesIn('src/', '.ts'), ...filesIn('scripts/', '.mjs')];
 /** Read for their comments alone: their strings are mostly what people say to each other. */
 const tests = ['test/', 'bench/', 'examples/']
   .flatMap((folder) => filesIn(folder, '.ts'))
