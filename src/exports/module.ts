@@ -1,7 +1,6 @@
 /**
  * `waxwing/module`: the API for modules, inside and outside this project. Includes the types of services and events of
- * the
- * standard modules; a module adds its own by `declare module 'waxwing/module'`.
+ * the standard modules; a module adds its own by `declare module 'waxwing/module'`.
  */
 /** For declaring configurations. */
 export { z } from 'zod';

@@ -1,7 +1,6 @@
 /**
  * `waxwing/storage`: the contract of a storage driver, and helpers for drivers. `waxwing/storage/suites` has the tests
- * that
- * each driver must pass.
+ * that each driver must pass.
  */
 export * from '../storage/contract.js';
 export * from '../storage/filter.js';

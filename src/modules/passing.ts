@@ -1,8 +1,7 @@
 /**
- * Client-to-client protocols that the server only carries: stanzas with these payloads need no handling.
- * Listed so that it is documented, and tested, that they arrive unchanged. Related server behaviour (hints that
- * archives
- * obey, chat states that are deferred) is in the modules for it.
+ * Client-to-client protocols that the server only carries: stanzas with these payloads need no handling. Listed so that
+ * it is documented, and tested, that they arrive unchanged. Related server behaviour (hints that archives obey, chat
+ * states that are deferred) is in the modules for it.
  */
 import { defineModule } from '../server/module/index.js';
 

@@ -1,8 +1,7 @@
 /**
  * Real-time block lists: pubsub nodes (XEP-0060) whose items are named by the SHA-256 of an address or a domain, in
  * hexadecimal, such as `muc_bans_sha256`. The server fetches them when it starts and subscribes to changes; the
- * persisted
- * lists are in force after a restart until then. Used by rooms and by the filter for unknown senders.
+ * persisted lists are in force after a restart until then. Used by rooms and by the filter for unknown senders.
  */
 
 import { createHash } from 'node:crypto';

@@ -1,7 +1,6 @@
 /**
  * Ad-hoc commands (XEP-0050) for every user: ping, uptime, server time, and their own sessions. The command for
- * changing
- * the password is in xep-0077-register.ts.
+ * changing the password is in xep-0077-register.ts.
  */
 import { monotonic, wall } from '../server/clock.js';
 import { type Command, type CommandResult, command, defineModule, type IqRequest } from '../server/module/index.js';

@@ -1,7 +1,6 @@
 /**
  * XEP-0012: Last Activity. Since when an account has been offline, for contacts that may see its presence, and the
- * uptime
- * of the server. Queries to a resource are delivered only from senders that may see its presence.
+ * uptime of the server. Queries to a resource are delivered only from senders that may see its presence.
  */
 import { z } from 'zod';
 import { monotonic, wall } from '../server/clock.js';

@@ -1,7 +1,6 @@
 /**
  * XEP-0030: Service Discovery, with the forms of XEP-0128: identities, features and items of the server, its accounts
- * and
- * its services, as modules declare them and their disco sources add them. Long lists are paged (XEP-0059), also for
+ * and its services, as modules declare them and their disco sources add them. Long lists are paged (XEP-0059), also for
  * clients that request no page.
  */
 import {

@@ -1,9 +1,7 @@
 /**
  * XEP-0033: Extended Stanza Addressing: a stanza to the host with a list of addresses is sent to each of them. Only
- * users
- * of the host reach other servers this way. Left out: sending one stanza for many addresses of another server (each
- * address
- * gets its own); addresses that are not JIDs.
+ * users of the host reach other servers this way. Left out: sending one stanza for many addresses of another server
+ * (each address gets its own); addresses that are not JIDs.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
@@ -65,8 +63,7 @@ export default defineModule({
     const deliver = (stanza: Stanza, origin: Origin | undefined): Maybe<void> => {
       const go = (isAdmitted: boolean): Maybe<void> => {
         if (isAdmitted) return host.route(stanza, origin);
-        // recipients that the sender has blocked, or may not write to: answered directly, as errors from them are
-        // blocked
+        // Answered directly: an error from a recipient that the sender has blocked would be blocked too.
         if (stanza.name === 'message') origin?.session?.send(stanza.error(new StanzaError('not-acceptable')));
       };
       const admitted = isUser(stanza.from!) ? host.admits(stanza) : true;
@@ -161,8 +158,7 @@ const isDelivered = ({ delivered }: Element['attrs']) => delivered === 'true' ||
 
 /**
  * The stanza for each address that has not had it yet, as of §6: marked as delivered, and without blind copies except
- * the
- * recipient's own. `service` is the address it was sent to. Throws StanzaError.
+ * the recipient's own. `service` is the address it was sent to. Throws StanzaError.
  */
 export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Stanza[] {
   const addresses = stanza.child(NS.addresses, 'addresses')!.getChildren('address', NS.addresses);

@@ -178,8 +178,7 @@ export default defineModule({
 
 /**
  * Runs a step. §4.4: an unreadable form is refused with bad-payload, and the session continues; a form with
- * unacceptable
- * values completes the command with the reason (§3.4).
+ * unacceptable values completes the command with the reason (§3.4).
  */
 async function take(command: Command, step: CommandStep): Promise<CommandResult> {
   try {

@@ -1,7 +1,6 @@
 /**
  * XEP-0054: vcard-temp. An account's vCard, stored as its client wrote it, for anybody to read. Other modules can add
- * to
- * it, hide parts of it from some readers, and move parts elsewhere when it is written.
+ * to it, hide parts of it from some readers, and move parts elsewhere when it is written.
  */
 import { defineModule, demandOwn, document, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';

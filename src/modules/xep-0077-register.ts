@@ -1,8 +1,7 @@
 /**
  * XEP-0077: In-Band Registration, with data forms (§4). Users change their password and delete their account. New users
- * can
- * register only if the configuration allows it, over encrypted or local connections, at a limited rate.
- * Left out: fields other than name and password, redirection (§5), the obsolete key (§7).
+ * can register only if the configuration allows it, over encrypted or local connections, at a limited rate. Left out:
+ * fields other than name and password, redirection (§5), the obsolete key (§7).
  */
 
 import { z } from 'zod';

@@ -1,8 +1,7 @@
 /**
  * XEP-0115: Entity Capabilities, of the server itself: announced in the stream features after login (§6.3), so that
  * clients can use a cached answer. Clients can omit their capabilities from later presence, and the server omits them
- * for
- * subscribers that have received them (§8.4): both in rfc-6121-presence.
+ * for subscribers that have received them (§8.4): both in rfc-6121-presence.
  */
 import { type DiscoQuery, defineModule, disco, event, type ServerInfo, streamFeature } from '../server/module/index.js';
 import { capsHash } from '../server/stanza/caps.js';

@@ -1,8 +1,7 @@
 /**
  * XEP-0115: Entity Capabilities of clients, learned from their presence: of this host's sessions, and of all others
- * that
- * send presence to an account (contacts on other servers, unknown senders). Each version is queried once, verified and
- * persisted. An answer that does not match the announced hash is used for that one client only. The server's own
+ * that send presence to an account (contacts on other servers, unknown senders). Each version is queried once, verified
+ * and persisted. An answer that does not match the announced hash is used for that one client only. The server's own
  * capabilities are in xep-0115-caps.ts.
  */
 

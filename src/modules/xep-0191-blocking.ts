@@ -1,7 +1,6 @@
 /**
  * XEP-0191: Blocking Command. To a blocked address the account looks as if it did not exist. Subscriptions are
- * unchanged
- * (§4, polite blocking). Reports (XEP-0377) in block requests are passed to the module that stores them.
+ * unchanged (§4, polite blocking). Reports (XEP-0377) in block requests are passed to the module that stores them.
  */
 import { z } from 'zod';
 import { count } from '../server/config/units.js';
@@ -87,8 +86,7 @@ export default defineModule({
 
     /**
      * Incoming messages end in the step 'clean' without an error: an error to a room would remove the occupant, and a
-     * missing
-     * account does not answer headlines (RFC 6121 §8.5.4). Rooms send groupchat only to sessions.
+     * missing account does not answer headlines (RFC 6121 §8.5.4). Rooms send groupchat only to sessions.
      */
     const isDroppedSilently = (owner: Jid, { type, to }: Stanza): boolean =>
       type === 'headline' ||

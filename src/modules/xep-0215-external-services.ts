@@ -196,8 +196,7 @@ export function parseUri(text: string): Address | undefined {
 /**
  * Credentials for coturn's `use-auth-secret`: the user name is the expiry time in Unix seconds, a colon and a word; the
  * password is base64(HMAC-SHA1(secret, user name)). The word distinguishes users in logs without naming them, since it
- * is
- * sent in the clear.
+ * is sent in the clear.
  */
 export function sharedSecretCredentials(secret: string, user: Jid, ends: number): Credentials {
   const word = createHmac('sha256', secret).update(user.bare).digest('hex').slice(0, 16);

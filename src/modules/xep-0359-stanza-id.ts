@@ -1,7 +1,6 @@
 /**
  * XEP-0359: Unique and Stable Stanza IDs. Removes forged ids of the account from every message, archived or not, so
- * that
- * clients can trust the ids that the archive (xep-0313-mam) adds. Ids by others and origin ids are unchanged.
+ * that clients can trust the ids that the archive (xep-0313-mam) adds. Ids by others and origin ids are unchanged.
  */
 import { defineModule, message } from '../server/module/index.js';
 import { NS } from '../server/stanza/ns.js';

@@ -1,13 +1,10 @@
 /**
  * XEP-0376: Pubsub Account Management. The account subscribes to nodes of any service, and its clients share the list
- * of
- * subscriptions; with it the public part of that list (XEP-0465 §4.2, §4.3). Disabled by default: other servers may
- * assume
- * that an account with it wants no notifications by interest (`+notify`).
+ * of subscriptions; with it the public part of that list (XEP-0465 §4.2, §4.3). Disabled by default: other servers may
+ * assume that an account with it wants no notifications by interest (`+notify`).
  *
  * Left out: subscriptions made by the server for clients' interests (§3.5), filters (§3.6). Missed changes are sent as
- * the
- * whole list rather than one by one (§3.4).
+ * the whole list rather than one by one (§3.4).
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';

@@ -1,8 +1,7 @@
 /**
  * XEP-0398: User Avatar to vCard-Based Avatars Conversion. The avatar is stored in the nodes of XEP-0084. A vCard
- * (XEP-0054)
- * shows it as its PHOTO to readers that may read the nodes, a PHOTO written there is published to the nodes, and the
- * hash of XEP-0153 is added to the account's presence. A PHOTO that cannot be converted stays in the vCard.
+ * (XEP-0054) shows it as its PHOTO to readers that may read the nodes, a PHOTO written there is published to the nodes,
+ * and the hash of XEP-0153 is added to the account's presence. A PHOTO that cannot be converted stays in the vCard.
  *
  * Neither vCard nor presence reveals an avatar, or its hash, to anybody who may not read it.
  */
@@ -24,8 +23,7 @@ declare module '../server/module/index.js' {
   interface Events {
     /**
      * The avatar of an account has changed or was removed (XEP-0398). `hadOne`: it had one before. `sessions`: those
-     * whose
-     * clients let the server announce it.
+     * whose clients let the server announce it.
      */
     avatarChanged: { readonly owner: Jid; readonly hadOne: boolean; readonly sessions: readonly Session[] };
   }

@@ -2,10 +2,8 @@
  * XEP-0430: Inbox: all conversations of an account in one query, the latest first, each with its unread count.
  *
  * Messages in transit cost nothing. A query updates the stored conversations from the archive entries added since the
- * last
- * query, so an account that never queries costs nothing. Rooms are not listed, since account archives do not contain
- * their
- * messages. Messages that another client marked as displayed (XEP-0490) count as read.
+ * last query, so an account that never queries costs nothing. Rooms are not listed, since account archives do not
+ * contain their messages. Messages that another client marked as displayed (XEP-0490) count as read.
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';

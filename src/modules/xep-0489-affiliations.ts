@@ -1,8 +1,7 @@
 /**
  * XEP-0489: Reporting Account Affiliations. Tells other servers whether an account was registered by its user, created
- * by an
- * administrator, or is anonymous: on request, and in stanzas of the account to non-contacts elsewhere. Left out: trust.
- * Affiliations reported by other servers are passed on and not used.
+ * by an administrator, or is anonymous: on request, and in stanzas of the account to non-contacts elsewhere. Left out:
+ * trust. Affiliations reported by other servers are passed on and not used.
  */
 
 import { z } from 'zod';

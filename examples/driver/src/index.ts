@@ -1,9 +1,8 @@
 /**
  * A storage driver on one file, for small servers whose data people want to read. Each write appends and flushes one
- * line of
- * JSON; all data is held in memory. An unreadable line stops the start, except the last one: a crash may have truncated
- * it,
- * and its write was never acknowledged. On opening, the file is rewritten without overwritten and removed data.
+ * line of JSON; all data is held in memory. An unreadable line stops the start, except the last one: a crash may have
+ * truncated it, and its write was never acknowledged. On opening, the file is rewritten without overwritten and removed
+ * data.
  */
 import { type FileHandle, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -143,8 +142,7 @@ class JsonLines implements Storage {
 
   /**
    * Makes a change in memory durable; rejects if memory rejects. Memory applies and resolves changes in call order, so
-   * the
-   * lines are in that order too. `isChange`: results that change nothing need no line.
+   * the lines are in that order too. `isChange`: results that change nothing need no line.
    */
   #write<R>(outcome: Promise<R>, line: Line, isChange: (result: R) => boolean = () => true): Promise<R> {
     // Serialized now, since the caller may modify the arguments. Memory refuses values that JSON cannot represent.

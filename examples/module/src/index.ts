@@ -1,8 +1,7 @@
 /**
  * XEP-0109: Out-of-Office Messages. Clients publish when they are away, with a note for their contacts (node
  * `urn:xmpp:ooo:0`, by PEP). This module sends the note to contacts who write while none of the account's clients is
- * online:
- * at a limited rate, and only within the times of the note.
+ * online: at a limited rate, and only within the times of the note.
  *
  * Left out: notes published under item ids other than `current` (§4.2).
  */

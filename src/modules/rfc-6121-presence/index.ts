@@ -1,7 +1,6 @@
 /**
  * RFC 6121 §3 and §4: presence and subscriptions. Handles every presence stanza from and to an account. The state
- * machine of
- * subscriptions is in subscription.ts, by the tables of Appendix A.
+ * machine of subscriptions is in subscription.ts, by the tables of Appendix A.
  */
 import { z } from 'zod';
 import { count } from '../../server/config/units.js';
@@ -137,8 +136,7 @@ export default defineModule({
 
     /**
      * §4.2.2, §4.4.2, §4.5.2: to all subscribers. If all of them have received the capabilities before (XEP-0115 §8.4),
-     * and
-     * none was skipped since, they get `brief`.
+     * and none was skipped since, they get `brief`.
      */
     const broadcast = (from: Session, stanza: Stanza, items: Items, brief = stanza): Maybe<void> => {
       const stale = from.get(unreached);
@@ -153,8 +151,7 @@ export default defineModule({
 
     /**
      * §4.3, §3.1.3: probes the contacts that the account is subscribed to, with back-pressure from the client, then
-     * sends it
-     * the pending subscription requests.
+     * sends it the pending subscription requests.
      */
     function* probe(from: Session, items: Items): Generator<Stanza | Promise<unknown> | undefined, void> {
       const question = Stanza.build('presence', { from: from.jid, type: 'probe' });

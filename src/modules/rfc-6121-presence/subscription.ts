@@ -1,7 +1,6 @@
 /**
  * RFC 6121 Appendix A: how a subscription stanza changes a roster item, and its consequences. Pure functions from an
- * item to
- * the next one, the same object if nothing changes; undefined means 'not in the roster'.
+ * item to the next one, the same object if nothing changes; undefined means 'not in the roster'.
  *
  * The nine states are the item's fields: `subscription`, `ask` (Pending Out) and `pendingIn` (Pending In).
  */

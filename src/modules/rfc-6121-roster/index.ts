@@ -1,8 +1,7 @@
 /**
  * RFC 6121 §2: the roster, with versioning (§2.6). The version is a digest of what clients see, so that it is correct
  * whatever happened to the storage. The changes since a version are known while the roster is cached. Subscriptions
- * (§3)
- * are handled by the presence module, through the service `roster`.
+ * (§3) are handled by the presence module, through the service `roster`.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';

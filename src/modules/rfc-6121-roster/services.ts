@@ -25,8 +25,7 @@ declare module '../../server/module/index.js' {
       sees(owner: string, contact: Jid): boolean | Promise<boolean>;
       /**
        * Persists an item, or deletes it if undefined, and notifies the owner's clients: at once if the roster is
-       * cached.
-       * Resolves when the change is durable. Throws StanzaError('resource-constraint') if the roster is full.
+       * cached. Resolves when the change is durable. Throws StanzaError('resource-constraint') if the roster is full.
        */
       set(owner: Jid, contact: Jid, item: RosterItem | undefined): Promise<void>;
       /** Whether a session has requested the roster and so gets roster pushes (RFC 6121 §2.1.6). */

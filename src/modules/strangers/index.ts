@@ -1,13 +1,10 @@
 /**
  * Limits what unknown senders can send. A sender is unknown if they are not in the recipient's roster, the recipient
- * has not
- * written to them, and has not joined their room. Their messages and subscription requests are rate-limited, held until
- * the
- * recipient accepts the sender, or refused. The same setting covers everything else that a client may show: presence
- * with
- * text, errors, groupchat, IQs to a client, and stanzas that a service relays for them (stanza/speaker.ts). The number
- * of new
- * contacts of an account is limited too. Senders of messages get an error on refusal; chat states are dropped silently.
+ * has not written to them, and has not joined their room. Their messages and subscription requests are rate-limited,
+ * held until the recipient accepts the sender, or refused. The same setting covers everything else that a client may
+ * show: presence with text, errors, groupchat, IQs to a client, and stanzas that a service relays for them
+ * (stanza/speaker.ts). The number of new contacts of an account is limited too. Senders of messages get an error on
+ * refusal; chat states are dropped silently.
  */
 
 import { z } from 'zod';
@@ -347,8 +344,8 @@ export default defineModule({
     /** Reduces an error to its condition: an unknown sender could put any content into it. */
     const strip = (passage: Passage, who: Jid): undefined => {
       const { session, acknowledges, behalf } = passage.origin;
-      const isAlwaysKnown = session === undefined && !acknowledges && behalf === undefined;
-      if (!isAlwaysKnown && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
+      const isByServer = session === undefined && !acknowledges && behalf === undefined;
+      if (!isByServer && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
     };
 
     /**

@@ -1,8 +1,7 @@
 /**
  * XEP-0065: SOCKS5 Bytestreams: a proxy for file transfers between clients that cannot connect to each other. Both
- * connect
- * to it and name the stream by a hash; bytes flow once the requester, authenticated by their session, activates it. All
- * hosts of a server share the same ports. Left out: UDP (§8), which is optional.
+ * connect to it and name the stream by a hash; bytes flow once the requester, authenticated by their session, activates
+ * it. All hosts of a server share the same ports. Left out: UDP (§8), which is optional.
  */
 import { createHash } from 'node:crypto';
 import type { Accounts } from '../../server/accounts/index.js';

@@ -240,8 +240,8 @@ interface Waiting {
 
 /**
  * Relays bytes in both directions, with back-pressure and within the rate limit. Each half closes on its own. If one
- * side
- * fails, or the stream is idle for too long, the other is reset rather than ended, since the transfer is incomplete.
+ * side fails, or the stream is idle for too long, the other is reset rather than ended, since the transfer is
+ * incomplete.
  */
 function join(one: Socket, other: Socket, settings: RelaySettings, watch: StreamWatch & { limitHit(): void }): void {
   let open = 2;

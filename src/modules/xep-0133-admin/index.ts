@@ -22,8 +22,7 @@ export default defineModule({
     policies: document<Policies>({
       storedAs: 'policies',
       value: z.object({ blocked: z.array(jid).exactOptional(), allowed: z.array(jid).exactOptional() }),
-      // Unreadable lists must not let everybody in. Until an administrator writes them again, only this host is
-      // allowed.
+      // Unreadable lists must not let everybody in: only this host is allowed until they are written again.
       damaged: (host) => ({ allowed: [host] }),
     }),
   },

@@ -1,7 +1,6 @@
 /**
  * XEP-0133 §4.23 to §4.28: announcements: sent now, once per account at its next login (message of the day), and to
- * each
- * new account (welcome message). Headlines, so that they are not stored offline.
+ * each new account (welcome message). Headlines, so that they are not stored offline.
  */
 import { z } from 'zod';
 import { answers, type Command, defineQuestion, event, type Hook, type Host } from '../../server/module/index.js';

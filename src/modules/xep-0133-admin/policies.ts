@@ -1,8 +1,7 @@
 /**
  * XEP-0133 §4.11, §4.12: the block list, and the allow list, which permits only the listed addresses. The router
- * enforces
- * them in both directions, for the host and its services. The host's own accounts and services are always allowed, to
- * prevent a lockout.
+ * enforces them in both directions, for the host and its services. The host's own accounts and services are always
+ * allowed, to prevent a lockout.
  */
 import { z } from 'zod';
 import { answers, type Command, defineQuestion, gate, type Hook, type Host } from '../../server/module/index.js';

@@ -1,19 +1,16 @@
 /**
  * XEP-0160: stores messages until their recipient is online. Messages in flight to a client that acknowledges
- * (XEP-0198)
- * are stored until it has acknowledged them: a message acknowledged to its sender is durable, or has been delivered.
+ * (XEP-0198) are stored until it has acknowledged them: a message acknowledged to its sender is durable, or has been
+ * delivered.
  *
  * A message in the archive (XEP-0313) is stored by its id alone, in `offline_archived`, and read from the archive in
- * pages;
- * the archive bounds these, and a message that it trims is no offline message any more. All others are stored whole, in
- * the
- * log `offline`, bounded by `limits.offline_messages` and `bytes`; beyond that, the sender gets an error.
+ * pages; the archive bounds these, and a message that it trims is no longer an offline message. All others are stored
+ * whole, in the log `offline`, bounded by `limits.offline_messages` and `bytes`; beyond that, the sender gets an error.
  *
  * A message in flight has a `Delivery` as its receipt, which knows where it is stored: until it is delivered (and
- * removed)
- * or lost (and stays an offline message, as it does after a crash). A graceful shutdown persists the queues of sessions
- * that can be resumed, with the id of each stored message. The messages stay stored until they are delivered, since the
- * next process may crash.
+ * removed) or lost (and stays an offline message, as it does after a crash). A graceful shutdown persists the queues of
+ * sessions that can be resumed, with the id of each stored message. The messages stay stored until they are delivered,
+ * since the next process may crash.
  */
 import { z } from 'zod';
 import { bytes } from '../../server/config/units.js';

@@ -1,9 +1,7 @@
 /**
  * XEP-0292 §11: converts between vCards of XEP-0054 and of RFC 6351, in both directions. Properties with the same
- * meaning
- * form a group. A group is only rewritten if it differs from the other vCard, so that each vCard retains properties
- * without
- * a counterpart.
+ * meaning form a group. A group is only rewritten if it differs from the other vCard, so that each vCard retains
+ * properties without a counterpart.
  */
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';

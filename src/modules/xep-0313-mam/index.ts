@@ -1,7 +1,6 @@
 /**
  * XEP-0313: Message Archive Management, with full-text search (XEP-0431) and sorting (XEP-0413). Archives the messages
- * of
- * accounts, and answers queries; rooms and other modules use it through the service `archive`.
+ * of accounts, and answers queries; rooms and other modules use it through the service `archive`.
  *
  * Preferences (XEP-0441), tombstones (XEP-0424), the inbox (XEP-0430) and trimming on demand are separate modules.
  * Messages in rooms are in the archives of the rooms only. Queries for archives of nodes (XEP-0442) are read from the

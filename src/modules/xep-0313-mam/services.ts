@@ -23,16 +23,13 @@ export interface ArchivePreferences {
   keeps(owner: string): number | Promise<number>;
 }
 
-/**
- * The archives of accounts and rooms, by bare address. The caller must check permissions: this service does not.
- */
+/** The archives of accounts and rooms, by bare address. The caller must check permissions: this service does not. */
 export interface Archives {
   /** Disco features of an address with an archive. */
   readonly features: readonly string[];
   /**
    * Archives a message under an id that is returned at once. `with`: the peer; for rooms, the real address of the
-   * sender.
-   * The caller must remove forged ids (XEP-0359) and senders first, since readers trust them.
+   * sender. The caller must remove forged ids (XEP-0359) and senders first, since readers trust them.
    */
   append(owner: Jid, stanza: Stanza, others: { readonly with?: Jid | undefined }): ArchiveReceipt;
   /** Answers `<query/>` (set): sends the results to the requester, then returns `<fin/>`. Throws StanzaError. */
@@ -50,8 +47,7 @@ export interface Archives {
   read(owner: Jid, query: LogQuery): Promise<LogPage>;
   /**
    * Replaces the content of a message by `retracted` (XEP-0424 §4, XEP-0425), except its header and children selected
-   * by
-   * `stays`. Resolves with whether the message existed.
+   * by `stays`. Resolves with whether the message existed.
    */
   tombstone(owner: Jid, id: string, retracted: Element, stays?: (child: ChildName) => boolean): Promise<boolean>;
   /** Deletes a message and all before it; without an id, all present messages. Throws StanzaError('item-not-found'). */

@@ -1,8 +1,7 @@
 /**
  * XEP-0377: Blocking Command Reports. Stores reports that accounts make while they block (xep-0191-blocking.ts), and
  * reports to rooms, and notifies the administrators. If the reporter consents (§4), a report is forwarded to the server
- * of
- * the reported address and to configured services, always without the reporter. Other servers can send such reports
+ * of the reported address and to configured services, always without the reporter. Other servers can send such reports
  * here.
  */
 

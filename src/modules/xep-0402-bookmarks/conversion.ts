@@ -44,9 +44,7 @@ function roomOf(text: string | undefined): string | undefined {
 const conferenceIn = (child: Element): string | undefined =>
   child.is('conference', NS.bookmarksPrivate) ? roomOf(child.attrs.jid) : undefined;
 
-/**
- * §5.3.1: the items as a list. Everything else in `before` stays in its place: URL bookmarks and unknown elements.
- */
+/** §5.3.1: the items as a list. Everything else in `before` stays in its place: URL bookmarks and unknown elements. */
 export function collate(before: Element | undefined, items: Items): Element {
   const left = new Map<string, readonly [id: string, item: Element]>();
   for (const [id, item] of items) {
@@ -68,8 +66,7 @@ export function collate(before: Element | undefined, items: Items): Element {
 
 /**
  * §5.3.2: the changes that make the items match a list. Equal bookmarks are not touched, to avoid notifications. If a
- * room
- * is listed twice, the last one counts.
+ * room is listed twice, the last one counts.
  */
 export function differences(storage: Element, items: Items): { publish: Map<string, Element>; retract: string[] } {
   const ids = new Map<string, string>();
@@ -135,8 +132,7 @@ function asConference(id: string, item: Element, last: Element | undefined): Ele
 
 /**
  * A bookmark of the older form as an item. Clients of that form drop unknown elements (§1), so extensions of the
- * present
- * item are retained.
+ * present item are retained.
  */
 function asItem(conference: Element, present: Element | undefined): Element {
   const { name: _, autojoin: __, ...others } = present === undefined ? {} : shared(present);

@@ -1,14 +1,11 @@
 /**
  * XEP-0402: PEP Native Bookmarks, in sync with the older form: one `<storage/>` list in a PEP node (XEP-0048) and in
- * private
- * storage (XEP-0049), which are the same list. Clients can write any form; the others read the change in theirs, and
- * are
- * notified in the form that they subscribe to.
+ * private storage (XEP-0049), which are the same list. Clients can write any form; the others read the change in
+ * theirs, and are notified in the form that they subscribe to.
  *
  * The items of XEP-0402 are authoritative, and the list is rewritten from them on each change. Deleting the whole list
- * does
- * not delete the items, since clients do that after migrating to items. Payloads of XEP-0492 are handled like any other
- * extension.
+ * does not delete the items, since clients do that after migrating to items. Payloads of XEP-0492 are handled like any
+ * other extension.
  */
 import { defineModule, session } from '../../server/module/index.js';
 import { Serial } from '../../server/serial.js';
@@ -123,8 +120,7 @@ export default defineModule({
 
     /**
      * XEP-0411 §4: merges forms that were stored separately before this module ran, or came from another server. The
-     * newer
-     * form takes precedence.
+     * newer form takes precedence.
      */
     const unify = async (owner: Jid): Promise<void> => {
       const [[left] = [], hasItems, hasStorage] = await Promise.all([
