@@ -47,7 +47,7 @@ export interface AccountsOptions {
   /** Maximum devices per account that hold a token. */
   readonly maxDevices?: number | undefined;
   readonly now?: (() => number) | undefined;
-  /** Returns the way to an account whose home is another node (docs/decisions/0011). Default: every home is here. */
+  /** Returns an account whose home is another node (docs/decisions/0011). Default: all homes are local. */
   readonly elsewhere?: ((bare: string) => AccountElsewhere | undefined) | undefined;
   /** Called after a change is stored. The change's promise waits for the result and rejects with it. */
   readonly onEvent?: ((event: AccountEvent) => void | Promise<void>) | undefined;

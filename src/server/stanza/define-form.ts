@@ -1,13 +1,13 @@
 /**
- * A form that is offered and then submitted (XEP-0004, XEP-0122), declared once: the declaration writes the form, checks
- * the submission and gives its values their types.
+ * A form that is offered and then submitted (XEP-0004, XEP-0122), declared once: the declaration builds the form,
+ * validates the submission and determines the types of its values.
  *
  *     const config = defineForm(NS.mucRoomConfig, {
  *       'muc#roomconfig_roomname': { type: 'text-single', label: 'Name' },
  *       'muc#roomconfig_whois': { type: 'list-single', options: ['moderators', 'anyone'] },
  *       'muc#roomconfig_roomadmins': { type: 'jid-multi' },
  *     });
- *     config.form({ 'muc#roomconfig_whois': 'moderators' }); // <x type='form'> with the present values
+ *     config.form({ 'muc#roomconfig_whois': 'moderators' }); // <x type='form'> with the current values
  *     config.read(element)?.['muc#roomconfig_whois'];        // 'moderators' | 'anyone' | undefined
  */
 import type { Element } from '../xml/element.js';

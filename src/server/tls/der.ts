@@ -48,7 +48,7 @@ export function readOne(bytes: Buffer, tag: number): Buffer {
 
 function readLength(bytes: Buffer, at: number): { readonly start: number; readonly end: number } {
   const first = bytes[at];
-  if (first === undefined) throw new DerError('cut');
+  if (first === undefined) throw new DerError('truncated');
   if (first < 0x80) return within(bytes, at + 1, first);
   // DER forbids the indefinite form (0x80), and nothing here needs 4 GiB
   const size = first & 0x7f;
@@ -59,7 +59,7 @@ function readLength(bytes: Buffer, at: number): { readonly start: number; readon
 }
 
 function within(bytes: Buffer, start: number, length: number) {
-  if (start + length > bytes.length) throw new DerError('cut');
+  if (start + length > bytes.length) throw new DerError('truncated');
   return { start, end: start + length };
 }
 

@@ -60,7 +60,7 @@ export function makeSelfSigned(domains: readonly string[], key = newKey(), now =
       writeDer(
         derTag.sequence,
         extension('2.5.29.17', false, writeNames(domains, domains)), // subjectAltName
-        extension('2.5.29.19', true, writeDer(derTag.sequence)), // basicConstraints: no authority
+        extension('2.5.29.19', true, writeDer(derTag.sequence)), // basicConstraints: not a CA
         extension('2.5.29.15', true, writeDer(0x03, Buffer.of(7, 0x80))), // keyUsage: digitalSignature
         // extKeyUsage: serverAuth, and clientAuth for connections to other servers
         extension(
