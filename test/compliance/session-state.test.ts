@@ -209,7 +209,7 @@ scenario('what is too much is not stored, and said once; the rest is', { ...own,
   const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
   assert.deepEqual(
     logged.map(({ msg, state }) => [msg, state]),
-    [['the state of a session is not stored', motto.name]],
+    [['could not store the state of a session', motto.name]],
   );
   for (const [juliet, id] of both) assert.deepEqual(await mood(await resumes(scene, juliet, id)), ['glad', '1', '0']);
 });

@@ -5,7 +5,7 @@ import { Throttle, type ThrottleLimits } from '../../src/server/stream/sasl/thro
 
 function world(limits: Partial<ThrottleLimits> = {}) {
   const clock = { now: 1_000_000 };
-  const all = { addressLimit: 30, accountLimit: 10, shutOut: 300_000, size: 1000, ...limits };
+  const all = { addressLimit: 30, accountLimit: 10, lockout: 300_000, size: 1000, ...limits };
   const throttle = new Throttle({ limits: () => all, now: () => clock.now });
   /** A failure that is answered after its delay. */
   const fails = (address: string, account: string): number => {

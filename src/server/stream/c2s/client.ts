@@ -1,7 +1,7 @@
 /**
- * A client's stream (RFC 6120; over WebSocket RFC 7395): what it is offered, and once a resource is bound, stanzas on
- * their way to the host with the sender's address stamped. Logging in is login.ts, binding and the life of sessions
- * ../sessions/, the stream below stream.ts.
+ * A client's stream (RFC 6120; over WebSocket RFC 7395): stream features, and once a resource is bound, stanzas to the
+ * host, with the sender's address set. Login is in login.ts, binding and sessions in ../sessions/, the stream itself in
+ * ../stream.ts.
  */
 import type { Config } from '../../config/schema.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
@@ -26,14 +26,14 @@ import { XmlStream } from '../stream.js';
 import type { Swept } from '../sweeper.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
-import { authenticatedFeatures, strangerFeatures } from './features.js';
+import { authenticatedFeatures, unauthenticatedFeatures } from './features.js';
 import { type Continued, type Gateway, isUnsaid } from './gateway.js';
 import type { Login } from './login.js';
 import { isUnderWay, type Negotiation } from './negotiation.js';
 import type { SignUps } from './sign-ups.js';
 import type { C2sStream, Phase } from './stream.js';
 
-/** What clients' streams need of the server around them. */
+/** What client streams need of the server. */
 export interface ClientStreamParts extends StreamParts {
   config(): Config;
   host(domain: string): LocalHost | undefined;
@@ -44,7 +44,7 @@ export interface ClientStreamParts extends StreamParts {
   readonly admission: Admission;
   /** Of a node of a cluster. */
   readonly gateway: Gateway | undefined;
-  /** The stream is over; its place is free. */
+  /** The stream is over and frees its place. */
   closed(stream: ClientStream): void;
 }
 
@@ -54,19 +54,19 @@ const accountAllowance: Allowance = {
   elementBytes: (limits) => limits.stanza_bytes,
 };
 
-/** How long a client may take to close its half that did not log in in time. */
+/** How long a client has to close its half after a login timeout. */
 const lateCloseMs = 2000;
-/** RFC 7622 §3.1, without a resource: in UTF-16 units, of which none has less than a byte. */
+/** RFC 7622 §3.1, without a resource: in UTF-16 units, each of which takes at least one byte. */
 const longestBareJid = 2047;
-/** IQs before the login that are answered by an error. A client that signs up pings for some minutes. */
+/** IQs before login answered with an error. A client pings for some minutes while its user registers. */
 const mostRefused = 100;
-/** Stanzas for a session whose connection is gone, while the last of what its client said is handled. */
+/** Stanzas retained for a session whose connection is closed, while its last elements are handled. */
 const mostUndelivered = 1000;
 
 export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, Origin {
   readonly xml: XmlStream;
   readonly #parts: ClientStreamParts;
-  /** When its connection was accepted, in ms: the login deadline counts from there. */
+  /** When the connection was accepted, in ms: the login timeout starts there. */
   readonly connectedAt: number;
   host: LocalHost | undefined;
   account: Jid | undefined;
@@ -84,16 +84,16 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   #continued: Continued | undefined;
   /** A request to log in whose first message is due. */
   #unsaid: TopLevel | undefined;
-  /** Registration is offered, so that IQs are part of the negotiation. */
+  /** Registration is offered, so IQs are part of the negotiation. */
   #negotiatesByIq = false;
-  /** IQs before the login that were refused. */
+  /** Refused IQs before login. */
   #refused = 0;
-  /** Somebody fills in a registration form, and has until the longer deadline. */
+  /** A registration form was sent: the longer timeout holds. */
   #signsUp = false;
   #hasExtended = false;
-  /** It holds a place among the sign-ups. */
+  /** Counted in `signUps`. */
   #holdsPlace = false;
-  /** What was sent to the session since its connection is gone. It is for those who come after it. */
+  /** Stanzas sent to the session after the connection closed; delivered elsewhere in the end. */
   #undelivered: Sent[] | undefined;
 
   /** `continued`: another node has begun it. */
@@ -115,7 +115,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     const { state } = this.xml;
     if (state !== 'open') return state;
     if (this.session !== undefined) return 'bound';
-    return this.account === undefined ? 'stranger' : 'known';
+    return this.account === undefined ? 'unauthenticated' : 'authenticated';
   }
   get secure(): boolean {
     return this.transport.secure;
@@ -128,7 +128,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   get trusted(): boolean {
-    // HTTP without TLS is served for proxies, who have it (`listen.http`).
+    // Plain HTTP is served to TLS proxies (`listen.http`).
     if (this.transport.secure || this.transport.kind === 'websocket') return true;
     const { c2s } = this.#parts.config();
     return !c2s.require_encryption || (c2s.allow_plain_tcp_on_loopback && this.transport.loopback);
@@ -147,8 +147,9 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (to === undefined) throw new StreamError('improper-addressing', 'The stream header needs a "to" attribute.'); // §4.7.2
     const host = to.full === to.domain ? this.#parts.host(to.domain) : undefined;
     if (host === undefined) throw new StreamError('host-unknown');
-    // A restart continues what was negotiated for one host; it cannot carry it to another.
-    if (this.host !== undefined && this.host !== host) throw new StreamError('host-unknown', 'The host was settled.');
+    // A restart must not switch hosts.
+    if (this.host !== undefined && this.host !== host)
+      throw new StreamError('host-unknown', 'The host must not change after a restart.');
     this.host = host;
     demandVersion(header);
     const from = bareOf(attrs.from);
@@ -171,28 +172,28 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#authenticate(item);
     if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (this.account !== undefined) return this.#parts.sessions.binding.negotiate(this, item);
-    if (item.ns === NS.client && item.name === 'iq') return this.#fromStranger(item);
+    if (item.ns === NS.client && item.name === 'iq') return this.#beforeLogin(item);
     throw new StreamError('not-authorized');
   }
 
-  /** Acknowledgements cost nothing, and are not to be overtaken by those that are read ahead. */
+  /** Acknowledgements are free, and later ones that are read ahead must not overtake them. */
   isFree(item: TopLevel): boolean {
     return item.ns === NS.sm && this.sm !== undefined;
   }
 
-  /** What the client acknowledges is read while its stanzas wait: else its queue would fill for a reason that is ours. */
+  /** Acknowledgements are processed while stanzas are paused, or our own pause would fill the client's queue. */
   ahead(item: TopLevel, isHalted: boolean): boolean {
     if (!this.isFree(item)) return false;
     if (item.name === 'a') {
       this.#parts.sessions.resuming.managed(this, item)?.catch((error: unknown) => this.xml.failed(error));
       return true;
     }
-    // Answered again in its turn, when more has been handled.
+    // Answered again in order, once more stanzas have been handled.
     if (item.name === 'r' && isHalted) this.sm!.requested();
     return false;
   }
 
-  /** What a client has to acknowledge is bounded already, and goes out all at once when its session is resumed. */
+  /** Unacknowledged stanzas are bounded by their own limit, and are resent at once on resumption. */
   get mayLag(): number {
     return this.sm === undefined ? 0 : this.#parts.config().stream_management.queue_bytes;
   }
@@ -201,12 +202,12 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.session!.drained();
   }
 
-  /** The session ends: it was closed, not lost. */
+  /** The stream was closed, not lost: the session ends. */
   closed(error: StreamError | undefined): void {
     this.#parts.sessions.ending.closed(this, error);
   }
 
-  /** A session that can be resumed waits, another is gone. */
+  /** A resumable session hibernates; another ends. */
   lost(): void {
     this.#parts.sessions.ending.lost(this);
   }
@@ -222,7 +223,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     }
   }
 
-  /** Takes no more stanzas. Resolves once what was taken has been handled, and could be acknowledged. */
+  /** Stops taking stanzas. Resolves once the received ones are handled and can be acknowledged. */
   async stopTaking(): Promise<void> {
     await this.xml.stopTaking();
     await this.sm?.whenCaughtUp();
@@ -231,8 +232,8 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   // --- negotiation ------------------------------------------------------------------------------------------------
 
   /**
-   * The `from` of a client's header is a hint (RFC 6120 §4.7.1): some clients send the name of their machine. It counts
-   * where it names an account of ours, and then must not contradict the stream (§4.9.3.9, XEP-0388 §2.1) or the login.
+   * The `from` of a client's header is a hint (RFC 6120 §4.7.1): some clients send their host name. It matters only if
+   * it names an account of ours; then it must match the stream (§4.9.3.9, XEP-0388 §2.1) and the login.
    */
   #checkHeaderFrom(from: Jid, domain: string): Jid | undefined {
     if (from.local === undefined || this.#parts.host(from.domain) === undefined) return undefined;
@@ -248,7 +249,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   #offer(): Element[] {
     this.negotiation = this.trusted ? this.#parts.login.begin(this, this.negotiation) : undefined;
-    const features = strangerFeatures(this, this.negotiation);
+    const features = unauthenticatedFeatures(this, this.negotiation);
     this.#negotiatesByIq = features.some((feature) => feature.getNS() === NS.registerFeature);
     return features;
   }
@@ -258,7 +259,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   #startTls(): void {
-    const isTimely = this.phase === 'stranger' && !isUnderWay(this.negotiation);
+    const isTimely = this.phase === 'unauthenticated' && !isUnderWay(this.negotiation);
     if (!startTls(this.xml, isTimely, () => this.#parts.counts.tlsFailures++)) return;
     this.host = undefined;
     this.claimed = undefined;
@@ -266,7 +267,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   #authenticate(item: TopLevel): void | Promise<void> {
     const { gateway, login } = this.#parts;
-    if (gateway === undefined || this.phase !== 'stranger') return login.take(this, item);
+    if (gateway === undefined || this.phase !== 'unauthenticated') return login.take(this, item);
     const isFirst = item.name === 'auth' || item.name === 'authenticate';
     if (isFirst && isUnsaid(item)) this.#unsaid = item;
     else if (isFirst || this.#unsaid !== undefined) {
@@ -282,7 +283,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   authenticated(account: Jid, mechanism: string): void {
-    if (this.phase !== 'stranger') throw new StreamError('connection-timeout');
+    if (this.phase !== 'unauthenticated') throw new StreamError('connection-timeout');
     this.negotiation = undefined;
     this.account = account;
     this.mechanism = mechanism;
@@ -308,7 +309,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       session.link = sm;
       return;
     }
-    // What was held back goes out first, and is not counted.
+    // Held stanzas go out first and are not counted.
     const csi = new CsiLink(sm);
     csi.inactive = this.csi.inactive;
     this.csi.flush();
@@ -326,7 +327,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.csi = session.link;
   }
 
-  /** A registration form was sent: the deadline is put off, once, as long as not too many wait like this. */
+  /** A registration form was sent: extends the timeout once, unless too many sign-ups are in progress. */
   #extendDeadline(): void {
     if (this.#hasExtended) return;
     this.#hasExtended = true;
@@ -340,10 +341,10 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.#parts.signUps.leave(this.remoteAddress);
   }
 
-  /** An IQ on an unauthenticated stream: in-band registration and the like, where a module takes it. */
-  #fromStranger(item: TopLevel): void | Promise<void> {
+  /** An IQ on an unauthenticated stream, such as in-band registration, if a module handles it. */
+  #beforeLogin(item: TopLevel): void | Promise<void> {
     const host = this.host!;
-    // XEP-0388 §2.4: nothing but authentication while one is under way.
+    // XEP-0388 §2.4: only authentication is allowed while it is in progress.
     if (!this.trusted || isUnderWay(this.negotiation)) throw new StreamError('not-authorized');
     const stanza = Stanza.fromTopLevel(item);
     if ((stanza.type !== 'get' && stanza.type !== 'set') || stanza.id === undefined || stanza.childCount !== 1)
@@ -385,8 +386,10 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (name === undefined) throw new StreamError('unsupported-stanza-type');
     const session = this.session!;
     this.#parts.counts.received[name]++;
-    const outdated = this.sm?.begin();
-    return outdated === undefined ? this.#handle(item, session) : outdated.then(() => this.#handle(item, session));
+    const invalidated = this.sm?.begin();
+    return invalidated === undefined
+      ? this.#handle(item, session)
+      : invalidated.then(() => this.#handle(item, session));
   }
 
   #handle(item: TopLevel, session: Session): void | Promise<void> {
@@ -397,12 +400,17 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       return;
     }
     if (xml.isCut && stanza.type === 'get' && xml.share.isSpent) {
-      // Nobody is there to read an answer that is dear.
-      this.refused(stanza, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }));
+      // The connection is closed: an expensive answer has no reader.
+      this.refused(
+        stanza,
+        new StanzaError('resource-constraint', 'The connection was closed before the request was handled. Try again.', {
+          type: 'wait',
+        }),
+      );
       sm?.handled();
       return;
     }
-    // What an IQ stores it does not say; a message does, by acknowledgeAfter.
+    // An IQ does not report its writes; a message does, through acknowledgeAfter.
     if (stanza.name === 'iq' && stanza.type === 'set') xml.share.wrote(item.content.length);
     const waiting = this.host!.fromSession(stanza, session, this);
     if (waiting !== undefined) return waiting.then(() => sm?.handled());
@@ -419,7 +427,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     return this.xml.lang;
   }
 
-  /** RFC 6120 §8.1.2.1: one's own full or bare address. */
+  /** RFC 6120 §8.1.2.1: the sender's full or bare address. */
   speaksFor(from: Jid): boolean {
     const { sender } = this;
     return from.equals(sender) || from.full === sender.bare;
@@ -429,16 +437,17 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.host!.refuse(stanza, error, this);
   }
 
-  /** What is no stanza, on a bound stream: stream management and client state. */
+  /** Elements other than stanzas on a bound stream: stream management and client state. */
   #nonza(item: TopLevel): void | Promise<void> {
     if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (item.ns === NS.csi) return this.clientIs(item.name);
-    if (item.ns === NS.sasl || item.ns === NS.sasl2) throw new StreamError('policy-violation', 'You are logged in.');
-    // §4.8.3: stanzas of another namespace are none, also where WebSocket's messages have none at all.
+    if (item.ns === NS.sasl || item.ns === NS.sasl2)
+      throw new StreamError('policy-violation', 'The stream is already authenticated.');
+    // §4.8.3: stanzas of another namespace are not stanzas; WebSocket messages may lack a namespace.
     throw new StreamError(stanzaName(item.name) === undefined ? 'unsupported-stanza-type' : 'invalid-namespace');
   }
 
-  /** Said twice it is as if said once. */
+  /** Idempotent. */
   clientIs(state: string): void {
     if (state === 'inactive') {
       if (this.csi === undefined) {
@@ -455,7 +464,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   // --- out --------------------------------------------------------------------------------------------------------
 
-  /** `patient`: it may wait a little for what comes next. */
+  /** `patient`: the write may be delayed to be sent with later ones. */
   write(xml: string, patient = false): void {
     this.xml.write(xml, patient ? this.#parts.config().c2s.news_delay_seconds * 1000 : 0);
   }
@@ -466,7 +475,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   writeStanza(stanza: Stanza): void {
     this.#parts.counts.sent[stanza.name]++;
-    const isPatient = isNews(stanza) && stanza.from?.bare !== this.session?.jid.bare;
+    const isPatient = isStatus(stanza) && stanza.from?.bare !== this.session?.jid.bare;
     const size = this.xml.writeStanza(stanza, isPatient ? this.#parts.config().c2s.news_delay_seconds * 1000 : 0);
     if (stanza.name === 'iq' && stanza.type === 'result') this.answered(size);
   }
@@ -475,7 +484,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.xml.share.answered(characters);
   }
 
-  /** As a session's link, where there is no stream management: what was written counts as delivered. */
+  /** The session's link without stream management: written stanzas count as delivered. */
   send(stanza: Stanza, receipt?: Receipt): void {
     const { xml } = this;
     if (xml.isCut && xml.isEstablished) {
@@ -484,7 +493,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       return;
     }
     if (xml.isEstablished) this.writeStanza(stanza);
-    // Written just now, or not: it may have been one too many.
+    // The write may have closed the stream by exceeding a limit.
     if (xml.isEstablished) receipt?.delivered();
     else receipt?.lost(stanza);
   }
@@ -521,7 +530,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   // --- Swept ------------------------------------------------------------------------------------------------------
 
-  /** From connecting to binding there is one deadline, which only a registration form puts off, once. */
+  /** One timeout from connecting to binding; only a registration form extends it, once. */
   isLate(now: number): boolean {
     const { login_deadline_seconds, registration_deadline_seconds } = this.#parts.config().limits;
     const seconds = this.#signsUp
@@ -530,7 +539,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     return now - this.connectedAt >= seconds * 1000;
   }
 
-  /** The peer hears why, and gets little time to close its half. */
+  /** Closes the stream with an error; the peer gets little time to close its half. */
   expire(): void {
     this.#parts.limitHit(this.#signsUp ? 'registration_deadline_seconds' : 'login_deadline_seconds');
     this.xml.close(new StreamError('connection-timeout'), lateCloseMs);
@@ -542,7 +551,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (this.xml.isEstablished && this.sm?.isFull === true) this.#parts.sessions.ending.overflowed(this.sm);
   }
 
-  /** By stream management where the client has it, else by a ping (XEP-0199 §4.1). */
+  /** Uses stream management if the client has it, else a ping (XEP-0199 §4.1). */
   askAlive(): void {
     if (this.sm !== undefined) this.sm.ask();
     else
@@ -555,7 +564,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       );
   }
 
-  /** Stream management says often enough that both are there. */
+  /** Stream management has regular traffic of its own. */
   get needsKeepalive(): boolean {
     return this.sm === undefined;
   }
@@ -571,15 +580,15 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 }
 
-/** The bare address in a header. What is none, or longer than any, is ignored without a look inside. */
+/** The bare address in a header. Anything invalid or too long is ignored. */
 function bareOf(text: string | undefined): Jid | undefined {
   const end = text?.indexOf('/') ?? -1;
   const bare = end < 0 ? text : text!.slice(0, end);
   return bare === undefined || bare.length > longestBareJid ? undefined : Jid.tryParse(bare);
 }
 
-/** What says how something is now: nobody waits for it as for a word or an answer. */
-function isNews({ name, type }: Stanza): boolean {
+/** Status updates, which nobody waits for as for a message or a reply. */
+function isStatus({ name, type }: Stanza): boolean {
   if (name === 'presence') return type === undefined || type === 'unavailable';
   return name === 'message' && type === 'headline';
 }

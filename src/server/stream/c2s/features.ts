@@ -1,14 +1,14 @@
-/** `<stream:features/>` (RFC 6120 §4.3.2): what a stream is offered, by how far it has come. */
+/** `<stream:features/>` (RFC 6120 §4.3.2) for each phase of a stream. */
 import { NS } from '../../stanza/ns.js';
 import { type Element, el } from '../../xml/element.js';
 import type { Negotiation } from './negotiation.js';
 import type { C2sStream } from './stream.js';
 
-/** Before authentication. `negotiation`: the login that it may begin; undefined if it has to start TLS first. */
-export function strangerFeatures(stream: C2sStream, negotiation: Negotiation | undefined): Element[] {
+/** Before authentication. `negotiation`: the login that may start; undefined if TLS must start first. */
+export function unauthenticatedFeatures(stream: C2sStream, negotiation: Negotiation | undefined): Element[] {
   const features: Element[] = [];
   if (stream.canStartTls) features.push(el('starttls', { xmlns: NS.tls }, stream.trusted ? undefined : el('required')));
-  // RFC 6120 §5.3.1: nothing else is to be had before TLS where TLS is required.
+  // RFC 6120 §5.3.1: nothing else is offered before mandatory TLS.
   if (negotiation === undefined) return features;
   const { mechanisms, channelBindingTypes, fast, upgrades } = negotiation.offer;
   if (mechanisms.length > 0) {
@@ -16,7 +16,7 @@ export function strangerFeatures(stream: C2sStream, negotiation: Negotiation | u
     features.push(
       el(
         'authentication',
-        { xmlns: NS.sasl2 }, // XEP-0388 §2.1; §3 wants TLS, or what the configuration trusts as much
+        { xmlns: NS.sasl2 }, // XEP-0388 §2.1; §3 requires TLS, or a trusted connection
         ...mechanisms.map((name) => el('mechanism', null, name)),
         el(
           'inline',
@@ -46,22 +46,22 @@ export function strangerFeatures(stream: C2sStream, negotiation: Negotiation | u
   return [...features, ...moduleFeatures(stream, 'stranger')];
 }
 
-/** What can be asked for inside the `<bind/>` of XEP-0386. */
+/** Features that can be enabled inside the `<bind/>` of XEP-0386. */
 function inlineFeatures(stream: C2sStream): string[] {
   return [NS.sm, NS.csi, ...stream.host!.hooks.inline.map(({ ns }) => ns)];
 }
 
-/** After authentication. A stream that has bound while it authenticated is not offered that again. */
+/** After authentication. Binding is not offered to a stream that bound while authenticating. */
 export function authenticatedFeatures(stream: C2sStream): Element[] {
   const features: Element[] = [];
   if (stream.session === undefined) {
     features.push(
       el('bind', { xmlns: NS.bind }),
-      // RFC 3921's session does nothing any more; clients that know it may leave it out.
+      // RFC 3921 sessions are a no-op; clients may skip them.
       el('session', { xmlns: NS.session }, el('optional')),
     );
   }
-  // Who has it already, by XEP-0386, would ask for it again (xmpp.js does).
+  // A client that enabled it by XEP-0386 would enable it again (xmpp.js does).
   if (stream.sm === undefined) features.push(el('sm', { xmlns: NS.sm }));
   features.push(el('csi', { xmlns: NS.csi }));
   return [...features, ...moduleFeatures(stream, 'authenticated')];

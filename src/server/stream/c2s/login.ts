@@ -1,6 +1,6 @@
 /**
- * Authentication on a stream: SASL (RFC 6120 §6) and SASL2 (XEP-0388) with what it takes in: Bind 2 (XEP-0386), stream
- * resumption (XEP-0198), tokens (XEP-0484) and upgrades (XEP-0480). The mechanisms themselves are in sasl/.
+ * Authentication on a stream: SASL (RFC 6120 §6), and SASL2 (XEP-0388) with its inline features: Bind 2 (XEP-0386),
+ * stream resumption (XEP-0198), tokens (XEP-0484) and upgrades (XEP-0480). The mechanisms are in sasl/.
  */
 import type { Accounts } from '../../accounts/index.js';
 import { formatDateTime } from '../../stanza/datetime.js';
@@ -36,7 +36,7 @@ export interface LoginParts {
   limitHit(limit: string): void;
 }
 
-/** XEP-0388 §2.3.1: what tells clients apart; a UUID, but not all of them know. */
+/** XEP-0388 §2.3.1: identifies a client; should be a UUID, but not every client sends one. */
 const longestClientId = 64;
 
 export class Login {
@@ -46,7 +46,7 @@ export class Login {
     this.#parts = parts;
   }
 
-  /** What the stream is offered. `before`: what the login had come to when it was offered something the last time. */
+  /** Starts a login and its offer. `before`: the login before the last stream restart, whose attempts count. */
   begin(stream: C2sStream, before: Negotiation | undefined): Negotiation {
     const { accounts } = this.#parts;
     const bindings = stream.secure ? this.#parts.bindings(stream) : noBindings;
@@ -74,10 +74,11 @@ export class Login {
     };
   }
 
-  /** An element of SASL or SASL2. */
+  /** A SASL or SASL2 element. */
   async take(stream: C2sStream, item: TopLevel): Promise<void> {
-    // RFC 6120 §6.4.6: once is enough.
-    if (stream.phase !== 'stranger') throw new StreamError('policy-violation', 'You are authenticated.');
+    // RFC 6120 §6.4.6: only one authentication.
+    if (stream.phase !== 'unauthenticated')
+      throw new StreamError('policy-violation', 'The stream is already authenticated.');
     const { negotiation } = stream;
     if (negotiation === undefined) {
       stream.writeElement(failure(item.ns, new SaslError('encryption-required')));
@@ -94,9 +95,11 @@ export class Login {
   async #step(stream: C2sStream, negotiation: Negotiation, item: TopLevel): Promise<void> {
     const start = item.ns === NS.sasl ? 'auth' : 'authenticate';
     if (item.name === start) {
-      // XEP-0388 §4.9: who is asked for a task has authenticated already.
-      if (negotiation.identity !== undefined) throw new StreamError('policy-violation', 'You are authenticated.');
-      if (negotiation.exchange !== undefined) throw new SaslError('malformed-request', 'an exchange is under way');
+      // XEP-0388 §4.9: a client with pending tasks has already authenticated.
+      if (negotiation.identity !== undefined)
+        throw new StreamError('policy-violation', 'The stream is already authenticated.');
+      if (negotiation.exchange !== undefined)
+        throw new SaslError('malformed-request', 'an exchange is already in progress');
       return this.#start(stream, negotiation, item);
     }
     if (item.ns !== negotiation.profile) throw new SaslError('malformed-request');
@@ -119,12 +122,12 @@ export class Login {
     negotiation.profile = item.ns === NS.sasl ? NS.sasl : NS.sasl2;
     negotiation.inline = inline;
     negotiation.mechanism = mechanism.name;
-    // RFC 6120 §6.4.2: none is not the same as an empty one, which is "=" there, and an empty element in SASL2.
+    // RFC 6120 §6.4.2: no initial response is not an empty one, which is "=" there and an empty element here.
     const initial =
       element === undefined ? item.content || null : (only(element, 'initial-response', NS.sasl2)?.getText() ?? null);
     negotiation.exchange = mechanism.start({
       host: stream.host!.domain,
-      // What may be done on this connection at all may be done on it like this.
+      // A connection that is trusted for login counts as secure.
       secure: stream.secure || stream.trusted,
       ...negotiation.bindings,
       channelBindingTypes: negotiation.offer.channelBindingTypes,
@@ -136,19 +139,19 @@ export class Login {
       isHere: (jid) => this.#parts.sessions.isHere(jid),
       admit: (bare) => {
         negotiation.claimed = bare;
-        this.#checkShutOut(stream, bare);
+        this.#checkLockout(stream, bare);
       },
     });
     const first = initial === null ? undefined : message(initial, item.ns);
     await this.#took(stream, negotiation, await negotiation.exchange.step(first));
   }
 
-  /** Throws ShutOut where passwords of the account are refused at this address. */
-  #checkShutOut(stream: C2sStream, account: string): void {
+  /** Throws LockedOut if passwords for the account are refused from this address. */
+  #checkLockout(stream: C2sStream, account: string): void {
     const limit = this.#parts.throttle.refusal(stream.remoteAddress, account);
     if (limit === undefined) return;
     this.#parts.limitHit(`auth.${limit}`);
-    throw new ShutOut();
+    throw new LockedOut();
   }
 
   #took(stream: C2sStream, negotiation: Negotiation, step: SaslStep): Promise<void> | void {
@@ -159,15 +162,15 @@ export class Login {
     return this.#proved(stream, negotiation, step.success, step.data);
   }
 
-  /** The mechanism is content. What the client asked for besides is done now. */
+  /** The mechanism has succeeded. Processes the inline requests. */
   async #proved(
     stream: C2sStream,
     negotiation: Negotiation,
     identity: Identity,
     data: Buffer | undefined,
   ): Promise<void> {
-    // Many connections may have checked passwords at the same time: past the limit even the right one tells nothing.
-    if (negotiation.claimed !== undefined) this.#checkShutOut(stream, negotiation.claimed);
+    // Many connections may check passwords in parallel: past the limit, even the right one is refused.
+    if (negotiation.claimed !== undefined) this.#checkLockout(stream, negotiation.claimed);
     if (negotiation.profile === NS.sasl) {
       await this.#accept(stream, negotiation, identity);
       stream.writeElement(el('success', { xmlns: NS.sasl }, data?.toString('base64')));
@@ -186,10 +189,10 @@ export class Login {
     await this.#succeed(stream, negotiation, identity, data);
   }
 
-  /** From here on the stream is the account's. */
+  /** From here on the stream belongs to the account. */
   async #accept(stream: C2sStream, negotiation: Negotiation, identity: Identity): Promise<void> {
     const { accounts, throttle, counts } = this.#parts;
-    // The account may have gone, or got another password, while the exchange went on.
+    // The account may have been deleted, or its password changed, during the exchange.
     if (!identity.anonymous && !(await accounts.isCurrent(identity))) throw new SaslError('not-authorized');
     if (!identity.anonymous) {
       throttle.succeeded(stream.remoteAddress, identity.jid.bare);
@@ -200,7 +203,7 @@ export class Login {
     stream.authenticated(identity.jid, identity.mechanism);
   }
 
-  /** XEP-0388 §2.6.1: `<success/>` with all that was asked for inline. */
+  /** XEP-0388 §2.6.1: `<success/>` with the results of all inline requests. */
   async #succeed(
     stream: C2sStream,
     negotiation: Negotiation,
@@ -210,7 +213,7 @@ export class Login {
     const { inline } = negotiation;
     await this.#accept(stream, negotiation, identity);
     const token = await this.#token(identity, negotiation);
-    const say = (...answers: (Element | undefined)[]) =>
+    const sendSuccess = (...answers: (Element | undefined)[]) =>
       stream.writeElement(
         el(
           'success',
@@ -223,24 +226,24 @@ export class Login {
       );
     let failed: Element | undefined;
     if (inline?.resume !== undefined) {
-      failed = await this.#parts.sessions.resuming.resume(stream, inline.resume.previd, inline.resume.h, say);
-      // XEP-0198 §9.2: a stream that goes on has its features already, and XEP-0386 §3.2: its resource.
+      failed = await this.#parts.sessions.resuming.resume(stream, inline.resume.previd, inline.resume.h, sendSuccess);
+      // XEP-0198 §9.2: a resumed stream already has its features, and XEP-0386 §3.2: its resource.
       if (failed === undefined) return;
     }
     if (inline?.bind === undefined) {
-      say(failed);
+      sendSuccess(failed);
       stream.sendFeatures();
       return;
     }
     const bound = await this.#parts.sessions.binding.bind2(stream, inline.bind);
     const held = stream.release();
-    say(failed, bound);
+    sendSuccess(failed, bound);
     stream.sendFeatures();
     for (const xml of held) stream.write(xml);
     await this.#parts.sessions.binding.announce(stream);
   }
 
-  /** XEP-0484 §3.3, §3.5: a token where one was asked for, or where the one that was used is due. */
+  /** XEP-0484 §3.3, §3.5: issues a token if one was requested, or if the used one is due for rotation. */
   async #token(identity: Identity, { inline, offer }: Negotiation): Promise<Element | undefined> {
     const clientId = inline?.clientId;
     const wanted = inline?.requestToken ?? (inline?.invalidate === true ? undefined : identity.tokenDue);
@@ -257,7 +260,7 @@ export class Login {
 
   // --- XEP-0480 ---------------------------------------------------------------------------------------------------
 
-  /** XEP-0388 §2.6.3: one task after the other. */
+  /** XEP-0388 §2.6.3: tasks run one after the other. */
   #continue(stream: C2sStream, { upgrades }: Negotiation, data?: Buffer): void {
     stream.writeElement(
       el('continue', { xmlns: NS.sasl2 }, additionalData(data), el('tasks', null, el('task', null, upgrades[0]!.task))),
@@ -294,7 +297,7 @@ export class Login {
 
   // --- failures ---------------------------------------------------------------------------------------------------
 
-  /** Slower each time, and after some attempts the stream ends (RFC 6120 §6.4.5). */
+  /** Each failure is answered more slowly; after some attempts the stream closes (RFC 6120 §6.4.5). */
   async #failed(stream: C2sStream, negotiation: Negotiation, ns: string, error: SaslError): Promise<void> {
     const { throttle } = this.#parts;
     const { claimed, mechanism, tried } = negotiation;
@@ -316,7 +319,7 @@ export class Login {
       const limit = throttle.refusal(stream.remoteAddress, claimed);
       if (limit !== undefined) {
         this.#parts.limitHit(`auth.${limit}`);
-        return this.#tellFailure(stream, negotiation, ns, new ShutOut());
+        return this.#sendFailure(stream, negotiation, ns, new LockedOut());
       }
       if (!attempt.counted) {
         attempt.counted = true;
@@ -325,16 +328,16 @@ export class Login {
         answered();
       }
     }
-    return this.#tellFailure(stream, negotiation, ns, error);
+    return this.#sendFailure(stream, negotiation, ns, error);
   }
 
-  async #tellFailure(stream: C2sStream, negotiation: Negotiation, ns: string, error: SaslError): Promise<void> {
+  async #sendFailure(stream: C2sStream, negotiation: Negotiation, ns: string, error: SaslError): Promise<void> {
     increment(this.#parts.counts.loginFailures, error.condition);
-    if (error instanceof ShutOut) await wait(shutOutMs);
+    if (error instanceof LockedOut) await wait(lockoutDelayMs);
     stream.writeElement(failure(ns, error));
     if (negotiation.attempts >= this.#parts.attemptsPerStream()) {
       this.#parts.limitHit('auth.attempts_per_stream');
-      throw new StreamError('policy-violation', 'Too many failed attempts.');
+      throw new StreamError('policy-violation', 'Too many failed login attempts.');
     }
   }
 }
@@ -344,13 +347,13 @@ const wait = (ms: number): Promise<void> =>
     setTimeout(resolve, ms).unref();
   });
 
-/** Too many failures before this one. The answer is delayed, so that the client does not retry at once. */
-class ShutOut extends SaslError {
+/** Too many earlier failures. The reply is delayed, so that the client does not retry at once. */
+class LockedOut extends SaslError {
   constructor() {
-    super('temporary-auth-failure', 'Too many failures; try again later.');
+    super('temporary-auth-failure', 'Too many failed logins. Try again later.');
   }
 }
-const shutOutMs = 1000;
+const lockoutDelayMs = 1000;
 
 function failure(ns: string, error: SaslError): Element {
   return el(
@@ -361,7 +364,7 @@ function failure(ns: string, error: SaslError): Element {
   );
 }
 
-/** What the client says, from strict base64 (RFC 6120 §6.5.5, §13.9.1); only SASL2 may have white space around it. */
+/** Decodes strict base64 (RFC 6120 §6.5.5, §13.9.1); only SASL2 allows surrounding white space. */
 function message(text: string, ns: string): Buffer {
   const encoded = ns === NS.sasl2 ? text.trim() : text;
   if (encoded === '=') return Buffer.alloc(0);
@@ -384,10 +387,10 @@ function readFast(element: Element, clientId: string | undefined): FastRequest {
   };
 }
 
-/** The child of this name. Schemas of SASL2 and Bind 2 have each at most once: a second is nobody's to choose from. */
+/** The child of this name. SASL2 and Bind 2 allow each at most once; throws SaslError on a second. */
 function only(element: Element, name: string, ns: string): Element | undefined {
   const [first, second] = element.getChildren(name, ns);
-  if (second !== undefined) throw new SaslError('malformed-request', `<${name}/> twice`);
+  if (second !== undefined) throw new SaslError('malformed-request', `more than one <${name}/>`);
   return first;
 }
 

@@ -1,4 +1,4 @@
-/** What a login has come to so far. */
+/** State of a login. */
 import type { NS } from '../../stanza/ns.js';
 import type { Element } from '../../xml/element.js';
 import type { ChannelBindings } from '../sasl/binding.js';
@@ -6,14 +6,14 @@ import type { ClientCertificate, Exchange, Identity } from '../sasl/mechanism.js
 import type { Offer } from '../sasl/offer.js';
 import type { Upgrade } from '../sasl/upgrade.js';
 
-/** What a client asks for while it binds (XEP-0386). */
+/** Inline requests of a bind (XEP-0386). */
 export interface InlineBind {
   readonly tag: string | undefined;
   readonly clientId: string | undefined;
   readonly features: readonly Element[];
 }
 
-/** What a client asked for in its `<authenticate/>`, to be done once it is authenticated. */
+/** Inline requests of `<authenticate/>`, processed after authentication. */
 export interface Inline {
   readonly bind: InlineBind | undefined;
   readonly resume: { readonly previd: string | undefined; readonly h: string | undefined } | undefined;
@@ -24,7 +24,7 @@ export interface Inline {
   readonly upgrades: readonly string[];
 }
 
-/** A login under way. */
+/** A login in progress. */
 export interface Negotiation {
   readonly offer: Offer;
   readonly bindings: ChannelBindings;
@@ -33,9 +33,9 @@ export interface Negotiation {
   /** The mechanism of the exchange, as the client named it. */
   mechanism: string;
   /**
-   * The attempt of the latest failure. A client tries one password by several mechanisms in turn, and the server cannot
-   * see whether it is the same one: each mechanism once, for one account on one stream, counts as one attempt. So an
-   * attempt is at most as many guesses as there are mechanisms.
+   * The last failed attempt. Clients try one password with several mechanisms in turn, and the server cannot see
+   * whether it is the same password: each mechanism once, for one account on one stream, counts as one attempt. An
+   * attempt thus allows at most as many guesses as there are mechanisms.
    */
   tried: { readonly account: string; readonly mechanisms: Set<string>; counted: boolean } | undefined;
   profile: typeof NS.sasl | typeof NS.sasl2;
@@ -43,14 +43,14 @@ export interface Negotiation {
   /** The account whose password the client tries. */
   claimed: string | undefined;
   inline: Inline | undefined;
-  /** Proved who it is; tasks are left to do. */
+  /** Authenticated, with tasks pending. */
   identity: Identity | undefined;
-  /** XEP-0480: those that are left to do. */
+  /** XEP-0480: pending upgrades. */
   upgrades: Upgrade[];
   upgrading: boolean;
 }
 
-/** Whether the client has begun to authenticate: nothing else is taken until that has an end. */
+/** Whether authentication is in progress: nothing else is accepted until it ends. */
 export function isUnderWay(negotiation: Negotiation | undefined): boolean {
   return negotiation !== undefined && (negotiation.exchange !== undefined || negotiation.identity !== undefined);
 }

@@ -1,6 +1,6 @@
 /**
- * Streams of people who fill in a registration form (XEP-0077): they may take longer than the login deadline. There are
- * only so many of them, in all and at one address, because nobody knows them yet.
+ * Streams of users who are filling in a registration form (XEP-0077). They may exceed the login timeout. Bounded in
+ * total and per address, because they are unauthenticated.
  */
 import { addressBlock } from '../../config/address.js';
 import type { Config } from '../../config/schema.js';
@@ -16,7 +16,7 @@ export class SignUps {
     });
   }
 
-  /** Whether one more may take its time; it has to leave afterwards. */
+  /** Takes a place. Returns whether there was one; if so, call `leave` afterwards. */
   enter(address: string): boolean {
     return this.#places.take(addressBlock(address)) === undefined;
   }

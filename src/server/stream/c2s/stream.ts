@@ -1,4 +1,4 @@
-/** A client's stream, as logging in, binding and stream management know it. The stream itself is client.ts. */
+/** A client stream as login, binding and stream management see it. Implemented in client.ts. */
 import type { StreamInfo } from '../../module/index.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Link } from '../../routing/link.js';
@@ -10,8 +10,8 @@ import type { Outlet, Sm } from '../xep-0198-sm.js';
 import type { CsiLink } from '../xep-0352-csi.js';
 import type { Negotiation } from './negotiation.js';
 
-/** opening: a header is due. stranger: features sent, not authenticated. known: authenticated, not bound. */
-export type Phase = 'opening' | 'stranger' | 'known' | 'bound' | 'closing' | 'closed';
+/** opening: header pending. unauthenticated: features sent. authenticated: no resource bound yet. */
+export type Phase = 'opening' | 'unauthenticated' | 'authenticated' | 'bound' | 'closing' | 'closed';
 
 export interface C2sStream extends StreamInfo, Outlet, Link, Connection {
   readonly transport: Transport;
@@ -19,51 +19,51 @@ export interface C2sStream extends StreamInfo, Outlet, Link, Connection {
   readonly secure: boolean;
   readonly remoteAddress: string;
   readonly kind: string;
-  /** Whether most of what was written has been read. */
+  /** Whether the client has read most of the output. */
   readonly hasRoom: boolean;
-  /** Whether the client may log in without TLS: it has it, or the configuration allows this connection to do without. */
+  /** Whether login is allowed: the connection has TLS, or the configuration exempts it. */
   readonly trusted: boolean;
   /** Whether `<starttls/>` would be answered by `<proceed/>` (RFC 6120 §5). */
   readonly canStartTls: boolean;
   /** Set by the first header; undefined before, and from STARTTLS to the next header. */
   readonly host: LocalHost | undefined;
-  /** The account of ours that the `from` of the stream header names. */
+  /** The account of ours named in the `from` of the stream header. */
   readonly claimed: Jid | undefined;
-  /** What the login has come to so far; undefined before and after. */
+  /** State of the login; undefined before and after it. */
   readonly negotiation: Negotiation | undefined;
-  /** Authenticated as: bare. Set once. */
+  /** The authenticated account, bare. Set once. */
   readonly account: Jid | undefined;
-  /** How it authenticated; the resource is bound with it. */
+  /** The mechanism that authenticated it; recorded in the session. */
   readonly mechanism: string;
-  /** Set once. It may have ended, or moved to another connection: what was received here is still its client's. */
+  /** Set once. It may have ended or moved to another connection; elements received here are still its client's. */
   readonly session: Session | undefined;
   readonly sm: Sm | undefined;
   readonly csi: CsiLink | undefined;
-  /** Whether its session outlives it. */
+  /** Whether its session survives a lost connection. */
   readonly resumable: boolean;
-  /** Bytes that the peer has not read, where they are many. */
+  /** Unread bytes; 0 if there are few. */
   readonly unread: number;
 
   writeElement(element: Element): void;
   sendFeatures(): void;
-  /** What is written from now on is held: the client does not know of its session yet. */
+  /** Buffers everything written from now on: the client does not know its session yet. */
   hold(): void;
-  /** Writes again, beginning with what the caller has to say; what was held is the caller's to write after that. */
+  /** Stops buffering and returns the buffered output for the caller to write. */
   release(): readonly string[];
   /** After SASL the client opens a new stream over the same connection (RFC 6120 §6.4.6). */
   restart(): void;
-  /** The login has an end: who the peer is has been proved. Throws StreamError if the peer is gone. */
+  /** Login is complete. Throws StreamError if the connection is closed. */
   authenticated(account: Jid, mechanism: string): void;
-  /** A resource is bound to it. */
+  /** A resource was bound. */
   bind(session: Session): void;
-  /** The stanzas of its session are counted from now on. */
+  /** Stanzas of its session are counted from now on. */
   manage(sm: Sm): void;
-  /** It goes on with a session from before. */
+  /** The stream resumes an earlier session. */
   resumed(sm: Sm): void;
   /** XEP-0352 §4.2: `active` or `inactive`. Throws StreamError for anything else. */
   clientIs(state: string): void;
-  /** Whether the peer has read nothing of what waits for so long. */
+  /** Whether output is pending and the peer has read none of it for `ms`. */
   isStuck(now: number, ms: number): boolean;
-  /** Ends the connection at once: it is dead, or the peer does not go. */
+  /** Destroys the connection at once: it is dead, or the peer does not close it. */
   abandon(): void;
 }

@@ -1,9 +1,9 @@
-/** ANONYMOUS (RFC 4505, XEP-0175): an address for one session. Offered only where the configuration says so. */
+/** ANONYMOUS (RFC 4505, XEP-0175): a temporary address for one session. Offered only if configured. */
 import { randomUUID } from 'node:crypto';
 import { Jid } from '../../stanza/jid.js';
 import { type Mechanism, type SaslContext, SaslError, text } from './mechanism.js';
 
-/** RFC 4505 §2: 255 characters, of four bytes at most. The trace is for tracing only, and not kept. */
+/** RFC 4505 §2: 255 characters, of four bytes at most. The trace is not stored. */
 const longestTrace = 4 * 255;
 
 /** Random addresses that are tried for one at home here. A node of few addresses finds one at home elsewhere. */

@@ -3,7 +3,7 @@ import { createHash, type X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { ChannelBindingType, SaslContext } from './mechanism.js';
 
-/** What a stream can bind to. `channelBindingTypes`: those that can be had, the strongest first. */
+/** The channel bindings of a stream. `channelBindingTypes`: the available ones, strongest first. */
 export interface ChannelBindings extends Pick<SaslContext, 'channelBinding'> {
   readonly channelBindingTypes: readonly ChannelBindingType[];
 }
@@ -11,11 +11,10 @@ export interface ChannelBindings extends Pick<SaslContext, 'channelBinding'> {
 export const noBindings: ChannelBindings = { channelBinding: () => undefined, channelBindingTypes: [] };
 
 /**
- * The bindings of a connection, its handshake done. `endPoint`: the hash (endPointHash) of the certificate that we
- * showed on it.
+ * The bindings of a connection after its handshake. `endPoint`: the hash (endPointHash) of our certificate on it.
  *
- * tls-exporter is had from TLS 1.3 on alone: below it needs the extended master secret (RFC 9266 §4.2), and Node does
- * not tell whether that was negotiated.
+ * tls-exporter is available with TLS 1.3 only: older versions need the extended master secret (RFC 9266 §4.2), and Node
+ * does not expose whether it was negotiated.
  */
 export function tlsBindings(socket: TLSSocket, endPoint: Buffer | undefined): ChannelBindings {
   let exported: Buffer | undefined;
@@ -27,7 +26,7 @@ export function tlsBindings(socket: TLSSocket, endPoint: Buffer | undefined): Ch
     ],
     channelBinding: (type) => {
       if (type === 'tls-server-end-point') return endPoint;
-      // RFC 9266 §2: 32 bytes, an empty context. A socket that has closed gives nothing any more.
+      // RFC 9266 §2: 32 bytes, empty context. Not available once the socket is closed.
       if (exports && !socket.destroyed) {
         exported ??= socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0));
       }
@@ -37,8 +36,8 @@ export function tlsBindings(socket: TLSSocket, endPoint: Buffer | undefined): Ch
 }
 
 /**
- * RFC 5929 §4.1: the certificate, hashed as its signature hashes, but never by MD5 or SHA-1. Undefined for a signature
- * without a hash of its own (Ed25519), for which there is no such binding. To be had once for each certificate.
+ * RFC 5929 §4.1: the certificate, hashed with the hash of its signature, but never MD5 or SHA-1. Returns undefined for
+ * signatures without a separate hash (Ed25519), which have no such binding. Compute once per certificate.
  */
 export function endPointHash(certificate: X509Certificate): Buffer | undefined {
   const der = certificate.raw;
@@ -74,14 +73,14 @@ function signatureHash(der: Buffer): string | undefined {
   const name = oid?.content.toString('hex');
   if (name === undefined) return undefined;
   if (name !== rsaPss) return hashes[name];
-  // RFC 4055 §3.1: the hash is the parameter [0], and SHA-1 where that is left out.
+  // RFC 4055 §3.1: the hash is the parameter [0]; SHA-1 if omitted.
   const tagged = elements(parameters?.content).find(({ tag }) => tag === 0xa0);
   if (tagged === undefined) return 'sha256';
   const [hash] = elements(elements(tagged.content)[0]?.content);
   return hashes[hash?.content.toString('hex') ?? ''];
 }
 
-/** The DER elements that lie in the bytes. The certificate was parsed by OpenSSL before, so it is well made. */
+/** The DER elements in `bytes`. OpenSSL has parsed the certificate before, so it is well-formed. */
 function elements(bytes: Buffer = Buffer.alloc(0)): { readonly tag: number; readonly content: Buffer }[] {
   const found: { tag: number; content: Buffer }[] = [];
   let at = 0;

@@ -1,6 +1,6 @@
 /**
- * EXTERNAL (RFC 4422 appendix A) with certificates, as XEP-0178 describes it. Who the peer is comes from the
- * subjectAltName alone; names in the subject are nobody's proof.
+ * EXTERNAL (RFC 4422 appendix A) with certificates, as in XEP-0178. The identity comes from the subjectAltName only;
+ * names in the subject prove nothing.
  */
 import { Jid } from '../../stanza/jid.js';
 import {
@@ -24,7 +24,7 @@ export const external: Mechanism = {
   }),
 };
 
-/** The accounts of a host that a certificate names: EXTERNAL is offered where there are any (RFC 6120 §6.3.4). */
+/** The accounts of a host named in a certificate: EXTERNAL is offered if there are any (RFC 6120 §6.3.4). */
 export function certifiedAccounts(certificate: ClientCertificate | undefined, host: string): Jid[] {
   if (!certificate?.trusted) return [];
   const jids = certificate.xmppAddresses
@@ -37,7 +37,7 @@ async function check(context: SaslContext, message: Buffer): Promise<SaslStep> {
   const authzid = authorizationId(message);
   const named = certifiedAccounts(context.clientCertificate, context.host);
   if (named.length === 0) throw new SaslError('not-authorized');
-  // §2, 11b: with several addresses the client has to say which; with one it need not.
+  // §2, 11b: with several addresses the client must choose one; with one it need not.
   const jid = authzid === '' ? named.length === 1 && named[0] : named.find((one) => one.equals(Jid.tryParse(authzid)));
   if (!jid) throw new SaslError('invalid-authzid');
   checkAuthzid(authzid, jid, context);
@@ -49,7 +49,7 @@ async function check(context: SaslContext, message: Buffer): Promise<SaslStep> {
       jid,
       local: jid.local ?? '',
       mechanism: 'EXTERNAL',
-      channelBound: true, // the certificate was proved in the handshake of this very channel
+      channelBound: true, // the TLS handshake of this channel proved the certificate
       anonymous: false,
       epoch: account.epoch,
       byPassword: false,
@@ -58,8 +58,8 @@ async function check(context: SaslContext, message: Buffer): Promise<SaslStep> {
 }
 
 /**
- * XEP-0178 §3, 11: the domain that another server proved by its certificate: the one of its stream header, which
- * `certifies` has to find in the certificate (RFC 6125). An authorization identity may only repeat it.
+ * XEP-0178 §3, 11: the domain proved by another server's certificate: that of its stream header, which `certifies` must
+ * find in the certificate (RFC 6125). An authorization identity must be the same. Throws SaslError.
  */
 export function authenticateServer(
   message: Buffer,

@@ -1,7 +1,7 @@
 /**
- * The HT mechanisms (draft-schmaus-kitten-sasl-ht-09) by which FAST tokens (XEP-0484) are proved: one message each
- * way. They are offered in `<fast/>`, not among the other mechanisms, and answered only where nobody listens. TLS
- * early data is not taken, so `count` is optional (§3.4); where it is given it has to grow.
+ * The HT mechanisms (draft-schmaus-kitten-sasl-ht-09) that prove FAST tokens (XEP-0484): one message each way. They are
+ * offered in `<fast/>`, not among the other mechanisms, and only on secure connections. TLS early data is not accepted,
+ * so `count` is optional (§3.4); if given it must increase.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -24,13 +24,13 @@ const bindings = {
 
 export type FastMechanism = keyof typeof bindings;
 
-/** The strongest first. */
+/** Strongest first. */
 export const fastMechanisms = Object.keys(bindings) as FastMechanism[];
 
-/** The binding that a FAST mechanism proves its token with. */
+/** The channel binding of a FAST mechanism. */
 export const fastBinding = (mechanism: FastMechanism): ChannelBindingType | undefined => bindings[mechanism];
 
-/** Bytes of HMAC-SHA-256. */
+/** Bytes of an HMAC-SHA-256. */
 const proofLength = 32;
 
 export const fast = (name: FastMechanism): Mechanism => ({
@@ -44,13 +44,13 @@ async function check(mechanism: FastMechanism, context: SaslContext, message: Bu
   const request = context.fast;
   if (!context.secure) throw new SaslError('encryption-required');
   if (request === undefined || request.clientId === '' || request.clientId.length > clientIdLimit) {
-    throw new SaslError('malformed-request', 'no <fast/>, or no id of the user agent'); // §4.1
+    throw new SaslError('malformed-request', '<fast/> and the id of <user-agent/> are required'); // §4.1
   }
-  // authcid NUL proof; the proof is octets and may have NULs.
+  // authcid NUL proof. The proof is binary and may contain NULs.
   const end = message.indexOf(0);
   const name = message.subarray(0, Math.max(end, 0));
   if (name.length === 0 || name.length > 3071 || !isUtf8(name) || message.length !== end + 1 + proofLength) {
-    throw new SaslError('malformed-request', 'not a name and a proof');
+    throw new SaslError('malformed-request', 'expected a user name, NUL and a proof');
   }
   const jid = accountOf(name.toString('utf8'), context.host);
   const type = fastBinding(mechanism);
@@ -69,7 +69,7 @@ async function check(mechanism: FastMechanism, context: SaslContext, message: Bu
   });
   if (verdict.outcome === 'expired') throw new SaslError('credentials-expired'); // §4.2
   if (verdict.outcome === 'wrong') throw new SaslError('not-authorized');
-  // Read again: the account may have gone, and its password changed, meanwhile.
+  // Read again: the account may have been deleted, or its password changed, in the meantime.
   const now = await context.accounts.get(jid.bare);
   if (now === undefined) throw new SaslError('not-authorized');
   if (now.epoch !== account?.epoch) throw new SaslError('credentials-expired');

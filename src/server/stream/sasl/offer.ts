@@ -1,4 +1,4 @@
-/** Which mechanisms a stream is offered, and in which order: the configuration's list, less what cannot be had. */
+/** The mechanisms offered on a stream, in order: the configured ones that are available. */
 
 import type { ScramHash } from '../../accounts/keys.js';
 import { anonymous } from './anonymous.js';
@@ -23,19 +23,19 @@ const mechanisms = {
 
 export type MechanismName = keyof typeof mechanisms;
 
-/** All that there are, the strongest first. */
+/** All mechanisms, strongest first. */
 export const mechanismNames = Object.keys(mechanisms) as MechanismName[];
 
-/** Without PLAIN (XEP-0388 §3: only where it is asked for) and ANONYMOUS (XEP-0175 §3). */
+/** Without PLAIN (XEP-0388 §3: only if configured) and ANONYMOUS (XEP-0175 §3). */
 export const defaultMechanisms: readonly MechanismName[] = mechanismNames.filter(
   (name) => name !== 'PLAIN' && name !== 'ANONYMOUS',
 );
 
 export interface SaslPolicy {
-  /** What may be offered, the preferred first. */
+  /** Mechanisms that may be offered, preferred first. */
   readonly mechanisms: readonly MechanismName[];
   readonly channelBindings: readonly ChannelBindingType[];
-  /** PLAIN also where somebody may listen. */
+  /** PLAIN is allowed on unencrypted connections too. */
   readonly plainWithoutTls: boolean;
   /** XEP-0484; empty: no tokens. */
   readonly fast: readonly FastMechanism[];
@@ -51,20 +51,20 @@ export const defaultPolicy: SaslPolicy = {
 export interface StreamAbilities {
   readonly host: string;
   readonly secure: boolean;
-  /** The bindings that can be had. */
+  /** The available channel bindings. */
   readonly channelBindingTypes: readonly ChannelBindingType[];
   readonly clientCertificate?: ClientCertificate | undefined;
   /**
-   * The hashes for which accounts have keys (Accounts.hashes). The keys of the account in `from` would fit better
-   * where accounts came from another server, and tell that the account is there.
+   * Hashes for which accounts have keys (Accounts.hashes). The keys of the account in `from` would be more precise for
+   * accounts migrated from another server, but would reveal whether the account exists.
    */
   readonly hashes: readonly ScramHash[];
 }
 
-/** What to announce; also what SaslContext wants to know. */
+/** What is announced, and passed on in SaslContext. */
 export interface Offer {
   readonly mechanisms: readonly MechanismName[];
-  /** XEP-0440: to be announced, unless there are none. */
+  /** XEP-0440: announced unless empty. */
   readonly channelBindingTypes: readonly ChannelBindingType[];
   /** XEP-0484 §3.1: for `<fast/>` in SASL2. */
   readonly fast: readonly FastMechanism[];
@@ -83,7 +83,7 @@ export function offer(policy: SaslPolicy, stream: StreamAbilities): Offer {
   });
   return {
     mechanisms: names,
-    // XEP-0440 §3, rule 5: a client that finds types and no -PLUS mechanism takes it for an attack.
+    // XEP-0440 §3, rule 5: clients treat types without any -PLUS mechanism as an attack.
     channelBindingTypes: names.some((name) => name.endsWith('-PLUS')) ? types : [],
     fast: stream.secure
       ? policy.fast.filter((name) => {
@@ -95,14 +95,14 @@ export function offer(policy: SaslPolicy, stream: StreamAbilities): Offer {
   };
 }
 
-/** The mechanism of that name, if it was offered (RFC 6120 §6.5.7, XEP-0388 §2.3: else invalid-mechanism). */
+/** The mechanism of that name. Returns undefined if it was not offered (RFC 6120 §6.5.7, XEP-0388 §2.3). */
 export function offered(offer: Pick<Offer, 'mechanisms'>, name: string, policy: SaslPolicy): Mechanism | undefined {
   const known = offer.mechanisms.find((one) => one === name);
   if (known === undefined) return undefined;
   return known === 'PLAIN' && policy.plainWithoutTls ? plain({ insecure: true }) : mechanisms[known];
 }
 
-/** The HT mechanism of that name, if it was offered: for requests that have a `<fast/>`. */
+/** The HT mechanism of that name, for requests with `<fast/>`. Returns undefined if it was not offered. */
 export function offeredFast(offer: Pick<Offer, 'fast'>, name: string): Mechanism | undefined {
   const known = offer.fast.find((one) => one === name);
   return known === undefined ? undefined : fast(known);

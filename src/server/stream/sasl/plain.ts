@@ -1,4 +1,4 @@
-/** PLAIN (RFC 4616): the password itself, so only where nobody listens. It is checked against the SCRAM keys. */
+/** PLAIN (RFC 4616): sends the password, so only on secure connections. It is checked against the SCRAM keys. */
 import { AccountError } from '../../accounts/index.js';
 import {
   accountOf,
@@ -14,7 +14,7 @@ import {
 // Address, name, password, and two NULs.
 const longestMessage = 2 * 3071 + 1024 + 2;
 
-/** `insecure`: also without TLS, where the configuration says so. */
+/** `insecure`: also without TLS, if configured. */
 export const plain = (options: { readonly insecure: boolean } = { insecure: false }): Mechanism => ({
   name: 'PLAIN',
   start: (context) => ({
@@ -26,11 +26,11 @@ export const plain = (options: { readonly insecure: boolean } = { insecure: fals
 });
 
 async function check(context: SaslContext, message: Buffer): Promise<SaslStep> {
-  if (message.length > longestMessage) throw new SaslError('malformed-request', 'too long');
+  if (message.length > longestMessage) throw new SaslError('malformed-request', 'message too long');
   const parts = text(message).split('\0');
   const [authzid, name, password] = parts;
   if (parts.length !== 3 || authzid === undefined || !name || !password) {
-    throw new SaslError('malformed-request', 'not a name and a password');
+    throw new SaslError('malformed-request', 'expected a user name and a password');
   }
   const jid = accountOf(name, context.host);
   checkAuthzid(authzid, jid, context);

@@ -1,29 +1,30 @@
 /**
- * Wrong passwords, counted in three ways.
+ * Counts wrong passwords in three ways:
  *
- * - An account at an address: more failures make the answer slower, and too many shut that account out at that address.
- * - An address: the accounts at which it failed, each once. Too many shut the address out.
- * - An account over all addresses: this only slows failures down, so that nobody can shut out the owner.
+ * - An account at an address: failures slow the answers down, and too many lock the account out at that address.
+ * - An address: the accounts it failed at, each counted once. Too many lock the address out.
+ * - An account over all addresses: this only slows answers down, so that nobody can lock out the owner.
  *
- * A pair of account and address is known once the account has logged in from there recently. A known pair is never shut
+ * A pair of account and address is known if the account has logged in from there recently. A known pair is never locked
  * out: a forgotten device may retry an old password for days, and the owner at the same address still gets in. Its
- * failures count neither against the address nor against the account. What bounds the guesses at a known pair is the
- * number of failures that may wait for their delayed answer at the same time.
+ * failures count neither against the address nor against the account. Guesses at a known pair are bounded by the number
+ * of failures whose delayed answers may be pending at once.
  *
- * The stream decides what counts as one failure (login.ts). Only passwords count: tokens and certificates cannot be guessed.
+ * The stream decides what counts as one failure (login.ts). Only passwords count: tokens and certificates cannot be
+ * guessed.
  */
 import { addressBlock } from '../../config/address.js';
 import type { Config } from '../../config/schema.js';
 import { Holdings } from '../../holdings.js';
 
 export interface ThrottleLimits {
-  /** Accounts at which an address fails before it is shut out. Infinity: addresses are not counted. */
+  /** Accounts at which an address may fail before it is locked out. Infinity: addresses are not counted. */
   readonly addressLimit: number;
-  /** Failures of an account at an address before it is shut out there. Infinity: accounts are neither counted nor slowed. */
+  /** Failures of an account at an address before it is locked out there. Infinity: neither counted nor slowed. */
   readonly accountLimit: number;
-  /** How long a shut-out lasts, in ms. */
-  readonly shutOut: number;
-  /** Most addresses, accounts, pairs and known pairs that are remembered. The least recently used are evicted. */
+  /** How long a lockout lasts, in ms. */
+  readonly lockout: number;
+  /** Most addresses, accounts, pairs and known pairs to remember. The least recently used are evicted. */
   readonly size: number;
 }
 
@@ -35,43 +36,43 @@ export const throttleLimits = (auth: Config['auth']): ThrottleLimits => ({
 });
 
 export interface ThrottleOptions {
-  /** Read each time: a reload may change them. */
+  /** Read on each use: a reload may change them. */
   readonly limits: () => ThrottleLimits;
   /** ms, monotonic. */
   readonly now: () => number;
 }
 
-/** The limit that refuses an attempt. */
+/** The limit that refused an attempt. */
 export type Refusal = 'failures_per_address' | 'failures_per_account';
 
 export interface Failure {
-  /** How long the answer has to wait, in ms. */
+  /** How long to delay the answer, in ms. */
   readonly delay: number;
-  /** To be called once the answer was sent. */
+  /** To be called once the answer has been sent. */
   readonly answered: () => void;
 }
 
-/** Failures without any delay: people mistype. */
+/** Failures without a delay, for typing errors. */
 const free = 3;
 const firstDelay = 250;
-/** Well below the login deadline, so that the client gets its answer. */
+/** Well below the login timeout, so that the client gets its answer. */
 const longestDelay = 10_000;
-/** How long it takes until one failure is forgotten, in ms. */
+/** How long until one failure decays, in ms. */
 const decay = 60_000;
 /** How long an address stays known for an account, in ms. */
 const known = 30 * 86_400_000;
-/** Delayed answers of a known pair that is past its limit; further attempts are refused meanwhile. */
+/** Delayed answers of a known pair over its limit; further attempts are refused meanwhile. */
 const mostDelayed = 4;
-/** Accounts remembered for one address, and addresses known for one account. */
+/** Accounts remembered per address, and addresses known per account. */
 const mostPerAddress = 1000;
 const mostPerAccount = 32;
 
 interface Tally {
-  /** Failures not yet forgotten, at the time `at`. */
+  /** Failures not yet decayed, at the time `at`. */
   score: number;
   at: number;
-  shutUntil: number;
-  /** Answers that wait for their delay. */
+  lockedUntil: number;
+  /** Answers that are being delayed. */
   delayed: number;
 }
 
@@ -80,16 +81,16 @@ export class Throttle {
   readonly #pairs = new Holdings<Tally>(mostPerAddress);
   readonly #addresses = new Holdings<Tally>(1);
   readonly #accounts = new Holdings<Tally>(1);
-  /** When somebody last logged in, by account and address. */
-  readonly #places = new Holdings<number>(mostPerAccount);
+  /** Time of the last login, by account and address. */
+  readonly #logins = new Holdings<number>(mostPerAccount);
 
   constructor(options: ThrottleOptions) {
     this.#options = options;
   }
 
   /**
-   * Whether a password of the account is refused unseen. To be asked before a password is checked and again before the
-   * result is told: many connections may have had theirs checked at the same time.
+   * The limit that refuses a password of the account unchecked; undefined if none does. Call it before the check, and
+   * again before the result is sent: many connections may be checking passwords in parallel.
    */
   refusal(address: string, account: string): Refusal | undefined {
     const { accountLimit, addressLimit } = this.#options.limits();
@@ -100,12 +101,12 @@ export class Throttle {
       const isBusy = pair !== undefined && Math.ceil(this.#score(pair)) >= accountLimit && pair.delayed >= mostDelayed;
       return isBusy ? 'failures_per_account' : undefined;
     }
-    if (addressLimit !== Number.POSITIVE_INFINITY && isAhead(this.#addresses.get(block, ''), now))
+    if (addressLimit !== Number.POSITIVE_INFINITY && isLocked(this.#addresses.get(block, ''), now))
       return 'failures_per_address';
-    return accountLimit !== Number.POSITIVE_INFINITY && isAhead(pair, now) ? 'failures_per_account' : undefined;
+    return accountLimit !== Number.POSITIVE_INFINITY && isLocked(pair, now) ? 'failures_per_account' : undefined;
   }
 
-  /** Counts a wrong password. The same for accounts that exist and those that do not. */
+  /** Counts a wrong password, in the same way whether or not the account exists. */
   failed(address: string, account: string): Failure {
     const { accountLimit, addressLimit } = this.#options.limits();
     const block = addressBlock(address);
@@ -125,17 +126,17 @@ export class Throttle {
     return { delay, answered: () => void pair.delayed-- };
   }
 
-  /** Notes a login: the account starts afresh, and is known at the address. */
+  /** Records a login: resets the account's count, and makes the address known. */
   succeeded(address: string, account: string): void {
     const block = addressBlock(address);
     this.#accounts.delete(account, '');
     const pair = this.#pairs.get(block, account);
-    if (pair !== undefined) Object.assign(pair, { score: 0, shutUntil: 0 });
-    this.#places.set(account, block, this.#options.now(), this.#options.limits().size);
+    if (pair !== undefined) Object.assign(pair, { score: 0, lockedUntil: 0 });
+    this.#logins.set(account, block, this.#options.now(), this.#options.limits().size);
   }
 
   #isKnown(account: string, block: string): boolean {
-    const at = this.#places.get(account, block);
+    const at = this.#logins.get(account, block);
     return at !== undefined && this.#options.now() - at < known;
   }
 
@@ -143,34 +144,34 @@ export class Throttle {
     return Math.max(0, tally.score - (this.#options.now() - tally.at) / decay);
   }
 
-  /** The tally with its score of now. */
+  /** The tally, with its score decayed to now. */
   #tally(tallies: Holdings<Tally>, owner: string, key: string): Tally {
     const now = this.#options.now();
-    const tally = tallies.get(owner, key) ?? { score: 0, at: now, shutUntil: 0, delayed: 0 };
+    const tally = tallies.get(owner, key) ?? { score: 0, at: now, lockedUntil: 0, delayed: 0 };
     tally.score = this.#score(tally);
     tally.at = now;
     tallies.set(owner, key, tally, this.#options.limits().size);
     return tally;
   }
 
-  /** One failure more. Returns the delay of its answer. */
-  #count(tally: Tally, limit: number, shuts: boolean): number {
+  /** Counts a failure. Returns the delay of its answer, in ms. */
+  #count(tally: Tally, limit: number, locks: boolean): number {
     tally.score++;
     if (limit === Number.POSITIVE_INFINITY) return 0;
     const counted = Math.floor(tally.score - free);
-    // A little of the first failure is forgotten before the last: it counts in full.
-    if (shuts && Math.ceil(tally.score) >= limit) {
-      tally.shutUntil = tally.at + this.#options.limits().shutOut;
-      // Half is forgiven afterwards, so that the next mistake does not shut out again.
+    // Rounded up: the first failure has decayed slightly before the last.
+    if (locks && Math.ceil(tally.score) >= limit) {
+      tally.lockedUntil = tally.at + this.#options.limits().lockout;
+      // Half remains afterwards, so that the next mistake does not lock out again.
       tally.score = limit / 2;
-    } else if (!shuts) {
-      // More would only make the tally last longer: a device that failed for days is forgotten as soon as any other.
+    } else if (!locks) {
+      // Capped, so that a device that failed for days decays as fast as any other.
       tally.score = Math.min(tally.score, Math.max(limit, free + 7));
     }
     return counted < 1 ? 0 : Math.min(longestDelay, firstDelay * 2 ** (counted - 1));
   }
 }
 
-function isAhead(tally: Tally | undefined, now: number): boolean {
-  return tally !== undefined && tally.shutUntil > now;
+function isLocked(tally: Tally | undefined, now: number): boolean {
+  return tally !== undefined && tally.lockedUntil > now;
 }

@@ -1,6 +1,6 @@
 /**
- * XEP-0480: a client that proved the password gives the SaltedPassword for another hash, so that the account gets keys
- * for it. The XML of the task (`<salt/>`, `<hash/>`) is the stream's.
+ * XEP-0480: a client that proved the password sends the SaltedPassword for another hash, so that the account gets keys
+ * for it. The XML of the task (`<salt/>`, `<hash/>`) is in login.ts.
  */
 import { randomBytes } from 'node:crypto';
 import type { Accounts } from '../../accounts/index.js';
@@ -9,18 +9,18 @@ import { type Identity, SaslError } from './mechanism.js';
 
 export const upgradeTask = (hash: ScramHash): string => `UPGR-SCRAM-${hash}`;
 
-/** One task under way: send the salt and the iterations, then give `finish` what the client answers. */
+/** A pending task: send the salt and iterations, then call `finish` with the client's answer. */
 export interface Upgrade {
   readonly task: string;
   readonly salt: Buffer;
   readonly iterations: number;
-  /** Takes the SaltedPassword. Stored when it resolves; rejects with SaslError. */
+  /** Takes the SaltedPassword. Resolves once the keys are stored; rejects with SaslError. */
   finish(salted: Buffer): Promise<void>;
 }
 
 /**
- * The tasks to do, of those that the client asked for, after its authentication; none where nothing is lacking. Only who proved
- * the password itself may: with a token or a certificate one could give the account another password.
+ * The requested tasks whose keys the account lacks. Empty unless the password itself was proved: with a token or a
+ * certificate, a client could set another password.
  */
 export async function dueUpgrades(
   identity: Identity,
@@ -44,10 +44,10 @@ function upgrade(identity: Identity, hash: ScramHash, accounts: Accounts): Upgra
     salt,
     iterations,
     finish: async (salted) => {
-      if (salted.length !== hashLength(hash)) throw new SaslError('malformed-request', 'not a hash of that kind');
+      if (salted.length !== hashLength(hash)) throw new SaslError('malformed-request', 'wrong hash length');
       const keys = { [hash]: keysOf(hash, salted, salt, iterations) };
       const added = identity.epoch !== undefined && (await accounts.addKeys(identity.jid.bare, identity.epoch, keys));
-      if (!added) throw new SaslError('credentials-expired', 'the password was changed meanwhile');
+      if (!added) throw new SaslError('credentials-expired', 'the password was changed in the meantime');
     },
   };
 }

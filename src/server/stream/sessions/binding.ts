@@ -1,4 +1,4 @@
-/** From an authenticated stream to a session: resource binding (RFC 6120 §7), Bind 2 (XEP-0386), conflicts. */
+/** Turns an authenticated stream into a session: resource binding (RFC 6120 §7), Bind 2 (XEP-0386), conflicts. */
 import { createHash } from 'node:crypto';
 import { Session } from '../../routing/session.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
@@ -14,7 +14,7 @@ import type { Ending } from './ending.js';
 import type { SessionsParts } from './parts.js';
 import type { Resuming } from './resuming.js';
 
-/** Longer tags are left out of the resource. */
+/** Longer tags are not used in the resource, in characters. */
 const longestTag = 256;
 
 export class Binding {
@@ -28,14 +28,13 @@ export class Binding {
     this.#resuming = resuming;
   }
 
-  /** An element on a stream that has authenticated and has no session yet. */
+  /** An element on an authenticated stream without a session. */
   negotiate(stream: C2sStream, item: TopLevel): void | Promise<void> {
-    // RFC 6120 §6.4.6, §7.1: nothing but binding now.
-    if (item.ns !== NS.client || item.name !== 'iq')
-      throw new StreamError('not-authorized', 'A resource is not bound.');
+    // RFC 6120 §6.4.6, §7.1: only binding is allowed now.
+    if (item.ns !== NS.client || item.name !== 'iq') throw new StreamError('not-authorized', 'Bind a resource first.');
     const stanza = Stanza.fromTopLevel(item);
     const request = stanza.type === 'set' && stanza.id !== undefined ? stanza.child(NS.bind, 'bind') : undefined;
-    if (request === undefined) throw new StreamError('not-authorized', 'A resource is not bound.');
+    if (request === undefined) throw new StreamError('not-authorized', 'Bind a resource first.');
     const wanted = request.getChildText('resource', NS.bind) ?? undefined;
     try {
       const jid = this.#address(stream, wanted === '' ? undefined : wanted);
@@ -49,7 +48,7 @@ export class Binding {
     }
   }
 
-  /** The full address for a new session. Throws StanzaError('bad-request') for what is no resource. */
+  /** The full address for a new session. Throws StanzaError('bad-request') if `wanted` is not a valid resource. */
   #address(stream: C2sStream, wanted: string | undefined): Jid {
     this.#demandHome(stream.account!);
     try {
@@ -60,13 +59,13 @@ export class Binding {
     }
   }
 
-  /** Another node handles what concerns the account. */
+  /** Throws StreamError if another node is the home of the account. */
   #demandHome(account: Jid): void {
     if (this.#parts.isHere(account)) return;
-    throw new StreamError('resource-constraint', 'The account lives at another node of this server.');
+    throw new StreamError('resource-constraint', 'The account is served by another node. Connect again.');
   }
 
-  /** RFC 6120 §7.7.2.2: of two with one address the newer wins. And nobody has more sessions than the limit. */
+  /** RFC 6120 §7.7.2.2: the newer session replaces one with the same address. Also enforces the session limit. */
   #makeRoom(jid: Jid): void {
     const { directory } = this.#parts;
     const same = directory.find(jid);
@@ -89,18 +88,18 @@ export class Binding {
     return session;
   }
 
-  /** The client knows of its session: from now on the modules may. Its first stanza waits until they have dealt with it. */
+  /** The client knows its session, so modules are notified. Its first stanza waits for them. */
   announce(stream: C2sStream): void | Promise<void> {
     if (stream.phase === 'bound') return stream.host!.tell('bound', stream.session!);
   }
 
   /**
-   * XEP-0386: binds while authenticating; the `<bound/>` for the `<success/>`. What the session is sent before that is
-   * written waits in the stream, to be released behind it.
+   * XEP-0386: binds during authentication and returns the `<bound/>` for the `<success/>`. The stream holds output for
+   * the session; the caller releases it after `<success/>`.
    */
   bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element | Promise<Element> {
-    // It may have gone while the login went on.
-    if (stream.phase !== 'known') throw new StreamError('connection-timeout');
+    // The connection may have closed during the login.
+    if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
     this.#demandHome(stream.account!);
     const host = stream.host!;
     const jid = this.#stableAddress(stream.account!, tag, clientId);
@@ -108,8 +107,10 @@ export class Binding {
     try {
       this.#makeRoom(jid);
     } catch (error) {
-      // There is no other answer: the client is authenticated, and told so with the resource that it has.
-      throw error instanceof StanzaError ? new StreamError('resource-constraint', 'Too many sessions.') : error;
+      // The client is already authenticated, so the error closes the stream.
+      throw error instanceof StanzaError
+        ? new StreamError('resource-constraint', 'This account has too many sessions.')
+        : error;
     }
     const children: Element[] = [];
     const session = this.#begin(stream, jid, clientId);
@@ -133,18 +134,18 @@ export class Binding {
     if (host.hooks.binding.length === 0) return bound([]);
     stream.hold();
     const answering = host.hooks.binding.map(async (handler) => handler(session));
-    return Promise.allSettled(answering).then((settled) =>
+    return Promise.allSettled(answering).then((outcomes) =>
       bound(
-        settled.map((outcome) => {
+        outcomes.map((outcome) => {
           if (outcome.status === 'fulfilled') return outcome.value;
-          this.#parts.log.error({ err: outcome.reason }, 'a module failed while a client was binding');
+          this.#parts.log.error({ err: outcome.reason }, 'a module failed during resource binding');
           return undefined;
         }),
       ),
     );
   }
 
-  /** XEP-0386 §3.2.1: the client's tag, and what tells it from others, always the same for one client. */
+  /** XEP-0386 §3.2.1: the client's tag, and a suffix that is unique and stable for each client. */
   #stableAddress(account: Jid, tag: string | undefined, clientId: string | undefined): Jid {
     const suffix =
       clientId === undefined
@@ -158,7 +159,7 @@ export class Binding {
     return account.withResource(suffix);
   }
 
-  /** XEP-0386 §3.2: a client that binds anew has no use for its session of before. */
+  /** XEP-0386 §3.2: a client that binds again has abandoned its earlier session. */
   #endEarlier(jid: Jid, clientId: string | undefined): void {
     if (clientId === undefined) return;
     for (const session of this.#parts.directory.of(jid.bare))

@@ -1,4 +1,4 @@
-/** How sessions end, or wait for their clients to resume them; and what waits for each. */
+/** Ends sessions or lets them hibernate, and accounts for their queues. */
 import { monotonic } from '../../clock.js';
 import type { Ledger, Session } from '../../routing/session.js';
 import { StreamError } from '../../stanza/errors.js';
@@ -8,12 +8,12 @@ import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import type { SessionsParts } from './parts.js';
 
-/** Who takes nothing for so long is the first to go where too much waits for all, in ms. */
+/** A client that takes nothing for this long counts as idle when the budget is exceeded, in ms. */
 const idleMs = 1000;
 
 export class Ending {
   readonly ledger: Ledger;
-  /** Stream management states by session. `Resuming.manage` alone adds to it, and `gone` alone removes. */
+  /** Stream management states by session. Only `Resuming.manage` adds to it, only `gone` removes. */
   readonly managed = new Map<Session, Sm>();
   readonly #parts: SessionsParts;
 
@@ -22,11 +22,11 @@ export class Ending {
     this.ledger = this.#makeLedger();
   }
 
-  /** The stream was closed by one side or the other: its session ends. */
+  /** The stream was closed by either side: its session ends. */
   closed(stream: C2sStream, error?: StreamError): void {
     const { session } = stream;
     if (session?.connection !== stream) return;
-    // What is closed because the server stops, or went quiet, can be resumed.
+    // A stream closed by a shutdown, or by an idle timeout, can be resumed.
     if (stream.sm !== undefined && stream.resumable && error?.condition === 'system-shutdown') {
       this.#hibernate(stream.sm, session);
       return;
@@ -34,7 +34,7 @@ export class Ending {
     this.gone(session);
   }
 
-  /** The connection was lost: a session that can be resumed waits for its client. */
+  /** The connection was lost: a resumable session hibernates. */
   lost(stream: C2sStream): void {
     const { session, sm } = stream;
     if (session?.connection !== stream) return;
@@ -56,14 +56,14 @@ export class Ending {
     }
   }
 
-  /** Ends a session, telling its client why if it is there. */
+  /** Ends a session, with `error` sent to its client if it is connected. */
   end(session: Session, error?: StreamError): void {
     const { connection } = session;
     if (connection !== undefined) connection.close(error);
     else this.gone(session);
   }
 
-  /** The session is over, whatever its client knows. */
+  /** The session is over. Idempotent. */
   gone(session: Session): void {
     if (!this.#parts.directory.remove(session)) return;
     session.connection = undefined;
@@ -71,7 +71,7 @@ export class Ending {
     const sm = this.managed.get(session);
     const host = this.#parts.host(session.jid.domain);
     const waiting = session.stopPouring();
-    const told = host?.tell('gone', session);
+    const notified = host?.tell('gone', session);
     if (link instanceof CsiLink) link.end();
     if (sm !== undefined) {
       this.managed.delete(session);
@@ -84,10 +84,10 @@ export class Ending {
     }
     this.#parts.ended(session);
     if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
-      this.#parts.passing.left(session.jid, told);
+      this.#parts.passing.left(session.jid, notified);
   }
 
-  // --- what waits for clients -------------------------------------------------------------------------------------
+  // --- queues --------------------------------------------------------------------------------------------------
 
   #makeLedger(): Ledger {
     const { queues, limitHit } = this.#parts;
@@ -95,8 +95,10 @@ export class Ending {
       holds: (change) => queues.holds(change),
       overflowed: (session) => {
         limitHit('outflow');
-        // Not from within the send that was one too many.
-        setImmediate(() => this.end(session, new StreamError('resource-constraint', 'Too much waits for you.')));
+        // Deferred: the caller is in the middle of a send.
+        setImmediate(() =>
+          this.end(session, new StreamError('resource-constraint', 'The client does not read its stanzas.')),
+        );
       },
       get window() {
         return queues.window;
@@ -108,8 +110,8 @@ export class Ending {
   }
 
   /**
-   * More is unacknowledged than may be. A client that goes on acknowledging goes on; one that does not is disconnected, and
-   * its session hibernates. One that has hibernated for long enough to have as much again ends.
+   * The queue of unacknowledged stanzas is full. A client that still acknowledges goes on; a silent one is disconnected
+   * and its session hibernates. A hibernating session whose queue fills up ends.
    */
   overflowed(sm: Sm): void {
     const { session } = sm;
@@ -118,15 +120,15 @@ export class Ending {
     const patience = config().limits.stalled_seconds * 1000;
     if (stream !== undefined && !sm.isSilent(monotonic(), patience) && sm.size <= queues.mostOfOne) return;
     limitHit('stream_management.queue');
-    // Not from within the send that found the queue full.
+    // Deferred: the caller is in the middle of a send.
     setImmediate(() => {
       if (session.connection !== stream) return;
       if (stream?.resumable === true) stream.abandon();
-      else this.end(session, new StreamError('resource-constraint', 'Too much is unacknowledged.'));
+      else this.end(session, new StreamError('resource-constraint', 'The client does not acknowledge its stanzas.'));
     });
   }
 
-  /** What waits for each session, for the budget of all. */
+  /** The queue of each session, for the common budget. */
   *queues(): Iterable<Queue> {
     const now = monotonic();
     for (const session of this.#parts.directory.all()) {
@@ -138,7 +140,7 @@ export class Ending {
         size,
         isIdle: stream === undefined || stream.isStuck(now, idleMs) || sm?.isSilent(now, idleMs) === true,
         end: () => {
-          // The session first: it must not hibernate with its queue.
+          // The session ends first: it must not hibernate with its queue.
           this.gone(session);
           stream?.abandon();
         },

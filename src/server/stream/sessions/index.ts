@@ -1,4 +1,4 @@
-/** The life of clients' sessions: bound, resumed, ended, and written down for the next process. */
+/** Sessions of clients: binding, resumption, ending, and snapshots for the next process. */
 
 import type { Jid } from '../../stanza/jid.js';
 import { Binding } from './binding.js';
@@ -32,18 +32,18 @@ export class Sessions {
     return this.#parts.resumables.invalidating;
   }
 
-  /** Stream management states, those that can be resumed, and records that the storage has yet to forget. */
+  /** Stream management states, resumable ones, and snapshots still to be deleted. */
   get inspection(): { readonly managed: number; readonly resumable: number; readonly pendingDeletes: number } {
     const { size, pendingDeletes } = this.#parts.resumables;
     return { managed: this.ending.managed.size, resumable: size, pendingDeletes };
   }
 
-  /** Sessions that would outlive a crash. */
+  /** Sessions with a snapshot. */
   get snapshots(): number {
     return this.#parts.resumables.snapshots;
   }
 
-  /** Sessions that wait for their clients. */
+  /** Resumable sessions without a connection. */
   get hibernating(): number {
     let count = 0;
     for (const sm of this.#parts.resumables.all()) if (!sm.connected) count++;

@@ -1,5 +1,5 @@
 /**
- * Sessions are written down: as the server stops, for the next start; and those that are quiet, for a crash
+ * Snapshots of sessions: of all at shutdown, for the next start; and of quiet ones, for a crash
  * (docs/decisions/0004-resumption-after-a-crash.md).
  */
 import { monotonic } from '../../clock.js';
@@ -13,17 +13,17 @@ import type { Ending } from './ending.js';
 import type { SessionsParts } from './parts.js';
 import type { Resuming } from './resuming.js';
 
-/** Of a session that is kept for a crash: what it has not acknowledged, and characters of what is written in all. */
-const mostKeptStanzas = 32;
-const mostKeptSize = 65_536;
-/** Sessions that one pass of the sweeper writes down. */
+/** Limits of a crash snapshot: unacknowledged stanzas, and total size in characters. */
+const mostSnapshotStanzas = 32;
+const mostSnapshotSize = 65_536;
+/** Snapshots stored in one sweep at most. */
 const mostAtOnce = 200;
 
 export class Keeping {
   readonly #parts: SessionsParts;
   readonly #ending: Ending;
   readonly #resuming: Resuming;
-  /** States that could not be stored. As many as are declared, at most. */
+  /** States that could not be stored. Bounded by the declared ones. */
   readonly #unstorable = new Set<SessionState>();
 
   constructor(parts: SessionsParts, ending: Ending, resuming: Resuming) {
@@ -32,7 +32,7 @@ export class Keeping {
     this.#resuming = resuming;
   }
 
-  /** Once a second: ends the hibernating sessions whose time is over, and keeps those that are quiet. */
+  /** Called once a second: ends expired hibernating sessions, and snapshots quiet ones. */
   sweep(now: number): void {
     const { resumables, config } = this.#parts;
     const { keep_after_seconds } = config().stream_management;
@@ -41,15 +41,15 @@ export class Keeping {
     for (const sm of resumables.all()) {
       sm.quiet++;
       if (!sm.connected && sm.expires !== 0 && sm.expires <= now) this.#ending.gone(sm.session);
-      else if (left > 0 && !sm.hasSnapshot && sm.quiet > keep_after_seconds && this.#keep(sm)) left--;
+      else if (left > 0 && !sm.hasSnapshot && sm.quiet > keep_after_seconds && this.#snapshot(sm)) left--;
     }
   }
 
-  /** Writes down a session for a crash; whether it is small, and at rest. */
-  #keep(sm: Sm): boolean {
+  /** Stores a snapshot of a session for a crash. Returns whether it was small and idle enough. */
+  #snapshot(sm: Sm): boolean {
     const surroundings = this.#surroundings(sm);
     if (sm.session.isPouring || !sm.isCaughtUp || !isSmall(sm, surroundings)) {
-      sm.quiet = 0; // not to be looked at each second
+      sm.quiet = 0; // retried after the quiet period, not each second
       return false;
     }
     this.#parts.resumables.snapshot(sm, surroundings);
@@ -64,42 +64,45 @@ export class Keeping {
         const derive = derived.get(state);
         return derive === undefined ? session.get(state) : derive(session);
       },
-      (state, error) => this.#notStored(state, error, session.jid),
+      (state, error) => this.#reportUnstorable(state, error, session.jid),
     );
     return { held: session.link instanceof CsiLink ? session.link.held : [], state: states.values, states };
   }
 
-  /** Said once of each state: what is wrong with one session's is wrong with others'. */
-  #notStored(state: SessionState, error: unknown, jid: Jid): void {
+  /** Logged once per state: the cause is most likely the same for other sessions. */
+  #reportUnstorable(state: SessionState, error: unknown, jid: Jid): void {
     if (error instanceof TooMuchState) this.#parts.limitHit('stream_management.state');
     if (this.#unstorable.has(state)) return;
     this.#unstorable.add(state);
-    this.#parts.log.error({ err: error, session: jid.full, state: state.name }, 'the state of a session is not stored');
+    this.#parts.log.error(
+      { err: error, session: jid.full, state: state.name },
+      'could not store the state of a session',
+    );
   }
 
   // --- restarts ---------------------------------------------------------------------------------------------------
 
-  /** Writes down the sessions that can be resumed. Resolves once they are on disk. */
+  /** Saves all resumable sessions. Resolves once they are durable. */
   async save(): Promise<void> {
     for (const session of this.#ending.managed.keys()) {
-      // Requests that wait for their answers are refused; what waited behind sources is written down with the rest.
+      // Pending requests are refused; stanzas queued in sources are saved with the others.
       for (const { stanza, receipt } of session.stopPouring()) session.link.send(stanza, receipt);
       if (session.link instanceof CsiLink) session.link.flush();
     }
     try {
       await this.#parts.resumables.save(monotonic(), (sm) => this.#surroundings(sm));
     } catch (error) {
-      // Their clients begin anew, and find their messages where those of absent users are.
-      this.#parts.log.error({ err: error }, 'sessions could not be kept for the next start');
+      // Their clients bind again and find their messages as absent users do.
+      this.#parts.log.error({ err: error }, 'could not save sessions for the next start');
     }
   }
 
-  /** Takes up the sessions that the process before wrote down: they hibernate until their clients come back. */
+  /** Restores the sessions saved by the previous process: they hibernate until their clients resume. */
   async load(): Promise<void> {
     const now = monotonic();
-    const taken: Sm[] = [];
+    const restored: Sm[] = [];
     const { resumables } = this.#parts;
-    // Other nodes write theirs down, too.
+    // Other nodes save their sessions too.
     const isOurs = (id: string, { jid }: SavedSm): boolean =>
       this.#parts.isHere(Jid.parse(jid)) && resumables.get(id) === undefined;
     await resumables.load(isOurs, (id, saved) => {
@@ -113,15 +116,15 @@ export class Keeping {
       session.link = sm;
       sm.restore(saved, now);
       this.#parts.directory.add(session);
-      taken.push(sm);
+      restored.push(sm);
     });
-    for (const { session } of taken)
+    for (const { session } of restored)
       for (const domain of Object.keys(this.#parts.config().hosts))
         await this.#parts.host(domain)?.emit('revived', { session });
-    // What they were told just now the next process would tell them as well.
-    for (const sm of taken) sm.hasSnapshot = true;
-    // What was kept for them and is in no queue: they wait for it like others who are there.
-    const owners = new Map(taken.map(({ session: { jid } }) => [jid.bare, jid.domain]));
+    // The loaded records are still stored, so they count as snapshots.
+    for (const sm of restored) sm.hasSnapshot = true;
+    // Stored messages that are not in the queue: loaded as for connected sessions.
+    const owners = new Map(restored.map(({ session: { jid } }) => [jid.bare, jid.domain]));
     for (const [bare, domain] of owners) this.#parts.host(domain)?.services.offline?.readOut(bare);
   }
 }
@@ -131,8 +134,8 @@ interface Described extends Surroundings {
 }
 
 function isSmall(sm: Sm, { held, states }: Described): boolean {
-  if (!states.isWhole || sm.waiting + held.length > mostKeptStanzas) return false;
+  if (!states.isWhole || sm.waiting + held.length > mostSnapshotStanzas) return false;
   let size = sm.size + states.size;
   for (const { stanza } of held) size += stanza.content.length;
-  return size <= mostKeptSize;
+  return size <= mostSnapshotSize;
 }

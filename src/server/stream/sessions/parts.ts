@@ -1,4 +1,4 @@
-/** What sessions need of the server around them. */
+/** What sessions need of the server. */
 import type { Logger } from 'pino';
 import type { Config } from '../../config/schema.js';
 import type { SessionDirectory } from '../../routing/directory.js';
@@ -12,17 +12,17 @@ import type { Resumables } from '../xep-0198-resumables.js';
 export interface SessionsParts {
   config(): Config;
   host(domain: string): LocalHost | undefined;
-  /** Whether an account lives at this node. */
+  /** Whether this node is the home of the account. */
   isHere(jid: Jid): boolean;
   readonly directory: SessionDirectory;
   readonly resumables: Resumables;
   readonly counts: StreamCounts;
   readonly log: Logger;
-  /** Sessions without an account begin, and the last of an address has ended. */
-  readonly passing: { came(jid: Jid, address: string): void; left(jid: Jid, told: Promise<void> | void): void };
+  /** Notified when an anonymous session starts, and when the last one of an address has ended. */
+  readonly passing: { came(jid: Jid, address: string): void; left(jid: Jid, notified: Promise<void> | void): void };
   /** A session has ended. */
   ended(session: Session): void;
-  /** What was stored of a session cannot be read: its record's owner, and the name of the state. */
+  /** A stored state cannot be read: the owner of the record, and the name of the state. */
   damaged(owner: string, state: string): void;
   readonly queues: Queues;
   limitHit(limit: string): void;

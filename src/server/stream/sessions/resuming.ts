@@ -1,4 +1,4 @@
-/** Stream management (XEP-0198) as clients ask for it: what they enable, acknowledge and resume. */
+/** Stream management (XEP-0198) requests of clients: enable, acknowledge, resume. */
 import { monotonic } from '../../clock.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Session } from '../../routing/session.js';
@@ -11,8 +11,8 @@ import { Sm } from '../xep-0198-sm.js';
 import type { Ending } from './ending.js';
 import type { SessionsParts } from './parts.js';
 
-/** A resumption waits at most this share of the login deadline for what the old connection left under way. */
-const settlingShare = 0.5;
+/** Share of the login timeout that a resumption may wait for pending work of the old connection. */
+const pendingShare = 0.5;
 
 export class Resuming {
   readonly #parts: SessionsParts;
@@ -23,7 +23,7 @@ export class Resuming {
     this.#ending = ending;
   }
 
-  /** An element of stream management, at whatever point of the stream. */
+  /** A stream management element, in any phase of the stream. */
   managed(stream: C2sStream, item: TopLevel): void | Promise<void> {
     const { sm, phase } = stream;
     const { name, attrs } = item;
@@ -31,19 +31,19 @@ export class Resuming {
     else if (sm !== undefined && name === 'a') sm.acknowledged(counter(attrs.h));
     else if (phase === 'bound' && sm === undefined && name === 'enable')
       stream.writeElement(this.enable(stream, stream.session!, attrs.resume, attrs.max));
-    else if (phase === 'known' && name === 'resume') return this.#resumeClassic(stream, item);
-    // §3, §6: what comes at the wrong time, before the login too, is refused, and the stream goes on.
+    else if (phase === 'authenticated' && name === 'resume') return this.#resumeClassic(stream, item);
+    // §3, §6: at the wrong time, also before login, it is refused and the stream goes on.
     else if (['r', 'a', 'enable', 'resume'].includes(name)) stream.writeElement(failed('unexpected-request'));
     else throw new StreamError('unsupported-stanza-type');
   }
 
-  /** `<enable/>`, inline or not: the answer. */
+  /** Handles `<enable/>`, inline or not. Returns the reply. */
   enable(stream: C2sStream, session: Session, resume: string | undefined, max: string | undefined): Element {
     const { hibernate_seconds, hibernate_max_seconds } = this.#parts.config().stream_management;
     const wanted = max !== undefined && /^\d+$/.test(max) ? Number(max) : hibernate_seconds;
     const hold = resume === 'true' || resume === '1' ? Math.min(wanted, hibernate_max_seconds) : 0;
     const sm = this.manage(session, stream.host!, hold);
-    // §3: one attempt a session, inline or not.
+    // §3: one attempt per session, inline or not.
     if (sm === undefined) return failed('unexpected-request');
     stream.manage(sm);
     session.acknowledges = true;
@@ -52,9 +52,7 @@ export class Resuming {
       : el('enabled', { xmlns: NS.sm });
   }
 
-  /**
-   * The only place where stream management begins. A session has one state of it: undefined where it has one already.
-   */
+  /** The only place where stream management starts. Returns undefined if the session has it already. */
   manage(session: Session, host: LocalHost, hold: number, id?: string): Sm | undefined {
     if (this.#ending.managed.has(session)) return undefined;
     const sm = new Sm(
@@ -79,8 +77,8 @@ export class Resuming {
   }
 
   /**
-   * §5: takes up a session again. `tell` is given `<resumed/>` to write, and what the client missed goes out behind it.
-   * Where that cannot be, nothing is told, and what resolves is the `<failed/>`.
+   * §5: resumes a session. `tell` writes `<resumed/>`; missed stanzas are resent after it. If the session cannot be
+   * resumed, resolves with `<failed/>` and does not call `tell`.
    */
   async resume(
     stream: C2sStream,
@@ -91,24 +89,24 @@ export class Resuming {
     const { resumables, counts } = this.#parts;
     const acknowledged = counter(h);
     const sm = resumables.get(previd);
-    // Whose it is, is not told to others: it looks as if it were not there.
+    // Whether another account has such a session is not disclosed.
     if (sm === undefined || !sm.session.jid.sameBare(stream.account)) {
       counts.resumeFailures++;
       return failed('item-not-found', resumables.lastCount(previd, stream.account!));
     }
     this.#disconnect(sm);
     const isMine = sm.claim();
-    // `h` counts all that was taken, and a crash must not bring back what is on disk: the client knows of later counts.
-    const isSettled = await this.#within(Promise.all([resumables.invalidate(sm), sm.whenCaughtUp()]));
-    if (stream.phase !== 'known') throw new StreamError('connection-timeout');
-    if (!isMine()) throw new StreamError('conflict', 'The session is resumed on another connection.');
-    if (!isSettled) this.#ending.end(sm.session);
+    // `h` must count every received stanza, and the snapshot must be gone: the client will know of later counts.
+    const isCaughtUp = await this.#within(Promise.all([resumables.invalidate(sm), sm.whenCaughtUp()]));
+    if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
+    if (!isMine()) throw new StreamError('conflict', 'Another connection resumed the session.');
+    if (!isCaughtUp) this.#ending.end(sm.session);
     if (resumables.get(previd) !== sm) {
       counts.resumeFailures++;
       return failed('item-not-found', resumables.lastCount(previd, stream.account!));
     }
     const { session } = sm;
-    // The client has got more than was written down before the crash.
+    // The client received more than the snapshot of before the crash knows.
     if (sm.isRevived && !sm.fits(acknowledged)) {
       counts.resumeFailures++;
       this.#ending.end(session);
@@ -127,9 +125,9 @@ export class Resuming {
     return undefined;
   }
 
-  /** Whether it resolved while a connection may wait for it. A handler that never ends must not hold its client back. */
+  /** Whether `work` resolves in time. A handler that never finishes must not keep its client out. */
   #within(work: Promise<unknown>): Promise<boolean> {
-    const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * settlingShare;
+    const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * pendingShare;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => resolve(false), ms).unref();
       work.then(() => {
@@ -139,20 +137,20 @@ export class Resuming {
     });
   }
 
-  /** Takes the session from its connection: nothing that this one still brings is handled. */
+  /** Detaches the session from its connection: nothing it still receives is handled. */
   #disconnect(sm: Sm): void {
     const old = sm.session.connection as C2sStream | undefined;
     if (old === undefined) return;
     sm.session.connection = undefined;
     sm.detach(monotonic());
-    old.close(new StreamError('conflict', 'The session was resumed on another connection.'));
+    old.close(new StreamError('conflict', 'Another connection resumed the session.'));
   }
 }
 
-/** A count of XEP-0198: throws StreamError('invalid-xml') for what is none. */
+/** Parses a counter of XEP-0198. Throws StreamError('invalid-xml') if it is invalid. */
 function counter(text: string | undefined): number {
   if (text === undefined || !/^\d{1,10}$/.test(text) || Number(text) >= 2 ** 32)
-    throw new StreamError('invalid-xml', 'h is a number below 2^32.');
+    throw new StreamError('invalid-xml', 'The attribute "h" must be a number below 2^32.');
   return Number(text);
 }
 
