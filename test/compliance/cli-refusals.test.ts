@@ -121,7 +121,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
     module: 'name: "one", summary: "Is one.", implements: {}, start: () => undefined',
     start: /module one does not start: its start gives no list of hooks/,
   },
-  'a hook of no kind': { module: hooks('{ kind: "spell" }'), start: /no hook of the kind "spell"/ },
+  'a hook of no kind': { module: hooks('{ kind: "spell" }'), start: /unknown kind of hook: "spell"/ },
   'an IQ that another answers': {
     module: hooks(
       '{ kind: "iq", type: "get", target: "server", ns: "urn:xmpp:ping", name: "ping", access: "anyone", absent: false, handler() {} }',
@@ -130,7 +130,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
   'hooks that each want to come after the other': {
     module: hooks(event('{ after: ["proxy65"], before: ["proxy65"] }')),
-    start: /each want to come after the other in event started/,
+    start: /have circular order constraints in event started/,
   },
   'a module that needs itself': {
     module: declares('name: "one", needs: ["thing"], provides: ["thing"]'),

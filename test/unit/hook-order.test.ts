@@ -84,7 +84,7 @@ test('a circle names its modules and what they do', async () => {
       () => orderOf(circle),
       (error) =>
         error instanceof HookError &&
-        /modules a, b(, c)? each want to come after the other in admission/.test(error.message),
+        /modules a, b(, c)? have circular order constraints in admission/.test(error.message),
     );
   const one = named(
     'one',

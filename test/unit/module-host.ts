@@ -71,7 +71,7 @@ export async function startHost(
     limitHit: (limit) => limits.push(limit),
     canRestart: false,
     halt: async () => {},
-    anonymousAt: (bare) => (directory.of(bare)[0]?.isPassing ? '203.0.113.0/24' : undefined),
+    anonymousAt: (bare) => (directory.of(bare)[0]?.isAnonymous ? '203.0.113.0/24' : undefined),
     end: (session, reason) => {
       streams.get(session)?.push(`<stream:error><${reason.condition}/></stream:error>`);
       directory.remove(session);

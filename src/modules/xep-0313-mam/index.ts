@@ -219,7 +219,7 @@ function demandNoNode({ payload }: IqRequest): void {
 }
 
 /** XEP-0175: an anonymous account ends with its session, so nothing could be read later. */
-const isAnonymous = ({ sessions }: MessagePassage): boolean => sessions[0]?.isPassing ?? false;
+const isAnonymous = ({ sessions }: MessagePassage): boolean => sessions[0]?.isAnonymous ?? false;
 
 const end = (name: 'start' | 'end', entry: LogEntry | undefined): Element | undefined =>
   entry && el(name, { id: entry.id, timestamp: formatDateTime(timeOf(entry.id) || 0) });

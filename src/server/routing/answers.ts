@@ -1,4 +1,4 @@
-/** Answers IQ requests with the handlers of modules. */
+/** Answers IQ requests through the handlers of modules. */
 import type { Maybe } from '../maybe.js';
 import type { Access, IqAnswer, IqHandler, IqRequest } from '../module/index.js';
 import { Portions } from '../portions.js';
@@ -23,13 +23,13 @@ export interface Answering {
   refuse(stanza: Stanza, error: unknown, origin: Origin): void;
 }
 
-/** As of `HostParts`. */
+/** As in `HostParts`. */
 interface AnsweringParts {
   readonly router: Pick<Router, 'room'>;
   invalidating?(): Promise<unknown> | undefined;
 }
 
-/** Builds the payload when a handler asks for it: many need only its name. */
+/** Builds the payload lazily: many handlers need only its name. */
 class Request implements IqRequest {
   #payload: Element | undefined;
 
@@ -51,13 +51,13 @@ class Request implements IqRequest {
   }
 }
 
-/** Requests that are not waited for: in all, and of one asker. */
+/** Answers pending on others, in total and per requester. */
 const mostWaiting = { all: 1000, each: 10 };
 
 export class Answers {
   readonly #host: Answering;
   readonly #parts: AnsweringParts;
-  /** Requests whose answers wait for others, by who asked. */
+  /** Requests whose answers depend on others, by requester. */
   readonly #waiting = new Portions(() => mostWaiting);
 
   constructor(host: Answering, parts: AnsweringParts) {
@@ -65,7 +65,7 @@ export class Answers {
     this.#parts = parts;
   }
 
-  /** Answers a get or set with the handler of its payload: exactly once, whatever the handler does. */
+  /** Answers a get or set through the handler of its payload: exactly once, whatever the handler does. */
   answer(table: ReadonlyMap<string, IqEntry>, to: Jid, stanza: Stanza, origin: Origin, isAbsent = false): Maybe<void> {
     const { ns, name } = firstChild(stanza);
     const entry = table.get(iqKey(stanza.type!, ns, name));
@@ -81,7 +81,7 @@ export class Answers {
     const from = stanza.from!;
     if (!permitted) throw new StanzaError(entry.access === 'admins' ? 'forbidden' : 'service-unavailable');
     const request = new Request(stanza, from, to, origin.session, isAbsent);
-    // What a client asks for waits until it has taken what it was sent; what it changes does not.
+    // A client's get is deferred until it has read its earlier stanzas; a set is not.
     if (stanza.type === 'get' && origin.session?.hasRoom === false)
       return this.#pour(later(entry.handler, request), stanza, origin);
     const answer = entry.handler(request);
@@ -90,7 +90,7 @@ export class Answers {
     return entry.asksOthers ? this.#goOn(stanza, answered, origin) : answered;
   }
 
-  /** Who asked goes on, as long as not too many answers to it wait for others. */
+  /** Lets the requester's stream go on, unless too many of its requests are pending. */
   #goOn(request: Stanza, answered: Promise<void>, origin: Origin): Maybe<void> {
     const asker = request.from!.bare;
     if (this.#waiting.take(asker) !== undefined) return answered;
@@ -104,7 +104,7 @@ export class Answers {
     return isSource(answer) ? this.#pour(answer, request, origin) : this.#succeed(request, answer, origin);
   }
 
-  /** An answer in several stanzas. */
+  /** Sends an answer of several stanzas. */
   #pour(source: Source<Payload>, request: Stanza, origin: Origin): Maybe<void> {
     const { session } = origin;
     if (session === undefined) return this.#routeAll(source, request, origin);
@@ -113,7 +113,11 @@ export class Answers {
       done: (payload) => this.#succeed(request, payload, origin),
       failed: (error) => this.#host.refuse(request, error, origin),
       stopped: () =>
-        this.#host.refuse(request, new StanzaError('resource-constraint', 'Ask again.', { type: 'wait' }), origin),
+        this.#host.refuse(
+          request,
+          new StanzaError('resource-constraint', 'The request was interrupted. Try again.', { type: 'wait' }),
+          origin,
+        ),
     });
   }
 
@@ -128,7 +132,7 @@ export class Answers {
     }
   }
 
-  /** What was changed is said to be, once those who were told of it cannot come back as if they had not been. */
+  /** Confirms a change only after a crash can no longer restore sessions that were notified of it as not notified. */
   #succeed(request: Stanza, payload: Element | undefined | void, origin: Origin): Maybe<void> {
     const result = request.result(payload ?? undefined);
     const invalidating = request.type === 'set' ? this.#parts.invalidating?.() : undefined;
@@ -138,13 +142,13 @@ export class Answers {
   }
 }
 
-/** Calls a handler once it is its turn. */
+/** Defers a handler until its turn. */
 async function* later(handler: IqHandler, request: IqRequest): AsyncGenerator<Stanza | number | undefined, Payload> {
   const answer = await handler(request);
   return isSource(answer) ? yield* answer as AsyncGenerator<Stanza, Payload> : answer;
 }
 
-/** The name of what an IQ asks for. Throws bad-request where it asks for nothing. */
+/** The name of the payload of an IQ. Throws StanzaError('bad-request') if there is none. */
 export function firstChild(stanza: Stanza): { ns: string; name: string } {
   for (const child of stanza.childNames()) return child;
   throw new StanzaError('bad-request');

@@ -1,4 +1,4 @@
-/** What a host asks others: IQ requests of ours, until they are answered. */
+/** IQ requests sent by the host, until they are answered. */
 import type { Maybe } from '../maybe.js';
 import { Portions } from '../portions.js';
 import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
@@ -8,7 +8,7 @@ import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
 
-/** Requests that wait for an answer, at most. */
+/** Most pending requests. */
 const maxAsks = 10_000;
 const askTimeoutMs = 30_000;
 
@@ -19,7 +19,9 @@ export interface Asking {
   limitHit(limit: string): void;
   /** Never rejects. */
   route(stanza: Stanza): Maybe<void>;
-  /** Asks at the home of an address that lives at another node; undefined where it does not. Rejects with StanzaError. */
+  /**
+   * Asks at the home of an address at another node. Returns undefined if its home is here. Rejects with StanzaError.
+   */
   askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined;
 }
 
@@ -39,7 +41,7 @@ export class Asks {
     this.#host = host;
   }
 
-  /** Requests that wait for an answer. */
+  /** Pending requests. */
   get size(): number {
     return this.#open.size;
   }
@@ -51,7 +53,7 @@ export class Asks {
   /** As `Host.ask`. */
   ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {
     const { to } = request;
-    if (to === undefined) throw new Error('a question needs an addressee');
+    if (to === undefined) throw new Error('ask: the request needs a "to" address');
     const holder = this.#host.holderOf(to);
     if (this.#places.take(holder) !== undefined) {
       this.#host.limitHit('asks');
@@ -64,7 +66,7 @@ export class Asks {
     return answer;
   }
 
-  /** Asks whoever lives here, or at another server. */
+  /** Asks an entity of this node, or of another server. */
   #askHere(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> {
     const id = randomId();
     return new Promise<Stanza>((resolve, reject) => {
@@ -78,13 +80,13 @@ export class Asks {
     });
   }
 
-  /** Whether this is the answer to one of them, from whom it was asked. */
+  /** Whether the stanza answers a pending request, and comes from the address it was sent to. */
   isAnswer({ name, type, id, from }: Stanza): boolean {
     if (name !== 'iq' || id === undefined || (type !== 'result' && type !== 'error')) return false;
     return from?.equals(this.#open.get(id)?.to) === true;
   }
 
-  /** A result or error that answers one of them: believed only from whom it was asked. */
+  /** Resolves a pending request; ignored unless it comes from the address the request was sent to. */
   answered(stanza: Stanza): void {
     const { id, from } = stanza;
     const ask = id === undefined ? undefined : this.#open.get(id);
@@ -95,7 +97,7 @@ export class Asks {
     else ask.reject(errorOf(stanza));
   }
 
-  /** Whoever is at this full address has gone and answers nothing any more. */
+  /** The entity at this full address has gone: rejects its pending requests. */
   unanswered(by: Jid): void {
     if (this.#open.size === 0) return;
     for (const [id, ask] of this.#open) {
@@ -116,7 +118,7 @@ export class Asks {
   }
 }
 
-/** The StanzaError that an error reply carries. */
+/** The StanzaError of an error reply. */
 export function errorOf(stanza: Stanza): StanzaError {
   const error: Element | undefined = stanza.child(NS.client, 'error');
   const children = error?.getChildElements() ?? [];

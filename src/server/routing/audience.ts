@@ -1,11 +1,11 @@
-/** Of the sessions of an account those that a stanza is for, where the account's home chooses them. */
+/** Chooses, at the home of an account, which of its sessions get a stanza. */
 import type { Services } from '../module/index.js';
 import type { Jid } from '../stanza/jid.js';
 import type { Audience } from './passage.js';
 import type { Session } from './session.js';
 
 /**
- * The full addresses to which a stanza goes; undefined: wherever its address and type say. None: it is dropped.
+ * The full addresses that get the stanza; empty if it is dropped. Returns undefined if its address and type decide.
  * `to`: the account, or one session of it.
  */
 export function chosen(

@@ -3,12 +3,12 @@ import type { Session } from './session.js';
 
 const none: readonly Session[] = [];
 
-/** Answers which resources of an account are where. In one process a Map. */
+/** The sessions of this process by account. */
 export class SessionDirectory {
   #accounts = new Map<string, Session[]>();
   #count = 0;
 
-  /** All sessions of an account, in the order in which they were bound. Do not keep or change the array. */
+  /** All sessions of an account, in the order of binding. Do not retain or change the array. */
   of(bare: string): readonly Session[] {
     return this.#accounts.get(bare) ?? none;
   }
@@ -25,12 +25,12 @@ export class SessionDirectory {
   add(session: Session): void {
     const { bare } = session.jid;
     const sessions = this.#accounts.get(bare);
-    // A new array each time: whoever iterates over the old one is not disturbed.
+    // A new array each time, so that iterations over the old one are not disturbed.
     this.#accounts.set(bare, sessions === undefined ? [session] : [...sessions, session]);
     this.#count++;
   }
 
-  /** Whether it was there. */
+  /** Returns whether it was present. */
   remove(session: Session): boolean {
     const { bare } = session.jid;
     const sessions = this.#accounts.get(bare);
@@ -50,7 +50,7 @@ export class SessionDirectory {
     return this.#count;
   }
 
-  /** Every session. */
+  /** All sessions. */
   *all(): Iterable<Session> {
     for (const sessions of this.#accounts.values()) yield* sessions;
   }

@@ -1,6 +1,6 @@
 /**
- * Stanzas for addresses of this server that live at another node, and those that come from there. What passes between two
- * nodes passes as between two servers: the sender's session stays behind, a refusal comes back as an error stanza.
+ * Stanzas to and from addresses of this server whose home is another node. Nodes exchange stanzas as servers do: the
+ * sender's session is not passed on, and refusals come back as error stanzas.
  */
 import { z } from 'zod';
 import type { Away, Homes } from '../cluster/homes.js';
@@ -20,33 +20,33 @@ const audienceSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.enum(['willing', 'unwilling']), feature: z.string(), except: z.array(z.string()) }),
 ]);
 
-/** What goes with a stanza where it is more than the stanza: in JSON, on a line before it. */
-const besides = z.object({
-  /** For whom a service of this server speaks. */
+/** Header of a stanza between nodes: a line of JSON before it, if there is anything to say. */
+const headerSchema = z.object({
+  /** The entities that a service of this server speaks for. */
   speakers: z.array(z.string()).min(1).optional(),
   isAsked: z.boolean().optional(),
-  /** The sessions that it is for. */
+  /** The sessions that get it. */
   audience: audienceSchema.optional(),
   /** The network address that an anonymous sender (XEP-0175) is counted by. */
   anonymous: z.string().optional(),
-  /** The host that asks the question. */
+  /** The host that asks. */
   asks: z.string().optional(),
-  /** Which question modules ask; what is given with it is no stanza, and JSON. */
+  /** The name of a module's question; its argument follows as JSON instead of a stanza. */
   question: z.string().optional(),
 });
-type Besides = z.output<typeof besides>;
+type Header = z.output<typeof headerSchema>;
 
 export interface ElsewhereParts {
   readonly router: Router;
-  /** Of a domain, or of the domain of a service; some host where there is none. */
+  /** The host of a domain or of a service's domain; any host if there is none. */
   host(domain: string): LocalHost;
-  /** By what network address an anonymous account (XEP-0175) is counted that is there, or spoke from another node. */
+  /** The network addresses by which anonymous accounts (XEP-0175), here or at other nodes, are counted. */
   anonymous(): { blockOf(bare: string): string | undefined; heard(bare: string, block: string): void };
 }
 
 export class Elsewhere implements Receiver {
   readonly #parts: ElsewhereParts;
-  /** The stanza that was written last, and what it was written as: what goes to many is written once. */
+  /** The last stanza and its serialization: a stanza for many is serialized once. */
   #written: (Pick<Origin, 'behalf' | 'audience'> & { readonly stanza: Stanza; readonly payload: string }) | undefined;
 
   constructor(parts: ElsewhereParts) {
@@ -54,20 +54,20 @@ export class Elsewhere implements Receiver {
   }
 
   /**
-   * Sends a stanza to the home of these full addresses of one account. The acknowledgement of the stanza waits until it is
-   * durable there. Where much waits for that node, the result resolves once there is room: for streams, which can wait.
+   * Sends a stanza to the home of full addresses of one account. The stanza is acknowledged once it is durable there.
+   * If too much is queued for that node, resolves once there is room, for streams, which can wait.
    */
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void> {
     const isOnce = stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set');
     const { confirmed, room } = away.send(to, this.#write(stanza, origin), { isOnce });
-    const told = confirmed.catch((error: unknown) => this.#refuse(stanza, error));
-    if (origin.acknowledges) origin.acknowledgeAfter(told, 'network');
+    const confirmedOrRefused = confirmed.catch((error: unknown) => this.#refuse(stanza, error));
+    if (origin.acknowledges) origin.acknowledgeAfter(confirmedOrRefused, 'network');
     if (room !== undefined && origin.session !== undefined) return room;
   }
 
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
   async ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
-    const asked = `${JSON.stringify({ asks: domain } satisfies Besides)}\n${request.with({ to: undefined }).toXml()}`;
+    const asked = `${JSON.stringify({ asks: domain } satisfies Header)}\n${request.with({ to: undefined }).toXml()}`;
     const answer = await away.ask(to, asked, timeoutMs).catch(refused);
     const stanza = Stanza.parse(answer);
     if (stanza.type === 'error') throw errorOf(stanza);
@@ -84,14 +84,14 @@ export class Elsewhere implements Receiver {
     return homes.askOthers(host, written(question), timeoutMs).map((answer) => answer.catch(refused));
   }
 
-  // --- from another node ----------------------------------------------------------------------------------------------
+  // --- from other nodes ----------------------------------------------------------------------------------------------
 
   receive(delivery: Delivery): void | Promise<void> {
     const { stanza, behalf, audience, anonymous } = read(delivery.payload);
     if (anonymous !== undefined && stanza.from !== undefined)
       this.#parts.anonymous().heard(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
-    if (to === undefined) throw new Error('a stanza came from another node without an addressee');
+    if (to === undefined) throw new Error('a stanza from another node has no addressee');
     const origin: Origin = {
       session: undefined,
       acknowledges: true,
@@ -108,7 +108,7 @@ export class Elsewhere implements Receiver {
   async answer(delivery: Delivery, timeoutMs: number): Promise<string> {
     const { header, body } = divided(delivery.payload);
     const { asks, question } = header;
-    if (asks === undefined) throw new Error('a question came from another node without a host that asks');
+    if (asks === undefined) throw new Error('a request from another node names no host that asks');
     const to = Jid.parse(delivery.to[0] ?? '');
     if (question !== undefined)
       return answerWritten(this.#parts.host(asks).hooks.questions, { domain: asks, name: question, given: body }, to);
@@ -136,14 +136,14 @@ export class Elsewhere implements Receiver {
     return payload;
   }
 
-  /** What became of it comes to the sender as from any other server. */
+  /** The sender gets an error as from any other server. */
   #refuse(stanza: Stanza, error: unknown): void {
     const { from } = stanza;
     if (from !== undefined) this.#parts.host(from.domain).refuse(stanza, refusalOf(error), serverOrigin);
   }
 }
 
-/** Whether two stanzas differ in nothing but their addressees. */
+/** Whether two stanzas differ only in their addressees. */
 const isSameBut = (a: Stanza, b: Stanza): boolean =>
   a.name === b.name &&
   a.id === b.id &&
@@ -160,14 +160,14 @@ function writtenHeader({ behalf, audience }: Pick<Origin, 'behalf' | 'audience'>
     audience: audience && z.encode(audienceSchema, audience as never),
     anonymous,
   };
-  return `${JSON.stringify(header satisfies Besides)}\n`;
+  return `${JSON.stringify(header satisfies Header)}\n`;
 }
 
-/** The line before what is sent, if there is one, and what is sent. Throws what is no payload of ours. */
-function divided(payload: string): { readonly header: Besides; readonly body: string } {
+/** Splits a payload into its header, if any, and its body. Throws if the header is invalid. */
+function divided(payload: string): { readonly header: Header; readonly body: string } {
   if (payload.startsWith('<')) return { header: {}, body: payload };
   const end = payload.indexOf('\n');
-  return { header: besides.parse(JSON.parse(payload.slice(0, end))), body: payload.slice(end + 1) };
+  return { header: headerSchema.parse(JSON.parse(payload.slice(0, end))), body: payload.slice(end + 1) };
 }
 
 interface Read extends Pick<Origin, 'behalf' | 'audience'> {
@@ -185,7 +185,7 @@ function read(payload: string): Read {
 }
 
 const written = ({ domain, name, given }: WrittenQuestion): string =>
-  `${JSON.stringify({ asks: domain, question: name } satisfies Besides)}\n${given}`;
+  `${JSON.stringify({ asks: domain, question: name } satisfies Header)}\n${given}`;
 
 function refused(error: unknown): never {
   throw refusalOf(error);
@@ -193,7 +193,9 @@ function refused(error: unknown): never {
 
 function refusalOf(error: unknown): unknown {
   if (!(error instanceof ParcelError)) return error;
-  // Its home is gone, and may have dealt with it: only the sender knows whether to ask again.
+  // The home is gone and may have processed it: only the sender knows whether to retry.
   if (error.reason === 'lost') return new StanzaError('remote-server-timeout');
-  return new StanzaError('resource-constraint', 'Another node of this server does not keep up.', { type: 'wait' });
+  return new StanzaError('resource-constraint', 'Another node of this server is overloaded. Try again later.', {
+    type: 'wait',
+  });
 }

@@ -1,25 +1,25 @@
-/** What peers are told, and the log, when the storage fails. */
+/** Storage failures: the errors that peers get, and the log. */
 import type { StorageError, StorageFailure } from '../../storage/contract.js';
 import { monotonic } from '../clock.js';
 import { StanzaError } from '../stanza/errors.js';
 
-/** Another node, or this one later, can do what was asked. */
+/** Another node can serve the request, or this one later. */
 const constrained: ReadonlySet<StorageFailure> = new Set(['full', 'unavailable', 'locked', 'fenced']);
 
-/** The StanzaError that tells a peer of a failed storage: it may try again later. */
+/** The StanzaError for a storage failure: the peer may try again later. */
 export function storageRefusal({ failure }: StorageError): StanzaError {
   if (failure === 'quota')
-    return new StanzaError('resource-constraint', 'There is no room left in the account.', { type: 'wait' });
+    return new StanzaError('resource-constraint', 'The storage quota of the account is used up.', { type: 'wait' });
   const isConstrained = constrained.has(failure);
   return new StanzaError(isConstrained ? 'resource-constraint' : 'internal-server-error', undefined, { type: 'wait' });
 }
 
-/** Ms after a failure within which others like it are only counted. */
+/** After a failure, further ones of the same kind are only counted, in ms. */
 const quiet = 60_000;
-/** Ms after a failure within which the storage is taken to fail still. */
+/** After a failure, the storage counts as failing, in ms. */
 const memory = 10_000;
 
-/** Errors of the storage, one line in the log for each kind and minute; and whether the storage fails just now. */
+/** Logs storage errors, one line per kind and minute; knows whether the storage is failing. */
 export class StorageFailures {
   readonly #counts = new Map<StorageFailure, number>();
   #last = Number.NEGATIVE_INFINITY;
@@ -27,7 +27,7 @@ export class StorageFailures {
   constructor(
     readonly log: {
       first(error: StorageError, about: object): void;
-      /** `isOver`: these are the last. */
+      /** `isOver`: no more will follow. */
       repeated(failure: StorageFailure, count: number, isOver: boolean): void;
     },
   ) {}
@@ -45,7 +45,7 @@ export class StorageFailures {
     this.#watch(failure);
   }
 
-  /** As long as it goes on, one line a minute tells how often. */
+  /** Logs the number of failures every minute while they continue. */
   #watch(failure: StorageFailure): void {
     setTimeout(() => {
       const count = this.#counts.get(failure) ?? 0;
@@ -57,7 +57,7 @@ export class StorageFailures {
     }, quiet).unref();
   }
 
-  /** Tells the counts that were not told yet. */
+  /** Logs the remaining counts. */
   end(): void {
     for (const [failure, count] of this.#counts) if (count > 0) this.log.repeated(failure, count, true);
     this.#counts.clear();

@@ -1,6 +1,4 @@
-/**
- * The hooks of a host's modules, sorted once when they start, so that a stanza finds what concerns it without searching.
- */
+/** The hooks of a host's modules, sorted once at start, so that no stanza has to search for its handlers. */
 import type {
   Access,
   BindingHandler,
@@ -40,16 +38,16 @@ export interface IqEntry {
   readonly handler: IqHandler;
 }
 
-/** Who answers a path over HTTP. */
+/** The handler of an HTTP path. */
 export interface HttpRoute {
   readonly module: string;
   readonly handler: HttpHandler;
-  /** Most bytes of a body. */
+  /** Largest request body, in bytes. */
   readonly body: number;
   readonly below: boolean;
 }
 
-/** Most bytes of the body of a request over HTTP, unless a hook says otherwise. */
+/** Largest body of an HTTP request unless the hook sets a limit, in bytes. */
 const usualBody = 65_536;
 
 export interface Answerer {
@@ -66,7 +64,7 @@ export interface ServiceEntry {
 
 type OfKind<K extends Hook['kind']> = Extract<Hook, { kind: K }>;
 
-/** Hooks that say which others come first. */
+/** Hooks with an order. */
 type Ordered = Extract<Hook, { readonly order: Order }>;
 type OrderedByKind = { readonly [H in Ordered as H['kind']]: H };
 
@@ -75,10 +73,10 @@ interface Entry {
   readonly hook: Ordered;
 }
 
-/** The key of an IQ handler: what a request is looked up by. */
+/** The lookup key of an IQ handler. */
 export const iqKey = (type: string, ns: string, name: string): string => `${type} ${name} ${ns}`;
 
-/** Two modules want the same thing, or one wants what is not there. Stops the start. */
+/** Modules conflict, or one needs something that is missing. Stops the start. */
 export class HookError extends Error {
   override readonly name = 'HookError';
 }
@@ -86,14 +84,14 @@ export class HookError extends Error {
 export class Hooks implements Declared {
   readonly account = new Map<string, IqEntry>();
   readonly server = new Map<string, IqEntry>();
-  /** What is answered for every service that does not answer it itself: hooks of modules without a service. */
+  /** Answered for every service that does not answer it itself: IQ hooks of modules without a service. */
   readonly anyService = new Map<string, IqEntry>();
   readonly stranger = new Map<string, OfKind<'strangerIq'>['handler']>();
   readonly admit: readonly OfKind<'admit'>['handler'][];
   presence: OfKind<'presence'>['handler'] | undefined;
   readonly adorn: readonly OfKind<'adorn'>['handler'][];
   readonly messages: Readonly<Record<Step, readonly MessageHandler[]>>;
-  /** What the handlers of the step `clean` leave alone; undefined: nothing. */
+  /** Which stanzas each handler of the step `clean` skips; undefined: none. */
   readonly skips: readonly (((stanza: Stanza) => boolean) | undefined)[];
   readonly sessions: Readonly<Record<SessionMoment, readonly OfKind<'session'>['handler'][]>>;
   readonly gates: Gate[] = [];
@@ -214,7 +212,9 @@ export class Hooks implements Declared {
             break;
           case 'derive':
             if (definition.sessionStates?.includes(hook.state) !== true || this.derived.has(hook.state))
-              throw new HookError(`module ${module} derives ${hook.state.name}, which it does not declare, or twice`);
+              throw new HookError(
+                `module ${module} must derive ${hook.state.name} once and declare it in sessionStates`,
+              );
             this.derived.set(hook.state, hook.handler);
             break;
           case 'prefetch':
@@ -223,7 +223,9 @@ export class Hooks implements Declared {
           case 'http': {
             const { method, path, handler, options } = hook;
             if (!/^(\/|(\/[^/?#\s]+)+)$/.test(path))
-              throw new HookError(`module ${module}: ${JSON.stringify(path)} is no path without an end in /`);
+              throw new HookError(
+                `module ${module}: ${JSON.stringify(path)} is not a valid path: it must start with / and not end in /`,
+              );
             let byMethod = http.get(path);
             if (byMethod === undefined) http.set(path, (byMethod = new Map()));
             const other = byMethod.get(method);
@@ -245,9 +247,7 @@ export class Hooks implements Declared {
             });
             break;
           default:
-            throw new HookError(
-              `module ${module}: there is no hook of the kind ${JSON.stringify((hook as Hook).kind)}`,
-            );
+            throw new HookError(`module ${module}: unknown kind of hook: ${JSON.stringify((hook as Hook).kind)}`);
         }
       }
     }
@@ -261,7 +261,7 @@ export class Hooks implements Declared {
       return inOrder(what, entries).map(({ handler }) => handler);
     };
     this.admit = take('admit', 'admission');
-    this.adorn = take('adorn', 'presence that is adorned');
+    this.adorn = take('adorn', 'adorning presence');
     this.serverMessages = take('serverMessage', 'messages to the server');
     this.messages = recordOf(steps, (step) => take('message', `step ${step}`, (hook) => hook.step === step));
     this.sessions = recordOf(['bound', 'resumed', 'gone'], (moment) =>
@@ -310,7 +310,7 @@ export class Hooks implements Declared {
 const recordOf = <K extends string, V>(keys: readonly K[], of: (key: K) => V): Record<K, V> =>
   Object.fromEntries(keys.map((key) => [key, of(key)])) as Record<K, V>;
 
-/** Whether a hook comes after another by what the two say. */
+/** Whether a hook must run after another. */
 function isAfter({ module, hook }: Entry, other: Entry): boolean {
   const { after = [] } = hook.order;
   const { before = [] } = other.hook.order;
@@ -320,7 +320,7 @@ function isAfter({ module, hook }: Entry, other: Entry): boolean {
   );
 }
 
-/** Hooks of one kind, each after those that it has to come after; otherwise as modules are started and return them. */
+/** Orders hooks of one kind by their constraints; otherwise modules and their hooks run as started. */
 function inOrder(what: string, entries: readonly Entry[]): Ordered[] {
   const sorted: Ordered[] = [];
   let rest = [...entries];
@@ -330,7 +330,7 @@ function inOrder(what: string, entries: readonly Entry[]): Ordered[] {
     );
     if (next === undefined) {
       const modules = [...new Set(rest.map(({ module }) => module))].join(', ');
-      throw new HookError(`modules ${modules} each want to come after the other in ${what}`);
+      throw new HookError(`modules ${modules} have circular order constraints in ${what}`);
     }
     sorted.push(next.hook);
     rest = rest.filter((entry) => entry !== next);

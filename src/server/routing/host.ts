@@ -1,6 +1,6 @@
 /**
- * One host (a domain that the server answers for): takes stanzas through the accounts that they concern, answers IQs,
- * and is what its modules reach of the server (`Host` of module/host.ts).
+ * One host (a domain of the server): passes stanzas through the accounts they concern, answers IQs, and is what its
+ * modules reach of the server (`Host` of module/host.ts).
  */
 
 import type { Logger } from 'pino';
@@ -29,7 +29,7 @@ import { type Destination, type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
 import { trace } from './trace.js';
 
-/** What a host is made of; everything else it makes itself. */
+/** The parts of a host; it makes everything else itself. */
 export interface HostParts {
   readonly domain: string;
   readonly router: Router;
@@ -42,16 +42,16 @@ export interface HostParts {
   end(session: Session, reason: StreamError): void;
   readonly canRestart: boolean;
   halt(how: 'stop' | 'restart'): Promise<void>;
-  /** Resolves once a crash would bring back no session as it was before it was sent something; undefined: that is so. */
+  /** Resolves once every stale session snapshot has been deleted. Returns undefined if there is none. */
   invalidating?(): Promise<unknown> | undefined;
-  /** The network address of an anonymous account that is there. */
+  /** The network address of an anonymous account with a session. Returns undefined for other accounts. */
   anonymousAt?(bare: string): string | undefined;
 }
 
-/** Bytes that can be sent to any number of recipients. */
+/** A stanza of up to this size may go to any number of recipients, in bytes. */
 const alwaysFansOut = 16_384;
 
-/** As many accounts as modules keep in their caches. */
+/** As many accounts as modules have in their caches. */
 const mostPrefetched = 20_000;
 
 export class LocalHost implements Host, Destination {
@@ -66,9 +66,9 @@ export class LocalHost implements Host, Destination {
   readonly #asks: Asks;
   readonly #questions: Questions;
   #timers: NodeJS.Timeout[] = [];
-  /** The stanza that `isUntouched` was asked about last. */
+  /** The last result of `isUntouched`. */
   #asked: { readonly stanza: Stanza; readonly isUntouched: boolean } | undefined;
-  /** Accounts for which modules have read ahead. */
+  /** Accounts whose data modules have read ahead. */
   readonly #prefetched = new Recent<true>(mostPrefetched);
 
   constructor(parts: HostParts) {
@@ -90,7 +90,7 @@ export class LocalHost implements Host, Destination {
     this.#questions = new Questions(this, parts.router);
   }
 
-  /** Puts the hooks to work. */
+  /** Installs the hooks. */
   start(hooks: Hooks): void {
     this.hooks = hooks;
     this.#messages.start(hooks);
@@ -106,7 +106,7 @@ export class LocalHost implements Host, Destination {
       periodically(
         timer,
         (job) => this.#router.hasJob(`${job}@${this.domain}`),
-        (error) => this.#parts.log.error({ err: error }, 'a periodic task failed'),
+        (error) => this.#parts.log.error({ err: error }, 'a periodic task of a module failed'),
       ),
     );
   }
@@ -160,7 +160,7 @@ export class LocalHost implements Host, Destination {
     const limit = Math.max(alwaysFansOut, Math.floor(this.config.limits.fan_out_bytes / Math.max(1, recipients)));
     if (!isLonger(content, limit)) return;
     this.limitHit('fan_out_bytes');
-    const text = `This has too many recipients to have more than ${limit} bytes.`;
+    const text = `With this many recipients, a stanza may have at most ${limit} bytes.`;
     throw new StanzaError('policy-violation', text, { bare: true, type: 'modify' });
   }
 
@@ -203,7 +203,7 @@ export class LocalHost implements Host, Destination {
     return permits(this, access, from, to);
   }
 
-  /** Never rejects: a refusal is answered. */
+  /** Never rejects: a refusal is sent to the sender. */
   route(stanza: Stanza, origin: Origin = serverOrigin): Maybe<void> {
     try {
       const routed = this.#router.route(stanza, origin);
@@ -231,7 +231,7 @@ export class LocalHost implements Host, Destination {
     return waiting && Promise.all(waiting).then(() => {});
   }
 
-  /** As `route`, for an address that lives here. */
+  /** As `route`, for an address whose home is here. */
   routeHere(stanza: Stanza, origin: Origin): Maybe<void> {
     try {
       const routed = this.#router.routeHere(stanza, origin);
@@ -258,19 +258,21 @@ export class LocalHost implements Host, Destination {
   readonly askHome: Host['askHome'] = (question, owner, given) => this.#questions.atHome(question, owner, given);
   readonly askNodes: Host['askNodes'] = (question, given) => this.#questions.atNodes(question, given);
 
-  /** Asks at the home of an address that lives at another node; undefined where it does not. Rejects with StanzaError. */
+  /**
+   * Asks at the home of an address at another node. Returns undefined if its home is here. Rejects with StanzaError.
+   */
   askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined {
     const away = this.#router.wayTo(to);
     return away && this.#router.askAway(away, request, to, this.domain, timeoutMs);
   }
   readonly isAwaited = (stanza: Stanza): boolean => this.#asks.isAnswer(stanza);
 
-  /** A session has ended: it answers nothing that it was asked. */
+  /** A session has ended: rejects the requests it has not answered. */
   unanswered(session: Session): void {
     this.#asks.unanswered(session.jid);
   }
 
-  /** Requests of `ask` that wait for an answer. */
+  /** Pending requests of `ask`. */
   get asking(): number {
     return this.#asks.size;
   }
@@ -280,7 +282,7 @@ export class LocalHost implements Host, Destination {
     return handlers && callAll(handlers, event as never, this.#failed(`event ${name}`));
   }
 
-  /** Tells the modules of a session. Never rejects. */
+  /** Notifies modules of a session. Never rejects. */
   tell(moment: SessionMoment, session: Session): Maybe<void> {
     return callAll(this.hooks.sessions[moment], session, this.#failed(`session ${moment}`));
   }
@@ -291,7 +293,7 @@ export class LocalHost implements Host, Destination {
 
   // --- from a session of this host ----------------------------------------------------------------------------
 
-  /** What one of the host's own sessions says, as it was admitted. Never throws: what is refused is answered. */
+  /** An admitted stanza of one of the host's sessions. Never throws: refusals are sent to the session. */
   fromSession(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
     trace(this.#parts.log, stanza, 'received');
     try {
@@ -323,7 +325,7 @@ export class LocalHost implements Host, Destination {
   #iqOut(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
     const { to } = stanza;
     const isRequest = stanza.type === 'get' || stanza.type === 'set';
-    // RFC 6120 §10.3.3: without `to` the server acts for the account.
+    // RFC 6120 §10.3.3: without `to`, the server acts on behalf of the account.
     if (to === undefined) {
       if (isRequest) return this.#answers.answer(this.hooks.account, session.jid.toBare(), stanza, origin);
       return;
@@ -340,7 +342,7 @@ export class LocalHost implements Host, Destination {
     this.#prefetched.set(bare, true);
     const owner = Jid.parse(bare);
     const reads = [this.accounts.exists(bare), ...this.hooks.prefetches.map((handler) => handler(owner))];
-    // Whoever needs a value meets its failure.
+    // A failed read is reported by the code that needs the value.
     for (const read of reads) if (read instanceof Promise) read.catch(() => {});
   }
 
@@ -359,13 +361,13 @@ export class LocalHost implements Host, Destination {
     if (sessions.length > 0) return this.#toAccount(stanza, to, sessions, origin);
     const exists = this.#parts.accounts.exists(to.bare);
     if (typeof exists === 'boolean')
-      return exists ? this.#toAccount(stanza, to, sessions, origin) : this.#toNobody(stanza, to, origin);
-    return exists.then((there) =>
-      there ? this.#toAccount(stanza, to, this.sessions(to.bare), origin) : this.#toNobody(stanza, to, origin),
+      return exists ? this.#toAccount(stanza, to, sessions, origin) : this.#toMissingAccount(stanza, to, origin);
+    return exists.then((yes) =>
+      yes ? this.#toAccount(stanza, to, this.sessions(to.bare), origin) : this.#toMissingAccount(stanza, to, origin),
     );
   }
 
-  /** A message for several sessions of one account that lives here. Never rejects. */
+  /** A message for several sessions of one account whose home is here. Never rejects. */
   routeAllHere(stanza: Stanza, addressees: readonly Jid[], origin: Origin): Maybe<void> {
     const sessions = this.sessions(addressees[0]!.bare);
     const present = addressees.filter(({ resource }) => sessions.some(({ jid }) => jid.resource === resource));
@@ -381,19 +383,19 @@ export class LocalHost implements Host, Destination {
     }
   }
 
-  /** RFC 6121 §8.5.1: an account that is not there. */
-  #toNobody(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
+  /** RFC 6121 §8.5.1: the account does not exist. */
+  #toMissingAccount(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
     if (stanza.name === 'presence' || stanza.type === 'headline') return;
     if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set')) {
-      // What modules refuse is refused with the same words where there is nobody.
+      // Modules refuse it with the same error as for an existing account.
       const admitted = inOrder(this.hooks.admit, { way: 'in', owner: to.toBare(), peer: stanza.from!, stanza, origin });
-      if (admitted !== undefined) return admitted.then(() => this.#iqToNobody(stanza, to, origin));
-      return this.#iqToNobody(stanza, to, origin);
+      if (admitted !== undefined) return admitted.then(() => this.#iqToMissingAccount(stanza, to, origin));
+      return this.#iqToMissingAccount(stanza, to, origin);
     }
     throw new StanzaError('service-unavailable');
   }
 
-  #iqToNobody(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
+  #iqToMissingAccount(stanza: Stanza, to: Jid, origin: Origin): Maybe<void> {
     const { ns, name } = firstChild(stanza);
     const entry = to.resource === undefined ? this.hooks.account.get(iqKey(stanza.type!, ns, name)) : undefined;
     if (entry?.absent !== true) throw new StanzaError('service-unavailable');
@@ -419,7 +421,7 @@ export class LocalHost implements Host, Destination {
     this.#asks.answered(stanza);
   }
 
-  /** `from`: the first handler that has not been asked. */
+  /** `from`: index of the next handler. */
   #messageToServer(stanza: Stanza, origin: Origin, from: number): Maybe<void> {
     const handlers = this.hooks.serverMessages;
     for (let index = from; index < handlers.length; index++) {
@@ -450,7 +452,7 @@ export class LocalHost implements Host, Destination {
       const passage: Passage = { way: 'in', owner, peer, stanza, origin };
       try {
         const admitted = peer.bare === owner.bare ? undefined : inOrder(this.hooks.admit, passage);
-        // XEP-0191 §3: presence that is not admitted vanishes.
+        // XEP-0191 §3: presence that is not admitted is dropped.
         return admitted === undefined ? presence(passage) : admitted.then(() => presence(passage), silently);
       } catch (error) {
         silently(error);
@@ -460,15 +462,15 @@ export class LocalHost implements Host, Destination {
     if (peer.bare === owner.bare) return this.#iqIn(stanza, to, origin);
     const go = (isHidden: boolean): Maybe<void> => {
       if (!isHidden) return this.#iqIn(stanza, to, origin);
-      if (stanza.type === 'get' || stanza.type === 'set') return this.#iqToNobody(stanza, to, origin);
+      if (stanza.type === 'get' || stanza.type === 'set') return this.#iqToMissingAccount(stanza, to, origin);
     };
     const hidden = this.#isHidden({ way: 'in', owner, peer, stanza, origin });
     return typeof hidden === 'boolean' ? go(hidden) : hidden.then(go);
   }
 
   /**
-   * Runs the `admit` hooks for an IQ; true if one of them hides the account from its sender. The others run all the
-   * same, since their refusals are what the sender hears of an account that does not exist.
+   * Runs the `admit` hooks for an IQ. Returns whether one of them hides the account from the sender. The others run all
+   * the same, because their errors are also sent for an account that does not exist.
    */
   #isHidden(passage: Passage, first = 0, isHidden = false): Maybe<boolean> {
     const { admit } = this.hooks;
@@ -528,7 +530,7 @@ export class LocalHost implements Host, Destination {
     return outcome instanceof Promise ? outcome.then(unhandled) : unhandled(outcome);
   }
 
-  /** Sends an answer back to where the stanza came from. Never rejects. */
+  /** Sends an answer to where the stanza came from. Never rejects. */
   reply(stanza: Stanza, origin: Origin): Maybe<void> {
     const { session } = origin;
     if (session !== undefined && (stanza.to === undefined || stanza.to.full === session.jid.full)) {
@@ -553,7 +555,7 @@ export class LocalHost implements Host, Destination {
     return this.#messages.undeliverable(stanza, session);
   }
 
-  /** The storage failed lately: what has to be kept is delivered once it is kept, and refused otherwise. */
+  /** Whether the storage failed recently: messages are then delivered only after they are stored. */
   get isStorageFailing(): boolean {
     return this.#refusals.isStorageFailing;
   }
@@ -574,7 +576,7 @@ export class LocalHost implements Host, Destination {
   }
 }
 
-/** Whether a refusal hides the account; throws every other. */
+/** Whether a refusal hides the account; rethrows every other error. */
 function hides(error: unknown): boolean {
   if (error instanceof StanzaError && error.options.hides === true) return true;
   throw error;

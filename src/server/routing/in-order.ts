@@ -1,9 +1,9 @@
-/** Handlers one after the other: what waits for nothing costs no promise. */
+/** Calls handlers one after the other, without promises for synchronous ones. */
 import type { Maybe } from '../maybe.js';
 import type { MessageHandler } from '../module/index.js';
 import type { MessagePassage, Passage } from './passage.js';
 
-/** Calls one handler after the other; allocates a promise only from the first one that waits. */
+/** Calls one handler after the other; allocates a promise only from the first asynchronous one. */
 export function inOrder(
   handlers: readonly ((passage: Passage) => Maybe<void>)[],
   passage: Passage,
@@ -23,7 +23,7 @@ async function inOrderFrom(
   for (let index = from; index < handlers.length; index++) await handlers[index]!(passage);
 }
 
-/** Runs handlers in order until one says 'handled'; allocates a promise only from the first one that waits. */
+/** Calls handlers in order until one returns 'handled'; allocates a promise only from the first asynchronous one. */
 export function untilHandled(
   handlers: readonly MessageHandler[],
   passage: MessagePassage,
@@ -49,7 +49,7 @@ async function runFrom(
   return undefined;
 }
 
-/** Calls all, whatever becomes of each: one that fails hurts no other. Never rejects. */
+/** Calls all handlers; one that fails does not stop the others. Never rejects. */
 export function callAll<T>(
   handlers: readonly ((argument: T) => Maybe<void>)[],
   argument: T,

@@ -1,28 +1,28 @@
 import type { Stanza } from '../stanza/stanza.js';
 
-/** What became of one delivery; shared by the links that it went to. Each link calls one of the two, once. */
+/** The outcome of one delivery, shared by the links it was sent to. Each link calls one of the two methods, once. */
 export interface Receipt {
   /** The client acknowledged it (XEP-0198), or the link has no acknowledgements and wrote it out. */
   delivered(): void;
-  /** The session ended, and nobody acknowledged it. */
+  /** The session ended without an acknowledgement. */
   lost(stanza: Stanza): void;
   /**
-   * By what the next process finds it again where the session is written down: the id of the stanza in the offline log, ''
-   * where nothing depends on it any more, undefined where the session's queue alone has the stanza.
+   * How the next process finds the delivery if the session is saved: the id of the stanza in the offline log; '' if
+   * nothing depends on it any more; undefined if only the session's queue has the stanza.
    */
   readonly reference: string | undefined;
 }
 
-/** The only thing the router knows of where a stanza goes next: this socket, that node, that server. */
+/** Where the router sends a stanza next: a socket, a node, or another server. */
 export interface Link {
   send(stanza: Stanza, receipt?: Receipt): void;
-  /** False while the peer has much to take: sources wait (outflow.ts). A link that does not say so always has room. */
+  /** False while the peer has much unread: sources pause (outflow.ts). Undefined: always has room. */
   readonly hasRoom?: boolean;
-  /** True while the peer is away and much waits for it already: what can wait elsewhere does, in order. */
+  /** True while the peer is disconnected with a long queue: stanzas that can be stored elsewhere are, in order. */
   readonly isBacklogged?: boolean;
 }
 
-/** A stanza that was sent, and who hears what becomes of it. */
+/** A sent stanza and the receipt for its outcome. */
 export interface Sent {
   readonly stanza: Stanza;
   readonly receipt: Receipt | undefined;

@@ -1,6 +1,6 @@
 /**
- * Messages through the accounts of a host: the sender's on the way out, the recipient's on the way in, each in the steps of
- * `passage.ts`.
+ * Messages through the accounts of a host: the sender's on the way out, the recipient's on the way in, each in the
+ * steps of `passage.ts`.
  */
 import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
@@ -26,22 +26,22 @@ export interface MessageHost {
   readonly log: Logger;
   sessions(bare: string): readonly Session[];
   prefetch(owner: Jid): void;
-  /** Takes a stanza for the host or an account of it. */
+  /** Receives a stanza for the host or one of its accounts. */
   receive(stanza: Stanza, origin: Origin): Maybe<void>;
 }
 
-/** On the way out it is also the origin of what it becomes on the way in: so one stanza has one outcome. */
-class MessageOnItsWay implements MessagePassage, Origin {
+/** On the way out it is also the origin of the incoming message, so that one stanza has one outcome. */
+class MessageInTransit implements MessagePassage, Origin {
   archivedAs: string | undefined;
   deliveredTo: readonly Session[] = [];
   receipt: Receipt | undefined;
   copies = 0;
-  /** Why the other side did not take it. */
+  /** Why the recipient's side refused it. */
   refusal: unknown;
-  /** Its sender was told that it could not be kept. */
+  /** The sender already got an error, because it could not be stored. */
   isRefused = false;
-  /** What has to be kept before it is delivered, while the storage fails. */
-  unkept: Promise<unknown>[] | undefined;
+  /** Writes that must complete before it is delivered, while the storage is failing. */
+  pendingWrites: Promise<unknown>[] | undefined;
   #seen: Stanza | undefined;
 
   constructor(
@@ -52,7 +52,7 @@ class MessageOnItsWay implements MessagePassage, Origin {
     public stanza: Stanza,
     readonly sessions: readonly Session[],
     readonly origin: Origin,
-    /** Full addresses of the owner to which the message goes, where they are several. */
+    /** Several full addresses of the owner that the message goes to, if any. */
     readonly addressees?: readonly Jid[],
   ) {}
 
@@ -71,12 +71,12 @@ class MessageOnItsWay implements MessagePassage, Origin {
   }
 
   /** The message as its sender sent it. */
-  get first(): MessageOnItsWay {
-    return this.origin instanceof MessageOnItsWay ? this.origin : this;
+  get first(): MessageInTransit {
+    return this.origin instanceof MessageInTransit ? this.origin : this;
   }
 
   acknowledgeAfter(done: Promise<unknown>, what: Awaited = 'disk'): void {
-    if (what === 'disk' && this.messages.isStorageFailing) (this.unkept ??= []).push(done);
+    if (what === 'disk' && this.messages.isStorageFailing) (this.pendingWrites ??= []).push(done);
     this.messages.acknowledgeAfter(this.stanza, this.first, done, what);
   }
 }
@@ -94,40 +94,40 @@ export class Messages {
     this.#router = host.router;
   }
 
-  /** Puts the hooks to work. */
+  /** Installs the hooks. */
   start({ admit, messages }: Hooks): void {
     const { clean, archive, deliver, copy, absent } = messages;
     this.#admit = admit;
     this.#absentees = absent;
-    const kept: MessageHandler = (passage) => whenKept(passage as MessageOnItsWay);
-    const inOrder = (arrive: MessageHandler) => [...clean, ...archive, kept, ...deliver, arrive, ...copy];
-    this.#outgoing = inOrder((passage) => this.#passOn(passage as MessageOnItsWay));
-    this.#incoming = inOrder((passage) => this.#deliver(passage as MessageOnItsWay));
+    const stored: MessageHandler = (passage) => whenStored(passage as MessageInTransit);
+    const inOrder = (arrive: MessageHandler) => [...clean, ...archive, stored, ...deliver, arrive, ...copy];
+    this.#outgoing = inOrder((passage) => this.#sendOut(passage as MessageInTransit));
+    this.#incoming = inOrder((passage) => this.#deliver(passage as MessageInTransit));
   }
 
-  /** The storage failed lately. */
+  /** Whether the storage failed recently. */
   get isStorageFailing(): boolean {
     return this.#host.refusals.isStorageFailing;
   }
 
   /** As `Host.acknowledgeAfter`. */
   acknowledgeAfter(stanza: Stanza, origin: Origin, done: Promise<unknown>, what: Awaited = 'disk'): void {
-    const message = origin instanceof MessageOnItsWay ? origin : undefined;
-    const told = done.catch((error: unknown) => {
+    const message = origin instanceof MessageInTransit ? origin : undefined;
+    const refusedOrDone = done.catch((error: unknown) => {
       if (message?.isRefused) return;
       if (message !== undefined) message.isRefused = true;
       this.#host.refusals.refuse(stanza, error, origin);
     });
-    (message?.origin ?? origin).acknowledgeAfter(told, what);
+    (message?.origin ?? origin).acknowledgeAfter(refusedOrDone, what);
   }
 
-  /** What a session says, as it was admitted. */
+  /** An admitted message of a session. */
   out(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
     const owner = session.jid.toBare();
     const peer = stanza.to ?? owner; // RFC 6121 §8.1.1.1
     this.#host.prefetch(owner);
     this.#router.prefetch(peer);
-    const passage = new MessageOnItsWay(
+    const passage = new MessageInTransit(
       this,
       'out',
       owner,
@@ -140,17 +140,17 @@ export class Messages {
     return admitted === undefined ? this.#send(passage) : admitted.then(() => this.#send(passage));
   }
 
-  #send(passage: MessageOnItsWay): Maybe<void> {
+  #send(passage: MessageInTransit): Maybe<void> {
     const done = untilHandled(this.#outgoing, passage);
     if (!(done instanceof Promise)) return this.#bounce(passage);
     return done.then(
       () => this.#bounce(passage),
-      (error: unknown) => toldOnce(passage, error),
+      (error: unknown) => rethrowUnlessRefused(passage, error),
     );
   }
 
-  /** The core of 'deliver' on the way out. What the other side refuses was sent all the same, and is copied. */
-  #passOn(passage: MessageOnItsWay): Maybe<void> {
+  /** The core of 'deliver' on the way out. A message refused by the recipient was still sent, and is copied. */
+  #sendOut(passage: MessageInTransit): Maybe<void> {
     const refused = (error: unknown) => {
       passage.refusal = error;
     };
@@ -161,11 +161,11 @@ export class Messages {
     }
   }
 
-  /** Its error comes in behind the copies, through the account, as from any other server. */
-  #bounce({ stanza, refusal, isRefused }: MessageOnItsWay): Maybe<void> {
+  /** The error arrives after the copies, through the account, as from any other server. */
+  #bounce({ stanza, refusal, isRefused }: MessageInTransit): Maybe<void> {
     const error = refusal === undefined || isRefused ? undefined : this.#host.refusals.refusalOf(stanza, refusal);
     if (error === undefined) return undefined;
-    // Not by way of the router, where a gate would hold back what seems to come from those who are shut out.
+    // Not through the router, where a gate would drop an error that seems to come from a blocked domain.
     try {
       return this.#host
         .receive(error, serverOrigin)
@@ -175,7 +175,7 @@ export class Messages {
     }
   }
 
-  /** For an account that is there. `addressees`: sessions of it, where they are several. */
+  /** A message for an existing account. `addressees`: several sessions of it, if any. */
   in(
     stanza: Stanza,
     owner: Jid,
@@ -184,16 +184,16 @@ export class Messages {
     origin: Origin,
     addressees?: readonly Jid[],
   ): Maybe<void> {
-    const passage = new MessageOnItsWay(this, 'in', owner, peer, stanza, sessions, origin, addressees);
+    const passage = new MessageInTransit(this, 'in', owner, peer, stanza, sessions, origin, addressees);
     const admitted = peer.bare === owner.bare ? undefined : inOrder(this.#admit, passage);
     return admitted === undefined ? this.#enter(passage) : admitted.then(() => this.#enter(passage));
   }
 
-  #enter(passage: MessageOnItsWay): Maybe<void> {
+  #enter(passage: MessageInTransit): Maybe<void> {
     const { stanza, sessions } = passage;
     const { type } = stanza;
     const resource = stanza.to!.resource;
-    // §8.5.3.2.1: no such resource. Chat goes on as if to the bare JID; what else is said to it is kept by nobody.
+    // §8.5.3.2.1: no such resource. Chat is handled as for the bare JID; other types are not stored.
     if (resource !== undefined && type !== 'chat' && type !== 'error')
       if (!sessions.some(({ jid }) => jid.resource === resource)) {
         if (type === 'headline') return;
@@ -206,13 +206,13 @@ export class Messages {
         (ended) => {
           if (ended !== 'handled' && passage.deliveredTo.length === 0) return this.#absent(passage);
         },
-        (error: unknown) => toldOnce(passage.first, error),
+        (error: unknown) => rethrowUnlessRefused(passage.first, error),
       );
     if (passage.deliveredTo.length === 0) return this.#absent(passage);
   }
 
   /** The core of 'deliver' on the way in: RFC 6121 §8.5. */
-  #deliver(passage: MessageOnItsWay): void {
+  #deliver(passage: MessageInTransit): void {
     const { stanza, sessions, addressees } = passage;
     const resource = stanza.to!.resource;
     if (addressees !== undefined) {
@@ -232,7 +232,7 @@ export class Messages {
     }
     // §8.5.2.1.1: groupchat and errors to a bare JID are never delivered.
     if (stanza.type === 'groupchat' || stanza.type === 'error') return;
-    // RFC 6121 leaves a choice for normal and chat: every resource that wants messages gets them.
+    // RFC 6121 leaves a choice for normal and chat: every available resource with non-negative priority gets them.
     const present: Session[] = [];
     for (const session of sessions) if (session.presence !== undefined && session.priority >= 0) present.push(session);
     if (present.length === 0) return;
@@ -241,9 +241,9 @@ export class Messages {
     for (const session of present) session.send(passage.seen, passage.receipt);
   }
 
-  /** Nobody took it: modules may keep it, else the sender hears of it where RFC 6121 §8.5 says so. */
+  /** Not delivered: modules may store it, else the sender gets an error where RFC 6121 §8.5 requires one. */
   #absent(passage: MessagePassage): Maybe<void> {
-    trace(this.#host.log, passage.stanza, 'nobody there');
+    trace(this.#host.log, passage.stanza, 'no session');
     const done = untilHandled(this.#absentees, passage);
     if (done === 'handled') return;
     if (done !== undefined)
@@ -259,15 +259,15 @@ export class Messages {
   }
 
   /**
-   * What a session was sent and its client never acknowledged, and no receipt speaks for (XEP-0198 §5): messages go the
-   * way of an absent user's, requests are answered, copies and presence are dropped. Never rejects.
+   * An unacknowledged stanza of an ended session without a receipt (XEP-0198 §5): a message is handled as for an absent
+   * user, a request is answered, copies and presence are dropped. Never rejects.
    */
   undeliverable(stanza: Stanza, session: Session): Maybe<void> {
     const { to, from } = stanza;
     if (stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set'))
       return this.#host.refusals.refuse(stanza, new StanzaError('service-unavailable'), serverOrigin);
     if (stanza.name !== 'message' || to === undefined || from?.bare === session.jid.bare) return;
-    const passage = new MessageOnItsWay(this, 'in', to.toBare(), from ?? to.toBare(), stanza, [], serverOrigin);
+    const passage = new MessageInTransit(this, 'in', to.toBare(), from ?? to.toBare(), stanza, [], serverOrigin);
     try {
       const done = untilHandled(this.#absentees, passage);
       if (done instanceof Promise)
@@ -281,12 +281,12 @@ export class Messages {
   }
 }
 
-/** While the storage fails, a message goes on once it is kept. Rejects if it cannot be. */
-function whenKept({ unkept }: MessageOnItsWay): Promise<undefined> | undefined {
-  return unkept === undefined ? undefined : Promise.all(unkept).then(() => undefined);
+/** While the storage is failing, a message is delivered only after it is stored. Rejects if it cannot be. */
+function whenStored({ pendingWrites }: MessageInTransit): Promise<undefined> | undefined {
+  return pendingWrites === undefined ? undefined : Promise.all(pendingWrites).then(() => undefined);
 }
 
-/** What stopped a message is passed on, unless its sender has been told. */
-function toldOnce(message: MessageOnItsWay, error: unknown): void {
+/** Rethrows an error, unless the sender already got it. */
+function rethrowUnlessRefused(message: MessageInTransit, error: unknown): void {
   if (!(error instanceof StorageError && message.isRefused)) throw error;
 }

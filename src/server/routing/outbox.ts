@@ -1,8 +1,8 @@
 /**
- * A destination that is reached over a network: another server, a component. Stanzas are taken at once, in order, into a
- * bounded queue, and whoever sends them takes them out of it: so nobody's stream waits for a network. What cannot be sent
- * after all is refused later, as if the addressee's server had answered. The sender's acknowledgement (XEP-0198) waits
- * until a stanza is sent or refused.
+ * The queue to a destination over the network: another server, or a component. Stanzas are accepted at once, in order,
+ * into a bounded queue, and the connection takes them from it, so that no stream waits for the network. A stanza that
+ * cannot be sent is refused later, as by the addressee's server. The sender's acknowledgement (XEP-0198) waits until it
+ * is sent or refused.
  */
 import { Portions } from '../portions.js';
 import { StanzaError } from '../stanza/errors.js';
@@ -13,52 +13,52 @@ import type { Destination } from './router.js';
 
 const { setImmediate } = globalThis;
 
-/** What the server says of its own accord waits if one in so many places is taken: below what one sender can use. */
+/** The server's own stanzas are paced once 1/`pacedPart` of the queue is used, below the share of one sender. */
 const pacedPart = 8;
 
-/** What all outboxes together hold, in bytes (about). */
+/** Budget of all outboxes together, in bytes (approximate). */
 export interface OutboxBudget {
   readonly most: () => number;
   used: number;
 }
 
 export interface OutboxParts {
-  /** Stanzas and bytes (about) that it holds; of the stanzas one sender can use a part. */
+  /** Most stanzas and bytes (approximate). One sender may use a part of the stanzas. */
   readonly bounds: () => { readonly stanzas: number; readonly bytes: number };
   readonly budget: OutboxBudget;
-  /** A stanza was refused since there was no room. */
+  /** Called when a stanza is refused because the queue is full. */
   readonly limitHit: () => void;
-  /** Tells the sender of a stanza that was taken why it is refused. Never throws. */
+  /** Sends an error for an accepted stanza to its sender. Never throws. */
   readonly refuse: (stanza: Stanza, error: StanzaError) => void;
-  /** There is something to take. Called in a later turn, once for all that came until then. */
+  /** Called when there are stanzas to take; deferred, once for all that have arrived. */
   readonly filled: () => void;
 }
 
-/** One stanza, from when the outbox has it until it is sent or refused: it counts for as long. */
+/** A stanza in the outbox; counted until it is sent or refused. */
 export class Parcel {
-  #isSettled = false;
+  #isDone = false;
 
   constructor(
     readonly stanza: Stanza,
-    readonly settled: (parcel: Parcel) => void,
+    readonly done: (parcel: Parcel) => void,
     readonly refused: (stanza: Stanza, error: StanzaError) => void,
-    /** Lets the sender's acknowledgement go; undefined if nobody waits for one. */
+    /** Releases the sender's acknowledgement; undefined if none is pending. */
     readonly acknowledge: (() => void) | undefined,
   ) {}
 
-  /** It is sent, or handed to what keeps it from now on. */
+  /** It was sent, or passed on to another queue. */
   sent(): void {
-    if (this.#isSettled) return;
-    this.#isSettled = true;
-    this.settled(this);
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.done(this);
     this.acknowledge?.();
   }
 
-  /** It cannot be sent: its sender is told. */
+  /** It cannot be sent: its sender gets an error. */
   refuse(error: StanzaError): void {
-    if (this.#isSettled) return;
-    this.#isSettled = true;
-    this.settled(this);
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.done(this);
     this.refused(this.stanza, error);
     this.acknowledge?.();
   }
@@ -67,7 +67,7 @@ export class Parcel {
 export class Outbox implements Destination {
   readonly #parts: OutboxParts;
   readonly #senders: Portions;
-  /** Those that nobody has taken yet, from `#head` on. */
+  /** Stanzas not yet taken, from `#head` on. */
   #waiting: Parcel[] = [];
   #head = 0;
   #bytes = 0;
@@ -82,7 +82,7 @@ export class Outbox implements Destination {
     });
   }
 
-  /** Stanzas that it holds: those that wait, and those that were taken and are neither sent nor refused. */
+  /** Stanzas waiting, or taken and neither sent nor refused yet. */
   get size(): number {
     return this.#senders.size;
   }
@@ -91,7 +91,7 @@ export class Outbox implements Destination {
     return this.#bytes;
   }
 
-  /** Takes the stanza, or throws StanzaError('resource-constraint'). */
+  /** Queues the stanza, or throws StanzaError('resource-constraint'). */
   receive(stanza: Stanza, origin: Origin): void {
     const size = sizeOf(stanza);
     const { budget, bounds } = this.#parts;
@@ -101,10 +101,12 @@ export class Outbox implements Destination {
       this.#senders.take(senderOf(stanza)) !== undefined
     ) {
       this.#parts.limitHit();
-      throw new StanzaError('resource-constraint', 'Too much waits for that server already.', { type: 'wait' });
+      throw new StanzaError('resource-constraint', 'The queue to that server is full. Try again later.', {
+        type: 'wait',
+      });
     }
     this.#count(size);
-    this.#waiting.push(new Parcel(stanza, this.#settled, this.#parts.refuse, acknowledgement(origin)));
+    this.#waiting.push(new Parcel(stanza, this.#done, this.#parts.refuse, acknowledgement(origin)));
     if (this.#isDue) return;
     this.#isDue = true;
     setImmediate(() => {
@@ -113,7 +115,7 @@ export class Outbox implements Destination {
     });
   }
 
-  /** The oldest that waits; the caller sends or refuses it. */
+  /** The oldest waiting stanza; the caller must send or refuse it. Returns undefined if there is none. */
   take(): Parcel | undefined {
     const parcel = this.#waiting[this.#head];
     if (parcel === undefined) return undefined;
@@ -128,13 +130,13 @@ export class Outbox implements Destination {
     return parcel;
   }
 
-  /** Nobody can send what waits now. */
+  /** Nothing can be sent now: refuses all waiting stanzas. */
   refuseAll(error: StanzaError): void {
-    // Answers may lead to more, which is not refused by this.
+    // Errors may lead to new stanzas, which are not refused here.
     for (let left = this.#waiting.length - this.#head; left > 0; left--) this.take()?.refuse(error);
   }
 
-  /** Resolves when there is room for what the server says of its own accord; undefined: there is. */
+  /** Resolves once there is room for stanzas of the server itself. Returns undefined if there is now. */
   room(): Promise<void> | undefined {
     return this.#isPaced ? new Promise((resolve) => this.#sources.push(resolve)) : undefined;
   }
@@ -144,7 +146,7 @@ export class Outbox implements Destination {
     return this.#bytes * pacedPart >= bytes || this.size * pacedPart >= stanzas;
   }
 
-  readonly #settled = ({ stanza }: Parcel): void => {
+  readonly #done = ({ stanza }: Parcel): void => {
     this.#senders.give(senderOf(stanza));
     this.#count(-sizeOf(stanza));
     if (this.#sources.length === 0 || this.#isPaced) return;

@@ -1,7 +1,7 @@
 /**
- * What the server itself has to tell one session, at the pace of its client (docs/decisions/0009-pacing.md). A `Source` makes
- * stanzas one by one and is asked for the next one while the session's link has room. Stanzas that must not overtake a
- * source wait behind it in the same lane.
+ * Stanzas that the server itself sends to a session, paced by its client (docs/decisions/0009-pacing.md). A `Source`
+ * generates stanzas one by one; it is asked for the next one while the session's link has room. Stanzas that must not
+ * overtake a source are queued after it in the same lane.
  */
 
 import { monotonic } from '../clock.js';
@@ -11,9 +11,9 @@ import type { Stanza } from '../stanza/stanza.js';
 import type { Link, Receipt, Sent } from './link.js';
 
 /**
- * Yields what is to be sent, in order; undefined after it did something that has others send to the session, such as a
- * probe; a number where it keeps so many characters in memory from now on. A synchronous one may yield a promise, which is
- * awaited. Its `finally` runs also where the session ends first.
+ * Yields stanzas in order; undefined after something that makes others send to the session, such as a probe; a number
+ * when it holds that many characters in memory from now on. A synchronous source may yield a promise, which is awaited.
+ * Its `finally` also runs if the session ends first.
  */
 export type Source<R = void> = Generator<Step | Promise<unknown>, R, void> | AsyncGenerator<Step, R, void>;
 
@@ -24,49 +24,51 @@ export const isSource = (value: unknown): value is Source<unknown> =>
 
 export interface PourOptions<R = void> {
   /**
-   * A bare address: what it says to the session while the source is unfinished waits behind the source. Or another name:
-   * of the sources with one name one goes on at a time. Without it: the same as all answers.
+   * Sources in one lane run one after the other. The name is a bare address, whose stanzas to the session then wait for
+   * the source, or any other string. Default: the lane of all answers.
    */
   readonly lane?: string;
-  /** What is unfinished in the lane ends. */
+  /** Stops the sources in the lane first. */
   readonly replaces?: boolean;
-  /** Characters that the source keeps in memory from the beginning. */
+  /** Characters that the source holds in memory from the start. */
   readonly size?: number;
-  /** It came to its end. */
+  /** The source has ended. */
   done?(result: R): Maybe<void>;
-  /** It threw. */
+  /** The source threw. */
   failed(error: unknown): void;
-  /** It was stopped: the session ended, or the process ends. */
+  /** The source was stopped because the session or the process ends. */
   stopped?(): void;
 }
 
-/** A session, as far as what pours into it knows it. */
+/** A session as the outflow sees it. */
 export interface Recipient {
   readonly link: Link;
   readonly connection: { answered(characters: number): void } | undefined;
-  /** What waits for all clients; undefined for sessions that nobody counts. */
+  /** The budget of all clients; undefined for sessions that are not counted. */
   readonly ledger: { readonly isFull: boolean } | undefined;
   readonly hasRoom: boolean;
-  /** The outflow is perhaps not needed any more. */
+  /** Called when the outflow may have become unnecessary. */
   tidy(): void;
 }
 
-/** Sources of one session that have not ended. */
+/** Most unfinished sources of one session. */
 const mostSources = 512;
-/** Characters that wait in one lane, and that all sources of a session keep. */
+/** Most characters queued in one lane, and held by all sources of a session. */
 const mostInLane = 2_097_152;
-const mostKept = 2_097_152;
-/** What a source takes in memory besides what it says it keeps, about: its request, its generator, its place in the lane. */
+const mostHeld = 2_097_152;
+/** Approximate memory of a source besides what it declares: request, generator, entry in the lane. In characters. */
 const sourceOverhead = 3072;
-/** What a stanza takes in memory besides its content, about. */
+/** Approximate memory of a stanza besides its content, in characters. */
 export const stanzaOverhead = 256;
-/** How long one session's sources are asked while others wait, and those of all in one turn of the event loop, in ms. */
+/**
+ * How long the sources of one session, and of all in one turn of the event loop, run while others are waiting, in ms.
+ */
 const turnMs = 2;
 const turnOfAllMs = 8;
-/** Of one lane at once, while others wait. */
+/** Steps of one lane in a row, while others are waiting. */
 const stepsOfLane = 8;
 
-/** The sessions that have something to send share each turn of the event loop; those it is too short for wait, in order. */
+/** Sessions with something to send share each turn of the event loop; the rest wait for the next turn, in order. */
 class Turns {
   #usedMs = 0;
   #waiting: Outflow[] = [];
@@ -81,7 +83,7 @@ class Turns {
     this.#arrange();
   }
 
-  /** Goes on in a later turn, after those who wait already. Called once for each. */
+  /** Goes on in a later turn, after those already waiting. Called once for each. */
   wait(outflow: Outflow): void {
     this.#waiting.push(outflow);
     this.#arrange();
@@ -106,7 +108,7 @@ class Turns {
 const turns = new Turns();
 
 class Pouring {
-  /** Characters that it keeps in memory. */
+  /** Characters that it holds in memory. */
   size: number;
 
   constructor(
@@ -119,7 +121,7 @@ class Pouring {
 
 class Held {
   constructor(
-    /** undefined: a later presence of the same address replaces it. */
+    /** Undefined once a later presence of the same address has replaced it. */
     public stanza: Stanza | undefined,
     readonly receipt: Receipt | undefined,
   ) {}
@@ -129,10 +131,10 @@ class Lane {
   #entries: (Pouring | Held)[] = [];
   #head = 0;
   #replaced = 0;
-  /** The last presence of each address, where a later one may replace it. */
+  /** The last replaceable presence of each address. */
   readonly #latest = new Map<string, Held>();
   bytes = 0;
-  /** A source is working on its next stanza. */
+  /** A source is generating its next stanza. */
   isBusy = false;
 
   get first(): Pouring | Held | undefined {
@@ -143,29 +145,29 @@ class Lane {
     for (let at = this.#head; at < this.#entries.length; at++) yield this.#entries[at]!;
   }
 
-  /** Takes out all sources except the first if it is at work. */
+  /** Removes all sources, except the first if it is running. */
   takeSources(isFirstAtWork: boolean): Pouring[] {
-    const taken: Pouring[] = [];
+    const removed: Pouring[] = [];
     this.#entries = [...this.entries()].filter((entry, at) => {
       if (!(entry instanceof Pouring) || (at === 0 && isFirstAtWork)) return true;
-      taken.push(entry);
+      removed.push(entry);
       return false;
     });
     this.#head = 0;
-    return taken;
+    return removed;
   }
 
   add(pouring: Pouring): void {
     this.#entries.push(pouring);
   }
 
-  /** Returns by how many characters the lane grew; below zero: it shrank. */
+  /** Returns by how many characters the lane grew; negative if it shrank. */
   hold(stanza: Stanza, receipt: Receipt | undefined): number {
     const from = stanza.from!.full;
     const held = new Held(stanza, receipt);
     let change = sizeOf(stanza);
     const before = this.#latest.get(from);
-    // What somebody says is read beside the presence that they had.
+    // Other stanzas must be read with the presence before them.
     if (stanza.name !== 'presence') this.#latest.delete(from);
     else if (isReplaceable(stanza)) {
       if (before?.stanza !== undefined) {
@@ -202,29 +204,31 @@ class Lane {
 }
 
 /**
- * Characters, which take one or two bytes of memory each: every copy of a stanza shares its content, so counting the
- * bytes of all copies would cost more than it tells.
+ * Characters, of one or two bytes each. All copies of a stanza share its content, so exact bytes are not worth
+ * counting.
  */
 export const sizeOf = (stanza: Stanza): number => stanza.content.length + stanzaOverhead;
 
 /**
- * Whether a later presence of the same address says all that matters. XEP-0045 §7.1: the client's own presence in a room
- * has codes that it must not miss.
+ * Whether a later presence of the same address makes this one irrelevant. XEP-0045 §7.1: the client's own presence in a
+ * room has codes that it must not miss.
  */
 export const isReplaceable = ({ name, type, content }: Stanza): boolean =>
   name === 'presence' && (type === undefined || type === 'unavailable') && !/code=["']110["']/.test(content);
 
-/** Thrown where a session has so much to be told that nothing more can be asked for. */
+/** The session has too many pending answers. */
 const full = (): StanzaError =>
-  new StanzaError('resource-constraint', 'Too many answers wait for you to read them.', { type: 'wait' });
+  new StanzaError('resource-constraint', 'Too many answers are pending. Read them first, then try again.', {
+    type: 'wait',
+  });
 
 export class Outflow {
-  /** Those without a name share one. */
+  /** Sources without a lane share one. */
   readonly #lanes = new Map<string, Lane>();
   #sources = 0;
-  /** Characters of what waits, and of what sources keep. */
+  /** Characters queued, and held by sources. */
   size = 0;
-  /** The lane whose source is asked at this moment: what it has others send is not to wait behind it. */
+  /** The lane whose source is running: stanzas it makes others send must not wait for it. */
   #asked: Lane | undefined;
   #isPumping = false;
   #isDue = false;
@@ -232,9 +236,9 @@ export class Outflow {
 
   constructor(
     readonly session: Recipient,
-    /** It holds so many characters more, or fewer. */
+    /** Called with the change of the held characters. */
     readonly holds: (change: number) => void,
-    /** More waits for the client than one lane may hold. */
+    /** Called when a lane is over its limit. */
     readonly overflowed: () => void,
   ) {}
 
@@ -242,15 +246,17 @@ export class Outflow {
     return this.#lanes.size === 0;
   }
 
-  /** Throws StanzaError('resource-constraint') where so many further sources of this size in all are not taken. */
+  /**
+   * Throws StanzaError('resource-constraint') if `sources` more sources of `size` characters in total would not fit.
+   */
   demandRoom(size = 0, sources = 1): void {
     if (this.#sources + sources > mostSources) throw full();
-    if (this.#sources > 0 && (this.size + size > mostKept || this.session.ledger?.isFull === true)) throw full();
+    if (this.#sources > 0 && (this.size + size > mostHeld || this.session.ledger?.isFull === true)) throw full();
   }
 
   /**
-   * Resolves once the source has ended or waits for the client; returns undefined if that is at once. Throws as
-   * `demandRoom` unless it replaces what is in its lane, which bounds it already. Never rejects.
+   * Starts a source. Resolves once it has ended or waits for the client; returns undefined if that is at once. Throws
+   * as `demandRoom`, unless it replaces the sources of its lane. Never rejects.
    */
   pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
     if (options.replaces !== true) this.demandRoom(options.size);
@@ -265,7 +271,7 @@ export class Outflow {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** Ends the sources of a lane. One that is at work leaves it after its present step. */
+  /** Stops the sources of a lane. A running one leaves it after its current step. */
   #clear(lane: Lane): void {
     const isAtWork = lane.isBusy || lane === this.#asked;
     for (const entry of lane.takeSources(isAtWork)) {
@@ -281,7 +287,7 @@ export class Outflow {
     this.holds(change);
   }
 
-  /** Who waits until no source is at work, or all of those that are have to wait for the client. */
+  /** Called once no source is running, or all running ones wait for the client. */
   #idle: (() => void)[] = [];
 
   #lane(name: string): Lane {
@@ -290,7 +296,7 @@ export class Outflow {
     return lane;
   }
 
-  /** Takes what must not overtake a source, or what waits behind it. */
+  /** Takes a stanza that must wait for a source or for stanzas queued after one. Returns whether it did. */
   takes(stanza: Stanza, receipt: Receipt | undefined): boolean {
     const { from } = stanza;
     const lane = from === undefined ? undefined : this.#lanes.get(from.bare);
@@ -300,7 +306,7 @@ export class Outflow {
     return true;
   }
 
-  /** Goes on: the client took something. */
+  /** Goes on: the client has read something. */
   pump(): void {
     if (this.#isPumping || this.#isOver) return;
     this.#isPumping = true;
@@ -331,7 +337,7 @@ export class Outflow {
     turns.worked(monotonic() - began);
   }
 
-  /** Some steps of each lane in turn, as long as there is room. */
+  /** Runs some steps of each lane in turn, while there is room. */
   #takeSteps(began: number): void {
     let steps = 0;
     for (let isMoving = true; isMoving; ) {
@@ -361,7 +367,7 @@ export class Outflow {
     turns.wait(this);
   }
 
-  /** The turn that it waited for. */
+  /** Called by `turns`. */
   takeTurn(): void {
     this.#isDue = false;
     this.pump();
@@ -442,8 +448,8 @@ export class Outflow {
   }
 
   /**
-   * Ends all sources, which say what is to be said for them; what waited behind them goes the way of what waits for an
-   * acknowledgement. For the end of the session or of the process.
+   * Stops all sources, which then send their own errors; returns the stanzas queued after them, to be handled as
+   * unacknowledged. Called at the end of the session or process.
    */
   stop(): Sent[] {
     this.#isOver = true;
@@ -452,7 +458,7 @@ export class Outflow {
       for (const entry of lane.entries()) {
         if (entry instanceof Pouring) {
           this.#grow(-entry.size);
-          // One that is at work ends behind its present step, and is not heard any more.
+          // A running one ends after its current step, whose result is discarded.
           stop(entry);
           entry.options.stopped?.();
         } else if (entry.stanza !== undefined) {
@@ -469,7 +475,7 @@ export class Outflow {
   }
 }
 
-/** Ends a source; what it does at its end may fail. */
+/** Stops a source; its `finally` may fail. */
 function stop({ source, options }: Pouring): void {
   const stopping: unknown = source.return(undefined as never);
   if (stopping instanceof Promise) stopping.catch((error: unknown) => options.failed(error));

@@ -5,47 +5,47 @@ import type { Receipt } from './link.js';
 import type { Session } from './session.js';
 
 /**
- * The steps of a message through an account, in the order in which it takes them.
- * clean: take off what must not come from outside. archive: keep it. deliver: the recipient's sessions, or on the
- * way out the router. copy: further sessions of the owner. absent: nobody was there to take it (way in only).
+ * The steps of a message through an account, in order. clean: remove what must not come from outside. archive: store
+ * it. deliver: to the recipient's sessions, or on the way out to the router. copy: to further sessions of the owner.
+ * absent: it was delivered to nobody (way in only).
  */
 export const steps = ['clean', 'archive', 'deliver', 'copy', 'absent'] as const;
 export type Step = (typeof steps)[number];
 
 export type Way = 'out' | 'in';
 
-/** What an acknowledgement waits for: a write of ours, or somebody beyond a network, who may take long. */
+/** What an acknowledgement waits for: a local write, or a network peer, which may take long. */
 export type Awaited = 'disk' | 'network';
 
-/** Where a stanza came in: the stream of a session, another server, or this server itself. */
+/** Where a stanza came from: the stream of a session, another server, or this server itself. */
 export interface Origin {
-  /** The session that sent it, where it is one of ours. */
+  /** The session that sent it, if it is ours. */
   readonly session: Session | undefined;
-  /** Somebody is told when the stanza has been dealt with, so that truth matters: XEP-0198, another server. */
+  /** Somebody relies on the acknowledgement: a client (XEP-0198), or another server. */
   readonly acknowledges: boolean;
-  /** The acknowledgement waits for this. Too much that waits for the disk slows the sender down; the network never does. */
+  /** Delays the acknowledgement until `done` settles. Pending writes slow the sender down; the network does not. */
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
-  /** Set where a service relays what somebody else made: who may reach whom is decided by them, not by `from`. */
+  /** Set when a service relays for others: they decide who may reach whom, not `from`. */
   readonly behalf?: Behalf | undefined;
-  /** Set where the account's home chooses the sessions that get the stanza; undefined: as its address and type say. */
+  /** Set when the account's home chooses the sessions; undefined: address and type decide. */
   readonly audience?: Audience | undefined;
 }
 
 /**
- * Which sessions of an account of this server a stanza is for, where its sender cannot know them: they live at the
- * account's home. A stanza for no session is dropped there before anything is read.
- * present: whoever RFC 6121 §8 says, if the account has a session.
- * willing: available sessions whose clients announce `feature` (XEP-0115), but for the full addresses in `except`.
- * unwilling: whoever RFC 6121 §8 says, unless a session is 'willing'.
+ * Which sessions of an account of this server a stanza is for, if the sender cannot know them because they live at the
+ * account's home. A stanza for no session is dropped there without reading the account.
+ * present: as RFC 6121 §8 says, if the account has a session.
+ * willing: available sessions whose clients announce `feature` (XEP-0115), except the full addresses in `except`.
+ * unwilling: as RFC 6121 §8 says, unless a session is 'willing'.
  */
 export type Audience =
   | { readonly kind: 'present' }
   | { readonly kind: 'willing' | 'unwilling'; readonly feature: string; readonly except: readonly string[] };
 
-/** A stanza passing an account: the sender's on the way out, the recipient's on the way in. */
+/** A stanza passing through an account: the sender's on the way out, the recipient's on the way in. */
 export interface Passage {
   readonly way: Way;
-  /** Whose account this is, bare. */
+  /** The owner of the account, bare. */
   readonly owner: Jid;
   /** The other party, as addressed. */
   readonly peer: Jid;
@@ -54,7 +54,7 @@ export interface Passage {
   readonly origin: Origin;
 }
 
-/** One message passing one account (or room). */
+/** A message passing through an account (or room). */
 export interface MessagePassage extends Passage {
   /** The owner's sessions, looked up once. */
   readonly sessions: readonly Session[];
@@ -62,12 +62,12 @@ export interface MessagePassage extends Passage {
   archivedAs: string | undefined;
   /** What the owner's sessions get: the stanza with the owner's archive id. */
   readonly seen: Stanza;
-  /** Set by 'deliver': the sessions of the owner that got it. */
+  /** Set by 'deliver': the owner's sessions that got it. */
   deliveredTo: readonly Session[];
-  /** The sender's acknowledgement waits for this; the message does not. */
+  /** Delays the sender's acknowledgement until `done` settles; the message is not delayed. */
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
-  /** Tells `receipt` what became of the delivery to the sessions in `deliveredTo`. For steps before 'deliver'. */
+  /** Gets the outcome of the delivery to the sessions in `deliveredTo`. Set before 'deliver'. */
   receipt: Receipt | undefined;
-  /** How many more of the owner's sessions were sent a copy that tells `receipt` too. Set by 'copy'. */
+  /** Further sessions of the owner that got a copy with the same `receipt`. Set by 'copy'. */
   copies: number;
 }

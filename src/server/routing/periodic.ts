@@ -1,7 +1,7 @@
 /** Periodic work of modules. */
 import type { Hook } from '../module/index.js';
 
-/** Runs it until the timer is cleared, never overlapping itself, whenever `isOurs` says that it is this node's. */
+/** Calls the handler every `ms`, never overlapping, if `isOurs` assigns the job to this node. Returns the timer. */
 export function periodically(
   { ms, of, handler }: Extract<Hook, { kind: 'every' }>,
   isOurs: (job: string) => boolean,

@@ -1,4 +1,4 @@
-/** Who may ask what of an account, a server or a service. */
+/** Access control for requests to accounts, servers and services. */
 import type { Maybe } from '../maybe.js';
 import type { Access, Services } from '../module/index.js';
 import type { Jid } from '../stanza/jid.js';
@@ -10,7 +10,7 @@ export interface Permitting {
   isAdmin(jid: Jid): Maybe<boolean>;
 }
 
-/** Whether `from` may ask the account, server or service `to`. */
+/** Whether `from` may send requests to the account, server or service `to`. */
 export function permits(host: Permitting, access: Access, from: Jid, to: Jid): Maybe<boolean> {
   switch (access) {
     case 'anyone':
@@ -26,7 +26,7 @@ export function permits(host: Permitting, access: Access, from: Jid, to: Jid): M
   }
 }
 
-/** Subscribed to the owner's presence, and not blocked. */
+/** Subscribed to the owner's presence and not blocked. */
 function seesPresence({ services }: Permitting, who: Jid, owner: string): Maybe<boolean> {
   const { roster, blocking } = services;
   const isHeard = (sees: boolean): Maybe<boolean> => {

@@ -1,4 +1,4 @@
-/** Questions of modules to the homes of addresses, answered by the same modules there. */
+/** Questions of modules to the homes of addresses, answered there by the same modules. */
 import { z } from 'zod';
 import type { Maybe } from '../maybe.js';
 import type { Question, QuestionHandler } from '../module/index.js';
@@ -46,7 +46,7 @@ export class Questions {
 
   #here<Given, Answer>({ name }: Question<Given, Answer>, owner: Jid, given: Given): Maybe<Answer> {
     const answerer = this.#host.hooks.questions.get(name);
-    if (answerer === undefined) throw new Error(`nobody answers the question ${name}`);
+    if (answerer === undefined) throw new Error(`no module answers the question ${name}`);
     return (answerer.handler as QuestionHandler<Given, Answer>)(given, owner);
   }
 
@@ -60,14 +60,14 @@ const writtenAnswer = z.union([
   z.object({ refused: z.string(), text: z.string().optional() }),
 ]);
 
-/** Answers what another node asks. Rejects with an error of ours only, which is for the log of this node. */
+/** Answers a question of another node. Rejects only with internal errors, for the log of this node. */
 export async function answerWritten(
   answerers: ReadonlyMap<string, Answerer>,
   { name, given }: WrittenQuestion,
   owner: Jid,
 ): Promise<string> {
   const answerer = answerers.get(name);
-  if (answerer === undefined) throw new Error(`another node asks ${name}, which nobody answers`);
+  if (answerer === undefined) throw new Error(`another node asked ${name}, which no module answers`);
   const { question, handler } = answerer;
   try {
     const answer = await handler(z.decode(question.given, JSON.parse(given)), owner);

@@ -1,4 +1,4 @@
-/** What becomes of a stanza that is not taken: an answer to its sender, a line in the log where it is our fault. */
+/** Refuses stanzas: with an error to the sender, and a log line if the error is internal. */
 import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
 import type { Maybe } from '../maybe.js';
@@ -10,7 +10,7 @@ import { trace } from './trace.js';
 
 /** What refusing needs of the host. */
 interface Replying {
-  /** Sends an answer back to where a stanza came from. Never rejects. */
+  /** Sends an answer to where the stanza came from. Never rejects. */
   reply(answer: Stanza, origin: Origin): Maybe<void>;
 }
 
@@ -25,22 +25,22 @@ export class Refusals {
     this.#failures = new StorageFailures({
       first: (error, about) => log.error({ ...about, err: error }, `storage: ${error.failure}`),
       repeated: (failure, count, isOver) => {
-        if (isOver) log.info({ failure, count }, 'the storage failed more often than was logged');
-        else log.error({ failure, count }, 'the storage goes on failing');
+        if (isOver) log.info({ failure, count }, 'storage failures since the last log line');
+        else log.error({ failure, count }, 'the storage is still failing');
       },
     });
   }
 
   /**
-   * Answers a stanza with what stopped it. A StanzaError is the peer's doing; a StorageError the disk's; anything else
-   * is our bug, logged, and hurts this stanza alone. Errors and results are never answered (RFC 6120 §8.3.1).
+   * Answers a stanza with an error. A StanzaError is the peer's fault; a StorageError the storage's; anything else is a
+   * bug of ours, which is logged and affects only this stanza. Errors and results are never answered (RFC 6120 §8.3.1).
    */
   refuse(stanza: Stanza, error: unknown, origin: Origin): void {
     const answer = this.refusalOf(stanza, error);
     if (answer !== undefined) void this.#host.reply(answer, origin);
   }
 
-  /** The answer that refuses a stanza; undefined if it must not be answered. What is our fault is logged. */
+  /** The error reply to a stanza. Returns undefined if it must not be answered. Internal errors are logged. */
   refusalOf(stanza: Stanza, error: unknown): Stanza | undefined {
     const refusal = error instanceof StanzaError ? error : this.#ourFault(stanza, error);
     trace(this.#log, stanza, `refused: ${refusal.condition}`);
@@ -51,20 +51,20 @@ export class Refusals {
   #ourFault(stanza: Stanza, error: unknown): StanzaError {
     const about = { err: error, stanza: stanza.name, id: stanza.id, type: stanza.type };
     if (error instanceof StorageError) {
-      // One account's lack of room is no failure of the storage.
+      // A used-up quota of one account is not a storage failure.
       if (error.failure !== 'quota') this.#failures.note(error, about);
       return storageRefusal(error);
     }
-    this.#log.error(about, 'a stanza failed');
+    this.#log.error(about, 'a stanza failed with an internal error');
     return new StanzaError('internal-server-error', undefined, { type: 'wait' });
   }
 
-  /** The storage failed lately. */
+  /** Whether the storage failed recently. */
   get isStorageFailing(): boolean {
     return this.#failures.isFailing;
   }
 
-  /** Tells the log what it was not told yet. */
+  /** Logs the remaining counts. */
   end(): void {
     this.#failures.end();
   }

@@ -5,33 +5,33 @@ import type { Stanza } from '../stanza/stanza.js';
 import { HookError } from './hooks.js';
 import type { Origin } from './passage.js';
 
-/** Whoever answers for a domain: a host of ours, a service of one, a component, another server. */
+/** Receives the stanzas of a domain: one of our hosts, a service, a component, or another server. */
 export interface Destination {
   /**
-   * Takes a stanza; throws or rejects with StanzaError if it is refused. The sender's stream waits for what this returns, so
-   * whoever has to wait for a network returns nothing, keeps the stanza in a bounded queue, and refuses it later if it
-   * must (outbox.ts). What one sender says is taken in its order.
+   * Receives a stanza; throws or rejects with StanzaError if it is refused. The sender's stream waits for the returned
+   * promise, so a destination over the network returns undefined, queues the stanza, and refuses it later if necessary
+   * (outbox.ts). Stanzas of one sender stay in order.
    */
   receive(stanza: Stanza, origin: Origin): void | Promise<void>;
   /**
-   * Resolves when there is room for more of what the server says of its own accord, such as the rest of a long answer;
-   * undefined: there is.
+   * Resolves once there is room for more stanzas of the server itself, such as the rest of a long answer. Returns
+   * undefined if there is now.
    */
   room?(to: Jid): Promise<void> | undefined;
-  /** A message for this address is on its way: what it needs can be read meanwhile. */
+  /** A message for this address is coming: its data can be read ahead. */
   prefetch?(to: Jid): void;
-  /** Whether the stanza answers a request that was sent from this node, whoever it is addressed to. */
+  /** Whether the stanza answers a request sent from this node, whatever its address. */
   isAwaited?(stanza: Stanza): boolean;
 }
 
-/** A question as it goes to another node: `domain` is that of the host, `given` is JSON. */
+/** A serialized question to another node. `domain`: of the host; `given`: JSON. */
 export interface WrittenQuestion {
   readonly domain: string;
   readonly name: string;
   readonly given: string;
 }
 
-/** Takes what is for addresses of this server that live at another node. */
+/** Sends stanzas to addresses of this server whose home is another node. */
 export interface Departures {
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void>;
   ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza>;
@@ -39,20 +39,20 @@ export interface Departures {
   consultOthers(homes: Homes, question: WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[];
 }
 
-/** The server itself as a sender: nobody waits for an acknowledgement. */
+/** The server itself as the sender: no acknowledgement is pending. */
 export const serverOrigin: Origin = {
   session: undefined,
   acknowledges: false,
   acknowledgeAfter() {},
 };
 
-/** Decides by the addressee's domain, and by where the addressee lives. */
+/** Routes by the domain of the addressee, and by its home. */
 export class Router {
   readonly #local = new Map<string, Destination>();
-  /** Domains that programs outside this one answer for, over streams to it. */
+  /** Domains of external components. */
   readonly #attached = new Map<string, Destination>();
   readonly #gates = new Map<string, (party: Jid) => boolean>();
-  /** Takes what is for other servers. */
+  /** Destination of other servers. */
   remote: Destination = {
     receive() {
       throw new StanzaError('remote-server-not-found');
@@ -62,7 +62,7 @@ export class Router {
   #homes: Homes = everythingHere;
   #departures: Departures | undefined;
 
-  /** From now on some addresses live at other nodes. */
+  /** Starts sharing addresses with other nodes. */
   share(homes: Homes, departures: Departures): void {
     this.#homes = homes;
     this.#departures = departures;
@@ -74,8 +74,8 @@ export class Router {
   }
 
   /**
-   * From now on an external component answers for the domain. Its addresses are as those of another server: not local, and
-   * at home at no node. Throws HookError where something answers for it already.
+   * Adds the domain of an external component. Its addresses are treated as those of another server: not local, and
+   * without a home. Throws HookError if the domain is already used.
    */
   attach(domain: string, destination: Destination): void {
     this.#demandFree(domain);
@@ -87,10 +87,10 @@ export class Router {
       throw new HookError(`two things answer for ${domain}: a host, a service of a host or a component, and another`);
   }
 
-  /** From now on nothing passes between a domain of ours and the addresses that it is closed to. */
+  /** From now on, drops stanzas between one of our domains and the addresses it is closed to. */
   guard(domain: string, isClosed: (party: Jid) => boolean): void {
     const before = this.#gates.get(domain);
-    // Every stanza asks: mostly there is one gate, and it allocates nothing.
+    // Called for every stanza: usually there is one gate, and no allocation.
     this.#gates.set(domain, before === undefined ? isClosed : (party) => before(party) || isClosed(party));
   }
 
@@ -98,24 +98,24 @@ export class Router {
     return this.#local.has(domain);
   }
 
-  /** Who answers for a domain. */
+  /** The destination of a domain. */
   destination(domain: string): Destination {
     return this.#local.get(domain) ?? this.#attached.get(domain) ?? this.remote;
   }
 
-  /** A message for this address is on its way. */
+  /** A message for this address is coming. */
   prefetch(to: Jid): void {
     if (this.#homes.of(to) === undefined) this.#local.get(to.domain)?.prefetch?.(to);
   }
 
-  /** `Destination.room` of whoever answers for an address. */
+  /** `Destination.room` for an address. */
   room(to: Jid): Promise<void> | undefined {
     return this.destination(to.domain).room?.(to);
   }
 
   /**
-   * Hands a stanza to whoever answers for its `to`. Throws or rejects with StanzaError where it is refused; what is
-   * said of that to the sender is the caller's.
+   * Passes a stanza to the destination of its `to`. Throws or rejects with StanzaError if it is refused; the caller
+   * answers the sender.
    */
   route(stanza: Stanza, origin: Origin): void | Promise<void> {
     const { to } = stanza;
@@ -123,25 +123,25 @@ export class Router {
     if (this.isStopped(stanza, to, origin)) return;
     const destination = this.#local.get(to.domain);
     if (destination === undefined) return this.destination(to.domain).receive(stanza, origin);
-    // What a session says to its own host is handled at the session's home.
+    // A session's stanzas to its own host are handled at the session's home.
     if (to.local === undefined && to.domain === origin.session?.jid.domain) return destination.receive(stanza, origin);
     const away = this.#homes.of(to);
     if (away === undefined || destination.isAwaited?.(stanza) === true) return destination.receive(stanza, origin);
     return this.#departures!.send(away, stanza, [to], origin);
   }
 
-  /** The same for an address that lives here, as another node or its own sender knows. */
+  /** The same for an address whose home is here, as another node or the sender has determined. */
   routeHere(stanza: Stanza, origin: Origin): void | Promise<void> {
     const to = stanza.to!;
     if (!this.isStopped(stanza, to, origin)) return this.destination(to.domain).receive(stanza, origin);
   }
 
-  /** The way to an address of this server that does not live here. */
+  /** The way to an address of this server whose home is another node. Returns undefined otherwise. */
   wayTo(to: Jid): Away | undefined {
     return this.isLocal(to.domain) ? this.#homes.of(to) : undefined;
   }
 
-  /** Sends what is for several full addresses of one account that lives elsewhere. */
+  /** Sends a stanza to several full addresses of one account whose home is another node. */
   sendAway(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void> {
     return this.#departures!.send(away, stanza, to, origin);
   }
@@ -161,14 +161,14 @@ export class Router {
     return this.#departures?.consultOthers(this.#homes, question(), host, timeoutMs) ?? [];
   }
 
-  /** Whether work that the whole cluster does once is this node's. */
+  /** Whether this node runs the job that one node of the cluster runs. */
   hasJob(name: string): boolean {
     return this.#homes.hasJob(name);
   }
 
   /**
-   * Whether a gate drops the stanza. Throws StanzaError where its sender waits for an answer. Errors of ours go out, so
-   * that those who are shut out are told.
+   * Whether a gate drops the stanza. Throws StanzaError if its sender expects an answer. Errors of ours pass, so that
+   * blocked parties get them.
    */
   isStopped({ name, type, from }: Stanza, to: Jid, { session }: Origin): boolean {
     if (this.#gates.size === 0 || from === undefined) return false;
@@ -178,9 +178,9 @@ export class Router {
       name === 'message'
         ? type !== 'error' && type !== 'headline'
         : name === 'iq' && (type === 'get' || type === 'set');
-    // Nobody waits for what the server itself sends to those who are shut out.
+    // The server's own stanzas to blocked parties expect no answer.
     if (isAnswered && (isShutOut || session !== undefined))
-      throw new StanzaError('forbidden', 'The administrators of this server allow no communication between the two.');
+      throw new StanzaError('forbidden', 'Communication between these addresses is blocked by the server.');
     return true;
   }
 }

@@ -1,18 +1,18 @@
 /**
- * What modules remember of a session. A module declares each such state with a default and a form for storage; the server
- * keeps it with the session, writes it down for a restart or a crash (XEP-0198), and can move it with the session.
+ * Session state of modules. A module declares each state with a default and a storage format; the server stores it with
+ * the session, saves it for a restart or a crash (XEP-0198), and can move it with the session.
  */
 import type { z } from 'zod';
 
-/** A state that sessions have. Declared once, beside its module, which names it in `sessionStates`. */
+/** A session state. Declared once, beside its module, which lists it in `sessionStates`. */
 export interface SessionState<T = unknown> {
-  /** Of the stored record. One name is one state among all modules that run. */
+  /** Its name in the stored record; unique among all running modules. */
   readonly name: string;
-  /** The value until another is set. Shared by all sessions: never to be changed. */
+  /** The value until another is set. Shared by all sessions: never modify it. */
   readonly default: T;
-  /** From and to what is stored, which is JSON; undefined: it is not stored. */
+  /** Schema of the stored JSON; undefined: not stored. */
   readonly stored: z.ZodType | undefined;
-  /** The place of the value in a session; -1 until a host declares the state. */
+  /** Index of the value in a session; -1 until a host declares the state. */
   slot: number;
 }
 
@@ -20,8 +20,8 @@ export interface StateOptions<T> {
   readonly name: string;
   readonly default: T;
   /**
-   * Its form for storage: the schema of a JSON value, or a codec (`z.codec`) between that and what the session has. false:
-   * it may be lost, and a session that is resumed after a restart has the default.
+   * Storage format: the schema of a JSON value, or a codec (`z.codec`) between that and the value. false: not stored; a
+   * session resumed after a restart has the default.
    */
   readonly stored: z.ZodType<Exclude<T, undefined>> | false;
 }
@@ -35,40 +35,41 @@ export const sessionState = <T>({ name, default: usual, stored }: StateOptions<T
 
 let slots = 0;
 
-/** An empty place for each state that is declared by now: no larger, as sessions are many. */
+/** An array for all states declared so far: no larger, as sessions are many. */
 export const places = (): unknown[] => new Array<unknown>(slots);
 
-/** Gives a state its place in the sessions of this process. */
+/** Assigns the state its index in the sessions of this process. */
 export function declareState(state: SessionState): void {
   if (state.slot < 0) state.slot = slots++;
 }
 
-/** What has states: a session. */
+/** Holds states: a session. */
 export interface Stateful {
   get<T>(state: SessionState<T>): T;
   set<T>(state: SessionState<T>, value: NoInfer<T>): void;
 }
 
-/** The states of a session as one value of JSON, by their names. */
+/** The states of a session as a JSON object by name. */
 export interface StoredStates {
   readonly values: Readonly<Record<string, unknown>>;
-  /** Characters of it. */
+  /** Its size in characters. */
   readonly size: number;
-  /** Nothing that is to be stored is left out. */
+  /** Whether every state that should be stored is included. */
   readonly isWhole: boolean;
 }
 
-/** Characters of all states of one session together. */
+/** Most characters of all states of one session together. */
 const mostStored = 262_144;
 
-/** All states of a session are more than may be stored. */
+/** The states of a session exceed the storage limit. */
 export class TooMuchState extends Error {
   override readonly name = 'TooMuchState';
 }
 
 /**
- * What of a session is to be stored; `currentOf` says what a state is now, undefined: that cannot be told. A value that its
- * own schema refuses is left out, and so are the largest where all are too much together: `failed` is told of each.
+ * Serializes the states of a session. `currentOf` returns the value of a state, or undefined if it is not known. Values
+ * that their own schema rejects are left out, and the largest ones if the total is too large: `failed` is called for
+ * each.
  */
 export function writeStates(
   states: readonly SessionState[],
@@ -98,7 +99,7 @@ export function writeStates(
   for (const one of written) {
     if (size + one.size > mostStored) {
       isWhole = false;
-      failed(one.state, new TooMuchState(`all states of a session are ${mostStored} characters at most`));
+      failed(one.state, new TooMuchState(`the states of a session may have at most ${mostStored} characters`));
     } else {
       size += one.size;
       values.push([one.state.name, one.value]);
@@ -107,7 +108,7 @@ export function writeStates(
   return { values: Object.fromEntries(values), size, isWhole };
 }
 
-/** Gives a session what was stored. What is no value of its state stays the default: `damaged` is told of each. */
+/** Restores the states of a session. Invalid values are replaced by the default: `damaged` is called for each. */
 export function readStates(
   session: Pick<Stateful, 'set'>,
   states: readonly SessionState[],
@@ -120,7 +121,7 @@ export function readStates(
     try {
       session.set(state, state.stored.decode(value));
     } catch {
-      damaged(state); // whatever the schema of a module throws for it
+      damaged(state); // schemas of modules may throw anything
     }
   }
 }

@@ -10,89 +10,89 @@ import { declareState, places, type SessionState, type Stateful, sessionState } 
 
 const presence = sessionState<Stanza | undefined>({ name: 'presence', default: undefined, stored: storedStanza });
 const priority = sessionState({ name: 'priority', default: 0, stored: z.number().int() });
-/** What the server itself knows of a session by declared states. */
+/** The server's own session states. */
 export const ownStates: readonly SessionState[] = [presence, priority];
 for (const state of ownStates) declareState(state);
 
-/** The connection behind a session, as far as others may know it. */
+/** The connection of a session, as other code may see it. */
 export interface Connection {
   /** 'tcp', 'tls', 'websocket' … for lists and metrics. */
   readonly kind: string;
-  /** Whether what is said is encrypted on the way. */
+  /** Whether the connection is encrypted. */
   readonly secure: boolean;
   readonly remoteAddress: string;
-  /** So many characters were sent because the client asked for them. */
+  /** Counts characters sent because the client requested them. */
   answered(characters: number): void;
-  /** Tells the peer why and closes. */
+  /** Closes, with the error if there is one. */
   close(error?: StreamError): void;
 }
 
-/** What a session tells of what waits for its client. */
+/** Accounts for the queues of a session. */
 export interface Ledger {
-  /** So many characters more wait in memory, or fewer. */
+  /** Called with the change of the characters queued in memory. */
   holds(change: number): void;
-  /** More waits than may. */
+  /** Called when the queue is over its limit. */
   overflowed(session: Session): void;
-  /** Bytes that may wait for one client before the server says nothing more of its own accord. */
+  /** Most bytes queued for one client before the server defers stanzas of its own. */
   readonly window: number;
-  /** More waits for all clients together than may. */
+  /** Whether the queues of all clients exceed their budget. */
   readonly isFull: boolean;
 }
 
-/** A connected resource (RFC 6120 §7): from binding until it is gone, over however many connections (XEP-0198). */
+/** A connected resource (RFC 6120 §7), from binding to its end, over any number of connections (XEP-0198). */
 export class Session implements Stateful, Recipient {
-  /** When it was bound, in ms. */
+  /** Time of binding, in ms. */
   readonly since = wall();
-  /** Whether messages sent to it are acknowledged by the client (XEP-0198): if so, receipts tell the truth. */
+  /** Whether the client acknowledges stanzas (XEP-0198), so that receipts are reliable. */
   acknowledges = false;
-  /** It has ended: another may have its address. Set where sessions are found (directory.ts). */
+  /** It has ended; another session may have its address. Set by directory.ts. */
   isOver = false;
-  /** undefined while the session waits for its client to come back (XEP-0198). */
+  /** Undefined while the session hibernates (XEP-0198). */
   connection: Connection | undefined;
-  /** undefined for sessions that nobody counts. */
+  /** Undefined for sessions that are not counted. */
   ledger: Ledger | undefined;
-  /** What may be stored of it, and is stale once something of it changes (XEP-0198). */
+  /** Notified of changes, which make the stored snapshot stale (XEP-0198). */
   snapshot: { changed(): void } | undefined;
-  /** By the slots of their states; where none is set there is the default. */
+  /** Values by slot; undefined: the default. */
   readonly #states: unknown[] = places();
   #outflow: Outflow | undefined;
 
   constructor(
     readonly jid: Jid,
-    /** Where stanzas for it go. */
+    /** Where its stanzas are sent. */
     public link: Link,
-    /** How it authenticated: the SASL mechanism. */
+    /** The SASL mechanism it authenticated with. */
     readonly mechanism: string = 'none',
-    /** XEP-0386: the client's stable id of itself, where it gave one. */
+    /** XEP-0386: the stable id of the client, if it sent one. */
     readonly clientId: string | undefined = undefined,
   ) {}
 
-  /** XEP-0175: nobody has an account by this address, which is gone with the session. */
-  get isPassing(): boolean {
+  /** XEP-0175: a temporary address without an account; it ends with the session. */
+  get isAnonymous(): boolean {
     return this.mechanism === 'ANONYMOUS';
   }
 
   // --- states -----------------------------------------------------------------------------------------------------
 
-  /** What a module knows of it. Not to be changed without `set`. */
+  /** The value of a state. Change it only through `set`. */
   get<T>(state: SessionState<T>): T {
     const value = this.#states[state.slot];
     return value === undefined ? state.default : (value as T);
   }
 
-  /** Also for a value that was changed as it is: what is stored of the session is stale from now on. */
+  /** Also call it after changing a value in place: it makes the stored snapshot stale. */
   set<T>(state: SessionState<T>, value: NoInfer<T>): void {
-    if (state.slot < 0) throw new Error(`no module that runs declares ${state.name} among its sessionStates`);
+    if (state.slot < 0) throw new Error(`no running module declares ${state.name} in its sessionStates`);
     this.#states[state.slot] = value;
     if (state.stored !== undefined) this.snapshot?.changed();
   }
 
-  /** The last available presence that it sent; undefined while it is unavailable (RFC 6121 §4). */
+  /** The last available presence it sent; undefined while unavailable (RFC 6121 §4). */
   get presence(): Stanza | undefined {
     return this.get(presence);
   }
 
-  /** RFC 6121 §4.7.2.3; 0 while it is unavailable. */
+  /** RFC 6121 §4.7.2.3; 0 while unavailable. */
   get priority(): number {
     return this.get(priority);
   }
@@ -101,7 +101,7 @@ export class Session implements Stateful, Recipient {
     return this.presence !== undefined;
   }
 
-  /** From now on it is available with this presence, or with undefined unavailable. */
+  /** Sets its presence: available with `last`, or unavailable if undefined. */
   appears(last: Stanza | undefined, rank = 0): void {
     this.set(presence, last);
     this.set(priority, rank);
@@ -112,32 +112,32 @@ export class Session implements Stateful, Recipient {
     this.link.send(stanza, receipt);
   }
 
-  // --- what the server says of its own accord ---------------------------------------------------------------------
+  // --- stanzas of the server itself -------------------------------------------------------------------------------
 
-  /** Whether the client has taken most of what it was sent. */
+  /** Whether the client has read most of its stanzas. */
   get hasRoom(): boolean {
     return this.link.hasRoom !== false;
   }
 
-  /** Whether the client is away and so much waits for it that further messages are stored until it is back. */
+  /** Whether the client is disconnected and its queue so long that further messages are stored until it resumes. */
   get isBacklogged(): boolean {
     return this.link.isBacklogged === true;
   }
 
-  /** Whether something waits until the client has taken more. */
+  /** Whether stanzas wait for the client to read more. */
   get isPouring(): boolean {
     return this.#outflow !== undefined;
   }
 
-  /** Characters of that. */
+  /** Their size in characters. */
   get pouring(): number {
     return this.#outflow?.size ?? 0;
   }
 
   /**
-   * Sends what a source yields, no faster than the client takes it. Resolves once the source has ended or waits for the
-   * client; undefined: at once. Throws StanzaError('resource-constraint') where too many wait already. Never
-   * rejects.
+   * Sends the stanzas of a source as fast as the client reads them. Resolves once the source has ended or waits for the
+   * client. Returns undefined if that is at once. Throws StanzaError('resource-constraint') if too much is pending.
+   * Never rejects.
    */
   pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
     this.#outflow ??= new Outflow(
@@ -150,12 +150,12 @@ export class Session implements Stateful, Recipient {
     return started;
   }
 
-  /** Throws StanzaError('resource-constraint') where `pour` would, called so often. */
+  /** Throws StanzaError('resource-constraint') if `pour` would throw, called `sources` times. */
   demandRoom(sources: number): void {
     this.#outflow?.demandRoom(0, sources);
   }
 
-  /** The client took something, or is back. */
+  /** The client has read something, or has resumed. */
   drained(): void {
     if (this.#outflow === undefined) return;
     this.#outflow.pump();
@@ -166,7 +166,7 @@ export class Session implements Stateful, Recipient {
     if (this.#outflow?.isEmpty === true) this.#outflow = undefined;
   }
 
-  /** Ends all sources; what waited behind them, in order. */
+  /** Stops all sources. Returns the stanzas queued after them, in order. */
   stopPouring(): readonly Sent[] {
     const waiting = this.#outflow?.stop() ?? [];
     this.#outflow = undefined;

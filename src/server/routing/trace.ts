@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Session } from './session.js';
 
-/** A stanza's way can be followed by its id, at level debug: never its content. */
+/** Logs the path of a stanza by its id at level debug; never its content. */
 export function trace(log: Logger, stanza: Stanza, what: string, sessions?: readonly Session[]): void {
   if (!log.isLevelEnabled('debug')) return;
   const { name, id, type, from, to } = stanza;

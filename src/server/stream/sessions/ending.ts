@@ -83,7 +83,7 @@ export class Ending {
       else void host?.undeliverable(stanza, session);
     }
     this.#parts.ended(session);
-    if (session.isPassing && this.#parts.directory.of(session.jid.bare).length === 0)
+    if (session.isAnonymous && this.#parts.directory.of(session.jid.bare).length === 0)
       this.#parts.passing.left(session.jid, notified);
   }
 
