@@ -1,4 +1,4 @@
-/** What a client is told of a change to an account that could not be made. */
+/** Errors for clients whose change to an account failed. */
 import { AccountError, type AccountFailure } from './accounts/index.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from './stanza/errors.js';
 
@@ -11,7 +11,7 @@ const conditions: Readonly<Record<AccountFailure, StanzaErrorCondition>> = {
   busy: 'resource-constraint',
 };
 
-/** The StanzaError for an AccountError; anything else as it is. */
+/** The StanzaError for an AccountError; any other error unchanged. */
 export function accountRefusal(error: unknown, options?: StanzaErrorOptions): unknown {
   return error instanceof AccountError ? new StanzaError(conditions[error.failure], error.message, options) : error;
 }

@@ -1,4 +1,4 @@
-/** The server's own stores, of whatever shape. */
+/** The server's own stores, of any shape. */
 export const coreStores: readonly string[] = [
   'accounts',
   'account_secrets',

@@ -1,6 +1,6 @@
 /**
- * Room on the disk that has the data. Where it gets little (`storage.low_space_bytes`), accounts that wrote the most lately
- * are slowed down (shares.ts), the more the less is left, long before writes are refused.
+ * Free space on the disk of the data folder. When it is low (`storage.low_space_bytes`), accounts that wrote the most
+ * recently are slowed down (shares.ts), increasingly as space runs out, long before writes are refused.
  */
 import { statfs } from 'node:fs/promises';
 
@@ -14,19 +14,19 @@ export interface DiskSpaceParts {
   read(): Promise<Space>;
   /** `storage.low_space_bytes`. */
   lowBytes(): number;
-  /** It became little, or is enough again. */
+  /** Space has become low, or sufficient again. */
   changed(isLow: boolean, space: Space): void;
-  /** It cannot be read, for the first time since it could. */
+  /** Reading it failed, for the first time since it last succeeded. */
   failed(error: unknown): void;
 }
 
-/** How often it is looked at, in ms. */
+/** Interval of checks, in ms. */
 const intervalMs = 10_000;
-/** On a small disk, little is this part of it. */
+/** On a small disk, this part of it counts as low. */
 const lowPart = 0.1;
-/** It is enough again when this many times as much is free. */
+/** Space is sufficient again above this multiple of the limit. */
 const enough = 1.1;
-/** What an account may have written lately when it begins to be little, in bytes. */
+/** What an account may have written recently when space becomes low, in bytes. */
 const writableBytes = 1_048_576;
 
 export async function spaceOf(folder: string): Promise<Space> {
@@ -45,7 +45,7 @@ export class DiskSpace {
     this.#parts = parts;
   }
 
-  /** Undefined until it is known. */
+  /** Undefined until first read. */
   get space(): Space | undefined {
     return this.#space;
   }
@@ -54,7 +54,7 @@ export class DiskSpace {
     return this.#isLow;
   }
 
-  /** Looks now, and from then on every ten seconds. */
+  /** Checks now, and then every ten seconds. */
   async start(): Promise<void> {
     this.#timer = setInterval(() => void this.look(), intervalMs).unref();
     await this.look();
@@ -64,7 +64,7 @@ export class DiskSpace {
     clearInterval(this.#timer);
   }
 
-  /** Never rejects. */
+  /** Checks the free space. Never rejects. */
   async look(): Promise<void> {
     try {
       const space = await this.#parts.read();
@@ -84,7 +84,7 @@ export class DiskSpace {
     return Math.min(this.#parts.lowBytes(), total * lowPart);
   }
 
-  /** Bytes that an account may have written lately and go on at full speed. */
+  /** Bytes that an account may have written recently without being slowed down. */
   get writable(): number {
     if (!this.#isLow) return Number.POSITIVE_INFINITY;
     const space = this.#space!;

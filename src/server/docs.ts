@@ -1,6 +1,6 @@
 /**
- * The documents that are made from the code, by their paths: what is implemented, as a page and as a DOAP file
- * (XEP-0453), and the references of the configuration and of the commands.
+ * Documents generated from the code, by path: the implemented specifications as a page and as a DOAP file (XEP-0453),
+ * and the references of configuration and commands.
  */
 import { allCommands } from './admin/commands.js';
 import { cliReference } from './admin/help.js';
@@ -9,7 +9,7 @@ import type { ModuleDefinition } from './module/index.js';
 import { type CoreSpecification, coreSpecifications, titles } from './specifications.js';
 import { type Element, el, serialize } from './xml/element.js';
 
-/** Of package.json. */
+/** From package.json. */
 export interface Project {
   readonly name: string;
   readonly version: string;
@@ -19,20 +19,23 @@ export interface Project {
 }
 
 const doapNs = 'http://usefulinc.com/ns/doap#';
-/** RFCs that xmpp.org has as pages. */
+/** RFCs that xmpp.org hosts. */
 const xmppRfcs = ['3921', '6120', '6121', '7395', '7590', '7622'];
 
 interface Row {
   readonly spec: string;
   readonly title: string;
   readonly versions: readonly string[];
-  /** Names of modules in code, or where in the server. */
+  /** Names of modules as code, or places in the server. */
   readonly where: readonly string[];
-  /** What is left out. */
+  /** What is not implemented. */
   readonly notes: readonly string[];
 }
 
-/** Texts by path. `all`: those that come with the server. Throws where a specification has no title. */
+/**
+ * Generates the documents, by path. `all`: the modules that come with the server. Throws if a specification has no
+ * title.
+ */
 export function documents(all: readonly ModuleDefinition[], project: Project): ReadonlyMap<string, string> {
   const modules = [...all].sort((a, b) => (a.name < b.name ? -1 : 1));
   const rows = rowsOf(modules);
@@ -46,7 +49,7 @@ export function documents(all: readonly ModuleDefinition[], project: Project): R
   ]);
 }
 
-/** A row for each specification, RFCs first, in the order of their numbers. */
+/** A row per specification: RFCs first, then by number. */
 function rowsOf(modules: readonly ModuleDefinition[]): Row[] {
   const claims = [
     ...coreSpecifications,
@@ -56,7 +59,7 @@ function rowsOf(modules: readonly ModuleDefinition[]): Row[] {
           spec,
           where: `\`${name}\``,
           ...(spec.startsWith('XEP') && { version }),
-          // A module's first specification is what it is about.
+          // Notes of a module are about its first specification.
           ...(notes !== undefined && n === 0 && { notes }),
         }),
       ),
@@ -65,7 +68,7 @@ function rowsOf(modules: readonly ModuleDefinition[]): Row[] {
   const names = [...new Set(claims.map(({ spec }) => spec))].sort();
   return names.map((spec) => {
     const title = titles[spec];
-    if (title === undefined) throw new Error(`${spec} has no title in specifications.ts`);
+    if (title === undefined) throw new Error(`${spec} has no title; add one to specifications.ts`);
     const own = claims.filter((claim) => claim.spec === spec);
     return {
       spec,
@@ -148,7 +151,7 @@ function doap(rows: readonly Row[], project: Project): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n${indented(root)}`;
 }
 
-/** With every element that has no text on lines of its own. */
+/** Puts every element without text on its own line. */
 function indented(element: Element, depth = 0): string {
   const margin = '  '.repeat(depth);
   const children = element.getChildElements();

@@ -1,10 +1,10 @@
-/** Where HTTP requests come from that a proxy handed on. */
+/** The clients of HTTP requests that came through a proxy. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
 import { isIn } from './config/address.js';
 import { type Peer, peerOf } from './transport/peer.js';
 
-/** What proxies add to a request. A request that has one of them does not come from the other end of its connection. */
+/** Headers that proxies add. A request with one of them did not originate at the other end of its connection. */
 const proxyHeaders = [
   'forwarded',
   'via',
@@ -19,8 +19,8 @@ const proxyHeaders = [
 ] as const satisfies readonly (keyof IncomingHttpHeaders)[];
 
 /**
- * Who sent the request. From `proxies` it is whom X-Forwarded-For names: the last of its addresses that is not one of
- * theirs, as anybody may have written those before it. undefined: the header names somebody, and it is unreadable who.
+ * The client of a request. From `proxies`, it is the last address of X-Forwarded-For that is not one of theirs: anyone
+ * may have written those before it. Returns undefined if that address is unreadable.
  */
 export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer | undefined {
   const peer = peerOf(request.socket);
@@ -35,8 +35,8 @@ export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer 
 }
 
 /**
- * The address that a request stands for where access goes by addresses; undefined: nobody's. Through a proxy it counts
- * only if the proxy is trusted and names the client.
+ * The address of a request for access control by address. Behind a proxy it counts only if the proxy is trusted and
+ * names the client. Returns undefined if there is none.
  */
 export function accessAddress(
   request: IncomingMessage,
@@ -44,7 +44,7 @@ export function accessAddress(
 ): string | undefined {
   const { address } = peerOf(request.socket);
   const { forwarded, protocol } = proxies;
-  // A PROXY header that names no client leaves the address of the proxy.
+  // A PROXY header without a client leaves the address of the proxy.
   if (isIn(protocol, address)) return undefined;
   const isHandedOn = proxyHeaders.some((name) => request.headers[name] !== undefined);
   if (!isHandedOn) return address;
@@ -52,7 +52,7 @@ export function accessAddress(
   return requestPeer(request, forwarded)?.address;
 }
 
-/** An element of X-Forwarded-For: an address, with a port or without, IPv6 in brackets or without. */
+/** Parses an element of X-Forwarded-For: an address, optionally with a port; IPv6 optionally in brackets. */
 function addressOf(text: string): string | undefined {
   const [, v6, v4] = /^\s*"?(?:\[([^\]]+)\](?::\d{1,5})?|(\d[\d.]*)(?::\d{1,5})?)"?\s*$/.exec(text) ?? [];
   const address = (v6 ?? v4 ?? text.trim()).toLowerCase();

@@ -1,15 +1,15 @@
 /**
- * A bounded map in two levels. Each holder (an account, an address) has a share of it: past the share its least recently
- * set entry is evicted. Past the whole, an entry of the holder with the most entries is evicted; among holders with equally
- * many, of the one that was least recently used. So nobody can evict others who hold less than they do.
+ * A bounded map in two levels. Each holder (an account, an address) has a share: above it, its least recently set entry
+ * is evicted. Above the total, an entry of the holder with the most entries is evicted; among several, of the least
+ * recently used one. So no holder can evict entries of others who hold fewer.
  */
 export class Holdings<V> {
   readonly #holders = new Map<string, Map<string, V>>();
-  /** Holders by how many entries they have, the least recently used first. */
+  /** Holders by number of entries, least recently used first. */
   readonly #bySize: Set<string>[] = [];
   #size = 0;
 
-  /** `share`: entries of one holder. `evicted` is called for each entry that made room. */
+  /** `share`: most entries of one holder. `evicted` is called for each evicted entry. */
   constructor(
     readonly share: number,
     readonly evicted: (holder: string, key: string) => void = () => {},
@@ -19,7 +19,7 @@ export class Holdings<V> {
     return this.#size;
   }
 
-  /** Entries of one holder, the least recently set first. */
+  /** Entries of one holder, least recently set first. */
   of(holder: string): ReadonlyMap<string, V> | undefined {
     return this.#holders.get(holder);
   }
@@ -32,7 +32,7 @@ export class Holdings<V> {
     return this.#holders.get(holder)?.get(key);
   }
 
-  /** `most`: entries of all holders. Returns whether an entry of any holder was evicted because all have too many. */
+  /** `most`: entries of all holders. Returns whether an entry was evicted because of it. */
   set(holder: string, key: string, value: V, most: number): boolean {
     const entries = this.#holders.get(holder) ?? new Map<string, V>();
     const before = entries.size;

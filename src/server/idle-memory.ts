@@ -1,39 +1,39 @@
 /**
- * Gives memory back after a storm. V8 collects garbage when more is allocated, so a server that falls quiet would keep what
- * thousands of queues have left. Looks at the heap now and then, and collects where much was added since the last time, and
- * again, less and less often, while more is in use than there once was: what was needed the last time may be garbage since.
- * Does so only while the process has little to do, or the budget of all queues was used up. A no-op where Node runs without
- * --expose-gc.
+ * Returns memory to the system after a load peak. V8 collects garbage on allocation, so an idle server would hold what
+ * thousands of queues have left. Checks the heap periodically, and collects if much was added since the last
+ * collection; also, less and less often, while more is in use than at the minimum so far, as it may have become
+ * garbage. Collects only while the process is mostly idle, or after the budget of all queues was exceeded. A no-op
+ * without --expose-gc.
  */
 import { performance } from 'node:perf_hooks';
 import { getHeapSpaceStatistics } from 'node:v8';
 
 const intervalMs = 3000;
-/** Bytes that make a collection worth while. */
+/** Growth that justifies a collection, in bytes. */
 const worthWhile = 25_165_824;
-/** Of a larger heap a collection takes long, and V8's own comes soon enough. */
+/** Above this, a collection takes long, and V8 runs its own soon enough; in bytes. */
 const mostInUse = 268_435_456;
-/** The most of the event loop's time that a quiet process uses. */
+/** Highest event loop utilization that counts as idle. */
 const quiet = 0.5;
-/** Looks from a collection to the next where nothing was added: at first, and at most (ten minutes). */
+/** Checks between collections without growth: at first, and at most (ten minutes). */
 const firstWait = 2;
 const longestWait = 200;
 
 export class IdleMemory {
   readonly #timer: NodeJS.Timeout;
-  /** Bytes in use at the least since the last collection, and ever. */
+  /** Lowest heap use since the last collection, and since the start, in bytes. */
   #least = Number.POSITIVE_INFINITY;
   #leastEver = Number.POSITIVE_INFINITY;
   #looks = 0;
   #wait = firstWait;
   #isUrgent = false;
-  /** The last collection emptied pages, which V8 gives back at the next. */
+  /** The last collection emptied pages, which V8 releases at the next one. */
   #isUnfinished = false;
 
   constructor(
     readonly collect: () => void,
     readonly inUse: () => number = oldSpaces,
-    /** The share of the time since the last look in which the event loop had something to do. */
+    /** Event loop utilization since the last call. */
     readonly utilization: () => number = loopUtilization(),
   ) {
     this.#timer = setInterval(() => this.look(), intervalMs).unref();
@@ -43,7 +43,9 @@ export class IdleMemory {
     clearInterval(this.#timer);
   }
 
-  /** Much was given up because there was too much: it is collected at the next look, however busy the process is. */
+  /**
+   * Queues were discarded because they exceeded their budget: collects at the next check, even if the process is busy.
+   */
   urge(): void {
     this.#isUrgent = true;
   }
@@ -73,7 +75,7 @@ export class IdleMemory {
   }
 }
 
-/** What a nursery holds is garbage in any case, and comes and goes. */
+/** Excludes the young generation, most of which is garbage anyway. */
 function oldSpaces(): number {
   let bytes = 0;
   for (const { space_name, space_used_size } of getHeapSpaceStatistics())

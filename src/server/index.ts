@@ -1,4 +1,4 @@
-/** `createServer()`: puts the parts together. The one file that knows every concrete class. */
+/** `createServer()`: assembles the server. The only file that knows every concrete class. */
 
 import { mkdir } from 'node:fs/promises';
 import { BlockList } from 'node:net';
@@ -21,7 +21,7 @@ import { requestPeer } from './forwarded.js';
 import { MetricsPage } from './http/metrics-page.js';
 import { HttpRouter } from './http/router.js';
 import { IdleMemory } from './idle-memory.js';
-import { type Bound, bringsEverybody, Listeners, type Proxies } from './listeners.js';
+import { type Bound, isSharedAddress, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { type ClusterOptions, Membership } from './membership.js';
@@ -60,7 +60,7 @@ import { Certificates, changeLog } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
 import type { Transport } from './transport/transport.js';
 import { readVersion } from './version.js';
-import { Passing } from './xep-0175-passing.js';
+import { AnonymousAccounts } from './xep-0175-passing.js';
 import { el } from './xml/element.js';
 
 export { standardModules } from '../modules/index.js';
@@ -75,7 +75,7 @@ export { NS } from './stanza/ns.js';
 export { Stanza } from './stanza/stanza.js';
 export { Element, el } from './xml/element.js';
 
-/** Makes a server: checks the configuration (ConfigError), opens storage (StorageError), starts modules (ModuleError). */
+/** Creates a server. Rejects with ConfigError, StorageError, ModuleError or HookError. */
 export async function createServer(options: ServerOptions = {}): Promise<Server> {
   const server = new WaxwingServer(options);
   try {
@@ -114,7 +114,7 @@ class WaxwingServer implements Server {
   readonly #shares = new Shares(
     () => this.config.limits,
     (limit) => this.metrics.limitHit(limit),
-    (address) => bringsEverybody(address, this.#proxies),
+    (address) => isSharedAddress(address, this.#proxies),
     () => this.disk.writable,
   );
   readonly disk = new DiskSpace({
@@ -122,10 +122,10 @@ class WaxwingServer implements Server {
     lowBytes: () => this.config.storage.low_space_bytes,
     changed: (isLow, space) => {
       const log = this.logs.area('storage');
-      if (isLow) log.warn(space, 'the disk gets full: accounts that wrote the most lately are slowed down; make room');
-      else log.info(space, 'there is room on the disk again');
+      if (isLow) log.warn(space, 'low disk space: accounts that write the most are slowed down; free some space');
+      else log.info(space, 'disk space is sufficient again');
     },
-    failed: (error) => this.logs.area('storage').warn({ err: error }, 'the room on the disk is not known'),
+    failed: (error) => this.logs.area('storage').warn({ err: error }, 'could not read the free disk space'),
   });
   readonly #queues = new Queues(
     () => this.config.limits.outbound_bytes,
@@ -143,17 +143,17 @@ class WaxwingServer implements Server {
   readonly #httpRouter = new HttpRouter({
     routes: (name) => this.#hostNamed(name).hooks.http,
     peer: (request) => requestPeer(request, this.#proxies.forwarded),
-    failed: (error, path) => this.logs.area('http').error({ err: error, path }, 'a request could not be answered'),
+    failed: (error, path) => this.logs.area('http').error({ err: error, path }, 'an HTTP request failed'),
     limitHit: (limit) => this.metrics.limitHit(limit),
   });
   readonly #metricsPage = new MetricsPage({
     config: () => this.config,
     proxies: () => this.#proxies,
     text: () => this.metrics.text(),
-    failed: (error) => this.logs.area('metrics').error({ err: error }, 'the metrics could not be read'),
+    failed: (error) => this.logs.area('metrics').error({ err: error }, 'could not collect the metrics'),
   });
   #streamSessions!: Sessions;
-  #passing!: Passing;
+  #anonymous!: AnonymousAccounts;
   #login!: Login;
   #throttle!: Throttle;
   #policy!: SaslPolicy;
@@ -180,7 +180,7 @@ class WaxwingServer implements Server {
     this.logs = openLogs(this.config.log, this.#options.logTo);
     await mkdir(this.config.data, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
       const why =
-        error.code === 'EEXIST' || error.code === 'ENOTDIR' ? 'is no folder' : `cannot be made (${error.code})`;
+        error.code === 'EEXIST' || error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be created (${error.code})`;
       throw new StorageError('unavailable', `data ${this.config.data}: ${why}`, { cause: error });
     });
     const storageLog = this.logs.area('storage');
@@ -200,7 +200,7 @@ class WaxwingServer implements Server {
         exceptions: () => this.quotas,
         limitHit: (limit) => this.metrics.limitHit(limit),
         warn: (owner, used, quota) => this.#warnOfQuota(owner, used, quota),
-        failed: (error) => storageLog.error({ err: error }, 'the usage of an account could not be measured'),
+        failed: (error) => storageLog.error({ err: error }, 'could not measure the storage usage of an account'),
       }),
     );
     const damaged = (record: DamagedRecord) => {
@@ -214,9 +214,9 @@ class WaxwingServer implements Server {
       ahead: (ms) =>
         storageLog.warn(
           { seconds: Math.round(ms / 1000) },
-          'the clock is behind what is stored: stamps run ahead until it has caught up; check the clock',
+          'the clock is behind stored timestamps: new ids run ahead until it catches up; check the system clock',
         ),
-      failed: (error) => storageLog.error({ err: error }, 'stanza ids cannot be reserved for the next start'),
+      failed: (error) => storageLog.error({ err: error }, 'could not reserve stanza ids for the next start'),
     });
     this.#configure();
     const { auth } = this.config;
@@ -235,15 +235,15 @@ class WaxwingServer implements Server {
       now: monotonic,
     });
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
-    this.#passing = new Passing({
+    this.#anonymous = new AnonymousAccounts({
       store: this.storage.document<true>('passing'),
-      forget: (jid) => this.#forgetAccount(jid, true),
-      failed: (error) => storageLog.error({ err: error }, 'the data of an anonymous user could not be forgotten'),
+      forget: (jid) => this.#deleteAccountData(jid, true),
+      failed: (error) => storageLog.error({ err: error }, 'could not delete the data of an anonymous account'),
     });
     this.#streamSessions = new Sessions({
       queues: this.#queues,
       ...shared,
-      passing: this.#passing,
+      anonymous: this.#anonymous,
       ended: (session) => {
         for (const host of this.#hosts.values()) host.unanswered(session);
       },
@@ -253,7 +253,7 @@ class WaxwingServer implements Server {
       isHere: (jid) => this.#router.wayTo(jid) === undefined,
       resumables: new Resumables(
         this.storage.document<SavedSm>('stream_management', { check: checkOf(savedSm) }),
-        (error) => storageLog.error({ err: error }, 'sessions cannot be kept for a crash'),
+        (error) => storageLog.error({ err: error }, 'could not store session snapshots'),
       ),
       counts: this.#counts,
       log: this.logs.area('streams'),
@@ -284,7 +284,7 @@ class WaxwingServer implements Server {
         canRestart: this.#options.halt !== undefined,
         halt: this.#options.halt ?? (() => this.stop()),
         invalidating: () => this.#streamSessions.invalidating,
-        anonymousAt: (bare) => this.#passing.blockOf(bare),
+        anonymousAt: (bare) => this.#anonymous.blockOf(bare),
       });
       this.#hosts.set(domain, host);
       this.#router.add(domain, host);
@@ -298,7 +298,7 @@ class WaxwingServer implements Server {
       const { enabled, path } = this.config.metrics;
       const claimed = hooks.http.get(path)?.get('GET');
       if (enabled && claimed !== undefined)
-        throw new HookError(`module ${claimed.module} answers GET ${path}, which is metrics.path`);
+        throw new HookError(`module ${claimed.module} answers GET ${path}; choose another metrics.path`);
       host.start(hooks);
     }
     this.components = new Components({
@@ -315,7 +315,9 @@ class WaxwingServer implements Server {
       report: changeLog(this.logs.area('certificates')),
     });
     await (this.#membership?.enter() ?? this.#streamSessions.keeping.load());
-    await this.#passing.sweep((jid) => this.sessions.of(jid.bare).length > 0 || this.#router.wayTo(jid) !== undefined);
+    await this.#anonymous.sweep(
+      (jid) => this.sessions.of(jid.bare).length > 0 || this.#router.wayTo(jid) !== undefined,
+    );
   }
 
   async #join(cluster: ClusterOptions, storage: Storage): Promise<void> {
@@ -326,7 +328,7 @@ class WaxwingServer implements Server {
       version: this.version,
       log: this.logs.area('cluster'),
       sessions: () => this.sessions.all(),
-      anonymous: () => this.#passing,
+      anonymous: () => this.#anonymous,
       restore: () => this.#streamSessions.keeping.load(),
       isStopping: () => this.#stopping !== undefined,
       end: (session, error) => this.#streamSessions.ending.end(session, error),
@@ -335,7 +337,7 @@ class WaxwingServer implements Server {
     this.node = this.#membership.node;
   }
 
-  /** What is reckoned from the configuration once. */
+  /** Values derived from the configuration. */
   #configure(): void {
     const { auth, c2s, http, listen } = this.config;
     const wanted: readonly string[] = [...auth.mechanisms, ...(auth.anonymous ? ['ANONYMOUS'] : [])];
@@ -357,7 +359,7 @@ class WaxwingServer implements Server {
 
   get modulesListening(): readonly ModuleListener[] {
     const all = [...this.#hosts.values()].flatMap(({ hooks }) => hooks.listeners.flatMap((bound) => bound()));
-    // Hosts may share one.
+    // Hosts may share a listener.
     return [...new Map(all.map((one) => [`${one.address} ${one.port}`, one])).values()];
   }
 
@@ -396,7 +398,7 @@ class WaxwingServer implements Server {
       },
       componentConnected: (transport, at) =>
         this.components.connected(transport, at, { ...server, throttle: this.#throttle }),
-      // What is not there, and what one may not see, look the same.
+      // A denied page must look like a missing one.
       http: (request, response) => {
         if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
       },
@@ -416,7 +418,7 @@ class WaxwingServer implements Server {
     );
     if (globalThis.gc !== undefined) this.#idleMemory = new IdleMemory(globalThis.gc);
     this.#logins = setInterval(() => {
-      this.accounts.writeLogins().catch((error: unknown) => log.error({ err: error }, 'logins could not be noted'));
+      this.accounts.writeLogins().catch((error: unknown) => log.error({ err: error }, 'could not store logins'));
     }, 60_000).unref();
     if (this.config.metrics.enabled)
       this.metrics.start({
@@ -442,7 +444,7 @@ class WaxwingServer implements Server {
   }
 
   inspect(): Inspection {
-    const { connections, pending } = this.#listeners?.held ?? { connections: 0, pending: 0 };
+    const { connections, pending } = this.#listeners?.inspection ?? { connections: 0, pending: 0 };
     return {
       connections,
       pending,
@@ -452,7 +454,7 @@ class WaxwingServer implements Server {
       unsettled: this.#backlog.waiting,
       shares: this.#shares.size,
       asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asking, 0),
-      anonymous: this.#passing.underWay,
+      anonymous: this.#anonymous.pending,
     };
   }
 
@@ -462,7 +464,7 @@ class WaxwingServer implements Server {
     return counts;
   }
 
-  /** The host of a name over HTTP, which may be that of a service. */
+  /** The host of a domain in an HTTP request, which may be that of a service. */
   #hostNamed(name: string): LocalHost {
     const all = [...this.#hosts.values()];
     return (
@@ -479,7 +481,7 @@ class WaxwingServer implements Server {
     const host = this.#hosts.get(event.jid.domain);
     switch (event.type) {
       case 'accountDeleted':
-        return this.#forgetAccount(event.jid);
+        return this.#deleteAccountData(event.jid);
       case 'accountDisabled':
         this.#endSessions(event.jid, 'The account was disabled.');
         break;
@@ -492,11 +494,11 @@ class WaxwingServer implements Server {
     await host?.emit(event.type, { jid: event.jid } as Events[typeof event.type]);
   }
 
-  /** All data of an account, but for the mark that it is to be removed: that goes last, so that a crash leaves no rest. */
-  async #forgetAccount(jid: Jid, isAnonymous = false): Promise<void> {
+  /** Deletes all data of an account, except its deletion mark: that goes last, so that a crash leaves no data. */
+  async #deleteAccountData(jid: Jid, isAnonymous = false): Promise<void> {
     const host = this.#hosts.get(jid.domain);
     await host?.emit('accountDeleting', { jid });
-    this.#endSessions(jid, 'The account was removed.');
+    this.#endSessions(jid, 'The account was deleted.');
     const stores = await this.storage.stores();
     await Promise.all(
       stores
@@ -507,21 +509,21 @@ class WaxwingServer implements Server {
     await host?.emit('accountDeleted', { jid, isAnonymous });
   }
 
-  /** Tells an account that is there, and the log. */
+  /** Warns the account, if it has a session, and the log. */
   #warnOfQuota(owner: string, used: number, quota: number): void {
-    this.logs.area('storage').warn({ owner, used, quota }, 'an account or room has used most of its quota');
+    this.logs.area('storage').warn({ owner, used, quota }, 'an account or room is near its storage quota');
     const jid = Jid.tryParse(owner);
     const host = jid && this.#hosts.get(jid.domain);
     if (host === undefined || this.sessions.of(owner).length === 0) return;
     const part = Math.floor((100 * used) / quota);
-    const words = `You have used ${part} % of the room that your account has on this server. Please remove something.`;
+    const words = `Your account uses ${part} % of its storage quota on this server. Please delete something.`;
     void host.route(Stanza.build('message', { from: host.jid, to: jid, type: 'headline' }, el('body', null, words)));
   }
 
   #endSessions(jid: Jid, text: string): void {
     for (const session of this.sessions.of(jid.bare))
       this.#streamSessions.ending.end(session, new StreamError('not-authorized', text));
-    // Those that have proved who they are, and have no session yet.
+    // Authenticated streams without a session.
     for (const stream of this.#streams)
       if (stream.account?.sameBare(jid)) stream.close(new StreamError('not-authorized', text));
   }
@@ -537,7 +539,7 @@ class WaxwingServer implements Server {
     const next = loadConfig({ file, text, overrides, modules: this.modules });
     const changes = diffConfig(this.config, next, this.modules);
     this.components.useSecrets(readSecrets(next.components));
-    // Keys that need a restart are taken too where nothing but their readers look at them live; they are reported.
+    // Keys that need a restart are stored too, except those whose old value is still in use; they are reported.
     const { listen, data, components } = this.config;
     this.config =
       changes.restart.length === 0
@@ -564,15 +566,15 @@ class WaxwingServer implements Server {
     const closing = this.#listeners?.close();
     this.#membership?.gateway.stop();
     this.#httpRouter.stop();
-    // One deadline for all that depends on clients. What depends on the storage takes as long as it takes.
+    // One deadline for everything that depends on clients. Storage may take as long as it needs.
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
     const deadline = monotonic() + grace;
-    // What comes from now on is not taken: whoever resumes sends it again. What was taken is finished.
-    const settled = Promise.all([...this.#streams, this.components].map((stream) => stream?.stopTaking()));
-    await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, grace / 2).unref())]);
+    // New stanzas are no longer taken: clients that resume send them again. Pending ones are finished.
+    const handled = Promise.all([...this.#streams, this.components].map((stream) => stream?.stopTaking()));
+    await Promise.race([handled, new Promise((resolve) => setTimeout(resolve, grace / 2).unref())]);
     for (const host of this.#hosts.values()) await host.emit('stopping', {});
     const goodbye = () => new StreamError('system-shutdown');
-    // Those that stay hear of those that go, before they are written down; and are before they are told to go.
+    // Staying sessions are first notified of ending ones, then saved; then their streams are closed.
     for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
     await this.#streamSessions?.keeping.save();
     for (const stream of this.#streams) stream.close(goodbye());
@@ -581,9 +583,9 @@ class WaxwingServer implements Server {
     for (const { transport } of this.#streams) transport.destroy();
     this.#listeners?.destroyAll();
     await closing;
-    await this.#passing?.settled();
+    await this.#anonymous?.drained();
     await this.accounts?.writeLogins().catch((error: unknown) => {
-      this.logs.area('storage').error({ err: error }, 'logins could not be noted');
+      this.logs.area('storage').error({ err: error }, 'could not store logins');
     });
     await this.#membership?.leave();
     for (const host of this.#hosts.values()) host.stop();

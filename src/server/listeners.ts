@@ -1,4 +1,7 @@
-/** The ports: TCP and TLS for clients, TCP for components, HTTP for WebSocket and metrics. Each connection becomes a transport and a stream. */
+/**
+ * Ports: TCP and TLS for clients, TCP for components, HTTP for WebSocket and metrics. Each connection becomes a transport
+ * and a stream.
+ */
 import {
   createServer as createHttpServer,
   type Server as HttpServer,
@@ -33,11 +36,11 @@ export interface Bound {
   readonly port: number;
 }
 
-/** Whom to believe where a client is. */
+/** Proxies whose information about clients is trusted. */
 export interface Proxies {
-  /** Their connections begin with a PROXY header. */
+  /** Proxies that send a PROXY header. */
   readonly protocol: BlockList;
-  /** Their requests say it in X-Forwarded-For. */
+  /** Proxies that set X-Forwarded-For. */
   readonly forwarded: BlockList;
 }
 
@@ -46,11 +49,11 @@ export interface ListenersParts {
   proxies(): Proxies;
   readonly certificates: Certificates;
   readonly log: Logger;
-  /** A client's connection is there; it was accepted at that time. */
+  /** A client has connected; `at` is when the connection was accepted (`monotonic`). */
   connected(transport: Transport, at: number): void;
-  /** The same for a component's. */
+  /** The same for a component. */
   componentConnected(transport: Transport, at: number): void;
-  /** Requests that are no upgrade. */
+  /** Requests other than upgrades. */
   readonly http: RequestListener;
   tlsFailed(): void;
   limitHit(limit: string): void;
@@ -59,10 +62,10 @@ export interface ListenersParts {
 const minute = 60_000;
 /** Address blocks whose connections of the last minute are counted. */
 const rememberedAddresses = 100_000;
-/** A proxy on this machine comes from there, and brings everybody's connections. */
+/** A local proxy connects from these, on behalf of all its clients. */
 const ownAddresses: readonly string[] = ['127.0.0.1', '::1'];
 
-/** A port cannot be had. */
+/** A port cannot be opened. */
 export class ListenError extends Error {
   override readonly name = 'ListenError';
 }
@@ -71,20 +74,20 @@ export class Listeners {
   readonly #parts: ListenersParts;
   readonly #servers: Server[] = [];
   readonly bound: Bound[] = [];
-  /** Open connections by address block (an IPv4 address, an IPv6 /64), and all together. */
+  /** Open connections by address block (an IPv4 address, an IPv6 /64). */
   readonly #perAddress = new Map<string, number>();
-  /** How often each opened one. */
+  /** Rate of new connections by address block. */
   #arrivals = new Rates(Number.POSITIVE_INFINITY, minute);
   readonly #httpServers: HttpServer[] = [];
   readonly #sockets = new Set<Socket>();
-  /** Connections that are no stream yet and were served no request, by when they were accepted (`monotonic`). */
+  /** Connections without a stream or a served request, by when they were accepted (`monotonic`). */
   readonly #pending = new Map<Socket, number>();
 
   constructor(parts: ListenersParts) {
     this.#parts = parts;
   }
 
-  /** Opens every port that the configuration names; rejects with ListenError, all closed again, if one cannot be had. */
+  /** Opens every configured port. Rejects with ListenError, with all closed again, if one cannot be opened. */
   async open(): Promise<void> {
     const config = this.#parts.config();
     const { listen } = config;
@@ -97,7 +100,7 @@ export class Listeners {
     }
   }
 
-  /** Takes no more connections. Those that are open stay. */
+  /** Stops accepting connections. Open ones stay. */
   async close(): Promise<void> {
     await Promise.all(
       this.#servers.map(
@@ -108,12 +111,12 @@ export class Listeners {
     this.bound.length = 0;
   }
 
-  /** Accepted connections, and those of them that are no stream yet and were served no request. */
-  get held(): { readonly connections: number; readonly pending: number } {
+  /** Accepted connections, and those without a stream or a served request yet. */
+  get inspection(): { readonly connections: number; readonly pending: number } {
     return { connections: this.#sockets.size, pending: this.#pending.size };
   }
 
-  /** Cuts connections whose PROXY header, handshake, request or upgrade did not come by the login deadline. */
+  /** Cuts connections whose PROXY header, handshake, request or upgrade did not arrive by the login timeout. */
   cutLate(now: number): void {
     const deadline = this.#parts.config().limits.login_deadline_seconds * 1000;
     for (const [socket, at] of this.#pending) {
@@ -124,14 +127,14 @@ export class Listeners {
     }
   }
 
-  /** It is pending no more. When it was accepted. */
+  /** The connection is no longer pending. Returns when it was accepted. */
   #arrived(socket: Socket): number {
     const since = this.#pending.get(socket) ?? monotonic();
     this.#pending.delete(socket);
     return since;
   }
 
-  /** Connections that remain are cut, so that `close` can resolve. */
+  /** Cuts the remaining connections, so that `close` can resolve. */
   destroyAll(): void {
     for (const server of this.#httpServers) server.closeAllConnections();
     for (const socket of this.#sockets) socket.destroy();
@@ -167,7 +170,7 @@ export class Listeners {
         if (!isIn(this.#parts.proxies().protocol, proxy)) named();
         else
           takeProxyHeader(socket, named, (error) =>
-            this.#parts.log.warn({ err: error, proxy }, 'a proxy did not say where its client is'),
+            this.#parts.log.warn({ err: error, proxy }, 'invalid PROXY header'),
           );
       });
     switch (kind) {
@@ -177,7 +180,7 @@ export class Listeners {
         );
       case 'c2s_tls':
         return tcp((socket) => {
-          // XEP-0368 §3: ALPN, for those who ask; others are welcome too.
+          // XEP-0368 §3: ALPN, for clients that request it; others are accepted too.
           const transport = new TcpTransport(socket, (hello) => ({
             ...this.#tls(hello),
             ALPNProtocols: ['xmpp-client'],
@@ -228,7 +231,7 @@ export class Listeners {
     }
   }
 
-  /** An HTTP server without a port: connections are given to it. */
+  /** An HTTP server without a port: connections are passed to it. */
   #http(): HttpServer {
     const headersTimeout = this.#parts.config().limits.login_deadline_seconds * 1000;
     const server = createHttpServer(
@@ -243,7 +246,7 @@ export class Listeners {
         this.#parts.http(request, response);
       },
     );
-    // Only a server that listens looks for requests that take too long.
+    // Node checks for slow requests only on listening servers.
     server.emit('listening');
     server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket as Socket, head));
     this.#httpServers.push(server);
@@ -256,7 +259,7 @@ export class Listeners {
       secureContext: certificates.contextOf(hello),
       SNICallback: certificates.sniCallback,
       requestCert: this.#parts.config().tls.client_certificates,
-      // Whether a client's certificate is trusted is SASL EXTERNAL's question (XEP-0178), not the connection's.
+      // SASL EXTERNAL (XEP-0178) decides whether a client certificate is trusted, not the TLS layer.
       rejectUnauthorized: false,
     };
   }
@@ -278,7 +281,7 @@ export class Listeners {
     }
     const peer = requestPeer(request, this.#parts.proxies().forwarded);
     if (peer === undefined) {
-      this.#parts.log.warn({ proxy: peerOf(socket).address }, 'a proxy names no readable address in X-Forwarded-For');
+      this.#parts.log.warn({ proxy: peerOf(socket).address }, 'invalid address in X-Forwarded-For');
       socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       return;
     }
@@ -286,7 +289,7 @@ export class Listeners {
       namePeer(socket, peer);
       if (!this.#count(socket)) return;
     }
-    // Loaded with the first client that comes so: many servers have none.
+    // Loaded with the first WebSocket client: many servers have none.
     this.#upgrader ??= import('./transport/websocket.js').then(
       ({ WebSocketUpgrader }) => new WebSocketUpgrader(limits.stanza_bytes),
     );
@@ -295,12 +298,12 @@ export class Listeners {
         upgrader.upgrade(request, socket, head, (transport) => this.#parts.connected(transport, this.#arrived(socket))),
       )
       .catch((error: unknown) => {
-        this.#parts.log.error({ err: error }, 'a WebSocket could not be opened');
+        this.#parts.log.error({ err: error }, 'could not open a WebSocket');
         socket.destroy();
       });
   }
 
-  /** RFC 9110 §7.8: an upgrade to what is not spoken here is ignored. Node reads no further requests of the connection. */
+  /** RFC 9110 §7.8: upgrades to unsupported protocols are ignored. Node reads no more requests from the connection. */
   #ignoreUpgrade(request: IncomingMessage, socket: Socket): void {
     this.#pending.delete(socket);
     const response = new ServerResponse(request);
@@ -312,7 +315,7 @@ export class Listeners {
 
   #upgrader: Promise<WebSocketUpgrader> | undefined;
 
-  /** There are only so many connections in all (XEP-0205 §3.1). */
+  /** Enforces the limit of all connections (XEP-0205 §3.1). */
   #admit(socket: Socket): boolean {
     if (socket.destroyed) return false;
     if (this.#sockets.size >= this.#parts.config().limits.connections) {
@@ -327,11 +330,11 @@ export class Listeners {
     return true;
   }
 
-  /** And one address holds and opens only so many. */
+  /** Enforces the limits per address. */
   #count(socket: Socket): boolean {
     const { address } = peerOf(socket);
     const block = addressBlock(address);
-    const limit = bringsEverybody(address, this.#parts.proxies()) ? undefined : this.#limitOf(block);
+    const limit = isSharedAddress(address, this.#parts.proxies()) ? undefined : this.#limitOf(block);
     if (limit !== undefined) {
       this.#refuse(socket, limit);
       return false;
@@ -350,11 +353,11 @@ export class Listeners {
     socket.destroy();
   }
 
-  /** The limit that one more connection from there would pass. */
+  /** The limit that one more connection from the address would exceed. Returns undefined if there is none. */
   #limitOf(block: string): string | undefined {
     const { connections_per_address, connections_per_minute } = this.#parts.config().limits;
     if ((this.#perAddress.get(block) ?? 0) >= connections_per_address) return 'connections_per_address';
-    // All that it may hold may come at once, as after a restart; not all of a minute.
+    // A full set of connections may arrive at once, as after a restart, but not a full minute's worth.
     const atOnce = Math.min(connections_per_minute, connections_per_address);
     const window = atOnce === Number.POSITIVE_INFINITY ? minute : (minute * atOnce) / connections_per_minute;
     if (this.#arrivals.limit !== atOnce || this.#arrivals.window !== window)
@@ -366,19 +369,19 @@ export class Listeners {
 const asksForWebSocket = ({ headers }: IncomingMessage): boolean =>
   (headers.upgrade ?? '').split(',').some((protocol) => protocol.trim().toLowerCase() === 'websocket');
 
-/** Whether connections of many people come from there: a proxy on this machine, or one that names its clients. */
-export function bringsEverybody(address: string, { forwarded }: Proxies): boolean {
+/** Whether connections of many clients come from the address: a local proxy, or one that names its clients. */
+export function isSharedAddress(address: string, { forwarded }: Proxies): boolean {
   return ownAddresses.includes(address) || isIn(forwarded, address);
 }
 
 function explain(error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case 'EADDRINUSE':
-      return 'another program listens there already; stop it, or choose another port';
+      return 'another program already uses it; stop that program, or choose another port';
     case 'EACCES':
-      return 'this user may not listen there; ports below 1024 need privileges';
+      return 'permission denied; ports below 1024 need privileges';
     case 'EADDRNOTAVAIL':
-      return 'this machine has no such address';
+      return 'this machine does not have this address';
     default:
       return error.message;
   }

@@ -1,4 +1,7 @@
-/** Starts the modules of a host: finds them, orders them by what they need, opens their stores, collects their hooks. */
+/**
+ * Starts the modules of a host: loads them, orders them by their dependencies, opens their stores, collects their
+ * hooks.
+ */
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
@@ -14,19 +17,19 @@ import type { LocalHost } from './routing/host.js';
 import { ownStates } from './routing/session.js';
 import { checkOf } from './stanza/stored.js';
 
-/** Names of modules, and of their stores. */
+/** Valid names of modules and their stores. */
 const isName = /^[a-z][a-z0-9_]*$/i;
 
-/** What the storage calls a store of a module. */
+/** The name of a module's store in the storage. */
 export const storedName = (module: string, store: string, { storedAs }: StoreDeclaration): string =>
   storedAs ?? `${module}/${store}`;
 
-/** The modules cannot be started as they are. Stops the start. */
+/** The modules cannot be started as configured. Stops the start. */
 export class ModuleError extends Error {
   override readonly name = 'ModuleError';
 }
 
-/** Imports the modules that the configuration names: packages, or files by their absolute paths. */
+/** Imports the modules named in the configuration: packages, or files by absolute path. Rejects with ModuleError. */
 export async function importModules(names: readonly string[]): Promise<ModuleDefinition[]> {
   return Promise.all(
     names.map(async (name) => {
@@ -37,7 +40,7 @@ export async function importModules(names: readonly string[]): Promise<ModuleDef
       })) as { default?: Partial<ModuleDefinition> };
       const definition = imported.default;
       if (typeof definition?.name !== 'string' || typeof definition.start !== 'function')
-        throw new ModuleError(`${name} is no Waxwing module: its default export is not made by defineModule()`);
+        throw new ModuleError(`${name} is not a Waxwing module: its default export must be made by defineModule()`);
       const mistake = mistakeIn(definition);
       if (mistake !== undefined) throw new ModuleError(`module ${definition.name} (${name}): ${mistake}`);
       return definition as ModuleDefinition;
@@ -45,26 +48,26 @@ export async function importModules(names: readonly string[]): Promise<ModuleDef
   );
 }
 
-/** What is wrong with the head of a module that no compiler has seen; undefined: nothing. */
+/** The first mistake in the definition of a module that no compiler has checked. Returns undefined if there is none. */
 function mistakeIn(definition: Partial<ModuleDefinition>): string | undefined {
   const { name = '', summary, implements: specifications, config, stores = {}, cli = [] } = definition;
-  if (!isName.test(name) || name === 'disabled' || name === 'load') return 'it cannot have this name';
-  if (typeof summary !== 'string') return 'summary is no text';
-  if (typeof specifications !== 'object' || specifications === null) return 'implements is no object';
-  if (config !== undefined && typeof config.safeExtend !== 'function') return 'config is no z.object()';
+  if (!isName.test(name) || name === 'disabled' || name === 'load') return 'this name is not allowed';
+  if (typeof summary !== 'string') return 'summary must be a string';
+  if (typeof specifications !== 'object' || specifications === null) return 'implements must be an object';
+  if (config !== undefined && typeof config.safeExtend !== 'function') return 'config must be a z.object()';
   const shapes = ['document', 'map', 'log'];
   const odd = Object.entries(stores).find(([, store]) => !shapes.includes(store?.shape));
-  if (odd !== undefined) return `the store ${odd[0]} is not made by document(), map() or log()`;
-  if (!Array.isArray(cli)) return 'cli is no list';
+  if (odd !== undefined) return `the store ${odd[0]} must be made by document(), map() or log()`;
+  if (!Array.isArray(cli)) return 'cli must be an array';
   return undefined;
 }
 
-/** Those that are to run, by the configuration, each behind the ones that provide what it needs or wants. */
+/** The enabled modules, each after the ones that provide what it needs or wants. */
 export function chooseModules(all: readonly ModuleDefinition[], config: Config): ModuleDefinition[] {
   const byName = new Map<string, ModuleDefinition>();
   for (const definition of all) {
     if (!isName.test(definition.name))
-      throw new ModuleError(`a module cannot be named ${JSON.stringify(definition.name)}: letters, digits and _`);
+      throw new ModuleError(`invalid module name ${JSON.stringify(definition.name)}: use letters, digits and _`);
     if (byName.has(definition.name)) throw new ModuleError(`two modules are named ${definition.name}`);
     byName.set(definition.name, definition);
   }
@@ -74,10 +77,11 @@ export function chooseModules(all: readonly ModuleDefinition[], config: Config):
   for (const { name, stores: declared = {}, sessionStates = [] } of chosen) {
     for (const [store, declaration] of Object.entries(declared)) {
       if (!isName.test(store))
-        throw new ModuleError(`module ${name}: a store cannot be named ${JSON.stringify(store)}`);
+        throw new ModuleError(`module ${name}: invalid store name ${JSON.stringify(store)}: use letters, digits and _`);
       const stored = storedName(name, store, declaration);
       const other = stores.get(stored) ?? (coreStores.includes(stored) ? 'the server' : undefined);
-      if (other !== undefined) throw new ModuleError(`module ${name} declares a store ${stored}, which ${other} has`);
+      if (other !== undefined)
+        throw new ModuleError(`module ${name} declares a store ${stored}, which ${other} already has`);
       stores.set(stored, `module ${name}`);
     }
     for (const state of sessionStates) {
@@ -91,7 +95,10 @@ export function chooseModules(all: readonly ModuleDefinition[], config: Config):
   return byNeed(chosen);
 }
 
-/** A store that is put on a driver has to be one, of a module that runs or not: else its data lies elsewhere. */
+/**
+ * Throws ModuleError if `storage.stores` names a store that no module has, running or not: a typing error would leave
+ * its data on another driver.
+ */
 function demandStores(all: readonly ModuleDefinition[], { storage }: Config): void {
   const known = [
     ...coreStores,
@@ -123,7 +130,7 @@ function byNeed(chosen: readonly ModuleDefinition[]): ModuleDefinition[] {
     const { name, needs = [], wants = [] } = definition;
     if (state.get(name) === 'done') return;
     if (state.get(name) === 'visiting')
-      throw new ModuleError(`modules need each other in a circle: ${[...path, name].join(' → ')}`);
+      throw new ModuleError(`circular dependency of modules: ${[...path, name].join(' → ')}`);
     state.set(name, 'visiting');
     for (const need of needs) {
       const provider = providers.get(need);
@@ -146,23 +153,23 @@ async function startModule(definition: ModuleDefinition, context: object, log: L
   try {
     const hooks: unknown = await definition.start(context as never);
     if (Array.isArray(hooks)) return hooks;
-    throw new TypeError('its start gives no list of hooks');
+    throw new TypeError('its start() must return an array of hooks');
   } catch (error) {
     if (error instanceof ModuleError) throw error;
-    log.error({ err: error, module: definition.name }, 'a module does not start');
+    log.error({ err: error, module: definition.name }, 'could not start a module');
     const why = error instanceof Error ? error.message : String(error);
-    throw new ModuleError(`module ${definition.name} does not start: ${why}`, { cause: error });
+    throw new ModuleError(`could not start module ${definition.name}: ${why}`, { cause: error });
   }
 }
 
-/** Starts the modules for a host, in their order, and gives their hooks. */
+/** Starts the modules of a host in order. Returns their hooks. Rejects with ModuleError. */
 export async function startModules(
   host: LocalHost,
   definitions: readonly ModuleDefinition[],
   { storage, config, log }: { readonly storage: Storage; readonly config: Config; readonly log: Logger },
 ): Promise<Hooks> {
   const started: { definition: ModuleDefinition; hooks: readonly Hook[] }[] = [];
-  // Modules may ask for what was declared while they start; features are known then, hooks are not.
+  // Modules may query declarations while they start; features are known by then, hooks are not.
   host.hooks = new Hooks(
     host.domain,
     definitions.map((definition) => ({ definition, hooks: [] })),
@@ -184,7 +191,7 @@ export async function startModules(
       log: log.child({ module: name, host: host.domain }),
       provide(service: keyof Services, implementation: never) {
         if (!provides.includes(service))
-          throw new ModuleError(`module ${name} provides ${service} without declaring it`);
+          throw new ModuleError(`module ${name} provides ${service}, but does not declare it`);
         host.services[service] = implementation;
       },
     };
@@ -192,7 +199,7 @@ export async function startModules(
     started.push({ definition, hooks });
     for (const service of provides)
       if (host.services[service] === undefined)
-        throw new ModuleError(`module ${name} declares that it provides ${service}, and does not`);
+        throw new ModuleError(`module ${name} declares that it provides ${service}, but does not provide it`);
   }
   const hooks = new Hooks(host.domain, started);
   for (const answerer of accountAnswers(host.accounts)) hooks.answer(answerer);

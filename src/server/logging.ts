@@ -1,20 +1,20 @@
-/** Structured logs (pino): a JSON object a line, or a line for people. Never message bodies, never secrets. */
+/** Structured logs (pino): one JSON object per line, or readable lines. Never message bodies, never secrets. */
 import { closeSync, openSync } from 'node:fs';
 import { type DestinationStream, destination, type Logger, levels, pino, stdTimeFunctions } from 'pino';
 import type { Config } from './config/schema.js';
 import { oneLine } from './plain.js';
 import { makePrivate, privateMode } from './private-file.js';
 
-/** The log of the server; `area()` of it gives each part a level of its own. */
+/** The server's log; `area()` gives each part its own level. */
 export interface Logs {
   readonly root: Logger;
-  /** The log of one area: `streams`, `storage`, `modules` …, whose level the configuration may set apart. */
+  /** The log of one area: `streams`, `storage`, `modules` …, which may have its own level in the configuration. */
   area(name: string): Logger;
-  /** The levels that hold now. */
+  /** The levels in use. */
   readonly levels: Pick<Config['log'], 'level' | 'areas'>;
   /** Applies changed levels. */
   configure(config: Pick<Config['log'], 'level' | 'areas'>): void;
-  /** Writes out what waits. */
+  /** Flushes buffered lines. */
   flush(): void;
 }
 
@@ -57,7 +57,7 @@ export class LogError extends Error {
   override readonly name = 'LogError';
 }
 
-/** Throws LogError before the start, where the stream would only fail later. */
+/** Throws LogError before the start; the stream would fail only later. */
 function checkFile(file: string): void {
   try {
     makePrivate(file);
@@ -73,7 +73,7 @@ function isForPeople({ format, file }: Config['log'], to: DestinationStream | un
   return format === 'auto' ? to === undefined && file === '' && process.stdout.isTTY : format === 'pretty';
 }
 
-/** "12:34:56 warn  streams: text key=value": what matters, for a terminal. */
+/** "12:34:56 warn  streams: text key=value", for terminals. */
 function prettyTo(out: DestinationStream): DestinationStream {
   return {
     write(line: string) {

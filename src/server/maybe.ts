@@ -1,2 +1,4 @@
-/** What may be there already: whoever gets it waits for promises alone, so that the path without one costs no turn. */
+/**
+ * A value that may be available synchronously: callers await only promises, so that the synchronous path costs no turn.
+ */
 export type Maybe<T> = T | Promise<T>;

@@ -1,4 +1,4 @@
-/** A server as a node of a cluster: what it needs of the cluster, and what the cluster does to it. */
+/** A server as a node of a cluster. */
 import type { Logger } from 'pino';
 import { type Storage, StorageError } from '../storage/contract.js';
 import { around } from '../storage/wrappers.js';
@@ -15,9 +15,9 @@ import type { Jid } from './stanza/jid.js';
 import { Gateway, type GatewayParts } from './stream/c2s/gateway.js';
 
 export interface ClusterOptions {
-  /** The same at each start; no other node of the cluster has it. */
+  /** Unique in the cluster, and the same at each start. */
   readonly node: string;
-  /** Where the network finds it. */
+  /** Its address in the network. */
   readonly address: string;
   readonly network: Network;
 }
@@ -30,17 +30,17 @@ export interface MembershipParts {
   readonly log: Logger;
   sessions(): Iterable<Session>;
   anonymous: ElsewhereParts['anonymous'];
-  /** Takes up what was saved of sessions of accounts that live here and are not there yet. */
+  /** Restores saved sessions of accounts whose home is here, except those already restored. */
   restore(): Promise<void>;
-  /** The server stops: its sessions are saved, and not to be ended. */
+  /** The server is stopping: its sessions are saved, not ended. */
   isStopping(): boolean;
-  /** Ends a session; its client is told why. */
+  /** Ends a session, with an error for its client. */
   end(session: Session, error: StreamError): void;
   halt(how: 'restart'): Promise<void>;
 }
 
 export class Membership {
-  /** What the node writes to: it notices when the others have shut it out. */
+  /** The node's storage: detects when other nodes have fenced it off. */
   readonly storage: Storage;
   readonly node: ClusterNode;
   /** Hands clients' streams over to the homes of their accounts, and takes those that other nodes hand over. */
@@ -50,7 +50,7 @@ export class Membership {
   /** Begins a stream that another node hands over; undefined: the server has not started. */
   #serve: GatewayParts['connected'] | undefined;
   readonly #parts: MembershipParts;
-  /** Restores sessions, one time after the other. */
+  /** Restores sessions, one call at a time. */
   #restoring: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -100,10 +100,8 @@ export class Membership {
       gained: () => membership?.restore(),
       viewed: () => membership?.viewed(),
       expelled: () => {
-        log.fatal('the other nodes have shut this one out');
-        parts
-          .halt('restart')
-          .catch((error: unknown) => log.error({ err: error }, 'the server could not be stopped in order'));
+        log.fatal('the other nodes have fenced this node off');
+        parts.halt('restart').catch((error: unknown) => log.error({ err: error }, 'could not stop the server cleanly'));
       },
       warn: (message, error) => log.warn({ err: error }, message),
     });
@@ -133,28 +131,28 @@ export class Membership {
     return member === undefined || member.id === this.node.name.id ? undefined : member;
   }
 
-  /** Becomes a member and takes its share of the addresses, which modules have to be ready for. Rejects with StorageError. */
+  /** Becomes a member and takes its share of the addresses; modules must be started. Rejects with StorageError. */
   async enter(): Promise<void> {
     await this.node.enter();
     setNode(this.node.number);
     await this.#restoring;
   }
 
-  /** Hands over and leaves. Never rejects. */
+  /** Hands over its addresses and leaves. Never rejects. */
   async leave(): Promise<void> {
     await this.node.leave().catch((error: unknown) => {
-      this.#parts.log.error({ err: error }, 'the cluster could not be left in order: its other nodes will notice');
+      this.#parts.log.error({ err: error }, 'could not leave the cluster cleanly; the other nodes will detect it');
       this.node.kill();
     });
     this.#relays.close();
   }
 
   restore(): void {
-    const failed = (error: unknown) => this.#parts.log.error({ err: error }, 'sessions could not be restored');
+    const failed = (error: unknown) => this.#parts.log.error({ err: error }, 'could not restore sessions');
     this.#restoring = this.#restoring.then(() => this.#parts.restore()).catch(failed);
   }
 
-  /** The accounts for which this is true move to another node. */
+  /** Ends the sessions of accounts that move to another node. */
   endSessions(moves: (jid: Jid) => boolean): void {
     if (this.#parts.isStopping()) return;
     const reason = new StreamError('reset', 'The account moves to another node. Connect again.');
@@ -162,7 +160,7 @@ export class Membership {
   }
 }
 
-/** The host of a domain, or of a service; some host for what is neither. */
+/** The host of a domain or of a service's domain; any host if there is none. */
 function hostOf(hosts: ReadonlyMap<string, LocalHost>, domain: string): LocalHost {
   for (let rest = domain; rest !== ''; rest = rest.slice(rest.indexOf('.') + 1)) {
     const host = hosts.get(rest);

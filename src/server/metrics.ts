@@ -1,6 +1,6 @@
 /**
- * Prometheus metrics: read from plain counters when they are asked for, so that counting costs an addition, and the
- * library that writes them is loaded only where somebody asks.
+ * Prometheus metrics: read from plain counters on each scrape, so that counting costs one addition; prom-client is
+ * loaded with the first scrape.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metric, Registry } from 'prom-client';
@@ -10,42 +10,42 @@ import type { StreamCounts } from './stream/counts.js';
 
 export interface MetricsSources {
   readonly counts: StreamCounts;
-  /** Connections that are open, by kind of transport. */
+  /** Open connections by kind of transport. */
   connections(): Readonly<Record<string, number>>;
   sessions(): number;
   hibernating(): number;
-  /** Bytes that wait for clients. */
+  /** Bytes queued for clients. */
   outbound(): number;
-  /** Bytes; undefined: not known. */
+  /** Bytes; undefined if not known. */
   freeSpace(): number | undefined;
-  /** Accounts and rooms near a quota and at it. */
+  /** Accounts and rooms near a quota, and at it. */
   quotas(): { readonly near: number; readonly reached: number };
   snapshots(): number;
   components(): readonly ComponentFigures[];
   accountsCached?(): number;
-  /** What the modules of all hosts count. */
+  /** Metrics of the modules of all hosts. */
   readonly modules?: readonly ModuleMetric[];
 }
 
 /** Upper bounds of the buckets in seconds. */
 const buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5] as const;
 
-/** How long one operation of one store took. */
+/** Durations of one operation of one store. */
 interface Times {
   readonly labels: { readonly store: string; readonly operation: string };
-  /** How many ended within each bucket and in none before it; the last: beyond all. */
+  /** Operations by bucket, not cumulative; the last: above all bounds. */
   readonly counts: number[];
   sum: number;
 }
 
-/** What writes a metric: prom-client, once it is loaded. */
+/** prom-client, once loaded. */
 type Library = typeof import('prom-client');
 
-/** How often the delay of the event loop is looked at, in ms. */
+/** Resolution of the event loop delay, in ms. */
 const timerMs = 20;
 
 export class Metrics {
-  /** By their names in the configuration: how often each was reached. */
+  /** How often each limit was reached, by its name in the configuration. */
   readonly #limits = new Map<string, number>();
   /** By store. */
   readonly #damaged = new Map<string, number>();
@@ -74,7 +74,7 @@ export class Metrics {
     times.sum += seconds;
   }
 
-  /** Begins to watch; `stop` ends it. */
+  /** Starts collecting; `stop` ends it. */
   start(sources: MetricsSources): void {
     this.#sources = sources;
     this.#delay.enable();
@@ -88,7 +88,7 @@ export class Metrics {
     );
   }
 
-  /** For Prometheus, and the media type of it. Only between `start` and `stop`. */
+  /** The metrics in Prometheus format, and their media type. Only between `start` and `stop`. */
   async text(): Promise<{ readonly type: string; readonly text: string }> {
     this.#registry ??= import('prom-client').then((library) => this.#register(library, this.#sources!));
     const registry = await this.#registry;
@@ -106,7 +106,7 @@ export class Metrics {
       'Delay of the event loop since the last scrape, 99th percentile',
       [],
       () => {
-        // What is measured is how late a timer comes, its own interval included.
+        // The measured delay includes the interval of the timer.
         const p99 = Math.max(0, this.#delay.percentile(99) / 1e9 - timerMs / 1000);
         this.#delay.reset();
         return [[{}, p99]];
@@ -116,26 +116,26 @@ export class Metrics {
       Object.entries(sources.connections()).map(([transport, count]) => [{ transport }, count]),
     );
     gauge('waxwing_sessions', 'Sessions, hibernating ones included', [], () => [[{}, sources.sessions()]]);
-    gauge('waxwing_sessions_hibernating', 'Sessions that wait for their client to come back', [], () => [
+    gauge('waxwing_sessions_hibernating', 'Hibernating sessions, which their clients may resume', [], () => [
       [{}, sources.hibernating()],
     ]);
-    gauge('waxwing_outbound_bytes', 'What waits for all clients, as limits.outbound_bytes counts it', [], () => [
+    gauge('waxwing_outbound_bytes', 'Bytes queued for all clients, as counted by limits.outbound_bytes', [], () => [
       [{}, sources.outbound()],
     ]);
-    gauge('waxwing_disk_free_bytes', 'Room on the disk of the data folder', [], () => {
+    gauge('waxwing_disk_free_bytes', 'Free space on the disk of the data folder', [], () => {
       const free = sources.freeSpace();
       return free === undefined ? [] : [[{}, free]];
     });
     gauge(
       'waxwing_quota_owners',
-      'Accounts and rooms that wrote lately and have used 90 % of a quota (near), or all of it (reached)',
+      'Accounts and rooms with recent writes that use 90 % of a quota (near), or all of it (reached)',
       ['state'],
       () => Object.entries(sources.quotas()).map(([state, owners]) => [{ state }, owners]),
     );
-    gauge('waxwing_sessions_kept', 'Sessions that could be resumed after a crash', [], () => [
+    gauge('waxwing_sessions_kept', 'Sessions with a stored snapshot, which can be resumed after a crash', [], () => [
       [{}, sources.snapshots()],
     ]);
-    counter('waxwing_connections_opened_total', 'Connections of clients ever', ['transport'], () =>
+    counter('waxwing_connections_opened_total', 'Connections opened by clients', ['transport'], () =>
       Object.entries(counts.opened).map(([transport, count]) => [{ transport }, count]),
     );
     counter('waxwing_stanzas_received_total', 'Stanzas from clients', ['kind'], () =>
@@ -150,7 +150,7 @@ export class Metrics {
     counter('waxwing_login_failures_total', 'Failed logins by condition', ['condition'], () =>
       [...counts.loginFailures].map(([condition, count]) => [{ condition }, count]),
     );
-    counter('waxwing_stream_errors_total', 'Stream errors that were sent, by condition', ['condition'], () =>
+    counter('waxwing_stream_errors_total', 'Stream errors sent, by condition', ['condition'], () =>
       [...counts.streamErrors].map(([condition, count]) => [{ condition }, count]),
     );
     const component = (read: (figures: ComponentFigures) => number): Read => {
@@ -187,7 +187,7 @@ export class Metrics {
       component(({ refusedLogins }) => refusedLogins),
     );
     counter('waxwing_tls_failures_total', 'TLS handshakes that failed', [], () => [[{}, counts.tlsFailures]]);
-    counter('waxwing_resumptions_total', 'Sessions that were resumed, or could not be', ['outcome'], () => [
+    counter('waxwing_resumptions_total', 'Attempts to resume a session, by outcome', ['outcome'], () => [
       [{ outcome: 'resumed' }, counts.resumed],
       [{ outcome: 'failed' }, counts.resumeFailures],
     ]);
@@ -209,7 +209,7 @@ export class Metrics {
   }
 }
 
-/** The same metric of several hosts is one. */
+/** A metric of several hosts is summed. */
 function byName(metrics: readonly ModuleMetric[]): Map<string, ModuleMetric[]> {
   const names = new Map<string, ModuleMetric[]>();
   for (const metric of metrics) names.set(metric.name, [...(names.get(metric.name) ?? []), metric]);
@@ -251,12 +251,15 @@ function counterOf(
   });
 }
 
-/** The histogram of storage operations, as the registry reads metrics: the library's own counts each value by itself. */
+/**
+ * The histogram of storage operations in the form the registry reads: prom-client's own updates every bucket on each
+ * value.
+ */
 function storageHistogram(all: () => Iterable<Times>): Metric {
   const name = 'waxwing_storage_seconds';
   const metric = {
     name,
-    help: 'Time until a storage operation was done; for writes: until it was durable',
+    help: 'Duration of storage operations; of writes: until they were durable',
     type: 'histogram',
     aggregator: 'sum',
   };

@@ -1,6 +1,6 @@
-/** Which known name was probably meant, for messages about unknown ones. */
+/** Suggestions for unknown names. */
 
-/** The name that was probably meant: the nearest one, where it is near. */
+/** The known name nearest to `name`. Returns undefined if none is similar. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const allowed = Math.max(1, Math.floor(name.length / 3));
   let best: string | undefined;
@@ -15,7 +15,7 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return best;
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours between two texts; at most `limit`. */
+/** Edit distance with swaps of neighbours; at most `limit`. */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
   let beforeLast: number[] = [];

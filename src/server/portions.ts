@@ -1,18 +1,18 @@
 /**
- * A bound for all of which each holder (an account, an address) can use a part. The part shrinks as the whole fills: a
- * holder gets one more only while it has less than a share of what is still free. So a few holders can never use up the
- * whole, and there is a place for whoever holds nothing yet.
+ * A bound shared by holders (accounts, addresses). The part of one holder shrinks as the whole fills: a holder gets
+ * another place only while it has less than a share of what is free. So a few holders can never use up the whole, and a
+ * new holder always finds a place.
  */
 export interface Bounds {
-  /** Places in all. */
+  /** Places in total. */
   readonly all: number;
-  /** Places of one holder, however many are free. */
+  /** Most places of one holder. */
   readonly each: number;
   /** Places that a holder gets while any are free; one by default. */
   readonly least?: number;
 }
 
-/** A holder may have so much of what is free. */
+/** A holder may have this part of what is free. */
 export const portion = 1 / 4;
 
 export class Portions {
@@ -25,7 +25,7 @@ export class Portions {
     return this.#size;
   }
 
-  /** Holders that have a place. */
+  /** Holders with a place. */
   get holders(): number {
     return this.#held.size;
   }
@@ -34,14 +34,14 @@ export class Portions {
     return this.#held.get(holder) ?? 0;
   }
 
-  /** Takes a place, to be given back by `give`. Otherwise returns which of the bounds forbids it. */
+  /** Takes a place; return it with `give`. Returns the bound that forbids it, else undefined. */
   take(holder: string): keyof Bounds | undefined {
     const refused = this.refuses(holder);
     if (refused === undefined) this.add(holder);
     return refused;
   }
 
-  /** Which of the bounds forbids one more place. */
+  /** The bound that forbids another place. Returns undefined if none does. */
   refuses(holder: string): keyof Bounds | undefined {
     const { all, each, least = 1 } = this.bounds();
     const held = this.of(holder);
@@ -51,7 +51,7 @@ export class Portions {
     return free > 0 && held < Math.max(least, Math.floor(free * portion)) ? undefined : 'all';
   }
 
-  /** Counts a place whatever the bounds: what was there before a restart. */
+  /** Counts a place regardless of the bounds, for places from before a restart. */
   add(holder: string): void {
     this.#held.set(holder, this.of(holder) + 1);
     this.#size++;

@@ -1,13 +1,13 @@
-/** Files for the server's own user alone: they tell of people and what they do. */
+/** Files readable only by the server's own user: they contain personal data. */
 import { chmodSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 export const privateMode = 0o600;
 
-/** Makes the folder where there is none, and closes a file that is there to others. */
+/** Creates the folder if necessary, and removes other users' access to an existing file. */
 export function makePrivate(file: string): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const found = statSync(file, { throwIfNoEntry: false });
-  // Not a terminal, a pipe or /dev/null.
+  // Not for a terminal, a pipe or /dev/null.
   if (found?.isFile() && (found.mode & 0o077) !== 0) chmodSync(file, privateMode);
 }

@@ -1,4 +1,4 @@
-/** How much each account and room may store (`limits.account_bytes` and others), with exceptions by role and by account. */
+/** Storage quotas of accounts and rooms (`limits.account_bytes` and others), with exceptions by role and by account. */
 import { z } from 'zod';
 import type { DocumentStore } from '../storage/contract.js';
 import type { Kind, Quota, QuotaRules } from '../storage/usage.js';
@@ -7,7 +7,7 @@ import type { Config } from './config/schema.js';
 import { coreStores } from './core-stores.js';
 import { Rates } from './rates.js';
 
-/** What an account has instead of the usual quotas; null: no limit. */
+/** An account's own quotas, instead of the configured ones; null: no limit. */
 export const storedQuota = z.object({
   archive: z.number().int().nonnegative().nullable().optional(),
   data: z.number().int().nonnegative().nullable().optional(),
@@ -19,7 +19,7 @@ export interface QuotaParts {
   readonly accounts: () => Accounts;
   readonly exceptions: () => DocumentStore<StoredQuota>;
   limitHit(limit: string): void;
-  /** An account or a room has used most of its quota. At most once a day. */
+  /** An account or room is near its quota. Called at most once a day. */
   warn(owner: string, used: number, quota: number): void;
   failed(error: unknown): void;
 }
@@ -27,7 +27,7 @@ export interface QuotaParts {
 const day = 86_400_000;
 const unlimited: Quota = { archive: Number.POSITIVE_INFINITY, data: Number.POSITIVE_INFINITY };
 
-/** Stores that the server itself keeps of an account: nobody can write to them at will, and a login must not fail. */
+/** The server's own stores: clients cannot fill them at will, and a login must not fail. */
 const exempt = new Set(coreStores);
 
 export function quotaRules(parts: QuotaParts): QuotaRules {
@@ -54,7 +54,7 @@ export function quotaRules(parts: QuotaParts): QuotaRules {
   return {
     archives: new Set(['archive']),
     exempt,
-    // What has no local part is a host or a service, which has limits of its own.
+    // Owners without a local part are hosts or services, which have their own limits.
     isCounted: (owner) => owner.includes('@'),
     quotaOf: async (owner) => {
       if (isAccount(owner)) return ofAccount(owner);

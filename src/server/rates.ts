@@ -1,14 +1,14 @@
-/** How often something may happen: so many times in a while, counted by whoever does it. */
+/** Rate limits by key. */
 
 import { Recent } from '../storage/recent.js';
 import { monotonic } from './clock.js';
 
 /**
- * A bucket for each key that holds `limit` and is refilled evenly in `window` ms. Of each key one number is kept, of at
- * most `size` keys: those that were not used lately go first, and then have a full bucket again.
+ * A token bucket per key, of size `limit`, refilled evenly in `window` ms. Stores one number per key, for at most
+ * `size` keys: the least recently used are evicted, and then have a full bucket again.
  */
 export class Rates {
-  /** When the bucket of a key will be full, in ms; in the past: it is. */
+  /** When the bucket of a key will be full, in ms; it is full if that is in the past. */
   readonly #full: Recent<number>;
   readonly #step: number;
 
@@ -22,7 +22,7 @@ export class Rates {
     this.#step = window / limit;
   }
 
-  /** Takes so many out; false: there are fewer. A limit of Infinity has always enough, a limit of 0 never. */
+  /** Takes `count` tokens. Returns false if there are fewer. A limit of Infinity always allows it, 0 never. */
   take(key: string, count = 1): boolean {
     if (this.limit === Number.POSITIVE_INFINITY) return true;
     const next = this.#next(key, count);
@@ -31,7 +31,10 @@ export class Rates {
     return true;
   }
 
-  /** Takes one out for each of the keys, or nothing: the place of the first of them that has none is the answer. */
+  /**
+   * Takes a token for every key, or none. Returns the index of the first key without one, or undefined if all were
+   * taken.
+   */
   static takeAll(...wanted: readonly (readonly [rates: Rates, key: string])[]): number | undefined {
     const empty = wanted.findIndex(([rates, key]) => rates.limit !== Infinity && rates.#next(key, 1) === undefined);
     if (empty >= 0) return empty;
@@ -43,7 +46,7 @@ export class Rates {
     if (this.limit <= 0) return undefined;
     const now = this.now();
     const next = Math.max(now, this.#full.get(key) ?? 0) + count * this.#step;
-    // half a step for what division leaves over
+    // half a step of tolerance for rounding
     return next - now > this.window + this.#step / 2 ? undefined : next;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Keeps stanza ids rising over restarts, whatever happens to the wall clock: the storage has a time before which ids may
- * have been made, a second ahead of them, and the next process goes on from there.
+ * Makes stanza ids increase across restarts, whatever happens to the wall clock: the storage has a time, a second
+ * ahead, before which ids may have been generated; the next process continues from there.
  */
 import { z } from 'zod';
 import type { DocumentStore, LogStore, Storage } from '../storage/contract.js';
@@ -9,18 +9,18 @@ import { reserveIds, timeOf } from './stanza/ids.js';
 import { checkOf, whole } from './stanza/stored.js';
 
 interface Reserved {
-  /** Ms since 1970: ids of this time and later were not made yet. */
+  /** Milliseconds since 1970: no ids of this time or later exist. */
   readonly until: number;
 }
 
-/** The reservation of a server alone; a node of a cluster has one under its id. */
+/** Key of a single server's reservation; a node of a cluster appends its id. */
 const alone = 'ids';
-/** Owners whose newest entries are read at once. */
+/** Owners whose newest entries are read in parallel. */
 const page = 500;
 
 /**
- * Reads what earlier processes reserved; `ahead` is told if that is more than the clock says. The result ends the
- * reservations of this process, when nothing makes ids any more.
+ * Reads the reservations of earlier processes; `ahead` is called if they are later than the clock. The returned
+ * function ends this process's reservations, once no more ids are generated.
  */
 export async function openReservedIds(
   storage: Storage,
@@ -51,14 +51,14 @@ export async function openReservedIds(
   return () => write(end());
 }
 
-/** The greatest time that any node has reserved; undefined where none has. */
+/** The latest time reserved by any node. Returns undefined if there is none. */
 async function reservedBy(store: DocumentStore<Reserved>): Promise<number | undefined> {
   const owners = await store.owners({ limit: page });
   const found = [...(await store.getMany(owners)).values()].map(({ until }) => until);
   return found.length === 0 ? undefined : Math.max(...found);
 }
 
-/** The time of the newest id in any log: for a storage that was written before reservations were. */
+/** The time of the newest id in any log, for a storage from before reservations. */
 async function newest(storage: Storage): Promise<number> {
   let time = 0;
   for (const { shape, name } of await storage.stores()) {

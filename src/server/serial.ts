@@ -1,9 +1,9 @@
-/** Runs pieces of work one after the other for each key, in the order in which they were asked for. */
+/** Runs work one after the other for each key, in the order of the calls. */
 export class Serial {
-  /** The last piece of work of each key that has any; bounded by the work under way. */
+  /** The last work of each busy key; bounded by the pending work. */
   readonly #tails = new Map<string, Promise<unknown>>();
 
-  /** Settles as `work` does. `work` must not ask for the same key again and wait for it. */
+  /** Settles as `work` does. `work` must not wait for the same key. */
   run<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.#tails.get(key) ?? Promise.resolve();
     const done = before.then(work, work);

@@ -1,4 +1,4 @@
-/** What `createServer()` takes and makes. */
+/** Options and interface of `createServer()`. */
 import type { DestinationStream } from 'pino';
 import type { DocumentStore, Storage } from '../storage/contract.js';
 import type { Usages } from '../storage/usage.js';
@@ -19,37 +19,37 @@ import type { Components } from './stream/component/index.js';
 import type { Certificates } from './tls/certificates.js';
 
 export interface ServerOptions {
-  /** The configuration file. Without it: `text`, or the usual places, or the defaults. */
+  /** The configuration file. Default: `text`, or the usual locations, or the defaults. */
   readonly file?: string | undefined;
-  /** The configuration itself, in TOML. */
+  /** The configuration in TOML. */
   readonly text?: string | undefined;
-  /** Laid over the file, in its structure. */
+  /** Overrides the file; same structure. */
   readonly overrides?: Readonly<Record<string, unknown>> | undefined;
-  /** Instead of the modules that come with the server (`standardModules`). Their order means nothing. */
+  /** Replaces the modules that come with the server (`standardModules`). The order does not matter. */
   readonly standard?: readonly ModuleDefinition[] | undefined;
-  /** Further modules besides the standard ones and those that the configuration loads. */
+  /** Modules in addition to the standard ones and those the configuration loads. */
   readonly modules?: readonly ModuleDefinition[] | undefined;
-  /** Where logs go instead of where the configuration says. */
+  /** Log destination, instead of the configured one. */
   readonly logTo?: DestinationStream | undefined;
-  /** Milliseconds to wait for another process that has the data open, such as another command; 0 is the default. */
+  /** How long to wait for another process that has the data open, such as a command, in ms. Default: 0. */
   readonly storageWithin?: number | undefined;
-  /** A storage that is open already, instead of the configured one; it is not closed with the server. */
+  /** An open storage, instead of the configured one. The server does not close it. */
   readonly storage?: Storage | undefined;
-  /** Says how much room is on the disk of a folder, instead of the system. */
+  /** Reads the disk space of a folder, instead of the system call. */
   readonly space?: ((folder: string) => Promise<Space>) | undefined;
-  /** The cluster that it is a node of; its `storage` is a handle of its own. Without it, it is all that there is. */
+  /** The cluster it is a node of; `storage` must be a handle of its own. Default: a single server. */
   readonly cluster?: ClusterOptions | undefined;
-  /** Takes what is for other servers; without it their addresses are refused with `remote-server-not-found`. */
+  /** Receives stanzas for other servers. Without it they are refused with `remote-server-not-found`. */
   readonly remote?: Destination | undefined;
   /**
-   * Stops or restarts the program when an administrator asks for it from a client (XEP-0133). Without it the server
-   * can be stopped and not restarted.
+   * Stops or restarts the program at the request of an administrator (XEP-0133). Without it the server can be stopped
+   * but not restarted.
    */
   readonly halt?: ((how: 'stop' | 'restart') => Promise<void>) | undefined;
 }
 
 export interface Reloaded {
-  /** Keys that changed and hold now, and those that need a restart. */
+  /** Changed keys that have been applied, and those that need a restart. */
   readonly applied: readonly string[];
   readonly restart: readonly string[];
 }
@@ -57,26 +57,26 @@ export interface Reloaded {
 /** Counts of what the server holds for clients and components. */
 export interface Inspection {
   readonly connections: number;
-  /** Connections that are no stream yet and were served no request. */
+  /** Connections without a stream or a served request. */
   readonly pending: number;
   readonly streams: number;
   readonly sessions: number;
-  /** Stream management states (XEP-0198), and those of them that can be resumed. */
+  /** Stream management states (XEP-0198), and resumable ones. */
   readonly managed: number;
   readonly resumable: number;
-  /** Writes for which acknowledgements wait. */
+  /** Writes that acknowledgements wait for. */
   readonly unsettled: number;
-  /** Shares of accounts and addresses that streams use. */
+  /** Shares of accounts and addresses used by streams. */
   readonly shares: number;
-  /** Records of ended sessions that the storage has yet to forget. */
+  /** Snapshots of ended sessions still to be deleted. */
   readonly pendingDeletes: number;
-  /** Requests of the server's own that wait for an answer. */
+  /** Pending requests of the server itself. */
   readonly asks: number;
-  /** Anonymous accounts whose data is being written or forgotten. */
+  /** Anonymous accounts whose data is being written or deleted. */
   readonly anonymous: number;
 }
 
-/** A server: made by createServer(), which has opened its storage and made its hosts; `start` opens the ports. */
+/** A server: createServer() has opened its storage and made its hosts; `start` opens the ports. */
 export interface Server {
   readonly config: Config;
   readonly accounts: Accounts;
@@ -84,13 +84,13 @@ export interface Server {
   readonly metrics: Metrics;
   readonly sessions: SessionDirectory;
   readonly storage: Storage;
-  /** Bytes that accounts and rooms store. */
+  /** Storage use of accounts and rooms. */
   readonly usages: Usages;
-  /** Bytes that the stanzas of an account stored since the server started, by days of UTC. */
+  /** Bytes stored by stanzas of an account since the server started, by day (UTC). */
   writtenBy(bare: string): { readonly today: number; readonly yesterday: number };
-  /** Room for the data. */
+  /** Space on the disk of the data folder. */
   readonly disk: Pick<DiskSpace, 'space' | 'isLow' | 'look'>;
-  /** Accounts that have quotas of their own. */
+  /** Quotas of individual accounts. */
   readonly quotas: DocumentStore<StoredQuota>;
   readonly certificates: Certificates;
   /** External components (XEP-0114), and their connections. */
@@ -99,27 +99,27 @@ export interface Server {
   readonly startedAt: number;
   /** The same moment by the monotonic clock. */
   readonly started: number;
-  /** Every module that there is, running or not. */
+  /** All modules, running or not. */
   readonly modules: readonly ModuleDefinition[];
   host(domain: string): Host | undefined;
-  /** Its part in a cluster, if it is a node of one. */
+  /** Its cluster node, if it is part of a cluster. */
   readonly node: ClusterNode | undefined;
   /** Opens the ports. Rejects with ListenError. */
   start(): Promise<void>;
-  /** What it listens on. */
+  /** Open ports of the server. */
   readonly listening: readonly Bound[];
-  /** What its modules listen on besides. */
+  /** Open ports of its modules. */
   readonly modulesListening: readonly ModuleListener[];
   /** Open connections of clients, by kind of transport. */
   readonly connections: Readonly<Record<string, number>>;
-  /** Sessions that wait for their clients to come back. */
+  /** Resumable sessions without a connection. */
   readonly hibernating: number;
-  /** What is held for clients at this moment. All is zero once every client and its session are gone. */
+  /** Counts what is held for clients. All zero once every client and its session have gone. */
   inspect(): Inspection;
-  /** Ends a session, telling its client why. */
+  /** Ends a session, with an error for its client. */
   kick(session: Session, text?: string): void;
-  /** Reads the configuration and certificates again and applies what can be applied. Rejects with ConfigError. */
+  /** Reloads configuration and certificates, and applies what does not need a restart. Rejects with ConfigError. */
   reload(): Promise<Reloaded>;
-  /** Closes all streams with `system-shutdown`, keeps what can be resumed, and ends once all is on disk. */
+  /** Closes all streams with `system-shutdown`, saves resumable sessions, and resolves once everything is durable. */
   stop(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /**
- * What one account may cost the server, over all its connections: stanzas and bytes that come in, bytes of answers that go
- * out, and CPU time. Before the login all connections of a network address share one. A share that is used up slows its
- * streams down; it never ends them, and other shares go on.
+ * What one account may cost the server over all its connections: incoming stanzas and bytes, bytes of answers, and CPU
+ * time. Before login, all connections from a network address have one share. A used-up share pauses its streams; it
+ * never closes them, and does not affect other shares.
  */
 
 import { Recent } from '../storage/recent.js';
@@ -11,43 +11,45 @@ import type { Config } from './config/schema.js';
 
 type Rates = Config['limits']['rate_account'];
 
-/** How long the streams of one share are served while others wait for their turn, in ms. */
+/** How long streams of one share are served in a row while others are waiting, in ms. */
 export const turnMs = 2;
-/** What all shares that did much lately do in one turn of the event loop before they wait for the next, in ms. */
+/** How long all busy shares are served in one turn of the event loop, in ms. */
 const busyTurnMs = 4;
-/** CPU time beyond which a share did much lately, in ms. */
+/** A share with more recent CPU time counts as busy, in ms. */
 const busyAboveMs = 10;
-/** CPU time that counts no more for that, in ms a second. */
-const restMs = 5;
-/** How often a share is refilled, in ms. */
+/** Decay of recent CPU time, in ms per second. */
+const cpuDecayMs = 5;
+/** Interval of refills, in ms. */
 const refillMs = 50;
-/** The longest piece of work that is counted in full, in ms: a clock that jumps is nobody's work. */
+/** The longest work counted in full, in ms, in case the clock jumps. */
 const longestWorkMs = 1000;
-/** Bytes that were multiplied count no more at this rate, in bytes a second. */
-const forgottenBytes = 262_144;
-/** What was written counts no more at this rate, in bytes a second: so fast large writers go on where the disk gets full. */
-const forgottenWrites = 16_384;
-/** What was written counts up to so much: nobody pays later for what there was room for, in bytes. */
+/** Decay of fan-out, in bytes per second. */
+const fanOutDecay = 262_144;
+/** Decay of recent writes, in bytes per second; so fast writers of large data go on where the disk is nearly full. */
+const writeDecay = 16_384;
+/**
+ * Most recent writes that count, in bytes: nothing is held against an account that was written while there was space.
+ */
 const mostWritten = 1_310_720;
-/** How long who has to wait for room on the disk waits until that is looked at again, in ms. */
+/** Longest time between checks for disk space by paused streams, in ms. */
 const longestWaitMs = 2000;
 const dayMs = 86_400_000;
-/** Unused shares that are remembered, so that nobody gets a full one by connecting again. */
+/** Unused shares remembered, so that reconnecting does not give a full one. */
 const mostRemembered = 20_000;
 
 /**
- * Shares that did much lately go on one after the other, one in each turn of the event loop, however many they are: whoever
- * does little waits for one of their stanzas at most. The event loop is one for the process, and so is this.
+ * Busy shares are served one per turn of the event loop, however many they are: others wait for at most one of their
+ * stanzas. There is one event loop per process, and so one lane.
  */
 class Lane {
-  /** Ms of the present turn of the event loop. */
+  /** Time used in the current turn of the event loop, in ms. */
   #turn = 0;
   readonly #waiting = new Set<Share>();
-  /** Whose turn it is. */
+  /** The share whose turn it is. */
   #served: Share | undefined;
   #isDue = false;
 
-  /** Whether the share has to wait for its turn. */
+  /** Whether the share must wait for its turn. */
   isClosedTo(share: Share): boolean {
     return share !== this.#served && (this.#waiting.size > 0 || this.#turn >= busyTurnMs);
   }
@@ -73,7 +75,7 @@ class Lane {
     this.#turn = 0;
     for (const share of this.#waiting) {
       this.#waiting.delete(share);
-      // Served meanwhile, as its own turn ended.
+      // It was served in the meantime by its own turn.
       if (!share.hasWaiting) continue;
       this.#served = share;
       share.goOn();
@@ -86,7 +88,7 @@ class Lane {
 
 const lane = new Lane();
 
-/** Seconds until nothing is owed any more. What has no limit owes nothing. */
+/** Seconds until the debt is paid. Unlimited rates have no debt. */
 const owed = (left: number, rate: number): number => (left < 0 ? -left / rate : 0);
 
 export class Share {
@@ -95,38 +97,38 @@ export class Share {
   #answerBytes: number;
   #cpuMs: number;
   #refilled = monotonic();
-  /** Ms of the present turn of the event loop. */
+  /** Time used in the current turn of the event loop, in ms. */
   #turn = 0;
-  /** CPU time of late, in ms. */
-  #lately = 0;
-  /** Streams that wait, in order; each is there once. */
+  /** Recent CPU time, in ms. */
+  #recentCpuMs = 0;
+  /** Paused streams, in order; each is in it once. */
   readonly #queue: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
-  /** Streams whose stanzas wait for room on the disk, in order. */
+  /** Streams paused for disk space, in order. */
   readonly #writers: (() => void)[] = [];
   #writerTimer: NodeJS.Timeout | undefined;
   /** Streams that use it. */
   users = 0;
-  /** Writes that wait for the disk, and bytes of them. */
+  /** Pending writes, and their bytes. */
   waiting = 0;
   waitingBytes = 0;
-  /** Too much of that waits (stream/backlog.ts). */
+  /** Too many writes are pending (stream/backlog.ts). */
   isHeld = false;
-  /** Bytes that its stanzas of late put into the queues of clients (stream/congestion.ts). */
+  /** Recent fan-out of its stanzas to queues of clients, in bytes (stream/congestion.ts). */
   multiplied = 0;
-  /** What its stanzas stored lately, in bytes. */
+  /** Recent writes of its stanzas, in bytes. */
   #written = 0;
-  /** The same by day (UTC). */
+  /** The day (UTC) of the counts below. */
   #day = 0;
   #writtenToday = 0;
   #writtenYesterday = 0;
 
   constructor(
-    /** The table of `limits` that sets its rates. */
+    /** The table in `limits` with its rates. */
     readonly name: 'rate_account' | 'rate_address' | 'rate_component',
     readonly rates: () => Rates,
     readonly limitHit: (limit: string) => void,
-    /** Bytes that it may have written lately (disk-space.ts). */
+    /** Bytes that it may have written recently (disk-space.ts). */
     readonly writable: () => number = () => Number.POSITIVE_INFINITY,
   ) {
     const { stanza_burst, byte_burst, answer_byte_burst, cpu_ms_burst } = rates();
@@ -146,12 +148,12 @@ export class Share {
     this.#bytes = Math.min(rates.byte_burst, this.#bytes + seconds * rates.bytes_per_second);
     this.#answerBytes = Math.min(rates.answer_byte_burst, this.#answerBytes + seconds * rates.answer_bytes_per_second);
     this.#cpuMs = Math.min(rates.cpu_ms_burst, this.#cpuMs + seconds * rates.cpu_ms_per_second);
-    this.multiplied = Math.max(0, this.multiplied - seconds * forgottenBytes);
-    this.#lately = Math.max(0, this.#lately - seconds * restMs);
-    this.#written = Math.max(0, this.#written - seconds * forgottenWrites);
+    this.multiplied = Math.max(0, this.multiplied - seconds * fanOutDecay);
+    this.#recentCpuMs = Math.max(0, this.#recentCpuMs - seconds * cpuDecayMs);
+    this.#written = Math.max(0, this.#written - seconds * writeDecay);
   }
 
-  /** Something was read. */
+  /** Bytes were read. */
   received(now: number, bytes: number): void {
     this.refill(now);
     this.#bytes -= bytes;
@@ -161,12 +163,12 @@ export class Share {
     this.#stanzas--;
   }
 
-  /** So much was written because it was asked for. */
+  /** Counts bytes of answers. */
   answered(bytes: number): void {
     this.#answerBytes -= bytes;
   }
 
-  /** One of its stanzas stores so many bytes. */
+  /** Counts bytes that one of its stanzas stores. */
   wrote(bytes: number): void {
     this.#written = Math.min(mostWritten, this.#written + bytes);
     this.#toDay();
@@ -181,34 +183,34 @@ export class Share {
     this.#day = day;
   }
 
-  /** Bytes that its stanzas stored, by days of UTC. */
+  /** Bytes stored by its stanzas, by day (UTC). */
   get written(): { readonly today: number; readonly yesterday: number } {
     this.#toDay();
     return { today: this.#writtenToday, yesterday: this.#writtenYesterday };
   }
 
-  /** Its streams had the CPU for so long. */
+  /** Counts CPU time of its streams. */
   worked(ms: number): void {
     const counted = Math.min(ms, longestWorkMs);
     this.#cpuMs -= counted;
-    // Where that is unlimited, so is this.
-    if (this.#cpuMs !== Number.POSITIVE_INFINITY) this.#lately += counted;
+    // If that is unlimited, so is this.
+    if (this.#cpuMs !== Number.POSITIVE_INFINITY) this.#recentCpuMs += counted;
     if (this.#isBusy) lane.worked(ms);
     if (this.#turn < turnMs && this.#turn + ms >= turnMs) setImmediate(this.#nextTurn);
     this.#turn += ms;
   }
 
-  /** It did much lately. */
+  /** It used much CPU time recently. */
   get #isBusy(): boolean {
-    return this.#lately > busyAboveMs;
+    return this.#recentCpuMs > busyAboveMs;
   }
 
-  /** Whether its streams have to wait. */
+  /** Whether its streams must pause. */
   get isSpent(): boolean {
     return this.#turn >= turnMs || (this.#isBusy && lane.isClosedTo(this)) || this.isHalted;
   }
 
-  /** Whether they have to wait for longer than their next turn. */
+  /** Whether they must pause for longer than until their next turn. */
   get isHalted(): boolean {
     return this.isHeld || this.#isEmpty;
   }
@@ -217,24 +219,24 @@ export class Share {
     return this.#bytes < 0 || this.#stanzas < 0 || this.#answerBytes < 0 || this.#cpuMs < 0;
   }
 
-  /** Calls `go` once there is something to spend again, after those who wait already. */
+  /** Calls `go` once the share has budget again, after those already waiting. */
   wait(go: () => void): void {
     this.#queue.push(go);
     this.#arrange();
   }
 
-  /** The backlog of the disk holds it no longer. */
+  /** Its pending writes are below the limit again. */
   release(): void {
     this.isHeld = false;
     if (this.#queue.length > 0) setImmediate(this.#serve);
   }
 
-  /** Of those that wait, each gets its turn as long as there is something to spend. */
+  /** Serves the waiting streams in order while there is budget. */
   #serve = (): void => {
     this.refill(monotonic());
     while (this.#queue.length > 0 && !this.isSpent) {
       this.#queue.shift()!();
-      // What it does behind a promise has to be known first.
+      // Its asynchronous work must be counted first.
       if (this.#isBusy) break;
     }
     if (this.#queue.length > 0) this.#arrange();
@@ -254,7 +256,7 @@ export class Share {
     if (this.hasWaiting) this.#serve();
   }
 
-  /** Sees to it that those who wait are served. Its own turn ends by itself, and the backlog calls `release`. */
+  /** Schedules the waiting streams. Its own turn ends by itself, and the backlog calls `release`. */
   #arrange(): void {
     if (!this.isHalted) {
       if (this.#turn < turnMs) lane.wait(this);
@@ -279,12 +281,12 @@ export class Share {
     ).unref();
   }
 
-  /** Whether it wrote too much lately for the room that is left on the disk: what may be stored has to wait. */
+  /** Whether it wrote too much recently for the free disk space: stanzas that may be stored must wait. */
   get isOutOfRoom(): boolean {
     return this.#written > this.writable();
   }
 
-  /** Calls `go` once it may write again, after those who wait already. */
+  /** Calls `go` once it may write again, after those already waiting. */
   waitForRoom(go: () => void): void {
     this.limitHit('storage.low_space_bytes');
     this.#writers.push(go);
@@ -293,7 +295,7 @@ export class Share {
 
   #arrangeWriters(): void {
     if (this.#writerTimer !== undefined) return;
-    const ms = ((this.#written - this.writable()) / forgottenWrites) * 1000;
+    const ms = ((this.#written - this.writable()) / writeDecay) * 1000;
     this.#writerTimer = setTimeout(
       () => {
         this.#writerTimer = undefined;
@@ -306,7 +308,7 @@ export class Share {
   }
 }
 
-/** The shares of all who are connected, and of those who were lately. */
+/** The shares of all connected clients, and recent ones. */
 export class Shares {
   readonly #used = new Map<string, Share>();
   readonly #unused = new Recent<Share>(mostRemembered);
@@ -315,21 +317,21 @@ export class Shares {
   constructor(
     readonly limits: () => Config['limits'],
     readonly limitHit: (limit: string) => void,
-    /** Whether connections of many people come from an address: a proxy's. */
-    readonly bringsEverybody: (address: string) => boolean,
-    /** Bytes that an account may have written lately. */
+    /** Whether an address is a proxy's, with connections of many clients. */
+    readonly isSharedAddress: (address: string) => boolean,
+    /** Bytes that an account may have written recently. */
     readonly writable: () => number = () => Number.POSITIVE_INFINITY,
   ) {}
 
-  /** Shares that are in use. */
+  /** Shares in use. */
   get size(): number {
     return this.#used.size;
   }
 
-  /** For a connection before its login. Given back by `leave`, as all. */
+  /** For a connection before login. Release every share with `leave`. */
   ofAddress(address: string): Share {
     const make = () => new Share('rate_address', () => this.limits().rate_address, this.limitHit);
-    return this.bringsEverybody(address) ? make() : this.#enter(`net:${addressBlock(address)}`, make);
+    return this.isSharedAddress(address) ? make() : this.#enter(`net:${addressBlock(address)}`, make);
   }
 
   ofAccount(bare: string): Share {
@@ -347,12 +349,12 @@ export class Shares {
     );
   }
 
-  /** For an anonymous account (XEP-0175): another one is to be had at any time, so that those of an address count as one. */
+  /** For anonymous accounts (XEP-0175), which are free to create: those from one address have one share. */
   ofAnonymous(bare: string, address: string): Share {
-    return this.ofAccount(this.bringsEverybody(address) ? bare : `anonymous:${addressBlock(address)}`);
+    return this.ofAccount(this.isSharedAddress(address) ? bare : `anonymous:${addressBlock(address)}`);
   }
 
-  /** Bytes that the stanzas of an account stored since the server started, as far as is remembered. */
+  /** Bytes stored by stanzas of an account since the server started, as far as remembered. */
   writtenBy(bare: string): Share['written'] {
     return (this.#used.get(bare) ?? this.#unused.get(bare))?.written ?? { today: 0, yesterday: 0 };
   }
@@ -369,7 +371,7 @@ export class Shares {
     return share;
   }
 
-  /** A stream uses it no longer. */
+  /** A stream no longer uses the share. */
   leave(share: Share): void {
     const key = this.#keys.get(share);
     if (key === undefined || --share.users > 0) return;
@@ -379,11 +381,11 @@ export class Shares {
   }
 }
 
-// What is done behind a promise that needs nothing from outside goes on in the same turn of the event loop, and belongs to
-// the stream that waited for it: it costs from where the work before it ended. A promise that takes longer is a wait.
+// An awaited promise that depends on nothing external resolves in the same turn of the event loop: its work is charged
+// to the stream, from where the previous work ended. A promise that takes longer is a wait.
 let turn = 0;
 let isTurnNoted = false;
-/** Until when all work is charged, in ms. */
+/** All work until this time has been charged, in ms. */
 let charged = 0;
 
 const endTurn = (): void => {
@@ -391,7 +393,7 @@ const endTurn = (): void => {
   turn++;
 };
 
-/** The present turn of the event loop, for work that goes on behind a promise. */
+/** The current turn of the event loop, for work that continues after a promise. */
 export function presentTurn(): number {
   if (!isTurnNoted) {
     isTurnNoted = true;
@@ -402,7 +404,7 @@ export function presentTurn(): number {
 
 export const isPresentTurn = (one: number): boolean => one === turn;
 
-/** Work from `since` on has come to an end, or a pause. Returns what nobody was charged for, in ms. */
+/** Charges the work from `since` to `now`. Returns the part that was not charged yet, in ms. */
 export function charge(since: number, now: number): number {
   const ms = now - Math.max(since, charged);
   charged = now;

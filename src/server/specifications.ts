@@ -1,15 +1,15 @@
 /**
- * What the documents say of specifications: their titles, and those that the server itself implements. Modules declare
- * theirs (`implements`).
+ * Specifications in the generated documents: their titles, and those implemented by the server itself. Modules declare
+ * their own (`implements`).
  */
 
 export interface CoreSpecification {
   readonly spec: string;
-  /** Of an XEP. */
+  /** For XEPs. */
   readonly version?: string;
-  /** Where in src/server. */
+  /** The folder in src/server. */
   readonly where: string;
-  /** What is left out, if anything. */
+  /** What is not implemented, if anything. */
   readonly notes?: string;
 }
 
@@ -61,7 +61,7 @@ export const coreSpecifications: readonly CoreSpecification[] = [
   { spec: 'XEP-0484', version: '0.2.0', where: 'stream/sasl' },
 ];
 
-/** Whatever is implemented has its title here. */
+/** Titles of all implemented specifications. */
 export const titles: Readonly<Record<string, string>> = {
   'RFC 3921': 'XMPP: Instant Messaging and Presence (of 2004)',
   'RFC 4616': 'The PLAIN SASL Mechanism',

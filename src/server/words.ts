@@ -1,8 +1,8 @@
-/** Data in words, for terminals. */
+/** Formats data for terminals. */
 import type { UsageData } from './module/cli.js';
 import { oneLine } from './plain.js';
 
-/** Columns of the width that they need, two spaces apart. A row is one line, whatever users chose for a cell. */
+/** Columns as wide as needed, two spaces apart. Every row is one line, whatever users chose for a cell. */
 export function columns(rows: readonly (readonly string[])[], head?: readonly string[]): string {
   const all = (head === undefined ? rows : [head, ...rows]).map((row) => row.map(oneLine));
   const widths: number[] = [];
@@ -20,7 +20,7 @@ export function columns(rows: readonly (readonly string[])[], head?: readonly st
     .join('\n');
 }
 
-/** Lines "name  value" without those that have none. */
+/** Lines "name  value"; empty values are omitted. */
 export function facts(entries: readonly (readonly [string, string | undefined])[]): string {
   return columns(entries.flatMap(([name, value]) => (value === undefined || value === '' ? [] : [[name, value]])));
 }
@@ -52,12 +52,12 @@ export function megabytes(bytes: number): string {
   return `${Math.round(bytes / 1e6)} MB`;
 }
 
-/** A time as ISO text, to the second and with a space: "2025-01-31 17:05:00 UTC". */
+/** A time from ISO text, to the second, with a space: "2025-01-31 17:05:00 UTC". */
 export function time(iso: string): string {
   return `${iso.slice(0, 19).replace('T', ' ')} UTC`;
 }
 
-/** Indented by two spaces and broken at `width`. */
+/** Indented by two spaces and wrapped at `width`. */
 export function paragraph(text: string, width = 78, margin = '  '): string {
   const lines: string[] = [];
   let line = margin;
@@ -71,7 +71,7 @@ export function paragraph(text: string, width = 78, margin = '  '): string {
   return [...lines, line.trimEnd()].join('\n');
 }
 
-/** What is stored, for `facts`. */
+/** Storage use, for `facts`. */
 export function usageFacts(usage: UsageData | null): [string, string][] {
   if (usage === null) return [];
   const of = (used: number, quota: number | null) => `${used} of ${quota ?? 'unlimited'} bytes`;

@@ -44,8 +44,8 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
   'an address that this machine has not': {
     whole: '[listen]\nc2s = ["192.0.2.1:15999"]\n',
-    start: /listen\.c2s: 192\.0\.2\.1:15999: this machine has no such address/,
-    check: /listen\.c2s 192\.0\.2\.1:15999: this machine has no such address/,
+    start: /listen\.c2s: 192\.0\.2\.1:15999: this machine does not have this address/,
+    check: /listen\.c2s 192\.0\.2\.1:15999: this machine does not have this address/,
   },
   'a certificate that is not there': { config: withCertificate('a', 'a'), start: /a\.pem: no such file/ },
   'a certificate that is none': {
@@ -65,8 +65,8 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
   'a data folder that is a file': {
     prepare: (at) => writeFileSync(at.data, ''),
-    start: /data .*: is no folder/,
-    check: /data: is no folder/,
+    start: /data .*: is not a folder/,
+    check: /data: is not a folder/,
   },
   'a database that is none': {
     prepare: (at) => {
@@ -99,27 +99,27 @@ const refusals: Readonly<Record<string, Refusal>> = {
     check: /admin\.sock: is there already, and no socket/,
   },
   'a module that cannot be read': { module: '(', start: /m\.mjs cannot be loaded/ },
-  'a module with a name of the configuration': { module: declares('name: "load"'), start: /cannot have this name/ },
-  'a module with an odd name': { module: declares('name: "one/two"'), start: /cannot have this name/ },
+  'a module with a name of the configuration': { module: declares('name: "load"'), start: /this name is not allowed/ },
+  'a module with an odd name': { module: declares('name: "one/two"'), start: /this name is not allowed/ },
   'a module that implements nothing to be read': {
     module: 'name: "one", summary: "Is one.", start: () => []',
-    start: /module one .*implements is no object/,
+    start: /module one .*implements must be an object/,
   },
   'a module with options that are no schema': {
     module: declares('name: "one", config: { size: 1 }'),
-    start: /config is no z\.object\(\)/,
+    start: /config must be a z\.object\(\)/,
   },
   'a module with a store of no shape': {
     module: declares('name: "one", stores: { items: { shape: "heap" } }'),
-    start: /the store items is not made by/,
+    start: /the store items must be made by/,
   },
   'a module with a store of the server': {
     module: declares('name: "one", stores: { items: { shape: "map", storedAs: "accounts" } }'),
-    start: /a store accounts, which the server has/,
+    start: /a store accounts, which the server already has/,
   },
   'a module that starts with no hooks': {
     module: 'name: "one", summary: "Is one.", implements: {}, start: () => undefined',
-    start: /module one does not start: its start gives no list of hooks/,
+    start: /could not start module one: its start\(\) must return an array of hooks/,
   },
   'a hook of no kind': { module: hooks('{ kind: "spell" }'), start: /unknown kind of hook: "spell"/ },
   'an IQ that another answers': {
@@ -134,7 +134,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
   'a module that needs itself': {
     module: declares('name: "one", needs: ["thing"], provides: ["thing"]'),
-    start: /modules need each other in a circle: one → one/,
+    start: /circular dependency of modules: one → one/,
   },
   'a module that provides what another does': {
     module: declares('name: "one", provides: ["roster"]'),
@@ -142,11 +142,11 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
   'a module that provides nothing of what it says': {
     module: declares('name: "one", provides: ["thing"]'),
-    start: /module one declares that it provides thing, and does not/,
+    start: /module one declares that it provides thing, but does not provide it/,
   },
   'a session state that the server has': {
     module: declares('name: "one", sessionStates: [{ name: "priority" }]'),
-    start: /session state priority|does not start/,
+    start: /session state priority|could not start/,
   },
 };
 
@@ -185,10 +185,10 @@ describe('check finds what start refuses', { concurrency: 2 }, () => {
       writeFileSync(at.file, `[listen]\nc2s = ["127.0.0.1:${port}"]\n`);
       const checked = await waxwing(at, ['check']);
       assert.equal(checked.code, 4);
-      assert.match(checked.out, /another program listens there/);
+      assert.match(checked.out, /another program already uses it/);
       const { code, err } = await waxwing(at, ['start']);
       assert.equal(code, 1);
-      assert.match(err, /another program listens there already/);
+      assert.match(err, /another program already uses it/);
     } finally {
       taken.close();
     }

@@ -205,19 +205,19 @@ describe('waxwing', { concurrency: 2 }, () => {
           'name: "one", stores: { things: { shape: "map", storedAs: "things" } }',
           'name: "two", stores: { items: { shape: "map", storedAs: "things" } }',
         ],
-        /module two declares a store things, which module one has/,
+        /module two declares a store things, which module one already has/,
       ],
       [
         'a command that the server has',
         '',
         ['name: "one", cli: [{ name: "user add" }]'],
-        /module one brings the command "user add", which the server has/,
+        /module one brings the command "user add", which the server already has/,
       ],
       [
         'two modules with one command',
         '',
         ['name: "one", cli: [{ name: "greet" }]', 'name: "two", cli: [{ name: "greet" }]'],
-        /module two brings the command "greet", which module one has/,
+        /module two brings the command "greet", which module one already has/,
       ],
       ['a command of three words', '', ['name: "one", cli: [{ name: "a b c" }]'], /one or two words, not "a b c"/],
       [

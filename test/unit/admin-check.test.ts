@@ -123,8 +123,8 @@ test('ports: free, taken, the running server’s own', async () => {
   );
   const findings = await checkPorts({ config, running: undefined });
   assert.deepEqual(levels(findings), ['error', 'ok', 'error']);
-  assert.match(findings[0]!.what, /another program listens there/);
-  assert.match(findings[2]!.what, /no such address/);
+  assert.match(findings[0]!.what, /another program already uses it/);
+  assert.match(findings[2]!.what, /does not have this address/);
   const running = { listening: [{ kind: 'c2s', address: '127.0.0.1', port }] } as unknown as StatusData;
   assert.deepEqual(levels(await checkPorts({ config, running })), ['ok', 'ok', 'error']);
   const withProxy = loadConfig({
@@ -133,7 +133,7 @@ test('ports: free, taken, the running server’s own', async () => {
   });
   const proxy = await checkPorts({ config: withProxy, running: undefined });
   assert.equal(proxy.at(-1)!.level, 'warning');
-  assert.match(proxy.at(-1)!.what, /^modules\.proxy65\.listen .*another program listens there/);
+  assert.match(proxy.at(-1)!.what, /^modules\.proxy65\.listen .*another program already uses it/);
   const having = { listening: [{ kind: 'files', address: '127.0.0.1', port }] } as unknown as StatusData;
   assert.equal((await checkPorts({ config: withProxy, running: having })).at(-1)!.level, 'ok');
   await new Promise((resolve) => taken.close(resolve));

@@ -146,16 +146,16 @@ for (const [title, modules, message] of [
   [
     'a store of the server',
     [{ stores: { mine: { shape: 'map', storedAs: 'accounts' } } }],
-    /store accounts, which the server has/,
+    /store accounts, which the server already has/,
   ],
   [
     'a store of another module',
     [{ stores: { mine: { shape: 'map' } } }, { name: 'two', stores: { x: { shape: 'map', storedAs: 'one/mine' } } }],
-    /module two declares a store one\/mine, which module one has/,
+    /module two declares a store one\/mine, which module one already has/,
   ],
-  ['a store with an odd name', [{ stores: { 'a/b': { shape: 'map' } } }], /cannot be named "a\/b"/],
-  ['a module with an odd name', [{ name: 'one/two' }], /cannot be named "one\/two"/],
-  ['a module without a name', [{ name: '' }], /cannot be named ""/],
+  ['a store with an odd name', [{ stores: { 'a/b': { shape: 'map' } } }], /invalid store name "a\/b"/],
+  ['a module with an odd name', [{ name: 'one/two' }], /invalid module name "one\/two"/],
+  ['a module without a name', [{ name: '' }], /invalid module name ""/],
 ] as const)
   test(`the start is refused: ${title}`, async () => {
     const definitions = modules.map((one) => ({

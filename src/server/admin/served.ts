@@ -63,7 +63,10 @@ export function demandCommands(modules: readonly ModuleDefinition[]): void {
         throw new CommandError('configuration', `module ${name}: a command is one or two words, not ${written}`);
       const other = owners.get(command.name);
       if (other !== undefined)
-        throw new CommandError('configuration', `module ${name} brings the command ${written}, which ${other} has`);
+        throw new CommandError(
+          'configuration',
+          `module ${name} brings the command ${written}, which ${other} already has`,
+        );
       owners.set(command.name, `module ${name}`);
     }
   }

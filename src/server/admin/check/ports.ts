@@ -73,7 +73,7 @@ function refused(what: string, code: string): Finding {
     case 'EADDRINUSE':
       return {
         ...base,
-        what: `${what}: another program listens there`,
+        what: `${what}: another program already uses it`,
         advice: 'Find it by ss -ltnp and stop it, or choose another port.',
       };
     case 'EACCES':
@@ -85,7 +85,7 @@ function refused(what: string, code: string): Finding {
     case 'EADDRNOTAVAIL':
       return {
         ...base,
-        what: `${what}: this machine has no such address`,
+        what: `${what}: this machine does not have this address`,
         advice: 'Write one of its addresses (ip address), or "*" for all.',
       };
     default:

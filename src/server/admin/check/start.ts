@@ -68,7 +68,7 @@ function writableFile(file: string): string | undefined {
     let place = found === undefined ? dirname(file) : file;
     while (statSync(place, { throwIfNoEntry: false }) === undefined && dirname(place) !== place) place = dirname(place);
     accessSync(place, found === undefined ? constants.W_OK | constants.X_OK : constants.W_OK);
-    return found === undefined && !statSync(place).isDirectory() ? `${place} is no folder` : undefined;
+    return found === undefined && !statSync(place).isDirectory() ? `${place} is not a folder` : undefined;
   } catch (error) {
     return `cannot be written (${(error as NodeJS.ErrnoException).code})`;
   }

@@ -67,7 +67,7 @@ async function folder(path: string): Promise<Finding[]> {
         ]
       : [error(`is not there, and this user may not make it in ${above}`, 'Make it, and give it to this user.')];
   }
-  if (!stats.isDirectory()) return [error('is no folder', 'Name another by data in the configuration.')];
+  if (!stats.isDirectory()) return [error('is not a folder', 'Name another by data in the configuration.')];
   if (!(await isWritable(path))) return [error('this user may not write into it', 'Give it to this user (chown).')];
   const findings: Finding[] = [];
   if ((stats.mode & 0o022) !== 0) {

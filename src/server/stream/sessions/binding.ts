@@ -83,7 +83,7 @@ export class Binding {
     session.connection = stream;
     session.ledger = this.#ending.ledger;
     stream.bind(session);
-    if (session.isAnonymous) this.#parts.passing.came(jid, stream.remoteAddress);
+    if (session.isAnonymous) this.#parts.anonymous.started(jid, stream.remoteAddress);
     this.#parts.directory.add(session);
     return session;
   }

@@ -84,7 +84,7 @@ export class Ending {
     }
     this.#parts.ended(session);
     if (session.isAnonymous && this.#parts.directory.of(session.jid.bare).length === 0)
-      this.#parts.passing.left(session.jid, notified);
+      this.#parts.anonymous.ended(session.jid, notified);
   }
 
   // --- queues --------------------------------------------------------------------------------------------------

@@ -19,7 +19,10 @@ export interface SessionsParts {
   readonly counts: StreamCounts;
   readonly log: Logger;
   /** Notified when an anonymous session starts, and when the last one of an address has ended. */
-  readonly passing: { came(jid: Jid, address: string): void; left(jid: Jid, notified: Promise<void> | void): void };
+  readonly anonymous: {
+    started(jid: Jid, address: string): void;
+    ended(jid: Jid, notified: Promise<void> | void): void;
+  };
   /** A session has ended. */
   ended(session: Session): void;
   /** A stored state cannot be read: the owner of the record, and the name of the state. */
