@@ -78,7 +78,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
   'a database in a folder that is not there': {
     config: '[storage.sqlite]\nfile = "elsewhere/x.sqlite"\n',
     start: /x\.sqlite.*ENOENT/,
-    check: /storage\.sqlite\.file .*x\.sqlite: .*elsewhere is not there/,
+    check: /storage\.sqlite\.file .*x\.sqlite: .*elsewhere does not exist/,
   },
   'a store that is none': {
     config: '[storage.stores]\narchiv = "memory"\n',
@@ -87,7 +87,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
   'a socket in a folder that is not there': {
     config: '[admin]\nsocket = "elsewhere/x.sock"\n',
     start: /admin\.socket .*x\.sock cannot be opened \(E\w+\)/,
-    check: /admin\.socket .*x\.sock: .*elsewhere is not there/,
+    check: /admin\.socket .*x\.sock: .*elsewhere does not exist/,
   },
   'a socket whose path is too long': { config: `[admin]\nsocket = "${'x'.repeat(120)}"\n`, start: /admin\.socket/ },
   'something else where the socket belongs': {
@@ -95,8 +95,8 @@ const refusals: Readonly<Record<string, Refusal>> = {
       mkdirSync(at.data);
       writeFileSync(join(at.data, 'admin.sock'), '');
     },
-    start: /admin\.sock is there already, and no socket/,
-    check: /admin\.sock: is there already, and no socket/,
+    start: /admin\.sock exists and is not a socket/,
+    check: /admin\.sock: exists and is not a socket/,
   },
   'a module that cannot be read': { module: '(', start: /m\.mjs cannot be loaded/ },
   'a module with a name of the configuration': { module: declares('name: "load"'), start: /this name is not allowed/ },

@@ -86,12 +86,12 @@ describe('waxwing', { concurrency: 2 }, () => {
       // a second server on the same data folder
       const second = await waxwing(at, ['start']);
       assert.equal(second.code, 1);
-      assert.match(second.err, /a server runs already/);
+      assert.match(second.err, /a server is already running/);
 
       // SIGHUP
       configure(at, '[hosts.localhost]\n[limits]\nstanza_bytes = 99999\n');
       server.child.kill('SIGHUP');
-      await server.out.until(/the configuration was read again/);
+      await server.out.until(/the configuration was reloaded/);
       const { config } = (await dataOf(at, ['config', 'show'])) as { config: { limits: { stanza_bytes: number } } };
       assert.equal(config.limits.stanza_bytes, 99_999);
       configure(at, '[limits]\nstanza_byte = 1\n');
@@ -180,7 +180,7 @@ describe('waxwing', { concurrency: 2 }, () => {
     test('what needs the server says that none runs', async () => {
       const { code, err } = await waxwing(at, ['session', 'list']);
       assert.equal(code, 3);
-      assert.match(err, /^waxwing: no server runs/);
+      assert.match(err, /^waxwing: no server is running/);
     });
 
     test('a storage that another program has open is left alone', async () => {
@@ -211,20 +211,20 @@ describe('waxwing', { concurrency: 2 }, () => {
         'a command that the server has',
         '',
         ['name: "one", cli: [{ name: "user add" }]'],
-        /module one brings the command "user add", which the server already has/,
+        /module one declares the command "user add", which the server already has/,
       ],
       [
         'two modules with one command',
         '',
         ['name: "one", cli: [{ name: "greet" }]', 'name: "two", cli: [{ name: "greet" }]'],
-        /module two brings the command "greet", which module one already has/,
+        /module two declares the command "greet", which module one already has/,
       ],
-      ['a command of three words', '', ['name: "one", cli: [{ name: "a b c" }]'], /one or two words, not "a b c"/],
+      ['a command of three words', '', ['name: "one", cli: [{ name: "a b c" }]'], /invalid command name "a b c"/],
       [
         'a path that the metrics have',
         '',
         ['name: "one", start: () => [{ kind: "http", method: "GET", path: "/metrics", handler() {}, options: {} }]'],
-        /module one answers GET \/metrics, which is metrics\.path/,
+        /module one answers GET \/metrics; choose another metrics\.path/,
       ],
       ['two modules of one name', '', ['name: "one"', 'name: "one"'], /two modules are named one/],
       ['a module without what it needs', '', ['name: "one", needs: ["things"]'], /module one needs things/],
@@ -370,7 +370,7 @@ test('backup of a running server, and restore', { timeout: 120_000 }, async () =
 
   // without a server
   const again = join(at.data, '..', 'again');
-  assert.match((await waxwing(at, ['backup', again])).out, /has the whole database/);
+  assert.match((await waxwing(at, ['backup', again])).out, /contains the whole database/);
   assert.match((await waxwing(at, ['restore', kept])).out, /to go back: waxwing restore/);
   const users = await waxwing(at, ['user', 'list']);
   assert.doesNotMatch(users.out, /juliet/);

@@ -365,7 +365,7 @@ test('a module works out what it declares, and nobody else', async () => {
   });
   await assert.rejects(
     createServer({ text: '[hosts.localhost]', modules: [example, other], storage: new MemoryStorage() }),
-    /module other derives example.company/,
+    /module other must derive example.company/,
   );
 });
 

@@ -49,18 +49,18 @@ describe('command lines', () => {
   }
 
   const wrong: readonly (readonly [line: string, message: RegExp])[] = [
-    ['statis', /there is no command statis; did you mean status\?/],
-    ['user ad a@b', /there is no command user ad; did you mean user add\?/],
-    ['user', /there is no command user; there are user add, user passwd/],
-    ['user add', /JID is missing/],
-    ['user add a@b c@d', /"c@d" is too much/],
+    ['statis', /unknown command: statis; did you mean status\?/],
+    ['user ad a@b', /unknown command: user ad; did you mean user add\?/],
+    ['user', /unknown command: user; use user add, user passwd/],
+    ['user add', /missing argument JID/],
+    ['user add a@b c@d', /unexpected argument "c@d"/],
     ['user add a@b --pasword-stdin', /no option --pasword-stdin; did you mean --password-stdin\?/],
-    ['user add a@b --password secret', /could be read by others/],
+    ['user add a@b --password secret', /other users can read/],
     ['user add a@b --admin=yes', /--admin takes no value/],
-    ['user list --limit many', /limit: "many" is no whole number/],
+    ['user list --limit many', /limit: "many" is not a whole number/],
     ['user list --host', /--host needs a value/],
-    ['status -x', /there is no option -x/],
-    ['logs level loud', /"loud" is no level; write one of fatal/],
+    ['status -x', /unknown option -x/],
+    ['logs level loud', /invalid level "loud"; use one of fatal/],
     ['completion tcsh', /write one of bash, zsh, fish/],
   ];
   for (const [line, message] of wrong) {

@@ -94,7 +94,7 @@ test('a circle names its modules and what they do', async () => {
     'two',
     message('copy', () => undefined, { after: ['one'] }),
   );
-  await assert.rejects(startHost([one, two]), /modules one, two each want .* in step copy/);
+  await assert.rejects(startHost([one, two]), /modules one, two have circular .* in step copy/);
 });
 
 test('two modules cannot claim one thing', async () => {
@@ -166,6 +166,6 @@ for (const path of ['', 'x', '/x/', '//x', '/x?y', '/x#y', '/x y', '/x\ny'])
           http('GET', path, () => ({})),
         ),
       ]),
-      /module one: .* no path/,
+      /module one: .* not a valid path/,
     );
   });

@@ -1,4 +1,4 @@
-/** Reads a command line by the table of commands. */
+/** Parses a command line with the table of commands. */
 import { nearest } from '../nearest.js';
 import { type Command, CommandError, type Parameter, type RawValues } from './command.js';
 
@@ -7,22 +7,22 @@ export const globalOptions: Readonly<Record<string, Parameter & { readonly value
   config: {
     type: 'text',
     value: 'FILE',
-    description: 'The configuration file (waxwing.toml, /etc/waxwing/waxwing.toml).',
+    description: 'The configuration file. Default: waxwing.toml, then /etc/waxwing/waxwing.toml.',
   },
-  data: { type: 'text', value: 'FOLDER', description: 'The data folder, instead of what the configuration says.' },
+  data: { type: 'text', value: 'FOLDER', description: 'The data folder, instead of the configured one.' },
   json: { type: 'flag', description: 'Prints JSON.' },
-  help: { type: 'flag', description: 'Explains the command.' },
+  help: { type: 'flag', description: 'Shows help for the command.' },
 };
 
-/** Of commands that ask before they do something. */
-const yesOption: Parameter = { type: 'flag', description: 'Does not ask.' };
-/** Of commands that take a password. */
+/** For commands that ask for confirmation. */
+const yesOption: Parameter = { type: 'flag', description: 'Does not ask for confirmation.' };
+/** For commands that take a password. */
 const stdinOption: Parameter = {
   type: 'flag',
-  description: 'Reads the password from standard input: its first line.',
+  description: 'Reads the password from the first line of standard input.',
 };
 
-/** The options that a command has on the command line, by their names. */
+/** The options of a command on the command line, by name. */
 export function optionsOf(command: Command): Readonly<Record<string, Parameter & { readonly value?: string }>> {
   const own = Object.entries(command.parameters).filter(([, { positional, type }]) => !positional && type !== 'secret');
   return {
@@ -37,13 +37,13 @@ export function positionalsOf(command: Command): readonly (readonly [string, Par
   return Object.entries(command.parameters).filter(([, { positional }]) => positional);
 }
 
-/** The name of the parameter that is a secret. */
+/** The name of the secret parameter. Returns undefined if there is none. */
 export function secretOf({ parameters }: Command): string | undefined {
   return Object.entries(parameters).find(([, { type }]) => type === 'secret')?.[0];
 }
 
 export interface Call {
-  /** undefined: no command was named. */
+  /** Undefined if no command was given. */
   readonly command: Command | undefined;
   readonly raw: RawValues;
   readonly config: string | undefined;
@@ -54,7 +54,7 @@ export interface Call {
   readonly secretFromStdin: boolean;
 }
 
-/** Throws CommandError('usage'). */
+/** Parses a command line. Throws CommandError('usage'). */
 export function readArguments(commands: readonly Command[], args: readonly string[]): Call {
   const options: Record<string, unknown> = {};
   const left = [...args];
@@ -98,7 +98,7 @@ export function readArguments(commands: readonly Command[], args: readonly strin
   return { command, raw, config, data, json, help, yes, secretFromStdin } as Call;
 }
 
-/** Takes the words of a command off the front; undefined where there are none. Throws CommandError('usage'). */
+/** Takes the words of a command from the front. Returns undefined if there are none. Throws CommandError('usage'). */
 function takeCommand(commands: readonly Command[], left: string[], wantsHelp: boolean): Command | undefined {
   if (left.length === 0) return undefined;
   for (const words of [2, 1]) {
@@ -116,53 +116,49 @@ function takeCommand(commands: readonly Command[], left: string[], wantsHelp: bo
   const written = group.length > 0 ? `${first} ${second}`.trim() : first;
   const meant = nearest(written, known) ?? (group.length > 0 ? undefined : nearest(`${first} ${second}`, known));
   const hint =
-    meant !== undefined
-      ? `did you mean ${meant}?`
-      : group.length > 0
-        ? `there are ${group.join(', ')}`
-        : 'see waxwing help';
-  throw usage(`there is no command ${written}; ${hint}`);
+    meant !== undefined ? `did you mean ${meant}?` : group.length > 0 ? `use ${group.join(', ')}` : 'see waxwing help';
+  throw usage(`unknown command: ${written}; ${hint}`);
 }
 
 /** `waxwing user --help` is `waxwing help user`. */
 function takeHelp(commands: readonly Command[], left: string[], group: string): Command | undefined {
   const [, second] = left;
-  // Options that follow still say where the configuration is; a word that makes no command is passed over.
+  // Options may follow, such as --config; a word that is not part of a command is ignored.
   if (second === '--help' || second === '-h') left.splice(0, 2, group);
   else left.splice(0, second?.startsWith('-') === false ? 2 : 1, group);
   return commands.find(({ name }) => name === 'help');
 }
 
-/** Gives the values that stand alone to the parameters that are told by their place. Optional ones in front may be missing. */
+/** Assigns positional values to parameters. Optional parameters before required ones may be missing. */
 function place(command: Command, given: readonly string[]): RawValues {
   const slots = positionalsOf(command);
-  // the words of a command are one value
+  // the words of a command name are one value
   const values = command.name === 'help' && given.length > 0 ? [given.join(' ')] : [...given];
   const raw: Record<string, unknown> = {};
   slots.forEach(([name, { required, choices, type }], index) => {
     const requiredAfter = slots.slice(index).filter(([, parameter]) => parameter.required).length;
     if (!required && values.length <= requiredAfter) return;
     const value = values.shift();
-    if (value === undefined) throw usage(`${name.toUpperCase()} is missing; see waxwing help ${command.name}`);
+    if (value === undefined) throw usage(`missing argument ${name.toUpperCase()}; see waxwing help ${command.name}`);
     if (choices !== undefined && !choices.includes(value))
-      throw usage(`${JSON.stringify(value)} is no ${name}; write one of ${choices.join(', ')}`);
+      throw usage(`invalid ${name} ${JSON.stringify(value)}; use one of ${choices.join(', ')}`);
     raw[name] = type === 'count' ? wholeNumber(name, value) : value;
   });
-  if (values.length > 0) throw usage(`${JSON.stringify(values[0])} is too much; see waxwing help ${command.name}`);
+  if (values.length > 0)
+    throw usage(`unexpected argument ${JSON.stringify(values[0])}; see waxwing help ${command.name}`);
   return raw;
 }
 
 function wholeNumber(name: string, text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw usage(`${name}: ${JSON.stringify(text)} is no whole number`);
+  if (!/^\d{1,15}$/.test(text)) throw usage(`${name}: ${JSON.stringify(text)} is not a whole number`);
   return Number(text);
 }
 
 function unknownOption(written: string, known: readonly string[]): CommandError {
-  if (written === 'password')
-    return usage('a password on the command line could be read by others; use --password-stdin');
+  if (written === 'password') return usage('other users can read a password on the command line; use --password-stdin');
   const meant = nearest(written, known);
   const option = written.startsWith('-') ? written : `--${written}`;
-  return usage(`there is no option ${option}${meant === undefined ? '' : `; did you mean --${meant}?`}`);
+  return usage(`unknown option ${option}${meant === undefined ? '' : `; did you mean --${meant}?`}`);
 }
 
 const usage = (message: string) => new CommandError('usage', message);

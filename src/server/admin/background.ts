@@ -1,4 +1,4 @@
-/** A server in the background: the process that starts it, and what it says to that process until it is ready. */
+/** A background server, and its messages to the starting process until it is ready. */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { makePrivate, privateMode } from '../private-file.js';
@@ -10,34 +10,34 @@ import type { StatusData } from './running.js';
 import type { Started } from './started.js';
 import { showsSecrets } from './terminal.js';
 
-/** Tells a process that it is a server in the background. */
+/** Set for a process that is a background server. */
 const variable = 'WAXWING_BACKGROUND';
 
-interface Errand {
+interface Instructions {
   readonly logFile: string;
-  /** Whether what is told on being ready is shown to somebody. */
+  /** Whether somebody sees the output on readiness. */
   readonly showsSecrets: boolean;
 }
 
-type News = { readonly ready: Started } | { readonly failed: { readonly code: Failure; readonly message: string } };
+type Report = { readonly ready: Started } | { readonly failed: { readonly code: Failure; readonly message: string } };
 
-/** undefined: this process is no server in the background. */
-export const background = errandOf(process.env[variable]);
+/** Undefined if this process is not a background server. */
+export const background = instructionsOf(process.env[variable]);
 
-function errandOf(text: string | undefined) {
+function instructionsOf(text: string | undefined) {
   if (text === undefined || process.send === undefined) return undefined;
   delete process.env[variable];
-  const tell = (news: News) => {
-    // whoever started it may be gone
-    if (process.connected) process.send!(news, () => process.connected && process.disconnect());
+  const send = (report: Report) => {
+    // the starting process may have ended
+    if (process.connected) process.send!(report, () => process.connected && process.disconnect());
   };
   return {
-    ...(JSON.parse(text) as Errand),
-    ready: (started: Started) => tell({ ready: started }),
+    ...(JSON.parse(text) as Instructions),
+    ready: (started: Started) => send({ ready: started }),
     failed(error: unknown) {
       const known = asCommandError(error);
       const code = known instanceof CommandError ? known.failure : 'failed';
-      tell({ failed: { code, message: error instanceof Error ? error.message : String(error) } });
+      send({ failed: { code, message: error instanceof Error ? error.message : String(error) } });
     },
   };
 }
@@ -45,11 +45,11 @@ function errandOf(text: string | undefined) {
 interface From {
   readonly file: string | undefined;
   readonly data: string | undefined;
-  /** Where paths begin if there is no configuration file. */
+  /** Base of relative paths if there is no configuration file. */
   readonly folder: string;
 }
 
-/** Resolves when the server is ready. Rejects with CommandError. */
+/** Resolves once the server is ready. Rejects with CommandError. */
 export async function startInBackground(terminal: Terminal, from?: From): Promise<Started> {
   const { logFile, file, data } = await terminal.places();
   const { file: config, data: otherData, folder } = from ?? { file, data: terminal.given.data, folder: process.cwd() };
@@ -63,27 +63,29 @@ export async function startInBackground(terminal: Terminal, from?: From): Promis
     ...(config === undefined ? [] : ['--config', config]),
     ...(otherData === undefined ? [] : ['--data', otherData]),
   ];
-  const errand: Errand = { logFile, showsSecrets: showsSecrets() };
+  const instructions: Instructions = { logFile, showsSecrets: showsSecrets() };
   const child = spawn(process.execPath, args, {
     cwd: folder,
     detached: true,
-    env: { ...process.env, [variable]: JSON.stringify(errand) },
+    env: { ...process.env, [variable]: JSON.stringify(instructions) },
     stdio: ['ignore', log, log, 'ipc'],
   });
   closeSync(log);
-  const news = await new Promise<News | undefined>((resolve, reject) => {
-    child.once('message', (message) => resolve(message as News));
+  const reply = await new Promise<Report | undefined>((resolve, reject) => {
+    child.once('message', (message) => resolve(message as Report));
     child.once('exit', () => resolve(undefined));
     child.once('error', reject);
   });
   if (child.connected) child.disconnect();
   child.unref();
-  if (news === undefined) throw new CommandError('failed', `the server ended before it was ready; see ${logFile}`);
-  if ('failed' in news) throw new CommandError(news.failed.code, news.failed.message);
-  return news.ready;
+  if (reply === undefined) throw new CommandError('failed', `the server exited before it was ready; see ${logFile}`);
+  if ('failed' in reply) throw new CommandError(reply.failed.code, reply.failed.message);
+  return reply.ready;
 }
 
-/** Stops the server, where one runs, and starts one as it was started. Rejects with CommandError and ConfigError. */
+/**
+ * Stops the running server, if any, and starts one with the same options. Rejects with CommandError and ConfigError.
+ */
 export async function restart(terminal: Terminal): Promise<Started> {
   const { socket } = await terminal.places();
   const before = await statusOf(socket);
@@ -91,23 +93,23 @@ export async function restart(terminal: Terminal): Promise<Started> {
   if (before.supervised)
     throw new CommandError(
       'failed',
-      'the server was started by systemd or as a container: restart it there (systemctl restart waxwing)',
+      'systemd or a container runs the server: restart it there (systemctl restart waxwing)',
     );
   const from = {
     file: before.configFile ?? undefined,
     data: before.launch.data ?? undefined,
     folder: before.launch.folder,
   };
-  // What could not start is not stopped for.
+  // Checks the configuration before stopping.
   await loadConfiguration(from.file, from.data);
   terminal.progress('stopping the server');
-  // When this is answered, the server has let go of everything; its process ends without more ado.
+  // After the reply, the server has released everything, and its process exits.
   await call(socket, 'stop', {}, terminal.progress);
-  terminal.progress('starting it again');
+  terminal.progress('starting the server');
   return startInBackground(terminal, from);
 }
 
-/** undefined: no server runs. */
+/** The status of the running server. Returns undefined if none runs. */
 export async function statusOf(socket: string): Promise<StatusData | undefined> {
   try {
     return (await call(socket, 'status', {}, () => {})) as StatusData;

@@ -1,4 +1,4 @@
-/** Commands that copy the whole database, and put a copy back. They wait for the disk in the program that was called. */
+/** Commands that back up and restore the database. They run in the calling program and wait for its disk I/O. */
 import { resolve } from 'node:path';
 import { wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
@@ -10,12 +10,12 @@ const file = { type: 'text', positional: true, required: true } as const;
 
 export const backup = localCommand({
   name: 'backup',
-  summary: 'Writes a copy of the whole database to a file',
+  summary: 'Writes a backup of the whole database to a file',
   details:
-    'The copy is of one moment, is checked, and is on disk when the command ends; a running server is not held up. It holds messages and the keys of passwords: only its owner may read it. The configuration and certificates are files of their own, to be copied beside it.',
+    'The backup is consistent, verified, and durable when the command ends; a running server is not blocked. It contains messages and password keys, so only its owner may read it. It does not contain the configuration and certificates: copy those files separately.',
   parameters: {
     file: { ...file, description: 'The file to write.' },
-    force: { type: 'flag', description: 'Replaces a file that is there.' },
+    force: { type: 'flag', description: 'Overwrites an existing file.' },
   },
   async run(terminal, { file, force }) {
     const { database } = await placesOf(terminal);
@@ -24,20 +24,20 @@ export const backup = localCommand({
     const { bytes } = attempt(() => backUp(database, to, { overwrite: force }));
     return { database, file: to, bytes };
   },
-  text: ({ file, bytes }) => `${file} has the whole database (${megabytes(bytes)}), and was checked.`,
+  text: ({ file, bytes }) => `${file} contains the whole database (${megabytes(bytes)}); the backup was verified.`,
 });
 
 export const restore = localCommand({
   name: 'restore',
-  summary: 'Puts a backup in the place of the database',
+  summary: 'Replaces the database with a backup',
   details:
-    'The server must not run. The backup is checked first. The database that was there is kept beside the new one, under a name with the date; remove it when you do not need it any more.',
-  parameters: { file: { ...file, description: 'A file that waxwing backup has written.' } },
+    'The server must not be running. The backup is verified first. The previous database is renamed with the date; delete it once you no longer need it.',
+  parameters: { file: { ...file, description: 'A file written by waxwing backup.' } },
   async run(terminal, { file }) {
     const { database, socket } = await placesOf(terminal);
     const { isAnswering } = await import('./client.js');
     if (await isAnswering(socket))
-      throw new CommandError('conflict', 'the server runs: stop it first, by waxwing stop');
+      throw new CommandError('conflict', 'the server is running; stop it first with waxwing stop');
     const { mkdir } = await import('node:fs/promises');
     const { dirname } = await import('node:path');
     await mkdir(dirname(database), { recursive: true, mode: 0o700 });
@@ -48,9 +48,9 @@ export const restore = localCommand({
     return { database, file: from, bytes, kept: kept ?? null };
   },
   text({ database, file, bytes, kept }) {
-    const done = `${database} is the backup ${file} now (${megabytes(bytes)}).`;
+    const done = `${database} was restored from ${file} (${megabytes(bytes)}).`;
     if (kept === null) return done;
-    return `${done}\nWhat was there is kept as ${kept}; to go back: waxwing restore ${kept}`;
+    return `${done}\nThe previous database is ${kept}; to go back: waxwing restore ${kept}`;
   },
 });
 
@@ -59,8 +59,7 @@ async function placesOf(terminal: Terminal): Promise<{ readonly database: string
   const { loadConfiguration } = await import('./configuration.js');
   const { config } = await loadConfiguration(file, terminal.given.data);
   const { sqlite } = config.storage;
-  if (!isOnDisk(config))
-    throw new CommandError('failed', 'storage.driver is "memory": nothing is on disk that could be copied');
+  if (!isOnDisk(config)) throw new CommandError('failed', 'storage.driver is "memory": there is no database file');
   return { database: sqlite.file, socket };
 }
 

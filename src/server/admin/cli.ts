@@ -1,6 +1,6 @@
 /**
- * `waxwing`: finds the command, runs it where it belongs, prints what it made. Loads only what the command needs: the
- * server's own code comes with `start` alone, or where no server runs.
+ * `waxwing`: finds the command, runs it, and prints its result. Loads only what the command needs: the server's code
+ * only for `start`, or if no server runs.
  */
 import { resolve } from 'node:path';
 import { findConfigFile, findPlaces, type Places } from '../config/places.js';
@@ -12,9 +12,9 @@ import type { Known } from './known.js';
 import { withoutModules } from './local.js';
 import { askNewPassword, askWhether, readLine } from './terminal.js';
 
-/** The exit code. `args`: what follows the program's name. */
+/** Runs the program. Resolves with the exit code. `args`: everything after the program's name. */
 export async function main(args: readonly string[]): Promise<number> {
-  // `waxwing user list | head`: nobody reads on
+  // `waxwing user list | head` closes the pipe early
   for (const output of [process.stdout, process.stderr])
     output.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const isJson = args.includes('--json');
@@ -31,7 +31,10 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** What modules bring is loaded for what the program does not know by itself. Rejects with CommandError('usage'). */
+/**
+ * Parses the command line. Loads commands of modules only if the built-in ones do not match. Rejects with
+ * CommandError('usage').
+ */
 async function readCall(args: readonly string[]): Promise<Call> {
   try {
     return readArguments(ownCommands, args);
@@ -52,11 +55,11 @@ async function known(config: string | undefined): Promise<Known> {
   return (await import('./known.js')).knownCommands(file);
 }
 
-function tellOf(missing: string | undefined): void {
+function warnOf(missing: string | undefined): void {
   if (missing !== undefined) process.stderr.write(plain(`${withoutModules(missing)}\n`));
 }
 
-/** The configuration that a command line names, whatever else it says. */
+/** The configuration file on a command line, even if the rest of it is invalid. */
 function configIn(args: readonly string[]): string | undefined {
   const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
   return at < 0 ? undefined : (/^--config=(.*)$/s.exec(args[at]!)?.[1] ?? args[at + 1]);
@@ -70,7 +73,7 @@ async function runCall(call: Call): Promise<number> {
     else {
       const { commands, missing } = await known(call.config);
       process.stdout.write(`${overview(commands)}\n`);
-      tellOf(missing);
+      warnOf(missing);
     }
     return command === undefined && !call.help ? exitCodes.usage : exitCodes.done;
   }
@@ -90,7 +93,7 @@ async function perform(command: Command, raw: RawValues, terminal: Terminal): Pr
     const values = { ...Object.fromEntries(flags.map(([name]) => [name, false])), ...raw };
     return command.run(terminal as never, values as never);
   }
-  // The running server needs no file: it answers also while somebody writes it.
+  // The running server needs no configuration file, which may be invalid while it is being edited.
   const { socket } = await terminal.places({ lenient: true });
   const { call } = await import('./client.js');
   try {
@@ -103,21 +106,21 @@ async function perform(command: Command, raw: RawValues, terminal: Terminal): Pr
   }
 }
 
-/** Asks for what only a person can say: a password, a confirmation. */
+/** Asks for a confirmation and a password. */
 async function complete(command: Command, { raw, yes, secretFromStdin }: Call): Promise<RawValues> {
   const isInteractive = process.stdin.isTTY === true && process.stderr.isTTY === true;
   if (command.confirm !== undefined && !yes) {
-    if (!isInteractive) throw new CommandError('usage', `${command.name} cannot be undone: confirm it by --yes`);
+    if (!isInteractive) throw new CommandError('usage', `${command.name} cannot be undone: confirm it with --yes`);
     if (!(await askWhether(command.confirm(raw)))) throw new CommandError('failed', 'nothing was done');
   }
   const secret = secretOf(command);
   if (secret === undefined || raw.generate === true) {
-    if (secretFromStdin) throw new CommandError('usage', `--${secret}-stdin and --generate exclude each other`);
+    if (secretFromStdin) throw new CommandError('usage', `--${secret}-stdin and --generate cannot be used together`);
     return raw;
   }
   if (secretFromStdin) return { ...raw, [secret]: await readLine() };
   if (isInteractive) return { ...raw, [secret]: await askNewPassword() };
-  throw new CommandError('usage', `there is no terminal to ask on: use --${secret}-stdin or --generate`);
+  throw new CommandError('usage', `no terminal to ask for the password: use --${secret}-stdin or --generate`);
 }
 
 function terminalOf({ config, data, json }: Call): Terminal {
@@ -134,7 +137,7 @@ function terminalOf({ config, data, json }: Call): Terminal {
         places ??= findPlaces(given);
         return places;
       } catch (error) {
-        // It says what is wrong with the file, by line.
+        // Throws the error with the line of the mistake.
         const { modulesToLoad } = await import('../config/load.js');
         modulesToLoad({ file: given.file });
         throw error;
@@ -142,7 +145,7 @@ function terminalOf({ config, data, json }: Call): Terminal {
     },
     async commands() {
       const { commands, missing } = await known(config);
-      tellOf(missing);
+      warnOf(missing);
       return commands;
     },
     progress: (text) => process.stderr.write(plain(`${text} …\n`)),

@@ -1,14 +1,14 @@
-/** Calls a command in the running server: see protocol.ts. */
+/** Calls a command in the running server (protocol.ts). */
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { CommandError, type RawValues } from './command.js';
 import { type Line, linesType, pathOf, type Refusal } from './protocol.js';
 
-/** Milliseconds of silence after which a server that took the call does not answer any more. */
+/** Timeout of a call without any progress, in ms. */
 const patience = 120_000;
 
-/** Whether a server listens at the socket. Rejects with CommandError where one may not look. */
+/** Whether a server listens on the socket. Rejects with CommandError if permission is denied. */
 export function isAnswering(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect({ path });
@@ -24,7 +24,7 @@ export function isAnswering(path: string): Promise<boolean> {
   });
 }
 
-/** The command's data. Rejects with CommandError, `not-running` where no server listens. */
+/** Resolves with the command's data. Rejects with CommandError, with `not-running` if no server listens. */
 export async function call(
   socketPath: string,
   name: string,
@@ -42,7 +42,7 @@ export async function call(
   } catch (error) {
     if (error instanceof CommandError) throw error;
   }
-  throw new CommandError('failed', 'the server ended before it answered');
+  throw new CommandError('failed', 'the server exited before it replied');
 }
 
 function send(socketPath: string, name: string, values: RawValues): Promise<IncomingMessage> {
@@ -58,7 +58,7 @@ function send(socketPath: string, name: string, values: RawValues): Promise<Inco
       },
       resolve,
     );
-    call.once('timeout', () => call.destroy(new CommandError('failed', 'the server does not answer')));
+    call.once('timeout', () => call.destroy(new CommandError('failed', 'the server does not reply')));
     call.once('error', (error) => reject(error instanceof CommandError ? error : unreachable(socketPath, error)));
     call.end(JSON.stringify(values));
   });
@@ -69,10 +69,10 @@ function unreachable(path: string, error: NodeJS.ErrnoException): CommandError {
     case 'ENOENT':
     case 'ECONNREFUSED':
     case 'ENOTDIR':
-      return new CommandError('not-running', `no server runs: nobody answers at ${path}`);
+      return new CommandError('not-running', `no server is running: no reply at ${path}`);
     case 'EACCES':
     case 'EPERM':
-      return new CommandError('failed', `${path} is closed to this user; run the command as the user of the server`);
+      return new CommandError('failed', `${path} permission denied; run the command as the server's user`);
     default:
       return new CommandError('failed', `admin.socket ${path} cannot be reached (${error.code})`);
   }
@@ -81,7 +81,10 @@ function unreachable(path: string, error: NodeJS.ErrnoException): CommandError {
 function asError({ code, message }: Refusal, name: string): CommandError {
   switch (code) {
     case 'unknown-command':
-      return new CommandError('failed', `the running server is of another version and does not know ${name}`);
+      return new CommandError(
+        'failed',
+        `the running server is another version without the command ${name}; restart it`,
+      );
     case 'internal':
       return new CommandError('failed', message);
     default:

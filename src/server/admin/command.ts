@@ -1,8 +1,8 @@
 /**
- * What a command of `waxwing` is: one entry of a table, served on the command line and over the admin socket. The entry
- * says what it takes and gives; `run` makes data, which is JSON, and `text` puts the data into words for a terminal.
+ * A command of `waxwing`: an entry in a table, served on the command line and over the admin socket. It declares its
+ * parameters; `run` returns data as JSON, and `text` formats the data for a terminal.
  *
- * The table is loaded by every call of the program, so what a command needs besides types is imported where it runs.
+ * Every call of the program loads the table, so commands import what they need only when they run.
  */
 import type { Accounts } from '../accounts/index.js';
 import type { Places } from '../config/places.js';
@@ -22,37 +22,37 @@ export {
 
 /**
  * - `server`: in the running server.
- * - `either`: in the running server, or on its configuration and storage where none runs.
- * - `local`: in the program that was called.
+ * - `either`: in the running server, or on its configuration and storage if none runs.
+ * - `local`: in the calling program.
  */
 export type Where = 'server' | 'either' | 'local';
 
-/** For commands that run without the server too. */
+/** For commands that also run without a server. */
 export interface Context {
   readonly config: Config;
-  /** Every module that there is, running or not. */
+  /** All modules, running or not. */
   readonly modules: readonly ModuleDefinition[];
-  /** The running server, if this is it. */
+  /** The running server, if the command runs in it. */
   readonly server: Server | undefined;
-  /** The accounts; opens the storage where no server has it open. */
+  /** The accounts; opens the storage if no server runs. */
   accounts(): Promise<Accounts>;
-  /** Tells whoever waits how far it is. */
+  /** Reports progress to the caller. */
   progress(text: string): void;
 }
 
-/** How the server was started, so that another can be started like it. */
+/** How the server was started, to start another one the same way. */
 export interface Launch {
   readonly file: string | undefined;
-  /** The data folder, where the command line named it. */
+  /** The data folder, if given on the command line. */
   readonly data: string | undefined;
-  /** Where paths begin if there is no configuration file. */
+  /** Base of relative paths if there is no configuration file. */
   readonly folder: string;
 }
 
 export interface ServerContext extends Context {
   readonly server: Server;
   readonly launch: Launch;
-  /** Stops the server; resolves when all is on disk and another may start. */
+  /** Stops the server. Resolves once everything is durable and another server may start. */
   shutdown(progress: (text: string) => void): Promise<void>;
 }
 
@@ -61,17 +61,17 @@ export interface Command extends CommandDefinition<Parameters, never, never> {
   readonly parameters: Parameters;
 }
 
-/** The program as a local command sees it: where its server lies, and who sits before it. */
+/** The program as a local command sees it: paths of its server, and the terminal. */
 export interface Terminal {
-  /** Where the server's things lie. Throws ConfigError where the configuration cannot be read. */
+  /** Paths of the server's files. Throws ConfigError if the configuration cannot be read. */
   places(options?: { readonly lenient?: boolean }): Promise<Places>;
-  /** What the command line says of them, in whole paths. */
+  /** Absolute paths from the command line. */
   readonly given: { readonly file: string | undefined; readonly data: string | undefined };
-  /** All commands that the program knows; those that cannot be had are told of. */
+  /** All known commands; prints a warning if some cannot be loaded. */
   commands(): Promise<readonly Command[]>;
-  /** To standard error: what happens while one waits. */
+  /** Prints progress to standard error. */
   progress(text: string): void;
-  /** To standard output: data of a command that goes on, as it would be printed at the end. */
+  /** Prints data to standard output before the command ends. */
   print(data: unknown, text: string): void;
 }
 
@@ -84,17 +84,17 @@ export const serverCommand = made<ServerContext>('server');
 export const eitherCommand = made<Context>('either');
 export const localCommand = made<Terminal>('local');
 
-/** Names of the commands of local.ts, for whoever must not have them. */
+/** Names of the commands in local.ts, which modules may not use. */
 export const localNames = ['start', 'restart', 'check', 'completion', 'help', 'version'] as const;
 
-/** What the program ends with. */
+/** Exit codes. */
 export const exitCodes = {
   done: 0,
   failed: 1,
   usage: 2,
   notRunning: 3,
   errorsFound: 4,
-  /** sysexits(3), EX_TEMPFAIL: systemd and containers start the server again (`Restart=on-failure`). */
+  /** sysexits(3), EX_TEMPFAIL: systemd and containers restart the server (`Restart=on-failure`). */
   restart: 75,
 } as const;
 

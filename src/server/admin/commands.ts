@@ -1,10 +1,10 @@
-/** The table of commands, in the order of the help: those of the program, the server's own, and those that modules bring. */
+/** The table of commands, in the order of the help: local ones, the server's own, and those of modules. */
 import type { ModuleDefinition } from '../module/index.js';
 import type { Command } from './command.js';
 import * as local from './local.js';
 import { own, servedCommands } from './served.js';
 
-/** Where commands of the program stand: in front of which others. */
+/** Local commands, by the command they are listed before. */
 const before = new Map<string, Command>([
   ['stop', local.start],
   ['status', local.restart],
@@ -15,10 +15,10 @@ const last = [local.completion, local.help, local.version];
 const withLocal = (commands: readonly Command[]): readonly Command[] =>
   commands.flatMap((command) => [before.get(command.name) ?? [], command].flat());
 
-/** They are known without a module. */
+/** Commands that need no modules. */
 export const ownCommands: readonly Command[] = [...withLocal(own), ...last];
 
-/** Those of modules come last, in the order of their names. */
+/** Commands of modules come last, by name. */
 export const allCommands = (modules: readonly ModuleDefinition[]): readonly Command[] => [
   ...ownCommands,
   ...servedCommands(modules).slice(own.length),

@@ -1,4 +1,4 @@
-/** Scripts that complete commands and options in shells, made from the table. */
+/** Shell completion scripts, generated from the table. */
 import { optionsOf, positionalsOf } from './arguments.js';
 import type { Command, Parameter } from './command.js';
 
@@ -20,7 +20,7 @@ interface Choice {
   readonly about: string;
 }
 
-/** What may follow the words that were typed, options and their values left out. */
+/** Possible words after what was typed, ignoring options and their values. */
 interface Place {
   readonly typed: string;
   readonly words: readonly Choice[];
@@ -55,7 +55,7 @@ function placesOf(commands: readonly Command[]): Place[] {
 
 const choiceOf = ({ name, summary }: Command): Choice => ({ text: name, about: summary });
 
-/** Options that are followed by a value, and what kind of file that is. */
+/** Options with a value, and its kind of file. */
 function valuedOptions(
   commands: readonly Command[],
 ): { readonly name: string; readonly names: 'file' | 'folder' | '' }[] {

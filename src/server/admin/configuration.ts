@@ -1,4 +1,4 @@
-/** The configuration, checked with the schemas of all modules, without a server. */
+/** Loads the configuration without a server, checked with the schemas of all modules. */
 import { standardModules } from '../../modules/index.js';
 import { loadConfig, modulesToLoad } from '../config/load.js';
 import type { Config } from '../config/schema.js';
@@ -7,11 +7,11 @@ import type { ModuleDefinition } from '../module/index.js';
 
 export interface Configuration {
   readonly config: Config;
-  /** Every module that there is, running or not. */
+  /** All modules, running or not. */
   readonly modules: readonly ModuleDefinition[];
 }
 
-/** `data`: instead of the folder that the file names. Rejects with ConfigError and ModuleError. */
+/** `data` overrides the data folder. Rejects with ConfigError and ModuleError. */
 export async function loadConfiguration(file: string | undefined, data: string | undefined): Promise<Configuration> {
   const source = { file, ...(data !== undefined && { overrides: { data } }) };
   const modules = [...standardModules, ...(await importModules(modulesToLoad(source)))];

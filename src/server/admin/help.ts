@@ -1,4 +1,4 @@
-/** What the program says of its commands, on a terminal and as docs/cli.md. */
+/** Help texts of the commands, on a terminal and in docs/cli.md. */
 
 import { columns, paragraph } from '../words.js';
 import { globalOptions, optionsOf, positionalsOf } from './arguments.js';
@@ -11,7 +11,7 @@ export function overview(commands: readonly Command[]): string {
     columns(commands.map((command) => [`  ${usageOf(command)}`, command.summary])),
     'Options of all commands:',
     columns(optionLines(globalOptions)),
-    'waxwing help COMMAND explains one.',
+    'waxwing help COMMAND explains a command.',
   ].join('\n\n');
 }
 
@@ -31,7 +31,7 @@ export function explain(command: Command): string {
   ].join('\n\n');
 }
 
-/** `user add JID`: the words and what stands by its place. */
+/** `user add JID`: the words and positional parameters. */
 function usageOf(command: Command): string {
   const slots = positionalsOf(command).map(([name, { required }]) => {
     const slot = name.toUpperCase();
@@ -42,8 +42,8 @@ function usageOf(command: Command): string {
 
 const whereText: Readonly<Record<Command['where'], string>> = {
   server: 'Needs the running server.',
-  either: 'Works on the running server, or where none runs on its configuration and storage.',
-  local: 'Needs no running server.',
+  either: 'Runs in the running server, or on its configuration and storage if none runs.',
+  local: 'Does not need a running server.',
 };
 
 function optionLines(options: ReturnType<typeof optionsOf>): string[][] {
@@ -64,11 +64,11 @@ function described(description: string, choices: readonly string[] | undefined):
 /** docs/cli.md. */
 export function cliReference(commands: readonly Command[]): string {
   const parts = [
-    '<!-- Made from the table of commands by `npm run docs`; changes belong there. -->',
+    '<!-- Generated from the table of commands by `npm run docs`; do not edit. -->',
     '# Commands',
-    '`waxwing COMMAND …` starts and stops the server, looks for problems, and administers accounts and sessions. Commands reach the running server over a Unix socket in its data folder (`admin.socket` in the configuration), which only its own user can open. Commands on accounts and configuration work without a running server too: they then open the storage themselves, alone, and end with an error if another program has it.',
-    'A command finds the server by the same configuration that the server was started with: `--config`, else `waxwing.toml` in the working directory, else `/etc/waxwing/waxwing.toml`, else the defaults.',
-    'Passwords are never taken from the command line, where others could read them, and never logged: they are asked for on a terminal without showing them, read from standard input (`--password-stdin`), or chosen by the program (`--generate`).',
+    '`waxwing COMMAND …` starts and stops the server, checks for problems, and manages accounts and sessions. Commands reach the running server over a Unix socket in its data folder (`admin.socket` in the configuration), which only its own user can open. Commands on accounts and configuration also work without a running server: they then open the storage themselves, and fail if another program has it open.',
+    'A command finds the server through the configuration that the server was started with: `--config`, else `waxwing.toml` in the working directory, else `/etc/waxwing/waxwing.toml`, else the defaults.',
+    'Passwords are never given on the command line, where other users could read them, and never logged: they are typed on a terminal without echo, read from standard input (`--password-stdin`), or generated (`--generate`).',
     '## Options of all commands',
     optionTable(globalOptions),
     '## Exit codes',
@@ -76,20 +76,20 @@ export function cliReference(commands: readonly Command[]): string {
       ['Code', 'Meaning'],
       [
         [String(exitCodes.done), 'Done.'],
-        [String(exitCodes.failed), 'It failed; standard error says why.'],
-        [String(exitCodes.usage), 'It was called wrongly.'],
-        [String(exitCodes.notRunning), 'It needs the running server, and none runs.'],
+        [String(exitCodes.failed), 'Failed; the reason is on standard error.'],
+        [String(exitCodes.usage), 'Invalid command line.'],
+        [String(exitCodes.notRunning), 'The command needs the running server, and none is running.'],
         [String(exitCodes.errorsFound), '`check` found errors, or the configuration has errors.'],
-        ['130', '`start` was ended at once by a second SIGINT.'],
+        ['130', 'A second SIGINT ended `start` at once.'],
       ],
     ),
-    'With `--json`, standard output has one JSON value: the data of the command, or `{"error": {"code", "message"}}`.',
+    'With `--json`, the command prints one JSON value: its data, or `{"error": {"code", "message"}}`.',
     '## The server as a process',
-    '`waxwing start` runs in the foreground, for a terminal, systemd or a container. SIGTERM and SIGINT let it end in order, a second SIGINT at once, SIGHUP makes it read its configuration and certificates again. `waxwing start --background` and `waxwing restart` leave it running by itself; what it would print goes to `log.file`, or to `waxwing.log` in the data folder. Two servers cannot have one data folder.',
-    'The first start of all, when there is no account, makes one for the administrator (the first of `admins` in the configuration, else `admin@` the first host) and prints its random password. It is shown this once, and only where it is not kept: not if standard output is a file or the journal of systemd. Then nothing is made, and the server tells how.',
+    '`waxwing start` runs in the foreground, for a terminal, systemd or a container. SIGTERM and SIGINT stop it cleanly, a second SIGINT at once; SIGHUP reloads configuration and certificates. `waxwing start --background` and `waxwing restart` run it in the background; its output goes to `log.file`, or to `waxwing.log` in the data folder. Two servers cannot share a data folder.',
+    'The very first start, when there are no accounts, creates one for the administrator (the first of `admins` in the configuration, else `admin@` the first host) and prints its random password. The password is shown only once, and only where it is not stored: if standard output is a file or the systemd journal, no account is created, and the server prints how to create one.',
     ...commands.flatMap(section),
     '## Over the socket',
-    `Every command that is not local is also \`POST\` over the socket, with its values as a JSON object, and answers \`{"result": …}\` or \`{"error": {"code", "message"}}\`. With \`Accept: ${linesType}\` the answer is lines: \`{"progress": "…"}\` as long as it takes, then the same. For instance:`,
+    `Every command that is not local is also available as \`POST\` over the socket, with its parameters as a JSON object. The response is \`{"result": …}\` or \`{"error": {"code", "message"}}\`. With \`Accept: ${linesType}\` the response is a line \`{"progress": "…"}\` for each progress report, then the result or error. For example:`,
     `\`\`\`sh\ncurl --unix-socket data/admin.sock -d '{"jid": "alice@example.org", "generate": true}' http://localhost${pathOf('user add')}\n\`\`\``,
   ];
   return `${parts.join('\n\n')}\n`;

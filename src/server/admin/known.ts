@@ -1,4 +1,4 @@
-/** All commands that the program knows: its own, and those of modules, also of the ones that the configuration loads. */
+/** All commands the program knows: its own, and those of modules, including modules loaded by the configuration. */
 import { standardModules } from '../../modules/index.js';
 import { ConfigError, modulesToLoad } from '../config/load.js';
 import { importModules, ModuleError } from '../loader.js';
@@ -7,11 +7,11 @@ import { allCommands } from './commands.js';
 
 export interface Known {
   readonly commands: readonly Command[];
-  /** Why commands of further modules are not among them. */
+  /** Why commands of loaded modules are missing. */
   readonly missing: string | undefined;
 }
 
-/** `file`: the configuration; undefined: there is none. */
+/** `file`: the configuration file; undefined: there is none. */
 export async function knownCommands(file: string | undefined): Promise<Known> {
   try {
     const further = await importModules(modulesToLoad({ file, ...(file === undefined && { text: '' }) }));

@@ -1,4 +1,4 @@
-/** Commands that are done by the program that was called: the life of the server, the check, and what tells of the program. */
+/** Commands that run in the calling program: starting the server, checks, and information about the program. */
 import { readFile } from 'node:fs/promises';
 import { columns, paragraph } from '../words.js';
 import { CommandError, exitCodes, localCommand } from './command.js';
@@ -9,28 +9,29 @@ export const start = localCommand({
   name: 'start',
   summary: 'Runs the server',
   details:
-    'It runs in the foreground until it gets SIGTERM or SIGINT (Ctrl-C), lets clients go in order, and ends; a second SIGINT ends it at once. SIGHUP is reload. The very first start, when there is no account at all, makes one for the administrator and prints its password, once, to a terminal or a pipe.',
+    'Runs in the foreground until SIGTERM or SIGINT (Ctrl-C), then closes client connections cleanly and exits; a second SIGINT ends it at once. SIGHUP reloads. The very first start, when there are no accounts, creates one for the administrator and prints its password, once, to a terminal or a pipe.',
   parameters: {
-    background: { type: 'flag', description: 'Returns when the server is ready; its output goes to its log file.' },
+    background: { type: 'flag', description: 'Returns once the server is ready; its output goes to its log file.' },
   },
   async run(terminal, { background }): Promise<Started | undefined> {
     const { socket } = await terminal.places();
     const { isAnswering } = await import('./client.js');
-    if (await isAnswering(socket)) throw new CommandError('conflict', `a server runs already: it answers at ${socket}`);
+    if (await isAnswering(socket))
+      throw new CommandError('conflict', `a server is already running: it replies at ${socket}`);
     if (background) return (await import('./background.js')).startInBackground(terminal);
     const { runServer } = await import('./start.js');
     return runServer(terminal, startedText);
   },
   text: (started) => (started === undefined ? '' : startedText(started)),
-  // What the server came to on its way: it did not stop in order, or wants to be started again.
+  // The server sets it if it did not stop cleanly, or requests a restart.
   exitCode: () => (typeof process.exitCode === 'number' ? process.exitCode : exitCodes.done),
 });
 
 export const restart = localCommand({
   name: 'restart',
-  summary: 'Stops the server and starts it in the background as it was started before',
+  summary: 'Stops the server and starts it in the background with the same options',
   details:
-    'Its output goes to its log file. Where no server runs, one is started. A server that systemd or a container started is left to them, as they would start a second one.',
+    'Its output goes to its log file. If no server is running, one is started. Servers run by systemd or a container are refused, because those would start a second one.',
   async run(terminal): Promise<Started> {
     const { restart } = await import('./background.js');
     return restart(terminal);
@@ -40,10 +41,10 @@ export const restart = localCommand({
 
 export const check = localCommand({
   name: 'check',
-  summary: 'Looks for problems: configuration, certificates, ports, storage, clock, DNS, limits',
-  details: 'Changes nothing. Ends with code 4 if it found errors.',
+  summary: 'Checks for problems: configuration, certificates, ports, storage, clock, DNS, limits',
+  details: 'Changes nothing. Exits with code 4 if it finds errors.',
   parameters: {
-    full: { type: 'flag', description: 'Reads the whole database, however large it is.' },
+    full: { type: 'flag', description: 'Reads the whole database, whatever its size.' },
   },
   async run(terminal, { full }) {
     const { check } = await import('./check/index.js');
@@ -63,9 +64,9 @@ export const check = localCommand({
 
 export const completion = localCommand({
   name: 'completion',
-  summary: 'Prints a script that completes commands in a shell',
+  summary: 'Prints a completion script for a shell',
   details:
-    'bash: put `source <(waxwing completion bash)` into ~/.bashrc. zsh: put `source <(waxwing completion zsh)` into ~/.zshrc, behind compinit. fish: `waxwing completion fish > ~/.config/fish/completions/waxwing.fish`.',
+    'bash: put `source <(waxwing completion bash)` into ~/.bashrc. zsh: put `source <(waxwing completion zsh)` into ~/.zshrc, after compinit. fish: `waxwing completion fish > ~/.config/fish/completions/waxwing.fish`.',
   parameters: {
     shell: {
       type: 'text',
@@ -85,7 +86,7 @@ export const completion = localCommand({
 
 export const help = localCommand({
   name: 'help',
-  summary: 'Explains the commands, or one of them',
+  summary: 'Lists the commands, or explains one',
   parameters: {
     command: { type: 'text', positional: true, description: 'The words of a command, such as user add.' },
   },
@@ -94,7 +95,7 @@ export const help = localCommand({
     const commands = await terminal.commands();
     if (words === undefined) return { help: overview(commands) };
     const found = commands.filter(({ name }) => name === words || name.startsWith(`${words} `));
-    if (found.length === 0) throw new CommandError('usage', `there is no command ${words}; see waxwing help`);
+    if (found.length === 0) throw new CommandError('usage', `unknown command: ${words}; see waxwing help`);
     return { help: found.length === 1 ? explain(found[0]!) : overview(found) };
   },
   text: ({ help }) => help,
@@ -102,7 +103,7 @@ export const help = localCommand({
 
 export const version = localCommand({
   name: 'version',
-  summary: 'Tells the version',
+  summary: 'Prints the version',
   async run() {
     const file = new URL('../../../../package.json', import.meta.url);
     const { version } = JSON.parse(await readFile(file, 'utf8')) as { version: string };
@@ -111,9 +112,9 @@ export const version = localCommand({
   text: ({ version, node }) => `Waxwing ${version}, Node ${node}`,
 });
 
-/** What the user is told whose configuration or modules have errors. */
+/** Warning if the configuration or its modules have errors. */
 export const withoutModules = (why: string): string =>
-  `Commands of modules that the configuration loads are not known: ${why}`;
+  `Commands of modules loaded by the configuration are missing: ${why}`;
 
 const purposes: Readonly<Record<string, string>> = {
   c2s: 'clients (STARTTLS)',
@@ -122,17 +123,17 @@ const purposes: Readonly<Record<string, string>> = {
   http: 'HTTP for a proxy',
 };
 
-/** What a fresh server says of itself. */
+/** The output of a server that has started. */
 function startedText({ version, pid, background, hosts, listening, admin, advice }: Started): string {
   const ports = listening.map(({ kind, address, port }) => [`  ${purposes[kind] ?? kind}`, place(address, port)]);
   const log = background === null ? '' : `\nIt runs in the background as process ${pid}; its log is ${background}.`;
   const account =
     admin === null
       ? ''
-      : `\n\nThe first account was made, an administrator:\n${columns([
+      : `\n\nThe first account was created, an administrator:\n${columns([
           ['  address', admin.jid],
           ['  password', admin.password],
-        ])}\nThe password is shown this once. Change it in your client, or by: waxwing user passwd ${admin.jid}`;
+        ])}\nThe password is shown only once. Change it in your client, or with: waxwing user passwd ${admin.jid}`;
   const next = advice.map((text) => `\n${text}`).join('');
   return `Waxwing ${version} serves ${hosts.slice(0, 5).join(', ')}${hosts.length > 5 ? ' …' : ''}.\n${columns(ports)}${log}${account}\n${next}`;
 }

@@ -1,14 +1,17 @@
-/** Commands without a running server: on the configuration, and on the storage, which nobody else may have open. */
+/**
+ * Runs commands without a running server: on the configuration, and on the storage, which no other process may have
+ * open.
+ */
 import { createServer, type Server } from '../index.js';
 import type { Command, Context, RawValues } from './command.js';
 import { CommandError, type Terminal } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { run } from './run.js';
 
-/** Milliseconds to wait for another command to be done with the data. */
+/** How long to wait for another command that has the data open, in ms. */
 const storageWithin = 15_000;
 
-/** The command's data. Rejects as run() does. */
+/** Resolves with the command's data. Rejects as run() does. */
 export async function runOffline(command: Command, raw: RawValues, terminal: Terminal): Promise<unknown> {
   const { file } = await terminal.places();
   const { data } = terminal.given;
@@ -20,8 +23,8 @@ export async function runOffline(command: Command, raw: RawValues, terminal: Ter
     server: undefined,
     async accounts() {
       if ((config.storage.stores.accounts ?? config.storage.driver) === 'memory')
-        throw new CommandError('not-running', 'accounts are kept in memory only, and no server runs');
-      // A server that opens no port: its modules see to it that what hangs on an account changes with it.
+        throw new CommandError('not-running', 'accounts are stored in memory only, and no server is running');
+      // A server without ports: its modules update what depends on the accounts.
       server ??= createServer({
         file,
         overrides: { ...(data !== undefined && { data }), log: { level: 'warn', areas: {} } },

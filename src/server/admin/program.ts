@@ -1,8 +1,8 @@
-/** How somebody at a terminal calls this program. */
+/** How a user calls this program in a terminal. */
 import { accessSync, constants, realpathSync } from 'node:fs';
 import { basename, delimiter, join, relative } from 'node:path';
 
-/** `waxwing` where that is found on the path, else the file that runs, from the current folder. */
+/** `waxwing` if the PATH has it, else the running file relative to the current folder. */
 export function programName(script = process.argv[1], path = process.env.PATH ?? '', folder = process.cwd()): string {
   if (script === undefined || basename(script) === 'waxwing') return 'waxwing';
   const real = realPath(script);
@@ -12,7 +12,7 @@ export function programName(script = process.argv[1], path = process.env.PATH ??
   return short === '' || short.startsWith('..') ? script : short;
 }
 
-/** undefined: there is no such program. */
+/** The real path of a program. Returns undefined if there is none. */
 function realPath(file: string): string | undefined {
   try {
     accessSync(file, constants.X_OK);

@@ -1,9 +1,10 @@
 /**
- * How a command reaches the running server: HTTP/1.1 with JSON over a Unix socket that only the server's user can open.
+ * Protocol between a command and the running server: HTTP/1.1 with JSON over a Unix socket that only the server's user
+ * can open.
  *
- * `POST /v1/user/add` with the values as a JSON object. The answer is `{"result": …}` with 200, or `{"error": {"code",
- * "message"}}` with the status below. Whoever accepts `application/x-ndjson` gets lines instead, as they come: any number
- * of `{"progress": "text"}`, and one of the above at the end.
+ * `POST /v1/user/add` with the parameters as a JSON object. The response is `{"result": …}` with 200, or `{"error":
+ * {"code", "message"}}` with a status below. With `Accept: application/x-ndjson`, the response is a line `{"progress":
+ * "text"}` for each progress report, and one of the above at the end.
  */
 import type { Failure } from './command.js';
 

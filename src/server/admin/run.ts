@@ -1,8 +1,8 @@
-/** Runs a command that works on data, and sorts out what its errors are to whoever called it. */
+/** Runs a command on its data, and maps its errors for the caller. */
 import { type Command, CommandError, type Context, type Failure, type RawValues } from './command.js';
 import { readValues } from './values.js';
 
-/** The data that the command makes. Rejects with CommandError, and with anything else only for what is a bug. */
+/** Resolves with the command's data. Rejects with CommandError; with any other error only for a bug. */
 export async function run(command: Command, context: Context, raw: RawValues): Promise<unknown> {
   const values = readValues(command, raw);
   try {
@@ -12,7 +12,7 @@ export async function run(command: Command, context: Context, raw: RawValues): P
   }
 }
 
-/** The CommandError that says the same; what nobody foresaw stays as it is. Errors are known by name, not to load all. */
+/** The CommandError for a known error; others unchanged. Matches by name, so as not to load every error class. */
 export function asCommandError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const failure = failureOf(error);

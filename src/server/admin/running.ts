@@ -1,4 +1,4 @@
-/** What is asked of the running server as a whole, and what of its configuration. */
+/** Commands on the running server as a whole, and on its configuration. */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { columns, duration, facts, megabytes, time } from '../words.js';
@@ -9,32 +9,32 @@ const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as
 export interface StatusData {
   readonly version: string;
   readonly pid: number;
-  /** ISO. */
+  /** ISO 8601. */
   readonly startedAt: string;
   readonly uptimeSeconds: number;
   readonly node: string;
   readonly hosts: readonly string[];
   readonly listening: readonly { readonly kind: string; readonly address: string; readonly port: number }[];
-  /** Open connections of clients, by kind of transport. */
+  /** Open connections of clients by kind of transport. */
   readonly connections: Readonly<Record<string, number>>;
   readonly sessions: number;
-  /** Of these, those that wait for their clients to come back. */
+  /** Sessions that hibernate. */
   readonly hibernating: number;
-  /** Bytes: all that the process holds, and what of it JavaScript uses. */
+  /** Bytes: resident set size, and used JavaScript heap. */
   readonly memory: { readonly rss: number; readonly heapUsed: number };
-  /** Bytes on the disk of the data folder; null: not known. */
+  /** Bytes on the disk of the data folder; null if not known. */
   readonly disk: { readonly free: number; readonly total: number; readonly isLow: boolean } | null;
   readonly configFile: string | null;
   readonly data: string;
   /** How it was started. */
   readonly launch: { readonly data: string | null; readonly folder: string };
-  /** Another program starts it, and again when it ends. */
+  /** A supervisor starts it, and restarts it when it ends. */
   readonly supervised: boolean;
 }
 
 export const status = serverCommand({
   name: 'status',
-  summary: 'Tells whether the server runs, and how it is',
+  summary: 'Shows the state of the server',
   reads: true,
   run({ server, launch, config }): StatusData {
     const { rss, heapUsed } = process.memoryUsage();
@@ -63,23 +63,23 @@ export const status = serverCommand({
     const kinds = connections.map(([kind, open]) => `${open} ${kind}`).join(', ');
     return facts([
       ['Waxwing', `${status.version}, Node ${status.node}, process ${status.pid}`],
-      ['Runs since', `${time(status.startedAt)} (${duration(status.uptimeSeconds)})`],
+      ['Running since', `${time(status.startedAt)} (${duration(status.uptimeSeconds)})`],
       ['Hosts', list(status.hosts)],
       ['Listens on', list(status.listening.map(({ kind, address, port }) => `${kind} ${place(address, port)}`))],
       ['Connections', `${all}${kinds === '' ? '' : ` (${kinds})`}`],
-      ['Sessions', `${status.sessions}${status.hibernating > 0 ? ` (${status.hibernating} waiting)` : ''}`],
+      ['Sessions', `${status.sessions}${status.hibernating > 0 ? ` (${status.hibernating} hibernating)` : ''}`],
       ['Memory', megabytes(status.memory.rss)],
       ...(status.disk === null ? [] : [['Disk', free(status.disk)] as const]),
-      ['Configuration', status.configFile ?? 'none: the defaults'],
+      ['Configuration', status.configFile ?? 'none (defaults)'],
       ['Data', status.data],
     ]);
   },
 });
 
 const free = ({ free, isLow }: NonNullable<StatusData['disk']>): string =>
-  `${megabytes(free)} free${isLow ? ': little, so that accounts that write much are slowed down' : ''}`;
+  `${megabytes(free)} free${isLow ? '(low: accounts that write much are slowed down)' : ''}`;
 
-/** An address with its port, as a URL has it; `::` is every address. */
+/** An address with its port, as in a URL; `*` for `::`. */
 export function place(address: string, port: number): string {
   return `${address === '::' ? '*' : address.includes(':') ? `[${address}]` : address}:${port}`;
 }
@@ -88,7 +88,7 @@ function list(names: readonly string[]): string {
   return names.length <= 20 ? names.join(', ') : `${names.slice(0, 20).join(', ')}, and ${names.length - 20} more`;
 }
 
-/** systemd names the process that it started (systemd.exec(5)); a container lives as long as its first process. */
+/** systemd names the process it started (systemd.exec(5)); in a container, the server is the first process. */
 export function isSupervised(): boolean {
   return process.pid === 1 || process.env.SYSTEMD_EXEC_PID === String(process.pid);
 }
@@ -97,7 +97,7 @@ export const stop = serverCommand({
   name: 'stop',
   summary: 'Stops the server',
   details:
-    'Clients are told to go and come back, sessions that can be resumed are kept, and the command ends when everything is on disk.',
+    'Clients are asked to reconnect, resumable sessions are saved, and the command returns once everything is durable.',
   async run({ shutdown, progress }) {
     await shutdown(progress);
     return { stopped: true, pid: process.pid };
@@ -108,11 +108,11 @@ export const stop = serverCommand({
 export const reload = serverCommand({
   name: 'reload',
   summary: 'Applies a changed configuration and changed certificates',
-  details: 'Nobody is disconnected. A configuration with errors is refused, and the one before it goes on.',
+  details: 'Clients stay connected. A configuration with errors is rejected, and the current one stays in effect.',
   run: ({ server }) => server.reload(),
   text({ applied, restart }) {
     const lines = [
-      applied.length === 0 ? 'Read again; nothing changed that can be applied.' : `Applied: ${applied.join(', ')}.`,
+      applied.length === 0 ? 'Reloaded; there are no changes to apply.' : `Applied: ${applied.join(', ')}.`,
       ...(restart.length === 0 ? [] : [`After a restart: ${restart.join(', ')}.`]),
     ];
     return lines.join('\n');
@@ -147,7 +147,7 @@ function isEnabled(config: Config, name: string): boolean {
 export const config = eitherCommand({
   name: 'config show',
   summary: 'Shows the configuration with its defaults, without secrets',
-  details: 'That of the running server, or of the file where none runs. Amounts are in bytes and seconds.',
+  details: 'Shows that of the running server, or of the file if none is running. Sizes are in bytes, times in seconds.',
   reads: true,
   async run({ config, modules }) {
     const { redact } = await import('../config/redact.js');
@@ -159,7 +159,7 @@ export const config = eitherCommand({
   },
 });
 
-/** JSON has no infinity: as the file has it. */
+/** JSON has no infinity; the file writes it as "unlimited". */
 function writable(config: Config): Record<string, unknown> {
   return JSON.parse(JSON.stringify(config, (_, value) => (value === Infinity ? 'unlimited' : value)));
 }
@@ -172,14 +172,14 @@ export const logLevel = serverCommand({
       type: 'text',
       positional: true,
       description:
-        'The part of the server, such as streams, storage or modules. Without it: all that have no level of their own.',
+        'The part of the server, such as streams, storage or modules. Default: all parts without a level of their own.',
     },
     level: {
       type: 'text',
       positional: true,
       required: true,
       choices: levels,
-      description: 'The least important that is logged.',
+      description: 'The lowest level to log.',
     },
   },
   run({ server: { logs } }, { area, level }) {
@@ -190,6 +190,6 @@ export const logLevel = serverCommand({
   },
   text({ level, areas }) {
     const own = Object.entries(areas).map(([area, level]) => `${area} ${level}`);
-    return `Logged from now on: ${level}${own.length === 0 ? '' : `; ${own.join(', ')}`}.`;
+    return `Log level: ${level}${own.length === 0 ? '' : `; ${own.join(', ')}`}.`;
   },
 });

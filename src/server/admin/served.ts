@@ -1,4 +1,4 @@
-/** The commands but those of local.ts: the server's own, and those that modules bring. */
+/** Commands other than those in local.ts: the server's own, and those of modules. */
 import type { CliCommand, CliContext, ModuleDefinition } from '../module/index.js';
 import * as backups from './backups.js';
 import { type Command, CommandError, localNames, type ServerContext } from './command.js';
@@ -31,7 +31,7 @@ export const own: readonly Command[] = [
   running.logLevel,
 ];
 
-/** Those of modules come last, in the order of their names. */
+/** Commands of modules come last, by name. */
 export function servedCommands(modules: readonly ModuleDefinition[]): readonly Command[] {
   const brought = modules.flatMap(({ cli = [] }) => cli.map(commandOf));
   return [...own, ...brought.sort((a, b) => (a.name < b.name ? -1 : 1))];
@@ -51,7 +51,7 @@ function contextOf({ server, config, progress }: ServerContext): CliContext {
   };
 }
 
-/** Throws CommandError where a module brings a command that cannot be called, or is somebody else's. */
+/** Throws CommandError if a command of a module has an invalid name, or one that is already taken. */
 export function demandCommands(modules: readonly ModuleDefinition[]): void {
   const owners = new Map<string, string>(
     [...localNames, ...own.map(({ name }) => name)].map((name) => [name, 'the server']),
@@ -60,12 +60,15 @@ export function demandCommands(modules: readonly ModuleDefinition[]): void {
     for (const command of cli) {
       const written = JSON.stringify(command.name);
       if (!/^[a-z][a-z-]*( [a-z][a-z-]*)?$/.test(command.name))
-        throw new CommandError('configuration', `module ${name}: a command is one or two words, not ${written}`);
+        throw new CommandError(
+          'configuration',
+          `module ${name}: invalid command name ${written}; use one or two lowercase words`,
+        );
       const other = owners.get(command.name);
       if (other !== undefined)
         throw new CommandError(
           'configuration',
-          `module ${name} brings the command ${written}, which ${other} already has`,
+          `module ${name} declares the command ${written}, which ${other} already has`,
         );
       owners.set(command.name, `module ${name}`);
     }

@@ -1,20 +1,20 @@
-/** `waxwing session …`: who is connected. */
+/** `waxwing session …`: connected clients. */
 import type { Session } from '../routing/session.js';
 import { columns, time } from '../words.js';
 import { CommandError, serverCommand } from './command.js';
 
 export interface SessionData {
   readonly jid: string;
-  /** ISO. */
+  /** ISO 8601. */
   readonly since: string;
-  /** false: it waits for its client to come back (XEP-0198). */
+  /** False if it hibernates (XEP-0198). */
   readonly connected: boolean;
   readonly transport: string | null;
   readonly secure: boolean | null;
   readonly address: string | null;
-  /** How it logged in. */
+  /** The SASL mechanism. */
   readonly mechanism: string;
-  /** null: it has not sent presence. */
+  /** Null if unavailable. */
   readonly priority: number | null;
 }
 
@@ -36,7 +36,7 @@ export function sessionTable(sessions: readonly SessionData[]): string {
   const rows = sessions.map(({ jid, since, connected, transport, secure, address, mechanism, priority }) => [
     jid,
     time(since),
-    connected ? `${transport}${secure ? '' : ' (in the clear)'}` : 'waiting',
+    connected ? `${transport}${secure ? '' : ' (unencrypted)'}` : 'hibernating',
     address ?? '',
     mechanism,
     priority === null ? '' : String(priority),
@@ -62,27 +62,27 @@ export const list = serverCommand({
     return { sessions: found, more: false };
   },
   text: ({ sessions, more }) =>
-    sessions.length === 0 ? 'There are no sessions.' : sessionTable(sessions) + (more ? '\nThere are more.' : ''),
+    sessions.length === 0 ? 'No sessions.' : sessionTable(sessions) + (more ? '\nThere are more.' : ''),
 });
 
 export const kick = serverCommand({
   name: 'session kick',
-  summary: 'Ends a session, or all of an account',
+  summary: 'Ends a session, or all sessions of an account',
   parameters: {
     jid: {
       type: 'address',
       positional: true,
       required: true,
-      description: 'Full address of the session; the address of an account for all of its sessions.',
+      description: 'Full JID of a session, or bare JID of an account for all of its sessions.',
     },
-    reason: { type: 'text', description: 'What its client is told.' },
+    reason: { type: 'text', description: 'The reason sent to the client.' },
   },
   run({ server }, { jid, reason }) {
     const one = server.sessions.find(jid);
     const sessions = jid.isBare ? [...server.sessions.of(jid.bare)] : one === undefined ? [] : [one];
-    if (sessions.length === 0) throw new CommandError('not-found', `there is no session of ${jid.full}`);
+    if (sessions.length === 0) throw new CommandError('not-found', `no session of ${jid.full}`);
     for (const session of sessions) server.kick(session, reason);
     return { kicked: sessions.map((session) => session.jid.full) };
   },
-  text: ({ kicked }) => kicked.map((jid) => `${jid} was ended.`).join('\n'),
+  text: ({ kicked }) => kicked.map((jid) => `Ended ${jid}.`).join('\n'),
 });

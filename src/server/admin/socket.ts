@@ -1,4 +1,4 @@
-/** The admin socket of the running server: see protocol.ts. */
+/** The admin socket of the running server (protocol.ts). */
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
@@ -8,16 +8,19 @@ import { type Answer, type Line, linesType, pathOf, type Refusal, statusCodes } 
 import { run } from './run.js';
 import { demandCommands, servedCommands } from './served.js';
 
-/** Bytes of a request's values. */
+/** Largest request body, in bytes. */
 const largestBody = 65_536;
 const mostConnections = 64;
 
 export interface AdminSocket {
-  /** Takes no more commands, and removes the socket; those that run go on. */
+  /** Accepts no more commands and removes the socket; running commands go on. */
   close(): void;
 }
 
-/** Rejects with CommandError('configuration') for commands of modules that cannot be served, with 'conflict' if another server answers there, and with errors of the system. */
+/**
+ * Opens the admin socket. Rejects with CommandError: 'configuration' for invalid commands of modules, 'conflict' if
+ * another server replies there, 'failed' if it cannot be opened.
+ */
 export async function openAdminSocket(
   path: string,
   context: Omit<ServerContext, 'progress'>,
@@ -28,14 +31,14 @@ export async function openAdminSocket(
   const byPath = new Map(served.map((one) => [pathOf(one.name), one]));
   const server = createServer({ requestTimeout: 10_000, keepAlive: false }, (request, response) => {
     answer(request, response, byPath, context, log).catch((error: unknown) => {
-      log.error({ err: error }, 'an administration request could not be answered');
+      log.error({ err: error }, 'an administration request failed');
       response.destroy();
     });
   });
   server.maxConnections = mostConnections;
   const listen = () =>
     new Promise<void>((resolve, reject) => {
-      // The socket is made in this turn: nobody else can open it for a moment.
+      // The socket is created in this turn, so the mask also holds for its file.
       const mask = process.umask(0o177);
       try {
         server.once('error', reject).listen({ path }, () => {
@@ -51,8 +54,9 @@ export async function openAdminSocket(
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'EADDRINUSE') throw new CommandError('failed', `admin.socket ${path} cannot be opened (${code})`);
-    if (await isAnswering(path)) throw new CommandError('conflict', `another server answers at ${path}`);
-    if (!lstatSync(path).isSocket()) throw new CommandError('failed', `${path} is there already, and no socket`);
+    if (await isAnswering(path)) throw new CommandError('conflict', `another server is running: it replies at ${path}`);
+    if (!lstatSync(path).isSocket())
+      throw new CommandError('failed', `${path} exists and is not a socket; remove it or change admin.socket`);
     rmSync(path); // of a server that was killed
     await listen();
   }
@@ -83,10 +87,10 @@ async function answer(
     finish(status, { error: { code, message } });
 
   const command = byPath.get(request.url ?? '');
-  if (command === undefined) return refuse('unknown-command', 'there is no such command');
-  if (request.method !== 'POST') return refuse('usage', 'commands are sent by POST', 405);
+  if (command === undefined) return refuse('unknown-command', 'unknown command');
+  if (request.method !== 'POST') return refuse('usage', 'use POST', 405);
   const raw = await readBody(request);
-  if (raw === undefined) return refuse('usage', 'the body is a JSON object of at most 64 KiB');
+  if (raw === undefined) return refuse('usage', 'the body must be a JSON object of at most 64 KiB');
   if (command.reads !== true) log.info({ command: command.name, ...shown(command, raw) }, 'administration');
   const progress = (text: string) => {
     if (inLines) say({ progress: text });
@@ -97,11 +101,11 @@ async function answer(
   } catch (error) {
     if (error instanceof CommandError) return refuse(error.failure, error.message);
     log.error({ err: error, command: command.name }, 'a command failed');
-    refuse('internal', 'an error inside the server; its log has more');
+    refuse('internal', 'internal error; see the log of the server');
   }
 }
 
-/** What the log may have of the values: all but secrets. */
+/** Values for the log: all except secrets. */
 function shown({ parameters }: Command, raw: RawValues): RawValues {
   return Object.fromEntries(
     Object.entries(raw).filter(
@@ -111,7 +115,7 @@ function shown({ parameters }: Command, raw: RawValues): RawValues {
   );
 }
 
-/** undefined: it is no JSON object, or too large. */
+/** Returns undefined if the body is not a JSON object, or too large. */
 async function readBody(request: IncomingMessage): Promise<RawValues | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;

@@ -1,4 +1,4 @@
-/** `waxwing start`: the server in this process, from the first port to the last byte on disk. */
+/** `waxwing start`: runs the server in this process. */
 import { createServer, type Server, type ServerOptions } from '../index.js';
 import { Jid } from '../stanza/jid.js';
 import { count } from '../words.js';
@@ -13,8 +13,8 @@ import type { Started } from './started.js';
 import { showsSecrets } from './terminal.js';
 
 /**
- * Runs until it is told to stop. Rejects with CommandError and the errors of createServer where it cannot start. `text`
- * puts into words what is told when it is ready.
+ * Runs the server until it is stopped. Rejects with CommandError and the errors of createServer if it cannot start.
+ * `text` formats the output on readiness.
  */
 export async function runServer(terminal: Terminal, text: (started: Started) => string): Promise<undefined> {
   try {
@@ -31,7 +31,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
   let isRestarting = false;
   const halt = async (how: 'stop' | 'restart'): Promise<void> => {
     if (how === 'restart') {
-      await loadConfiguration(places.file, data); // what could not start is not stopped for
+      await loadConfiguration(places.file, data); // check the configuration before stopping
       isRestarting = true;
     }
     await shutdown(() => {});
@@ -39,12 +39,12 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
   const server = await createServer({ ...optionsFor(places.file, data), halt });
   const log = server.logs.area('admin');
   process.on('uncaughtExceptionMonitor', (error) => {
-    log.fatal({ err: error }, 'the server ends by an error of its own');
+    log.fatal({ err: error }, 'the server exits after an internal error');
     server.logs.flush();
   });
-  // The last resort: a promise that nobody watches hurts what waits for it, and nothing else.
+  // A last resort: an unhandled rejection affects only what waits for it, so the server goes on.
   process.on('unhandledRejection', (error) => {
-    log.error({ err: error }, 'an error of the server that nothing handled');
+    log.error({ err: error }, 'unhandled internal error');
   });
 
   let ended!: () => void;
@@ -88,7 +88,10 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
       hosts: Object.keys(server.config.hosts),
       listening: [...server.listening, ...server.modulesListening],
       admin,
-      advice: [...advice, `Problems are found by ${programName()} check, commands by ${programName()} help.`],
+      advice: [
+        ...advice,
+        `Check for problems with ${programName()} check; list the commands with ${programName()} help.`,
+      ],
     };
     log.info({ pid: process.pid, version: server.version }, 'started');
     if (background === undefined) terminal.print(started, text(started));
@@ -100,17 +103,17 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
   await end;
   await stopping;
   if (isRestarting) await startAgain(terminal, launch);
-  // What a module left open does not keep the process.
+  // In case a module left something open.
   setTimeout(() => process.exit(), 2000).unref();
 }
 
-/** Its supervisor starts a server again that ends so; where there is none, it does so itself, in the background. */
+/** A supervisor restarts a server that exits with this code; without one, starts a background server. */
 async function startAgain(terminal: Terminal, launch: Launch): Promise<void> {
   if (isSupervised()) process.exitCode = exitCodes.restart;
   else await startInBackground(terminal, launch);
 }
 
-/** As `waxwing` reads the configuration, with or without a server. */
+/** Options for reading the configuration as the commands do. */
 function optionsFor(file: string | undefined, data: string | undefined): ServerOptions {
   return { file, ...(data !== undefined && { overrides: { data } }) };
 }
@@ -118,7 +121,7 @@ function optionsFor(file: string | undefined, data: string | undefined): ServerO
 async function stop(server: Server, progress: (text: string) => void): Promise<void> {
   const tell = () => {
     const open = Object.values(server.connections).reduce((sum, count) => sum + count, 0);
-    progress(open === 0 ? 'writing what is left to disk' : `waiting for ${count(open, 'connection')} to close`);
+    progress(open === 0 ? 'flushing to disk' : `waiting for ${count(open, 'connection')} to close`);
   };
   const timer = setInterval(tell, 1000);
   try {
@@ -140,36 +143,36 @@ function obeySignals(
       if (isStopping && signal === 'SIGINT') process.exit(130);
       if (isStopping) return;
       isStopping = true;
-      if (process.stderr.isTTY) terminal.progress('stopping (Ctrl-C again ends it at once)');
+      if (process.stderr.isTTY) terminal.progress('stopping (press Ctrl-C again to exit at once)');
       shutdown(process.stderr.isTTY ? terminal.progress : () => {}).catch((error: unknown) => {
-        log.error({ err: error }, 'the server did not stop in order');
+        log.error({ err: error }, 'the server did not stop cleanly');
         process.exitCode = 1;
       });
     });
   }
   process.on('SIGHUP', () => {
     server.reload().then(
-      ({ applied, restart }) => log.info({ applied, restart }, 'the configuration was read again'),
-      (error: unknown) => log.error({ err: error }, 'the configuration was not applied'),
+      ({ applied, restart }) => log.info({ applied, restart }, 'the configuration was reloaded'),
+      (error: unknown) => log.error({ err: error }, 'could not reload the configuration'),
     );
   });
 }
 
-/** Makes the account of the administrator if there is none of anybody. */
+/** Creates the administrator's account if there are no accounts. */
 async function firstAccount(server: Server): Promise<Pick<Started, 'admin' | 'advice'>> {
   const { config, accounts } = server;
   const hosts = Object.entries(config.hosts);
   const [first] = hosts[0]!;
-  const invitation = `Make accounts by ${programName()} user add NAME@${first}, and log in with any XMPP client.`;
+  const invitation = `Create accounts with ${programName()} user add NAME@${first}, and log in with any XMPP client.`;
   for (const [host] of hosts)
     if ((await accounts.list(host, { limit: 1 })).accounts.length > 0) return { admin: null, advice: [] };
-  // Who is named as administrator already is the one to have an account.
+  // An administrator named in the configuration gets the account.
   const named = hosts.flatMap(([host, { admins }]) => admins.filter((address) => address.endsWith(`@${host}`)))[0];
   const jid = Jid.parse(named ?? `admin@${first}`);
   if (!(background?.showsSecrets ?? showsSecrets())) {
     return {
       admin: null,
-      advice: [`There is no account yet. Make yours by: ${programName()} user add ${jid.bare} --admin`],
+      advice: [`There are no accounts yet. Create yours with: ${programName()} user add ${jid.bare} --admin`],
     };
   }
   const password = newPassword(config.auth.password_min_length);

@@ -1,13 +1,16 @@
-/** Who sits before the program: what is asked, and what may be shown. */
+/** The terminal: questions, and whether secrets may be shown. */
 import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { CommandError } from './command.js';
 
-/** The longest password that is read, in bytes. */
+/** Longest password read, in bytes. */
 const longestLine = 4096;
 
-/** The first line of standard input, without its end. Rejects with CommandError('usage') if there is none. */
+/**
+ * The first line of standard input, without its line break. Rejects with CommandError('usage') if it is empty or too
+ * long.
+ */
 export async function readLine(): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -18,15 +21,16 @@ export async function readLine(): Promise<string> {
   }
   const line = Buffer.concat(chunks).toString('utf8').split(/\r?\n/, 1)[0] ?? '';
   if (line === '' || bytes > longestLine)
-    throw new CommandError('usage', line === '' ? 'standard input has no password' : 'the password is too long');
+    throw new CommandError('usage', line === '' ? 'no password on standard input' : 'the password is too long');
   return line;
 }
 
-/** Asks twice, showing nothing of what is typed. Rejects with CommandError. */
+/** Asks twice, without echo. Rejects with CommandError. */
 export async function askNewPassword(): Promise<string> {
   const password = await ask('Password: ', true);
-  if (password === '') throw new CommandError('usage', 'no password was given');
-  if ((await ask('Once more: ', true)) !== password) throw new CommandError('usage', 'the two are not the same');
+  if (password === '') throw new CommandError('usage', 'the password is empty');
+  if ((await ask('Repeat password: ', true)) !== password)
+    throw new CommandError('usage', 'the passwords do not match');
   return password;
 }
 
@@ -34,10 +38,10 @@ export async function askWhether(question: string): Promise<boolean> {
   return /^y(?:es)?$/i.test((await ask(`${question} (yes or no) `, false)).trim());
 }
 
-/** Asks on the terminal; the answer comes without its line break. Ctrl-C and Ctrl-D end the question as a refusal. */
+/** Asks on the terminal. Resolves with the line. Ctrl-C and Ctrl-D reject. */
 function ask(question: string, hidden: boolean): Promise<string> {
   const output = hidden ? new Writable({ write: (_chunk, _encoding, done) => done() }) : process.stderr;
-  // From here on the terminal shows nothing by itself: only then it is asked.
+  // Turns echo off before the question is printed.
   const lines = createInterface({ input: process.stdin, output, terminal: true, historySize: 0 });
   if (hidden) process.stderr.write(question);
   else {
@@ -52,12 +56,12 @@ function ask(question: string, hidden: boolean): Promise<string> {
     lines.once('SIGINT', () => lines.close());
     lines.once('close', () => {
       if (hidden) process.stderr.write('\n');
-      reject(new CommandError('failed', 'nothing was answered'));
+      reject(new CommandError('failed', 'no answer'));
     });
   });
 }
 
-/** Whether what is printed is read and not kept: by a terminal or a pipe, but no file and not systemd's journal. */
+/** Whether the output is not stored: a terminal or a pipe, but not a file or the systemd journal. */
 export function showsSecrets(): boolean {
   const output = fstatSync(1);
   return !output.isFile() && process.env.JOURNAL_STREAM !== `${output.dev}:${output.ino}`;

@@ -15,13 +15,13 @@ const jid = {
   description: 'Address of the account, such as alice@example.org.',
 } as const;
 const password = { type: 'secret', description: 'The password.' } as const;
-const generate = { type: 'flag', description: 'Chooses a random password and prints it.' } as const;
+const generate = { type: 'flag', description: 'Generates a random password and prints it.' } as const;
 
 export const add = eitherCommand({
   name: 'user add',
-  summary: 'Makes an account',
+  summary: 'Creates an account',
   details:
-    'The password is asked for on a terminal, read from standard input with --password-stdin, or chosen with --generate.',
+    'The password is typed on a terminal, read from standard input with --password-stdin, or generated with --generate.',
   parameters: {
     jid,
     password,
@@ -35,14 +35,14 @@ export const add = eitherCommand({
     return { jid: account.bare, admin: values.admin, ...chosen.shown };
   },
   text: ({ jid, admin, password }) =>
-    `${jid} was made${admin ? ', an administrator' : ''}.${password === undefined ? '' : `\nPassword: ${password}`}`,
+    `${jid} was created${admin ? ', an administrator' : ''}.${password === undefined ? '' : `\nPassword: ${password}`}`,
 });
 
 export const passwd = eitherCommand({
   name: 'user passwd',
   summary: 'Changes the password of an account',
   details:
-    'The password is asked for on a terminal, read from standard input with --password-stdin, or chosen with --generate. Login tokens of the account end; sessions that are open go on (see session kick).',
+    'The password is typed on a terminal, read from standard input with --password-stdin, or generated with --generate. Login tokens of the account expire; open sessions continue (see session kick).',
   parameters: { jid, password, generate },
   async run(context, values) {
     const { accounts, account } = await reach(context, values.jid);
@@ -53,12 +53,12 @@ export const passwd = eitherCommand({
   text: ({ jid, password }) => `${jid} has a new password.${password === undefined ? '' : `\nPassword: ${password}`}`,
 });
 
-/** What a list tells of an account. */
+/** An account in a list. */
 interface AccountData {
   readonly jid: string;
   readonly admin: boolean;
   readonly disabled: boolean;
-  /** ISO; null: never. */
+  /** ISO 8601. */
   readonly created: string;
   readonly lastLogin: string | null;
 }
@@ -69,7 +69,7 @@ export const list = eitherCommand({
   reads: true,
   parameters: {
     host: { type: 'text', description: 'Only accounts of this host.' },
-    after: { type: 'account', description: 'Only accounts behind this one: the next page.' },
+    after: { type: 'account', description: 'Only accounts after this one, for the next page.' },
     limit: { type: 'count', description: 'Most accounts to list (1000).' },
   },
   async run(context, { host, after, limit = 1000 }) {
@@ -91,15 +91,15 @@ export const list = eitherCommand({
     return { accounts: found, next: null };
   },
   text({ accounts, next }) {
-    if (accounts.length === 0) return 'There are no accounts.';
+    if (accounts.length === 0) return 'No accounts.';
     const rows = accounts.map(({ jid, admin, disabled, created, lastLogin }) => [
       jid,
       [admin ? 'admin' : '', disabled ? 'disabled' : ''].filter((mark) => mark !== '').join(' '),
       time(created),
       lastLogin === null ? 'never' : time(lastLogin),
     ]);
-    const more = next === null ? '' : `\nThere may be more: --after ${next}`;
-    return columns(rows, ['ACCOUNT', '', 'MADE', 'LAST LOGIN']) + more;
+    const more = next === null ? '' : `\nThere may be more; continue with --after ${next}`;
+    return columns(rows, ['ACCOUNT', '', 'CREATED', 'LAST LOGIN']) + more;
   },
 });
 
@@ -117,7 +117,7 @@ export const show = eitherCommand({
       ...(await describe(context, account)),
       mechanisms: account.hashes.map((hash) => `SCRAM-${hash}`),
       usage: context.server === undefined ? null : await usageOf(context.server, account.bare),
-      /** Bytes of stanzas that were stored, by days of UTC, since the server started. */
+      /** Bytes stored by stanzas, by day (UTC), since the server started. */
       written: context.server?.writtenBy(account.bare) ?? null,
       sessions,
     };
@@ -127,7 +127,7 @@ export const show = eitherCommand({
       ['Account', jid],
       ['Administrator', admin ? 'yes' : 'no'],
       ['Disabled', disabled ? 'yes' : 'no'],
-      ['Made', time(created)],
+      ['Created', time(created)],
       ['Last login', lastLogin === null ? 'never' : time(lastLogin)],
       ['Keys', mechanisms.join(', ')],
       ...usageFacts(usage),
@@ -140,19 +140,19 @@ export const show = eitherCommand({
 
 export const quota = serverCommand({
   name: 'user quota',
-  summary: 'Sets how much one account may store',
+  summary: 'Sets the storage quotas of an account',
   details:
-    'In bytes, instead of limits.archive_bytes (--archive) and limits.account_bytes (--data). With --unlimited it has no quota; without an option it has the usual ones again.',
+    'They replace limits.archive_bytes (--archive) and limits.account_bytes (--data). With --unlimited there is no quota; without any option the configured quotas apply again.',
   parameters: {
     jid,
-    archive: { type: 'count', description: 'Bytes of archived messages.' },
-    data: { type: 'count', description: 'Bytes of all else.' },
+    archive: { type: 'count', description: 'Quota of archived messages, in bytes.' },
+    data: { type: 'count', description: 'Quota of all other data, in bytes.' },
     unlimited: { type: 'flag', description: 'No quota.' },
   },
   async run({ server }, { jid, archive, data, unlimited }) {
     if (!(await server.accounts.exists(jid.bare))) throw unknownAccount(jid);
     if (unlimited && (archive !== undefined || data !== undefined))
-      throw new CommandError('usage', '--unlimited and a number exclude each other');
+      throw new CommandError('usage', '--unlimited cannot be used with --archive or --data');
     const own = unlimited
       ? { archive: null, data: null }
       : { ...(archive !== undefined && { archive }), ...(data !== undefined && { data }) };
@@ -164,7 +164,7 @@ export const quota = serverCommand({
   text: ({ jid, ...usage }) => facts([['Account', jid], ...usageFacts(usage)]),
 });
 
-/** Bytes that an account or a room stores. */
+/** Storage use of an account or a room, in bytes. */
 export async function usageOf({ usages }: Server, owner: string): Promise<UsageData> {
   const { archive, data, stores, quota } = await usages.of(owner);
   const limit = (bytes: number | undefined) =>
@@ -174,8 +174,8 @@ export async function usageOf({ usages }: Server, owner: string): Promise<UsageD
 
 export const disable = eitherCommand({
   name: 'user disable',
-  summary: 'Lets nobody log in to an account, and ends its sessions',
-  details: 'The account keeps its data, and still takes messages.',
+  summary: 'Disables login to an account, and ends its sessions',
+  details: 'The account retains its data, and still receives messages.',
   parameters: { jid },
   async run(context, { jid }) {
     await (await context.accounts()).disable(jid.bare);
@@ -186,7 +186,7 @@ export const disable = eitherCommand({
 
 export const enable = eitherCommand({
   name: 'user enable',
-  summary: 'Undoes user disable',
+  summary: 'Enables login to an account again',
   parameters: { jid },
   async run(context, { jid }) {
     await (await context.accounts()).enable(jid.bare);
@@ -197,18 +197,18 @@ export const enable = eitherCommand({
 
 export const remove = eitherCommand({
   name: 'user delete',
-  summary: 'Removes an account and everything that it stored',
+  summary: 'Deletes an account and all its data',
   parameters: { jid },
-  confirm: ({ jid }) => `Remove ${String(jid)}, its messages, contacts and files? This cannot be undone.`,
+  confirm: ({ jid }) => `Delete ${String(jid)}, its messages, contacts and files? This cannot be undone.`,
   async run(context, { jid }) {
     const accounts = await context.accounts();
     if (!(await accounts.remove(jid.bare))) throw unknownAccount(jid);
     return { jid: jid.bare, deleted: true };
   },
-  text: ({ jid }) => `${jid} was removed.`,
+  text: ({ jid }) => `${jid} was deleted.`,
 });
 
-/** The accounts, once it is clear that the address can be of one. Throws CommandError. */
+/** The accounts, if the host of the address is served. Throws CommandError. */
 async function reach(context: Context, account: Jid) {
   if (!Object.hasOwn(context.config.hosts, account.domain)) throw unknownHost(context, account.domain);
   return { accounts: await context.accounts(), account };
@@ -216,7 +216,10 @@ async function reach(context: Context, account: Jid) {
 
 async function choosePassword({ config }: Context, given: string | undefined, generate: boolean) {
   if (generate === (given !== undefined))
-    throw new CommandError('usage', generate ? 'a password and --generate exclude each other' : 'password: is missing');
+    throw new CommandError(
+      'usage',
+      generate ? 'a password and --generate cannot be used together' : 'password: missing',
+    );
   if (given !== undefined) return { password: given, shown: {} };
   const { newPassword } = await import('./password.js');
   const password = newPassword(config.auth.password_min_length);
@@ -236,10 +239,10 @@ async function describe({ config, accounts }: Context, account: Account): Promis
   };
 }
 
-const unknownAccount = (jid: Jid) => new CommandError('not-found', `there is no account ${jid.bare}`);
+const unknownAccount = (jid: Jid) => new CommandError('not-found', `no such account: ${jid.bare}`);
 
 function unknownHost({ config }: Context, host: string): CommandError {
   const hosts = Object.keys(config.hosts);
   const known = hosts.slice(0, 10).join(', ') + (hosts.length > 10 ? `, and ${count(hosts.length - 10, 'other')}` : '');
-  return new CommandError('not-found', `this server does not serve ${host}; its hosts are ${known}`);
+  return new CommandError('not-found', `unknown host ${host}; this server has ${known}`);
 }

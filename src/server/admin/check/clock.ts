@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { wall } from '../../clock.js';
 import type { Finding, Subject } from './finding.js';
 
-/** Milliseconds that a file may be ahead of the clock: file systems of other machines have clocks of their own. */
+/** How far a file may be ahead of the clock, in ms: network file systems use other clocks. */
 const tolerance = 60_000;
 
-/** Looks whether the clock stands before what has certainly been: the program was made, files were written. */
+/** Checks that the clock is not earlier than the program's files and the data files. */
 export async function checkClock({ config }: Pick<Subject, 'config'>, now = wall()): Promise<Finding[]> {
   const program = [new URL(import.meta.url), new URL('../../../../../package.json', import.meta.url)];
   const names = await readdir(config.data).catch(() => []);
@@ -25,9 +25,9 @@ export async function checkClock({ config }: Pick<Subject, 'config'>, now = wall
     {
       area: 'clock',
       level: 'error',
-      what: `it is said to be ${new Date(now).toISOString()}, but files were written on ${new Date(latest).toISOString()}`,
-      why: 'Messages are ordered by it, certificates and login tokens are valid by it.',
-      advice: 'Set the clock, and keep it right by NTP (timedatectl set-ntp true).',
+      what: `the clock says ${new Date(now).toISOString()}, but files were written on ${new Date(latest).toISOString()}`,
+      why: 'The order of messages, and the validity of certificates and login tokens, depend on it.',
+      advice: 'Set the clock, and synchronize it with NTP (timedatectl set-ntp true).',
     },
   ];
 }

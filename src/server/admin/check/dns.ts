@@ -4,7 +4,7 @@ import type { DnsResolver } from '../../stream/s2s/lookups.js';
 import type { Finding, Subject } from './finding.js';
 import { isPrivateName } from './names.js';
 
-/** Hosts that are looked up; a server of thousands is not to flood its resolver. */
+/** Most hosts to look up, so as not to flood the resolver. */
 const mostHosts = 50;
 
 export async function checkDns({ config }: Pick<Subject, 'config'>, resolver: DnsResolver): Promise<Finding[]> {
@@ -16,9 +16,9 @@ export async function checkDns({ config }: Pick<Subject, 'config'>, resolver: Dn
         {
           area: 'dns',
           level: 'warning',
-          what: `${host}: DNS gives no answer (${error.code ?? error.message})`,
-          why: 'Clients find the server by it.',
-          advice: 'See whether this machine reaches its resolver (/etc/resolv.conf), and check again.',
+          what: `${host}: DNS lookup failed (${error.code ?? error.message})`,
+          why: 'Clients find the server through DNS.',
+          advice: 'Make sure that this machine can reach its resolver (/etc/resolv.conf), then check again.',
         },
       ]),
     ),
@@ -35,7 +35,7 @@ export async function checkDns({ config }: Pick<Subject, 'config'>, resolver: Dn
 
 type Listen = Subject['config']['listen'];
 
-/** What is looked for, and which listener it should lead to. */
+/** The records to look up, and the listener that each should lead to. */
 const services = [
   { name: '_xmpp-client._tcp', kind: 'c2s', usual: 5222 },
   { name: '_xmpps-client._tcp', kind: 'c2s_tls', usual: undefined },
@@ -52,7 +52,7 @@ async function checkHost(host: string, listen: Listen, resolver: DnsResolver): P
     const what = `${name}.${host}`;
     // RFC 2782: a lone "." says that there is no such service
     if (found.length === 1 && (found[0]!.name === '' || found[0]!.name === '.'))
-      return [{ area: 'dns', level: 'note', what: `${what}: DNS says that there is no such service` }];
+      return [{ area: 'dns', level: 'note', what: `${what}: DNS declares that there is no such service` }];
     if (found.length === 0) return usual === undefined ? [] : [withoutSrv(what, host, own, usual)];
     const targets = await Promise.all(found.map(({ name: target }) => resolver.addresses(target)));
     return found.map(({ name: target, port }, at) => {
@@ -70,15 +70,15 @@ function portsOf(addresses: readonly string[]): number[] {
   return addresses.map((text) => parseListenAddress(text)!.port);
 }
 
-/** RFC 6120 §3.2.2: the host's own addresses and the usual port. */
+/** RFC 6120 §3.2.2: falls back to the host's own addresses and the default port. */
 function withoutSrv(what: string, host: string, own: readonly string[], usual: number): Finding {
   if (own.length > 0)
-    return { area: 'dns', level: 'ok', what: `${what}: none, so ${host} itself is tried at port ${usual}` };
+    return { area: 'dns', level: 'ok', what: `${what}: no record, so clients try ${host} itself at port ${usual}` };
   const forClients = usual === 5222;
   return {
     area: 'dns',
     level: forClients ? 'error' : 'warning',
-    what: `${what}: there is none, and ${host} has no address`,
+    what: `${what}: no record, and ${host} has no address`,
     why: `${forClients ? 'Clients' : 'Other servers'} cannot find the server.`,
     advice: `Add an SRV record (${what} → this machine, port ${usual}), or an A or AAAA record for ${host}.`,
   };
@@ -89,7 +89,7 @@ function unknownTarget(what: string, target: string): Finding {
     area: 'dns',
     level: 'error',
     what: `${what}: its target ${target} has no address`,
-    why: 'Who follows the record finds nothing.',
+    why: 'Clients that follow the record find no server.',
     advice: `Add an A or AAAA record for ${target}, or correct the SRV record.`,
   };
 }
@@ -99,8 +99,8 @@ function otherPort(what: string, place: string, kind: string | undefined, ports:
     area: 'dns',
     level: 'warning',
     what: `${what} leads to ${place}, but listen.${kind} has ${ports.length === 0 ? 'no port' : `port ${ports.join(', ')}`}`,
-    why: 'Unless a proxy or firewall passes that port on, nobody answers there.',
-    advice: 'Make the two the same, if nothing stands between.',
+    why: 'Unless a proxy or firewall forwards that port, connections to it fail.',
+    advice: 'Use the same port in both, unless it is forwarded.',
   };
 }
 

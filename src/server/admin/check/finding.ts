@@ -1,10 +1,10 @@
-/** What `waxwing check` finds. */
+/** Findings of `waxwing check`. */
 import type { Config } from '../../config/schema.js';
 import type { StatusData } from '../running.js';
 
 export interface Finding {
   readonly area: 'configuration' | 'server' | 'certificates' | 'ports' | 'storage' | 'clock' | 'dns' | 'limits';
-  /** ok: it was looked at, and is well. note: good to know. error: something does not work, or will not. */
+  /** ok: checked, no problem. note: information. error: something does not work, or soon will not. */
   readonly level: 'ok' | 'note' | 'warning' | 'error';
   readonly what: string;
   /** Why it matters, a sentence. */
@@ -13,11 +13,11 @@ export interface Finding {
   readonly advice?: string;
 }
 
-/** What is looked at. */
+/** What is checked. */
 export interface Subject {
   readonly config: Config;
-  /** The running server's answer; undefined: none runs. */
+  /** Status of the running server; undefined if none runs. */
   readonly running: StatusData | undefined;
-  /** Whether to take all the time that it takes. */
+  /** Whether to include slow checks. */
   readonly full: boolean;
 }

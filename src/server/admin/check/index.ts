@@ -1,4 +1,4 @@
-/** `waxwing check`: looks for what keeps the server from working, now or soon. Changes nothing. */
+/** `waxwing check`: looks for problems that keep the server from working, now or soon. Changes nothing. */
 import { ConfigError, formatFinding } from '../../config/findings.js';
 import { dnsResolver } from '../../stream/s2s/lookups.js';
 import { statusOf } from '../background.js';
@@ -19,7 +19,7 @@ export interface CheckData {
   readonly warnings: number;
 }
 
-/** `full`: also what takes long. */
+/** `full`: includes slow checks. */
 export async function check(terminal: Terminal, full: boolean): Promise<CheckData> {
   const findings = await look(terminal, full);
   const count = (level: Finding['level']) => findings.filter((finding) => finding.level === level).length;
@@ -41,7 +41,7 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
   const configuration: Finding = {
     area: 'configuration',
     level: 'ok',
-    what: file ?? 'there is none; the defaults hold',
+    what: file ?? 'no file; using the defaults',
   };
   const parts = await Promise.all([
     part('certificates', checkCertificates(subject)),
@@ -74,14 +74,14 @@ function server({ running }: Subject, socket: string): Finding {
     level: 'ok',
     what:
       running === undefined
-        ? `none runs (nobody answers at ${socket})`
-        : `version ${running.version} runs as process ${running.pid}`,
+        ? `not running (no reply at ${socket})`
+        : `version ${running.version} is running as process ${running.pid}`,
   };
 }
 
-/** A part that cannot be done is a finding, and the others are done. */
+/** Turns a failed check into a finding, so that the others go on. */
 function part(area: Finding['area'], findings: Promise<Finding[]>): Promise<Finding[]> {
   return findings.catch((error: Error) => [
-    { area, level: 'error', what: `could not be checked: ${error.message}` } satisfies Finding,
+    { area, level: 'error', what: `check failed: ${error.message}` } satisfies Finding,
   ]);
 }

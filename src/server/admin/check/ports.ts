@@ -3,7 +3,7 @@ import { parseListenAddress } from '../../config/address.js';
 import { type Config, type ListenerKind, listenersOf } from '../../config/schema.js';
 import type { Finding, Subject } from './finding.js';
 
-/** Whether each port can be had, or is the running server's. */
+/** Checks that each port is free, or used by the running server. */
 export async function checkPorts({ config, running }: Pick<Subject, 'config' | 'running'>): Promise<Finding[]> {
   const kinds = listenersOf(config);
   const wanted = kinds.flatMap((kind) =>
@@ -14,8 +14,8 @@ export async function checkPorts({ config, running }: Pick<Subject, 'config' | '
   const nowhere: Finding = {
     area: 'ports',
     level: 'warning',
-    what: 'the server listens nowhere',
-    why: 'Nobody can connect.',
+    what: 'the server has no port for clients',
+    why: 'Clients cannot connect.',
     advice: 'Set listen.c2s, listen.c2s_tls or listen.https.',
   };
   return [nowhere, ...(await Promise.all(findings))];
@@ -23,12 +23,12 @@ export async function checkPorts({ config, running }: Pick<Subject, 'config' | '
 
 interface Wanted {
   readonly option: string;
-  /** undefined: a module's, without which the server runs as well. */
+  /** Undefined: a module's, which the server can run without. */
   readonly kind: ListenerKind | undefined;
   readonly text: string;
 }
 
-/** Of the proxy for files (XEP-0065). */
+/** Ports of the file transfer proxy (XEP-0065). */
 function proxyPorts({ modules }: Config): Wanted[] {
   const { listen = [] } = (modules.proxy65 ?? {}) as { readonly listen?: readonly string[] };
   if (modules.disabled.includes('proxy65')) return [];
@@ -45,20 +45,20 @@ async function checkPort(
   if (port === 0) return ok('any free port');
   const isIt = (bound: string) => (kind === undefined ? !kinds.includes(bound as ListenerKind) : bound === kind);
   if (running?.listening.some((bound) => isIt(bound.kind) && bound.port === port))
-    return ok('the running server has it');
+    return ok('used by the running server');
   const code = await tryPort(port, host);
-  if (code === undefined) return ok('is free');
+  if (code === undefined) return ok('free');
   const finding = refused(`${option} ${text}`, code);
   if (kind !== undefined) return finding;
   return {
     ...finding,
     level: 'warning',
-    why: 'The server runs without the proxy by which clients behind routers send each other files.',
-    advice: `${finding.advice ?? ''} Without the proxy: ${option} = [].`.trim(),
+    why: 'The server runs without the proxy that clients behind NAT use to send files.',
+    advice: `${finding.advice ?? ''} To disable the proxy: ${option} = [].`.trim(),
   };
 }
 
-/** The system's error code; undefined: it can be had. */
+/** Returns the system's error code, or undefined if the port is free. */
 function tryPort(port: number, host: string | undefined): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
@@ -68,25 +68,25 @@ function tryPort(port: number, host: string | undefined): Promise<string | undef
 }
 
 function refused(what: string, code: string): Finding {
-  const base = { area: 'ports', level: 'error', why: 'The server does not start.' } as const;
+  const base = { area: 'ports', level: 'error', why: 'The server will not start.' } as const;
   switch (code) {
     case 'EADDRINUSE':
       return {
         ...base,
         what: `${what}: another program already uses it`,
-        advice: 'Find it by ss -ltnp and stop it, or choose another port.',
+        advice: 'Find it with ss -ltnp and stop it, or choose another port.',
       };
     case 'EACCES':
       return {
         ...base,
-        what: `${what}: this user may not listen there`,
+        what: `${what}: permission denied`,
         advice: 'Ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= of systemd), or choose another port.',
       };
     case 'EADDRNOTAVAIL':
       return {
         ...base,
         what: `${what}: this machine does not have this address`,
-        advice: 'Write one of its addresses (ip address), or "*" for all.',
+        advice: 'Use one of its addresses (see ip address), or "*" for all.',
       };
     default:
       return { ...base, what: `${what}: ${code}` };

@@ -1,4 +1,4 @@
-/** Whether the server would start: its modules are started for each host, over a storage in memory and without ports. */
+/** Checks that the server would start: starts the modules of each host on memory storage and without ports. */
 import { accessSync, constants, mkdtempSync, rmSync, type Stats, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -20,37 +20,44 @@ const refuses = (what: string, advice?: string): Finding => ({
   area: 'server',
   level: 'error',
   what,
-  why: 'The server does not start.',
+  why: 'The server will not start.',
   ...(advice !== undefined && { advice }),
 });
 
-/** What it makes and writes besides its storage. */
+/** Checks the files it creates besides its storage. */
 function places({ log, admin, data }: Subject['config'], isRunning: boolean): Finding[] {
   const findings: Finding[] = [];
   if (log.file !== '') {
     const problem = writableFile(log.file);
     if (problem !== undefined)
-      findings.push(refuses(`log.file ${log.file}: ${problem}`, 'Name another file, or let this user write it.'));
+      findings.push(
+        refuses(`log.file ${log.file}: ${problem}`, 'Choose another file, or make it writable for this user.'),
+      );
   }
   if (!isRunning) {
     const found = statOf(admin.socket);
     if (found !== undefined && !found.isSocket())
       findings.push(
-        refuses(`admin.socket ${admin.socket}: is there already, and no socket`, 'Name another, or remove it.'),
+        refuses(`admin.socket ${admin.socket}: exists and is not a socket`, 'Choose another path, or remove the file.'),
       );
     else if (found === undefined) {
       const folder = dirname(admin.socket);
-      // The data folder is made by the server, no other.
+      // The server creates its data folder, but no others.
       const isMissing = folder !== data && statOf(folder) === undefined;
-      const problem = isMissing ? `${folder} is not there` : writableFile(admin.socket);
+      const problem = isMissing ? `${folder} does not exist` : writableFile(admin.socket);
       if (problem !== undefined)
-        findings.push(refuses(`admin.socket ${admin.socket}: ${problem}`, 'Name another, or let this user make it.'));
+        findings.push(
+          refuses(
+            `admin.socket ${admin.socket}: ${problem}`,
+            'Choose another path, or make its folder writable for this user.',
+          ),
+        );
     }
   }
   return findings;
 }
 
-/** undefined: it is not there, or no folder is on the way to it. */
+/** Returns undefined if the file does not exist, or a folder in its path is not one. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
@@ -60,7 +67,7 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-/** Why the file can be neither written nor made; undefined: it can. */
+/** Why the file cannot be written or created. Returns undefined if it can. */
 function writableFile(file: string): string | undefined {
   try {
     const found = statSync(file, { throwIfNoEntry: false });

@@ -4,9 +4,9 @@ import { dirname } from 'node:path';
 import { megabytes } from '../../words.js';
 import type { Finding, Subject } from './finding.js';
 
-/** Bytes of a database above which only --full reads it whole. */
+/** Larger databases are only read completely with --full, in bytes. */
 const quicklyRead = 256e6;
-/** Bytes of free space that are too little, and those that soon may be. */
+/** Free space below which there is an error, and a warning, in bytes. */
 const tooLittle = 200e6;
 const little = 1e9;
 
@@ -20,7 +20,7 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
       level: 'warning',
       what: 'storage.driver is "memory"',
       why: 'Accounts and messages are lost when the server stops.',
-      advice: 'Set it to "sqlite" for anything but tests.',
+      advice: 'Set it to "sqlite", except for tests.',
     });
   }
   const isBroken = findings.some(({ level }) => level === 'error');
@@ -33,7 +33,7 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
     : findings;
 }
 
-/** The server makes its data folder, and no other. */
+/** The server creates its data folder, but no others. */
 async function folderOf(file: string, data: string): Promise<Finding[]> {
   const path = dirname(file);
   if (path === data || (await isWritable(path))) return [];
@@ -41,9 +41,9 @@ async function folderOf(file: string, data: string): Promise<Finding[]> {
     {
       area: 'storage',
       level: 'error',
-      what: `storage.sqlite.file ${file}: ${path} is not there, or this user may not write into it`,
-      why: 'The server does not start.',
-      advice: 'Make the folder, and give it to this user.',
+      what: `storage.sqlite.file ${file}: ${path} does not exist, or is not writable for this user`,
+      why: 'The server will not start.',
+      advice: 'Create the folder, and make this user its owner.',
     },
   ];
 }
@@ -53,29 +53,34 @@ async function folder(path: string): Promise<Finding[]> {
     area: 'storage',
     level: 'error',
     what: `${path}: ${what}`,
-    why: 'The server does not start.',
+    why: 'The server will not start.',
     advice,
   });
   const stats = await stat(path).catch((caught: NodeJS.ErrnoException) => caught);
   if (stats instanceof Error) {
-    if (stats.code !== 'ENOENT') return [error(`cannot be looked at (${stats.code})`, 'Let this user into it.')];
+    if (stats.code !== 'ENOENT') return [error(`cannot be accessed (${stats.code})`, 'Grant this user access.')];
     const above = await nearestFolder(path);
     return (await isWritable(above))
       ? [
-          { area: 'storage', level: 'ok', what: `${path} is not there yet; the server makes it` },
+          { area: 'storage', level: 'ok', what: `${path} does not exist yet; the server creates it` },
           ...(await space(above)),
         ]
-      : [error(`is not there, and this user may not make it in ${above}`, 'Make it, and give it to this user.')];
+      : [
+          error(
+            `does not exist, and this user cannot create it in ${above}`,
+            'Create it, and make this user its owner.',
+          ),
+        ];
   }
-  if (!stats.isDirectory()) return [error('is not a folder', 'Name another by data in the configuration.')];
-  if (!(await isWritable(path))) return [error('this user may not write into it', 'Give it to this user (chown).')];
+  if (!stats.isDirectory()) return [error('is not a folder', 'Set data in the configuration to a folder.')];
+  if (!(await isWritable(path))) return [error('not writable for this user', 'Make this user its owner (chown).')];
   const findings: Finding[] = [];
   if ((stats.mode & 0o022) !== 0) {
     findings.push({
       area: 'storage',
       level: 'warning',
-      what: `${path}: others may write into it`,
-      why: 'They could put their own files in the place of the database and the keys.',
+      what: `${path}: writable for other users`,
+      why: 'They could replace the database and the keys.',
       advice: `chmod 700 ${path}`,
     });
   }
@@ -101,20 +106,20 @@ async function isWritable(path: string): Promise<boolean> {
 async function space(path: string): Promise<Finding[]> {
   const { bavail, bsize } = await statfs(path);
   const free = bavail * bsize;
-  const what = `${megabytes(free)} are free at ${path}`;
+  const what = `${megabytes(free)} free at ${path}`;
   if (free >= little) return [{ area: 'storage', level: 'ok', what }];
   return [
     {
       area: 'storage',
       level: free < tooLittle ? 'error' : 'warning',
       what: `only ${what}`,
-      why: 'On a full disk messages are refused.',
-      advice: 'Make room, or move the data folder.',
+      why: 'Messages are refused when the disk is full.',
+      advice: 'Free some space, or move the data folder.',
     },
   ];
 }
 
-/** What keeps the server from starting with what lies there. */
+/** Why the server cannot start with the file. Returns undefined if it can. */
 async function misplaced(file: string): Promise<Finding | undefined> {
   const { inspect } = await import('../../../storage/sqlite/presence.js');
   try {
@@ -123,7 +128,7 @@ async function misplaced(file: string): Promise<Finding | undefined> {
   } catch (error) {
     const { name, message } = error as Error;
     if (name !== 'StorageError') throw error;
-    return { area: 'storage', level: 'error', what: message, why: 'The server does not start.' };
+    return { area: 'storage', level: 'error', what: message, why: 'The server will not start.' };
   }
 }
 
@@ -132,7 +137,7 @@ async function database(file: string, isRunning: boolean, full: boolean): Promis
   if (stats instanceof Error) {
     if (stats.code !== 'ENOENT' && stats.code !== 'ENOTDIR') throw stats;
     const missed = isRunning ? undefined : await misplaced(file);
-    return [missed ?? { area: 'storage', level: 'ok', what: `${file} is not there yet` }];
+    return [missed ?? { area: 'storage', level: 'ok', what: `${file} does not exist yet` }];
   }
   const misfit = isRunning ? undefined : await misplaced(file);
   if (misfit !== undefined) return [misfit];
@@ -141,15 +146,15 @@ async function database(file: string, isRunning: boolean, full: boolean): Promis
     area: 'storage',
     level: 'error',
     what: `${file}: ${what}`,
-    why: 'The server does not start, or loses data.',
+    why: 'The server will not start, or will lose data.',
     advice,
   });
   if ((stats.mode & 0o077) !== 0) {
     findings.push({
       area: 'storage',
       level: 'warning',
-      what: `${file}: others may read or write it`,
-      why: 'It holds messages and the keys of passwords.',
+      what: `${file}: accessible for other users`,
+      why: 'It contains messages and password keys.',
       advice: `chmod 600 ${file}`,
     });
   }
@@ -161,32 +166,36 @@ async function database(file: string, isRunning: boolean, full: boolean): Promis
     import('../../../storage/sqlite/migrations.js'),
   ]);
   try {
-    // Without a server nobody should have it; with one, reading beside it is allowed.
+    // Without a running server, no process may have it open; with one, it can still be read.
     if (!isRunning) lockFile(file).close();
     const db = new Sqlite(file, { readonly: true, timeout: 1000 });
     try {
       const schema = db.prepare("SELECT value FROM waxwing WHERE property = 'schema'").pluck().get();
       if (typeof schema !== 'number' || schema > migrations.length)
-        return [...findings, broken('was written by a newer version', 'Run that version, or a newer one.')];
+        return [...findings, broken('was written by a newer version', 'Use that version, or a newer one.')];
       const result = isLarge ? 'ok' : String(db.pragma('quick_check(1)', { simple: true }));
       if (result !== 'ok')
-        return [...findings, broken(`is damaged: ${result}`, 'Stop the server, and put back a backup.')];
+        return [...findings, broken(`is damaged: ${result}`, 'Stop the server, and restore a backup.')];
     } finally {
       db.close();
     }
   } catch (error) {
     const { message, name } = error as Error;
     if (name === 'StorageError' || isLocked(error))
-      return [...findings, broken(message.replace(`${file} `, ''), 'Find the process by fuser, and stop it.')];
+      return [...findings, broken(message.replace(`${file} `, ''), 'Find the process with fuser, and stop it.')];
     if (name === 'SqliteError')
-      return [...findings, broken(message, 'See whether it is a database of this server, or put back a backup.')];
+      return [...findings, broken(message, 'Make sure that it is a Waxwing database, or restore a backup.')];
     throw error;
   }
   const size = megabytes(stats.size);
   findings.push(
     isLarge
-      ? { area: 'storage', level: 'note', what: `${file} opens (${size}, read whole only by waxwing check --full)` }
-      : { area: 'storage', level: 'ok', what: `${file} is sound (${size})` },
+      ? {
+          area: 'storage',
+          level: 'note',
+          what: `${file} can be opened (${size}; use waxwing check --full to read it completely)`,
+        }
+      : { area: 'storage', level: 'ok', what: `${file} is valid (${size})` },
   );
   return findings;
 }
