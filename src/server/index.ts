@@ -315,9 +315,7 @@ class WaxwingServer implements Server {
       report: changeLog(this.logs.area('certificates')),
     });
     await (this.#membership?.enter() ?? this.#streamSessions.keeping.load());
-    await this.#anonymous.sweep(
-      (jid) => this.sessions.of(jid.bare).length > 0 || this.#router.wayTo(jid) !== undefined,
-    );
+    await this.#anonymous.sweep((to) => this.sessions.of(to.bare).length > 0 || this.#router.wayTo(to) !== undefined);
   }
 
   async #join(cluster: ClusterOptions, storage: Storage): Promise<void> {

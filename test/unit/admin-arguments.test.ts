@@ -54,14 +54,14 @@ describe('command lines', () => {
     ['user', /unknown command: user; use user add, user passwd/],
     ['user add', /missing argument JID/],
     ['user add a@b c@d', /unexpected argument "c@d"/],
-    ['user add a@b --pasword-stdin', /no option --pasword-stdin; did you mean --password-stdin\?/],
+    ['user add a@b --pasword-stdin', /unknown option --pasword-stdin; did you mean --password-stdin\?/],
     ['user add a@b --password secret', /other users can read/],
     ['user add a@b --admin=yes', /--admin takes no value/],
     ['user list --limit many', /limit: "many" is not a whole number/],
     ['user list --host', /--host needs a value/],
     ['status -x', /unknown option -x/],
     ['logs level loud', /invalid level "loud"; use one of fatal/],
-    ['completion tcsh', /write one of bash, zsh, fish/],
+    ['completion tcsh', /use one of bash, zsh, fish/],
   ];
   for (const [line, message] of wrong) {
     test(`waxwing ${line} is refused`, () => {

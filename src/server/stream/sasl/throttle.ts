@@ -31,7 +31,7 @@ export interface ThrottleLimits {
 export const throttleLimits = (auth: Config['auth']): ThrottleLimits => ({
   addressLimit: auth.failures_per_address,
   accountLimit: auth.failures_per_account,
-  shutOut: auth.failure_window_seconds * 1000,
+  lockout: auth.failure_window_seconds * 1000,
   size: auth.failures_remembered,
 });
 
