@@ -90,7 +90,7 @@ function acknowledging(full: string) {
     },
     ends: () => {
       directory.remove(session);
-      void host.tell('gone', session);
+      void host.notify('gone', session);
       for (const { xml, receipt } of sent.splice(0)) receipt?.lost(Stanza.parse(xml));
     },
   };

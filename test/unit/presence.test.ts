@@ -48,7 +48,7 @@ const from = (xml: string) => host.route(Stanza.parse(xml));
 const itemOf = (owner: string, contact: string) => storage.map<RosterItem>('roster').get(owner, contact);
 const ends = async (client: Client) => {
   directory.remove(client.session);
-  await host.tell('gone', client.session);
+  await host.notify('gone', client.session);
 };
 const isPush = (xml: string) => xml.startsWith('<iq');
 

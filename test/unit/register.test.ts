@@ -24,7 +24,7 @@ async function stranger(
   { secure = true, remoteAddress = '192.0.2.1' } = {},
 ): Promise<string> {
   const stanza = Stanza.parse(`<iq type="${type}" id="r1">${payload}</iq>`);
-  const handler = host.hooks.stranger.get(`${type} query ${NS.register}`)!;
+  const handler = host.hooks.beforeLogin.get(`${type} query ${NS.register}`)!;
   try {
     const request = {
       stanza,

@@ -119,11 +119,11 @@ function optionsFor(file: string | undefined, data: string | undefined): ServerO
 }
 
 async function stop(server: Server, progress: (text: string) => void): Promise<void> {
-  const tell = () => {
+  const report = () => {
     const open = Object.values(server.connections).reduce((sum, count) => sum + count, 0);
     progress(open === 0 ? 'flushing to disk' : `waiting for ${count(open, 'connection')} to close`);
   };
-  const timer = setInterval(tell, 1000);
+  const timer = setInterval(report, 1000);
   try {
     await server.stop();
   } finally {

@@ -86,7 +86,7 @@ export class Hooks implements Declared {
   readonly server = new Map<string, IqEntry>();
   /** Answered for every service that does not answer it itself: IQ hooks of modules without a service. */
   readonly anyService = new Map<string, IqEntry>();
-  readonly stranger = new Map<string, OfKind<'strangerIq'>['handler']>();
+  readonly beforeLogin = new Map<string, OfKind<'strangerIq'>['handler']>();
   readonly admit: readonly OfKind<'admit'>['handler'][];
   presence: OfKind<'presence'>['handler'] | undefined;
   readonly adorn: readonly OfKind<'adorn'>['handler'][];
@@ -151,7 +151,7 @@ export class Hooks implements Declared {
           case 'strangerIq': {
             const key = iqKey(hook.type, hook.ns, hook.name);
             claim(module, `IQ ${key} of an unauthenticated stream`);
-            this.stranger.set(key, hook.handler);
+            this.beforeLogin.set(key, hook.handler);
             break;
           }
           case 'admit':

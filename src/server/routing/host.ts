@@ -283,7 +283,7 @@ export class LocalHost implements Host, Destination {
   }
 
   /** Notifies modules of a session. Never rejects. */
-  tell(moment: SessionMoment, session: Session): Maybe<void> {
+  notify(moment: SessionMoment, session: Session): Maybe<void> {
     return callAll(this.hooks.sessions[moment], session, this.#failed(`session ${moment}`));
   }
 

@@ -84,7 +84,7 @@ export class Router {
 
   #demandFree(domain: string): void {
     if (this.#local.has(domain) || this.#attached.has(domain))
-      throw new HookError(`two things answer for ${domain}: a host, a service of a host or a component, and another`);
+      throw new HookError(`${domain} is used twice: by a host, service or component, and by another`);
   }
 
   /** From now on, drops stanzas between one of our domains and the addresses it is closed to. */

@@ -350,7 +350,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if ((stanza.type !== 'get' && stanza.type !== 'set') || stanza.id === undefined || stanza.childCount !== 1)
       throw new StreamError('not-authorized');
     const payload = stanza.children()[0]!;
-    const handler = host.hooks.stranger.get(iqKey(stanza.type, payload.getNS() ?? '', payload.getName()));
+    const handler = host.hooks.beforeLogin.get(iqKey(stanza.type, payload.getNS() ?? '', payload.getName()));
     if (handler === undefined || (stanza.to !== undefined && stanza.to.full !== host.domain)) {
       // RFC 6120 §4.9.3.12, unless IQs are part of the negotiation: clients ping while their users fill in a form.
       if (!this.#negotiatesByIq || ++this.#refused > mostRefused) throw new StreamError('not-authorized');
@@ -587,7 +587,7 @@ function bareOf(text: string | undefined): Jid | undefined {
   return bare === undefined || bare.length > longestBareJid ? undefined : Jid.tryParse(bare);
 }
 
-/** Status updates, which nobody waits for as for a message or a reply. */
+/** Status updates, which may be delayed, unlike messages and replies. */
 function isStatus({ name, type }: Stanza): boolean {
   if (name === 'presence') return type === undefined || type === 'unavailable';
   return name === 'message' && type === 'headline';

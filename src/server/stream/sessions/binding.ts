@@ -90,7 +90,7 @@ export class Binding {
 
   /** The client knows its session, so modules are notified. Its first stanza waits for them. */
   announce(stream: C2sStream): void | Promise<void> {
-    if (stream.phase === 'bound') return stream.host!.tell('bound', stream.session!);
+    if (stream.phase === 'bound') return stream.host!.notify('bound', stream.session!);
   }
 
   /**

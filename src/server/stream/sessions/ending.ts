@@ -71,7 +71,7 @@ export class Ending {
     const sm = this.managed.get(session);
     const host = this.#parts.host(session.jid.domain);
     const waiting = session.stopPouring();
-    const notified = host?.tell('gone', session);
+    const notified = host?.notify('gone', session);
     if (link instanceof CsiLink) link.end();
     if (sm !== undefined) {
       this.managed.delete(session);

@@ -77,14 +77,14 @@ export class Resuming {
   }
 
   /**
-   * §5: resumes a session. `tell` writes `<resumed/>`; missed stanzas are resent after it. If the session cannot be
-   * resumed, resolves with `<failed/>` and does not call `tell`.
+   * §5: resumes a session. `writeResumed` writes `<resumed/>`; missed stanzas are resent after it. If the session cannot be
+   * resumed, resolves with `<failed/>` and does not call `writeResumed`.
    */
   async resume(
     stream: C2sStream,
     previd = '',
     h: string | undefined,
-    tell: (resumed: Element) => void,
+    writeResumed: (resumed: Element) => void,
   ): Promise<Element | undefined> {
     const { resumables, counts } = this.#parts;
     const acknowledged = counter(h);
@@ -116,12 +116,12 @@ export class Resuming {
     stream.resumed(sm);
     session.connection = stream;
     counts.resumed++;
-    tell(el('resumed', { xmlns: NS.sm, previd: sm.id, h: String(sm.h) }));
+    writeResumed(el('resumed', { xmlns: NS.sm, previd: sm.id, h: String(sm.h) }));
     sm.attach(stream);
     sm.resend();
     stream.csi?.flush();
     session.drained();
-    void sm.host.tell('resumed', session);
+    void sm.host.notify('resumed', session);
     return undefined;
   }
 
