@@ -1,14 +1,14 @@
 /**
- * Which of several connections a sender's stanzas take: rendezvous hashing. All of a sender's go over one connection, each
- * connection has about as many senders, and when one comes or goes only the senders of that one move.
+ * Distributes senders among connections by rendezvous hashing: all stanzas of a sender take one connection, connections
+ * get about equally many senders, and a new or closed connection moves only its own senders.
  */
 
 export interface Place {
-  /** A number of its own, however large. */
+  /** A unique number. */
   readonly number: number;
 }
 
-/** The place of a sender; undefined if there is none. The same for the same sender and places. */
+/** The place of a sender, always the same for the same places. Returns undefined if there are none. */
 export function placeOf<P extends Place>(places: readonly P[], sender: string): P | undefined {
   if (places.length < 2) return places[0];
   const hash = hashOf(sender);
@@ -31,7 +31,7 @@ function hashOf(text: string): number {
   return hash;
 }
 
-/** The finishing steps of MurmurHash3: each bit of the input changes about half of the output. */
+/** The finalizer of MurmurHash3: each input bit changes about half of the output bits. */
 function mixed(input: number): number {
   let hash = input;
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);

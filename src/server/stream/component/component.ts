@@ -1,7 +1,7 @@
 /**
- * An external component (XEP-0114) as the rest of the server knows it: who answers for its domain. Stanzas wait for it in one
- * bounded outbox, and are handed to its connections by sender. What one sender says stays in order as long as the connections
- * stay; what waits for one that ends goes to the others.
+ * An external component (XEP-0114) as the router sees it: the destination of its domain. Stanzas wait in one bounded
+ * outbox and are distributed among its connections by sender. Stanzas of one sender stay in order as long as the
+ * connections stay; those pending for a closed connection move to the others.
  */
 import type { Logger } from 'pino';
 import type { ComponentSettings } from '../../config/components.js';
@@ -14,11 +14,11 @@ import type { Jid } from '../../stanza/jid.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import { type Place, placeOf } from './balance.js';
 
-/** A connection of a component that has logged in. */
+/** An authenticated connection of a component. */
 export interface Line {
   readonly hasRoom: boolean;
   readonly remoteAddress: string;
-  /** When it was accepted, in ms since 1970. */
+  /** When it connected, in ms since 1970. */
   readonly since: number;
   send(stanza: Stanza): void;
   close(error: StreamError): void;
@@ -28,33 +28,33 @@ export interface ComponentParts {
   config(): Config;
   readonly log: Logger;
   limitHit(limit: string): void;
-  /** Tells the sender of a stanza why it is refused. Never throws. */
+  /** Sends an error to the sender of a stanza. Never throws. */
   refuse(stanza: Stanza, error: StanzaError): void;
 }
 
-/** A connection, and what waits for it. */
+/** A connection and its pending stanzas. */
 interface Queue extends Place {
   readonly line: Line;
   /** In order. */
   readonly parcels: Set<Parcel>;
 }
 
-/** Where a sender's stanzas wait, and how many. */
+/** The queue of a sender's pending stanzas, and their number. */
 interface Waiting {
   queue: Queue;
   count: number;
 }
 
-/** Each component has its own bound, and there are only those of the configuration. */
+/** Components have bounds of their own, and their number is configured. */
 const unbounded: OutboxBudget['most'] = () => Number.POSITIVE_INFINITY;
 
 export class Component implements Destination {
-  /** Stanzas from it and to it, and handshakes that were refused. */
+  /** Stanzas in both directions, and refused handshakes. */
   readonly counts = { received: 0, sent: 0, refusedLogins: 0 };
   readonly #parts: ComponentParts;
   readonly #outbox: Outbox;
   #queues: readonly Queue[] = [];
-  /** By sender: what it says next goes after what waits. */
+  /** By sender: later stanzas must follow the pending ones. */
   readonly #waiting = new Map<string, Waiting>();
   #lines = 0;
 
@@ -84,11 +84,11 @@ export class Component implements Destination {
   get settings(): ComponentSettings {
     return this.#parts.config().components[this.domain]!;
   }
-  /** Its connections, the oldest first. */
+  /** Its connections, oldest first. */
   get lines(): readonly Line[] {
     return this.#queues.map(({ line }) => line);
   }
-  /** Bytes that wait for it. */
+  /** Bytes queued for it. */
   get waitingBytes(): number {
     return this.#outbox.bytes;
   }
@@ -96,9 +96,9 @@ export class Component implements Destination {
   // --- Destination --------------------------------------------------------------------------------------------------
 
   /**
-   * Takes a stanza, or throws StanzaError: `remote-server-timeout` (RFC 6120 §8.3.3.17) where the component is not connected.
-   * That is not `service-unavailable`, by which the occupant of a room would think that it is in the room still (XEP-0410
-   * §3.2). Presence is for those who are there, and is dropped.
+   * Queues a stanza. Throws StanzaError('remote-server-timeout') (RFC 6120 §8.3.3.17) if the component is not
+   * connected. `service-unavailable` would make an occupant of a room believe that they are still in it (XEP-0410
+   * §3.2). Presence is dropped then.
    */
   receive(stanza: Stanza, origin: Origin): void {
     if (this.#queues.length > 0) this.#outbox.receive(stanza, origin);
@@ -115,10 +115,10 @@ export class Component implements Destination {
     this.#queues = [...this.#queues, { line, number: this.#lines++, parcels: new Set() }];
     this.#parts.log.info({ component: this.domain, address: line.remoteAddress }, 'a component has connected');
     while (this.#queues.length > this.settings.connections)
-      this.#queues[0]!.line.close(new StreamError('conflict', 'The component has connected anew.'));
+      this.#queues[0]!.line.close(new StreamError('conflict', 'Replaced by a newer connection.'));
   }
 
-  /** The connection is over. What waits for it goes to the others; with no other it is refused. */
+  /** The connection is closed. Its pending stanzas move to the other connections, or are refused if there is none. */
   leave(line: Line): void {
     const gone = this.#queues.find((queue) => queue.line === line);
     if (gone === undefined) return;
@@ -130,18 +130,18 @@ export class Component implements Destination {
     for (const queue of this.#queues) this.#send(queue);
   }
 
-  /** The connection has room for more. */
+  /** The connection has room again. */
   drained(line: Line): void {
     const queue = this.#queues.find((one) => one.line === line);
     if (queue !== undefined) this.#send(queue);
   }
 
-  /** Whether something waits for this connection. */
+  /** Whether stanzas are pending for this connection. */
   isAwaiting(line: Line): boolean {
     return this.#queues.some((queue) => queue.line === line && queue.parcels.size > 0);
   }
 
-  // --- what waits ---------------------------------------------------------------------------------------------------
+  // --- queues -------------------------------------------------------------------------------------------------------
 
   #distribute(): void {
     for (let parcel = this.#outbox.take(); parcel !== undefined; parcel = this.#outbox.take()) this.#assign(parcel);

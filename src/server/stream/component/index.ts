@@ -12,15 +12,15 @@ import { ComponentStream, type ComponentStreamParts } from './stream.js';
 
 export interface ComponentsParts extends Omit<ComponentParts, 'refuse'> {
   readonly router: Pick<Router, 'attach'>;
-  /** A host of the server, which answers where no other has to. */
+  /** Any host of the server, used to send errors. */
   host(): LocalHost;
 }
 
-/** What is told of a component. */
+/** State of a component, for lists and metrics. */
 export interface ComponentFigures {
   readonly domain: string;
   readonly connections: readonly { readonly address: string; readonly since: number }[];
-  /** Stanzas since the start of the server. */
+  /** Stanzas since the server started. */
   readonly received: number;
   readonly sent: number;
   readonly refusedLogins: number;
@@ -32,7 +32,10 @@ export class Components {
   readonly #components: ReadonlyMap<string, Component>;
   readonly #streams = new Set<ComponentStream>();
 
-  /** Answers for the domains of the configuration. Throws ConfigError for a bad secret, HookError for a domain that is taken. */
+  /**
+   * Attaches the configured domains to the router. Throws ConfigError for an invalid secret, HookError for a domain in
+   * use.
+   */
   constructor(parts: ComponentsParts) {
     this.#parts = parts;
     const own: ComponentParts = {
@@ -46,7 +49,7 @@ export class Components {
     for (const [domain, component] of this.#components) parts.router.attach(domain, component);
   }
 
-  /** A component has opened a connection, which was accepted at that time (`monotonic`). */
+  /** A component has connected; `connectedAt` is when the connection was accepted (`monotonic`). */
   connected(
     transport: Transport,
     connectedAt: number,
@@ -65,7 +68,7 @@ export class Components {
     return this.#streams;
   }
 
-  /** Connections, logged in or not. */
+  /** Connections, authenticated or not. */
   get size(): number {
     return this.#streams.size;
   }
@@ -79,21 +82,22 @@ export class Components {
     }));
   }
 
-  /** Handshakes from now on need the secrets that the configuration has now. Components keep their connections. */
+  /** Uses the new secrets for later handshakes. Connected components stay connected. */
   useSecrets(secrets: ReadonlyMap<string, string>): void {
     for (const [domain, component] of this.#components) component.secret = secrets.get(domain) ?? component.secret;
   }
 
-  /** Ends all connections of a component. Returns how many there were; undefined if there is no such component. */
+  /** Closes all connections of a component. Returns how many; undefined if there is no such component. */
   kick(domain: string): number | undefined {
     const component = this.#components.get(domain);
     if (component === undefined) return undefined;
     const { lines } = component;
-    for (const line of lines) line.close(new StreamError('policy-violation', 'An administrator ends the connection.'));
+    for (const line of lines)
+      line.close(new StreamError('policy-violation', 'An administrator closed the connection.'));
     return lines.length;
   }
 
-  /** Takes no more from any of them. Resolves once what was taken has been handled. */
+  /** Stops taking stanzas. Resolves once the received ones have been handled. */
   async stopTaking(): Promise<void> {
     await Promise.all([...this.#streams].map(({ xml }) => xml.stopTaking()));
   }
@@ -103,6 +107,9 @@ export class Components {
   }
 }
 
-/** The components that keep their connections: with their new settings, those that a restart takes away included. */
+/**
+ * Settings of connected components after a reload: the new ones, or the old ones if a restart will remove the
+ * component.
+ */
 export const stillConfigured = (before: Config['components'], next: Config['components']): Config['components'] =>
   Object.fromEntries(Object.entries(before).map(([domain, settings]) => [domain, next[domain] ?? settings]));

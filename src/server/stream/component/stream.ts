@@ -1,7 +1,7 @@
 /**
- * A component's stream (XEP-0114, jabber:component:accept): the component says in its header which domain it is, proves by a
- * handshake that it knows the secret, and then says stanzas from any address of its domain. The method by which the server
- * connects to the component (jabber:component:connect) is left out.
+ * A component's stream (XEP-0114, jabber:component:accept): the component names its domain in the header, proves with a
+ * handshake that it knows the secret, and then sends stanzas from any address of its domain. Connecting to a component
+ * (jabber:component:connect) is not implemented.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { wall } from '../../clock.js';
@@ -27,22 +27,22 @@ export interface ComponentStreamParts extends StreamParts {
   readonly admission: Admission;
   readonly throttle: Throttle;
   component(domain: string): Component | undefined;
-  /** A host of the server, which answers where no other has to. */
+  /** Any host of the server, used to send errors. */
   host(): LocalHost;
-  /** The stream is over; its place is free. */
+  /** The stream is over and frees its place. */
   gone(stream: ComponentStream): void;
 }
 
-/** What a component may send on one stream. */
+/** Allowance of an authenticated component. */
 const allowance: Allowance = {
   rate: (limits) => limits.rate_component,
   elementBytes: (limits) => limits.stanza_bytes,
 };
 
-/** How long a component may take to close its half that did not log in in time. */
+/** How long a component has to close its half after a login timeout. */
 const lateCloseMs = 2000;
-/** How long the answer to a handshake takes that is not looked at. */
-const shutOutMs = 1000;
+/** Delay of the answer to a handshake that is refused unchecked. */
+const lockoutDelayMs = 1000;
 
 export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, Line {
   readonly ns = NS.component;
@@ -57,7 +57,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
   readonly #parts: ComponentStreamParts;
   /** When its connection was accepted, in ms (`monotonic`). */
   readonly #connectedAt: number;
-  /** The one that its header names. */
+  /** The component named in its header. */
   #component: Component | undefined;
   #id = '';
 
@@ -73,7 +73,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
 
   // --- StreamHandler ------------------------------------------------------------------------------------------------
 
-  /** §3: the header's `to` is the component. From where it must not connect, it looks as if it were not there. */
+  /** §3: the header's `to` is the component. A disallowed address gets the same error as for an unknown component. */
   opened({ attrs }: StreamOpen): void {
     const to = attrs.to === undefined ? undefined : Jid.tryParse(attrs.to);
     if (to === undefined) throw new StreamError('improper-addressing', 'The stream header needs a "to" attribute.');
@@ -82,7 +82,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
     if (!isIn(networks(component.settings.allow_from), this.remoteAddress)) {
       this.#parts.log.warn(
         { component: component.domain, address: this.remoteAddress },
-        'a component connects from an address that is not in its allow_from',
+        'refused a component: its address is not in allow_from',
       );
       throw new StreamError('host-unknown');
     }
@@ -97,18 +97,18 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
     return this.#authenticate(item.content, component);
   }
 
-  /** §3: the hash is of the stream's id and the secret. */
+  /** §3: the handshake is a hash of the stream id and the secret. */
   #authenticate(given: string, component: Component): void | Promise<void> {
     const { throttle, shares, log, limitHit } = this.#parts;
     const address = this.remoteAddress;
     const limit = throttle.refusal(address, throttleKey(component));
     if (limit !== undefined) {
       limitHit(`auth.${limit}`);
-      return this.#refuse(component, shutOutMs, 'Too many failures; try again later.');
+      return this.#refuse(component, lockoutDelayMs, 'Too many failed logins. Try again later.');
     }
     if (!isSame(given.trim(), createHash('sha1').update(this.#id).update(component.secret).digest('hex'))) {
       const { delay, answered } = throttle.failed(address, throttleKey(component));
-      log.warn({ component: component.domain, address }, 'a component does not know its secret');
+      log.warn({ component: component.domain, address }, 'refused a component: wrong secret');
       const refused = this.#refuse(component, delay);
       return refused.finally(answered);
     }
@@ -160,14 +160,14 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
     component.counts.received++;
     const stanza = this.#admit(item);
     if (stanza === undefined) return;
-    // What an IQ stores it does not say; a message does, by acknowledgeAfter.
+    // An IQ does not report its writes; a message does, through acknowledgeAfter.
     if (stanza.name === 'iq' && stanza.type === 'set') this.xml.share.wrote(item.content.length);
     return this.#parts.host().route(stanza, this);
   }
 
   /**
-   * As admission. An address of the component's own that is none ends the stream; one of somebody else's that a user of the
-   * component wrote must not cut off all the others, so that it is refused (RFC 6120 §8.3.3.8).
+   * Admits a stanza. An invalid `from` closes the stream; an invalid `to`, which a user of the component may have
+   * entered, is only refused, because it must not disconnect the others (RFC 6120 §8.3.3.8).
    */
   #admit(item: TopLevel): Stanza | undefined {
     try {
@@ -202,7 +202,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
     return this.xml.lang;
   }
 
-  /** §3: from any user at its hostname. */
+  /** §3: any address at the component's domain. */
   speaksFor(from: Jid): boolean {
     return from.domain === this.#component!.domain;
   }
@@ -226,7 +226,10 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
     this.xml.close(new StreamError('connection-timeout'), lateCloseMs);
   }
 
-  /** One that takes nothing of what waits for it counts as lost, so that others get it, or its senders hear of it. */
+  /**
+   * A component that does not read pending stanzas is disconnected, so that they move to another connection or are
+   * refused.
+   */
   checkPace(now: number): void {
     this.xml.checkPace(now);
     const patience = this.#parts.config().limits.ping_timeout_seconds * 1000;
@@ -241,10 +244,10 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
   }
 }
 
-/** Failures are counted by what nobody's account can be. */
+/** Key for counting failures; never the address of an account. */
 const throttleKey = ({ domain }: Component): string => `component ${domain}`;
 
-/** In a time that tells nothing of how much is right. */
+/** Compares in constant time. */
 function isSame(given: string, wanted: string): boolean {
   const bytes = Buffer.from(given);
   const secret = Buffer.from(wanted);
