@@ -132,7 +132,9 @@ export class Answers {
     }
   }
 
-  /** Confirms a change only after a crash can no longer restore sessions that were notified of it as not notified. */
+  /**
+   * Confirms a change only after stale session snapshots are deleted: a crash must not restore sessions to before it.
+   */
   #succeed(request: Stanza, payload: Element | undefined | void, origin: Origin): Maybe<void> {
     const result = request.result(payload ?? undefined);
     const invalidating = request.type === 'set' ? this.#parts.invalidating?.() : undefined;
