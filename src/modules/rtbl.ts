@@ -236,7 +236,9 @@ export default defineModule({
     const tell = ({ name }: List, changes: Change[]): void => {
       const told = host.askNodes(changed, { list: name, changes });
       if (told instanceof Promise)
-        told.catch((error: unknown) => log.warn({ err: error, list: name }, 'a node was not told of a block list'));
+        told.catch((error: unknown) =>
+          log.warn({ err: error, list: name }, 'a node did not get a change of a block list'),
+        );
     };
 
     const tick = async () => {

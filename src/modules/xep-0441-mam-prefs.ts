@@ -31,7 +31,7 @@ export interface Preferences {
   /** Bare and full addresses. */
   readonly always: readonly string[];
   readonly never: readonly string[];
-  /** Days after which messages may be deleted. Undefined: the server decides. */
+  /** Days after which messages may be deleted. If undefined, the server decides. */
   readonly days?: number | undefined;
 }
 

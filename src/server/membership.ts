@@ -47,7 +47,7 @@ export class Membership {
   readonly gateway: Gateway;
 
   readonly #relays: Relays;
-  /** Begins a stream that another node hands over; undefined: the server has not started. */
+  /** Begins a stream that another node hands over. Undefined until the server has started. */
   #serve: GatewayParts['connected'] | undefined;
   readonly #parts: MembershipParts;
   /** Restores sessions, one call at a time. */

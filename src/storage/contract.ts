@@ -88,7 +88,7 @@ export interface DocumentStore<T> extends Store {
   /** Returns whether there was a value. */
   delete(owner: string): Promise<boolean>;
   /**
-   * Writes `next` (undefined deletes) if the current value equals `expected` (undefined: none exists). Returns whether
+   * Writes `next` (undefined deletes) if the current value equals `expected` (undefined for no value). Returns whether
    * it did.
    */
   compareAndSet(owner: string, expected: T | undefined, next: T | undefined): Promise<boolean>;

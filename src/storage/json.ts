@@ -19,7 +19,7 @@ export function read(text: string | undefined): unknown {
   }
 }
 
-/** Whether two texts (undefined: none) have the same value, ignoring the order of properties. */
+/** Whether two texts (undefined for none) have the same value, ignoring the order of properties. */
 export function isSame(a: string | undefined, b: string | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;

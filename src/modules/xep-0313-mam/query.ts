@@ -42,7 +42,7 @@ export interface Query {
   readonly afterId: string | undefined;
   readonly beforeId: string | undefined;
   readonly ids: readonly string[] | undefined;
-  /** Full text. Undefined: any. */
+  /** Full text. Undefined matches any. */
   readonly words: string | undefined;
   readonly page: PageRequest;
   /** §4.3.4: the page is sent last message first; which page it is does not change. */

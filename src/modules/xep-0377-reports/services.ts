@@ -14,7 +14,7 @@ export interface NewReport {
   readonly room?: Jid | undefined;
   /** `<report/>`. */
   readonly element: Element;
-  /** The messages that it names. Undefined: to be read from the reporter's archive. */
+  /** The messages that it names. If undefined, they are read from the reporter's archive. */
   readonly messages?: readonly Stanza[] | undefined;
 }
 

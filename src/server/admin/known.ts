@@ -11,7 +11,7 @@ export interface Known {
   readonly missing: string | undefined;
 }
 
-/** `file`: the configuration file; undefined: there is none. */
+/** `file`: the configuration file, if there is one. */
 export async function knownCommands(file: string | undefined): Promise<Known> {
   try {
     const further = await importModules(modulesToLoad({ file, ...(file === undefined && { text: '' }) }));

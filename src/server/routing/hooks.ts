@@ -91,7 +91,7 @@ export class Hooks implements Declared {
   presence: OfKind<'presence'>['handler'] | undefined;
   readonly adorn: readonly OfKind<'adorn'>['handler'][];
   readonly messages: Readonly<Record<Step, readonly MessageHandler[]>>;
-  /** Which stanzas each handler of the step `clean` skips; undefined: none. */
+  /** Which stanzas each handler of the step `clean` skips, if any. */
   readonly skips: readonly (((stanza: Stanza) => boolean) | undefined)[];
   readonly sessions: Readonly<Record<SessionMoment, readonly OfKind<'session'>['handler'][]>>;
   readonly gates: Gate[] = [];

@@ -16,7 +16,7 @@ export interface Receipt {
 /** Where the router sends a stanza next: a socket, a node, or another server. */
 export interface Link {
   send(stanza: Stanza, receipt?: Receipt): void;
-  /** False while the peer has much unread: sources pause (outflow.ts). Undefined: always has room. */
+  /** False while the peer has much unread: sources pause (outflow.ts). If undefined, it always has room. */
   readonly hasRoom?: boolean;
   /** True while the peer is disconnected with a long queue: stanzas that can be stored elsewhere are, in order. */
   readonly isBacklogged?: boolean;

@@ -27,7 +27,7 @@ export interface Origin {
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
   /** Set when a service relays for others: they decide who may reach whom, not `from`. */
   readonly behalf?: Behalf | undefined;
-  /** Set when the account's home chooses the sessions; undefined: address and type decide. */
+  /** Set when the account's home chooses the sessions. Otherwise address and type decide. */
   readonly audience?: Audience | undefined;
 }
 

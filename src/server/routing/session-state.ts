@@ -10,7 +10,7 @@ export interface SessionState<T = unknown> {
   readonly name: string;
   /** The value until another is set. Shared by all sessions: never modify it. */
   readonly default: T;
-  /** Schema of the stored JSON; undefined: not stored. */
+  /** Schema of the stored JSON. If undefined, it is not stored. */
   readonly stored: z.ZodType | undefined;
   /** Index of the value in a session; -1 until a host declares the state. */
   slot: number;

@@ -53,7 +53,7 @@ export class Session implements Stateful, Recipient {
   ledger: Ledger | undefined;
   /** Notified of changes, which make the stored snapshot stale (XEP-0198). */
   snapshot: { changed(): void } | undefined;
-  /** Values by slot; undefined: the default. */
+  /** Values by slot. Undefined stands for the default. */
   readonly #states: unknown[] = places();
   #outflow: Outflow | undefined;
 

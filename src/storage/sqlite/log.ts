@@ -22,9 +22,9 @@ import { nameOf, tableOf } from './tables.js';
 /** Cached properties of an owner. */
 interface LogOwner {
   readonly id: number;
-  /** The highest id of the entries; null: there are none; undefined: unknown. */
+  /** The highest id of the entries; null if there are none, undefined if unknown. */
   last: string | null | undefined;
-  /** Number and bytes of the entries; undefined: unknown. */
+  /** Number and bytes of the entries. Undefined if unknown. */
   totals: { count: number; bytes: number } | undefined;
   /** 1 if an entry was ever appended below another one; otherwise sequence numbers are in the order of ids. */
   disordered: number;

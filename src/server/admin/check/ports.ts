@@ -23,7 +23,7 @@ export async function checkPorts({ config, running }: Pick<Subject, 'config' | '
 
 interface Wanted {
   readonly option: string;
-  /** Undefined: a module's, which the server can run without. */
+  /** Undefined for a module's port, which the server can run without. */
   readonly kind: ListenerKind | undefined;
   readonly text: string;
 }

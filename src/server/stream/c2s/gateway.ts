@@ -17,7 +17,7 @@ import { accountOf, SaslError } from '../sasl/mechanism.js';
 import type { Negotiation } from './negotiation.js';
 
 export interface GatewayParts {
-  /** The member where the address lives; undefined: it lives here, or the cluster does not know. */
+  /** The member where the address lives. Undefined if it lives here, or the cluster does not know. */
   homeOf(jid: Jid): RelayPeer | undefined;
   open(peer: RelayPeer, opening: string, events: (relay: RelayEnd) => RelayEvents): void;
   /** A stream for an account of this node, by way of another. Its reader takes what the client has said. */
