@@ -108,6 +108,36 @@ scenario('people of both nodes meet in a room, wherever it lives', two, async (s
   }
 });
 
+scenario('every node knows the rooms of all', two, async (scene) => {
+  const [romeo, juliet] = await pair(scene, true);
+  const rooms = [0, 1].flatMap((at) => living(scene, at, 2, 'conference.localhost'));
+  const listed = async (peer: Peer, ...wanted: string[]) => {
+    await scene.stage.settle();
+    for (const node of scene.stage.nodes)
+      assert.deepEqual(
+        node
+          .host('localhost')!
+          .provided('rooms')!
+          .list({ limit: 10 })
+          .map(({ jid }) => jid.bare),
+        [...wanted].sort(),
+      );
+    await peer.sends(`<iq type='get' id='d' to='conference.localhost'><query xmlns='${NS.discoItems}'/></iq>`);
+    const items = wanted.map((jid) => `<item jid='${jid}'/>`).join('');
+    await peer.receives(`<iq type='result' id='d'><query xmlns='${NS.discoItems}'>${items}</query></iq>`);
+  };
+  for (const room of rooms) await founds(juliet, Jid.parse(room).local!, 'juliet');
+  await listed(romeo, ...rooms);
+  await listed(juliet, ...rooms);
+  for (const room of rooms.splice(1, 2)) {
+    await juliet.sends(`<iq type='set' id='x' to='${room}'>
+      <query xmlns='${NS.mucOwner}'><destroy/></query></iq>`);
+    await juliet.receives(`<presence type='unavailable' from='${room}/juliet'/>`);
+    await juliet.receives(`<iq type='result' id='x' from='${room}'/>`);
+  }
+  await listed(romeo, ...rooms);
+});
+
 scenario('a message that finds nobody waits at the home', two, async (scene) => {
   const [romeo, juliet] = await pair(scene, true);
   const address = bareOf(juliet);

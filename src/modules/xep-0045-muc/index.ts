@@ -47,7 +47,7 @@ import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
 import { isListed, isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
 import { roomForm } from './room-config.js';
-import { Rooms } from './rooms.js';
+import { leftover, listed, Rooms } from './rooms.js';
 import { settings } from './settings.js';
 import { storedMember, storedRoom } from './stored.js';
 import { type Left, noSubscribers } from './subscribers.js';
@@ -287,6 +287,8 @@ export default defineModule({
       }),
       answers(known, ({ who }, owner) => muc.consent?.knows(owner, Jid.parse(who)) ?? false),
       answers(lastPresence, (given, room) => lastPresenceIn(muc, room, given)),
+      answers(listed, ({ room, entry }) => rooms.noteListed(Jid.parse(room), entry)),
+      answers(leftover, (_, room) => rooms.removeLeftover(room)),
       answers(lost, (given, room) => notifyLost(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
       event('stopping', () => closeAll(muc)),

@@ -1,12 +1,14 @@
 /** The rooms of a service: a short entry for each, and those in memory. */
 
+import { z } from 'zod';
 import { monotonic, wall } from '../../server/clock.js';
-import type { Maybe } from '../../server/module/index.js';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import { Portions } from '../../server/portions.js';
 import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId, timeOf } from '../../server/stanza/ids.js';
 import { Jid } from '../../server/stanza/jid.js';
+import { bareJid } from '../../server/stanza/stored.js';
 import { compare } from '../../storage/order.js';
 import type { MucParts } from './parts.js';
 import { Room, type StoredRoom, stanzaIdElement } from './room.js';
@@ -30,6 +32,33 @@ export interface Listed {
   readonly holder: string;
 }
 
+/** To all nodes: what is listed of a room that has changed; null: the room was removed. */
+export const listed = defineQuestion({
+  name: 'muc.listed',
+  given: z.object({
+    room: bareJid,
+    entry: z
+      .object({
+        creator: z.string(),
+        name: z.string(),
+        description: z.string(),
+        lang: z.string(),
+        isPublic: z.boolean(),
+        isMembersOnly: z.boolean(),
+        hasPassword: z.boolean(),
+        isAnonymous: z.boolean(),
+        persistent: z.boolean(),
+        holder: z.string(),
+      })
+      .nullable(),
+  }),
+  answer: z.null(),
+});
+type Entry = NonNullable<z.output<typeof listed.given>['entry']>;
+
+/** At a room: removes it if it is temporary and nobody is in it. */
+export const leftover = defineQuestion({ name: 'muc.leftover', given: z.null(), answer: z.null() });
+
 const page = 500;
 /** Idle rooms are evicted after this many loads. */
 const loadsBetweenEvictions = 500;
@@ -42,7 +71,8 @@ const damagedRoom = { creator: '' };
 export class Rooms {
   readonly #listed = new Map<string, Listed>();
   readonly #loaded = new Map<string, Room>();
-  readonly #loading = new Map<string, Promise<Room>>();
+  /** Rooms being loaded, created or removed. */
+  readonly #loading = new Map<string, Promise<Room | undefined>>();
   readonly #created: Portions;
   /** Clients in rooms, by account. */
   readonly #joins = new Map<string, number>();
@@ -76,10 +106,8 @@ export class Rooms {
         const stored = found.get(bare);
         if (jid?.local === undefined) continue; // a damaged key that no address can match
         // A damaged record: the name stays taken, and entering fails with an error.
-        this.#list(
-          jid,
-          stored ?? { ...damagedRoom, config: { ...defaultsOf(config), public: false, persistent: true } },
-        );
+        const shown = stored ?? { ...damagedRoom, config: { ...defaultsOf(config), public: false, persistent: true } };
+        this.noteListed(jid, this.#entryOf(jid, shown));
         if (stored?.config.persistent === false) this.#leftovers.push(jid);
       }
       if (names.length < page) return;
@@ -146,8 +174,9 @@ export class Rooms {
   /** Queues an operation in a room and runs it; with undefined if there is no such room. */
   inRoom<T>(jid: Jid, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
     const room = this.#find(jid.toBare());
-    if (room instanceof Promise) return room.then((loaded) => this.#inTurn(loaded, operation));
-    return room === undefined ? operation(undefined) : this.#inTurn(room, operation);
+    if (room instanceof Promise)
+      return room.then((loaded) => (loaded === undefined ? operation(undefined) : this.#inTurn(loaded, operation)));
+    return this.#inTurn(room, operation);
   }
 
   #inTurn<T>(room: Room, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
@@ -155,17 +184,18 @@ export class Rooms {
     return room.turn(() => (room.isGone ? this.inRoom(room.jid, operation) : operation(room)));
   }
 
-  #find(jid: Jid): Room | undefined | Promise<Room> {
+  /** The list does not decide: another node may have created the room while this one started. */
+  #find(jid: Jid): Room | Promise<Room | undefined> {
     const { bare } = jid;
-    return this.#loaded.get(bare) ?? this.#loading.get(bare) ?? (this.#listed.has(bare) ? this.#load(jid) : undefined);
+    return this.#loaded.get(bare) ?? this.#loading.get(bare) ?? this.#load(jid);
   }
 
-  #load(jid: Jid): Promise<Room> {
+  #load(jid: Jid): Promise<Room | undefined> {
     const { stores, archive, config } = this.#muc;
     if (++this.#loads % loadsBetweenEvictions === 0) this.#evictIdle(recentMs);
-    const load = async (): Promise<Room> => {
+    const load = async (): Promise<Room | undefined> => {
       const found = await stores.muc_rooms.get(jid.bare);
-      if (found === undefined) throw new StanzaError('item-not-found');
+      if (found === undefined) return undefined;
       const stored: StoredRoom = { ...found, config: restored(defaultsOf(config), found.config) };
       const room = new Room(jid, stored, this.#globalOwners);
       for (const [user, member] of await stores.muc_members.all(jid.bare)) room.setMember(user, member);
@@ -185,10 +215,10 @@ export class Rooms {
   }
 
   /** Concurrent callers share the same load. */
-  #whileLoading(jid: Jid, loading: Promise<Room>): Promise<Room> {
+  #whileLoading<T extends Room | undefined>(jid: Jid, loading: Promise<T>): Promise<T> {
     const shared = loading
       .then((room) => {
-        this.#loaded.set(jid.bare, room);
+        if (room !== undefined) this.#loaded.set(jid.bare, room);
         return room;
       })
       .finally(() => this.#loading.delete(jid.bare));
@@ -198,8 +228,10 @@ export class Rooms {
 
   /** §10.1: creates and persists a room with its owner, or returns the one that was created meanwhile. */
   async create(jid: Jid, creator: Jid): Promise<{ room: Room; isNew: boolean }> {
-    const present = this.#find(jid);
-    if (present !== undefined) return { room: await present, isNew: false };
+    const present = await this.#find(jid);
+    if (present !== undefined) return { room: present, isNew: false };
+    // Somebody else has begun to create it.
+    if (this.#loaded.has(jid.bare) || this.#loading.has(jid.bare)) return this.create(jid, creator);
     const { stores, config, host, log } = this.#muc;
     if (this.#created.refuses(host.userOf(creator)) !== undefined) {
       host.limitHit('muc.rooms');
@@ -225,7 +257,7 @@ export class Rooms {
         if (!isAnonymous) await stores.muc_members.set(jid.bare, [[creator.bare, { affiliation: 'owner' }]]);
         await stores.muc_rooms.set(jid.bare, stored);
       } catch (error) {
-        this.#unlist(jid.bare);
+        this.#unlist(jid);
         throw error;
       }
       const room = new Room(jid, stored, this.#globalOwners);
@@ -259,15 +291,19 @@ export class Rooms {
     await stores.muc_rooms.delete(bare);
     room.isGone = true;
     this.#loaded.delete(bare);
-    // The name stays taken until all data is deleted.
-    await Promise.all([
-      stores.muc_members.forget(bare),
-      stores.muc_vcards.delete(bare),
-      archive.trim(room.jid).catch((error: unknown) => {
-        if (!(error instanceof StanzaError)) throw error;
-      }),
-    ]);
-    this.#unlist(bare);
+    const rest = async () => {
+      await Promise.all([
+        stores.muc_members.forget(bare),
+        stores.muc_vcards.delete(bare),
+        archive.trim(room.jid).catch((error: unknown) => {
+          if (!(error instanceof StanzaError)) throw error;
+        }),
+      ]);
+      this.#unlist(room.jid);
+      return undefined;
+    };
+    // Whoever asks for the room waits until all its data is deleted.
+    await this.#whileLoading(room.jid, rest());
   }
 
   /** §10.9: evicts idle rooms from memory, and removes idle temporary ones. */
@@ -283,11 +319,14 @@ export class Rooms {
     }
     this.#evictIdle(config.idle_seconds * 1000);
     if (now - this.#started < config.idle_seconds * 1000) return;
-    for (const jid of this.#leftovers.splice(0)) {
-      await this.inRoom(jid, (room) =>
-        room === undefined || room.config.persistent || room.seats.size > 0 ? undefined : this.remove(room),
-      );
-    }
+    for (const jid of this.#leftovers.splice(0)) await this.#muc.host.askHome(leftover, jid, null);
+  }
+
+  async removeLeftover(jid: Jid): Promise<null> {
+    await this.inRoom(jid, (room) =>
+      room === undefined || room.config.persistent || room.seats.size > 0 ? undefined : this.remove(room),
+    );
+    return null;
   }
 
   /** Evicts persistent rooms without occupants that have been idle for at least `idleMs`. */
@@ -315,13 +354,45 @@ export class Rooms {
 
   // --- the list -----------------------------------------------------------------------------------------------
 
-  #list(jid: Jid, { config, creator }: Pick<StoredRoom, 'config' | 'creator'>): void {
-    const holder = this.#listed.get(jid.bare)?.holder ?? this.#holderOf(creator);
-    if (!this.#listed.has(jid.bare)) this.#created.add(holder);
-    const entry: Listed = {
-      jid,
+  /** Lists a room as another node or this one describes it; null: the room is gone. */
+  noteListed(jid: Jid, entry: Entry | null): null {
+    const { bare } = jid;
+    const before = this.#listed.get(bare);
+    if (before !== undefined) {
+      this.#hide(bare);
+      this.#listed.delete(bare);
+      this.#created.give(before.holder);
+    }
+    if (entry === null) return null;
+    const listed: Listed = { jid, ...entry };
+    this.#created.add(entry.holder);
+    this.#listed.set(bare, listed);
+    if (entry.isPublic) this.#public.splice(this.#placeOf(bare), 0, listed);
+    return null;
+  }
+
+  #list(jid: Jid, stored: Pick<StoredRoom, 'config' | 'creator'>): void {
+    const entry = this.#entryOf(jid, stored);
+    const before = this.#listed.get(jid.bare);
+    if (before === undefined || !isSameEntry(before, entry)) this.#tellNodes(jid, entry);
+  }
+
+  #unlist(jid: Jid): void {
+    this.#tellNodes(jid, null);
+  }
+
+  /** This node has it at once. Another that does not answer for so long has left the cluster, or is shut out of it. */
+  #tellNodes(jid: Jid, entry: Entry | null): void {
+    const { host, log } = this.#muc;
+    const told = host.askNodes(listed, { room: jid.bare, entry });
+    if (told instanceof Promise)
+      told.catch((error: unknown) => log.warn({ err: error, room: jid.bare }, 'a node was not told of a room'));
+  }
+
+  #entryOf({ bare, local }: Jid, { config, creator }: Pick<StoredRoom, 'config' | 'creator'>): Entry {
+    return {
       creator,
-      name: config.name || jid.local!,
+      name: config.name || local!,
       description: config.description,
       lang: config.lang,
       isPublic: config.public,
@@ -329,19 +400,8 @@ export class Rooms {
       hasPassword: config.password !== '',
       isAnonymous: config.whois !== 'anyone',
       persistent: config.persistent,
-      holder,
+      holder: this.#listed.get(bare)?.holder ?? this.#holderOf(creator),
     };
-    this.#hide(jid.bare);
-    this.#listed.set(jid.bare, entry);
-    if (entry.isPublic) this.#public.splice(this.#placeOf(jid.bare), 0, entry);
-  }
-
-  #unlist(bare: string): void {
-    const entry = this.#listed.get(bare);
-    if (entry === undefined) return;
-    this.#hide(bare);
-    this.#listed.delete(bare);
-    this.#created.give(entry.holder);
   }
 
   #holderOf(creator: string): string {
@@ -366,3 +426,6 @@ export class Rooms {
     return low;
   }
 }
+
+const isSameEntry = (before: Entry, entry: Entry): boolean =>
+  (Object.keys(entry) as (keyof Entry)[]).every((key) => before[key] === entry[key]);
