@@ -1,8 +1,14 @@
 /** XEP-0114: Jabber Component Protocol. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
 import { ownCommands } from '../../src/server/admin/commands.js';
+import { createServer } from '../../src/server/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { TopLevel } from '../../src/server/xml/reader.js';
+import { MemoryStorage } from '../../src/storage/memory.js';
 import { ComponentPeer } from './component.js';
 import { hits, type Scene, scenario } from './dialogue.js';
 import { refusal, unlimitedRate } from './phrases.js';
@@ -15,6 +21,15 @@ const chat = (id: string, to = 'friar@mantua') =>
 
 interface Play extends Scene {
   component(domain?: string): ComponentPeer;
+}
+
+async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
+  try {
+    await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** Takes what several connections hear until it is so much in all. */
@@ -410,6 +425,73 @@ play('components talk to each other', {}, async ({ component }) => {
   assert.deepEqual([heard.attrs.from, heard.attrs.to], ['friar@mantua', 'x@gateway.localhost']);
   friar.says(`<message id='2' from='friar@mantua' to='x@hidden.localhost'><body>2</body></message>`);
   assert.match((await friar.hears('message')).content, /<remote-server-timeout /);
+});
+
+play(
+  'who does not log in in time is told (RFC 6120 §4.9.3.4)',
+  { config: { limits: { login_deadline_seconds: 1 } } },
+  async (scene) => {
+    const tybalt = scene.component();
+    tybalt.opens();
+    await tybalt.hearsOpen();
+    await tybalt.hearsStreamError('connection-timeout');
+    assert.equal(await hits(scene, 'login_deadline_seconds'), 1);
+  },
+);
+
+test('a component cannot have the domain of a service', async () => {
+  const components = { 'conference.localhost': { secret } };
+  const storage = new MemoryStorage();
+  const text = '[log]\nlevel = "silent"\n[storage]\nlow_space_bytes = 0';
+  await inFolder(async (data) => {
+    await assert.rejects(createServer({ text, overrides: { data, components }, storage }), {
+      name: 'HookError',
+      message: /conference\.localhost/,
+    });
+  });
+});
+
+test('a reload applies a new secret, and components keep their connections', async () => {
+  await inFolder(async (data) => {
+    const file = join(data, 'waxwing.toml');
+    const secretFile = join(data, 'mantua.secret');
+    const configure = (more = '') =>
+      writeFileSync(
+        file,
+        `[listen]\nc2s = []\nc2s_tls = []\nhttps = []\nhttp = []\ncomponent = ["127.0.0.1:0"]\n` +
+          `[modules.proxy65]\nlisten = []\n[log]\nlevel = "silent"\n[storage]\nlow_space_bytes = 0\n` +
+          `[components.mantua]\nsecret_file = "mantua.secret"\nconnections = 2\n${more}`,
+      );
+    configure();
+    writeFileSync(secretFile, secret);
+    const server = await createServer({ file, overrides: { data }, storage: new MemoryStorage() });
+    const made: ComponentPeer[] = [];
+    try {
+      await server.start();
+      const component = (known: string) => {
+        const peer = new ComponentPeer(server.listening[0]!.port, 'mantua', known);
+        made.push(peer);
+        return peer;
+      };
+      await component(secret).logsIn();
+      const other = 'a dram of poison from Mantua';
+      writeFileSync(secretFile, other);
+      configure(`[components.padua]\nsecret = "${secret}"\n`);
+      assert.deepEqual(await server.reload(), { applied: [], restart: ['components.padua'] });
+      const late = component(secret);
+      late.opens();
+      await late.hearsOpen();
+      late.handshake();
+      await late.hearsStreamError('not-authorized');
+      await component(other).logsIn();
+      assert.equal(server.components.figures[0]!.connections.length, 2);
+      writeFileSync(secretFile, 'short');
+      await assert.rejects(server.reload(), { name: 'ConfigError' });
+    } finally {
+      for (const { socket } of made) socket.destroy();
+      await server.stop();
+    }
+  });
 });
 
 play('administrators see connections, and end them', {}, async ({ component, server }) => {
