@@ -16,6 +16,8 @@ export interface StreamHandler {
   readonly ns: string;
   /** Our header has no version: features are not negotiated (RFC 6120 §4.7.5). */
   readonly isUnversioned?: true;
+  /** Declarations of further namespaces in our header, such as 'xmlns:db'. */
+  readonly declares?: Readonly<Record<string, string>>;
   /** Bytes that may be unread on top of `limits.write_queue_bytes`, because the handler bounds them. */
   readonly mayLag: number;
   /** The peer's header, also after a restart; its namespaces are valid. Answers with `open` or throws StreamError. */

@@ -400,14 +400,24 @@ export class XmlStream implements TransportReader, Writer {
     return this.#handler.opened(header);
   }
 
-  /** Sends our header, from the host `from`, and to `to` if the peer is known. Returns the stream id. */
+  /** Answers with our header, from the host `from`, and to `to` if the peer is known. Returns the stream id. */
   open(from: string, to?: string): string {
-    this.#headerSent = true;
-    this.#from = from;
     const id = randomId();
-    const version = this.#handler.isUnversioned ? undefined : '1.0';
-    this.transport.write(this.framing.open({ to, from, id, version, 'xml:lang': 'en' }, this.#handler.ns));
+    this.#sendHeader({ to, from, id });
     return id;
+  }
+
+  /** Sends our header first; the peer's answers it, and has the id (§4.7.3). */
+  begin(from: string, to: string): void {
+    this.#sendHeader({ to, from });
+  }
+
+  #sendHeader(attributes: { readonly from: string; readonly to: string | undefined; readonly id?: string }): void {
+    this.#headerSent = true;
+    this.#from = attributes.from;
+    const { ns, declares, isUnversioned } = this.#handler;
+    const version = isUnversioned ? undefined : '1.0';
+    this.transport.write(this.framing.open({ ...declares, ...attributes, version, 'xml:lang': 'en' }, ns));
   }
 
   /** The peer opens a new stream over the same connection (RFC 6120 §6.4.6). */

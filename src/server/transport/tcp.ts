@@ -1,6 +1,6 @@
 /** TCP and TLS connections. */
 import type { Socket } from 'node:net';
-import { TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { type ConnectionOptions, connect, TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { awaitHello, type Hello } from './client-hello.js';
 import { peerOf } from './peer.js';
 import { secured } from './tls.js';
@@ -49,9 +49,10 @@ export class TcpTransport implements Upgradable {
   constructor(
     socket: Socket,
     /**
-     * Returns the TLS options of the connection; called per connection, because the certificate depends on the address.
+     * How to become a TLS connection: a function on the side that accepted it, since the certificate depends on what the
+     * other side asks for; options on the side that opened it, which begins the handshake.
      */
-    readonly tlsOptions: (hello: Hello) => TLSSocketOptions,
+    readonly tlsOptions: ((hello: Hello) => TLSSocketOptions) | ConnectionOptions,
   ) {
     this.#socket = socket;
     const { address, loopback, secure } = peerOf(socket);
@@ -121,22 +122,32 @@ export class TcpTransport implements Upgradable {
     const plain = this.#socket;
     plain.removeListener('data', onData).removeListener('end', onEnd).removeListener('close', onClose);
     plain.removeListener('drain', onDrain);
-    this.#isTls = this.#isShakingHands = this.#awaitsHello = true;
+    this.#isTls = this.#isShakingHands = true;
+    const { tlsOptions } = this;
+    if (typeof tlsOptions !== 'function') {
+      this.#shakeHands(connect({ ...tlsOptions, socket: plain }), ready);
+      return;
+    }
+    this.#awaitsHello = true;
     const failed = (error: Error) => {
       this.#awaitsHello = this.#isShakingHands = false;
       plain.destroy();
       ready(error);
       this.reader.closed();
     };
-    awaitHello(plain, (hello) => this.#shakeHands(plain, hello, ready), failed);
+    const heard = (hello: Hello) => {
+      this.#awaitsHello = false;
+      this.#shakeHands(secured(plain, tlsOptions(hello)), ready);
+    };
+    awaitHello(plain, heard, failed);
   }
 
-  #shakeHands(plain: Owned, hello: Hello, ready: (error: Error | undefined) => void): void {
-    // Node's TLSSocket takes over the handle, so the plain socket must stop reading (RFC 6120 §5.4.3.3: anything that
-    // the client sent after <starttls/> is discarded).
-    const socket: Owned & TLSSocket = secured(plain, this.tlsOptions(hello));
+  /**
+   * Node's TLSSocket takes over the handle of the plain socket, which must not go on reading (RFC 6120 §5.4.3.3: what the
+   * client sent behind <starttls/> is not used).
+   */
+  #shakeHands(socket: Owned & TLSSocket, ready: (error: Error | undefined) => void): void {
     this.#socket = socket;
-    this.#awaitsHello = false;
     const settle = (error?: Error) => {
       this.#isShakingHands = false;
       socket.removeListener('secure', settle).removeListener('error', settle);
