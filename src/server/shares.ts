@@ -125,7 +125,7 @@ export class Share {
 
   constructor(
     /** The table in `limits` with its rates. */
-    readonly name: 'rate_account' | 'rate_address' | 'rate_component',
+    readonly name: 'rate_account' | 'rate_address' | 'rate_component' | 'rate_server',
     readonly rates: () => Rates,
     readonly limitHit: (limit: string) => void,
     /** Bytes that it may have written recently (disk-space.ts). */
@@ -346,6 +346,14 @@ export class Shares {
     return this.#enter(
       `component:${domain}`,
       () => new Share('rate_component', () => this.limits().rate_component, this.limitHit, this.writable),
+    );
+  }
+
+  /** For a domain of another server that has proved it. */
+  ofServer(domain: string): Share {
+    return this.#enter(
+      `server:${domain}`,
+      () => new Share('rate_server', () => this.limits().rate_server, this.limitHit, this.writable),
     );
   }
 

@@ -119,6 +119,8 @@ export const withoutModules = (why: string): string =>
 const purposes: Readonly<Record<string, string>> = {
   c2s: 'clients (STARTTLS)',
   c2s_tls: 'clients (TLS)',
+  s2s: 'servers (STARTTLS)',
+  s2s_tls: 'servers (TLS)',
   https: 'HTTPS, WebSocket',
   http: 'HTTP for a proxy',
 };

@@ -49,10 +49,20 @@ const rules: readonly Rule[] = [
           ),
   },
   {
-    keys: ['listen.c2s', 'listen.c2s_tls', 'listen.https', 'listen.http', 'listen.component', 'components'],
-    check: ({ listen, components }) => {
+    keys: [
+      'listen.c2s',
+      'listen.c2s_tls',
+      'listen.s2s',
+      'listen.s2s_tls',
+      'listen.https',
+      'listen.http',
+      'listen.component',
+      'components',
+    ],
+    check: (config) => {
+      const { listen } = config;
       const taken: { readonly address: ListenAddress; readonly key: string }[] = [];
-      return listenersOf({ components }).flatMap((key) =>
+      return listenersOf(config).flatMap((key) =>
         listen[key].flatMap((text, index) => {
           const address = parseListenAddress(text)!;
           const other = taken.find((one) => collide(one.address, address));

@@ -252,6 +252,12 @@ export const limits = z
       bytes: 4_194_304,
       byte_burst: 16_777_216,
     }),
+    rate_server: sharedRate('How much one domain of another server may send, over all its connections.', {
+      stanzas: 1000,
+      stanza_burst: 10_000,
+      bytes: 1_048_576,
+      byte_burst: 8_388_608,
+    }),
     rate_address: sharedRate(
       'Maximum resource use, before login, of all connections from one IPv4 address or one IPv6 /64. Each connection from 127.0.0.1 and ::1 counts alone.',
       { stanzas: 200, stanza_burst: 5000, bytes: 131_072, byte_burst: 2_097_152 },

@@ -19,6 +19,7 @@ import {
 } from './keys.js';
 import { limits } from './limits.js';
 import { defaultPlaces } from './places.js';
+import { s2s } from './s2s.js';
 import { bytes, count, seconds } from './units.js';
 
 const listenAddresses = (purpose: string, ...addresses: string[]) =>
@@ -102,6 +103,8 @@ const listen = z
       'External components (XEP-0114), unencrypted; only opened if a component is configured.',
       '127.0.0.1:5347',
     ),
+    s2s: listenAddresses('Other servers over TCP, encrypted by STARTTLS; only if s2s.enabled.', '*:5269'),
+    s2s_tls: listenAddresses('Other servers over direct TLS (XEP-0368); only if s2s.enabled.'),
     proxy_protocol: z
       .array(network)
       .default([])
@@ -146,6 +149,13 @@ const tls = z
       .default([])
       .describe('Files with the certificate authorities (PEM) trusted for client certificates. Empty: those of Node.')
       .meta({ path: 'config', example: '/etc/waxwing/client-ca.pem' }),
+    server_authorities: z
+      .array(z.string().min(1))
+      .default([])
+      .describe(
+        "Files with the authorities (PEM) that may have signed other servers' certificates. Empty: those of Node.",
+      )
+      .meta({ path: 'config', example: '/etc/waxwing/server-ca.pem' }),
     reload_check_seconds: wait(1)
       .default(60)
       .describe('How often certificate files are checked for changes; changes are applied at once.'),
@@ -428,6 +438,7 @@ export const configSchema = z.strictObject({
   listen,
   tls,
   c2s,
+  s2s,
   http,
   auth,
   limits,
@@ -446,9 +457,12 @@ export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_proto
 
 const always = ['c2s', 'c2s_tls', 'https', 'http'] as const;
 
-/** Returns the listeners to open: that for components only if there are any. */
-export const listenersOf = ({ components }: Pick<Config, 'components'>): readonly ListenerKind[] =>
-  Object.keys(components).length === 0 ? always : [...always, 'component'];
+/** Returns the listeners to open: those for other servers and for components only if there can be any. */
+export const listenersOf = ({ components, s2s }: Pick<Config, 'components' | 's2s'>): readonly ListenerKind[] => [
+  ...always,
+  ...(s2s.enabled ? (['s2s', 's2s_tls'] as const) : []),
+  ...(Object.keys(components).length === 0 ? [] : (['component'] as const)),
+];
 
 function isCipherList(text: string): boolean {
   if (text === ciphers) return true;

@@ -81,6 +81,8 @@ interface Loaded {
   readonly context: SecureContext;
   /** The same without session resumption. Created on demand. */
   readonly strict: () => SecureContext;
+  /** For streams with other servers, whose certificates it verifies; resumes no session. Created on demand. */
+  readonly toServers: () => SecureContext;
   /** RFC 5929 §4; set only if there is one certificate. */
   readonly endPoint: Buffer | undefined;
 }
@@ -157,6 +159,11 @@ export class Certificates {
     const loaded = this.#loadedFor(servername);
     const isOwnName = servername !== undefined && servername.toLowerCase() === domainToASCII(loaded.host);
     return isOwnName ? loaded.context : loaded.strict();
+  }
+
+  /** Of the host that `contextFor` finds for the name: for a connection with another server, which either side opened. */
+  contextForServers(servername: string | undefined): SecureContext {
+    return this.#loadedFor(servername).toServers();
   }
 
   /**
@@ -248,6 +255,7 @@ export class Certificates {
     const pairs = await Promise.all(this.#files(host).map((pair) => readPair(host, pair)));
     const { tls } = this.#options.config;
     const authorities = await Promise.all(tls.client_authorities.map((file) => readText(host, file)));
+    const serverAuthorities = await Promise.all(tls.server_authorities.map((file) => readText(host, file)));
     const options: SecureContextOptions = {
       cert: pairs.map(({ certificate }) => certificate),
       key: pairs.map(({ key }) => key),
@@ -260,6 +268,7 @@ export class Certificates {
     };
     const hash = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32);
     let strict: SecureContext | undefined;
+    let toServers: SecureContext | undefined;
     return {
       host,
       pairs,
@@ -275,6 +284,13 @@ export class Certificates {
         (strict ??= createSecureContext({
           ...options,
           sessionIdContext: hash(`${host} strict`),
+          secureOptions: constants.SSL_OP_NO_TICKET,
+        })),
+      toServers: () =>
+        (toServers ??= createSecureContext({
+          ...options,
+          ca: serverAuthorities.length === 0 ? undefined : serverAuthorities,
+          sessionIdContext: hash(`${host} servers`),
           secureOptions: constants.SSL_OP_NO_TICKET,
         })),
     };
@@ -297,7 +313,8 @@ export class Certificates {
   /** Returns a stamp of all files used in the context of a host. */
   #stamp(host: string): Promise<string> {
     const own = this.#files(host).flatMap(({ certificate, key }) => [certificate, key]);
-    return stampOf([...own, ...this.#options.config.tls.client_authorities]);
+    const { client_authorities, server_authorities } = this.#options.config.tls;
+    return stampOf([...own, ...client_authorities, ...server_authorities]);
   }
 
   /** Creates or renews the self-signed certificate of a host without configured files, if due. */
