@@ -3,6 +3,7 @@
  * recently are slowed down (shares.ts), increasingly as space runs out, long before writes are refused.
  */
 import { statfs } from 'node:fs/promises';
+import type { Logger } from 'pino';
 
 /** Bytes. */
 export interface Space {
@@ -90,4 +91,15 @@ export class DiskSpace {
     const space = this.#space!;
     return writableBytes * Math.min(1, space.free / this.#low(space));
   }
+}
+
+/** Logs changes of the free space. */
+export function spaceLog(log: () => Logger): Pick<DiskSpaceParts, 'changed' | 'failed'> {
+  return {
+    changed: (isLow, space) => {
+      if (isLow) log().warn(space, 'low disk space: accounts that write the most are slowed down; free some space');
+      else log().info(space, 'disk space is sufficient again');
+    },
+    failed: (error) => log().warn({ err: error }, 'could not read the free disk space'),
+  };
 }

@@ -16,7 +16,8 @@ import { readSecrets } from './config/components.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
-import { DiskSpace, spaceOf } from './disk-space.js';
+import { DiskSpace, spaceLog, spaceOf } from './disk-space.js';
+import { Federation } from './federation.js';
 import { requestPeer } from './forwarded.js';
 import { MetricsPage } from './http/metrics-page.js';
 import { HttpRouter } from './http/router.js';
@@ -120,12 +121,7 @@ class WaxwingServer implements Server {
   readonly disk = new DiskSpace({
     read: () => (this.#options.space ?? spaceOf)(this.config.data),
     lowBytes: () => this.config.storage.low_space_bytes,
-    changed: (isLow, space) => {
-      const log = this.logs.area('storage');
-      if (isLow) log.warn(space, 'low disk space: accounts that write the most are slowed down; free some space');
-      else log.info(space, 'disk space is sufficient again');
-    },
-    failed: (error) => this.logs.area('storage').warn({ err: error }, 'could not read the free disk space'),
+    ...spaceLog(() => this.logs.area('storage')),
   });
   readonly #queues = new Queues(
     () => this.config.limits.outbound_bytes,
@@ -140,6 +136,7 @@ class WaxwingServer implements Server {
     ),
   );
   #listeners: Listeners | undefined;
+  #federation: Federation | undefined;
   readonly #httpRouter = new HttpRouter({
     routes: (name) => this.#hostNamed(name).hooks.http,
     peer: (request) => requestPeer(request, this.#proxies.forwarded),
@@ -381,15 +378,19 @@ class WaxwingServer implements Server {
       gateway: this.#membership?.gateway,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: ClientStream) => void this.#streams.delete(stream),
+      tlsFailed: () => void this.#counts.tlsFailures++,
+      router: this.#router,
+      certificates: this.certificates,
     };
     const connected = (transport: Transport, at: number, continued?: Continued) =>
       void this.#streams.add(new ClientStream(transport, server, at, continued));
     this.#membership?.serve(connected);
+    if (this.config.s2s.enabled && this.#options.remote === undefined)
+      this.#federation = new Federation({ ...server, host: (name) => this.#hostNamed(name) });
     this.#listeners = new Listeners({
-      config: () => this.config,
+      ...server,
       proxies: () => this.#proxies,
-      certificates: this.certificates,
-      log,
+      servers: this.#federation,
       connected: (transport, at) => {
         this.#counts.opened[transport.kind]++;
         connected(transport, at);
@@ -400,10 +401,6 @@ class WaxwingServer implements Server {
       http: (request, response) => {
         if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
       },
-      tlsFailed: () => {
-        this.#counts.tlsFailures++;
-      },
-      limitHit: (limit) => this.metrics.limitHit(limit),
     });
     await this.#listeners.open();
     for (const host of this.#hosts.values()) await host.emit('started', {});
@@ -568,7 +565,7 @@ class WaxwingServer implements Server {
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
     const deadline = monotonic() + grace;
     // New stanzas are no longer taken: clients that resume send them again. Pending ones are finished.
-    const handled = Promise.all([...this.#streams, this.components].map((stream) => stream?.stopTaking()));
+    const handled = Promise.all([...this.#streams, this.components, this.#federation].map((one) => one?.stopTaking()));
     await Promise.race([handled, new Promise((resolve) => setTimeout(resolve, grace / 2).unref())]);
     for (const host of this.#hosts.values()) await host.emit('stopping', {});
     const goodbye = () => new StreamError('system-shutdown');
@@ -577,7 +574,10 @@ class WaxwingServer implements Server {
     await this.#streamSessions?.keeping.save();
     for (const stream of this.#streams) stream.close(goodbye());
     this.components?.close(goodbye());
-    await poll(() => this.#streams.size + (this.components?.size ?? 0) === 0, deadline);
+    this.#federation?.close();
+    const others = [this.components, this.#federation];
+    await poll(() => others.reduce((sum, one) => sum + (one?.size ?? 0), this.#streams.size) === 0, deadline);
+    this.#federation?.abandon();
     for (const { transport } of this.#streams) transport.destroy();
     this.#listeners?.destroyAll();
     await closing;

@@ -44,6 +44,12 @@ export interface Proxies {
   readonly forwarded: BlockList;
 }
 
+/** What takes connections of other servers. */
+export interface Servers {
+  tls(hello: Hello): TLSSocketOptions;
+  connected(transport: Transport, at: number): void;
+}
+
 export interface ListenersParts {
   config(): Config;
   proxies(): Proxies;
@@ -53,6 +59,8 @@ export interface ListenersParts {
   connected(transport: Transport, at: number): void;
   /** The same for a component. */
   componentConnected(transport: Transport, at: number): void;
+  /** Takes the connections of other servers; undefined if nothing does, and then no port is opened for them. */
+  readonly servers: Servers | undefined;
   /** Requests other than upgrades. */
   readonly http: RequestListener;
   tlsFailed(): void;
@@ -180,22 +188,23 @@ export class Listeners {
         );
       case 'c2s_tls':
         return tcp((socket) => {
-          // XEP-0368 §3: ALPN, for clients that request it; others are accepted too.
-          const transport = new TcpTransport(socket, (hello) => ({
-            ...this.#tls(hello),
-            ALPNProtocols: ['xmpp-client'],
-          }));
-          transport.startTls((error) => {
-            if (error === undefined) return;
-            this.#parts.tlsFailed();
-            transport.destroy();
-          });
+          const transport = this.#directTls(socket, 'xmpp-client', (hello) => this.#tls(hello));
           this.#parts.connected(transport, this.#arrived(socket));
         });
       case 'component':
         return tcp((socket) =>
           this.#parts.componentConnected(new TcpTransport(socket, (hello) => this.#tls(hello)), this.#arrived(socket)),
         );
+      case 's2s':
+        return tcp((socket) => {
+          const { servers } = this.#parts;
+          servers!.connected(new TcpTransport(socket, servers!.tls), this.#arrived(socket));
+        });
+      case 's2s_tls':
+        return tcp((socket) => {
+          const { servers } = this.#parts;
+          servers!.connected(this.#directTls(socket, 'xmpp-server', servers!.tls), this.#arrived(socket));
+        });
       case 'http': {
         const server = this.#http();
         return tcp((socket) => server.emit('connection', socket));
@@ -229,6 +238,17 @@ export class Listeners {
         );
       }
     }
+  }
+
+  /** XEP-0368 §3: ALPN, for peers that request it; others are accepted too. */
+  #directTls(socket: Socket, protocol: string, options: (hello: Hello) => TLSSocketOptions): TcpTransport {
+    const transport = new TcpTransport(socket, (hello) => ({ ...options(hello), ALPNProtocols: [protocol] }));
+    transport.startTls((error) => {
+      if (error === undefined) return;
+      this.#parts.tlsFailed();
+      transport.destroy();
+    });
+    return transport;
   }
 
   /** An HTTP server without a port: connections are passed to it. */

@@ -76,6 +76,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/serial.ts',
       'server/shares.ts',
       'storage/contract.ts',
+      'storage/recent.ts',
     ],
     ['server/module/', 'server/transport/'],
   ],

@@ -1,5 +1,7 @@
 /** Keys of server dialback (XEP-0220 §2.1.1), made as XEP-0185 §2 recommends. */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { Jid } from '../../stanza/jid.js';
+import { NS } from '../../stanza/ns.js';
 
 /** What a key is for: a stream from one domain to another, by the id that the other end gave it. */
 export interface DialbackClaim {
@@ -30,4 +32,13 @@ export class DialbackKeys {
     const wanted = Buffer.from(this.make(claim));
     return given.length === wanted.length && timingSafeEqual(given, wanted);
   }
+}
+
+/** What stream headers say so that the elements of dialback can be prefixed as all know it (XEP-0220 §2.4.1). */
+export const declaration = { 'xmlns:db': NS.dialback };
+
+/** The domain that a text is; undefined if it is anything else. */
+export function domainOf(text: string | undefined): string | undefined {
+  const jid = Jid.tryParse(text ?? '');
+  return jid?.full === jid?.domain ? jid?.domain : undefined;
 }

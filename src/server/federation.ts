@@ -1,0 +1,130 @@
+/** Other servers: streams that they open, and those that we open to them. Puts the parts of stream/s2s/ together. */
+
+import { isIP } from 'node:net';
+import type { ConnectionOptions, TLSSocketOptions } from 'node:tls';
+import { domainToASCII } from 'node:url';
+import { monotonic } from './clock.js';
+import { networks } from './config/address.js';
+import type { Config } from './config/schema.js';
+import { dial } from './dialing.js';
+import type { Admission } from './routing/admission.js';
+import type { LocalHost } from './routing/host.js';
+import { type Router, serverOrigin } from './routing/router.js';
+import { StreamError } from './stanza/errors.js';
+import type { StreamParts } from './stream/handler.js';
+import { DialbackKeys } from './stream/s2s/dialback.js';
+import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
+import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
+import type { Pair } from './stream/s2s/outgoing.js';
+import { Remotes } from './stream/s2s/remotes.js';
+import { resolve } from './stream/s2s/resolve.js';
+import type { Certificates } from './tls/certificates.js';
+import { certifiesServer } from './tls/server.js';
+import type { Hello } from './transport/client-hello.js';
+import type { Transport } from './transport/transport.js';
+
+export interface FederationParts extends StreamParts {
+  config(): Config;
+  readonly admission: Admission;
+  readonly router: Router;
+  readonly certificates: Certificates;
+  /** The host that a domain of ours belongs to. */
+  host(domain: string): LocalHost;
+  tlsFailed(): void;
+}
+
+const sweepMs = 1000;
+
+export class Federation {
+  readonly #parts: FederationParts;
+  readonly #incomingParts: IncomingParts;
+  readonly #incoming = new Set<IncomingStream>();
+  readonly #remotes: Remotes;
+  readonly #timer: NodeJS.Timeout;
+
+  /** From now on the router sends to other servers. */
+  constructor(parts: FederationParts) {
+    this.#parts = parts;
+    const { router, certificates, host } = parts;
+    const { dialback_secret, dns_servers } = parts.config().s2s;
+    const keys = new DialbackKeys(dialback_secret);
+    const dns = dnsResolver(dns_servers);
+    this.#remotes = new Remotes({
+      ...parts,
+      keys,
+      certifies: certifiesServer,
+      dial: (pair) => this.#dial(pair, dns),
+      refuse: (stanza, error) => host(stanza.from!.domain).refuse(stanza, error, serverOrigin),
+    });
+    this.#incomingParts = {
+      ...parts,
+      keys,
+      certifies: certifiesServer,
+      host: (domain) => (router.destination(domain) === router.remote ? undefined : host(domain)),
+      verify: (claim, key) => this.#remotes.verify(claim, key),
+      closed: (stream) => void this.#incoming.delete(stream),
+    };
+    router.remote = this.#remotes;
+    this.#timer = setInterval(() => this.#sweep(monotonic()), sweepMs).unref();
+    this.tls = (hello) => ({
+      secureContext: certificates.contextForServers(hello === 'unreadable' ? undefined : hello.servername),
+      requestCert: true,
+      // Whether its certificate is enough is decided by the stream: dialback may do.
+      rejectUnauthorized: false,
+    });
+  }
+
+  /** How a connection that another server opened becomes a TLS one. */
+  readonly tls: (hello: Hello) => TLSSocketOptions;
+
+  /** Streams from other servers, and to them. */
+  get size(): number {
+    return this.#incoming.size + this.#remotes.streams;
+  }
+
+  /** Another server has connected; `at`: when it was accepted, in ms (`monotonic`). */
+  connected(transport: Transport, at: number): void {
+    this.#incoming.add(new IncomingStream(transport, this.#incomingParts, at));
+  }
+
+  async #dial({ from, to }: Pair, dns: DnsResolver): Promise<Transport> {
+    const { s2s } = this.#parts.config();
+    const places = await resolve(to, {
+      dns,
+      override: (domain) => (Object.hasOwn(s2s.connect, domain) ? s2s.connect[domain] : undefined),
+      allowed: () => networks(s2s.allow_networks),
+    });
+    const name = domainToASCII(to);
+    const options: ConnectionOptions = {
+      secureContext: this.#parts.certificates.contextForServers(domainToASCII(from)),
+      // RFC 6066 §3: no address.
+      ...(name === '' || name.startsWith('[') || isIP(name) !== 0 ? {} : { servername: name }),
+      // The stream looks at the certificate.
+      rejectUnauthorized: false,
+    };
+    return dial(places, options);
+  }
+
+  #sweep(now: number): void {
+    for (const stream of this.#incoming) stream.sweep(now);
+    this.#remotes.sweep(now);
+  }
+
+  /** Takes no more stanzas. Resolves once the present ones have been handled. */
+  async stopTaking(): Promise<void> {
+    await Promise.all([...this.#incoming].map(({ xml }) => xml.stopTaking()));
+  }
+
+  /** Tells all peers that the server stops. */
+  close(): void {
+    for (const { xml } of this.#incoming) xml.close(new StreamError('system-shutdown'));
+    this.#remotes.close();
+  }
+
+  /** Ends connections that are still there. */
+  abandon(): void {
+    clearInterval(this.#timer);
+    for (const { xml } of this.#incoming) xml.abandon();
+    this.#remotes.abandon();
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * Stanzas of one pair of domains on their way to another server: who we are is proved by SASL EXTERNAL (XEP-0178) or
+ * server dialback (XEP-0220 §2.1.1), then an outbox is emptied at the pace of the peer.
+ */
+import type { Outbox } from '../../routing/outbox.js';
+import { StanzaError } from '../../stanza/errors.js';
+import { NS } from '../../stanza/ns.js';
+import { type Element, el } from '../../xml/element.js';
+import type { TopLevel } from '../../xml/reader.js';
+import { type DialbackKeys, domainOf } from './dialback.js';
+import type { OutgoingStream, Task } from './outgoing.js';
+
+export interface DeliveryParts {
+  readonly outbox: Outbox;
+  readonly keys: DialbackKeys;
+  /** In ms, monotonic. */
+  now(): number;
+  /** The peer takes stanzas from now on. */
+  opened(stream: OutgoingStream): void;
+  ended(reason: StanzaError): void;
+}
+
+export class Delivery implements Task {
+  readonly #parts: DeliveryParts;
+  #phase: 'new' | 'external' | 'authenticated' | 'dialback' | 'open' = 'new';
+  /** When something was last sent, in ms. */
+  #lastSent = 0;
+
+  constructor(parts: DeliveryParts) {
+    this.#parts = parts;
+  }
+
+  ready(stream: OutgoingStream, features: Element): void {
+    if (this.#phase === 'authenticated') {
+      this.#open(stream);
+      return;
+    }
+    if (this.#phase !== 'new') {
+      stream.fail('The server begins anew.');
+      return;
+    }
+    const mechanisms = features.getChild('mechanisms', NS.sasl)?.getChildren('mechanism') ?? [];
+    if (!mechanisms.some((mechanism) => mechanism.getText() === 'EXTERNAL')) {
+      this.#dialBack(stream);
+      return;
+    }
+    this.#phase = 'external';
+    // XEP-0178 §3, 10: some servers want the identity.
+    const identity = Buffer.from(stream.pair.from).toString('base64');
+    stream.xml.writeElement(el('auth', { xmlns: NS.sasl, mechanism: 'EXTERNAL' }, identity));
+  }
+
+  #dialBack(stream: OutgoingStream): void {
+    if (!stream.hasDialback) {
+      stream.fail('The server offers no way to prove our domain.');
+      return;
+    }
+    const { from, to } = stream.pair;
+    this.#phase = 'dialback';
+    const key = this.#parts.keys.make({ receiving: to, originating: from, streamId: stream.id });
+    stream.xml.writeElement(el('db:result', { from, to }, key));
+  }
+
+  element(stream: OutgoingStream, item: TopLevel): void {
+    if (this.#phase === 'external' && item.ns === NS.sasl) {
+      if (item.name !== 'success') {
+        this.#dialBack(stream);
+        return;
+      }
+      this.#phase = 'authenticated';
+      stream.xml.restart();
+      stream.begin();
+    } else if (this.#phase === 'dialback' && item.ns === NS.dialback && item.name === 'result')
+      this.#result(stream, item);
+    // The stream goes one way: what else the peer says over it, such as an answer that was not asked for, is ignored.
+  }
+
+  #result(stream: OutgoingStream, { attrs }: TopLevel): void {
+    const { from, to } = stream.pair;
+    // §3.1: the answer is to what was asked on this stream.
+    if (domainOf(attrs.from) !== to || domainOf(attrs.to) !== from) return;
+    if (attrs.type === 'valid') this.#open(stream);
+    else if (attrs.type === 'invalid') {
+      const text = 'The server does not believe who we are.';
+      stream.fail(text, new StanzaError('internal-server-error', text));
+    } else stream.fail('The server could not check who we are.');
+  }
+
+  #open(stream: OutgoingStream): void {
+    this.#phase = 'open';
+    this.#lastSent = this.#parts.now();
+    stream.xml.establish();
+    this.#parts.opened(stream);
+    this.send(stream);
+  }
+
+  /** What waits, as long as the peer reads. */
+  send({ xml }: OutgoingStream): void {
+    while (this.#phase === 'open' && xml.hasRoom) {
+      const parcel = this.#parts.outbox.take();
+      if (parcel === undefined) return;
+      this.#lastSent = this.#parts.now();
+      xml.writeStanza(parcel.stanza);
+      parcel.sent();
+    }
+  }
+
+  drained(stream: OutgoingStream): void {
+    this.send(stream);
+  }
+
+  ended(reason: StanzaError): void {
+    this.#parts.ended(reason);
+  }
+
+  isIdle(since: number): boolean {
+    return this.#lastSent <= since && this.#parts.outbox.size === 0;
+  }
+}

@@ -1,0 +1,302 @@
+/**
+ * A stream that another server opened (RFC 6120): TLS, then SASL EXTERNAL (XEP-0178) or server dialback (XEP-0220), then
+ * stanzas, each from a domain that the peer has proved to the domain of ours that it was proved for. Streams go one way:
+ * what we say to that server goes over a stream of our own. Stanzas are not counted (XEP-0198).
+ */
+import type { Config } from '../../config/schema.js';
+import type { Admission, Entrance } from '../../routing/admission.js';
+import type { LocalHost } from '../../routing/host.js';
+import type { Origin } from '../../routing/passage.js';
+import { type StanzaError, type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
+import { Jid } from '../../stanza/jid.js';
+import { NS } from '../../stanza/ns.js';
+import { type Stanza, stanzaName } from '../../stanza/stanza.js';
+import type { Transport } from '../../transport/transport.js';
+import { type Element, el, elementOf } from '../../xml/element.js';
+import type { StreamOpen, TopLevel } from '../../xml/reader.js';
+import { type Allowance, demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
+import { authenticateServer } from '../sasl/external.js';
+import { SaslError } from '../sasl/mechanism.js';
+import { hasStartTls, startTls } from '../starttls.js';
+import { XmlStream } from '../stream.js';
+import { type DialbackClaim, type DialbackKeys, declaration, domainOf } from './dialback.js';
+import type { Verdict } from './verification.js';
+
+export interface IncomingParts extends StreamParts {
+  config(): Config;
+  readonly admission: Admission;
+  readonly keys: DialbackKeys;
+  /** A host that answers for a domain of ours: for itself, or for a service or component. undefined: it is not ours. */
+  host(domain: string): LocalHost | undefined;
+  /** Whether the certificate of the peer proves a domain. */
+  certifies(transport: Transport, domain: string): boolean;
+  /** Asks the server of the originating domain for its word. Never rejects. */
+  verify(claim: DialbackClaim, key: string): Promise<Verdict>;
+  tlsFailed(): void;
+  /** The stream is over; its place is free. */
+  closed(stream: IncomingStream): void;
+}
+
+/** What a server may send that has proved its domain. */
+export const serverAllowance: Allowance = {
+  rate: (limits) => limits.rate_server,
+  elementBytes: (limits) => limits.stanza_bytes,
+};
+
+/** Pairs of domains of one stream, and dialbacks that are under way on it. */
+const mostPairs = 100;
+const mostPending = 10;
+/** How long a peer may take to close its half that did not prove who it is in time, in ms. */
+const lateCloseMs = 2000;
+
+export class IncomingStream implements StreamHandler, Entrance, Origin {
+  readonly ns = NS.server;
+  readonly declares = declaration;
+  readonly mayLag = 0;
+  readonly sender = undefined;
+  readonly session = undefined;
+  readonly acknowledges = false;
+  readonly xml: XmlStream;
+  readonly #parts: IncomingParts;
+  /** When its connection was accepted, in ms. */
+  readonly #connectedAt: number;
+  /** What the header says: a domain of ours, and the domain that the peer claims to be. */
+  #to: string | undefined;
+  #from: string | undefined;
+  #id = '';
+  /** Proved by its certificate and SASL EXTERNAL. */
+  #isAuthenticated = false;
+  /** Pairs that stanzas may go between: "from to". */
+  readonly #pairs = new Set<string>();
+  /** Domains that are proved. */
+  readonly #domains = new Set<string>();
+  /** Pairs whose dialback is under way. */
+  readonly #pending = new Set<string>();
+
+  constructor(transport: Transport, parts: IncomingParts, connectedAt: number) {
+    this.#parts = parts;
+    this.#connectedAt = connectedAt;
+    this.xml = new XmlStream(transport, this, parts);
+  }
+
+  // --- StreamHandler ----------------------------------------------------------------------------------------------
+
+  /** RFC 6120 §4.7. */
+  opened(header: StreamOpen): void {
+    const { attrs } = header;
+    const to = domainOf(attrs.to);
+    if (to === undefined || this.#parts.host(to) === undefined) throw new StreamError('host-unknown');
+    const from = domainOf(attrs.from);
+    if (attrs.from !== undefined && from === undefined) throw new StreamError('improper-addressing');
+    // Nobody else speaks for us. A restart continues what was negotiated for one pair.
+    if (from !== undefined && this.#parts.host(from) !== undefined) throw new StreamError('invalid-from');
+    if (this.#isAuthenticated && from !== this.#from) throw new StreamError('invalid-from');
+    if (this.#isAuthenticated && to !== this.#to) throw new StreamError('host-unknown', 'The host was settled.');
+    this.#to = to;
+    this.#from = from;
+    demandVersion(header);
+    this.#id = this.xml.open(to, from);
+    if (this.#isAuthenticated) this.#prove(from!, to);
+    this.xml.write(this.xml.framing.features(this.#features()));
+  }
+
+  #features(): Element[] {
+    if (!this.xml.transport.secure) return [el('starttls', { xmlns: NS.tls }, el('required'))];
+    const dialback = el('dialback', { xmlns: NS.dialbackFeature }, el('errors')); // XEP-0220 §2.4.2
+    // XEP-0178 §3, 10.
+    if (this.#isAuthenticated || this.#from === undefined || !this.#certifies(this.#from)) return [dialback];
+    return [el('mechanisms', { xmlns: NS.sasl }, el('mechanism', null, 'EXTERNAL')), dialback];
+  }
+
+  element(item: TopLevel): void | Promise<void> {
+    if (item.ns === NS.tls && item.name === 'starttls' && hasStartTls(this.xml.transport)) return this.#startTls();
+    if (!this.xml.transport.secure) throw new StreamError('policy-violation', 'Start TLS first.');
+    if (item.ns === NS.sasl) return this.#sasl(item);
+    if (item.ns === NS.dialback && item.name === 'result') return this.#result(item);
+    if (item.ns === NS.dialback && item.name === 'verify') return this.#verify(item);
+    if (!this.xml.isEstablished) throw new StreamError('not-authorized');
+    if (item.ns !== NS.server || stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
+    return this.#stanza(item);
+  }
+
+  isFree(): boolean {
+    return false;
+  }
+  ahead(): boolean {
+    return false;
+  }
+  drained(): void {}
+  closed(): void {}
+  lost(): void {}
+  gone(): void {
+    this.#parts.closed(this);
+  }
+
+  // --- who it is --------------------------------------------------------------------------------------------------
+
+  #startTls(): void {
+    const isTimely = !this.#isAuthenticated && this.#pending.size === 0;
+    if (!startTls(this.xml, isTimely, () => this.#parts.tlsFailed())) return;
+    this.#to = this.#from = undefined;
+  }
+
+  #certifies(domain: string): boolean {
+    return this.#parts.certifies(this.xml.transport, domain);
+  }
+
+  /** XEP-0178 §3, 11. */
+  #sasl({ name, attrs, content }: TopLevel): void {
+    try {
+      if (name !== 'auth' || this.#isAuthenticated || this.#pairs.size > 0) throw new StreamError('not-authorized');
+      if (attrs.mechanism !== 'EXTERNAL') throw new SaslError('invalid-mechanism');
+      const from = Jid.tryParse(this.#from ?? '');
+      if (from === undefined) throw new SaslError('not-authorized');
+      authenticateServer(initialResponse(content), { from, certifies: (domain) => this.#certifies(domain) });
+    } catch (error) {
+      if (!(error instanceof SaslError)) throw error;
+      this.xml.writeElement(el('failure', { xmlns: NS.sasl }, el(error.condition)));
+      return;
+    }
+    this.#isAuthenticated = true;
+    this.xml.writeElement(el('success', { xmlns: NS.sasl }));
+    this.xml.restart();
+  }
+
+  /** Stanzas may come from the one to the other. Throws StreamError if the peer has too many such pairs. */
+  #prove(from: string, to: string): void {
+    this.#pairs.add(`${from} ${to}`);
+    this.#domains.add(from);
+    if (this.xml.isEstablished) return;
+    this.xml.admit(serverAllowance, this.#parts.shares.ofServer(from));
+    this.xml.establish();
+  }
+
+  /** XEP-0220 §2.2.1: we are the receiving server. */
+  #result(item: TopLevel): void {
+    // §3.1: an answer to what we did not ask here.
+    if (item.attrs.type !== undefined) return;
+    const { from, to } = addressesOf(item);
+    const pair = `${from} ${to}`;
+    const refusal = this.#refusalOf(from, to);
+    if (refusal !== undefined) this.#answer('result', { from: to, to: from }, refusal);
+    // §1.2: a certificate proves it as well.
+    else if (this.#pairs.has(pair) || this.#certifies(from)) this.#accept(from, to);
+    else if (this.#pending.size >= mostPending) this.#answer('result', { from: to, to: from }, 'resource-constraint');
+    else if (!this.#pending.has(pair)) {
+      this.#pending.add(pair);
+      // Meanwhile stanzas of other pairs go on.
+      void this.#dialBack(from, to, elementOf(item).getText());
+    }
+  }
+
+  /** §2.5: why a pair is not even looked at. */
+  #refusalOf(from: string, to: string): StanzaErrorCondition | undefined {
+    if (this.#parts.host(to) === undefined) return 'item-not-found';
+    // Nobody else speaks for us.
+    if (this.#parts.host(from) !== undefined) return 'forbidden';
+    return this.#pairs.size + this.#pending.size >= mostPairs ? 'resource-constraint' : undefined;
+  }
+
+  /** Never rejects. */
+  async #dialBack(from: string, to: string, key: string): Promise<void> {
+    const verdict = await this.#parts.verify({ receiving: to, originating: from, streamId: this.#id }, key);
+    this.#pending.delete(`${from} ${to}`);
+    if (this.xml.state !== 'open') return;
+    if (verdict === 'valid') {
+      this.#accept(from, to);
+      return;
+    }
+    this.#parts.log.warn({ domain: from, verdict, address: this.xml.transport.remoteAddress }, 'dialback failed');
+    if (verdict !== 'invalid') this.#answer('result', { from: to, to: from }, verdict);
+    else if (this.#pairs.size > 0) this.#answer('result', { from: to, to: from }, 'forbidden');
+    else {
+      this.#answer('result', { from: to, to: from, type: 'invalid' });
+      this.xml.close();
+    }
+  }
+
+  #accept(from: string, to: string): void {
+    this.#prove(from, to);
+    this.#answer('result', { from: to, to: from, type: 'valid' });
+  }
+
+  /** XEP-0220 §2.2.2: we are the authoritative server. */
+  #verify(item: TopLevel): void {
+    if (item.attrs.type !== undefined) return;
+    const { from, to } = addressesOf(item);
+    const { id } = item.attrs;
+    if (id === undefined) throw new StreamError('bad-format');
+    const claim = { receiving: from, originating: to, streamId: id };
+    const type = this.#parts.keys.isValid(elementOf(item).getText(), claim) ? 'valid' : 'invalid';
+    if (this.#parts.host(to) === undefined) this.#answer('verify', { from: to, to: from, id }, 'item-not-found');
+    else this.#answer('verify', { from: to, to: from, id, type });
+  }
+
+  /** §2.5: with a condition it is an error. */
+  #answer(name: string, attributes: Readonly<Record<string, string>>, condition?: StanzaErrorCondition): void {
+    const error = condition && el('error', { type: 'cancel' }, el(condition, { xmlns: NS.stanzas }));
+    this.xml.writeElement(el(`db:${name}`, error ? { ...attributes, type: 'error' } : attributes, error));
+  }
+
+  // --- stanzas ----------------------------------------------------------------------------------------------------
+
+  #stanza(item: TopLevel): void | Promise<void> {
+    const { attrs } = item;
+    const to = Jid.tryParse(attrs.to ?? '')?.domain;
+    const from = Jid.tryParse(attrs.from ?? '')?.domain;
+    // Addresses that are missing or malformed, and senders that are not proved, are the admission's.
+    const isProved = from === undefined || to === undefined || this.#pairs.has(`${from} ${to}`);
+    if (!isProved && this.#domains.has(from!))
+      throw new StreamError('not-authorized', 'That domain was not asked for.');
+    const stanza = this.#parts.admission.admit(item, this);
+    if (stanza !== undefined) return this.#parts.host(stanza.to!.domain)?.route(stanza, this);
+  }
+
+  get lang(): string | undefined {
+    return this.xml.lang;
+  }
+
+  speaksFor(from: Jid): boolean {
+    return this.#domains.has(from.domain);
+  }
+
+  refused(stanza: Stanza, error: StanzaError): void {
+    this.#parts.host(stanza.to!.domain)?.refuse(stanza, error, this);
+  }
+
+  acknowledgeAfter(): void {}
+
+  // --- time -------------------------------------------------------------------------------------------------------
+
+  /** Once a second. `now` by the monotonic clock, in ms. */
+  sweep(now: number): void {
+    const { xml } = this;
+    const { limits, s2s } = this.#parts.config();
+    if (xml.state === 'closing') {
+      if (now >= xml.closeBy) xml.abandon();
+    } else if (xml.isEstablished) {
+      xml.checkPace(now);
+      // It is the peer that closes a stream which it does not need; this one has been left behind.
+      if (now - xml.lastRead >= 2000 * s2s.idle_seconds) xml.close(new StreamError('connection-timeout'));
+    } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {
+      this.#parts.limitHit('login_deadline_seconds');
+      xml.close(new StreamError('connection-timeout'), lateCloseMs);
+    }
+  }
+}
+
+/** RFC 6120 §6.4.2: "=" is an empty one. Throws SaslError. */
+function initialResponse(content: string): Buffer {
+  const text = content.trim();
+  if (text === '' || text === '=') return Buffer.alloc(0);
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.toString('base64') !== text) throw new SaslError('incorrect-encoding');
+  return bytes;
+}
+
+/** Throws StreamError. */
+function addressesOf({ attrs }: TopLevel): { readonly from: string; readonly to: string } {
+  const [from, to] = [domainOf(attrs.from), domainOf(attrs.to)];
+  if (from === undefined || to === undefined) throw new StreamError('improper-addressing');
+  return { from, to };
+}

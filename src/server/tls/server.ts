@@ -1,0 +1,25 @@
+/** What TLS says of another server at the other end of a connection. */
+import type { TLSSocket } from 'node:tls';
+import { isVerified } from '../transport/tls.js';
+import type { Transport } from '../transport/transport.js';
+import { type CertificateNames, coversServer, xmppAddresses } from './names.js';
+
+/** Read once for each: on the side that opened it, Node hands out the certificate of a connection only once. */
+const known = new WeakMap<TLSSocket, CertificateNames>();
+
+/**
+ * Whether the peer proved a domain by its certificate (RFC 6120 §13.7.1.2): within its time, for the domain, its chain
+ * ending in an authority that is trusted. A certificate that is for servers alone (extended key usage) proves nothing
+ * about who opened a connection, since OpenSSL asks one for clients there: dialback does that.
+ */
+export function certifiesServer({ tls }: Transport, domain: string): boolean {
+  if (tls === undefined || !isVerified(tls)) return false;
+  let names = known.get(tls);
+  if (names === undefined) {
+    const certificate = tls.getPeerX509Certificate();
+    if (certificate === undefined) return false;
+    names = xmppAddresses(certificate.raw);
+    known.set(tls, names);
+  }
+  return coversServer(names, domain);
+}

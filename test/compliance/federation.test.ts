@@ -1,0 +1,152 @@
+/** Two servers talk (RFC 6120 §13, RFC 6121): messages, presence, rooms, archives, and what becomes of what cannot be sent. */
+import assert from 'node:assert/strict';
+import { NS } from '../../src/server/stanza/ns.js';
+import { refusal } from './phrases.js';
+import { lure, play, type Servers } from './servers.js';
+
+const [montague, capulet] = ['montague.example', 'capulet.example'];
+const both = { [montague]: {}, [capulet]: {} };
+
+const actors = async (servers: Servers) => ({
+  romeo: await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true }),
+  juliet: await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true }),
+});
+
+play('messages go both ways, in order', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  for (let n = 0; n < 50; n++)
+    await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='${n}'><body>${n}</body></message>`);
+  for (let n = 0; n < 50; n++)
+    await juliet.receives(
+      `<message from='romeo@montague.example/orchard' to='juliet@capulet.example' type='chat' id='${n}'><body>${n}</body></message>`,
+    );
+  await juliet.sends(`<message to='romeo@montague.example/orchard' type='chat'><body>Ay me!</body></message>`);
+  await romeo.receives(
+    `<message from='juliet@capulet.example/balcony' to='romeo@montague.example/orchard' type='chat'><body>Ay me!</body></message>`,
+  );
+});
+
+play('RFC 6121 §3.1: a subscription between servers, and presence for it', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  await romeo.sends(`<iq type='get' id='r'><query xmlns='${NS.roster}'/></iq>`);
+  await romeo.receives(`<iq type='result' id='r'><query xmlns='${NS.roster}'/></iq>`);
+  await romeo.sends(`<presence to='juliet@capulet.example' type='subscribe'/>`);
+  await romeo.receives(
+    `<iq type='set'><query xmlns='${NS.roster}'><item jid='juliet@capulet.example' subscription='none' ask='subscribe'/></query></iq>`,
+  );
+  await juliet.receives(`<presence from='romeo@montague.example' type='subscribe'/>`);
+  await juliet.sends(`<presence to='romeo@montague.example' type='subscribed'/>`);
+  await romeo.receivesAnyOrder([
+    `<presence from='juliet@capulet.example' type='subscribed'/>`,
+    `<iq type='set'><query xmlns='${NS.roster}'><item jid='juliet@capulet.example' subscription='to'/></query></iq>`,
+    `<presence from='juliet@capulet.example/balcony'/>`,
+  ]);
+  await juliet.sends(`<presence><show>away</show></presence>`);
+  await romeo.receives(`<presence from='juliet@capulet.example/balcony'><show>away</show></presence>`);
+  await juliet.sends(`<presence type='unavailable'/>`);
+  await romeo.receives(`<presence from='juliet@capulet.example/balcony' type='unavailable'/>`);
+});
+
+play('XEP-0045: an occupant from another server', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  const room = 'garden@conference.capulet.example';
+  await juliet.sends(`<presence to='${room}/juliet'><x xmlns='${NS.muc}'/></presence>`);
+  await juliet.receives(`<presence from='${room}/juliet'/>`);
+  await juliet.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
+  await juliet.sends(
+    `<iq type='set' id='open' to='${room}'><query xmlns='${NS.mucOwner}'><x xmlns='${NS.dataForms}' type='submit'/></query></iq>`,
+  );
+  await juliet.receives(`<iq type='result' id='open'/>`);
+  await romeo.sends(`<presence to='${room}/romeo'><x xmlns='${NS.muc}'/></presence>`);
+  await romeo.receives(`<presence from='${room}/juliet' to='romeo@montague.example/orchard'/>`);
+  await romeo.receives(`<presence from='${room}/romeo'/>`);
+  await romeo.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
+  await juliet.receives(`<presence from='${room}/romeo'/>`);
+  await romeo.sends(`<message to='${room}' type='groupchat' id='1'><body>But soft!</body></message>`);
+  await romeo.receives(`<message from='${room}/romeo' type='groupchat' id='1'><body>But soft!</body></message>`);
+  await juliet.receives(`<message from='${room}/romeo' type='groupchat' id='1'><body>But soft!</body></message>`);
+});
+
+play('XEP-0313: both archives have a message that crossed', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>archived</body></message>`);
+  await juliet.receives(`<message type='chat' id='1'><body>archived</body></message>`);
+  for (const peer of [romeo, juliet]) {
+    await peer.sends(`<iq type='set' id='q'><query xmlns='${NS.mam}' queryid='q'/></iq>`);
+    await peer.receives(
+      `<message><result xmlns='${NS.mam}' queryid='q'><forwarded xmlns='${NS.forward}'><message xmlns='jabber:client' id='1' type='chat'><body>archived</body></message></forwarded></result></message>`,
+    );
+    await peer.receives(`<iq type='result' id='q'/>`);
+  }
+});
+
+play('RFC 6120 §8.2: requests and answers cross', both, async (servers) => {
+  const { romeo } = await actors(servers);
+  await romeo.sends(`<iq type='get' id='1' to='capulet.example'><ping xmlns='${NS.ping}'/></iq>`);
+  await romeo.receives(`<iq type='result' id='1' from='capulet.example'/>`);
+  await romeo.sends(`<iq type='get' id='2' to='nobody@capulet.example'><ping xmlns='${NS.ping}'/></iq>`);
+  await romeo.receives(
+    `<iq type='error' id='2' from='nobody@capulet.example'>${refusal('cancel', 'service-unavailable')}</iq>`,
+  );
+});
+
+play('XEP-0368: a server that is found by direct TLS alone', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  servers.dns.zone = { addresses: {}, srv: {} };
+  servers.leads(capulet, servers.stage(capulet).port('s2s_tls'), true);
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>direct</body></message>`);
+  await juliet.receives(`<message type='chat' id='1'><body>direct</body></message>`);
+});
+
+const refused = (id: string, type: string, condition: string, from = 'juliet@capulet.example') =>
+  `<message type='error' id='${id}' from='${from}'>${refusal(type, condition)}</message>`;
+
+play('RFC 6120 §8.3.3.16: a domain that is not there, and one that is no server', both, async (servers) => {
+  const { romeo } = await actors(servers);
+  await romeo.sends(`<message to='friar@mantua.example' type='chat' id='1'><body>?</body></message>`);
+  await romeo.receives(refused('1', 'cancel', 'remote-server-not-found', 'friar@mantua.example'));
+  // While the pair rests it is not tried again.
+  const asked = servers.dns.asked.length;
+  await romeo.sends(`<message to='friar@mantua.example' type='chat' id='2'><body>?</body></message>`);
+  await romeo.receives(refused('2', 'cancel', 'remote-server-not-found', 'friar@mantua.example'));
+  assert.equal(servers.dns.asked.length, asked);
+  servers.leads('padua.example', servers.stage(capulet).port('s2s'));
+  await romeo.sends(`<message to='friar@padua.example' type='chat' id='3'><body>?</body></message>`);
+  await romeo.receives(refused('3', 'wait', 'remote-server-timeout', 'friar@padua.example'));
+});
+
+const inside = { [montague]: { s2s: { allow_networks: [] } }, [capulet]: {} };
+play('an address that leads inside is not connected to', inside, async (servers) => {
+  const { romeo } = await actors(servers);
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>?</body></message>`);
+  await romeo.receives(refused('1', 'cancel', 'remote-server-not-found'));
+});
+
+play('a server that goes away is connected to again', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>before</body></message>`);
+  await juliet.receives(`<message id='1' type='chat'><body>before</body></message>`);
+  await servers.stage(capulet).restart();
+  servers.leads(capulet, servers.stage(capulet).port('s2s'));
+  const again = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='2'><body>after</body></message>`);
+  await again.receives(`<message id='2' type='chat'><body>after</body></message>`);
+});
+
+const small = { [montague]: { s2s: { queue_stanzas_per_domain: 10 }, limits: { login_deadline_seconds: 3 } } };
+play('what waits for a server that says nothing is bounded, and returned', small, async (servers) => {
+  const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
+  const trap = await lure('');
+  servers.leads(capulet, trap.port);
+  for (let n = 1; n <= 12; n++)
+    await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='${n}'><body>?</body></message>`);
+  const counts = { 'resource-constraint': 0, 'remote-server-timeout': 0 };
+  for (let n = 1; n <= 12; n++) {
+    const error = (await romeo.receivesAny()).getChild('error');
+    for (const name of ['resource-constraint', 'remote-server-timeout'] as const)
+      if (error?.getChild(name, NS.stanzas) !== undefined) counts[name]++;
+  }
+  // One sender has a part of the queue.
+  assert.ok(counts['resource-constraint'] >= 2 && counts['remote-server-timeout'] >= 1);
+  assert.equal(counts['resource-constraint'] + counts['remote-server-timeout'], 12);
+});

@@ -1,0 +1,243 @@
+/** Several servers that find each other by a DNS server of the test, and programs that pose as one. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { connect as connectTls, TLSSocket } from 'node:tls';
+import { NS } from '../../src/server/stanza/ns.js';
+import { makeSelfSigned, type Pem } from '../../src/server/tls/self-signed.js';
+import { type StreamItem, type TopLevel, XmlReader } from '../../src/server/xml/reader.js';
+import { DnsServer } from '../dns-server.js';
+import { Stage } from './dialogue.js';
+
+export interface ServerOptions {
+  /** Its certificate; undefined: one for the domain and its services, which all others trust. */
+  readonly certificate?: Pem;
+  /** Further certificates that all trust. */
+  readonly trusts?: readonly Pem[];
+  readonly s2s?: Readonly<Record<string, unknown>>;
+  readonly limits?: Readonly<Record<string, unknown>>;
+}
+
+/** Servers, by the domain of each. */
+export class Servers {
+  readonly dns: DnsServer;
+  readonly folder: string;
+  readonly #stages = new Map<string, Stage>();
+  readonly #authorities: string[] = [];
+
+  private constructor(dns: DnsServer) {
+    this.dns = dns;
+    this.folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
+  }
+
+  /** Servers of these domains, which trust each other's certificates unless they are given another. */
+  static async open(domains: Readonly<Record<string, ServerOptions>>): Promise<Servers> {
+    const servers = new Servers(await DnsServer.open({}));
+    for (const domain of Object.keys(domains)) servers.trusts(domain, makeSelfSigned(namesOf(domain)));
+    for (const [domain, { trusts = [] }] of Object.entries(domains))
+      for (const [n, pem] of trusts.entries()) servers.trusts(`${domain}-${n}`, pem);
+    for (const [domain, options] of Object.entries(domains)) await servers.#start(domain, options);
+    return servers;
+  }
+
+  /** The files of a certificate that all servers trust which are started after this. */
+  trusts(name: string, pem: Pem): void {
+    this.#write(name, pem);
+    this.#authorities.push(join(this.folder, `${name}.crt`));
+  }
+
+  #write(name: string, { certificate, key }: Pem): void {
+    writeFileSync(join(this.folder, `${name}.crt`), certificate);
+    writeFileSync(join(this.folder, `${name}.key`), key, { mode: 0o600 });
+  }
+
+  async #start(domain: string, { certificate, s2s = {}, limits = {} }: ServerOptions): Promise<void> {
+    const name = certificate === undefined ? domain : `${domain}-other`;
+    if (certificate !== undefined) this.#write(name, certificate);
+    const file = join(this.folder, name);
+    const stage = await Stage.open({
+      config: {
+        hosts: { [domain]: { certificate: `${file}.crt`, key: `${file}.key` } },
+        listen: { s2s: ['127.0.0.1:0'], s2s_tls: ['127.0.0.1:0'] },
+        tls: { server_authorities: this.#authorities },
+        s2s: { enabled: true, dns_servers: [this.dns.address], allow_networks: ['127.0.0.0/8'], ...s2s },
+        limits,
+      },
+    });
+    this.#stages.set(domain, stage);
+    this.leads(domain, stage.port('s2s'));
+  }
+
+  /** DNS says from now on that the servers of a domain and its services are at a port of 127.0.0.1. */
+  leads(domain: string, port: number, isDirectTls = false): void {
+    const { addresses = {}, srv = {} } = this.dns.zone;
+    const service = isDirectTls ? '_xmpps-server' : '_xmpp-server';
+    const records = Object.fromEntries(
+      namesOf(domain).map((name) => [`${service}._tcp.${name}`, [`0 0 ${port} here.example`]]),
+    );
+    this.dns.zone = { addresses: { ...addresses, 'here.example': ['127.0.0.1'] }, srv: { ...srv, ...records } };
+  }
+
+  stage(domain: string): Stage {
+    return this.#stages.get(domain)!;
+  }
+
+  pem(domain: string): string {
+    return join(this.folder, domain);
+  }
+
+  async close(): Promise<void> {
+    for (const stage of this.#stages.values()) await stage.close();
+    this.dns.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+const namesOf = (domain: string) => [domain, `conference.${domain}`];
+
+/** One test with servers of its own. */
+export function play(
+  title: string,
+  domains: Readonly<Record<string, ServerOptions>>,
+  dialogue: (servers: Servers) => Promise<void>,
+): void {
+  test(title, { timeout: 60_000 }, async () => {
+    const servers = await Servers.open(domains);
+    try {
+      await dialogue(servers);
+      for (const domain of Object.keys(domains)) assert.deepEqual(servers.stage(domain).takeErrors(), []);
+    } finally {
+      await servers.close();
+    }
+  });
+}
+
+/** A program that poses as a server: it opens a stream, or was asked for one. */
+export class Impostor {
+  #socket: Socket;
+  #reader = newReader();
+  /** Of its header. */
+  readonly attributes: string;
+
+  constructor(socket: Socket, attributes: string) {
+    this.attributes = attributes;
+    this.#socket = socket.on('error', () => {});
+    after(() => this.#socket.destroy());
+  }
+
+  /** Connects to a port of 127.0.0.1. */
+  static connect(port: number, attributes: string): Impostor {
+    return new Impostor(connectTcp(port, '127.0.0.1'), attributes);
+  }
+
+  says(xml: string): void {
+    this.#socket.write(xml);
+  }
+
+  /** With a new reader for what is answered. */
+  sendsHeader(attributes = this.attributes, reader = newReader()): void {
+    this.#reader = reader;
+    const namespaces = `xmlns='${NS.server}' xmlns:stream='${NS.stream}' xmlns:db='${NS.dialback}'`;
+    this.says(`<stream:stream ${namespaces} version='1.0' ${attributes}>`);
+  }
+
+  /** Opens the stream. Returns its id and features. */
+  async opens(): Promise<{ readonly id: string; readonly features: TopLevel }> {
+    this.sendsHeader();
+    const open = await this.hears();
+    assert.ok(open.kind === 'open', JSON.stringify(open));
+    const features = await this.hears();
+    assert.ok(features.kind === 'element' && features.name === 'features', JSON.stringify(features));
+    return { id: open.attrs.id!, features };
+  }
+
+  /** Opens the stream, starts TLS with the certificate if there is one, and opens it again. */
+  async opensWithTls(pem?: Pem): Promise<{ readonly id: string; readonly features: TopLevel }> {
+    await this.opens();
+    this.says(`<starttls xmlns='${NS.tls}'/>`);
+    await this.hearsElement('proceed');
+    const plain = this.#socket;
+    plain.removeAllListeners('readable');
+    const certificate = pem === undefined ? {} : { cert: pem.certificate, key: pem.key };
+    this.#socket = connectTls({ socket: plain, rejectUnauthorized: false, ...certificate }).on('error', () => {});
+    return this.opens();
+  }
+
+  /** Answers the stream of somebody who connected, up to features that offer dialback: TLS with the certificate. */
+  async answers({ certificate: cert, key }: Pem, id: string): Promise<void> {
+    const features = (xml: string) => `<stream:features>${xml}</stream:features>`;
+    assert.equal((await this.hears()).kind, 'open');
+    this.sendsHeader(`${this.attributes} id='${id}'`, this.#reader);
+    this.says(features(`<starttls xmlns='${NS.tls}'><required/></starttls>`));
+    await this.hearsElement('starttls');
+    this.says(`<proceed xmlns='${NS.tls}'/>`);
+    const plain = this.#socket.removeAllListeners('readable');
+    this.#socket = new TLSSocket(plain, { isServer: true, cert, key }).on('error', () => {});
+    this.#reader = newReader();
+    assert.equal((await this.hears()).kind, 'open');
+    this.sendsHeader(`${this.attributes} id='${id}'`, this.#reader);
+    this.says(features(`<dialback xmlns='${NS.dialbackFeature}'><errors/></dialback>`));
+  }
+
+  /** The next item; the end of the stream where there is none. */
+  async hears(): Promise<StreamItem> {
+    for (;;) {
+      const item = this.#reader.next();
+      if (item !== undefined) return item;
+      let chunk = this.#socket.read() as Buffer | null;
+      while (chunk === null) {
+        if (this.#socket.readableEnded || this.#socket.destroyed) return { kind: 'close' };
+        await news(this.#socket);
+        chunk = this.#socket.read() as Buffer | null;
+      }
+      this.#reader.push(chunk);
+    }
+  }
+
+  async hearsElement(name: string): Promise<TopLevel> {
+    const item = await this.hears();
+    assert.ok(item.kind === 'element' && item.name === name, JSON.stringify(item));
+    return item;
+  }
+
+  async hearsError(condition: string): Promise<void> {
+    const { content } = await this.hearsElement('error');
+    assert.match(content, new RegExp(`<${condition} `));
+    assert.equal((await this.hears()).kind, 'close');
+  }
+}
+
+/** Resolves when there is something to read, or nothing comes any more. */
+function news(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      for (const event of ['readable', 'end', 'close']) socket.removeListener(event, done);
+      resolve();
+    };
+    for (const event of ['readable', 'end', 'close']) socket.on(event, done);
+  });
+}
+
+function newReader(): XmlReader {
+  return new XmlReader('stream', { stanzaBytes: 1_000_000, depth: 20, attributes: 20 });
+}
+
+/** Waits for servers that connect: their next connection, and the port. */
+export async function lure(attributes: string): Promise<{ readonly port: number; next(): Promise<Impostor> }> {
+  const listener = createServer().listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  after(() => listener.close());
+  const came: Impostor[] = [];
+  listener.on('connection', (socket) => came.push(new Impostor(socket, attributes)));
+  return {
+    port: (listener.address() as AddressInfo).port,
+    async next() {
+      while (came.length === 0) await once(listener, 'connection');
+      return came.shift()!;
+    },
+  };
+}
