@@ -1,7 +1,7 @@
 /**
- * A client's connection to a node that is not the home of its account. The gateway, which has the connection, ends TLS and
- * WebSocket and passes on bytes (`Pipe`); at the home they are the transport of an ordinary stream (`RelayedTransport`).
- * How they travel is cluster/relay.ts.
+ * A client's connection to a node that is not the home of its account. The gateway, which has the connection,
+ * terminates TLS and WebSocket and relays bytes (`Pipe`); at the home they are the transport of an ordinary stream
+ * (`RelayedTransport`). The wire format is in cluster/relay.ts.
  */
 import type { RelayEnd, RelayEvents } from '../cluster/relay.js';
 import { relayWindow } from '../cluster/relay.js';
@@ -11,10 +11,10 @@ import { framingOf } from './framing.js';
 import type { ChannelBindings } from './sasl/binding.js';
 import type { ClientCertificate } from './sasl/mechanism.js';
 
-/** Reads nothing. */
+/** Ignores everything. */
 const silent: TransportReader = { received() {}, ended() {}, drained() {}, closed() {} };
 
-/** What the gateway says of a connection. */
+/** The connection as described by the gateway. */
 export interface ConnectionInfo extends Pick<Transport, 'kind' | 'framing' | 'secure' | 'remoteAddress' | 'loopback'> {
   readonly bindings: ChannelBindings;
   readonly certificate: ClientCertificate | undefined;
@@ -32,7 +32,7 @@ export class RelayedTransport implements Transport, RelayEvents {
   reader: TransportReader = silent;
   readonly #relay: RelayEnd;
   #isPaused = false;
-  /** What came while it is paused: at most the window. */
+  /** Received while paused; at most the window. */
   #held: Buffer[] = [];
   #hasEnded = false;
   #isClosed = false;
@@ -65,7 +65,7 @@ export class RelayedTransport implements Transport, RelayEvents {
   resume(): void {
     this.#isPaused = false;
     while (!this.#isPaused && this.#held.length > 0) this.#take(this.#held.shift()!);
-    if (!this.#isPaused && this.#hasEnded) this.#tellEnd();
+    if (!this.#isPaused && this.#hasEnded) this.#emitEnd();
   }
 
   end(): void {
@@ -74,7 +74,7 @@ export class RelayedTransport implements Transport, RelayEvents {
 
   destroy(): void {
     this.#relay.close();
-    // Never within the call, as with a socket.
+    // Deferred, as with a socket.
     setImmediate(() => this.#close());
   }
 
@@ -91,7 +91,7 @@ export class RelayedTransport implements Transport, RelayEvents {
 
   ended(): void {
     this.#hasEnded = true;
-    if (!this.#isPaused) this.#tellEnd();
+    if (!this.#isPaused) this.#emitEnd();
   }
 
   closed(): void {
@@ -103,7 +103,7 @@ export class RelayedTransport implements Transport, RelayEvents {
     this.#relay.took(chunk.length);
   }
 
-  #tellEnd(): void {
+  #emitEnd(): void {
     this.#hasEnded = false;
     this.reader.ended();
   }
@@ -115,27 +115,27 @@ export class RelayedTransport implements Transport, RelayEvents {
   }
 }
 
-/** ms that a client has to close its half whose home is gone. */
+/** How long a client whose home is gone has to close its half, in ms. */
 const lateCloseMs = 2000;
 
-/** At the gateway: passes on what comes from the connection to the home, and back. */
+/** At the gateway: relays bytes between the connection and the home. */
 export class Pipe {
   readonly #transport: Transport;
   readonly #relay: RelayEnd;
   readonly #over: (pipe: Pipe) => void;
   #isPaused = false;
-  /** Bytes that were written to the client and are not confirmed to the home. */
+  /** Bytes written to the client and not yet confirmed to the home. */
   #unconfirmed = 0;
   #isOver = false;
 
-  /** `over`: the stream is over, by whichever side. */
+  /** `over` is called when either side has ended the stream. */
   constructor(transport: Transport, relay: RelayEnd, over: (pipe: Pipe) => void) {
     this.#transport = transport;
     this.#relay = relay;
     this.#over = over;
   }
 
-  /** What the connection tells. */
+  /** Events of the connection. */
   readonly reader: TransportReader = {
     received: (chunk) => {
       this.#relay.send(chunk);
@@ -151,9 +151,9 @@ export class Pipe {
     },
   };
 
-  /** What the home tells. */
+  /** Events of the home. */
   readonly events: RelayEvents = {
-    // A chunk is one text that the stream wrote, so that no character is cut.
+    // A chunk is one text written by the stream, so no character is split.
     received: (chunk) => {
       this.#transport.write(chunk.toString());
       this.#unconfirmed += chunk.length;
@@ -166,17 +166,18 @@ export class Pipe {
     },
     ended: () => this.#transport.end(),
     closed: (isCut) => {
-      if (isCut) this.#sayEnd(new StreamError('remote-connection-failed', 'Connect again.'));
+      if (isCut)
+        this.#sendEnd(new StreamError('remote-connection-failed', 'The node of the account was lost. Connect again.'));
       else this.#transport.destroy();
       this.#end();
     },
   };
 
-  /** This node stops: the client is told to connect to another. */
+  /** This node stops: closes the stream, so that the client connects to another node. */
   stop(): void {
     if (this.#isOver) return;
     this.#relay.close();
-    this.#sayEnd(new StreamError('system-shutdown'));
+    this.#sendEnd(new StreamError('system-shutdown'));
     this.#end();
   }
 
@@ -186,7 +187,7 @@ export class Pipe {
     this.#over(this);
   }
 
-  #sayEnd(error: StreamError): void {
+  #sendEnd(error: StreamError): void {
     this.#transport.reader = silent;
     for (const text of framingOf(this.#transport).end(error.toElements())) this.#transport.write(text);
     this.#transport.end();

@@ -498,8 +498,8 @@ export class XmlStream implements TransportReader, Writer {
   }
 
   /**
-   * Gives the connection to another reader, with what was read and not taken yet. The stream is over and writes nothing more.
-   * To be called while an element is handled.
+   * Passes the connection to another reader, with data that was read and not handled yet. The stream is over and writes
+   * nothing more. To be called while an element is handled.
    */
   handOver(reader: TransportReader): void {
     const rest = this.#reader.takeRest();

@@ -27,7 +27,7 @@ import type { Swept } from '../sweeper.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import { authenticatedFeatures, unauthenticatedFeatures } from './features.js';
-import { type Continued, type Gateway, isUnsaid } from './gateway.js';
+import { type Continued, type Gateway, lacksFirstMessage } from './gateway.js';
 import type { Login } from './login.js';
 import { isUnderWay, type Negotiation } from './negotiation.js';
 import type { SignUps } from './sign-ups.js';
@@ -42,13 +42,13 @@ export interface ClientStreamParts extends StreamParts {
   readonly signUps: SignUps;
   readonly counts: StreamCounts;
   readonly admission: Admission;
-  /** Of a node of a cluster. */
+  /** Undefined outside of a cluster. */
   readonly gateway: Gateway | undefined;
   /** The stream is over and frees its place. */
   closed(stream: ClientStream): void;
 }
 
-/** What an account may send on one stream. */
+/** Allowance of an authenticated client. */
 const accountAllowance: Allowance = {
   rate: (limits) => limits.rate,
   elementBytes: (limits) => limits.stanza_bytes,
@@ -76,14 +76,14 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   csi: CsiLink | undefined;
   claimed: Jid | undefined;
   negotiation: Negotiation | undefined;
-  /** The client's header, where the stream may be handed over. */
+  /** The client's header, while the stream may be handed over. */
   header: StreamOpen | undefined;
-  /** How often it was handed over from node to node. */
+  /** How many times it was handed over between nodes. */
   readonly hops: number;
-  /** Until its first header. */
+  /** Set until its first header. */
   #continued: Continued | undefined;
-  /** A request to log in whose first message is due. */
-  #unsaid: TopLevel | undefined;
+  /** A login request whose first message is pending. */
+  #incomplete: TopLevel | undefined;
   /** Registration is offered, so IQs are part of the negotiation. */
   #negotiatesByIq = false;
   /** Refused IQs before login. */
@@ -96,7 +96,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** Stanzas sent to the session after the connection closed; delivered elsewhere in the end. */
   #undelivered: Sent[] | undefined;
 
-  /** `continued`: another node has begun it. */
+  /** `continued`: set if another node started the stream. */
   constructor(transport: Transport, parts: ClientStreamParts, connectedAt: number, continued?: Continued) {
     this.#parts = parts;
     this.connectedAt = connectedAt;
@@ -269,10 +269,10 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     const { gateway, login } = this.#parts;
     if (gateway === undefined || this.phase !== 'unauthenticated') return login.take(this, item);
     const isFirst = item.name === 'auth' || item.name === 'authenticate';
-    if (isFirst && isUnsaid(item)) this.#unsaid = item;
-    else if (isFirst || this.#unsaid !== undefined) {
-      const way = gateway.wayFor(this, item, isFirst ? undefined : this.#unsaid);
-      this.#unsaid = undefined;
+    if (isFirst && lacksFirstMessage(item)) this.#incomplete = item;
+    else if (isFirst || this.#incomplete !== undefined) {
+      const way = gateway.wayFor(this, item, isFirst ? undefined : this.#incomplete);
+      this.#incomplete = undefined;
       if (way !== undefined) return this.xml.handOver(gateway.open(way, this.transport).reader);
     }
     return login.take(this, item);

@@ -1,7 +1,8 @@
 /**
- * Clients may connect to any node of a cluster. The first element of a login says whose it is: if that account lives at
- * another node, the stream is handed over there before anything is checked, so that credentials, tokens and counts of failures
- * stay with the account. The home goes on where this node stopped: header and features have been sent, the login begins.
+ * Clients may connect to any node of a cluster. The first element of a login names the account: if its home is another
+ * node, the stream is handed over there before anything is checked, so that credentials, tokens and failure counts stay
+ * with the account. The home continues where this node stopped: header and features have been sent, and the login
+ * begins.
  */
 import { z } from 'zod';
 import { monotonic } from '../../clock.js';
@@ -17,22 +18,22 @@ import { accountOf, SaslError } from '../sasl/mechanism.js';
 import type { Negotiation } from './negotiation.js';
 
 export interface GatewayParts {
-  /** The member where the address lives. Undefined if it lives here, or the cluster does not know. */
+  /** The home of an address. Returns undefined if it is this node, or not known. */
   homeOf(jid: Jid): RelayPeer | undefined;
   open(peer: RelayPeer, opening: string, events: (relay: RelayEnd) => RelayEvents): void;
-  /** A stream for an account of this node, by way of another. Its reader takes what the client has said. */
+  /** A stream for an account of this node arrived through another node. Its reader gets what the client has sent. */
   connected(transport: RelayedTransport, at: number, continued: Continued): void;
 }
 
-/** What a stream begins with that another node has begun. */
+/** State of a stream that another node has started. */
 export interface Continued {
-  /** Attempts to log in that have failed. */
+  /** Failed login attempts. */
   readonly attempts: number;
-  /** How often it was handed over: a client that tries accounts of several homes is handed over for each. */
+  /** How many times it was handed over: once for each home of the accounts that a client tries. */
   readonly hops: number;
 }
 
-/** A client's stream, as far as a gateway looks at it. */
+/** A client's stream as the gateway sees it. */
 export interface GatewayStream {
   readonly transport: Transport;
   readonly host: { readonly domain: string } | undefined;
@@ -42,9 +43,9 @@ export interface GatewayStream {
   readonly hops: number;
 }
 
-/** Hand-overs of one connection. Beyond that the account is served where the stream is, and refused. */
+/** Most hand-overs of one connection. Beyond that the login is processed where the stream is, and refused. */
 const mostHops = 8;
-/** Characters of a first message in base64, far above what a mechanism takes. */
+/** Longest first message in base64, in characters; far longer than any mechanism accepts. */
 const longestMessage = 16_384;
 
 const base64 = z.string().transform((text) => Buffer.from(text, 'base64'));
@@ -54,13 +55,13 @@ const schema = z.object({
   secure: z.boolean(),
   loopback: z.boolean(),
   remoteAddress: z.string(),
-  /** ms since the client connected. */
+  /** Milliseconds since the client connected. */
   age: z.number(),
   bindings: z.partialRecord(z.enum(['tls-exporter', 'tls-server-end-point']), base64),
   certificate: z.object({ trusted: z.boolean(), xmppAddresses: z.array(z.string()) }).optional(),
   attempts: z.number(),
   hops: z.number(),
-  /** The header, and the first element of the login, as the framing has them. */
+  /** The header and the first element of the login, as framed. */
   said: z.array(z.string()),
 });
 
@@ -72,24 +73,24 @@ export class Gateway {
     this.#parts = parts;
   }
 
-  /** Streams that are relayed to other nodes. */
+  /** Streams relayed to other nodes. */
   get size(): number {
     return this.#pipes.size;
   }
 
-  /** This node stops: its clients are told to connect to another. */
+  /** This node stops: closes relayed streams, so that their clients connect to another node. */
   stop(): void {
     for (const pipe of this.#pipes) pipe.stop();
   }
 
   /**
-   * What a login whose account lives elsewhere is handed over with. `unsaid`: the request for the login, where the element is
-   * the message that was missing in it.
+   * The hand-over for a login whose account has another home. Returns undefined if the login stays here. `incomplete`: the
+   * login request, if `item` is its missing first message.
    */
-  wayFor(stream: GatewayStream, item: TopLevel, unsaid: TopLevel | undefined): HandOver | undefined {
+  wayFor(stream: GatewayStream, item: TopLevel, incomplete: TopLevel | undefined): HandOver | undefined {
     const { host, negotiation, header, hops } = stream;
     if (host === undefined || negotiation === undefined || header === undefined || hops >= mostHops) return undefined;
-    const login = unsaid === undefined ? elementOf(item) : completed(elementOf(unsaid), item);
+    const login = incomplete === undefined ? elementOf(item) : completed(elementOf(incomplete), item);
     if (login === undefined) return undefined;
     const account = accountNamed(login, host.domain, negotiation);
     const peer = account && this.#parts.homeOf(account);
@@ -114,7 +115,7 @@ export class Gateway {
     return { peer, opening: JSON.stringify(opening) };
   }
 
-  /** Opens the way to the home. What the connection says from now on is the pipe's. */
+  /** Starts the relay to the home. Everything the connection receives from now on goes to the returned pipe. */
   open({ peer, opening }: HandOver, transport: Transport): Pipe {
     let pipe: Pipe | undefined;
     this.#parts.open(peer, opening, (relay) => {
@@ -125,7 +126,7 @@ export class Gateway {
     return pipe!;
   }
 
-  /** Takes a stream from another node. Throws ZodError where the opening is none. */
+  /** Takes over a stream from another node. Throws ZodError if the opening is invalid. */
   accept(text: string, relay: RelayEnd): RelayEvents {
     const { said, age, attempts, hops, certificate, bindings, ...connection } = schema.parse(JSON.parse(text));
     const known = new Map(Object.entries(bindings).filter(([, bytes]) => bytes !== undefined && bytes.length > 0));
@@ -148,17 +149,17 @@ export interface HandOver {
   readonly opening: string;
 }
 
-/** Whether a login lacks the client's first message, for which it is asked. */
-export function isUnsaid(item: TopLevel): boolean {
+/** Whether a login lacks the client's first message, which the server must request. */
+export function lacksFirstMessage(item: TopLevel): boolean {
   if (item.name === 'auth' && item.ns === NS.sasl) return item.content === '';
   return item.name === 'authenticate' && initialOf(elementOf(item)) === undefined;
 }
 
-/** The login with the message that was missing in it; undefined where the element is none. */
+/** The login with its missing first message. Returns undefined if the element is not a response. */
 function completed(login: Element, item: TopLevel): Element | undefined {
   if (item.name !== 'response' || item.ns !== login.getNS()) return undefined;
   const text = item.content.trim();
-  // RFC 6120 §6.4.2: an empty message, which is not the same as none.
+  // RFC 6120 §6.4.2: an empty message differs from none.
   if (item.ns === NS.sasl) login.t(text === '' ? '=' : text);
   else login.cnode(el('initial-response', null, text));
   return login;
@@ -167,7 +168,7 @@ function completed(login: Element, item: TopLevel): Element | undefined {
 const initialOf = (login: Element): string | undefined =>
   login.getChild('initial-response', NS.sasl2)?.getText() ?? undefined;
 
-/** Whose login it is. What no mechanism would take is nobody's: the login refuses it. */
+/** The account named by a login. Returns undefined if no mechanism would accept it: the login then refuses it. */
 function accountNamed(login: Element, host: string, { certificate }: Negotiation): Jid | undefined {
   const { mechanism = '' } = login.attrs as Record<string, string | undefined>;
   const text = (login.is('auth', NS.sasl) ? login.getText() : initialOf(login))?.trim();
@@ -198,7 +199,7 @@ function nameIn(mechanism: string, message: string): string | undefined {
   return undefined;
 }
 
-/** The client's header, with the prefixes that it declares: what it says later may use them. */
+/** The client's header, with its namespace prefixes, which later elements may use. */
 function headerText({ attrs, defaultNs, prefixes }: StreamOpen, { framing }: Transport): string {
   const { to, from, version, 'xml:lang': lang } = attrs;
   const said = { to, from, version, 'xml:lang': lang };
