@@ -14,7 +14,7 @@ import { DnsServer } from '../dns-server.js';
 import { Stage } from './dialogue.js';
 
 export interface ServerOptions {
-  /** Its certificate; undefined: one for the domain and its services, which all others trust. */
+  /** Its certificate. Default: one for the domain and its services, which all others trust. */
   readonly certificate?: Pem;
   /** Further certificates that all trust. */
   readonly trusts?: readonly Pem[];

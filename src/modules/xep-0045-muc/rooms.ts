@@ -386,7 +386,9 @@ export class Rooms {
     const { host, log } = this.#muc;
     const told = host.askNodes(listed, { room: jid.bare, entry });
     if (told instanceof Promise)
-      told.catch((error: unknown) => log.warn({ err: error, room: jid.bare }, 'a node was not told of a room'));
+      told.catch((error: unknown) =>
+        log.warn({ err: error, room: jid.bare }, 'could not announce a room to another node'),
+      );
   }
 
   #entryOf({ bare, local }: Jid, { config, creator }: Pick<StoredRoom, 'config' | 'creator'>): Entry {

@@ -26,7 +26,7 @@ export interface IncomingParts extends StreamParts {
   config(): Config;
   readonly admission: Admission;
   readonly keys: DialbackKeys;
-  /** A host that answers for a domain of ours: for itself, or for a service or component. undefined: it is not ours. */
+  /** The host for a domain of ours: a host, or that of a service or component. Undefined if the domain is not ours. */
   host(domain: string): LocalHost | undefined;
   /** Whether the certificate of the peer proves a domain. */
   certifies(transport: Transport, domain: string): boolean;

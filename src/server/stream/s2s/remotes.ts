@@ -43,7 +43,7 @@ interface Rest {
 interface Route {
   readonly pair: Pair;
   readonly outbox: Outbox;
-  /** It takes stanzas; undefined: it is still to be had. */
+  /** The connection that takes stanzas. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
 }
 
