@@ -60,6 +60,8 @@ export class Servers {
     if (certificate !== undefined) this.#write(name, certificate);
     const file = join(this.folder, name);
     const stage = await Stage.open({
+      // Other servers find one port.
+      nodes: 1,
       config: {
         hosts: { [domain]: { certificate: `${file}.crt`, key: `${file}.key` } },
         listen: { s2s: ['127.0.0.1:0'], s2s_tls: ['127.0.0.1:0'] },
