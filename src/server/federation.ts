@@ -7,6 +7,7 @@ import { monotonic } from './clock.js';
 import { networks } from './config/address.js';
 import type { Config } from './config/schema.js';
 import { dial } from './dialing.js';
+import type { FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
 import type { LocalHost } from './routing/host.js';
 import { type Router, serverOrigin } from './routing/router.js';
@@ -80,6 +81,11 @@ export class Federation {
   /** Streams from other servers, and to them. */
   get size(): number {
     return this.#incoming.size + this.#remotes.streams;
+  }
+
+  get figures(): FederationFigures {
+    const { streams, waitingBytes } = this.#remotes;
+    return { incoming: this.#incoming.size, outgoing: streams, waitingBytes };
   }
 
   /** Another server has connected; `at`: when it was accepted, in ms (`monotonic`). */

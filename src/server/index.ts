@@ -426,6 +426,7 @@ class WaxwingServer implements Server {
         hibernating: () => this.hibernating,
         snapshots: () => this.#streamSessions.snapshots,
         components: () => this.components.figures,
+        federation: () => this.#federation?.figures,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
   }

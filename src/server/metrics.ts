@@ -8,6 +8,13 @@ import type { ModuleMetric } from './module/index.js';
 import type { ComponentFigures } from './stream/component/index.js';
 import type { StreamCounts } from './stream/counts.js';
 
+/** Streams from and to other servers, and the bytes that wait for one. */
+export interface FederationFigures {
+  readonly incoming: number;
+  readonly outgoing: number;
+  readonly waitingBytes: number;
+}
+
 export interface MetricsSources {
   readonly counts: StreamCounts;
   /** Open connections by kind of transport. */
@@ -22,6 +29,8 @@ export interface MetricsSources {
   quotas(): { readonly near: number; readonly reached: number };
   snapshots(): number;
   components(): readonly ComponentFigures[];
+  /** Undefined unless there are streams to other servers. */
+  federation?(): FederationFigures | undefined;
   accountsCached?(): number;
   /** Metrics of the modules of all hosts. */
   readonly modules?: readonly ModuleMetric[];
@@ -156,6 +165,18 @@ export class Metrics {
     const component = (read: (figures: ComponentFigures) => number): Read => {
       return () => sources.components().map((figures) => [{ component: figures.domain }, read(figures)]);
     };
+    gauge('waxwing_server_streams', 'Streams from and to other servers, by direction', ['direction'], () => {
+      const figures = sources.federation?.();
+      if (figures === undefined) return [];
+      return [
+        [{ direction: 'incoming' }, figures.incoming],
+        [{ direction: 'outgoing' }, figures.outgoing],
+      ];
+    });
+    gauge('waxwing_server_waiting_bytes', 'Bytes that wait for other servers, limited by s2s.queue_bytes', [], () => {
+      const figures = sources.federation?.();
+      return figures === undefined ? [] : [[{}, figures.waitingBytes]];
+    });
     gauge(
       'waxwing_component_connections',
       'Connections of external components that have logged in',

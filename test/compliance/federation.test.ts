@@ -24,6 +24,10 @@ play('messages go both ways, in order', both, async (servers) => {
   await romeo.receives(
     `<message from='juliet@capulet.example/balcony' to='romeo@montague.example/orchard' type='chat'><body>Ay me!</body></message>`,
   );
+  const { text } = await servers.stage(montague).server.metrics.text();
+  assert.match(text, /^waxwing_server_streams\{direction="incoming"\} 1$/m);
+  assert.match(text, /^waxwing_server_streams\{direction="outgoing"\} 1$/m);
+  assert.match(text, /^waxwing_server_waiting_bytes 0$/m);
 });
 
 play('RFC 6121 §3.1: a subscription between servers, and presence for it', both, async (servers) => {

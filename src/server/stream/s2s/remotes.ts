@@ -66,6 +66,11 @@ export class Remotes implements Destination {
     return this.#streams.size;
   }
 
+  /** Bytes (about) that wait for a stream. */
+  get waitingBytes(): number {
+    return this.#budget.used;
+  }
+
   // --- Destination ------------------------------------------------------------------------------------------------
 
   receive(stanza: Stanza, origin: Origin): void {
