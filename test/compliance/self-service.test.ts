@@ -27,7 +27,7 @@ const form = (fields: Readonly<Record<string, readonly string[]>>) =>
 scenario('ping, uptime and time', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const to of ['localhost', 'romeo@localhost']) {
-    assert.match(noteIn(await runs(romeo, 'ping', '', '', to)), /there/);
+    assert.match(noteIn(await runs(romeo, 'ping', '', '', to)), /^The server is running\.$/);
     assert.match(noteIn(await runs(romeo, 'uptime', '', '', to)), /^Running since \d{4}-.*, for .*\d+ s\.$/);
     assert.match(noteIn(await runs(romeo, 'time', '', '', to)), /^\d{4}-\d\d-\d\dT/);
   }
@@ -93,6 +93,6 @@ scenario(
     const peer = await passes(connect);
     await peer.sends(command('change-password'));
     await peer.receives(`<iq type='error' id='c'>${refusal('auth', 'registration-required')}</iq>`);
-    assert.match(noteIn(await runs(peer, 'ping')), /there/);
+    assert.match(noteIn(await runs(peer, 'ping')), /^The server is running\.$/);
   },
 );
