@@ -86,6 +86,30 @@ test('what a client says is acknowledged when the disk has forgotten how it was 
   assert.equal(resumables.invalidating, undefined);
 });
 
+test('a snapshot counts once it is durable', async () => {
+  const store = new MemoryStorage().document<SavedSm>('stream_management');
+  const writes: (() => void)[] = [];
+  const slow: DocumentStore<SavedSm> = {
+    ...store,
+    set: (id, value) => new Promise<void>((resolve) => writes.push(resolve)).then(() => store.set(id, value)),
+  };
+  const resumables = new Resumables(slow, (error) => assert.fail(String(error)));
+  const { sm } = managed(host, resumables, 'a');
+  const settle = () => new Promise(setImmediate);
+  resumables.snapshot(sm, nowhere);
+  await settle();
+  assert.equal(resumables.snapshots, 0);
+  // Stale before it was written, and taken again: the first write says nothing of the second.
+  await resumables.invalidate(sm);
+  resumables.snapshot(sm, nowhere);
+  writes.shift()!();
+  await settle();
+  assert.equal(resumables.snapshots, 0);
+  writes.shift()!();
+  await settle();
+  assert.equal(resumables.snapshots, 1);
+});
+
 test('so is what was sent to somebody who was kept', async () => {
   const { resumables, taken, goOn } = disk();
   const sender = managed(host, resumables, 'a');

@@ -19,6 +19,8 @@ export class Resumables implements Snapshots {
   readonly #all = new Map<string, Sm>();
   /** Stanzas handled by ended sessions. */
   readonly #endedCounts = new Holdings<number>(mostEndedOfOne);
+  /** The latest writes of snapshots that are not durable yet, by session. */
+  readonly #writing = new Map<string, Promise<void>>();
   /** Snapshots that could not be deleted. */
   readonly #undeleted = new Set<string>();
   #deleting = 0;
@@ -48,7 +50,11 @@ export class Resumables implements Snapshots {
     // Moves to the end: sessions without a snapshot for longest come first next time.
     this.#all.delete(sm.id);
     this.#all.set(sm.id, sm);
-    void this.#write(sm, surroundings).catch(this.#complain);
+    const written = this.#write(sm, surroundings).catch(this.#complain);
+    this.#writing.set(sm.id, written);
+    void written.then(() => {
+      if (this.#writing.get(sm.id) === written) this.#writing.delete(sm.id);
+    });
   }
 
   #write(sm: Sm, surroundings: Surroundings): Promise<void> {
@@ -130,10 +136,10 @@ export class Resumables implements Snapshots {
     return this.#undeleted.size + this.#deleting;
   }
 
-  /** How many sessions have a snapshot. */
+  /** How many sessions have a durable snapshot. */
   get snapshots(): number {
     let count = 0;
-    for (const { hasSnapshot } of this.#all.values()) if (hasSnapshot) count++;
+    for (const { hasSnapshot, id } of this.#all.values()) if (hasSnapshot && !this.#writing.has(id)) count++;
     return count;
   }
 
