@@ -50,11 +50,11 @@ export class Resumables implements Snapshots {
     // Moves to the end: sessions without a snapshot for longest come first next time.
     this.#all.delete(sm.id);
     this.#all.set(sm.id, sm);
-    const written = this.#write(sm, surroundings).catch(this.#complain);
-    this.#writing.set(sm.id, written);
-    void written.then(() => {
+    const done = () => {
       if (this.#writing.get(sm.id) === written) this.#writing.delete(sm.id);
-    });
+    };
+    const written: Promise<void> = this.#write(sm, surroundings).catch(this.#complain).then(done, done);
+    this.#writing.set(sm.id, written);
   }
 
   #write(sm: Sm, surroundings: Surroundings): Promise<void> {
