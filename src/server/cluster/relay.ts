@@ -33,7 +33,7 @@ export interface RelayEvents {
   received(chunk: Buffer): void;
   /** The other end has taken some of what was sent. */
   drained(): void;
-  /** The other end sends no more. */
+  /** The other end has finished sending. */
   ended(): void;
   /** The stream is over: closed by the other end, or cut. Called once, last; not after `close`. */
   closed(isCut: boolean): void;
@@ -47,7 +47,7 @@ export interface RelayEnd {
   readonly queued: number;
   /** So many bytes of what was received are done with. */
   took(bytes: number): void;
-  /** Sends no more: after what is queued. */
+  /** Finishes sending, after queued chunks. */
   end(): void;
   /** At once; what is queued is lost. */
   close(): void;
@@ -84,7 +84,7 @@ export class Relays {
     return [...this.#dialled.values(), ...this.#accepted].reduce((sum, wire) => sum + wire.size, 0);
   }
 
-  /** Opens a stream to the home of an address; `opening` is what it is told. */
+  /** Opens a stream to the home of an address; `opening` describes the connection. */
   open(peer: RelayPeer, opening: string, events: (relay: RelayEnd) => RelayEvents): void {
     const key = keyOf(peer);
     let wire = this.#dialled.get(key);
@@ -99,7 +99,7 @@ export class Relays {
     wire.open(opening, events);
   }
 
-  /** Ends the streams of nodes that are members no more. */
+  /** Ends the streams of nodes that have left the cluster. */
   part(): void {
     for (const wire of [...this.#dialled.values(), ...this.#accepted])
       if (wire.peer !== undefined && !this.#parts.isMember(wire.peer)) wire.close();
