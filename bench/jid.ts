@@ -2,7 +2,7 @@
  * Addresses as they occur on the message path, as slices of a larger text. Prints nanoseconds per parse, and the memory
  * that a cached address takes and retains. Run: `node --expose-gc dist/bench/jid.js`.
  */
-import { Jid } from '../src/server/stanza/jid.js';
+import { Jid } from '../src/server/address/jid.js';
 
 const ROUNDS = 100;
 const TEXTS = 2000;

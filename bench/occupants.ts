@@ -7,9 +7,9 @@
  */
 import assert from 'node:assert/strict';
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
+import { Jid } from '../src/server/address/jid.js';
 import { serverOrigin } from '../src/server/routing/router.js';
 import { Session } from '../src/server/routing/session.js';
-import { Jid } from '../src/server/stanza/jid.js';
 import { NS } from '../src/server/stanza/ns.js';
 import { Stanza } from '../src/server/stanza/stanza.js';
 import { Stage } from '../test/compliance/dialogue.js';

@@ -4,7 +4,7 @@
  * socket does. `node dist/bench/serializer.js`
  */
 import { escapeXML, escapeXMLText, Element as LtxElement, parse as ltxParse } from 'ltx';
-import { Jid } from '../src/server/stanza/jid.js';
+import { Jid } from '../src/server/address/jid.js';
 import { NS } from '../src/server/stanza/ns.js';
 import { Stanza } from '../src/server/stanza/stanza.js';
 import { type Child, type Element, el, escapeAttribute, escapeText, serialize } from '../src/server/xml/element.js';

@@ -6,11 +6,11 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { Jid } from '../server/address/jid.js';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
 import { answers, defineModule, defineQuestion, every, map, metric, serverMessage } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';

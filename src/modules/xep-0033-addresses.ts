@@ -4,13 +4,13 @@
  * (each address gets its own); addresses that are not JIDs.
  */
 import { z } from 'zod';
+import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
+import { Rates } from '../server/limits/rates.js';
 import { defineModule, event, type Maybe, serverMessage, serverPresence, session } from '../server/module/index.js';
-import { Rates } from '../server/rates.js';
 import type { Origin } from '../server/routing/passage.js';
 import { demandFew } from '../server/stanza/addresses.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';

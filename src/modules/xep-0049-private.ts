@@ -3,9 +3,9 @@
  * element and store it elsewhere, where clients of another protocol find it too.
  */
 import { z } from 'zod';
+import type { Jid } from '../server/address/jid.js';
 import { defineModule, demandOwn, type IqHandler, iq, map } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { elementXml } from '../server/stanza/stored.js';
 import { type Element, el, parse, serialize, verbatim } from '../server/xml/element.js';

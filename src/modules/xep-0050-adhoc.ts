@@ -4,9 +4,10 @@
  */
 
 import { z } from 'zod';
+import type { Jid } from '../server/address/jid.js';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
-import { Holdings } from '../server/holdings.js';
+import { Holdings } from '../server/limits/holdings.js';
 import {
   type Command,
   type CommandResult,
@@ -23,7 +24,6 @@ import {
 } from '../server/module/index.js';
 import { StanzaError, type StanzaErrorCondition } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type Element, el } from '../server/xml/element.js';
 

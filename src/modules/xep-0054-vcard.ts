@@ -2,9 +2,10 @@
  * XEP-0054: vcard-temp. An account's vCard, stored as its client wrote it, for anybody to read. Other modules can add
  * to it, hide parts of it from some readers, and move parts elsewhere when it is written.
  */
+
+import type { Jid } from '../server/address/jid.js';
 import { defineModule, demandOwn, document, iq } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { elementXml } from '../server/stanza/stored.js';
 import { type Element, el, parse, serialize } from '../server/xml/element.js';

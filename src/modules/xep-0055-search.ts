@@ -3,7 +3,9 @@
  * choose which fields are shown. Pages by XEP-0059.
  */
 import { z } from 'zod';
+import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
+import { Rates } from '../server/limits/rates.js';
 import {
   answers,
   defineModule,
@@ -16,10 +18,8 @@ import {
   map,
   service,
 } from '../server/module/index.js';
-import { Rates } from '../server/rates.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { type Field, form, readForm } from '../server/stanza/forms.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type PageRequest, readRsm, rsmSet } from '../server/stanza/rsm.js';
 import { bareJid } from '../server/stanza/stored.js';

@@ -6,9 +6,11 @@
 
 import { z } from 'zod';
 import { accountRefusal } from '../server/account-refusal.js';
+import { Jid } from '../server/address/jid.js';
 import { monotonic } from '../server/clock.js';
 import { addressBlock, isLoopback } from '../server/config/address.js';
 import { count, seconds } from '../server/config/units.js';
+import { Rates } from '../server/limits/rates.js';
 import {
   type Command,
   command,
@@ -21,12 +23,10 @@ import {
   strangerIq,
   streamFeature,
 } from '../server/module/index.js';
-import { Rates } from '../server/rates.js';
 import type { Session } from '../server/routing/session.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError, type StanzaErrorOptions } from '../server/stanza/errors.js';
 import { readForm } from '../server/stanza/forms.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type Element, el } from '../server/xml/element.js';
 

@@ -6,14 +6,14 @@
  */
 
 import { z } from 'zod';
+import { flat } from '../server/address/flat.js';
+import { Jid } from '../server/address/jid.js';
 import { wall } from '../server/clock.js';
 import { count } from '../server/config/units.js';
 import { defineModule, event, map, session as sessionHook, sessionState } from '../server/module/index.js';
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { flat } from '../server/stanza/flat.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { hasFrom } from '../server/stanza/subscription.js';

@@ -3,6 +3,7 @@
  * unchanged (§4, polite blocking). Reports (XEP-0377) in block requests are passed to the module that stores them.
  */
 import { z } from 'zod';
+import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
 import {
   admit,
@@ -20,7 +21,6 @@ import type { Session } from '../server/routing/session.js';
 import { demandFew } from '../server/stanza/addresses.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { inviterIn, someOtherSpeaker } from '../server/stanza/speaker.js';
 import { Stanza } from '../server/stanza/stanza.js';

@@ -7,13 +7,13 @@
 import { createHmac } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { z } from 'zod';
+import type { Jid } from '../server/address/jid.js';
 import { wall } from '../server/clock.js';
 import { seconds } from '../server/config/units.js';
 import { defineModule, disco, event, type IqRequest, iq, sessionState } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';

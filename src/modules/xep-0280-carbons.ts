@@ -5,12 +5,12 @@
  * account's bare address and are dropped (§11).
  */
 import { z } from 'zod';
+import type { Jid } from '../server/address/jid.js';
 import { defineModule, inline, iq, message, sessionState } from '../server/module/index.js';
 import type { Receipt } from '../server/routing/link.js';
 import type { MessagePassage, Way } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { el, serialize } from '../server/xml/element.js';

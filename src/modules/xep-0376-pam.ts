@@ -8,12 +8,12 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { flat } from '../server/address/flat.js';
+import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
 import { defineModule, document, type IqHandler, iq, map, message } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { flat } from '../server/stanza/flat.js';
 import { randomId, stanzaId } from '../server/stanza/ids.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el, parse, serialize } from '../server/xml/element.js';

@@ -7,13 +7,13 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import type { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
 import { adorn, defineModule, event, sessionState } from '../server/module/index.js';
 import type { Origin, Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import type { Stanza } from '../server/stanza/stanza.js';
 import { childrenOf, type Element, el } from '../server/xml/element.js';

@@ -5,10 +5,10 @@
  * Only recent messages with the same peer are searched: an older message is not replaced.
  */
 import { setImmediate } from 'node:timers/promises';
+import type { Jid } from '../server/address/jid.js';
 import { defineModule, message } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { timeOf } from '../server/stanza/ids.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type ChildName, Stanza } from '../server/stanza/stanza.js';
 import { el, escapeAttribute } from '../server/xml/element.js';

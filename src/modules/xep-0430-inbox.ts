@@ -7,10 +7,10 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
 import { defineModule, type IqRequest, iq, map } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { type PageRequest, readRsm, rsmSet } from '../server/stanza/rsm.js';
 import { Stanza } from '../server/stanza/stanza.js';

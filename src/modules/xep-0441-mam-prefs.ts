@@ -3,6 +3,7 @@
  * command of §2.2).
  */
 import { z } from 'zod';
+import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
 import {
   type CommandStep,
@@ -17,7 +18,6 @@ import {
 import { demandFew } from '../server/stanza/addresses.js';
 import { defineForm } from '../server/stanza/define-form.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { jid } from '../server/stanza/stored.js';
 import { type Element, el } from '../server/xml/element.js';

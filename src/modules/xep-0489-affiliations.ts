@@ -5,6 +5,7 @@
  */
 
 import { z } from 'zod';
+import type { Jid } from '../server/address/jid.js';
 import { wall } from '../server/clock.js';
 import {
   adorn,
@@ -20,7 +21,6 @@ import {
 import type { Passage } from '../server/routing/passage.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import { whole } from '../server/stanza/stored.js';
 import { hasTo } from '../server/stanza/subscription.js';

@@ -3,9 +3,10 @@
  * account. Clients can attach it to a message, and the server publishes it. The inbox (xep-0430-inbox.ts) uses it to
  * count unread messages.
  */
+
+import type { Jid } from '../server/address/jid.js';
 import { defineModule, message } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
-import type { Jid } from '../server/stanza/jid.js';
 import { NS } from '../server/stanza/ns.js';
 import type { Element } from '../server/xml/element.js';
 

@@ -13,11 +13,11 @@ import {
 } from './accounts/index.js';
 import { type ScramHash, scramHashes } from './accounts/keys.js';
 import { decode, encode, storedKeys } from './accounts/stored.js';
+import { Jid } from './address/jid.js';
 import { defineQuestion, type Question, type QuestionHandler } from './module/index.js';
 import type { Answerer } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
 import type { Router } from './routing/router.js';
-import { Jid } from './stanza/jid.js';
 
 const role = z.enum(['admin', 'user']);
 

@@ -17,7 +17,7 @@ import { addressBlock, isAllowedOrigin, isIn, parseListenAddress } from './confi
 import { type Config, type ListenerKind, listenersOf } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
 import { pathOf } from './http/target.js';
-import { Rates } from './rates.js';
+import { Rates } from './limits/rates.js';
 import type { Certificates } from './tls/certificates.js';
 import { awaitHello, type Hello } from './transport/client-hello.js';
 import { namePeer, peerOf } from './transport/peer.js';

@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import { type Storage, StorageError } from '../storage/contract.js';
 import { around } from '../storage/wrappers.js';
+import type { Jid } from './address/jid.js';
 import { ClusterNode } from './cluster/node.js';
 import { type RelayPeer, Relays } from './cluster/relay.js';
 import type { Network } from './cluster/wire.js';
@@ -11,7 +12,6 @@ import type { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import { StreamError } from './stanza/errors.js';
 import { setNode } from './stanza/ids.js';
-import type { Jid } from './stanza/jid.js';
 import { Gateway, type GatewayParts } from './stream/c2s/gateway.js';
 
 export interface ClusterOptions {

@@ -5,7 +5,7 @@ import type { Kind, Quota, QuotaRules } from '../storage/usage.js';
 import type { Accounts } from './accounts/index.js';
 import type { Config } from './config/schema.js';
 import { coreStores } from './core-stores.js';
-import { Rates } from './rates.js';
+import { Rates } from './limits/rates.js';
 
 /** An account's own quotas, instead of the configured ones; null: no limit. */
 export const storedQuota = z.object({

@@ -4,8 +4,8 @@
  */
 import type { DocumentStore } from '../storage/contract.js';
 import { Recent } from '../storage/recent.js';
+import { Jid } from './address/jid.js';
 import { addressBlock } from './config/address.js';
-import { Jid } from './stanza/jid.js';
 
 export interface AnonymousParts {
   readonly store: DocumentStore<true>;

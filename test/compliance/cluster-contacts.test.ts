@@ -1,6 +1,6 @@
 /** What an account of one node has to do with the sessions and data of accounts at the other. */
 import assert from 'node:assert/strict';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { appears, capabilities, explains } from './capabilities.js';

@@ -1,6 +1,6 @@
 /** Two nodes of one cluster: accounts that live at one talk to those, rooms and the server at the other. */
 import assert from 'node:assert/strict';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';

@@ -3,12 +3,12 @@
  * one sender says stays in order. Mantua, whose addresses are not ours, is an outbox that the test empties.
  */
 import assert from 'node:assert/strict';
+import { Jid } from '../../src/server/address/jid.js';
 import { admit, defineModule, iq } from '../../src/server/module/index.js';
 import type { LocalHost } from '../../src/server/routing/host.js';
 import { Outbox } from '../../src/server/routing/outbox.js';
 import { serverOrigin } from '../../src/server/routing/router.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el } from '../../src/server/xml/element.js';

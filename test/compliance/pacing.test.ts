@@ -3,9 +3,9 @@
  * §7.1, XEP-0313 §4, RFC 6121 §4.3. No bound ends a client that reads and acknowledges.
  */
 import assert from 'node:assert/strict';
+import { Jid } from '../../src/server/address/jid.js';
 import { serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import type { Element } from '../../src/server/xml/element.js';

@@ -1,5 +1,5 @@
 /** What dialogues say again and again. */
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Peer, Scene } from './dialogue.js';
 

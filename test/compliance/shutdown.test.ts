@@ -1,8 +1,8 @@
 /** An ordered stop (RFC 6120 §4.9.3.19): everybody is told, nothing is lost, and no client makes it last. */
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
+import { Jid } from '../../src/server/address/jid.js';
 import { defineModule, iq } from '../../src/server/module/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el } from '../../src/server/xml/element.js';

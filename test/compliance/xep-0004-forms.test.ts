@@ -3,7 +3,7 @@
  * is done with a form that comes back is tested where it belongs.
  */
 import assert from 'node:assert/strict';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { type Peer, scenario } from './dialogue.js';

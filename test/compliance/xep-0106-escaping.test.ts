@@ -1,7 +1,7 @@
 /** XEP-0106: an escaped address is one like any other. The server neither escapes nor unescapes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Jid, JidError } from '../../src/server/stanza/jid.js';
+import { Jid, JidError } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
 

@@ -1,6 +1,6 @@
 /** XEP-0133: administering the service from a client. Whoever is no administrator is refused in xep-0050-adhoc. */
 import assert from 'node:assert/strict';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { base64, type Peer, plain, type Scene, scenario } from './dialogue.js';

@@ -1,7 +1,7 @@
 /** XEP-0198: Stream Management. Inline in SASL2: xep-0388-sasl2.test.ts. */
 import assert from 'node:assert/strict';
+import { Jid } from '../../src/server/address/jid.js';
 import { defineModule, iq } from '../../src/server/module/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-record.js';
 import type { Element } from '../../src/server/xml/element.js';

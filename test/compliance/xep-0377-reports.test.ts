@@ -1,10 +1,10 @@
 /** XEP-0377: reports that come with a block are kept, told to administrators, and passed on as their reporters agree. */
 import assert from 'node:assert/strict';
+import { Jid } from '../../src/server/address/jid.js';
 import type { ServerContext } from '../../src/server/admin/command.js';
 import { allCommands } from '../../src/server/admin/commands.js';
 import { run } from '../../src/server/admin/run.js';
 import type { Server } from '../../src/server/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Element, parse } from '../../src/server/xml/element.js';
 import { type Peer, scenario } from './dialogue.js';

@@ -1,8 +1,8 @@
 /** XEP-0388: SASL2, with XEP-0386 (Bind 2), XEP-0198 §9 (stream management inline) and XEP-0480 (upgrades). */
 import assert from 'node:assert/strict';
 import { enabled as copied } from '../../src/modules/xep-0280-carbons.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { binding, defineModule } from '../../src/server/module/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { base64, type Peer, password, plain, type Scene, scenario } from './dialogue.js';

@@ -76,7 +76,7 @@ scenario('§3.2: servers may ask', async ({ server, stage }) => {
   const host = server.host('localhost')!;
   const elsewhere = server.host('elsewhere.example')!;
   const { Stanza } = await import('../../src/server/stanza/stanza.js');
-  const { Jid } = await import('../../src/server/stanza/jid.js');
+  const { Jid } = await import('../../src/server/address/jid.js');
   const { el } = await import('../../src/server/xml/element.js');
   const ask = (to: string) =>
     elsewhere.ask(

@@ -5,8 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el, escapeAttribute, escapeText } from '../../src/server/xml/element.js';

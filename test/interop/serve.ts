@@ -3,8 +3,8 @@
  * configuration and the accounts to make. Writes one line of JSON when it is ready; SIGTERM stops it in order.
  */
 import { createInterface } from 'node:readline';
+import { Jid } from '../../src/server/address/jid.js';
 import { createServer } from '../../src/server/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { takeClocks } from '../unit/clocks.js';
 import type { Ready, Settings } from './server.js';
 

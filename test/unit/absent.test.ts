@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { capsHash } from '../../src/server/stanza/caps.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { MemoryStorage } from '../../src/storage/memory.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AccountError, type AccountEvent, type AccountFailure, Accounts } from '../../src/server/accounts/index.js';
 import { keysOf } from '../../src/server/accounts/keys.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { quickKeys, salted, someAccounts } from './sasl-client.js';
 

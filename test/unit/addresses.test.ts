@@ -1,9 +1,9 @@
 /** Lists of addresses are measured before any of them is parsed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import { demandFew } from '../../src/server/stanza/addresses.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { withoutIdsBy } from '../../src/server/stanza/stanza-id.js';
 

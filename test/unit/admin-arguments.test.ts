@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { readArguments } from '../../src/server/admin/arguments.js';
 import { CommandError, localNames, type RawValues } from '../../src/server/admin/command.js';
 import { allCommands, ownCommands } from '../../src/server/admin/commands.js';
@@ -16,7 +17,6 @@ import { readValues } from '../../src/server/admin/values.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { findPlaces } from '../../src/server/config/places.js';
 import { oneLine, plain, plainJson } from '../../src/server/plain.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { columns, duration } from '../../src/server/words.js';
 
 const commands = allCommands(standardModules);

@@ -1,9 +1,9 @@
 /** What a stanza has to be to come in, over a client's stream and over one between servers (routing/admission.ts). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Jid, JidError } from '../../src/server/address/jid.js';
 import { Admission, type Entrance, isLonger } from '../../src/server/routing/admission.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
-import { Jid, JidError } from '../../src/server/stanza/jid.js';
 import type { Stanza } from '../../src/server/stanza/stanza.js';
 import { readElement } from '../../src/server/xml/reader.js';
 

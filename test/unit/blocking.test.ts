@@ -7,7 +7,7 @@ import adhoc from '../../src/modules/xep-0050-adhoc.js';
 import blocking, { covered, matches } from '../../src/modules/xep-0191-blocking.js';
 import ping from '../../src/modules/xep-0199-ping.js';
 import reports from '../../src/modules/xep-0377-reports/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { startHost } from './module-host.js';
 

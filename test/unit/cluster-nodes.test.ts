@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { Jid } from '../../src/server/address/jid.js';
 import type { Delivery } from '../../src/server/cluster/inbox.js';
 import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { ClusterNode, type NodeOptions } from '../../src/server/cluster/node.js';
 import { ParcelError } from '../../src/server/cluster/parcel.js';
 import { slotOf } from '../../src/server/cluster/slots.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { StorageError } from '../../src/storage/contract.js';
 import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';

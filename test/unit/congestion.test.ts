@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';
 import { loadConfig } from '../../src/server/config/load.js';
-import { Share } from '../../src/server/shares.js';
-import { Congestion } from '../../src/server/stream/congestion.js';
+import { Congestion } from '../../src/server/limits/congestion.js';
+import { Share } from '../../src/server/limits/shares.js';
 
 const { limits } = loadConfig({ text: '', modules: standardModules });
 const budget = 8_000_000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import { delay, readDelay } from '../../src/server/stanza/delay.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { parse, serialize } from '../../src/server/xml/element.js';
 
 describe('delay', () => {

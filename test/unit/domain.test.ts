@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { prepareDomain } from '../../src/server/stanza/domain.js';
-import { PrecisError } from '../../src/server/stanza/precis.js';
+import { prepareDomain } from '../../src/server/address/domain.js';
+import { PrecisError } from '../../src/server/address/precis.js';
 
 const label = (length: number): string => 'a'.repeat(length);
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import { defineForm } from '../../src/server/stanza/define-form.js';
 import { StanzaError, type StanzaErrorCondition } from '../../src/server/stanza/errors.js';
 import { form, readForm, table } from '../../src/server/stanza/forms.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { type Element, parse, serialize } from '../../src/server/xml/element.js';
 
 const x = (content: string, type = 'submit'): Element =>

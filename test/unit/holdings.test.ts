@@ -1,8 +1,8 @@
 /** What all share, and nobody can use up. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Holdings } from '../../src/server/holdings.js';
-import { Portions } from '../../src/server/portions.js';
+import { Holdings } from '../../src/server/limits/holdings.js';
+import { Portions } from '../../src/server/limits/portions.js';
 import { mulberry32 } from '../../src/storage/wrappers.js';
 
 test('of what is remembered each holder evicts its own first, then the largest holder loses', () => {

@@ -1,5 +1,5 @@
 /**
- * Imports point one way: xml ← stanza ← accounts, cluster ← routing ← stream ← index. Modules reach what `module/` gives them, and of each other
+ * Imports point one way: xml ← address ← stanza ← accounts, cluster ← routing ← stream ← index. Modules reach what `module/` gives them, and of each other
  * the types of services alone; storage knows nothing of the server; the server names modules in its default list alone.
  */
 import assert from 'node:assert/strict';
@@ -39,23 +39,33 @@ function importsOf(from: string, text: string): Import[] {
  */
 const parts: readonly (readonly [part: string, may: readonly string[], type: readonly string[]])[] = [
   ['server/xml/', [], []],
-  ['server/stanza/', ['server/xml/', 'server/clock.ts'], []],
+  ['server/address/', [], []],
+  ['server/stanza/', ['server/address/', 'server/xml/', 'server/clock.ts'], []],
+  ['server/limits/', ['server/config/address.ts', 'server/clock.ts', 'storage/recent.ts'], ['server/config/']],
   ['server/transport/', [], []],
-  ['server/config/', ['server/stanza/', 'server/nearest.ts'], []],
-  ['server/cluster/', ['server/stanza/', 'server/clock.ts', 'storage/contract.ts'], []],
+  ['server/config/', ['server/address/', 'server/stanza/', 'server/nearest.ts'], []],
+  ['server/cluster/', ['server/address/', 'server/stanza/', 'server/clock.ts', 'storage/contract.ts'], []],
   [
     'server/accounts/',
-    ['server/stanza/', 'server/clock.ts', 'server/serial.ts', 'storage/contract.ts', 'storage/cache.ts'],
+    [
+      'server/address/',
+      'server/stanza/',
+      'server/clock.ts',
+      'server/serial.ts',
+      'storage/contract.ts',
+      'storage/cache.ts',
+    ],
     [],
   ],
   [
     'server/routing/',
     [
       'server/cluster/',
+      'server/address/',
       'server/stanza/',
       'server/xml/element.ts',
       'server/clock.ts',
-      'server/portions.ts',
+      'server/limits/portions.ts',
       'storage/contract.ts',
       'storage/recent.ts',
     ],
@@ -66,15 +76,14 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
     [
       'server/cluster/relay.ts',
       'server/routing/',
+      'server/address/',
       'server/stanza/',
       'server/xml/',
       'server/config/',
       'server/accounts/',
       'server/clock.ts',
-      'server/holdings.ts',
-      'server/portions.ts',
+      'server/limits/',
       'server/serial.ts',
-      'server/shares.ts',
       'storage/contract.ts',
       'storage/recent.ts',
     ],
@@ -86,6 +95,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
     [
       'server/maybe.ts',
       'server/routing/',
+      'server/address/',
       'server/stanza/',
       'server/xml/',
       'server/config/',
@@ -97,6 +107,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
     'modules/',
     [
       'server/module/',
+      'server/address/',
       'server/stanza/',
       'server/xml/element.ts',
       'server/account-refusal.ts',
@@ -104,9 +115,9 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/plain.ts',
       'server/words.ts',
       'server/clock.ts',
-      'server/holdings.ts',
-      'server/portions.ts',
-      'server/rates.ts',
+      'server/limits/holdings.ts',
+      'server/limits/portions.ts',
+      'server/limits/rates.ts',
       'server/serial.ts',
       'server/config/units.ts',
       'server/config/address.ts',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Jid, JidError } from '../../src/server/stanza/jid.js';
+import { Jid, JidError } from '../../src/server/address/jid.js';
 
 type Parts = readonly [local: string | undefined, domain: string, resource?: string];
 

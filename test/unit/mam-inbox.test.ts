@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
 import mam from '../../src/modules/xep-0313-mam/index.js';
 import inbox, { type Conversation, follow, type Meaning, meaningOf, readTo } from '../../src/modules/xep-0430-inbox.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { parse } from '../../src/server/xml/element.js';
 import { startHost } from './module-host.js';

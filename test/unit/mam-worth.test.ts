@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isWorthKeeping, searchable } from '../../src/modules/xep-0313-mam/worth.js';
+import { Jid } from '../../src/server/address/jid.js';
 import type { Way } from '../../src/server/routing/passage.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { isLasting } from '../../src/server/stanza/lasting.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';

@@ -1,6 +1,7 @@
 /** A host with some modules on memory storage, and sessions without connections: what modules are tested on. */
 import pino from 'pino';
 import { Accounts } from '../../src/server/accounts/index.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { chooseModules, startModules } from '../../src/server/loader.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';
@@ -10,7 +11,6 @@ import type { Link } from '../../src/server/routing/link.js';
 import { Router, serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { Reports } from '../../src/modules/xep-0377-reports/services.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { defineModule, serverMessage } from '../../src/server/module/index.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { startHost } from './module-host.js';
 
 const reports = { get: async () => undefined } as unknown as Reports;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Room, type StoredRoom } from '../../src/modules/xep-0045-muc/room.js';
 import { defaultsOf, settings } from '../../src/modules/xep-0045-muc/settings.js';
 import { activityOf, countMessage } from '../../src/modules/xep-0045-muc/xep-0502-activity.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { takeClocks } from './clocks.js';
 

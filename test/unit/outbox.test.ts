@@ -1,11 +1,11 @@
 /** Outboxes (routing/outbox.ts) through long runs of whatever can happen, by seeds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import { Outbox, type Parcel } from '../../src/server/routing/outbox.js';
 import { sizeOf } from '../../src/server/routing/outflow.js';
 import type { Origin } from '../../src/server/routing/passage.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el } from '../../src/server/xml/element.js';
 import { mulberry32 } from '../../src/storage/wrappers.js';

@@ -1,8 +1,8 @@
 /** docs/decisions/0009-pacing.md: what many sessions have to be told leaves time for others in each turn of the event loop. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import { Session } from '../../src/server/routing/session.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { takeClocks } from './clocks.js';
 

@@ -7,7 +7,7 @@ import {
   PrecisError,
   prepareLocal,
   prepareResource,
-} from '../../src/server/stanza/precis.js';
+} from '../../src/server/address/precis.js';
 
 /** Input, and what becomes of it; undefined where it is refused. */
 type Table = readonly (readonly [input: string, output: string | undefined, why?: string])[];

@@ -17,9 +17,9 @@ import {
 } from '../../src/modules/xep-0060-pubsub/node-config.js';
 import { settings } from '../../src/modules/xep-0060-pubsub/settings.js';
 import clientCaps from '../../src/modules/xep-0115-client-caps.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { capsHash } from '../../src/server/stanza/caps.js';
 import { form } from '../../src/server/stanza/forms.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { parse } from '../../src/server/xml/element.js';

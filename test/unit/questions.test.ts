@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { z } from 'zod';
 import { standardModules } from '../../src/modules/index.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { answers, defineModule, defineQuestion, type Hook } from '../../src/server/module/index.js';
 import { Hooks } from '../../src/server/routing/hooks.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { startHost } from './module-host.js';
 
 const sum = defineQuestion({ name: 'counter.sum', given: z.array(z.number()), answer: z.number() });

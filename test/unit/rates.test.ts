@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Rates } from '../../src/server/rates.js';
+import { Rates } from '../../src/server/limits/rates.js';
 
 const times = (count: number, take: () => boolean): number =>
   Array.from({ length: count }, take).filter(Boolean).length;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import { type AccountEvent, Accounts, type AccountsOptions } from '../../src/server/accounts/index.js';
 import { keysOf, type ScramHash } from '../../src/server/accounts/keys.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import {
   type Exchange,
   type Identity,

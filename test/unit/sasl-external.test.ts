@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { anonymous } from '../../src/server/stream/sasl/anonymous.js';
 import { authenticateServer, external } from '../../src/server/stream/sasl/external.js';
 import { context, fails, quickKeys, runOnce, someAccounts } from './sasl-client.js';

@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import type { DeviceTokens } from '../../src/server/accounts/tokens.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { type FastMechanism, fast } from '../../src/server/stream/sasl/fast.js';
 import type { SaslContext } from '../../src/server/stream/sasl/mechanism.js';
 import { MemoryStorage } from '../../src/storage/memory.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import type { Identity } from '../../src/server/stream/sasl/mechanism.js';
 import { defaultPolicy, mechanismNames, offer, offered, offeredFast } from '../../src/server/stream/sasl/offer.js';
 import { plain } from '../../src/server/stream/sasl/plain.js';

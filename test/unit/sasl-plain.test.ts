@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { SaslError } from '../../src/server/stream/sasl/mechanism.js';
 import { plain } from '../../src/server/stream/sasl/plain.js';
 import { context, fails, quickKeys, runOnce, someAccounts } from './sasl-client.js';

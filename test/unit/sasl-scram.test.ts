@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digest, hmac, keysOf, type ScramHash, saltPassword } from '../../src/server/accounts/keys.js';
-import { Jid } from '../../src/server/stanza/jid.js';
+import { Jid } from '../../src/server/address/jid.js';
 import { SaslError } from '../../src/server/stream/sasl/mechanism.js';
 import { scram } from '../../src/server/stream/sasl/scram.js';
 import { attributes, context, fails, quickKeys, runScram, someAccounts } from './sasl-client.js';

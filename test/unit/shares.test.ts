@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';
 import { loadConfig } from '../../src/server/config/load.js';
-import { Share, Shares } from '../../src/server/shares.js';
-import { Backlog } from '../../src/server/stream/backlog.js';
+import { Backlog } from '../../src/server/limits/backlog.js';
+import { Share, Shares } from '../../src/server/limits/shares.js';
 
 const { limits } = loadConfig({ text: '', modules: standardModules });
 const rates = {

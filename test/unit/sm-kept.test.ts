@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { Jid } from '../../src/server/address/jid.js';
 import type { LocalHost } from '../../src/server/routing/host.js';
 import type { Receipt } from '../../src/server/routing/link.js';
 import { Session } from '../../src/server/routing/session.js';
 import { writeStates } from '../../src/server/routing/session-state.js';
-import { Jid } from '../../src/server/stanza/jid.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { revived, type SavedSm } from '../../src/server/stream/xep-0198-record.js';
 import { Resumables } from '../../src/server/stream/xep-0198-resumables.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Jid, JidError } from '../../src/server/address/jid.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
-import { Jid, JidError } from '../../src/server/stanza/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el, parse as readTree, XmlError } from '../../src/server/xml/element.js';

@@ -8,17 +8,17 @@ import { connect, createServer, type Socket } from 'node:net';
 import { after, test } from 'node:test';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/server/config/load.js';
-import { Shares } from '../../src/server/shares.js';
+import { Backlog } from '../../src/server/limits/backlog.js';
+import { Congestion } from '../../src/server/limits/congestion.js';
+import { Queues } from '../../src/server/limits/queues.js';
+import { Shares } from '../../src/server/limits/shares.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
-import { Backlog } from '../../src/server/stream/backlog.js';
-import { Congestion } from '../../src/server/stream/congestion.js';
 import {
   type Allowance,
   demandVersion,
   type StreamHandler,
   type StreamParts,
 } from '../../src/server/stream/handler.js';
-import { Queues } from '../../src/server/stream/queues.js';
 import { XmlStream } from '../../src/server/stream/stream.js';
 import { Sweeper, type Swept } from '../../src/server/stream/sweeper.js';
 import { TcpTransport } from '../../src/server/transport/tcp.js';

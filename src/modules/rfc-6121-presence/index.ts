@@ -3,6 +3,7 @@
  * machine of subscriptions is in subscription.ts, by the tables of Appendix A.
  */
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { count } from '../../server/config/units.js';
 import {
   answers,
@@ -20,7 +21,6 @@ import type { Origin, Passage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { repeatsCaps, withCapsOf } from '../../server/stanza/caps.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { bareJid, storedJid } from '../../server/stanza/stored.js';

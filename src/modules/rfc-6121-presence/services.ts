@@ -1,6 +1,7 @@
 /** The service that this module provides to others. */
+
+import type { Jid } from '../../server/address/jid.js';
 import type { Session } from '../../server/routing/session.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 
 declare module '../../server/module/index.js' {

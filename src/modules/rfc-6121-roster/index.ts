@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { count } from '../../server/config/units.js';
 import {
   defineModule,
@@ -22,7 +23,6 @@ import {
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid, sentXml } from '../../server/stanza/stored.js';

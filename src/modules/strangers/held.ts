@@ -1,10 +1,11 @@
 /** Messages of unknown senders, held until the recipient accepts the sender, or sent back. */
+
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import type { Host, Maybe } from '../../server/module/index.js';
 import type { MessagePassage, Origin } from '../../server/routing/passage.js';
 import { Serial } from '../../server/serial.js';
 import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';

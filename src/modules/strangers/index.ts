@@ -8,8 +8,10 @@
  */
 
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { count, seconds } from '../../server/config/units.js';
+import { Rates } from '../../server/limits/rates.js';
 import {
   admit,
   defineModule,
@@ -23,11 +25,9 @@ import {
   metric,
   prefetch,
 } from '../../server/module/index.js';
-import { Rates } from '../../server/rates.js';
 import type { MessagePassage, Passage } from '../../server/routing/passage.js';
 import { delay } from '../../server/stanza/delay.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { inviterIn } from '../../server/stanza/speaker.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { sentXml } from '../../server/stanza/stored.js';

@@ -1,7 +1,8 @@
 /** Classifies stanzas from senders that the recipient does not know. */
+
+import { Jid } from '../../server/address/jid.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { isStanzaErrorCondition } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';

@@ -1,10 +1,11 @@
 /** XEP-0045 §8, §9, §10: muc#admin requests, which read and change the lists of roles and affiliations. */
+
+import { Jid } from '../../server/address/jid.js';
+import { PrecisError } from '../../server/address/precis.js';
 import type { IqRequest } from '../../server/module/index.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { PrecisError } from '../../server/stanza/precis.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change, checkChanges } from './affiliations.js';
 import type { Muc } from './muc.js';

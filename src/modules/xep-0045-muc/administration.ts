@@ -1,7 +1,7 @@
 /** Room administration for the server's administrators: list, show, create and destroy rooms without joining them. */
 
+import type { Jid } from '../../server/address/jid.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';

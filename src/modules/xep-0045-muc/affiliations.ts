@@ -1,9 +1,9 @@
 /** XEP-0045 §9, §10.3-10.8: affiliations, and what a change of them means for occupants. */
 import { z } from 'zod';
+import type { Jid } from '../../server/address/jid.js';
 import { defineQuestion, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid } from '../../server/stanza/stored.js';

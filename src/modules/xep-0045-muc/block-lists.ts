@@ -1,6 +1,7 @@
 /** Users on a subscribed block list may not enter rooms or speak in them, unless they have an affiliation. */
+
+import type { Jid } from '../../server/address/jid.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import type { Muc } from './muc.js';
 import type { Room } from './room.js';
 

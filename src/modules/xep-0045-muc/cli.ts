@@ -1,7 +1,8 @@
 /** `waxwing room …`: rooms (XEP-0045). */
+
+import { Jid } from '../../server/address/jid.js';
 import { type CliContext, CommandError, cliCommand } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { columns, facts, time, usageFacts } from '../../server/words.js';
 import type { RoomAdministration, RoomFacts } from './services.js';
 

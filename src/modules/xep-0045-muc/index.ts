@@ -9,6 +9,8 @@
  * small extensions under their own numbers.
  */
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
+import { Rates } from '../../server/limits/rates.js';
 import {
   answers,
   command,
@@ -24,10 +26,8 @@ import {
   map,
   service,
 } from '../../server/module/index.js';
-import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { bareJid, elementXml } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';

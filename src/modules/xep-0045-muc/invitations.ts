@@ -1,6 +1,7 @@
 /** XEP-0045 §7.8.2: mediated invitations, as the room sends them. */
+
+import type { Jid } from '../../server/address/jid.js';
 import { onBehalfOf } from '../../server/module/index.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';

@@ -1,7 +1,8 @@
 /** XEP-0045 §7.8.2: mediated invitations and their decline. Direct invitations (XEP-0249) do not involve the room. */
+
+import { Jid } from '../../server/address/jid.js';
 import { onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';

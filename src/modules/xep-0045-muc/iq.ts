@@ -3,11 +3,11 @@
  * hook answers. XEP-0410: answers self-pings.
  */
 
-import { Holdings } from '../../server/holdings.js';
+import type { Jid } from '../../server/address/jid.js';
+import { Holdings } from '../../server/limits/holdings.js';
 import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Muc } from './muc.js';

@@ -1,9 +1,9 @@
 /** XEP-0045 §7.14, §11.1, §18.1.2: leaving a room, being removed from it, and losing the connection to it. */
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { jid } from '../../server/stanza/stored.js';

@@ -1,10 +1,11 @@
 /** XEP-0045 §7.4, §7.5: messages to the room and private messages. */
+
+import type { Jid } from '../../server/address/jid.js';
 import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { isLasting } from '../../server/stanza/lasting.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';

@@ -1,8 +1,9 @@
 /** The parts of the service, and how a room sends to its occupants. */
+
+import type { Jid } from '../../server/address/jid.js';
 import { onBehalfOf } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { withoutIdsBy } from '../../server/stanza/stanza-id.js';

@@ -1,7 +1,8 @@
 /** XEP-0045 §10.1, §10.2, §10.9: owners configure and destroy a room. */
+
+import { Jid } from '../../server/address/jid.js';
 import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { type AffiliationChange, change } from './affiliations.js';

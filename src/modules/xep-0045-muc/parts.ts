@@ -1,9 +1,9 @@
 /** Dependencies of the service. */
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import type { Jid } from '../../server/address/jid.js';
+import type { Rates } from '../../server/limits/rates.js';
 import type { Host, Services } from '../../server/module/index.js';
-import type { Rates } from '../../server/rates.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
 import type { Archives } from '../xep-0313-mam/services.js';
 import type { Member, StoredRoom } from './room.js';

@@ -1,13 +1,13 @@
 /** XEP-0045 §7.2, §7.6, §7.7, §7.14: entering a room, changing nickname or presence, and leaving. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
+import { PrecisError } from '../../server/address/precis.js';
 import { defineQuestion, type Events, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError, type StanzaErrorCondition, type StanzaErrorOptions } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { PrecisError } from '../../server/stanza/precis.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid, stanzaXml } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';

@@ -3,11 +3,12 @@
  * room, and rooms to the operators of the service. Reports are stored with those of XEP-0377. A report about an
  * occupant stays between the room and this server, even if the occupant's account is on another server.
  */
+
+import { Jid } from '../../server/address/jid.js';
+import { Rates } from '../../server/limits/rates.js';
 import type { IqRequest } from '../../server/module/index.js';
-import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';

@@ -2,12 +2,13 @@
  * XEP-0045 §7.10, §7.12, §9.9: registering as a member with a reserved nickname, either immediately or after approval
  * by an admin of the room.
  */
+
+import { Jid } from '../../server/address/jid.js';
 import type { Identity, IqRequest } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';

@@ -1,7 +1,8 @@
 /** XEP-0045 §10.2, §16.5.3: the room configuration that owners set. */
+
+import type { Jid } from '../../server/address/jid.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import type { Role } from './privileges.js';

@@ -1,12 +1,12 @@
 /** A room in memory: its configuration, its occupants, and the order of operations in it. */
 
 import { createHash, createHmac } from 'node:crypto';
+import type { Jid } from '../../server/address/jid.js';
+import { nickname, nicknameKey, PrecisError } from '../../server/address/precis.js';
 import { monotonic } from '../../server/clock.js';
 import type { Maybe } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
-import { nickname, nicknameKey, PrecisError } from '../../server/stanza/precis.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { MentionRights } from './mention-rights.js';

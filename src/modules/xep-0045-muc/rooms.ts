@@ -1,13 +1,13 @@
 /** The rooms of a service: a short entry for each, and those in memory. */
 
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { monotonic, wall } from '../../server/clock.js';
+import { Portions } from '../../server/limits/portions.js';
+import { Rates } from '../../server/limits/rates.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
-import { Portions } from '../../server/portions.js';
-import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId, timeOf } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { bareJid } from '../../server/stanza/stored.js';
 import { compare } from '../../storage/order.js';
 import type { MucParts } from './parts.js';

@@ -1,5 +1,5 @@
 /** The service that rooms provide for administration. */
-import type { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/address/jid.js';
 
 /** A room in an administrator's list. */
 export interface RoomFacts {

@@ -1,7 +1,8 @@
 /** XEP-0437: clients subscribed to activity in rooms. */
-import { Portions } from '../../server/portions.js';
+
+import type { Jid } from '../../server/address/jid.js';
+import { Portions } from '../../server/limits/portions.js';
 import type { Session } from '../../server/routing/session.js';
-import type { Jid } from '../../server/stanza/jid.js';
 
 /** A client's subscription; lasts while it is available to the service. */
 export interface Subscription {

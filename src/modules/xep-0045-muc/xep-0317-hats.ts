@@ -1,10 +1,10 @@
 /** XEP-0317: hats, titles that admins give to users of a room, shown in presence and managed by commands (XEP-0050). */
 import { createHash } from 'node:crypto';
+import type { Jid } from '../../server/address/jid.js';
 import type { Command, CommandResult, CommandStep } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { form, table } from '../../server/stanza/forms.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import { announce, announceChange, type Muc } from './muc.js';

@@ -1,8 +1,9 @@
 /** XEP-0452: forwards messages to absent users with an affiliation whom they mention (XEP-0372, XEP-0513). */
+
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { onBehalfOf } from '../../server/module/index.js';
 import { delay } from '../../server/stanza/delay.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, parse } from '../../server/xml/element.js';

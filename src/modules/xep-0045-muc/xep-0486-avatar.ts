@@ -1,7 +1,7 @@
 /** XEP-0486: the avatar of a room, in a vCard (XEP-0054) that owners write and everyone who may enter reads. */
 import { createHash } from 'node:crypto';
+import type { Jid } from '../../server/address/jid.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, parse, serialize } from '../../server/xml/element.js';
 import { announceChange, type Muc } from './muc.js';

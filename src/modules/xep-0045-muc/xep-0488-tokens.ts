@@ -1,11 +1,11 @@
 /** XEP-0488: invitation tokens. A token given as the password on entering makes its bearer a member. */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { grant } from './affiliations.js';

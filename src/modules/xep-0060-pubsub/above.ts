@@ -1,6 +1,7 @@
 /** XEP-0248 §4.3: notifications to subscribers of the collections above a node. */
+
+import type { Jid } from '../../server/address/jid.js';
 import type { Origin } from '../../server/routing/passage.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';

@@ -1,10 +1,10 @@
 /** Access control of nodes (§4.1, §4.5), applied wherever a node is read: items, notifications, discovery. */
 
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { defineQuestion, type Host, type Maybe, type Services } from '../../server/module/index.js';
 import type { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { hasFrom } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { forbidden, moved, noSuchNode, pubsubError } from './errors.js';

@@ -6,9 +6,9 @@
  * Deleting a collection removes only its links (§8.2).
  */
 
+import { flat } from '../../server/address/flat.js';
+import type { Jid } from '../../server/address/jid.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { flat } from '../../server/stanza/flat.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { notifyLink, parentsOf } from './above.js';
 import { affiliationOf, demandOwner } from './access.js';

@@ -1,8 +1,8 @@
 /** Presence at the service, and the availability of subscribers. */
 import { z } from 'zod';
+import type { Jid } from '../../server/address/jid.js';
+import { Portions } from '../../server/limits/portions.js';
 import { defineQuestion, type Host, type Maybe, type Services } from '../../server/module/index.js';
-import { Portions } from '../../server/portions.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Holder, type Show, shows } from './node.js';

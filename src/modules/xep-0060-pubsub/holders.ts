@@ -1,9 +1,10 @@
 /** The nodes of accounts and of the service. All nodes of one holder are cached together; items are loaded per node. */
+
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idsAbove, stanzaId, timeOf } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el, serialize, verbatim } from '../../server/xml/element.js';

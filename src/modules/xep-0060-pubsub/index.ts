@@ -7,6 +7,7 @@
  * Left out: digests; transformations, which are only passed on to clients; the publishing resource (XEP-0163 §4.3.1.3).
  */
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import {
   answers,
   command,
@@ -25,7 +26,6 @@ import {
   type Target,
 } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { whole } from '../../server/stanza/stored.js';
 import { hasFrom } from '../../server/stanza/subscription.js';

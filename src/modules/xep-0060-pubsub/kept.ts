@@ -1,5 +1,5 @@
 /** Nodes that the server maintains and that follow another node: those of XEP-0465, and the summaries of XEP-0470. */
-import { flat } from '../../server/stanza/flat.js';
+import { flat } from '../../server/address/flat.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, serialize } from '../../server/xml/element.js';
 import { itemEvent, retractEvent } from './events.js';

@@ -4,10 +4,10 @@
  */
 
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';

@@ -1,7 +1,8 @@
 /** Configuration of nodes (§8.2, §16.4.4): the form, the defaults, and publish options as preconditions (§7.1.5). */
+
+import { Jid } from '../../server/address/jid.js';
 import { defineForm, type Submission } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { pubsubError, unsupported } from './errors.js';

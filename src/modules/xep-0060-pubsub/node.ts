@@ -1,5 +1,5 @@
 /** Nodes as stored and in memory. holders.ts converts between the two. */
-import type { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/address/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { DocumentStore, MapStore } from '../../storage/contract.js';
 import type { NodeConfig } from './node-config.js';

@@ -5,10 +5,10 @@
  */
 
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
-import { Jid } from '../../server/stanza/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { hasFrom } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';

@@ -1,11 +1,12 @@
 /** §8: owner requests: creating, configuring and deleting nodes, and managing affiliations. */
+
+import { flat } from '../../server/address/flat.js';
+import { Jid } from '../../server/address/jid.js';
+import { Portions } from '../../server/limits/portions.js';
 import type { Host } from '../../server/module/index.js';
-import { Portions } from '../../server/portions.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { flat } from '../../server/stanza/flat.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { notifyAbove, notifyLink } from './above.js';

@@ -1,8 +1,9 @@
 /** Rate limits for changes: each is written to disk, and most cause notifications. */
+
+import type { Jid } from '../../server/address/jid.js';
+import { Rates } from '../../server/limits/rates.js';
 import type { Host } from '../../server/module/index.js';
-import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import type { Settings } from './settings.js';
 
 const minute = 60_000;

@@ -1,8 +1,8 @@
 /** The service for other modules to read and change nodes of accounts (XEP-0163). */
 
+import { flat } from '../../server/address/flat.js';
+import type { Jid } from '../../server/address/jid.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { flat } from '../../server/stanza/flat.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { type Element, parse, serialize } from '../../server/xml/element.js';
 import { barrier, entryFor } from './access.js';
 import { itemEvent, retractEvent } from './events.js';

@@ -1,8 +1,8 @@
 /** Subscriptions and items that end when a client becomes unavailable (§6.3, §12.4, §12.5, `pubsub#purge_offline`). */
 
 import { z } from 'zod';
+import type { Jid } from '../../server/address/jid.js';
 import { defineQuestion } from '../../server/module/index.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { retractEvent } from './events.js';
 import { notify } from './notify.js';
 import type { PubSub } from './pubsub.js';

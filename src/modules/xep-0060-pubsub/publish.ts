@@ -1,8 +1,8 @@
 /** §7: publishing items, with options as preconditions (§7.1.5), retracting them (§7.2), and purging a node (§8.5). */
 
-import { portion } from '../../server/portions.js';
+import { flat } from '../../server/address/flat.js';
+import { portion } from '../../server/limits/portions.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { flat } from '../../server/stanza/flat.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, serialize } from '../../server/xml/element.js';

@@ -1,8 +1,9 @@
 /** Common parts of all requests to nodes. */
+
+import { flat } from '../../server/address/flat.js';
+import type { Jid } from '../../server/address/jid.js';
 import type { IqRequest } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { flat } from '../../server/stanza/flat.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';

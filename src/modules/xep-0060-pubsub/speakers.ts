@@ -1,7 +1,8 @@
 /** The users on whose behalf a holder sends a stanza; recipients may have blocked them or not know them. */
+
+import { Jid } from '../../server/address/jid.js';
 import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import type { Audience, Origin } from '../../server/routing/passage.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { entryOf, ownersOf } from './access.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';

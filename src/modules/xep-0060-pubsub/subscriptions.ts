@@ -3,13 +3,14 @@
  * more than one subscription to a node only if their options differ (§6.1.6); repeating a request returns the existing
  * one.
  */
+
+import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';

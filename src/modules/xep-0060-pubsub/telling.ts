@@ -1,7 +1,8 @@
 /** Delivery of notifications to one address. */
+
+import { Jid } from '../../server/address/jid.js';
 import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';

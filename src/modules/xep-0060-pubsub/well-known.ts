@@ -1,5 +1,5 @@
 /** Nodes of accounts that other modules register, with their default configuration and hooks around changes. */
-import { Jid } from '../../server/stanza/jid.js';
+import { Jid } from '../../server/address/jid.js';
 import type { Element } from '../../server/xml/element.js';
 import { mayPublish } from './access.js';
 import type { Holders } from './holders.js';

@@ -2,7 +2,7 @@
  * XEP-0465: Pubsub Public Subscriptions, for nodes here: each public subscriber is an item of another node. The list of
  * an account's own subscriptions, which needs XEP-0376, is left out.
  */
-import type { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/address/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { el } from '../../server/xml/element.js';
 import { put, subscribersOf, take } from './kept.js';

@@ -2,8 +2,9 @@
  * XEP-0470: Pubsub Attachments. Attachments of an item are in a node of their own, created with the first one; a
  * summary for all items of a node is in another.
  */
+
+import { Jid } from '../../server/address/jid.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, parse } from '../../server/xml/element.js';
 import { barrier, entryFor, mayPublish } from './access.js';

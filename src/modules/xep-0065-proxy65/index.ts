@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Accounts } from '../../server/accounts/index.js';
+import { Jid } from '../../server/address/jid.js';
 import {
   defineModule,
   disco,
@@ -18,7 +19,6 @@ import {
   service,
 } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { el } from '../../server/xml/element.js';
 import { Relay } from './relay.js';

@@ -4,8 +4,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import type { Logger } from 'pino';
 import { monotonic } from '../../server/clock.js';
 import { addressBlock, parseListenAddress } from '../../server/config/address.js';
+import { Portions } from '../../server/limits/portions.js';
 import type { ModuleListener } from '../../server/module/index.js';
-import { Portions } from '../../server/portions.js';
 import { reset } from '../../server/transport/reset.js';
 import {
   greetingAnswer,

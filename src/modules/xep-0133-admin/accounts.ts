@@ -1,6 +1,7 @@
 /** XEP-0133 §4.1 to §4.10: commands for single accounts. */
 import { z } from 'zod';
 import { accountRefusal } from '../../server/account-refusal.js';
+import { Jid } from '../../server/address/jid.js';
 import {
   answers,
   type Command,
@@ -14,7 +15,6 @@ import type { Session } from '../../server/routing/session.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError, StreamError } from '../../server/stanza/errors.js';
 import { type Field, form } from '../../server/stanza/forms.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { asking } from './asking.js';

@@ -3,9 +3,9 @@
  * each new account (welcome message). Headlines, so that they are not stored offline.
  */
 import { z } from 'zod';
+import type { Jid } from '../../server/address/jid.js';
 import { answers, type Command, defineQuestion, event, type Hook, type Host } from '../../server/module/index.js';
 import { stanzaId } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import type { DocumentStore } from '../../storage/contract.js';

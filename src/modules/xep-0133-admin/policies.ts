@@ -4,9 +4,9 @@
  * allowed, to prevent a lockout.
  */
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { answers, type Command, defineQuestion, gate, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { jid } from '../../server/stanza/stored.js';
 import type { DocumentStore } from '../../storage/contract.js';
 import { asking } from './asking.js';

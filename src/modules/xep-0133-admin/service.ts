@@ -1,7 +1,8 @@
 /** XEP-0133 §4.29 to §4.31: the list of administrators, and stopping or restarting the server. */
+
+import { Jid } from '../../server/address/jid.js';
 import { type Command, event, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { asking, type Outcome } from './asking.js';
 
 const delays = ['30', '60', '90', '120', '180', '240', '300'] as const;

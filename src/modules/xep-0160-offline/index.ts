@@ -13,6 +13,7 @@
  * since the next process may crash.
  */
 import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
 import { bytes } from '../../server/config/units.js';
 import { binding, defineModule, event, log, map, message, prefetch } from '../../server/module/index.js';
 import type { Receipt } from '../../server/routing/link.js';
@@ -20,7 +21,6 @@ import type { MessagePassage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId, timeOf } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { withStanzaId } from '../../server/stanza/stanza-id.js';

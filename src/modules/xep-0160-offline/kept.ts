@@ -1,7 +1,8 @@
 /** The stored messages of accounts, in the log and by reference to the archive. */
+
+import { Jid } from '../../server/address/jid.js';
 import type { Host, Maybe, Services } from '../../server/module/index.js';
 import { timeOf } from '../../server/stanza/ids.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { Cache } from '../../storage/cache.js';

@@ -1,6 +1,7 @@
 /** Which messages are stored offline, and in what form. */
+
+import { Jid } from '../../server/address/jid.js';
 import { writtenDelay } from '../../server/stanza/delay.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 

@@ -2,9 +2,10 @@
  * XEP-0292: vCard4 Over XMPP. A vCard4 is an item of a pubsub node of the account. It is kept in sync with the older
  * vCard (XEP-0054): changes to one are converted to the other as far as possible, for readers that may read the node.
  */
+
+import type { Jid } from '../../server/address/jid.js';
 import { defineModule } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
 import { fourFrom, tempFrom } from './mapping.js';

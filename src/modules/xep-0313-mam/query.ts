@@ -1,7 +1,8 @@
 /** Parses an archive query: the form of XEP-0313 §4.1 with the fields of XEP-0431, the page, and the order. */
+
+import type { Jid } from '../../server/address/jid.js';
 import { type DeclaredForm, defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { type PageLimits, type PageRequest, readRsm } from '../../server/stanza/rsm.js';
 import { type Element, el } from '../../server/xml/element.js';

@@ -1,11 +1,11 @@
 /** Finds the messages of a query, and sends them (XEP-0313 §4.2, §4.3). */
 import { setImmediate } from 'node:timers/promises';
+import type { Jid } from '../../server/address/jid.js';
 import type { IqRequest } from '../../server/module/index.js';
 import { Serial } from '../../server/serial.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAfter, idAt, timeOf } from '../../server/stanza/ids.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { rsmSet } from '../../server/stanza/rsm.js';
 import { Stanza } from '../../server/stanza/stanza.js';

@@ -1,6 +1,7 @@
 /** The service that this module provides to others. */
+
+import type { Jid } from '../../server/address/jid.js';
 import type { IqHandler, IqRequest, Source } from '../../server/module/index.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import type { ChildName, Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 import type { LogEntry, LogPage, LogQuery, LogStore } from '../../storage/contract.js';

@@ -6,13 +6,13 @@
  */
 
 import { z } from 'zod';
+import { Jid, JidError } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { count } from '../../server/config/units.js';
+import { Rates } from '../../server/limits/rates.js';
 import { command, defineModule, log, metric, serverMessage } from '../../server/module/index.js';
-import { Rates } from '../../server/rates.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
-import { Jid, JidError } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { bareJid, jid, stanzaXml } from '../../server/stanza/stored.js';

@@ -1,7 +1,8 @@
 /** Finds the address to which another server wants reports about its accounts. */
+
+import { Jid } from '../../server/address/jid.js';
 import type { Host } from '../../server/module/index.js';
 import { readForm } from '../../server/stanza/forms.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';

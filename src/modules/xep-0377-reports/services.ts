@@ -1,5 +1,5 @@
 /** The service that this module provides to others. */
-import type { Jid } from '../../server/stanza/jid.js';
+import type { Jid } from '../../server/address/jid.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 

@@ -2,9 +2,10 @@
  * Converts between the two forms of a bookmark: an item (XEP-0402 §2), and a `<conference/>` in a `<storage/>` list
  * (XEP-0048 §2). Data without a counterpart stays in its form.
  */
+
+import { Jid } from '../../server/address/jid.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
 

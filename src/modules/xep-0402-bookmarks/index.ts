@@ -7,10 +7,11 @@
  * does not delete the items, since clients do that after migrating to items. Payloads of XEP-0492 are handled like any
  * other extension.
  */
+
+import type { Jid } from '../../server/address/jid.js';
 import { defineModule, session } from '../../server/module/index.js';
 import { Serial } from '../../server/serial.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import type { Jid } from '../../server/stanza/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
 import { checkItem, checkStorage, collate, differences, type Items } from './conversion.js';

@@ -1,5 +1,5 @@
 /** Public types of accounts. */
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
 import type { ScramHash, ScramKeys } from './keys.js';
 
 export type Role = 'admin' | 'user';

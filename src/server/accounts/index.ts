@@ -9,9 +9,9 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { Cache } from '../../storage/cache.js';
 import { type DocumentStore, type Storage, StorageError } from '../../storage/contract.js';
+import { Jid } from '../address/jid.js';
 import { wall } from '../clock.js';
 import { Serial } from '../serial.js';
-import { Jid } from '../stanza/jid.js';
 import { checkOf } from '../stanza/stored.js';
 import {
   type Account,

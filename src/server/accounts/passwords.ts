@@ -1,6 +1,6 @@
 /** Turns passwords into SCRAM keys. Passwords are never stored. */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { opaqueString, PrecisError } from '../stanza/precis.js';
+import { opaqueString, PrecisError } from '../address/precis.js';
 import { AccountError, type AccountKeys } from './account.js';
 import {
   hashLength,

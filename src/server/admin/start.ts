@@ -1,6 +1,7 @@
 /** `waxwing start`: runs the server in this process. */
+
+import { Jid } from '../address/jid.js';
 import { createServer, type Server, type ServerOptions } from '../index.js';
-import { Jid } from '../stanza/jid.js';
 import { count } from '../words.js';
 import { background, startInBackground } from './background.js';
 import { exitCodes, type Launch, type Terminal } from './command.js';

@@ -1,9 +1,9 @@
 /** `waxwing user …`: accounts. */
 
 import type { Account } from '../accounts/index.js';
+import type { Jid } from '../address/jid.js';
 import type { UsageData } from '../module/cli.js';
 import type { Server } from '../server.js';
-import type { Jid } from '../stanza/jid.js';
 import { columns, count, facts, time, usageFacts } from '../words.js';
 import { CommandError, type Context, eitherCommand, serverCommand } from './command.js';
 import { describeSession, type SessionData, sessionTable } from './sessions.js';

@@ -1,5 +1,5 @@
 /** Validates the parameters of a command (JSON) and converts them for `run`. */
-import { Jid } from '../stanza/jid.js';
+import { Jid } from '../address/jid.js';
 import { type Command, CommandError, type Parameter, type Parameters, type RawValues, type Values } from './command.js';
 
 /** Throws CommandError('usage'). */

@@ -1,5 +1,5 @@
 /** The homes of addresses. Module code for an address runs only at its home. */
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
 
 /** The state of a delivery to another node. */
 export interface Sent {

@@ -9,8 +9,8 @@
  * arrive after that.
  */
 import { type Storage, StorageError } from '../../storage/contract.js';
+import type { Jid } from '../address/jid.js';
 import { monotonic } from '../clock.js';
-import type { Jid } from '../stanza/jid.js';
 import type { NodeName } from './frames.js';
 import type { Away, Homes, SendOptions, Sent } from './homes.js';
 import { Inbox, type Receiver } from './inbox.js';

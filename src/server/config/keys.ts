@@ -7,7 +7,7 @@
  * - `secret`: never shown.
  */
 import { z } from 'zod';
-import { Jid } from '../stanza/jid.js';
+import { Jid } from '../address/jid.js';
 import { networks, normalOrigin, parseListenAddress } from './address.js';
 import { longestTimer, seconds } from './units.js';
 

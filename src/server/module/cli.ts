@@ -5,7 +5,7 @@
  * The program reads the declarations without starting a module. What a command needs at run time, other than types and
  * the contents of this file, must be imported when it runs.
  */
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
 import type { Services } from './services.js';
 
 /** A parameter of a command. Its name is the JSON field, the option `--name`, or the argument `NAME`. */

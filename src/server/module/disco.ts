@@ -1,6 +1,7 @@
 /** Contributions of modules to service discovery (XEP-0030). */
+
+import type { Jid } from '../address/jid.js';
 import type { Session } from '../routing/session.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Element } from '../xml/element.js';
 import type { Access } from './requests.js';
 

@@ -1,6 +1,7 @@
 /** Events of a host, for `emit` and the hook `event`. Modules add their own by declaration merging. */
+
+import type { Jid } from '../address/jid.js';
 import type { Session } from '../routing/session.js';
-import type { Jid } from '../stanza/jid.js';
 
 /** Events of a host. Modules add their own by declaration merging. `emit` returns a promise if a handler does. */
 export interface Events {

@@ -1,8 +1,9 @@
 /** Kinds of hooks: what `start` returns, and the functions that create them. */
+
+import type { Jid } from '../address/jid.js';
 import type { MessagePassage, Origin, Passage, Step } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { SessionState } from '../routing/session-state.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
 import type { Command } from './commands.js';

@@ -1,11 +1,11 @@
 /** The host of a module, and its API for the module. */
 import type { Accounts } from '../accounts/index.js';
+import type { Jid } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
 import type { Awaited, Origin } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { StreamError } from '../stanza/errors.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Behalf } from '../stanza/speaker.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Command } from './commands.js';

@@ -3,7 +3,7 @@
  * asks its own instance there and gets a copy as the answer. Within one process it is a function call.
  */
 import type { z } from 'zod';
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
 
 export interface Question<Given, Answer> {
   /** Unique within a host; begins with the name of the module. */

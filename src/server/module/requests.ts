@@ -1,7 +1,8 @@
 /** IQ requests: target, access, and the request itself. */
+
+import type { Jid } from '../address/jid.js';
 import type { Source } from '../routing/outflow.js';
 import type { Session } from '../routing/session.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
 

@@ -2,9 +2,10 @@
  * Checks incoming stanzas of every kind of stream: client, server, component. Validates the sender, language, form and
  * size of a stanza before it reaches the router (RFC 6120 §4.9.3, §8).
  */
+
+import { Jid, JidError } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import { StanzaError, StreamError } from '../stanza/errors.js';
-import { Jid, JidError } from '../stanza/jid.js';
 import { Stanza } from '../stanza/stanza.js';
 import type { TopLevel } from '../xml/reader.js';
 

@@ -1,9 +1,10 @@
 /** Answers IQ requests through the handlers of modules. */
+
+import type { Jid } from '../address/jid.js';
+import { Portions } from '../limits/portions.js';
 import type { Maybe } from '../maybe.js';
 import type { Access, IqAnswer, IqHandler, IqRequest } from '../module/index.js';
-import { Portions } from '../portions.js';
 import { StanzaError } from '../stanza/errors.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
 import { type IqEntry, iqKey } from './hooks.js';

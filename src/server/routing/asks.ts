@@ -1,9 +1,10 @@
 /** IQ requests sent by the host, until they are answered. */
+
+import type { Jid } from '../address/jid.js';
+import { Portions } from '../limits/portions.js';
 import type { Maybe } from '../maybe.js';
-import { Portions } from '../portions.js';
 import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
-import type { Jid } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';

@@ -1,6 +1,7 @@
 /** Chooses, at the home of an account, which of its sessions get a stanza. */
+
+import type { Jid } from '../address/jid.js';
 import type { Services } from '../module/index.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Audience } from './passage.js';
 import type { Session } from './session.js';
 

@@ -1,4 +1,4 @@
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
 import type { Session } from './session.js';
 
 const none: readonly Session[] = [];

@@ -3,11 +3,11 @@
  * sender's session is not passed on, and refusals come back as error stanzas.
  */
 import { z } from 'zod';
+import { Jid } from '../address/jid.js';
 import type { Away, Homes } from '../cluster/homes.js';
 import type { Delivery, Receiver } from '../cluster/inbox.js';
 import { ParcelError } from '../cluster/parcel.js';
 import { StanzaError } from '../stanza/errors.js';
-import { Jid } from '../stanza/jid.js';
 import { Stanza } from '../stanza/stanza.js';
 import { errorOf } from './asks.js';
 import type { LocalHost } from './host.js';

@@ -6,11 +6,11 @@
 import type { Logger } from 'pino';
 import { Recent } from '../../storage/recent.js';
 import type { Accounts } from '../accounts/index.js';
+import { Jid } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
 import type { Access, Events, Host, Service, Services, SessionMoment } from '../module/index.js';
 import { StanzaError, type StreamError } from '../stanza/errors.js';
-import { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { isLonger } from './admission.js';
 import { Answers, firstChild } from './answers.js';

@@ -4,10 +4,10 @@
  */
 import type { Logger } from 'pino';
 import { StorageError } from '../../storage/contract.js';
+import type { Jid } from '../address/jid.js';
 import type { Maybe } from '../maybe.js';
 import type { MessageHandler } from '../module/index.js';
 import { StanzaError } from '../stanza/errors.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { withStanzaId } from '../stanza/stanza-id.js';
 import type { Hooks } from './hooks.js';

@@ -4,7 +4,7 @@
  * cannot be sent is refused later, as by the addressee's server. The sender's acknowledgement (XEP-0198) waits until it
  * is sent or refused.
  */
-import { Portions } from '../portions.js';
+import { Portions } from '../limits/portions.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { sizeOf } from './outflow.js';

@@ -1,4 +1,4 @@
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
 import type { Behalf } from '../stanza/speaker.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Receipt } from './link.js';

@@ -1,7 +1,8 @@
 /** Access control for requests to accounts, servers and services. */
+
+import type { Jid } from '../address/jid.js';
 import type { Maybe } from '../maybe.js';
 import type { Access, Services } from '../module/index.js';
-import type { Jid } from '../stanza/jid.js';
 
 /** What this needs of the host. */
 export interface Permitting {

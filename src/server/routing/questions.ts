@@ -1,9 +1,9 @@
 /** Questions of modules to the homes of addresses, answered there by the same modules. */
 import { z } from 'zod';
+import type { Jid } from '../address/jid.js';
 import type { Maybe } from '../maybe.js';
 import type { Question, QuestionHandler } from '../module/index.js';
 import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Answerer } from './hooks.js';
 import type { Router, WrittenQuestion } from './router.js';
 

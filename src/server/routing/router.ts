@@ -1,6 +1,6 @@
+import type { Jid } from '../address/jid.js';
 import { type Away, everythingHere, type Homes } from '../cluster/homes.js';
 import { StanzaError } from '../stanza/errors.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { HookError } from './hooks.js';
 import type { Origin } from './passage.js';

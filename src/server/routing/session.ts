@@ -1,7 +1,7 @@
 import { z } from 'zod';
+import type { Jid } from '../address/jid.js';
 import { wall } from '../clock.js';
 import type { StreamError } from '../stanza/errors.js';
-import type { Jid } from '../stanza/jid.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { storedStanza } from '../stanza/stored.js';
 import type { Link, Receipt, Sent } from './link.js';

@@ -10,6 +10,8 @@
  *     config.form({ 'muc#roomconfig_whois': 'moderators' }); // <x type='form'> with the current values
  *     config.read(element)?.['muc#roomconfig_whois'];        // 'moderators' | 'anyone' | undefined
  */
+
+import { Jid } from '../address/jid.js';
 import type { Element } from '../xml/element.js';
 import { demandFew } from './addresses.js';
 import { formatDateTime, parseDate, parseDateTime } from './datetime.js';
@@ -26,7 +28,6 @@ import {
   unacceptable,
   type Validation,
 } from './forms.js';
-import { Jid } from './jid.js';
 
 interface Described {
   readonly label?: string | undefined;

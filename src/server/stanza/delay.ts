@@ -1,7 +1,8 @@
 /** XEP-0203: Delayed Delivery. The caller decides whom to trust: a stamp from a client is only a claim. */
+
+import { Jid } from '../address/jid.js';
 import { type Element, el, escapeAttribute } from '../xml/element.js';
 import { formatDateTime, parseDateTime } from './datetime.js';
-import { Jid } from './jid.js';
 import { NS } from './ns.js';
 
 export interface Delay {

@@ -5,9 +5,10 @@
  * declared with `defineForm()` (define-form.ts). Not implemented: regular expressions and numbers of selected items
  * (XEP-0122 §3.2.4, §3.3).
  */
+
+import type { Jid } from '../address/jid.js';
 import { type Element, el } from '../xml/element.js';
 import { StanzaError } from './errors.js';
-import type { Jid } from './jid.js';
 import { NS } from './ns.js';
 
 // ---------------------------------------------------------------------------------------------------------------

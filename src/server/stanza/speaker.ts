@@ -2,7 +2,7 @@
  * The originators of a stanza. A service relays stanzas for others: whether it may contact somebody depends on them,
  * not on the address of the service. Used by `strangers` and `blocking`.
  */
-import { Jid } from './jid.js';
+import { Jid } from '../address/jid.js';
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
 

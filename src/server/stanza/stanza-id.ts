@@ -1,7 +1,8 @@
 /** XEP-0359: Unique and Stable Stanza IDs. Adds our ids; forged ones that claim to be ours are removed first. */
+
+import { Jid } from '../address/jid.js';
 import { escapeAttribute } from '../xml/element.js';
 import { AddressBudget } from './addresses.js';
-import { Jid } from './jid.js';
 import { NS } from './ns.js';
 import type { Stanza } from './stanza.js';
 

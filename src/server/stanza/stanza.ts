@@ -5,6 +5,8 @@
  * The content's default namespace is the stanza's own, whatever stream it came from (`jabber:client`, `jabber:server`
  * or a component's); the API calls it `NS.client`. Attributes other than the five of RFC 6120 §8.1 are dropped.
  */
+
+import { Jid } from '../address/jid.js';
 import {
   beforeContent,
   countChildren,
@@ -24,7 +26,6 @@ import { type Element, escapeAttribute, serialize } from '../xml/element.js';
 import { type ChildIndex, readContent, readElement, type TopLevel } from '../xml/reader.js';
 import { Verbatim } from '../xml/tree.js';
 import type { StanzaError } from './errors.js';
-import { Jid } from './jid.js';
 import { NS } from './ns.js';
 
 export type StanzaName = 'message' | 'presence' | 'iq';

@@ -1,7 +1,7 @@
 /** Schemas of values in stored records, which are validated when they are read. */
 import { z } from 'zod';
+import { Jid, JidError } from '../address/jid.js';
 import { readElement, XmlError } from '../xml/reader.js';
-import { Jid, JidError } from './jid.js';
 import { NS } from './ns.js';
 import { Stanza } from './stanza.js';
 

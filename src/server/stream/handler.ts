@@ -1,10 +1,10 @@
 /** Handlers of streams: client, server and component streams are handlers on stream.ts. */
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
-import type { Shares } from '../shares.js';
+import type { Backlog } from '../limits/backlog.js';
+import type { Shares } from '../limits/shares.js';
 import { StreamError } from '../stanza/errors.js';
 import type { ReaderLimits, StreamOpen, TopLevel } from '../xml/reader.js';
-import type { Backlog } from './backlog.js';
 import type { StreamCounts } from './counts.js';
 import type { OutputParts } from './output.js';
 

@@ -4,8 +4,8 @@
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
+import type { Queues } from '../limits/queues.js';
 import type { Transport } from '../transport/transport.js';
-import type { Queues } from './queues.js';
 
 export interface OutputParts {
   config(): Config;

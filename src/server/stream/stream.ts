@@ -3,18 +3,19 @@
  * that send too fast; opens, restarts and closes; writes, and counts unread output. It knows nothing of logging in,
  * sessions or stream management: those belong to the handler (c2s/client.ts for clients).
  */
+
+import { JidError } from '../address/jid.js';
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import { charge, isPresentTurn, presentTurn, type Share, turnMs } from '../shares.js';
+import { Buckets } from '../limits/buckets.js';
+import { charge, isPresentTurn, presentTurn, type Share, turnMs } from '../limits/shares.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
-import { JidError } from '../stanza/jid.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Transport, TransportReader } from '../transport/transport.js';
 import { type Element, serialize } from '../xml/element.js';
 import { type StreamItem, type StreamOpen, XmlError, XmlReader } from '../xml/reader.js';
-import { Buckets } from './buckets.js';
 import { increment } from './counts.js';
 import { type Framing, framingOf } from './framing.js';
 import { type Allowance, readerLimits, type StreamHandler, type StreamParts } from './handler.js';

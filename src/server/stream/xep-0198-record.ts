@@ -3,11 +3,11 @@
  * earlier versions, and the session restored from it.
  */
 import { z } from 'zod';
+import { Jid } from '../address/jid.js';
 import { elapsedSince, type Moment, wall } from '../clock.js';
 import type { Link, Sent } from '../routing/link.js';
 import { Session } from '../routing/session.js';
 import { readStates, type SessionState, type StoredStates } from '../routing/session-state.js';
-import { Jid } from '../stanza/jid.js';
 import { jid, stanzaXml, whole } from '../stanza/stored.js';
 
 /** Counters wrap at 2^32 (§4). */

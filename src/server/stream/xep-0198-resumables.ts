@@ -1,7 +1,7 @@
 /** Resumable sessions (XEP-0198 §5): in this process, and stored for the next one. */
 import type { DocumentStore } from '../../storage/contract.js';
-import { Holdings } from '../holdings.js';
-import type { Jid } from '../stanza/jid.js';
+import type { Jid } from '../address/jid.js';
+import { Holdings } from '../limits/holdings.js';
 import { msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 import type { Sm, Snapshots } from './xep-0198-sm.js';
 

@@ -3,6 +3,8 @@
  * host, with the sender's address set. Login is in login.ts, binding and sessions in ../sessions/, the stream itself in
  * ../stream.ts.
  */
+
+import { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
 import { iqKey } from '../../routing/hooks.js';
@@ -12,7 +14,6 @@ import type { Awaited, Origin } from '../../routing/passage.js';
 import type { Session } from '../../routing/session.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
-import { Jid } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';

@@ -5,9 +5,9 @@
  * begins.
  */
 import { z } from 'zod';
+import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import type { RelayEnd, RelayEvents, RelayPeer } from '../../cluster/relay.js';
-import type { Jid } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf, serialize } from '../../xml/element.js';

@@ -4,7 +4,7 @@
  */
 import { addressBlock } from '../../config/address.js';
 import type { Config } from '../../config/schema.js';
-import { Portions } from '../../portions.js';
+import { Portions } from '../../limits/portions.js';
 
 export class SignUps {
   readonly #places: Portions;

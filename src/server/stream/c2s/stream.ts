@@ -1,9 +1,10 @@
 /** A client stream as login, binding and stream management see it. Implemented in client.ts. */
+
+import type { Jid } from '../../address/jid.js';
 import type { StreamInfo } from '../../module/index.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Link } from '../../routing/link.js';
 import type { Connection, Session } from '../../routing/session.js';
-import type { Jid } from '../../stanza/jid.js';
 import type { Transport } from '../../transport/transport.js';
 import type { Element } from '../../xml/element.js';
 import type { Outlet, Sm } from '../xep-0198-sm.js';

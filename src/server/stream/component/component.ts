@@ -4,13 +4,13 @@
  * connections stay; those pending for a closed connection move to the others.
  */
 import type { Logger } from 'pino';
+import type { Jid } from '../../address/jid.js';
 import type { ComponentSettings } from '../../config/components.js';
 import type { Config } from '../../config/schema.js';
 import { Outbox, type OutboxBudget, type Parcel } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
-import type { Jid } from '../../stanza/jid.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import { type Place, placeOf } from './balance.js';
 

@@ -1,10 +1,11 @@
 /** All external components (XEP-0114) of a server, and their connections. */
+
+import { Jid } from '../../address/jid.js';
 import { readSecrets } from '../../config/components.js';
 import type { Config } from '../../config/schema.js';
 import type { LocalHost } from '../../routing/host.js';
 import { type Router, serverOrigin } from '../../routing/router.js';
 import { StreamError } from '../../stanza/errors.js';
-import { Jid } from '../../stanza/jid.js';
 import type { Transport } from '../../transport/transport.js';
 import type { Swept } from '../sweeper.js';
 import { Component, type ComponentParts } from './component.js';

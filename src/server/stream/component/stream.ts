@@ -4,6 +4,7 @@
  * (jabber:component:connect) is not implemented.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { Jid, JidError } from '../../address/jid.js';
 import { wall } from '../../clock.js';
 import { isIn, networks } from '../../config/address.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
@@ -11,7 +12,6 @@ import type { LocalHost } from '../../routing/host.js';
 import type { Awaited, Origin } from '../../routing/passage.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
-import { Jid, JidError } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';

@@ -1,6 +1,6 @@
 /** Keys of server dialback (XEP-0220 §2.1.1), made as XEP-0185 §2 recommends. */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { Jid } from '../../stanza/jid.js';
+import { Jid } from '../../address/jid.js';
 import { NS } from '../../stanza/ns.js';
 
 /** What a key is for: a stream from one domain to another, by the id that the other end gave it. */

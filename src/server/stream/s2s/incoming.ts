@@ -3,12 +3,13 @@
  * stanzas, each from a domain that the peer has proved to the domain of ours that it was proved for. Streams go one way:
  * what we say to that server goes over a stream of our own. Stanzas are not counted (XEP-0198).
  */
+
+import { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Origin } from '../../routing/passage.js';
 import { type StanzaError, type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
-import { Jid } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import { type Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';

@@ -4,12 +4,12 @@
  * had; then the pair rests for a while that grows with each failure (back-off), and stanzas are refused at once.
  */
 import { Recent } from '../../../storage/recent.js';
+import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import { Outbox, type OutboxBudget } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
-import type { Jid } from '../../stanza/jid.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import { Delivery } from './delivery.js';

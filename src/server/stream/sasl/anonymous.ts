@@ -1,6 +1,6 @@
 /** ANONYMOUS (RFC 4505, XEP-0175): a temporary address for one session. Offered only if configured. */
 import { randomUUID } from 'node:crypto';
-import { Jid } from '../../stanza/jid.js';
+import { Jid } from '../../address/jid.js';
 import { type Mechanism, type SaslContext, SaslError, text } from './mechanism.js';
 
 /** RFC 4505 §2: 255 characters, of four bytes at most. The trace is not stored. */

@@ -2,7 +2,7 @@
  * EXTERNAL (RFC 4422 appendix A) with certificates, as in XEP-0178. The identity comes from the subjectAltName only;
  * names in the subject prove nothing.
  */
-import { Jid } from '../../stanza/jid.js';
+import { Jid } from '../../address/jid.js';
 import {
   askForFirst,
   type ClientCertificate,

@@ -5,7 +5,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { Accounts } from '../../accounts/index.js';
-import { Jid } from '../../stanza/jid.js';
+import { Jid } from '../../address/jid.js';
 
 /** RFC 6120 §6.5. */
 export type SaslCondition =

@@ -5,8 +5,8 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Credentials } from '../../accounts/index.js';
 import { digest, hmac, type ScramHash } from '../../accounts/keys.js';
+import type { Jid } from '../../address/jid.js';
 import { randomId } from '../../stanza/ids.js';
-import type { Jid } from '../../stanza/jid.js';
 import {
   accountOf,
   askForFirst,

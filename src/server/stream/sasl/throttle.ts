@@ -15,7 +15,7 @@
  */
 import { addressBlock } from '../../config/address.js';
 import type { Config } from '../../config/schema.js';
-import { Holdings } from '../../holdings.js';
+import { Holdings } from '../../limits/holdings.js';
 
 export interface ThrottleLimits {
   /** Accounts at which an address may fail before it is locked out. Infinity: addresses are not counted. */

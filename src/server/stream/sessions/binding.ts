@@ -1,9 +1,9 @@
 /** Turns an authenticated stream into a session: resource binding (RFC 6120 §7), Bind 2 (XEP-0386), conflicts. */
 import { createHash } from 'node:crypto';
+import { type Jid, JidError } from '../../address/jid.js';
 import { Session } from '../../routing/session.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
-import { type Jid, JidError } from '../../stanza/jid.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza } from '../../stanza/stanza.js';
 import { Element, el } from '../../xml/element.js';

@@ -1,9 +1,9 @@
 /** Ends sessions or lets them hibernate, and accounts for their queues. */
 import { monotonic } from '../../clock.js';
+import type { Queue } from '../../limits/queues.js';
 import type { Ledger, Session } from '../../routing/session.js';
 import { StreamError } from '../../stanza/errors.js';
 import type { C2sStream } from '../c2s/stream.js';
-import type { Queue } from '../queues.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import type { SessionsParts } from './parts.js';

@@ -1,6 +1,6 @@
 /** Sessions of clients: binding, resumption, ending, and snapshots for the next process. */
 
-import type { Jid } from '../../stanza/jid.js';
+import type { Jid } from '../../address/jid.js';
 import { Binding } from './binding.js';
 import { Ending } from './ending.js';
 import { Keeping } from './keeping.js';

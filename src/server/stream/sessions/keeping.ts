@@ -2,10 +2,11 @@
  * Snapshots of sessions: of all at shutdown, for the next start; and of quiet ones, for a crash
  * (docs/decisions/0004-resumption-after-a-crash.md).
  */
+
+import { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import type { Link } from '../../routing/link.js';
 import { type SessionState, type StoredStates, TooMuchState, writeStates } from '../../routing/session-state.js';
-import { Jid } from '../../stanza/jid.js';
 import { revived, type SavedSm, type Surroundings } from '../xep-0198-record.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';

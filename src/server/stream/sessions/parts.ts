@@ -1,12 +1,12 @@
 /** What sessions need of the server. */
 import type { Logger } from 'pino';
+import type { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
+import type { Queues } from '../../limits/queues.js';
 import type { SessionDirectory } from '../../routing/directory.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Session } from '../../routing/session.js';
-import type { Jid } from '../../stanza/jid.js';
 import type { StreamCounts } from '../counts.js';
-import type { Queues } from '../queues.js';
 import type { Resumables } from '../xep-0198-resumables.js';
 
 export interface SessionsParts {

@@ -5,7 +5,7 @@
  * storage refuses writes, so that other accounts go on.
  */
 import type { Config } from '../config/schema.js';
-import type { Share } from '../shares.js';
+import type { Share } from './shares.js';
 
 type Limits = Pick<
   Config['limits'],

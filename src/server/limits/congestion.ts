@@ -7,7 +7,7 @@
  * Bytes that stay queued for longer are due to slow readers: they decay, so that a slow reader does not hold up every
  * sender.
  */
-import type { Share } from '../shares.js';
+import type { Share } from './shares.js';
 
 /** Senders are paused once 1/`part` of the budget is queued. */
 const part = 8;

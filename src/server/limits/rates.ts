@@ -1,7 +1,7 @@
 /** Rate limits by key. */
 
-import { Recent } from '../storage/recent.js';
-import { monotonic } from './clock.js';
+import { Recent } from '../../storage/recent.js';
+import { monotonic } from '../clock.js';
 
 /**
  * A token bucket per key, of size `limit`, refilled evenly in `window` ms. Stores one number per key, for at most

@@ -4,10 +4,10 @@
  * never closes them, and does not affect other shares.
  */
 
-import { Recent } from '../storage/recent.js';
-import { monotonic, wall } from './clock.js';
-import { addressBlock } from './config/address.js';
-import type { Config } from './config/schema.js';
+import { Recent } from '../../storage/recent.js';
+import { monotonic, wall } from '../clock.js';
+import { addressBlock } from '../config/address.js';
+import type { Config } from '../config/schema.js';
 
 type Rates = Config['limits']['rate_account'];
 
@@ -112,9 +112,9 @@ export class Share {
   /** Pending writes, and their bytes. */
   waiting = 0;
   waitingBytes = 0;
-  /** Too many writes are pending (stream/backlog.ts). */
+  /** Too many writes are pending (backlog.ts). */
   isHeld = false;
-  /** Recent fan-out of its stanzas to queues of clients, in bytes (stream/congestion.ts). */
+  /** Recent fan-out of its stanzas to queues of clients, in bytes (congestion.ts). */
   multiplied = 0;
   /** Recent writes of its stanzas, in bytes. */
   #written = 0;
