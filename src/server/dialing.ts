@@ -1,28 +1,28 @@
-/** Connections to other servers: the places of a domain are tried in their order, a little after each other (RFC 8305). */
+/** Connects to other servers. Tries the addresses of a domain in order, starting each shortly after the last (RFC 8305). */
 import { connect, type Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { Place } from './stream/s2s/resolve.js';
 import { TcpTransport } from './transport/tcp.js';
 
-/** After how long the next place is tried while the one before has not answered, in ms. */
+/** How long to wait for a connection before also trying the next address, in ms. */
 const stagger = 500;
-/** How long all of it may take, in ms. */
-const patience = 20_000;
+/** Timeout for all addresses together, in ms. */
+const timeoutMs = 20_000;
 
 /**
- * Connects to the first place that answers, and begins TLS at once where it is for direct TLS; where that fails the places
- * after it are tried. `tls`: of the side that opens the connection. Rejects with the last error.
+ * Resolves with the first connection that succeeds. If its place is for direct TLS, the TLS handshake has to succeed too;
+ * otherwise the remaining places are tried. `tls` has the client's options. Rejects with the last error.
  */
 export async function dial(places: readonly Place[], tls: ConnectionOptions): Promise<TcpTransport> {
-  const signal = AbortSignal.timeout(patience);
+  const signal = AbortSignal.timeout(timeoutMs);
   let left = places;
   for (;;) {
     const { socket, at } = await firstOf(left, signal);
     const { isDirectTls } = left[at]!;
-    // XEP-0368 §3: ALPN says what is spoken, as the port may be shared.
+    // XEP-0368 §3: ALPN names the protocol, because the port may be shared.
     const transport = new TcpTransport(socket, isDirectTls ? { ...tls, ALPNProtocols: ['xmpp-server'] } : tls);
     if (!isDirectTls) return transport;
-    const error = await shakenHands(transport, signal);
+    const error = await handshake(transport, signal);
     if (error === undefined) return transport;
     transport.destroy();
     left = left.slice(at + 1);
@@ -30,7 +30,8 @@ export async function dial(places: readonly Place[], tls: ConnectionOptions): Pr
   }
 }
 
-function shakenHands(transport: TcpTransport, signal: AbortSignal): Promise<Error | undefined> {
+/** Resolves when the TLS handshake is done, with an error if it failed or took too long. */
+function handshake(transport: TcpTransport, signal: AbortSignal): Promise<Error | undefined> {
   return new Promise((resolve) => {
     const late = () => {
       resolve(new Error('the TLS handshake took too long'));
@@ -44,7 +45,7 @@ function shakenHands(transport: TcpTransport, signal: AbortSignal): Promise<Erro
   });
 }
 
-/** The first connection that there is, and its place. Those that come later are cut. */
+/** Resolves with the first connection and the index of its place. Later connections are dropped. */
 function firstOf(
   places: readonly Place[],
   signal: AbortSignal,
@@ -61,7 +62,7 @@ function firstOf(
     const late = () => {
       over();
       for (const socket of open) socket.destroy();
-      reject(new Error('no connection within the time for it'));
+      reject(new Error('no connection within the timeout'));
     };
     const tryNext = () => {
       clearTimeout(timer);

@@ -1,4 +1,4 @@
-/** Other servers: streams that they open, and those that we open to them. Puts the parts of stream/s2s/ together. */
+/** Federation: incoming and outgoing streams of other servers. Connects the parts of stream/s2s/. */
 
 import { isIP } from 'node:net';
 import type { ConnectionOptions, TLSSocketOptions } from 'node:tls';
@@ -29,7 +29,7 @@ export interface FederationParts extends StreamParts {
   readonly admission: Admission;
   readonly router: Router;
   readonly certificates: Certificates;
-  /** The host that a domain of ours belongs to. */
+  /** The host that a local domain belongs to. */
   host(domain: string): LocalHost;
   tlsFailed(): void;
 }
@@ -43,7 +43,7 @@ export class Federation {
   readonly #remotes: Remotes;
   readonly #timer: NodeJS.Timeout;
 
-  /** From now on the router sends to other servers. */
+  /** Registers itself as the router's destination for remote domains. */
   constructor(parts: FederationParts) {
     this.#parts = parts;
     const { router, certificates, host } = parts;
@@ -70,15 +70,15 @@ export class Federation {
     this.tls = (hello) => ({
       secureContext: certificates.contextForServers(hello === 'unreadable' ? undefined : hello.servername),
       requestCert: true,
-      // Whether its certificate is enough is decided by the stream: dialback may do.
+      // The stream checks the certificate: a peer without a valid one can still use dialback.
       rejectUnauthorized: false,
     });
   }
 
-  /** How a connection that another server opened becomes a TLS one. */
+  /** TLS options for an incoming connection. */
   readonly tls: (hello: Hello) => TLSSocketOptions;
 
-  /** Streams from other servers, and to them. */
+  /** The number of incoming and outgoing streams. */
   get size(): number {
     return this.#incoming.size + this.#remotes.streams;
   }
@@ -88,7 +88,7 @@ export class Federation {
     return { incoming: this.#incoming.size, outgoing: streams, waitingBytes };
   }
 
-  /** Another server has connected; `at`: when it was accepted, in ms (`monotonic`). */
+  /** Starts an incoming stream. `at` is the time of the accept, in ms (`monotonic`). */
   connected(transport: Transport, at: number): void {
     this.#incoming.add(new IncomingStream(transport, this.#incomingParts, at));
   }
@@ -103,9 +103,9 @@ export class Federation {
     const name = domainToASCII(to);
     const options: ConnectionOptions = {
       secureContext: this.#parts.certificates.contextForServers(domainToASCII(from)),
-      // RFC 6066 §3: no address.
+      // RFC 6066 §3: SNI carries names only, no IP addresses.
       ...(name === '' || name.startsWith('[') || isIP(name) !== 0 ? {} : { servername: name }),
-      // The stream looks at the certificate.
+      // The stream checks the certificate.
       rejectUnauthorized: false,
     };
     return dial(places, options);
@@ -116,18 +116,18 @@ export class Federation {
     this.#remotes.sweep(now);
   }
 
-  /** Takes no more stanzas. Resolves once the present ones have been handled. */
+  /** Stops reading stanzas. Resolves once those already read have been handled. */
   async stopTaking(): Promise<void> {
     await Promise.all([...this.#incoming].map(({ xml }) => xml.stopTaking()));
   }
 
-  /** Tells all peers that the server stops. */
+  /** Closes all streams with `system-shutdown`. */
   close(): void {
     for (const { xml } of this.#incoming) xml.close(new StreamError('system-shutdown'));
     this.#remotes.close();
   }
 
-  /** Ends connections that are still there. */
+  /** Drops the remaining connections. */
   abandon(): void {
     clearInterval(this.#timer);
     for (const { xml } of this.#incoming) xml.abandon();

@@ -5,12 +5,15 @@ import { parseListenAddress } from './address.js';
 import { because, hostName, live, network, wait } from './keys.js';
 import { bytes, count } from './units.js';
 
-/** "host:port": an address as those to listen on, or a name. */
+/** "host:port", where the host is an IP address as in `[listen]`, or a name. */
 const place = z
   .string()
   .refine(
     (text) => isPlace(text),
-    because('is no place to connect to', 'write "host:port", such as "192.0.2.7:5269" or "xmpp.example.net:5269"'),
+    because(
+      'is not an address to connect to',
+      'write "host:port", such as "192.0.2.7:5269" or "xmpp.example.net:5269"',
+    ),
   );
 
 function isPlace(text: string): boolean {
@@ -24,7 +27,10 @@ const dnsServer = z
   .string()
   .refine(
     (text) => isIP(text) !== 0 || (parseListenAddress(text)?.host !== undefined && !text.startsWith('localhost')),
-    because('is no DNS server', 'write an address such as "127.0.0.1", or with a port "127.0.0.1:5353"'),
+    because(
+      'is not the address of a DNS server',
+      'write an address such as "127.0.0.1", or with a port "127.0.0.1:5353"',
+    ),
   );
 
 export const s2s = z
@@ -33,57 +39,60 @@ export const s2s = z
       .boolean()
       .default(false)
       .describe(
-        'Whether stanzas go to other servers and come from them: listen.s2s and listen.s2s_tls are listened on.',
+        'Whether the server exchanges stanzas with other servers. If so, it listens on listen.s2s and listen.s2s_tls.',
       ),
     require_valid_certificate: z
       .boolean()
       .default(true)
       .describe(
-        'Whether another server must prove its domain by a certificate of an authority that is trusted (tls.server_authorities). false: DNS is believed (XEP-0220), so that who controls the way to it can pose as another server. TLS is required in any case.',
+        'Whether another server needs a certificate for its domain from a trusted authority (tls.server_authorities). If false, dialback (XEP-0220) is enough; it relies on DNS, so an attacker who controls DNS or the network can impersonate other servers. TLS is always required.',
       )
       .meta(live),
     dialback_secret: z
       .string()
       .default('')
       .describe(
-        'Secret of the keys of dialback; the same on all servers that answer for a domain. Empty: one is made at each start.',
+        'Secret from which dialback keys are derived. All servers of a domain need the same. If empty, the server generates one at each start.',
       )
       .meta({ secret: true }),
     connect: z
       .record(hostName, place)
       .default({})
-      .describe('Where the servers of some domains are, "host:port" by domain, instead of what DNS says.')
+      .describe('Addresses of the servers of some domains, "host:port" by domain. They replace DNS.')
       .meta({ ...live, example: '192.0.2.7:5269' }),
     allow_networks: z
       .array(network)
       .default([])
       .describe(
-        'Private, loopback and own addresses, and networks of such, that may be connected to if DNS names them. Places in s2s.connect always may.',
+        'Private, loopback and own addresses, or networks of them, that the server may connect to when DNS returns them. Addresses in s2s.connect are always allowed.',
       )
       .meta({ ...live, example: '10.0.0.0/8' }),
     dns_servers: z
       .array(dnsServer)
       .default([])
-      .describe('DNS servers that are asked where other servers are. Empty: those of the system.')
+      .describe('DNS servers for finding other servers. If empty, those of the system.')
       .meta({ example: '127.0.0.1' }),
     idle_seconds: wait(10)
       .default(600)
       .describe(
-        'Silence after which a stream to another server is closed; one from another server after twice as long.',
+        'Idle time after which a stream to another server is closed. An incoming stream is closed after twice as long.',
       )
       .meta(live),
     streams: count({ min: 1 })
       .default(2000)
-      .describe('Streams to other servers, one for each pair of domains.')
+      .describe('Maximum number of streams to other servers. Each pair of a local and a remote domain needs one.')
       .meta(live),
     queue_stanzas_per_domain: count({ min: 10 })
       .default(2000)
-      .describe('Stanzas that may wait for a stream from one domain to another; further ones are refused.')
+      .describe('Maximum number of stanzas queued for one pair of domains. Further stanzas are refused.')
       .meta(live),
-    queue_bytes_per_domain: bytes({ min: 65_536 }).default(2_097_152).describe('The same in bytes.').meta(live),
+    queue_bytes_per_domain: bytes({ min: 65_536 })
+      .default(2_097_152)
+      .describe('Maximum size of the stanzas queued for one pair of domains.')
+      .meta(live),
     queue_bytes: bytes({ min: 1_048_576 })
       .default(33_554_432)
-      .describe('The same for all streams together.')
+      .describe('Maximum size of the stanzas queued for all other servers together.')
       .meta(live),
   })
   .prefault({})

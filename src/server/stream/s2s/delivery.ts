@@ -1,6 +1,6 @@
 /**
- * Stanzas of one pair of domains on their way to another server: who we are is proved by SASL EXTERNAL (XEP-0178) or
- * server dialback (XEP-0220 §2.1.1), then an outbox is emptied at the pace of the peer.
+ * Delivers the stanzas of one pair of domains to another server. It authenticates with SASL EXTERNAL (XEP-0178) or server
+ * dialback (XEP-0220 §2.1.1), then drains the outbox as fast as the peer reads.
  */
 import type { Outbox } from '../../routing/outbox.js';
 import { StanzaError } from '../../stanza/errors.js';
@@ -13,9 +13,9 @@ import type { OutgoingStream, Task } from './outgoing.js';
 export interface DeliveryParts {
   readonly outbox: Outbox;
   readonly keys: DialbackKeys;
-  /** In ms, monotonic. */
+  /** The monotonic clock, in ms. */
   now(): number;
-  /** The peer takes stanzas from now on. */
+  /** Called once the peer accepts stanzas. */
   opened(stream: OutgoingStream): void;
   ended(reason: StanzaError): void;
 }
@@ -23,7 +23,7 @@ export interface DeliveryParts {
 export class Delivery implements Task {
   readonly #parts: DeliveryParts;
   #phase: 'new' | 'external' | 'authenticated' | 'dialback' | 'open' = 'new';
-  /** When something was last sent, in ms. */
+  /** When a stanza was last sent, in ms. */
   #lastSent = 0;
 
   constructor(parts: DeliveryParts) {
@@ -36,7 +36,7 @@ export class Delivery implements Task {
       return;
     }
     if (this.#phase !== 'new') {
-      stream.fail('The server begins anew.');
+      stream.fail('The server sent its stream features at a wrong time.');
       return;
     }
     const mechanisms = features.getChild('mechanisms', NS.sasl)?.getChildren('mechanism') ?? [];
@@ -45,14 +45,14 @@ export class Delivery implements Task {
       return;
     }
     this.#phase = 'external';
-    // XEP-0178 §3, 10: some servers want the identity.
+    // XEP-0178 §3, 10: some servers require an authorization identity.
     const identity = Buffer.from(stream.pair.from).toString('base64');
     stream.xml.writeElement(el('auth', { xmlns: NS.sasl, mechanism: 'EXTERNAL' }, identity));
   }
 
   #dialBack(stream: OutgoingStream): void {
     if (!stream.hasDialback) {
-      stream.fail('The server offers no way to prove our domain.');
+      stream.fail('The server offers neither SASL EXTERNAL nor dialback.');
       return;
     }
     const { from, to } = stream.pair;
@@ -72,18 +72,18 @@ export class Delivery implements Task {
       stream.begin();
     } else if (this.#phase === 'dialback' && item.ns === NS.dialback && item.name === 'result')
       this.#result(stream, item);
-    // The stream goes one way: what else the peer says over it, such as an answer that was not asked for, is ignored.
+    // The stream is unidirectional: any other element is ignored, such as an unsolicited response.
   }
 
   #result(stream: OutgoingStream, { attrs }: TopLevel): void {
     const { from, to } = stream.pair;
-    // §3.1: the answer is to what was asked on this stream.
+    // §3.1: the response has to match the request of this stream.
     if (domainOf(attrs.from) !== to || domainOf(attrs.to) !== from) return;
     if (attrs.type === 'valid') this.#open(stream);
     else if (attrs.type === 'invalid') {
-      const text = 'The server does not believe who we are.';
+      const text = 'The server rejected our dialback key.';
       stream.fail(text, new StanzaError('internal-server-error', text));
-    } else stream.fail('The server could not check who we are.');
+    } else stream.fail('The server could not verify our dialback key.');
   }
 
   #open(stream: OutgoingStream): void {
@@ -94,7 +94,7 @@ export class Delivery implements Task {
     this.send(stream);
   }
 
-  /** What waits, as long as the peer reads. */
+  /** Sends from the outbox until it is empty or the stream's output buffer is full. */
   send({ xml }: OutgoingStream): void {
     while (this.#phase === 'open' && xml.hasRoom) {
       const parcel = this.#parts.outbox.take();

@@ -1,7 +1,7 @@
 /**
- * A stream that another server opened (RFC 6120): TLS, then SASL EXTERNAL (XEP-0178) or server dialback (XEP-0220), then
- * stanzas, each from a domain that the peer has proved to the domain of ours that it was proved for. Streams go one way:
- * what we say to that server goes over a stream of our own. Stanzas are not counted (XEP-0198).
+ * An incoming stream from another server (RFC 6120): TLS, then SASL EXTERNAL (XEP-0178) or server dialback (XEP-0220),
+ * then stanzas. The peer may authenticate several pairs of a remote and a local domain, and sends stanzas of these pairs
+ * only. The stream is unidirectional; stanzas to that server use an outgoing stream. There is no stream management.
  */
 
 import { Jid } from '../../address/jid.js';
@@ -27,27 +27,27 @@ export interface IncomingParts extends StreamParts {
   config(): Config;
   readonly admission: Admission;
   readonly keys: DialbackKeys;
-  /** The host for a domain of ours: a host, or that of a service or component. Undefined if the domain is not ours. */
+  /** The host of a local domain, which may be that of a service or component. Undefined if the domain is not local. */
   host(domain: string): LocalHost | undefined;
-  /** Whether the certificate of the peer proves a domain. */
+  /** Whether the peer's certificate is valid for a domain. */
   certifies(transport: Transport, domain: string): boolean;
-  /** Asks the server of the originating domain for its word. Never rejects. */
+  /** Verifies a dialback key with the authoritative server. Never rejects. */
   verify(claim: DialbackClaim, key: string): Promise<Verdict>;
   tlsFailed(): void;
-  /** The stream is over; its place is free. */
+  /** Called once the stream has ended. */
   closed(stream: IncomingStream): void;
 }
 
-/** What a server may send that has proved its domain. */
+/** The limits of a server that has authenticated. */
 export const serverAllowance: Allowance = {
   rate: (limits) => limits.rate_server,
   elementBytes: (limits) => limits.stanza_bytes,
 };
 
-/** Pairs of domains of one stream, and dialbacks that are under way on it. */
+/** How many pairs of domains a stream may have, and how many pending dialbacks. */
 const mostPairs = 100;
 const mostPending = 10;
-/** How long a peer may take to close its half that did not prove who it is in time, in ms. */
+/** How long a peer that missed the login deadline may take to close its half of the stream, in ms. */
 const lateCloseMs = 2000;
 
 export class IncomingStream implements StreamHandler, Entrance, Origin {
@@ -59,19 +59,19 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   readonly acknowledges = false;
   readonly xml: XmlStream;
   readonly #parts: IncomingParts;
-  /** When its connection was accepted, in ms. */
+  /** When the connection was accepted, in ms. */
   readonly #connectedAt: number;
-  /** What the header says: a domain of ours, and the domain that the peer claims to be. */
+  /** The addresses in the header: a local domain, and the domain that the peer claims. */
   #to: string | undefined;
   #from: string | undefined;
   #id = '';
-  /** Proved by its certificate and SASL EXTERNAL. */
+  /** Whether SASL EXTERNAL succeeded. */
   #isAuthenticated = false;
-  /** Pairs that stanzas may go between: "from to". */
+  /** The authenticated pairs, as "from to". */
   readonly #pairs = new Set<string>();
-  /** Domains that are proved. */
+  /** The authenticated remote domains. */
   readonly #domains = new Set<string>();
-  /** Pairs whose dialback is under way. */
+  /** The pairs whose dialback is pending. */
   readonly #pending = new Set<string>();
 
   constructor(transport: Transport, parts: IncomingParts, connectedAt: number) {
@@ -89,10 +89,10 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     if (to === undefined || this.#parts.host(to) === undefined) throw new StreamError('host-unknown');
     const from = domainOf(attrs.from);
     if (attrs.from !== undefined && from === undefined) throw new StreamError('improper-addressing');
-    // Nobody else speaks for us. A restart continues what was negotiated for one pair.
+    // No peer may claim a local domain. A restart keeps the addresses of the authenticated pair.
     if (from !== undefined && this.#parts.host(from) !== undefined) throw new StreamError('invalid-from');
     if (this.#isAuthenticated && from !== this.#from) throw new StreamError('invalid-from');
-    if (this.#isAuthenticated && to !== this.#to) throw new StreamError('host-unknown', 'The host was settled.');
+    if (this.#isAuthenticated && to !== this.#to) throw new StreamError('host-unknown', 'The host cannot change.');
     this.#to = to;
     this.#from = from;
     demandVersion(header);
@@ -133,7 +133,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     this.#parts.closed(this);
   }
 
-  // --- who it is --------------------------------------------------------------------------------------------------
+  // --- authentication ---------------------------------------------------------------------------------------------
 
   #startTls(): void {
     const isTimely = !this.#isAuthenticated && this.#pending.size === 0;
@@ -163,7 +163,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     this.xml.restart();
   }
 
-  /** Stanzas may come from the one to the other. Throws StreamError if the peer has too many such pairs. */
+  /** Admits stanzas of a pair, and establishes the stream with the first. Throws StreamError if a limit is reached. */
   #prove(from: string, to: string): void {
     this.#pairs.add(`${from} ${to}`);
     this.#domains.add(from);
@@ -174,26 +174,26 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   /** XEP-0220 §2.2.1: we are the receiving server. */
   #result(item: TopLevel): void {
-    // §3.1: an answer to what we did not ask here.
+    // §3.1: a response, but this stream sent no request.
     if (item.attrs.type !== undefined) return;
     const { from, to } = addressesOf(item);
     const pair = `${from} ${to}`;
     const refusal = this.#refusalOf(from, to);
     if (refusal !== undefined) this.#answer('result', { from: to, to: from }, refusal);
-    // §1.2: a certificate proves it as well.
+    // §1.2: a valid certificate makes dialback unnecessary.
     else if (this.#pairs.has(pair) || this.#certifies(from)) this.#accept(from, to);
     else if (this.#pending.size >= mostPending) this.#answer('result', { from: to, to: from }, 'resource-constraint');
     else if (!this.#pending.has(pair)) {
       this.#pending.add(pair);
-      // Meanwhile stanzas of other pairs go on.
+      // Not awaited, so that stanzas of other pairs are handled meanwhile.
       void this.#dialBack(from, to, elementOf(item).getText());
     }
   }
 
-  /** §2.5: why a pair is not even looked at. */
+  /** §2.5: why a pair is refused before its key is verified. */
   #refusalOf(from: string, to: string): StanzaErrorCondition | undefined {
     if (this.#parts.host(to) === undefined) return 'item-not-found';
-    // Nobody else speaks for us.
+    // No peer may claim a local domain.
     if (this.#parts.host(from) !== undefined) return 'forbidden';
     return this.#pairs.size + this.#pending.size >= mostPairs ? 'resource-constraint' : undefined;
   }
@@ -233,7 +233,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     else this.#answer('verify', { from: to, to: from, id, type });
   }
 
-  /** §2.5: with a condition it is an error. */
+  /** Sends a dialback response; with a condition, an error (§2.5). */
   #answer(name: string, attributes: Readonly<Record<string, string>>, condition?: StanzaErrorCondition): void {
     const error = condition && el('error', { type: 'cancel' }, el(condition, { xmlns: NS.stanzas }));
     this.xml.writeElement(el(`db:${name}`, error ? { ...attributes, type: 'error' } : attributes, error));
@@ -245,10 +245,10 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     const { attrs } = item;
     const to = Jid.tryParse(attrs.to ?? '')?.domain;
     const from = Jid.tryParse(attrs.from ?? '')?.domain;
-    // Addresses that are missing or malformed, and senders that are not proved, are the admission's.
+    // Admission rejects missing and malformed addresses, and domains that the peer has not authenticated.
     const isProved = from === undefined || to === undefined || this.#pairs.has(`${from} ${to}`);
     if (!isProved && this.#domains.has(from!))
-      throw new StreamError('not-authorized', 'That domain was not asked for.');
+      throw new StreamError('not-authorized', 'The pair of domains is not authenticated.');
     const stanza = this.#parts.admission.admit(item, this);
     if (stanza !== undefined) return this.#parts.host(stanza.to!.domain)?.route(stanza, this);
   }
@@ -269,7 +269,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   // --- time -------------------------------------------------------------------------------------------------------
 
-  /** Once a second. `now` by the monotonic clock, in ms. */
+  /** Called once a second. `now` is in ms of the monotonic clock. */
   sweep(now: number): void {
     const { xml } = this;
     const { limits, s2s } = this.#parts.config();
@@ -277,7 +277,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
-      // It is the peer that closes a stream which it does not need; this one has been left behind.
+      // The peer should close an idle stream first; this one seems to be abandoned.
       if (now - xml.lastRead >= 2000 * s2s.idle_seconds) xml.close(new StreamError('connection-timeout'));
     } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {
       this.#parts.limitHit('login_deadline_seconds');
@@ -286,7 +286,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   }
 }
 
-/** RFC 6120 §6.4.2: "=" is an empty one. Throws SaslError. */
+/** Decodes an initial response. "=" is an empty one (RFC 6120 §6.4.2). Throws SaslError. */
 function initialResponse(content: string): Buffer {
   const text = content.trim();
   if (text === '' || text === '=') return Buffer.alloc(0);

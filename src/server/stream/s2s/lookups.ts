@@ -1,18 +1,18 @@
-/** What DNS says, as far as streams between servers and `waxwing check` need it. */
+/** DNS queries for streams to other servers and for `waxwing check`. */
 import { Resolver, type SrvRecord } from 'node:dns';
 
-/** An empty list is the answer that there is no such record. Rejects where there is no answer. */
+/** Each query resolves with an empty list if there is no such record, and rejects if DNS does not answer. */
 export interface DnsResolver {
   srv(name: string): Promise<readonly SrvRecord[]>;
-  /** IPv6 and IPv4 in turn, IPv6 first (RFC 8305 §4). Rejects where there is an answer for neither. */
+  /** IPv6 and IPv4 addresses alternately, IPv6 first (RFC 8305 §4). Rejects only if both queries fail. */
   addresses(name: string): Promise<readonly string[]>;
 }
 
-/** Ms that one question may take until it is asked again, and how often it is asked. */
+/** The timeout of one try of a query, in ms, and the number of tries. */
 const timeout = 2000;
 const tries = 2;
 
-/** Asks these servers ("192.0.2.1", "192.0.2.1:53"); without any, those of the system. */
+/** Queries these servers ("192.0.2.1", "192.0.2.1:53"), or those of the system if the list is empty. */
 export function dnsResolver(servers: readonly string[] = []): DnsResolver {
   const resolver = new Resolver({ timeout, tries });
   if (servers.length > 0) resolver.setServers(servers);
@@ -27,7 +27,7 @@ export function dnsResolver(servers: readonly string[] = []): DnsResolver {
   return {
     srv: (name) => ask((done) => resolver.resolveSrv(name, done)),
     addresses: async (name) => {
-      // Some servers of DNS fail for one of the two.
+      // Some DNS servers fail for one of the two record types.
       const [v6, v4] = await Promise.allSettled([
         ask<string>((done) => resolver.resolve6(name, done)),
         ask<string>((done) => resolver.resolve4(name, done)),

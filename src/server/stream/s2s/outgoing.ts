@@ -1,6 +1,6 @@
 /**
- * A stream that we open to another server (RFC 6120): TLS with its certificate checked, then what it is for, its task:
- * stanzas (delivery.ts), or one question about a dialback key (verification.ts).
+ * An outgoing stream to another server (RFC 6120). It negotiates TLS and checks the certificate; its task then takes over:
+ * delivery of stanzas (delivery.ts), or verification of one dialback key (verification.ts).
  */
 import type { Config } from '../../config/schema.js';
 import { StanzaError, type StreamError } from '../../stanza/errors.js';
@@ -13,7 +13,7 @@ import { hasStartTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
 import { declaration } from './dialback.js';
 
-/** A domain of ours, and one of another server. */
+/** A local domain and a remote domain. */
 export interface Pair {
   readonly from: string;
   readonly to: string;
@@ -21,24 +21,24 @@ export interface Pair {
 
 export interface OutgoingParts extends StreamParts {
   config(): Config;
-  /** Whether the certificate of the peer proves a domain. */
+  /** Whether the peer's certificate is valid for a domain. */
   certifies(transport: Transport, domain: string): boolean;
   tlsFailed(): void;
-  /** The stream is over. */
+  /** Called once the stream has ended. */
   closed(stream: OutgoingStream): void;
 }
 
-/** What a stream is opened for. */
+/** The purpose of a stream. */
 export interface Task {
-  /** TLS has begun, the certificate was checked, and the peer says what it offers; again after each restart. */
+  /** Called with the peer's features once TLS is up and the certificate is checked, and again after each restart. */
   ready(stream: OutgoingStream, features: Element): void;
-  /** What else the peer says. */
+  /** Handles any other element from the peer. */
   element(stream: OutgoingStream, item: TopLevel): void;
-  /** There is room for more, on an established stream. */
+  /** Called when an established stream can take more output. */
   drained(stream: OutgoingStream): void;
-  /** The stream has ended; why, as the sender of a stanza is told. Called once. */
+  /** Called once when the stream ends, with the error for the senders of undelivered stanzas. */
   ended(reason: StanzaError): void;
-  /** Whether nothing is left to do on an established stream since a time in ms (`monotonic`). */
+  /** Whether an established stream has been idle since a time in ms (`monotonic`). */
   isIdle(since: number): boolean;
 }
 
@@ -48,9 +48,9 @@ export class OutgoingStream implements StreamHandler {
   readonly mayLag = 0;
   readonly xml: XmlStream;
   readonly pair: Pair;
-  /** The id that the peer gave the stream. */
+  /** The stream id, assigned by the peer. */
   id = '';
-  /** Whether the peer knows dialback, by its header or its features (XEP-0220 §2.4). */
+  /** Whether the peer's header or features advertise dialback (XEP-0220 §2.4). */
   hasDialback = false;
   readonly #parts: OutgoingParts;
   readonly #task: Task;
@@ -58,7 +58,7 @@ export class OutgoingStream implements StreamHandler {
   #awaitsTls = false;
   #isEnded = false;
 
-  /** `openedAt`: by the monotonic clock, in ms. */
+  /** `openedAt` is in ms of the monotonic clock. */
   constructor(transport: Transport, parts: OutgoingParts, pair: Pair, task: Task, openedAt: number) {
     this.pair = pair;
     this.#parts = parts;
@@ -68,12 +68,12 @@ export class OutgoingStream implements StreamHandler {
     this.begin();
   }
 
-  /** Sends our header, at first and after each restart. */
+  /** Sends the stream header, initially and after each restart. */
   begin(): void {
     this.xml.begin(this.pair.from, this.pair.to);
   }
 
-  /** Whether the peer has proved the domain that the stream leads to. */
+  /** Whether the peer's certificate is valid for the remote domain. */
   get isCertified(): boolean {
     return this.#parts.certifies(this.xml.transport, this.pair.to);
   }
@@ -92,21 +92,21 @@ export class OutgoingStream implements StreamHandler {
       return;
     }
     if (item.ns !== NS.stream || item.name !== 'features') {
-      // Nothing that comes without TLS counts.
+      // Elements that arrive before TLS are ignored.
       if (this.xml.transport.secure) this.#task.element(this, item);
       return;
     }
     const features = elementOf(item);
     if (!this.xml.transport.secure) {
       if (features.getChild('starttls', NS.tls) === undefined) {
-        this.fail('The server offers no TLS.');
+        this.fail('The server does not offer TLS.');
         return;
       }
       this.#awaitsTls = true;
       this.xml.write(`<starttls xmlns='${NS.tls}'/>`);
       return;
     }
-    // RFC 6120 §13.7.2: the server is not the one that it should be.
+    // RFC 6120 §13.7.2: the peer has to be the server of the domain.
     if (this.#parts.config().s2s.require_valid_certificate && !this.isCertified) {
       this.fail('The certificate of the server is not valid for its domain.');
       return;
@@ -155,9 +155,9 @@ export class OutgoingStream implements StreamHandler {
 
   // --- ends -------------------------------------------------------------------------------------------------------
 
-  /** The stream cannot be used. */
+  /** Gives the stream up: ends its task and closes it. */
   fail(text: string, reason = new StanzaError('remote-server-timeout', text)): void {
-    this.#parts.log.info({ domain: this.pair.to, reason: text }, 'no stream to another server');
+    this.#parts.log.info({ domain: this.pair.to, reason: text }, 'stream to another server failed');
     this.#end(reason);
     this.xml.close();
   }
@@ -168,7 +168,7 @@ export class OutgoingStream implements StreamHandler {
     this.#task.ended(reason);
   }
 
-  /** Once a second. `now` by the monotonic clock, in ms. */
+  /** Called once a second. `now` is in ms of the monotonic clock. */
   sweep(now: number): void {
     const { xml } = this;
     const { limits, s2s } = this.#parts.config();

@@ -1,7 +1,7 @@
 /**
- * Other servers as destinations: one stream for each pair of a domain of ours and one of theirs, opened when there is
- * something to send. What waits for a stream is bounded for each pair and in all, and refused when the stream cannot be
- * had; then the pair rests for a while that grows with each failure (back-off), and stanzas are refused at once.
+ * Other servers as destinations of stanzas. Each pair of a local and a remote domain has one stream, opened on demand.
+ * Stanzas queue until the stream is established; the queues are bounded per pair and in total. If no stream can be
+ * established, the queue is refused, and the pair backs off exponentially: until then its stanzas are refused at once.
  */
 import { Recent } from '../../../storage/recent.js';
 import type { Jid } from '../../address/jid.js';
@@ -22,19 +22,19 @@ export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
   readonly keys: DialbackKeys;
   /** Connects to the server of a domain. Rejects with UnresolvedError, or an error of the system. */
   dial(pair: Pair): Promise<Transport>;
-  /** Tells the sender of a stanza why it is refused. Never throws. */
+  /** Returns a stanza to its sender with an error. Never throws. */
   refuse(stanza: Stanza, error: StanzaError): void;
 }
 
-/** The first rest after a failure and the longest, in ms; half of it is left to chance. */
-const firstRest = 4000;
-const longestRest = 300_000;
-/** Pairs that rest; those that are forgotten are tried again. */
-const mostResting = 10_000;
-/** Questions about dialback keys that wait for an answer. */
+/** The first and the longest back-off after a failure, in ms. Up to half of it is jitter. */
+const firstBackOff = 4000;
+const longestBackOff = 300_000;
+/** How many pairs may be in back-off. Pairs that are evicted may connect again. */
+const mostBackOffs = 10_000;
+/** How many verifications of dialback keys may be pending. */
 const mostVerifications = 100;
 
-interface Rest {
+interface BackOff {
   readonly failures: number;
   readonly until: number;
   readonly reason: StanzaError;
@@ -43,14 +43,14 @@ interface Rest {
 interface Route {
   readonly pair: Pair;
   readonly outbox: Outbox;
-  /** The connection that takes stanzas. Undefined until there is one. */
+  /** The established stream. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
 }
 
 export class Remotes implements Destination {
   readonly #parts: RemotesParts;
   readonly #routes = new Map<string, Route>();
-  readonly #resting = new Recent<Rest>(mostResting);
+  readonly #backOffs = new Recent<BackOff>(mostBackOffs);
   readonly #streams = new Set<OutgoingStream>();
   readonly #budget: OutboxBudget;
   #verifications = 0;
@@ -61,12 +61,12 @@ export class Remotes implements Destination {
     this.#budget = { most: () => parts.config().s2s.queue_bytes, used: 0 };
   }
 
-  /** Streams that are open, or being closed. */
+  /** The number of streams, including those that are closing. */
   get streams(): number {
     return this.#streams.size;
   }
 
-  /** Bytes (about) that wait for a stream. */
+  /** Approximate size of the queued stanzas. */
   get waitingBytes(): number {
     return this.#budget.used;
   }
@@ -87,13 +87,13 @@ export class Remotes implements Destination {
     return undefined;
   }
 
-  /** Throws StanzaError while it rests, or where there are too many. */
+  /** Throws StanzaError while the pair is in back-off, or if there are too many streams. */
   #routeFor(pair: Pair): Route {
     const key = keyOf(pair);
     const known = this.#routes.get(key);
     if (known !== undefined) return known;
-    const rest = this.#resting.get(key);
-    if (rest !== undefined && monotonic() < rest.until) throw rest.reason;
+    const backOff = this.#backOffs.get(key);
+    if (backOff !== undefined && monotonic() < backOff.until) throw backOff.reason;
     const { s2s } = this.#parts.config();
     if (this.#isClosed || this.#routes.size >= s2s.streams) {
       this.#parts.limitHit('s2s.streams');
@@ -133,21 +133,21 @@ export class Remotes implements Destination {
       now: monotonic,
       opened: (stream) => {
         route.open = { stream, delivery };
-        this.#resting.delete(keyOf(route.pair));
+        this.#backOffs.delete(keyOf(route.pair));
       },
       ended: (reason) => this.#ended(route, reason),
     });
     await this.#open(route.pair, delivery);
   }
 
-  /** Opens a stream for a task; the task is told if there is none. Never rejects. */
+  /** Opens a stream for a task. If that fails, it ends the task. Never rejects. */
   async #open(pair: Pair, task: Task): Promise<void> {
     const openedAt = monotonic();
     let transport: Transport;
     try {
       transport = await this.#parts.dial(pair);
     } catch (error) {
-      this.#parts.log.info({ domain: pair.to, err: error }, 'no connection to another server');
+      this.#parts.log.info({ domain: pair.to, err: error }, 'connection to another server failed');
       const isNone = error instanceof UnresolvedError && error.reason !== 'unknown';
       task.ended(new StanzaError(isNone ? 'remote-server-not-found' : 'remote-server-timeout'));
       return;
@@ -162,22 +162,22 @@ export class Remotes implements Destination {
     const key = keyOf(route.pair);
     const wasOpen = route.open !== undefined;
     route.open = undefined;
-    // The peer closed a stream that it did not need, while we had something to say.
+    // The peer closed an idle stream while stanzas were being queued for it.
     if (wasOpen && route.outbox.size > 0 && !this.#isClosed) {
       void this.#connect(route);
       return;
     }
     this.#routes.delete(key);
     if (!wasOpen) {
-      const failures = (this.#resting.get(key)?.failures ?? 0) + 1;
-      const longest = Math.min(firstRest * 2 ** (failures - 1), longestRest);
+      const failures = (this.#backOffs.get(key)?.failures ?? 0) + 1;
+      const longest = Math.min(firstBackOff * 2 ** (failures - 1), longestBackOff);
       const until = monotonic() + longest * (0.5 + Math.random() / 2);
-      this.#resting.set(key, { failures, until, reason });
+      this.#backOffs.set(key, { failures, until, reason });
     }
     route.outbox.refuseAll(reason);
   }
 
-  /** Asks the server of the originating domain whether a dialback key is its own. Never rejects. */
+  /** Asks the authoritative server whether a dialback key is valid. Never rejects. */
   async verify(claim: DialbackClaim, key: string): Promise<Verdict> {
     if (this.#isClosed || this.#verifications >= mostVerifications) {
       this.#parts.limitHit('s2s.verifications');
@@ -196,18 +196,18 @@ export class Remotes implements Destination {
 
   // --- time -------------------------------------------------------------------------------------------------------
 
-  /** Once a second. `now` by the monotonic clock, in ms. */
+  /** Called once a second. `now` is in ms of the monotonic clock. */
   sweep(now: number): void {
     for (const stream of this.#streams) stream.sweep(now);
   }
 
-  /** Opens no more streams, and closes those that are there. */
+  /** Closes all streams, and refuses new ones. */
   close(): void {
     this.#isClosed = true;
     for (const { xml } of this.#streams) xml.close(new StreamError('system-shutdown'));
   }
 
-  /** Ends connections that are still there. */
+  /** Drops the remaining connections. */
   abandon(): void {
     for (const { xml } of this.#streams) xml.abandon();
   }

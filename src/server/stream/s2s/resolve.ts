@@ -1,7 +1,7 @@
 /**
- * Where the server of a domain is reached (RFC 6120 §3.2): SRV records of `_xmpp-server` and of `_xmpps-server` (XEP-0368)
- * in one order, else the addresses of the domain, or what the configuration says instead. Addresses that lead into this
- * machine or its network are refused, since anybody can write them into DNS.
+ * Resolves a remote domain to the addresses of its server (RFC 6120 §3.2): from the configuration, else from the SRV
+ * records of `_xmpp-server` and `_xmpps-server` (XEP-0368) in one order, else from the domain's own address records.
+ * Addresses of this machine and of private networks are refused, since anybody can publish them in DNS.
  */
 import type { SrvRecord } from 'node:dns';
 import { type BlockList, isIP } from 'node:net';
@@ -10,16 +10,16 @@ import { domainToASCII } from 'node:url';
 import { isIn, networks } from '../../config/address.js';
 import type { DnsResolver } from './lookups.js';
 
-/** Somewhere to connect to. */
+/** An address to connect to. */
 export interface Place {
   /** An IP address. */
   readonly address: string;
   readonly port: number;
-  /** TLS begins at once (XEP-0368), not by STARTTLS. */
+  /** Whether TLS starts immediately (XEP-0368), without STARTTLS. */
   readonly isDirectTls: boolean;
 }
 
-/** The domain cannot be reached: `none`, it has no server; `unknown`, DNS gave no answer; `refused`, no address is allowed. */
+/** A domain has no usable address: it has no server (`none`), DNS did not answer (`unknown`), or none is allowed (`refused`). */
 export class UnresolvedError extends Error {
   override readonly name = 'UnresolvedError';
   constructor(
@@ -32,22 +32,22 @@ export class UnresolvedError extends Error {
 
 export interface ResolveParts {
   readonly dns: DnsResolver;
-  /** What the configuration says of a domain instead of DNS: "host:port". */
+  /** The "host:port" that the configuration sets for a domain. Undefined if DNS decides. */
   override(domain: string): string | undefined;
-  /** Addresses that may be used though they lead into this machine or its network. */
+  /** Addresses of this machine and of private networks that are allowed. */
   allowed(): BlockList;
-  /** At least 0, less than 1. */
+  /** Returns a number as `Math.random` does. */
   readonly random?: () => number;
 }
 
 /** RFC 6120 §3.2.2. */
 const usualPort = 5269;
-/** SRV records that are followed, addresses of one name, and places in all. */
+/** The most SRV records that are used, the most addresses of one name, and the most places in total. */
 const mostRecords = 8;
 const mostAddresses = 4;
 const mostPlaces = 16;
 
-/** Not to be reached over the internet (RFC 6890), multicast, or of one link alone. */
+/** Private, link-local, multicast and other addresses that are not globally reachable (RFC 6890). */
 const internal = networks([
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -72,7 +72,7 @@ interface Target {
   readonly isDirectTls: boolean;
 }
 
-/** Places of the server of a domain, in the order in which they are to be tried; at least one. Rejects with UnresolvedError. */
+/** Resolves with at least one place, in the order to try them. Rejects with UnresolvedError. */
 export async function resolve(domain: string, parts: ResolveParts): Promise<readonly Place[]> {
   const override = parts.override(domain);
   if (override !== undefined) return placesOf([targetOf(override)], parts, () => true);
@@ -98,9 +98,9 @@ async function targetsOf(name: string, { dns, random = Math.random }: ResolvePar
   const records = [...found(plain, false), ...found(direct, true)];
   const services = records.filter((record) => record.name !== '' && record.name !== '.');
   if (services.length > 0) return inOrder(services, random).slice(0, mostRecords);
-  // RFC 6120 §3.2.1: a lone "." says that there is no such service.
+  // RFC 6120 §3.2.1: a single record with the target "." means that the service does not exist.
   if (records.length > 0) throw new UnresolvedError('none', `DNS says that ${name} has no XMPP server`);
-  // §3.2.1, §3.2.2: no record, or no answer.
+  // §3.2.1, §3.2.2: without SRV records, fall back to the domain itself.
   return [{ name, port: usualPort, isDirectTls: false }];
 }
 
@@ -109,7 +109,7 @@ type Found = SrvRecord & Target;
 const found = (records: PromiseSettledResult<readonly SrvRecord[]>, isDirectTls: boolean): readonly Found[] =>
   records.status === 'fulfilled' ? records.value.map((record) => ({ ...record, isDirectTls })) : [];
 
-/** RFC 2782: by priority; among equal ones by chance, more likely first the greater their weight. */
+/** Sorts by priority; among equal priorities, in random order weighted by `weight` (RFC 2782). */
 function inOrder(records: readonly Found[], random: () => number): Found[] {
   const left = [...records].sort((a, b) => a.priority - b.priority || a.weight - b.weight);
   const ordered: Found[] = [];
@@ -123,7 +123,7 @@ function inOrder(records: readonly Found[], random: () => number): Found[] {
   return ordered;
 }
 
-/** The last colon stands before the port; IPv6 addresses are in brackets. */
+/** Parses "host:port". An IPv6 address is in brackets. */
 function targetOf(text: string): Target {
   const at = text.lastIndexOf(':');
   return { name: text.slice(0, at).replace(/^\[(.*)\]$/, '$1'), port: Number(text.slice(at + 1)), isDirectTls: false };
@@ -137,7 +137,7 @@ async function placesOf(
   let isAnswered = false;
   let isRefused = false;
   const perTarget = targets.map(async ({ name, port, isDirectTls }): Promise<Place[]> => {
-    // A target that cannot be looked up is left out, others may be there.
+    // A target whose lookup fails is skipped; others may succeed.
     const all = isIP(name) === 0 ? await dns.addresses(domainToASCII(name)).catch(() => undefined) : [name];
     if (all === undefined) return [];
     isAnswered = true;
@@ -149,9 +149,9 @@ async function placesOf(
   if (places.length > 0) return places;
   const name = targets[0]!.name;
   if (isRefused)
-    throw new UnresolvedError('refused', `${name} has addresses of this network only (s2s.allow_networks)`);
+    throw new UnresolvedError('refused', `${name} has only private addresses that s2s.allow_networks does not allow`);
   if (isAnswered) throw new UnresolvedError('none', `${name} has no address`);
-  throw new UnresolvedError('unknown', `DNS gives no answer for ${name}`);
+  throw new UnresolvedError('unknown', `DNS did not answer for ${name}`);
 }
 
 function ownAddresses(): string[] {

@@ -1,4 +1,4 @@
-/** A question about a dialback key, to the server of the domain that it should come from (XEP-0220 §2.1.2). */
+/** Verification of a dialback key by the authoritative server (XEP-0220 §2.1.2). */
 import type { StanzaError, StanzaErrorCondition } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import { el } from '../../xml/element.js';
@@ -6,7 +6,7 @@ import type { TopLevel } from '../../xml/reader.js';
 import { type DialbackClaim, domainOf } from './dialback.js';
 import type { OutgoingStream, Task } from './outgoing.js';
 
-/** What the server says; or why there is no word, as a condition of dialback (§2.5). */
+/** The server's response, or the error condition of a failed verification (§2.5). */
 export type Verdict = 'valid' | 'invalid' | StanzaErrorCondition;
 
 export class Verification implements Task {
@@ -15,7 +15,7 @@ export class Verification implements Task {
   readonly #answered: (verdict: Verdict) => void;
   #isAsked = false;
 
-  /** `answered` is called at least once; the first call counts. */
+  /** `answered` is called at least once; only the first call counts. */
   constructor(claim: DialbackClaim, key: string, answered: (verdict: Verdict) => void) {
     this.#claim = claim;
     this.#key = key;
@@ -24,7 +24,7 @@ export class Verification implements Task {
 
   ready(stream: OutgoingStream): void {
     if (!stream.hasDialback) {
-      stream.fail('The server has no dialback.');
+      stream.fail('The server does not support dialback.');
       return;
     }
     const { receiving, originating, streamId } = this.#claim;
@@ -35,7 +35,7 @@ export class Verification implements Task {
   element(stream: OutgoingStream, item: TopLevel): void {
     const { receiving, originating, streamId } = this.#claim;
     const { attrs } = item;
-    // §3.1: the answer is to what was asked on this stream.
+    // §3.1: the response has to match the request of this stream.
     const isAnswer = this.#isAsked && item.ns === NS.dialback && item.name === 'verify' && attrs.id === streamId;
     if (!isAnswer || domainOf(attrs.from) !== originating || domainOf(attrs.to) !== receiving) return;
     const { type } = attrs;
