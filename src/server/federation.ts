@@ -5,12 +5,12 @@ import type { ConnectionOptions, TLSSocketOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { monotonic } from './clock.js';
 import { networks } from './config/address.js';
-import type { Config } from './config/schema.js';
+import { type Config, isFederated } from './config/schema.js';
 import { dial } from './dialing.js';
 import type { FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
 import type { LocalHost } from './routing/host.js';
-import { type Router, serverOrigin } from './routing/router.js';
+import { type Destination, type Router, serverOrigin } from './routing/router.js';
 import { StreamError } from './stanza/errors.js';
 import type { StreamParts } from './stream/handler.js';
 import { DialbackKeys } from './stream/s2s/dialback.js';
@@ -36,12 +36,21 @@ export interface FederationParts extends StreamParts {
 
 const sweepMs = 1000;
 
+/** Why the configuration has no streams to and from other servers. Returns undefined if it has. */
+export function whyAlone(config: Config): string | undefined {
+  if (isFederated(config)) return undefined;
+  return config.s2s.enabled === 'auto'
+    ? 'no host is a public domain (s2s.enabled = "auto")'
+    : 'the configuration turns it off (s2s.enabled = false)';
+}
+
 export class Federation {
   readonly #parts: FederationParts;
   readonly #incomingParts: IncomingParts;
   readonly #incoming = new Set<IncomingStream>();
   readonly #remotes: Remotes;
   readonly #timer: NodeJS.Timeout;
+  readonly #before: Destination;
 
   /** Registers itself as the router's destination for remote domains. */
   constructor(parts: FederationParts) {
@@ -65,6 +74,7 @@ export class Federation {
       verify: (claim, key) => this.#remotes.verify(claim, key),
       closed: (stream) => void this.#incoming.delete(stream),
     };
+    this.#before = router.remote;
     router.remote = this.#remotes;
     this.#timer = setInterval(() => this.#sweep(monotonic()), sweepMs).unref();
     this.tls = (hello) => ({
@@ -90,6 +100,10 @@ export class Federation {
 
   /** Starts an incoming stream. `at` is the time of the accept, in ms (`monotonic`). */
   connected(transport: Transport, at: number): void {
+    if (this.#parts.router.remote !== this.#remotes) {
+      transport.destroy();
+      return;
+    }
     this.#incoming.add(new IncomingStream(transport, this.#incomingParts, at));
   }
 
@@ -114,6 +128,21 @@ export class Federation {
   #sweep(now: number): void {
     for (const stream of this.#incoming) stream.sweep(now);
     this.#remotes.sweep(now);
+  }
+
+  /**
+   * A port cannot be opened, and the configuration allows to start without: the router sends nothing to other servers
+   * from now on. They could not answer, and dialback would fail. Returns why there is no federation.
+   */
+  withdraw(error: Error): string {
+    this.#parts.log.error(
+      { err: error },
+      'a port for other servers cannot be opened, so the server starts without them',
+    );
+    this.#parts.router.remote = this.#before;
+    this.close();
+    this.abandon();
+    return error.message;
   }
 
   /** Stops reading stanzas. Resolves once those already read have been handled. */

@@ -9,7 +9,7 @@ import { openStorage } from '../storage/open.js';
 import { Usages } from '../storage/usage.js';
 import { type AccountEvent, Accounts } from './accounts/index.js';
 import { elsewhere } from './accounts-elsewhere.js';
-import { Jid } from './address/jid.js';
+import type { Jid } from './address/jid.js';
 import { monotonic, poll, wall } from './clock.js';
 import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
@@ -18,7 +18,7 @@ import { diffConfig } from './config/diff.js';
 import { loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { DiskSpace, spaceLog, spaceOf } from './disk-space.js';
-import { Federation } from './federation.js';
+import { Federation, whyAlone } from './federation.js';
 import { requestPeer } from './forwarded.js';
 import { MetricsPage } from './http/metrics-page.js';
 import { HttpRouter } from './http/router.js';
@@ -33,7 +33,7 @@ import { type Logs, openLogs } from './logging.js';
 import { type ClusterOptions, Membership } from './membership.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module/index.js';
-import { quotaRules, type StoredQuota, storedQuota } from './quotas.js';
+import { quotaRules, type StoredQuota, storedQuota, warnOfQuota } from './quotas.js';
 import { openReservedIds } from './reserved-ids.js';
 import { Admission } from './routing/admission.js';
 import { SessionDirectory } from './routing/directory.js';
@@ -43,7 +43,6 @@ import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import type { Inspection, Reloaded, Server, ServerOptions } from './server.js';
 import { StreamError } from './stanza/errors.js';
-import { Stanza } from './stanza/stanza.js';
 import { checkOf } from './stanza/stored.js';
 import { ClientStream } from './stream/c2s/client.js';
 import type { Continued } from './stream/c2s/gateway.js';
@@ -62,7 +61,6 @@ import { bindingsOf, clientCertificate } from './tls/client.js';
 import type { Transport } from './transport/transport.js';
 import { readVersion } from './version.js';
 import { AnonymousAccounts } from './xep-0175-passing.js';
-import { el } from './xml/element.js';
 
 export { standardModules } from '../modules/index.js';
 export { Jid } from './address/jid.js';
@@ -137,6 +135,8 @@ class WaxwingServer implements Server {
   );
   #listeners: Listeners | undefined;
   #federation: Federation | undefined;
+  /** Why there is no federation, if so. */
+  #alone: string | undefined = 'the server has not started yet';
   readonly #httpRouter = new HttpRouter({
     routes: (name) => this.#hostNamed(name).hooks.http,
     peer: (request) => requestPeer(request, this.#proxies.forwarded),
@@ -196,7 +196,10 @@ class WaxwingServer implements Server {
         ...parts,
         exceptions: () => this.quotas,
         limitHit: (limit) => this.metrics.limitHit(limit),
-        warn: (owner, used, quota) => this.#warnOfQuota(owner, used, quota),
+        warn: (owner, used, quota) => {
+          storageLog.warn({ owner, used, quota }, 'an account or room is near its storage quota');
+          if (this.sessions.of(owner).length > 0) warnOfQuota(owner, used, quota, (domain) => this.#hosts.get(domain));
+        },
         failed: (error) => storageLog.error({ err: error }, 'could not measure the storage usage of an account'),
       }),
     );
@@ -352,6 +355,10 @@ class WaxwingServer implements Server {
     return this.#listeners?.bound ?? [];
   }
 
+  get federation(): Federation | string {
+    return this.#alone ?? this.#federation!;
+  }
+
   get modulesListening(): readonly ModuleListener[] {
     const all = [...this.#hosts.values()].flatMap(({ hooks }) => hooks.listeners.flatMap((bound) => bound()));
     // Hosts may share a listener.
@@ -385,7 +392,8 @@ class WaxwingServer implements Server {
     const connected = (transport: Transport, at: number, continued?: Continued) =>
       void this.#streams.add(new ClientStream(transport, server, at, continued));
     this.#membership?.serve(connected);
-    if (this.config.s2s.enabled && this.#options.remote === undefined)
+    this.#alone = this.#options.remote ? 'the program has its own way to other servers' : whyAlone(this.config);
+    if (this.#alone === undefined)
       this.#federation = new Federation({ ...server, host: (name) => this.#hostNamed(name) });
     this.#listeners = new Listeners({
       ...server,
@@ -402,7 +410,8 @@ class WaxwingServer implements Server {
         if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
       },
     });
-    await this.#listeners.open();
+    const missing = await this.#listeners.open();
+    if (missing !== undefined) this.#alone = this.#federation!.withdraw(missing);
     for (const host of this.#hosts.values()) await host.emit('started', {});
     await this.disk.start();
     this.#sweeper = new Sweeper(
@@ -503,17 +512,6 @@ class WaxwingServer implements Server {
     );
     this.usages.changed(jid.bare);
     await host?.emit('accountDeleted', { jid, isAnonymous });
-  }
-
-  /** Warns the account, if it has a session, and the log. */
-  #warnOfQuota(owner: string, used: number, quota: number): void {
-    this.logs.area('storage').warn({ owner, used, quota }, 'an account or room is near its storage quota');
-    const jid = Jid.tryParse(owner);
-    const host = jid && this.#hosts.get(jid.domain);
-    if (host === undefined || this.sessions.of(owner).length === 0) return;
-    const part = Math.floor((100 * used) / quota);
-    const words = `Your account uses ${part} % of its storage quota on this server. Please delete something.`;
-    void host.route(Stanza.build('message', { from: host.jid, to: jid, type: 'headline' }, el('body', null, words)));
   }
 
   #endSessions(jid: Jid, text: string): void {

@@ -14,7 +14,7 @@ import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { monotonic } from './clock.js';
 import { addressBlock, isAllowedOrigin, isIn, parseListenAddress } from './config/address.js';
-import { type Config, type ListenerKind, listenersOf } from './config/schema.js';
+import { type Config, type ListenerKind, listenersOf, optionalListeners } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
 import { pathOf } from './http/target.js';
 import { Rates } from './limits/rates.js';
@@ -95,28 +95,53 @@ export class Listeners {
     this.#parts = parts;
   }
 
-  /** Opens every configured port. Rejects with ListenError, with all closed again, if one cannot be opened. */
-  async open(): Promise<void> {
+  /**
+   * Opens every configured port. Rejects with ListenError, with all closed again, if one cannot be opened. The ports for
+   * other servers may be optional: if one of them cannot be opened, none is, and the error is the result.
+   */
+  async open(): Promise<ListenError | undefined> {
     const config = this.#parts.config();
-    const { listen } = config;
-    try {
-      for (const kind of listenersOf(config))
-        for (const address of listen[kind]) await this.#listen(kind, address, listen.backlog);
-    } catch (error) {
+    const optional = optionalListeners(config);
+    const needed = listenersOf(config).filter((kind) => !optional.includes(kind));
+    const failed = await this.#open(needed);
+    if (failed !== undefined) {
       await this.close();
-      throw error;
+      throw failed;
     }
+    const first = this.#servers.length;
+    const missing = await this.#open(listenersOf(config).filter((kind) => optional.includes(kind)));
+    // Not awaited: it would wait for connections that were accepted before the failure.
+    if (missing !== undefined) void this.#close(first);
+    return missing;
+  }
+
+  /** Opens ports one after the other, up to the first that cannot be opened. */
+  async #open(kinds: readonly ListenerKind[]): Promise<ListenError | undefined> {
+    const { listen } = this.#parts.config();
+    for (const kind of kinds) {
+      for (const address of listen[kind]) {
+        const error = await this.#listen(kind, address, listen.backlog);
+        if (error !== undefined) return error;
+      }
+    }
+    return undefined;
   }
 
   /** Stops accepting connections. Open ones stay. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#close(0);
+  }
+
+  /** Every server but the last, which may have failed, has its entry in `bound`. Never rejects. */
+  async #close(first: number): Promise<void> {
+    this.bound.length = Math.min(this.bound.length, first);
     await Promise.all(
-      this.#servers.map(
-        (server) => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve())),
-      ),
+      this.#servers
+        .splice(first)
+        .map(
+          (server) => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve())),
+        ),
     );
-    this.#servers.length = 0;
-    this.bound.length = 0;
   }
 
   /** Accepted connections, and those without a stream or a served request yet. */
@@ -148,20 +173,20 @@ export class Listeners {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #listen(kind: ListenerKind, text: string, backlog: number): Promise<void> {
+  #listen(kind: ListenerKind, text: string, backlog: number): Promise<ListenError | undefined> {
     const { host, port } = parseListenAddress(text)!;
     const server = this.#make(kind);
     this.#servers.push(server);
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       server.once('error', (error: NodeJS.ErrnoException) =>
-        reject(new ListenError(`listen.${kind}: ${text}: ${explain(error)}`, { cause: error })),
+        resolve(new ListenError(`listen.${kind}: ${text}: ${explain(error)}`, { cause: error })),
       );
       server.listen({ port, host, backlog }, () => {
         server.removeAllListeners('error');
         server.on('error', (error) => this.#parts.log.error({ err: error }, `the listener ${kind} ${text} failed`));
         const bound = server.address() as AddressInfo;
         this.bound.push({ kind, address: bound.address, port: bound.port });
-        resolve();
+        resolve(undefined);
       });
     });
   }

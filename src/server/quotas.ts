@@ -3,9 +3,13 @@ import { z } from 'zod';
 import type { DocumentStore } from '../storage/contract.js';
 import type { Kind, Quota, QuotaRules } from '../storage/usage.js';
 import type { Accounts } from './accounts/index.js';
+import { Jid } from './address/jid.js';
 import type { Config } from './config/schema.js';
 import { coreStores } from './core-stores.js';
 import { Rates } from './limits/rates.js';
+import type { LocalHost } from './routing/host.js';
+import { Stanza } from './stanza/stanza.js';
+import { el } from './xml/element.js';
 
 /** An account's own quotas, instead of the configured ones; null: no limit. */
 export const storedQuota = z.object({
@@ -67,4 +71,19 @@ export function quotaRules(parts: QuotaParts): QuotaRules {
     reached: (owner, kind) => parts.limitHit(limitOf(owner, kind)),
     failed: (error) => parts.failed(error),
   };
+}
+
+/** Tells an account that it is near its quota. */
+export function warnOfQuota(
+  owner: string,
+  used: number,
+  quota: number,
+  hostOf: (domain: string) => LocalHost | undefined,
+): void {
+  const jid = Jid.tryParse(owner);
+  const host = jid && hostOf(jid.domain);
+  if (host === undefined) return;
+  const part = Math.floor((100 * used) / quota);
+  const words = `Your account uses ${part} % of its storage quota on this server. Please delete something.`;
+  void host.route(Stanza.build('message', { from: host.jid, to: jid, type: 'headline' }, el('body', null, words)));
 }

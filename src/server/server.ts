@@ -6,6 +6,7 @@ import type { Accounts } from './accounts/index.js';
 import type { ClusterNode } from './cluster/node.js';
 import type { Config } from './config/schema.js';
 import type { DiskSpace, Space } from './disk-space.js';
+import type { Federation } from './federation.js';
 import type { Bound } from './listeners.js';
 import type { Logs } from './logging.js';
 import type { ClusterOptions } from './membership.js';
@@ -95,6 +96,8 @@ export interface Server {
   readonly certificates: Certificates;
   /** External components (XEP-0114), and their connections. */
   readonly components: Pick<Components, 'figures' | 'kick'>;
+  /** Streams to and from other servers; a text says why there are none. */
+  readonly federation: Federation | string;
   readonly version: string;
   readonly startedAt: number;
   /** The same moment by the monotonic clock. */

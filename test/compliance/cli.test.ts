@@ -40,6 +40,7 @@ describe('waxwing', { concurrency: 2 }, () => {
             'connections',
             'data',
             'disk',
+            'federation',
             'hibernating',
             'hosts',
             'launch',

@@ -186,6 +186,11 @@ describe('a configuration that is refused', () => {
       '10 metrics.allow_from[0]: "10.0.0.0/33" is not an address or network; write one such as "192.0.2.7" or "10.0.0.0/8"',
       '11 metrics.path: "metrics" is not a URL path; write one such as "/metrics"',
     ],
+    [
+      'a choice of several kinds',
+      '[s2s]\nenabled = "yes"',
+      '2 s2s.enabled: "yes" is text; write true or false, or "auto"',
+    ],
     ['no hosts', 'hosts = {}', '1 hosts: {  } has no host; write a table such as [hosts."example.org"]'],
     [
       'ciphers that do not exist',

@@ -1,7 +1,8 @@
 /** Commands on the running server as a whole, and on its configuration. */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import { columns, duration, facts, megabytes, time } from '../words.js';
+import type { Server } from '../server.js';
+import { columns, count, duration, facts, megabytes, time } from '../words.js';
 import { eitherCommand, serverCommand } from './command.js';
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
@@ -15,6 +16,8 @@ export interface StatusData {
   readonly node: string;
   readonly hosts: readonly string[];
   readonly listening: readonly { readonly kind: string; readonly address: string; readonly port: number }[];
+  /** Streams to and from other servers; a text says why there are none. */
+  readonly federation: { readonly incoming: number; readonly outgoing: number } | string;
   /** Open connections of clients by kind of transport. */
   readonly connections: Readonly<Record<string, number>>;
   readonly sessions: number;
@@ -46,6 +49,7 @@ export const status = serverCommand({
       node: process.version,
       hosts: Object.keys(config.hosts),
       listening: [...server.listening, ...server.modulesListening],
+      federation: federationOf(server),
       connections: server.connections,
       sessions: server.sessions.size,
       hibernating: server.hibernating,
@@ -61,11 +65,13 @@ export const status = serverCommand({
     const connections = Object.entries(status.connections).filter(([, open]) => open > 0);
     const all = connections.reduce((sum, [, open]) => sum + open, 0);
     const kinds = connections.map(([kind, open]) => `${open} ${kind}`).join(', ');
+    const { federation } = status;
     return facts([
       ['Waxwing', `${status.version}, Node ${status.node}, process ${status.pid}`],
       ['Running since', `${time(status.startedAt)} (${duration(status.uptimeSeconds)})`],
       ['Hosts', list(status.hosts)],
       ['Listens on', list(status.listening.map(({ kind, address, port }) => `${kind} ${place(address, port)}`))],
+      ['Other servers', typeof federation === 'string' ? `none: ${federation}` : streams(federation)],
       ['Connections', `${all}${kinds === '' ? '' : ` (${kinds})`}`],
       ['Sessions', `${status.sessions}${status.hibernating > 0 ? ` (${status.hibernating} hibernating)` : ''}`],
       ['Memory', megabytes(status.memory.rss)],
@@ -75,6 +81,15 @@ export const status = serverCommand({
     ]);
   },
 });
+
+function federationOf({ federation }: Server): StatusData['federation'] {
+  if (typeof federation === 'string') return federation;
+  const { incoming, outgoing } = federation.figures;
+  return { incoming, outgoing };
+}
+
+const streams = ({ incoming, outgoing }: Exclude<StatusData['federation'], string>): string =>
+  `${count(incoming, 'stream')} from them, ${outgoing} to them`;
 
 const free = ({ free, isLow }: NonNullable<StatusData['disk']>): string =>
   `${megabytes(free)} free${isLow ? '(low: accounts that write much are slowed down)' : ''}`;

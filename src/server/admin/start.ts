@@ -1,6 +1,7 @@
 /** `waxwing start`: runs the server in this process. */
 
 import { Jid } from '../address/jid.js';
+import { isFederated } from '../config/schema.js';
 import { createServer, type Server, type ServerOptions } from '../index.js';
 import { count } from '../words.js';
 import { background, startInBackground } from './background.js';
@@ -91,6 +92,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
       admin,
       advice: [
         ...advice,
+        ...withoutFederation(server),
         `Check for problems with ${programName()} check; list the commands with ${programName()} help.`,
       ],
     };
@@ -157,6 +159,13 @@ function obeySignals(
       (error: unknown) => log.error({ err: error }, 'could not reload the configuration'),
     );
   });
+}
+
+/** Whoever set up a public domain expects other servers to reach it. */
+function withoutFederation({ config, federation }: Server): string[] {
+  return typeof federation === 'string' && isFederated(config)
+    ? [`Its users cannot talk to users of other servers: ${federation}.`]
+    : [];
 }
 
 /** Creates the administrator's account if there are no accounts. */

@@ -36,10 +36,10 @@ const dnsServer = z
 export const s2s = z
   .strictObject({
     enabled: z
-      .boolean()
-      .default(false)
+      .union([z.boolean(), z.literal('auto')])
+      .default('auto')
       .describe(
-        'Whether the server exchanges stanzas with other servers. If so, it listens on listen.s2s and listen.s2s_tls.',
+        'Whether the server exchanges stanzas with other servers. If so, it listens on listen.s2s and listen.s2s_tls. "auto": if at least one host is a public domain; localhost, addresses and names such as *.local and *.test are private. If the ports cannot be opened, the server starts without federation. true: always; if the ports cannot be opened, the server does not start. false: never.',
       ),
     require_valid_certificate: z
       .boolean()

@@ -19,6 +19,7 @@ import {
 } from './keys.js';
 import { limits } from './limits.js';
 import { defaultPlaces } from './places.js';
+import { isPrivateName } from './public-names.js';
 import { s2s } from './s2s.js';
 import { bytes, count, seconds } from './units.js';
 
@@ -103,8 +104,13 @@ const listen = z
       'External components (XEP-0114), unencrypted; only opened if a component is configured.',
       '127.0.0.1:5347',
     ),
-    s2s: listenAddresses('Other servers over TCP, encrypted by STARTTLS; only if s2s.enabled.', '*:5269'),
-    s2s_tls: listenAddresses('Other servers over direct TLS (XEP-0368); only if s2s.enabled.'),
+    s2s: listenAddresses(
+      'Other servers over TCP, encrypted by STARTTLS; only if the server talks to other servers (s2s.enabled).',
+      '*:5269',
+    ),
+    s2s_tls: listenAddresses(
+      'Other servers over direct TLS (XEP-0368); only if the server talks to other servers (s2s.enabled).',
+    ),
     proxy_protocol: z
       .array(network)
       .default([])
@@ -455,14 +461,23 @@ export type Config = z.output<typeof configSchema>;
 
 export type ListenerKind = keyof Omit<Config['listen'], 'backlog' | 'proxy_protocol'>;
 
+/** Whether there are to be streams to and from other servers. */
+export const isFederated = ({ s2s, hosts }: Pick<Config, 's2s' | 'hosts'>): boolean =>
+  s2s.enabled === 'auto' ? !Object.keys(hosts).every(isPrivateName) : s2s.enabled;
+
 const always = ['c2s', 'c2s_tls', 'https', 'http'] as const;
+const serverKinds = ['s2s', 's2s_tls'] as const;
 
 /** Returns the listeners to open: those for other servers and for components only if there can be any. */
-export const listenersOf = ({ components, s2s }: Pick<Config, 'components' | 's2s'>): readonly ListenerKind[] => [
+export const listenersOf = (config: Pick<Config, 'components' | 's2s' | 'hosts'>): readonly ListenerKind[] => [
   ...always,
-  ...(s2s.enabled ? (['s2s', 's2s_tls'] as const) : []),
-  ...(Object.keys(components).length === 0 ? [] : (['component'] as const)),
+  ...(isFederated(config) ? serverKinds : []),
+  ...(Object.keys(config.components).length === 0 ? [] : (['component'] as const)),
 ];
+
+/** Listeners without which the server starts all the same. */
+export const optionalListeners = ({ s2s }: Pick<Config, 's2s'>): readonly ListenerKind[] =>
+  s2s.enabled === 'auto' ? serverKinds : [];
 
 function isCipherList(text: string): boolean {
   if (text === ciphers) return true;

@@ -1,7 +1,7 @@
 import { wall } from '../../clock.js';
+import { isPrivateName } from '../../config/public-names.js';
 import { inspectCertificates } from '../../tls/certificates.js';
 import type { Finding, Subject } from './finding.js';
-import { isPrivateName } from './names.js';
 
 export async function checkCertificates({ config }: Pick<Subject, 'config'>, now = wall()): Promise<Finding[]> {
   const inspections = await inspectCertificates({ config }, now);

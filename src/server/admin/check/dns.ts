@@ -1,8 +1,8 @@
 /** DNS as clients and other servers see it (RFC 6120 §3.2, XEP-0368). */
 import { parseListenAddress } from '../../config/address.js';
+import { isPrivateName } from '../../config/public-names.js';
 import type { DnsResolver } from '../../stream/s2s/lookups.js';
 import type { Finding, Subject } from './finding.js';
-import { isPrivateName } from './names.js';
 
 /** Most hosts to look up, so as not to flood the resolver. */
 const mostHosts = 50;

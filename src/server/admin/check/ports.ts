@@ -1,15 +1,16 @@
 import { createServer } from 'node:net';
 import { parseListenAddress } from '../../config/address.js';
-import { type Config, type ListenerKind, listenersOf } from '../../config/schema.js';
+import { type Config, type ListenerKind, listenersOf, optionalListeners } from '../../config/schema.js';
 import type { Finding, Subject } from './finding.js';
 
 /** Checks that each port is free, or used by the running server. */
 export async function checkPorts({ config, running }: Pick<Subject, 'config' | 'running'>): Promise<Finding[]> {
   const kinds = listenersOf(config);
+  const optional = optionalListeners(config);
   const wanted = kinds.flatMap((kind) =>
     config.listen[kind].map((text): Wanted => ({ option: `listen.${kind}`, kind, text })),
   );
-  const findings = [...wanted, ...proxyPorts(config)].map((one) => checkPort(one, running, kinds));
+  const findings = [...wanted, ...proxyPorts(config)].map((one) => checkPort(one, running, kinds, optional));
   if (wanted.some(({ kind }) => kind !== 'component')) return Promise.all(findings);
   const nowhere: Finding = {
     area: 'ports',
@@ -39,6 +40,7 @@ async function checkPort(
   { option, kind, text }: Wanted,
   running: Subject['running'],
   kinds: readonly ListenerKind[],
+  optional: readonly ListenerKind[],
 ): Promise<Finding> {
   const { host, port } = parseListenAddress(text)!;
   const ok = (what: string): Finding => ({ area: 'ports', level: 'ok', what: `${option} ${text}: ${what}` });
@@ -49,6 +51,10 @@ async function checkPort(
   const code = await tryPort(port, host);
   if (code === undefined) return ok('free');
   const finding = refused(`${option} ${text}`, code);
+  if (kind !== undefined && optional.includes(kind)) {
+    const why = 'The server starts, but its users cannot talk to users of other servers.';
+    return { ...finding, why, advice: `${finding.advice ?? ''} Without other servers: s2s.enabled = false.`.trim() };
+  }
   if (kind !== undefined) return finding;
   return {
     ...finding,
