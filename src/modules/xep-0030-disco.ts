@@ -25,7 +25,7 @@ declare module '../server/module/index.js' {
   interface Services {
     disco: {
       /** The server's public disco#info. Synchronous unless a source is asynchronous. */
-      server(): ServerInfo | Promise<ServerInfo>;
+      server(): Maybe<ServerInfo>;
     };
   }
 }

@@ -20,6 +20,7 @@ import {
   type Hook,
   type IqHandler,
   iq,
+  type Maybe,
   type Target,
 } from '../server/module/index.js';
 import { StanzaError, type StanzaErrorCondition } from '../server/stanza/errors.js';
@@ -76,7 +77,7 @@ export default defineModule({
         .filter((command) => command.target === target || (target === 'account' && command.target === 'server'));
     };
 
-    const mayRun = ({ target, access }: Command, from: Jid, to: Jid): boolean | Promise<boolean> => {
+    const mayRun = ({ target, access }: Command, from: Jid, to: Jid): Maybe<boolean> => {
       const isElsewhere = target === 'server' && to.local !== undefined && from.bare !== to.bare;
       return !isElsewhere && host.permits(access, from, to);
     };

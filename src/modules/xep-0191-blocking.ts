@@ -11,6 +11,7 @@ import {
   event,
   type IqHandler,
   iq,
+  type Maybe,
   map,
   message,
   prefetch,
@@ -34,7 +35,7 @@ declare module '../server/module/index.js' {
   interface Services {
     blocking: {
       /** Whether the owner has blocked this address. */
-      isBlocked(owner: string, who: Jid): boolean | Promise<boolean>;
+      isBlocked(owner: string, who: Jid): Maybe<boolean>;
     };
   }
 

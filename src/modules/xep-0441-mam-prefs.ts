@@ -13,6 +13,7 @@ import {
   document,
   event,
   iq,
+  type Maybe,
   prefetch,
 } from '../server/module/index.js';
 import { demandFew } from '../server/stanza/addresses.js';
@@ -88,7 +89,7 @@ export default defineModule({
     const usual: Preferences = { default: config.default, always: [], never: [] };
     const cache = new Cache<Preferences>(cachedPreferences, async (owner) => (await store.get(owner)) ?? usual);
 
-    const wants = (preferences: Preferences, owner: Jid, peer: Jid): boolean | Promise<boolean> => {
+    const wants = (preferences: Preferences, owner: Jid, peer: Jid): Maybe<boolean> => {
       if (preferences === usual && usual.default === 'always') return true;
       // §2.3.1; if an address is in both lists, never archive
       if (names(preferences.never, peer)) return false;

@@ -44,7 +44,11 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ['server/limits/', ['server/config/address.ts', 'server/clock.ts', 'storage/recent.ts'], ['server/config/']],
   ['server/transport/', [], []],
   ['server/config/', ['server/address/', 'server/stanza/', 'server/nearest.ts'], []],
-  ['server/cluster/', ['server/address/', 'server/stanza/', 'server/clock.ts', 'storage/contract.ts'], []],
+  [
+    'server/cluster/',
+    ['server/address/', 'server/stanza/', 'server/clock.ts', 'storage/contract.ts'],
+    ['server/maybe.ts'],
+  ],
   [
     'server/accounts/',
     [
@@ -55,7 +59,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'storage/contract.ts',
       'storage/cache.ts',
     ],
-    [],
+    ['server/maybe.ts'],
   ],
   [
     'server/routing/',
@@ -87,7 +91,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'storage/contract.ts',
       'storage/recent.ts',
     ],
-    ['server/module/', 'server/transport/'],
+    ['server/maybe.ts', 'server/module/', 'server/transport/'],
   ],
   [
     'server/module/',

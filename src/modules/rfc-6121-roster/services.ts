@@ -1,6 +1,7 @@
 /** The service that this module provides to others. */
 
 import type { Jid } from '../../server/address/jid.js';
+import type { Maybe } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
 
 export interface RosterItem {
@@ -21,9 +22,9 @@ declare module '../../server/module/index.js' {
   interface Services {
     roster: {
       /** The items of an account by contact (bare JID). Synchronous if cached. Read-only. */
-      get(owner: string): ReadonlyMap<string, RosterItem> | Promise<ReadonlyMap<string, RosterItem>>;
+      get(owner: string): Maybe<ReadonlyMap<string, RosterItem>>;
       /** Whether `contact` is subscribed to the owner's presence. */
-      sees(owner: string, contact: Jid): boolean | Promise<boolean>;
+      sees(owner: string, contact: Jid): Maybe<boolean>;
       /**
        * Persists an item, or deletes it if undefined, and notifies the owner's clients: at once if the roster is
        * cached. Resolves when the change is durable. Throws StanzaError('resource-constraint') if the roster is full.

@@ -50,7 +50,7 @@ declare module '../../server/module/index.js' {
   interface Services {
     consent: {
       /** Whether an account of this host knows this address: it is in the roster, or the account has written to it. */
-      knows(owner: Jid, who: Jid): boolean | Promise<boolean>;
+      knows(owner: Jid, who: Jid): Maybe<boolean>;
     };
   }
 }

@@ -23,6 +23,7 @@ import {
   type IqHandler,
   type IqRequest,
   iq,
+  type Maybe,
   map,
   service,
 } from '../../server/module/index.js';
@@ -128,8 +129,8 @@ export default defineModule({
 
     /** Handles an IQ to the bare address of a room that exists and is open to the sender. */
     const inRoom =
-      <T>(handler: (room: Room, request: IqRequest) => T | Promise<T>) =>
-      (request: IqRequest): T | Promise<T> => {
+      <T>(handler: (room: Room, request: IqRequest) => Maybe<T>) =>
+      (request: IqRequest): Maybe<T> => {
         const { from, to } = request;
         if (to.local === undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
         return rooms.inRoomFor(from, to, (room) => {

@@ -4,7 +4,7 @@
  */
 
 import { Jid } from '../../server/address/jid.js';
-import type { Identity, IqRequest } from '../../server/module/index.js';
+import type { Identity, IqRequest, Maybe } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';
@@ -106,7 +106,7 @@ function askAdmins({ host }: Muc, room: Room, user: Jid, nick: string): void {
 }
 
 /** §9.9: handles an admin's decision; the admin need not be in the room. Throws StanzaError. */
-export function receiveDecision(muc: Muc, room: Room, admin: Jid, reading: FormReading): void | Promise<void> {
+export function receiveDecision(muc: Muc, room: Room, admin: Jid, reading: FormReading): Maybe<void> {
   if (!isAtLeast(room.affiliationOf(admin), 'admin'))
     throw new StanzaError('forbidden', 'Only admins of the room can do that.');
   if (reading.type !== 'submit' || reading.bool('muc#register_allow') !== true) return;

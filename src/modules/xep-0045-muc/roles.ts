@@ -1,4 +1,5 @@
 /** XEP-0045 §8.2-8.4, §9.6-9.7: granting and revoking roles, which last as long as the occupant stays. */
+import type { Maybe } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import type { Element } from '../../server/xml/element.js';
 import { remove } from './leaving.js';
@@ -15,7 +16,7 @@ export function checkRole(room: Room, actor: Occupant, target: Occupant, role: R
 }
 
 /** Sets a role and announces it. `none` removes the occupant. */
-export function setRole(muc: Muc, room: Room, occupant: Occupant, role: Role, item: ItemParts): void | Promise<void> {
+export function setRole(muc: Muc, room: Room, occupant: Occupant, role: Role, item: ItemParts): Maybe<void> {
   if (role === 'none') return remove(muc, room, occupant, { codes: ['307'], item });
   changeRole(muc, room, occupant, role, item);
 }

@@ -1,5 +1,5 @@
 /** XEP-0045 §7.13, §8.6: visitors request voice, and moderators grant it. */
-import { onBehalfOf } from '../../server/module/index.js';
+import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type FormReading, form } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -10,7 +10,7 @@ import { setRole } from './roles.js';
 import type { Room, Seat } from './room.js';
 
 /** Throws StanzaError. */
-export function receiveVoiceForm(muc: Muc, room: Room, seat: Seat, reading: FormReading): void | Promise<void> {
+export function receiveVoiceForm(muc: Muc, room: Room, seat: Seat, reading: FormReading): Maybe<void> {
   if (reading.type !== 'submit') return;
   const { formType = NS.mucRequest } = reading;
   if (formType !== NS.mucRequest || reading.get('muc#role') !== 'participant') throw new StanzaError('bad-request');
@@ -41,13 +41,7 @@ function ask(muc: Muc, room: Room, { occupant, jid }: Seat): void {
     if (seat.occupant.role === 'moderator') void muc.host.route(message.with({ to: seat.jid }), behalf);
 }
 
-function decide(
-  muc: Muc,
-  room: Room,
-  { occupant }: Seat,
-  isGranted: boolean,
-  nick: string | undefined,
-): void | Promise<void> {
+function decide(muc: Muc, room: Room, { occupant }: Seat, isGranted: boolean, nick: string | undefined): Maybe<void> {
   if (occupant.role !== 'moderator') throw new StanzaError('forbidden', 'Only moderators can grant voice.');
   const target = nick === undefined ? undefined : room.occupant(nick);
   if (!isGranted || target?.role !== 'visitor') return;

@@ -1,7 +1,7 @@
 /** XEP-0317: hats, titles that admins give to users of a room, shown in presence and managed by commands (XEP-0050). */
 import { createHash } from 'node:crypto';
 import type { Jid } from '../../server/address/jid.js';
-import type { Command, CommandResult, CommandStep } from '../../server/module/index.js';
+import type { Command, CommandResult, CommandStep, Maybe } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { form, table } from '../../server/stanza/forms.js';
@@ -41,7 +41,7 @@ export function hatCommands(muc: Muc): Command[] {
   const command = (
     node: string,
     name: string,
-    run: (room: Room, step: CommandStep) => CommandResult | Promise<CommandResult>,
+    run: (room: Room, step: CommandStep) => Maybe<CommandResult>,
     mayRun = (room: Room, user: Jid) => isAtLeast(room.affiliationOf(user), 'admin'),
   ) => ({
     node: `${NS.hatsCommands}:${node}`,

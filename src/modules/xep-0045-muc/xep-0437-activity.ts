@@ -6,6 +6,7 @@
  */
 
 import { Jid } from '../../server/address/jid.js';
+import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
@@ -25,7 +26,7 @@ const mostRead = 50;
 const readAtOnce = 20;
 
 /** Presence to the service itself. Throws StanzaError. */
-export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): void | Promise<void> {
+export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const from = stanza.from!;
   if (stanza.type === 'unavailable' || stanza.type === 'error') return unsubscribe(muc, from);
   if (stanza.type !== undefined || !stanza.has(NS.rai, 'rai')) return;

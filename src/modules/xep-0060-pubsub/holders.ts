@@ -2,6 +2,7 @@
 
 import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
+import type { Maybe } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idsAbove, stanzaId, timeOf } from '../../server/stanza/ids.js';
@@ -98,7 +99,7 @@ export class Holders {
   }
 
   /** Synchronous on a cache hit. */
-  get(bare: string): Holder | Promise<Holder> {
+  get(bare: string): Maybe<Holder> {
     return this.#cache.get(bare);
   }
 
@@ -245,8 +246,8 @@ export class Holders {
   async inTurn<T, P>(
     bare: string,
     name: string,
-    prepare: (holder: Holder, node: Node) => P | Promise<P>,
-    use: (found: Found<P>) => T | Promise<T>,
+    prepare: (holder: Holder, node: Node) => Maybe<P>,
+    use: (found: Found<P>) => Maybe<T>,
   ): Promise<T> {
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const holder = await this.get(bare);
@@ -370,7 +371,7 @@ export class Holders {
 
   // --- items --------------------------------------------------------------------------------------------------
 
-  items(holder: Holder, node: Node): Items | Promise<Items> {
+  items(holder: Holder, node: Node): Maybe<Items> {
     if (node.items !== undefined) return node.items;
     node.loading ??= this.#loadItems(holder, node).then(
       (items) => (node.items = items),
@@ -478,7 +479,7 @@ export class Holders {
   }
 
   /** The notification of the last item with its time of publication (§6.1.7). Returns undefined if there is no item. */
-  last(holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
+  last(holder: Holder, node: Node): Maybe<Stanza | undefined> {
     const items = this.items(holder, node);
     if (items instanceof Promise) return items.then(() => this.last(holder, node));
     this.#expire(holder, node, items);

@@ -20,6 +20,7 @@ import {
   type IqHandler,
   type IqRequest,
   iq,
+  type Maybe,
   map,
   message,
   service,
@@ -81,7 +82,7 @@ import {
 } from './subscriptions.js';
 import { answerArchive, answerAtService } from './xep-0442-archive.js';
 
-type Handler = (action: Action, isAccount: boolean) => Element | undefined | Promise<Element | undefined>;
+type Handler = (action: Action, isAccount: boolean) => Maybe<Element | undefined>;
 
 /** Keyed by the type of the IQ and the namespace and name of the first child. */
 const handlers: Readonly<Record<string, Handler>> = {

@@ -60,7 +60,7 @@ const ofVisitor = (pubsub: PubSub, owner: string, jid: Jid, features: ReadonlySe
 });
 
 /** `gained` are the session's new features. Output is paced by the client. */
-export function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<string>): void | Promise<void> {
+export function greet(pubsub: PubSub, session: Session, gained: ReadonlySet<string>): Maybe<void> {
   const recipient = ofSession(pubsub, session, gained);
   if (recipient.interests.length === 0) return;
   const failed = (error: unknown) => pubsub.aside(Promise.reject(error));
@@ -227,7 +227,7 @@ function lastPublisher({ items }: Node): string | undefined {
   return id === undefined ? undefined : items?.index.get(id)?.by;
 }
 
-function lastOf(pubsub: PubSub, holder: Holder, node: Node): Stanza | undefined | Promise<Stanza | undefined> {
+function lastOf(pubsub: PubSub, holder: Holder, node: Node): Maybe<Stanza | undefined> {
   const { config } = node;
   if (!config['pubsub#deliver_notifications'] || !config['pubsub#persist_items']) return undefined;
   return pubsub.holders.last(holder, node);

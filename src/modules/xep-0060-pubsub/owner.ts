@@ -3,7 +3,7 @@
 import { flat } from '../../server/address/flat.js';
 import { Jid } from '../../server/address/jid.js';
 import { Portions } from '../../server/limits/portions.js';
-import type { Host } from '../../server/module/index.js';
+import type { Host, Maybe } from '../../server/module/index.js';
 import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -36,7 +36,7 @@ import { dropBarred } from './subscriptions.js';
 import { around, usualConfig } from './well-known.js';
 
 /** Whether a user may create nodes here. */
-export function mayCreate({ host, settings }: PubSub, holder: Holder, from: Jid): boolean | Promise<boolean> {
+export function mayCreate({ host, settings }: PubSub, holder: Holder, from: Jid): Maybe<boolean> {
   if (holder.isAccount) return holder.jid.bare === from.bare;
   return host.permits(settings.create, from, holder.jid);
 }

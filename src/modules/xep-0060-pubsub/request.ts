@@ -2,7 +2,7 @@
 
 import { flat } from '../../server/address/flat.js';
 import type { Jid } from '../../server/address/jid.js';
-import type { IqRequest } from '../../server/module/index.js';
+import type { IqRequest, Maybe } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Element } from '../../server/xml/element.js';
@@ -45,7 +45,7 @@ export function nodeNamed({ element }: Pick<Action, 'element'>): string {
 export function inTurn<T>(
   { pubsub, from, bare }: Action,
   name: string,
-  use: (found: Found<RosterItem | undefined>) => T | Promise<T>,
+  use: (found: Found<RosterItem | undefined>) => Maybe<T>,
 ): Promise<T> {
   const prepare = (holder: Holder, node: Node) => entryFor(pubsub, holder, node, from.bare);
   return pubsub.holders.inTurn(bare, name, prepare, use);

@@ -1,5 +1,5 @@
 /** Building blocks for the commands of XEP-0133: with a form to fill in, or with an immediate answer. */
-import type { Command, CommandResult, IqRequest } from '../../server/module/index.js';
+import type { Command, CommandResult, IqRequest, Maybe } from '../../server/module/index.js';
 import {
   defineForm,
   type FieldDeclaration,
@@ -23,8 +23,8 @@ export interface Question<F extends Fields> {
   readonly instructions: string;
   readonly fields: F;
   /** Initial values of the form. */
-  values?(): FormValues<F> | Promise<FormValues<F>>;
-  run(given: Submission<F>, request: IqRequest): Outcome | void | Promise<Outcome | void>;
+  values?(): Maybe<FormValues<F>>;
+  run(given: Submission<F>, request: IqRequest): Maybe<Outcome | void>;
 }
 
 const admins = { target: 'server', access: 'admins' } as const;
@@ -48,7 +48,7 @@ export function asking<const F extends Fields>(question: Question<F>): Command {
   };
 }
 
-export function answering(node: string, name: string, run: () => Outcome | void | Promise<Outcome | void>): Command {
+export function answering(node: string, name: string, run: () => Maybe<Outcome | void>): Command {
   return {
     ...admins,
     node: `${NS.admin}#${node}`,

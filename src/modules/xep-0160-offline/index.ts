@@ -15,7 +15,7 @@
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
 import { bytes } from '../../server/config/units.js';
-import { binding, defineModule, event, log, map, message, prefetch } from '../../server/module/index.js';
+import { binding, defineModule, event, log, type Maybe, map, message, prefetch } from '../../server/module/index.js';
 import type { Receipt } from '../../server/routing/link.js';
 import type { MessagePassage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
@@ -329,7 +329,7 @@ export default defineModule({
     };
 
     /** Stores a message after those being flushed, so that it does not overtake them. */
-    const storeIfRoom = (passage: MessagePassage): 'handled' | Promise<'handled'> => {
+    const storeIfRoom = (passage: MessagePassage): Maybe<'handled'> => {
       // The archive stores and bounds it, so there is always room.
       if (passage.archivedAs !== undefined) return store(passage, true);
       const room = messages.hasRoom(passage.owner.bare);

@@ -63,7 +63,7 @@ export function openOfflineStore({ host, bytes, store, references, archive, fail
     usage.bytes += size;
   };
 
-  const hasRoom = (owner: string): boolean | Promise<boolean> => {
+  const hasRoom = (owner: string): Maybe<boolean> => {
     const fits = ({ messages, bytes: size }: Usage) => {
       const room = messages < host.config.limits.offline_messages && size < bytes;
       if (!room) host.limitHit('offline_messages');

@@ -2,6 +2,7 @@
 
 import type { Logger } from 'pino';
 import { wall } from '../../server/clock.js';
+import type { Maybe } from '../../server/module/index.js';
 import { idAt } from '../../server/stanza/ids.js';
 import type { LogStore } from '../../storage/contract.js';
 
@@ -18,7 +19,7 @@ export interface RetentionPolicy {
   /** Maximum messages of one archive. */
   readonly messages: number;
   /** Maximum age of a message, in ms. */
-  readonly age: (owner: string) => number | Promise<number>;
+  readonly age: (owner: string) => Maybe<number>;
   /** Whether there are no limits at all. */
   readonly isEndless: () => boolean;
 }

@@ -1,7 +1,7 @@
 /** The service that this module provides to others. */
 
 import type { Jid } from '../../server/address/jid.js';
-import type { IqHandler, IqRequest, Source } from '../../server/module/index.js';
+import type { IqHandler, IqRequest, Maybe, Source } from '../../server/module/index.js';
 import type { ChildName, Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 import type { LogEntry, LogPage, LogQuery, LogStore } from '../../storage/contract.js';
@@ -19,9 +19,9 @@ export interface ArchiveView {
 /** An owner's archiving preferences (XEP-0441). Synchronous if cached. */
 export interface ArchivePreferences {
   /** Whether messages with this peer are archived. */
-  wants(owner: Jid, peer: Jid): boolean | Promise<boolean>;
+  wants(owner: Jid, peer: Jid): Maybe<boolean>;
   /** Seconds after which messages may be deleted; Infinity: no limit besides the configuration. */
-  keeps(owner: string): number | Promise<number>;
+  keeps(owner: string): Maybe<number>;
 }
 
 /** The archives of accounts and rooms, by bare address. The caller must check permissions: this service does not. */

@@ -11,6 +11,7 @@ import { Cache } from '../../storage/cache.js';
 import { type DocumentStore, type Storage, StorageError } from '../../storage/contract.js';
 import { Jid } from '../address/jid.js';
 import { wall } from '../clock.js';
+import type { Maybe } from '../maybe.js';
 import { Serial } from '../serial.js';
 import { checkOf } from '../stanza/stored.js';
 import {
@@ -50,7 +51,7 @@ export interface AccountsOptions {
   /** Returns an account whose home is another node (docs/decisions/0011). Default: all homes are local. */
   readonly elsewhere?: ((bare: string) => AccountElsewhere | undefined) | undefined;
   /** Called after a change is stored. The change's promise waits for the result and rejects with it. */
-  readonly onEvent?: ((event: AccountEvent) => void | Promise<void>) | undefined;
+  readonly onEvent?: ((event: AccountEvent) => Maybe<void>) | undefined;
 }
 
 /** Maximum logins noted and not yet written. */
@@ -71,7 +72,7 @@ export class Accounts {
   readonly #serial = new Serial();
   readonly #now: () => number;
   readonly #elsewhere: (bare: string) => AccountElsewhere | undefined;
-  readonly #onEvent: (event: AccountEvent) => void | Promise<void>;
+  readonly #onEvent: (event: AccountEvent) => Maybe<void>;
 
   private constructor(options: AccountsOptions, secret: Buffer) {
     const { storage } = options;
@@ -119,7 +120,7 @@ export class Accounts {
   // Reading
 
   /** Returns the account, synchronously on a cache hit. */
-  get(bare: string): Account | undefined | Promise<Account | undefined> {
+  get(bare: string): Maybe<Account | undefined> {
     const away = this.#elsewhere(bare);
     if (away !== undefined) return away.get();
     const stored = this.#cache.get(bare);
@@ -127,7 +128,7 @@ export class Accounts {
   }
 
   /** Whether the account exists, synchronously on a cache hit. */
-  exists(bare: string): boolean | Promise<boolean> {
+  exists(bare: string): Maybe<boolean> {
     const away = this.#elsewhere(bare);
     if (away !== undefined) return away.get().then((found) => found !== undefined);
     const stored = this.#cache.get(bare);
@@ -135,7 +136,7 @@ export class Accounts {
   }
 
   /** Whether a proof is still valid: the account exists, is enabled, and its password has not changed. */
-  isCurrent(identity: Proved): boolean | Promise<boolean> {
+  isCurrent(identity: Proved): Maybe<boolean> {
     if (identity.anonymous) return true;
     const holds = (s: StoredAccount | null) => s !== null && s.state === undefined && s.epoch === identity.epoch;
     const stored = this.#cache.get(identity.jid.bare);

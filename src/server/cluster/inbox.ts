@@ -3,6 +3,7 @@
  * act for a slot yet. Each address has its own queue: ordered within an address, independent between addresses. Nothing
  * for a slot is handled before this node acts for it.
  */
+import type { Maybe } from '../maybe.js';
 import {
   Decoder,
   Encoder,
@@ -35,7 +36,7 @@ export interface Delivery {
 /** Handles deliveries and answers questions. */
 export interface Receiver {
   /** The next delivery for the address follows when this has returned or resolved. */
-  receive(delivery: Delivery): void | Promise<void>;
+  receive(delivery: Delivery): Maybe<void>;
   /** Resolves with the answer. A rejection is logged, and the asker is told that there is no answer. */
   answer(delivery: Delivery, timeoutMs: number): Promise<string>;
 }

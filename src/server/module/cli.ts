@@ -5,7 +5,9 @@
  * The program reads the declarations without starting a module. What a command needs at run time, other than types and
  * the contents of this file, must be imported when it runs.
  */
+
 import type { Jid } from '../address/jid.js';
+import type { Maybe } from '../maybe.js';
 import type { Services } from './services.js';
 
 /** A parameter of a command. Its name is the JSON field, the option `--name`, or the argument `NAME`. */
@@ -80,9 +82,9 @@ export interface CommandDefinition<P extends Parameters, C, D> {
   /** Confirmation to ask on a terminal before running; without a terminal `--yes` is needed. */
   readonly confirm?: (raw: RawValues) => string;
   /** Throws CommandError for errors to report to the caller. */
-  run(context: C, values: Values<P>): D | Promise<D>;
+  run(context: C, values: Values<P>): Maybe<D>;
   /** Output without the final line break; nothing is printed if empty. */
-  text(data: D): string | Promise<string>;
+  text(data: D): Maybe<string>;
   /** Exit code of a successful command. */
   exitCode?(data: D): number;
 }

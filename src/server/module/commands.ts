@@ -1,4 +1,5 @@
 /** Ad-hoc commands (XEP-0050) of modules. */
+import type { Maybe } from '../maybe.js';
 import type { Element } from '../xml/element.js';
 import type { Access, IqRequest, Target } from './requests.js';
 
@@ -9,7 +10,7 @@ export interface Command {
   readonly target: Target;
   readonly access: Access;
   /** Runs one step. `form` is the form submitted for this step; `state` is the result of the previous step. */
-  run(step: CommandStep): CommandResult | Promise<CommandResult>;
+  run(step: CommandStep): Maybe<CommandResult>;
 }
 
 export interface CommandStep {

@@ -2,8 +2,10 @@
  * `defineModule()`: the definition of a feature. It declares specifications, disco features, configuration, stores and
  * services; `start` returns the hooks. A module has access only to the arguments of `start`.
  */
+
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import type { Maybe } from '../maybe.js';
 import type { ModuleDefinition } from './definition.js';
 import type { Hook } from './hooks.js';
 import type { Host } from './host.js';
@@ -35,7 +37,7 @@ export function defineModule<
     readonly wants?: readonly W[];
     readonly start: (
       context: ModuleContext<z.output<C>, { readonly [K in keyof S]: Opened<S[K]> }, N, W>,
-    ) => readonly Hook[] | Promise<readonly Hook[]>;
+    ) => Maybe<readonly Hook[]>;
   },
 ): ModuleDefinition {
   return definition as ModuleDefinition;

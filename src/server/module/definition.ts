@@ -1,5 +1,7 @@
 /** A module in the view of the server: its declarations, and the function that starts it. */
+
 import type { z } from 'zod';
+import type { Maybe } from '../maybe.js';
 import type { SessionState } from '../routing/session-state.js';
 import type { CliCommand } from './cli.js';
 import type { Hook } from './hooks.js';
@@ -30,5 +32,5 @@ export interface ModuleDefinition {
   readonly optional?: boolean | undefined;
   /** Commands of the program `waxwing`. */
   readonly cli?: readonly CliCommand[] | undefined;
-  readonly start: (context: never) => readonly Hook[] | Promise<readonly Hook[]>;
+  readonly start: (context: never) => Maybe<readonly Hook[]>;
 }

@@ -1,6 +1,7 @@
 /** Contributions of modules to service discovery (XEP-0030). */
 
 import type { Jid } from '../address/jid.js';
+import type { Maybe } from '../maybe.js';
 import type { Session } from '../routing/session.js';
 import type { Element } from '../xml/element.js';
 import type { Access } from './requests.js';
@@ -37,11 +38,11 @@ export interface DiscoSource {
   /** The node of this source; undefined for the address itself. A function matches any number of nodes. */
   readonly node?: string | ((node: string) => boolean) | undefined;
   readonly access?: Access | undefined;
-  identities?(query: DiscoQuery): readonly Identity[] | Promise<readonly Identity[]>;
-  features?(query: DiscoQuery): readonly string[] | Promise<readonly string[]>;
+  identities?(query: DiscoQuery): Maybe<readonly Identity[]>;
+  features?(query: DiscoQuery): Maybe<readonly string[]>;
   /** XEP-0128 forms. */
-  forms?(query: DiscoQuery): readonly Element[] | Promise<readonly Element[]>;
-  items?(query: DiscoQuery): readonly DiscoItem[] | Promise<readonly DiscoItem[]>;
+  forms?(query: DiscoQuery): Maybe<readonly Element[]>;
+  items?(query: DiscoQuery): Maybe<readonly DiscoItem[]>;
   /** Maximum items in one answer; defaults to the limit of disco. */
   readonly page?: number | undefined;
 }

@@ -1,6 +1,7 @@
 /** Kinds of hooks: what `start` returns, and the functions that create them. */
 
 import type { Jid } from '../address/jid.js';
+import type { Maybe } from '../maybe.js';
 import type { MessagePassage, Origin, Passage, Step } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { SessionState } from '../routing/session-state.js';
@@ -57,9 +58,9 @@ export type Hook =
       readonly type: 'get' | 'set';
       readonly ns: string;
       readonly name: string;
-      readonly handler: (request: StrangerRequest) => Payload | Promise<Payload>;
+      readonly handler: (request: StrangerRequest) => Maybe<Payload>;
     }
-  | { readonly kind: 'admit'; readonly handler: (passage: Passage) => void | Promise<void>; readonly order: Order }
+  | { readonly kind: 'admit'; readonly handler: (passage: Passage) => Maybe<void>; readonly order: Order }
   | { readonly kind: 'gate'; readonly handler: Gate }
   | {
       readonly kind: 'message';
@@ -74,13 +75,13 @@ export type Hook =
   | {
       readonly kind: 'session';
       readonly moment: SessionMoment;
-      readonly handler: (session: Session) => void | Promise<void>;
+      readonly handler: (session: Session) => Maybe<void>;
       readonly order: Order;
     }
   | {
       readonly kind: 'event';
       readonly name: keyof Events;
-      readonly handler: (event: never) => void | Promise<void>;
+      readonly handler: (event: never) => Maybe<void>;
       readonly order: Order;
     }
   | { readonly kind: 'serverPresence'; readonly handler: ServerPresenceHandler }
@@ -90,7 +91,7 @@ export type Hook =
       readonly kind: 'every';
       readonly ms: number;
       readonly of: PeriodicOf;
-      readonly handler: () => void | Promise<void>;
+      readonly handler: () => Maybe<void>;
     }
   | { readonly kind: 'disco'; readonly target: Target; readonly source: DiscoSource }
   | { readonly kind: 'command'; readonly command: Command }
@@ -123,18 +124,13 @@ export type Hook =
     };
 
 /** The returned element is added to `<bound/>`. */
-export type BindingHandler = (session: Session) => Element | undefined | void | Promise<Element | undefined | void>;
+export type BindingHandler = (session: Session) => Maybe<Element | undefined | void>;
 
-export type MessageHandler = (
-  passage: MessagePassage,
-) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
+export type MessageHandler = (passage: MessagePassage) => Maybe<'handled' | undefined | void>;
 /** Handles outgoing and incoming presence of an account, once admitted. Exactly one module has this hook: RFC 6121. */
-export type PresenceHandler = (passage: Passage) => void | Promise<void>;
+export type PresenceHandler = (passage: Passage) => Maybe<void>;
 /** Handles a message to the host itself. */
-export type ServerMessageHandler = (
-  stanza: Stanza,
-  origin: Origin,
-) => 'handled' | undefined | void | Promise<'handled' | undefined | void>;
+export type ServerMessageHandler = (stanza: Stanza, origin: Origin) => Maybe<'handled' | undefined | void>;
 /**
  * bound: ready to send; its first stanza is deferred until the handlers resolve, so they must not query the client.
  * resumed: back on a new connection (XEP-0198). gone: ended for good.
@@ -145,14 +141,14 @@ export type SessionMoment = 'bound' | 'resumed' | 'gone';
 export interface Service {
   readonly subdomain: string;
   /** Handles messages. The default refuses them. */
-  message?(stanza: Stanza, origin: Origin): void | Promise<void>;
+  message?(stanza: Stanza, origin: Origin): Maybe<void>;
   /** Handles presence. The default ignores it. */
-  presence?(stanza: Stanza, origin: Origin): void | Promise<void>;
+  presence?(stanza: Stanza, origin: Origin): Maybe<void>;
   /**
    * Handles IQs without a hook for target 'service', and results and errors: rooms relay them to occupants. 'unhandled'
    * answers service-unavailable.
    */
-  iq?(stanza: Stanza, origin: Origin): 'unhandled' | void | Promise<'unhandled' | void>;
+  iq?(stanza: Stanza, origin: Origin): Maybe<'unhandled' | void>;
 }
 
 export interface IqOptions {
@@ -195,14 +191,14 @@ export const strangerIq = (
   type: 'get' | 'set',
   ns: string,
   name: string,
-  handler: (request: StrangerRequest) => Payload | Promise<Payload>,
+  handler: (request: StrangerRequest) => Maybe<Payload>,
 ): Hook => ({ kind: 'strangerIq', type, ns, name, handler });
 
 /**
  * May refuse (StanzaError) any stanza between an account and another entity; runs first. Not called for stanzas from an
  * account to itself.
  */
-export const admit = (handler: (passage: Passage) => void | Promise<void>, order: Order = {}): Hook => ({
+export const admit = (handler: (passage: Passage) => Maybe<void>, order: Order = {}): Hook => ({
   kind: 'admit',
   handler,
   order,
@@ -245,13 +241,13 @@ export const serverMessage = (handler: ServerMessageHandler, order: Order = {}):
 /** Handlers are called in order but run concurrently: a pending one does not delay the others. */
 export const session = (
   moment: SessionMoment,
-  handler: (session: Session) => void | Promise<void>,
+  handler: (session: Session) => Maybe<void>,
   order: Order = {},
 ): Hook => ({ kind: 'session', moment, handler, order });
 /** Handlers are called like those of `session`. */
 export const event = <E extends keyof Events>(
   name: E,
-  handler: (event: Events[E]) => void | Promise<void>,
+  handler: (event: Events[E]) => Maybe<void>,
   order: Order = {},
 ): Hook => ({ kind: 'event', name, handler, order });
 /**
@@ -261,14 +257,14 @@ export const event = <E extends keyof Events>(
  */
 export type PeriodicOf = 'node' | { readonly job: string };
 /** Runs about every `ms` milliseconds while the host runs. Runs never overlap. */
-export const every = (ms: number, handler: () => void | Promise<void>, of: PeriodicOf = 'node'): Hook => ({
+export const every = (ms: number, handler: () => Maybe<void>, of: PeriodicOf = 'node'): Hook => ({
   kind: 'every',
   ms,
   of,
   handler,
 });
 /** Handles presence to the host itself. */
-export type ServerPresenceHandler = (stanza: Stanza, origin: Origin) => void | Promise<void>;
+export type ServerPresenceHandler = (stanza: Stanza, origin: Origin) => Maybe<void>;
 /** Receives all presence sent to the host itself. */
 export const serverPresence = (handler: ServerPresenceHandler): Hook => ({ kind: 'serverPresence', handler });
 /** Reports the ports opened by the module, for status and the log. */

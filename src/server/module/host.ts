@@ -20,13 +20,13 @@ export interface Host {
   readonly domain: string;
   readonly jid: Jid;
   /** Routes a stanza by its `to`. It must have a `from`. Never rejects: a refusal is sent to `from`. */
-  route(stanza: Stanza, origin?: Origin): void | Promise<void>;
+  route(stanza: Stanza, origin?: Origin): Maybe<void>;
   /**
    * Routes a stanza to several full addresses of one account. A message enters the account once: it is archived once,
    * and all sessions get it with that id. If the account is not local, each address is sent its own copy. Never
    * rejects.
    */
-  routeToAll(stanza: Stanza, addressees: readonly Jid[], origin?: Origin): void | Promise<void>;
+  routeToAll(stanza: Stanza, addressees: readonly Jid[], origin?: Origin): Maybe<void>;
   /**
    * Whether no account would change a message from a service of this server in the step `clean`. If so, the service may
    * deliver it directly to sessions of accounts that have not blocked it, which is cheaper than routing. The result is
@@ -61,7 +61,7 @@ export interface Host {
   /** Returns the sessions of this host that live on this node. */
   allSessions(): Iterable<Session>;
   /** Routes a stanza on behalf of a session, as if its client had sent it. A refusal is answered. */
-  fromSession(stanza: Stanza, session: Session, origin: Origin): void | Promise<void>;
+  fromSession(stanza: Stanza, session: Session, origin: Origin): Maybe<void>;
   /** Ends a session for good, connected or hibernating, and tells the client why. */
   end(session: Session, reason: StreamError): void;
   /** Whether `halt` can restart the server. */
@@ -71,17 +71,17 @@ export interface Host {
   /** Whether the domain is local (this host, another, or a service). */
   isLocal(domain: string): boolean;
   /** Whether the address is an admin in the configuration of the host, or its account has that role. */
-  isAdmin(jid: Jid): boolean | Promise<boolean>;
+  isAdmin(jid: Jid): Maybe<boolean>;
   /** Whether `from` may query the account, server or service `to`. */
-  permits(access: Access, from: Jid, to: Jid): boolean | Promise<boolean>;
+  permits(access: Access, from: Jid, to: Jid): Maybe<boolean>;
   /**
    * Whether the `admit` hooks allow this stanza from an account: for stanzas that a session did not send to this
    * address, such as broadcast presence.
    */
-  admits(stanza: Stanza): boolean | Promise<boolean>;
+  admits(stanza: Stanza): Maybe<boolean>;
   readonly accounts: Accounts;
   /** Emits an event. Never rejects: a failing handler is logged, and the others run. */
-  emit<E extends keyof Events>(name: E, event: Events[E]): void | Promise<void>;
+  emit<E extends keyof Events>(name: E, event: Events[E]): Maybe<void>;
   /** Returns a service of a module of this host: for the commands of the server. Modules use `needs`. */
   provided<K extends keyof Services>(name: K): Services[K] | undefined;
   /** Declarations of all modules: for disco and ad-hoc commands. */

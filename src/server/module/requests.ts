@@ -1,6 +1,7 @@
 /** IQ requests: target, access, and the request itself. */
 
 import type { Jid } from '../address/jid.js';
+import type { Maybe } from '../maybe.js';
 import type { Source } from '../routing/outflow.js';
 import type { Session } from '../routing/session.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -51,7 +52,7 @@ export type { Source } from '../routing/outflow.js';
  * generator yields stanzas to send before the result that it returns, no faster than the requesting client accepts
  * them.
  */
-export type IqHandler = (request: IqRequest) => IqAnswer | Promise<IqAnswer>;
+export type IqHandler = (request: IqRequest) => Maybe<IqAnswer>;
 export type IqAnswer = Payload | Source<Payload>;
 
 /** An IQ on an unauthenticated stream, such as in-band registration. */

@@ -2,11 +2,13 @@
  * Stanzas to and from addresses of this server whose home is another node. Nodes exchange stanzas as servers do: the
  * sender's session is not passed on, and refusals come back as error stanzas.
  */
+
 import { z } from 'zod';
 import { Jid } from '../address/jid.js';
 import type { Away, Homes } from '../cluster/homes.js';
 import type { Delivery, Receiver } from '../cluster/inbox.js';
 import { ParcelError } from '../cluster/parcel.js';
+import type { Maybe } from '../maybe.js';
 import { StanzaError } from '../stanza/errors.js';
 import { Stanza } from '../stanza/stanza.js';
 import { errorOf } from './asks.js';
@@ -57,7 +59,7 @@ export class Elsewhere implements Receiver {
    * Sends a stanza to the home of full addresses of one account. The stanza is acknowledged once it is durable there.
    * If too much is queued for that node, resolves once there is room, for streams, which can wait.
    */
-  send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void> {
+  send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): Maybe<void> {
     const isOnce = stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set');
     const { confirmed, room } = away.send(to, this.#write(stanza, origin), { isOnce });
     const confirmedOrRefused = confirmed.catch((error: unknown) => this.#refuse(stanza, error));
@@ -86,7 +88,7 @@ export class Elsewhere implements Receiver {
 
   // --- from other nodes ----------------------------------------------------------------------------------------------
 
-  receive(delivery: Delivery): void | Promise<void> {
+  receive(delivery: Delivery): Maybe<void> {
     const { stanza, behalf, audience, anonymous } = read(delivery.payload);
     if (anonymous !== undefined && stanza.from !== undefined)
       this.#parts.anonymous().heard(stanza.from.bare, anonymous);

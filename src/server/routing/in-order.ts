@@ -27,7 +27,7 @@ async function inOrderFrom(
 export function untilHandled(
   handlers: readonly MessageHandler[],
   passage: MessagePassage,
-): 'handled' | undefined | Promise<'handled' | undefined> {
+): Maybe<'handled' | undefined> {
   for (let index = 0; index < handlers.length; index++) {
     const outcome = handlers[index]!(passage);
     if (outcome === undefined) continue;

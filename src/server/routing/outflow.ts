@@ -258,7 +258,7 @@ export class Outflow {
    * Starts a source. Resolves once it has ended or waits for the client; returns undefined if that is at once. Throws
    * as `demandRoom`, unless it replaces the sources of its lane. Never rejects.
    */
-  pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
+  pour<R>(source: Source<R>, options: PourOptions<R>): Maybe<void> {
     if (options.replaces !== true) this.demandRoom(options.size);
     const pouring = new Pouring(source, options as PourOptions<never>);
     const lane = this.#lane(options.lane ?? '');

@@ -1,5 +1,6 @@
 import type { Jid } from '../address/jid.js';
 import { type Away, everythingHere, type Homes } from '../cluster/homes.js';
+import type { Maybe } from '../maybe.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { HookError } from './hooks.js';
@@ -12,7 +13,7 @@ export interface Destination {
    * promise, so a destination over the network returns undefined, queues the stanza, and refuses it later if necessary
    * (outbox.ts). Stanzas of one sender stay in order.
    */
-  receive(stanza: Stanza, origin: Origin): void | Promise<void>;
+  receive(stanza: Stanza, origin: Origin): Maybe<void>;
   /**
    * Resolves once there is room for more stanzas of the server itself, such as the rest of a long answer. Returns
    * undefined if there is now.
@@ -33,7 +34,7 @@ export interface WrittenQuestion {
 
 /** Sends stanzas to addresses of this server whose home is another node. */
 export interface Departures {
-  send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void>;
+  send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): Maybe<void>;
   ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza>;
   consult(away: Away, question: WrittenQuestion, owner: Jid, timeoutMs: number): Promise<string>;
   consultOthers(homes: Homes, question: WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[];
@@ -117,7 +118,7 @@ export class Router {
    * Passes a stanza to the destination of its `to`. Throws or rejects with StanzaError if it is refused; the caller
    * answers the sender.
    */
-  route(stanza: Stanza, origin: Origin): void | Promise<void> {
+  route(stanza: Stanza, origin: Origin): Maybe<void> {
     const { to } = stanza;
     if (to === undefined) throw new Error('a stanza without an address cannot be routed');
     if (this.isStopped(stanza, to, origin)) return;
@@ -131,7 +132,7 @@ export class Router {
   }
 
   /** The same for an address whose home is here, as another node or the sender has determined. */
-  routeHere(stanza: Stanza, origin: Origin): void | Promise<void> {
+  routeHere(stanza: Stanza, origin: Origin): Maybe<void> {
     const to = stanza.to!;
     if (!this.isStopped(stanza, to, origin)) return this.destination(to.domain).receive(stanza, origin);
   }
@@ -142,7 +143,7 @@ export class Router {
   }
 
   /** Sends a stanza to several full addresses of one account whose home is another node. */
-  sendAway(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): void | Promise<void> {
+  sendAway(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): Maybe<void> {
     return this.#departures!.send(away, stanza, to, origin);
   }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Jid } from '../address/jid.js';
 import { wall } from '../clock.js';
+import type { Maybe } from '../maybe.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { storedStanza } from '../stanza/stored.js';
@@ -139,7 +140,7 @@ export class Session implements Stateful, Recipient {
    * client. Returns undefined if that is at once. Throws StanzaError('resource-constraint') if too much is pending.
    * Never rejects.
    */
-  pour<R>(source: Source<R>, options: PourOptions<R>): void | Promise<void> {
+  pour<R>(source: Source<R>, options: PourOptions<R>): Maybe<void> {
     this.#outflow ??= new Outflow(
       this,
       (change) => this.ledger?.holds(change),

@@ -1,8 +1,10 @@
 /** Handlers of streams: client, server and component streams are handlers on stream.ts. */
+
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
 import type { Backlog } from '../limits/backlog.js';
 import type { Shares } from '../limits/shares.js';
+import type { Maybe } from '../maybe.js';
 import { StreamError } from '../stanza/errors.js';
 import type { ReaderLimits, StreamOpen, TopLevel } from '../xml/reader.js';
 import type { StreamCounts } from './counts.js';
@@ -21,9 +23,9 @@ export interface StreamHandler {
   /** Bytes that may be unread on top of `limits.write_queue_bytes`, because the handler bounds them. */
   readonly mayLag: number;
   /** The peer's header, also after a restart; its namespaces are valid. Answers with `open` or throws StreamError. */
-  opened(header: StreamOpen): void | Promise<void>;
+  opened(header: StreamOpen): Maybe<void>;
   /** An element. The next one follows once the promise settles. Any error thrown or rejected closes the stream. */
-  element(item: TopLevel): void | Promise<void>;
+  element(item: TopLevel): Maybe<void>;
   /** Whether an element is exempt from the share's pacing and may overtake others. */
   isFree(item: TopLevel): boolean;
   /**

@@ -9,6 +9,7 @@ import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { Buckets } from '../limits/buckets.js';
 import { charge, isPresentTurn, presentTurn, type Share, turnMs } from '../limits/shares.js';
+import type { Maybe } from '../maybe.js';
 import { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
@@ -337,7 +338,7 @@ export class XmlStream implements TransportReader, Writer {
       });
   }
 
-  #take(item: StreamItem): void | Promise<void> {
+  #take(item: StreamItem): Maybe<void> {
     if (this.#state === 'closing') {
       if (item.kind === 'close') this.transport.end();
       return;
@@ -390,7 +391,7 @@ export class XmlStream implements TransportReader, Writer {
   // --- headers ----------------------------------------------------------------------------------------------------
 
   /** RFC 6120 §4.7, §4.8. */
-  #opened(header: StreamOpen): void | Promise<void> {
+  #opened(header: StreamOpen): Maybe<void> {
     if (this.#state !== 'opening') throw new StreamError('bad-format', 'The stream is already open.');
     if (header.ns !== NS.stream) throw new StreamError('invalid-namespace');
     if (header.name !== 'stream') throw new StreamError('bad-format');

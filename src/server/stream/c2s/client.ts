@@ -6,6 +6,7 @@
 
 import { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
+import type { Maybe } from '../../maybe.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
 import { iqKey } from '../../routing/hooks.js';
 import type { LocalHost } from '../../routing/host.js';
@@ -167,7 +168,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.sendFeatures();
   }
 
-  element(item: TopLevel): void | Promise<void> {
+  element(item: TopLevel): Maybe<void> {
     if (this.xml.isEstablished) return this.#fromSession(item);
     if (item.ns === NS.tls && item.name === 'starttls' && hasStartTls(this.transport)) return this.#startTls();
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#authenticate(item);
@@ -266,7 +267,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.claimed = undefined;
   }
 
-  #authenticate(item: TopLevel): void | Promise<void> {
+  #authenticate(item: TopLevel): Maybe<void> {
     const { gateway, login } = this.#parts;
     if (gateway === undefined || this.phase !== 'unauthenticated') return login.take(this, item);
     const isFirst = item.name === 'auth' || item.name === 'authenticate';
@@ -343,7 +344,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   /** An IQ on an unauthenticated stream, such as in-band registration, if a module handles it. */
-  #beforeLogin(item: TopLevel): void | Promise<void> {
+  #beforeLogin(item: TopLevel): Maybe<void> {
     const host = this.host!;
     // XEP-0388 §2.4: only authentication is allowed while it is in progress.
     if (!this.trusted || isUnderWay(this.negotiation)) throw new StreamError('not-authorized');
@@ -381,7 +382,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   // --- stanzas ----------------------------------------------------------------------------------------------------
 
-  #fromSession(item: TopLevel): void | Promise<void> {
+  #fromSession(item: TopLevel): Maybe<void> {
     if (item.ns !== NS.client) return this.#nonza(item);
     const name = stanzaName(item.name);
     if (name === undefined) throw new StreamError('unsupported-stanza-type');
@@ -393,7 +394,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       : invalidated.then(() => this.#handle(item, session));
   }
 
-  #handle(item: TopLevel, session: Session): void | Promise<void> {
+  #handle(item: TopLevel, session: Session): Maybe<void> {
     const { sm, xml } = this;
     const stanza = this.#parts.admission.admit(item, this);
     if (stanza === undefined) {
@@ -439,7 +440,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   /** Elements other than stanzas on a bound stream: stream management and client state. */
-  #nonza(item: TopLevel): void | Promise<void> {
+  #nonza(item: TopLevel): Maybe<void> {
     if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (item.ns === NS.csi) return this.clientIs(item.name);
     if (item.ns === NS.sasl || item.ns === NS.sasl2)

@@ -3,10 +3,12 @@
  * handshake that it knows the secret, and then sends stanzas from any address of its domain. Connecting to a component
  * (jabber:component:connect) is not implemented.
  */
+
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Jid, JidError } from '../../address/jid.js';
 import { wall } from '../../clock.js';
 import { isIn, networks } from '../../config/address.js';
+import type { Maybe } from '../../maybe.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Awaited, Origin } from '../../routing/passage.js';
@@ -90,7 +92,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
     this.#id = this.xml.open(component.domain);
   }
 
-  element(item: TopLevel): void | Promise<void> {
+  element(item: TopLevel): Maybe<void> {
     const component = this.#component!;
     if (this.xml.isEstablished) return this.#take(item, component);
     if (item.ns !== NS.component || item.name !== 'handshake') throw new StreamError('not-authorized');
@@ -98,7 +100,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
   }
 
   /** §3: the handshake is a hash of the stream id and the secret. */
-  #authenticate(given: string, component: Component): void | Promise<void> {
+  #authenticate(given: string, component: Component): Maybe<void> {
     const { throttle, shares, log, limitHit } = this.#parts;
     const address = this.remoteAddress;
     const limit = throttle.refusal(address, throttleKey(component));
@@ -154,7 +156,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
 
   // --- stanzas ------------------------------------------------------------------------------------------------------
 
-  #take(item: TopLevel, component: Component): void | Promise<void> {
+  #take(item: TopLevel, component: Component): Maybe<void> {
     if (stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
     if (item.ns !== NS.component) throw new StreamError('invalid-namespace');
     component.counts.received++;

@@ -6,6 +6,7 @@
 
 import { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
+import type { Maybe } from '../../maybe.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Origin } from '../../routing/passage.js';
@@ -109,7 +110,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     return [el('mechanisms', { xmlns: NS.sasl }, el('mechanism', null, 'EXTERNAL')), dialback];
   }
 
-  element(item: TopLevel): void | Promise<void> {
+  element(item: TopLevel): Maybe<void> {
     if (item.ns === NS.tls && item.name === 'starttls' && hasStartTls(this.xml.transport)) return this.#startTls();
     if (!this.xml.transport.secure) throw new StreamError('policy-violation', 'Start TLS first.');
     if (item.ns === NS.sasl) return this.#sasl(item);
@@ -241,7 +242,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   // --- stanzas ----------------------------------------------------------------------------------------------------
 
-  #stanza(item: TopLevel): void | Promise<void> {
+  #stanza(item: TopLevel): Maybe<void> {
     const { attrs } = item;
     const to = Jid.tryParse(attrs.to ?? '')?.domain;
     const from = Jid.tryParse(attrs.from ?? '')?.domain;

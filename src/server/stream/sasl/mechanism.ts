@@ -3,9 +3,11 @@
  * messages into challenges and finally into the identity that was proved. Base64, XML, restarts and the attempt limit
  * belong to the stream.
  */
+
 import { isUtf8 } from 'node:buffer';
 import type { Accounts } from '../../accounts/index.js';
 import { Jid } from '../../address/jid.js';
+import type { Maybe } from '../../maybe.js';
 
 /** RFC 6120 §6.5. */
 export type SaslCondition =
@@ -108,7 +110,7 @@ export interface Exchange {
    * Takes the client's message: first its initial response (undefined if there was none), then its responses. Throws or
    * rejects with SaslError. Not to be called after success or an error, or while a step is pending.
    */
-  step(message: Buffer | undefined): SaslStep | Promise<SaslStep>;
+  step(message: Buffer | undefined): Maybe<SaslStep>;
 }
 
 export interface Mechanism {

@@ -1,6 +1,8 @@
 /** Turns an authenticated stream into a session: resource binding (RFC 6120 §7), Bind 2 (XEP-0386), conflicts. */
+
 import { createHash } from 'node:crypto';
 import { type Jid, JidError } from '../../address/jid.js';
+import type { Maybe } from '../../maybe.js';
 import { Session } from '../../routing/session.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
@@ -29,7 +31,7 @@ export class Binding {
   }
 
   /** An element on an authenticated stream without a session. */
-  negotiate(stream: C2sStream, item: TopLevel): void | Promise<void> {
+  negotiate(stream: C2sStream, item: TopLevel): Maybe<void> {
     // RFC 6120 §6.4.6, §7.1: only binding is allowed now.
     if (item.ns !== NS.client || item.name !== 'iq') throw new StreamError('not-authorized', 'Bind a resource first.');
     const stanza = Stanza.fromTopLevel(item);
@@ -89,7 +91,7 @@ export class Binding {
   }
 
   /** The client knows its session, so modules are notified. Its first stanza waits for them. */
-  announce(stream: C2sStream): void | Promise<void> {
+  announce(stream: C2sStream): Maybe<void> {
     if (stream.phase === 'bound') return stream.host!.notify('bound', stream.session!);
   }
 
@@ -97,7 +99,7 @@ export class Binding {
    * XEP-0386: binds during authentication and returns the `<bound/>` for the `<success/>`. The stream holds output for
    * the session; the caller releases it after `<success/>`.
    */
-  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Element | Promise<Element> {
+  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Maybe<Element> {
     // The connection may have closed during the login.
     if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
     this.#demandHome(stream.account!);

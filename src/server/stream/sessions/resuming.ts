@@ -1,5 +1,7 @@
 /** Stream management (XEP-0198) requests of clients: enable, acknowledge, resume. */
+
 import { monotonic } from '../../clock.js';
+import type { Maybe } from '../../maybe.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Session } from '../../routing/session.js';
 import { StreamError } from '../../stanza/errors.js';
@@ -24,7 +26,7 @@ export class Resuming {
   }
 
   /** A stream management element, in any phase of the stream. */
-  managed(stream: C2sStream, item: TopLevel): void | Promise<void> {
+  managed(stream: C2sStream, item: TopLevel): Maybe<void> {
     const { sm, phase } = stream;
     const { name, attrs } = item;
     if (sm !== undefined && name === 'r') sm.requested();
