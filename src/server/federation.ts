@@ -14,7 +14,9 @@ import { type Destination, type Router, serverOrigin } from './routing/router.js
 import { StreamError } from './stanza/errors.js';
 import type { StreamParts } from './stream/handler.js';
 import { DialbackKeys } from './stream/s2s/dialback.js';
+import { DomainCounts } from './stream/s2s/domains.js';
 import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
+import { type Pause, remoteOf, type ServerStream, stateOf } from './stream/s2s/inspection.js';
 import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
 import type { Pair } from './stream/s2s/outgoing.js';
 import { Remotes } from './stream/s2s/remotes.js';
@@ -35,6 +37,8 @@ export interface FederationParts extends StreamParts {
 }
 
 const sweepMs = 1000;
+/** Remote domains with counts of their own. */
+const namedDomains = 100;
 
 /** Why the configuration has no streams to and from other servers. Returns undefined if it has. */
 export function whyAlone(config: Config): string | undefined {
@@ -51,6 +55,7 @@ export class Federation {
   readonly #remotes: Remotes;
   readonly #timer: NodeJS.Timeout;
   readonly #before: Destination;
+  readonly domains = new DomainCounts(namedDomains, monotonic());
 
   /** Registers itself as the router's destination for remote domains. */
   constructor(parts: FederationParts) {
@@ -62,6 +67,7 @@ export class Federation {
     this.#remotes = new Remotes({
       ...parts,
       keys,
+      domains: this.domains,
       certifies: certifiesServer,
       dial: (pair) => this.#dial(pair, dns),
       refuse: (stanza, error) => host(stanza.from!.domain).refuse(stanza, error, serverOrigin),
@@ -69,9 +75,14 @@ export class Federation {
     this.#incomingParts = {
       ...parts,
       keys,
+      domains: this.domains,
       certifies: certifiesServer,
       host: (domain) => (router.destination(domain) === router.remote ? undefined : host(domain)),
-      verify: (claim, key) => this.#remotes.verify(claim, key),
+      verify: async (claim, key) => {
+        const verdict = await this.#remotes.verify(claim, key);
+        if (verdict !== 'valid') this.domains.failed(claim.originating, 'verification', false);
+        return verdict;
+      },
       closed: (stream) => void this.#incoming.delete(stream),
     };
     this.#before = router.remote;
@@ -128,7 +139,31 @@ export class Federation {
   #sweep(now: number): void {
     for (const stream of this.#incoming) stream.sweep(now);
     this.#remotes.sweep(now);
+    this.domains.sweep(now);
   }
+
+  // --- administration ---------------------------------------------------------------------------------------------
+
+  /** All streams, sorted by remote domain. */
+  describe(): ServerStream[] {
+    const all = [...[...this.#incoming].map((stream) => stream.describe()), ...this.#remotes.describe()];
+    const keyed = all.map((stream) => ({ stream, key: remoteOf(stream) }));
+    return keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)).map(({ stream }) => stream);
+  }
+
+  /** Local domains for which no stream to a remote domain is opened at present. */
+  pauses(domain: string): Pause[] {
+    return this.#remotes.pauses(domain);
+  }
+
+  /** Closes all streams with a remote domain and ends its back-off. Returns how many streams it closed. */
+  kick(domain: string): number {
+    const incoming = [...this.#incoming].filter((stream) => stream.isOf(domain) && stateOf(stream.xml) !== 'closing');
+    for (const { xml } of incoming) xml.close(new StreamError('reset', 'An administrator closed the stream.'));
+    return incoming.length + this.#remotes.kick(domain);
+  }
+
+  // --- ends -------------------------------------------------------------------------------------------------------
 
   /**
    * A port cannot be opened, and the configuration allows to start without: the router sends nothing to other servers

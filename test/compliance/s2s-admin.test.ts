@@ -3,9 +3,13 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { after, test } from 'node:test';
+import { NS } from '../../src/server/stanza/ns.js';
+import type { Pause, ServerStream } from '../../src/server/stream/s2s/inspection.js';
 import { DnsServer } from '../dns-server.js';
+import { adminOf } from './admin.js';
 import { Stage } from './dialogue.js';
 import { refusal } from './phrases.js';
+import { play, type Servers } from './servers.js';
 
 const nobody = 'friar@mantua.example';
 
@@ -75,4 +79,138 @@ test('a port for other servers that is taken: by default the server starts witho
   assert.deepEqual(dns.asked, []);
   // Asked for by name, federation is not left out.
   await assert.rejects(serverOf(['verona.it'], { enabled: true }, port), { name: 'ListenError' });
+});
+
+const [montague, capulet] = ['montague.example', 'capulet.example'];
+const both = { [montague]: {}, [capulet]: {} };
+
+interface Listed {
+  readonly streams: readonly ServerStream[];
+  readonly total: number;
+  readonly pages: number;
+}
+
+async function greet(servers: Servers) {
+  const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
+  const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>one</body></message>`);
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='2'><body>two</body></message>`);
+  await juliet.receives(`<message type='chat' id='1'><body>one</body></message>`);
+  await juliet.receives(`<message type='chat' id='2'><body>two</body></message>`);
+  return { romeo, juliet };
+}
+
+play('s2s list and show: both ends of a stream', both, async (servers) => {
+  await greet(servers);
+  const [here, there] = [await adminOf(servers.stage(montague)), await adminOf(servers.stage(capulet))];
+  const pairs = [{ local: montague, remote: capulet }];
+  const { streams, total } = await here.ask<Listed>('s2s list');
+  assert.equal(total, streams.length);
+  const out = streams.find(({ direction }) => direction === 'out')!;
+  assert.deepEqual(
+    [out.state, out.pairs, out.sent, out.received, out.queued, out.address],
+    ['open', pairs, 2, 0, 0, '127.0.0.1'],
+  );
+  assert.ok(out.authentication === 'EXTERNAL' || out.authentication === 'dialback');
+  assert.match(out.tls!.protocol, /^TLSv1\.[23]$/);
+  assert.match(out.since, /^\d{4}-\d\d-\d\dT.*Z$/);
+  const incoming = (await there.ask<Listed>('s2s list')).streams.filter(({ direction }) => direction === 'in');
+  const open = incoming.find(({ pairs }) => pairs.length > 0)!;
+  assert.deepEqual([open.pairs, open.received, open.sent], [[{ local: capulet, remote: montague }], 2, 0]);
+  assert.equal(open.authentication, out.authentication);
+
+  assert.match(
+    await here.read('s2s list'),
+    /^capulet\.example +<- +montague\.example +open +TLSv1\.\d +\w+ +\S+ \S+ UTC +0 +2 +0$/m,
+  );
+  assert.match(await there.read('s2s list'), /^montague\.example +-> +capulet\.example +open .* 2 +0 +0$/m);
+  const shown = await here.read('s2s show', { domain: 'Capulet.Example' });
+  assert.match(shown, /^Domain +capulet\.example$/m);
+  assert.match(shown, /^Stream to it +open$/m);
+  assert.match(shown, /^Sent +2 stanzas$/m);
+});
+
+play('s2s list: pages, and the streams of one domain', both, async (servers) => {
+  const { romeo, juliet } = await greet(servers);
+  await juliet.sends(`<message to='romeo@montague.example' type='chat' id='3'><body>three</body></message>`);
+  await romeo.receives(`<message type='chat' id='3'><body>three</body></message>`);
+  await romeo.sends(`<presence to='hall@conference.capulet.example/romeo'><x xmlns='${NS.muc}'/></presence>`);
+  await romeo.receivesAny();
+  const admin = await adminOf(servers.stage(montague));
+  const { total } = await admin.ask<Listed>('s2s list');
+  assert.ok(total >= 3);
+  const seen: string[] = [];
+  for (let page = 1; page <= total; page++) {
+    const { streams, pages } = await admin.ask<Listed>('s2s list', { limit: 1, page });
+    assert.deepEqual([streams.length, pages], [1, total]);
+    seen.push(`${streams[0]!.direction} ${streams[0]!.pairs[0]?.remote} ${streams[0]!.since}`);
+  }
+  assert.equal(new Set(seen).size, total);
+  assert.match(
+    await admin.read('s2s list', { limit: 1 }),
+    new RegExp(`^Page 1 of ${total}; ${total} streams\\.$`, 'm'),
+  );
+  assert.match(await admin.read('s2s list', { limit: 1, page: 99 }), /There is no page 99/);
+  // A domain has the streams of its services as well, and no others that end alike.
+  assert.equal((await admin.ask<Listed>('s2s list', { domain: capulet })).total, total);
+  const rooms = await admin.ask<Listed>('s2s list', { domain: `conference.${capulet}` });
+  assert.ok(rooms.total >= 1 && rooms.total < total);
+  assert.equal((await admin.ask<Listed>('s2s list', { domain: 'let.example' })).total, 0);
+  await assert.rejects(admin.ask('s2s list', { domain: 'juliet@capulet.example' }), /is not a domain/);
+  await assert.rejects(admin.ask('s2s list', { limit: 0 }), /above 0/);
+});
+
+play('s2s kick: streams of both directions close, and the next stanza opens a new one', both, async (servers) => {
+  const { romeo, juliet } = await greet(servers);
+  await juliet.sends(`<message to='romeo@montague.example' type='chat' id='3'><body>three</body></message>`);
+  await romeo.receives(`<message type='chat' id='3'><body>three</body></message>`);
+  const admin = await adminOf(servers.stage(montague));
+  const { closed } = await admin.ask<{ closed: number }>('s2s kick', { domain: capulet });
+  assert.ok(closed >= 1);
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='4'><body>four</body></message>`);
+  await juliet.receives(`<message type='chat' id='4'><body>four</body></message>`);
+  await juliet.sends(`<message to='romeo@montague.example' type='chat' id='5'><body>five</body></message>`);
+  await romeo.receives(`<message type='chat' id='5'><body>five</body></message>`);
+  assert.match(
+    await admin.read('s2s kick', { domain: 'verona.example' }),
+    /There were no streams with verona\.example\./,
+  );
+});
+
+play('s2s show and kick: a domain in back-off, which a kick ends', both, async (servers) => {
+  const { dns } = servers;
+  const { zone } = dns;
+  dns.zone = {};
+  const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
+  const fails = async (id: string) => {
+    await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='${id}'><body>?</body></message>`);
+    await romeo.receives(
+      `<message type='error' id='${id}' from='juliet@capulet.example'>${refusal('cancel', 'remote-server-not-found')}</message>`,
+    );
+  };
+  await fails('1');
+  const admin = await adminOf(servers.stage(montague));
+  const { pauses, streams } = await admin.ask<{ pauses: Pause[]; streams: unknown[] }>('s2s show', { domain: capulet });
+  assert.deepEqual(streams, []);
+  assert.deepEqual(
+    pauses.map(({ local, remote, failures, condition }) => [local, remote, failures, condition]),
+    [[montague, capulet, 1, 'remote-server-not-found']],
+  );
+  assert.match(await admin.read('s2s show', { domain: capulet }), /are refused until .* after 1 failed attempt /);
+  dns.zone = zone;
+  await fails('2');
+  assert.match(await admin.read('s2s kick', { domain: capulet }), /Its back-off has ended\./);
+  const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='3'><body>three</body></message>`);
+  await juliet.receives(`<message type='chat' id='3'><body>three</body></message>`);
+});
+
+test('s2s commands say why there are no streams with other servers', async () => {
+  const { stage } = await serverOf(['localhost'], {});
+  const admin = await adminOf(stage);
+  for (const command of ['s2s list', 's2s show', 's2s kick'])
+    await assert.rejects(
+      admin.ask(command, command === 's2s list' ? {} : { domain: capulet }),
+      /there are no streams with other servers: no host is a public domain/,
+    );
 });

@@ -4,6 +4,7 @@ import * as backups from './backups.js';
 import { type Command, CommandError, localNames, type ServerContext } from './command.js';
 import * as components from './components.js';
 import * as running from './running.js';
+import * as s2s from './s2s.js';
 import * as sessions from './sessions.js';
 import * as users from './users.js';
 
@@ -26,6 +27,9 @@ export const own: readonly Command[] = [
   sessions.kick,
   components.list,
   components.kick,
+  s2s.list,
+  s2s.show,
+  s2s.kick,
   running.modules,
   running.config,
   running.logLevel,

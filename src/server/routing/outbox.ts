@@ -30,6 +30,8 @@ export interface OutboxParts {
   readonly limitHit: () => void;
   /** Sends an error for an accepted stanza to its sender. Never throws. */
   readonly refuse: (stanza: Stanza, error: StanzaError) => void;
+  /** Called for each stanza that was sent, or passed on to another queue. */
+  readonly sent?: () => void;
   /** Called when there are stanzas to take; deferred, once for all that have arrived. */
   readonly filled: () => void;
 }
@@ -37,6 +39,7 @@ export interface OutboxParts {
 /** A stanza in the outbox; counted until it is sent or refused. */
 export class Parcel {
   #isDone = false;
+  isSent = false;
 
   constructor(
     readonly stanza: Stanza,
@@ -49,7 +52,7 @@ export class Parcel {
   /** It was sent, or passed on to another queue. */
   sent(): void {
     if (this.#isDone) return;
-    this.#isDone = true;
+    this.#isDone = this.isSent = true;
     this.done(this);
     this.acknowledge?.();
   }
@@ -146,7 +149,8 @@ export class Outbox implements Destination {
     return this.#bytes * pacedPart >= bytes || this.size * pacedPart >= stanzas;
   }
 
-  readonly #done = ({ stanza }: Parcel): void => {
+  readonly #done = ({ stanza, isSent }: Parcel): void => {
+    if (isSent) this.#parts.sent?.();
     this.#senders.give(senderOf(stanza));
     this.#count(-sizeOf(stanza));
     if (this.#sources.length === 0 || this.#isPaced) return;

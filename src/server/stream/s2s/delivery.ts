@@ -22,6 +22,8 @@ export interface DeliveryParts {
 
 export class Delivery implements Task {
   readonly #parts: DeliveryParts;
+  /** How we authenticate, once that has begun. */
+  authentication: 'EXTERNAL' | 'dialback' | undefined;
   #phase: 'new' | 'external' | 'authenticated' | 'dialback' | 'open' = 'new';
   /** When a stanza was last sent, in ms. */
   #lastSent = 0;
@@ -45,6 +47,7 @@ export class Delivery implements Task {
       return;
     }
     this.#phase = 'external';
+    this.authentication = 'EXTERNAL';
     // XEP-0178 §3, 10: some servers require an authorization identity.
     const identity = Buffer.from(stream.pair.from).toString('base64');
     stream.xml.writeElement(el('auth', { xmlns: NS.sasl, mechanism: 'EXTERNAL' }, identity));
@@ -57,6 +60,7 @@ export class Delivery implements Task {
     }
     const { from, to } = stream.pair;
     this.#phase = 'dialback';
+    this.authentication = 'dialback';
     const key = this.#parts.keys.make({ receiving: to, originating: from, streamId: stream.id });
     stream.xml.writeElement(el('db:result', { from, to }, key));
   }

@@ -22,11 +22,14 @@ import { SaslError } from '../sasl/mechanism.js';
 import { hasStartTls, startTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
 import { type DialbackClaim, type DialbackKeys, declaration, domainOf } from './dialback.js';
+import type { DomainCounts } from './domains.js';
+import { isoTime, type ServerStream, stateOf, tlsFacts } from './inspection.js';
 import type { Verdict } from './verification.js';
 
 export interface IncomingParts extends StreamParts {
   config(): Config;
   readonly admission: Admission;
+  readonly domains: DomainCounts;
   readonly keys: DialbackKeys;
   /** The host of a local domain, which may be that of a service or component. Undefined if the domain is not local. */
   host(domain: string): LocalHost | undefined;
@@ -66,6 +69,8 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   #to: string | undefined;
   #from: string | undefined;
   #id = '';
+  /** Stanzas. */
+  #received = 0;
   /** Whether SASL EXTERNAL succeeded. */
   #isAuthenticated = false;
   /** The authenticated pairs, as "from to". */
@@ -251,7 +256,10 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     if (!isProved && this.#domains.has(from!))
       throw new StreamError('not-authorized', 'The pair of domains is not authenticated.');
     const stanza = this.#parts.admission.admit(item, this);
-    if (stanza !== undefined) return this.#parts.host(stanza.to!.domain)?.route(stanza, this);
+    if (stanza === undefined) return;
+    this.#received++;
+    this.#parts.domains.received(stanza.from!.domain);
+    return this.#parts.host(stanza.to!.domain)?.route(stanza, this);
   }
 
   get lang(): string | undefined {
@@ -269,6 +277,36 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   acknowledgeAfter(): void {}
 
   // --- time -------------------------------------------------------------------------------------------------------
+
+  /** As administrators see it. */
+  describe(): ServerStream {
+    const { xml } = this;
+    return {
+      direction: 'in',
+      state: stateOf(xml),
+      pairs: [...this.#pairs].map((pair) => {
+        const [remote = '', local = ''] = pair.split(' ');
+        return { local, remote };
+      }),
+      claimed: {
+        ...(this.#to !== undefined && { local: this.#to }),
+        ...(this.#from !== undefined && { remote: this.#from }),
+      },
+      address: xml.transport.remoteAddress,
+      tls: tlsFacts(xml.transport),
+      authentication: this.#isAuthenticated ? 'EXTERNAL' : this.#pairs.size > 0 ? 'dialback' : null,
+      since: isoTime(this.#connectedAt),
+      received: this.#received,
+      sent: 0,
+      queued: 0,
+      queuedBytes: 0,
+    };
+  }
+
+  /** Whether a remote domain has been authenticated on it, or is in its header. */
+  isOf(domain: string): boolean {
+    return this.#from === domain || this.#domains.has(domain);
+  }
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
   sweep(now: number): void {

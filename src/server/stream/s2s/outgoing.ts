@@ -12,6 +12,7 @@ import { demandVersion, type StreamHandler, type StreamParts } from '../handler.
 import { hasStartTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
 import { declaration } from './dialback.js';
+import type { Step } from './domains.js';
 
 /** A local domain and a remote domain. */
 export interface Pair {
@@ -54,16 +55,18 @@ export class OutgoingStream implements StreamHandler {
   hasDialback = false;
   readonly #parts: OutgoingParts;
   readonly #task: Task;
-  readonly #openedAt: number;
+  /** In ms of the monotonic clock. */
+  readonly openedAt: number;
+  /** What is being done, until the stream is established. */
+  step: Step = 'tls';
   #awaitsTls = false;
   #isEnded = false;
 
-  /** `openedAt` is in ms of the monotonic clock. */
   constructor(transport: Transport, parts: OutgoingParts, pair: Pair, task: Task, openedAt: number) {
     this.pair = pair;
     this.#parts = parts;
     this.#task = task;
-    this.#openedAt = openedAt;
+    this.openedAt = openedAt;
     this.xml = new XmlStream(transport, this, parts);
     this.begin();
   }
@@ -106,11 +109,13 @@ export class OutgoingStream implements StreamHandler {
       this.xml.write(`<starttls xmlns='${NS.tls}'/>`);
       return;
     }
+    this.step = 'certificate';
     // RFC 6120 §13.7.2: the peer has to be the server of the domain.
     if (this.#parts.config().s2s.require_valid_certificate && !this.isCertified) {
       this.fail('The certificate of the server is not valid for its domain.');
       return;
     }
+    this.step = 'authentication';
     this.hasDialback ||= features.getChild('dialback', NS.dialbackFeature) !== undefined;
     this.#task.ready(this, features);
   }
@@ -177,7 +182,7 @@ export class OutgoingStream implements StreamHandler {
     } else if (xml.isEstablished) {
       xml.checkPace(now);
       if (this.#task.isIdle(now - s2s.idle_seconds * 1000)) xml.close();
-    } else if (now - this.#openedAt >= limits.login_deadline_seconds * 1000) {
+    } else if (now - this.openedAt >= limits.login_deadline_seconds * 1000) {
       this.fail('The server did not answer in time.');
     }
   }

@@ -14,12 +14,15 @@ import type { Stanza } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import { Delivery } from './delivery.js';
 import type { DialbackClaim, DialbackKeys } from './dialback.js';
+import type { DomainCounts, Step } from './domains.js';
+import { isoTime, type Pause, type ServerStream, stateOf, tlsFacts } from './inspection.js';
 import { type OutgoingParts, OutgoingStream, type Pair, type Task } from './outgoing.js';
 import { UnresolvedError } from './resolve.js';
 import { type Verdict, Verification } from './verification.js';
 
 export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
   readonly keys: DialbackKeys;
+  readonly domains: DomainCounts;
   /** Connects to the server of a domain. Rejects with UnresolvedError, or an error of the system. */
   dial(pair: Pair): Promise<Transport>;
   /** Returns a stanza to its sender with an error. Never throws. */
@@ -35,6 +38,7 @@ const mostBackOffs = 10_000;
 const mostVerifications = 100;
 
 interface BackOff {
+  readonly pair: Pair;
   readonly failures: number;
   readonly until: number;
   readonly reason: StanzaError;
@@ -43,6 +47,14 @@ interface BackOff {
 interface Route {
   readonly pair: Pair;
   readonly outbox: Outbox;
+  /** When it was made, in ms of the monotonic clock. */
+  readonly since: number;
+  /** Stanzas. */
+  sent: number;
+  /** The latest connection, and what is sent over it. Undefined while there is no connection. */
+  last: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
+  /** The step at which there was no connection. */
+  step: Step;
   /** The established stream. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
 }
@@ -99,13 +111,26 @@ export class Remotes implements Destination {
       this.#parts.limitHit('s2s.streams');
       throw new StanzaError('resource-constraint', 'There are too many streams to other servers.', { type: 'wait' });
     }
-    const route: Route = { pair, open: undefined, outbox: this.#outbox(() => this.#send(route)) };
+    const { domains } = this.#parts;
+    const sent = () => {
+      route.sent++;
+      domains.sent(pair.to);
+    };
+    const route: Route = {
+      pair,
+      since: monotonic(),
+      sent: 0,
+      last: undefined,
+      step: 'connection',
+      open: undefined,
+      outbox: this.#outbox(() => this.#send(route), sent),
+    };
     this.#routes.set(key, route);
     void this.#connect(route);
     return route;
   }
 
-  #outbox(filled: () => void): Outbox {
+  #outbox(filled: () => void, sent: () => void): Outbox {
     const { limitHit, refuse } = this.#parts;
     return new Outbox({
       bounds: () => {
@@ -115,6 +140,7 @@ export class Remotes implements Destination {
       budget: this.#budget,
       limitHit: () => limitHit('s2s.queue_bytes'),
       refuse,
+      sent,
       filled,
     });
   }
@@ -127,7 +153,7 @@ export class Remotes implements Destination {
 
   /** Never rejects. */
   async #connect(route: Route): Promise<void> {
-    const delivery = new Delivery({
+    const delivery: Delivery = new Delivery({
       outbox: route.outbox,
       keys: this.#parts.keys,
       now: monotonic,
@@ -137,17 +163,37 @@ export class Remotes implements Destination {
       },
       ended: (reason) => this.#ended(route, reason),
     });
-    await this.#open(route.pair, delivery);
+    route.last = undefined;
+    route.step = 'connection';
+    await this.#open(
+      route.pair,
+      delivery,
+      (stream) => {
+        route.last = { stream, delivery };
+      },
+      (step) => {
+        route.step = step;
+      },
+    );
   }
 
-  /** Opens a stream for a task. If that fails, it ends the task. Never rejects. */
-  async #open(pair: Pair, task: Task): Promise<void> {
+  /**
+   * Opens a stream for a task. If that fails, it ends the task. `connected` and `failed` report the connection. Never
+   * rejects.
+   */
+  async #open(
+    pair: Pair,
+    task: Task,
+    connected: (stream: OutgoingStream) => void = () => {},
+    failed: (step: Step) => void = () => {},
+  ): Promise<void> {
     const openedAt = monotonic();
     let transport: Transport;
     try {
       transport = await this.#parts.dial(pair);
     } catch (error) {
       this.#parts.log.info({ domain: pair.to, err: error }, 'connection to another server failed');
+      failed(error instanceof UnresolvedError ? 'dns' : 'connection');
       const isNone = error instanceof UnresolvedError && error.reason !== 'unknown';
       task.ended(new StanzaError(isNone ? 'remote-server-not-found' : 'remote-server-timeout'));
       return;
@@ -155,6 +201,7 @@ export class Remotes implements Destination {
     const closed = (stream: OutgoingStream) => void this.#streams.delete(stream);
     const stream = new OutgoingStream(transport, { ...this.#parts, closed }, pair, task, openedAt);
     this.#streams.add(stream);
+    connected(stream);
     if (this.#isClosed) stream.xml.close(new StreamError('system-shutdown'));
   }
 
@@ -172,7 +219,8 @@ export class Remotes implements Destination {
       const failures = (this.#backOffs.get(key)?.failures ?? 0) + 1;
       const longest = Math.min(firstBackOff * 2 ** (failures - 1), longestBackOff);
       const until = monotonic() + longest * (0.5 + Math.random() / 2);
-      this.#backOffs.set(key, { failures, until, reason });
+      this.#backOffs.set(key, { pair: route.pair, failures, until, reason });
+      this.#parts.domains.failed(route.pair.to, route.last?.stream.step ?? route.step, true);
     }
     route.outbox.refuseAll(reason);
   }
@@ -192,6 +240,59 @@ export class Remotes implements Destination {
     } finally {
       this.#verifications--;
     }
+  }
+
+  // --- administration ---------------------------------------------------------------------------------------------
+
+  describe(): ServerStream[] {
+    return [...this.#routes.values()].map(({ pair, since, sent, last, outbox }) => ({
+      direction: 'out',
+      state: last === undefined ? 'connecting' : stateOf(last.stream.xml),
+      pairs: [{ local: pair.from, remote: pair.to }],
+      claimed: null,
+      address: last?.stream.xml.transport.remoteAddress ?? null,
+      tls: last === undefined ? null : tlsFacts(last.stream.xml.transport),
+      authentication: last?.delivery.authentication ?? null,
+      since: isoTime(last?.stream.openedAt ?? since),
+      received: 0,
+      sent,
+      queued: outbox.size,
+      queuedBytes: outbox.bytes,
+    }));
+  }
+
+  /** Pairs of a remote domain that are in back-off. */
+  pauses(domain: string): Pause[] {
+    const now = monotonic();
+    return this.#backOffsOf(domain)
+      .filter(({ until }) => until > now)
+      .map(({ pair: { from, to }, failures, until, reason: { condition, text } }) => ({
+        local: from,
+        remote: to,
+        failures,
+        condition,
+        text: text ?? null,
+        until: isoTime(until),
+      }));
+  }
+
+  #backOffsOf(domain: string): BackOff[] {
+    return [...this.#backOffs.values()].filter(({ pair }) => pair.to === domain);
+  }
+
+  /** Closes the streams to a domain and ends its back-off. Returns how many streams it closed. */
+  kick(domain: string): number {
+    const routes = [...this.#routes.values()].filter(({ pair }) => pair.to === domain);
+    let closed = 0;
+    for (const { open, last } of routes) {
+      if (last === undefined || stateOf(last.stream.xml) === 'closing') continue;
+      closed++;
+      // Without an error, because the peer has done nothing wrong: what is queued goes over a new stream.
+      if (open !== undefined) open.stream.xml.close();
+      else last.stream.fail('An administrator closed the stream.');
+    }
+    for (const { pair } of this.#backOffsOf(domain)) this.#backOffs.delete(keyOf(pair));
+    return closed;
   }
 
   // --- time -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+/** Commands of the administrator over the admin socket of a server in this process. */
+import { join } from 'node:path';
+import { after } from 'node:test';
+import { call } from '../../src/server/admin/client.js';
+import type { RawValues } from '../../src/server/admin/command.js';
+import { servedCommands } from '../../src/server/admin/served.js';
+import { openAdminSocket } from '../../src/server/admin/socket.js';
+import type { Stage } from './dialogue.js';
+
+export interface Admin {
+  /** Runs a command. Resolves with its data, rejects with CommandError. */
+  ask<T>(command: string, values?: RawValues): Promise<T>;
+  /** The same as text for a terminal. */
+  read(command: string, values?: RawValues): Promise<string>;
+  /** What the commands reported while they ran. */
+  readonly progress: readonly string[];
+}
+
+export async function adminOf({ server, folder }: Stage): Promise<Admin> {
+  const path = join(folder, 'commands.sock');
+  const socket = await openAdminSocket(
+    path,
+    {
+      server,
+      launch: { file: undefined, data: undefined, folder },
+      config: server.config,
+      modules: server.modules,
+      accounts: async () => server.accounts,
+      shutdown: () => server.stop(),
+    },
+    server.logs.area('admin'),
+  );
+  after(() => socket.close());
+  const progress: string[] = [];
+  const ask = (command: string, values: RawValues = {}) => call(path, command, values, (text) => progress.push(text));
+  return {
+    progress,
+    ask: async <T>(command: string, values?: RawValues) => (await ask(command, values)) as T,
+    async read(command, values) {
+      const data = await ask(command, values);
+      const { text } = servedCommands(server.modules).find(({ name }) => name === command)!;
+      return text(data as never);
+    },
+  };
+}
