@@ -21,14 +21,14 @@ export const list = serverCommand({
         at === 0 ? [domain, address, time(since), ...counts] : ['', address, time(since), '', '', ''],
       );
     });
-    return columns(rows, ['COMPONENT', 'FROM', 'SINCE', 'RECEIVED', 'SENT', 'BYTES WAITING']);
+    return columns(rows, ['COMPONENT', 'FROM', 'SINCE', 'RECEIVED', 'SENT', 'BYTES QUEUED']);
   },
 });
 
 export const kick = serverCommand({
   name: 'component kick',
-  summary: 'Ends the connections of an external component',
-  details: 'The component can connect again; to keep it out, change its secret and reload.',
+  summary: 'Closes the connections of an external component',
+  details: 'The component can connect again. To prevent this, change its secret and reload.',
   parameters: {
     domain: { type: 'text', positional: true, required: true, description: 'Domain of the component.' },
   },

@@ -1,10 +1,10 @@
 /**
- * Relayed streams: the bytes of a client's connection between its gateway, the node that it reached, and the home of its
- * account. Many streams share one wire for each ordered pair of nodes. Nothing is kept and nothing is sent again: a cut
- * wire ends its streams, as a cut connection does, and stream management (XEP-0198) brings back what was lost.
+ * Relayed streams: the bytes of a client's connection between its gateway, the node that it connected to, and the home of
+ * its account. Each ordered pair of nodes has one wire, which all its streams share. Nothing is retransmitted: a lost wire
+ * ends its streams as a lost connection does, and clients resume by stream management (XEP-0198).
  *
- * Either side sends at most a window of bytes ahead of what the other has taken. What one turn of the event loop has for a
- * peer is one write.
+ * Each direction of a stream has a window of unconfirmed bytes. All output of a turn of the event loop to one peer is one
+ * write.
  */
 import type { NodeName } from './frames.js';
 import type { Network, Wire, WireEvents } from './wire.js';
@@ -13,11 +13,11 @@ const { setImmediate } = globalThis;
 
 export const relayProtocol = 1;
 
-/** Bytes of one direction of one stream that are sent and not taken yet, at most. */
+/** Most unconfirmed bytes in one direction of a stream. */
 export const relayWindow = 65_536;
-/** Length of the longest message: far above what a stanza can be. */
+/** Length of the longest message; far above the largest stanza. */
 const mostBytes = 64 * 2 ** 20;
-/** Length (32 bits), kind (8), stream (32). */
+/** Header of a message: length (32 bits), kind (8), stream (32). */
 const headBytes = 9;
 
 const hello = 0;
@@ -27,41 +27,41 @@ const credit = 3;
 const end = 4;
 const close = 5;
 
-/** What one end of a relayed stream hears. */
+/** Events at one end of a relayed stream. */
 export interface RelayEvents {
-  /** Bytes of the other end, a chunk as it was sent. To be confirmed by `took`. */
+  /** A chunk, as the other end sent it. The receiver confirms it with `took`. */
   received(chunk: Buffer): void;
-  /** The other end has taken some of what was sent. */
+  /** The other end has confirmed some bytes. */
   drained(): void;
   /** The other end has finished sending. */
   ended(): void;
-  /** The stream is over: closed by the other end, or cut. Called once, last; not after `close`. */
+  /** The other end has closed the stream, or the wire is lost (`isCut`). The last event; not sent after `close`. */
   closed(isCut: boolean): void;
 }
 
 /** One end of a relayed stream. */
 export interface RelayEnd {
-  /** Queues beyond the window. */
+  /** Sends a chunk, or queues it if the window is full. */
   send(chunk: Buffer): void;
-  /** Bytes that the other end has not taken. */
+  /** Queued and unconfirmed bytes. */
   readonly queued: number;
-  /** So many bytes of what was received are done with. */
+  /** Confirms received bytes, so that the other end may send more. */
   took(bytes: number): void;
-  /** Finishes sending, after queued chunks. */
+  /** Ends this direction after the queued chunks. */
   end(): void;
-  /** At once; what is queued is lost. */
+  /** Closes the stream at once and discards queued chunks. */
   close(): void;
 }
 
 export interface RelaysParts {
   readonly self: NodeName;
-  /** Where the network finds this node. */
+  /** The address of this node. */
   readonly address: string;
   readonly network: Network;
   isMember(node: NodeName): boolean;
-  /** A gateway has a stream for an address that lives here. */
+  /** Accepts a stream whose account has its home here. */
   accept(opening: string, relay: RelayEnd): RelayEvents;
-  /** A peer said what no peer says, or an opening could not be read. */
+  /** A peer broke the protocol, or sent an invalid opening. */
   failed(error: unknown): void;
 }
 
@@ -69,7 +69,7 @@ export type RelayPeer = NodeName & { readonly address: string };
 
 export class Relays {
   readonly #parts: RelaysParts;
-  /** Wires that this node opened, by peer. */
+  /** Outgoing wires, by peer. */
   readonly #dialled = new Map<string, RelayWire>();
   readonly #accepted = new Set<RelayWire>();
   readonly #stopListening: () => void;
@@ -79,7 +79,7 @@ export class Relays {
     this.#stopListening = parts.network.listen(parts.address, (wire) => this.#accept(wire), 'streams');
   }
 
-  /** Streams of both directions, for metrics and tests. */
+  /** Incoming and outgoing streams, for metrics and tests. */
   get size(): number {
     return [...this.#dialled.values(), ...this.#accepted].reduce((sum, wire) => sum + wire.size, 0);
   }
@@ -105,7 +105,7 @@ export class Relays {
       if (wire.peer !== undefined && !this.#parts.isMember(wire.peer)) wire.close();
   }
 
-  /** Ends all. */
+  /** Closes all wires and stops listening. */
   close(): void {
     this.#stopListening();
     for (const wire of [...this.#dialled.values(), ...this.#accepted]) wire.close();
@@ -117,8 +117,9 @@ export class Relays {
       failed,
       over: () => this.#accepted.delete(relayWire),
       hello: ({ protocol, from, to }) => {
-        if (protocol !== relayProtocol) throw new RelayError(`node ${from.id} relays by protocol ${protocol}`);
-        if (keyOf(to) !== keyOf(self) || !isMember(from)) throw new RelayError(`node ${from.id} has another view`);
+        if (protocol !== relayProtocol) throw new RelayError(`node ${from.id} uses relay protocol ${protocol}`);
+        if (keyOf(to) !== keyOf(self) || !isMember(from))
+          throw new RelayError(`node ${from.id} has a different view of the cluster`);
       },
       accept,
     });
@@ -127,7 +128,7 @@ export class Relays {
   }
 }
 
-/** The peer does not keep to the protocol. Its wire is closed. */
+/** The peer broke the protocol. Its wire is closed. */
 export class RelayError extends Error {
   override readonly name = 'RelayError';
 }
@@ -141,7 +142,7 @@ interface Hello {
 interface RelayWireParts {
   failed(error: unknown): void;
   over(): void;
-  /** Of a wire that was accepted: throws where the peer is not to be served. */
+  /** For an incoming wire. Throws if the peer is not to be served. */
   hello?(hello: Hello): void;
   accept?(opening: string, relay: RelayEnd): RelayEvents;
 }
@@ -170,7 +171,7 @@ class RelayWire {
     this.peer = peer;
     this.#wire = network.dial(peer.address, this.#events, 'streams');
     const to: NodeName = { id: peer.id, epoch: peer.epoch };
-    this.#say(hello, 0, Buffer.from(JSON.stringify({ protocol: relayProtocol, from: self, to } satisfies Hello)));
+    this.#write(hello, 0, Buffer.from(JSON.stringify({ protocol: relayProtocol, from: self, to } satisfies Hello)));
   }
 
   carriedBy(wire: Wire): WireEvents {
@@ -179,12 +180,12 @@ class RelayWire {
   }
 
   get #events(): WireEvents {
-    return { bytes: (bytes) => this.#heard(bytes), ended: () => this.#over() };
+    return { bytes: (bytes) => this.#received(bytes), ended: () => this.#over() };
   }
 
   open(opening: string, events: (relay: RelayEnd) => RelayEvents): void {
     const id = ++this.#last;
-    this.#say(open, id, Buffer.from(opening));
+    this.#write(open, id, Buffer.from(opening));
     this.#add(id, events);
   }
 
@@ -204,14 +205,14 @@ class RelayWire {
 
   #add(id: number, events: (relay: RelayEnd) => RelayEvents): void {
     const stream = new Stream(
-      (kind, bytes) => this.#say(kind, id, bytes),
+      (kind, bytes) => this.#write(kind, id, bytes),
       () => this.#streams.delete(id),
     );
     this.#streams.set(id, stream);
     stream.events = events(stream);
   }
 
-  #say(kind: number, id: number, bytes: Buffer): void {
+  #write(kind: number, id: number, bytes: Buffer): void {
     if (this.#isOver) return;
     const head = Buffer.allocUnsafe(headBytes);
     head.writeUInt32BE(headBytes - 4 + bytes.length, 0);
@@ -228,7 +229,7 @@ class RelayWire {
     });
   }
 
-  #heard(bytes: Buffer): void {
+  #received(bytes: Buffer): void {
     if (this.#isOver) return;
     this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
     let at = 0;
@@ -242,7 +243,7 @@ class RelayWire {
         at += 4 + length;
         this.#message(kind, id, body);
       }
-      // A copy: what is left of a large buffer does not hold all of it.
+      // A copy, so that the remainder does not retain the whole buffer.
       this.#rest = Buffer.from(this.#rest.subarray(at));
     } catch (error) {
       this.#parts.failed(error);
@@ -253,20 +254,20 @@ class RelayWire {
   #message(kind: number, id: number, body: Buffer): void {
     const { accept } = this.#parts;
     if (kind === hello) {
-      const said = JSON.parse(body.toString()) as Hello;
-      if (accept === undefined || this.peer !== undefined) throw new RelayError('a greeting out of turn');
-      this.peer = said.from;
-      this.#parts.hello?.(said);
+      const greeting = JSON.parse(body.toString()) as Hello;
+      if (accept === undefined || this.peer !== undefined) throw new RelayError('an unexpected greeting');
+      this.peer = greeting.from;
+      this.#parts.hello?.(greeting);
       return;
     }
     if (this.peer === undefined) throw new RelayError('no greeting');
     if (kind === open) {
-      if (accept === undefined || id <= this.#last) throw new RelayError('a stream out of turn');
+      if (accept === undefined || id <= this.#last) throw new RelayError('an unexpected stream');
       this.#last = id;
       this.#add(id, (stream) => accept(body.toString(), stream));
       return;
     }
-    // What was under way when this end closed it.
+    // A message that crossed this end's `close` is ignored.
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     if (kind === data) stream.received(body);
@@ -282,24 +283,24 @@ class RelayWire {
 const nothing = Buffer.alloc(0);
 
 class Stream implements RelayEnd {
-  readonly #say: (kind: number, bytes: Buffer) => void;
-  readonly #forget: () => void;
+  readonly #write: (kind: number, bytes: Buffer) => void;
+  readonly #remove: () => void;
   events: RelayEvents | undefined;
-  /** Bytes that were sent and not taken. */
+  /** Bytes sent and not yet confirmed. */
   #ahead = 0;
-  /** What waits for the window, and how much that is. */
+  /** Chunks queued until the window has room, and their size. */
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
-  /** Bytes that came and are not taken: the peer may not send more than the window. */
+  /** Bytes received and not yet confirmed; at most the window and one chunk. */
   #owed = 0;
-  /** Nothing more is sent after what waits, and the other end knows. */
+  /** Whether `end` was called, and whether the other end was notified. */
   #ends = false;
-  #endSaid = false;
+  #endSent = false;
   #isOver = false;
 
-  constructor(say: (kind: number, bytes: Buffer) => void, forget: () => void) {
-    this.#say = say;
-    this.#forget = forget;
+  constructor(write: (kind: number, bytes: Buffer) => void, remove: () => void) {
+    this.#write = write;
+    this.#remove = remove;
   }
 
   get queued(): number {
@@ -318,7 +319,7 @@ class Stream implements RelayEnd {
     this.#owed -= bytes;
     const body = Buffer.allocUnsafe(4);
     body.writeUInt32BE(bytes, 0);
-    this.#say(credit, body);
+    this.#write(credit, body);
   }
 
   end(): void {
@@ -330,31 +331,31 @@ class Stream implements RelayEnd {
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#forget();
-    this.#say(close, nothing);
+    this.#remove();
+    this.#write(close, nothing);
   }
 
-  /** A chunk goes whole, so that the window is exceeded by less than one. */
+  /** Chunks are not split, so a direction may exceed the window by less than one chunk. */
   #flush(): void {
     while (this.#waiting.length > 0 && this.#ahead < relayWindow) {
       const chunk = this.#waiting.shift()!;
       this.#waitingBytes -= chunk.length;
       this.#ahead += chunk.length;
-      this.#say(data, chunk);
+      this.#write(data, chunk);
     }
-    if (!this.#ends || this.#endSaid || this.#waiting.length > 0) return;
-    this.#endSaid = true;
-    this.#say(end, nothing);
+    if (!this.#ends || this.#endSent || this.#waiting.length > 0) return;
+    this.#endSent = true;
+    this.#write(end, nothing);
   }
 
   received(chunk: Buffer): void {
-    if (this.#owed >= relayWindow) throw new RelayError('more than the window');
+    if (this.#owed >= relayWindow) throw new RelayError('more bytes than the window allows');
     this.#owed += chunk.length;
     this.events?.received(chunk);
   }
 
   credited(bytes: number): void {
-    if (bytes > this.#ahead) throw new RelayError('more taken than sent');
+    if (bytes > this.#ahead) throw new RelayError('more bytes confirmed than sent');
     this.#ahead -= bytes;
     this.#flush();
     this.events?.drained();

@@ -115,7 +115,7 @@ export class RelayedTransport implements Transport, RelayEvents {
   }
 }
 
-/** How long a client whose home is gone has to close its half, in ms. */
+/** How long a client whose home node was lost has to close its half of the stream, in ms. */
 const lateCloseMs = 2000;
 
 /** At the gateway: relays bytes between the connection and the home. */

@@ -31,7 +31,7 @@ export interface ComponentStreamParts extends StreamParts {
   component(domain: string): Component | undefined;
   /** Any host of the server, used to send errors. */
   host(): LocalHost;
-  /** The stream is over and frees its place. */
+  /** Called once the stream has ended. */
   gone(stream: ComponentStream): void;
 }
 
