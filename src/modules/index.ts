@@ -1,6 +1,6 @@
 /** The modules that come with the server. The order does not matter: see `Order` in server/module. */
 import type { ModuleDefinition } from '../server/module/index.js';
-import passing from './passing.js';
+import clientProtocols from './client-protocols.js';
 import mamTrim from './proto-mam-trim.js';
 import session from './rfc-3921-session.js';
 import presence from './rfc-6121-presence/index.js';
@@ -45,7 +45,7 @@ import accountAffiliations from './xep-0489-affiliations.js';
 import displayed from './xep-0490-displayed.js';
 
 export const standardModules: readonly ModuleDefinition[] = [
-  passing,
+  clientProtocols,
   mamTrim,
   session,
   presence,

@@ -19,9 +19,9 @@ import {
   type IqHandler,
   type IqRequest,
   iq,
-  type StrangerRequest,
-  strangerIq,
   streamFeature,
+  type UnauthenticatedRequest,
+  unauthenticatedIq,
 } from '../server/module/index.js';
 import type { Session } from '../server/routing/session.js';
 import { defineForm } from '../server/stanza/define-form.js';
@@ -122,12 +122,12 @@ export default defineModule({
       );
     };
 
-    const demandOpen = (request: StrangerRequest) => {
+    const demandOpen = (request: UnauthenticatedRequest) => {
       if (!config.open) throw new StanzaError('service-unavailable'); // §3.1
       if (!isSafe(request)) throw new StanzaError('not-authorized', 'Start TLS first.');
     };
 
-    const create = async (request: StrangerRequest) => {
+    const create = async (request: UnauthenticatedRequest) => {
       demandOpen(request);
       const { username, password } = submitted(request.payload);
       // §3.1: all requested fields are required
@@ -240,13 +240,13 @@ export default defineModule({
 
     return [
       ...(config.password_change ? [command(passwordCommand)] : []),
-      strangerIq('get', NS.register, 'query', (request) => {
+      unauthenticatedIq('get', NS.register, 'query', (request) => {
         demandOpen(request);
         request.extendDeadline();
         return fields();
       }),
-      strangerIq('set', NS.register, 'query', create),
-      streamFeature('stranger', (stream) =>
+      unauthenticatedIq('set', NS.register, 'query', create),
+      streamFeature('unauthenticated', (stream) =>
         config.open && isSafe(stream) ? el('register', { xmlns: NS.registerFeature }) : undefined,
       ),
       iq.get('account', NS.register, 'query', tell),

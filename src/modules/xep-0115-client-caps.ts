@@ -141,7 +141,7 @@ export default defineModule({
   summary: 'Learns the features of clients from the capabilities that they announce.',
   implements: { 'XEP-0115': '1.6.0' },
   config: z.strictObject({
-    kept: count({ min: 10 })
+    stored: count({ min: 10 })
       .default(2000)
       .describe('Client versions whose capabilities are stored; the oldest are evicted.'),
     visitors: count({ min: 10 })
@@ -169,18 +169,18 @@ export default defineModule({
     const asking = new Map<string, Client[]>();
 
     const stored = [...(await store.all(host.domain))].sort(([, one], [, other]) => one.at - other.at);
-    for (const [key, { features }] of stored.slice(-config.kept)) versions.set(key, new Set(features));
-    if (stored.length > config.kept)
+    for (const [key, { features }] of stored.slice(-config.stored)) versions.set(key, new Set(features));
+    if (stored.length > config.stored)
       await store.delete(
         host.domain,
-        stored.slice(0, -config.kept).map(([key]) => key),
+        stored.slice(0, -config.stored).map(([key]) => key),
       );
 
     const persist = (key: string, features: Features): void => {
       const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be persisted');
       versions.set(key, features);
       store.set(host.domain, [[key, { at: wall(), features: [...features] }]]).catch(failed);
-      if (versions.size <= config.kept) return;
+      if (versions.size <= config.stored) return;
       const [oldest] = versions.keys();
       versions.delete(oldest!);
       store.delete(host.domain, [oldest!]).catch(failed);

@@ -11,7 +11,7 @@ export default defineModule({
   summary: 'Announces the maximum stanza size and the idle time of a stream.',
   implements: { 'XEP-0478': '0.2.0' },
   start: ({ host }) => [
-    streamFeature('stranger', () => {
+    streamFeature('unauthenticated', () => {
       const { stanza_bytes_unauthenticated, login_deadline_seconds } = host.config.limits;
       return limits(stanza_bytes_unauthenticated, login_deadline_seconds);
     }),

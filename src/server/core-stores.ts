@@ -1,4 +1,4 @@
-/** The server's own stores, of any shape. */
+/** The server's own stores, of any shape. `passing` has the anonymous accounts; existing databases use this name. */
 export const coreStores: readonly string[] = [
   'accounts',
   'account_secrets',

@@ -15,7 +15,7 @@ import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
 import { readSecrets } from './config/components.js';
 import { diffConfig } from './config/diff.js';
-import { loadConfig, modulesToLoad } from './config/load.js';
+import { type Finding, formatFinding, loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { DiskSpace, spaceLog, spaceOf } from './disk-space.js';
 import { Federation, whyAlone } from './federation.js';
@@ -60,7 +60,7 @@ import { Certificates, changeLog } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
 import type { Transport } from './transport/transport.js';
 import { readVersion } from './version.js';
-import { AnonymousAccounts } from './xep-0175-passing.js';
+import { AnonymousAccounts } from './xep-0175-anonymous.js';
 
 export { standardModules } from '../modules/index.js';
 export { Jid } from './address/jid.js';
@@ -171,10 +171,13 @@ class WaxwingServer implements Server {
     const { file, text, overrides, standard = standardModules, modules = [] } = this.#options;
     const imported = await importModules(modulesToLoad({ file, text, overrides }));
     this.modules = [...standard, ...modules, ...imported];
-    this.config = loadConfig({ file, text, overrides, modules: this.modules });
+    const warnings: string[] = [];
+    const warn = (finding: Finding) => warnings.push(formatFinding(finding));
+    this.config = loadConfig({ file, text, overrides, modules: this.modules, warn });
     const chosen = chooseModules(this.modules, this.config);
     this.version = await readVersion();
     this.logs = openLogs(this.config.log, this.#options.logTo);
+    for (const warning of warnings) this.logs.area('config').warn(warning);
     await mkdir(this.config.data, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
       const why =
         error.code === 'EEXIST' || error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be created (${error.code})`;

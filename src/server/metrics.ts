@@ -141,9 +141,14 @@ export class Metrics {
       ['state'],
       () => Object.entries(sources.quotas()).map(([state, owners]) => [{ state }, owners]),
     );
-    gauge('waxwing_sessions_kept', 'Sessions with a stored snapshot, which can be resumed after a crash', [], () => [
-      [{}, sources.snapshots()],
-    ]);
+    const snapshots = () => [[{}, sources.snapshots()]] as const;
+    gauge(
+      'waxwing_session_snapshots',
+      'Sessions with a stored snapshot, which can be resumed after a crash',
+      [],
+      snapshots,
+    );
+    gauge('waxwing_sessions_kept', 'Deprecated: renamed to waxwing_session_snapshots', [], snapshots);
     counter('waxwing_connections_opened_total', 'Connections opened by clients', ['transport'], () =>
       Object.entries(counts.opened).map(([transport, count]) => [{ transport }, count]),
     );

@@ -99,10 +99,14 @@ describe('waxwing', { concurrency: 2 }, () => {
       const refused = await waxwing(at, ['reload']);
       assert.equal(refused.code, 4);
       assert.match(refused.err, /did you mean limits\.stanza_bytes\?/);
-      configure(at, '[admin]\nshutdown_grace_seconds = 1\n');
+      configure(at, '[admin]\nshutdown_grace_seconds = 1\n[c2s]\nnews_delay_seconds = 0\n');
 
-      const checked = (await dataOf(at, ['check'])) as { findings: { area: string; level: string }[]; errors: number };
+      const checked = (await dataOf(at, ['check'])) as { findings: Record<string, string>[]; errors: number };
       assert.equal(checked.errors, 0);
+      const renamed = checked.findings.find(({ area, level }) => area === 'configuration' && level === 'warning');
+      assert.match(renamed!.what!, /\.toml:\d+:22: c2s\.news_delay_seconds: has a new name$/);
+      assert.equal(renamed!.advice, 'Write c2s.notification_delay_seconds.');
+      configure(at, '[admin]\nshutdown_grace_seconds = 1\n');
       assert.deepEqual(
         new Set(checked.findings.map(({ area }) => area)),
         new Set(['configuration', 'server', 'certificates', 'ports', 'storage', 'clock', 'dns', 'limits']),
@@ -361,8 +365,9 @@ test('backup of a running server, and restore', { timeout: 120_000 }, async () =
 
   // the power went, with much of what was written in the log
   assert.deepEqual(await errorOf(at, ['restore', join(at.data, 'admin.sock')]), ['failed', 1]);
-  const { kept } = (await dataOf(at, ['restore', copy])) as { kept: string };
-  assert.ok(existsSync(kept));
+  const { previous, kept } = (await dataOf(at, ['restore', copy])) as { previous: string; kept: string };
+  assert.ok(existsSync(previous));
+  assert.equal(kept, previous, 'the deprecated name');
   assert.equal(existsSync(`${join(at.data, 'waxwing.sqlite')}-wal`), false);
   const second = await start(at);
   await logIn(portOf(second.ready), 'juliet@localhost', 'nightingale');
@@ -372,7 +377,7 @@ test('backup of a running server, and restore', { timeout: 120_000 }, async () =
   // without a server
   const again = join(at.data, '..', 'again');
   assert.match((await waxwing(at, ['backup', again])).out, /contains the whole database/);
-  assert.match((await waxwing(at, ['restore', kept])).out, /to go back: waxwing restore/);
+  assert.match((await waxwing(at, ['restore', previous])).out, /to go back: waxwing restore/);
   const users = await waxwing(at, ['user', 'list']);
   assert.doesNotMatch(users.out, /juliet/);
 

@@ -370,7 +370,7 @@ const broken = defineModule({
   summary: 'Fails.',
   implements: {},
   start: () => [
-    streamFeature('stranger', () => {
+    streamFeature('unauthenticated', () => {
       throw new Error('broken on purpose');
     }),
   ],

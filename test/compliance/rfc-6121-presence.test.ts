@@ -307,7 +307,7 @@ scenario('§4.7: what is no presence is refused, and changes nothing', async ({ 
 for (const transport of ['tcp', 'websocket'] as const)
   scenario(
     `presence waits a little, and comes before what was said behind it (${transport})`,
-    { config: { c2s: { news_delay_seconds: 1 } } },
+    { config: { c2s: { notification_delay_seconds: 1 } } },
     async ({ actor }) => {
       const romeo = await actor('romeo@localhost/orchard', { presence: true });
       const juliet = await actor('juliet@localhost/balcony', { presence: true, transport });

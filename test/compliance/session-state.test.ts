@@ -76,7 +76,7 @@ const example = defineModule({
 });
 
 const own = { modules: [example], alone: true } as const;
-const keeping = { ...own, config: { stream_management: { keep_after_seconds: 0 } } };
+const keeping = { ...own, config: { stream_management: { snapshot_after_seconds: 0 } } };
 
 async function feels(peer: Peer, attributes: string): Promise<void> {
   await peer.sends(`<iq type='set' id='m'><mood xmlns='${ns}' ${attributes}/></iq>`);

@@ -151,7 +151,7 @@ scenario(
 );
 
 const forwarding = (more: object = {}) => ({
-  config: { ...config, modules: { reports: { forward_to: ['rook@localhost'], tell_admins: false, ...more } } },
+  config: { ...config, modules: { reports: { forward_to: ['rook@localhost'], notify_admins: false, ...more } } },
   alone: true,
 });
 const passedOn = (to: string, inside: string) => `<message from='localhost' to='${to}'>

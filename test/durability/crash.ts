@@ -24,7 +24,7 @@ const start = () =>
     accounts: Object.fromEntries(names.map((name) => [`${name}@localhost`, password])),
     config: {
       c2s: { allow_plain_tcp_on_loopback: true, allow_sasl_plain_without_tls: true },
-      stream_management: { keep_after_seconds: 0 },
+      stream_management: { snapshot_after_seconds: 0 },
       modules: {
         disabled: ['proxy65'],
         muc: { lock_new_rooms: false, defaults: { persistent: true } },
@@ -99,7 +99,7 @@ class Actor {
 
 /** Resolves once so many sessions would outlive a crash. */
 async function kept(count: number): Promise<void> {
-  const line = `\nwaxwing_sessions_kept ${count}\n`;
+  const line = `\nwaxwing_session_snapshots ${count}\n`;
   await within(patience, `${count} sessions being kept`, async () => {
     while (!(await metrics()).includes(line)) await pause(50);
   });

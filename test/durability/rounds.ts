@@ -76,7 +76,7 @@ export function serve(
         queue_stanzas: 100_000,
         queue_bytes: '64 MiB',
         hibernated_per_account: 100,
-        keep_after_seconds: 0,
+        snapshot_after_seconds: 0,
       },
     },
   });

@@ -20,6 +20,8 @@ import {
   type Order,
   serverMessage,
   strangerIq,
+  streamFeature,
+  unauthenticatedIq,
 } from '../../src/server/module/index.js';
 import { HookError, Hooks } from '../../src/server/routing/hooks.js';
 import { shuffled } from '../shuffle.js';
@@ -97,12 +99,27 @@ test('a circle names its modules and what they do', async () => {
   await assert.rejects(startHost([one, two]), /modules one, two have circular .* in step copy/);
 });
 
+test('the deprecated names of hooks on unauthenticated streams still work', async () => {
+  const handler = () => undefined;
+  const { host } = await startHost([
+    named('old', strangerIq('get', 'urn:x', 'x', handler), streamFeature('stranger', handler)),
+  ]);
+  assert.equal(host.hooks.beforeLogin.size, 1);
+  assert.deepEqual(
+    host.hooks.streamFeatures.map(({ phase }) => phase),
+    ['unauthenticated'],
+  );
+});
+
 test('two modules cannot claim one thing', async () => {
   const nothing = () => undefined;
   const run = () => ({ status: 'completed' }) as const;
   for (const [hook, message] of [
     [iq.get('server', 'urn:x', 'x', nothing), /one and two both answer server IQ get x urn:x/],
-    [strangerIq('get', 'urn:x', 'x', nothing), /one and two both answer IQ get x urn:x of an unauthenticated stream/],
+    [
+      unauthenticatedIq('get', 'urn:x', 'x', nothing),
+      /one and two both answer IQ get x urn:x of an unauthenticated stream/,
+    ],
     [inline('urn:x', 'x', nothing), /one and two both answer <x xmlns="urn:x"\/> while a client binds/],
     [http('GET', '/x', () => ({})), /one and two both answer GET \/x/],
     [

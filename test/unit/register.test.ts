@@ -52,7 +52,7 @@ after(open.stop);
 
 const features = ({ host }: Started, secure: boolean, remoteAddress = '192.0.2.1') =>
   host.hooks.streamFeatures
-    .filter(({ phase }) => phase === 'stranger')
+    .filter(({ phase }) => phase === 'unauthenticated')
     .map(({ feature }) => feature({ secure, remoteAddress, kind: 'tcp', account: undefined }));
 
 test('strangers make no accounts unless the configuration lets them', async () => {

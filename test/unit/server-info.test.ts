@@ -71,6 +71,6 @@ test('XEP-0478: the limits that hold before and after the login', async () => {
   const limitsOf = (bytes: number, seconds: number) => [
     `<limits xmlns="urn:xmpp:stream-limits:0"><max-bytes>${bytes}</max-bytes><idle-seconds>${seconds}</idle-seconds></limits>`,
   ];
-  assert.deepEqual(told('stranger'), limitsOf(5000, 30));
+  assert.deepEqual(told('unauthenticated'), limitsOf(5000, 30));
   assert.deepEqual(told('authenticated'), limitsOf(20_000, 90));
 });

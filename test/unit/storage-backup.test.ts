@@ -126,12 +126,12 @@ test('a backup takes the place of what was there, which is kept whole with its l
   rmSync(file);
   await crashed(file, 30);
   assert.ok(statSync(`${file}-wal`).size > 0);
-  const { kept } = restore(file, copy, 'before-1');
-  assert.equal(kept, `${file}.before-1`);
+  const { previous } = restore(file, copy, 'before-1');
+  assert.equal(previous, `${file}.before-1`);
   assert.equal(existsSync(`${file}-wal`), false);
   assert.equal(await count(file), 10);
   // and back again
-  restore(file, kept!, 'before-2');
+  restore(file, previous!, 'before-2');
   assert.equal(await count(file), 30);
   assert.deepEqual(
     readdirSync(folder).filter((name) => name.includes('.part')),

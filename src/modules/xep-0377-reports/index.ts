@@ -62,15 +62,15 @@ export default defineModule({
   implements: { 'XEP-0377': '0.4.1' },
   features: { server: [NS.reporting] },
   config: z.strictObject({
-    kept: count({ min: 0 }).default(1000).describe('Maximum stored reports; the oldest are deleted.'),
+    stored: count({ min: 0 }).default(1000).describe('Maximum stored reports; the oldest are deleted.'),
     per_day: count({ min: 0 })
       .default(50)
       .describe('Maximum reports per day from one account or one other server; further ones are dropped.'),
-    tell_admins: z
+    notify_admins: z
       .boolean()
       .default(true)
       .describe('Whether the administrators named in the table of the host get a message for each report.'),
-    tell: addresses('Other addresses that get such a message.'),
+    notify: addresses('Other addresses that get such a message.'),
     messages_per_hour: count({ min: 0, unlimited: true })
       .default(20)
       .describe(
@@ -117,7 +117,7 @@ export default defineModule({
 
     const add = async (report: NewReport): Promise<boolean> => {
       const { by, about, room, element } = report;
-      if (config.kept === 0) return false;
+      if (config.stored === 0) return false;
       // Counted by domain: other servers can create any number of accounts, and so can anonymous users (XEP-0175).
       const isOurs = by.domain === host.domain && !host.isAnonymous(by.bare);
       const reporter = isOurs ? by.bare : by.domain;
@@ -135,7 +135,7 @@ export default defineModule({
       const stored = made(host.isAnonymous(by.bare) ? { ...report, by: host.jid } : report, messages);
       const id = stanzaId(host.domain);
       await store.append(host.domain, { id, with: reporter, value: JSON.stringify(stored) });
-      await store.trim(host.domain, { keep: config.kept });
+      await store.trim(host.domain, { keep: config.stored });
       counts.stored++;
       logger.info({ by: by.bare, reported: about.full, room: room?.bare, reason: stored.reason }, 'a report of abuse');
       if (room !== undefined) return true;
@@ -155,8 +155,8 @@ export default defineModule({
     };
 
     const notify = (id: string, report: StoredReport, reporter: string): void => {
-      const admins = config.tell_admins ? (host.config.hosts[host.domain]?.admins ?? []) : [];
-      const recipients = new Set([...admins, ...config.tell.map((jid) => Jid.parse(jid).full)]);
+      const admins = config.notify_admins ? (host.config.hosts[host.domain]?.admins ?? []) : [];
+      const recipients = new Set([...admins, ...config.notify.map((jid) => Jid.parse(jid).full)]);
       if (recipients.size === 0) return;
       if (Rates.takeAll([notified, ''], [notifiedForOne, reporter]) !== undefined) {
         host.limitHit('reports.messages_per_hour');

@@ -44,13 +44,14 @@ export const restore = localCommand({
     const from = resolve(file);
     const stamp = new Date(wall()).toISOString().replace(/[-:]|\.\d+/g, '');
     const { restore } = await import('../../storage/sqlite/backup.js');
-    const { bytes, kept } = attempt(() => restore(database, from, `before-${stamp}`));
-    return { database, file: from, bytes, kept: kept ?? null };
+    const { bytes, previous = null } = attempt(() => restore(database, from, `before-${stamp}`));
+    // `kept` is the deprecated name of `previous`.
+    return { database, file: from, bytes, previous, kept: previous };
   },
-  text({ database, file, bytes, kept }) {
+  text({ database, file, bytes, previous }) {
     const done = `${database} was restored from ${file} (${megabytes(bytes)}).`;
-    if (kept === null) return done;
-    return `${done}\nThe previous database is ${kept}; to go back: waxwing restore ${kept}`;
+    if (previous === null) return done;
+    return `${done}\nThe previous database is ${previous}; to go back: waxwing restore ${previous}`;
   },
 });
 

@@ -1,6 +1,6 @@
 /** Loads the configuration without a server, checked with the schemas of all modules. */
 import { standardModules } from '../../modules/index.js';
-import { loadConfig, modulesToLoad } from '../config/load.js';
+import { type Finding, loadConfig, modulesToLoad } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { importModules } from '../loader.js';
 import type { ModuleDefinition } from '../module/index.js';
@@ -9,11 +9,15 @@ export interface Configuration {
   readonly config: Config;
   /** All modules, running or not. */
   readonly modules: readonly ModuleDefinition[];
+  /** Findings about keys that have a new name. */
+  readonly warnings: readonly Finding[];
 }
 
 /** `data` overrides the data folder. Rejects with ConfigError and ModuleError. */
 export async function loadConfiguration(file: string | undefined, data: string | undefined): Promise<Configuration> {
   const source = { file, ...(data !== undefined && { overrides: { data } }) };
   const modules = [...standardModules, ...(await importModules(modulesToLoad(source)))];
-  return { config: loadConfig({ ...source, modules }), modules };
+  const warnings: Finding[] = [];
+  const config = loadConfig({ ...source, modules, warn: (finding) => warnings.push(finding) });
+  return { config, modules, warnings };
 }

@@ -11,6 +11,7 @@ import { contradictions } from './contradictions.js';
 import { type Complaint, ConfigError, explain, type Finding } from './findings.js';
 import { findConfigFile } from './places.js';
 import { type KeyPath, type Locate, locator } from './positions.js';
+import { renameKeys } from './renamed.js';
 import { type Config, configSchema } from './schema.js';
 import { along, childOf, entriesOf, formatPath, isTable, keysOf, refusesOthers, type Schema, unwrap } from './shape.js';
 
@@ -39,14 +40,19 @@ export interface LoadOptions extends Source {
   readonly modules: readonly ModuleSettings[];
   /** Overrides the file, from the command line or the program. Tables are merged, other values replaced. */
   readonly overrides?: Readonly<Record<string, unknown>> | undefined;
+  /** Receives a finding for each key that has a new name. */
+  readonly warn?: ((finding: Finding) => void) | undefined;
 }
 
 /** Throws ConfigError. Without `file` and `text` the default files are tried; if there are none, the defaults apply. */
 export function loadConfig(options: LoadOptions): Config {
-  const { file, folder, raw: written, locate } = read(options);
-  const overrides = options.overrides ?? {};
-  const raw = merge(written, overrides);
+  const { file, folder, raw: text, locate } = read(options);
+  const inFile = renameKeys(text);
+  const overrides = renameKeys(options.overrides ?? {});
+  const raw = merge(inFile.raw, overrides.raw);
   const schema = completeSchema(options.modules);
+  const findingInFile = (complaint: Complaint) => findingOf(complaint, file, locate);
+  const findingInOverrides = (complaint: Complaint) => findingOf(complaint, undefined, undefined);
 
   const complaints = unknownKeys(schema, raw, [], schema);
   let result = schema.safeParse(raw, { reportInput: true });
@@ -62,12 +68,18 @@ export function loadConfig(options: LoadOptions): Config {
     const isBroken = (key: string) => broken.some((path) => path.startsWith(`${key}.`) || `${key}.`.startsWith(path));
     complaints.push(...contradictions(config, isBroken));
   }
-  if (complaints.length > 0 || config === undefined) {
-    const findings = complaints.map((complaint) =>
-      findingOf(complaint, file, isIn(overrides, complaint.path) ? undefined : locate),
-    );
-    throw new ConfigError(findings.sort((a, b) => order(a) - order(b)));
-  }
+  const findings = [
+    ...inFile.complaints.map(findingInFile),
+    ...overrides.complaints.map(findingInOverrides),
+    ...complaints.map((complaint) =>
+      isIn(overrides.raw, complaint.path)
+        ? findingInOverrides({ ...complaint, path: overrides.written(complaint.path) })
+        : findingInFile({ ...complaint, path: inFile.written(complaint.path) }),
+    ),
+  ];
+  if (findings.length > 0 || config === undefined) throw new ConfigError(findings.sort((a, b) => order(a) - order(b)));
+  const warnings = [...inFile.warnings.map(findingInFile), ...overrides.warnings.map(findingInOverrides)];
+  for (const warning of warnings.sort((a, b) => order(a) - order(b))) options.warn?.(warning);
   return config;
 }
 

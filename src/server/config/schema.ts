@@ -193,7 +193,7 @@ const c2s = z
         'Whether a connection that may log in without TLS may use SASL PLAIN, which sends the password in clear.',
       )
       .meta(live),
-    news_delay_seconds: seconds({ min: 0, max: 1 })
+    notification_delay_seconds: seconds({ min: 0, max: 1 })
       .default(0.01)
       .describe('Maximum delay of presence and notifications, so that several are sent in one write; 0 disables it.')
       .meta(live),
@@ -320,9 +320,9 @@ const streamManagement = z
       .default(10)
       .describe('Maximum hibernating sessions per account. The oldest one is ended to make room.')
       .meta(live),
-    keep_after_seconds: seconds({ unlimited: true })
+    snapshot_after_seconds: seconds({ unlimited: true })
       .default(10)
-      .describe('Idle time after which a session is saved, so that it can be resumed after a crash.')
+      .describe('Idle time after which a snapshot of a session is stored, so that it can be resumed after a crash.')
       .meta(live),
   })
   .prefault({})

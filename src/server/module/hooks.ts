@@ -13,7 +13,7 @@ import type { Events } from './events.js';
 import type { HttpHandler, HttpMethod, HttpOptions } from './http.js';
 import type { Order } from './order.js';
 import type { Question, QuestionHandler } from './questions.js';
-import type { Access, IqHandler, Payload, StrangerRequest, Target } from './requests.js';
+import type { Access, IqHandler, Payload, Target, UnauthenticatedRequest } from './requests.js';
 
 /** A stream before it has a session. */
 export interface StreamInfo {
@@ -54,11 +54,11 @@ export type Hook =
       readonly handler: IqHandler;
     }
   | {
-      readonly kind: 'strangerIq';
+      readonly kind: 'unauthenticatedIq';
       readonly type: 'get' | 'set';
       readonly ns: string;
       readonly name: string;
-      readonly handler: (request: StrangerRequest) => Maybe<Payload>;
+      readonly handler: (request: UnauthenticatedRequest) => Maybe<Payload>;
     }
   | { readonly kind: 'admit'; readonly handler: (passage: Passage) => Maybe<void>; readonly order: Order }
   | { readonly kind: 'gate'; readonly handler: Gate }
@@ -97,7 +97,7 @@ export type Hook =
   | { readonly kind: 'command'; readonly command: Command }
   | {
       readonly kind: 'streamFeature';
-      readonly phase: 'stranger' | 'authenticated';
+      readonly phase: 'unauthenticated' | 'authenticated';
       readonly feature: (stream: StreamInfo) => Element | undefined;
     }
   | {
@@ -187,12 +187,15 @@ const iqHook =
 export const iq = { get: iqHook('get'), set: iqHook('set') } as const;
 
 /** Answers IQs on unauthenticated streams. */
-export const strangerIq = (
+export const unauthenticatedIq = (
   type: 'get' | 'set',
   ns: string,
   name: string,
-  handler: (request: StrangerRequest) => Maybe<Payload>,
-): Hook => ({ kind: 'strangerIq', type, ns, name, handler });
+  handler: (request: UnauthenticatedRequest) => Maybe<Payload>,
+): Hook => ({ kind: 'unauthenticatedIq', type, ns, name, handler });
+
+/** @deprecated Renamed to `unauthenticatedIq`. */
+export const strangerIq = unauthenticatedIq;
 
 /**
  * May refuse (StanzaError) any stanza between an account and another entity; runs first. Not called for stanzas from an
@@ -273,11 +276,11 @@ export const listens = (bound: () => readonly ModuleListener[]): Hook => ({ kind
 export const metric = (metric: ModuleMetric): Hook => ({ kind: 'metric', metric });
 export const disco = (target: Target, source: DiscoSource): Hook => ({ kind: 'disco', target, source });
 export const command = (command: Command): Hook => ({ kind: 'command', command });
-/** Adds an element to `<stream:features/>`. */
+/** Adds an element to `<stream:features/>`. The phase `stranger` is the deprecated name of `unauthenticated`. */
 export const streamFeature = (
-  phase: 'stranger' | 'authenticated',
+  phase: 'unauthenticated' | 'authenticated' | 'stranger',
   feature: (stream: StreamInfo) => Element | undefined,
-): Hook => ({ kind: 'streamFeature', phase, feature });
+): Hook => ({ kind: 'streamFeature', phase: phase === 'stranger' ? 'unauthenticated' : phase, feature });
 /**
  * Adds a feature that clients may request while binding (XEP-0386 §5, inline features); the returned element is added
  * to `<bound/>`.

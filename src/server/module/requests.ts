@@ -56,7 +56,7 @@ export type IqHandler = (request: IqRequest) => Maybe<IqAnswer>;
 export type IqAnswer = Payload | Source<Payload>;
 
 /** An IQ on an unauthenticated stream, such as in-band registration. */
-export interface StrangerRequest {
+export interface UnauthenticatedRequest {
   readonly stanza: Stanza;
   readonly payload: Element;
   readonly secure: boolean;
@@ -66,3 +66,6 @@ export interface StrangerRequest {
   /** Extends the login deadline once, so that the user can fill in a form (`limits.registration_deadline_seconds`). */
   extendDeadline(): void;
 }
+
+/** @deprecated Renamed to `UnauthenticatedRequest`. */
+export type StrangerRequest = UnauthenticatedRequest;

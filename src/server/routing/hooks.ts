@@ -86,7 +86,7 @@ export class Hooks implements Declared {
   readonly server = new Map<string, IqEntry>();
   /** Answered for every service that does not answer it itself: IQ hooks of modules without a service. */
   readonly anyService = new Map<string, IqEntry>();
-  readonly beforeLogin = new Map<string, OfKind<'strangerIq'>['handler']>();
+  readonly beforeLogin = new Map<string, OfKind<'unauthenticatedIq'>['handler']>();
   readonly admit: readonly OfKind<'admit'>['handler'][];
   presence: OfKind<'presence'>['handler'] | undefined;
   readonly adorn: readonly OfKind<'adorn'>['handler'][];
@@ -148,7 +148,7 @@ export class Hooks implements Declared {
             table.set(key, { module, access, absent, asksOthers, handler });
             break;
           }
-          case 'strangerIq': {
+          case 'unauthenticatedIq': {
             const key = iqKey(hook.type, hook.ns, hook.name);
             claim(module, `IQ ${key} of an unauthenticated stream`);
             this.beforeLogin.set(key, hook.handler);

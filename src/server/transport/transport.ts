@@ -27,7 +27,7 @@ export interface Transport {
   reader: TransportReader;
   /**
    * Queues text; everything written in one turn of the event loop is sent together. Framing `websocket`: one element
-   * per call. `patience` allows a delay of so many ms, to be sent with later text (docs/decisions/0006-news-waits.md).
+   * per call. `patience` allows a delay of so many ms, to be sent with later text (docs/decisions/0006-deferred-notifications.md).
    */
   write(text: string, patience?: number): void;
   /** Approximate bytes queued that the peer has not accepted. */

@@ -74,7 +74,7 @@ export function backUp(file: string, to: string, { overwrite = false } = {}): Co
 
 export interface Restored extends Copied {
   /** Where the previous database and its log were moved; undefined if there was none. */
-  readonly kept: string | undefined;
+  readonly previous: string | undefined;
 }
 
 /**
@@ -101,18 +101,18 @@ export function restore(file: string, from: string, suffix: string): Restored {
     db.pragma('journal_mode = DELETE'); // all of it into one file
     db.close();
     syncFile(part);
-    const kept = existsSync(file) || existsSync(`${file}-wal`) ? `${file}.${suffix}` : undefined;
+    const previous = existsSync(file) || existsSync(`${file}-wal`) ? `${file}.${suffix}` : undefined;
     // If the power fails in between, the next start finds the database missing and stops.
-    if (kept !== undefined) {
+    if (previous !== undefined) {
       noteMade(file);
       syncFile(dirname(file));
-      for (const end of ['', ...sidecars]) if (existsSync(file + end)) renameSync(file + end, kept + end);
+      for (const end of ['', ...sidecars]) if (existsSync(file + end)) renameSync(file + end, previous + end);
       syncFile(dirname(file));
     }
     renameSync(part, file);
     noteMade(file);
     syncFile(dirname(file));
-    return { bytes: statSync(file).size, schema, kept };
+    return { bytes: statSync(file).size, schema, previous };
   } catch (error) {
     removePart();
     throw storageError(error, from);

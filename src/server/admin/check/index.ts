@@ -1,5 +1,5 @@
 /** `waxwing check`: looks for problems that keep the server from working, now or soon. Changes nothing. */
-import { ConfigError, formatFinding } from '../../config/findings.js';
+import { ConfigError, type Finding as ConfigFinding, formatFinding } from '../../config/findings.js';
 import { dnsResolver } from '../../stream/s2s/lookups.js';
 import { statusOf } from '../background.js';
 import type { Terminal } from '../command.js';
@@ -28,12 +28,14 @@ export async function check(terminal: Terminal, full: boolean): Promise<CheckDat
 
 async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
   let subject: Subject;
+  let renamed: Finding[];
   let file: string | undefined;
   let socket: string;
   try {
     const places = await terminal.places();
     ({ file, socket } = places);
-    const { config } = await loadConfiguration(file, terminal.given.data);
+    const { config, warnings } = await loadConfiguration(file, terminal.given.data);
+    renamed = warnings.map((warning) => fromConfigFinding(warning, 'warning'));
     subject = { config, running: await statusOf(socket), full };
   } catch (error) {
     return fromConfiguration(error);
@@ -52,20 +54,22 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
     part('limits', checkLimits(subject)),
     part('server', checkStart(subject, { file })),
   ]);
-  return [configuration, server(subject, socket), ...parts.flat()];
+  return [configuration, ...renamed, server(subject, socket), ...parts.flat()];
 }
 
 function fromConfiguration(error: unknown): Finding[] {
-  if (error instanceof ConfigError) {
-    return error.findings.map((finding) => ({
-      area: 'configuration',
-      level: 'error',
-      what: formatFinding({ ...finding, hint: '' }).replace(/; $/, ''),
-      advice: `${finding.hint.charAt(0).toUpperCase()}${finding.hint.slice(1)}.`,
-    }));
-  }
+  if (error instanceof ConfigError) return error.findings.map((finding) => fromConfigFinding(finding, 'error'));
   if (!(error instanceof Error) || (error.name !== 'ModuleError' && error.name !== 'CommandError')) throw error;
   return [{ area: error.name === 'ModuleError' ? 'configuration' : 'server', level: 'error', what: error.message }];
+}
+
+function fromConfigFinding(finding: ConfigFinding, level: 'warning' | 'error'): Finding {
+  return {
+    area: 'configuration',
+    level,
+    what: formatFinding({ ...finding, hint: '' }).replace(/; $/, ''),
+    advice: `${finding.hint.charAt(0).toUpperCase()}${finding.hint.slice(1)}.`,
+  };
 }
 
 function server({ running }: Subject, socket: string): Finding {

@@ -468,7 +468,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   /** `patient`: the write may be delayed to be sent with later ones. */
   write(xml: string, patient = false): void {
-    this.xml.write(xml, patient ? this.#parts.config().c2s.news_delay_seconds * 1000 : 0);
+    this.xml.write(xml, patient ? this.#parts.config().c2s.notification_delay_seconds * 1000 : 0);
   }
 
   writeElement(element: Element): void {
@@ -478,7 +478,10 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   writeStanza(stanza: Stanza): void {
     this.#parts.counts.sent[stanza.name]++;
     const isPatient = isStatus(stanza) && stanza.from?.bare !== this.session?.jid.bare;
-    const size = this.xml.writeStanza(stanza, isPatient ? this.#parts.config().c2s.news_delay_seconds * 1000 : 0);
+    const size = this.xml.writeStanza(
+      stanza,
+      isPatient ? this.#parts.config().c2s.notification_delay_seconds * 1000 : 0,
+    );
     if (stanza.name === 'iq' && stanza.type === 'result') this.answered(size);
   }
 

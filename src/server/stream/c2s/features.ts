@@ -43,7 +43,7 @@ export function unauthenticatedFeatures(stream: C2sStream, negotiation: Negotiat
         ),
       );
   }
-  return [...features, ...moduleFeatures(stream, 'stranger')];
+  return [...features, ...moduleFeatures(stream, 'unauthenticated')];
 }
 
 /** Features that can be enabled inside the `<bind/>` of XEP-0386. */
@@ -67,7 +67,7 @@ export function authenticatedFeatures(stream: C2sStream): Element[] {
   return [...features, ...moduleFeatures(stream, 'authenticated')];
 }
 
-function moduleFeatures(stream: C2sStream, phase: 'stranger' | 'authenticated'): Element[] {
+function moduleFeatures(stream: C2sStream, phase: 'unauthenticated' | 'authenticated'): Element[] {
   const features: Element[] = [];
   for (const hook of stream.host!.hooks.streamFeatures) {
     const feature = hook.phase === phase ? hook.feature(stream) : undefined;

@@ -36,13 +36,13 @@ export class Keeping {
   /** Called once a second: ends expired hibernating sessions, and snapshots quiet ones. */
   sweep(now: number): void {
     const { resumables, config } = this.#parts;
-    const { keep_after_seconds } = config().stream_management;
+    const { snapshot_after_seconds } = config().stream_management;
     resumables.retryDeletes();
     let left = mostAtOnce;
     for (const sm of resumables.all()) {
       sm.quiet++;
       if (!sm.connected && sm.expires !== 0 && sm.expires <= now) this.#ending.gone(sm.session);
-      else if (left > 0 && !sm.hasSnapshot && sm.quiet > keep_after_seconds && this.#snapshot(sm)) left--;
+      else if (left > 0 && !sm.hasSnapshot && sm.quiet > snapshot_after_seconds && this.#snapshot(sm)) left--;
     }
   }
 

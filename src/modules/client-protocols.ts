@@ -6,7 +6,7 @@
 import { defineModule } from '../server/module/index.js';
 
 export default defineModule({
-  name: 'passing',
+  name: 'client_protocols',
   summary: 'Lists client-to-client protocols that are delivered unchanged.',
   implements: {
     'XEP-0047': '2.0.1',
