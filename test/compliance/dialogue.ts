@@ -28,6 +28,7 @@ import { shuffled } from '../shuffle.js';
 import { CheckedReader } from '../strict.js';
 import { difference, fillIn } from './match.js';
 import { digest, mac, Scram, saltPassword } from './scram.js';
+import { whole } from './whole.js';
 
 export type TransportName = 'tcp' | 'starttls' | 'tls' | 'websocket' | 'wss';
 
@@ -87,7 +88,7 @@ export interface ScenarioOptions {
   readonly space?: () => Promise<Space>;
   /** A server of its own, whatever the configuration. */
   readonly alone?: boolean;
-  /** Nodes of a cluster in this process, instead of one server. They have a stage of their own. */
+  /** So many nodes of a cluster in this process. 1: whatever WAXWING_NODES says, because it is about one process. */
   readonly nodes?: number;
   /** The server may log errors; else one is a failure. */
   readonly errors?: boolean;
@@ -172,7 +173,7 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
     own.push(stage);
     return stage;
   }
-  const key = JSON.stringify(options.config ?? {});
+  const key = JSON.stringify([options.config ?? {}, options.nodes ?? nodesOfAll]);
   let stage = stages.get(key);
   if (stage === undefined) stages.set(key, (stage = Stage.open(options)));
   return stage;
@@ -221,18 +222,25 @@ export class Stage {
     return new Stage(nodes, folder, options, storage, lateStorage, errors);
   }
 
-  /** The only one, or the first. */
+  /** The only one, or all nodes as one. */
   get server(): Server {
-    return this.nodes[0]!;
+    const nodes = this.nodes;
+    if (nodes.length === 1) return nodes[0]!;
+    if (this.#whole?.nodes !== nodes) this.#whole = { nodes, server: whole(nodes, (jid) => this.#homeOf(jid)) };
+    return this.#whole.server;
   }
+  #whole: { readonly nodes: readonly Server[]; readonly server: Server } | undefined;
 
   /** Where an address lives. */
   home(address: string): Server {
-    const jid = Jid.parse(address);
-    return this.nodes.find(({ node }) => node === undefined || node.of(jid) === undefined) ?? this.server;
+    return this.#homeOf(Jid.parse(address));
   }
 
-  port(kind: ListenerKind, server = this.server): number {
+  #homeOf(jid: Jid): Server {
+    return this.nodes.find(({ node }) => node === undefined || node.of(jid) === undefined) ?? this.nodes[0]!;
+  }
+
+  port(kind: ListenerKind, server = this.nodes[0]!): number {
     const found = server.listening.find((one) => one.kind === kind);
     assert.ok(found, `nothing listens for ${kind}`);
     return found.port;
@@ -599,7 +607,7 @@ export class Peer {
     const { nodes } = this.#stage;
     if (node !== undefined) return nodes[node]!;
     if (isSpread) return nodes[connectionsMade++ % nodes.length]!;
-    return account === undefined ? this.#stage.server : this.#stage.home(account);
+    return account === undefined ? this.#stage.nodes[0]! : this.#stage.home(account);
   }
 
   /** The TLS handshake, at once. */
