@@ -130,7 +130,7 @@ export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<vo
     const seat = room?.seat(stanza.from!);
     if (room === undefined || seat === undefined) return;
     // Raised by this server for a client that is still connected: the user has blocked the sender (XEP-0191).
-    if (origin.session === undefined && seat.session?.isOver === false) return;
+    if (origin.isRaised === true || (origin.session === undefined && seat.session?.isOver === false)) return;
     return leave(muc, room, seat, { codes: ['333'] });
   });
 }

@@ -29,6 +29,8 @@ const headerSchema = z.object({
   isAsked: z.boolean().optional(),
   /** The sessions that get it. */
   audience: audienceSchema.optional(),
+  /** An error that the server raised for a session that is still there. */
+  isRaised: z.boolean().optional(),
   /** The network address that an anonymous sender (XEP-0175) is counted by. */
   anonymous: z.string().optional(),
   /** The host that asks. */
@@ -37,6 +39,9 @@ const headerSchema = z.object({
   question: z.string().optional(),
 });
 type Header = z.output<typeof headerSchema>;
+
+/** What a header says of the origin of a stanza. */
+type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised'>;
 
 export interface ElsewhereParts {
   readonly router: Router;
@@ -49,7 +54,7 @@ export interface ElsewhereParts {
 export class Elsewhere implements Receiver {
   readonly #parts: ElsewhereParts;
   /** The last stanza and its serialization: a stanza for many is serialized once. */
-  #written: (Pick<Origin, 'behalf' | 'audience'> & { readonly stanza: Stanza; readonly payload: string }) | undefined;
+  #written: (About & { readonly stanza: Stanza; readonly payload: string }) | undefined;
 
   constructor(parts: ElsewhereParts) {
     this.#parts = parts;
@@ -89,7 +94,7 @@ export class Elsewhere implements Receiver {
   // --- from other nodes ----------------------------------------------------------------------------------------------
 
   receive(delivery: Delivery): Maybe<void> {
-    const { stanza, behalf, audience, anonymous } = read(delivery.payload);
+    const { stanza, anonymous, ...about } = read(delivery.payload);
     if (anonymous !== undefined && stanza.from !== undefined)
       this.#parts.anonymous().heard(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
@@ -98,8 +103,7 @@ export class Elsewhere implements Receiver {
       session: undefined,
       acknowledges: true,
       acknowledgeAfter: (durable) => delivery.acknowledgeAfter(durable),
-      behalf,
-      audience,
+      ...about,
     };
     const host = this.#parts.host(to.domain);
     return more.length === 0
@@ -125,17 +129,25 @@ export class Elsewhere implements Receiver {
 
   // --------------------------------------------------------------------------------------------------------------------
 
-  #write(stanza: Stanza, { behalf, audience }: Origin): string {
+  #write(stanza: Stanza, { session, behalf, audience }: Origin): string {
     const last = this.#written;
-    const isSame = last?.behalf === behalf && last?.audience === audience;
+    const isRaised =
+      stanza.type === 'error' && session === undefined && this.#hasSession(stanza.from) ? true : undefined;
+    const isSame = last?.behalf === behalf && last?.audience === audience && last?.isRaised === isRaised;
     if (last !== undefined && isSame && isSameBut(last.stanza, stanza)) return last.payload;
     const xml = stanza.with({ to: undefined }).toXml();
     const anonymous = stanza.from && this.#parts.anonymous().blockOf(stanza.from.bare);
-    const isPlain = behalf === undefined && audience === undefined && anonymous === undefined;
-    const header = isPlain ? '' : writtenHeader({ behalf, audience }, anonymous);
-    const payload = `${header}${xml}`;
-    this.#written = { stanza, behalf, audience, payload };
+    const payload = `${writtenHeader({ behalf, audience, isRaised }, anonymous)}${xml}`;
+    this.#written = { stanza, behalf, audience, isRaised, payload };
     return payload;
+  }
+
+  #hasSession(jid: Jid | undefined): boolean {
+    if (jid?.resource === undefined) return false;
+    return this.#parts
+      .host(jid.domain)
+      .sessions(jid.bare)
+      .some((session) => session.jid.equals(jid));
   }
 
   /** The sender gets an error as from any other server. */
@@ -154,12 +166,14 @@ const isSameBut = (a: Stanza, b: Stanza): boolean =>
   (a.from === b.from || a.from?.equals(b.from) === true) &&
   a.content === b.content;
 
-function writtenHeader({ behalf, audience }: Pick<Origin, 'behalf' | 'audience'>, anonymous?: string): string {
+function writtenHeader({ behalf, audience, isRaised }: About, anonymous: string | undefined): string {
+  if ([behalf, audience, isRaised, anonymous].every((said) => said === undefined)) return '';
   const speakers = behalf?.speakers.map(({ full }) => full);
   const header = {
     speakers,
     isAsked: behalf?.isAsked,
     audience: audience && z.encode(audienceSchema, audience as never),
+    isRaised,
     anonymous,
   };
   return `${JSON.stringify(header satisfies Header)}\n`;
@@ -172,18 +186,18 @@ function divided(payload: string): { readonly header: Header; readonly body: str
   return { header: headerSchema.parse(JSON.parse(payload.slice(0, end))), body: payload.slice(end + 1) };
 }
 
-interface Read extends Pick<Origin, 'behalf' | 'audience'> {
+interface Read extends About {
   readonly stanza: Stanza;
   readonly anonymous: string | undefined;
 }
 
 function read(payload: string): Read {
   const { header, body } = divided(payload);
-  const { speakers, isAsked = false, audience, anonymous } = header;
+  const { speakers, isAsked = false, audience, isRaised, anonymous } = header;
   const stanza = Stanza.parse(body);
-  if (speakers === undefined) return { stanza, audience, anonymous };
+  if (speakers === undefined) return { stanza, audience, isRaised, anonymous };
   const [first, ...others] = speakers.map((full) => Jid.parse(full));
-  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, audience, anonymous };
+  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, audience, isRaised, anonymous };
 }
 
 const written = ({ domain, name, given }: WrittenQuestion): string =>

@@ -29,6 +29,8 @@ export interface Origin {
   readonly behalf?: Behalf | undefined;
   /** Set when the account's home chooses the sessions. Otherwise address and type decide. */
   readonly audience?: Audience | undefined;
+  /** An error that the sender's server raised for a session at another node, which is still there. */
+  readonly isRaised?: boolean | undefined;
 }
 
 /**
