@@ -1,19 +1,31 @@
 /**
  * Real-time block lists: pubsub nodes (XEP-0060) whose items are named by the SHA-256 of an address or a domain, in
- * hexadecimal, such as `muc_bans_sha256`. The server fetches them when it starts and subscribes to changes; the
- * persisted lists are in force after a restart until then. Used by rooms and by the filter for unknown senders.
+ * hexadecimal, such as `muc_bans_sha256`; or in lists of servers by the domain itself, such as `spam_source_domains`. The
+ * server fetches them when it starts and subscribes to changes; the persisted lists are in force after a restart until
+ * then. Used by rooms, by the filter for unknown senders, and for streams with other servers.
  */
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { parentsOf } from '../server/address/domain.js';
 import { Jid } from '../server/address/jid.js';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
-import { answers, defineModule, defineQuestion, every, map, metric, serverMessage } from '../server/module/index.js';
+import {
+  answers,
+  defineModule,
+  defineQuestion,
+  every,
+  map,
+  metric,
+  serverGate,
+  serverMessage,
+} from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
+import { Recent } from '../storage/recent.js';
 
 declare module '../server/module/index.js' {
   interface Services {
@@ -43,6 +55,8 @@ interface List {
 const page = 200;
 const tickMs = 1000;
 const longestPause = 600_000;
+/** Domains of other servers whose look-up in the lists is remembered. */
+const rememberedServers = 10_000;
 /** At all nodes: an item of a list was published or retracted, or all of them. `hash`: in lower case. */
 const changed = defineQuestion({
   name: 'rtbl.changed',
@@ -72,14 +86,21 @@ const listName = z.string().refine((text) => {
 
 export default defineModule({
   name: 'rtbl',
-  summary: 'Follows block lists published by other services, for rooms and unknown senders.',
+  summary: 'Follows block lists published by other services, for rooms, unknown senders and servers.',
   implements: {},
   config: z.strictObject({
     lists: z
       .array(listName)
       .default([])
-      .describe('The lists, as SERVICE/NODE.')
+      .describe('Lists of addresses and domains, as SERVICE/NODE.')
       .meta({ example: 'lists.example.org/muc_bans_sha256' }),
+    server_lists: z
+      .array(listName)
+      .default([])
+      .describe(
+        'Lists of servers: there are no streams with a listed domain or its subdomains, unless a rule in s2s.domains allows them. Addresses on these lists are ignored.',
+      )
+      .meta({ example: 'lists.example.org/spam_source_domains' }),
     rooms: z
       .boolean()
       .default(true)
@@ -97,7 +118,7 @@ export default defineModule({
   provides: ['blockLists'],
 
   start: async ({ host, config, stores: { rtbl: store }, provide, log }) => {
-    const lists = config.lists.map((name): List => {
+    const lists = [...new Set([...config.lists, ...config.server_lists])].map((name): List => {
       const jid = Jid.parse(name);
       return {
         name,
@@ -109,6 +130,9 @@ export default defineModule({
         changes: undefined,
       };
     });
+    const addressLists = lists.filter(({ name }) => config.lists.includes(name));
+    const serverLists = lists.filter(({ name }) => config.server_lists.includes(name));
+    const servers = new Recent<boolean>(rememberedServers);
     let refused = 0;
     const stale: string[] = [];
     for (const key of (lists.length === 0 ? new Map<string, true>() : await store.all(host.domain)).keys()) {
@@ -120,12 +144,25 @@ export default defineModule({
     if (stale.length > 0) await store.delete(host.domain, stale);
 
     const isListed = (jid: Jid, where: 'rooms' | 'strangers'): boolean => {
-      if (lists.length === 0 || !config[where]) return false;
+      if (addressLists.length === 0 || !config[where]) return false;
       const [address, domain] = [hashOf(jid.bare), hashOf(jid.domain)];
       // A list that names our domain must not lock our users out of their own rooms.
       const isOwn = jid.domain === host.domain;
-      const listed = lists.some(({ hashes }) => hashes.has(address) || (!isOwn && hashes.has(domain)));
+      const listed = addressLists.some(({ hashes }) => hashes.has(address) || (!isOwn && hashes.has(domain)));
       if (listed) refused++;
+      return listed;
+    };
+
+    /** Whether a domain, or one that it is a subdomain of, is on a list of servers. */
+    const isListedServer = (domain: string): boolean => {
+      const known = servers.get(domain);
+      if (known !== undefined) return known;
+      const isSource = lists.some(({ service }) => service.domain === domain);
+      // A list that names a top-level domain by mistake must not cut off all of it.
+      const parents = [...parentsOf(domain)].filter((parent) => parent.includes('.'));
+      const hashes = [domain, ...parents].map(hashOf);
+      const listed = !isSource && serverLists.some((list) => hashes.some((hash) => list.hashes.has(hash)));
+      servers.set(domain, listed);
       return listed;
     };
 
@@ -145,8 +182,16 @@ export default defineModule({
       if (removed.length > 0) store.delete(host.domain, removed).catch(failed);
     };
 
+    /** The hash of an item: its id, or in a list of servers that of the domain that the id is. None otherwise. */
+    const hashesOf = (list: List, id = ''): string[] => {
+      const name = id.toLowerCase();
+      if (/^[0-9a-f]{64}$/.test(name)) return [name];
+      const jid = serverLists.includes(list) ? Jid.tryParse(id) : undefined;
+      return jid?.full === jid?.domain && jid !== undefined ? [hashOf(jid.domain)] : [];
+    };
+
     const add = (hashes: Set<string>, hash: string): void => {
-      if (!/^[0-9a-f]{64}$/.test(hash) || hashes.has(hash)) return;
+      if (hashes.has(hash)) return;
       if (hashes.size >= config.max_items) host.limitHit('rtbl.max_items');
       else hashes.add(hash);
     };
@@ -169,7 +214,7 @@ export default defineModule({
         const set = el('set', { xmlns: NS.rsm }, el('max', null, String(page)), after && el('after', null, after));
         const answer = await ask(list, 'get', el('items', { node: list.node }), set);
         const items = answer?.getChild('items', NS.pubsub)?.getChildren('item', NS.pubsub) ?? [];
-        for (const { attrs } of items) add(hashes, (attrs.id ?? '').toLowerCase());
+        for (const { attrs } of items) for (const hash of hashesOf(list, attrs.id)) add(hashes, hash);
         const last = answer?.getChild('set', NS.rsm)?.getChildText('last', NS.rsm) ?? undefined;
         if (items.length === 0 || last === undefined || last === after) break;
         after = last;
@@ -188,6 +233,7 @@ export default defineModule({
         for (const change of list.changes) change(hashes);
         write(list.name, list.hashes, hashes);
         list.hashes = hashes;
+        servers.clear();
         list.failures = 0;
         list.due = monotonic() + config.resync_seconds * 1000;
         log.info({ list: list.name, entries: hashes.size }, 'a block list was fetched');
@@ -208,6 +254,7 @@ export default defineModule({
       const present = () => new Set(concerned.filter((hash) => list.hashes.has(hash)));
       const before = present();
       apply(list.hashes);
+      servers.clear();
       write(list.name, before, present());
     };
 
@@ -225,7 +272,7 @@ export default defineModule({
             list,
             part.getChildElements().flatMap(({ name, attrs }) => {
               const kind = name === 'item' || name === 'retract' ? name : undefined;
-              return kind === undefined ? [] : [{ kind, hash: (attrs.id ?? '').toLowerCase() }];
+              return kind === undefined ? [] : hashesOf(list, attrs.id).map((hash) => ({ kind, hash }));
             }),
           );
       }
@@ -254,6 +301,7 @@ export default defineModule({
 
     if (lists.length === 0) return [];
     return [
+      ...(serverLists.length > 0 ? [serverGate(isListedServer)] : []),
       serverMessage(hear),
       answers(changed, ({ list: name, changes }) => {
         const list = lists.find((one) => one.name === name);

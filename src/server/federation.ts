@@ -19,8 +19,10 @@ import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
 import { type Pause, remoteOf, type ServerStream, stateOf } from './stream/s2s/inspection.js';
 import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
 import type { Pair } from './stream/s2s/outgoing.js';
+import { Policy } from './stream/s2s/policy.js';
 import { Remotes } from './stream/s2s/remotes.js';
 import { resolve } from './stream/s2s/resolve.js';
+import { Visits } from './stream/s2s/visits.js';
 import type { Certificates } from './tls/certificates.js';
 import { certifiesServer } from './tls/server.js';
 import type { Hello } from './transport/client-hello.js';
@@ -53,6 +55,8 @@ export class Federation {
   readonly #incomingParts: IncomingParts;
   readonly #incoming = new Set<IncomingStream>();
   readonly #remotes: Remotes;
+  readonly #policy: Policy;
+  readonly #visits: Visits;
   readonly #timer: NodeJS.Timeout;
   readonly #before: Destination;
   readonly domains = new DomainCounts(namedDomains, monotonic());
@@ -64,8 +68,11 @@ export class Federation {
     const { dialback_secret, dns_servers } = parts.config().s2s;
     const keys = new DialbackKeys(dialback_secret);
     const dns = dnsResolver(dns_servers);
+    this.#policy = new Policy(parts);
+    this.#visits = new Visits({ ...parts, policy: this.#policy, certifies: certifiesServer });
     this.#remotes = new Remotes({
       ...parts,
+      policy: this.#policy,
       keys,
       domains: this.domains,
       certifies: certifiesServer,
@@ -74,6 +81,7 @@ export class Federation {
     });
     this.#incomingParts = {
       ...parts,
+      visits: this.#visits,
       keys,
       domains: this.domains,
       certifies: certifiesServer,
@@ -106,7 +114,14 @@ export class Federation {
 
   get figures(): FederationFigures {
     const { streams, waitingBytes } = this.#remotes;
-    return { incoming: this.#incoming.size, outgoing: streams, waitingBytes };
+    const { refusals } = this.#policy;
+    return {
+      incoming: this.#incoming.size,
+      unauthenticated: this.#visits.unproved,
+      outgoing: streams,
+      waitingBytes,
+      refusals,
+    };
   }
 
   /** Starts an incoming stream. `at` is the time of the accept, in ms (`monotonic`). */
@@ -115,7 +130,9 @@ export class Federation {
       transport.destroy();
       return;
     }
-    this.#incoming.add(new IncomingStream(transport, this.#incomingParts, at));
+    const stream = new IncomingStream(transport, this.#incomingParts, at);
+    this.#incoming.add(stream);
+    stream.visit.enters();
   }
 
   async #dial({ from, to }: Pair, dns: DnsResolver): Promise<Transport> {

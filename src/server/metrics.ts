@@ -11,8 +11,12 @@ import type { StreamCounts } from './stream/counts.js';
 /** Streams from and to other servers, and the bytes that wait for one. */
 export interface FederationFigures {
   readonly incoming: number;
+  /** Those of the incoming that have not proved a domain. */
+  readonly unauthenticated: number;
   readonly outgoing: number;
   readonly waitingBytes: number;
+  /** By condition. */
+  readonly refusals: Readonly<Record<'incoming' | 'outgoing', ReadonlyMap<string, number>>>;
 }
 
 export interface MetricsSources {
@@ -178,6 +182,24 @@ export class Metrics {
         [{ direction: 'outgoing' }, figures.outgoing],
       ];
     });
+    gauge(
+      'waxwing_server_streams_unauthenticated',
+      'Streams from other servers that have not proved a domain, limited by s2s.unauthenticated_streams',
+      [],
+      () => {
+        const figures = sources.federation?.();
+        return figures === undefined ? [] : [[{}, figures.unauthenticated]];
+      },
+    );
+    counter(
+      'waxwing_server_refusals_total',
+      'Streams, domains and stanzas of and to other servers that were refused, by the condition of the error',
+      ['direction', 'condition'],
+      () =>
+        Object.entries(sources.federation?.()?.refusals ?? {}).flatMap(([direction, conditions]) =>
+          [...conditions].map(([condition, count]) => [{ direction, condition }, count] as const),
+        ),
+    );
     gauge('waxwing_server_waiting_bytes', 'Bytes that wait for other servers, limited by s2s.queue_bytes', [], () => {
       const figures = sources.federation?.();
       return figures === undefined ? [] : [[{}, figures.waitingBytes]];

@@ -20,6 +20,9 @@ export interface ServerOptions {
   readonly trusts?: readonly Pem[];
   readonly s2s?: Readonly<Record<string, unknown>>;
   readonly limits?: Readonly<Record<string, unknown>>;
+  readonly modules?: Readonly<Record<string, unknown>>;
+  /** Of its host. */
+  readonly host?: Readonly<Record<string, unknown>>;
 }
 
 /** Servers, by the domain of each. */
@@ -27,6 +30,7 @@ export class Servers {
   readonly dns: DnsServer;
   readonly folder: string;
   readonly #stages = new Map<string, Stage>();
+  readonly #configs = new Map<string, Record<string, object>>();
   readonly #authorities: string[] = [];
 
   private constructor(dns: DnsServer) {
@@ -55,21 +59,22 @@ export class Servers {
     writeFileSync(join(this.folder, `${name}.key`), key, { mode: 0o600 });
   }
 
-  async #start(domain: string, { certificate, s2s = {}, limits = {} }: ServerOptions): Promise<void> {
+  async #start(domain: string, options: ServerOptions): Promise<void> {
+    const { certificate, s2s = {}, limits = {}, modules = {}, host = {} } = options;
     const name = certificate === undefined ? domain : `${domain}-other`;
     if (certificate !== undefined) this.#write(name, certificate);
     const file = join(this.folder, name);
-    const stage = await Stage.open({
-      // Other servers find one port.
-      nodes: 1,
-      config: {
-        hosts: { [domain]: { certificate: `${file}.crt`, key: `${file}.key` } },
-        listen: { s2s: ['127.0.0.1:0'], s2s_tls: ['127.0.0.1:0'] },
-        tls: { server_authorities: this.#authorities },
-        s2s: { enabled: true, dns_servers: [this.dns.address], allow_networks: ['127.0.0.0/8'], ...s2s },
-        limits,
-      },
-    });
+    const config = {
+      hosts: { [domain]: { certificate: `${file}.crt`, key: `${file}.key`, ...host } },
+      listen: { s2s: ['127.0.0.1:0'], s2s_tls: ['127.0.0.1:0'] },
+      tls: { server_authorities: this.#authorities },
+      s2s: { enabled: true, dns_servers: [this.dns.address], allow_networks: ['127.0.0.0/8'], ...s2s },
+      limits,
+      modules,
+    };
+    this.#configs.set(domain, config);
+    // Other servers find one port.
+    const stage = await Stage.open({ nodes: 1, config });
     this.#stages.set(domain, stage);
     this.leads(domain, stage.port('s2s'));
   }
@@ -86,6 +91,13 @@ export class Servers {
 
   stage(domain: string): Stage {
     return this.#stages.get(domain)!;
+  }
+
+  /** Changes the configuration of a server, whose other values stay, and reloads it. */
+  async changes(domain: string, config: Readonly<Record<string, Readonly<Record<string, unknown>>>>): Promise<void> {
+    const stage = this.stage(domain);
+    for (const [table, values] of Object.entries(config)) Object.assign(this.#configs.get(domain)![table]!, values);
+    await stage.server.reload();
   }
 
   pem(domain: string): string {
@@ -131,9 +143,9 @@ export class Impostor {
     after(() => this.#socket.destroy());
   }
 
-  /** Connects to a port of 127.0.0.1. */
-  static connect(port: number, attributes: string): Impostor {
-    return new Impostor(connectTcp(port, '127.0.0.1'), attributes);
+  /** Connects to a port of 127.0.0.1, from a loopback address. */
+  static connect(port: number, attributes: string, localAddress = '127.0.0.1'): Impostor {
+    return new Impostor(connectTcp({ port, host: '127.0.0.1', localAddress }), attributes);
   }
 
   says(xml: string): void {

@@ -5,7 +5,15 @@
  */
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
-import { answers, type Command, defineQuestion, gate, type Hook, type Host } from '../../server/module/index.js';
+import {
+  answers,
+  type Command,
+  defineQuestion,
+  gate,
+  type Hook,
+  type Host,
+  serverGate,
+} from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { jid } from '../../server/stanza/stored.js';
 import type { DocumentStore } from '../../storage/contract.js';
@@ -85,6 +93,7 @@ export async function policies(
   ];
   const hooks = [
     gate(isClosed),
+    serverGate((domain) => lists.blocked.has(domain)),
     answers(changed, ({ blocked, allowed }) => {
       lists.blocked = new Set(blocked);
       lists.allowed = new Set(allowed);

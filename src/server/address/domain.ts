@@ -47,6 +47,13 @@ export function prepareDomain(text: string): string {
   return domain;
 }
 
+/** The domains that this one is a subdomain of, the longest first. */
+export function* parentsOf(domain: string): Generator<string, void> {
+  // An IPv6 address in brackets may end in a dotted IPv4 address.
+  if (domain.startsWith('[')) return;
+  for (let dot = domain.indexOf('.'); dot >= 0; dot = domain.indexOf('.', dot + 1)) yield domain.slice(dot + 1);
+}
+
 /** Fast path for nearly all domains: lower-case ASCII letters, digits and hyphens; no IDN, no address. */
 function isPlain(text: string): boolean {
   if (text.length > MAX_NAME) return false;

@@ -1,6 +1,7 @@
 /** The table `[s2s]`. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { Jid } from '../address/jid.js';
 import { parseListenAddress } from './address.js';
 import { because, hostName, live, network, wait } from './keys.js';
 import { bytes, count } from './units.js';
@@ -33,6 +34,73 @@ const dnsServer = z
     ),
   );
 
+const domainPattern = z.string().check((check) => {
+  const domain = check.value.replace(/^\*\./, '');
+  const jid = Jid.tryParse(domain);
+  if (jid?.full === domain && jid.domain === domain) return;
+  const isDomain = jid !== undefined && jid.full === jid.domain;
+  check.issues.push({
+    code: 'custom',
+    input: check.value,
+    message: isDomain ? 'is not the normalised form of this domain' : 'is not a domain',
+    params: {
+      hint: isDomain
+        ? `write ${JSON.stringify(check.value.replace(domain, jid.domain))}`
+        : 'write one such as "example.net", or "*.example.net" for its subdomains',
+    },
+  });
+});
+
+const domainRule = z.strictObject({
+  policy: z
+    .enum(['allow', 'deny'])
+    .optional()
+    .describe(
+      'Whether there are streams to and from these servers. "allow" also exempts them from block lists (modules.rtbl.server_lists).',
+    ),
+  require_valid_certificate: z
+    .boolean()
+    .optional()
+    .describe('Instead of s2s.require_valid_certificate. An open stream that would no longer be accepted is closed.'),
+  stanzas_per_second: count({ min: 1, unlimited: true })
+    .optional()
+    .describe('Instead of limits.rate_server.stanzas_per_second, for all these domains together.'),
+  stanza_burst: count({ min: 1, unlimited: true }).optional().describe('Instead of limits.rate_server.stanza_burst.'),
+  bytes_per_second: bytes({ min: 100, unlimited: true })
+    .optional()
+    .describe('Instead of limits.rate_server.bytes_per_second.'),
+  byte_burst: bytes({ min: 1000, unlimited: true }).optional().describe('Instead of limits.rate_server.byte_burst.'),
+  stanza_bytes: bytes({ min: 10_000, max: 2 ** 26 })
+    .optional()
+    .describe('Maximum size of a stanza from these servers, instead of limits.stanza_bytes.'),
+});
+
+export type DomainRule = z.output<typeof domainRule>;
+
+const domains = (purpose: string) =>
+  z
+    .record(domainPattern, domainRule)
+    .default({})
+    .describe(
+      `${purpose} A domain includes its subdomains, "*.DOMAIN" is its subdomains only. Of several rules the most specific one that sets a key decides.`,
+    )
+    .meta({ ...live, example: 'example.net' });
+
+/** `hosts.NAME.s2s`. */
+export const hostS2s = z
+  .strictObject({
+    policy: z
+      .enum(['allow', 'deny'])
+      .optional()
+      .describe('Instead of s2s.policy for this host and its services.')
+      .meta(live),
+    domains: domains(
+      'Rules for other servers that only hold for this host and its services, before those of s2s.domains.',
+    ),
+  })
+  .prefault({})
+  .describe('Other servers, as this host sees them.');
+
 export const s2s = z
   .strictObject({
     enabled: z
@@ -48,6 +116,14 @@ export const s2s = z
         'Whether another server needs a certificate for its domain from a trusted authority (tls.server_authorities). If false, dialback (XEP-0220) is enough; it relies on DNS, so an attacker who controls DNS or the network can impersonate other servers. TLS is always required.',
       )
       .meta(live),
+    policy: z
+      .enum(['allow', 'deny'])
+      .default('allow')
+      .describe(
+        'Whether there are streams to and from servers without a rule in s2s.domains: "allow" is the open network, "deny" an allow list.',
+      )
+      .meta(live),
+    domains: domains('Rules for servers of single domains.'),
     dialback_secret: z
       .string()
       .default('')
@@ -81,6 +157,28 @@ export const s2s = z
     streams: count({ min: 1 })
       .default(2000)
       .describe('Maximum number of streams to other servers. Each pair of a local and a remote domain needs one.')
+      .meta(live),
+    incoming_streams: count({ min: 10 })
+      .default(10_000)
+      .describe('Maximum streams from other servers in total; further ones are refused.')
+      .meta(live),
+    incoming_streams_per_pair: count({ min: 1 })
+      .default(20)
+      .describe(
+        'Maximum streams from one domain to one of this server. Beyond it the one that was silent the longest is closed.',
+      )
+      .meta(live),
+    unauthenticated_streams: count({ min: 10 })
+      .default(1000)
+      .describe(
+        'Maximum streams from other servers that have not proved a domain yet, in total. Beyond it the oldest is closed.',
+      )
+      .meta(live),
+    unauthenticated_streams_per_address: count({ min: 1 })
+      .default(50)
+      .describe(
+        'The same from one IPv4 address or one IPv6 /64; further ones are refused. 127.0.0.1, ::1 and proxies (http.forwarded_from) are exempt.',
+      )
       .meta(live),
     queue_stanzas_per_domain: count({ min: 10 })
       .default(2000)

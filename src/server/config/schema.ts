@@ -20,7 +20,7 @@ import {
 import { limits } from './limits.js';
 import { defaultPlaces } from './places.js';
 import { isPrivateName } from './public-names.js';
-import { s2s } from './s2s.js';
+import { hostS2s, s2s } from './s2s.js';
 import { bytes, count, seconds } from './units.js';
 
 const listenAddresses = (purpose: string, ...addresses: string[]) =>
@@ -80,6 +80,7 @@ const host = z.strictObject({
     .describe('Accounts that administer this host.')
     .meta({ ...live, example: 'alice@example.org' }),
   contact,
+  s2s: hostS2s,
 });
 
 const hosts = z

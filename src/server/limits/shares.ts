@@ -349,12 +349,9 @@ export class Shares {
     );
   }
 
-  /** For a domain of another server that has proved it. */
-  ofServer(domain: string): Share {
-    return this.#enter(
-      `server:${domain}`,
-      () => new Share('rate_server', () => this.limits().rate_server, this.limitHit, this.writable),
-    );
+  /** For a domain of another server that has proved it, or by the name of a rule for several, with rates of its own. */
+  ofServer(name: string, rates: () => Rates = () => this.limits().rate_server): Share {
+    return this.#enter(`server:${name}`, () => new Share('rate_server', rates, this.limitHit, this.writable));
   }
 
   /** For anonymous accounts (XEP-0175), which are free to create: those from one address have one share. */

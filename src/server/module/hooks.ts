@@ -62,6 +62,7 @@ export type Hook =
     }
   | { readonly kind: 'admit'; readonly handler: (passage: Passage) => Maybe<void>; readonly order: Order }
   | { readonly kind: 'gate'; readonly handler: Gate }
+  | { readonly kind: 'serverGate'; readonly handler: ServerGate }
   | {
       readonly kind: 'message';
       readonly step: Step;
@@ -211,6 +212,11 @@ export const admit = (handler: (passage: Passage) => Maybe<void>, order: Order =
 export type Gate = (party: Jid) => boolean;
 /** Bars addresses from the host and its services, in both directions. */
 export const gate = (handler: Gate): Hook => ({ kind: 'gate', handler });
+
+/** Whether the host and its services have no streams to and from the servers of a domain. */
+export type ServerGate = (domain: string) => boolean;
+/** Bars other servers, unless a rule of the configuration (`s2s.domains`) decides. Open streams are closed. */
+export const serverGate = (handler: ServerGate): Hook => ({ kind: 'serverGate', handler });
 
 /** Ordering applies within the step. */
 export interface MessageOptions extends Order {

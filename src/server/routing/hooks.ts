@@ -20,6 +20,7 @@ import type {
   PrefetchHandler,
   Question,
   QuestionHandler,
+  ServerGate,
   ServerMessageHandler,
   Service,
   SessionMoment,
@@ -95,6 +96,7 @@ export class Hooks implements Declared {
   readonly skips: readonly (((stanza: Stanza) => boolean) | undefined)[];
   readonly sessions: Readonly<Record<SessionMoment, readonly OfKind<'session'>['handler'][]>>;
   readonly gates: Gate[] = [];
+  readonly serverGates: ServerGate[] = [];
   readonly serverMessages: readonly ServerMessageHandler[];
   readonly events: ReadonlyMap<keyof Events, readonly OfKind<'event'>['handler'][]>;
   readonly timers: OfKind<'every'>[] = [];
@@ -163,6 +165,9 @@ export class Hooks implements Declared {
             break;
           case 'gate':
             this.gates.push(hook.handler);
+            break;
+          case 'serverGate':
+            this.serverGates.push(hook.handler);
             break;
           case 'message':
             ordered.push({ module, hook });

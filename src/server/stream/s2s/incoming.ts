@@ -16,7 +16,7 @@ import { type Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
-import { type Allowance, demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
+import { demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
 import { authenticateServer } from '../sasl/external.js';
 import { SaslError } from '../sasl/mechanism.js';
 import { hasStartTls, startTls } from '../starttls.js';
@@ -25,12 +25,14 @@ import { type DialbackClaim, type DialbackKeys, declaration, domainOf } from './
 import type { DomainCounts } from './domains.js';
 import { isoTime, type ServerStream, stateOf, tlsFacts } from './inspection.js';
 import type { Verdict } from './verification.js';
+import { lateCloseMs, Visit, type Visits } from './visits.js';
 
 export interface IncomingParts extends StreamParts {
   config(): Config;
   readonly admission: Admission;
   readonly domains: DomainCounts;
   readonly keys: DialbackKeys;
+  readonly visits: Visits;
   /** The host of a local domain, which may be that of a service or component. Undefined if the domain is not local. */
   host(domain: string): LocalHost | undefined;
   /** Whether the peer's certificate is valid for a domain. */
@@ -42,17 +44,9 @@ export interface IncomingParts extends StreamParts {
   closed(stream: IncomingStream): void;
 }
 
-/** The limits of a server that has authenticated. */
-export const serverAllowance: Allowance = {
-  rate: (limits) => limits.rate_server,
-  elementBytes: (limits) => limits.stanza_bytes,
-};
-
 /** How many pairs of domains a stream may have, and how many pending dialbacks. */
 const mostPairs = 100;
 const mostPending = 10;
-/** How long a peer that missed the login deadline may take to close its half of the stream, in ms. */
-const lateCloseMs = 2000;
 
 export class IncomingStream implements StreamHandler, Entrance, Origin {
   readonly ns = NS.server;
@@ -62,6 +56,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   readonly session = undefined;
   readonly acknowledges = false;
   readonly xml: XmlStream;
+  readonly visit: Visit;
   readonly #parts: IncomingParts;
   /** When the connection was accepted, in ms. */
   readonly #connectedAt: number;
@@ -84,6 +79,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     this.#parts = parts;
     this.#connectedAt = connectedAt;
     this.xml = new XmlStream(transport, this, parts);
+    this.visit = new Visit(parts.visits, this.xml);
   }
 
   // --- StreamHandler ----------------------------------------------------------------------------------------------
@@ -99,6 +95,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     if (from !== undefined && this.#parts.host(from) !== undefined) throw new StreamError('invalid-from');
     if (this.#isAuthenticated && from !== this.#from) throw new StreamError('invalid-from');
     if (this.#isAuthenticated && to !== this.#to) throw new StreamError('host-unknown', 'The host cannot change.');
+    this.visit.claims(from, to);
     this.#to = to;
     this.#from = from;
     demandVersion(header);
@@ -133,9 +130,12 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     return false;
   }
   drained(): void {}
-  closed(): void {}
+  closed(error: StreamError | undefined): void {
+    this.visit.closed(error);
+  }
   lost(): void {}
   gone(): void {
+    this.visit.left();
     this.#parts.closed(this);
   }
 
@@ -173,8 +173,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   #prove(from: string, to: string): void {
     this.#pairs.add(`${from} ${to}`);
     this.#domains.add(from);
-    if (this.xml.isEstablished) return;
-    this.xml.admit(serverAllowance, this.#parts.shares.ofServer(from));
+    this.visit.proved(from, to);
     this.xml.establish();
   }
 
@@ -185,11 +184,15 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     const { from, to } = addressesOf(item);
     const pair = `${from} ${to}`;
     const refusal = this.#refusalOf(from, to);
-    if (refusal !== undefined) this.#answer('result', { from: to, to: from }, refusal);
-    // §1.2: a valid certificate makes dialback unnecessary.
-    else if (this.#pairs.has(pair) || this.#certifies(from)) this.#accept(from, to);
-    else if (this.#pending.size >= mostPending) this.#answer('result', { from: to, to: from }, 'resource-constraint');
-    else if (!this.#pending.has(pair)) {
+    if (refusal !== undefined) {
+      this.visit.refused(refusal, 'refused a domain', { domain: from });
+      this.#answer('result', { from: to, to: from }, refusal);
+      // §1.2: a valid certificate makes dialback unnecessary.
+    } else if (this.#pairs.has(pair) || this.#certifies(from)) this.#accept(from, to);
+    else if (this.#pending.has(pair)) return;
+    else if (this.#pending.size >= mostPending || !this.visit.startsDialback(from, to))
+      this.#answer('result', { from: to, to: from }, 'resource-constraint');
+    else {
       this.#pending.add(pair);
       // Not awaited, so that stanzas of other pairs are handled meanwhile.
       void this.#dialBack(from, to, elementOf(item).getText());
@@ -201,6 +204,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     if (this.#parts.host(to) === undefined) return 'item-not-found';
     // No peer may claim a local domain.
     if (this.#parts.host(from) !== undefined) return 'forbidden';
+    if (this.visit.denies(from, to)) return 'not-allowed';
     return this.#pairs.size + this.#pending.size >= mostPairs ? 'resource-constraint' : undefined;
   }
 
@@ -208,12 +212,13 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   async #dialBack(from: string, to: string, key: string): Promise<void> {
     const verdict = await this.#parts.verify({ receiving: to, originating: from, streamId: this.#id }, key);
     this.#pending.delete(`${from} ${to}`);
+    this.visit.endsDialback(from, to);
     if (this.xml.state !== 'open') return;
     if (verdict === 'valid') {
       this.#accept(from, to);
       return;
     }
-    this.#parts.log.warn({ domain: from, verdict, address: this.xml.transport.remoteAddress }, 'dialback failed');
+    this.visit.refused(verdict === 'invalid' ? 'forbidden' : verdict, 'dialback failed', { domain: from });
     if (verdict !== 'invalid') this.#answer('result', { from: to, to: from }, verdict);
     else if (this.#pairs.size > 0) this.#answer('result', { from: to, to: from }, 'forbidden');
     else {
@@ -236,6 +241,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     const claim = { receiving: from, originating: to, streamId: id };
     const type = this.#parts.keys.isValid(elementOf(item).getText(), claim) ? 'valid' : 'invalid';
     if (this.#parts.host(to) === undefined) this.#answer('verify', { from: to, to: from, id }, 'item-not-found');
+    else if (this.visit.denies(from, to)) this.#answer('verify', { from: to, to: from, id }, 'not-allowed');
     else this.#answer('verify', { from: to, to: from, id, type });
   }
 
@@ -316,6 +322,8 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
+      const fault = this.visit.check();
+      if (fault !== undefined) xml.close(fault, lateCloseMs);
       // The peer should close an idle stream first; this one seems to be abandoned.
       if (now - xml.lastRead >= 2000 * s2s.idle_seconds) xml.close(new StreamError('connection-timeout'));
     } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {

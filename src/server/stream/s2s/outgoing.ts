@@ -13,6 +13,7 @@ import { hasStartTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
 import { declaration } from './dialback.js';
 import type { Step } from './domains.js';
+import { denied, deniedText, type Policy } from './policy.js';
 
 /** A local domain and a remote domain. */
 export interface Pair {
@@ -22,6 +23,7 @@ export interface Pair {
 
 export interface OutgoingParts extends StreamParts {
   config(): Config;
+  readonly policy: Policy;
   /** Whether the peer's certificate is valid for a domain. */
   certifies(transport: Transport, domain: string): boolean;
   tlsFailed(): void;
@@ -111,7 +113,7 @@ export class OutgoingStream implements StreamHandler {
     }
     this.step = 'certificate';
     // RFC 6120 §13.7.2: the peer has to be the server of the domain.
-    if (this.#parts.config().s2s.require_valid_certificate && !this.isCertified) {
+    if (!this.isCertified && this.#parts.policy.requiresCertificate(this.pair.from, this.pair.to)) {
       this.fail('The certificate of the server is not valid for its domain.');
       return;
     }
@@ -167,6 +169,15 @@ export class OutgoingStream implements StreamHandler {
     this.xml.close();
   }
 
+  /** Closes the stream if the policy has changed. */
+  #check(): void {
+    const { policy } = this.#parts;
+    const { from, to } = this.pair;
+    if (policy.denies(from, to)) this.fail(deniedText, denied());
+    else if (this.xml.isEstablished && !this.isCertified && policy.requiresCertificate(from, to))
+      this.fail('The certificate of the server is not valid for its domain, which is required from now on.');
+  }
+
   #end(reason: StanzaError): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
@@ -177,6 +188,7 @@ export class OutgoingStream implements StreamHandler {
   sweep(now: number): void {
     const { xml } = this;
     const { limits, s2s } = this.#parts.config();
+    if (xml.state === 'open') this.#check();
     if (xml.state === 'closing') {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {

@@ -6,6 +6,7 @@
 import { Recent } from '../../../storage/recent.js';
 import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
+import { Portions } from '../../limits/portions.js';
 import { Outbox, type OutboxBudget } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
@@ -17,6 +18,7 @@ import type { DialbackClaim, DialbackKeys } from './dialback.js';
 import type { DomainCounts, Step } from './domains.js';
 import { isoTime, type Pause, type ServerStream, stateOf, tlsFacts } from './inspection.js';
 import { type OutgoingParts, OutgoingStream, type Pair, type Task } from './outgoing.js';
+import { denied } from './policy.js';
 import { UnresolvedError } from './resolve.js';
 import { type Verdict, Verification } from './verification.js';
 
@@ -55,6 +57,8 @@ interface Route {
   last: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
   /** The step at which there was no connection. */
   step: Step;
+  /** The sender of the stanza that it is opened for. Undefined once it has been open. */
+  opener: string | undefined;
   /** The established stream. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
 }
@@ -65,11 +69,17 @@ export class Remotes implements Destination {
   readonly #backOffs = new Recent<BackOff>(mostBackOffs);
   readonly #streams = new Set<OutgoingStream>();
   readonly #budget: OutboxBudget;
+  /** Streams that are being opened, by the sender of the stanza: one sender can never use up all. */
+  readonly #opening: Portions;
   #verifications = 0;
   #isClosed = false;
 
   constructor(parts: RemotesParts) {
     this.#parts = parts;
+    this.#opening = new Portions(() => {
+      const { streams } = parts.config().s2s;
+      return { all: streams, each: streams };
+    });
     this.#budget = { most: () => parts.config().s2s.queue_bytes, used: 0 };
   }
 
@@ -88,7 +98,11 @@ export class Remotes implements Destination {
   receive(stanza: Stanza, origin: Origin): void {
     const { from, to } = stanza;
     if (from === undefined || to === undefined) throw new Error('a stanza for another server lacks an address');
-    this.#routeFor({ from: from.domain, to: to.domain }).outbox.receive(stanza, origin);
+    if (this.#parts.policy.denies(from.domain, to.domain)) {
+      this.#parts.policy.refused('outgoing', 'not-allowed');
+      throw denied();
+    }
+    this.#routeFor({ from: from.domain, to: to.domain }, from.bare).outbox.receive(stanza, origin);
   }
 
   room(to: Jid): Promise<void> | undefined {
@@ -100,14 +114,14 @@ export class Remotes implements Destination {
   }
 
   /** Throws StanzaError while the pair is in back-off, or if there are too many streams. */
-  #routeFor(pair: Pair): Route {
+  #routeFor(pair: Pair, sender: string): Route {
     const key = keyOf(pair);
     const known = this.#routes.get(key);
     if (known !== undefined) return known;
     const backOff = this.#backOffs.get(key);
     if (backOff !== undefined && monotonic() < backOff.until) throw backOff.reason;
     const { s2s } = this.#parts.config();
-    if (this.#isClosed || this.#routes.size >= s2s.streams) {
+    if (this.#isClosed || this.#routes.size >= s2s.streams || this.#opening.take(sender) !== undefined) {
       this.#parts.limitHit('s2s.streams');
       throw new StanzaError('resource-constraint', 'There are too many streams to other servers.', { type: 'wait' });
     }
@@ -118,6 +132,7 @@ export class Remotes implements Destination {
     };
     const route: Route = {
       pair,
+      opener: sender,
       since: monotonic(),
       sent: 0,
       last: undefined,
@@ -159,6 +174,7 @@ export class Remotes implements Destination {
       now: monotonic,
       opened: (stream) => {
         route.open = { stream, delivery };
+        this.#isOpened(route);
         this.#backOffs.delete(keyOf(route.pair));
       },
       ended: (reason) => this.#ended(route, reason),
@@ -205,17 +221,24 @@ export class Remotes implements Destination {
     if (this.#isClosed) stream.xml.close(new StreamError('system-shutdown'));
   }
 
+  #isOpened(route: Route): void {
+    if (route.opener !== undefined) this.#opening.give(route.opener);
+    route.opener = undefined;
+  }
+
   #ended(route: Route, reason: StanzaError): void {
     const key = keyOf(route.pair);
+    const isDenied = this.#parts.policy.denies(route.pair.from, route.pair.to);
+    this.#isOpened(route);
     const wasOpen = route.open !== undefined;
     route.open = undefined;
     // The peer closed an idle stream while stanzas were being queued for it.
-    if (wasOpen && route.outbox.size > 0 && !this.#isClosed) {
+    if (wasOpen && route.outbox.size > 0 && !this.#isClosed && !isDenied) {
       void this.#connect(route);
       return;
     }
     this.#routes.delete(key);
-    if (!wasOpen) {
+    if (!wasOpen && !isDenied) {
       const failures = (this.#backOffs.get(key)?.failures ?? 0) + 1;
       const longest = Math.min(firstBackOff * 2 ** (failures - 1), longestBackOff);
       const until = monotonic() + longest * (0.5 + Math.random() / 2);
