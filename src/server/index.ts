@@ -307,7 +307,7 @@ class WaxwingServer implements Server {
     this.components = new Components({
       ...shared,
       router: this.#router,
-      host: () => this.#hosts.values().next().value!,
+      hosts: () => this.#hosts.values(),
       log: this.logs.area('components'),
     });
     this.certificates = await Certificates.open({

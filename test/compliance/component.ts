@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
+import { type Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
 import type { TopLevel } from '../../src/server/xml/reader.js';
 import { CheckedReader } from '../strict.js';
+import { type Scene, scenario } from './dialogue.js';
+import { difference, fillIn } from './match.js';
 
 type Item = ReturnType<CheckedReader['read']>[number];
 
@@ -15,6 +18,8 @@ export class ComponentPeer {
   readonly #reader = new CheckedReader('stream');
   readonly #inbox: Item[] = [];
   readonly #wakes: (() => void)[] = [];
+  /** Bound names. */
+  readonly known = new Map<string, string>();
   /** The id of the stream. */
   id = '';
 
@@ -102,6 +107,21 @@ export class ComponentPeer {
     return item;
   }
 
+  /** The next element has to be this one, as for clients: more may be there. `{name}` is bound and filled in. */
+  async receives(xml: string, { exactly = false } = {}): Promise<Element> {
+    const item = await this.next();
+    assert.ok(item?.kind === 'element', `${this.domain} should have heard ${xml}, not ${JSON.stringify(item)}`);
+    const element = elementOf(item);
+    const wrong = difference(parse(fillIn(xml, this.known), NS.component), element, this.known, exactly);
+    assert.equal(wrong, undefined, `${this.domain} heard ${serialize(element)}`);
+    return element;
+  }
+
+  /** Sends with the bound names filled in. */
+  sends(xml: string): void {
+    this.says(fillIn(xml, this.known));
+  }
+
   /** A stream error, the end of the stream, and that of the connection. */
   async hearsStreamError(condition: string): Promise<void> {
     assert.match((await this.hears('error')).content, new RegExp(`^<${condition} xmlns=.${NS.streams}.`));
@@ -130,4 +150,37 @@ export class ComponentPeer {
   async hearsNothing(): Promise<void> {
     assert.deepEqual(await this.syncs(), []);
   }
+}
+
+export interface ComponentScene extends Scene {
+  /** A new connection of a component, closed when the scenario ends. */
+  component(domain: string): ComponentPeer;
+}
+
+/** A scenario with components: their tables, without the secret. A component is connected to one node alone. */
+export function withComponents(
+  title: string,
+  components: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+  dialogue: (scene: ComponentScene) => Promise<void>,
+  more: { readonly config?: Readonly<Record<string, unknown>>; readonly alone?: boolean } = {},
+): void {
+  const secret = 'a pound of apothecary';
+  const config = {
+    ...more.config,
+    listen: { component: ['127.0.0.1:0'] },
+    components: Object.fromEntries(Object.entries(components).map(([domain, table]) => [domain, { secret, ...table }])),
+  };
+  scenario(title, { config, alone: more.alone ?? false, nodes: 1 }, async (scene) => {
+    const made: ComponentPeer[] = [];
+    const component = (domain: string) => {
+      const peer = new ComponentPeer(scene.stage.port('component'), domain, secret);
+      made.push(peer);
+      return peer;
+    };
+    try {
+      await dialogue({ ...scene, component });
+    } finally {
+      for (const { socket } of made) socket.destroy();
+    }
+  });
 }

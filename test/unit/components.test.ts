@@ -75,6 +75,8 @@ describe('what waits for a component', () => {
         config: () => config,
         log: pino({ enabled: false }),
         limitHit: () => {},
+        connected: () => {},
+        gone: () => {},
         refuse: ({ from, id }: Stanza, { condition }: StanzaError) =>
           void refused.push(`${from!.local} ${id} ${condition}`),
       },
@@ -185,6 +187,34 @@ describe('the configuration', () => {
       ['[listen]\ncomponent = ["127.0.0.1:5222"]', []],
     ] as const)
       assert.deepEqual(findings(text), found, text);
+  });
+
+  test('grants privileges that make sense (XEP-0356 §7.4)', () => {
+    const of = (table: string) => `[components.mantua]\nsecret = "${secret}"\n[components.mantua.privileges.${table}`;
+    const path = 'components.mantua.privileges.localhost';
+    for (const [text, found] of [
+      [of('localhost]\nroster = "both"\npresence = "roster"\niq = { "urn:x" = "get" }'), []],
+      [of('localhost]\niq = { "urn:x" = "none" }'), []],
+      [of('verona]\nroster = "both"'), ['components.mantua.privileges.verona verona is not a host of the server']],
+      [of('localhost]'), [`${path} grants nothing`]],
+      [
+        of('localhost]\nroster = "set"\npresence = "roster"'),
+        [`${path}.presence "roster" needs the right to read contact lists`],
+      ],
+      [
+        of('localhost]\niq = { "urn:xmpp:mam:2" = "set" }'),
+        [
+          `${path}.iq."urn:xmpp:mam:2" the results of urn:xmpp:mam:2 are messages, which the clients of the account would receive`,
+        ],
+      ],
+      [
+        of('localhost]\niq = { "urn:xmpp:privilege:2" = "set" }'),
+        [`${path}.iq."urn:xmpp:privilege:2" cannot be granted`],
+      ],
+      [of('localhost]\niq = { "a b" = "set" }'), [`${path}.iq."a b" "a b" is not a namespace`]],
+    ] as const)
+      assert.deepEqual(findings(text), found, text);
+    assert.match(findings(of('localhost]\nroster = "all"'))[0]!, /roster "all"/);
   });
 
   test('names secrets that can be read', () => {

@@ -32,6 +32,7 @@ const exceptions: Readonly<Record<string, string>> = {
     'goes straight to a session that lives where the room does',
   'xep-0133-admin/figures.ts: all sessions': 'answers a question to every node',
   'xep-0133-admin/messages.ts: all sessions': 'answers a question to every node',
+  'xep-0356-privilege/presence.ts: all sessions': 'answers a question to every node',
   'xep-0215-external-services.ts: all sessions': 'each node reads its configuration again, and tells its own clients',
   'xep-0065-proxy65/index.ts: a map by objects': 'the hosts of one server, told apart by its accounts, share a relay',
 };

@@ -14,6 +14,7 @@ import {
   type IqHandler,
   type IqRequest,
   iq,
+  type Maybe,
   map,
   prefetch,
   type Services,
@@ -26,7 +27,7 @@ import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid, sentXml } from '../../server/stanza/stored.js';
-import { hasFrom } from '../../server/stanza/subscription.js';
+import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import type { RosterItem } from './services.js';
@@ -46,11 +47,13 @@ const mostChanges = 100;
 const longestName = 1023;
 const mostGroups = 100;
 
+const subscriptions = ['none', 'to', 'from', 'both'] as const;
+
 /** The stored item, validated on reading. */
 const storedItem: z.ZodType<RosterItem> = z.object({
   name: z.string().optional(),
   groups: z.array(z.string()),
-  subscription: z.enum(['none', 'to', 'from', 'both']),
+  subscription: z.enum(subscriptions),
   ask: z.boolean().optional(),
   approved: z.boolean().optional(),
   pendingIn: sentXml.optional(),
@@ -136,18 +139,6 @@ export default defineModule({
       return roster instanceof Promise ? roster.then(({ items }) => items) : roster.items;
     };
 
-    provide('roster', {
-      get,
-      sees: (owner, contact) => {
-        if (contact.bare === owner) return true;
-        const items = get(owner);
-        const isSubscribed = (known: ReadonlyMap<string, RosterItem>) => hasFrom(known.get(contact.bare));
-        return items instanceof Promise ? items.then(isSubscribed) : isSubscribed(items);
-      },
-      set,
-      isInterested: (session) => session.get(interested),
-    });
-
     /** §2.6.3: sends missed changes as pushes, after the empty result. */
     const sendChanges = (roster: Roster, session: Session, seen: string) => {
       session.set(interested, true);
@@ -173,15 +164,12 @@ export default defineModule({
       return el('query', { xmlns: NS.roster, ver: seen === undefined ? undefined : versionOf(roster) }, ...items);
     };
 
-    const read: IqHandler = (request) => {
-      demandOwn(request);
+    const read: Services['roster']['read'] = (request) => {
       const roster = rosters.get(request.to.bare);
       return roster instanceof Promise ? roster.then((loaded) => answer(request, loaded)) : answer(request, roster);
     };
 
-    const change: IqHandler = async (request) => {
-      demandOwn(request);
-      const { to, payload } = request;
+    const change: Services['roster']['change'] = async ({ to, payload }, grants) => {
       const { contact, wanted } = readSet(payload);
       const items = await get(to.bare);
       const before = items.get(contact.bare);
@@ -192,16 +180,39 @@ export default defineModule({
       }
       // RFC 6121 has no subscription to oneself: such stanzas would loop.
       if (contact.bare === to.bare) throw new StanzaError('not-allowed', 'You cannot add yourself as a contact.');
-      const { hidden: _, ...current } = before ?? { subscription: 'none' as const };
-      await set(to, contact, { ...current, ...wanted });
+      const { hidden: _, ...current }: RosterItem = before ?? { subscription: 'none', groups: [] };
+      const subscription = grants?.(contact) === true ? subscriptionIn(payload) : undefined;
+      await set(to, contact, { ...current, ...wanted, ...(subscription && settled(current, subscription)) });
     };
+
+    const own =
+      (handler: (request: IqRequest) => Maybe<Element | undefined | void>): IqHandler =>
+      (request) => {
+        demandOwn(request);
+        return handler(request);
+      };
+
+    provide('roster', {
+      get,
+      sees: (owner, contact) => {
+        if (contact.bare === owner) return true;
+        const items = get(owner);
+        const isSubscribed = (known: ReadonlyMap<string, RosterItem>) => hasFrom(known.get(contact.bare));
+        return items instanceof Promise ? items.then(isSubscribed) : isSubscribed(items);
+      },
+      set,
+      read,
+      change,
+      element: (contact, item) => (isVisible(item) ? itemElement(contact.bare, item) : undefined),
+      isInterested: (session) => session.get(interested),
+    });
 
     // Other users get the same error whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
     return [
       prefetch(({ bare }) => rosters.get(bare)),
-      iq.get('account', NS.roster, 'query', read, options),
-      iq.set('account', NS.roster, 'query', change, options),
+      iq.get('account', NS.roster, 'query', own(read), options),
+      iq.set('account', NS.roster, 'query', own(change), options),
       streamFeature('authenticated', () => el('ver', { xmlns: NS.rosterver })), // §2.6.1
       // before others act on a stale roster
       event('accountDeleted', ({ jid }) => rosters.delete(jid.bare), { before: 'all' }),
@@ -254,6 +265,22 @@ export function readSet(query: Element): {
   if (new Set(groups).size < groups.length) throw new StanzaError('bad-request', 'The same group is listed twice.');
   return { contact, wanted: { name: name === '' ? undefined : name, groups } };
 }
+
+/** The subscription that a roster set names, for requesters who may decide on it. */
+function subscriptionIn(query: Element): RosterItem['subscription'] | undefined {
+  const named = query.getChild('item', NS.roster)?.attrs.subscription;
+  return subscriptions.find((one) => one === named);
+}
+
+/** What follows from a subscription that was set: requests that it answers are over. */
+const settled = (
+  { ask, pendingIn }: RosterItem,
+  subscription: RosterItem['subscription'],
+): Pick<RosterItem, 'subscription' | 'ask' | 'pendingIn'> => ({
+  subscription,
+  ask: hasTo({ subscription }) ? undefined : ask,
+  pendingIn: hasFrom({ subscription }) ? undefined : pendingIn,
+});
 
 /** A digest of the roster as the owner's clients see it. */
 function versionOf(roster: Roster): string {

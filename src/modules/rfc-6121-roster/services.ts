@@ -1,8 +1,9 @@
 /** The service that this module provides to others. */
 
 import type { Jid } from '../../server/address/jid.js';
-import type { Maybe } from '../../server/module/index.js';
+import type { IqRequest, Maybe } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
+import type { Element } from '../../server/xml/element.js';
 
 export interface RosterItem {
   readonly name?: string | undefined;
@@ -30,6 +31,15 @@ declare module '../../server/module/index.js' {
        * cached. Resolves when the change is durable. Throws StanzaError('resource-constraint') if the roster is full.
        */
       set(owner: Jid, contact: Jid, item: RosterItem | undefined): Promise<void>;
+      /** Answers a roster get (RFC 6121 §2.1.3), whoever asks. */
+      read(request: IqRequest): Maybe<Element | undefined>;
+      /**
+       * Applies a roster set (RFC 6121 §2.1.5), whoever asks. `grants`: the requester decides on subscriptions of this
+       * contact, so that the set may include the subscription. Throws StanzaErrors of §2.3.3.
+       */
+      change(request: IqRequest, grants?: (contact: Jid) => boolean): Promise<void>;
+      /** An item as clients see it; undefined if they do not see it. */
+      element(contact: Jid, item: RosterItem | undefined): Element | undefined;
       /** Whether a session has requested the roster and so gets roster pushes (RFC 6121 §2.1.6). */
       isInterested(session: Session): boolean;
     };

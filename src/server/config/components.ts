@@ -1,10 +1,52 @@
 /** The tables `[components."DOMAIN"]` and their secrets: external components (XEP-0114). */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { NS } from '../stanza/ns.js';
 import { ConfigError } from './findings.js';
-import { hostName, live, network } from './keys.js';
+import { because, hostName, live, network } from './keys.js';
 import { formatPath } from './shape.js';
 import { count } from './units.js';
+
+/** Which requests a component may send for an account. */
+const requests = ['none', 'get', 'set', 'both'] as const;
+
+const namespace = z
+  .string()
+  .refine((text) => /^[^\s]+$/.test(text), because('is not a namespace', 'write one such as "urn:xmpp:mam:2"'));
+
+const privileges = z.strictObject({
+  roster: z
+    .enum(requests)
+    .default('none')
+    .describe(
+      'Whether the component may read ("get") and change ("set") the contact lists of all accounts of the host.',
+    )
+    .meta(live),
+  roster_push: z
+    .boolean()
+    .default(true)
+    .describe('Whether the component is notified of each change of a contact list, if roster is "get" or "both".')
+    .meta(live),
+  message: z
+    .enum(['none', 'outgoing'])
+    .default('none')
+    .describe('Whether the component may send messages as any account of the host, and as the host itself.')
+    .meta(live),
+  presence: z
+    .enum(['none', 'managed_entity', 'roster'])
+    .default('none')
+    .describe(
+      'Whether the component receives the presence of all accounts of the host ("managed_entity"), or that of their contacts on other hosts too ("roster", which needs roster = "get" or "both").',
+    )
+    .meta(live),
+  iq: z
+    .record(namespace, z.enum(requests))
+    .default({})
+    .describe('Requests that the component may send as any account of the host, by namespace of the payload.')
+    .meta({ ...live, example: 'both' }),
+});
+
+type Privileges = z.output<typeof privileges>;
 
 const component = z.strictObject({
   secret: z
@@ -42,6 +84,13 @@ const component = z.strictObject({
     .default('')
     .describe('Name of the component in service discovery.')
     .meta({ ...live, example: 'Gateway' }),
+  privileges: z
+    .record(hostName, privileges)
+    .default({})
+    .describe(
+      'What the component may do for the accounts of a host, one table per host (XEP-0356). The component can then act as any of these accounts: grant only what it needs.',
+    )
+    .meta({ ...live, example: 'example.org' }),
 });
 
 export type ComponentSettings = z.output<typeof component>;
@@ -63,6 +112,52 @@ export const secretProblem = (secret: string): string | undefined =>
 
 /** Hint for a secret with a problem. */
 export const secretHint = 'write a long random text, for example from "openssl rand -hex 32"';
+
+interface Problem {
+  readonly at: readonly string[];
+  readonly problem: string;
+  readonly hint: string;
+}
+
+/** Namespaces whose answer is a series of messages: sent to an account, all its clients would get them. */
+const answeredByMessages = [NS.mam, NS.inbox] as readonly string[];
+
+/** Returns what is wrong with the privileges of a component on a host. */
+export function privilegeProblems(
+  host: string,
+  { roster, message, presence, iq }: Privileges,
+  hosts: Readonly<Record<string, unknown>>,
+): readonly Problem[] {
+  if (!Object.hasOwn(hosts, host))
+    return [{ at: [], problem: `${host} is not a host of the server`, hint: hostHint(hosts) }];
+  const problems: Problem[] = [];
+  if (roster === 'none' && message === 'none' && presence === 'none' && Object.keys(iq).length === 0)
+    problems.push({
+      at: [],
+      problem: 'grants nothing',
+      hint: 'set roster, message, presence or iq, or remove the table',
+    });
+  // XEP-0356 §7.4
+  if (presence === 'roster' && roster !== 'get' && roster !== 'both')
+    problems.push({
+      at: ['presence'],
+      problem: '"roster" needs the right to read contact lists',
+      hint: 'set roster to "get" or "both", or presence to "managed_entity"',
+    });
+  for (const ns of Object.keys(iq)) {
+    if (answeredByMessages.includes(ns))
+      problems.push({
+        at: ['iq', ns],
+        problem: `the results of ${ns} are messages, which the clients of the account would receive`,
+        hint: 'remove it',
+      });
+    if (ns === NS.privilege || ns === NS.privilegeOld)
+      problems.push({ at: ['iq', ns], problem: 'cannot be granted', hint: 'remove it' });
+  }
+  return problems;
+}
+
+const hostHint = (hosts: Readonly<Record<string, unknown>>): string => `use one of ${Object.keys(hosts).join(', ')}`;
 
 /** Returns the secret of each component. Throws ConfigError if a file cannot be read or its secret is too short. */
 export function readSecrets(all: Readonly<Record<string, ComponentSettings>>): ReadonlyMap<string, string> {

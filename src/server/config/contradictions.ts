@@ -1,6 +1,6 @@
 /** Rules about combinations of keys that are individually valid. */
 import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
-import { secretHint, secretProblem } from './components.js';
+import { privilegeProblems, secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
 import { type Config, listenersOf } from './schema.js';
@@ -118,6 +118,19 @@ const rules: readonly Rule[] = [
         const problem = secretProblem(secret);
         return problem === undefined ? [] : [{ path: [...path, 'secret'], problem, hint: secretHint }];
       }),
+  },
+  {
+    keys: ['components', 'hosts'],
+    check: ({ components, hosts }) =>
+      Object.entries(components).flatMap(([domain, { privileges }]) =>
+        Object.entries(privileges).flatMap(([host, granted]) => {
+          const path = ['components', domain, 'privileges', host];
+          return privilegeProblems(host, granted, hosts).map(({ at, ...found }) => ({
+            path: [...path, ...at],
+            ...found,
+          }));
+        }),
+      ),
   },
   {
     keys: ['limits.stanza_bytes_unauthenticated', 'limits.stanza_bytes'],

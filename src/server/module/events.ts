@@ -2,6 +2,7 @@
 
 import type { Jid } from '../address/jid.js';
 import type { Session } from '../routing/session.js';
+import type { Stanza } from '../stanza/stanza.js';
 
 /** Events of a host. Modules add their own by declaration merging. `emit` returns a promise if a handler does. */
 export interface Events {
@@ -19,6 +20,13 @@ export interface Events {
   revived: { readonly session: Session };
   /** The ports are open: modules may open their own ports now. */
   started: Record<string, never>;
+  /**
+   * An external component (XEP-0114) has logged in on a connection; others of it may exist, unless `isFirst`. `send` uses
+   * this connection, and does nothing once it is closed.
+   */
+  componentConnected: { readonly domain: string; readonly isFirst: boolean; send(stanza: Stanza): void };
+  /** The last connection of a component is closed. */
+  componentGone: { readonly domain: string };
   /** The configuration was reloaded. */
   reloaded: Record<string, never>;
   /** The server accepts no more input and is about to close all streams: last chance to send something to clients. */

@@ -13,7 +13,7 @@ import type { Events } from './events.js';
 import type { HttpHandler, HttpMethod, HttpOptions } from './http.js';
 import type { Order } from './order.js';
 import type { Question, QuestionHandler } from './questions.js';
-import type { Access, IqHandler, Payload, Target, UnauthenticatedRequest } from './requests.js';
+import type { Access, Diversion, IqHandler, Payload, Target, UnauthenticatedRequest } from './requests.js';
 
 /** A stream before it has a session. */
 export interface StreamInfo {
@@ -60,6 +60,7 @@ export type Hook =
       readonly name: string;
       readonly handler: (request: UnauthenticatedRequest) => Maybe<Payload>;
     }
+  | { readonly kind: 'divert'; readonly handler: DivertHandler; readonly order: Order }
   | { readonly kind: 'admit'; readonly handler: (passage: Passage) => Maybe<void>; readonly order: Order }
   | { readonly kind: 'gate'; readonly handler: Gate }
   | { readonly kind: 'serverGate'; readonly handler: ServerGate }
@@ -186,6 +187,15 @@ const iqHook =
  * at addresses without a resource, that does not handle the payload itself.
  */
 export const iq = { get: iqHook('get'), set: iqHook('set') } as const;
+
+/** Returns undefined to leave the request to others. `to` is the account if the stanza has no `to`. */
+export type DivertHandler = (stanza: Stanza, to: Jid, origin: Origin) => Diversion | undefined;
+
+/**
+ * Answers requests to the host or to its existing accounts in place of the modules that have hooks for them. Called for
+ * each such request, so the handler must be fast.
+ */
+export const divert = (handler: DivertHandler, order: Order = {}): Hook => ({ kind: 'divert', handler, order });
 
 /** Answers IQs on unauthenticated streams. */
 export const unauthenticatedIq = (

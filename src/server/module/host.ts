@@ -16,6 +16,12 @@ import type { Question } from './questions.js';
 import type { Access, Target } from './requests.js';
 import type { Services } from './services.js';
 
+export interface AskOptions {
+  readonly timeoutMs?: number;
+  /** Of the request; the server itself by default. */
+  readonly origin?: Origin;
+}
+
 export interface Host {
   readonly domain: string;
   readonly jid: Jid;
@@ -44,7 +50,7 @@ export interface Host {
    * Sends an IQ get or set (its `id` is assigned here) and resolves with the result. Rejects with the received
    * StanzaError, or remote-server-timeout.
    */
-  ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza>;
+  ask(request: Stanza, options?: AskOptions): Promise<Stanza>;
   /**
    * Asks a question at the home of an address of this host. Synchronous if the home is local and the answer known.
    * Rejects with StanzaError.
@@ -62,6 +68,13 @@ export interface Host {
   allSessions(): Iterable<Session>;
   /** Routes a stanza on behalf of a session, as if its client had sent it. A refusal is answered. */
   fromSession(stanza: Stanza, session: Session, origin: Origin): Maybe<void>;
+  /**
+   * Routes a message of an account of this host as if a client of it had sent it, without being a session. Throws or
+   * rejects with StanzaError if the account may not send it.
+   */
+  sendFor(owner: Jid, message: Stanza, origin: Origin): Maybe<void>;
+  /** Resolves once there is room for more stanzas of the server itself to this address. Undefined if there is now. */
+  room(to: Jid): Promise<void> | undefined;
   /** Ends a session for good, connected or hibernating, and tells the client why. */
   end(session: Session, reason: StreamError): void;
   /** Whether `halt` can restart the server. */
@@ -109,6 +122,8 @@ export interface Host {
 
 export interface Declared {
   features(target: Target, module?: string): readonly string[];
+  /** Modules that answer requests of a namespace. */
+  answering(target: Target, ns: string): readonly string[];
   disco(target: Target, module?: string): readonly DiscoSource[];
   commands(module?: string): readonly Command[];
   services(): readonly { readonly domain: string; readonly module: string }[];

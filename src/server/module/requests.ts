@@ -55,6 +55,14 @@ export type { Source } from '../routing/outflow.js';
 export type IqHandler = (request: IqRequest) => Maybe<IqAnswer>;
 export type IqAnswer = Payload | Source<Payload>;
 
+/** An answer to a request in place of the module that has the hook for it. */
+export interface Diversion {
+  readonly handler: IqHandler;
+  readonly access: Access;
+  /** As `IqOptions.asksOthers`. */
+  readonly asksOthers: boolean;
+}
+
 /** An IQ on an unauthenticated stream, such as in-band registration. */
 export interface UnauthenticatedRequest {
   readonly stanza: Stanza;

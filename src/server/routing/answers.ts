@@ -7,7 +7,7 @@ import type { Access, IqAnswer, IqHandler, IqRequest } from '../module/index.js'
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
-import { type IqEntry, iqKey } from './hooks.js';
+import { type Hooks, type IqEntry, iqKey } from './hooks.js';
 import { isSource, type Source } from './outflow.js';
 import type { Origin } from './passage.js';
 import type { Router } from './router.js';
@@ -17,6 +17,8 @@ type Payload = Element | undefined | void;
 
 /** What answering needs of the host. */
 export interface Answering {
+  readonly domain: string;
+  readonly hooks: Pick<Hooks, 'diversion'>;
   permits(access: Access, from: Jid, to: Jid): Maybe<boolean>;
   /** Never rejects. */
   route(stanza: Stanza): Maybe<void>;
@@ -69,7 +71,9 @@ export class Answers {
   /** Answers a get or set through the handler of its payload: exactly once, whatever the handler does. */
   answer(table: ReadonlyMap<string, IqEntry>, to: Jid, stanza: Stanza, origin: Origin, isAbsent = false): Maybe<void> {
     const { ns, name } = firstChild(stanza);
-    const entry = table.get(iqKey(stanza.type!, ns, name));
+    const diversion =
+      isAbsent || to.domain !== this.#host.domain ? undefined : this.#host.hooks.diversion(stanza, to, origin);
+    const entry = diversion ?? table.get(iqKey(stanza.type!, ns, name));
     const from = stanza.from!;
     if (entry === undefined) throw new StanzaError('service-unavailable');
     const permitted = this.#host.permits(entry.access, from, to);

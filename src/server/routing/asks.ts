@@ -3,11 +3,13 @@
 import type { Jid } from '../address/jid.js';
 import { Portions } from '../limits/portions.js';
 import type { Maybe } from '../maybe.js';
+import type { AskOptions } from '../module/index.js';
 import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
+import type { Origin } from './passage.js';
 
 /** Most pending requests. */
 const maxAsks = 10_000;
@@ -19,7 +21,7 @@ export interface Asking {
   holderOf(jid: Jid): string;
   limitHit(limit: string): void;
   /** Never rejects. */
-  route(stanza: Stanza): Maybe<void>;
+  route(stanza: Stanza, origin?: Origin): Maybe<void>;
   /**
    * Asks at the home of an address at another node. Returns undefined if its home is here. Rejects with StanzaError.
    */
@@ -52,7 +54,7 @@ export class Asks {
   }
 
   /** As `Host.ask`. */
-  ask(request: Stanza, { timeoutMs = askTimeoutMs }: { timeoutMs?: number } = {}): Promise<Stanza> {
+  ask(request: Stanza, { timeoutMs = askTimeoutMs, origin }: AskOptions = {}): Promise<Stanza> {
     const { to } = request;
     if (to === undefined) throw new Error('ask: the request needs a "to" address');
     const holder = this.#host.holderOf(to);
@@ -61,14 +63,14 @@ export class Asks {
       return Promise.reject(new StanzaError('resource-constraint'));
     }
     const sent = request.with({ from: request.from ?? this.#host.jid });
-    const answer = this.#host.askAway(sent, to, timeoutMs) ?? this.#askHere(sent, to, timeoutMs);
+    const answer = this.#host.askAway(sent, to, timeoutMs) ?? this.#askHere(sent, to, timeoutMs, origin);
     const give = () => this.#places.give(holder);
     answer.then(give, give);
     return answer;
   }
 
   /** Asks an entity of this node, or of another server. */
-  #askHere(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> {
+  #askHere(request: Stanza, to: Jid, timeoutMs: number, origin?: Origin): Promise<Stanza> {
     const id = randomId();
     return new Promise<Stanza>((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -77,7 +79,7 @@ export class Asks {
       }, timeoutMs);
       timer.unref();
       this.#open.set(id, { to, resolve, reject, timer });
-      void this.#host.route(request.with({ id }));
+      void this.#host.route(request.with({ id }), origin);
     });
   }
 

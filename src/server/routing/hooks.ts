@@ -1,4 +1,6 @@
 /** The hooks of a host's modules, sorted once at start, so that no stanza has to search for its handlers. */
+
+import type { Jid } from '../address/jid.js';
 import type {
   Access,
   BindingHandler,
@@ -6,6 +8,7 @@ import type {
   Declared,
   Derivation,
   DiscoSource,
+  DivertHandler,
   Events,
   Gate,
   Hook,
@@ -27,7 +30,7 @@ import type {
   Target,
 } from '../module/index.js';
 import type { Stanza } from '../stanza/stanza.js';
-import { type Step, steps } from './passage.js';
+import { type Origin, type Step, steps } from './passage.js';
 import { ownStates } from './session.js';
 import { declareState, type SessionState } from './session-state.js';
 
@@ -88,6 +91,7 @@ export class Hooks implements Declared {
   /** Answered for every service that does not answer it itself: IQ hooks of modules without a service. */
   readonly anyService = new Map<string, IqEntry>();
   readonly beforeLogin = new Map<string, OfKind<'unauthenticatedIq'>['handler']>();
+  readonly #diverts: readonly DivertHandler[];
   readonly admit: readonly OfKind<'admit'>['handler'][];
   presence: OfKind<'presence'>['handler'] | undefined;
   readonly adorn: readonly OfKind<'adorn'>['handler'][];
@@ -156,6 +160,7 @@ export class Hooks implements Declared {
             this.beforeLogin.set(key, hook.handler);
             break;
           }
+          case 'divert':
           case 'admit':
           case 'adorn':
           case 'serverMessage':
@@ -266,6 +271,7 @@ export class Hooks implements Declared {
       return inOrder(what, entries).map(({ handler }) => handler);
     };
     this.admit = take('admit', 'admission');
+    this.#diverts = take('divert', 'diverting requests');
     this.adorn = take('adorn', 'adorning presence');
     this.serverMessages = take('serverMessage', 'messages to the server');
     this.messages = recordOf(steps, (step) => take('message', `step ${step}`, (hook) => hook.step === step));
@@ -276,6 +282,22 @@ export class Hooks implements Declared {
     this.events = new Map(
       [...events].map((name) => [name, take('event', `event ${name}`, (hook) => hook.name === name)]),
     );
+  }
+
+  /** The first diversion of a request to the host or an account. */
+  diversion(stanza: Stanza, to: Jid, origin: Origin): IqEntry | undefined {
+    for (const handler of this.#diverts) {
+      const diversion = handler(stanza, to, origin);
+      if (diversion !== undefined) return { module: '', absent: false, ...diversion };
+    }
+    return undefined;
+  }
+
+  /** Modules that answer requests of a namespace. */
+  answering(target: Target, ns: string): readonly string[] {
+    const table = target === 'account' ? this.account : target === 'server' ? this.server : this.anyService;
+    const found = [...table].filter(([key]) => key.endsWith(` ${ns}`)).map(([, { module }]) => module);
+    return [...new Set(found)];
   }
 
   /** Adds what answers a question. Throws HookError where something does already. */

@@ -9,7 +9,7 @@ import type { Accounts } from '../accounts/index.js';
 import { Jid } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
-import type { Access, Events, Host, Service, Services, SessionMoment } from '../module/index.js';
+import type { Access, AskOptions, Events, Host, Service, Services, SessionMoment } from '../module/index.js';
 import { StanzaError, type StreamError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { isLonger } from './admission.js';
@@ -251,8 +251,16 @@ export class LocalHost implements Host, Destination {
     this.#messages.acknowledgeAfter(stanza, origin, done, what);
   }
 
-  ask(request: Stanza, options?: { readonly timeoutMs?: number }): Promise<Stanza> {
+  ask(request: Stanza, options?: AskOptions): Promise<Stanza> {
     return this.#asks.ask(request, options);
+  }
+
+  sendFor(owner: Jid, message: Stanza, origin: Origin): Maybe<void> {
+    return this.#messages.out(message, owner, origin);
+  }
+
+  room(to: Jid): Promise<void> | undefined {
+    return this.#router.room(to);
   }
 
   readonly askHome: Host['askHome'] = (question, owner, given) => this.#questions.atHome(question, owner, given);
@@ -277,6 +285,7 @@ export class LocalHost implements Host, Destination {
     return this.#asks.size;
   }
 
+  /** Never rejects. */
   emit<E extends keyof Events>(name: E, event: Events[E]): Maybe<void> {
     const handlers = this.hooks.events.get(name);
     return handlers && callAll(handlers, event as never, this.#failed(`event ${name}`));
@@ -299,7 +308,7 @@ export class LocalHost implements Host, Destination {
     try {
       const done =
         stanza.name === 'message'
-          ? this.#messages.out(stanza, session, origin)
+          ? this.#messages.out(stanza, session.jid.toBare(), origin)
           : stanza.name === 'presence'
             ? this.#presenceOut(stanza, session, origin)
             : this.#iqOut(stanza, session, origin);

@@ -121,9 +121,8 @@ export class Messages {
     (message?.origin ?? origin).acknowledgeAfter(refusedOrDone, what);
   }
 
-  /** An admitted message of a session. */
-  out(stanza: Stanza, session: Session, origin: Origin): Maybe<void> {
-    const owner = session.jid.toBare();
+  /** An admitted message of an account. */
+  out(stanza: Stanza, owner: Jid, origin: Origin): Maybe<void> {
     const peer = stanza.to ?? owner; // RFC 6121 §8.1.1.1
     this.#host.prefetch(owner);
     this.#router.prefetch(peer);

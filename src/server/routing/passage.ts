@@ -27,6 +27,8 @@ export interface Origin {
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
   /** Set when a service relays for others: they decide who may reach whom, not `from`. */
   readonly behalf?: Behalf | undefined;
+  /** The domain of the component that acts for the sender (XEP-0356). */
+  readonly component?: string | undefined;
   /** Set when the account's home chooses the sessions. Otherwise address and type decide. */
   readonly audience?: Audience | undefined;
   /** An error that the sender's server raised for a session at another node, which is still there. */

@@ -100,6 +100,9 @@ export const NS = {
   reporting: 'urn:xmpp:reporting:1', // 0377
   openPgp: 'urn:xmpp:openpgp:0', // 0373
   encryption: 'urn:xmpp:eme:0', // 0380
+  delegation: 'urn:xmpp:delegation:2', // 0355
+  privilege: 'urn:xmpp:privilege:2', // 0356
+  privilegeOld: 'urn:xmpp:privilege:1',
   omemo: 'urn:xmpp:omemo:2', // 0384
   omemoLegacy: 'eu.siacs.conversations.axolotl',
   bind2: 'urn:xmpp:bind:0', // 0386

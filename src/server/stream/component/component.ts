@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { Jid } from '../../address/jid.js';
 import type { ComponentSettings } from '../../config/components.js';
 import type { Config } from '../../config/schema.js';
+import type { Events } from '../../module/index.js';
 import { Outbox, type OutboxBudget, type Parcel } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
@@ -28,6 +29,9 @@ export interface ComponentParts {
   config(): Config;
   readonly log: Logger;
   limitHit(limit: string): void;
+  /** Called after the connection is in use, and after it is not. */
+  connected(event: Events['componentConnected']): void;
+  gone(event: Events['componentGone']): void;
   /** Sends an error to the sender of a stanza. Never throws. */
   refuse(stanza: Stanza, error: StanzaError): void;
 }
@@ -116,6 +120,13 @@ export class Component implements Destination {
     this.#parts.log.info({ component: this.domain, address: line.remoteAddress }, 'a component has connected');
     while (this.#queues.length > this.settings.connections)
       this.#queues[0]!.line.close(new StreamError('conflict', 'Replaced by a newer connection.'));
+    this.#parts.connected({
+      domain: this.domain,
+      isFirst: this.#queues.length === 1,
+      send: (stanza) => {
+        if (this.lines.includes(line)) line.send(stanza);
+      },
+    });
   }
 
   /** The connection is closed. Its pending stanzas move to the other connections, or are refused if there is none. */
@@ -126,7 +137,10 @@ export class Component implements Destination {
     this.#parts.log.info({ component: this.domain, address: line.remoteAddress }, 'a component has disconnected');
     for (const [sender, { queue }] of this.#waiting) if (queue === gone) this.#waiting.delete(sender);
     for (const parcel of gone.parcels) this.#assign(parcel);
-    if (this.#queues.length === 0) this.#outbox.refuseAll(notConnected());
+    if (this.#queues.length === 0) {
+      this.#outbox.refuseAll(notConnected());
+      this.#parts.gone({ domain: this.domain });
+    }
     for (const queue of this.#queues) this.#send(queue);
   }
 

@@ -11,10 +11,9 @@ import type { Swept } from '../sweeper.js';
 import { Component, type ComponentParts } from './component.js';
 import { ComponentStream, type ComponentStreamParts } from './stream.js';
 
-export interface ComponentsParts extends Omit<ComponentParts, 'refuse'> {
+export interface ComponentsParts extends Omit<ComponentParts, 'refuse' | 'connected' | 'gone'> {
   readonly router: Pick<Router, 'attach'>;
-  /** Any host of the server, used to send errors. */
-  host(): LocalHost;
+  hosts(): Iterable<LocalHost>;
 }
 
 /** State of a component, for lists and metrics. */
@@ -41,7 +40,13 @@ export class Components {
     this.#parts = parts;
     const own: ComponentParts = {
       ...parts,
-      refuse: (stanza, error) => parts.host().refuse(stanza, error, serverOrigin),
+      refuse: (stanza, error) => this.#anyHost().refuse(stanza, error, serverOrigin),
+      connected: (event) => {
+        for (const host of parts.hosts()) void host.emit('componentConnected', event);
+      },
+      gone: (event) => {
+        for (const host of parts.hosts()) void host.emit('componentGone', event);
+      },
     };
     const secrets = [...readSecrets(parts.config().components)];
     this.#components = new Map(
@@ -59,10 +64,16 @@ export class Components {
     const all: ComponentStreamParts = {
       ...parts,
       component: (domain) => this.#components.get(domain),
-      host: () => this.#parts.host(),
+      host: () => this.#anyHost(),
       gone: (stream) => void this.#streams.delete(stream),
     };
     this.#streams.add(new ComponentStream(transport, all, connectedAt));
+  }
+
+  /** Used to send errors. */
+  #anyHost(): LocalHost {
+    const [first] = this.#parts.hosts();
+    return first!;
   }
 
   get streams(): Iterable<Swept> {
