@@ -57,7 +57,7 @@ for (const [what, transports, finishes] of ends)
     );
 
 for (const transport of ['tcp', 'tls'] as const)
-  scenario(`and what waits for a handler (${transport})`, async ({ actor }) => {
+  scenario(`and stanzas whose handler is pending (${transport})`, async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { transport });
     const keeps = (id: string) =>
@@ -69,7 +69,7 @@ for (const transport of ['tcp', 'tls'] as const)
   });
 
 scenario(
-  'an acknowledgement comes when all before it was taken',
+  'an acknowledgement follows the handling of all earlier stanzas',
   { config: { limits: { rate: unlimitedRate, rate_account: unlimitedRate } } },
   async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -94,7 +94,7 @@ scenario(
 // After the burst, hardly anything is read: the flood reaches the rate however slow the machine is.
 const slowRate = { config: { limits: { rate: { bytes_per_second: 1000, byte_burst: 1_000_000 } } } };
 
-scenario('a flood is read at the permitted rate, and the rest stays with its sender', slowRate, async (scene) => {
+scenario("a flood is read at the permitted rate; the rest stays in the sender's socket", slowRate, async (scene) => {
   const talk = await neighbours(scene);
   const { tls } = await scene.actor('tybalt@localhost/street', { transport: 'tls' });
   const flood = Buffer.from(chat('peter@localhost/cellar', 'x'.repeat(1000)).repeat(1000));
@@ -106,7 +106,7 @@ scenario('a flood is read at the permitted rate, and the rest stays with its sen
 
 const crowded = { config: { limits: { connections: 30, login_deadline_seconds: 1 } } };
 
-scenario('connections that say nothing are few, and go', crowded, async (scene) => {
+scenario('silent connections are limited and closed', crowded, async (scene) => {
   const talk = await neighbours(scene);
   const strangers: Peer[] = [];
   for (let count = 0; count < 60; count++) strangers.push(await scene.connect({ address: `127.5.0.${1 + count}` }));
@@ -117,7 +117,7 @@ scenario('connections that say nothing are few, and go', crowded, async (scene) 
 });
 
 scenario(
-  'one account has only so many sessions',
+  'an account has a maximum number of sessions',
   { config: { limits: { sessions_per_account: 5 } } },
   async (scene) => {
     const talk = await neighbours(scene);
@@ -132,7 +132,7 @@ scenario(
   },
 );
 
-scenario('a stanza that is too large, again and again', async (scene) => {
+scenario('stanzas that are too large, repeatedly', async (scene) => {
   const talk = await neighbours(scene);
   for (let count = 0; count < 5; count++) {
     const tybalt = await scene.actor('tybalt@localhost/street');
@@ -144,7 +144,7 @@ scenario('a stanza that is too large, again and again', async (scene) => {
 });
 
 scenario(
-  'who does not acknowledge is not remembered without end',
+  'memory for a client that does not acknowledge is bounded',
   {
     config: {
       stream_management: { queue_stanzas: 50 },

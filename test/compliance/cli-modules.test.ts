@@ -45,7 +45,7 @@ describe('commands of modules', { concurrency: 1 }, () => {
   writeFileSync(module, greeter);
   configure(at, settings);
 
-  test('they are in the help and in what shells complete', async () => {
+  test("modules' commands are in the help and in shell completion", async () => {
     for (const args of [['help'], ['--help'], ['help', 'greet'], ['greet', '--help']]) {
       const { code, out, err } = await waxwing(at, args);
       assert.equal(code, 0, err);
@@ -57,7 +57,7 @@ describe('commands of modules', { concurrency: 1 }, () => {
     assert.match((await waxwing(at, ['completion', 'bash'])).out, /greet/);
   });
 
-  test('what is written wrongly is told', async () => {
+  test('wrong usage is reported', async () => {
     const wrong = await waxwing(at, ['greet', 'al', 'Juliet']);
     assert.equal(wrong.code, 2);
     assert.match(wrong.err, /did you mean greet all\?/);
@@ -66,7 +66,7 @@ describe('commands of modules', { concurrency: 1 }, () => {
     assert.match((await waxwing(at, ['user', 'ad'])).err, /did you mean user add\?/);
   });
 
-  test('they run in the server, over its socket', async () => {
+  test("modules' commands run in the server, over its socket", async () => {
     const none = await waxwing(at, ['greet', 'all', 'juliet']);
     assert.equal(none.code, 3, none.err);
     const server = await start(at);

@@ -150,7 +150,7 @@ const refusals: Readonly<Record<string, Refusal>> = {
   },
 };
 
-describe('check finds what start refuses', { concurrency: 2 }, () => {
+describe('check finds every reason why start refuses', { concurrency: 2 }, () => {
   for (const [title, { config = '', whole, module, prepare, start: refused, check = refused }] of Object.entries(
     refusals,
   ))
@@ -175,7 +175,7 @@ describe('check finds what start refuses', { concurrency: 2 }, () => {
       assert.doesNotMatch(err, /^ {4}at /m, 'a stack');
     });
 
-  test('a port that another program has', { timeout: 60_000 }, async () => {
+  test('a port that another program uses', { timeout: 60_000 }, async () => {
     const taken = createServer();
     const { port } = await new Promise<{ port: number }>((resolve) =>
       taken.listen({ port: 0, host: '127.0.0.1' }, () => resolve(taken.address() as { port: number })),
@@ -194,7 +194,7 @@ describe('check finds what start refuses', { concurrency: 2 }, () => {
     }
   });
 
-  test('a certificate of the server’s own that was damaged', { timeout: 60_000 }, async () => {
+  test('a damaged self-signed certificate', { timeout: 60_000 }, async () => {
     const at = home();
     const server = await start(at);
     server.child.kill('SIGTERM');
@@ -210,7 +210,7 @@ describe('check finds what start refuses', { concurrency: 2 }, () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('the first password is as long as passwords have to be', { timeout: 60_000 }, async () => {
+  test('the first password has to have the minimum length', { timeout: 60_000 }, async () => {
     const at = home();
     configure(at, 'password_min_length = 64\n');
     const { errors } = await dataOf(at, ['check']);

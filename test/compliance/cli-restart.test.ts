@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { dataOf, errorOf, type Home, home, logIn, portOf, program, start, waxwing } from './program.js';
 
-describe('a restart that is asked for from a client (XEP-0133 §4.30)', { concurrency: 1 }, () => {
+describe('a restart requested by a client (XEP-0133 §4.30)', { concurrency: 1 }, () => {
   const commands = 'http://jabber.org/protocol/commands';
   const admin = 'http://jabber.org/protocol/admin';
 
@@ -23,7 +23,7 @@ describe('a restart that is asked for from a client (XEP-0133 §4.30)', { concur
     return at;
   }
 
-  test('under a service manager the program ends so that it is started again', async () => {
+  test('under a service manager the process exits, to be started again', async () => {
     const at = home('[admin]\nshutdown_grace_seconds = 1\n');
     const { password } = await dataOf(at, ['user', 'add', 'nurse@localhost', '--generate', '--admin']);
     const supervised = spawn(
@@ -37,7 +37,7 @@ describe('a restart that is asked for from a client (XEP-0133 §4.30)', { concur
     assert.deepEqual(await errorOf(at, ['status']), ['not-running', 3]);
   });
 
-  test('without one it starts itself, in the background', async () => {
+  test('without a service manager it restarts itself in the background', async () => {
     const at = home('[admin]\nshutdown_grace_seconds = 1\n');
     const { password } = await dataOf(at, ['user', 'add', 'nurse@localhost', '--generate', '--admin']);
     const server = await start(at);

@@ -11,7 +11,7 @@ describe('waxwing', { concurrency: 2 }, () => {
   describe('the life of a server', { concurrency: 1 }, () => {
     const at = home('[hosts.localhost]\n[admin]\nshutdown_grace_seconds = 1\n');
 
-    test('the first start makes an account, says its password once, and the password is right', async () => {
+    test('the first start creates an account and prints its password once; the password works', async () => {
       const server = await start(at);
       const { admin } = server.ready;
       assert.equal(admin?.jid, 'admin@localhost');
@@ -27,7 +27,7 @@ describe('waxwing', { concurrency: 2 }, () => {
       assert.equal(existsSync(join(at.data, 'admin.sock')), false);
     });
 
-    test('the next start makes none; commands administer the running server', async () => {
+    test('the next start creates none; commands administer the running server', async () => {
       const server = await start(at);
       assert.equal(server.ready.admin, null);
 
@@ -124,8 +124,8 @@ describe('waxwing', { concurrency: 2 }, () => {
     });
   });
 
-  describe('the ends of a server', { concurrency: 1 }, () => {
-    test('a second SIGINT ends it at once', async () => {
+  describe('how a server ends', { concurrency: 1 }, () => {
+    test('a second SIGINT ends it immediately', async () => {
       const patient = home('[admin]\nshutdown_grace_seconds = 60\n');
       const server = await start(patient);
       const { jid, password } = server.ready.admin!;
@@ -137,7 +137,7 @@ describe('waxwing', { concurrency: 2 }, () => {
       client.socket.destroy();
     });
 
-    test('in the background: started, started again, stopped', async () => {
+    test('in the background: start, restart, stop', async () => {
       const quiet = home();
       try {
         const first = (await dataOf(quiet, ['start', '--background'])) as unknown as Ready & { background: string };
@@ -164,7 +164,7 @@ describe('waxwing', { concurrency: 2 }, () => {
   describe('without a running server', { concurrency: 1 }, () => {
     const at = home('[hosts.localhost]\nadmins = ["romeo@localhost"]\n');
 
-    test('accounts are administered on the storage', async () => {
+    test('accounts are administered in the storage', async () => {
       const made = await dataOf(at, ['user', 'add', 'romeo@localhost', '--generate']);
       assert.match(String(made.password), /^[2-9a-z-]{31}$/);
       await dataOf(at, ['user', 'add', 'paris@localhost', '--generate', '--admin']);
@@ -182,13 +182,13 @@ describe('waxwing', { concurrency: 2 }, () => {
       assert.deepEqual(await errorOf(at, ['user', 'show', 'paris@localhost']), ['not-found', 1]);
     });
 
-    test('what needs the server says that none runs', async () => {
+    test('commands that need a server report that none is running', async () => {
       const { code, err } = await waxwing(at, ['session', 'list']);
       assert.equal(code, 3);
       assert.match(err, /^waxwing: no server is running/);
     });
 
-    test('a storage that another program has open is left alone', async () => {
+    test('a storage that another process has open is left alone', async () => {
       const storage = await openSqlite({ file: join(at.data, 'waxwing.sqlite') });
       try {
         const list = await waxwing(at, ['user', 'list']);
@@ -266,7 +266,7 @@ describe('waxwing', { concurrency: 2 }, () => {
         assert.equal(existsSync(at.data), false);
       });
 
-    test('logs are for the server’s user alone, also those that are there already', async () => {
+    test("only the server's user can read logs, existing ones included", async () => {
       const folder = join(root, 'logs');
       const at = home(`[log]\nfile = "${join(folder, 'waxwing.log')}"\n`);
       const mode = (path: string) => statSync(path).mode & 0o777;
@@ -283,7 +283,7 @@ describe('waxwing', { concurrency: 2 }, () => {
       assert.equal(mode(join(folder, 'waxwing.log')), 0o600);
     });
 
-    test('what users chose moves no cursor and makes no lines', async () => {
+    test('text chosen by users neither moves the cursor nor breaks lines', async () => {
       const at = home('[admin]\nshutdown_grace_seconds = 1\n');
       const server = await start(at);
       const name = 'tea\n\u001b[2J\u202egone';
@@ -310,7 +310,7 @@ describe('waxwing', { concurrency: 2 }, () => {
       await server.ended;
     });
 
-    test('check finds all that is wrong with a configuration', async () => {
+    test('check finds every error of a configuration', async () => {
       const broken = home('[limits]\nstanza_byte = 1\nconnections = "many"\n');
       const { code, out } = await waxwing(broken, ['check']);
       assert.equal(code, 4);
@@ -322,7 +322,7 @@ describe('waxwing', { concurrency: 2 }, () => {
   });
 });
 
-test('commands without a server wait for one another', { timeout: 120_000 }, async () => {
+test('commands without a server run one after another', { timeout: 120_000 }, async () => {
   const at = home('[hosts.localhost]\n');
   const names = Array.from({ length: 5 }, (_, n) => `user${n}@localhost`);
   const made = await Promise.all(names.map((jid) => dataOf(at, ['user', 'add', jid, '--generate'])));
@@ -332,7 +332,7 @@ test('commands without a server wait for one another', { timeout: 120_000 }, asy
   );
 });
 
-test('the running server answers while its file is no TOML', { timeout: 120_000 }, async () => {
+test('the running server answers while its file is not valid TOML', { timeout: 120_000 }, async () => {
   const text = '[hosts.localhost]\n[admin]\nsocket = "other.sock"\nshutdown_grace_seconds = 1\n';
   const at = home(text);
   const server = await start(at);
@@ -403,7 +403,7 @@ test('bash completes commands, options and choices', async () => {
   assert.equal(complete('logs', 'level', 'w'), 'warn');
 });
 
-test('a command for the running server loads nothing of it: no storage, no logs, no TLS', () => {
+test('a command for the running server loads no part of it: no storage, no logs, no TLS', () => {
   const { file } = home();
   const loader = `
     import { createRequire } from 'node:module';

@@ -157,7 +157,7 @@ for (const [what, { type = 'chat', content, isKept = true, isCopied = true }] of
   });
 }
 
-scenario('XEP-0166, XEP-0047: what clients ask each other', async ({ actor }) => {
+scenario('XEP-0166, XEP-0047: requests between clients', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   const requests = [

@@ -31,7 +31,7 @@ async function pair(scene: Scene): Promise<[Peer, Peer]> {
   return [romeo, juliet];
 }
 
-scenario('events reach those clients of a contact that want them', two, async (scene) => {
+scenario('events reach the clients of a contact that want them', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   await appears(juliet, wanted);
   const plain = await scene.actor(`${bareOf(juliet)}/plain`, { presence: true });
@@ -44,7 +44,7 @@ scenario('events reach those clients of a contact that want them', two, async (s
   await juliet.receivesNothing();
 });
 
-scenario('who turns up gets the last items of contacts, and who is let in', two, async (scene) => {
+scenario('a new session gets the last items of contacts; so does a contact who gains access', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   await romeo.sends(publish(tune, 'a', 'Lute'));
   await romeo.receives(result());
@@ -59,7 +59,7 @@ scenario('who turns up gets the last items of contacts, and who is let in', two,
   await late.receivesNothing();
 });
 
-scenario('presence for an offline contact is dropped, and arrives when they come online', two, async (scene) => {
+scenario('presence for an offline contact is dropped, and sent when they come online', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   await juliet.sends(`<presence type='unavailable'/>`);
   await romeo.receives(`<presence type='unavailable' from='${juliet.jid}'/>`);
@@ -104,7 +104,7 @@ const valuesOf = (answer: Element, name: string): string[] =>
     .filter(({ attrs }) => attrs.var === name)
     .flatMap((field) => field.getChildren('value').map((value) => value.getText()));
 
-scenario('everybody finds their own sessions, wherever they live', two, async (scene) => {
+scenario('users find their own sessions, wherever their home is', two, async (scene) => {
   for (const peer of await pair(scene)) {
     const answer = await command(peer, 'list-sessions');
     const rows = answer.getChild('x', NS.dataForms)!.getChildren('item');
@@ -113,7 +113,7 @@ scenario('everybody finds their own sessions, wherever they live', two, async (s
   }
 });
 
-scenario('administrators see and reach the accounts of all nodes', two, async (scene) => {
+scenario('administrators list and reach the accounts of all nodes', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   const nurse = await scene.actor('nurse@localhost/kitchen', { presence: true });
   assert.deepEqual(valuesOf(await command(nurse, `${admin}#get-online-users-num`), 'onlineusersnum'), ['3']);

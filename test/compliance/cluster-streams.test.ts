@@ -66,7 +66,7 @@ for (const [mechanism, transport] of [
   ['SCRAM-SHA-512-PLUS', 'tls'],
 ] as const)
   for (const profile of ['SASL', 'SASL2'])
-    scenario(`RFC 5802: ${mechanism} logs in at the home, by ${profile}`, two, async (scene) => {
+    scenario(`RFC 5802: ${mechanism} authenticates at the home, by ${profile}`, two, async (scene) => {
       const [juliet] = living(scene, 1, 1);
       await scene.stage.account(juliet!);
       const [peer] = await greeted(scene.connect, { node: 0, transport });
@@ -79,22 +79,26 @@ for (const [mechanism, transport] of [
     });
 
 for (const isAsked of [false, true])
-  scenario(`RFC 4616: PLAIN logs in at the home${isAsked ? ', its message asked for' : ''}`, two, async (scene) => {
-    const [juliet] = living(scene, 1, 1);
-    await scene.stage.account(juliet!);
-    const [peer] = await greeted(scene.connect, { node: 0, transport: 'tls' });
-    const message = base64(`\0${localOf(juliet!)}\0${password}`);
-    await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${isAsked ? '' : message}</auth>`);
-    if (isAsked) {
-      await peer.receives(`<challenge xmlns='${NS.sasl}'/>`);
-      await peer.sends(`<response xmlns='${NS.sasl}'>${message}</response>`);
-    }
-    await peer.receives(`<success xmlns='${NS.sasl}'/>`);
-    await peer.opens();
-    await peer.receivesFeatures();
-  });
+  scenario(
+    `RFC 4616: PLAIN authenticates at the home${isAsked ? ', with its message requested' : ''}`,
+    two,
+    async (scene) => {
+      const [juliet] = living(scene, 1, 1);
+      await scene.stage.account(juliet!);
+      const [peer] = await greeted(scene.connect, { node: 0, transport: 'tls' });
+      const message = base64(`\0${localOf(juliet!)}\0${password}`);
+      await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${isAsked ? '' : message}</auth>`);
+      if (isAsked) {
+        await peer.receives(`<challenge xmlns='${NS.sasl}'/>`);
+        await peer.sends(`<response xmlns='${NS.sasl}'>${message}</response>`);
+      }
+      await peer.receives(`<success xmlns='${NS.sasl}'/>`);
+      await peer.opens();
+      await peer.receivesFeatures();
+    },
+  );
 
-scenario('XEP-0388 §4: what a client says before it hears of its success is not lost', two, async (scene) => {
+scenario('XEP-0388 §4: stanzas sent before <success/> arrives are not lost', two, async (scene) => {
   const [juliet] = living(scene, 1, 1);
   await scene.stage.account(juliet!);
   const [peer] = await greeted(scene.connect, { node: 0, transport: 'tls' });
@@ -108,7 +112,7 @@ scenario('XEP-0388 §4: what a client says before it hears of its success is not
   await peer.receives(`<iq type='result' id='p'/>`);
 });
 
-scenario('a client that tries accounts of several homes has its attempts counted', two, async (scene) => {
+scenario('attempts of a client that tries accounts of several homes are counted together', two, async (scene) => {
   const [romeo] = living(scene, 0, 1);
   const [juliet] = living(scene, 1, 1);
   for (const address of [romeo!, juliet!]) await scene.stage.account(address);
@@ -122,7 +126,7 @@ scenario('a client that tries accounts of several homes has its attempts counted
   await peer.receivesStreamError('policy-violation');
 });
 
-scenario('XEP-0198 §5: a session whose gateway is gone is resumed by another', ownTwo, async (scene) => {
+scenario('XEP-0198 §5: after its gateway is lost, a session is resumed through another node', ownTwo, async (scene) => {
   const [juliet] = living(scene, 1, 1);
   const [romeo] = living(scene, 1, 2).slice(1);
   const client = await scene.actor(`${juliet}/balcony`, { node: 0, presence: true });
@@ -142,13 +146,13 @@ scenario('XEP-0198 §5: a session whose gateway is gone is resumed by another', 
 });
 
 for (const transport of transports)
-  scenario(`RFC 6120 §4.9.3.20: a client hears that its home stops: ${transport}`, ownTwo, async (scene) => {
+  scenario(`RFC 6120 §4.9.3.20: a client is notified that its home stops: ${transport}`, ownTwo, async (scene) => {
     const client = await relayed(scene, transport);
     await scene.stage.nodes[1]!.stop();
     await client.receivesStreamError('system-shutdown');
   });
 
-scenario('a client that does not read holds up nobody, and loses nothing', two, async (scene) => {
+scenario('a client that does not read blocks no other, and loses nothing', two, async (scene) => {
   const slow = await relayed(scene);
   const [romeo] = living(scene, 0, 1);
   const near = await scene.actor(`${romeo}/orchard`, { node: 0 });

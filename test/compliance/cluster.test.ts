@@ -30,7 +30,7 @@ async function pair(scene: Scene, presence?: true): Promise<[Peer, Peer]> {
 
 const bareOf = ({ jid }: Peer): string => Jid.parse(jid).bare;
 
-scenario('each account has one home, and a session nowhere else', two, async (scene) => {
+scenario('each account has one home, and sessions only there', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   for (const [peer, at] of [
     [romeo, 0],
@@ -41,7 +41,7 @@ scenario('each account has one home, and a session nowhere else', two, async (sc
   }
 });
 
-scenario('messages go to the other node and back, in order', two, async (scene) => {
+scenario('messages between nodes arrive in order', two, async (scene) => {
   const [romeo, juliet] = await pair(scene, true);
   for (let n = 0; n < 50; n++)
     await romeo.sends(
@@ -55,7 +55,7 @@ scenario('messages go to the other node and back, in order', two, async (scene) 
     <body>ciao</body></message>`);
 });
 
-scenario('requests and their answers find each other', two, async (scene) => {
+scenario('responses find their requests', two, async (scene) => {
   const [romeo, juliet] = await pair(scene, true);
   await juliet.sends(`<message to='${bareOf(romeo)}' id='known'><body>ask me</body></message>`);
   await romeo.receives(`<message from='${juliet.jid}' id='known'/>`);
@@ -73,7 +73,7 @@ scenario('requests and their answers find each other', two, async (scene) => {
   }
 });
 
-scenario('who is not there is said by the home', two, async (scene) => {
+scenario('the home reports that an account does not exist', two, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   const nobody = living(scene, 1, 9)[8]!;
   await romeo.sends(`<message to='${nobody}' id='m' type='chat'><body>anybody?</body></message>`);
@@ -84,7 +84,7 @@ scenario('who is not there is said by the home', two, async (scene) => {
     <error type='cancel'><service-unavailable xmlns='${NS.stanzas}'/></error></iq>`);
 });
 
-scenario('people of both nodes meet in a room, wherever it lives', two, async (scene) => {
+scenario('users of both nodes meet in a room, wherever its home is', two, async (scene) => {
   const [romeo, juliet] = await pair(scene, true);
   for (const at of [0, 1]) {
     const room = living(scene, at, 1, 'conference.localhost')[0]!;
@@ -108,7 +108,7 @@ scenario('people of both nodes meet in a room, wherever it lives', two, async (s
   }
 });
 
-scenario('every node knows the rooms of all', two, async (scene) => {
+scenario('every node lists the rooms of all nodes', two, async (scene) => {
   const [romeo, juliet] = await pair(scene, true);
   const rooms = [0, 1].flatMap((at) => living(scene, at, 2, 'conference.localhost'));
   const listed = async (peer: Peer, ...wanted: string[]) => {
@@ -138,7 +138,7 @@ scenario('every node knows the rooms of all', two, async (scene) => {
   await listed(romeo, ...rooms);
 });
 
-scenario('a message that finds nobody waits at the home', two, async (scene) => {
+scenario('a message for an offline account is stored at the home', two, async (scene) => {
   const [romeo, juliet] = await pair(scene, true);
   const address = bareOf(juliet);
   await juliet.sends("<presence type='unavailable'/>");
@@ -182,7 +182,7 @@ class SlowArchive {
 
 const slow = new SlowArchive();
 scenario(
-  'a client is told that its message arrived once it is durable at the other node',
+  'a message is acknowledged once it is durable at the other node',
   { ...two, storage: slow.storage },
   async (scene) => {
     const [romeo, juliet] = await pair(scene, true);
@@ -200,7 +200,7 @@ scenario(
 );
 
 scenario(
-  'an anonymous account lives where its client connects',
+  'an anonymous account has its home where its client connects',
   { ...two, config: { auth: { anonymous: true } } },
   async (scene) => {
     const { stage } = scene;
@@ -212,7 +212,7 @@ scenario(
   },
 );
 
-scenario('an account is read and changed at its home', two, async (scene) => {
+scenario('accounts are read and changed at their home', two, async (scene) => {
   const [here] = living(scene, 0, 1);
   const [account] = living(scene, 1, 1).map((address) => Jid.parse(address));
   const [one, other] = scene.stage.nodes.map(({ accounts }) => accounts);
@@ -237,7 +237,7 @@ scenario('an account is read and changed at its home', two, async (scene) => {
   assert.equal(await other!.exists(here!), false);
 });
 
-scenario('when a node leaves in order, its accounts live at the other', two, async (scene) => {
+scenario('after an orderly leave, the accounts of a node have another home', two, async (scene) => {
   const [, juliet] = await pair(scene, true);
   const address = bareOf(juliet);
   const [first, second] = scene.stage.nodes;

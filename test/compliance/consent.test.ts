@@ -284,22 +284,22 @@ const where = (settings: object): ScenarioOptions => ({
 });
 
 for (const form of forms) {
-  scenario(`${form.title}, of somebody whom she knows`, where({ messages: 'refuse' }), async (scene) => {
+  scenario(`${form.title}, from a known sender`, where({ messages: 'refuse' }), async (scene) => {
     const shown = (await appears(scene, form, 'known')).join('\n').includes(mark);
     assert.equal(shown, form.known !== false);
   });
   for (const messages of ['refuse', 'hold'])
-    scenario(`${form.title}, of a stranger (${messages})`, where({ messages }), async (scene) => {
+    scenario(`${form.title}, from an unknown sender (${messages})`, where({ messages }), async (scene) => {
       const got = await appears(scene, form, 'stranger');
       assert.equal(got.join('\n').includes(mark), form.asked === true, got.join('\n'));
     });
-  scenario(`${form.title}, of somebody whom she has blocked`, where({ messages: 'allow' }), async (scene) => {
+  scenario(`${form.title}, from a blocked sender`, where({ messages: 'allow' }), async (scene) => {
     assert.deepEqual(await appears(scene, form, 'blocked'), []);
   });
 }
 
 scenario(
-  'presence of a stranger that shows something counts as a message',
+  'presence of an unknown sender with visible content counts as a message',
   { ...where({ messages: 'limit', per_sender: 1 }), alone: true },
   async ({ actor }) => {
     const juliet = await actor(`${juliets}/balcony`, { presence: true });
@@ -316,7 +316,7 @@ scenario(
 );
 
 for (const isForMembers of [false, true])
-  scenario(`§9: an affiliation is not changed at somebody without end (${isForMembers})`, async ({ actor }) => {
+  scenario(`§9: changes of an affiliation are limited (${isForMembers})`, async ({ actor }) => {
     const juliet = await actor(`${juliets}/balcony`, { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const room = isForMembers ? 'cell' : 'den';
@@ -331,7 +331,7 @@ for (const isForMembers of [false, true])
   });
 
 scenario(
-  'a refusal of strangers does not keep out administrators, and questions are answered',
+  'refusing unknown senders affects neither administrators nor responses',
   { ...where({ messages: 'refuse' }), alone: true },
   async ({ actor, server }) => {
     const juliet = await actor(`${juliets}/balcony`, { presence: true });

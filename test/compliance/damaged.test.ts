@@ -318,7 +318,7 @@ function damagedIn(lines: readonly string[]): string[] {
   });
 }
 
-test('the samples are good, and there is one of every store', { timeout: 60_000 }, async () => {
+test('the samples are valid, and cover every store', { timeout: 60_000 }, async () => {
   const stage = await opened();
   try {
     await stage.restart(async (storage) => {
@@ -383,7 +383,9 @@ for (const [kind, damage] of Object.entries(damages)) {
 }
 
 for (const [kind, damage] of Object.entries(damages)) {
-  test(`the account itself is damaged by ${kind}: nobody gets it, others are served`, { timeout: 60_000 }, async () => {
+  test(`the account record is damaged by ${kind}: nobody gets the account, others are served`, {
+    timeout: 60_000,
+  }, async () => {
     const stage = await opened();
     try {
       let isDamaged = false;

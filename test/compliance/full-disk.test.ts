@@ -53,7 +53,7 @@ async function pair({ actor }: Scene): Promise<readonly [Peer, Peer]> {
 for (const transport of ['tcp', 'websocket'] as const) {
   const disk = new Disk();
   scenario(
-    `a full disk while the recipient is there (${transport})`,
+    `a full disk while the recipient is online (${transport})`,
     { storage: disk.open, errors: true },
     async (scene) => {
       const romeo = await scene.actor('romeo@localhost/orchard', { presence: true, transport });
@@ -85,7 +85,7 @@ for (const transport of ['tcp', 'websocket'] as const) {
 }
 
 const roomDisk = new Disk();
-scenario('a full disk, and something is said in a room', { storage: roomDisk.open, errors: true }, async (scene) => {
+scenario('a full disk and a message in a room', { storage: roomDisk.open, errors: true }, async (scene) => {
   const [romeo, juliet] = await pair(scene);
   await romeo.sends(`<presence to='${room}/r'><x xmlns='${NS.muc}'/></presence>`);
   await romeo.sends(
@@ -113,7 +113,7 @@ scenario('a full disk, and something is said in a room', { storage: roomDisk.ope
 
 const registering = new Disk();
 scenario(
-  'XEP-0077: a full disk while somebody registers',
+  'XEP-0077: a full disk during registration',
   { storage: registering.open, errors: true, config: { modules: { register: { open: true } } } },
   async ({ connect }) => {
     const stranger = await connect({ transport: 'tls' });

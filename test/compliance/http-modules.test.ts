@@ -61,7 +61,7 @@ const modules = [echo];
 
 const dataOf = (answer: string) => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as Record<string, unknown>;
 
-scenario('a path is answered by its hook', { modules }, async (scene) => {
+scenario('a hook answers its path', { modules }, async (scene) => {
   const answer = await get(scene, '/echo?a=1&b=%20');
   assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/);
   assert.match(answer, /content-type: application\/json\r\n/);
@@ -87,7 +87,7 @@ scenario('§9.3.2: HEAD is answered like GET, without the content', { modules },
   assert.match(answer, /^HTTP\/1\.1 200 OK\r\n[\s\S]*content-length: \d+\r\n[\s\S]*\r\n\r\n$/);
 });
 
-scenario('§15.5: what is not there, and what may not be done', { modules }, async (scene) => {
+scenario('§15.5: missing paths and disallowed methods', { modules }, async (scene) => {
   for (const path of ['/', '/ech', '/echo/', '/echo/below', '/ECHO', '//echo', '/%65cho', '/constructor', '/../echo'])
     assert.match(await get(scene, path), /^HTTP\/1\.1 404 Not Found\r\n[\s\S]*\r\n\r\nNot found\n$/, path);
   assert.match(
@@ -99,7 +99,7 @@ scenario('§15.5: what is not there, and what may not be done', { modules }, asy
   assert.match(await get(scene, '/files/private/mine'), /^HTTP\/1\.1 403 [\s\S]*text\/plain[\s\S]*\r\n\r\nno$/);
 });
 
-scenario('the nearest hook above answers for all below it', { modules }, async (scene) => {
+scenario('the nearest hook above answers for all paths below it', { modules }, async (scene) => {
   for (const [path, rest] of [
     ['/files', ''],
     ['/files/', '/'],
@@ -116,7 +116,7 @@ scenario('the nearest hook above answers for all below it', { modules }, async (
   assert.match(await get(scene, '/filesystem'), /^HTTP\/1\.1 404 /);
 });
 
-scenario('§7.2: the host is the one that is asked', { modules }, async (scene) => {
+scenario('§7.2: the Host header selects the host', { modules }, async (scene) => {
   for (const [name, host] of [
     ['elsewhere.example', 'elsewhere.example'],
     ['Elsewhere.Example.:5280', 'elsewhere.example'],
@@ -130,7 +130,7 @@ scenario('§7.2: the host is the one that is asked', { modules }, async (scene) 
   assert.equal(dataOf(await get(scene, 'http://elsewhere.example/echo')).host, 'elsewhere.example');
 });
 
-scenario('a body comes whole, and is bounded', { modules }, async (scene) => {
+scenario('a body is read as a whole, and bounded', { modules }, async (scene) => {
   assert.equal(dataOf(await post(scene, '/echo', 'ä😀 12')).body, 'ä😀 12');
   assert.match(await post(scene, '/echo', 'x'.repeat(11)), /^HTTP\/1\.1 413 /);
   const chunked = (text: string) =>
@@ -150,7 +150,7 @@ scenario('a body comes whole, and is bounded', { modules }, async (scene) => {
   );
 });
 
-scenario('who goes away in the middle of a body hurts nobody', { modules, alone: true }, async (scene) => {
+scenario('a client that disconnects during a body affects nobody', { modules, alone: true }, async (scene) => {
   const socket = connect({ port: scene.stage.port('http'), host: '127.0.0.1' });
   socket.write('POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf');
   while (scene.server.inspect().connections === 0) await setImmediate();
@@ -160,7 +160,7 @@ scenario('who goes away in the middle of a body hurts nobody', { modules, alone:
   assert.match(await get(scene, '/echo'), /^HTTP\/1\.1 200 /);
 });
 
-scenario('a bug is 500, and logged', { modules, errors: true, alone: true }, async (scene) => {
+scenario('an exception is answered with 500 and logged', { modules, errors: true, alone: true }, async (scene) => {
   assert.match(await get(scene, '/bug'), /^HTTP\/1\.1 500 [\s\S]*\r\n\r\nInternal error\n$/);
   const split = await get(scene, '/split?said=a%0d%0aset-cookie:%20b');
   assert.match(split, /^HTTP\/1\.1 500 /);
@@ -169,7 +169,7 @@ scenario('a bug is 500, and logged', { modules, errors: true, alone: true }, asy
 });
 
 scenario(
-  'a trusted proxy says who asks',
+  'a trusted proxy names the client',
   { modules, config: { http: { forwarded_from: ['127.0.0.1'] } } },
   async (scene) => {
     const from = (headers: string) => get(scene, '/echo', `Host: localhost\r\n${headers}`);

@@ -15,7 +15,7 @@ async function asks({ stage }: Scene, request: string): Promise<string> {
   return answer;
 }
 
-scenario('RFC 9110 §7.8: an upgrade to what is not spoken here is ignored', async (scene) => {
+scenario('RFC 9110 §7.8: an upgrade to an unsupported protocol is ignored', async (scene) => {
   for (const protocol of ['h2c', 'TLS/1.0', 'h2c, foo/2']) {
     const upgrade = `Upgrade: ${protocol}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n`;
     const found = await asks(scene, `GET /metrics HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n`);
@@ -25,7 +25,7 @@ scenario('RFC 9110 §7.8: an upgrade to what is not spoken here is ignored', asy
   }
 });
 
-scenario('RFC 9112 §3.2.2: the target of a request may be a whole URI', async (scene) => {
+scenario('RFC 9112 §3.2.2: the request target may be an absolute URI', async (scene) => {
   for (const target of ['http://localhost/metrics', 'HTTPS://localhost:5443/metrics?x=1', '/metrics'])
     assert.match(
       await asks(scene, `GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`),

@@ -56,7 +56,7 @@ for (const transport of ['tcp', 'tls', 'websocket', 'wss'] satisfies TransportNa
       );
 
 scenario(
-  'what comes for a client whose last words are being handled waits for its next session',
+  "messages that arrive while a client's last stanzas are handled wait for its next session",
   late,
   async (scene) => {
     const { actor, server } = scene;

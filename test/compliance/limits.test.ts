@@ -15,23 +15,26 @@ const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' 
 // --- sizes ----------------------------------------------------------------------------------------------------------------
 
 for (const transport of ['tcp', 'tls'] as const) {
-  scenario(`before the login an element is small, and refused while it is read (${transport})`, async ({ connect }) => {
-    const long = await connect({ transport });
-    await long.sends(`${header} x='${'x'.repeat(10_001)}`);
-    await long.receivesStreamError('policy-violation');
-    for (const xml of [
-      `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${'A'.repeat(10_001)}`,
-      `<iq type='get' id='${'x'.repeat(10_001)}`,
-      `<x y='${'&#65;'.repeat(2001)}`,
-      `<${'x'.repeat(300)}`,
-    ]) {
-      const [peer] = await greeted(connect, { transport });
-      await peer.sends(xml);
-      await peer.receivesStreamError('policy-violation');
-    }
-  });
+  scenario(
+    `before login, elements have a small limit, enforced while they are read (${transport})`,
+    async ({ connect }) => {
+      const long = await connect({ transport });
+      await long.sends(`${header} x='${'x'.repeat(10_001)}`);
+      await long.receivesStreamError('policy-violation');
+      for (const xml of [
+        `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${'A'.repeat(10_001)}`,
+        `<iq type='get' id='${'x'.repeat(10_001)}`,
+        `<x y='${'&#65;'.repeat(2001)}`,
+        `<${'x'.repeat(300)}`,
+      ]) {
+        const [peer] = await greeted(connect, { transport });
+        await peer.sends(xml);
+        await peer.receivesStreamError('policy-violation');
+      }
+    },
+  );
 
-  scenario(`after it a stanza is as large as the limit, and no larger (${transport})`, async ({ actor }) => {
+  scenario(`after login, a stanza may be as large as the limit (${transport})`, async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { transport });
     const text = 'x'.repeat(262_144 - chat('juliet@localhost', '').length);
@@ -43,7 +46,7 @@ for (const transport of ['tcp', 'tls'] as const) {
   });
 }
 
-scenario('many small ones are no large one', async ({ actor }) => {
+scenario('many small stanzas do not count as a large one', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   const text = 'x'.repeat(10_000);
@@ -68,19 +71,23 @@ const slow = {
 };
 
 for (const transport of ['tcp', 'websocket'] as const) {
-  scenario(`who sends too fast is read more slowly, and loses nothing (${transport})`, slow, async (scene) => {
-    const { actor } = scene;
-    const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    const romeo = await actor('romeo@localhost/orchard', { transport });
-    const all = Array.from({ length: 100 }, (_, at) => String(at));
-    // in one go: of what comes in drops, a busy machine makes no haste
-    await Promise.all(all.map((body) => romeo.sends(chat('juliet@localhost', body))));
-    for (const body of all) await juliet.receives(said(body));
-    assert.ok((await hits(scene, 'rate')) > 0);
-  });
+  scenario(
+    `a client that sends too fast is read more slowly, and loses nothing (${transport})`,
+    slow,
+    async (scene) => {
+      const { actor } = scene;
+      const juliet = await actor('juliet@localhost/balcony', { presence: true });
+      const romeo = await actor('romeo@localhost/orchard', { transport });
+      const all = Array.from({ length: 100 }, (_, at) => String(at));
+      // in one go: of what comes in drops, a busy machine makes no haste
+      await Promise.all(all.map((body) => romeo.sends(chat('juliet@localhost', body))));
+      for (const body of all) await juliet.receives(said(body));
+      assert.ok((await hits(scene, 'rate')) > 0);
+    },
+  );
 }
 
-scenario('and so is a stranger', slow, async (scene) => {
+scenario('so is an unauthenticated client', slow, async (scene) => {
   const [peer] = await greeted(scene.connect, { transport: 'tls' });
   const before = await hits(scene, 'rate');
   const abort = `<abort xmlns='${NS.sasl}'/>`;
@@ -106,7 +113,7 @@ const narrow = {
   },
 };
 
-scenario('the same by bytes', narrow, async (scene) => {
+scenario('the same for bytes', narrow, async (scene) => {
   const { actor } = scene;
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
@@ -119,7 +126,7 @@ scenario('the same by bytes', narrow, async (scene) => {
 // --- connections ------------------------------------------------------------------------------------------------------------
 
 scenario(
-  'an address holds only so many connections',
+  'connections per address are limited',
   { config: { limits: { connections_per_address: 3 } } },
   async (scene) => {
     const { connect, server } = scene;
@@ -138,17 +145,21 @@ scenario(
   },
 );
 
-scenario('and opens only so many in a minute', { config: { limits: { connections_per_minute: 2 } } }, async (scene) => {
-  const { connect } = scene;
-  const address = '127.4.0.1';
-  for (const transport of ['tcp', 'tls'] as const) (await greeted(connect, { address, transport }))[0].cut();
-  await (await connect({ address })).ends();
-  await greeted(connect, { address: '127.4.0.2' });
-  assert.equal(await hits(scene, 'connections_per_minute'), 1);
-});
+scenario(
+  'new connections per address and minute are limited',
+  { config: { limits: { connections_per_minute: 2 } } },
+  async (scene) => {
+    const { connect } = scene;
+    const address = '127.4.0.1';
+    for (const transport of ['tcp', 'tls'] as const) (await greeted(connect, { address, transport }))[0].cut();
+    await (await connect({ address })).ends();
+    await greeted(connect, { address: '127.4.0.2' });
+    assert.equal(await hits(scene, 'connections_per_minute'), 1);
+  },
+);
 
 scenario(
-  'spread over the minute, beyond what it may hold',
+  'spread over the minute, beyond the connections that the address may have',
   { config: { limits: { connections_per_minute: 6, connections_per_address: 2 } } },
   async (scene) => {
     const { connect, server } = scene;
@@ -161,14 +172,14 @@ scenario(
 );
 
 scenario(
-  'but a proxy on the same machine, which brings everybody',
+  'except for a proxy on the same machine',
   { config: { limits: { connections_per_minute: 1, connections_per_address: 1 } } },
   async ({ connect }) => {
     for (let count = 0; count < 3; count++) await greeted(connect, { address: '127.0.0.1' });
   },
 );
 
-scenario('and all together only so many', { config: { limits: { connections: 2 } } }, async (scene) => {
+scenario('connections in total are limited', { config: { limits: { connections: 2 } } }, async (scene) => {
   const { connect } = scene;
   await greeted(connect, { address: '127.4.0.1' });
   await greeted(connect, { address: '127.4.0.2' });
@@ -177,7 +188,7 @@ scenario('and all together only so many', { config: { limits: { connections: 2 }
 });
 
 scenario(
-  '§13.12: who says nothing to HTTP is not waited for',
+  '§13.12: a silent HTTP connection is closed',
   { config: { limits: { login_deadline_seconds: 1 } } },
   async ({ stage }) => {
     const half = connectTcp(stage.port('http'), '127.0.0.1');
@@ -210,7 +221,7 @@ async function floods(scene: Scene, romeo: Peer, juliet: Peer): Promise<number> 
 }
 
 for (const transport of ['tcp', 'tls', 'websocket'] as const) {
-  scenario(`who does not read is not waited for (${transport})`, shallow, async (scene) => {
+  scenario(`a client that does not read is disconnected (${transport})`, shallow, async (scene) => {
     const { actor, server } = scene;
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const tybalt = await actor('tybalt@localhost/street', { presence: true });
@@ -225,7 +236,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const) {
   });
 }
 
-scenario('with stream management the session waits, and nothing is lost', shallow, async (scene) => {
+scenario('with stream management its session hibernates, and nothing is lost', shallow, async (scene) => {
   const { actor, known } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -252,7 +263,7 @@ scenario('with stream management the session waits, and nothing is lost', shallo
   }
 });
 
-scenario('a stranger who does not read is not waited for either', shallow, async (scene) => {
+scenario('an unauthenticated client that does not read is disconnected too', shallow, async (scene) => {
   const { connect } = scene;
   const address = '127.4.0.7';
   const [peer] = await greeted(connect, { address });
@@ -265,7 +276,7 @@ scenario('a stranger who does not read is not waited for either', shallow, async
 });
 
 scenario(
-  'presence has a bound of its own, wherever it goes',
+  'presence has its own size limit, wherever it is sent',
   { config: { limits: { presence_bytes: 10_000 } } },
   async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -291,7 +302,7 @@ scenario(
 );
 
 scenario(
-  'what goes to many is bounded by what it comes to',
+  'a stanza to many recipients is limited by its total size',
   { config: { limits: { fan_out_bytes: 1_048_576 } } },
   async ({ actor, server }) => {
     const peers: Peer[] = [];

@@ -104,7 +104,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
     const part = (size: number) => (isManaged === (transport === 'tcp') ? size : Math.ceil(size / 5));
     const crowded = transport === 'tls' ? 100 : 500;
 
-    scenario(`a room of ${crowded} is entered (${how})`, { ...busy, alone: true }, async (scene) => {
+    scenario(`joining a room of ${crowded} (${how})`, { ...busy, alone: true }, async (scene) => {
       const [first] = await crowd(scene, 'agora', crowded);
       for (let at = 0; at < 5; at++)
         await first!(`<message to='agora@${service}' type='groupchat'><body>${at}</body></message>`);
@@ -117,7 +117,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
     // Above TLS all is as over TCP, and a room shows its back-pressure.
     if (transport === 'tls') continue;
 
-    scenario(`archive pages are read without waiting (${how})`, { ...busy, alone: true }, async (scene) => {
+    scenario(`archive pages, requested without waiting (${how})`, { ...busy, alone: true }, async (scene) => {
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
       if (isManaged) await juliet.managesStream();
       const archive = scene.server.host('localhost')!.provided('archive')!;
@@ -146,7 +146,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
       }
     });
 
-    scenario(`many rooms are entered at once (${how})`, { ...busy, alone: true }, async (scene) => {
+    scenario(`joining many rooms at once (${how})`, { ...busy, alone: true }, async (scene) => {
       const rooms = Array.from({ length: part(50) }, (_, at) => `room${at}`);
       const sizeOf = (room: string) => (Number(room.slice(4)) < 11 ? 100 : 5);
       for (const room of rooms) await crowd(scene, room, sizeOf(room));
@@ -160,7 +160,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
       }
     });
 
-    scenario(`${part(2000)} contacts are online at login (${how})`, { ...busy, alone: true }, async (scene) => {
+    scenario(`${part(2000)} contacts online at login (${how})`, { ...busy, alone: true }, async (scene) => {
       const roster = scene.server.host('localhost')!.provided('roster')!;
       const owner = Jid.parse('juliet@localhost');
       const juliet = await scene.actor('juliet@localhost/balcony', { transport });
@@ -176,7 +176,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
       while (from.size < part(2000) + 1) from.add((await hears(juliet, () => true))[0]!.attrs.from!);
     });
 
-    scenario(`others write a lot at once (${how})`, { ...busy, alone: true }, async (scene) => {
+    scenario(`while others write a lot (${how})`, { ...busy, alone: true }, async (scene) => {
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
       if (isManaged) await juliet.managesStream();
       const peers = ['romeo', 'tybalt', 'nurse'].map((name) => extra(scene, name));
@@ -228,7 +228,7 @@ async function acknowledging(
   return { takes, all };
 }
 
-scenario('XEP-0045 §7.1: what happens while somebody enters', { ...narrow, alone: true }, async (scene) => {
+scenario('XEP-0045 §7.1: events during a join', { ...narrow, alone: true }, async (scene) => {
   const people = await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -277,31 +277,35 @@ scenario('XEP-0045 §7.1: what happens while somebody enters', { ...narrow, alon
   assert.equal(heard.at(-3)!.getChildText('status'), '19');
 });
 
-scenario('who leaves while entering is told so, last', { ...narrow, alone: true }, async (scene) => {
-  const people = await crowd(scene, 'agora', 30);
-  const room = `agora@${service}`;
-  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
-  const { takes, all } = await acknowledging(juliet);
-  await juliet.sends(joins(`${room}/juliet`));
-  const first = await takes();
-  await juliet.sends(`<presence to='${room}/juliet' type='unavailable'/>`);
-  await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
-  await juliet.sends(joins(`${room}/again`));
-  const isOver = ({ attrs }: Element) => attrs.from === `${room}/again`;
-  let isBack = false;
-  const rest = await all((element) => {
-    isBack ||= isOver(element);
-    return isBack && isSubject(element);
-  });
-  const left = rest.findIndex(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable');
-  assert.ok(left >= 0);
-  assert.ok(first.length + left < 30, 'what it does not need any more is not sent');
-  const entered = rest.slice(left + 1).filter(({ name }) => name === 'presence');
-  assert.equal(entered.length, 31);
-  assert.ok(codes(entered.at(-1)!).includes('110'));
-});
+scenario(
+  'a user who leaves during a join gets the unavailable presence last',
+  { ...narrow, alone: true },
+  async (scene) => {
+    const people = await crowd(scene, 'agora', 30);
+    const room = `agora@${service}`;
+    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+    const { takes, all } = await acknowledging(juliet);
+    await juliet.sends(joins(`${room}/juliet`));
+    const first = await takes();
+    await juliet.sends(`<presence to='${room}/juliet' type='unavailable'/>`);
+    await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
+    await juliet.sends(joins(`${room}/again`));
+    const isOver = ({ attrs }: Element) => attrs.from === `${room}/again`;
+    let isBack = false;
+    const rest = await all((element) => {
+      isBack ||= isOver(element);
+      return isBack && isSubject(element);
+    });
+    const left = rest.findIndex(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable');
+    assert.ok(left >= 0);
+    assert.ok(first.length + left < 30, 'what it does not need any more is not sent');
+    const entered = rest.slice(left + 1).filter(({ name }) => name === 'presence');
+    assert.equal(entered.length, 31);
+    assert.ok(codes(entered.at(-1)!).includes('110'));
+  },
+);
 
-scenario('XEP-0198 §4: who overlooks an <r/> while something waits is asked again', pacedRoom, async (scene) => {
+scenario('XEP-0198 §4: an <r/> that was ignored while output is pending is repeated', pacedRoom, async (scene) => {
   await crowd(scene, 'agora', 30);
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
@@ -317,7 +321,7 @@ scenario('XEP-0198 §4: who overlooks an <r/> while something waits is asked aga
   }
 });
 
-scenario('a session that waits goes on where it was when it is resumed', { ...narrow, alone: true }, async (scene) => {
+scenario('a resumed session continues its pending output', { ...narrow, alone: true }, async (scene) => {
   await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -345,7 +349,7 @@ scenario('a session that waits goes on where it was when it is resumed', { ...na
 });
 
 scenario(
-  'who asks for more than it reads is refused, and answered in the end',
+  'a client that requests more than it reads is refused, and answered eventually',
   { ...narrow, alone: true },
   async (scene) => {
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -383,7 +387,7 @@ const removals = [
   ['banned', '301', `<item jid='juliet@localhost' affiliation='outcast'/>`],
 ] as const;
 for (const [title, code, item] of removals)
-  scenario(`XEP-0045 §8.2, §9.1: who is ${title} while entering hears of it last`, pacedRoom, async (scene) => {
+  scenario(`XEP-0045 §8.2, §9.1: a user who is ${title} during the join learns it last`, pacedRoom, async (scene) => {
     const people = await crowd(scene, 'agora', 30);
     const room = `agora@${service}`;
     const boss = extra(scene, 'owner');
@@ -405,7 +409,7 @@ for (const [title, code, item] of removals)
     assert.equal(rest.length, 1);
   });
 
-scenario('XEP-0045 §7.6: who changes their nickname while entering', pacedRoom, async (scene) => {
+scenario('XEP-0045 §7.6: a change of the nickname during the join', pacedRoom, async (scene) => {
   const people = await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -423,7 +427,7 @@ scenario('XEP-0045 §7.6: who changes their nickname while entering', pacedRoom,
 });
 
 scenario(
-  'XEP-0045 §7.2.3: a second client takes the same nickname while the first enters',
+  'XEP-0045 §7.2.3: a second client takes the same nickname during the join of the first',
   pacedRoom,
   async (scene) => {
     const people = await crowd(scene, 'agora', 30);
@@ -456,27 +460,23 @@ scenario(
   },
 );
 
-scenario(
-  'stored messages follow the answers of a client that has asked for more than it reads',
-  { ...narrow, alone: true },
-  async (scene) => {
-    const juliet = await scene.actor('juliet@localhost/balcony');
-    const romeo = await scene.actor('romeo@localhost/orchard');
-    for (const text of ['one', 'two', 'three'])
-      await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${text}</body></message>`);
-    await romeo.syncs();
-    await juliet.managesStream();
-    juliet.stopsReading();
-    const request = `<iq type='get' id='q' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
-    await juliet.sends(`${request.repeat(1000)}<presence/>`);
-    const [session] = scene.server.sessions.of('juliet@localhost');
-    while (session!.presence === undefined) await new Promise((resolve) => setImmediate(resolve));
-    juliet.readsAgain();
-    const heard = await hears(juliet, ({ name }) => name === 'message', 3);
-    const texts = heard.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
-    assert.deepEqual(texts, ['one', 'two', 'three']);
-  },
-);
+scenario('stored messages follow the pending answers of a client', { ...narrow, alone: true }, async (scene) => {
+  const juliet = await scene.actor('juliet@localhost/balcony');
+  const romeo = await scene.actor('romeo@localhost/orchard');
+  for (const text of ['one', 'two', 'three'])
+    await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${text}</body></message>`);
+  await romeo.syncs();
+  await juliet.managesStream();
+  juliet.stopsReading();
+  const request = `<iq type='get' id='q' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
+  await juliet.sends(`${request.repeat(1000)}<presence/>`);
+  const [session] = scene.server.sessions.of('juliet@localhost');
+  while (session!.presence === undefined) await new Promise((resolve) => setImmediate(resolve));
+  juliet.readsAgain();
+  const heard = await hears(juliet, ({ name }) => name === 'message', 3);
+  const texts = heard.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
+  assert.deepEqual(texts, ['one', 'two', 'three']);
+});
 
 const tight = {
   config: {
@@ -490,7 +490,7 @@ const tight = {
 };
 
 scenario(
-  'one budget: the longest queues of those who take nothing go first',
+  'one budget: the longest queues of clients that read nothing are dropped first',
   { ...tight, alone: true },
   async (scene) => {
     const { actor, server } = scene;

@@ -26,7 +26,7 @@ async function says(peer: Peer, hearer: Peer, body: string): Promise<{ id: strin
   };
 }
 
-scenario('§3.3: it is announced by the service and its rooms', async ({ actor }) => {
+scenario('§3.3: the service and its rooms announce it', async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   await founds(nurse, 'hall', 'nurse');
   for (const to of [service, hall]) {
@@ -38,7 +38,7 @@ scenario('§3.3: it is announced by the service and its rooms', async ({ actor }
 });
 
 scenario(
-  '§3.1: owners and admins are told, with what the reported has said',
+  '§3.1: owners and admins are notified, with the reported messages',
   { alone: true },
   async ({ actor, server }) => {
     const nurse = await actor('nurse@localhost/kitchen', { presence: true });
@@ -72,7 +72,7 @@ scenario(
 );
 
 scenario(
-  '§3.1: also an occupant who has left, by their messages; nobody else',
+  '§3.1: also about a former occupant, by their messages, but about nobody else',
   { alone: true },
   async ({ actor, server }) => {
     const nurse = await actor('nurse@localhost/kitchen', { presence: true });
@@ -94,7 +94,7 @@ scenario(
   },
 );
 
-scenario('§3.1, §3.2: what is no report', async ({ actor }) => {
+scenario('§3.1, §3.2: invalid reports', async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen', { presence: true });
   const juliet = await actor('juliet@localhost/balcony');
   await founds(nurse, 'hall', 'nurse');
@@ -141,13 +141,17 @@ scenario(
   },
 );
 
-scenario('§7: so many an hour', { config: { modules: { muc: { reports_per_hour: 2 } } } }, async ({ actor }) => {
-  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
-  await founds(nurse, 'hall', 'nurse');
-  for (let count = 0; count < 2; count++) {
+scenario(
+  '§7: reports per hour are limited',
+  { config: { modules: { muc: { reports_per_hour: 2 } } } },
+  async ({ actor }) => {
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    await founds(nurse, 'hall', 'nurse');
+    for (let count = 0; count < 2; count++) {
+      await nurse.sends(chat(`<jid>${hall}</jid>${report()}`));
+      await nurse.receives(`<iq type='result' id='r'/>`);
+    }
     await nurse.sends(chat(`<jid>${hall}</jid>${report()}`));
-    await nurse.receives(`<iq type='result' id='r'/>`);
-  }
-  await nurse.sends(chat(`<jid>${hall}</jid>${report()}`));
-  await nurse.receives(`<iq type='error' id='r'>${refusal('wait', 'policy-violation')}</iq>`);
-});
+    await nurse.receives(`<iq type='error' id='r'>${refusal('wait', 'policy-violation')}</iq>`);
+  },
+);

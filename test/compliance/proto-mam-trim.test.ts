@@ -20,7 +20,7 @@ const notes = async (who: Peer, bodies: readonly string[]): Promise<void> => {
   await who.syncs();
 };
 
-scenario('support is told', async ({ actor }) => {
+scenario('support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='d' to='romeo@localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(
@@ -28,7 +28,7 @@ scenario('support is told', async ({ actor }) => {
   );
 });
 
-scenario('everything up to a message and with it goes', async ({ actor }) => {
+scenario('deletes everything up to and including a message', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await notes(romeo, ['one', 'two', 'three']);
   await archives(romeo, ['one', 'two', 'three']);
@@ -42,7 +42,7 @@ scenario('everything up to a message and with it goes', async ({ actor }) => {
   await romeo.receives(`<iq type='error' id='q'>${refusal('cancel', 'item-not-found')}</iq>`);
 });
 
-scenario('all goes', async ({ actor }) => {
+scenario('deletes everything', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   await notes(romeo, ['one', 'two']);
@@ -58,7 +58,7 @@ scenario('all goes', async ({ actor }) => {
   await archives(romeo, ['four']);
 });
 
-scenario('what is not there, or not one message', async ({ actor }) => {
+scenario('a missing message, or several', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await notes(romeo, ['one']);
   const cases: [inner: string, error: string][] = [
@@ -73,7 +73,7 @@ scenario('what is not there, or not one message', async ({ actor }) => {
   await archives(romeo, ['one']);
 });
 
-scenario('nobody trims the archive of somebody else', async ({ actor }) => {
+scenario("nobody can trim another's archive", async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   await notes(juliet, ['one']);
@@ -85,7 +85,7 @@ scenario('nobody trims the archive of somebody else', async ({ actor }) => {
 });
 
 scenario(
-  'where archives have to be kept, it is not offered',
+  'not offered where archives have to be retained',
   { config: { modules: { mam_trim: { enabled: false } } } },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');

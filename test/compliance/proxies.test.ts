@@ -54,7 +54,7 @@ for (const [title, preface, address, secure] of told)
     }
   });
 
-scenario('one byte after the other', behind, async (scene) => {
+scenario('byte by byte', behind, async (scene) => {
   const { connect, server } = scene;
   for (const header of [Buffer.from(fromClient), block(1, 0x11, addresses4, overTls)]) {
     const peer = await connect({ address: proxy, preface: '' });
@@ -67,7 +67,7 @@ scenario('one byte after the other', behind, async (scene) => {
   }
 });
 
-scenario('§2.2.6: where TLS ends at the proxy, STARTTLS is not offered', behind, async ({ connect }) => {
+scenario('§2.2.6: STARTTLS is not offered if the proxy terminates TLS', behind, async ({ connect }) => {
   const [, features] = await greeted(connect, { address: proxy, preface: block(1, 0x11, addresses4, overTls) });
   assert.equal(features.getChild('starttls', NS.tls), undefined);
   assert.ok(features.getChild('mechanisms', NS.sasl));
@@ -87,12 +87,12 @@ for (const [title, preface] of [
   ['a piece that is cut short', block(1, 0x11, addresses4, [0x20, 0, 9, 1])],
   ['a block that is too long', block(1, 0x11, Buffer.alloc(5000))],
 ] as const)
-  scenario(`§2: from a proxy is refused: ${title}`, behind, async ({ connect }) => {
+  scenario(`§2: refused from a proxy: ${title}`, behind, async ({ connect }) => {
     const peer = await connect({ address: proxy, preface });
     await peer.ends();
   });
 
-scenario('from others no header is taken', behind, async ({ connect, server }) => {
+scenario('a header from other addresses is not accepted', behind, async ({ connect, server }) => {
   const peer = await connect({ address: '127.4.0.1', preface: fromClient });
   await peer.receivesStreamError('not-well-formed');
   assert.equal(server.sessions.size, 0);
@@ -114,7 +114,7 @@ const ways: readonly (readonly [string, (n: number) => ConnectOptions])[] = [
 ];
 for (const [title, from] of ways) {
   const few = { config: { ...behind.config, limits: { connections_per_address: 2 } }, alone: true };
-  scenario(`connections are counted by their clients: ${title}`, few, async (scene) => {
+  scenario(`connections are counted by client: ${title}`, few, async (scene) => {
     const { connect } = scene;
     const held = [await greeted(connect, from(1)), await greeted(connect, from(1))];
     await assert.rejects(greeted(connect, from(1)));
@@ -123,7 +123,7 @@ for (const [title, from] of ways) {
     assert.equal(held.length, 2);
   });
 
-  scenario(`and failed logins: ${title}`, { ...behind, alone: true }, async ({ connect, stage }) => {
+  scenario(`so are failed logins: ${title}`, { ...behind, alone: true }, async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
     const fails = async (n: number, user: string): Promise<string> => {
       const [peer] = await greeted(connect, from(n));
@@ -161,13 +161,13 @@ for (const [title, headers, address, secure] of forwarded)
   });
 
 for (const said of ['unknown', '', `${client}, unknown`, '_hidden', '192.0.2'])
-  scenario(`X-Forwarded-For: who names nobody is refused: ${JSON.stringify(said)}`, behind, async (scene) => {
+  scenario(`X-Forwarded-For: refused if it names nobody: ${JSON.stringify(said)}`, behind, async (scene) => {
     const headers = { 'x-forwarded-for': said };
     await assert.rejects(greeted(scene.connect, { transport: 'websocket', address: webProxy, headers }));
     assert.equal(scene.server.connections.websocket, 0);
   });
 
-scenario('X-Forwarded-For: from others is not believed', behind, async (scene) => {
+scenario('X-Forwarded-For: ignored from other addresses', behind, async (scene) => {
   const options = { transport: 'websocket', address: '127.4.0.2', headers: { 'x-forwarded-for': client } } as const;
   const peer = await scene.actor('romeo@localhost/orchard', options);
   assert.equal(connectionOf(scene, peer).remoteAddress, '127.4.0.2');
@@ -176,7 +176,7 @@ scenario('X-Forwarded-For: from others is not believed', behind, async (scene) =
 const guarded = {
   config: { ...behind.config, metrics: { allow_from: ['127.8.0.0/16', '127.0.0.1'], token: 'open-sesame' } },
 } as const;
-scenario('the metrics are for those that they are for', guarded, async ({ stage }) => {
+scenario('metrics are served to allowed addresses only', guarded, async ({ stage }) => {
   const status = (headers: string, localAddress = webProxy) =>
     new Promise<string>((resolve, reject) => {
       const socket = connectTcp({ host: '127.0.0.1', port: stage.port('http'), localAddress });

@@ -17,7 +17,7 @@ async function publishes(peer: Peer, id: number, bytes: number): Promise<string 
   return answer?.getChild('error')?.getChildElements()[0]?.getName();
 }
 
-scenario('an account stores no more than it may, over all its stores', { config }, async ({ actor, server, stage }) => {
+scenario('the quota of an account covers all its stores', { config }, async ({ actor, server, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   let stored = 0;
   for (let n = 0; n < 20; n++) if ((await publishes(romeo, n, 20_000)) === undefined) stored++;
@@ -43,7 +43,7 @@ scenario('an account stores no more than it may, over all its stores', { config 
   assert.equal(await publishes(romeo, 40, 20_000), undefined);
 });
 
-scenario('of an archive the oldest messages make room', { config }, async ({ actor, server }) => {
+scenario('the oldest messages of an archive make room', { config }, async ({ actor, server }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const most = 300;
@@ -65,7 +65,7 @@ const gibibyte = 2 ** 30;
 let free = 50 * gibibyte;
 
 scenario(
-  'when the disk gets full, who wrote the most lately is slowed down, and nobody is refused',
+  'when the disk is nearly full, the accounts that wrote most are slowed down, and nobody is refused',
   {
     space: async () => ({ free, total: 100 * gibibyte }),
     config: {

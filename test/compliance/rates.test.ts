@@ -14,7 +14,7 @@ async function does(peer: Peer, request: string): Promise<void> {
 }
 
 scenario(
-  'rooms that one user creates',
+  'rooms created by one user',
   { config: { modules: { muc: { creations_per_hour: 2 } } } },
   async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -30,7 +30,7 @@ scenario(
 );
 
 scenario(
-  'nodes, and changes to them',
+  'nodes, and changes of nodes',
   { config: { modules: { pubsub: { changes_per_minute: 4, creations_per_hour: 2 } } } },
   async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -56,7 +56,7 @@ scenario(
 );
 
 scenario(
-  'XEP-0077 §3.3: changes of a password',
+  'XEP-0077 §3.3: password changes',
   { config: { modules: { register: { password_changes: 2 } } } },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');

@@ -11,7 +11,7 @@ const bound = (jid: string, id = 'b') =>
 
 const known = (scene: Scene): Promise<Peer> => scene.known('romeo@localhost');
 
-scenario('§7.6: the server makes a resource', async (scene) => {
+scenario('§7.6: the server generates a resource', async (scene) => {
   const seen = new Set<string>();
   for (const xml of [bind(), bind(''), bind()]) {
     const romeo = await known(scene);
@@ -24,7 +24,7 @@ scenario('§7.6: the server makes a resource', async (scene) => {
   for (const jid of seen) assert.ok(jid.length >= 'romeo@localhost/'.length + 8);
 });
 
-scenario('§7.7: the client names one, which is normalised', async (scene) => {
+scenario("§7.7: the client's resource is normalised", async (scene) => {
   for (const [wanted, got] of [
     ['orchard', 'orchard'],
     ['Orchard', 'Orchard'],
@@ -41,7 +41,7 @@ scenario('§7.7: the client names one, which is normalised', async (scene) => {
   }
 });
 
-scenario('§7.7.2.1: what is no resource is refused, and another may be tried', async (scene) => {
+scenario('§7.7.2.1: an invalid resource is refused; the client may try again', async (scene) => {
   const romeo = await known(scene);
   for (const wanted of ['x'.repeat(1024), 'é'.repeat(512), '&#x9;', 'a\u00ad', '\ufdd0']) {
     await romeo.sends(bind(wanted));
@@ -51,7 +51,7 @@ scenario('§7.7.2.1: what is no resource is refused, and another may be tried', 
   await romeo.receives(bound('romeo@localhost/orchard'));
 });
 
-scenario('§7.7.2.2: the newer of two takes the resource over', async (scene) => {
+scenario('§7.7.2.2: the newer of two sessions takes over the resource', async (scene) => {
   const { actor, server } = scene;
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const first = await actor('romeo@localhost/orchard');
@@ -65,7 +65,7 @@ scenario('§7.7.2.2: the newer of two takes the resource over', async (scene) =>
   assert.equal(server.sessions.size, 3);
 });
 
-scenario('§7.1: once a stream', async ({ actor }) => {
+scenario('§7.1: only once per stream', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(bind('garden'));
   await romeo.receives(`<iq type='error' id='b'>${refusal('cancel', 'service-unavailable')}</iq>`);
@@ -73,7 +73,7 @@ scenario('§7.1: once a stream', async ({ actor }) => {
   await romeo.receives(`<iq type='result' id='1' to='romeo@localhost/orchard'/>`);
 });
 
-scenario('§7.1: nothing but binding before it', async (scene) => {
+scenario('§7.1: no stanzas before binding', async (scene) => {
   for (const xml of [
     bind('orchard').replace("'set'", "'get'"),
     bind('orchard').replace("id='b'", ''),
@@ -88,7 +88,7 @@ scenario('§7.1: nothing but binding before it', async (scene) => {
 });
 
 scenario(
-  '§7.6.2.1: nobody has more sessions than the limit',
+  '§7.6.2.1: sessions per account are limited',
   { config: { limits: { sessions_per_account: 2 } } },
   async (scene) => {
     const { actor } = scene;
@@ -110,7 +110,7 @@ scenario(
   },
 );
 
-scenario('RFC 3921 §3: the session of before is answered', async ({ actor }) => {
+scenario('RFC 3921 §3: the obsolete session request is answered', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='set' id='1'><session xmlns='${NS.session}'/></iq>`);
   await romeo.receives(`<iq type='result' id='1'/>`);

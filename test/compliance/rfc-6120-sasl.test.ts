@@ -31,7 +31,7 @@ const newName = () => `somebody-${++people}`;
 
 // --- §6.3, XEP-0440: what is offered ------------------------------------------------------------------------------
 
-scenario('§6.3.3: what is offered depends on the channel', async ({ connect }) => {
+scenario('§6.3.3: mechanisms depend on the channel', async ({ connect }) => {
   const [, bare] = await greeted(connect);
   assert.deepEqual(mechanisms(bare), scrams);
   assert.deepEqual(channelBindings(bare), []);
@@ -50,7 +50,7 @@ scenario('§6.3.3: what is offered depends on the channel', async ({ connect }) 
 });
 
 scenario(
-  '§6.3.3: what the configuration leaves out is not offered',
+  '§6.3.3: disabled mechanisms are not offered',
   { config: { auth: { mechanisms: ['SCRAM-SHA-256'] } } },
   async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
@@ -66,7 +66,7 @@ scenario(
 // --- §6.4: the mechanisms ------------------------------------------------------------------------------------------
 
 for (const mechanism of [...scrams, ...pluses]) {
-  scenario(`${mechanism} proves the one to the other`, async ({ connect, stage }) => {
+  scenario(`${mechanism} authenticates both sides`, async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
     const bindings = mechanism.endsWith('-PLUS') ? (['tls-exporter', 'tls-server-end-point'] as const) : [undefined];
     for (const binding of bindings) {
@@ -81,24 +81,21 @@ for (const mechanism of [...scrams, ...pluses]) {
     }
   });
 
-  scenario(
-    `${mechanism} fails with a wrong password, and without an account in the same way`,
-    async ({ connect, stage }) => {
-      const [user, nobody] = [newName(), newName()];
-      await stage.account(`${user}@localhost`);
-      const address = newPlace();
-      const [peer] = await greeted(connect, { transport: 'tls', address });
-      const [other] = await greeted(connect, { transport: 'tls', address });
-      const wrong = await attempts(peer, { mechanism, user, secret: 'wrong' });
-      const unknown = await attempts(other, { mechanism, user: nobody });
-      assert.equal(outcome(wrong), 'not-authorized');
-      assert.equal(wrong.toString(), unknown.toString());
-      assert.equal(outcome(await attempts(peer, { mechanism, user })), 'success');
-    },
-  );
+  scenario(`${mechanism} fails alike for a wrong password and for a missing account`, async ({ connect, stage }) => {
+    const [user, nobody] = [newName(), newName()];
+    await stage.account(`${user}@localhost`);
+    const address = newPlace();
+    const [peer] = await greeted(connect, { transport: 'tls', address });
+    const [other] = await greeted(connect, { transport: 'tls', address });
+    const wrong = await attempts(peer, { mechanism, user, secret: 'wrong' });
+    const unknown = await attempts(other, { mechanism, user: nobody });
+    assert.equal(outcome(wrong), 'not-authorized');
+    assert.equal(wrong.toString(), unknown.toString());
+    assert.equal(outcome(await attempts(peer, { mechanism, user })), 'success');
+  });
 }
 
-scenario('§6.5.10, RFC 5802: who has no account has a salt, always the same', async ({ connect, stage }) => {
+scenario('§6.5.10, RFC 5802: a missing account has a stable salt', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const seen = new Set<string>();
   for (const [user, count] of [
@@ -120,7 +117,7 @@ scenario('§6.5.10, RFC 5802: who has no account has a salt, always the same', a
   }
 });
 
-scenario('XEP-0474 §6.1: the challenge tells what was offered', async ({ connect, stage }) => {
+scenario('XEP-0474 §6.1: the challenge includes the offered mechanisms', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   for (const transport of ['tcp', 'tls'] as const) {
     const [peer, features] = await greeted(connect, { transport });
@@ -134,7 +131,7 @@ scenario('XEP-0474 §6.1: the challenge tells what was offered', async ({ connec
   }
 });
 
-scenario('PLAIN, with the initial response and without', async ({ connect, stage }) => {
+scenario('PLAIN, with and without an initial response', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   for (const message of [
     `\0romeo\0${password}`,
@@ -155,7 +152,7 @@ scenario('PLAIN, with the initial response and without', async ({ connect, stage
   }
 });
 
-scenario('PLAIN says not-authorized for a wrong password and for no account alike', async ({ connect, stage }) => {
+scenario('PLAIN answers not-authorized for a wrong password and for a missing account', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { transport: 'tls', address: newPlace() });
   await peer.sends(auth('PLAIN', '\0romeo\0wrong'));
@@ -170,7 +167,7 @@ scenario('RFC 5802 §5.1: names with a comma and an equals sign', async ({ conne
   assert.equal(outcome(await attempts(peer, { user: 'a,b=c' })), 'success');
 });
 
-scenario('RFC 8265 §4: passwords mean what is seen', async ({ connect, stage }) => {
+scenario('RFC 8265 §4: equivalent passwords are equal', async ({ connect, stage }) => {
   await stage.account('romeo@localhost', 'pass\u0061\u0308word\u00a0x'.normalize('NFD'));
   const [peer] = await greeted(connect, { transport: 'tls' });
   await peer.sends(auth('PLAIN', '\0romeo\0passäword x'));
@@ -187,7 +184,7 @@ scenario('§6.5.2: a disabled account', async ({ connect, stage, server }) => {
 
 // --- §6.5: what goes wrong -----------------------------------------------------------------------------------------
 
-scenario('§6.5.7: a mechanism that was not offered', async ({ connect }) => {
+scenario('§6.5.7: a mechanism that is not offered', async ({ connect }) => {
   for (const mechanism of ['', 'DIGEST-MD5', 'EXTERNAL', 'ANONYMOUS', 'scram-sha-1', 'HT-SHA-256-NONE', '__proto__'])
     for (const transport of ['tcp', 'tls'] as const) {
       const [peer] = await greeted(connect, { transport });
@@ -201,7 +198,7 @@ scenario('§6.5.7: a mechanism that was not offered', async ({ connect }) => {
   }
 });
 
-scenario('§6.5.5: what is no base64', async ({ connect }) => {
+scenario('§6.5.5: invalid base64', async ({ connect }) => {
   for (const text of [
     'a',
     'ab',
@@ -225,7 +222,7 @@ scenario('§6.5.5: what is no base64', async ({ connect }) => {
   }
 });
 
-scenario('§6.5.8: messages that cannot be', async ({ connect, stage }) => {
+scenario('§6.5.8: malformed messages', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const nothing = async (_: Peer) => {};
   const wrong: readonly (readonly [string, string, ((peer: Peer) => Promise<void>)?])[] = [
@@ -281,7 +278,7 @@ scenario('§6.5.8: messages that cannot be', async ({ connect, stage }) => {
   }
 });
 
-scenario('§6.5.6: one is oneself or nobody', async ({ connect, stage }) => {
+scenario('§6.5.6: a client can only authorize as itself', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   await stage.account('juliet@localhost');
   for (const authzid of [
@@ -300,13 +297,13 @@ scenario('§6.5.6: one is oneself or nobody', async ({ connect, stage }) => {
   assert.equal(outcome(await attempts(peer, { header: 'n,a=romeo@localhost,' })), 'success');
 });
 
-scenario('XEP-0388 §4.4: nor another than the header said', async ({ connect, stage }) => {
+scenario('XEP-0388 §4.4: the account has to match the header', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, {}, { from: 'juliet@localhost' });
   assert.equal(outcome(await attempts(peer, { header: 'n,a=romeo@localhost,' })), 'invalid-authzid');
 });
 
-scenario('§6.3.8: accounts of another host are none here', async ({ connect, stage }) => {
+scenario('§6.3.8: accounts of another host do not exist here', async ({ connect, stage }) => {
   await stage.account('romeo@elsewhere.example');
   const [peer] = await greeted(connect, { address: newPlace() });
   for (const user of ['romeo@elsewhere.example', 'romeo']) {
@@ -316,7 +313,7 @@ scenario('§6.3.8: accounts of another host are none here', async ({ connect, st
   assert.equal(outcome(await attempts(there)), 'success');
 });
 
-scenario('§6.5.1: who aborts may try again', async ({ connect, stage }) => {
+scenario('§6.5.1: a client may abort and try again', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect);
   await peer.sends(auth('SCRAM-SHA-1'));
@@ -328,14 +325,14 @@ scenario('§6.5.1: who aborts may try again', async ({ connect, stage }) => {
 
 const few = (more: object) => ({ config: { auth: { attempts_per_stream: 10, ...more } } });
 
-scenario('§6.4.5: after some failures the stream ends', async ({ connect, stage }) => {
+scenario('§6.4.5: the stream is closed after some failures', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { address: newPlace() });
   for (let at = 0; at < 3; at++) assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
   await peer.receivesStreamError('policy-violation');
 });
 
-scenario('§6.4.5: one password tried by several mechanisms is one attempt', async ({ connect, stage }) => {
+scenario('§6.4.5: one password tried with several mechanisms is one attempt', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const address = newPlace();
   for (let connection = 0; connection < 6; connection++) {
@@ -368,7 +365,7 @@ scenario('§6.4.5: the same mechanism again, or another account, is another atte
 });
 
 scenario(
-  '§6.4.5: what fails before a password is looked at spares no guess',
+  '§6.4.5: a failure before the password check is not an attempt',
   few({ failures_per_account: 3 }),
   async ({ connect, stage }) => {
     await stage.account('malformed@localhost');
@@ -383,7 +380,7 @@ scenario(
   },
 );
 
-scenario('XEP-0388 §2.4: nothing else while one logs in', async ({ connect, stage }) => {
+scenario('XEP-0388 §2.4: nothing else during authentication', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   for (const xml of [`<iq type='get' id='1'><query xmlns='${NS.register}'/></iq>`, '<presence/>', `<a xmlns='b'/>`]) {
     const [peer] = await greeted(connect, { transport: 'tls' });
@@ -396,7 +393,7 @@ scenario('XEP-0388 §2.4: nothing else while one logs in', async ({ connect, sta
 
 // --- RFC 5802: what is changed on the way ---------------------------------------------------------------------------
 
-scenario('RFC 5802 §5.1: nonce, binding and proof are compared whole', async ({ connect, stage }) => {
+scenario('RFC 5802 §5.1: nonce, channel binding and proof are compared as a whole', async ({ connect, stage }) => {
   const changes: readonly (readonly [string, (message: string) => string])[] = [
     ['another nonce', (message) => message.replace(/r=[^,]+/, 'r=abcdefgh')],
     ['a shorter nonce', (message) => message.replace(/(r=[^,]+)[^,],/, '$1,')],
@@ -412,7 +409,7 @@ scenario('RFC 5802 §5.1: nonce, binding and proof are compared whole', async ({
   }
 });
 
-scenario('RFC 5802 §6: a client that was made to believe that there is no binding', async ({ connect, stage }) => {
+scenario('RFC 5802 §6: a downgrade of channel binding is detected', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [over] = await greeted(connect, { transport: 'tls', address: newPlace() });
   assert.equal(outcome(await attempts(over, { header: 'y,,' })), 'not-authorized');
@@ -421,7 +418,7 @@ scenario('RFC 5802 §6: a client that was made to believe that there is no bindi
   assert.equal(outcome(await attempts(bare, { header: 'y,,' })), 'success');
 });
 
-scenario('RFC 5802 §6: another channel than this', async ({ connect, stage }) => {
+scenario('RFC 5802 §6: channel binding of another channel', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const address = newPlace();
   const [peer] = await greeted(connect, { transport: 'tls', address });
@@ -433,7 +430,7 @@ scenario('RFC 5802 §6: another channel than this', async ({ connect, stage }) =
   assert.equal(outcome(await attempts(peer, { mechanism, header, binding })), 'not-authorized');
 });
 
-scenario('§6: the password may change while the exchange goes on', async ({ connect, stage, server }) => {
+scenario('§6: the password changes during the exchange', async ({ connect, stage, server }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { address: newPlace() });
   const scram = new Scram({ hash: 'SHA-1', user: 'romeo', password });
@@ -444,7 +441,7 @@ scenario('§6: the password may change while the exchange goes on', async ({ con
   await peer.receives(failure('not-authorized'));
 });
 
-scenario('§6: an account that goes takes its half-open streams along', async ({ connect, stage, server }) => {
+scenario('§6: deleting an account closes its half-authenticated streams', async ({ connect, stage, server }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect);
   await peer.authenticates('romeo');
@@ -455,7 +452,7 @@ scenario('§6: an account that goes takes its half-open streams along', async ({
 // --- §13.9.5: guessing ------------------------------------------------------------------------------------------------
 
 scenario(
-  'an account is shut out where it is guessed at, and nowhere else',
+  'an account is locked only at the address that guesses',
   few({ failures_per_account: 3 }),
   async ({ connect, stage }) => {
     await stage.account('guessed@localhost');
@@ -479,7 +476,7 @@ scenario(
 );
 
 scenario(
-  'many guesses at once are no more than one after the other',
+  'concurrent guesses count like sequential ones',
   few({ failures_per_account: 3 }),
   async ({ connect, stage }) => {
     await stage.account('crowded@localhost');
@@ -497,7 +494,7 @@ scenario(
 );
 
 scenario(
-  'an old password shuts out neither its owner nor anybody else at the address',
+  'an old password locks out neither its owner nor others at the address',
   few({ failures_per_account: 3, failures_per_address: 3 }),
   async ({ connect, stage }) => {
     const address = newPlace();
@@ -516,18 +513,14 @@ scenario(
   },
 );
 
-scenario(
-  'an account that is not there is shut in the same way',
-  few({ failures_per_account: 3 }),
-  async ({ connect }) => {
-    const [guesser] = await greeted(connect, { address: newPlace() });
-    for (let at = 0; at < 3; at++) assert.equal(outcome(await attempts(guesser, { user: 'noone' })), 'not-authorized');
-    assert.equal(outcome(await attempts(guesser, { user: 'noone' })), 'temporary-auth-failure');
-  },
-);
+scenario('a missing account is locked in the same way', few({ failures_per_account: 3 }), async ({ connect }) => {
+  const [guesser] = await greeted(connect, { address: newPlace() });
+  for (let at = 0; at < 3; at++) assert.equal(outcome(await attempts(guesser, { user: 'noone' })), 'not-authorized');
+  assert.equal(outcome(await attempts(guesser, { user: 'noone' })), 'temporary-auth-failure');
+});
 
 scenario(
-  'an address that guesses at many accounts is shut out, except for those that logged in from there',
+  'an address that guesses at many accounts is locked, except for accounts that logged in from there',
   few({ failures_per_address: 3 }),
   async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
@@ -573,7 +566,7 @@ const by = (name: keyof typeof certificates) => ({
 });
 
 scenario(
-  'XEP-0178 §2: a certificate with one address, with and without saying which',
+  'XEP-0178 §2: a certificate with one address, with and without an authorization identity',
   asking,
   async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
@@ -610,7 +603,7 @@ scenario('XEP-0178 §2: a certificate with several addresses', asking, async ({ 
   await peer.receives(`<success xmlns='${NS.sasl}'/>`);
 });
 
-scenario('XEP-0178 §2: certificates that prove nothing here', asking, async ({ connect, stage }) => {
+scenario('XEP-0178 §2: certificates that do not authenticate anybody here', asking, async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   for (const name of ['untrusted', 'elsewhere'] as const) {
     const [peer, features] = await greeted(connect, by(name));
@@ -648,7 +641,7 @@ async function storesOf(storage: Storage, owner: string): Promise<string[]> {
 }
 
 scenario(
-  'XEP-0175: a passing address',
+  'XEP-0175: an anonymous account',
   { config: { auth: { anonymous: true } } },
   async ({ connect, actor, server }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -689,7 +682,7 @@ scenario(
 );
 
 scenario(
-  'XEP-0175: and with the process that did not come to it',
+  'XEP-0175: or after a crash, at the next start',
   { config: { auth: { anonymous: true } }, alone: true },
   async ({ stage }) => {
     const owner = 'somebody@localhost';
@@ -704,14 +697,14 @@ scenario(
 
 // --- over WebSocket -------------------------------------------------------------------------------------------------------
 
-scenario('the same is had over WebSocket', async ({ connect, stage }) => {
+scenario('the same over WebSocket', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { transport: 'wss', address: newPlace() });
   assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
   assert.equal(outcome(await attempts(peer, { mechanism: 'SCRAM-SHA-512' })), 'success');
 });
 
-scenario('the keys of each hash are of the one password', async ({ stage, server }) => {
+scenario('the keys of all hashes belong to one password', async ({ stage, server }) => {
   await stage.account('romeo@localhost', 'a password');
   for (const hash of scrams.map(hashOf)) {
     const { salt, iterations, storedKey } = await server.accounts.credentials('romeo@localhost', hash);

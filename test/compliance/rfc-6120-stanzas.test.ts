@@ -8,7 +8,7 @@ const me = 'romeo@localhost/orchard';
 
 // --- §8.1.2: from ---------------------------------------------------------------------------------------------------
 
-scenario('§8.1.2.1: from is stamped', async ({ actor }) => {
+scenario('§8.1.2.1: the server sets from', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   for (const transport of ['tcp', 'tls', 'websocket'] as const) {
     const romeo = await actor(me, { transport });
@@ -30,7 +30,7 @@ for (const from of [
   '',
   '@localhost',
 ]) {
-  scenario(`§8.1.2.1: from '${from}' is not one's own`, async ({ actor }) => {
+  scenario(`§8.1.2.1: a client cannot use from '${from}'`, async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     for (const xml of [
       `<message from='${from}' to='juliet@localhost' type='chat'><body>hi</body></message>`,
@@ -45,7 +45,7 @@ for (const from of [
   });
 }
 
-scenario('§8.1.5: what has no language has that of the stream', async ({ actor, connect, stage }) => {
+scenario('§8.1.5: the default language is that of the stream', async ({ actor, connect, stage }) => {
   await stage.account('romeo@localhost');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await connect();
@@ -63,7 +63,7 @@ scenario('§8.1.5: what has no language has that of the stream', async ({ actor,
 
 // --- §8.1.1, §10.3: to ----------------------------------------------------------------------------------------------
 
-scenario('§10.3: without an address the account is meant', async ({ actor }) => {
+scenario('§10.3: a stanza without an address is for the account', async ({ actor }) => {
   const romeo = await actor(me, { presence: true });
   await romeo.sends(`<message type='chat' id='1'><body>to me</body></message>`);
   await romeo.receives(`<message from='${me}' to='romeo@localhost' type='chat' id='1'><body>to me</body></message>`);
@@ -71,7 +71,7 @@ scenario('§10.3: without an address the account is meant', async ({ actor }) =>
   await romeo.receives(`<iq type='result' id='2' to='${me}'><query xmlns='${NS.roster}'/></iq>`);
 });
 
-scenario('§8.3.3.8: an address that is none', async ({ actor }) => {
+scenario('§8.3.3.8: an invalid address', async ({ actor }) => {
   const romeo = await actor(me);
   for (const to of [
     '@localhost',
@@ -116,7 +116,7 @@ for (const [title, attributes, content] of [
   ['nothing but text', `id='1' type='set'`, 'please'],
   ['two children', `id='1' type='get'`, `<ping xmlns='urn:xmpp:ping'/><ping xmlns='urn:xmpp:ping'/>`],
 ] as const) {
-  scenario(`§8.2.3: an IQ with ${title} is no IQ`, async ({ actor }) => {
+  scenario(`§8.2.3: an IQ with ${title} is invalid`, async ({ actor }) => {
     const romeo = await actor(me);
     await actor('juliet@localhost/balcony');
     for (const to of ['', `to='localhost'`, `to='romeo@localhost'`, `to='juliet@localhost/balcony'`]) {
@@ -127,7 +127,7 @@ for (const [title, attributes, content] of [
   });
 }
 
-scenario('§8.2.3: every request is answered, once, with its id', async ({ actor }) => {
+scenario('§8.2.3: every request gets one answer with its id', async ({ actor }) => {
   const romeo = await actor(me);
   await actor('juliet@localhost/balcony');
   for (const type of ['get', 'set']) {
@@ -153,7 +153,7 @@ scenario('§8.2.3: every request is answered, once, with its id', async ({ actor
   await romeo.receivesNothing();
 });
 
-scenario('§8.2.3: requests and answers go from resource to resource', async ({ actor }) => {
+scenario('§8.2.3: requests and answers between resources', async ({ actor }) => {
   const romeo = await actor(me);
   const juliet = await actor('juliet@localhost/balcony');
   await romeo.sends(`<iq type='get' id='1' to='juliet@localhost/balcony'><query xmlns='nope'/></iq>`);
@@ -168,7 +168,7 @@ scenario('§8.2.3: requests and answers go from resource to resource', async ({ 
 
 // --- §8.3: errors ---------------------------------------------------------------------------------------------------
 
-scenario('§8.3.1: errors and results are never answered', async ({ actor }) => {
+scenario('§8.3.1: errors and results are not answered', async ({ actor }) => {
   const romeo = await actor(me);
   const error = refusal('cancel', 'item-not-found');
   for (const to of [
@@ -187,7 +187,7 @@ scenario('§8.3.1: errors and results are never answered', async ({ actor }) => 
   await romeo.receivesNothing();
 });
 
-scenario('§8.3.2: an error tells who refused what, and why', async ({ actor }) => {
+scenario('§8.3.2: an error has the address, the request and the condition', async ({ actor }) => {
   const romeo = await actor(me);
   await romeo.sends(
     `<message to='nobody@localhost' type='chat' id='7' xml:lang='it'><body>ciao</body><x xmlns='y'>&lt;</x></message>`,
@@ -199,7 +199,7 @@ scenario('§8.3.2: an error tells who refused what, and why', async ({ actor }) 
   assert.equal(error.getChildren('error').length, 1);
 });
 
-scenario('§10.4: for a server that cannot be reached', async ({ actor }) => {
+scenario('§10.4: the server of the recipient cannot be reached', async ({ actor }) => {
   const romeo = await actor(me);
   for (const xml of [
     `<message to='juliet@nowhere.invalid' type='chat' id='1'><body>hi</body></message>`,
@@ -214,7 +214,7 @@ scenario('§10.4: for a server that cannot be reached', async ({ actor }) => {
 
 // --- §10.1: order ---------------------------------------------------------------------------------------------------
 
-scenario('§10.1: the order between two is kept, whatever kind they send', async ({ actor }) => {
+scenario('§10.1: stanzas between two entities stay in order, whatever their kind', async ({ actor }) => {
   const romeo = await actor(me);
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const kinds = [
@@ -227,7 +227,7 @@ scenario('§10.1: the order between two is kept, whatever kind they send', async
   for (let at = 0; at < all.length; at++) assert.equal((await juliet.receivesAny()).attrs.id, String(at));
 });
 
-scenario('§13.12: a stanza of 10000 bytes is carried', async ({ actor }) => {
+scenario('§13.12: a stanza of 10000 bytes is delivered', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   for (const transport of ['tcp', 'tls', 'websocket'] as const) {
     const romeo = await actor(me, { transport });

@@ -25,13 +25,13 @@ scenario('§4.7: the header is answered with from, id, version and language', as
   assert.ok(id!.length >= 16);
 });
 
-scenario('§4.7.2: the answer is to the bare address', async ({ connect }) => {
+scenario('§4.7.2: the response has the bare address', async ({ connect }) => {
   const romeo = await connect();
   await romeo.opens({ from: 'romeo@localhost/orchard' });
   assert.equal((await romeo.receivesOpen()).to, 'romeo@localhost');
 });
 
-scenario('§4.7.3: ids are new for each stream, and on each restart', async ({ connect, actor }) => {
+scenario('§4.7.3: each stream and each restart has a new id', async ({ connect, actor }) => {
   const ids = new Set<string>();
   for (let at = 0; at < 5; at++) {
     const peer = await connect();
@@ -44,7 +44,7 @@ scenario('§4.7.3: ids are new for each stream, and on each restart', async ({ c
   assert.equal(new Set(own).size, 2);
 });
 
-scenario('§4.7.5: a higher version is answered with ours', async ({ connect }) => {
+scenario('§4.7.5: a higher version is answered with 1.0', async ({ connect }) => {
   for (const version of ['1.1', '1.10', '2.0', '01.0']) {
     const peer = await connect();
     await peer.opens({ version });
@@ -53,7 +53,7 @@ scenario('§4.7.5: a higher version is answered with ours', async ({ connect }) 
   }
 });
 
-scenario('§4.9.3.25: none, one of before, and garbage are no version', async ({ connect }) => {
+scenario('§4.9.3.25: missing, old and invalid versions', async ({ connect }) => {
   for (const version of [undefined, '0.9', '1', '1.', 'x.y', '']) {
     const peer = await connect();
     await peer.opens({ version });
@@ -61,7 +61,7 @@ scenario('§4.9.3.25: none, one of before, and garbage are no version', async ({
   }
 });
 
-scenario('§4.9.3.6: a host that is not ours', async ({ connect }) => {
+scenario('§4.9.3.6: an unknown host', async ({ connect }) => {
   for (const to of ['nowhere.example', 'romeo@localhost', 'localhost/orchard']) {
     const peer = await connect();
     await peer.opens({ to });
@@ -71,7 +71,7 @@ scenario('§4.9.3.6: a host that is not ours', async ({ connect }) => {
   }
 });
 
-scenario('§4.9.3.7: a header without an address, or with what is none', async ({ connect }) => {
+scenario('§4.9.3.7: a header without a valid address', async ({ connect }) => {
   for (const attributes of [{ to: undefined }, { to: '' }, { to: 'ex ample' }]) {
     const peer = await connect();
     await peer.opens(attributes);
@@ -102,22 +102,25 @@ const hints = [
   'x'.repeat(4000),
 ];
 for (const transport of ['tcp', 'tls', 'starttls', 'websocket', 'wss'] as const)
-  scenario(`§4.7.1: any from will do that names no account of ours: ${transport}`, async ({ connect, stage }) => {
-    await stage.account('romeo@localhost');
-    for (const from of hints) {
-      const peer = await connect({ transport });
-      await peer.opens({ from });
-      await peer.receivesFeatures();
-      await peer.proves('romeo');
-      await peer.opens({ from });
-      await peer.receivesFeatures();
-      await peer.binds('orchard');
-      await peer.closes();
-      await peer.isClosed();
-    }
-  });
+  scenario(
+    `§4.7.1: from may be any address that is not of another local account: ${transport}`,
+    async ({ connect, stage }) => {
+      await stage.account('romeo@localhost');
+      for (const from of hints) {
+        const peer = await connect({ transport });
+        await peer.opens({ from });
+        await peer.receivesFeatures();
+        await peer.proves('romeo');
+        await peer.opens({ from });
+        await peer.receivesFeatures();
+        await peer.binds('orchard');
+        await peer.closes();
+        await peer.isClosed();
+      }
+    },
+  );
 
-scenario('§4.7.1: and before TLS', async ({ connect, stage }) => {
+scenario('§4.7.1: also before TLS', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   for (const from of hints) {
     const peer = await connect();
@@ -129,7 +132,7 @@ scenario('§4.7.1: and before TLS', async ({ connect, stage }) => {
   }
 });
 
-scenario('§4.7.2: the answer is to whom the header is from', async ({ connect }) => {
+scenario("§4.7.2: the response is addressed to the header's from", async ({ connect }) => {
   for (const [from, to] of [
     ['romeo@localhost/orchard', 'romeo@localhost'],
     ['Some-Machine', 'some-machine'],
@@ -141,7 +144,7 @@ scenario('§4.7.2: the answer is to whom the header is from', async ({ connect }
   }
 });
 
-scenario('§4.9.3.10, §4.9.3.1: namespaces and the root', async ({ connect }) => {
+scenario('§4.9.3.10, §4.9.3.1: namespaces and the root element', async ({ connect }) => {
   const wrong = [
     [header("to='localhost' version='1.0'", { content: 'jabber:server' }), 'invalid-namespace'],
     [header("to='localhost' version='1.0'", { content: 'nope' }), 'invalid-namespace'],
@@ -159,7 +162,7 @@ scenario('§4.9.3.10, §4.9.3.1: namespaces and the root', async ({ connect }) =
 });
 
 scenario(
-  '§4.8: other prefixes, quotes, orders, white space and no XML declaration mean the same',
+  '§4.8: other prefixes, quotes, attribute orders, white space and a missing XML declaration',
   async ({ connect }) => {
     const same = [
       `<stream:stream version="1.0" to="localhost" xmlns:stream="${NS.stream}" xmlns="${NS.client}">`,
@@ -180,7 +183,7 @@ scenario(
   },
 );
 
-scenario('§4.2: one header a stream', async ({ connect, actor }) => {
+scenario('§4.2: one header per stream', async ({ connect, actor }) => {
   const stranger = await connect();
   await stranger.opens();
   await stranger.receivesFeatures();
@@ -193,7 +196,7 @@ scenario('§4.2: one header a stream', async ({ connect, actor }) => {
 
 // --- §4.3: negotiation ------------------------------------------------------------------------------------------
 
-scenario('§4.3.2: features follow the header, and after the login are others', async ({ connect, stage }) => {
+scenario('§4.3.2: features follow the header, and differ after authentication', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -205,7 +208,7 @@ scenario('§4.3.2: features follow the header, and after the login are others', 
   assert.equal(then.getChild('mechanisms', NS.sasl), undefined);
 });
 
-scenario('§6.4.6: a restart takes the stream to no other host and no other account', async ({ stage, connect }) => {
+scenario('§6.4.6: a restart changes neither host nor account', async ({ stage, connect }) => {
   await stage.account('romeo@localhost');
   for (const [attributes, condition] of [
     [{ to: 'elsewhere.example' }, 'host-unknown'],
@@ -221,7 +224,7 @@ scenario('§6.4.6: a restart takes the stream to no other host and no other acco
   }
 });
 
-scenario('§6.4.6: after the login a header is due', async ({ stage, connect }) => {
+scenario('§6.4.6: after authentication the client has to send a header', async ({ stage, connect }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -239,7 +242,7 @@ for (const [title, xml] of [
   ['binding', `<iq type='set' id='1'><bind xmlns='${NS.bind}'/></iq>`],
   ['anything', `<whatever xmlns='nope'/>`],
 ] as const) {
-  scenario(`§4.9.3.12: before the login ${title} ends the stream`, async ({ connect, actor }) => {
+  scenario(`§4.9.3.12: before login, ${title} closes the stream`, async ({ connect, actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     for (const transport of ['tcp', 'tls', 'websocket'] as const) {
       const stranger = await connect({ transport });
@@ -252,7 +255,7 @@ for (const [title, xml] of [
   });
 }
 
-scenario('§4.9.3.12: after the login, before binding, too', async ({ stage, connect }) => {
+scenario('§4.9.3.12: so it does between login and binding', async ({ stage, connect }) => {
   await stage.account('romeo@localhost');
   for (const xml of ['<presence/>', `<message to='romeo@localhost'/>`, ping('1')]) {
     const romeo = await connect();
@@ -323,7 +326,7 @@ for (const [title, text, condition] of wrongs) {
   });
 }
 
-scenario('§4.9.3.22: another encoding than UTF-8', async ({ connect }) => {
+scenario('§4.9.3.22: an encoding other than UTF-8', async ({ connect }) => {
   for (const encoding of ['ISO-8859-1', 'UTF-16', 'utf8']) {
     const peer = await connect();
     await peer.sends(`<?xml version='1.0' encoding='${encoding}'?>`);
@@ -331,7 +334,7 @@ scenario('§4.9.3.22: another encoding than UTF-8', async ({ connect }) => {
   }
 });
 
-scenario('§11.1: nothing of the stanza that breaks the stream is used', async ({ actor }) => {
+scenario('§11.1: a stanza that breaks the stream has no effect', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<message to='juliet@localhost' type='chat'><body>one</body></message>`);
@@ -341,7 +344,7 @@ scenario('§11.1: nothing of the stanza that breaks the stream is used', async (
   await juliet.receivesNothing();
 });
 
-scenario('§4.9.1.1: nothing is read behind an error', async ({ actor }) => {
+scenario('§4.9.1.1: data after an error is ignored', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<oops/><message to='juliet@localhost' type='chat'><body>one</body></message>`);
@@ -349,14 +352,14 @@ scenario('§4.9.1.1: nothing is read behind an error', async ({ actor }) => {
   await juliet.receivesNothing();
 });
 
-scenario('§4.9.1.1: an error of the client ends the stream', async ({ actor, server }) => {
+scenario("§4.9.1.1: a client's stream error ends the stream", async ({ actor, server }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<stream:error><reset xmlns='${NS.streams}'/></stream:error>`);
   await romeo.isClosed();
   assert.equal(server.sessions.size, 0);
 });
 
-scenario('§4.9.1.1: an error before the login is not answered by another one', async ({ connect }) => {
+scenario('§4.9.1.1: a stream error before login is not answered with another', async ({ connect }) => {
   const romeo = await connect();
   await romeo.opens();
   await romeo.receivesOpen();
@@ -376,7 +379,7 @@ const broken = defineModule({
   ],
 });
 
-scenario('§4.9.3.8: a fault of the server', { modules: [broken], errors: true }, async ({ connect, stage }) => {
+scenario('§4.9.3.8: an internal error', { modules: [broken], errors: true }, async ({ connect, stage }) => {
   const peer = await connect();
   await peer.opens();
   await peer.receivesStreamError('internal-server-error');
@@ -386,7 +389,7 @@ scenario('§4.9.3.8: a fault of the server', { modules: [broken], errors: true }
 // --- §4.1: segments mean nothing ----------------------------------------------------------------------------------
 
 for (const transport of transports) {
-  scenario(`§4.1: a byte at a time (${transport})`, async ({ connect, actor, stage }) => {
+  scenario(`§4.1: byte by byte (${transport})`, async ({ connect, actor, stage }) => {
     await stage.account('romeo@localhost');
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await connect({ transport });
@@ -402,7 +405,7 @@ for (const transport of transports) {
   });
 }
 
-scenario('§4.1: fifty stanzas at once, in their order', async ({ actor }) => {
+scenario('§4.1: fifty stanzas in one write are handled in order', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   const all = Array.from({ length: 50 }, (_, at) => at);
@@ -413,7 +416,7 @@ scenario('§4.1: fifty stanzas at once, in their order', async ({ actor }) => {
   await romeo.receives(pong('p'));
 });
 
-scenario('§4.1: what is sent ahead of the answers is taken in its turn', async ({ connect, stage }) => {
+scenario('§4.1: pipelined elements are handled in order', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -433,14 +436,14 @@ scenario('§4.1: what is sent ahead of the answers is taken in its turn', async 
   await romeo.receives(pong('p'));
 });
 
-scenario('§4.6.1: white space between stanzas is nothing', async ({ actor }) => {
+scenario('§4.6.1: white space between stanzas is ignored', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(` \n\t\r\n ${ping('1')}   \n`);
   await romeo.receives(pong('1'));
   await romeo.receivesNothing();
 });
 
-scenario('§4.8.4, §11.3: what is sent on means what was understood', async ({ actor, connect, stage }) => {
+scenario('§4.8.4, §11.3: forwarded stanzas keep their meaning', async ({ actor, connect, stage }) => {
   await stage.account('romeo@localhost');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await connect();
@@ -478,7 +481,7 @@ scenario('§4.8.4, §11.3: what is sent on means what was understood', async ({ 
 // --- §4.4: ends -------------------------------------------------------------------------------------------------
 
 for (const transport of ['tcp', 'tls', 'websocket'] as const) {
-  scenario(`§4.4: the end is answered with the end (${transport})`, async ({ actor, server }) => {
+  scenario(`§4.4: a closing tag is answered with a closing tag (${transport})`, async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard', { transport });
     await romeo.closes();
     await romeo.isClosed();
@@ -486,7 +489,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const) {
   });
 }
 
-scenario('§4.4: a stranger may go, too', async ({ connect }) => {
+scenario('§4.4: an unauthenticated client may close its stream, too', async ({ connect }) => {
   const peer = await connect();
   await peer.opens();
   await peer.receivesFeatures();
@@ -512,7 +515,7 @@ for (const [title, end] of [
   ['half-closed connection', async (romeo: Peer) => romeo.halfCloses()],
 ] as const) {
   for (const transport of transports) {
-    scenario(`§4.6: a ${title} is a gone session (${transport})`, async ({ actor, server }) => {
+    scenario(`§4.6: a ${title} ends the session (${transport})`, async ({ actor, server }) => {
       const juliet = await actor('juliet@localhost/balcony', { presence: true });
       const romeo = await actor('romeo@localhost/orchard', { transport, presence: true });
       await romeo.sends(`<presence to='juliet@localhost/balcony'/>`);
@@ -524,7 +527,7 @@ for (const [title, end] of [
   }
 }
 
-scenario('§4.9.3.20: the server says that it stops', { alone: true }, async ({ actor, server }) => {
+scenario('§4.9.3.20: the server announces its shutdown', { alone: true }, async ({ actor, server }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { transport: 'websocket' });
   const stopped = server.stop();

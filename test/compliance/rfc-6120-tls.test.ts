@@ -26,7 +26,7 @@ function names(socket: TLSSocket | undefined): string {
   return new X509Certificate(socket!.getPeerCertificate().raw).subjectAltName ?? '';
 }
 
-scenario('§5.3.1: where TLS is required nothing else is offered', { config: required }, async ({ connect }) => {
+scenario('§5.3.1: if TLS is required, nothing else is offered', { config: required }, async ({ connect }) => {
   const romeo = await connect();
   await romeo.opens();
   await romeo.receivesOpen();
@@ -51,7 +51,7 @@ scenario('§5.3.1, §6.5.4: a login without TLS is refused', { config: required 
   await romeo.receivesStreamError('not-authorized');
 });
 
-scenario('§5.4: after the handshake a new stream begins', { config: required }, async ({ connect, actor }) => {
+scenario('§5.4: the handshake is followed by a new stream', { config: required }, async ({ connect, actor }) => {
   const romeo = await connect();
   await romeo.opens();
   const { id } = await romeo.receivesOpen();
@@ -67,7 +67,7 @@ scenario('§5.4: after the handshake a new stream begins', { config: required },
   await juliet.receivesNothing();
 });
 
-scenario('§5.3.2: TLS may be had where it is not required', { config: optional }, async ({ connect, actor }) => {
+scenario('§5.3.2: TLS is offered even if it is not required', { config: optional }, async ({ connect, actor }) => {
   const romeo = await connect();
   await romeo.opens();
   const features = await romeo.receivesFeatures();
@@ -78,7 +78,7 @@ scenario('§5.3.2: TLS may be had where it is not required', { config: optional 
 });
 
 scenario(
-  '§5.4.3.3: what is said behind <starttls/> in the clear is not used',
+  '§5.4.3.3: data that follows <starttls/> in the clear is discarded',
   { config: optional },
   async ({ connect }) => {
     const injected = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'>`;
@@ -101,7 +101,7 @@ scenario(
   },
 );
 
-scenario('§5.4.3.3: the host may be another after the handshake', { config: required }, async ({ connect }) => {
+scenario('§5.4.3.3: the host may change after the handshake', { config: required }, async ({ connect }) => {
   const romeo = await connect({ tls: { servername: 'elsewhere.example' } });
   await asks(romeo);
   await romeo.startsTls();
@@ -111,7 +111,7 @@ scenario('§5.4.3.3: the host may be another after the handshake', { config: req
 });
 
 scenario(
-  '§5.4.2.2: no TLS in TLS, and none while a login is under way',
+  '§5.4.2.2: no STARTTLS inside TLS, nor during authentication',
   { config: optional },
   async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
@@ -168,7 +168,7 @@ for (const [title, tls, outcome] of [
 }
 
 scenario(
-  'RFC 9325 §3.1: TLS 1.2 is refused where 1.3 is asked for',
+  'RFC 9325 §3.1: TLS 1.2 is refused if 1.3 is required',
   { config: { tls: { minimum_version: '1.3' } } },
   async ({ connect }) => {
     await assert.rejects(connect({ transport: 'tls', tls: { maxVersion: 'TLSv1.2' } }));
@@ -176,7 +176,7 @@ scenario(
   },
 );
 
-scenario('XEP-0368 §4: direct TLS, with ALPN and without, but not for another protocol', async ({ connect }) => {
+scenario('XEP-0368 §4: direct TLS with and without ALPN, but not for another protocol', async ({ connect }) => {
   const named = await connect({ transport: 'tls' });
   assert.equal(named.tls?.alpnProtocol, 'xmpp-client');
   const silent = await connect({ transport: 'tls', tls: { ALPNProtocols: [] } });
@@ -188,7 +188,7 @@ scenario('XEP-0368 §4: direct TLS, with ALPN and without, but not for another p
   await assert.rejects(connect({ transport: 'tls', tls: { ALPNProtocols: ['http/1.1'] } }));
 });
 
-scenario('XEP-0368 §3, RFC 6066 §3: each host shows its own certificate', async ({ connect }) => {
+scenario('XEP-0368 §3, RFC 6066 §3: each host has its own certificate', async ({ connect }) => {
   for (const transport of ['tls', 'starttls'] as const) {
     for (const host of ['localhost', 'elsewhere.example']) {
       const peer = await connect({ transport, host });
@@ -204,7 +204,7 @@ scenario('XEP-0368 §3, RFC 6066 §3: each host shows its own certificate', asyn
 });
 
 scenario(
-  '§13.7.2: a new certificate holds for new connections, the old ones stay',
+  '§13.7.2: a new certificate applies to new connections; existing ones stay open',
   { alone: true },
   async ({ actor, server, stage, connect }) => {
     const romeo = await actor('romeo@localhost/orchard', { transport: 'tls' });
@@ -221,7 +221,7 @@ scenario(
   },
 );
 
-scenario('§13.12: renegotiation is not had', async ({ connect }) => {
+scenario('§13.12: renegotiation is refused', async ({ connect }) => {
   const peer = await connect({ transport: 'tls', tls: { maxVersion: 'TLSv1.2' } });
   await peer.opens();
   await peer.receivesFeatures();
@@ -232,7 +232,7 @@ scenario('§13.12: renegotiation is not had', async ({ connect }) => {
   assert.notEqual(outcome, 'renegotiated');
 });
 
-scenario('a session is resumed by its ticket', async ({ connect }) => {
+scenario('a TLS session is resumed by its ticket', async ({ connect }) => {
   const first = await connect({ transport: 'tls', tls: { maxVersion: 'TLSv1.2' } });
   const session = first.tls!.getSession()!;
   const second = await connect({ transport: 'tls', tls: { maxVersion: 'TLSv1.2', session } });

@@ -121,7 +121,7 @@ async function finds({ actor }: Pick<Scene, 'actor'>, fates: Fates, who: readonl
   juliet.cut();
 }
 
-scenario('§8.1.1.1: a message without an address is one to oneself', async ({ actor }) => {
+scenario("§8.1.1.1: a message without an address is for the sender's account", async ({ actor }) => {
   const orchard = await actor('romeo@localhost/orchard', { presence: true });
   const garden = await actor('romeo@localhost/garden', { presence: true });
   orchard.forgets();
@@ -135,7 +135,7 @@ scenario('§8.1.1.1: a message without an address is one to oneself', async ({ a
   }
 });
 
-scenario('§8.4: what is for the server itself', async ({ actor }) => {
+scenario('§8.4: messages for the server itself', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const to of ['localhost', 'localhost/nowhere']) {
     await romeo.sends(`<message id='1' to='${to}'><body>help</body></message>`);
@@ -147,7 +147,7 @@ scenario('§8.4: what is for the server itself', async ({ actor }) => {
   }
 });
 
-scenario('§5.2: a message arrives as it was sent', async ({ actor }) => {
+scenario('§5.2: a message is delivered unchanged', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const content = `<subject>I implore you!</subject><subject xml:lang='cs'>Úpěnlivě prosím!</subject>
@@ -162,7 +162,7 @@ scenario('§5.2: a message arrives as it was sent', async ({ actor }) => {
   assert.equal(message.getChildText('body'), 'Wherefore art <thou> & why?\n\t“Romeo” 🌹');
 });
 
-scenario('§8.5: IQs find nobody', async ({ actor, stage }) => {
+scenario('§8.5: IQs for missing accounts and resources', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
@@ -187,7 +187,7 @@ scenario('§8.5: IQs find nobody', async ({ actor, stage }) => {
   await juliet.receivesNothing();
 });
 
-scenario('§8.5.3.1.3: an IQ goes to the client that it is for, and so does its answer', async ({ actor }) => {
+scenario('§8.5.3.1.3: an IQ and its answer go to the addressed clients', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   const chamber = await actor('juliet@localhost/chamber', { presence: true });

@@ -8,7 +8,7 @@ const rich = `<presence xml:lang='it'><show>dnd</show><status>Sto pensando</stat
   <priority>5</priority>${caps}<x xmlns='vcard-temp:x:update'><photo>ab</photo></x></presence>`;
 
 scenario(
-  '§4.2: a client that comes online is seen by its subscribers, as sent, and sees its contacts',
+  '§4.2: a client that comes online is shown to its subscribers, and gets the presence of its contacts',
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -34,7 +34,7 @@ scenario(
   },
 );
 
-scenario('§4.2.2, §4.3: seen from one side alone', async ({ actor }) => {
+scenario('§4.2.2, §4.3: one-way subscriptions', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await subscribes(romeo, juliet);
@@ -54,7 +54,7 @@ scenario('§4.2.2, §4.3: seen from one side alone', async ({ actor }) => {
   await juliet.receivesNothing();
 });
 
-scenario('§4.2.2, §4.4.2, §4.5.2: one’s own clients see each other', async ({ actor }) => {
+scenario("§4.2.2, §4.4.2, §4.5.2: presence among one's own clients", async ({ actor }) => {
   const orchard = await actor('romeo@localhost/orchard', { presence: '<presence><status>1</status></presence>' });
   const silent = await actor('romeo@localhost/silent');
   const garden = await actor('romeo@localhost/garden');
@@ -74,7 +74,7 @@ scenario('§4.2.2, §4.4.2, §4.5.2: one’s own clients see each other', async 
   await silent.receivesNothing();
 });
 
-scenario('§4.3.2: a probe is answered by the server', async ({ actor }) => {
+scenario('§4.3.2: the server answers a probe', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const balcony = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber', { presence: rich });
@@ -103,7 +103,7 @@ scenario('§4.3.2: a probe is answered by the server', async ({ actor }) => {
   for (const peer of [balcony, chamber, silent]) await peer.receivesNothing();
 });
 
-scenario('§4.3.2: a stranger’s probe finds out nothing', async ({ actor, stage }) => {
+scenario('§4.3.2: a probe of an unknown sender reveals nothing', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
@@ -116,7 +116,7 @@ scenario('§4.3.2: a stranger’s probe finds out nothing', async ({ actor, stag
   await juliet.receivesNothing();
 });
 
-scenario('§4.4: presence is changed, and nobody is probed again', async ({ actor }) => {
+scenario('§4.4: a change of presence is broadcast, without new probes', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -130,7 +130,7 @@ scenario('§4.4: presence is changed, and nobody is probed again', async ({ acto
   await juliet.receivesNothing();
 });
 
-scenario('§4.5: a client becomes unavailable once, however it goes offline', async ({ actor }) => {
+scenario('§4.5: a client becomes unavailable once, however it disconnects', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const first = await actor('romeo@localhost/orchard', { presence: true });
   await befriends(first, juliet);
@@ -156,7 +156,7 @@ scenario('§4.5: a client becomes unavailable once, however it goes offline', as
   await juliet.receivesNothing();
 });
 
-scenario('§4.5.2: who is not available gets no presence', async ({ actor }) => {
+scenario('§4.5.2: an unavailable client gets no presence', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -170,7 +170,7 @@ scenario('§4.5.2: who is not available gets no presence', async ({ actor }) => 
 // ---------------------------------------------------------------------------------------------------------------
 // Directed presence
 
-scenario('§4.6: directed presence goes to one, and ends with the session', async ({ actor }) => {
+scenario('§4.6: directed presence goes to one address, and ends with the session', async ({ actor }) => {
   for (const end of ['unavailable', 'closing', 'cut']) {
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -199,7 +199,7 @@ scenario('§4.6: directed presence goes to one, and ends with the session', asyn
   }
 });
 
-scenario('§4.6.3: who was told himself that it is over is not told again', async ({ actor }) => {
+scenario('§4.6.3: an unavailable presence that the client already sent is not repeated', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(`<presence to='juliet@localhost'/>`);
@@ -212,7 +212,7 @@ scenario('§4.6.3: who was told himself that it is over is not told again', asyn
   await juliet.receivesNothing();
 });
 
-scenario('§4.6.3: contacts are told once', async ({ actor }) => {
+scenario('§4.6.3: contacts get it once', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -223,7 +223,7 @@ scenario('§4.6.3: contacts are told once', async ({ actor }) => {
   await juliet.receivesNothing();
 });
 
-scenario('§4.6.3: so are one’s own clients', async ({ actor }) => {
+scenario("§4.6.3: so do one's own clients", async ({ actor }) => {
   const orchard = await actor('romeo@localhost/orchard', { presence: true });
   const garden = await actor('romeo@localhost/garden', { presence: true });
   orchard.forgets();
@@ -240,7 +240,7 @@ scenario('§4.6.3: so are one’s own clients', async ({ actor }) => {
   }
 });
 
-scenario('§4.6.1: who is not available can be present at one place', async ({ actor }) => {
+scenario('§4.6.1: an unavailable client can send directed presence', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(`<presence to='juliet@localhost'/>`);
@@ -252,7 +252,7 @@ scenario('§4.6.1: who is not available can be present at one place', async ({ a
 });
 
 const few = { config: { modules: { presence: { directed: 10 } } } };
-scenario('§4.6: so many places at once', few, async ({ actor }) => {
+scenario('§4.6: addresses of directed presence are limited', few, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (let n = 0; n < 11; n++) await romeo.sends(`<presence id='${n}' to='room${n}@localhost'/>`);
   await romeo.receives(`<presence type='error' id='10' from='room10@localhost'>
@@ -264,28 +264,33 @@ scenario('§4.6: so many places at once', few, async ({ actor }) => {
 // ---------------------------------------------------------------------------------------------------------------
 // Delivery, and what is no presence
 
-scenario('§8.5.2, §8.5.3: presence for an account goes to all its clients, for one to that', async ({ actor }) => {
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const balcony = await actor('juliet@localhost/balcony', { presence: true });
-  const negative = await actor('juliet@localhost/cellar', { presence: '<presence><priority>-5</priority></presence>' });
-  const silent = await actor('juliet@localhost/silent');
-  balcony.forgets();
-  await romeo.sends(`<presence to='juliet@localhost' id='all'/>`);
-  await balcony.receives(`<presence id='all' from='romeo@localhost/orchard'/>`);
-  await negative.receives(`<presence id='all' from='romeo@localhost/orchard'/>`);
-  await romeo.sends(`<presence to='juliet@localhost/silent' id='one'/>`);
-  await silent.receives(`<presence id='one' from='romeo@localhost/orchard'/>`);
-  // §8.5.3.2, §8.5.1: a resource, an account that is not there
-  await romeo.sends(`<presence to='juliet@localhost/nowhere'/>`);
-  await romeo.sends(`<presence to='nobody@localhost'/>`);
-  await romeo.sends(`<presence to='nobody@localhost/nowhere' type='unavailable'/>`);
-  await romeo.sends(`<presence to='localhost'/>`);
-  await romeo.sends(`<presence to='juliet@localhost/balcony' type='error'>${refusal('cancel', 'gone')}</presence>`);
-  await balcony.receives(`<presence type='error' from='romeo@localhost/orchard'/>`);
-  for (const peer of [romeo, balcony, negative, silent]) await peer.receivesNothing();
-});
+scenario(
+  '§8.5.2, §8.5.3: presence for an account goes to all its clients, presence for a client to that one',
+  async ({ actor }) => {
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const balcony = await actor('juliet@localhost/balcony', { presence: true });
+    const negative = await actor('juliet@localhost/cellar', {
+      presence: '<presence><priority>-5</priority></presence>',
+    });
+    const silent = await actor('juliet@localhost/silent');
+    balcony.forgets();
+    await romeo.sends(`<presence to='juliet@localhost' id='all'/>`);
+    await balcony.receives(`<presence id='all' from='romeo@localhost/orchard'/>`);
+    await negative.receives(`<presence id='all' from='romeo@localhost/orchard'/>`);
+    await romeo.sends(`<presence to='juliet@localhost/silent' id='one'/>`);
+    await silent.receives(`<presence id='one' from='romeo@localhost/orchard'/>`);
+    // §8.5.3.2, §8.5.1: a resource, an account that is not there
+    await romeo.sends(`<presence to='juliet@localhost/nowhere'/>`);
+    await romeo.sends(`<presence to='nobody@localhost'/>`);
+    await romeo.sends(`<presence to='nobody@localhost/nowhere' type='unavailable'/>`);
+    await romeo.sends(`<presence to='localhost'/>`);
+    await romeo.sends(`<presence to='juliet@localhost/balcony' type='error'>${refusal('cancel', 'gone')}</presence>`);
+    await balcony.receives(`<presence type='error' from='romeo@localhost/orchard'/>`);
+    for (const peer of [romeo, balcony, negative, silent]) await peer.receivesNothing();
+  },
+);
 
-scenario('§4.7: what is no presence is refused, and changes nothing', async ({ actor }) => {
+scenario('§4.7: invalid presence is refused, and has no effect', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -306,7 +311,7 @@ scenario('§4.7: what is no presence is refused, and changes nothing', async ({ 
 
 for (const transport of ['tcp', 'websocket'] as const)
   scenario(
-    `presence waits a little, and comes before what was said behind it (${transport})`,
+    `deferred presence is sent before later stanzas (${transport})`,
     { config: { c2s: { notification_delay_seconds: 1 } } },
     async ({ actor }) => {
       const romeo = await actor('romeo@localhost/orchard', { presence: true });

@@ -34,7 +34,7 @@ scenario('§2.1.3, §2.2: a new account has an empty roster', async ({ actor }) 
   await romeo.receivesNothing();
 });
 
-scenario('§2.1.6, §2.3: a set is answered, and pushed to those who asked for the roster', async ({ actor }) => {
+scenario('§2.1.6, §2.3: a set is answered, and pushed to clients that requested the roster', async ({ actor }) => {
   const orchard = await actor('romeo@localhost/orchard');
   const garden = await actor('romeo@localhost/garden');
   const street = await actor('romeo@localhost/street', { presence: true });
@@ -59,7 +59,7 @@ scenario('§2.1.6, §2.3: a set is answered, and pushed to those who asked for t
   await has(street, item);
 });
 
-scenario('§2.1.6: what clients answer to a push is their affair', async ({ actor }) => {
+scenario("§2.1.6: a client's response to a push is ignored", async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await asks(romeo);
   await romeo.sends(set('1', `<item jid='nurse@localhost'/>`));
@@ -70,7 +70,7 @@ scenario('§2.1.6: what clients answer to a push is their affair', async ({ acto
   await romeo.receivesNothing();
 });
 
-scenario('§2.4: an item is updated as a whole', async ({ actor }) => {
+scenario('§2.4: an update replaces the whole item', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(set('1', `<item jid='Nurse@LOCALHOST/kitchen' name='N'><group>A</group><group>Ä Ö</group></item>`));
   await romeo.receives(`<iq type='result' id='1'/>`);
@@ -89,7 +89,7 @@ scenario('§2.4: an item is updated as a whole', async ({ actor }) => {
   );
 });
 
-scenario('§2.1.2: the state of a subscription is not the client’s to set', async ({ actor }) => {
+scenario('§2.1.2: a client cannot set the subscription state', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(set('1', `<item jid='juliet@localhost' subscription='both' ask='subscribe' approved='true'/>`));
@@ -125,7 +125,7 @@ const wrong: readonly (readonly [what: string, items: string, refusal: string])[
   ['what is no address', `<item jid='a@@localhost'/>`, refusal('modify', 'jid-malformed')],
   ['oneself', `<item jid='romeo@localhost'/>`, refusal('cancel', 'not-allowed')],
 ];
-scenario('§2.3.3: a set that is refused changes nothing', async ({ actor }) => {
+scenario('§2.3.3: a refused set has no effect', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await asks(romeo);
   for (const [what, items, error] of wrong) {
@@ -185,7 +185,7 @@ scenario('§2.5.2: removing a contact ends the subscriptions between the two', a
   await has(juliet, `<item jid='romeo@localhost' subscription='none'/>`);
 });
 
-scenario('§2.1.3, §2.3.3: a roster is its owner’s alone, and no account looks like one', async ({ actor }) => {
+scenario("§2.1.3, §2.3.3: another's roster is refused, as is that of a missing account", async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await asks(juliet);
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -200,7 +200,7 @@ scenario('§2.1.3, §2.3.3: a roster is its owner’s alone, and no account look
   await has(juliet);
 });
 
-scenario('§2.1.6: another’s push goes to the client under the other’s name, and changes nothing', async ({ actor }) => {
+scenario('§2.1.6: a push from another sender is delivered with their address, and has no effect', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await asks(juliet);
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -214,7 +214,7 @@ scenario('§2.1.6: another’s push goes to the client under the other’s name,
 });
 
 const few = { config: { limits: { roster_items: 2 } } };
-scenario('§2.3.3: a full roster takes no new items, and can be changed', few, async ({ actor }) => {
+scenario('§2.3.3: a full roster refuses new items, but items can be changed', few, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const name of ['a', 'b']) {
     await romeo.sends(set(name, `<item jid='${name}@localhost'/>`));
@@ -242,7 +242,7 @@ scenario('§2.6.1: versions are announced', async ({ connect, stage }) => {
   assert.ok(features.getChild('ver', NS.rosterver));
 });
 
-scenario('§2.6.2, §2.6.3: who has the roster gets what has changed', async ({ actor }) => {
+scenario('§2.6.2, §2.6.3: a client with an older version gets the changes', async ({ actor }) => {
   const garden = await actor('romeo@localhost/garden');
   const empty = await asks(garden, '', query());
   assert.ok(empty);
@@ -288,7 +288,7 @@ scenario('§2.6.2, §2.6.3: who has the roster gets what has changed', async ({ 
 
 const lasting = new MemoryStorage();
 scenario(
-  '§2, §2.6: the roster and its version outlive the server',
+  '§2, §2.6: the roster and its version survive a restart',
   { storage: () => lasting },
   async ({ actor, stage }) => {
     const before = await actor('romeo@localhost/orchard', { presence: true });

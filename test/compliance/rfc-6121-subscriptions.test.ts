@@ -104,7 +104,7 @@ async function begins(romeo: Peer, juliet: Peer, state: State): Promise<void> {
 }
 
 for (const state of Object.keys(states) as State[]) {
-  scenario(`§A.2, §A.3: what is said in the state ${state}`, async ({ actor }) => {
+  scenario(`§A.2, §A.3: subscription stanzas in the state ${state}`, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await wantsPushes(romeo);
@@ -146,7 +146,7 @@ for (const state of Object.keys(states) as State[]) {
 // ---------------------------------------------------------------------------------------------------------------
 // Asking, and answering
 
-scenario('§3.1.2, §3.1.3: a request is from account to account, whatever it was addressed to', async ({ actor }) => {
+scenario('§3.1.2, §3.1.3: a request is between bare addresses, whatever address was used', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber');
@@ -174,7 +174,7 @@ scenario('§3.1.2, §3.1.3: a request is from account to account, whatever it wa
   await romeo.receivesNothing();
 });
 
-scenario('§3.1.4: a request is refused', async ({ actor }) => {
+scenario('§3.1.4: a request is denied', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await wantsPushes(romeo);
@@ -195,7 +195,7 @@ scenario('§3.1.4: a request is refused', async ({ actor }) => {
 
 const requests = new MemoryStorage();
 scenario(
-  '§3.1.3: a request waits, over restarts, until it is answered',
+  '§3.1.3: a request stays pending across restarts until it is answered',
   { storage: () => requests },
   async ({ actor, stage }) => {
     await stage.account('juliet@localhost');
@@ -229,7 +229,7 @@ scenario(
   },
 );
 
-scenario('§3.1.2: who has asked goes on asking, until there is an answer', async ({ actor, stage }) => {
+scenario('§3.1.2: a pending request is sent again until it is answered', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await romeo.sends(`<presence type='subscribe' to='juliet@localhost'/>`);
   await romeo.syncs();
@@ -242,7 +242,7 @@ scenario('§3.1.2: who has asked goes on asking, until there is an answer', asyn
   await juliet.receives(`<presence type='subscribe' from='romeo@localhost' to='juliet@localhost'/>`);
 });
 
-scenario('§3.1.6: what was approved while one was away', async ({ actor }) => {
+scenario('§3.1.6: an approval arrives while the requester is offline', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: '<presence><status>here</status></presence>' });
   await romeo.sends(`<presence type='subscribe' to='juliet@localhost'/>`);
@@ -260,7 +260,7 @@ scenario('§3.1.6: what was approved while one was away', async ({ actor }) => {
   ]);
 });
 
-scenario('§3.2: a subscription is taken from the contact', async ({ actor }) => {
+scenario("§3.2: the contact's subscription is cancelled", async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const balcony = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber', { presence: true });
@@ -284,7 +284,7 @@ scenario('§3.2: a subscription is taken from the contact', async ({ actor }) =>
   ]);
 });
 
-scenario('§3.3: a subscription is given up, though the contact is away', async ({ actor }) => {
+scenario('§3.3: the user unsubscribes while the contact is offline', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await subscribes(romeo, juliet);
@@ -298,7 +298,7 @@ scenario('§3.3: a subscription is given up, though the contact is away', async 
   await romeo.receivesNothing();
 });
 
-scenario('§3.4: approved before it was asked for', async ({ actor, connect, stage }) => {
+scenario('§3.4: pre-approval', async ({ actor, connect, stage }) => {
   await stage.account('paris@localhost');
   const paris = await connect();
   await paris.opens();
@@ -324,7 +324,7 @@ scenario('§3.4: approved before it was asked for', async ({ actor, connect, sta
   await juliet.receivesNothing(); // she is not asked
 });
 
-scenario('§3.4.2: an approval beforehand is taken back', async ({ actor }) => {
+scenario('§3.4.2: a pre-approval is withdrawn', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await wantsPushes(juliet);
@@ -341,14 +341,14 @@ scenario('§3.4.2: an approval beforehand is taken back', async ({ actor }) => {
 // ---------------------------------------------------------------------------------------------------------------
 // What goes nowhere
 
-scenario('§3, §8.5.1: nobody is there to ask, and nobody hears of it', async ({ actor }) => {
+scenario('§3, §8.5.1: subscription stanzas to missing accounts', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const type of ['subscribe', 'subscribed', 'unsubscribe', 'unsubscribed'])
     await romeo.sends(`<presence type='${type}' to='nobody@localhost'/>`);
   await romeo.receivesNothing();
 });
 
-scenario('§3: what a stranger says of subscriptions that are not there', async ({ actor }) => {
+scenario('§3: subscription stanzas from a sender without a subscription', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await wantsPushes(juliet);
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -361,7 +361,7 @@ scenario('§3: what a stranger says of subscriptions that are not there', async 
   assert.equal(await itemOf(juliet, 'romeo@localhost'), undefined);
 });
 
-scenario('§3.1.1: a subscription is to somebody else', async ({ actor }) => {
+scenario('§3.1.1: a user cannot subscribe to themselves', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await romeo.sends(`<presence type='subscribe' id='1'/>`);
   await romeo.receives(`<presence type='error' id='1'>${refusal('modify', 'bad-request')}</presence>`);
@@ -373,7 +373,7 @@ scenario('§3.1.1: a subscription is to somebody else', async ({ actor }) => {
 });
 
 const few = { config: { modules: { roster: { pending_requests: 1 } } } };
-scenario('§3.1.3: so many requests wait, and those who are refused do not hear why', few, async ({ actor }) => {
+scenario('§3.1.3: pending requests are limited, and a refusal gives no reason', few, async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const paris = await actor('paris@localhost/street', { presence: true });
@@ -403,7 +403,7 @@ scenario('§3: between two hosts of the server', async ({ actor }) => {
   ]);
 });
 
-scenario('§3.2: an account that is removed takes its leave of those who saw it', async ({ actor, server }) => {
+scenario('§3.2: deleting an account cancels its subscriptions', async ({ actor, server }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await wantsPushes(romeo);

@@ -29,7 +29,7 @@ async function greeted(connect: () => Promise<Peer>): Promise<Peer> {
 
 // --- §3.1: the handshake --------------------------------------------------------------------------------------------
 
-scenario('§3.1: the subprotocol is xmpp, or there is none', async ({ stage }) => {
+scenario('§3.1: the subprotocol has to be xmpp', async ({ stage }) => {
   for (const protocols of ['xmpp', ['other', 'xmpp']]) {
     const ws = socket(stage, protocols);
     await once(ws, 'open');
@@ -44,7 +44,7 @@ scenario('§3.1: the subprotocol is xmpp, or there is none', async ({ stage }) =
   }
 });
 
-scenario('§3.1: at its path alone, and for upgrades alone', async ({ stage }) => {
+scenario('§3.1: only at its path, and only upgrades', async ({ stage }) => {
   const other = new WebSocket(`ws://127.0.0.1:${stage.port('http')}/other`, 'xmpp');
   other.on('error', () => {});
   const [, refused] = await once(other, 'unexpected-response');
@@ -67,12 +67,12 @@ async function upgraded(stage: Stage, origin: string | undefined): Promise<numbe
   return outcome;
 }
 
-scenario('RFC 6455 §10.2: pages of any origin may connect, as long as nothing else is said', async ({ stage }) => {
+scenario('RFC 6455 §10.2: by default pages of any origin may connect', async ({ stage }) => {
   for (const origin of [undefined, 'https://evil.example', 'null']) assert.equal(await upgraded(stage, origin), 101);
 });
 
 scenario(
-  'RFC 6455 §4.2.2: pages of other origins than those of the list get 403',
+  'RFC 6455 §4.2.2: pages of unlisted origins get 403',
   { config: { http: { origins: ['https://chat.example.org', 'http://localhost:8080', 'capacitor://localhost'] } } },
   async ({ stage, server }) => {
     for (const [origin, status] of [
@@ -99,7 +99,7 @@ scenario(
   },
 );
 
-scenario('XEP-0205: nothing is inflated', async ({ stage }) => {
+scenario('XEP-0205: compression is not offered', async ({ stage }) => {
   const ws = socket(stage, 'xmpp', { perMessageDeflate: true });
   await once(ws, 'open');
   assert.equal(ws.extensions, '');
@@ -108,7 +108,7 @@ scenario('XEP-0205: nothing is inflated', async ({ stage }) => {
 
 // --- §3.3, §3.4: messages -----------------------------------------------------------------------------------------------
 
-scenario('§3.3.2, §3.4: each message is one element that stands alone', async ({ stage }) => {
+scenario('§3.3.2, §3.4: each message is one complete element', async ({ stage }) => {
   const ws = socket(stage);
   const messages: string[] = [];
   ws.on('message', (data, isBinary) => {
@@ -129,7 +129,7 @@ scenario('§3.3.2, §3.4: each message is one element that stands alone', async 
   ws.terminate();
 });
 
-scenario('§3.3.3: what the server says has its namespace', async ({ actor }) => {
+scenario('§3.3.3: each element that the server sends declares its namespace', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
   await romeo.sends(`<iq xmlns='${NS.client}' type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>`);
   await romeo.receives(`<iq type='result' id='1'/>`);
@@ -165,7 +165,7 @@ for (const [title, text, condition] of [
   });
 }
 
-scenario('§3.4: what is wrong with <open/> is told in a stream', async ({ connect }) => {
+scenario('§3.4: an invalid <open/> is answered with a stream error', async ({ connect }) => {
   for (const [attributes, condition] of [
     [{ to: 'nowhere.example' }, 'host-unknown'],
     [{ to: undefined }, 'improper-addressing'],
@@ -183,7 +183,7 @@ scenario('§3.4: what is wrong with <open/> is told in a stream', async ({ conne
   await early.receivesStreamError('bad-format');
 });
 
-scenario('§3.2: text only', async ({ connect, stage }) => {
+scenario('§3.2: binary messages are refused', async ({ connect, stage }) => {
   const ws = socket(stage);
   await once(ws, 'open');
   ws.send(Buffer.from(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`), { binary: true });
@@ -191,14 +191,14 @@ scenario('§3.2: text only', async ({ connect, stage }) => {
   await greeted(() => connect({ transport: 'websocket' }));
 });
 
-scenario('RFC 6455 §8.1: UTF-8 only', async ({ stage }) => {
+scenario('RFC 6455 §8.1: invalid UTF-8 is refused', async ({ stage }) => {
   const ws = socket(stage);
   await once(ws, 'open');
   ws.send(Buffer.from([0x3c, 0xff, 0x3e]), { binary: false });
   assert.equal(await closing(ws), 1007);
 });
 
-scenario('RFC 6455 §5.4: fragments are joined', async ({ stage }) => {
+scenario('RFC 6455 §5.4: fragments are reassembled', async ({ stage }) => {
   const ws = socket(stage);
   await once(ws, 'open');
   const text = `<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`;
@@ -210,19 +210,22 @@ scenario('RFC 6455 §5.4: fragments are joined', async ({ stage }) => {
   ws.terminate();
 });
 
-scenario('before the login messages are small, and never larger than a stanza', async ({ connect, actor, stage }) => {
-  const peer = await greeted(() => connect({ transport: 'websocket' }));
-  await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${'A'.repeat(10_000)}</auth>`);
-  await peer.receivesStreamError('policy-violation');
-  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
-  await romeo.sends(`<message xmlns='${NS.client}'><body>${'x'.repeat(262_144)}</body></message>`);
-  await romeo.ends();
-  const ws = socket(stage);
-  await once(ws, 'open');
-  ws.send('x'.repeat(200_000), { fin: false });
-  ws.send('x'.repeat(200_000), { fin: false });
-  assert.equal(await closing(ws), 1009);
-});
+scenario(
+  'before login messages are limited to a small size, later to that of a stanza',
+  async ({ connect, actor, stage }) => {
+    const peer = await greeted(() => connect({ transport: 'websocket' }));
+    await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${'A'.repeat(10_000)}</auth>`);
+    await peer.receivesStreamError('policy-violation');
+    const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+    await romeo.sends(`<message xmlns='${NS.client}'><body>${'x'.repeat(262_144)}</body></message>`);
+    await romeo.ends();
+    const ws = socket(stage);
+    await once(ws, 'open');
+    ws.send('x'.repeat(200_000), { fin: false });
+    ws.send('x'.repeat(200_000), { fin: false });
+    assert.equal(await closing(ws), 1009);
+  },
+);
 
 scenario('RFC 6455 §5.5.2: pings are answered', async ({ stage }) => {
   const ws = socket(stage);
@@ -246,7 +249,7 @@ scenario('§3.6: <close/> is answered, and the connection closed', async ({ stag
   assert.match(messages.at(-1)!, /^<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'\/>$/);
 });
 
-scenario('§3.6: a connection that closes without it is a lost one', async ({ actor, server }) => {
+scenario('§3.6: a connection that closes without <close/> counts as lost', async ({ actor, server }) => {
   const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(`<presence to='${juliet.jid}'/>`);
@@ -256,7 +259,7 @@ scenario('§3.6: a connection that closes without it is a lost one', async ({ ac
   assert.equal(server.connections.websocket, 0);
 });
 
-scenario('what is said between the transports is the same', async ({ actor }) => {
+scenario('all transports carry the same stanzas', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { transport: 'wss' });
   const juliet = await actor('juliet@localhost/balcony', { transport: 'tls', presence: true });
   await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>&lt; € 𝄞</body><x xmlns='y' z='"'/></message>`);

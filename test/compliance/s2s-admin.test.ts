@@ -38,7 +38,7 @@ async function hearsNotFound(stage: Stage, jid: string): Promise<void> {
   );
 }
 
-test('by default a server with private names alone neither listens for other servers nor looks for them', async () => {
+test('by default a server with only private names neither accepts nor opens streams of other servers', async () => {
   const { dns, stage, kinds } = await serverOf(['localhost', 'verona.test'], {});
   assert.deepEqual(kinds, []);
   assert.match(String(stage.server.federation), /no host is a public domain/);
@@ -46,7 +46,7 @@ test('by default a server with private names alone neither listens for other ser
   assert.deepEqual(dns.asked, []);
 });
 
-test('by default a server with a public domain talks to other servers', async () => {
+test('by default a server with a public domain federates', async () => {
   const { dns, stage, kinds } = await serverOf(['localhost', 'verona.it'], {});
   assert.deepEqual(kinds, ['s2s', 's2s_tls']);
   assert.notEqual(typeof stage.server.federation, 'string');
@@ -54,7 +54,7 @@ test('by default a server with a public domain talks to other servers', async ()
   assert.ok(dns.asked.includes('SRV _xmpp-server._tcp.mantua.example'));
 });
 
-test('s2s.enabled turns federation on and off, whatever the domains', async () => {
+test('s2s.enabled turns federation on and off for all domains', async () => {
   const on = await serverOf(['localhost'], { enabled: true });
   assert.deepEqual(on.kinds, ['s2s', 's2s_tls']);
   const off = await serverOf(['verona.it'], { enabled: false });
@@ -64,7 +64,7 @@ test('s2s.enabled turns federation on and off, whatever the domains', async () =
   assert.deepEqual(off.dns.asked, []);
 });
 
-test('a port for other servers that is taken: by default the server starts without them', async () => {
+test('by default the server starts without federation if its port is in use', async () => {
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   after(() => other.close());

@@ -41,7 +41,7 @@ scenario('ping, uptime and time', async ({ actor }) => {
   }
 });
 
-scenario('one’s own sessions are listed and ended', async ({ actor }) => {
+scenario('users list and end their own sessions', async ({ actor }) => {
   const orchard = await actor('romeo@localhost/orchard');
   assert.match(noteIn(await runs(orchard, 'end-sessions')), /no other/);
   const garden = await actor('romeo@localhost/garden');
@@ -64,7 +64,7 @@ scenario('one’s own sessions are listed and ended', async ({ actor }) => {
   for (const peer of [street, juliet]) await peer.receivesNothing();
 });
 
-scenario('one’s own password is changed', async ({ actor }) => {
+scenario('users change their own password', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const change = async (password: string, again: string) => {
     const { sessionid } = (await runs(romeo, 'change-password')).attrs;
@@ -87,7 +87,7 @@ scenario('one’s own password is changed', async ({ actor }) => {
 });
 
 scenario(
-  'XEP-0175: there is no password of a passing address',
+  'XEP-0175: an anonymous account has no password',
   { config: { auth: { anonymous: true } } },
   async ({ connect }) => {
     const peer = await passes(connect);

@@ -135,7 +135,7 @@ const asleep = async (scene: Scene): Promise<readonly [juliet: Peer, id: string]
   return [juliet, id];
 };
 
-scenario('the state of a module from outside outlasts a restart, and another', own, async (scene) => {
+scenario('the state of a third-party module survives several restarts', own, async (scene) => {
   const [juliet, id] = await managed(scene);
   await feels(juliet, "mood='glad'");
   await feels(juliet, `mood='"brave" &amp; ëlse' words='3'`);
@@ -151,7 +151,7 @@ scenario('the state of a module from outside outlasts a restart, and another', o
   assert.deepEqual(await mood(other), ['', '1', '0'], 'each session has its own');
 });
 
-scenario('it outlasts a crash', keeping, async (scene) => {
+scenario('it survives a crash', keeping, async (scene) => {
   const storage = scene.server.storage;
   const [juliet, id] = await managed(scene);
   await feels(juliet, "mood='glad'");
@@ -161,58 +161,70 @@ scenario('it outlasts a crash', keeping, async (scene) => {
   assert.deepEqual(await mood(back), ['glad', '1', '0']);
 });
 
-scenario('what is stored of a session is stale when another changes its state', keeping, async (scene) => {
-  const storage = scene.server.storage;
-  const [juliet, id] = await managed(scene);
-  const garden = await scene.actor('juliet@localhost/garden');
-  await stored(storage, id);
-  await garden.sends(`<iq type='set' id='m'><mood xmlns='${ns}' for='balcony' mood='sad'/></iq>`);
-  await garden.receives(`<iq type='result' id='m'/>`);
-  assert.equal(await records(storage).get(id), undefined, 'nobody is told before');
-  await crashes(scene, id, undefined);
-  const back = await scene.known(juliet.jid);
-  await back.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${juliet.handled}'/>`);
-  await back.receives(`<failed xmlns='${NS.sm}'/>`);
-});
+scenario(
+  "a session's snapshot becomes stale when another session's handler changes its state",
+  keeping,
+  async (scene) => {
+    const storage = scene.server.storage;
+    const [juliet, id] = await managed(scene);
+    const garden = await scene.actor('juliet@localhost/garden');
+    await stored(storage, id);
+    await garden.sends(`<iq type='set' id='m'><mood xmlns='${ns}' for='balcony' mood='sad'/></iq>`);
+    await garden.receives(`<iq type='result' id='m'/>`);
+    assert.equal(await records(storage).get(id), undefined, 'nobody is told before');
+    await crashes(scene, id, undefined);
+    const back = await scene.known(juliet.jid);
+    await back.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${juliet.handled}'/>`);
+    await back.receives(`<failed xmlns='${NS.sm}'/>`);
+  },
+);
 
-scenario('a damaged state counts as the default, and hurts no other', { ...own, errors: true }, async (scene) => {
-  const [juliet, id] = await managed(scene);
-  await juliet.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
-  await takes(juliet, `<iq type='result' id='c'/>`);
-  await feels(juliet, "mood='glad' words='2'");
-  juliet.cut();
-  await scene.stage.restart(async (storage) => {
-    const record = await stored(storage, id);
-    const damaged = { ...record.state, [moods.name]: ['glad', 1], presence: '<presence', unknown: true };
-    await records(storage).set(id, { ...record, state: damaged });
-  });
-  const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
-  assert.deepEqual(
-    logged.map(({ msg, store, owner, key }) => [msg, store, owner, key]),
-    ['presence', moods.name].map((key) => ['a stored record is damaged', 'stream_management', id, key]),
-  );
-  const back = await resumes(scene, juliet, id);
-  assert.deepEqual(await mood(back), ['', '1', '2']);
-  const session = scene.server.sessions.find(Jid.parse(juliet.jid))!;
-  assert.deepEqual([session.available, session.get(copied)], [false, true]);
-});
-
-scenario('what is too much is not stored, and said once; the rest is', { ...own, errors: true }, async (scene) => {
-  const both: (readonly [Peer, string])[] = [];
-  for (const resource of ['balcony', 'chamber']) {
-    const juliet = await scene.actor(`juliet@localhost/${resource}`);
-    both.push([juliet, (await juliet.managesStream()).attrs.id!]);
-    await feels(juliet, "mood='glad' words='60000'");
+scenario(
+  'a damaged state is reset to its default, without affecting others',
+  { ...own, errors: true },
+  async (scene) => {
+    const [juliet, id] = await managed(scene);
+    await juliet.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
+    await takes(juliet, `<iq type='result' id='c'/>`);
+    await feels(juliet, "mood='glad' words='2'");
     juliet.cut();
-  }
-  await scene.stage.restart();
-  const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
-  assert.deepEqual(
-    logged.map(({ msg, state }) => [msg, state]),
-    [['could not store the state of a session', motto.name]],
-  );
-  for (const [juliet, id] of both) assert.deepEqual(await mood(await resumes(scene, juliet, id)), ['glad', '1', '0']);
-});
+    await scene.stage.restart(async (storage) => {
+      const record = await stored(storage, id);
+      const damaged = { ...record.state, [moods.name]: ['glad', 1], presence: '<presence', unknown: true };
+      await records(storage).set(id, { ...record, state: damaged });
+    });
+    const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(
+      logged.map(({ msg, store, owner, key }) => [msg, store, owner, key]),
+      ['presence', moods.name].map((key) => ['a stored record is damaged', 'stream_management', id, key]),
+    );
+    const back = await resumes(scene, juliet, id);
+    assert.deepEqual(await mood(back), ['', '1', '2']);
+    const session = scene.server.sessions.find(Jid.parse(juliet.jid))!;
+    assert.deepEqual([session.available, session.get(copied)], [false, true]);
+  },
+);
+
+scenario(
+  'a state that is too large is not stored, and logged once; the rest is',
+  { ...own, errors: true },
+  async (scene) => {
+    const both: (readonly [Peer, string])[] = [];
+    for (const resource of ['balcony', 'chamber']) {
+      const juliet = await scene.actor(`juliet@localhost/${resource}`);
+      both.push([juliet, (await juliet.managesStream()).attrs.id!]);
+      await feels(juliet, "mood='glad' words='60000'");
+      juliet.cut();
+    }
+    await scene.stage.restart();
+    const logged = scene.stage.takeErrors().map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(
+      logged.map(({ msg, state }) => [msg, state]),
+      [['could not store the state of a session', motto.name]],
+    );
+    for (const [juliet, id] of both) assert.deepEqual(await mood(await resumes(scene, juliet, id)), ['glad', '1', '0']);
+  },
+);
 
 scenario('for a crash such a session is not stored at all', { ...keeping, errors: true }, async (scene) => {
   const [large] = await managed(scene);
@@ -226,7 +238,7 @@ scenario('for a crash such a session is not stored at all', { ...keeping, errors
   assert.equal(scene.stage.takeErrors().length, 1);
 });
 
-scenario('records that the version before wrote are read', own, async (scene) => {
+scenario('records of the previous version can be read', own, async (scene) => {
   const romeo = 'romeo@localhost/orchard';
   const [juliet, id] = await asleep(scene);
   await scene.stage.restart(async (storage) => {
@@ -251,7 +263,7 @@ scenario('records that the version before wrote are read', own, async (scene) =>
   await hears.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
 });
 
-scenario('XEP-0191 §3.3: who asked for the block list hears of changes after a restart', own, async (scene) => {
+scenario('XEP-0191 §3.3: clients that requested the block list get pushes after a restart', own, async (scene) => {
   const [juliet, id] = await managed(scene);
   await juliet.sends(`<iq type='get' id='b'><blocklist xmlns='${NS.blocking}'/></iq>`);
   await takes(juliet, `<iq type='result' id='b'/>`);
@@ -275,7 +287,7 @@ scenario('XEP-0191 §3.3: who asked for the block list hears of changes after a 
 const relays = { uris: ['stun:one.example.org'] };
 
 scenario(
-  'XEP-0215 §3.2: who asked for services hears of changes after a restart',
+  'XEP-0215 §3.2: clients that requested the services get pushes after a restart',
   { ...own, config: { modules: { external_services: relays } } },
   async (scene) => {
     const [juliet, id] = await managed(scene);
@@ -295,7 +307,7 @@ scenario(
   },
 );
 
-scenario('XEP-0153 §4.1: whose client shows no avatar shows none after a restart', own, async (scene) => {
+scenario('XEP-0153 §4.1: an avatar hidden by the client stays hidden after a restart', own, async (scene) => {
   const [juliet, id] = await managed(scene);
   await juliet.sends(`<presence><x xmlns='${NS.vcardUpdate}'><photo/></x></presence>`);
   await takes(juliet, `<presence from='${juliet.jid}'/>`);
@@ -317,7 +329,7 @@ scenario('XEP-0153 §4.1: whose client shows no avatar shows none after a restar
   await garden.receivesNothing();
 });
 
-scenario('what a module works out is what it was when the session was written down', own, async (scene) => {
+scenario('a derived state is stored as it was at the time of the snapshot', own, async (scene) => {
   const [juliet, id] = await managed(scene);
   const garden = await scene.actor('juliet@localhost/garden');
   await garden.managesStream();
@@ -327,7 +339,7 @@ scenario('what a module works out is what it was when the session was written do
   await takes(back, `<iq type='result' id='q'><mood xmlns='${ns}' company='garden'/></iq>`);
 });
 
-test('a session is written down whole, or it is said that it is not', () => {
+test('a session is stored completely, or marked as incomplete', () => {
   const session = new Session(Jid.parse('juliet@localhost/x'), { send: () => {} });
   session.set(motto, 'glad');
   const failures: string[] = [];
@@ -356,7 +368,7 @@ test('a session is written down whole, or it is said that it is not', () => {
   );
 });
 
-test('a module works out what it declares, and nobody else', async () => {
+test('only the module that declares a state derives it', async () => {
   const other = defineModule({
     name: 'other',
     summary: 'Works out what is another’s.',
@@ -369,7 +381,7 @@ test('a module works out what it declares, and nobody else', async () => {
   );
 });
 
-test('two modules cannot mean one state, nor what is the server’s', async () => {
+test('two modules cannot declare one state, nor one of the server', async () => {
   for (const name of ['carbons', 'presence']) {
     const other = defineModule({
       name: 'other',

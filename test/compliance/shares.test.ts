@@ -26,38 +26,34 @@ const answers = {
   config: { limits: { rate_account: { answer_byte_burst: 100_000, answer_bytes_per_second: 6000 } } },
 };
 
-scenario(
-  'answers count for the account, over all its connections; its acknowledgements pass',
-  answers,
-  async (scene) => {
-    const { actor } = scene;
-    const romeo = await actor('romeo@localhost/orchard', { presence: true });
-    const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    const tybalt = await actor('tybalt@localhost/street');
-    await tybalt.managesStream();
-    await tybalt.sends(store('s', `<x xmlns='dear'>${'a'.repeat(16_000)}</x>`));
-    await tybalt.receives(`<iq type='result' id='s'/>`);
-    const second = await actor('tybalt@localhost/square');
-    await tybalt.sends([1, 2, 3, 4, 5, 6, 7, 8].map((id) => get(`g${id}`)).join(''));
-    // In debt by now, so that what was asked behind the answers that there were still waits.
-    for (let id = 1; id <= 7; id++) await tybalt.receives(`<iq type='result' id='g${id}'/>`);
-    await second.sends(get('last'));
-    await tybalt.sends(`<r xmlns='${NS.sm}'/>`);
-    await tybalt.receives(`<a xmlns='${NS.sm}'/>`);
-    await talk(romeo, juliet);
-    await tybalt.receives(`<iq type='result' id='g8'/>`);
-    // In its turn, with all that was handled before it.
-    await tybalt.receives(`<a xmlns='${NS.sm}'/>`);
-    await second.receives(`<iq type='result' id='last'/>`);
-    assert.ok((await hits(scene, 'rate_account.answer_bytes_per_second')) > 0);
-  },
-);
+scenario('answers count for all connections of the account; acknowledgements do not wait', answers, async (scene) => {
+  const { actor } = scene;
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const tybalt = await actor('tybalt@localhost/street');
+  await tybalt.managesStream();
+  await tybalt.sends(store('s', `<x xmlns='dear'>${'a'.repeat(16_000)}</x>`));
+  await tybalt.receives(`<iq type='result' id='s'/>`);
+  const second = await actor('tybalt@localhost/square');
+  await tybalt.sends([1, 2, 3, 4, 5, 6, 7, 8].map((id) => get(`g${id}`)).join(''));
+  // In debt by now, so that what was asked behind the answers that there were still waits.
+  for (let id = 1; id <= 7; id++) await tybalt.receives(`<iq type='result' id='g${id}'/>`);
+  await second.sends(get('last'));
+  await tybalt.sends(`<r xmlns='${NS.sm}'/>`);
+  await tybalt.receives(`<a xmlns='${NS.sm}'/>`);
+  await talk(romeo, juliet);
+  await tybalt.receives(`<iq type='result' id='g8'/>`);
+  // In its turn, with all that was handled before it.
+  await tybalt.receives(`<a xmlns='${NS.sm}'/>`);
+  await second.receives(`<iq type='result' id='last'/>`);
+  assert.ok((await hits(scene, 'rate_account.answer_bytes_per_second')) > 0);
+});
 
 const writing = {
   config: { limits: { rate_account: { stanza_burst: 60, stanzas_per_second: 10 } } },
 };
 
-scenario('connections of one account write at the rate of one account, and nothing is lost', writing, async (scene) => {
+scenario('all connections of an account share its rate, and nothing is lost', writing, async (scene) => {
   const { actor } = scene;
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const all: Peer[] = [];
@@ -87,22 +83,26 @@ const storing = {
   },
 };
 
-scenario('twenty connections store what one may, and the archive keeps its quota', storing, async (scene) => {
-  const { actor, server } = scene;
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const all: Peer[] = [];
-  for (let at = 0; at < 20; at++) all.push(await actor(`tybalt@localhost/${at}`));
-  await Promise.all(all.map((peer, at) => peer.sends(chat(juliet.jid, 'x'.repeat(50_000), `m${at}`))));
-  const heard = new Set<string>();
-  for (let message = 0; message < all.length; message++)
-    heard.add((await juliet.receives(`<message type='chat'/>`)).attrs.id!);
-  assert.equal(heard.size, all.length, 'each once');
-  assert.ok((await hits(scene, 'rate_account.bytes_per_second')) > 0);
-  for (const owner of ['tybalt@localhost', 'juliet@localhost'])
-    while ((await server.storage.log('archive').size(owner)) > 450_000)
-      await new Promise((resolve) => setImmediate(resolve));
-  assert.ok((await hits(scene, 'archive_bytes')) > 0);
-});
+scenario(
+  'twenty connections of an account cannot exceed its quota, and the archive keeps its size',
+  storing,
+  async (scene) => {
+    const { actor, server } = scene;
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const all: Peer[] = [];
+    for (let at = 0; at < 20; at++) all.push(await actor(`tybalt@localhost/${at}`));
+    await Promise.all(all.map((peer, at) => peer.sends(chat(juliet.jid, 'x'.repeat(50_000), `m${at}`))));
+    const heard = new Set<string>();
+    for (let message = 0; message < all.length; message++)
+      heard.add((await juliet.receives(`<message type='chat'/>`)).attrs.id!);
+    assert.equal(heard.size, all.length, 'each once');
+    assert.ok((await hits(scene, 'rate_account.bytes_per_second')) > 0);
+    for (const owner of ['tybalt@localhost', 'juliet@localhost'])
+      while ((await server.storage.log('archive').size(owner)) > 450_000)
+        await new Promise((resolve) => setImmediate(resolve));
+    assert.ok((await hits(scene, 'archive_bytes')) > 0);
+  },
+);
 
 // --- the disk -------------------------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ function gated() {
 const gate = gated();
 
 scenario(
-  'large messages that multiply make nobody wait but their sender',
+  'large messages to many recipients delay only their sender',
   {
     storage: () => gate.storage,
     isTimed: true,
@@ -183,7 +183,7 @@ scenario(
 // --- what clients have yet to take ----------------------------------------------------------------------------------------
 
 scenario(
-  'many who send long messages to one room at once wait for each other; nobody loses a session or a message',
+  'concurrent senders of long messages to one room wait for each other, and lose neither sessions nor messages',
   { config: { limits: { outbound_bytes: '4 MiB' } } },
   async (scene) => {
     const { actor } = scene;
@@ -216,7 +216,7 @@ scenario(
 );
 
 scenario(
-  'who sends a long message and is gone has it delivered in its turn',
+  'a long message of a client that disconnected is delivered in its turn',
   { config: { limits: { outbound_bytes: '4 MiB' } } },
   async (scene) => {
     const { actor } = scene;

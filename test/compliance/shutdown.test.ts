@@ -28,7 +28,7 @@ function fills({ server }: Scene, reader: Peer): void {
 }
 
 scenario(
-  'nobody who does not read, answer or close holds it up',
+  'clients that do not read, answer or close do not delay it',
   { modules: [never], config: { admin: { shutdown_grace_seconds: 3 }, limits: { write_queue_bytes: 2 ** 24 } } },
   async (scene) => {
     const { stage, actor, connect } = scene;

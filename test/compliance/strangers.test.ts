@@ -27,7 +27,7 @@ async function isRefused(peer: Peer, to: string, error: string): Promise<void> {
   await peer.receives(`<message id='no' type='error' from='${to}'>${error}</message>`);
 }
 
-scenario('by default users of the server are no strangers, and strangers are let in', async ({ actor }) => {
+scenario('by default, users of the server are known senders, and unknown senders are admitted', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   for (let count = 0; count < 100; count++) await romeo.sends(says(juliets, `m${count}`));
@@ -35,7 +35,7 @@ scenario('by default users of the server are no strangers, and strangers are let
 });
 
 scenario(
-  'where anybody can register, users of the server are strangers as well, if that is asked for',
+  'with open registration, users of the server can count as unknown senders',
   {
     config: { modules: { register: { open: true }, strangers: { messages: 'refuse', local_users: 'auto' } } },
     alone: true,
@@ -46,7 +46,7 @@ scenario(
   },
 );
 
-scenario('so many messages of one stranger', strangers({ per_sender: 2 }), async ({ actor, server }) => {
+scenario('messages of one unknown sender are limited', strangers({ per_sender: 2 }), async ({ actor, server }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   const paris = await actor('paris@localhost/street');
@@ -59,7 +59,7 @@ scenario('so many messages of one stranger', strangers({ per_sender: 2 }), async
   assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.per_sender"\} 1/);
 });
 
-scenario('so many messages to one account', strangers({ per_receiver: 2 }), async ({ actor }) => {
+scenario('messages to one account are limited', strangers({ per_receiver: 2 }), async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/kitchen', { presence: true });
   await isHeard(await actor('a@localhost/x'), juliet, '1');
@@ -69,25 +69,21 @@ scenario('so many messages to one account', strangers({ per_receiver: 2 }), asyn
   await isHeard(romeo, nurse, '3');
 });
 
-scenario(
-  'requests for subscription count as well, and are refused aloud',
-  strangers({ per_sender: 1 }),
-  async ({ actor }) => {
-    const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
-    const romeo = await actor('romeo@localhost/orchard', { presence: true });
-    await romeo.sends(asks(juliets));
-    await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
-    await romeo.sends(asks('nurse@localhost', 's2'));
-    await romeo.receives(
-      `<presence id='s2' type='error' from='nurse@localhost' to='romeo@localhost'>${later}</presence>`,
-    );
-    for (const peer of [juliet, nurse]) await peer.receivesNothing();
-  },
-);
+scenario('subscription requests count too, and get an error', strangers({ per_sender: 1 }), async ({ actor }) => {
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { presence: true });
+  await romeo.sends(asks(juliets));
+  await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
+  await romeo.sends(asks('nurse@localhost', 's2'));
+  await romeo.receives(
+    `<presence id='s2' type='error' from='nurse@localhost' to='romeo@localhost'>${later}</presence>`,
+  );
+  for (const peer of [juliet, nurse]) await peer.receivesNothing();
+});
 
 scenario(
-  'who is in the roster is no stranger',
+  'a sender in the roster is known',
   strangers({ messages: 'refuse', subscriptions: 'refuse' }),
   async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -110,7 +106,7 @@ scenario(
   },
 );
 
-scenario('a request that waits makes nobody a contact', strangers({ messages: 'refuse' }), async ({ actor }) => {
+scenario('a pending request does not make a contact', strangers({ messages: 'refuse' }), async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(asks(juliets));
@@ -120,7 +116,7 @@ scenario('a request that waits makes nobody a contact', strangers({ messages: 'r
 
 const lasting = new MemoryStorage();
 scenario(
-  'whom one has written to is no stranger, over a restart as well',
+  'a user whom one has written to is known, also after a restart',
   { ...strangers({ messages: 'refuse', allow_from: ['juliet@localhost'] }), storage: () => lasting },
   async ({ actor, stage }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -139,7 +135,7 @@ scenario(
 );
 
 scenario(
-  "rooms are heard, and an invitation through a room counts as the inviter's",
+  "messages of rooms are delivered; an invitation through a room counts as the inviter's",
   strangers({ messages: 'refuse' }),
   async ({ actor, stage }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -166,7 +162,7 @@ scenario(
 );
 
 scenario(
-  'rules for addresses, domains, and what is below them',
+  'rules for addresses, domains and subdomains',
   strangers({
     allow_from: ['Good.example', 'romeo@localhost'],
     refuse_from: ['localhost', '*.elsewhere.example', 'elsewhere.example'],
@@ -179,14 +175,14 @@ scenario(
   },
 );
 
-scenario('answers are no messages of strangers', strangers({ messages: 'refuse' }), async ({ actor }) => {
+scenario('responses are not messages of unknown senders', strangers({ messages: 'refuse' }), async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await romeo.sends(`<message id='e' type='error' to='${juliet.jid}'>${refusal('cancel', 'gone')}</message>`);
   await juliet.receives(`<message id='e' type='error'/>`);
 });
 
-scenario('so many new acquaintances', strangers({ new_contacts: 3 }), async ({ actor, stage, server }) => {
+scenario('new contacts are limited', strangers({ new_contacts: 3 }), async ({ actor, stage, server }) => {
   for (const name of ['a', 'b', 'c', 'd']) await stage.account(`${name}@localhost`);
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -209,7 +205,7 @@ scenario('so many new acquaintances', strangers({ new_contacts: 3 }), async ({ a
 });
 
 scenario(
-  'colleagues, and those who have written first, are no new acquaintances',
+  'known users, and users who wrote first, are not new contacts',
   strangers({ new_contacts: 1, local_users: 'known' }),
   async ({ actor, stage }) => {
     for (const name of ['a', 'b']) await stage.account(`${name}@localhost`);
@@ -219,7 +215,7 @@ scenario(
     await isRefused(romeo, 'somebody@remote.example', later);
   },
 );
-scenario('to answer is not to turn to somebody', strangers({ new_contacts: 1 }), async ({ actor }) => {
+scenario('a reply does not make a new contact', strangers({ new_contacts: 1 }), async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const others = await Promise.all(['a', 'b', 'c'].map((name) => actor(`${name}@localhost/x`, { presence: true })));
   for (const other of others.slice(0, 2)) {
@@ -231,7 +227,7 @@ scenario('to answer is not to turn to somebody', strangers({ new_contacts: 1 }),
 });
 
 scenario(
-  'nor do lists of addresses (XEP-0033) lead to more of them',
+  'address lists (XEP-0033) do not circumvent the limit',
   strangers({ new_contacts: 2 }),
   async ({ actor, stage }) => {
     const names = ['a', 'b', 'c'];
@@ -248,7 +244,7 @@ scenario(
   },
 );
 
-scenario('nor do rooms, which forward invitations', strangers({ new_contacts: 1 }), async ({ actor, stage }) => {
+scenario('neither do rooms, which forward invitations', strangers({ new_contacts: 1 }), async ({ actor, stage }) => {
   for (const name of ['a', 'b']) await stage.account(`${name}@localhost`);
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await founds(romeo, 'hall', 'romeo');
@@ -262,7 +258,7 @@ scenario('nor do rooms, which forward invitations', strangers({ new_contacts: 1 
 
 for (const messages of ['limit', 'hold'])
   scenario(
-    `what a stranger types is no message (${messages})`,
+    `typing notifications of unknown senders are not messages (${messages})`,
     strangers({ messages, per_sender: 1 }),
     async ({ actor }) => {
       const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -277,7 +273,7 @@ for (const messages of ['limit', 'hold'])
   );
 
 scenario(
-  'XEP-0175: passing addresses are strangers, and count together',
+  'XEP-0175: anonymous accounts are unknown senders, and count together',
   strangers(
     { local_users: 'known', per_domain: 1 },
     { auth: { anonymous: true, scram_iterations: 4096, password_min_length: 4 } },
@@ -299,7 +295,7 @@ for (const [how, turns] of [
   ],
   ['writes to romeo', says('romeo@localhost', 'hi')],
 ] as const)
-  scenario(`held until she ${how}`, strangers({ messages: 'hold' }), async ({ actor, stage }) => {
+  scenario(`held until the recipient ${how}`, strangers({ messages: 'hold' }), async ({ actor, stage }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard');
     await romeo.sends(says(juliets, '1'));
@@ -316,44 +312,58 @@ for (const [how, turns] of [
     await isHeard(romeo, juliet, '3');
   });
 
-scenario('held, and wanted twice at once: heard once', strangers({ messages: 'hold' }), async ({ actor, stage }) => {
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  for (const id of ['1', '2']) await romeo.sends(says(juliets, id));
-  await juliet.receives(notice);
-  await juliet.sends(
-    `${says('romeo@localhost', 'hi')}<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>${asks('romeo@localhost')}`,
-  );
-  await stage.settle();
-  const heard = juliet.forgets().filter(({ name, attrs }) => name === 'message' && attrs.type === 'chat');
-  assert.deepEqual(
-    heard.map(({ attrs }) => attrs.id),
-    ['1', '2'],
-  );
-});
+scenario(
+  'a held message that is requested twice at once is delivered once',
+  strangers({ messages: 'hold' }),
+  async ({ actor, stage }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    for (const id of ['1', '2']) await romeo.sends(says(juliets, id));
+    await juliet.receives(notice);
+    await juliet.sends(
+      `${says('romeo@localhost', 'hi')}<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>${asks('romeo@localhost')}`,
+    );
+    await stage.settle();
+    const heard = juliet.forgets().filter(({ name, attrs }) => name === 'message' && attrs.type === 'chat');
+    assert.deepEqual(
+      heard.map(({ attrs }) => attrs.id),
+      ['1', '2'],
+    );
+  },
+);
 
-scenario('held and not wanted: sent back', strangers({ messages: 'hold' }), async ({ actor, stage }) => {
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  await romeo.sends(says(juliets, '1', 'Buy gold'));
-  await juliet.receives(notice);
-  await juliet.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='romeo@localhost'/></block></iq>`);
-  await juliet.receives(`<iq type='result' id='b'/>`);
-  await stage.settle();
-  await romeo.receives(`<message id='1' type='error' from='${juliets}'><body>Buy gold</body>${never}</message>`);
-  await juliet.receivesNothing();
-});
+scenario(
+  'a held message of a blocked sender is returned',
+  strangers({ messages: 'hold' }),
+  async ({ actor, stage }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await romeo.sends(says(juliets, '1', 'Buy gold'));
+    await juliet.receives(notice);
+    await juliet.sends(
+      `<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='romeo@localhost'/></block></iq>`,
+    );
+    await juliet.receives(`<iq type='result' id='b'/>`);
+    await stage.settle();
+    await romeo.receives(`<message id='1' type='error' from='${juliets}'><body>Buy gold</body>${never}</message>`);
+    await juliet.receivesNothing();
+  },
+);
 
-scenario('held for an account that goes: sent back', strangers({ messages: 'hold' }), async ({ actor, server }) => {
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  await romeo.sends(says(juliets, '1'));
-  await juliet.receives(notice);
-  await server.accounts.remove(juliets);
-  await romeo.receives(`<message id='1' type='error' from='${juliets}'>${never}</message>`);
-});
+scenario(
+  'held messages of a deleted account are returned',
+  strangers({ messages: 'hold' }),
+  async ({ actor, server }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await romeo.sends(says(juliets, '1'));
+    await juliet.receives(notice);
+    await server.accounts.remove(juliets);
+    await romeo.receives(`<message id='1' type='error' from='${juliets}'>${never}</message>`);
+  },
+);
 
-scenario('so much is held', strangers({ messages: 'hold', held: 2 }), async ({ actor, stage }) => {
+scenario('held messages are limited', strangers({ messages: 'hold', held: 2 }), async ({ actor, stage }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const id of ['1', '2']) await romeo.sends(says(juliets, id));

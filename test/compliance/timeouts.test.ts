@@ -32,7 +32,7 @@ async function isGone(romeo: Peer, juliet: Peer): Promise<void> {
 
 // --- the login ------------------------------------------------------------------------------------------------------------
 
-scenario('§4.9.3.4: nothing puts off the deadline of the login', async ({ connect, known }) => {
+scenario('§4.9.3.4: nothing extends the login deadline', async ({ connect, known }) => {
   const silent = await connect();
   const idle = await connect();
   await idle.opens();
@@ -69,7 +69,7 @@ const upgradeRequest = [
 const clientHello = Buffer.from('16030102000100', 'hex');
 
 scenario(
-  'the deadline counts from connecting, whatever is missing, on every port',
+  'the deadline starts with the connection, on every port',
   { config: { listen: { proxy_protocol: ['127.9.0.1'] } } },
   async (scene) => {
     const { stage, server } = scene;
@@ -126,7 +126,7 @@ async function readsForm({ connect }: Pick<Scene, 'connect'>, options: ConnectOp
   return peer;
 }
 
-scenario('XEP-0077: a registration form puts the deadline off, once', signUps, async (scene) => {
+scenario('XEP-0077: a registration form extends the deadline once', signUps, async (scene) => {
   const person = await readsForm(scene);
   const dawdler = await readsForm(scene, { transport: 'websocket' });
   pass(300);
@@ -144,7 +144,7 @@ scenario('XEP-0077: a registration form puts the deadline off, once', signUps, a
   await dawdler.receivesStreamError('connection-timeout');
 });
 
-scenario('XEP-0077: only so many of one address have the longer deadline', signUps, async (scene) => {
+scenario('XEP-0077: extended deadlines per address are limited', signUps, async (scene) => {
   const address = '127.7.0.1';
   const first = [await readsForm(scene, { address }), await readsForm(scene, { address })];
   const third = await readsForm(scene, { address });
@@ -163,7 +163,7 @@ scenario('XEP-0077: only so many of one address have the longer deadline', signU
   await first[1]!.receives(`<iq type='result' id='form'/>`);
 });
 
-scenario('who is bound in time stays', async ({ actor }) => {
+scenario('a client that binds in time stays connected', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   pass(120);
   await romeo.receivesNothing();
@@ -171,7 +171,7 @@ scenario('who is bound in time stays', async ({ actor }) => {
 
 for (const step of [3_600_000, -3_600_000]) {
   const how = step > 0 ? 'forward' : 'back';
-  scenario(`the clock set ${how} ends no login, stream or session`, async ({ actor, known, connect, server }) => {
+  scenario(`setting the clock ${how} ends no login, stream or session`, async ({ actor, known, connect, server }) => {
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='20'/>`);
@@ -194,7 +194,7 @@ for (const step of [3_600_000, -3_600_000]) {
     assert.equal(server.hibernating, 0, 'its time is over all the same');
   });
 
-  scenario(`XEP-0500: the clock set ${how} mutes nobody`, async ({ actor }) => {
+  scenario(`XEP-0500: setting the clock ${how} mutes nobody`, async ({ actor }) => {
     const room = 'orchard@conference.localhost';
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -225,7 +225,7 @@ for (const step of [3_600_000, -3_600_000]) {
 
 // --- ends -----------------------------------------------------------------------------------------------------------------
 
-scenario('§4.4: a client that does not close its half is cut', async ({ actor, server }) => {
+scenario('§4.4: a client that does not close its half is disconnected', async ({ actor, server }) => {
   for (const transport of ['tcp', 'tls'] as const) {
     const romeo = await actor('romeo@localhost/orchard', { transport, halfOpen: true });
     await romeo.sends('<oops/>');
@@ -236,68 +236,71 @@ scenario('§4.4: a client that does not close its half is cut', async ({ actor, 
   }
 });
 
-scenario(
-  'RFC 7395 §3.6: nor is one over WebSocket waited for that does not say <close/>',
-  async ({ actor, server }) => {
-    const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
-    await romeo.sends('<oops xmlns="x"/>');
-    await romeo.receives(`<error xmlns='${NS.stream}'/>`);
-    romeo.stopsReading();
-    pass(6);
-    while (server.connections.websocket! > 0) await new Promise((resolve) => setImmediate(resolve));
-  },
-);
+scenario('RFC 7395 §3.6: so is a WebSocket client that does not send <close/>', async ({ actor, server }) => {
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
+  await romeo.sends('<oops xmlns="x"/>');
+  await romeo.receives(`<error xmlns='${NS.stream}'/>`);
+  romeo.stopsReading();
+  pass(6);
+  while (server.connections.websocket! > 0) await new Promise((resolve) => setImmediate(resolve));
+});
 
 // --- silence --------------------------------------------------------------------------------------------------------------
 
 for (const transport of ['tcp', 'websocket'] as const) {
-  scenario(`XEP-0199 §4.1: who is silent is asked, and is gone without an answer (${transport})`, async ({ actor }) => {
-    const juliet = await actor('juliet@localhost/balcony', { transport, presence: true });
-    const romeo = await actor('romeo@localhost/orchard', { presence: true });
-    await juliet.sends(`<presence to='${romeo.jid}'/>`);
-    await romeo.receives(`<presence from='${juliet.jid}'/>`);
-    pass(301);
-    for (const peer of [romeo, juliet]) {
-      const ping = await peer.receives(`<iq type='get' from='localhost'><ping xmlns='${NS.ping}'/></iq>`);
-      if (peer === romeo) await peer.sends(`<iq type='result' to='localhost' id='${ping.attrs.id}'/>`);
-    }
-    await romeo.syncs();
-    pass(61);
-    await isGone(romeo, juliet);
-    await romeo.receivesNothing();
-  });
+  scenario(
+    `XEP-0199 §4.1: a silent client is pinged, and disconnected without a response (${transport})`,
+    async ({ actor }) => {
+      const juliet = await actor('juliet@localhost/balcony', { transport, presence: true });
+      const romeo = await actor('romeo@localhost/orchard', { presence: true });
+      await juliet.sends(`<presence to='${romeo.jid}'/>`);
+      await romeo.receives(`<presence from='${juliet.jid}'/>`);
+      pass(301);
+      for (const peer of [romeo, juliet]) {
+        const ping = await peer.receives(`<iq type='get' from='localhost'><ping xmlns='${NS.ping}'/></iq>`);
+        if (peer === romeo) await peer.sends(`<iq type='result' to='localhost' id='${ping.attrs.id}'/>`);
+      }
+      await romeo.syncs();
+      pass(61);
+      await isGone(romeo, juliet);
+      await romeo.receivesNothing();
+    },
+  );
 }
 
-scenario('XEP-0198 §4: with stream management by <r/>, and the session waits', async ({ actor, known, server }) => {
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='1000'/>`);
-  const { id } = (await juliet.receives(`<enabled xmlns='${NS.sm}'/>`)).attrs;
-  pass(250);
-  await romeo.syncs();
-  pass(51);
-  await juliet.receives(r);
-  // Any sign of life is one.
-  await juliet.sends(' ');
-  while (server.hibernating > 0) await romeo.syncs();
-  await juliet.sends(`<r xmlns='${NS.sm}'/>`);
-  await juliet.receives(`<a xmlns='${NS.sm}' h='0'/>`);
-  await romeo.syncs();
-  pass(299);
-  await romeo.syncs();
-  pass(62);
-  await juliet.ends();
-  assert.equal(server.hibernating, 1);
-  await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>away</body></message>`);
-  await romeo.syncs();
-  const again = await known('juliet@localhost');
-  await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
-  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  await again.receives(said('away'));
-});
+scenario(
+  'XEP-0198 §4: with stream management by <r/>, and the session hibernates',
+  async ({ actor, known, server }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='1000'/>`);
+    const { id } = (await juliet.receives(`<enabled xmlns='${NS.sm}'/>`)).attrs;
+    pass(250);
+    await romeo.syncs();
+    pass(51);
+    await juliet.receives(r);
+    // Any sign of life is one.
+    await juliet.sends(' ');
+    while (server.hibernating > 0) await romeo.syncs();
+    await juliet.sends(`<r xmlns='${NS.sm}'/>`);
+    await juliet.receives(`<a xmlns='${NS.sm}' h='0'/>`);
+    await romeo.syncs();
+    pass(299);
+    await romeo.syncs();
+    pass(62);
+    await juliet.ends();
+    assert.equal(server.hibernating, 1);
+    await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>away</body></message>`);
+    await romeo.syncs();
+    const again = await known('juliet@localhost');
+    await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+    await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+    await again.receives(said('away'));
+  },
+);
 
 scenario(
-  '§4.6.1: spaces, where they are asked for',
+  '§4.6.1: white space, if configured',
   { config: { limits: { idle_whitespace_seconds: 60 } } },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -313,7 +316,7 @@ scenario(
 
 // --- sessions that wait -----------------------------------------------------------------------------------------------------
 
-scenario('XEP-0198 §5: after its time a session ends', async ({ actor, known }) => {
+scenario('XEP-0198 §5: a hibernating session expires', async ({ actor, known }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<presence to='${romeo.jid}'/>`);
@@ -344,7 +347,7 @@ scenario('XEP-0198 §5: after its time a session ends', async ({ actor, known })
   await again.receives(said('away'));
 });
 
-scenario('XEP-0198 §5: after a restart, too', { alone: true }, async ({ actor, stage }) => {
+scenario('XEP-0198 §5: also after a restart', { alone: true }, async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='100'/>`);

@@ -125,7 +125,7 @@ async function answer(peer: Peer, type: 'get' | 'set', to: string, payload: stri
   }
 }
 
-scenario('every form that is asked for', { config }, async ({ actor }) => {
+scenario('every data form', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const room = 'cave@conference.localhost';
   await romeo.sends(`<presence to='${room}/romeo'><x xmlns='${NS.muc}'/></presence>`);
@@ -161,7 +161,7 @@ scenario('every form that is asked for', { config }, async ({ actor }) => {
   await check(await actor('nurse@localhost/chamber'), room, `<query xmlns='${NS.register}'/>`, NS.mucRegister);
 });
 
-scenario('XEP-0128: in service discovery, each with a FORM_TYPE of its own', { config }, async ({ actor }) => {
+scenario('XEP-0128: forms in service discovery have distinct FORM_TYPEs', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const room = 'cave@conference.localhost';
   await romeo.sends(`<presence to='${room}/romeo'><x xmlns='${NS.muc}'/></presence>`);
@@ -193,7 +193,7 @@ scenario('XEP-0128: in service discovery, each with a FORM_TYPE of its own', { c
   assert.ok(count >= 2);
 });
 
-scenario('XEP-0050: of every command, as far as its first form or its only answer', { config }, async ({ actor }) => {
+scenario('XEP-0050: every command, up to its first form or its only result', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const list = `<query xmlns='${NS.discoItems}' node='${NS.commands}'/>`;
   const commands = (await answer(romeo, 'get', 'localhost', list))

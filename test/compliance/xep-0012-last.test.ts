@@ -16,7 +16,7 @@ async function asks(peer: Peer, to: string): Promise<{ seconds: number; status: 
   return { seconds: Number(answer.attrs.seconds), status: answer.getText() };
 }
 
-scenario('§3: who is there, and who went with what words', async ({ actor, stage }) => {
+scenario('§3: online users, and users with a last status', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await subscribes(romeo, juliet);
@@ -34,7 +34,7 @@ scenario('§3: who is there, and who went with what words', async ({ actor, stag
   assert.ok(seconds >= 0 && seconds < 60);
 });
 
-scenario('§3, §8: who may not see presence is not told, and no account looks like one', async ({ actor, stage }) => {
+scenario('§3, §8: refused without access to the presence, as for a missing account', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
@@ -47,7 +47,7 @@ scenario('§3, §8: who may not see presence is not told, and no account looks l
   await juliet.receivesNothing();
 });
 
-scenario('§4: the question to a client is the client’s', async ({ actor }) => {
+scenario('§4: a request to a client is answered by the client', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -63,7 +63,7 @@ scenario('§4: the question to a client is the client’s', async ({ actor }) =>
   await romeo.receives(`<iq type='error' id='2'>${refusal('cancel', 'service-unavailable')}</iq>`);
 });
 
-scenario('§5: the server has been running', async ({ actor }) => {
+scenario('§5: the uptime of the server', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const { seconds, status } = await asks(romeo, 'localhost');
   assert.ok(Number.isInteger(seconds) && seconds >= 0);
@@ -84,21 +84,25 @@ scenario('§3: an account is still away after a restart', { storage: () => lasti
 });
 
 const kept = new MemoryStorage();
-scenario('what is not written yet is known, and forgotten with the account', { storage: () => kept }, async (scene) => {
-  const { actor, stage, server } = scene;
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  await subscribes(romeo, juliet);
-  await juliet.sends(`<presence type='unavailable'><status>Gone</status></presence>`);
-  await stage.settle();
-  romeo.forgets();
-  assert.equal((await asks(romeo, 'juliet@localhost')).status, 'Gone');
-  await server.accounts.remove('juliet@localhost');
-  await stage.restart();
-  assert.equal(await kept.document('last_activity').get('juliet@localhost'), undefined);
-});
+scenario(
+  'a time that is not yet stored is known, and deleted with the account',
+  { storage: () => kept },
+  async (scene) => {
+    const { actor, stage, server } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    await subscribes(romeo, juliet);
+    await juliet.sends(`<presence type='unavailable'><status>Gone</status></presence>`);
+    await stage.settle();
+    romeo.forgets();
+    assert.equal((await asks(romeo, 'juliet@localhost')).status, 'Gone');
+    await server.accounts.remove('juliet@localhost');
+    await stage.restart();
+    assert.equal(await kept.document('last_activity').get('juliet@localhost'), undefined);
+  },
+);
 
-scenario('§6: it is announced', async ({ actor }) => {
+scenario('§6: support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(

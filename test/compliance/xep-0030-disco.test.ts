@@ -36,7 +36,7 @@ scenario('§3.1: the server', async ({ actor }) => {
   }
 });
 
-scenario('§4.1: what the server has are its services, and each describes itself', async ({ actor }) => {
+scenario('§4.1: the server lists its services, and each describes itself', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const services = addresses(await asks(romeo, 'localhost', items()));
   assert.ok(services.length > 0);
@@ -48,7 +48,7 @@ scenario('§4.1: what the server has are its services, and each describes itself
   }
 });
 
-scenario('§3.2, §7: a node that is not there', async ({ actor }) => {
+scenario('§3.2, §7: a missing node', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const error = refusal('cancel', 'item-not-found');
   for (const to of ['localhost', 'romeo@localhost']) {
@@ -57,7 +57,7 @@ scenario('§3.2, §7: a node that is not there', async ({ actor }) => {
   }
 });
 
-scenario('§3.1, §4.1: an account, to itself and to who sees its presence', async ({ actor }) => {
+scenario('§3.1, §4.1: an account, to itself and its subscribers', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const balcony = await actor('juliet@localhost/balcony', { presence: true });
   await actor('juliet@localhost/chamber', { presence: '<presence><priority>-1</priority></presence>' });
@@ -80,7 +80,7 @@ scenario('§3.1, §4.1: an account, to itself and to who sees its presence', asy
   );
 });
 
-scenario('§8: an account that one may not see looks like none', async ({ actor, stage }) => {
+scenario('§8: an account that is not visible looks missing', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
@@ -125,7 +125,7 @@ scenario('§8: an account that one may not see looks like none', async ({ actor,
   await juliet.receivesNothing();
 });
 
-scenario('§8: what was seen is not seen any more', async ({ actor }) => {
+scenario('§8: access ends with the subscription', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -138,7 +138,7 @@ scenario('§8: what was seen is not seen any more', async ({ actor }) => {
   assert.deepEqual((await asks(romeo, 'juliet@localhost', items())).children, []);
 });
 
-scenario('§3.1: a client answers for itself', async ({ actor }) => {
+scenario('§3.1: a client answers requests to itself', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(`<iq type='get' id='1' to='juliet@localhost/balcony'>${info('urn:x#ver')}</iq>`);

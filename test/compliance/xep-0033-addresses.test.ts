@@ -27,7 +27,7 @@ async function refuses(peer: Peer, condition: string): Promise<void> {
   );
 }
 
-scenario('§2.1: the host says so', async ({ actor }) => {
+scenario('§2.1: the host announces it', async ({ actor }) => {
   for (const address of ['romeo@localhost/orchard', 'juliet@elsewhere.example/balcony']) {
     const peer = await actor(address);
     await peer.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
@@ -37,7 +37,7 @@ scenario('§2.1: the host says so', async ({ actor }) => {
   }
 });
 
-scenario('§6: everybody gets it, and sees all recipients except blind copies', async ({ actor }) => {
+scenario('§6: all recipients get the message, with all addresses except blind copies', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@elsewhere.example/chamber', { presence: true });
@@ -70,7 +70,7 @@ scenario('§6: everybody gets it, and sees all recipients except blind copies', 
   await romeo.receivesNothing();
 });
 
-scenario('nobody gets it twice', async ({ actor }) => {
+scenario('no recipient gets it twice', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(message(...Array(3).fill(`type='to' jid='juliet@localhost'`), `type='bcc' jid='JULIET@localhost'`));
@@ -78,7 +78,7 @@ scenario('nobody gets it twice', async ({ actor }) => {
   await juliet.receivesNothing();
 });
 
-scenario('RFC 6120 §10.1: what is said behind it comes behind it', async ({ actor }) => {
+scenario('RFC 6120 §10.1: later messages follow it', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(
@@ -88,7 +88,7 @@ scenario('RFC 6120 §10.1: what is said behind it comes behind it', async ({ act
   await juliet.receives(`<message><body>second</body></message>`);
 });
 
-scenario('who is not there gets it later, and the sender hears of those who do not exist', async ({ actor, stage }) => {
+scenario('offline recipients get it later; missing ones are reported to the sender', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await stage.account('juliet@localhost');
   await romeo.sends(message(`type='to' jid='juliet@localhost'`, `type='cc' jid='nobody@localhost'`));
@@ -103,7 +103,7 @@ scenario('who is not there gets it later, and the sender hears of those who do n
 });
 
 scenario(
-  '§9: where it is for users alone, others are refused, and nothing is delivered',
+  '§9: users of other hosts can be refused, and nothing is delivered',
   { config: configOf({ access: 'users' }) },
   async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -114,7 +114,7 @@ scenario(
   },
 );
 
-scenario('§2.2: users of other hosts reach nobody elsewhere', async ({ actor }) => {
+scenario('§2.2: users of other hosts cannot reach other servers', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@elsewhere.example/chamber', { presence: true });
   const tybalt = await actor('tybalt@elsewhere.example/street');
@@ -128,7 +128,7 @@ scenario('§2.2: users of other hosts reach nobody elsewhere', async ({ actor })
 });
 
 scenario(
-  '§9: too many, and how many in a minute',
+  '§9: limits on addresses, and per minute',
   { config: configOf({ limit: 3, per_minute: 5 }) },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -145,7 +145,7 @@ scenario(
   },
 );
 
-scenario('§4: addresses that are none', async ({ actor }) => {
+scenario('§4: invalid addresses', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const [address, condition] of [
     [`type='to' uri='sip:juliet@example.org'`, 'jid-malformed'],
@@ -165,7 +165,7 @@ scenario('§4: addresses that are none', async ({ actor }) => {
   await romeo.receivesNothing();
 });
 
-scenario('§3: a message to one is passed on as it is', async ({ actor }) => {
+scenario('§3: a message to one recipient is forwarded unchanged', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const inside = list(`type='to' jid='nurse@localhost'`, `type='bcc' jid='friar@localhost'`);
@@ -183,7 +183,7 @@ scenario('§3: a message to one is passed on as it is', async ({ actor }) => {
   await juliet.receivesNothing();
 });
 
-scenario('XEP-0191: it is no way around a block', async ({ actor }) => {
+scenario('XEP-0191: it does not circumvent blocking', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const block = async (peer: Peer, jid: string) => {
@@ -206,7 +206,7 @@ scenario('XEP-0191: it is no way around a block', async ({ actor }) => {
 const presence = (type: string, ...addresses: string[]) =>
   `<presence to='localhost'${type && ` type='${type}'`}>${list(...addresses)}</presence>`;
 
-scenario('§5.1: presence, and when it is over, whoever got it is told', async ({ actor }) => {
+scenario('§5.1: presence; its recipients also get the unavailable presence', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/chamber', { presence: true });
@@ -225,7 +225,7 @@ scenario('§5.1: presence, and when it is over, whoever got it is told', async (
   await juliet.receivesNothing();
 });
 
-scenario('§5.1: also of one that never was available to others, and is cut off', async ({ actor }) => {
+scenario('§5.1: also from a client that was never available, and is disconnected', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(presence('', `type='to' jid='juliet@localhost'`));
@@ -235,7 +235,7 @@ scenario('§5.1: also of one that never was available to others, and is cut off'
   await juliet.receivesNothing();
 });
 
-scenario('XEP-0191 §3.2: who is blocked sees it end', async ({ actor }) => {
+scenario('XEP-0191 §3.2: a blocked recipient gets unavailable presence', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/chamber', { presence: true });
@@ -249,7 +249,7 @@ scenario('XEP-0191 §3.2: who is blocked sees it end', async ({ actor }) => {
   for (const peer of [juliet, nurse]) await peer.receivesNothing();
 });
 
-scenario('what is long counts more often', { config: configOf({ per_minute: 5 }) }, async ({ actor }) => {
+scenario('long messages count several times', { config: configOf({ per_minute: 5 }) }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/chamber', { presence: true });
@@ -263,7 +263,7 @@ scenario('what is long counts more often', { config: configOf({ per_minute: 5 })
   await refuses(romeo, 'resource-constraint');
 });
 
-scenario('§5.1: at so many addresses and no more', { config: configOf({ presences: 10 }) }, async ({ actor }) => {
+scenario('§5.1: addresses with presence are limited', { config: configOf({ presences: 10 }) }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const many = Array.from({ length: 11 }, (_, at) => `type='to' jid='u${at}@localhost'`);
   await romeo.sends(presence('', ...many));

@@ -13,7 +13,7 @@ const ruled = { config: { hosts: { localhost: { admins: ['macbeth@localhost'] },
 const archive = (name: string) => `<iq type='set' id='q' to='${room(name)}'><query xmlns='${NS.mam}'/></iq>`;
 
 scenario(
-  '§11.2: a service that goes down tells each of himself, and keeps the rooms',
+  '§11.2: a service that shuts down notifies each occupant, and keeps the rooms',
   { alone: true },
   async (scene) => {
     const { actor, stage } = scene;
@@ -90,7 +90,7 @@ scenario('an administrator of the host owns all rooms, and is on no list', ruled
   await macbeth.receivesAnyOrder([`<presence type='unavailable'/>`, `<iq type='result' id='d'/>`]);
 });
 
-scenario('an account that is an administrator no more owns nothing', async ({ actor, server }) => {
+scenario('a former administrator owns no rooms', async ({ actor, server }) => {
   const crone = await actor('crone1@localhost/desktop');
   const banquo = await actor('banquo@localhost/castle');
   await founds(crone, 'deposed', 'firstwitch', { 'muc#roomconfig_membersonly': '1' });
@@ -103,7 +103,7 @@ scenario('an account that is an administrator no more owns nothing', async ({ ac
 });
 
 scenario(
-  'an administrator is as anybody else where the configuration says so, and in rooms of other hosts',
+  'an administrator has no special rights if configured so, nor in rooms of other hosts',
   { config: { ...ruled.config, modules: { muc: { admins_own_rooms: false } } } },
   async ({ actor }) => {
     const crone = await actor('crone1@localhost/desktop');
@@ -114,7 +114,7 @@ scenario(
   },
 );
 
-scenario('rooms of other hosts are not ruled from here', ruled, async ({ actor }) => {
+scenario('rooms of other hosts cannot be administered', ruled, async ({ actor }) => {
   const far = await actor('siward@elsewhere.example/camp');
   const macbeth = await actor('macbeth@localhost/castle');
   const address = 'camp@conference.elsewhere.example';
@@ -124,7 +124,7 @@ scenario('rooms of other hosts are not ruled from here', ruled, async ({ actor }
   await macbeth.receives(`<presence type='error'>${refusal('cancel', 'item-not-found')}</presence>`);
 });
 
-scenario('waxwing room: made, listed, shown and destroyed', { alone: true }, async ({ actor, server, stage }) => {
+scenario('waxwing room: create, list, show and destroy', { alone: true }, async ({ actor, server, stage }) => {
   const call = async (name: string, values: Record<string, unknown> = {}) => {
     const command = allCommands(server.modules).find((one) => one.name === name)!;
     const context = {
@@ -187,7 +187,7 @@ scenario('waxwing room: made, listed, shown and destroyed', { alone: true }, asy
 });
 
 /** A client that resumes learns from its queue that it was removed (XEP-0198). */
-scenario('§11.2: a session that waits hears of it when it is resumed', { alone: true }, async (scene: Scene) => {
+scenario('§11.2: a hibernating session is notified when it is resumed', { alone: true }, async (scene: Scene) => {
   const { actor, stage, known } = scene;
   const hag = await actor('hag66@localhost/pda');
   await founds(hag, 'sleepers', 'thirdwitch', { 'muc#roomconfig_persistentroom': '1' });

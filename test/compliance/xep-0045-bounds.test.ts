@@ -55,7 +55,7 @@ scenario('rooms, joins, occupants, names, subjects, invitations and lists are bo
   await enters(witch, 'bound-1', 'secondwitch');
 });
 
-scenario('a presence with a great deal in it is refused', async ({ actor }) => {
+scenario('presence that is too large is refused', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'bound-presence', 'firstwitch');
@@ -66,7 +66,7 @@ scenario('a presence with a great deal in it is refused', async ({ actor }) => {
   await crone.receivesNothing();
 });
 
-scenario('malformed requests are answered with errors, once, and hurt nobody', async ({ actor }) => {
+scenario('malformed requests get one error each, and affect nobody', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   await founds(crone, 'bound-malformed', 'firstwitch', { 'muc#roomconfig_persistentroom': '1' });
   const payloads = [
@@ -113,7 +113,7 @@ scenario('malformed requests are answered with errors, once, and hurt nobody', a
   await configures(crone, 'bound-malformed', { 'muc#roomconfig_persistentroom': '0' });
 });
 
-scenario('XEP-0004: fields that nobody knows are passed over, malformed ones change nothing', async ({ actor }) => {
+scenario('XEP-0004: unknown fields are ignored, malformed ones change nothing', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   await founds(crone, 'bound-forms', 'firstwitch', { 'muc#roomconfig_roomname': 'A Dark Cave', 'of#nobody': '1' });
   const field = (name: string, ...values: string[]) =>
@@ -150,7 +150,7 @@ scenario('XEP-0004: fields that nobody knows are passed over, malformed ones cha
   );
 });
 
-scenario('XEP-0059: pages that nobody can give, and items that are not there', async ({ actor }) => {
+scenario('XEP-0059: impossible pages and missing items', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   await founds(crone, 'bound-pages', 'firstwitch');
   const asks: ((set: string) => string)[] = [
@@ -190,7 +190,7 @@ scenario('XEP-0059: pages that nobody can give, and items that are not there', a
 });
 
 scenario(
-  'rooms in all, nicknames that admins give, and reasons are bounded',
+  'rooms in total, nicknames given by admins, and reasons are limited',
   { config: { modules: { muc: { lock_new_rooms: false, rooms: 2, nickname_length: 12 } } } },
   async ({ actor }) => {
     const crone = await actor('crone1@localhost/desktop');
@@ -216,7 +216,7 @@ scenario(
   },
 );
 
-scenario('§17.4: of many requests that nobody answers the oldest are forgotten', async ({ actor }) => {
+scenario('§17.4: the oldest unanswered requests are dropped', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'bound-iqs', 'firstwitch');
@@ -240,7 +240,7 @@ scenario('§17.4: of many requests that nobody answers the oldest are forgotten'
 });
 
 scenario(
-  '§14.6: who comes and goes, or changes, all the time is told to wait',
+  '§14.6: a user who joins, leaves or changes too often is told to wait',
   { config: { modules: { muc: { presences_per_minute: 4, lock_new_rooms: false } } } },
   async ({ actor }) => {
     const crone = await actor('crone1@localhost/desktop');
@@ -270,7 +270,7 @@ scenario(
 
 const rated = { config: { modules: { muc: { invitations_per_hour: 3 } } } };
 
-scenario('invitations have a rate, over all rooms and ways to invite', rated, async ({ actor, server }) => {
+scenario('invitations are limited per user, over all rooms and forms', rated, async ({ actor, server }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda', { presence: true });
   await founds(crone, 'rate-1', 'firstwitch');

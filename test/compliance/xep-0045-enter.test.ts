@@ -5,7 +5,7 @@ import { scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { configures, enters, founds, grants, item, joins, opens, quiets, service } from './rooms.js';
 
-scenario('§10.1.2: an instant room is locked until its owner takes the usual configuration', async ({ actor }) => {
+scenario('§10.1.2: an instant room is locked until its owner accepts the default configuration', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await crone.sends(joins('coven@conference.localhost/firstwitch'));
@@ -63,7 +63,7 @@ const room = (name: string) => `${name}@${service}`;
 const refused = (address: string, error: string) =>
   `<presence type='error' from='${address}'><x xmlns='${NS.muc}'/>${error}</presence>`;
 
-scenario('§7.2.1: a nickname is needed, and one that can be seen', async ({ actor }) => {
+scenario('§7.2.1: a nickname is required, and has to be visible', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   await crone.sends(joins(room('enter-nick')));
   await crone.receives(refused(room('enter-nick'), refusal('modify', 'jid-malformed')));
@@ -88,7 +88,7 @@ scenario('§7.2.1: a nickname is needed, and one that can be seen', async ({ act
   await crone.receivesNothing();
 });
 
-scenario('§7.2.18: a presence without <x/> enters nothing, and its sender hears that he is out', async ({ actor }) => {
+scenario('§7.2.18: presence without <x/> does not join; its sender gets an error', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-old', 'firstwitch');
@@ -106,7 +106,7 @@ scenario('§7.2.18: a presence without <x/> enters nothing, and its sender hears
   await crone.receivesNothing();
 });
 
-scenario('§7.2.5: a password', async ({ actor }) => {
+scenario('§7.2.5: passwords', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-pw', 'firstwitch', {
@@ -144,7 +144,7 @@ scenario('§7.2.6, §7.2.7, §9.2: members-only rooms, bans, and bans of domains
   }
 });
 
-scenario('§7.2.8: a nickname that somebody else has, in whatever case', async ({ actor }) => {
+scenario('§7.2.8: a nickname in use, in any case', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-conflict', 'FirstWitch');
