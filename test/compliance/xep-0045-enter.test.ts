@@ -155,7 +155,7 @@ scenario('§7.2.8: a nickname in use, in any case', async ({ actor }) => {
   await crone.receivesNothing();
 });
 
-scenario('§7.2.9: a full room, but not for its admins', async ({ actor }) => {
+scenario('§7.2.9: a full room, which admins can still join', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-full', 'firstwitch', { 'muc#roomconfig_maxusers': '1' });
@@ -166,7 +166,7 @@ scenario('§7.2.9: a full room, but not for its admins', async ({ actor }) => {
 });
 
 scenario(
-  '§10.1.1: rooms are made by whom the configuration lets',
+  '§10.1.1: who can create rooms is configured',
   { config: { modules: { muc: { creation: 'admins' } }, hosts: { localhost: { admins: ['crone1@localhost'] } } } },
   async ({ actor }) => {
     const hag = await actor('hag66@localhost/pda');
@@ -178,13 +178,13 @@ scenario(
   },
 );
 
-scenario('by default strangers of other hosts make no rooms', async ({ actor }) => {
+scenario('by default users of other hosts cannot create rooms', async ({ actor }) => {
   const macbeth = await actor('macbeth@elsewhere.example/castle');
   await macbeth.sends(joins(`${room('enter-stranger')}/thane`));
   await macbeth.receives(refused(`${room('enter-stranger')}/thane`, refusal('cancel', 'not-allowed')));
 });
 
-scenario('§7.2.3, §7.2.12: who enters is told what the room is like', async ({ actor }) => {
+scenario("§7.2.3, §7.2.12: a user who joins learns the room's properties", async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   const witch = await actor('wiccarocks@localhost/laptop');
@@ -251,7 +251,7 @@ scenario('§7.2.8: several clients of one user are one occupant', async ({ actor
   );
 });
 
-scenario('§17.3: who is there and joins again is told everything again', async ({ actor }) => {
+scenario('§17.3: an occupant who joins again gets everything again', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-again', 'firstwitch');
@@ -267,7 +267,7 @@ scenario('§17.3: who is there and joins again is told everything again', async 
   await crone.receivesNothing();
 });
 
-scenario('§7.2.13, §7.2.14: history, and how much of it', async ({ actor }) => {
+scenario('§7.2.13, §7.2.14: history, and its limits', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   await founds(crone, 'enter-history', 'firstwitch');
   for (const n of [1, 2, 3])
@@ -311,7 +311,7 @@ scenario('§7.2.13, §7.2.14: history, and how much of it', async ({ actor }) =>
   }
 });
 
-scenario('§6: discovery, where hidden rooms and occupants stay hidden', async ({ actor }) => {
+scenario('§6: discovery; hidden rooms and occupants stay hidden', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'disco-open', 'firstwitch', {
@@ -384,7 +384,7 @@ scenario(
   },
 );
 
-scenario('§6.3: rooms are listed in order, as they come, change and go', { alone: true }, async ({ actor }) => {
+scenario('§6.3: the list of rooms is ordered and current', { alone: true }, async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const listed = async () => {
     await crone.sends(`<iq type='get' id='l' to='${service}'><query xmlns='${NS.discoItems}'/></iq>`);
@@ -402,7 +402,7 @@ scenario('§6.3: rooms are listed in order, as they come, change and go', { alon
   assert.deepEqual(await listed(), ['Agora', 'c', 'm', 'z']);
 });
 
-scenario('a temporary room goes with its last occupant, and what was said in it', async ({ actor }) => {
+scenario('a temporary room is deleted with its last occupant, and so is its archive', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-temporary', 'firstwitch');
@@ -417,7 +417,7 @@ scenario('a temporary room goes with its last occupant, and what was said in it'
   await hag.receivesNothing();
 });
 
-scenario('§7.2.8: a nickname that shows as another’s is that one', async ({ actor }) => {
+scenario("§7.2.8: a nickname that looks like another's is in conflict with it", async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await founds(crone, 'enter-blank', 'firstwitch');

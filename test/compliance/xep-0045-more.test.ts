@@ -24,7 +24,7 @@ async function pair(
   return [crone, hag];
 }
 
-scenario('XEP-0410: a ping to oneself, answered by the room', async (scene) => {
+scenario('XEP-0410: a ping to oneself is answered by the room', async (scene) => {
   const [crone, hag] = await pair(scene, 'ping');
   const stranger = await scene.actor('macbeth@localhost/castle');
   const ping = (to: string) => `<iq type='get' id='p' to='${to}'><ping xmlns='${NS.ping}'/></iq>`;
@@ -44,7 +44,7 @@ scenario('XEP-0410: a ping to oneself, answered by the room', async (scene) => {
   await crone.receivesNothing();
 });
 
-scenario('§17.4: IQs between occupants tell neither who the other is', async (scene) => {
+scenario('§17.4: IQs between occupants do not reveal their addresses', async (scene) => {
   const [crone, hag] = await pair(scene, 'iq');
   const stranger = await scene.actor('macbeth@localhost/castle');
   await hag.sends(`<iq type='get' id='v1' to='${room('iq')}/firstwitch'><query xmlns='${NS.version}'/></iq>`);
@@ -73,7 +73,7 @@ scenario('§17.4: IQs between occupants tell neither who the other is', async (s
   await hag.receivesNothing();
 });
 
-scenario('XEP-0421: an occupant id is of a user in a room', async (scene) => {
+scenario('XEP-0421: an occupant id is specific to a user and a room', async (scene) => {
   const [crone, hag] = await pair(scene, 'ids-one');
   await founds(crone, 'ids-two', 'firstwitch');
   await enters(hag, 'ids-two', 'thirdwitch');
@@ -93,7 +93,7 @@ scenario('XEP-0421: an occupant id is of a user in a room', async (scene) => {
   assert.equal(await idIn('ids-one'), one);
 });
 
-scenario('XEP-0425: moderators take back what others said', async (scene) => {
+scenario('XEP-0425: moderators retract messages of others', async (scene) => {
   const [crone, hag] = await pair(scene, 'moderate');
   await hag.sends(says('moderate', 'DM me for free magic potions!'));
   const message = await crone.receives(`<message type='groupchat'/>`);
@@ -184,7 +184,7 @@ scenario(
   },
 );
 
-scenario('XEP-0313: the archive of a room is for who may enter it', async (scene) => {
+scenario('XEP-0313: users who can join a room can read its archive', async (scene) => {
   const [crone, hag] = await pair(scene, 'archive');
   const stranger = await scene.actor('macbeth@localhost/castle');
   await hag.sends(says('archive', 'Thrice the brinded cat hath mew’d.'));
@@ -227,76 +227,79 @@ scenario('XEP-0313: the archive of a room is for who may enter it', async (scene
   await hag.receives(error('cancel', 'service-unavailable'));
 });
 
-scenario('XEP-0313 §6.1.2: who really said it is told to those who may know, at the time they ask', async (scene) => {
-  const [crone, hag] = await pair(scene, 'senders', { 'muc#roomconfig_persistentroom': '1' });
-  const stranger = await scene.actor('macbeth@localhost/castle');
-  // §8.4: what clients write there themselves is not in the archive
-  await hag.sends(
-    `<message type='groupchat' to='${room('senders')}' id='m'><body>Hail</body>
+scenario(
+  'XEP-0313 §6.1.2: the real sender is shown to those who may see it at the time of the query',
+  async (scene) => {
+    const [crone, hag] = await pair(scene, 'senders', { 'muc#roomconfig_persistentroom': '1' });
+    const stranger = await scene.actor('macbeth@localhost/castle');
+    // §8.4: what clients write there themselves is not in the archive
+    await hag.sends(
+      `<message type='groupchat' to='${room('senders')}' id='m'><body>Hail</body>
       <x xmlns='${NS.mucUser}'><item jid='duncan@localhost/throne' affiliation='owner'/></x></message>`,
-  );
-  await quiets(crone, hag);
-  await crone.sends(`<message type='groupchat' to='${room('senders')}' id='s'><subject>Spells</subject></message>`);
-  await quiets(crone, hag);
-  const asks = (inside = '') =>
-    `<iq type='set' id='q' to='${room('senders')}'><query xmlns='${NS.mam}'>${inside}</query></iq>`;
-  const reads = async (peer: Peer, inside = '') => {
-    await peer.sends(asks(inside));
-    await peer.syncs();
-    return peer
-      .forgets()
-      .filter(({ name }) => name === 'message')
-      .map((message) => message.getChild('result', NS.mam)!.getChild('forwarded', NS.forward)!.getChild('message')!);
-  };
-  const sendersIn = async (peer: Peer) =>
-    (await reads(peer)).map((message) => {
-      const all = message.getChildren('x', NS.mucUser);
-      assert.ok(all.length <= 1);
-      const { jid, affiliation, role } = all[0]?.getChild('item', NS.mucUser)?.attrs ?? {};
-      return jid === undefined ? undefined : [jid, affiliation, role];
-    });
-  const told = [
-    ['hag66@localhost/pda', 'none', 'participant'],
-    ['crone1@localhost/desktop', 'owner', 'moderator'],
-  ];
-  assert.deepEqual(await sendersIn(crone), told);
-  // §6.1.2: a change of the subject is archived
-  assert.equal((await reads(crone))[1]?.getChildText('subject'), 'Spells');
-  for (const peer of [hag, stranger]) {
-    assert.deepEqual(await sendersIn(peer), [undefined, undefined]);
-    for (const message of await reads(peer)) assert.doesNotMatch(message.toString(), /@localhost\/|duncan/);
-    // §4.1.1: nor is it found out by asking for it
-    const field = (name: string, value: string) => `<field var='${name}'><value>${value}</value></field>`;
-    const filter = `<x xmlns='${NS.dataForms}' type='submit'>${field('FORM_TYPE', NS.mam)}${field('with', 'hag66@localhost')}</x>`;
-    assert.equal((await reads(peer, filter)).length, 0);
-    assert.equal((await reads(crone, filter)).length, 1);
-  }
-  // who becomes a moderator learns it, and who is one no more does not
-  await crone.sends(
-    `<iq type='set' id='s' to='${room('senders')}'><query xmlns='${NS.mucAdmin}'><item nick='thirdwitch' role='moderator'/></query></iq>`,
-  );
-  await quiets(crone, hag);
-  assert.deepEqual(await sendersIn(hag), told);
-  await configures(crone, 'senders', { 'muc#roomconfig_whois': 'anyone' });
-  await quiets(hag);
-  assert.deepEqual(await sendersIn(stranger), told);
-  await configures(crone, 'senders', { 'muc#roomconfig_whois': 'moderators' });
-  await quiets(hag);
-  // XEP-0425 §5: a tombstone keeps it, for those who may know
-  await crone.sends(asks());
-  const first = await crone.receives(`<message><result xmlns='${NS.mam}' id='*'/></message>`);
-  await quiets(crone);
-  await crone.sends(
-    `<iq type='set' id='r' to='${room('senders')}'><moderate xmlns='${NS.moderate}'
+    );
+    await quiets(crone, hag);
+    await crone.sends(`<message type='groupchat' to='${room('senders')}' id='s'><subject>Spells</subject></message>`);
+    await quiets(crone, hag);
+    const asks = (inside = '') =>
+      `<iq type='set' id='q' to='${room('senders')}'><query xmlns='${NS.mam}'>${inside}</query></iq>`;
+    const reads = async (peer: Peer, inside = '') => {
+      await peer.sends(asks(inside));
+      await peer.syncs();
+      return peer
+        .forgets()
+        .filter(({ name }) => name === 'message')
+        .map((message) => message.getChild('result', NS.mam)!.getChild('forwarded', NS.forward)!.getChild('message')!);
+    };
+    const sendersIn = async (peer: Peer) =>
+      (await reads(peer)).map((message) => {
+        const all = message.getChildren('x', NS.mucUser);
+        assert.ok(all.length <= 1);
+        const { jid, affiliation, role } = all[0]?.getChild('item', NS.mucUser)?.attrs ?? {};
+        return jid === undefined ? undefined : [jid, affiliation, role];
+      });
+    const told = [
+      ['hag66@localhost/pda', 'none', 'participant'],
+      ['crone1@localhost/desktop', 'owner', 'moderator'],
+    ];
+    assert.deepEqual(await sendersIn(crone), told);
+    // §6.1.2: a change of the subject is archived
+    assert.equal((await reads(crone))[1]?.getChildText('subject'), 'Spells');
+    for (const peer of [hag, stranger]) {
+      assert.deepEqual(await sendersIn(peer), [undefined, undefined]);
+      for (const message of await reads(peer)) assert.doesNotMatch(message.toString(), /@localhost\/|duncan/);
+      // §4.1.1: nor is it found out by asking for it
+      const field = (name: string, value: string) => `<field var='${name}'><value>${value}</value></field>`;
+      const filter = `<x xmlns='${NS.dataForms}' type='submit'>${field('FORM_TYPE', NS.mam)}${field('with', 'hag66@localhost')}</x>`;
+      assert.equal((await reads(peer, filter)).length, 0);
+      assert.equal((await reads(crone, filter)).length, 1);
+    }
+    // who becomes a moderator learns it, and who is one no more does not
+    await crone.sends(
+      `<iq type='set' id='s' to='${room('senders')}'><query xmlns='${NS.mucAdmin}'><item nick='thirdwitch' role='moderator'/></query></iq>`,
+    );
+    await quiets(crone, hag);
+    assert.deepEqual(await sendersIn(hag), told);
+    await configures(crone, 'senders', { 'muc#roomconfig_whois': 'anyone' });
+    await quiets(hag);
+    assert.deepEqual(await sendersIn(stranger), told);
+    await configures(crone, 'senders', { 'muc#roomconfig_whois': 'moderators' });
+    await quiets(hag);
+    // XEP-0425 §5: a tombstone keeps it, for those who may know
+    await crone.sends(asks());
+    const first = await crone.receives(`<message><result xmlns='${NS.mam}' id='*'/></message>`);
+    await quiets(crone);
+    await crone.sends(
+      `<iq type='set' id='r' to='${room('senders')}'><moderate xmlns='${NS.moderate}'
       id='${first.getChild('result', NS.mam)!.attrs.id}'><retract xmlns='${NS.retract}'/></moderate></iq>`,
-  );
-  await quiets(crone, hag);
-  assert.deepEqual((await sendersIn(crone))[0], told[0]);
-  assert.deepEqual((await sendersIn(stranger))[0], undefined);
-});
+    );
+    await quiets(crone, hag);
+    assert.deepEqual((await sendersIn(crone))[0], told[0]);
+    assert.deepEqual((await sendersIn(stranger))[0], undefined);
+  },
+);
 
 scenario(
-  'XEP-0045 §7.2.13: what comes after a restart from the archive tells nobody’s address, and is no subject',
+  'XEP-0045 §7.2.13: history restored from the archive shows no real address and no subject',
   { alone: true },
   async (scene) => {
     const [crone, hag] = await pair(scene, 'replayed', { 'muc#roomconfig_persistentroom': '1' });
@@ -316,7 +319,7 @@ scenario(
   },
 );
 
-scenario('XEP-0313 §6.1.2, §8.1: the archive is closed to each kind of stranger as the room is', async (scene) => {
+scenario('XEP-0313 §6.1.2, §8.1: the archive has the same access rules as the room', async (scene) => {
   const { actor } = scene;
   const crone = await actor('crone1@localhost/desktop');
   const far = await actor('macbeth@elsewhere.example/castle');
@@ -364,7 +367,7 @@ scenario('XEP-0313 §6.1.2, §8.1: the archive is closed to each kind of strange
   await refuses(hag, 'closed', error('auth', 'forbidden'));
 });
 
-scenario('XEP-0486: the picture of a room', async (scene) => {
+scenario('XEP-0486: the avatar of a room', async (scene) => {
   const [crone, hag] = await pair(scene, 'avatar');
   const data = Buffer.from('a picture').toString('base64');
   const card = `<vCard xmlns='${NS.vcardTemp}'><PHOTO><TYPE>image/png</TYPE><BINVAL>${data}</BINVAL></PHOTO></vCard>`;
@@ -434,7 +437,7 @@ scenario('XEP-0317: hats', async (scene) => {
   assert.equal(bare.getChild('hats', NS.hats), undefined);
 });
 
-scenario('XEP-0463: who enters again is told what has changed of the lists', async (scene) => {
+scenario('XEP-0463: a user who joins again gets the changes of the lists', async (scene) => {
   const [crone, hag] = await pair(scene, 'versions', { 'muc#roomconfig_persistentroom': '1' });
   const enter = async (peer: Peer, nick: string, mav: string) => {
     await peer.sends(joins(`${room('versions')}/${nick}`, mav));
@@ -511,7 +514,7 @@ scenario('XEP-0433: searching for public rooms', async (scene) => {
   }
 });
 
-scenario('XEP-0488: a token makes members, as often as it is for', async (scene) => {
+scenario('XEP-0488: a token makes members, as often as it allows', async (scene) => {
   const { actor } = scene;
   const crone = await actor('crone1@localhost/desktop');
   await founds(crone, 'tokens', 'firstwitch', { 'muc#roomconfig_membersonly': '1' });
@@ -550,14 +553,14 @@ scenario('XEP-0488: a token makes members, as often as it is for', async (scene)
   await witch.receives(`<presence type='error'>${refusal('auth', 'registration-required')}</presence>`);
 });
 
-scenario('XEP-0307: a name that nobody has', async ({ actor }) => {
+scenario('XEP-0307: a unique room name', async ({ actor }) => {
   const hag = await actor('hag66@localhost/pda');
   await hag.sends(`<iq type='get' id='u' to='${service}'><unique xmlns='${NS.mucUnique}'/></iq>`);
   await hag.receives(`<iq type='result' id='u'><unique xmlns='${NS.mucUnique}'>*</unique></iq>`);
 });
 
 scenario(
-  'a persistent room survives a restart, and its occupants learn that they are out',
+  'a persistent room survives a restart, and its occupants learn that they left it',
   { alone: true },
   async (scene) => {
     const [crone, hag] = await pair(scene, 'forres', {
@@ -593,7 +596,7 @@ scenario(
   },
 );
 
-scenario('XEP-0313 §6.1: the archive of a room holds what that of an account holds', async (scene) => {
+scenario('XEP-0313 §6.1: the archive of a room stores what that of an account does', async (scene) => {
   const [crone, hag] = await pair(scene, 'lasting');
   const encrypted = `<encrypted xmlns='${NS.omemoLegacy}'><header sid='1'/><payload>x</payload></encrypted>`;
   const contents: [string, string, boolean][] = [

@@ -51,7 +51,7 @@ scenario('§8.2: kicking', async (scene) => {
   await enters(guest, 'kick', 'guest');
 });
 
-scenario('§8.3, §8.4, §9.6, §9.7: voice and moderation given and taken', async (scene) => {
+scenario('§8.3, §8.4, §9.6, §9.7: granting and revoking voice and moderator status', async (scene) => {
   const { owner, admin, member, guest } = await court(scene, 'roles');
   const give = (nick: string, role: string) => sets('roles', `<item nick='${nick}' role='${role}'/>`);
   const changed = (nick: string, affiliation: string, role: string) =>
@@ -130,7 +130,7 @@ scenario('§9.1, §9.2: bans', async (scene) => {
   await enters(guest, 'ban', 'guest');
 });
 
-scenario('§9.3-9.5, §10.3-10.8: affiliations are given downwards only, and an owner stays', async (scene) => {
+scenario('§9.3-9.5, §10.3-10.8: affiliations are changed only downwards, and the last owner stays', async (scene) => {
   const { owner, admin, member, guest } = await court(scene, 'ranks');
   const give = (jid: string, affiliation: string) => sets('ranks', `<item jid='${jid}' affiliation='${affiliation}'/>`);
   for (const peer of [member, guest])
@@ -165,7 +165,7 @@ scenario('§9.3-9.5, §10.3-10.8: affiliations are given downwards only, and an 
   );
 });
 
-scenario('§9.5, §10.5, §10.8: who reads which list', async (scene) => {
+scenario('§9.5, §10.5, §10.8: access to the lists', async (scene) => {
   const { owner, admin, member, guest } = await court(scene, 'lists');
   const can = async (peer: Peer, list: string, isAllowed: boolean) => {
     await peer.sends(gets('lists', `<item ${list}/>`));
@@ -199,7 +199,7 @@ scenario('§9.5, §10.5, §10.8: who reads which list', async (scene) => {
   );
 });
 
-scenario('§10.2: the configuration is its owners’', async (scene) => {
+scenario('§10.2: only owners configure the room', async (scene) => {
   const { owner, admin, guest } = await court(scene, 'config');
   for (const peer of [admin, guest]) {
     await peer.sends(gets('config', '', NS.mucOwner));
@@ -280,7 +280,7 @@ scenario('§10.9: destroying a room', async (scene) => {
   );
 });
 
-scenario('§10.1.3: who cancels the first configuration wants no room', async ({ actor }) => {
+scenario('§10.1.3: cancelling the initial configuration destroys the room', async ({ actor }) => {
   const owner = await actor('owner@localhost/desktop');
   await enters(owner, 'cancelled', 'owner');
   await owner.sends(sets('cancelled', `<x xmlns='${NS.dataForms}' type='cancel'/>`, NS.mucOwner));
@@ -335,7 +335,7 @@ scenario('§7.10, §7.12: registration reserves a nickname', async (scene) => {
   await guest.receives(error('cancel', 'not-allowed'));
 });
 
-scenario('§7.10: nobody registers himself into a members-only room', async ({ actor }) => {
+scenario('§7.10: nobody can register in a members-only room', async ({ actor }) => {
   const owner = await actor('owner@localhost/desktop');
   const guest = await actor('guest@localhost/desktop');
   await founds(owner, 'register-members', 'owner', { 'muc#roomconfig_membersonly': '1' });
@@ -352,7 +352,7 @@ scenario('§7.10: nobody registers himself into a members-only room', async ({ a
   await owner.receivesNothing();
 });
 
-scenario('§7.10: who is on a list without a nickname can have one', async ({ actor }) => {
+scenario('§7.10: a listed user without a nickname can register one', async ({ actor }) => {
   const owner = await actor('owner@localhost/desktop');
   await founds(owner, 'nameless', 'owner', { 'muc#roomconfig_registration': '0' });
   await owner.sends(gets('nameless', '', NS.register));
@@ -381,7 +381,7 @@ const decides = (name: string, jid: string, nick: string, allow: string) =>
     <field var='muc#register_roomnick'><value>${nick}</value></field>
     <field var='muc#register_allow'><value>${allow}</value></field></x></message>`;
 
-scenario('§9.9: admins decide who can register, and need not be in the room for it', async (scene) => {
+scenario('§9.9: admins decide about registrations, also from outside the room', async (scene) => {
   const owner = await scene.actor('owner@localhost/desktop', { presence: true });
   const admin = await scene.actor('admin@localhost/phone', { presence: true });
   const guest = await scene.actor('guest@localhost/desktop', { presence: true });
@@ -443,7 +443,7 @@ scenario('§9.9: admins decide who can register, and need not be in the room for
   await other.receives(error('auth', 'forbidden'));
 });
 
-scenario('§7.10, §7.6: who has registered a nickname goes by it, where the room wants that', async (scene) => {
+scenario('§7.10, §7.6: a registered nickname is enforced if the room is configured so', async (scene) => {
   const { owner, guest, member } = await court(scene, 'locked-nicks', { 'muc#roomconfig_lock_nicknames': '1' });
   await guest.sends(applies('locked-nicks', 'thane'));
   await quiets(owner, member, guest);
@@ -482,7 +482,7 @@ scenario('§18.1: an absent user is notified of a changed affiliation', async (s
   await member.receivesNothing();
 });
 
-scenario('§9.2: a ban of a domain puts out who is of it and no more than that', async (scene) => {
+scenario('§9.2: a ban of a domain removes its users, and no others', async (scene) => {
   const owner = await scene.actor('owner@localhost/desktop');
   const far = await scene.actor('macbeth@elsewhere.example/castle');
   const friend = await scene.actor('banquo@elsewhere.example/castle');
@@ -497,7 +497,7 @@ scenario('§9.2: a ban of a domain puts out who is of it and no more than that',
   await friend.receivesNothing();
 });
 
-scenario('the rights of an account go with it', async (scene) => {
+scenario("an account's affiliations are deleted with it", async (scene) => {
   const { owner } = await court(scene, 'heirs', { 'muc#roomconfig_persistentroom': '1' });
   await scene.server.accounts.remove('admin@localhost');
   await quiets(owner);
@@ -525,7 +525,7 @@ async function isArchived(peer: Peer, name: string): Promise<boolean> {
   return features.some(({ attrs }) => attrs.var === NS.mam);
 }
 
-scenario('§10.2: the archive and the public log are two settings, under every name in use', async ({ actor }) => {
+scenario('§10.2: archive and public log are two settings, under every name in use', async ({ actor }) => {
   const owner = await actor('owner@localhost/desktop');
   const guest = await actor('guest@localhost/desktop');
   // as Gajim 2.6 makes a room, and Conversations a group
@@ -591,7 +591,7 @@ scenario('§10.2: the archive and the public log are two settings, under every n
   await told({ [own]: '0' }, '171', '104');
 });
 
-scenario('§10.2: fields as clients and older versions write them', async (scene) => {
+scenario('§10.2: fields of clients and of older versions', async (scene) => {
   const { owner, guest } = await court(scene, 'fields');
   const leaves = async (
     fields: Readonly<Record<string, string | readonly string[]>>,
@@ -640,7 +640,7 @@ scenario('§10.2: fields as clients and older versions write them', async (scene
 
 const opened = { config: { modules: { muc: { lists_for: 'occupants', defaults: { public_occupants: true } } } } };
 
-scenario('§6.5, §9.5: occupants and lists can be open by configuration', opened, async (scene) => {
+scenario('§6.5, §9.5: occupants and lists can be public by configuration', opened, async (scene) => {
   const { owner, guest } = await court(scene, 'opened', { 'muc#roomconfig_whois': 'anyone' });
   const stranger = await scene.actor('stranger@localhost/desktop');
   await guest.sends(gets('opened', `<item affiliation='member'/>`));
@@ -660,7 +660,7 @@ scenario('§6.5, §9.5: occupants and lists can be open by configuration', opene
 
 const closed = { config: { modules: { muc: { lists_for: 'admins' } } } };
 
-scenario('§9.5: lists can be for admins alone, or for roles that the owner names', closed, async (scene) => {
+scenario('§9.5: lists can be for admins only, or for roles that the owner chooses', closed, async (scene) => {
   const { owner, admin, member } = await court(scene, 'private', { 'muc#roomconfig_whois': 'anyone' });
   const asks = (peer: Peer) => peer.sends(gets('private', `<item affiliation='member'/>`));
   await asks(member);

@@ -23,7 +23,7 @@ async function pair(
   return [crone, hag];
 }
 
-scenario('§7.4: a message goes to all, with its id; strangers are refused', async (scene) => {
+scenario('§7.4: a message is sent to all occupants with its id; others are refused', async (scene) => {
   const [crone, hag] = await pair(scene, 'talk');
   const stranger = await scene.actor('macbeth@elsewhere.example/castle');
   await hag.sends(says('talk', 'Harpier cries'));
@@ -45,7 +45,7 @@ scenario('§7.4: a message goes to all, with its id; strangers are refused', asy
   await crone.receivesNothing();
 });
 
-scenario("what is the room's to say is taken off what occupants say", async (scene) => {
+scenario('elements reserved for the room are removed from messages of occupants', async (scene) => {
   const [crone, hag] = await pair(scene, 'forged');
   await hag.sends(
     says(
@@ -112,7 +112,7 @@ scenario('§7.5, muc#roomconfig_allowpm: participants may still ask a moderator'
   await witch.receivesNothing();
 });
 
-scenario('§7.6: changing the nickname', async (scene) => {
+scenario('§7.6: changing nicknames', async (scene) => {
   const [crone, hag] = await pair(scene, 'nicks');
   await hag.sends(`<presence to='${room('nicks')}/oldhag'/>`);
   for (const [peer, own] of [
@@ -149,7 +149,7 @@ scenario('§7.7: changing availability', async (scene) => {
   await hag.receives(`<presence id='kr7v'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
 });
 
-scenario('§8.1: the subject, by moderators, and by all where the owner wants it', async (scene) => {
+scenario('§8.1: the subject, set by moderators, or by all if the owner allows it', async (scene) => {
   const [crone, hag] = await pair(scene, 'subject');
   const subject = (text: string) =>
     `<message type='groupchat' to='${room('subject')}'><subject>${text}</subject></message>`;
@@ -172,7 +172,7 @@ scenario('§8.1: the subject, by moderators, and by all where the owner wants it
   assert.equal(last.getChild('delay', NS.delay)?.attrs.from, room('subject'));
 });
 
-scenario('§7.8.2: invitations through the room, and declining them', async (scene) => {
+scenario('§7.8.2: mediated invitations, and declining them', async (scene) => {
   const [crone, hag] = await pair(scene, 'invite', { 'muc#roomconfig_passwordprotectedroom': '0' });
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
   const stranger = await scene.actor('macbeth@localhost/castle');
@@ -202,7 +202,7 @@ scenario('§7.8.2: invitations through the room, and declining them', async (sce
   await crone.receivesNothing();
 });
 
-scenario('§9.5: inviting to a members-only room is for admins, and makes members', async (scene) => {
+scenario('§9.5: only admins invite to a members-only room, which makes members', async (scene) => {
   const { actor } = scene;
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
@@ -228,7 +228,7 @@ scenario('§9.5: inviting to a members-only room is for admins, and makes member
   await enters(hecate, 'invite-members', 'hecate', '<password>cauldronburn</password>');
 });
 
-scenario('§7.13, §8.6: visitors have no voice, ask for it and get it', async (scene) => {
+scenario('§7.13, §8.6: visitors have no voice, request it and get it', async (scene) => {
   const [crone, hag] = await pair(scene, 'voice', { 'muc#roomconfig_moderatedroom': '1' });
   await hag.sends(says('voice', 'may I?'));
   await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
@@ -258,7 +258,7 @@ scenario('§7.13, §8.6: visitors have no voice, ask for it and get it', async (
   await crone.receives(`<message type='groupchat'><body>thanks</body></message>`);
 });
 
-scenario('muc#roomconfig_presencebroadcast: visitors are not seen, until they are more', async (scene) => {
+scenario('muc#roomconfig_presencebroadcast: visitors are hidden until their role changes', async (scene) => {
   const [crone, hag] = await pair(scene, 'unseen', {
     'muc#roomconfig_moderatedroom': '1',
     'muc#roomconfig_presencebroadcast': ['moderator', 'participant'],
@@ -285,42 +285,45 @@ scenario('muc#roomconfig_presencebroadcast: visitors are not seen, until they ar
   await hag.receives(`<presence type='unavailable' from='${room('unseen')}/secondwitch'/>`);
 });
 
-scenario('muc#roomconfig_presencebroadcast: who is not to be seen any more vanishes, and comes back', async (scene) => {
-  const [crone, hag] = await pair(scene, 'veiled');
-  const seen = async (...roles: string[]) => {
-    await crone.sends(configuration('veiled', { 'muc#roomconfig_presencebroadcast': roles }));
-    await crone.receivesAny();
-  };
-  await seen('moderator');
-  // §7.14: to the others the visitor seems to have left
-  await crone.receives(
-    `<presence type='unavailable' from='${room('veiled')}/thirdwitch'><x xmlns='${NS.mucUser}'>
+scenario(
+  'muc#roomconfig_presencebroadcast: a hidden occupant becomes unavailable, and available again later',
+  async (scene) => {
+    const [crone, hag] = await pair(scene, 'veiled');
+    const seen = async (...roles: string[]) => {
+      await crone.sends(configuration('veiled', { 'muc#roomconfig_presencebroadcast': roles }));
+      await crone.receivesAny();
+    };
+    await seen('moderator');
+    // §7.14: to the others the visitor seems to have left
+    await crone.receives(
+      `<presence type='unavailable' from='${room('veiled')}/thirdwitch'><x xmlns='${NS.mucUser}'>
       ${item('none', 'none')}</x></presence>`,
-  );
-  await quiets(crone, hag);
-  // the visitor is there, sees the others, and their presence is not broadcast
-  await hag.sends(`<presence to='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
-  await hag.receives(`<presence from='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
-  await hag.sends(`<presence to='${room('veiled')}/oldhag'/>`);
-  await quiets(hag);
-  await crone.receivesNothing();
-  await crone.sends(`<iq type='get' id='d' to='${room('veiled')}'><query xmlns='${NS.discoItems}'/></iq>`);
-  const listed = await crone.receives(`<iq type='result' id='d'/>`);
-  assert.doesNotMatch(listed.toString(), /oldhag/);
-  await seen('moderator', 'participant');
-  await crone.receives(
-    `<presence from='${room('veiled')}/oldhag'><x xmlns='${NS.mucUser}'>
+    );
+    await quiets(crone, hag);
+    // the visitor is there, sees the others, and their presence is not broadcast
+    await hag.sends(`<presence to='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
+    await hag.receives(`<presence from='${room('veiled')}/thirdwitch'><show>away</show></presence>`);
+    await hag.sends(`<presence to='${room('veiled')}/oldhag'/>`);
+    await quiets(hag);
+    await crone.receivesNothing();
+    await crone.sends(`<iq type='get' id='d' to='${room('veiled')}'><query xmlns='${NS.discoItems}'/></iq>`);
+    const listed = await crone.receives(`<iq type='result' id='d'/>`);
+    assert.doesNotMatch(listed.toString(), /oldhag/);
+    await seen('moderator', 'participant');
+    await crone.receives(
+      `<presence from='${room('veiled')}/oldhag'><x xmlns='${NS.mucUser}'>
       <item affiliation='none' role='participant' jid='hag66@localhost/pda'/></x></presence>`,
-  );
-  await quiets(crone, hag);
-  await seen('moderator');
-  await quiets(crone, hag);
-  await hag.sends(`<presence type='unavailable' to='${room('veiled')}/oldhag'/>`);
-  await hag.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
-  await crone.receivesNothing();
-});
+    );
+    await quiets(crone, hag);
+    await seen('moderator');
+    await quiets(crone, hag);
+    await hag.sends(`<presence type='unavailable' to='${room('veiled')}/oldhag'/>`);
+    await hag.receives(`<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/></x></presence>`);
+    await crone.receivesNothing();
+  },
+);
 
-scenario('§7.2.10, §17.2: a room that is not open yet is none, for all but its owner', async ({ actor }) => {
+scenario('§7.2.10, §17.2: a locked room looks missing to all except its owner', async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda');
   await enters(crone, 'locked', 'firstwitch');
@@ -340,7 +343,7 @@ scenario('§7.2.10, §17.2: a room that is not open yet is none, for all but its
   await crone.receives(`<message type='groupchat'><body>hail</body></message>`);
 });
 
-scenario('§11.1, §18.1.2: who cannot be reached is taken out', async (scene) => {
+scenario('§11.1, §18.1.2: an unreachable occupant is removed', async (scene) => {
   const [crone, hag] = await pair(scene, 'ghosts');
   await hag.sends(
     `<message type='error' to='${room('ghosts')}/firstwitch'>${refusal('wait', 'recipient-unavailable')}</message>`,
@@ -359,7 +362,7 @@ scenario('§11.1, §18.1.2: who cannot be reached is taken out', async (scene) =
   await crone.receivesNothing();
 });
 
-scenario('XEP-0500: slow mode holds back who is no admin', async (scene) => {
+scenario('XEP-0500: slow mode limits all except admins', async (scene) => {
   const [crone, hag] = await pair(scene, 'slow', { 'muc#roomconfig_slow_mode_duration': '3600' });
   await hag.sends(says('slow', 'one'));
   await hag.receives(`<message type='groupchat'><body>one</body></message>`);
@@ -380,7 +383,7 @@ scenario('XEP-0500: slow mode holds back who is no admin', async (scene) => {
   }
 });
 
-scenario('XEP-0452: mentions reach affiliated users who are not there', async (scene) => {
+scenario('XEP-0452: mentions reach affiliated users who are not in the room', async (scene) => {
   const [crone] = await pair(scene, 'mentions', { 'muc#roomconfig_forwardmentions': '1' });
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
   const stranger = await scene.actor('macbeth@localhost/castle', { presence: true });
@@ -398,26 +401,29 @@ scenario('XEP-0452: mentions reach affiliated users who are not there', async (s
   await stranger.receivesNothing();
 });
 
-scenario('§7.4, XEP-0191: a user who blocked an occupant does not hear them, and stays in the room', async (scene) => {
-  const [crone, hag] = await pair(scene, 'blocked');
-  await hag.sends(
-    `<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${room('blocked')}/firstwitch'/></block></iq>`,
-  );
-  await quiets(hag);
-  await crone.sends(says('blocked', 'hear me'));
-  await crone.receives(`<message type='groupchat'/>`);
-  await hag.receivesNothing();
-  await hag.sends(says('blocked', 'lalala'));
-  await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
-  await hag.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
-  // a private message does not get through, and puts nobody out
-  await crone.sends(`<message type='chat' to='${room('blocked')}/thirdwitch'><body>hear me</body></message>`);
-  await crone.sends(`<presence to='${room('blocked')}/firstwitch'><show>away</show></presence>`);
-  await quiets(crone);
-  await hag.receivesNothing();
-  await hag.sends(says('blocked', 'still here'));
-  await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
-});
+scenario(
+  '§7.4, XEP-0191: a user who blocked an occupant gets none of their stanzas, and stays in the room',
+  async (scene) => {
+    const [crone, hag] = await pair(scene, 'blocked');
+    await hag.sends(
+      `<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${room('blocked')}/firstwitch'/></block></iq>`,
+    );
+    await quiets(hag);
+    await crone.sends(says('blocked', 'hear me'));
+    await crone.receives(`<message type='groupchat'/>`);
+    await hag.receivesNothing();
+    await hag.sends(says('blocked', 'lalala'));
+    await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
+    await hag.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
+    // a private message does not get through, and puts nobody out
+    await crone.sends(`<message type='chat' to='${room('blocked')}/thirdwitch'><body>hear me</body></message>`);
+    await crone.sends(`<presence to='${room('blocked')}/firstwitch'><show>away</show></presence>`);
+    await quiets(crone);
+    await hag.receivesNothing();
+    await hag.sends(says('blocked', 'still here'));
+    await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
+  },
+);
 
 /** The items of the last presence of an occupant that came, its show, and how many came; none where none did. */
 async function seen(peer: Peer, from: string) {
@@ -434,7 +440,7 @@ async function seen(peer: Peer, from: string) {
   };
 }
 
-scenario('§7.7: of several clients under one nickname the most available one is shown', async (scene) => {
+scenario('§7.7: of several clients with one nickname, the most available presence is shown', async (scene) => {
   const [crone, pda] = await pair(scene, 'devices');
   const laptop = await scene.actor('hag66@localhost/laptop');
   const other = await scene.actor('wiccarocks@localhost/laptop');
@@ -487,7 +493,7 @@ scenario('§7.7: of several clients under one nickname the most available one is
   });
 });
 
-scenario('§7.6: a nickname is in use by another user, not by another client of the same', async (scene) => {
+scenario('§7.6: a nickname is in use if another user has it, not another client of the same user', async (scene) => {
   const [crone, one] = await pair(scene, 'moves');
   const two = await scene.actor('hag66@localhost/two');
   const three = await scene.actor('hag66@localhost/three');
@@ -632,7 +638,7 @@ scenario(
   },
 );
 
-scenario('XEP-0359 §5, §3: what claims to be of an account does not come in by a room', async (scene) => {
+scenario("XEP-0359 §5, §3: a room does not forward stanza ids that claim to be the account's", async (scene) => {
   const [crone, hag] = await pair(scene, 'forged');
   const forged = [
     `<stanza-id xmlns='${NS.stanzaId}' by='hag66@localhost' id='f'/>`,

@@ -33,7 +33,7 @@ scenario('XEP-0047 §2: a stream over IQs is opened, carries bytes, and is close
   await exchange('close', `<close xmlns='${ibb}' sid='s'/>`);
 });
 
-scenario('XEP-0047 §4: messages keep their order, and nothing is put into them', async ({ actor }) => {
+scenario('XEP-0047 §4: messages stay in order, and unchanged', async ({ actor }) => {
   const romeo = await actor(from);
   const juliet = await actor(to);
   const data = (seq: number) =>
@@ -42,7 +42,7 @@ scenario('XEP-0047 §4: messages keep their order, and nothing is put into them'
   for (let seq = 0; seq < 100; seq++) await juliet.receives(data(seq), { exactly: false });
 });
 
-scenario('XEP-0047 §2.1: without the other, the stream cannot be opened', async ({ actor }) => {
+scenario('XEP-0047 §2.1: a stream to an offline client cannot be opened', async ({ actor }) => {
   const romeo = await actor(from);
   await romeo.sends(`<iq type='set' id='1' to='${to}'><open xmlns='${ibb}' block-size='4096' sid='s'/></iq>`);
   await romeo.receives(
@@ -50,7 +50,7 @@ scenario('XEP-0047 §2.1: without the other, the stream cannot be opened', async
   );
 });
 
-scenario('XEP-0231 §2.3: data is asked for by its hash, and comes as large as a stanza may be', async ({ actor }) => {
+scenario('XEP-0231 §2.3: data is requested by its hash, and may be as large as a stanza', async ({ actor }) => {
   const romeo = await actor(from);
   const juliet = await actor(to);
   const image = randomBytes(8192);

@@ -18,7 +18,7 @@ async function finds(peer: Peer, asked: string, content: string): Promise<void> 
 
 const ns = 'exodus:prefs';
 
-scenario('§2.3: kept as it was written, by its name', async ({ actor }) => {
+scenario('§2.3: an element is stored unchanged under its name', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await finds(romeo, `<exodus xmlns='${ns}'/>`, `<exodus xmlns='${ns}'/>`);
   const prefs = `<exodus xmlns='${ns}' a='&lt;1&gt;'><defaultnick>Hamlet &amp; co.</defaultnick><p:x xmlns:p='urn:p' p:b='c'/></exodus>`;
@@ -37,7 +37,7 @@ scenario('§2.3: kept as it was written, by its name', async ({ actor }) => {
   await finds(romeo, `<x xmlns='urn:x'/>`, `<x xmlns='urn:x'>1</x><x xmlns='urn:x'>2</x>`);
 });
 
-scenario('XEP-0048: bookmarks of older clients', async ({ actor }) => {
+scenario('XEP-0048: bookmarks in private storage', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const bookmarks = `<storage xmlns='storage:bookmarks'><conference name='The Den' autojoin='true' jid='den@chat.example'>
     <nick>Romeo</nick></conference></storage>`;
@@ -45,7 +45,7 @@ scenario('XEP-0048: bookmarks of older clients', async ({ actor }) => {
   await finds(romeo, `<storage xmlns='storage:bookmarks'/>`, bookmarks);
 });
 
-scenario('§2.3, §3: what is no private query', async ({ actor }) => {
+scenario('§2.3, §3: invalid requests', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const refused: readonly (readonly ['get' | 'set', string, string])[] = [
     ['get', '', refusal('modify', 'bad-request')],
@@ -62,7 +62,7 @@ scenario('§2.3, §3: what is no private query', async ({ actor }) => {
   }
 });
 
-scenario('§4: another’s data are forbidden, and no account looks like one', async ({ actor }) => {
+scenario("§4: access to another's data is forbidden, as for a missing account", async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await keeps(juliet, `<secret xmlns='urn:secret'>mine</secret>`);
   const romeo = await actor('romeo@localhost/orchard');
@@ -75,7 +75,7 @@ scenario('§4: another’s data are forbidden, and no account looks like one', a
 });
 
 const small = { config: { limits: { private_bytes: 200 } } };
-scenario('§4: so much is kept, of all names together', small, async ({ actor }) => {
+scenario('§4: the total size is limited', small, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await keeps(romeo, `<a xmlns='urn:a'>${'x'.repeat(80)}</a>`);
   await romeo.sends(`<iq type='set' id='1'>${query(`<b xmlns='urn:b'>${'x'.repeat(80)}</b>`)}</iq>`);
@@ -85,7 +85,7 @@ scenario('§4: so much is kept, of all names together', small, async ({ actor })
 });
 
 const lasting = new MemoryStorage();
-scenario('§1: kept over a restart', { storage: () => lasting }, async ({ actor, stage }) => {
+scenario('§1: stored across a restart', { storage: () => lasting }, async ({ actor, stage }) => {
   await keeps(await actor('romeo@localhost/orchard'), `<x xmlns='urn:x'>1</x>`);
   await stage.restart();
   await finds(await actor('romeo@localhost/orchard'), `<x xmlns='urn:x'/>`, `<x xmlns='urn:x'>1</x>`);

@@ -29,7 +29,7 @@ async function isRefused(peer: Peer, attributes: string, error: string, content 
 const specific = (type: string, general: string, name: string) =>
   refusal(type, general).replace('</error>', `<${name} xmlns='${NS.commands}'/></error>`);
 
-scenario('§2.1, §2.2: the commands that one may run are listed and described', { config }, async ({ actor }) => {
+scenario('§2.1, §2.2: available commands are listed and described', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const romeo = await actor('romeo@localhost/orchard');
   const list = `<query xmlns='${NS.discoItems}' node='${NS.commands}'/>`;
@@ -64,7 +64,7 @@ scenario('§2.1, §2.2: the commands that one may run are listed and described',
   );
 });
 
-scenario('§2.4: a form, filled in', { config }, async ({ actor }) => {
+scenario('§2.4: a form is filled in', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   await actor('romeo@localhost/orchard');
   const asked = await executes(nurse, `node='${roster}' action='execute'`);
@@ -96,7 +96,7 @@ scenario('§2.4: a form, filled in', { config }, async ({ actor }) => {
   );
 });
 
-scenario('§2.4.3, §3.4: canceled, or gone on with by the default action', { config }, async ({ actor }) => {
+scenario('§2.4.3, §3.4: cancel, and the default action', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const { sessionid } = (await executes(nurse, `node='${roster}'`)).attrs;
   const canceled = await executes(nurse, `node='${roster}' sessionid='${sessionid}' action='cancel'`);
@@ -117,7 +117,7 @@ scenario('§2.4.3, §3.4: canceled, or gone on with by the default action', { co
   assert.equal(done.attrs.status, 'completed');
 });
 
-scenario('§4.4: the errors', { config }, async ({ actor }) => {
+scenario('§4.4: errors', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   await isRefused(nurse, `node='nope'`, refusal('cancel', 'item-not-found'));
   await isRefused(nurse, '', refusal('cancel', 'item-not-found'));
@@ -162,7 +162,7 @@ scenario('§3.3: a session belongs to the client that opened it', { config }, as
   assert.equal((await executes(nurse, step, about('nurse@localhost'))).attrs.status, 'completed');
 });
 
-scenario('§6: the commands of an account are its own', { config }, async ({ actor }) => {
+scenario('§6: commands of an account are for itself only', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/kitchen', { presence: true });

@@ -8,7 +8,7 @@ const ask = `<vCard xmlns='${NS.vcardTemp}'/>`;
 const card = `<vCard xmlns='${NS.vcardTemp}'><FN>Juliet &amp; co. ♥</FN><N><FAMILY>Capulet</FAMILY><GIVEN>Juliet</GIVEN></N>
   <EMAIL><INTERNET/><PREF/><USERID>j@capulet.example</USERID></EMAIL><PHOTO><TYPE>image/png</TYPE><BINVAL>iVBO</BINVAL></PHOTO></vCard>`;
 
-scenario('§3.1, §3.2, §3.3: one’s card, for everybody', async ({ actor }) => {
+scenario("§3.1, §3.2, §3.3: a user's own vCard is public", async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<iq type='get' id='1'>${ask}</iq>`);
   // §3.1: there is none
@@ -34,7 +34,7 @@ scenario('§3.1, §3.2, §3.3: one’s card, for everybody', async ({ actor }) =
   await juliet.receivesNothing();
 });
 
-scenario('§3.3: no card and no account look the same', async ({ actor, stage }) => {
+scenario('§3.3: a missing card and a missing account get the same answer', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard');
   for (const whose of ['juliet@localhost', 'nobody@localhost']) {
@@ -45,7 +45,7 @@ scenario('§3.3: no card and no account look the same', async ({ actor, stage })
   }
 });
 
-scenario('§3.2: another’s card is not to be written', async ({ actor }) => {
+scenario("§3.2: another's card cannot be changed", async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<iq type='set' id='1'>${card}</iq>`);
   await juliet.receives(`<iq type='result' id='1'/>`);
@@ -58,7 +58,7 @@ scenario('§3.2: another’s card is not to be written', async ({ actor }) => {
   await juliet.receives(`<iq type='result' id='2'>${card}</iq>`);
 });
 
-scenario('§6: a card has a size', { config: { limits: { vcard_bytes: 1000 } } }, async ({ actor }) => {
+scenario('§6: the size is limited', { config: { limits: { vcard_bytes: 1000 } } }, async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(
     `<iq type='set' id='1'><vCard xmlns='${NS.vcardTemp}'><DESC>${'x'.repeat(1000)}</DESC></vCard></iq>`,
@@ -66,7 +66,7 @@ scenario('§6: a card has a size', { config: { limits: { vcard_bytes: 1000 } } }
   await juliet.receives(`<iq type='error' id='1'>${refusal('modify', 'policy-violation')}</iq>`);
 });
 
-scenario('§4: it is announced', async ({ actor }) => {
+scenario('§4: support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const to of ['localhost', 'romeo@localhost']) {
     await romeo.sends(`<iq type='get' id='1' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
@@ -76,7 +76,7 @@ scenario('§4: it is announced', async ({ actor }) => {
   }
 });
 
-scenario('a card of either kind has so many elements at most', async ({ actor, server }) => {
+scenario('the elements in a card of either kind are limited', async ({ actor, server }) => {
   const juliet = await actor('juliet@localhost/balcony');
   const temp = (count: number) =>
     `<vCard xmlns='${NS.vcardTemp}'>${'<TEL><NUMBER>1</NUMBER></TEL>'.repeat(count)}</vCard>`;

@@ -32,13 +32,13 @@ const submit = (formType: string, fields: Readonly<Record<string, string>>) =>
     .map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`)
     .join('')}</x>`;
 
-scenario('there is none unless the configuration wants one', async ({ actor }) => {
+scenario('disabled by default', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='${directory}'><query xmlns='${NS.search}'/></iq>`);
   await romeo.receives(`<iq type='error' id='1'/>`);
 });
 
-scenario('is found by service discovery', { config }, async ({ actor }) => {
+scenario('found by service discovery', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='${directory}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(
@@ -77,7 +77,7 @@ scenario('§2.1: fields, search, results', { config }, async ({ actor }) => {
   assert.equal((await searches(romeo, submit(NS.search, { last: 'Montague' }))).getChildElements().length, 0);
 });
 
-scenario('§3: by a form', { config }, async ({ actor }) => {
+scenario('§3: by a data form', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   const form = (await asks(romeo, 'get', NS.search)).getChild('query')!.getChild('x', NS.dataForms)!;
@@ -133,7 +133,7 @@ scenario(
 );
 
 scenario(
-  "XEP-0054: a user who registers is offered their vCard's data, and nothing of it is shown before",
+  "XEP-0054: registration suggests data of the user's vCard, and publishes none of it before",
   { config },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -153,7 +153,7 @@ scenario(
   },
 );
 
-scenario('XEP-0059: in pages', { config: configOf({ page: 2 }) }, async ({ actor }) => {
+scenario('XEP-0059: result pages', { config: configOf({ page: 2 }) }, async ({ actor }) => {
   const users = ['a', 'b', 'c', 'd', 'e'];
   for (const user of users) await enters(await actor(`${user}@localhost/x`), '<last>Capulet</last>');
   const romeo = await actor('romeo@localhost/orchard');
@@ -182,13 +182,13 @@ scenario('XEP-0059: in pages', { config: configOf({ page: 2 }) }, async ({ actor
   assert.equal(jids(await searches(romeo, '')).length, 2);
 });
 
-scenario('users of other hosts find nobody', { config }, async ({ actor }) => {
+scenario('users of other hosts get no results', { config }, async ({ actor }) => {
   const tybalt = await actor('tybalt@elsewhere.example/street');
   for (const ns of [NS.search, NS.register])
     for (const type of ['get', 'set'] as const) await refused(tybalt, type, ns, '', 'service-unavailable');
 });
 
-scenario('bounds', { config: configOf({ entries: 1, searches_per_minute: 3 }) }, async ({ actor }) => {
+scenario('limits', { config: configOf({ entries: 1, searches_per_minute: 3 }) }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   await enters(romeo, '<nick>R</nick>');
@@ -199,7 +199,7 @@ scenario('bounds', { config: configOf({ entries: 1, searches_per_minute: 3 }) },
 });
 
 scenario(
-  'XEP-0175: passing addresses are not in it, and do not see it',
+  'XEP-0175: anonymous accounts have neither entries nor access',
   { config: { ...config, auth: { anonymous: true } } },
   async ({ connect }) => {
     const peer = await passes(connect);
@@ -207,13 +207,13 @@ scenario(
   },
 );
 
-scenario('is on disk', { config, alone: true }, async ({ actor, stage }) => {
+scenario('survives a restart', { config, alone: true }, async ({ actor, stage }) => {
   await enters(await actor('juliet@localhost/balcony'), '<nick>J</nick>');
   await stage.restart();
   assert.deepEqual(jids(await searches(await actor('romeo@localhost/orchard'), '')), ['juliet@localhost']);
 });
 
-scenario('what grows in being compared is bounded as it is then', { config }, async ({ actor }) => {
+scenario('text that grows when it is normalised is limited by its normalised length', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   // U+FDFA becomes 18 letters
   await enters(romeo, `<nick>${'\ufdfa'.repeat(10)}</nick>`);

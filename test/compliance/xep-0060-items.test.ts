@@ -10,7 +10,7 @@ const ids = (...names: string[]): string => names.map((id) => `<item id='${id}'/
 const items = (inner = '', attributes = ''): string => `<items node='n'${attributes}>${inner}</items>`;
 const set = (inner: string): string => `<set xmlns='${NS.rsm}'>${inner}</set>`;
 
-scenario('§6.5: all items, the last ones, some by their ids', async ({ actor }) => {
+scenario('§6.5: all items, the latest, or some by id', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   for (const id of ['a', 'b', 'c']) {
     await orchard.sends(publish('n', id, id, { options: { max_items: 'max' } }));
@@ -74,7 +74,7 @@ scenario('§6.5.4: pages (XEP-0059)', async ({ actor }) => {
   await orchard.receives(error('cancel', 'item-not-found'));
 });
 
-scenario('§7.1: ids are made where none is given; one item, one payload, a node', async ({ actor }) => {
+scenario('§7.1: generated ids; one item, one payload, one node', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(publish('n', undefined, 'x'));
   await orchard.receives(result(`<publish node='n'><item id='{made}'/></publish>`));
@@ -106,7 +106,7 @@ scenario('§7.1: ids are made where none is given; one item, one payload, a node
   }
 });
 
-scenario('§7.1.2.4: who published is for the server to say', async ({ actor }) => {
+scenario('§7.1.2.4: the server sets the publisher', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor('juliet@localhost/balcony');
   await orchard.sends(create('n', { publish_model: 'open', max_items: 'max' }, service));
@@ -120,7 +120,7 @@ scenario('§7.1.2.4: who published is for the server to say', async ({ actor }) 
   await orchard.receives(result(items(`<item id='a' publisher='juliet@localhost'>${payload('x')}</item>`)));
 });
 
-scenario('§7.1.3.4, §12: a full node, an item that is too big', async ({ actor }) => {
+scenario('§7.1.3.4, §12: a full node, and an item that is too large', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const options = { max_items: '2', publish_node_full: 'reject', max_payload_size: '100' };
   for (const id of ['a', 'b']) {
@@ -140,7 +140,7 @@ scenario('§7.1.3.4, §12: a full node, an item that is too big', async ({ actor
 });
 
 scenario(
-  'nodes and items are bounded',
+  'nodes and items are limited',
   { config: { modules: { pubsub: { nodes_per_account: 10, items_per_account: 15, items_per_node: 10 } } } },
   async ({ actor }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -186,7 +186,7 @@ scenario('§7.2: deleting items', async ({ actor }) => {
   await orchard.receives(result(items()));
 });
 
-scenario('§8.5: an owner removes all items', async ({ actor }) => {
+scenario('§8.5: an owner purges a node', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   for (const id of ['a', 'b']) {
     await orchard.sends(publish('n', id, id, { options: { max_items: '5' } }));
@@ -200,7 +200,7 @@ scenario('§8.5: an owner removes all items', async ({ actor }) => {
   await orchard.receives(error('cancel', 'item-not-found'));
 });
 
-scenario('what is not kept is not retrieved (§6.5.9.7)', async ({ actor }) => {
+scenario('a node without persistent items has none to retrieve (§6.5.9.7)', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(publish('n', 'a', 'x', { options: { persist_items: '0' } }));
   await orchard.receives(result());

@@ -68,7 +68,7 @@ const fieldsOf = (all: Options): string =>
     )
     .join('');
 
-scenario('§8.2, §16.4.4: every option is kept, and told', async ({ actor }) => {
+scenario('§8.2, §16.4.4: every option is stored and returned', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(create('n', options, service));
   await orchard.receives(result());
@@ -114,7 +114,7 @@ scenario('§7.1.5: every option is a precondition', async ({ actor }) => {
   }
 });
 
-scenario('§8.1: what is not had here', async ({ actor }) => {
+scenario('§8.1: unsupported features', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const model = error('modify', 'not-acceptable', 'unsupported-access-model');
   const cases: readonly (readonly [string, string])[] = [
@@ -221,7 +221,7 @@ scenario("pubsub#purge_offline: items are purged with their publisher's last cli
   assert.equal(own.getChild('pubsub')!.getChild('items')!.getChildren('item').length, 0);
 });
 
-scenario('pubsub#item_expire: what is too old is not there', async ({ actor }) => {
+scenario('pubsub#item_expire: expired items are not returned', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(publish('n', 'a', 'x', { options: { item_expire: '1', max_items: '5' } }));
   await orchard.receives(result());
@@ -232,7 +232,7 @@ scenario('pubsub#item_expire: what is too old is not there', async ({ actor }) =
   assert.equal(answer.getChild('pubsub')!.getChild('items')!.getChildren('item').length, 0);
 });
 
-scenario('§7.1.2.6: a full node lets the oldest go, and says so', async ({ actor }) => {
+scenario('§7.1.2.6: a full node deletes its oldest item, with a notification', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const balcony = await actor(`${juliet}/balcony`, { presence: true });
   await orchard.sends(create('n', { max_items: '1' }, service));
@@ -251,7 +251,7 @@ scenario('§7.1.2.6: a full node lets the oldest go, and says so', async ({ acto
 // --- bounds -------------------------------------------------------------------------------------------------------------
 
 scenario(
-  'the bytes of an account and of the service are bounded',
+  'the sizes of an account and of the service are limited',
   { config: { modules: { pubsub: { bytes_per_account: 10_000, service_bytes: 10_000 } } } },
   async ({ actor, server }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -283,7 +283,7 @@ scenario(
 );
 
 scenario(
-  'one publisher gets a quarter of what is free at the service, also after a restart',
+  "one publisher gets a quarter of the service's free space, also after a restart",
   { alone: true, config: { modules: { pubsub: { service_bytes: 40_000, item_bytes: 1000 } } } },
   async ({ actor, stage }) => {
     const fill = async (name: string, node: string, prefix: string): Promise<number> => {
@@ -307,7 +307,7 @@ scenario(
 );
 
 scenario(
-  'what an account holds is known after a restart',
+  'the usage of an account is known after a restart',
   { alone: true, config: { modules: { pubsub: { bytes_per_account: 10_000 } } } },
   async ({ actor, stage }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -326,7 +326,7 @@ scenario(
 
 // --- discovery and order ------------------------------------------------------------------------------------------------
 
-scenario('XEP-0462, XEP-0059: nodes by their types, and page by page', async ({ actor }) => {
+scenario('XEP-0462, XEP-0059: nodes by type, in pages', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   for (const [node, type] of [
     ['a', NS.microblog],
@@ -362,7 +362,7 @@ scenario('XEP-0462, XEP-0059: nodes by their types, and page by page', async ({ 
   await orchard.receives(error('modify', 'bad-request'));
 });
 
-scenario('XEP-0413: items in the order of creation or modification', async ({ actor }) => {
+scenario('XEP-0413: items ordered by creation or modification', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   for (const id of ['A', 'B', 'C', 'D', 'C', 'A']) {
     await orchard.sends(publish('n', id, 'x', { options: { max_items: 'max' } }));
@@ -391,7 +391,7 @@ scenario('XEP-0413: items in the order of creation or modification', async ({ ac
 
 // --- XEP-0442 -----------------------------------------------------------------------------------------------------------
 
-scenario('XEP-0442: the archive of a node, for whoever may read it', async ({ actor }) => {
+scenario('XEP-0442: the archive of a node, with the access rules of the node', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   for (const at of [undefined, service]) {
@@ -433,7 +433,7 @@ scenario('XEP-0442: the archive of a node, for whoever may read it', async ({ ac
 
 // --- XEP-0465, XEP-0503 -------------------------------------------------------------------------------------------------
 
-scenario('XEP-0465: those who let others know that they subscribed', async ({ actor }) => {
+scenario('XEP-0465: public subscriptions', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   const list = 'urn:xmpp:pps:subscribers:0/n';
@@ -477,7 +477,7 @@ scenario('XEP-0465: those who let others know that they subscribed', async ({ ac
   await balcony.receives(error('cancel', 'not-allowed', 'closed-node'));
 });
 
-scenario('XEP-0503 §3: what a space is like', async ({ actor }) => {
+scenario('XEP-0503 §3: the properties of a space', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(create('dev', { type: NS.spaces, title: 'The developers corner' }, service));
   await orchard.receives(result());
@@ -518,7 +518,7 @@ scenario('XEP-0503 §3: what a space is like', async ({ actor }) => {
 
 // --- leaks --------------------------------------------------------------------------------------------------------------
 
-scenario('XEP-0163 §4.3.1, §6.2: whoever may not read learns nothing in any way', async ({ actor }) => {
+scenario('XEP-0163 §4.3.1, §6.2: without access to a node nothing about it is revealed', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const balcony = await actor(`${juliet}/balcony`);
   await appears(balcony, 'n+notify', 'urn:xmpp:pps:subscribers:0/n+notify');

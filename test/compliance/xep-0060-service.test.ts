@@ -56,7 +56,7 @@ scenario('§6.1, §6.2, §7.1.2: subscribers are notified until they unsubscribe
   await tomb.receivesNothing();
 });
 
-scenario('§6.1.3: who cannot subscribe', async ({ actor }) => {
+scenario('§6.1.3: refused subscriptions', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   const wrong: readonly (readonly [string, string])[] = [
     [`<subscribe node='n' jid='${romeo}'/>`, error('modify', 'bad-request', 'invalid-jid')],
@@ -94,7 +94,7 @@ scenario('§6.1.3: who cannot subscribe', async ({ actor }) => {
   await balcony.receives(error('auth', 'forbidden'));
 });
 
-scenario('§6.1.7: the last item comes with the subscription', async ({ actor }) => {
+scenario('§6.1.7: the last item is sent on subscription', async ({ actor }) => {
   const { orchard, balcony } = await three(actor, { send_last_published_item: 'on_sub' });
   await orchard.sends(publish('n', 'a', 'x', { to }));
   await orchard.receives(result());
@@ -131,7 +131,7 @@ scenario('§6.3, §6.4: options of a subscription', async ({ actor }) => {
   await balcony.receives(result(`<default><x xmlns='${NS.dataForms}' type='form'/></default>`));
 });
 
-scenario('§8.6: owners are asked, and answer', async ({ actor }) => {
+scenario('§8.6: owners are asked for approval, and answer', async ({ actor }) => {
   const { orchard, balcony, tomb } = await three(actor, { access_model: 'authorize' });
   for (const [peer, jid, allow] of [
     [balcony, juliet, '1'],
@@ -179,7 +179,7 @@ scenario('§8.6: the owner of an account is asked and answers too', async ({ act
 
 // --- §8 owners --------------------------------------------------------------------------------------------------------
 
-scenario('§8.1: making nodes', async ({ actor }) => {
+scenario('§8.1: creating nodes', async ({ actor }) => {
   const { orchard, balcony } = await three(actor, { title: 'News' });
   await balcony.sends(create('n', undefined, service));
   await balcony.receives(error('cancel', 'conflict'));
@@ -202,7 +202,7 @@ scenario('§8.1: making nodes', async ({ actor }) => {
 });
 
 scenario(
-  'who may make nodes is configured',
+  'who can create nodes is configured',
   { config: { modules: { pubsub: { create: 'admins' } } } },
   async ({ actor }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -214,7 +214,7 @@ scenario(
 );
 
 scenario(
-  '§8: administrators of the host rule the nodes of the service',
+  '§8: administrators of the host own the nodes of the service',
   { config: { hosts: { localhost: { admins: [juliet] }, 'elsewhere.example': {} } } },
   async ({ actor }) => {
     const { orchard, balcony, tomb } = await three(actor, { access_model: 'whitelist' });
@@ -237,7 +237,7 @@ scenario(
   },
 );
 
-scenario('§8: what is the owners’ is nobody else’s', async ({ actor }) => {
+scenario('§8: only owners manage a node', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   await orchard.sends(publish('n', 'a', 'x', { to }));
   await orchard.receives(result());
@@ -302,7 +302,7 @@ scenario('§8.9: affiliations', async ({ actor }) => {
   await orchard.receives(error('modify', 'bad-request'));
 });
 
-scenario('§8.8: subscriptions are the owners’ to rule', async ({ actor }) => {
+scenario('§8.8: owners manage subscriptions', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   await knows(balcony, romeo);
   const set = (state: string) => makes(juliet, state);
@@ -337,7 +337,7 @@ async function knows(peer: Peer, jid: string): Promise<void> {
 }
 const mine = pubsub('get', '<subscriptions/>', service);
 
-scenario('§8.8.2: nobody is subscribed by an owner whom they do not know', async ({ actor }) => {
+scenario('§8.8.2: an owner cannot subscribe users who do not know them', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   // The owner cannot tell whom they know, nor whether there is such an account.
   for (const jid of [juliet, 'ghost@localhost']) {
@@ -370,7 +370,7 @@ scenario('§8.8.2: nobody is subscribed by an owner whom they do not know', asyn
 
 const kept = new MemoryStorage();
 scenario(
-  '§8.8.2: who was subscribed by an owner, and who declined that, is known after a restart',
+  '§8.8.2: subscriptions made by an owner, and declined ones, are known after a restart',
   { storage: () => kept },
   async ({ actor, stage }) => {
     const { orchard, balcony, tomb } = await three(actor);
@@ -394,7 +394,7 @@ scenario(
   },
 );
 
-scenario('§6.1: what an owner gave her is her own once she asks for it', async ({ actor }) => {
+scenario("§6.1: a subscription made by an owner becomes the user's own when they request it", async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   await orchard.sends(makes(juliet, 'subscribed'));
   await orchard.receives(result());
@@ -406,7 +406,7 @@ scenario('§6.1: what an owner gave her is her own once she asks for it', async 
 });
 
 scenario(
-  '§8.8.2: those that an owner made for others count for the owner',
+  '§8.8.2: subscriptions that an owner makes for others count for the owner',
   { config: { modules: { pubsub: { subscriptions_per_user: 2 } } }, alone: true },
   async ({ actor }) => {
     const { orchard, balcony } = await three(actor);
@@ -430,7 +430,7 @@ scenario(
   },
 );
 
-scenario('§8.2, §8.4: subscribers are notified of changes and of the deletion', async ({ actor }) => {
+scenario('§8.2, §8.4: subscribers are notified of a changed configuration and of the deletion', async ({ actor }) => {
   const { orchard, balcony } = await three(actor, { notify_config: '1' });
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result());
@@ -455,7 +455,7 @@ scenario('§8.2, §8.4: subscribers are notified of changes and of the deletion'
   await balcony.receivesNothing(); // of a new node
 });
 
-scenario('an account that is gone leaves no rights behind', async ({ actor, server }) => {
+scenario('a deleted account leaves no rights behind', async ({ actor, server }) => {
   const { orchard, balcony } = await three(actor);
   await orchard.sends(
     owner('set', `<affiliations node='n'><affiliation jid='${juliet}' affiliation='owner'/></affiliations>`, service),
@@ -474,7 +474,7 @@ scenario('an account that is gone leaves no rights behind', async ({ actor, serv
 
 // --- §5 discovery -----------------------------------------------------------------------------------------------------
 
-scenario('§5: the service, its nodes, what is known of them, and their items', async ({ actor }) => {
+scenario('§5: the service, its nodes, their metadata and items', async ({ actor }) => {
   const { orchard, balcony } = await three(actor, { title: 'News', type: 'urn:example:entry' });
   await orchard.sends(create('secret', { access_model: 'whitelist' }, service));
   await orchard.receives(result());
@@ -515,7 +515,7 @@ scenario('§5: the service, its nodes, what is known of them, and their items', 
   );
 });
 
-scenario('§5.3, §5.4: whoever has to ask for a node finds out what it is', async ({ actor }) => {
+scenario('§5.3, §5.4: a user who needs approval for a node can see its metadata', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   for (const access_model of ['authorize', 'presence', 'roster'])
     for (const to of [service, undefined]) {
@@ -533,7 +533,7 @@ scenario('§5.3, §5.4: whoever has to ask for a node finds out what it is', asy
     }
 });
 
-scenario('§5.2, XEP-0059: many nodes come in pages, asked for or not', async ({ actor }) => {
+scenario('§5.2, XEP-0059: many nodes are listed in pages, requested or not', async ({ actor }) => {
   const { orchard, balcony } = await three(actor);
   const names = Array.from({ length: 120 }, (_, n) => `page-${String(n).padStart(3, '0')}`);
   for (const name of names.slice(0, 90)) await orchard.sends(create(name, { title: 'x'.repeat(1000) }, service));

@@ -44,7 +44,7 @@ async function publishes(peer: Peer, id: string, text = 'x'): Promise<void> {
 
 // --- options (§6.3) -----------------------------------------------------------------------------------------------------
 
-scenario('§6.3.2, §6.4: the options are offered, and what is set is told', async ({ actor }) => {
+scenario('§6.3.2, §6.4: options are offered and returned', async ({ actor }) => {
   const { balcony } = await two(actor);
   await balcony.sends(subscribe(juliet, { deliver: '1', 'show-values': ['chat', 'online'] }));
   const values = `<field var='pubsub#deliver'><value>1</value></field><field var='pubsub#show-values'><value>chat</value><value>online</value></field><field var='pubsub#subscription_depth'><value>1</value></field>`;
@@ -61,7 +61,7 @@ scenario('§6.3.2, §6.4: the options are offered, and what is set is told', asy
   await balcony.receives(result(`<default node='n'><x xmlns='${NS.dataForms}' type='form'/></default>`));
 });
 
-scenario('§6.3.4, §6.3.6.2, §6.3.7: whose options, and which', async ({ actor }) => {
+scenario('§6.3.4, §6.3.6.2, §6.3.7: access to options, and invalid ones', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result());
@@ -102,7 +102,7 @@ scenario('§6.3.4, §6.3.6.2, §6.3.7: whose options, and which', async ({ actor
   await balcony.receives(result(subscription(juliet, 'none')));
 });
 
-scenario('§6.3 pubsub#show-values: as one wants to be disturbed', async ({ actor }) => {
+scenario('§6.3 pubsub#show-values: notifications depend on availability', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
   await balcony.sends(subscribe(juliet, { 'show-values': ['chat', 'online'] }));
   await balcony.receives(result());
@@ -119,7 +119,7 @@ scenario('§6.3 pubsub#show-values: as one wants to be disturbed', async ({ acto
   await balcony.receives(news(juliet, 'c', 'x'));
 });
 
-scenario('§12.7 pubsub#include_body: what is known in words', async ({ actor }) => {
+scenario('§12.7 pubsub#include_body: notifications with a text', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { type: NS.atom });
   await balcony.sends(subscribe(juliet, { include_body: '1' }));
   await balcony.receives(result());
@@ -133,7 +133,7 @@ scenario('§12.7 pubsub#include_body: what is known in words', async ({ actor })
   await balcony.receives(news(juliet, 'b', 'x'));
 });
 
-scenario('§12.4: subscriptions that last as long as the presence', async ({ actor }) => {
+scenario('§12.4: presence-based subscriptions', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
   await balcony.sends(subscribe(`${juliet}/balcony`, { expire: 'presence' }));
   await balcony.receives(result());
@@ -149,7 +149,7 @@ scenario('§12.4: subscriptions that last as long as the presence', async ({ act
   await balcony.receivesNothing();
 });
 
-scenario('§12.4 pubsub#tempsub: the owner wants them so', async ({ actor }) => {
+scenario('§12.4 pubsub#tempsub: required by the owner', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { tempsub: '1' });
   const chamber = await actor(`${juliet}/chamber`, { presence: true });
   await balcony.syncs();
@@ -170,7 +170,7 @@ scenario('§12.4 pubsub#tempsub: the owner wants them so', async ({ actor }) => 
     throw new Error('still there');
 });
 
-scenario('§12.18: a lease ends', async ({ actor }) => {
+scenario('§12.18: a lease expires', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
   const soon = new Date(Date.now() + 60_000).toISOString();
   await balcony.sends(subscribe(juliet, { expire: soon }));
@@ -193,7 +193,7 @@ scenario('§12.18: a lease ends', async ({ actor }) => {
   await balcony.receivesNothing();
 });
 
-scenario('§12.5 pubsub#presence_based_delivery: for those who are there', async ({ actor }) => {
+scenario('§12.5 pubsub#presence_based_delivery: only to available subscribers', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { presence_based_delivery: '1', notification_type: 'normal' });
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result());
@@ -212,7 +212,7 @@ scenario('§12.5 pubsub#presence_based_delivery: for those who are there', async
   await balcony.receivesNothing();
 });
 
-scenario('§4.3: the last item comes with presence, once', async ({ actor }) => {
+scenario('§4.3: the last item is sent on presence, once', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result());
@@ -233,7 +233,7 @@ scenario('§4.3: the last item comes with presence, once', async ({ actor }) => 
 // --- bounds -------------------------------------------------------------------------------------------------------------
 
 scenario(
-  '§6.1.3.9: too many subscriptions, of a user and waiting',
+  '§6.1.3.9: limits on subscriptions of a user and on pending ones',
   { config: { modules: { pubsub: { subscriptions_per_user: 2, pending_per_node: 1 } } } },
   async ({ actor }) => {
     const { orchard, balcony } = await two(actor, { access_model: 'authorize' });
@@ -259,7 +259,7 @@ scenario(
 
 // --- owners -------------------------------------------------------------------------------------------------------------
 
-scenario('pubsub#notify_sub: owners are told who comes and goes', async ({ actor }) => {
+scenario('pubsub#notify_sub: owners are notified of subscriptions', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { notify_sub: '1' });
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result());
@@ -272,7 +272,7 @@ scenario('pubsub#notify_sub: owners are told who comes and goes', async ({ actor
   await orchard.receivesNothing();
 });
 
-scenario('§8.7: who waits is asked for again, and is let in by an affiliation', async ({ actor }) => {
+scenario('§8.7: pending subscriptions are listed again, and approved by an affiliation', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { access_model: 'authorize' });
   const tomb = await actor(`${paris}/tomb`, { presence: true });
   for (const [peer, jid] of [
@@ -318,7 +318,7 @@ scenario('§8.7: who waits is asked for again, and is let in by an affiliation',
   await orchard.receives(`<iq type='error' id='c'/>`);
 });
 
-scenario('§8.6: whoever owns a node of another’s account answers, too', async ({ actor }) => {
+scenario("§8.6: an owner of another account's node approves subscriptions too", async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const balcony = await actor(`${juliet}/balcony`, { presence: true });
   const tomb = await actor(`${paris}/tomb`, { presence: true });
@@ -340,7 +340,7 @@ scenario('§8.6: whoever owns a node of another’s account answers, too', async
   await orchard.receivesNothing();
 });
 
-scenario('§8.6: a form that is cancelled leaves it waiting', async ({ actor }) => {
+scenario('§8.6: a cancelled form leaves the subscription pending', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { access_model: 'authorize' });
   await balcony.sends(subscribe(juliet));
   await balcony.receives(result(subscription(juliet, 'pending')));
@@ -357,7 +357,7 @@ scenario('§8.6: a form that is cancelled leaves it waiting', async ({ actor }) 
   await balcony.receives(event(service, juliet, `<delete node='n'/>`));
 });
 
-scenario('§4.1, §8.9.2.4: what may become of whom; of several changes all or none', async ({ actor }) => {
+scenario('§4.1, §8.9.2.4: allowed changes of affiliations; several are applied atomically', async ({ actor }) => {
   const { orchard } = await two(actor);
   const set = (...entries: readonly (readonly [string, string])[]) =>
     owner(
@@ -385,7 +385,7 @@ scenario('§4.1, §8.9.2.4: what may become of whom; of several changes all or n
   await orchard.receives(error('auth', 'forbidden'));
 });
 
-scenario('§8.8.2.4: of several subscriptions all or none', async ({ actor }) => {
+scenario('§8.8.2.4: several subscriptions are changed atomically', async ({ actor }) => {
   const { orchard, balcony } = await two(actor);
   await orchard.sends(
     owner(
@@ -400,7 +400,7 @@ scenario('§8.8.2.4: of several subscriptions all or none', async ({ actor }) =>
   await balcony.receivesNothing();
 });
 
-scenario('§12.3: who is gone for good is told no more', async ({ actor }) => {
+scenario('§12.3: a permanently unreachable subscriber is removed', async ({ actor }) => {
   const { orchard, balcony } = await two(actor, { notification_type: 'normal' });
   await balcony.sends(subscribe(`${juliet}/balcony`));
   await balcony.receives(result());
@@ -418,7 +418,7 @@ scenario('§12.3: who is gone for good is told no more', async ({ actor }) => {
 
 // --- presence at the service ----------------------------------------------------------------------------------------------
 
-scenario('§12.4, §12.5: a subscriber on another server becomes known as online by presence', async ({ actor }) => {
+scenario('§12.4, §12.5: presence shows that a subscriber on another server is online', async ({ actor }) => {
   const { orchard } = await two(actor, { presence_based_delivery: '1' });
   const nurse = await actor('nurse@elsewhere.example/hall');
   await nurse.sends(subscribe('nurse@elsewhere.example'));
@@ -442,7 +442,7 @@ scenario('§12.4, §12.5: a subscriber on another server becomes known as online
 });
 
 scenario(
-  '§6.1.3.6: anonymous users are subscribed for the time of their session',
+  '§6.1.3.6: subscriptions of anonymous users end with their sessions',
   { config: { auth: { anonymous: true } } },
   async ({ actor, connect }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -470,7 +470,7 @@ scenario(
 const lasting = new MemoryStorage();
 
 scenario(
-  '§6.1.6, §6.2.3, §6.3.4: an address subscribes several times, each time otherwise',
+  '§6.1.6, §6.2.3, §6.3.4: an address has several subscriptions with different options',
   { storage: () => lasting },
   async ({ actor, stage }) => {
     const { orchard, balcony } = await two(actor);
@@ -558,17 +558,20 @@ scenario(
   },
 );
 
-scenario('XEP-0248 §5.1.3: to a collection for items and for nodes, not twice for the same', async ({ actor }) => {
-  const { balcony } = await two(actor, { node_type: 'collection' });
-  for (const type of ['nodes', 'items']) {
-    await balcony.sends(subscribe(juliet, { subscription_type: type }));
-    await balcony.receives(result(subscription(juliet, 'subscribed')));
-  }
-  await balcony.sends(subscribe(juliet, { subscription_type: 'items', subscription_depth: 'all' }));
-  await balcony.receives(error('cancel', 'conflict'));
-});
+scenario(
+  'XEP-0248 §5.1.3: subscriptions to the items and to the nodes of a collection send nothing twice',
+  async ({ actor }) => {
+    const { balcony } = await two(actor, { node_type: 'collection' });
+    for (const type of ['nodes', 'items']) {
+      await balcony.sends(subscribe(juliet, { subscription_type: type }));
+      await balcony.receives(result(subscription(juliet, 'subscribed')));
+    }
+    await balcony.sends(subscribe(juliet, { subscription_type: 'items', subscription_depth: 'all' }));
+    await balcony.receives(error('cancel', 'conflict'));
+  },
+);
 
-scenario('§6.1.3.9: not without end', async ({ actor }) => {
+scenario('§6.1.3.9: subscriptions are limited', async ({ actor }) => {
   const { balcony } = await two(actor);
   const shows = ['away', 'chat', 'dnd', 'xa'];
   for (let n = 1; n <= 10; n++) {

@@ -120,7 +120,7 @@ async function streaming({ actor }: Pick<Scene, 'actor'>, sid = 'vxf9n471bn46') 
   return { romeo, port, ...pair };
 }
 
-scenario('§4: is found by service discovery', async ({ actor }) => {
+scenario('§4: found by service discovery', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoItems}'/></iq>`);
   await romeo.receives(`<iq type='result' id='1'><query xmlns='${NS.discoItems}'><item jid='${proxy}'/></query></iq>`);
@@ -141,7 +141,7 @@ scenario('without a port there is no service', { config: configOf({ listen: [] }
   assert.ok(items.getChildren('item').every(({ attrs }) => attrs.jid !== proxy));
 });
 
-scenario('§4: names its address, to users of the host', async ({ actor }) => {
+scenario('§4: returns its address to users of the host', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   await romeo.sends(`<iq type='get' id='1' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
   await romeo.receives(
@@ -155,7 +155,7 @@ scenario('§4: names its address, to users of the host', async ({ actor }) => {
 });
 
 scenario(
-  '§4: names the addresses that the configuration has, and lets in whom it says',
+  '§4: returns configured addresses, and admits configured users',
   { config: configOf({ public_hosts: ['192.0.2.1', '2001:db8::1'], public_port: 1080, access: 'server' }) },
   async ({ actor }) => {
     const juliet = await actor(julietJid);
@@ -169,7 +169,7 @@ scenario(
   },
 );
 
-scenario('§6: carries bytes both ways, and each half ends by itself', async (scene) => {
+scenario('§6: transfers bytes in both directions, which end independently', async (scene) => {
   const { ours, theirs } = await streaming(scene);
   const file = randomBytes(3_000_000);
   ours.socket.end(file);
@@ -185,7 +185,7 @@ scenario('§6: carries bytes both ways, and each half ends by itself', async (sc
   assert.match(text, /^waxwing_proxy65_streams_total [1-9]/m);
 });
 
-scenario('§10.1: what is said before the activation is ignored', async ({ actor }) => {
+scenario('§10.1: bytes before the activation are ignored', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   const port = await portOf(romeo);
   const { ours, theirs } = await connected(port, 'early');
@@ -199,7 +199,7 @@ scenario('§10.1: what is said before the activation is ignored', async ({ actor
   assert.equal(await ours.over(), 'ended');
 });
 
-scenario('§6.3.5: the requester alone activates, and only what is whole', async ({ actor }) => {
+scenario('§6.3.5: only the requester activates, and only a complete stream', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   const nurse = await actor('nurse@localhost/chamber');
   const port = await portOf(romeo);
@@ -228,14 +228,14 @@ scenario('§6.3.5: the requester alone activates, and only what is whole', async
   await refuses(romeo, 'item-not-found');
 });
 
-scenario('§6.3.2: addresses are normalised before they are hashed', async ({ actor }) => {
+scenario('§6.3.2: addresses are normalised before hashing', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   await connected(await portOf(romeo), 'sid');
   await romeo.sends(activation('sid', ' JULIET@Elsewhere.Example/balcony '));
   await romeo.receives(`<iq type='result' id='go'/>`);
 });
 
-scenario('§7: through a room, where the two know each other by other addresses', async ({ actor }) => {
+scenario('§7: through a room, whose occupants know each other by other addresses', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   const juliet = await actor(julietJid);
   const room = 'cave@conference.localhost';
@@ -272,7 +272,7 @@ scenario('§7: through a room, where the two know each other by other addresses'
   assert.equal((await theirs.reads(5)).toString(), 'hello');
 });
 
-scenario('§10.1: only one target; a client that leaves makes room', async ({ actor }) => {
+scenario('§10.1: one target only; a client that disconnects makes room', async ({ actor }) => {
   const port = await portOf(await actor(romeoJid));
   const { theirs, hash } = await connected(port, 'crowded');
   const third = await Connection.to(port);
@@ -284,7 +284,7 @@ scenario('§10.1: only one target; a client that leaves makes room', async ({ ac
   assert.equal(await next.asks(hash), 0);
 });
 
-scenario('RFC 1928: what is no SOCKS5, or asks for what is not there', async ({ actor }) => {
+scenario('RFC 1928: invalid SOCKS5, and requests for missing streams', async ({ actor }) => {
   const port = await portOf(await actor(romeoJid));
   const says = async (...bytes: number[]) => {
     const connection = await Connection.to(port);
@@ -309,7 +309,7 @@ scenario('RFC 1928: what is no SOCKS5, or asks for what is not there', async ({ 
   }
 });
 
-scenario('RFC 1928: in pieces of a byte, or all at once', async ({ actor }) => {
+scenario('RFC 1928: byte by byte, or all at once', async ({ actor }) => {
   const port = await portOf(await actor(romeoJid));
   const hash = sha1('pieces');
   const all = [5, 1, 0, 5, 1, 0, 3, 40, ...Buffer.from(hash.toUpperCase()), 0, 0];
@@ -323,7 +323,7 @@ scenario('RFC 1928: in pieces of a byte, or all at once', async ({ actor }) => {
 });
 
 scenario(
-  'who does not read holds back who sends',
+  'a slow reader slows down the sender',
   { config: configOf({ bytes_per_second: 'unlimited' }) },
   async (scene) => {
     const { ours, theirs, romeo } = await streaming(scene);
@@ -343,7 +343,7 @@ scenario(
   },
 );
 
-test('RFC 1928: whatever comes, a handshake is read, waited for or refused', () => {
+test('RFC 1928: any input is read, waited for or refused', () => {
   // a generator of its own, so that it is the same each time
   let state = 65;
   const random = (below: number) => {
@@ -368,7 +368,7 @@ test('RFC 1928: whatever comes, a handshake is read, waited for or refused', () 
   }
 });
 
-scenario('who breaks off leaves the other with a reset, not with an end', async (scene) => {
+scenario('a client that aborts leaves its peer with a reset, not with an end', async (scene) => {
   const { ours, theirs } = await streaming(scene);
   ours.socket.write('half of it');
   await theirs.reads(10);
@@ -377,7 +377,7 @@ scenario('who breaks off leaves the other with a reset, not with an end', async 
 });
 
 scenario(
-  'a stream carries so much and no more',
+  'the bytes of a stream are limited',
   { config: configOf({ stream_bytes: 10_000, bytes_per_second: 'unlimited' }) },
   async (scene) => {
     const { ours, theirs } = await streaming(scene);
@@ -392,7 +392,7 @@ scenario(
 );
 
 scenario(
-  'a stream that is held back arrives whole',
+  'a stream that is slowed down arrives completely',
   { config: configOf({ bytes_per_second: 200_000 }) },
   async (scene) => {
     const { ours, theirs } = await streaming(scene);
@@ -403,7 +403,7 @@ scenario(
   },
 );
 
-scenario('one user has so many streams at a time', { config: configOf({ streams_per_user: 1 }) }, async (scene) => {
+scenario('streams per user are limited', { config: configOf({ streams_per_user: 1 }) }, async (scene) => {
   const { romeo, port, ours, theirs } = await streaming(scene, 'first');
   await connected(port, 'second');
   await romeo.sends(activation('second', julietJid));
@@ -419,7 +419,7 @@ scenario('one user has so many streams at a time', { config: configOf({ streams_
   }
 });
 
-scenario('connections are bounded', { config: configOf({ connections_per_address: 3 }) }, async ({ actor }) => {
+scenario('connections are limited', { config: configOf({ connections_per_address: 3 }) }, async ({ actor }) => {
   const port = await portOf(await actor(romeoJid));
   await connected(port, 'pair');
   await (await Connection.to(port)).asks(sha1('one more'));
@@ -427,7 +427,7 @@ scenario('connections are bounded', { config: configOf({ connections_per_address
 });
 
 scenario(
-  'ten strangers who take all they can leave room for a stream',
+  'ten clients that use all connections they can leave room for a stream',
   { config: configOf({ listen: ['127.0.0.1:0'], connections: 60 }) },
   async (scene) => {
     const port = await portOf(await scene.actor('mercutio@localhost/square'));
@@ -448,7 +448,7 @@ scenario(
 );
 
 scenario(
-  'who says nothing, or waits for nobody, is not waited for',
+  'silent clients, and clients without a peer, are disconnected',
   { config: configOf({ handshake_seconds: 1, wait_seconds: 1, idle_seconds: 1 }) },
   async (scene) => {
     const { port, ours, theirs } = await streaming(scene);
@@ -464,7 +464,7 @@ await once(squatter, 'listening');
 const { port: taken } = squatter.address() as AddressInfo;
 
 scenario(
-  '§4: a proxy whose port is taken says that it is not there; the server runs',
+  '§4: the server runs without a proxy whose port is in use, and does not list it',
   { config: configOf({ listen: [`127.0.0.1:${taken}`] }) },
   async ({ actor }) => {
     const romeo = await actor(romeoJid);
@@ -473,7 +473,7 @@ scenario(
   },
 );
 
-test('a port that is free again is taken', async () => {
+test('the proxy uses the port once it is free', async () => {
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   const { port } = other.address() as AddressInfo;
@@ -490,7 +490,7 @@ test('a port that is free again is taken', async () => {
   assert.deepEqual(relay.ports, []);
 });
 
-scenario('all hosts have the same port', async ({ actor }) => {
+scenario('all hosts share the port', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   const juliet = await actor(julietJid);
   await juliet.sends(`<iq type='get' id='1' to='proxy.elsewhere.example'><query xmlns='${NS.bytestreams}'/></iq>`);
@@ -507,7 +507,7 @@ scenario('listens on IPv6', { config: configOf({ listen: ['[::1]:0'] }) }, async
   assert.equal(await connection.asks(sha1('six')), 0);
 });
 
-scenario('the service is not for chatting', async ({ actor }) => {
+scenario('messages to the service are refused', async ({ actor }) => {
   const romeo = await actor(romeoJid);
   await romeo.sends(`<message to='${proxy}' id='1'><body>hello</body></message>`);
   await romeo.receives(

@@ -22,7 +22,7 @@ async function registers(peer: Peer, username: string, password = 'password'): P
   await peer.receives(`<iq type='result' id='new'/>`);
 }
 
-scenario('§3.1, §7: closed, unless it was opened', async (scene) => {
+scenario('§3.1, §7: disabled by default', async (scene) => {
   const { peer, features } = await stranger(scene);
   assert.equal(features.getChild('register', NS.registerFeature), undefined);
   await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
@@ -32,7 +32,7 @@ scenario('§3.1, §7: closed, unless it was opened', async (scene) => {
   assert.equal(await scene.server.accounts.exists('juliet@localhost'), false);
 });
 
-scenario('§3.1, §7: an account is made, and used', open, async (scene) => {
+scenario('§3.1, §7: a new account logs in', open, async (scene) => {
   const { peer, features } = await stranger(scene);
   assert.ok(features.getChild('register', NS.registerFeature));
   await peer.sends(`<iq type='get' id='1' to='localhost'>${ask}</iq>`);
@@ -50,7 +50,7 @@ scenario('§3.1, §7: an account is made, and used', open, async (scene) => {
   await scene.server.accounts.remove('juliet@localhost');
 });
 
-scenario('§3.1: the instructions say how long a password has to be', open, async (scene) => {
+scenario('§3.1: the instructions contain the minimum length of a password', open, async (scene) => {
   const { peer } = await stranger(scene);
   await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
   const query = (await peer.receives(`<iq type='result' id='1'/>`)).getChild('query', NS.register)!;
@@ -59,7 +59,7 @@ scenario('§3.1: the instructions say how long a password has to be', open, asyn
     assert.match(text ?? '', /at least 4 characters/);
 });
 
-scenario('RFC 6120 §8.3.3.11: whoever signs up may ping meanwhile', open, async (scene) => {
+scenario('RFC 6120 §8.3.3.11: pings are answered during the registration', open, async (scene) => {
   for (const transport of ['tcp', 'tls', 'websocket'] as const) {
     const { peer } = await stranger(scene, { transport });
     await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
@@ -81,7 +81,7 @@ scenario('RFC 6120 §8.3.3.11: whoever signs up may ping meanwhile', open, async
   }
 });
 
-scenario('RFC 6120 §4.9.3.12: not without end, and only IQs', open, async (scene) => {
+scenario('RFC 6120 §4.9.3.12: only IQs, and a limited number of them', open, async (scene) => {
   const { peer } = await stranger(scene);
   for (let at = 0; at < 100; at++) {
     await peer.sends(`<iq type='get' id='${at}'><ping xmlns='${NS.ping}'/></iq>`);
@@ -101,7 +101,7 @@ scenario('RFC 6120 §4.9.3.12: not without end, and only IQs', open, async (scen
   }
 });
 
-scenario('§4: by the form', open, async (scene) => {
+scenario('§4: by a data form', open, async (scene) => {
   const { peer } = await stranger(scene);
   await peer.sends(
     set(
@@ -117,7 +117,7 @@ scenario('§4: by the form', open, async (scene) => {
 });
 
 const unlimited = { config: { modules: { register: { open: true, per_address: 1000 } } } };
-scenario('§3.1: what is refused', unlimited, async (scene) => {
+scenario('§3.1: refused registrations', unlimited, async (scene) => {
   await scene.stage.account('romeo@localhost');
   const { peer } = await stranger(scene);
   const refused: readonly (readonly [username: string, password: string, error: string])[] = [
@@ -145,7 +145,7 @@ scenario('§3.1: what is refused', unlimited, async (scene) => {
 });
 
 const few = { config: { modules: { register: { open: true, per_address: 2 } } } };
-scenario('§11: one address makes so many', few, async (scene) => {
+scenario('§11: registrations per address are limited', few, async (scene) => {
   const { peer } = await stranger(scene, { address: '127.0.0.7' });
   await registers(peer, 'a');
   const { peer: again } = await stranger(scene, { address: '127.0.0.7' });
@@ -157,7 +157,7 @@ scenario('§11: one address makes so many', few, async (scene) => {
   for (const name of ['a', 'b', 'c']) await scene.server.accounts.remove(`${name}@localhost`);
 });
 
-scenario('§3.3: a password is changed, and the sessions stay', async ({ actor, connect }) => {
+scenario('§3.3: changing the password keeps the sessions', async ({ actor, connect }) => {
   const orchard = await actor('romeo@localhost/orchard');
   const garden = await actor('romeo@localhost/garden');
   await orchard.sends(`<iq type='set' id='1' to='localhost'>${wanted('romeo', 'new password')}</iq>`);
@@ -170,7 +170,7 @@ scenario('§3.3: a password is changed, and the sessions stay', async ({ actor, 
   await assert.rejects(old.authenticates('romeo'), /failure/);
 });
 
-scenario('§3.3: a password stays as it is, and is not repeated', async ({ actor, stage }) => {
+scenario('§3.3: a refused password is neither set nor repeated', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard');
   const refused: readonly (readonly [query: string, error: string])[] = [
@@ -193,7 +193,7 @@ scenario('§3.3: a password stays as it is, and is not repeated', async ({ actor
   await actor('romeo@localhost/garden');
 });
 
-scenario('§3.2: an account removes itself, with all that it has', async ({ actor, server }) => {
+scenario('§3.2: a user deletes their account with all its data', async ({ actor, server }) => {
   const orchard = await actor('romeo@localhost/orchard', { presence: true });
   const garden = await actor('romeo@localhost/garden', { presence: true });
   orchard.forgets();
@@ -229,7 +229,7 @@ scenario('§3.2: an account removes itself, with all that it has', async ({ acto
 });
 
 const closed = { config: { modules: { register: { removal: false, password_change: false } } } };
-scenario('§3.2, §3.3: what the administrator does not want', closed, async ({ actor }) => {
+scenario('§3.2, §3.3: disabled changes and removals', closed, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(set('1', `<query xmlns='${NS.register}'><remove/></query>`));
   await romeo.receives(`<iq type='error' id='1'>${refusal('cancel', 'not-allowed')}</iq>`);

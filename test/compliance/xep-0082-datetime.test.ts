@@ -20,7 +20,7 @@ function forwardedIn(around: Element | undefined): Element {
   return forwarded[0]!;
 }
 
-scenario('XEP-0082 §3.2: of archived, of offline messages, of the time itself', async ({ actor, stage }) => {
+scenario('XEP-0082 §3.2: times of archived and offline messages, and of the entity time', async ({ actor, stage }) => {
   const before = Date.now();
   const romeo = await actor('romeo@localhost/orchard');
   await stage.account('juliet@localhost');
@@ -45,34 +45,25 @@ scenario('XEP-0082 §3.2: of archived, of offline messages, of the time itself',
   assert.match(time.getChildText('tzo')!, /^(Z|[+-]\d\d:\d\d)$/);
 });
 
-scenario(
-  'XEP-0082 §3.2: what is asked for by time is understood with every zone, and nothing else',
-  async ({ actor }) => {
-    const romeo = await actor('romeo@localhost/orchard');
-    const ask = (start: string) =>
-      `<iq type='set' id='1'><query xmlns='${NS.mam}'><x xmlns='${NS.dataForms}' type='submit'>
+scenario('XEP-0082 §3.2: requested times may have any zone, but no other format', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const ask = (start: string) =>
+    `<iq type='set' id='1'><query xmlns='${NS.mam}'><x xmlns='${NS.dataForms}' type='submit'>
       <field var='FORM_TYPE'><value>${NS.mam}</value></field><field var='start'><value>${start}</value></field></x></query></iq>`;
-    for (const start of [
-      '2010-06-07T00:00:00Z',
-      '2010-06-07T00:00:00.123456Z',
-      '2010-06-07T00:00:00+02:00',
-      '2010-06-07T00:00:00-05:30',
-    ]) {
-      await romeo.sends(ask(start));
-      await romeo.receives(`<iq type='result' id='1'/>`);
-    }
-    for (const start of [
-      '2010-06-07',
-      '2010-06-07T00:00:00',
-      '20100607T00:00:00',
-      '2010-06-31T00:00:00Z',
-      'yesterday',
-    ]) {
-      await romeo.sends(ask(start));
-      await romeo.receives(`<iq type='error' id='1'/>`);
-    }
-  },
-);
+  for (const start of [
+    '2010-06-07T00:00:00Z',
+    '2010-06-07T00:00:00.123456Z',
+    '2010-06-07T00:00:00+02:00',
+    '2010-06-07T00:00:00-05:30',
+  ]) {
+    await romeo.sends(ask(start));
+    await romeo.receives(`<iq type='result' id='1'/>`);
+  }
+  for (const start of ['2010-06-07', '2010-06-07T00:00:00', '20100607T00:00:00', '2010-06-31T00:00:00Z', 'yesterday']) {
+    await romeo.sends(ask(start));
+    await romeo.receives(`<iq type='error' id='1'/>`);
+  }
+});
 
 scenario('XEP-0297 §3: copies forward the whole message, with its namespace', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');

@@ -15,7 +15,7 @@ async function asks(peer: Peer) {
   return result.getChild('query', NS.version)!;
 }
 
-scenario('§2: name and version, and nothing of the system', async ({ actor }) => {
+scenario('§2: name and version, but not the system', async ({ actor }) => {
   const answer = await asks(await actor('romeo@localhost/orchard'));
   const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
     version: string;
@@ -25,7 +25,7 @@ scenario('§2: name and version, and nothing of the system', async ({ actor }) =
 });
 
 const hidden = { config: { modules: { version: { show_version: false, show_system: true } } } };
-scenario('§5: what is told is the administrator’s choice', hidden, async ({ actor }) => {
+scenario('§5: the administrator chooses what is shown', hidden, async ({ actor }) => {
   const answer = await asks(await actor('romeo@localhost/orchard'));
   assert.equal(answer.getChildText('version'), '');
   assert.notEqual(answer.getChildText('os') ?? '', '');

@@ -19,7 +19,7 @@ const escaped = [
   String.raw`c\3a\5c5commas`,
 ];
 
-test('§5.1: the addresses of the examples stay as they are', () => {
+test('§5.1: the example addresses stay unchanged', () => {
   for (const local of escaped) {
     const jid = Jid.parse(`${local}@example.com/r`);
     assert.equal(jid.local, local);
@@ -27,7 +27,7 @@ test('§5.1: the addresses of the examples stay as they are', () => {
   }
 });
 
-test('§4.1: what is not escaped is no address', () => {
+test('§4.1: unescaped characters are invalid', () => {
   for (const character of [' ', '"', '&', "'", '/', ':', '<', '>', '@']) {
     if (character === '/' || character === '@') continue; // these divide the address somewhere else
     assert.throws(() => Jid.of(`a${character}b`, 'example.com'), JidError, character);
@@ -36,7 +36,7 @@ test('§4.1: what is not escaped is no address', () => {
   assert.throws(() => Jid.of('a@b', 'example.com'), JidError);
 });
 
-test('§4.1: an escape is never taken for what it stands for; its letters have no case', () => {
+test('§4.1: escapes are not unescaped, and compared without case', () => {
   assert.notEqual(Jid.parse(String.raw`foo\5cbar@example.com`).bare, Jid.parse(String.raw`foo\bar@example.com`).bare);
   assert.equal(Jid.parse(String.raw`C\3A\5Ccool@example.com`).bare, String.raw`c\3a\5ccool@example.com`);
   // §4.3: what only looks like an escape
@@ -44,7 +44,7 @@ test('§4.1: an escape is never taken for what it stands for; its letters have n
     assert.equal(Jid.parse(`${local}@example.com`).local, local);
 });
 
-scenario('§4: an account with such a name is one like any other', async ({ actor }) => {
+scenario('§4: an account with an escaped name is an ordinary one', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const soldier = await actor(String.raw`d\27artagnan@localhost/gate`, { presence: true });
   await romeo.sends(String.raw`<message to='D\27Artagnan@localhost' type='chat'><body>en garde</body></message>`);

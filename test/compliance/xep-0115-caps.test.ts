@@ -31,7 +31,7 @@ function verification(query: Element): string {
 }
 
 scenario(
-  '§5, §6.2, §6.3: the hash of the stream features is that of the answer',
+  '§5, §6.2, §6.3: the hash in the stream features matches the disco#info result',
   { config: contact },
   async ({ connect, stage }) => {
     await stage.account('romeo@localhost');
@@ -61,7 +61,7 @@ scenario(
   },
 );
 
-scenario('§6.1: a client’s capabilities come with its presence, to whoever comes later too', async ({ actor }) => {
+scenario("§6.1: a client's capabilities are in its presence, also for later subscribers", async ({ actor }) => {
   const caps = `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x' ver='QgayPKawpkPSDYmwT/WM94uAlu0=' ext='a b'/>`;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -77,7 +77,7 @@ scenario('§6.1: a client’s capabilities come with its presence, to whoever co
   ]);
 });
 
-scenario('§8.4: what subscribers have got is not said again, and later ones get it', async ({ actor }) => {
+scenario('§8.4: capabilities are not repeated to subscribers that have them', async ({ actor }) => {
   const caps = (ver: string) => `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x' ver='${ver}'/>`;
   const one = caps('QgayPKawpkPSDYmwT/WM94uAlu0=');
   const other = caps('66/0NaeaBKkwk85efJTGmU47vXI=');
@@ -127,7 +127,7 @@ scenario('§8.4: what subscribers have got is not said again, and later ones get
   assert.equal(await says(`<presence>${other}</presence>`), '66/0NaeaBKkwk85efJTGmU47vXI=');
 });
 
-scenario('§8.4, XEP-0352: who was not looking when it was said gets it', async ({ actor }) => {
+scenario('§8.4, XEP-0352: a client that was inactive gets capabilities it missed', async ({ actor }) => {
   const caps = `<c xmlns='${NS.caps}' hash='sha-1' node='urn:x' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>`;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

@@ -94,7 +94,7 @@ async function failsToLogIn({ connect }: Pick<Scene, 'connect'>, user: string, p
   return failure.getChildElements()[0]!.name;
 }
 
-scenario('§4.1: a user is added', { config }, async ({ actor, server }) => {
+scenario('§4.1: add a user', { config }, async ({ actor, server }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const fields = { accountjid: 'Juliet@localhost', password: 'R0m30', 'password-verify': 'R0m30' };
   await runs(nurse, 'add-user', fields);
@@ -109,7 +109,7 @@ scenario('§4.1: a user is added', { config }, async ({ actor, server }) => {
   await server.accounts.remove('juliet@localhost');
 });
 
-scenario('§4.2: a user is deleted, and those who saw it see it go', { config }, async ({ actor, server }) => {
+scenario('§4.2: delete a user; its subscribers get unavailable presence', { config }, async ({ actor, server }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -123,7 +123,7 @@ scenario('§4.2: a user is deleted, and those who saw it see it go', { config },
   await isRefused(nurse, 'delete-user', { accountjids: 'nurse@localhost' }, refusal('cancel', 'not-allowed'));
 });
 
-scenario('§4.3, §4.4: a user is disabled, and enabled', { config }, async ({ actor, connect }) => {
+scenario('§4.3, §4.4: disable and enable a user', { config }, async ({ actor, connect }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const juliet = await actor('juliet@localhost/balcony');
   await runs(nurse, 'disable-user', { accountjids: 'juliet@localhost' });
@@ -138,7 +138,7 @@ scenario('§4.3, §4.4: a user is disabled, and enabled', { config }, async ({ a
   await actor('juliet@localhost/balcony');
 });
 
-scenario('§4.5: sessions are ended, one or all', { config }, async ({ actor }) => {
+scenario('§4.5: end one session, or all', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const balcony = await actor('juliet@localhost/balcony');
   const chamber = await actor('juliet@localhost/chamber');
@@ -149,7 +149,7 @@ scenario('§4.5: sessions are ended, one or all', { config }, async ({ actor }) 
   await chamber.closed('policy-violation');
 });
 
-scenario('§4.7: a password is changed', { config }, async ({ actor, connect }) => {
+scenario('§4.7: change a password', { config }, async ({ actor, connect }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   await actor('juliet@localhost/balcony');
   await runs(nurse, 'change-user-password', { accountjid: 'juliet@localhost', password: 'rosemary' });
@@ -158,7 +158,7 @@ scenario('§4.7: a password is changed', { config }, async ({ actor, connect }) 
   await fails(nurse, 'change-user-password', { accountjid: 'nobody@localhost', password: 'rosemary' }, /nobody@/);
 });
 
-scenario('§4.8, §4.9, §4.10: what an account has', { config }, async ({ actor }) => {
+scenario('§4.8, §4.9, §4.10: data of an account', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -183,7 +183,7 @@ scenario('§4.8, §4.9, §4.10: what an account has', { config }, async ({ actor
   await fails(nurse, 'user-stats', { accountjids: [] }, /address/);
 });
 
-scenario('§4.13 to §4.22: how many there are, and who', { config }, async ({ actor, stage }) => {
+scenario('§4.13 to §4.22: numbers and lists of users', { config }, async ({ actor, stage }) => {
   const nurse = await actor('nurse@localhost/kitchen', { presence: '<presence><show>away</show></presence>' });
   await actor('romeo@localhost/orchard', { presence: true });
   await stage.account('paris@localhost');
@@ -225,7 +225,7 @@ scenario('§4.23: an announcement', { config }, async ({ actor }) => {
   for (const peer of [nurse, romeo, garden, tybalt]) await peer.receivesNothing();
 });
 
-scenario('§4.24 to §4.28: what everybody is told who comes', { config }, async ({ actor, server }) => {
+scenario('§4.24 to §4.28: message of the day and welcome message', { config }, async ({ actor, server }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await runs(nurse, 'set-motd', { motd: ['Good morrow'] });
@@ -253,7 +253,7 @@ scenario('§4.24 to §4.28: what everybody is told who comes', { config }, async
   await server.accounts.remove('juliet@localhost');
 });
 
-scenario('§3: administrators find and run the commands at their own account, too', { config }, async ({ actor }) => {
+scenario('§3: administrators can also run the commands at their own account', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   const romeo = await actor('romeo@localhost/orchard');
   const list = `<query xmlns='${NS.discoItems}' node='${NS.commands}'/>`;
@@ -283,7 +283,7 @@ scenario('§3: administrators find and run the commands at their own account, to
 const shutOut = `<error type='auth'><forbidden xmlns='${NS.stanzas}'/></error>`;
 const chat = (to: string) => `<message id='m' type='chat' to='${to}'><body>x</body></message>`;
 
-scenario('§4.11: nobody speaks with those on the block list, and no service does', { config }, async ({ actor }) => {
+scenario('§4.11: nobody can communicate with listed addresses, nor can services', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen', { presence: true });
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
@@ -330,24 +330,28 @@ scenario('§4.11: nobody speaks with those on the block list, and no service doe
   await romeo.receives(`<message type='chat' from='tybalt@elsewhere.example/street'/>`);
 });
 
-scenario('§4.12: an allow list leaves the host to itself and those on it', { config }, async ({ actor }) => {
-  const nurse = await actor('nurse@localhost/kitchen', { presence: true });
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
-  const paris = await actor('paris@elsewhere.example/street', { presence: true });
-  await runs(nurse, 'edit-whitelist', { whitelistjids: ['paris@elsewhere.example'] });
-  await tybalt.sends(chat('romeo@localhost'));
-  await tybalt.receives(`<message id='m' type='error' from='romeo@localhost'>${shutOut}</message>`);
-  for (const peer of [paris, nurse]) {
-    await peer.sends(chat('romeo@localhost'));
-    await romeo.receives(`<message type='chat' from='${peer.jid}'/>`);
-  }
-  await romeo.sends(`<iq type='get' id='1' to='conference.localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
-  await romeo.receives(`<iq type='result' id='1'/>`);
-  await runs(nurse, 'edit-whitelist', { whitelistjids: [] });
-  await tybalt.sends(chat('romeo@localhost'));
-  await romeo.receives(`<message type='chat' from='tybalt@elsewhere.example/street'/>`);
-});
+scenario(
+  '§4.12: an allow list restricts the host to itself and the listed addresses',
+  { config },
+  async ({ actor }) => {
+    const nurse = await actor('nurse@localhost/kitchen', { presence: true });
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
+    const paris = await actor('paris@elsewhere.example/street', { presence: true });
+    await runs(nurse, 'edit-whitelist', { whitelistjids: ['paris@elsewhere.example'] });
+    await tybalt.sends(chat('romeo@localhost'));
+    await tybalt.receives(`<message id='m' type='error' from='romeo@localhost'>${shutOut}</message>`);
+    for (const peer of [paris, nurse]) {
+      await peer.sends(chat('romeo@localhost'));
+      await romeo.receives(`<message type='chat' from='${peer.jid}'/>`);
+    }
+    await romeo.sends(`<iq type='get' id='1' to='conference.localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
+    await romeo.receives(`<iq type='result' id='1'/>`);
+    await runs(nurse, 'edit-whitelist', { whitelistjids: [] });
+    await tybalt.sends(chat('romeo@localhost'));
+    await romeo.receives(`<message type='chat' from='tybalt@elsewhere.example/street'/>`);
+  },
+);
 
 scenario('§4.29: the list of administrators', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
@@ -371,7 +375,7 @@ const everywhere = {
 };
 
 scenario(
-  '§4.30, §4.31: the end is announced, and comes in order',
+  '§4.30, §4.31: restart and shutdown are announced, and orderly',
   { config: everywhere, alone: true },
   async ({ actor }) => {
     const nurse = await actor('nurse@localhost/kitchen', { presence: true });
@@ -387,7 +391,7 @@ scenario(
   },
 );
 
-scenario('§4.31: not by the administrators of one host of several', { config }, async ({ actor }) => {
+scenario('§4.31: not for administrators of one of several hosts', { config }, async ({ actor }) => {
   const nurse = await actor('nurse@localhost/kitchen');
   await isRefused(nurse, 'shutdown', { delay: '0' }, refusal('cancel', 'forbidden'));
 });

@@ -26,7 +26,7 @@ async function forms(peer: Peer) {
     .filter(({ fields }) => fields.FORM_TYPE?.[0] === 'http://jabber.org/network/serverinfo');
 }
 
-scenario('§3: those of the host, to its users', { config }, async ({ actor }) => {
+scenario('§3: the contact addresses of the host, for its users', { config }, async ({ actor }) => {
   assert.deepEqual(await forms(await actor('romeo@localhost/orchard')), [
     {
       type: 'result',

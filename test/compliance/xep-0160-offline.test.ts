@@ -28,7 +28,7 @@ async function comes(peer: Peer, priority = 0): Promise<void> {
   await peer.receives(`<presence from='${peer.jid}'/>`);
 }
 
-scenario('§2: kept, and delivered in order with the time, once', async ({ actor, stage }) => {
+scenario('§2: stored messages are delivered once, in order, with their time', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const before = Date.now();
@@ -75,7 +75,7 @@ const contents: readonly (readonly [what: string, attributes: string, content: s
   ['receipt', `type='chat'`, `<received xmlns='${NS.receipts}' id='1'/>`, true],
   ['nothing', `type='chat'`, '', false],
 ];
-scenario('§3: what is kept, by its type and content', async ({ actor, stage }) => {
+scenario('§3: which messages are stored, by type and content', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const [what, attributes, content] of contents)
@@ -90,7 +90,7 @@ scenario('§3: what is kept, by its type and content', async ({ actor, stage }) 
   await juliet.receivesNothing();
 });
 
-scenario('§2: a client with a negative priority gets nothing, until it changes', async ({ actor }) => {
+scenario('§2: a client gets none until its priority is not negative', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const cellar = await actor('juliet@localhost/cellar');
   await comes(cellar, -1);
@@ -104,7 +104,7 @@ scenario('§2: a client with a negative priority gets nothing, until it changes'
   await cellar.receivesNothing();
 });
 
-scenario('§2: the message right after the initial presence is neither lost nor early', async ({ actor, stage }) => {
+scenario('§2: a message right after the initial presence is neither lost nor early', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (let round = 0; round < 5; round++) {
@@ -120,7 +120,7 @@ scenario('§2: the message right after the initial presence is neither lost nor 
   }
 });
 
-scenario('§2: the first that comes gets them, whoever comes with it', async ({ actor, stage }) => {
+scenario('§2: the first available client gets them, even if another follows at once', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await says(romeo, '1', '2', '3');
@@ -142,7 +142,7 @@ scenario('§2: the first that comes gets them, whoever comes with it', async ({ 
 });
 
 const lasting = new MemoryStorage();
-scenario('§2: kept over a restart', { storage: () => lasting }, async ({ actor, stage }) => {
+scenario('§2: stored across a restart', { storage: () => lasting }, async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await says(romeo, '1', '2');
@@ -160,7 +160,7 @@ scenario('§2: kept over a restart', { storage: () => lasting }, async ({ actor,
   await later.receivesNothing();
 });
 
-scenario('§2: so many are kept', { config: { limits: { offline_messages: 2 } } }, async ({ actor, stage }) => {
+scenario('§2: the number is limited', { config: { limits: { offline_messages: 2 } } }, async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   await stage.account('paris@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -195,16 +195,20 @@ scenario('§2: so many are kept', { config: { limits: { offline_messages: 2 } } 
   await romeo.receivesNothing();
 });
 
-scenario('§2: so much is kept', { config: { modules: { offline: { bytes: '4kB' } } } }, async ({ actor, stage }) => {
-  await stage.account('juliet@localhost');
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  await romeo.sends(message('1', `<x xmlns='urn:example'>${'x'.repeat(5000)}</x>${passing}`));
-  await romeo.receivesNothing();
-  await romeo.sends(message('2', passing));
-  await romeo.receives(`<message id='2' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
-});
+scenario(
+  '§2: the size is limited',
+  { config: { modules: { offline: { bytes: '4kB' } } } },
+  async ({ actor, stage }) => {
+    await stage.account('juliet@localhost');
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    await romeo.sends(message('1', `<x xmlns='urn:example'>${'x'.repeat(5000)}</x>${passing}`));
+    await romeo.receivesNothing();
+    await romeo.sends(message('2', passing));
+    await romeo.receives(`<message id='2' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
+  },
+);
 
-scenario('XEP-0203 §6: nobody else speaks of delays in our name', async ({ actor, stage }) => {
+scenario('XEP-0203 §6: forged delays from the server are removed', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const forged = (from: string) => `<delay xmlns='${NS.delay}' from='${from}' stamp='2002-09-10T23:08:25Z'/>`;
@@ -225,7 +229,7 @@ scenario('XEP-0203 §6: nobody else speaks of delays in our name', async ({ acto
   assert.equal(second.getChildren('delay', NS.delay).length, 1);
 });
 
-scenario('§2: a new account of an old name finds nothing', async ({ actor, server, stage }) => {
+scenario('§2: a new account with an old name has none', async ({ actor, server, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await says(romeo, '1');
@@ -235,7 +239,7 @@ scenario('§2: a new account of an old name finds nothing', async ({ actor, serv
   await juliet.receivesNothing();
 });
 
-scenario('§4: it is announced', async ({ actor }) => {
+scenario('§4: support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(
@@ -243,7 +247,7 @@ scenario('§4: it is announced', async ({ actor }) => {
   );
 });
 
-scenario('what the archive has is delivered in pages, however much it is', async ({ actor, stage }) => {
+scenario('archived messages are delivered in pages, however many there are', async ({ actor, stage }) => {
   const count = 1100;
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -258,7 +262,7 @@ scenario('what the archive has is delivered in pages, however much it is', async
 });
 
 for (const isArchived of [true, false])
-  test(`what comes while the store is being read is not delayed (${isArchived ? 'archived' : 'not archived'})`, async () => {
+  test(`messages that arrive while the store is being read have no delay (${isArchived ? 'archived' : 'not archived'})`, async () => {
     let isHolding = false;
     let go!: () => void;
     const gate = new Promise<void>((resolve) => {

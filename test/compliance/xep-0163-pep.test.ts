@@ -26,7 +26,7 @@ const friends = async (actor: (address: string) => Promise<Peer>): Promise<{ orc
 
 // --- §4 notifications -----------------------------------------------------------------------------------------------
 
-scenario('§4.3: contacts and own clients that want it are notified, once, and nobody else', async ({ actor }) => {
+scenario('§4.3: interested contacts and own clients are notified once, and nobody else', async ({ actor }) => {
   const { orchard, balcony } = await friends(actor);
   const chamber = await actor(`${juliet}/chamber`);
   await appears(chamber, 'urn:example:other+notify');
@@ -45,7 +45,7 @@ scenario('§4.3: contacts and own clients that want it are notified, once, and n
   await garden.receivesNothing();
 });
 
-scenario('§4.3: who does not see the account is not notified, and who was blocked neither', async ({ actor }) => {
+scenario('§4.3: neither users without a subscription nor blocked ones are notified', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   await subscribes(orchard, balcony); // Romeo sees Juliet, she does not see Romeo
@@ -71,7 +71,7 @@ scenario('§4.3: who does not see the account is not notified, and who was block
   await balcony.receivesNothing();
 });
 
-scenario('§4.3.2: the last item is sent to whoever turns up and wants it, once', async ({ actor }) => {
+scenario('§4.3.2: an interested client gets the last item once when it becomes available', async ({ actor }) => {
   const { orchard, balcony } = await friends(actor);
   await orchard.sends(publish(tune, 'a', 'Lute'));
   await orchard.syncs();
@@ -99,7 +99,7 @@ scenario('§4.3.2: the last item is sent to whoever turns up and wants it, once'
   }
 });
 
-scenario('§7: a contact gets the last item when it is allowed to see the account', async ({ actor }) => {
+scenario('§7: a contact gets the last item when it may see the presence', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const balcony = await actor(`${juliet}/balcony`);
   await appears(balcony, wanted);
@@ -115,7 +115,7 @@ scenario('§7: a contact gets the last item when it is allowed to see the accoun
 });
 
 scenario(
-  'XEP-0115 §5.4: an answer that does not prove its hash counts for its own session alone',
+  'XEP-0115 §5.4: a disco#info result that does not match the hash counts for its session only',
   async ({ actor }) => {
     const { orchard, balcony } = await friends(actor);
     const honest = capabilities(wanted);
@@ -147,7 +147,7 @@ scenario(
 
 // --- §5 defaults, access ----------------------------------------------------------------------------------------------
 
-scenario('§5: presence is the access model by default; strangers get nothing', async ({ actor }) => {
+scenario('§5: the default access model is presence; others get nothing', async ({ actor }) => {
   const { orchard, balcony } = await friends(actor);
   const paris = await actor('paris@localhost/tomb');
   await orchard.sends(publish(tune, 'a', 'Lute'));
@@ -193,7 +193,7 @@ scenario('§5: presence is the access model by default; strangers get nothing', 
   await orchard.receivesNothing();
 });
 
-scenario('an account that is not there is answered as one that has nothing', async ({ actor }) => {
+scenario('a missing account is answered like one without nodes', async ({ actor }) => {
   await actor(`${romeo}/orchard`);
   const paris = await actor('paris@localhost/tomb');
   for (const to of [romeo, 'nobody@localhost']) {
@@ -206,7 +206,7 @@ scenario('an account that is not there is answered as one that has nothing', asy
   }
 });
 
-scenario('§5: an open node is for anybody (XEP-0222, XEP-0384)', async ({ actor }) => {
+scenario('§5: everybody can read an open node (XEP-0222, XEP-0384)', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const paris = await actor('paris@localhost/tomb');
   const options = { persist_items: 'true', access_model: 'open', max_items: 'max' };
@@ -221,7 +221,7 @@ scenario('§5: an open node is for anybody (XEP-0222, XEP-0384)', async ({ actor
 });
 
 scenario(
-  'XEP-0223, XEP-0402: what is for oneself is seen by nobody else, and all of one’s clients are told',
+  'XEP-0223, XEP-0402: a private node is visible only to its owner, whose clients are all notified',
   async ({ actor }) => {
     const { orchard, balcony } = await friends(actor);
     const garden = await actor(`${romeo}/garden`);
@@ -266,7 +266,7 @@ scenario(
   },
 );
 
-scenario('roster groups decide with the model roster, also for the last item', async ({ actor }) => {
+scenario('access model roster: roster groups decide, also about the last item', async ({ actor }) => {
   const { orchard, balcony } = await friends(actor);
   const options = { access_model: 'roster', roster_groups_allowed: ['Capulets', 'Friends'] };
   await orchard.sends(publish(tune, 'a', 'Lute', { options }));
@@ -295,7 +295,7 @@ scenario('roster groups decide with the model roster, also for the last item', a
 });
 
 scenario(
-  'XEP-0060 §12.1: who is let in by a changed model gets the last item, who is shut out nothing more',
+  'XEP-0060 §12.1: users who gain access by a new model get the last item; those who lose it get nothing',
   async ({ actor }) => {
     const { orchard, balcony } = await friends(actor);
     await orchard.sends(publish(tune, 'a', 'Lute', { options: { access_model: 'whitelist' } }));
@@ -314,7 +314,7 @@ scenario(
 
 // --- XEP-0060 §7.1.5 preconditions ------------------------------------------------------------------------------------
 
-scenario('XEP-0060 §7.1.5: options make the node, and are preconditions afterwards', async ({ actor }) => {
+scenario('XEP-0060 §7.1.5: publish options create the node, and are preconditions afterwards', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(publish(tune, 'a', 'x', { options: { access_model: 'open', max_items: '5' } }));
   await orchard.receives(result());
@@ -348,7 +348,7 @@ scenario('XEP-0060 §7.1.5: options make the node, and are preconditions afterwa
   await orchard.receives(result(items(`<item id='a'/>`)));
 });
 
-scenario('two clients publish to a node that is not there at once: both succeed', async ({ actor }) => {
+scenario('two clients publish to a missing node at once, and both succeed', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
   const options = { access_model: 'open', max_items: 'max' };
@@ -362,7 +362,7 @@ scenario('two clients publish to a node that is not there at once: both succeed'
   await orchard.receives(result(items(`<item id='a'/><item id='b'/>`)));
 });
 
-scenario('what was published and whom it is for survives a restart', { alone: true }, async ({ actor, stage }) => {
+scenario('items and access models survive a restart', { alone: true }, async ({ actor, stage }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const known = capabilities(wanted);
   await orchard.sends(known.presence);
@@ -385,7 +385,7 @@ scenario('what was published and whom it is for survives a restart', { alone: tr
 
 // --- §6 discovery -----------------------------------------------------------------------------------------------------
 
-scenario('§6: an account says that it has personal events, to itself and its contacts', async ({ actor }) => {
+scenario('§6: an account announces personal eventing to itself and its contacts', async ({ actor }) => {
   const { orchard, balcony } = await friends(actor);
   const paris = await actor('paris@localhost/tomb');
   for (const peer of [orchard, balcony]) {
@@ -408,17 +408,20 @@ scenario('§6: an account says that it has personal events, to itself and its co
   await paris.receives(error('cancel', 'service-unavailable'));
 });
 
-scenario('XEP-0115 §5.3: who announces something else before it answered is asked for that', async ({ actor }) => {
-  const orchard = await actor(`${romeo}/orchard`);
-  const first = capabilities('urn:example:first+notify');
-  const second = capabilities(wanted);
-  await orchard.sends(first.presence + second.presence);
-  await explains(orchard, first);
-  await explains(orchard, second);
-  await orchard.syncs();
-  orchard.forgets();
-  await orchard.sends(publish('urn:example:first', 'a', 'x'));
-  await orchard.receives(result());
-  await orchard.sends(publish(tune, 'a', 'Lute'));
-  await orchard.receivesAnyOrder([itemEvent(romeo, `${romeo}/orchard`, tune, 'a', 'Lute'), result()]);
-});
+scenario(
+  'XEP-0115 §5.3: a client that announces other capabilities before it answered is queried again',
+  async ({ actor }) => {
+    const orchard = await actor(`${romeo}/orchard`);
+    const first = capabilities('urn:example:first+notify');
+    const second = capabilities(wanted);
+    await orchard.sends(first.presence + second.presence);
+    await explains(orchard, first);
+    await explains(orchard, second);
+    await orchard.syncs();
+    orchard.forgets();
+    await orchard.sends(publish('urn:example:first', 'a', 'x'));
+    await orchard.receives(result());
+    await orchard.sends(publish(tune, 'a', 'Lute'));
+    await orchard.receivesAnyOrder([itemEvent(romeo, `${romeo}/orchard`, tune, 'a', 'Lute'), result()]);
+  },
+);

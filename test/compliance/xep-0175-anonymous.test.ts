@@ -45,7 +45,7 @@ async function asks(peer: Peer, to: string, payload: string): Promise<string> {
 }
 
 scenario(
-  '§2: no store mentions an anonymous account after it is gone',
+  '§2: no store contains data of an anonymous account after its session',
   { config: configOf(), alone: true },
   async (scene) => {
     const romeo = await scene.actor('romeo@localhost/orchard');
@@ -117,7 +117,7 @@ scenario(
 );
 
 scenario(
-  'rooms of anonymous accounts from one address count together, and none of them stays',
+  'rooms of anonymous accounts from one address are counted together, and none remains',
   { config: configOf({ muc: { rooms_per_user: 5 } }), alone: true },
   async (scene) => {
     const peers: Peer[] = [];
@@ -145,7 +145,7 @@ scenario(
 );
 
 scenario(
-  'a room goes with the account that owned it, if nobody else is on its lists',
+  'a room is deleted with the anonymous account that owned it, if nobody else is on its lists',
   { alone: true },
   async ({ actor, server }) => {
     for (const name of ['tybalt', 'paris']) {

@@ -32,7 +32,7 @@ async function blocks(peer: Peer): Promise<string[]> {
 
 const blocked = `<error type='cancel'><not-acceptable xmlns='${NS.stanzas}'/><blocked xmlns='${NS.blockingErrors}'/></error>`;
 
-scenario('§3.1: it is announced', async ({ actor }) => {
+scenario('§3.1: support is announced', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await juliet.receives(
@@ -40,7 +40,7 @@ scenario('§3.1: it is announced', async ({ actor }) => {
   );
 });
 
-scenario('§3.2 to §3.5: the list, and pushes to who asked for it', async ({ actor }) => {
+scenario('§3.2 to §3.5: the list, and pushes to clients that requested it', async ({ actor }) => {
   const balcony = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber');
   const silent = await actor('juliet@localhost/silent');
@@ -70,7 +70,7 @@ scenario('§3.2 to §3.5: the list, and pushes to who asked for it', async ({ ac
   await balcony.receivesNothing();
 });
 
-scenario('§3.3: what is no rule', async ({ actor }) => {
+scenario('§3.3: invalid items', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   for (const [request, error] of [
     [block(), refusal('modify', 'bad-request')],
@@ -88,7 +88,7 @@ scenario('§3.3: what is no rule', async ({ actor }) => {
   assert.deepEqual(await blocks(chamber), ['romeo@localhost']);
 });
 
-scenario('§3.3: so many', { config: { modules: { blocking: { max_items: 2 } } } }, async ({ actor }) => {
+scenario('§3.3: items are limited', { config: { modules: { blocking: { max_items: 2 } } } }, async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   await does(juliet, block('a@localhost'));
   await juliet.sends(`<iq type='set' id='1'>${block('b@localhost', 'c@localhost')}</iq>`);
@@ -97,7 +97,7 @@ scenario('§3.3: so many', { config: { modules: { blocking: { max_items: 2 } } }
   assert.equal((await blocks(juliet)).length, 2);
 });
 
-scenario('§3.3: another’s list is not ours, and no account looks like one', async ({ actor }) => {
+scenario("§3.3: another's list is refused, as for a missing account", async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   for (const whose of ['juliet@localhost', 'nobody@localhost']) {
@@ -113,7 +113,7 @@ scenario('§3.3: another’s list is not ours, and no account looks like one', a
   assert.deepEqual(await blocks(juliet), []);
 });
 
-scenario('§3.3: nothing of the blocked comes in', async ({ actor, stage }) => {
+scenario('§3.3: nothing arrives from blocked addresses', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const balcony = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber', { presence: true });
@@ -205,7 +205,7 @@ scenario('§3.3: nor through rooms, which forward invitations', async ({ actor }
   await juliet.receivesNothing();
 });
 
-scenario('§3.3: nothing goes out to the blocked', async ({ actor }) => {
+scenario('§3.3: nothing is sent to blocked addresses', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -229,7 +229,7 @@ scenario('§3.3: nothing goes out to the blocked', async ({ actor }) => {
   await again.receivesNothing();
 });
 
-scenario('§3.3, §4: the subscriptions stay, and so does the roster', async ({ actor }) => {
+scenario('§3.3, §4: subscriptions and the roster stay', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -244,7 +244,7 @@ scenario('§3.3, §4: the subscriptions stay, and so does the roster', async ({ 
   }
 });
 
-scenario('§3.4: unblocked, each sees and hears the other again', async ({ actor }) => {
+scenario('§3.4: after unblocking both exchange presence again', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: '<presence><show>dnd</show></presence>' });
   await befriends(romeo, juliet);
@@ -261,7 +261,7 @@ scenario('§3.4: unblocked, each sees and hears the other again', async ({ actor
   await romeo.receives(`<message type='chat' from='juliet@localhost/balcony'><body>y</body></message>`);
 });
 
-scenario('§3.3, §3.4: told once, and not to whom another rule blocks', async ({ actor }) => {
+scenario('§3.3, §3.4: presence is sent once, and not to addresses that another item blocks', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await befriends(romeo, juliet);
@@ -273,7 +273,7 @@ scenario('§3.3, §3.4: told once, and not to whom another rule blocks', async (
   await romeo.receivesNothing();
 });
 
-scenario('§3.3, §3.4: presence is told to those alone who may see it', async ({ actor }) => {
+scenario('§3.3, §3.4: presence is sent only to subscribers', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await subscribes(juliet, romeo); // Juliet sees Romeo, Romeo does not see Juliet
@@ -282,7 +282,7 @@ scenario('§3.3, §3.4: presence is told to those alone who may see it', async (
   await romeo.receivesNothing();
 });
 
-scenario('§3.4, §3.5: all at once, and those who are gone', async ({ actor }) => {
+scenario('§3.4, §3.5: unblocking all, and missing items', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber', { presence: true });
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -314,7 +314,7 @@ scenario('§3.4, §3.5: all at once, and those who are gone', async ({ actor }) 
   await paris.receivesNothing();
 });
 
-scenario('RFC 6121 §4.6: who got presence directly sees it end', async ({ actor }) => {
+scenario('RFC 6121 §4.6: recipients of directed presence get unavailable presence', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<presence to='romeo@localhost/orchard'/>`);
@@ -325,7 +325,7 @@ scenario('RFC 6121 §4.6: who got presence directly sees it end', async ({ actor
   await romeo.receivesNothing();
 });
 
-scenario('§6: by account, client, domain', async ({ actor }) => {
+scenario('§6: by account, by client, by domain', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const rules: readonly (readonly [rule: string, isHeard: Readonly<Record<string, boolean>>])[] = [
     [
@@ -353,7 +353,7 @@ scenario('§6: by account, client, domain', async ({ actor }) => {
   }
 });
 
-scenario('§5: one’s own clients are not blocked', async ({ actor }) => {
+scenario("§5: a user's own clients cannot be blocked", async ({ actor }) => {
   const balcony = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber', { presence: true });
   balcony.forgets();
@@ -367,7 +367,7 @@ scenario('§5: one’s own clients are not blocked', async ({ actor }) => {
   await balcony.receives(`<iq type='result' id='1'/>`);
 });
 
-scenario('§3.3: neither kept for later, nor archived, nor copied', async ({ actor, stage }) => {
+scenario('§3.3: messages of blocked senders are not stored, archived or copied', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const chamber = await actor('juliet@localhost/chamber');
@@ -392,7 +392,7 @@ scenario('§3.3: neither kept for later, nor archived, nor copied', async ({ act
 });
 
 const lasting = new MemoryStorage();
-scenario('§3.3: blocked for good', { storage: () => lasting }, async ({ actor, stage }) => {
+scenario('§3.3: blocked after a restart', { storage: () => lasting }, async ({ actor, stage }) => {
   await does(await actor('juliet@localhost/balcony'), block('romeo@localhost'));
   await stage.restart();
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

@@ -47,7 +47,7 @@ async function gets(peer: Peer, ...bodies: string[]): Promise<void> {
 
 // --- §2, §3: enabling -------------------------------------------------------------------------------------------------
 
-scenario('§2: it is offered once one has authenticated', async ({ connect, stage }) => {
+scenario('§2: offered after authentication', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -55,7 +55,7 @@ scenario('§2: it is offered once one has authenticated', async ({ connect, stag
   assert.ok((await romeo.authenticates('romeo')).getChild('sm', NS.sm));
 });
 
-scenario('§3: with resumption, and without', async ({ actor }) => {
+scenario('§3: with and without resumption', async ({ actor }) => {
   for (const [attributes, answer] of [
     ['', ''],
     [`resume='false'`, ''],
@@ -73,7 +73,7 @@ scenario('§3: with resumption, and without', async ({ actor }) => {
   }
 });
 
-scenario('§3: not before a resource is bound, and once', async ({ known }) => {
+scenario('§3: only after binding, and only once', async ({ known }) => {
   const romeo = await known('romeo@localhost');
   await romeo.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
   await romeo.receives(failed('unexpected-request'));
@@ -85,7 +85,7 @@ scenario('§3: not before a resource is bound, and once', async ({ known }) => {
   await romeo.receives(a(0));
 });
 
-scenario('§3: nor before the login, and the login goes on', async ({ connect, stage }) => {
+scenario('§3: not before authentication, which continues', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   for (const transport of ['tcp', 'websocket'] as const) {
     const romeo = await connect({ transport });
@@ -108,7 +108,7 @@ scenario('§3: nor before the login, and the login goes on', async ({ connect, s
 });
 
 scenario(
-  '§3: who goes on with it before the login is slowed down as others are',
+  '§3: repeating it before authentication is throttled like other requests',
   { config: { limits: { rate_unauthenticated: { stanza_burst: 20, stanzas_per_second: 1 } } } },
   async (scene) => {
     const peer = await scene.connect();
@@ -121,7 +121,7 @@ scenario(
   },
 );
 
-scenario('§6: what comes at the wrong time is refused', async ({ actor }) => {
+scenario('§6: elements at a wrong time are refused', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const xml of [r, a(0), resume('x', 0)]) {
     await romeo.sends(xml);
@@ -137,7 +137,7 @@ scenario('§6: what comes at the wrong time is refused', async ({ actor }) => {
 // --- §4: acks -----------------------------------------------------------------------------------------------------------
 
 for (const transport of ['tcp', 'websocket'] as const) {
-  scenario(`§4: stanzas are counted, and nothing else (${transport})`, async ({ actor }) => {
+  scenario(`§4: only stanzas are counted (${transport})`, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard', { transport });
     // What comes behind <enable/> counts, whether or not the answer has arrived.
     await romeo.sends(`<enable xmlns='${NS.sm}'/>`);
@@ -164,7 +164,7 @@ for (const transport of ['tcp', 'websocket'] as const) {
   });
 }
 
-scenario('§4: the server asks, and is told', async ({ actor }) => {
+scenario('§4: the server requests acknowledgements', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await enables(juliet);
@@ -183,7 +183,7 @@ scenario('§4: the server asks, and is told', async ({ actor }) => {
 });
 
 for (const h of ['2', '4294967295']) {
-  scenario(`§6: ${h} of one stanza are too many`, async ({ actor }) => {
+  scenario(`§6: ${h} of one stanza is too high`, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
     await enables(romeo);
     await romeo.sends(ping('1'));
@@ -196,7 +196,7 @@ for (const h of ['2', '4294967295']) {
   });
 }
 
-scenario('§4: fewer than before are too many', async ({ actor }) => {
+scenario('§4: a count cannot decrease', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await enables(romeo);
   await romeo.sends(ping('1'));
@@ -207,7 +207,7 @@ scenario('§4: fewer than before are too many', async ({ actor }) => {
   await romeo.receivesStreamError('undefined-condition');
 });
 
-scenario('§4: what is no count', async ({ actor }) => {
+scenario('§4: invalid counts', async ({ actor }) => {
   for (const attributes of ['', `h=''`, `h='-1'`, `h='1.0'`, `h='4294967296'`, `h='x'`, `h=' 1'`]) {
     const romeo = await actor('romeo@localhost/orchard');
     await enables(romeo);
@@ -331,7 +331,7 @@ for (const [first, second] of [
   ['tls', 'websocket'],
   ['websocket', 'starttls'],
 ] as const) {
-  scenario(`§5: a session is resumed where it was (${first}, ${second})`, async (scene) => {
+  scenario(`§5: a session is resumed where it stopped (${first}, ${second})`, async (scene) => {
     const { actor } = scene;
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true, transport: first });
@@ -365,7 +365,7 @@ for (const [first, second] of [
   });
 }
 
-scenario('§5: a connection that is still open is closed, and what it still brings is not taken', async (scene) => {
+scenario('§5: an open connection is closed, and its later data is discarded', async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -380,7 +380,7 @@ scenario('§5: a connection that is still open is closed, and what it still brin
   await romeo.receivesNothing();
 });
 
-scenario('§5: of two that resume at once the last has it', async (scene) => {
+scenario('§5: of two concurrent resumptions the last one gets the session', async (scene) => {
   const { actor, known } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -393,7 +393,7 @@ scenario('§5: of two that resume at once the last has it', async (scene) => {
   assert.deepEqual(answers.map(({ name }) => name).sort(), ['error', 'message']);
 });
 
-scenario('§5: two binds without waiting, and <enable/> twice behind them', async ({ known, server }) => {
+scenario('§5: two pipelined binds, and <enable/> twice', async ({ known, server }) => {
   const romeo = await known('romeo@localhost');
   const bind = (resource: string) =>
     `<iq type='set' id='${resource}'><bind xmlns='${NS.bind}'><resource>${resource}</resource></bind></iq>`;
@@ -408,7 +408,7 @@ scenario('§5: two binds without waiting, and <enable/> twice behind them', asyn
   assert.deepEqual([server.sessions.size, server.hibernating], [0, 0]);
 });
 
-scenario('§5: one cannot resume the session that one is in', async (scene) => {
+scenario('§5: a stream cannot resume its own session', async (scene) => {
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
   await juliet.sends(resume(id, 0) + resume(id, 0) + ping('1'));
@@ -448,7 +448,7 @@ const slowRequest = `<iq type='set' id='slow'><query xmlns='urn:example:slow'/><
 
 {
   const slow = slowModule();
-  scenario('§5: what is under way on the old connection counts once it is done', slow, async (scene) => {
+  scenario('§5: a stanza being handled on the old connection counts once it is done', slow, async (scene) => {
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
     const id = await enables(juliet);
     await juliet.sends(slowRequest + ping('not taken'));
@@ -467,7 +467,7 @@ const slowRequest = `<iq type='set' id='slow'><query xmlns='urn:example:slow'/><
 }
 
 scenario(
-  '§5: a session with a handler that never ends is given up, and another is bound',
+  '§5: a session whose handler never completes is given up, and another one is bound',
   { ...slowModule(), config: { limits: { login_deadline_seconds: 2 } } },
   async (scene) => {
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -483,7 +483,7 @@ scenario(
   },
 );
 
-scenario('§5: what is not known is not found, and a resource can be bound instead', async ({ known }) => {
+scenario('§5: an unknown session is not found; a resource can be bound instead', async ({ known }) => {
   const romeo = await known('romeo@localhost');
   for (const previd of ['nope', '', '__proto__']) {
     await romeo.sends(resume(previd, 0));
@@ -493,7 +493,7 @@ scenario('§5: what is not known is not found, and a resource can be bound inste
   await romeo.receivesNothing();
 });
 
-scenario("§5, §10: somebody else's is not found either", async (scene) => {
+scenario("§5, §10: another account's session is not found either", async (scene) => {
   const { actor } = scene;
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
@@ -511,7 +511,7 @@ scenario("§5, §10: somebody else's is not found either", async (scene) => {
   await tybalt.receives(failed('item-not-found'), { exactly: true });
 });
 
-scenario('§6: who acknowledges too much while resuming', async (scene) => {
+scenario('§6: a count that is too high while resuming', async (scene) => {
   const { actor } = scene;
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
@@ -523,7 +523,7 @@ scenario('§6: who acknowledges too much while resuming', async (scene) => {
   await again.receives(`<resumed xmlns='${NS.sm}' h='0'/>`);
 });
 
-scenario('§5: without a count there is no resumption', async (scene) => {
+scenario('§5: a resumption without a count is refused', async (scene) => {
   const { actor, known } = scene;
   const juliet = await actor('juliet@localhost/balcony');
   const id = await enables(juliet);
@@ -532,7 +532,7 @@ scenario('§5: without a count there is no resumption', async (scene) => {
   await wrong.receivesStreamError('invalid-xml');
 });
 
-scenario('§7: a closed stream has an end, and the count is told', async (scene) => {
+scenario('§7: a closed stream ends its session, and the final count is sent', async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -549,7 +549,7 @@ scenario('§7: a closed stream has an end, and the count is told', async (scene)
   await again.receives(`<failed xmlns='${NS.sm}' h='1'><item-not-found xmlns='${NS.stanzas}'/></failed>`);
 });
 
-scenario('§5: live stanzas never overtake the resent ones', async (scene) => {
+scenario('§5: new stanzas do not overtake resent ones', async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -573,7 +573,7 @@ scenario('§5: live stanzas never overtake the resent ones', async (scene) => {
   assert.deepEqual(heard, all);
 });
 
-scenario('§5: resumed again and again, nothing is lost and nothing comes twice', async (scene) => {
+scenario('§5: repeated resumptions neither lose nor duplicate stanzas', async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   let juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -601,7 +601,7 @@ for (const [title, attributes, end] of [
   ['a lost connection', '', async (peer: Peer) => peer.cut()],
   ['a closed stream', `resume='true'`, async (peer: Peer) => peer.closes()],
 ] as const) {
-  scenario(`§4: ${title} loses no message that was not acknowledged`, async ({ actor }) => {
+  scenario(`§4: ${title} loses no unacknowledged message`, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await enables(juliet, attributes);
@@ -621,7 +621,7 @@ for (const [title, attributes, end] of [
   });
 }
 
-scenario('§4: a request that was not acknowledged is answered', async ({ actor }) => {
+scenario('§4: an unacknowledged request is answered with an error', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await enables(juliet, '');
@@ -637,7 +637,7 @@ const few = {
   config: { stream_management: { queue_stanzas: 10, hibernated_per_account: 2 }, limits: { stalled_seconds: 1 } },
 };
 
-scenario('a client that does not acknowledge is cut off, and its session waits', few, async (scene) => {
+scenario('a client that does not acknowledge is disconnected, and its session hibernates', few, async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -653,7 +653,7 @@ scenario('a client that does not acknowledge is cut off, and its session waits',
   await gets(again, ...all.slice(5), 'and more');
 });
 
-scenario('where it cannot be resumed it ends, and nothing is lost', few, async ({ actor }) => {
+scenario('a session that cannot be resumed ends, and nothing is lost', few, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<enable xmlns='${NS.sm}'/>`);
@@ -703,7 +703,7 @@ const archives = [
 ] as const;
 
 for (const [title, prefs] of archives) {
-  scenario(`a session that is away longer than its queue is like an absent user (${title})`, few, async (scene) => {
+  scenario(`a session that hibernates with a full queue is like an offline user (${title})`, few, async (scene) => {
     const romeo = await scene.actor('romeo@localhost/orchard');
     const before = prefs === '' ? 1 : 2;
     const id = await hibernates(scene, prefs);
@@ -723,7 +723,7 @@ for (const [title, prefs] of archives) {
     await later.receivesNothing();
   });
 
-  scenario(`what waits for a session comes to the one that replaces it, in order (${title})`, few, async (scene) => {
+  scenario(`stanzas queued for a session go to its replacement, in order (${title})`, few, async (scene) => {
     const romeo = await scene.actor('romeo@localhost/orchard');
     await hibernates(scene, prefs);
     const all = numbered(60);
@@ -736,7 +736,7 @@ for (const [title, prefs] of archives) {
     await again.receivesNothing();
   });
 
-  scenario(`another client gets what the session that is away does (${title})`, few, async (scene) => {
+  scenario(`another client gets what the hibernating session does (${title})`, few, async (scene) => {
     const romeo = await scene.actor('romeo@localhost/orchard');
     const id = await hibernates(scene, prefs);
     const all = numbered(60);
@@ -757,7 +757,7 @@ for (const [title, prefs] of archives) {
   });
 }
 
-scenario('a session that is away keeps the last presence of each address', few, async (scene) => {
+scenario('a hibernating session keeps the last presence of each address', few, async (scene) => {
   const romeo = await scene.actor('romeo@localhost/orchard', { presence: true });
   const id = await hibernates(scene);
   const juliet = 'juliet@localhost/balcony';
@@ -780,24 +780,29 @@ scenario('a session that is away keeps the last presence of each address', few, 
   );
 });
 
-scenario('where it holds what nobody stores it ends, and its messages are stored', few, async (scene) => {
-  const romeo = await scene.actor('romeo@localhost/orchard');
-  const id = await hibernates(scene);
-  const all = numbered(15);
-  await romeo.sends(says(all));
-  const headline = (at: number) => `<message to='juliet@localhost' type='headline'><subject>${at}</subject></message>`;
-  for (let at = 0; at < 15; at++) await romeo.sends(headline(at));
-  await romeo.syncs();
-  const again = await returns(scene, 'juliet@localhost', id, 1);
-  await again.receives(failed('item-not-found'));
-  await again.binds('garden');
-  await again.sends('<presence/>');
-  await again.receives(`<presence from='${again.jid}'/>`);
-  await gets(again, ...all);
-  await again.receivesNothing();
-});
+scenario(
+  'a session with a full queue of stanzas that cannot be stored ends, and its messages are stored',
+  few,
+  async (scene) => {
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    const id = await hibernates(scene);
+    const all = numbered(15);
+    await romeo.sends(says(all));
+    const headline = (at: number) =>
+      `<message to='juliet@localhost' type='headline'><subject>${at}</subject></message>`;
+    for (let at = 0; at < 15; at++) await romeo.sends(headline(at));
+    await romeo.syncs();
+    const again = await returns(scene, 'juliet@localhost', id, 1);
+    await again.receives(failed('item-not-found'));
+    await again.binds('garden');
+    await again.sends('<presence/>');
+    await again.receives(`<presence from='${again.jid}'/>`);
+    await gets(again, ...all);
+    await again.receivesNothing();
+  },
+);
 
-scenario('what is stored beside a session that is away outlasts a restart', { ...few, alone: true }, async (scene) => {
+scenario('messages stored for a hibernating session survive a restart', { ...few, alone: true }, async (scene) => {
   const romeo = await scene.actor('romeo@localhost/orchard');
   const id = await hibernates(scene);
   const all = numbered(40);
@@ -812,7 +817,7 @@ scenario('what is stored beside a session that is away outlasts a restart', { ..
   assert.deepEqual(await takesUntil(back, 'more', 1), [...all, 'more']);
 });
 
-scenario('an account has only so many sessions that wait', few, async (scene) => {
+scenario('hibernating sessions per account are limited', few, async (scene) => {
   const { actor, server } = scene;
   const ids: string[] = [];
   for (const resource of ['1', '2', '3']) {
@@ -829,7 +834,7 @@ scenario('an account has only so many sessions that wait', few, async (scene) =>
   await last.receives(`<resumed xmlns='${NS.sm}'/>`);
 });
 
-scenario('§5: a session whose resource is bound anew is over', async (scene) => {
+scenario('§5: a hibernating session ends when its resource is bound again', async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -849,7 +854,7 @@ scenario('§5: a session whose resource is bound anew is over', async (scene) =>
 
 const alone = { alone: true };
 
-scenario('a session goes on after a restart of the server', alone, async (scene) => {
+scenario('a session is resumed after a restart of the server', alone, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -879,7 +884,7 @@ scenario('a session goes on after a restart of the server', alone, async (scene)
   await back.receives(pong('9'));
 });
 
-scenario('§4: counts begin anew behind 2^32 - 1', alone, async (scene) => {
+scenario('§4: counts wrap after 2^32 - 1', alone, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -924,7 +929,7 @@ const copy = (body: string) =>
   `<message type='chat'><received xmlns='${NS.carbons}'><forwarded xmlns='${NS.forward}'><message xmlns='${NS.client}'><body>${body}</body></message></forwarded></received></message>`;
 
 for (const sender of ['without stream management', 'with it'])
-  scenario(`what another client has as a copy does not come again (sender ${sender})`, async (scene) => {
+  scenario(`a message that another client got as a copy is not delivered again (sender ${sender})`, async (scene) => {
     const romeo = await scene.actor('romeo@localhost/orchard');
     if (sender === 'with it') await romeo.managesStream();
     const balcony = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -944,7 +949,7 @@ for (const sender of ['without stream management', 'with it'])
     await again.receivesNothing();
   });
 
-scenario('a copy that was not acknowledged either comes to the next client', async (scene) => {
+scenario('nor is an unacknowledged copy delivered to the next client', async (scene) => {
   const romeo = await scene.actor('romeo@localhost/orchard');
   await romeo.managesStream();
   const balcony = await scene.actor('juliet@localhost/balcony', { presence: true });

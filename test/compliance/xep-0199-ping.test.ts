@@ -5,7 +5,7 @@ import { refusal } from './phrases.js';
 
 const ping = `<ping xmlns='${NS.ping}'/>`;
 
-scenario('§4.2: a client asks its server', async ({ actor }) => {
+scenario('§4.2: from client to server', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'>${ping}</iq>`);
   await romeo.receives(`<iq type='result' id='1' from='localhost' to='romeo@localhost/orchard'/>`, { exactly: true });
@@ -22,7 +22,7 @@ scenario('§4.2: a client asks its server', async ({ actor }) => {
   await romeo.receives(`<iq type='error' id='5'>${refusal('cancel', 'service-unavailable')}</iq>`);
 });
 
-scenario('§4.4: a client asks another', async ({ actor }) => {
+scenario('§4.4: from client to client', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   await romeo.sends(`<iq type='get' id='1' to='juliet@localhost/balcony'>${ping}</iq>`);
@@ -31,7 +31,7 @@ scenario('§4.4: a client asks another', async ({ actor }) => {
   await romeo.receives(`<iq type='result' id='1' from='juliet@localhost/balcony' to='romeo@localhost/orchard'/>`);
 });
 
-scenario('§8: a stranger does not learn who is there', async ({ actor, stage }) => {
+scenario('§8: a ping does not reveal whether a client is online', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
@@ -45,7 +45,7 @@ scenario('§8: a stranger does not learn who is there', async ({ actor, stage })
   await juliet.receivesNothing();
 });
 
-scenario('§7: it is announced', async ({ actor }) => {
+scenario('§7: support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const to of ['localhost', 'romeo@localhost']) {
     await romeo.sends(`<iq type='get' id='1' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);

@@ -4,7 +4,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
-scenario('§3: UTC, and an offset of none', async ({ actor, stage }) => {
+scenario('§3: UTC, with offset zero', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard');
   const before = Date.now();
@@ -22,7 +22,7 @@ scenario('§3: UTC, and an offset of none', async ({ actor, stage }) => {
   }
 });
 
-scenario('§4: it is announced', async ({ actor }) => {
+scenario('§4: support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(

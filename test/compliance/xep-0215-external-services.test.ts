@@ -69,7 +69,7 @@ scenario('§3.1: all services, in the order of the configuration', { config }, a
   assert.deepEqual([username, password, expires, restricted], ['all', 'open', undefined, 'true']);
 });
 
-scenario('credentials tell accounts apart, and do not name them', { config }, async ({ actor }) => {
+scenario('credentials differ by account, and do not contain its name', { config }, async ({ actor }) => {
   const word = async (address: string) => {
     const answer = await asks(await actor(address), services('turns'));
     return answer.getChildElements()[0]!.attrs.username!.split(':')[1];
@@ -79,7 +79,7 @@ scenario('credentials tell accounts apart, and do not name them', { config }, as
   assert.notEqual(await word('juliet@localhost/balcony'), romeo);
 });
 
-scenario('§3.2: the services of a type', { config }, async ({ actor }) => {
+scenario('§3.2: services by type', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const answer = await asks(romeo, services('turn'));
   assert.equal(answer.attrs.type, 'turn');
@@ -110,7 +110,7 @@ scenario('§3.3: credentials for a service, by host and type, on one port or all
   );
 });
 
-scenario('§3.3: no credentials, no such service, no name', { config }, async ({ actor }) => {
+scenario('§3.3: missing credentials, missing services, missing names', { config }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const refused = async (payload: string, condition: string) => {
     await romeo.sends(`<iq type='get' id='1' to='localhost'>${payload}</iq>`);
@@ -135,7 +135,7 @@ const info = `<query xmlns='${NS.discoInfo}'/>`;
 const features = async (peer: Peer) =>
   (await asks(peer, info)).getChildren('feature').map(({ attrs }) => attrs.var as string);
 
-scenario('§5: is announced', { config }, async ({ actor }) => {
+scenario('§5: support is announced', { config }, async ({ actor }) => {
   assert.ok((await features(await actor('romeo@localhost/orchard'))).includes('urn:xmpp:extdisco:2'));
 });
 
@@ -150,7 +150,7 @@ scenario('§5: without services it is neither announced nor answered', async ({ 
 const changing = { ...settings };
 
 scenario(
-  '§3.2: who asked is told what has changed, by a push; who did not is not',
+  '§3.2: only clients that requested the services get pushes',
   { config: { modules: { external_services: changing } }, alone: true },
   async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -193,7 +193,7 @@ scenario(
   },
 );
 
-test('RFC 7064, RFC 7065: what is a URI of a service', () => {
+test('RFC 7064, RFC 7065: URIs of services', () => {
   const read = (text: string) => {
     const address = parseUri(text);
     return address && [address.type, address.host, address.port, address.transport].join(' ');

@@ -11,7 +11,7 @@ const nurse = 'nurse@localhost';
 const key = 'urn:example:pubkey';
 const items = `<items node='${key}'/>`;
 
-scenario('§5: the server says that there is such storage', async ({ actor }) => {
+scenario('§5: support is announced', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   for (const to of ['localhost', juliet]) {
     await balcony.sends(`<iq type='get' id='d' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
@@ -21,7 +21,7 @@ scenario('§5: the server says that there is such storage', async ({ actor }) =>
   }
 });
 
-scenario('§1.2, §3: for a group of the roster: kept, told when it is new, and to nobody else', async ({ actor }) => {
+scenario('§1.2, §3: items for a roster group are stored, and sent to that group only', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
   const house = await actor(`${nurse}/house`);
@@ -67,7 +67,7 @@ scenario('§1.2, §3: for a group of the roster: kept, told when it is new, and 
 });
 
 scenario(
-  '§3: what was asked for is demanded: a node that is otherwise is published to by nobody',
+  '§3: publish options are required: a node with another configuration is not published to',
   async ({ actor }) => {
     const balcony = await actor(`${juliet}/balcony`);
     const stranger = await actor('benvolio@localhost/street');

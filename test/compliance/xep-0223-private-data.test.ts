@@ -23,7 +23,7 @@ async function seesNothing(peer: Peer): Promise<void> {
   await peer.receives(`<iq type='error' id='d'/>`);
 }
 
-scenario('§3: kept for the account alone, and told to its clients', async ({ actor }) => {
+scenario('§3: items are stored for the account, and sent to its clients only', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const chamber = await actor(`${juliet}/chamber`);
   const orchard = await actor(`${romeo}/orchard`);
@@ -42,7 +42,7 @@ scenario('§3: kept for the account alone, and told to its clients', async ({ ac
   for (const peer of [orchard, stranger]) await seesNothing(peer);
 });
 
-scenario('§3: what was asked for is demanded, so that nothing private gets out', async ({ actor }) => {
+scenario('§3: publish options are required, so that private data stays private', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   await balcony.sends(publish(notes, 'a', 'for all', { options: { access_model: 'open' } }));
   await balcony.receives(result());
@@ -59,7 +59,7 @@ scenario('§3: what was asked for is demanded, so that nothing private gets out'
 });
 
 const lasting = new MemoryStorage();
-scenario('§4: many items, each by itself, over a restart', { storage: () => lasting }, async ({ actor, stage }) => {
+scenario('§4: many items, one by one, across a restart', { storage: () => lasting }, async ({ actor, stage }) => {
   const balcony = await actor(`${juliet}/balcony`);
   for (const [id, text] of [
     ['a', '1'],

@@ -59,7 +59,7 @@ const fieldsOf = (peer: Peer, node: string) =>
 const disco = (ns: string, node?: string) =>
   `<iq type='get' id='p' to='${service}'><query xmlns='${ns}'${node === undefined ? '' : ` node='${node}'`}/></iq>`;
 
-scenario('§4.1, §4.2: they are found, level by level', async ({ actor }) => {
+scenario('§4.1, §4.2: collections are discovered level by level', async ({ actor }) => {
   const { balcony } = await library(actor);
   await does(
     balcony,
@@ -86,7 +86,7 @@ scenario('§4.1, §4.2: they are found, level by level', async ({ actor }) => {
   assert.deepEqual(await nodes('far'), []);
 });
 
-scenario('§4.3.1, §5.1: items of nodes in it, as deep as one wants', async ({ actor }) => {
+scenario('§4.3.1, §5.1: items of contained nodes, up to the requested depth', async ({ actor }) => {
   const { orchard, balcony } = await library(actor);
   await does(balcony, subscribe('blogs', { subscription_type: 'items' }), subscribed('blogs'));
   await does(orchard, publish('near', 'a', 'x', { to }));
@@ -123,7 +123,7 @@ scenario('§4.3.1, §5.1: items of nodes in it, as deep as one wants', async ({ 
     await does(balcony, subscribe('blogs', { subscription_depth }), error('modify', 'bad-request', 'invalid-options'));
 });
 
-scenario('§4.3.1, §4.3.2: nodes that come, change and go', async ({ actor }) => {
+scenario('§4.3.1, §4.3.2: nodes are added, changed and removed', async ({ actor }) => {
   const { orchard, balcony } = await library(actor);
   await does(balcony, subscribe('blogs'), subscribed('blogs'));
   await does(orchard, publish('near', 'a', 'x', { to }));
@@ -143,7 +143,7 @@ scenario('§4.3.1, §4.3.2: nodes that come, change and go', async ({ actor }) =
   await balcony.receivesNothing();
 });
 
-scenario('§6.1, §6.2, §8.3: the configuration is the graph, from both its ends', async ({ actor }) => {
+scenario('§6.1, §6.2, §8.3: the graph is configured from both ends', async ({ actor }) => {
   const { orchard } = await library(actor);
   const blogs = await fieldsOf(orchard, 'blogs');
   assert.deepEqual(blogs.get('node_type'), ['collection']);
@@ -175,7 +175,7 @@ scenario('§6.1, §6.2, §8.3: the configuration is the graph, from both its end
   assert.deepEqual((await fieldsOf(orchard, 'near')).get('collection'), ['whole']);
 });
 
-scenario('§6.2.3: what the graph cannot be', async ({ actor }) => {
+scenario('§6.2.3: invalid graphs', async ({ actor }) => {
   const { orchard } = await library(actor);
   const invalid = error('cancel', 'not-allowed', 'invalid-options');
   const full = error('cancel', 'not-allowed', 'max-nodes-exceeded');
@@ -216,7 +216,7 @@ scenario('§6.2.3: what the graph cannot be', async ({ actor }) => {
   assert.deepEqual(listed.getChildElements()[0]!.children, []);
 });
 
-scenario('§6.5, §6.6: who may put nodes where', async ({ actor }) => {
+scenario('§6.5, §6.6: who may associate nodes', async ({ actor }) => {
   const { orchard, balcony } = await library(actor);
   await does(balcony, create('hers', {}, service));
   const forbidden = error('cancel', 'forbidden');
@@ -237,7 +237,7 @@ scenario('§6.5, §6.6: who may put nodes where', async ({ actor }) => {
   await does(balcony, link('blogs', 'dissociate', 'hers'));
 });
 
-scenario('§10: the collection decides who is told, and an outcast is not', async ({ actor }) => {
+scenario('§10: the collection decides who is notified; an outcast is not', async ({ actor }) => {
   const { orchard, balcony } = await library(actor);
   await does(balcony, subscribe('blogs', { subscription_type: 'all', subscription_depth: 'all' }), subscribed('blogs'));
   await does(orchard, configure('near', { access_model: 'whitelist' }, to));

@@ -38,14 +38,14 @@ const inner = (
   from = 'romeo@localhost/orchard',
 ) => `<message from='${from}' to='${to}' ${attributes}>${content}</message>`;
 
-scenario('§3: it is announced', async ({ actor }) => {
+scenario('§3: support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(`<iq type='result' id='1'><query xmlns='${NS.discoInfo}'>
     <feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:carbons:rules:0'/></query></iq>`);
 });
 
-scenario('§7, §8: a conversation is seen by all clients that want to', async (scene) => {
+scenario('§7, §8: all clients with carbons enabled see a conversation', async (scene) => {
   const { orchard, garden, balcony, chamber } = await cast(scene);
   const content = `<body>What man art thou?</body><thread>0e31</thread><x xmlns='urn:example'/>`;
   await orchard.sends(`<message to='juliet@localhost/balcony' type='chat' id='1'>${content}</message>`);
@@ -70,7 +70,7 @@ scenario('§7, §8: a conversation is seen by all clients that want to', async (
   for (const peer of [orchard, garden, balcony, chamber]) await peer.receivesNothing();
 });
 
-scenario('§7: who gets the message itself gets no copy', async (scene) => {
+scenario('§7: a recipient of the message gets no copy', async (scene) => {
   const { orchard, garden, balcony, chamber } = await cast(scene);
   await enables(balcony);
   await enables(orchard);
@@ -87,7 +87,7 @@ scenario('§7: who gets the message itself gets no copy', async (scene) => {
   for (const peer of [orchard, garden, balcony, chamber]) await peer.receivesNothing();
 });
 
-scenario('§7: a client that is not available gets copies, also of what is kept', async ({ actor }) => {
+scenario('§7: an unavailable client gets copies, also of messages that are stored', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const silent = await actor('juliet@localhost/silent');
   await enables(silent);
@@ -126,7 +126,7 @@ const eligible: readonly (readonly [what: string, type: string, content: string,
   ['private, normal', 'normal', `${body}<private xmlns='${NS.carbons}'/><no-copy xmlns='${NS.hints}'/>`, false],
   ['no-copy (XEP-0334)', 'chat', `${body}<no-copy xmlns='${NS.hints}'/>`, false],
 ];
-scenario('§6.1, §9: what is copied', async (scene) => {
+scenario('§6.1, §9: which messages are copied', async (scene) => {
   const { orchard, garden, balcony, chamber } = await cast(scene);
   for (const [what, type, content, isCopied] of eligible) {
     const attributes = `id='${what}' ${type && `type='${type}'`}`;
@@ -171,7 +171,7 @@ scenario('§6.1: an error is copied if its message was', async (scene) => {
   for (const peer of [orchard, garden, chamber]) await peer.receivesNothing();
 });
 
-scenario('§4, §5, §10: on and off, each client for itself', async (scene) => {
+scenario('§4, §5, §10: each client enables and disables copies for itself', async (scene) => {
   const { orchard, garden, balcony } = await cast(scene);
   await enables(garden); // twice is no error
   await garden.sends(disable);
@@ -192,7 +192,7 @@ scenario('§4, §5, §10: on and off, each client for itself', async (scene) => 
   await again.receivesNothing();
 });
 
-scenario('§4.1: another’s clients are not ours to switch, and no account looks like one', async ({ actor }) => {
+scenario('§4.1: carbons of other accounts cannot be enabled, as for a missing account', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await actor('juliet@localhost/balcony', { presence: true });
   for (const whom of ['juliet@localhost', 'nobody@localhost', 'juliet@localhost/nowhere'])
@@ -202,7 +202,7 @@ scenario('§4.1: another’s clients are not ours to switch, and no account look
     }
 });
 
-scenario('§11: a copy that somebody else made is none', async (scene) => {
+scenario('§11: a forged copy is not accepted', async (scene) => {
   const { orchard, garden, balcony, chamber } = await cast(scene);
   const paris = await scene.actor('paris@elsewhere.example/street', { presence: true });
   for (const way of ['sent', 'received'] as const) {
@@ -220,7 +220,7 @@ scenario('§11: a copy that somebody else made is none', async (scene) => {
   for (const peer of [orchard, garden, balcony, chamber]) await peer.receivesNothing();
 });
 
-scenario('§11: what a client answers to a copy goes nowhere', async (scene) => {
+scenario('§11: an error for a copy goes nowhere', async (scene) => {
   const { orchard, garden, balcony, chamber } = await cast(scene);
   await orchard.sends(`<message to='juliet@localhost/balcony' type='chat' id='1'>${body}</message>`);
   await balcony.receives(inner(body));

@@ -100,7 +100,7 @@ const everything: readonly (readonly [temp: string, four: string])[] = [
 ];
 const allOf = (at: 0 | 1): string => everything.map((pair) => pair[at]).join('');
 
-scenario('§7: it is announced', async ({ actor }) => {
+scenario('§7: support is announced', async ({ actor }) => {
   const peer = await actor(`${juliet}/balcony`);
   for (const to of [juliet, 'localhost']) {
     await peer.sends(`<iq type='get' id='d' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
@@ -110,7 +110,7 @@ scenario('§7: it is announced', async ({ actor }) => {
   }
 });
 
-scenario('§4.1, §4.2: published for everybody, told to whoever wants it', async ({ actor }) => {
+scenario('§4.1, §4.2: a card is public, and interested users are notified', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const chamber = await actor(`${juliet}/chamber`);
   const orchard = await actor(`${romeo}/orchard`);
@@ -127,20 +127,20 @@ scenario('§4.1, §4.2: published for everybody, told to whoever wants it', asyn
   }
 });
 
-scenario('§11: from vCard4 to vcard-temp, all that has a counterpart', async ({ actor }) => {
+scenario('§11: vCard4 is converted to vcard-temp', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   await publishes(balcony, allOf(1));
   await findsTemp(balcony, allOf(0));
 });
 
-scenario('§11: from vcard-temp to vCard4, all that has a counterpart', async ({ actor }) => {
+scenario('§11: vcard-temp is converted to vCard4', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   await writes(balcony, allOf(0));
   await findsTemp(balcony, allOf(0));
   await findsFour(balcony, allOf(1), 'current');
 });
 
-scenario('§11: what the other form has no place for stays where it is', async ({ actor }) => {
+scenario('§11: fields without a counterpart are kept', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const onlyTemp =
     '<MAILER>m</MAILER><CLASS><PUBLIC/></CLASS><SOUND><PHONETIC>jooliet</PHONETIC></SOUND><X xmlns="urn:example:x"/>';
@@ -162,7 +162,7 @@ scenario('§11: what the other form has no place for stays where it is', async (
   await findsTemp(balcony, onlyTemp);
 });
 
-scenario('§4.1: the older card is no way around the access model', async ({ actor }) => {
+scenario('§4.1: vcard-temp does not circumvent the access model', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
   await publishes(balcony, '<fn><text>Juliet</text></fn>', { access_model: 'whitelist' });
@@ -173,7 +173,7 @@ scenario('§4.1: the older card is no way around the access model', async ({ act
   await orchard.receives(`<iq type='error' id='v'>${refusal('cancel', 'service-unavailable')}</iq>`);
 });
 
-scenario('§11.4: a picture is one for all: of the card, of the node, and the avatar', async ({ actor }) => {
+scenario('§11.4: card, node and avatar have the same picture', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const photo = '<PHOTO><TYPE>image/gif</TYPE><BINVAL>R0lGODlh</BINVAL></PHOTO>';
   await balcony.sends('<presence/>');
@@ -195,15 +195,19 @@ scenario('§11.4: a picture is one for all: of the card, of the node, and the av
   );
 });
 
-scenario('§8: a card has a size, in either form', { config: { limits: { vcard_bytes: 1000 } } }, async ({ actor }) => {
-  const balcony = await actor(`${juliet}/balcony`);
-  await publishes(balcony, '<fn><text>J</text></fn>');
-  await balcony.sends(publish(four(`<note><text>${'x'.repeat(1000)}</text></note>`)));
-  await balcony.receives(error('modify', 'policy-violation'));
-  await findsFour(balcony, '<fn><text>J</text></fn>');
-});
+scenario(
+  '§8: the size is limited, in either form',
+  { config: { limits: { vcard_bytes: 1000 } } },
+  async ({ actor }) => {
+    const balcony = await actor(`${juliet}/balcony`);
+    await publishes(balcony, '<fn><text>J</text></fn>');
+    await balcony.sends(publish(four(`<note><text>${'x'.repeat(1000)}</text></note>`)));
+    await balcony.receives(error('modify', 'policy-violation'));
+    await findsFour(balcony, '<fn><text>J</text></fn>');
+  },
+);
 
-scenario('§5.2: cards of contacts are for the account alone, one for each', async ({ actor }) => {
+scenario('§5.2: cards of contacts are private, one for each contact', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
   for (const contact of [romeo, 'nurse@localhost']) {

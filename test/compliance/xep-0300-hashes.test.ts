@@ -8,7 +8,7 @@ import { scenario } from './dialogue.js';
 
 const hashes = 'urn:xmpp:hashes:2';
 
-scenario('§5: no support is claimed where there is none', async ({ actor }) => {
+scenario('§5: only existing support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const to of ['localhost', 'romeo@localhost', 'conference.localhost', 'pubsub.localhost']) {
     await romeo.sends(`<iq type='get' id='1' to='${to}'><query xmlns='${NS.discoInfo}'/></iq>`);
@@ -25,7 +25,7 @@ scenario('§5: no support is claimed where there is none', async ({ actor }) => 
   }
 });
 
-scenario('§4: the hashes that the server makes have names of the registry', async ({ connect, stage }) => {
+scenario('§4: hash names are from the registry', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -34,7 +34,7 @@ scenario('§4: the hashes that the server makes have names of the registry', asy
   assert.equal(features.getChild('c', NS.caps)?.attrs.hash, 'sha-1');
 });
 
-scenario('§3: hashes of others pass', async ({ actor }) => {
+scenario('§3: hashes in messages are delivered unchanged', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const content = `<file xmlns='urn:xmpp:file:metadata:0'><hash xmlns='${hashes}' algo='sha3-256'>2XarmwTlNxDAMkvymloX3S5+VbylNrJt/l5QyPa+YoU=</hash>

@@ -69,7 +69,7 @@ play(
   },
 );
 
-scenario('§3.5, XEP-0359 §3: an id that was forged is not in the archive', async ({ actor }) => {
+scenario('§3.5, XEP-0359 §3: a forged id is not archived', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   await orchard.sends(
@@ -88,7 +88,7 @@ scenario('§3.5, XEP-0359 §3: an id that was forged is not in the archive', asy
   await balcony.receives(fin('<first>*</first><last>*</last>'));
 });
 
-scenario('§3.5, XEP-0280: the copy of what one sent says under which id it is archived', async ({ actor }) => {
+scenario('§3.5, XEP-0280: the copy of a sent message has its archive id', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`, { presence: true });
   await garden.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
@@ -342,7 +342,7 @@ play('XEP-0431 full text', async ({ orchard, balcony }) => {
   await finds(balcony, form(field(name, 'the')) + set('<max>0</max>'), [], fin('<count>2</count>', ''));
 });
 
-scenario('XEP-0431 can be turned off', { config: { modules: { mam: { search: false } } } }, async ({ actor }) => {
+scenario('XEP-0431 can be disabled', { config: { modules: { mam: { search: false } } } }, async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   await balcony.sends(query(form(field('withtext', 'lark'))));
   await balcony.receives(`<iq type='error' id='q'>${refusal('cancel', 'feature-not-implemented')}</iq>`);
@@ -411,7 +411,7 @@ play('§6.1.1 once, however many clients got it', async ({ orchard, balcony }) =
   await finds(balcony, '', ['one', 'two'], fin('<count>2</count>'));
 });
 
-scenario('§6.1 what is blocked is not archived by who blocked it', async ({ actor }) => {
+scenario('§6.1 a blocked message is not archived by its recipient', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`, { presence: true });
   await balcony.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${romeo}'/></block></iq>`);
@@ -421,7 +421,7 @@ scenario('§6.1 what is blocked is not archived by who blocked it', async ({ act
   await finds(balcony, '', [], fin('<count>0</count>'));
 });
 
-scenario('§6.1.1 what the archive gave is not given again as an offline message', async ({ actor, stage }) => {
+scenario('§6.1.1 messages read from the archive are not delivered as offline messages', async ({ actor, stage }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await stage.account(`${juliet}`);
   for (const body of ['one', 'two'])
@@ -441,7 +441,7 @@ scenario('§6.1.1 what the archive gave is not given again as an offline message
 });
 
 scenario(
-  '§6.1.1 what nobody read in the archive comes as an offline message, after a restart too',
+  '§6.1.1 unread archived messages are delivered as offline messages, also after a restart',
   async ({ actor, stage }) => {
     const orchard = await actor(`${romeo}/orchard`);
     await stage.account(`${juliet}`);
@@ -501,7 +501,7 @@ for (const [title, features, enabled] of [
   [' with stream management', `<enable xmlns='${NS.sm}' resume='true'/>`, `<enabled xmlns='${NS.sm}'/>`],
 ] as const)
   scenario(
-    `XEP-0386 §3.2: what a session is sent while it binds comes behind the answer${title}`,
+    `XEP-0386 §3.2: stanzas sent during binding follow the result${title}`,
     { modules: [eager], errors: true },
     async ({ stage, connect }) => {
       await stage.account(juliet);
@@ -516,7 +516,7 @@ for (const [title, features, enabled] of [
   );
 
 scenario(
-  "XEP-0386 §3.2: a client that binds this way learns the archive's state, and gets no offline messages that are in it",
+  "XEP-0386 §3.2: a client that binds this way gets the archive's metadata, and no archived offline messages",
   async ({ actor, stage, connect }) => {
     const orchard = await actor(`${romeo}/orchard`);
     await stage.account(juliet);
@@ -578,7 +578,7 @@ play('§8.1 archives of others look all alike', async ({ orchard, balcony }) => 
   await orchard.receivesNothing();
 });
 
-scenario('an account that comes again finds nothing of the one before', async ({ actor, stage }) => {
+scenario('a new account with an old name has an empty archive', async ({ actor, stage }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const before = await actor('rosaline@localhost/x');
   await orchard.sends("<message to='rosaline@localhost' type='chat'><body>one</body></message>");

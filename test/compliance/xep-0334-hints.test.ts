@@ -38,7 +38,7 @@ scenario('§4.2: no-store', async ({ actor, stage }) => {
   await archived(romeo);
 });
 
-scenario('§4.1: no-permanent-store is kept for who is not there, and in no archive', async ({ actor, stage }) => {
+scenario('§4.1: no-permanent-store: stored for an offline user, but not archived', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await romeo.sends(message('1', `<body>x</body>${hint('no-permanent-store')}`));

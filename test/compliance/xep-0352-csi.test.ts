@@ -10,7 +10,7 @@ const composing = (to: string) => `<message to='${to}' type='chat'><composing xm
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
 const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 
-scenario('§4.1: it is offered once one has authenticated', async ({ connect, stage }) => {
+scenario('§4.1: offered after authentication', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -18,7 +18,7 @@ scenario('§4.1: it is offered once one has authenticated', async ({ connect, st
   assert.ok((await romeo.authenticates('romeo')).getChild('csi', NS.csi));
 });
 
-scenario('§4.2: neither has an answer, and both may come twice', async ({ actor }) => {
+scenario('§4.2: neither element has an answer, and both may be repeated', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   for (const xml of [active, inactive, inactive, active, active]) await romeo.sends(xml);
   await romeo.receivesNothing();
@@ -27,25 +27,28 @@ scenario('§4.2: neither has an answer, and both may come twice', async ({ actor
 });
 
 for (const transport of ['tcp', 'websocket'] as const) {
-  scenario(`§3.2: presence and chat states wait for what matters (${transport})`, async ({ actor }) => {
-    const romeo = await actor('romeo@localhost/orchard');
-    const juliet = await actor('juliet@localhost/balcony', { presence: true, transport });
-    await juliet.sends(inactive);
-    await juliet.syncs();
-    await romeo.sends(presence(juliet.jid, 'away'));
-    await romeo.sends(composing(juliet.jid));
-    await romeo.sends(presence(juliet.jid, 'dnd'));
-    await romeo.syncs();
-    // Of somebody's presence the last is enough; the order is kept.
-    await romeo.sends(chat(juliet.jid, 'wake up'));
-    await juliet.receives(`<message type='chat'><composing xmlns='${NS.chatStates}'/></message>`);
-    await juliet.receives(`<presence from='${romeo.jid}'><show>dnd</show></presence>`);
-    await juliet.receives(said('wake up'));
-    await juliet.receivesNothing();
-  });
+  scenario(
+    `§3.2: presence and chat states are held back until an important stanza (${transport})`,
+    async ({ actor }) => {
+      const romeo = await actor('romeo@localhost/orchard');
+      const juliet = await actor('juliet@localhost/balcony', { presence: true, transport });
+      await juliet.sends(inactive);
+      await juliet.syncs();
+      await romeo.sends(presence(juliet.jid, 'away'));
+      await romeo.sends(composing(juliet.jid));
+      await romeo.sends(presence(juliet.jid, 'dnd'));
+      await romeo.syncs();
+      // Of somebody's presence the last is enough; the order is kept.
+      await romeo.sends(chat(juliet.jid, 'wake up'));
+      await juliet.receives(`<message type='chat'><composing xmlns='${NS.chatStates}'/></message>`);
+      await juliet.receives(`<presence from='${romeo.jid}'><show>dnd</show></presence>`);
+      await juliet.receives(said('wake up'));
+      await juliet.receivesNothing();
+    },
+  );
 }
 
-scenario('§5.1: what was held back comes before anything that is asked for behind <active/>', async ({ actor }) => {
+scenario('§5.1: held stanzas precede answers to requests after <active/>', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(inactive);
@@ -68,7 +71,7 @@ for (const [title, xml, name] of [
   ['a request', `<iq type='get' id='1'><query xmlns='nope'/></iq>`, 'iq'],
   ['a subscription', `<presence type='subscribe'/>`, 'presence'],
 ] as const) {
-  scenario(`§3.2: ${title} does not wait`, async ({ actor }) => {
+  scenario(`§3.2: ${title} is sent immediately`, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await juliet.sends(inactive);
@@ -79,7 +82,7 @@ for (const [title, xml, name] of [
   });
 }
 
-scenario('§5.2: a session that is resumed is active', async ({ actor, known }) => {
+scenario('§5.2: a resumed session is active', async ({ actor, known }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const { id } = (await juliet.managesStream()).attrs;
@@ -98,7 +101,7 @@ scenario('§5.2: a session that is resumed is active', async ({ actor, known }) 
   await again.receives(`<presence from='${romeo.jid}'><show>chat</show></presence>`);
 });
 
-scenario('with stream management what is held back is not counted before it is sent', async ({ actor }) => {
+scenario('with stream management, stanzas are counted when they are sent', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(inactive);
@@ -119,7 +122,7 @@ scenario('with stream management what is held back is not counted before it is s
   await juliet.receives(`<presence from='${romeo.jid}'><show>dnd</show></presence>`);
 });
 
-scenario('what is held back is bounded', async ({ actor }) => {
+scenario('held stanzas are limited', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(inactive);

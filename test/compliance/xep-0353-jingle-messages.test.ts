@@ -62,7 +62,7 @@ async function archived(peer: Peer): Promise<string[]> {
   }
 }
 
-scenario('§3: a call that is taken, and is over', async (scene) => {
+scenario('§3: an accepted call, and its end', async (scene) => {
   const all = await devices(scene);
   const { orchard: caller, home, phone: taker, tablet, watch } = all;
 
@@ -109,7 +109,7 @@ scenario('§3: a call that is taken, and is over', async (scene) => {
   assert.deepEqual(await archived(await scene.actor('juliet@localhost/later')), story);
 });
 
-scenario('§3.5: a call that is refused stops to ring everywhere', async (scene) => {
+scenario('§3.5: a rejected call stops ringing everywhere', async (scene) => {
   const { orchard: caller, home, phone: taker, tablet, watch } = await devices(scene);
   const reject = word('reject', `${reason('expired')}<tie-break/>`);
   await taker.sends(`<message to='${orchard}' type='chat'>${reject}</message>`);
@@ -118,7 +118,7 @@ scenario('§3.5: a call that is refused stops to ring everywhere', async (scene)
   for (const peer of [tablet, watch]) await getsCopy(peer, 'sent', phone, reject);
 });
 
-scenario('§3.3: who was away learns of a call, and that it is over, as of any message', async ({ actor, stage }) => {
+scenario('§3.3: an offline user gets call messages like other messages', async ({ actor, stage }) => {
   const caller = await actor(orchard);
   await stage.account('juliet@localhost');
   const retract = word('retract', reason('cancel'));
@@ -137,7 +137,7 @@ scenario('§3.3: who was away learns of a call, and that it is over, as of any m
   assert.deepEqual(await archived(juliet), ['propose', 'retract']);
 });
 
-scenario('§3.7: the word for a device that is gone goes to the others', async ({ actor }) => {
+scenario('§3.7: a message for a device that disconnected goes to the other devices', async ({ actor }) => {
   const caller = await actor(orchard);
   const tablet = await actor('juliet@localhost/tablet', { presence: true });
   const finish = word('finish', reason('connectivity-error'));
@@ -145,7 +145,7 @@ scenario('§3.7: the word for a device that is gone goes to the others', async (
   await tablet.receives(`<message type='chat' from='${orchard}'>${finish}</message>`);
 });
 
-scenario('§3: as of version 0.3, without a hint and with accept to oneself', async ({ actor }) => {
+scenario('§3: as in version 0.3, without a hint and with accept to the own account', async ({ actor }) => {
   const taker = await actor(phone, { presence: true });
   const tablet = await actor('juliet@localhost/tablet', { presence: true });
   await tablet.syncs();
@@ -156,7 +156,7 @@ scenario('§3: as of version 0.3, without a hint and with accept to oneself', as
   assert.deepEqual(await archived(await actor('juliet@localhost/later')), ['accept']);
 });
 
-scenario('XEP-0191: who is blocked does not ring', async ({ actor }) => {
+scenario('XEP-0191: a blocked caller does not ring', async ({ actor }) => {
   const caller = await actor(orchard);
   const taker = await actor(phone, { presence: true });
   await taker.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='romeo@localhost'/></block></iq>`);

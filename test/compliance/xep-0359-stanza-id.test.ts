@@ -17,7 +17,7 @@ const ids = (message: Element) =>
 const spellings = ['juliet@localhost', 'JULIET@LocalHost', ' juliet@localhost ', 'juliet@localhost/balcony'];
 const all = `${spellings.map(forged).join('')}<s:stanza-id xmlns:s='${NS.stanzaId}' id='forged' by='juliet@localhost'/>`;
 
-scenario('§3: what claims to be the account’s id goes, whatever the message', async ({ actor }) => {
+scenario('§3: forged ids of the account are removed from all messages', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const messages: readonly (readonly [attributes: string, content: string, isArchived: boolean])[] = [
@@ -42,7 +42,7 @@ scenario('§3: what claims to be the account’s id goes, whatever the message',
   }
 });
 
-scenario('§3: nor does it come with what was kept, or copied', async ({ actor, stage }) => {
+scenario('§3: also from stored and copied messages', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');
   const orchard = await actor('romeo@localhost/orchard', { presence: true });
   const garden = await actor('romeo@localhost/garden');
@@ -62,14 +62,14 @@ scenario('§3: nor does it come with what was kept, or copied', async ({ actor, 
   assert.deepEqual(ids(kept), ['ours juliet@localhost']);
 });
 
-scenario('§3: nor with a note to oneself', async ({ actor }) => {
+scenario('§3: also from messages to oneself', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<message to='juliet@localhost' type='chat'>${all}<body>x</body></message>`);
   const message = await juliet.receives(`<message type='chat'><body>x</body></message>`);
   assert.deepEqual(ids(message), ['ours juliet@localhost']);
 });
 
-scenario('§3: an id is the archive’s, unique and stable', async ({ actor }) => {
+scenario('§3: the id is that of the archive, unique and stable', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const seen = new Set<string>();
@@ -84,7 +84,7 @@ scenario('§3: an id is the archive’s, unique and stable', async ({ actor }) =
   for (const id of seen) await juliet.receives(`<message><result xmlns='${NS.mam}' id='${id}'/></message>`);
 });
 
-scenario('§5: accounts announce it', async ({ actor }) => {
+scenario('§5: accounts announce support', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='1' to='romeo@localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(

@@ -20,7 +20,7 @@ const asked = (ver = ''): string => `<iq type='get' id='p'><subscriptions xmlns=
 const notice = (state: string): string =>
   `<message type='headline' from='${juliet}'><notify xmlns='${NS.pam}' service='${service}' ver='*'><subscription xmlns='${NS.pubsub}' node='n' jid='${juliet}' subscription='${state}'/></notify></message>`;
 
-scenario('§3.2 to §3.4: one client subscribes, the others know', { config }, async ({ actor }) => {
+scenario('§3.2 to §3.4: one client subscribes, and the others are notified', { config }, async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   const chamber = await actor(`${juliet}/chamber`);
@@ -64,7 +64,7 @@ scenario('§3.2 to §3.4: one client subscribes, the others know', { config }, a
   assert.equal(none.getChild('subscriptions')!.getChildElements().length, 0);
 });
 
-scenario('§3.2: what is wrong here, and there', { config }, async ({ actor }) => {
+scenario('§3.2: errors here, and at the remote service', { config }, async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   for (const request of [
     pam(subscribe('', romeo)),
@@ -95,7 +95,7 @@ scenario('§3.2: what is wrong here, and there', { config }, async ({ actor }) =
   await stranger.receives(error('cancel', 'service-unavailable'));
 });
 
-scenario('XEP-0465 §4.2, §4.3: what one has subscribed to for all to see', { config }, async ({ actor }) => {
+scenario('XEP-0465 §4.2, §4.3: public subscriptions of an account', { config }, async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   await orchard.sends(create('n', undefined, service));

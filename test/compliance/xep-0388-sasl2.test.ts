@@ -29,7 +29,7 @@ const identifier = (success: Element): string => success.getChildText('authoriza
 
 // --- XEP-0388 -----------------------------------------------------------------------------------------------------------
 
-scenario('§2.1: it is offered with what goes into it', async ({ connect }) => {
+scenario('§2.1: offered with its inline features', async ({ connect }) => {
   const [, features] = await greeted(connect, { transport: 'tls' });
   const offer = features.getChild('authentication', NS.sasl2)!;
   const inline = offer.getChild('inline', NS.sasl2)!;
@@ -46,7 +46,7 @@ scenario('§2.1: it is offered with what goes into it', async ({ connect }) => {
 });
 
 for (const mechanism of ['SCRAM-SHA-1', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-512-PLUS']) {
-  scenario(`§2.6.1: success, features, and no restart (${mechanism})`, async (scene) => {
+  scenario(`§2.6.1: success and features without a restart (${mechanism})`, async (scene) => {
     const [peer, success] = await logsIn(scene, agent(), { mechanism });
     assert.equal(outcome(success), 'success');
     assert.equal(identifier(success), 'romeo@localhost');
@@ -71,7 +71,7 @@ scenario('§2.6.1: PLAIN in one step', async ({ connect, stage }) => {
   await peer.receives(`<features xmlns='${NS.stream}'/>`);
 });
 
-scenario('§2.2: no initial response is another thing than an empty one', async ({ connect, stage }) => {
+scenario('§2.2: a missing initial response differs from an empty one', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { transport: 'tls' });
   await peer.sends(`<authenticate xmlns='${NS.sasl2}' mechanism='PLAIN'/>`);
@@ -83,7 +83,7 @@ scenario('§2.2: no initial response is another thing than an empty one', async 
   await other.receives(failure('malformed-request'));
 });
 
-scenario('§2.6.2: failures leave the stream as it was', async (scene) => {
+scenario('§2.6.2: the stream can be used after a failure', async (scene) => {
   const { connect, stage } = scene;
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { transport: 'tls', address: newPlace() });
@@ -125,7 +125,7 @@ for (const [title, xml, condition] of [
   });
 }
 
-scenario('§4.7: who aborts may try again', async ({ connect, stage }) => {
+scenario('§4.7: a client may abort and try again', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { transport: 'tls' });
   await peer.sends(`<authenticate xmlns='${NS.sasl2}' mechanism='SCRAM-SHA-1'/>`);
@@ -135,21 +135,21 @@ scenario('§4.7: who aborts may try again', async ({ connect, stage }) => {
   assert.equal(outcome(await attempts(peer, { inline: '' })), 'success');
 });
 
-scenario('§4.9: once', async (scene) => {
+scenario('§4.9: only once', async (scene) => {
   const [peer] = await logsIn(scene, '');
   await peer.receives(`<features xmlns='${NS.stream}'/>`);
   await peer.sends(`<authenticate xmlns='${NS.sasl2}' mechanism='SCRAM-SHA-1'/>`);
   await peer.receivesStreamError('policy-violation');
 });
 
-scenario('§4.4: as another than the header said', async (scene) => {
+scenario('§4.4: another account than in the header', async (scene) => {
   const [, end] = await logsIn(scene, '', { header: 'n,a=romeo@localhost,' }, 'juliet@localhost');
   assert.equal(outcome(end), 'invalid-authzid');
 });
 
 // --- XEP-0386 -------------------------------------------------------------------------------------------------------------
 
-scenario('XEP-0386 §3: bound with the login', async (scene) => {
+scenario('XEP-0386 §3: binds during authentication', async (scene) => {
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
   const [peer, success] = await logsIn(scene, agent() + bind('<tag>AwesomeXMPP</tag>'));
   const jid = Jid.parse(identifier(success));
@@ -162,7 +162,7 @@ scenario('XEP-0386 §3: bound with the login', async (scene) => {
   await juliet.receives(`<message from='${jid.full}' type='chat'><body>hi</body></message>`);
 });
 
-scenario('XEP-0386 §3.2.1: a client keeps its resource, others have their own', async (scene) => {
+scenario('XEP-0386 §3.2.1: a client gets the same resource again, others get their own', async (scene) => {
   const resources = new Map<string, string>();
   const other = id.replace('d4', 'd5');
   for (const [name, inline] of [
@@ -187,7 +187,7 @@ scenario('XEP-0386 §3.2.1: a client keeps its resource, others have their own',
   assert.ok(resources.get('a long one')!.length < 100);
 });
 
-scenario('XEP-0386 §3.2: the same client ends its session of before, whatever its tag', async (scene) => {
+scenario('XEP-0386 §3.2: a client ends its own previous session, whatever its tag', async (scene) => {
   const [first] = await logsIn(scene, agent() + bind('<tag>X</tag>'));
   await first.receives(`<features xmlns='${NS.stream}'/>`);
   const [other] = await logsIn(scene, agent(id.replace('d4', 'd5')) + bind('<tag>X</tag>'));
@@ -198,7 +198,7 @@ scenario('XEP-0386 §3.2: the same client ends its session of before, whatever i
   assert.equal(scene.server.sessions.of('romeo@localhost').length, 2);
 });
 
-scenario('XEP-0386 §3.3: what is asked for with it', async (scene) => {
+scenario('XEP-0386 §3.3: features that are enabled inline', async (scene) => {
   const { actor } = scene;
   const inline = `<enable xmlns='${NS.carbons}'/><enable xmlns='${NS.sm}' resume='true'/><inactive xmlns='${NS.csi}'/><x xmlns='unknown'/>`;
   const [peer, success] = await logsIn(scene, agent() + bind(inline));
@@ -233,7 +233,7 @@ scenario('XEP-0386: too many sessions', { config: { limits: { sessions_per_accou
 
 // --- XEP-0198 §9 ------------------------------------------------------------------------------------------------------------
 
-scenario('XEP-0198 §9.2: resumed with the login, without features', async (scene) => {
+scenario('XEP-0198 §9.2: resumes during authentication, without features', async (scene) => {
   const juliet = await scene.actor('juliet@localhost/balcony');
   const romeo = await scene.actor('romeo@localhost/orchard', { presence: true });
   const { id: previd } = (await romeo.managesStream()).attrs;
@@ -249,7 +249,7 @@ scenario('XEP-0198 §9.2: resumed with the login, without features', async (scen
   assert.equal(scene.server.sessions.of('romeo@localhost').length, 1);
 });
 
-scenario('XEP-0198 §9.2: a failed resumption tells so, and binds', async (scene) => {
+scenario('XEP-0198 §9.2: a failed resumption is reported, and a resource bound', async (scene) => {
   const [peer, success] = await logsIn(
     scene,
     `<resume xmlns='${NS.sm}' previd='nope' h='0'/>${agent()}${bind(`<enable xmlns='${NS.sm}' resume='true'/>`)}`,
@@ -312,7 +312,7 @@ for (const [title, inline] of [
   ['<request-token/>', `<request-token xmlns='${NS.fast}' mechanism='HT-SHA-256-NONE'/>`.repeat(2)],
   ['<initial-response/>', '<initial-response>=</initial-response>'],
 ] as const) {
-  scenario(`§6: ${title} twice in one <authenticate/> is malformed, and does nothing`, async (scene) => {
+  scenario(`§6: ${title} twice in one <authenticate/> is malformed, and has no effect`, async (scene) => {
     const [peer, answer] = await logsIn(scene, inline, {}, 'romeo@localhost');
     assert.equal(outcome(answer), 'malformed-request');
     assert.equal(scene.server.sessions.size, 0);
@@ -321,7 +321,7 @@ for (const [title, inline] of [
   });
 }
 
-scenario('XEP-0386 §3.2: carbons and client state twice are as once', async (scene) => {
+scenario('XEP-0386 §3.2: carbons and client state may be repeated', async (scene) => {
   const juliet = await scene.actor('juliet@localhost/balcony');
   const states = ['inactive', 'active', 'inactive'].map((state) => `<${state} xmlns='${NS.csi}'/>`).join('');
   const [peer, success] = await logsIn(scene, bind(`<enable xmlns='${NS.carbons}'/>`.repeat(2) + enable() + states));
@@ -389,7 +389,7 @@ async function performs(peer: Peer, tasks: Element): Promise<Element> {
   return peer.receivesAny();
 }
 
-scenario('XEP-0480 §2: missing keys are made, one after the other', async (scene) => {
+scenario('XEP-0480 §2: missing keys are created one after another', async (scene) => {
   await oldAccount(scene);
   const [peer] = await greeted(scene.connect, { transport: 'tls', address: newPlace() });
   assert.equal(outcome(await attempts(peer, { user: 'old', mechanism: 'SCRAM-SHA-256' })), 'not-authorized');
@@ -409,7 +409,7 @@ scenario('XEP-0480 §2: missing keys are made, one after the other', async (scen
   }
 });
 
-scenario('XEP-0480 §2: tasks that go wrong', async (scene) => {
+scenario('XEP-0480 §2: failed tasks', async (scene) => {
   const salted = base64('x'.repeat(hashBytes['SHA-256']));
   const data = (hash: string) =>
     `<task-data xmlns='${NS.sasl2}'><hash xmlns='${NS.scramUpgrade}'>${hash}</hash></task-data>`;
@@ -439,7 +439,7 @@ scenario('XEP-0480 §2: tasks that go wrong', async (scene) => {
   }
 });
 
-scenario('§4.9: no second login while a task is due', async (scene) => {
+scenario('§4.9: no second authentication while a task is pending', async (scene) => {
   await oldAccount(scene);
   const [peer] = await greeted(scene.connect, { transport: 'tls' });
   await attempts(peer, { user: 'old', inline: upgrade('SCRAM-SHA-256') });
@@ -447,7 +447,7 @@ scenario('§4.9: no second login while a task is due', async (scene) => {
   await peer.receivesStreamError('policy-violation');
 });
 
-scenario('the password may change while a task is due', async (scene) => {
+scenario('the password may change while a task is pending', async (scene) => {
   await oldAccount(scene);
   const [peer] = await greeted(scene.connect, { transport: 'tls', address: newPlace() });
   const due = await attempts(peer, { user: 'old', inline: upgrade('SCRAM-SHA-256') });
@@ -455,7 +455,7 @@ scenario('the password may change while a task is due', async (scene) => {
   assert.equal(outcome(await performs(peer, due)), 'credentials-expired');
 });
 
-scenario('PLAIN completes the keys by itself', async (scene) => {
+scenario('PLAIN creates missing keys by itself', async (scene) => {
   await oldAccount(scene);
   const [peer] = await greeted(scene.connect, { transport: 'tls' });
   await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${base64(`\0old\0${password}`)}</auth>`);
@@ -464,7 +464,7 @@ scenario('PLAIN completes the keys by itself', async (scene) => {
   assert.equal(outcome(await attempts(again, { user: 'old', mechanism: 'SCRAM-SHA-512' })), 'success');
 });
 
-scenario('over WebSocket, all of it in one go', async ({ connect, stage }) => {
+scenario('over WebSocket, everything pipelined', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const [peer] = await greeted(connect, { transport: 'wss' });
   const success = await attempts(peer, {
@@ -488,7 +488,7 @@ scenario('over WebSocket, all of it in one go', async ({ connect, stage }) => {
     start: () => [binding(() => finished.then(() => undefined))],
   });
   scenario(
-    'XEP-0386: what comes while a client binds waits for it, however much',
+    'XEP-0386: stanzas that arrive during binding are queued, however many',
     { modules: [slow], config: { limits: { rate: unlimitedRate } } },
     async (scene) => {
       const juliet = await scene.actor('juliet@localhost/balcony');

@@ -51,7 +51,7 @@ async function publishes(peer: Peer, bytes: Buffer, type: string, options?: Opti
   await peer.receives(result());
 }
 
-scenario('§2: the conversion is announced', async ({ actor }) => {
+scenario('§2: conversion is announced', async ({ actor }) => {
   const peer = await actor(`${juliet}/balcony`);
   await peer.sends(`<iq type='get' id='d' to='${juliet}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await peer.receives(
@@ -59,7 +59,7 @@ scenario('§2: the conversion is announced', async ({ actor }) => {
   );
 });
 
-scenario('§3.1: what is published is the PHOTO of the card', async ({ actor }) => {
+scenario('§3.1: the published avatar is the PHOTO of the vCard', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
   const stranger = await actor('tybalt@elsewhere.example/street');
@@ -80,7 +80,7 @@ scenario('§3.1: what is published is the PHOTO of the card', async ({ actor }) 
   await shows(orchard, juliet, '<FN>Juliet</FN>');
 });
 
-scenario('§3.2: a PHOTO is published: data first, then what is known of it', async ({ actor }) => {
+scenario('§3.2: a PHOTO is published: the data first, then the metadata', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const chamber = await actor(`${juliet}/chamber`);
   await appears(chamber, `${NS.avatarMetadata}+notify`, `${NS.avatarData}+notify`);
@@ -115,7 +115,7 @@ scenario('§3.2: a PHOTO is published: data first, then what is known of it', as
   await shows(balcony, juliet, `<FN>J.</FN><PHOTO><BINVAL/></PHOTO>`);
 });
 
-scenario('§3.2: what is no picture stays in the card, and is not published', async ({ actor }) => {
+scenario('§3.2: an invalid picture stays in the vCard, and is not published', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   for (const inner of [
     `<PHOTO><EXTVAL>http://juliet.example/p.png</EXTVAL></PHOTO>`,
@@ -130,7 +130,7 @@ scenario('§3.2: what is no picture stays in the card, and is not published', as
   }
 });
 
-scenario('§5.2, §7: who may not read the nodes sees nothing of the avatar', async ({ actor }) => {
+scenario('§5.2, §7: the avatar has the access model of its node', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`, { presence: true });
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const street = await actor('tybalt@localhost/street', { presence: true });
@@ -169,7 +169,7 @@ scenario('§5.2, §7: who may not read the nodes sees nothing of the avatar', as
   });
 });
 
-scenario('§4: the hash is in presence, to all and to one', async ({ actor }) => {
+scenario('§4: the hash is in broadcast and directed presence', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   await publishes(balcony, png, 'image/png', { access_model: 'open' });
   const own = `${juliet}/balcony`;
@@ -202,7 +202,7 @@ scenario('§4: the hash is in presence, to all and to one', async ({ actor }) =>
   await balcony.receives(`<presence type='unavailable' from='${own}' to='${own}'/>`, { exactly: true });
 });
 
-scenario('§1, §4, §8: in rooms, an avatar that anybody may see is seen, and no other', async ({ actor }) => {
+scenario('§1, §4, §8: in rooms, only a public avatar is shown', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
   const street = await actor('tybalt@localhost/street');
@@ -224,7 +224,7 @@ scenario('§1, §4, §8: in rooms, an avatar that anybody may see is seen, and n
   );
 });
 
-scenario('§4, XEP-0153 §4.1: contacts hear of another avatar', async ({ actor }) => {
+scenario('§4, XEP-0153 §4.1: contacts are notified of a new avatar', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`, { presence: true });
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const chamber = await actor(`${juliet}/chamber`);
@@ -250,7 +250,7 @@ scenario('§4, XEP-0153 §4.1: contacts hear of another avatar', async ({ actor 
   });
 });
 
-scenario('XEP-0084 §3.1, §4: what is no avatar is refused', async ({ actor }) => {
+scenario('XEP-0084 §3.1, §4: invalid avatars are refused', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const base64 = png.toString('base64');
   const refused: readonly (readonly [node: string, itemId: string, payload: string])[] = [
@@ -273,7 +273,7 @@ scenario('XEP-0084 §3.1, §4: what is no avatar is refused', async ({ actor }) 
 });
 
 const before = new MemoryStorage();
-scenario('§4: a card from before counts, until there is a node', { storage: () => before }, async ({ actor }) => {
+scenario('§4: an older vCard is used until there is a node', { storage: () => before }, async ({ actor }) => {
   const card = `<vCard xmlns='${NS.vcardTemp}'>${photo(png, 'image/png')}</vCard>`;
   await before.document('vcards').set(juliet, card);
   const balcony = await actor(`${juliet}/balcony`);
@@ -285,7 +285,7 @@ scenario('§4: a card from before counts, until there is a node', { storage: () 
   await shows(balcony, juliet, '<FN>Juliet</FN>');
 });
 
-scenario('§4: an avatar that changes is seen in rooms at once', async ({ actor }) => {
+scenario('§4: a new avatar is immediately shown in rooms', async ({ actor }) => {
   const peer = await actor('nurse@localhost/balcony', { presence: true });
   const plain = await actor('nurse@localhost/plain', { presence: true });
   const other = await actor(`${romeo}/garden`, { presence: true });

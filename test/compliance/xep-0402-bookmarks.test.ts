@@ -75,14 +75,14 @@ const withAddress = (peer: Peer, id: string, inner: string): string =>
 
 // --- XEP-0402 -------------------------------------------------------------------------------------------------------
 
-scenario('§6: what the server unites is announced', async ({ actor }) => {
+scenario('§6: the unified forms are announced', async ({ actor }) => {
   const peer = await actor(`${romeo}/orchard`);
   await peer.sends(`<iq type='get' id='d' to='${romeo}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await peer.receives(`<iq type='result' id='d'><query xmlns='${NS.discoInfo}'><feature var='${NS.bookmarks}#compat'/>
     <feature var='${NS.bookmarks}#compat-pep'/><feature var='urn:xmpp:bookmarks-conversion:0'/></query></iq>`);
 });
 
-scenario('§3.3: the node is as clients ask for it, whether they ask or not', async ({ actor }) => {
+scenario('§3.3: the node has the configuration that clients request, requested or not', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(publish(room, conference(), null));
   await orchard.receives(result());
@@ -103,7 +103,7 @@ scenario('§3.3: the node is as clients ask for it, whether they ask or not', as
   }
 });
 
-scenario('§3, §4: bookmarks are added, edited and removed, and other clients hear of it', async ({ actor }) => {
+scenario('§3, §4: bookmarks are added, changed and removed, and other clients are notified', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
   await appears(garden, `${NS.bookmarks}+notify`);
@@ -121,7 +121,7 @@ scenario('§3, §4: bookmarks are added, edited and removed, and other clients h
   );
 });
 
-scenario('§2: what is no bookmark is refused, and changes nothing', async ({ actor }) => {
+scenario('§2: an invalid bookmark is refused', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   await orchard.sends(publish(room, conference('<nick>JC</nick>')));
   await orchard.receives(result());
@@ -156,7 +156,7 @@ scenario('§2: what is no bookmark is refused, and changes nothing', async ({ ac
   );
 });
 
-scenario('§5.3.1: what is published as an item is in the lists, with its extensions', async ({ actor }) => {
+scenario('§5.3.1: an item appears in the lists, with its extensions', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const state = `<state xmlns='urn:example:state' minimized='true'><deep a='1'/></state>`;
   // XEP-0492
@@ -185,7 +185,7 @@ scenario('§5.3.1: what is published as an item is in the lists, with its extens
   await finds(orchard, {}, '');
 });
 
-scenario('§5.3.2: a list becomes items: only what changed is told, extensions stay', async ({ actor }) => {
+scenario('§5.3.2: a list becomes items; only changes are notified, and extensions are kept', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
   const notify = `<extensions><notify xmlns='urn:xmpp:notification-settings:1'><never/></notify></extensions>`;
@@ -240,7 +240,7 @@ scenario('§5.3.2: a list becomes items: only what changed is told, extensions s
   );
 });
 
-scenario('§5.3: two devices that publish at the same time lose nothing', async ({ actor }) => {
+scenario('§5.3: concurrent changes of two devices are merged', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
   const rooms = Array.from({ length: 6 }, (_, at) => `r${at}@conference.localhost`);
@@ -256,7 +256,7 @@ scenario('§5.3: two devices that publish at the same time lose nothing', async 
 });
 
 scenario(
-  '§5.3.1: all bookmarks together have a size',
+  '§5.3.1: the total size of bookmarks is limited',
   { config: { modules: { pubsub: { item_bytes: 2000 } } } },
   async ({ actor }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -270,7 +270,7 @@ scenario(
 );
 
 scenario(
-  '§5.3.2: a list of more rooms than there is room for changes nothing',
+  '§5.3.2: a list with too many rooms is refused',
   { config: { modules: { pubsub: { items_per_node: 3 } } } },
   async ({ actor }) => {
     const orchard = await actor(`${romeo}/orchard`);
@@ -298,7 +298,7 @@ scenario(
 
 // --- XEP-0048 and XEP-0049 --------------------------------------------------------------------------------------------
 
-scenario('XEP-0048 §3.2, XEP-0411 §4: clients of each form are told in theirs', async ({ actor }) => {
+scenario('XEP-0048 §3.2, XEP-0411 §4: clients are notified in their own form', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
   const attic = await actor(`${romeo}/attic`);
@@ -336,7 +336,7 @@ scenario('XEP-0048 §3.2, XEP-0411 §4: clients of each form are told in theirs'
   );
 });
 
-scenario('XEP-0048 §2: web pages and what nobody understands stay, where they were', async ({ actor }) => {
+scenario('XEP-0048 §2: web pages and unknown elements stay where they are', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const list = (nick: string, last = '') =>
     `<url name='Works' url='http://works.example/'/><conference jid='${room}' name='The Play' autojoin='true'><nick>${nick}</nick><minimize xmlns='xmpp:gajim.org/bookmarks'>true</minimize></conference><other xmlns='urn:example:other'/>${last}`;
@@ -365,7 +365,7 @@ scenario('XEP-0048 §2: web pages and what nobody understands stay, where they w
   );
 });
 
-scenario('XEP-0411 §5: nothing is copied to where others may read', async ({ actor }) => {
+scenario('XEP-0411 §5: nothing is copied to where others have access', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const juliet = await actor('juliet@localhost/balcony');
   for (const node of [NS.bookmarks, NS.bookmarksPrivate]) {
@@ -386,7 +386,7 @@ scenario('XEP-0411 §5: nothing is copied to where others may read', async ({ ac
   await juliet.receives(error('cancel', 'not-allowed', 'closed-node'));
 });
 
-scenario('§5.3: nobody but the account changes bookmarks', async ({ actor }) => {
+scenario('§5.3: only the account can change bookmarks', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const juliet = await actor('juliet@localhost/balcony');
   await orchard.sends(publish(room, conference()));
@@ -404,7 +404,7 @@ scenario('§5.3: nobody but the account changes bookmarks', async ({ actor }) =>
 
 const before = new MemoryStorage();
 scenario(
-  'XEP-0411 §4: what was kept before is there when a client logs in',
+  'XEP-0411 §4: older bookmarks are available when a client logs in',
   { storage: () => before },
   async ({ actor }) => {
     const url = `<url name='Works' url='http://works.example/'/>`;
@@ -436,7 +436,7 @@ scenario(
 
 const tooMuch = new MemoryStorage();
 scenario(
-  'XEP-0411 §4: what there is no room for stays where it was',
+  'XEP-0411 §4: bookmarks that exceed the limit stay where they are',
   { storage: () => tooMuch, config: { modules: { pubsub: { items_per_node: 2 } } } },
   async ({ actor }) => {
     const three = storage(['a', 'b', 'c'].map((name) => `<conference jid='${name}@c.localhost'/>`).join(''));

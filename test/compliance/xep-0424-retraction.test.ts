@@ -29,7 +29,7 @@ async function archives(who: Peer, messages: readonly string[]): Promise<void> {
   await who.receives(`<iq type='result' id='q'><fin xmlns='${NS.mam}' complete='true'/></iq>`);
 }
 
-scenario('§2, §4 support is told', async ({ actor }) => {
+scenario('§2, §4 support is announced', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='d' to='romeo@localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(
@@ -41,7 +41,7 @@ scenario('§2, §4 support is told', async ({ actor }) => {
   );
 });
 
-scenario('§4 the message is a tombstone on both sides, and the retraction is archived', async ({ actor }) => {
+scenario('§4 the message becomes a tombstone on both sides, and the retraction is archived', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await romeo.sends(chat('juliet', 'm1', '<body>wrong recipient</body>'));
@@ -67,7 +67,7 @@ scenario('§4 the message is a tombstone on both sides, and the retraction is ar
   }
 });
 
-scenario('§4 from another device of the author, too, and nothing else is left of it', async ({ actor }) => {
+scenario('§4 also from another device of the author; nothing else of the message remains', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const phone = await actor('romeo@localhost/phone');
   const juliet = await actor('juliet@localhost/balcony');
@@ -89,7 +89,7 @@ scenario('§4 from another device of the author, too, and nothing else is left o
   await juliet.receives("<iq type='result' id='q'/>");
 });
 
-scenario('§5 nobody takes back what another said', async ({ actor }) => {
+scenario('§5 only the author can retract a message', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   const tybalt = await actor('tybalt@localhost/street');

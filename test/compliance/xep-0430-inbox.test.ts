@@ -21,7 +21,7 @@ async function says(from: Peer, to: string, ...bodies: string[]): Promise<void> 
   await from.syncs();
 }
 
-scenario('§2.1 support is told, and nothing is in an empty inbox', async ({ actor }) => {
+scenario('§2.1 support is announced; an empty inbox', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(`<iq type='get' id='d' to='romeo@localhost'><query xmlns='${NS.discoInfo}'/></iq>`);
   await romeo.receives(
@@ -31,64 +31,59 @@ scenario('§2.1 support is told, and nothing is in an empty inbox', async ({ act
   await romeo.receives(fin(0, 0, 0, '<count>0</count>'));
 });
 
-scenario(
-  '§3.1 conversations, the latest first, each with its last message and what is unread',
-  async ({ actor, stage }) => {
-    const juliet = await actor('juliet@localhost/balcony');
-    const nurse = await actor('nurse@localhost/house');
-    const tybalt = await actor('tybalt@localhost/street');
-    await stage.account('romeo@localhost');
-    await says(tybalt, 'romeo', 't1');
-    await says(juliet, 'romeo', 'j1', 'j2', 'j3');
-    await says(nurse, 'romeo', 'n1');
-    const romeo = await actor('romeo@localhost/orchard');
-    await romeo.sends(ask());
-    await romeo.receives(entry('nurse', 1, 'n1'));
-    await romeo.receives(entry('juliet', 3, 'j3'));
-    await romeo.receives(entry('tybalt', 1, 't1'));
+scenario('§3.1 conversations, the latest first, with last message and unread count', async ({ actor, stage }) => {
+  const juliet = await actor('juliet@localhost/balcony');
+  const nurse = await actor('nurse@localhost/house');
+  const tybalt = await actor('tybalt@localhost/street');
+  await stage.account('romeo@localhost');
+  await says(tybalt, 'romeo', 't1');
+  await says(juliet, 'romeo', 'j1', 'j2', 'j3');
+  await says(nurse, 'romeo', 'n1');
+  const romeo = await actor('romeo@localhost/orchard');
+  await romeo.sends(ask());
+  await romeo.receives(entry('nurse', 1, 'n1'));
+  await romeo.receives(entry('juliet', 3, 'j3'));
+  await romeo.receives(entry('tybalt', 1, 't1'));
+  await romeo.receives(
+    fin(3, 3, 5, "<first index='0'>nurse@localhost</first><last>tybalt@localhost</last><count>3</count>"),
+  );
+
+  // §4: displayed, and by that all before it; answered; and a receipt alone
+  await romeo.sends(`<message to='juliet@localhost' type='chat'><displayed xmlns='${NS.markers}' id='j2'/></message>`);
+  await romeo.sends(`<message to='nurse@localhost' type='chat'><received xmlns='${NS.receipts}' id='n1'/></message>`);
+  await says(romeo, 'tybalt', 'peace');
+  await romeo.sends(ask());
+  await romeo.receives(entry('tybalt', 0, 'peace'));
+  await romeo.receives(entry('nurse', 1, 'n1'));
+  await romeo.receives(entry('juliet', 1, 'j3'));
+  await romeo.receives(fin(3, 2, 2));
+
+  await romeo.sends(ask('', "unread-only='true' messages='false'"));
+  for (const who of ['nurse', 'juliet'])
     await romeo.receives(
-      fin(3, 3, 5, "<first index='0'>nurse@localhost</first><last>tybalt@localhost</last><count>3</count>"),
+      `<message to='romeo@localhost/orchard' from='romeo@localhost'><entry xmlns='${NS.inbox}' jid='${who}@localhost' unread='1' id='*'/></message>`,
+      { exactly: true },
     );
+  await romeo.receives(fin(3, 2, 2, '<count>2</count>'));
 
-    // §4: displayed, and by that all before it; answered; and a receipt alone
-    await romeo.sends(
-      `<message to='juliet@localhost' type='chat'><displayed xmlns='${NS.markers}' id='j2'/></message>`,
-    );
-    await romeo.sends(`<message to='nurse@localhost' type='chat'><received xmlns='${NS.receipts}' id='n1'/></message>`);
-    await says(romeo, 'tybalt', 'peace');
-    await romeo.sends(ask());
-    await romeo.receives(entry('tybalt', 0, 'peace'));
-    await romeo.receives(entry('nurse', 1, 'n1'));
-    await romeo.receives(entry('juliet', 1, 'j3'));
-    await romeo.receives(fin(3, 2, 2));
+  // Another session, and after a restart
+  await stage.restart();
+  const phone = await actor('romeo@localhost/phone');
+  await phone.sends(ask(set('<max>1</max>')));
+  await phone.receives(entry('tybalt', 0, 'peace'));
+  await phone.receives(
+    fin(3, 2, 2, "<first index='0'>tybalt@localhost</first><last>tybalt@localhost</last><count>3</count>"),
+  );
+  await phone.sends(ask(set('<max>2</max><after>tybalt@localhost</after>')));
+  await phone.receives(entry('nurse', 1, 'n1'));
+  await phone.receives(entry('juliet', 1, 'j3'));
+  await phone.receives(fin(3, 2, 2, "<first index='1'>nurse@localhost</first><last>juliet@localhost</last>"));
+  await phone.sends(ask(set('<max>1</max><before/>')));
+  await phone.receives(entry('juliet', 1, 'j3'));
+  await phone.receives(fin(3, 2, 2, "<first index='2'>juliet@localhost</first>"));
+});
 
-    await romeo.sends(ask('', "unread-only='true' messages='false'"));
-    for (const who of ['nurse', 'juliet'])
-      await romeo.receives(
-        `<message to='romeo@localhost/orchard' from='romeo@localhost'><entry xmlns='${NS.inbox}' jid='${who}@localhost' unread='1' id='*'/></message>`,
-        { exactly: true },
-      );
-    await romeo.receives(fin(3, 2, 2, '<count>2</count>'));
-
-    // Another session, and after a restart
-    await stage.restart();
-    const phone = await actor('romeo@localhost/phone');
-    await phone.sends(ask(set('<max>1</max>')));
-    await phone.receives(entry('tybalt', 0, 'peace'));
-    await phone.receives(
-      fin(3, 2, 2, "<first index='0'>tybalt@localhost</first><last>tybalt@localhost</last><count>3</count>"),
-    );
-    await phone.sends(ask(set('<max>2</max><after>tybalt@localhost</after>')));
-    await phone.receives(entry('nurse', 1, 'n1'));
-    await phone.receives(entry('juliet', 1, 'j3'));
-    await phone.receives(fin(3, 2, 2, "<first index='1'>nurse@localhost</first><last>juliet@localhost</last>"));
-    await phone.sends(ask(set('<max>1</max><before/>')));
-    await phone.receives(entry('juliet', 1, 'j3'));
-    await phone.receives(fin(3, 2, 2, "<first index='2'>juliet@localhost</first>"));
-  },
-);
-
-scenario('§3.1 the id of a conversation is where its archive goes on', async ({ actor }) => {
+scenario('§3.1 the id of a conversation can be used in archive queries', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   const romeo = await actor('romeo@localhost/orchard');
   await says(juliet, 'romeo', 'j1');
@@ -107,7 +102,7 @@ scenario('§3.1 the id of a conversation is where its archive goes on', async ({
   await romeo.receives("<iq type='result' id='q'/>");
 });
 
-scenario('pages that are none, and inboxes of others', async ({ actor }) => {
+scenario('invalid pages, and inboxes of others', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony');
   const romeo = await actor('romeo@localhost/orchard');
   await says(juliet, 'romeo', 'j1');

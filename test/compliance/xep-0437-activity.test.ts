@@ -37,13 +37,13 @@ async function speaks(peer: Peer, name: string, body: string, more?: string): Pr
   await peer.receives(`<message type='groupchat'><body>${body}</body></message>`);
 }
 
-scenario('the service says that it has it', async ({ actor }) => {
+scenario('the service announces support', async ({ actor }) => {
   const hag = await actor('hag66@localhost/pda');
   await hag.sends(`<iq type='get' id='1' to='${service}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await hag.receives(`<iq type='result' id='1'><query xmlns='${NS.discoInfo}'><feature var='${NS.rai}'/></query></iq>`);
 });
 
-scenario('"Rules": each room is notified once, however much is said', async (scene) => {
+scenario('"Rules": one notification per room, however many messages', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-one', 'rai-two');
   await speaks(crone, 'rai-one', 'before'); // Crone was never there, so nothing is new since leaving
   await hag.sends(subscribes);
@@ -57,7 +57,7 @@ scenario('"Rules": each room is notified once, however much is said', async (sce
   await hag.receivesNothing();
 });
 
-scenario('"Rules": what is no new message is no activity', async (scene) => {
+scenario('"Rules": only new messages are activity', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-typing');
   await hag.sends(subscribes);
   const to = room('rai-typing');
@@ -68,26 +68,29 @@ scenario('"Rules": what is no new message is no activity', async (scene) => {
   await hag.receivesNothing();
 });
 
-scenario('"Rules": not to a client in the room; to another client of the user, and after leaving', async (scene) => {
-  const [crone, hag] = await witches(scene, 'rai-there');
-  const phone = await scene.actor('hag66@localhost/phone', { presence: true });
-  await enters(hag, 'rai-there', 'thirdwitch');
-  await quiets(crone, hag, phone);
-  await hag.sends(subscribes);
-  await phone.sends(subscribes);
-  await quiets(phone);
-  await speaks(crone, 'rai-there', 'one');
-  await phone.receives(news('rai-there'));
-  await hag.receives(`<message type='groupchat' from='${room('rai-there')}/firstwitch'/>`);
-  await hag.receivesNothing();
-  await hag.sends(leaves('rai-there', 'thirdwitch'));
-  await quiets(hag, crone);
-  await speaks(crone, 'rai-there', 'two');
-  await hag.receives(news('rai-there'));
-  await phone.receivesNothing();
-});
+scenario(
+  '"Rules": not for a client in the room, but for other clients of the user, and after leaving',
+  async (scene) => {
+    const [crone, hag] = await witches(scene, 'rai-there');
+    const phone = await scene.actor('hag66@localhost/phone', { presence: true });
+    await enters(hag, 'rai-there', 'thirdwitch');
+    await quiets(crone, hag, phone);
+    await hag.sends(subscribes);
+    await phone.sends(subscribes);
+    await quiets(phone);
+    await speaks(crone, 'rai-there', 'one');
+    await phone.receives(news('rai-there'));
+    await hag.receives(`<message type='groupchat' from='${room('rai-there')}/firstwitch'/>`);
+    await hag.receivesNothing();
+    await hag.sends(leaves('rai-there', 'thirdwitch'));
+    await quiets(hag, crone);
+    await speaks(crone, 'rai-there', 'two');
+    await hag.receives(news('rai-there'));
+    await phone.receivesNothing();
+  },
+);
 
-scenario('"Rules": a returning user is notified at once of all activity since they left', async (scene) => {
+scenario('"Rules": a returning user is immediately notified of missed activity', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-a', 'rai-b', 'rai-c');
   await hag.sends(subscribes);
   for (const name of ['rai-a', 'rai-b', 'rai-c']) {
@@ -118,7 +121,7 @@ scenario('"Rules": a returning user is notified at once of all activity since th
   await hears(hag, 'rai-b', 'rai-c');
 });
 
-scenario('a restart of the server forgets nothing', { alone: true }, async (scene) => {
+scenario('missed activity survives a restart', { alone: true }, async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-restart');
   await hag.sends(subscribes);
   await enters(hag, 'rai-restart', 'thirdwitch');
@@ -132,7 +135,7 @@ scenario('a restart of the server forgets nothing', { alone: true }, async (scen
   await again.receives(news('rai-restart'));
 });
 
-scenario('"Rules": users do not hear of rooms that they may not enter or are no member of', async (scene) => {
+scenario('"Rules": only for rooms that the user may enter or is a member of', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-secret');
   const macbeth = await scene.actor('macbeth@localhost/castle', { presence: true });
   await enters(hag, 'rai-secret', 'thirdwitch');
@@ -155,7 +158,7 @@ scenario('"Rules": users do not hear of rooms that they may not enter or are no 
   await hag.receivesNothing();
 });
 
-scenario('"Client unsubscribes": by unavailable presence, to the service or to all', async (scene) => {
+scenario('"Client unsubscribes": by unavailable presence to the service, or to all', async (scene) => {
   const [crone, hag] = await witches(scene, 'rai-end');
   await hag.sends(subscribes);
   await hag.sends(`<presence type='unavailable' to='${service}'/>`);
@@ -174,7 +177,7 @@ scenario('"Client unsubscribes": by unavailable presence, to the service or to a
 });
 
 scenario(
-  'there are no more subscriptions than the service allows',
+  'subscriptions are limited',
   { config: { modules: { muc: { activity_subscriptions: 1 } } } },
   async ({ actor }) => {
     const hag = await actor('hag66@localhost/pda');

@@ -18,7 +18,7 @@ async function archives(who: Peer, bodies: readonly string[]): Promise<void> {
   await who.receives(`<iq type='result' id='q'><fin xmlns='${NS.mam}' complete='true'/></iq>`);
 }
 
-scenario('§2.1 preferences are told and set', async ({ actor, stage }) => {
+scenario('§2.1 preferences are set and returned', async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(get);
   await romeo.receives(`<iq to='{romeo}' type='result' id='g'>${prefs('always')}</iq>`, { exactly: true });
@@ -35,7 +35,7 @@ scenario('§2.1 preferences are told and set', async ({ actor, stage }) => {
   await again.receives(`<iq to='{romeo}' type='result' id='s'>${prefs('never')}</iq>`, { exactly: true });
 });
 
-scenario('§2.1 what is no preference', { config: { modules: { mam_prefs: { max_items: 2 } } } }, async ({ actor }) => {
+scenario('§2.1 invalid preferences', { config: { modules: { mam_prefs: { max_items: 2 } } } }, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const cases: [payload: string, error: string][] = [
     [`<prefs xmlns='${NS.mam}'/>`, refusal('modify', 'bad-request')],
@@ -52,7 +52,7 @@ scenario('§2.1 what is no preference', { config: { modules: { mam_prefs: { max_
   await romeo.receives(`<iq type='result' id='g'>${prefs('always')}</iq>`);
 });
 
-scenario('preferences of others are not told', async ({ actor }) => {
+scenario('preferences of others are not readable', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await actor('juliet@localhost/balcony');
   for (const to of ['juliet@localhost', 'nobody@localhost']) {
@@ -63,7 +63,7 @@ scenario('preferences of others are not told', async ({ actor }) => {
   }
 });
 
-scenario('§2.1.1, §2.3 they decide what is archived, of what comes and of what goes', async ({ actor }) => {
+scenario('§2.1.1, §2.3 preferences decide which incoming and outgoing messages are archived', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/house', { presence: true });
@@ -82,7 +82,7 @@ scenario('§2.1.1, §2.3 they decide what is archived, of what comes and of what
   await archives(romeo, ['from a contact', 'to juliet@localhost', 'note']);
 });
 
-scenario('§2.2 more can be configured by a command', async ({ actor }) => {
+scenario('§2.2 a command for more preferences', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const node = 'urn:xmpp:mam#configure';
   await romeo.sends(
@@ -111,7 +111,7 @@ scenario('§2.2 more can be configured by a command', async ({ actor }) => {
 });
 
 scenario(
-  'an administrator chooses the default',
+  'the default is configurable',
   { config: { modules: { mam_prefs: { default: 'never' } } } },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -127,7 +127,7 @@ scenario(
 );
 
 scenario(
-  'without the module there are no preferences',
+  'disabled, there are no preferences',
   { config: { modules: { mam_prefs: { enabled: false } } } },
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');

@@ -41,7 +41,7 @@ async function summaryFor(peer: Peer, wanted: string): Promise<void> {
   );
 }
 
-scenario('§4.1, §4.6 to §4.8: attachments, and what they come to', async ({ actor }) => {
+scenario('§4.1, §4.6 to §4.8: attachments and their summary', async ({ actor }) => {
   const { balcony, orchard } = await play(actor);
   await orchard.sends(attach(romeo, '<noticed/>'));
   await orchard.receives(result(`<publish node='${node}'><item id='${romeo}'/></publish>`));
@@ -67,7 +67,7 @@ scenario('§4.1, §4.6 to §4.8: attachments, and what they come to', async ({ a
   assert.equal(answer.getChild('pubsub')!.getChild('items')!.getChildElements().length, 0);
 });
 
-scenario('many attach at once, and all of them count', async ({ actor }) => {
+scenario('concurrent attachments all count', async ({ actor }) => {
   const { balcony } = await play(actor);
   const peers = await Promise.all(['a', 'b', 'c', 'd'].map((name) => actor(`${name}@localhost/r`)));
   await Promise.all(
@@ -79,7 +79,7 @@ scenario('many attach at once, and all of them count', async ({ actor }) => {
   await summaryFor(balcony, `<noticed count='4'/>`);
 });
 
-scenario('§4.5: whose attachment it is, and to what', async ({ actor }) => {
+scenario('§4.5: the author and the target of an attachment', async ({ actor }) => {
   const { orchard } = await play(actor);
   const cases: readonly (readonly [string, string])[] = [
     [attach(juliet, '<noticed/>'), error('modify', 'bad-request')],
@@ -102,7 +102,7 @@ scenario('§4.5: whose attachment it is, and to what', async ({ actor }) => {
 });
 
 scenario(
-  '§4.3, §4.4, §4.6: nobody makes them by hand, and who may publish and read is who may there',
+  '§4.3, §4.4, §4.6: attachment nodes are managed by the server, with the rights of the node',
   async ({ actor }) => {
     const { balcony, orchard } = await play(actor);
     for (const name of [node, summary]) {
@@ -134,7 +134,7 @@ scenario(
   },
 );
 
-scenario('they go with what they are attached to', async ({ actor }) => {
+scenario('attachments are deleted with their item', async ({ actor }) => {
   const { balcony, orchard } = await play(actor);
   const second = node.replace('post-1', 'post-2');
   for (const to of [node, second]) {

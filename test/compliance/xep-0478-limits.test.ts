@@ -14,7 +14,7 @@ function limitsOf(features: Element): { bytes: number; idle: number } {
 
 const config = { limits: { stanza_bytes: 20_000, ping_after_seconds: 100 } };
 
-scenario('§3.1: before and after the login, each with what holds then', { config }, async ({ connect, stage }) => {
+scenario('§3.1: the limits before and after login', { config }, async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
   const romeo = await connect();
   await romeo.opens();
@@ -33,7 +33,7 @@ scenario('§3.1: before and after the login, each with what holds then', { confi
   await romeo.closed('policy-violation');
 });
 
-scenario('§3.1: what is too large before the login', { config }, async ({ connect }) => {
+scenario('§3.1: too large before login', { config }, async ({ connect }) => {
   const romeo = await connect();
   await romeo.opens();
   const { bytes } = limitsOf(await romeo.receivesFeatures());

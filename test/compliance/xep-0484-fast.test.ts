@@ -63,7 +63,7 @@ const offered = (features: Element): string[] =>
       ?.getChildren('mechanism') ?? []
   ).map((mechanism) => mechanism.getText());
 
-scenario('§3.1: it is offered where nobody listens', async ({ connect }) => {
+scenario('§3.1: offered over secure channels', async ({ connect }) => {
   const [, features] = await greeted(connect, { transport: 'tls' });
   assert.deepEqual(offered(features), all);
   const [, old] = await greeted(connect, { transport: 'tls', tls: { maxVersion: 'TLSv1.2' } });
@@ -73,7 +73,7 @@ scenario('§3.1: it is offered where nobody listens', async ({ connect }) => {
 });
 
 for (const mechanism of all) {
-  scenario(`§3.4: a token logs in, again and again (${mechanism})`, async (scene) => {
+  scenario(`§3.4: a token can be used repeatedly (${mechanism})`, async (scene) => {
     const token = await obtains(scene, mechanism);
     for (const inline of [agent(), `${agent()}<bind xmlns='${NS.bind2}'/>`]) {
       const [peer] = await greeted(scene.connect, { transport: 'tls' }, { from: 'romeo@localhost' });
@@ -85,28 +85,25 @@ for (const mechanism of all) {
   });
 }
 
-scenario(
-  '§3.2, §4.1: no token without a mechanism that was offered, without a client, without asking',
-  async (scene) => {
-    await scene.stage.account('romeo@localhost');
-    for (const inline of [
-      request('HT-SHA-256-NONE'),
-      agent() + request('HT-SHA-1-NONE'),
-      agent() + request('SCRAM-SHA-1'),
-      agent(),
-    ]) {
-      const [peer] = await greeted(scene.connect, { transport: 'tls' });
-      assert.equal(tokenOf(await attempts(peer, { inline })), undefined);
-    }
-    const [peer] = await greeted(scene.connect, { transport: 'tls', address: newPlace() });
-    assert.equal(
-      tokenOf(await attempts(peer, { secret: 'wrong', inline: agent() + request('HT-SHA-256-NONE') })),
-      undefined,
-    );
-  },
-);
+scenario('§3.2, §4.1: no token without an offered mechanism, a client id, or a request', async (scene) => {
+  await scene.stage.account('romeo@localhost');
+  for (const inline of [
+    request('HT-SHA-256-NONE'),
+    agent() + request('HT-SHA-1-NONE'),
+    agent() + request('SCRAM-SHA-1'),
+    agent(),
+  ]) {
+    const [peer] = await greeted(scene.connect, { transport: 'tls' });
+    assert.equal(tokenOf(await attempts(peer, { inline })), undefined);
+  }
+  const [peer] = await greeted(scene.connect, { transport: 'tls', address: newPlace() });
+  assert.equal(
+    tokenOf(await attempts(peer, { secret: 'wrong', inline: agent() + request('HT-SHA-256-NONE') })),
+    undefined,
+  );
+});
 
-scenario('§3.4: a token is of one client, one mechanism and one channel', async (scene) => {
+scenario('§3.4: a token is for one client, one mechanism and one channel', async (scene) => {
   const none = await obtains(scene, 'HT-SHA-256-NONE');
   const address = newPlace();
   const [one] = await greeted(scene.connect, { transport: 'tls', address });
@@ -120,7 +117,7 @@ scenario('§3.4: a token is of one client, one mechanism and one channel', async
   assert.equal(outcome(await uses(two, 'HT-SHA-256-EXPR', bound)), 'success');
 });
 
-scenario('§3.4: wrong tokens, and those of nobody', async (scene) => {
+scenario('§3.4: wrong tokens, and those of missing accounts', async (scene) => {
   await scene.stage.account('juliet@localhost');
   const [peer] = await greeted(scene.connect, { transport: 'tls', address: newPlace() });
   const wrong = await uses(peer, 'HT-SHA-256-NONE', 'wrong', { user: 'juliet' });
@@ -131,7 +128,7 @@ scenario('§3.4: wrong tokens, and those of nobody', async (scene) => {
   await peer.receivesStreamError('policy-violation');
 });
 
-scenario('§4.2: tokens that are not trusted any more are no guesses', async (scene) => {
+scenario('§4.2: revoked tokens do not count as guesses', async (scene) => {
   const mechanism = 'HT-SHA-256-NONE';
   const token = await obtains(scene, mechanism);
   await scene.server.accounts.revokeTokens('romeo@localhost');
@@ -145,7 +142,7 @@ scenario('§4.2: tokens that are not trusted any more are no guesses', async (sc
   assert.equal(outcome(await attempts(peer)), 'success');
 });
 
-scenario('§3.4: a count has to grow', async (scene) => {
+scenario('§3.4: the count has to increase', async (scene) => {
   const token = await obtains(scene, 'HT-SHA-256-NONE');
   const fast = (count: string) => `<fast xmlns='${NS.fast}' count='${count}'/>`;
   for (const [count, end] of [
@@ -163,7 +160,7 @@ scenario('§3.4: a count has to grow', async (scene) => {
 });
 
 scenario(
-  '§3.5: a token that is due is replaced, and good until the new one was used',
+  '§3.5: a token due for rotation is replaced, and valid until the new one is used',
   { config: { auth: { fast_token_rotate_seconds: 0 } } },
   async (scene) => {
     const mechanism = 'HT-SHA-256-NONE';
@@ -183,7 +180,7 @@ scenario(
   },
 );
 
-scenario('§3.6: a client may give its token back', async (scene) => {
+scenario('§3.6: a client may invalidate its token', async (scene) => {
   const mechanism = 'HT-SHA-256-ENDP';
   const token = await obtains(scene, mechanism);
   const [peer] = await greeted(scene.connect, { transport: 'tls' });
@@ -194,7 +191,7 @@ scenario('§3.6: a client may give its token back', async (scene) => {
   assert.equal(outcome(await uses(again, mechanism, token)), 'credentials-expired');
 });
 
-scenario('§4.2: a token ends with the password, and with the account', async (scene) => {
+scenario('§4.2: a token is revoked with the password, and with the account', async (scene) => {
   const { server, connect, stage } = scene;
   const token = await obtains(scene, 'HT-SHA-256-NONE');
   await server.accounts.disable('romeo@localhost');
@@ -213,7 +210,7 @@ scenario('§4.2: a token ends with the password, and with the account', async (s
   assert.equal(outcome(await uses(anew, 'HT-SHA-256-NONE', token)), 'not-authorized');
 });
 
-scenario('§3.4: with a token a session is resumed in one go', async (scene) => {
+scenario('§3.4: a token login can resume a session', async (scene) => {
   const token = await obtains(scene, 'HT-SHA-256-EXPR');
   const romeo = await scene.actor('romeo@localhost/orchard', { presence: true });
   const { id: previd } = (await romeo.managesStream()).attrs;

@@ -37,7 +37,7 @@ scenario('§4.5.2: assistance is announced', async ({ actor }) => {
   );
 });
 
-scenario('§4.2 to §4.4: published, told to the other clients, and read by those that come later', async ({ actor }) => {
+scenario('§4.2 to §4.4: published, sent to other clients, and read by later ones', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
   await appears(garden, `${NS.displayed}+notify`);
@@ -62,7 +62,7 @@ scenario('§4.2 to §4.4: published, told to the other clients, and read by thos
   await balcony.receives(error('cancel', 'not-allowed', 'closed-node'));
 });
 
-scenario('§4.5.3, §5.2: what a message brings along is published, and seen by nobody else', async ({ actor }) => {
+scenario('§4.5.3, §5.2: a marker inside a message is published, and visible to nobody else', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`, { presence: true });
   const orchard = await actor(`${romeo}/orchard`);
   const garden = await actor(`${romeo}/garden`);
@@ -95,7 +95,7 @@ scenario('§4.5.3, §5.2: what a message brings along is published, and seen by 
   await garden.receivesNothing();
 });
 
-scenario('§5.2, §7: the node is for the account alone, whoever made it', async ({ actor }) => {
+scenario('§5.2, §7: the node is private, whoever created it', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
   const marker = `<displayed xmlns='${NS.markers}' id='m1'/>`;
@@ -110,7 +110,7 @@ scenario('§5.2, §7: the node is for the account alone, whoever made it', async
 });
 
 scenario(
-  '§4.5.3: where there is no room for it, the message goes all the same',
+  '§4.5.3: if the node is full, the message is delivered anyway',
   { config: { modules: { pubsub: { items_per_account: 10 } } } },
   async ({ actor }) => {
     const balcony = await actor(`${juliet}/balcony`, { presence: true });
@@ -126,7 +126,7 @@ scenario(
   },
 );
 
-scenario('XEP-0430: the inbox counts by what was displayed', async ({ actor }) => {
+scenario('XEP-0430: the inbox counts by displayed markers', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`, { presence: true });
   const balcony = await actor(`${juliet}/balcony`);
   const nurse = await actor('nurse@localhost/house');

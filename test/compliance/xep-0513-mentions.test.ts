@@ -52,7 +52,7 @@ async function mentionsIn(speaker: Peer, hearer: Peer, xml: string): Promise<str
     .map(({ attrs }) => attrs.occupantid ?? attrs.mentions?.slice(NS.explicitMentions.length) ?? 'other');
 }
 
-scenario('"Discovering Support": the features of a room, and its rights in muc#roominfo', async (scene) => {
+scenario('"Discovering Support": features of the room, and rights in muc#roominfo', async (scene) => {
   const [crone] = await pair(scene, 'mention-disco');
   await crone.sends(`<iq type='get' id='1' to='${room('mention-disco')}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await crone.receives(
@@ -64,7 +64,7 @@ scenario('"Discovering Support": the features of a room, and its rights in muc#r
   );
 });
 
-scenario('"Permissions": everybody can read them, owners set them, and all are told what is new', async (scene) => {
+scenario('"Permissions": everybody can read them, owners set them, and all occupants are notified', async (scene) => {
   const [crone, hag] = await pair(scene, 'mention-rights');
   const asks = `<iq type='get' id='get' to='${room('mention-rights')}'><query xmlns='${NS.explicitMentions}'/></iq>`;
   await hag.sends(asks);
@@ -99,7 +99,7 @@ scenario('"Permissions": everybody can read them, owners set them, and all are t
   await hag.receivesNothing();
 });
 
-scenario('"Security": what somebody may not mention does not reach anybody', async (scene) => {
+scenario('"Security": mentions without permission reach nobody', async (scene) => {
   const [crone, hag] = await pair(scene, 'mention-strip');
   const name = 'mention-strip';
   const everything = individual('rosa') + group('#channel') + group('#moderators') + group('#none') + group('#own');
@@ -125,7 +125,7 @@ scenario('"Security": what somebody may not mention does not reach anybody', asy
   assert.doesNotMatch(hag.forgets().join(''), /#server/);
 });
 
-scenario('"Permissions": of a message with too many mentions none is left', async (scene) => {
+scenario('"Permissions": all mentions of a message with too many are removed', async (scene) => {
   const [crone, hag] = await pair(scene, 'mention-count');
   await crone.sends(sets('mention-count', { ...all, count: '2' }));
   await quiets(crone, hag);
@@ -134,7 +134,7 @@ scenario('"Permissions": of a message with too many mentions none is left', asyn
   assert.deepEqual(await mentionsIn(hag, crone, some(3)), []);
 });
 
-scenario('"Individual": by the occupant id, and by nothing else', async (scene) => {
+scenario('"Individual": only by occupant id', async (scene) => {
   const [crone, hag] = await pair(scene, 'mention-jid');
   const ns = NS.explicitMentions;
   const wrong =
@@ -144,7 +144,7 @@ scenario('"Individual": by the occupant id, and by nothing else', async (scene) 
   assert.deepEqual(await mentionsIn(hag, crone, says('mention-jid', 'x', wrong + individual('rosa'))), ['rosa']);
 });
 
-scenario('XEP-0452: who is mentioned and is not there is sent the message', async (scene) => {
+scenario('XEP-0452: mentioned users who are not in the room get the message', async (scene) => {
   const name = 'mention-forward';
   const [crone, hag] = await pair(scene, name, { 'muc#roomconfig_forwardmentions': '1' });
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });

@@ -17,7 +17,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
 
     const store = (name = `document-${count++}`): DocumentStore<Value> => storage.document<Value>(name);
 
-    test('what was never written is not there', async () => {
+    test('an unwritten value is undefined', async () => {
       const documents = store();
       assert.equal(await documents.get('romeo'), undefined);
       assert.deepEqual(await documents.getMany(['romeo', 'juliet']), new Map());
@@ -26,7 +26,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       await documents.forget('romeo');
     });
 
-    test('what is read equals what was written', async () => {
+    test('a read returns an equal value', async () => {
       const documents = store();
       const values = [
         null,
@@ -47,7 +47,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       for (const [n, value] of values.entries()) assert.deepEqual(await documents.get(`owner ${n}`), value);
     });
 
-    test('size is the bytes of the value', async () => {
+    test('size is the size of the value in bytes', async () => {
       const documents = store();
       assert.equal(await documents.size('romeo'), 0);
       await documents.set('romeo', 'é');
@@ -62,13 +62,13 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.equal(await documents.size('juliet'), 7);
     });
 
-    test('what JSON leaves out is not there', async () => {
+    test('values that JSON omits are missing', async () => {
       const documents = store();
       await documents.set('romeo', { a: 1, b: undefined });
       assert.deepEqual(await documents.get('romeo'), { a: 1 });
     });
 
-    test('what JSON has no text for is refused, and changes nothing', async () => {
+    test('values without a JSON form are refused, and nothing changes', async () => {
       const documents = store();
       await documents.set('romeo', 1);
       await assert.rejects(documents.set('romeo', undefined), TypeError);
@@ -76,7 +76,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.equal(await documents.get('romeo'), 1);
     });
 
-    test('a value is the reader’s own, and the writer’s stays the writer’s', async () => {
+    test('values are copied on reads and writes', async () => {
       const documents = store();
       const value = { list: [1] };
       const written = documents.set('romeo', value);
@@ -89,7 +89,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.deepEqual(await documents.get('romeo'), { list: [1] });
     });
 
-    test('the last write counts, also when nobody waits in between', async () => {
+    test('the last write wins, also among concurrent writes', async () => {
       const documents = store();
       await Promise.all([1, 2, 3, 4].map((value) => documents.set('romeo', value)));
       assert.equal(await documents.get('romeo'), 4);
@@ -106,7 +106,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.deepEqual(results, [undefined, true, undefined, false, undefined, 6, undefined, new Map([['romeo', 7]])]);
     });
 
-    test('a read sees each write that was called before it', async () => {
+    test('a read sees all writes called before it', async () => {
       const documents = store();
       const reads: Promise<unknown>[] = [];
       for (let n = 0; n < 600; n++) {
@@ -119,7 +119,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       );
     });
 
-    test('getMany gives those that are there', async () => {
+    test('getMany returns the existing values', async () => {
       const documents = store();
       await Promise.all(['a', 'b', 'c'].map((owner) => documents.set(owner, owner.toUpperCase())));
       const found = await documents.getMany(['c', 'nobody', 'a', 'a']);
@@ -129,7 +129,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       ]);
     });
 
-    test('compareAndSet writes only over what is expected', async () => {
+    test('compareAndSet writes only over the expected value', async () => {
       const documents = store();
       assert.equal(await documents.compareAndSet('romeo', { a: 1 }, { a: 2 }), false);
       assert.equal(await documents.get('romeo'), undefined);
@@ -145,7 +145,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.equal(await documents.get('romeo'), undefined);
     });
 
-    test('compareAndSet tells null and false from nothing', async () => {
+    test('compareAndSet distinguishes null and false from no value', async () => {
       const documents = store();
       assert.equal(await documents.compareAndSet('romeo', null, 1), false);
       assert.equal(await documents.compareAndSet('romeo', undefined, null), true);
@@ -155,7 +155,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.equal(await documents.get('romeo'), false);
     });
 
-    test('of many who compare at once, one wins', async () => {
+    test('one of many concurrent compareAndSet calls succeeds', async () => {
       const documents = store();
       await documents.set('romeo', 0);
       const won = await Promise.all(Array.from({ length: 20 }, (_, n) => documents.compareAndSet('romeo', 0, n + 1)));
@@ -163,7 +163,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.equal(await documents.get('romeo'), won.indexOf(true) + 1);
     });
 
-    test('counting by compareAndSet loses nothing', async () => {
+    test('concurrent counters with compareAndSet lose no increment', async () => {
       const documents = store();
       const increase = async (): Promise<void> => {
         for (;;) {
@@ -175,7 +175,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.equal(await documents.get('romeo'), 10);
     });
 
-    test('owners do not touch, whatever they are called', async () => {
+    test('owners are independent, whatever their names', async () => {
       const documents = store();
       await Promise.all(oddNames.map((owner, n) => documents.set(owner, n)));
       for (const [n, owner] of oddNames.entries()) assert.equal(await documents.get(owner), n);
@@ -185,7 +185,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.deepEqual([...(await documents.getMany(oddNames)).keys()].sort(), [...left].sort());
     });
 
-    test('owners come in order, in pages', async () => {
+    test('owners are listed in order, in pages', async () => {
       const documents = store();
       await Promise.all([...oddNames].reverse().map((owner) => documents.set(owner, 1)));
       assert.deepEqual(await documents.owners({ limit: Number.POSITIVE_INFINITY }), oddNames);
@@ -201,7 +201,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.deepEqual(await documents.owners({ limit: 2, after: 'aaaa' }), ['b', 'example.org']);
     });
 
-    test('owners by their end', async () => {
+    test('owners by suffix', async () => {
       const documents = store();
       const owners = [
         'a@example.org',
@@ -227,7 +227,7 @@ export function documentContract(driver: string, open: () => Promise<Storage>): 
       assert.deepEqual(await end(''), owners);
     });
 
-    test('stores do not touch, whatever they are called', async () => {
+    test('stores are independent, whatever their names', async () => {
       for (const [n, name] of oddNames.entries()) await store(name).set('romeo', n);
       for (const [n, name] of oddNames.entries()) assert.equal(await store(name).get('romeo'), n);
       const names = (await storage.stores()).filter(({ shape }) => shape === 'document').map(({ name }) => name);

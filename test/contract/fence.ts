@@ -47,7 +47,7 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
       await storage.close();
     });
 
-    test('takes the epoch that another storage gave', async () => {
+    test('uses the epoch of another storage', async () => {
       const storage = await open();
       assert.equal(await storage.join('verona', 41), 41);
       await storage.document('d').set('romeo', 2);
@@ -56,7 +56,7 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
       await storage.close();
     });
 
-    test('another epoch than its own is over without a fence', async () => {
+    test('an epoch other than its own ends without a fence', async () => {
       const storage = await open();
       const epoch = await storage.join('verona');
       await storage.fence('verona', epoch - 1);
@@ -66,7 +66,7 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
       await storage.close();
     });
 
-    test('nothing that is fenced becomes durable', async () => {
+    test('nothing fenced becomes durable', async () => {
       const storage = await open();
       await fill(storage);
       const epoch = await storage.join('verona');
@@ -78,7 +78,7 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
       await storage.close();
     });
 
-    test('a write that was called before the fence is durable once that resolves, or refused', async () => {
+    test('a write called before the fence is durable or refused once the fence resolves', async () => {
       const storage = await open();
       const epoch = await storage.join('verona');
       const outcomes = Array.from({ length: 200 }, (_, n) =>
@@ -103,7 +103,7 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
 /** What a driver promises whose data several processes can open. The result of `make` opens the same data each time. */
 export function fenceContract(driver: string, make: () => Promise<() => Promise<Storage>>): void {
   describe(`${driver}: several nodes`, () => {
-    test('see what each of them wrote', async () => {
+    test("see each other's writes", async () => {
       const open = await make();
       const [verona, padua] = [await open(), await open()];
       await Promise.all([verona.join('verona'), padua.join('padua')]);
@@ -115,7 +115,7 @@ export function fenceContract(driver: string, make: () => Promise<() => Promise<
       await padua.close();
     });
 
-    test('one compare-and-set of many wins', async () => {
+    test('one of many compare-and-set calls succeeds', async () => {
       const open = await make();
       const handles = await Promise.all(['a', 'b', 'c', 'd'].map(open));
       const won = await Promise.all(handles.map((one, n) => one.document('d').compareAndSet('view', undefined, n)));
@@ -124,7 +124,7 @@ export function fenceContract(driver: string, make: () => Promise<() => Promise<
       await Promise.all(handles.map((one) => one.close()));
     });
 
-    test('a node is shut out by another, and hurts no other', async () => {
+    test('a fenced node cannot write; others can', async () => {
       const open = await make();
       const [verona, padua, tool] = [await open(), await open(), await open()];
       await fill(tool);
@@ -140,7 +140,7 @@ export function fenceContract(driver: string, make: () => Promise<() => Promise<
       await Promise.all([verona, padua, tool].map((one) => one.close()));
     });
 
-    test('a node that starts anew puts an end to the one before', async () => {
+    test('a restarted node fences its predecessor', async () => {
       const open = await make();
       const [before, now] = [await open(), await open()];
       await fill(before);

@@ -101,7 +101,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
   describe(`${name}: links`, () => {
     let repeated = 0;
     for (const seed of [1, 2, 3, 4]) {
-      test(`each address gets all of it once and in order, over cuts (seed ${seed})`, async () => {
+      test(`each address gets all frames once and in order, across lost wires (seed ${seed})`, async () => {
         const random = mulberry32(seed);
         const under = make({ seed });
         const { send, inbox, arrived, failures, end } = joined(under, {
@@ -130,9 +130,9 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       });
     }
 
-    test('and some of it came twice', () => assert.ok(repeated > 0));
+    test('and some frames were received twice', () => assert.ok(repeated > 0));
 
-    test('a frame is confirmed once it is handled and what it wrote is durable', async () => {
+    test('a frame is confirmed once it is handled and its writes are durable', async () => {
       const handled = gate();
       const durable = gate();
       const { send, link, end } = joined(make(), {
@@ -151,7 +151,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('an address whose handler is slow holds no other up', async () => {
+    test('a slow handler of one address delays no other', async () => {
       const slow = gate();
       const { send, arrived, end } = joined(make(), {
         receive: ({ to }) => (to[0]!.startsWith('nurse') ? slow.promise : undefined),
@@ -165,7 +165,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('what fails at the other side is told there, and hurts nothing after it', async () => {
+    test('a failed handler is reported at the receiver, and affects no later frame', async () => {
       let isFirst = true;
       const { send, failures, end } = joined(make(), {
         receive: (delivery) => {
@@ -182,7 +182,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('several addressees arrive together, whatever their characters', async () => {
+    test('several addressees in one frame, whatever their characters', async () => {
       const { send, arrived, end } = joined(make());
       const to = ['rømeo@montague.example/ä', 'rømeo@montague.example/😀 "<&', 'rømeo@montague.example'];
       const payload = '<message>\u0000\u{10ffff}ﬀ</message>';
@@ -191,7 +191,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('what goes to many crosses once, and a turn is one write', async () => {
+    test('a frame with many addressees is sent once, and a turn is one write', async () => {
       const under = make();
       const written: number[] = [];
       const network: Network = {
@@ -219,7 +219,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('what waits for a peer is bounded, and there is room again once it has confirmed', async () => {
+    test('the queue for a peer is bounded, and drains with its confirmations', async () => {
       const handled = gate();
       const { send, link, arrived, end } = joined(make(), { receive: () => handled.promise }, 10_000);
       const sent: Parcel[] = [];
@@ -246,7 +246,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('what a peer has not begun is taken back once it is drained, and no longer handled by it', async () => {
+    test('frames that a peer has not started are withdrawn by a drain, and not handled by it', async () => {
       const begun = gate();
       const { send, link, arrived, end } = joined(make({ seed: 9 }), {
         receive: ({ to }) => (to[0]!.startsWith('juliet') ? begun.promise : undefined),
@@ -281,7 +281,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('what a closed link leaves says which frame it was', async () => {
+    test('the pending frames of a closed link keep their origin', async () => {
       const { send, link, end } = joined(make(), { acts: () => false });
       send('juliet@capulet.example', '1');
       send('juliet@capulet.example', '2');
@@ -297,7 +297,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('another run of the node, a node that is no member, and a node of another protocol say nothing', async () => {
+    test('other epochs, other members and other protocols are ignored', async () => {
       const under = make();
       const { arrived, end } = joined(under);
       const refused = [
@@ -323,7 +323,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('bytes that are no messages end the wire, and nothing else', async () => {
+    test('invalid bytes close the wire, and affect nothing else', async () => {
       const under = make();
       const { send, failures, end } = joined(under);
       await send('juliet@capulet.example', '1').confirmed;
@@ -336,7 +336,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('a peer that nobody can reach is known to be down, and gets all of it once it is there', async () => {
+    test('an unreachable peer is known to be down, and gets everything later', async () => {
       const under = make();
       const link = new Link({
         ...settings,

@@ -33,7 +33,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       return entries.map(({ id }) => id).join(' ');
     };
 
-    test('what was never written is not there', async () => {
+    test('an unwritten log is empty', async () => {
       const log = store();
       assert.deepEqual(await log.page('romeo', { limit: 10 }), { entries: [], complete: true });
       assert.deepEqual(await log.page('romeo', { limit: 10, words: 'a' }), { entries: [], complete: true });
@@ -47,7 +47,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       await log.forget('romeo');
     });
 
-    test('what is read equals what was written', async () => {
+    test('a read returns equal values', async () => {
       const entries: LogEntry[] = [
         { id: '1', value: '' },
         { id: '2', value: '<message/>', with: '', tag: '' },
@@ -60,7 +60,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual(Object.keys(read[0]!), ['id', 'value']);
     });
 
-    test('an entry is the reader’s own, and the writer’s stays the writer’s', async () => {
+    test('values are copied on reads and writes', async () => {
       const log = store();
       const entry = { id: '1', value: 'a' };
       const written = log.append('romeo', entry);
@@ -71,7 +71,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual((await log.page('romeo', { limit: 1 })).entries, [{ id: '1', value: 'a' }]);
     });
 
-    test('entries are ordered by id, however they came', async () => {
+    test('entries are ordered by id, in whatever order they were appended', async () => {
       const log = await filled([...oddNames].reverse().map((id) => ({ id, value: id })));
       const { entries } = await log.page('romeo', { limit: all });
       assert.deepEqual(
@@ -83,7 +83,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       }
     });
 
-    test('an entry with the same id replaces the first', async () => {
+    test('an entry replaces an earlier one with its id', async () => {
       const log = await filled([
         { id: 'a', value: 'old', with: 'x', tag: 't' },
         { id: 'b', value: '22' },
@@ -109,7 +109,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
 
     const letters = 'abcdefghij'.split('').map((id) => ({ id, value: id }));
 
-    test('pages both ways', async () => {
+    test('pages in both directions', async () => {
       const log = await filled(letters);
       const walk = async (backwards: boolean): Promise<{ ids: string[]; complete: boolean }[]> => {
         const pages: { ids: string[]; complete: boolean }[] = [];
@@ -168,7 +168,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       }
     });
 
-    test('strict: a page beside an entry that is not there', async () => {
+    test('strict: a page next to a missing entry', async () => {
       const log = await filled(letters);
       await log.append('juliet', { id: 'x', value: 'x' });
       const unknown = (query: Partial<LogQuery>, id: string): Promise<void> =>
@@ -197,7 +197,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       { id: '07', value: 'NIGHT', with: 'Juliet', tag: 'Chat' },
     ];
 
-    test('filters, alone and together', async () => {
+    test('filters, alone and combined', async () => {
       const log = await filled(rich);
       const cases: [Partial<LogQuery>, string][] = [
         [{ with: 'juliet' }, '01 02 04 05'],
@@ -234,7 +234,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       }
     });
 
-    test('words: whole, without case and accents, never more than words', async () => {
+    test('words: whole words, ignoring case and accents', async () => {
       const texts = [
         'Café au lait',
         'NIGHT’s ﬁne',
@@ -282,7 +282,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       }
     });
 
-    test('words stay in order when entries came out of order, and go when they go', async () => {
+    test('word search orders entries appended out of order, and forgets removed ones', async () => {
       const log = await filled(['05', '01', '09', '03', '07'].map((id) => ({ id, value: 'night' })));
       assert.equal(await idsOf(log, { words: 'night' }), '01 03 05 07 09');
       assert.equal(await idsOf(log, { words: 'night', after: '03', limit: 2 }), '05 07');
@@ -306,7 +306,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
     }));
     const idsIn = (entries: readonly LogEntry[]): string => entries.map(({ id }) => id).join(' ');
 
-    test('words in a long log, a page after the other, while it grows', async () => {
+    test('words in a long log, page by page, while it grows', async () => {
       const log = await filled(many.slice(0, 600));
       const expected = many.filter(({ value }) => value.includes('even'));
       const walk = async (backwards: boolean): Promise<string> => {
@@ -335,7 +335,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await log.count('romeo', { words: 'odd', with: 'nurse' }), 117);
     });
 
-    test('words of what was replaced, removed and trimmed are gone, and of what took its place are there', async () => {
+    test('words of replaced, removed and trimmed entries are not found; those of replacements are', async () => {
       const log = await filled(many.slice(0, 400));
       assert.equal(await log.count('romeo', { words: 'all' }), 400);
       await log.append('romeo', { id: '10100', value: 'a tombstone' });
@@ -360,13 +360,13 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await idsOf(log, { words: 'anew' }), '10001');
     });
 
-    test('what no text can be made of is not found, and keeps nothing else from being found', async () => {
+    test('values without a text are not found, and do not affect the search for others', async () => {
       const log = await filled([...many.slice(0, 200), { id: '10100x', value: 'broken' }]);
       assert.equal(await log.count('romeo', { words: 'all' }), 200);
       assert.equal(await idsOf(log, { words: 'broken' }), '');
     });
 
-    test('a log without texts finds nothing, until it has them', async () => {
+    test('a log without texts finds nothing until it has them', async () => {
       const name = `log-${count++}`;
       const log = storage.log(name);
       await Promise.all(many.slice(0, 200).map((entry) => log.append('romeo', entry)));
@@ -377,7 +377,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await idsOf(log, { words: 'round100' }), '10100');
     });
 
-    test('many who search at once all find theirs', async () => {
+    test('concurrent searches all succeed', async () => {
       const log = store();
       const owners = Array.from({ length: 12 }, (_, n) => `owner ${n}`);
       await Promise.all(owners.flatMap((owner, n) => many.slice(0, 50 * n).map((entry) => log.append(owner, entry))));
@@ -388,7 +388,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       );
     });
 
-    test('count goes no further than its limit', async () => {
+    test('count stops at its limit', async () => {
       const log = await filled(rich);
       assert.equal(await log.count('romeo', {}), 7);
       assert.equal(await log.count('romeo', {}, 3), 3);
@@ -398,7 +398,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await log.count('romeo', { ids: ['01', '02', '03'] }, 2), 2);
     });
 
-    test('size is the bytes of the values', async () => {
+    test('size is the size of the values in bytes', async () => {
       const log = await filled([
         { id: '1', value: 'abc' },
         { id: '2', value: 'ä😀' },
@@ -418,7 +418,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await log.size('juliet'), 5);
     });
 
-    test('remove says how many there were, also of those just appended', async () => {
+    test('remove returns the number of entries, including those just appended', async () => {
       const log = await filled(letters);
       assert.equal(await log.remove('romeo', []), 0);
       assert.equal(await log.remove('romeo', ['b', 'b', 'x', 'd']), 2);
@@ -446,7 +446,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await log.size('romeo'), 9);
     });
 
-    test('what is called in order happens in order', async () => {
+    test('operations are executed in the order of the calls', async () => {
       const log = store();
       const results = await Promise.all([
         log.append('romeo', { id: 'a', value: '' }),
@@ -481,7 +481,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await trimmed({ keep: 0, limit: 0 }), '0: a b c d e f g h i j');
     });
 
-    test('trim in steps, and of more than one commit takes', async () => {
+    test('trim in steps, of more entries than one commit takes', async () => {
       const log = await filled(Array.from({ length: 1800 }, (_, n) => ({ id: String(10_000 + n), value: 'v' })));
       const steps: number[] = [];
       do steps.push(await log.trim('romeo', { before: '10500', limit: 200 }));
@@ -492,7 +492,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal((await log.page('romeo', { limit: 1 })).entries[0]?.id, '11793');
     });
 
-    test('owners do not touch', async () => {
+    test('owners are independent', async () => {
       const log = store();
       await Promise.all(oddNames.map((owner, n) => log.append(owner, { id: 'same', value: `night <${n}>` })));
       for (const [n, owner] of oddNames.entries()) {
@@ -508,7 +508,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual(await log.owners({ limit: 9, suffix: '@example.org' }), ['A@example.org', 'a@example.org']);
     });
 
-    test('an owner with many entries is forgotten whole, and can begin anew', async () => {
+    test('a large log is deleted completely, and can be used again', async () => {
       const log = await filled(
         Array.from({ length: 1700 }, (_, n) => ({
           id: `${n}`,
@@ -527,7 +527,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual(await log.owners({ limit: 9 }), ['juliet', 'romeo']);
     });
 
-    test('many appends at once are all there, in order', async () => {
+    test('many concurrent appends are all stored, in order', async () => {
       const log = store();
       const ids = Array.from({ length: 3000 }, (_, n) => String((n * 7919) % 3000).padStart(5, '0'));
       await Promise.all(ids.map((id) => log.append('romeo', { id, value: id })));
@@ -539,7 +539,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       );
     });
 
-    test('what chance does to a log is the same as to a list', async () => {
+    test('random operations have the same result on a log and on an array', async () => {
       const log = store();
       const model = new Map<string, LogEntry>();
       let state = 7;

@@ -15,7 +15,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
 
     const store = (): MapStore<unknown> => storage.map<unknown>(`map-${count++}`);
 
-    test('what was never written is not there', async () => {
+    test('an unwritten map is empty', async () => {
       const items = store();
       assert.equal(await items.get('romeo', 'a'), undefined);
       assert.deepEqual(await items.all('romeo'), new Map());
@@ -26,7 +26,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       await items.forget('romeo');
     });
 
-    test('keys come in order, whatever they are called', async () => {
+    test('keys are ordered, whatever their characters', async () => {
       const items = store();
       await items.set(
         'romeo',
@@ -37,7 +37,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal(await items.count('romeo'), oddNames.length);
     });
 
-    test('size is the bytes of the values of the owner', async () => {
+    test("size is the size of the owner's values in bytes", async () => {
       const map = store();
       assert.equal(await map.size('romeo'), 0);
       await map.set('romeo', [
@@ -76,7 +76,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       assert.equal((await items.page('romeo', { limit: Number.POSITIVE_INFINITY })).length, oddNames.length);
     });
 
-    test('set writes over, adds, and keeps the rest', async () => {
+    test('set replaces and adds, and keeps the rest', async () => {
       const items = store();
       await items.set('romeo', [
         ['a', 1],
@@ -99,7 +99,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       );
     });
 
-    test('the last of entries with one key counts; none is nothing', async () => {
+    test('the last entry of a key wins; an empty list changes nothing', async () => {
       const items = store();
       await items.set('romeo', []);
       assert.deepEqual(await items.owners({ limit: 10 }), []);
@@ -110,7 +110,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual(await items.all('romeo'), new Map([['a', 2]]));
     });
 
-    test('all entries are set or none', async () => {
+    test('set is atomic', async () => {
       const items = store();
       await items.set('romeo', [['a', 1]]);
       const bad = items.set('romeo', [
@@ -121,7 +121,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual(await items.all('romeo'), new Map([['a', 1]]));
     });
 
-    test('a value is the reader’s own, and the writer’s stays the writer’s', async () => {
+    test('values are copied on reads and writes', async () => {
       const items = store();
       const value = { list: [1] };
       const written = items.set('romeo', [['a', value]]);
@@ -137,7 +137,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       }
     });
 
-    test('delete says how many there were', async () => {
+    test('delete returns the number of entries', async () => {
       const items = store();
       await items.set(
         'romeo',
@@ -153,7 +153,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       assert.deepEqual(await items.owners({ limit: 10 }), ['romeo']);
     });
 
-    test('what is called in order happens in order', async () => {
+    test('operations are executed in the order of the calls', async () => {
       const items = store();
       const results = await Promise.all([
         items.set('romeo', [['a', 1]]),
@@ -180,7 +180,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       ]);
     });
 
-    test('owners do not touch', async () => {
+    test('owners are independent', async () => {
       const items = store();
       await Promise.all(oddNames.map((owner, n) => items.set(owner, [['key', n]])));
       for (const [n, owner] of oddNames.entries()) assert.deepEqual(await items.all(owner), new Map([['key', n]]));
@@ -192,7 +192,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       );
     });
 
-    test('owners in pages, and by their end', async () => {
+    test('owners in pages, and by suffix', async () => {
       const items = store();
       const owners = ['a@example.org', 'b@example.com', 'c@example.org', 'd@sub.example.org', 'example.org'];
       await Promise.all([...owners].reverse().map((owner) => items.set(owner, [['key', 1]])));
@@ -204,7 +204,7 @@ export function mapContract(driver: string, open: () => Promise<Storage>): void 
       ]);
     });
 
-    test('an owner with many entries is forgotten whole, and can begin anew', async () => {
+    test('a large map is deleted completely, and can be used again', async () => {
       const items = store();
       const many = Array.from({ length: 1700 }, (_, n) => [`key ${n}`, n] as const);
       await items.set('romeo', many);

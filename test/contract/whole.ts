@@ -7,7 +7,7 @@ import { text } from './log.js';
 /** What every driver promises beyond its shapes. `open` gives an empty storage. */
 export function storageContract(driver: string, open: () => Promise<Storage>): void {
   describe(`${driver}: storage`, () => {
-    test('the same name and shape is the same data, another shape is not', async () => {
+    test('name and shape identify a store', async () => {
       const storage = await open();
       await storage.document('same').set('romeo', 1);
       await storage.map('same').set('romeo', [['a', 2]]);
@@ -19,7 +19,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
       await storage.close();
     });
 
-    test('lists its stores, and forgets an owner in all', async () => {
+    test('lists its stores, and deletes an owner in all', async () => {
       const storage = await open();
       await storage.document('d').set('romeo', 1);
       await storage.document('d').set('juliet', 1);
@@ -35,7 +35,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
       await storage.close();
     });
 
-    test('flush waits for what was written, and can be called with nothing written', async () => {
+    test('flush waits for earlier writes, also if there are none', async () => {
       const storage = await open();
       await storage.flush();
       const done: string[] = [];
@@ -55,7 +55,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
       await storage.close();
     });
 
-    test('what was written before closing is done, what comes after is refused', async () => {
+    test('writes before close are completed, later ones refused', async () => {
       const storage = await open();
       const log = storage.log('l');
       const document = storage.document('d');
@@ -85,7 +85,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
 /** What a driver promises that outlives the process. `openAt` opens what is at a place that it made before. */
 export function persistenceContract(driver: string, openAt: (place: string) => Promise<Storage>): void {
   describe(`${driver}: opened again`, () => {
-    test('all is there', async () => {
+    test('all data is present', async () => {
       const first = await openAt('again');
       await first.document('Document').set('romeo@example.org', { a: 1 });
       await first.map('map').set('romeo', [['ä😀\0', [1]]]);
@@ -115,7 +115,7 @@ export function persistenceContract(driver: string, openAt: (place: string) => P
       await second.close();
     });
 
-    test('the epochs of a node rise', async () => {
+    test('the epochs of a node increase', async () => {
       const first = await openAt('epochs');
       const epoch = await first.join('verona');
       await first.close();
@@ -131,7 +131,7 @@ export function persistenceContract(driver: string, openAt: (place: string) => P
       await fourth.close();
     });
 
-    test('words are found, whether they were searched for before or not, and go with their entries', async () => {
+    test('words are found, whether or not they were searched before, and deleted with their entries', async () => {
       const write = async (storage: Storage, from: number, to: number): Promise<void> => {
         const log = storage.log('words', { text });
         const numbers = Array.from({ length: to - from }, (_, n) => from + n);

@@ -125,7 +125,7 @@ const hasBody = (stanza: Element): boolean => stanza.getChild('body') !== undefi
 const gone = (from: string) => (stanza: Element) =>
   stanza.name === 'presence' && stanza.attrs.type === 'unavailable' && stanza.attrs.from === from;
 
-test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, async (t) => {
+test('idle clients resume, others start a new session', { timeout: 60_000 }, async (t) => {
   server = await start();
   t.after(() => server.close());
   const juliet = new Actor('juliet@localhost/balcony', [
@@ -169,7 +169,7 @@ test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, asyn
     assert.deepEqual(await nurse.bodies(1), ['from Juliet']);
   });
 
-  await t.test('XEP-0045 §11.2: she is told that she is in no room', async () => {
+  await t.test('XEP-0045 §11.2: the user is notified that she left the room', async () => {
     const [farewell, ...more] = await juliet.hears(1, gone(`${room}/Juliet`));
     assert.deepEqual(more, []);
     const x = farewell?.getChild('x', NS.mucUser);
@@ -181,7 +181,7 @@ test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, asyn
     assert.deepEqual([affiliation, role], ['owner', 'none']);
   });
 
-  await t.test('RFC 6121 §4.5: she hears of the session that was lost, and of its successor', async () => {
+  await t.test('RFC 6121 §4.5: contacts are notified of the lost session, and of its successor', async () => {
     const heard = await juliet.hears(2, ({ name, attrs }) => name === 'presence' && attrs.from === romeo.address);
     assert.deepEqual(
       heard.map(({ attrs }) => attrs.type),
@@ -190,7 +190,7 @@ test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, asyn
     assert.deepEqual(juliet.heard.filter(gone(nurse.address)), [], 'the nurse was not lost');
   });
 
-  await t.test('again and again, as long as nobody says anything', async () => {
+  await t.test('repeatedly, as long as the session is idle', async () => {
     await kept(3);
     await crashes(juliet, nurse);
     await kept(3);
@@ -203,7 +203,7 @@ test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, asyn
     }
   });
 
-  await t.test('what makes a session outdated just before', async () => {
+  await t.test('events that make a snapshot stale shortly before', async () => {
     await kept(3);
     // Romeo by sending, Juliet by receiving, the nurse not at all.
     await romeo.chats('juliet@localhost', 'just before');
@@ -219,24 +219,27 @@ test('who was quiet resumes, who was not begins anew', { timeout: 60_000 }, asyn
     assert.equal(romeo.heard.filter(({ attrs }) => attrs.type === 'error').length, 0);
   });
 
-  await t.test('a client that has got more than was written down begins anew, and nothing is lost', async () => {
-    await kept(3);
-    juliet.client.cut();
-    await romeo.chats('juliet@localhost', 'while she is away');
-    await kept(3);
-    juliet.heard.length = 0;
-    // It is written down that she has not got it. She gets it, and does not say so.
-    juliet.acknowledges = false;
-    assert.equal(await juliet.returns(), 'resumed');
-    await juliet.hears(1, hasBody);
-    await romeo.chats('juliet@localhost', 'one more');
-    await juliet.hears(1, hasBody);
-    await crashes(juliet, romeo, nurse);
-    juliet.acknowledges = true;
-    assert.equal(await juliet.returns(), 'refused');
-    await juliet.syncs();
-    assert.deepEqual(await juliet.bodies(2), ['while she is away', 'one more']);
-  });
+  await t.test(
+    'a client that received more than its snapshot has starts a new session, and nothing is lost',
+    async () => {
+      await kept(3);
+      juliet.client.cut();
+      await romeo.chats('juliet@localhost', 'while she is away');
+      await kept(3);
+      juliet.heard.length = 0;
+      // It is written down that she has not got it. She gets it, and does not say so.
+      juliet.acknowledges = false;
+      assert.equal(await juliet.returns(), 'resumed');
+      await juliet.hears(1, hasBody);
+      await romeo.chats('juliet@localhost', 'one more');
+      await juliet.hears(1, hasBody);
+      await crashes(juliet, romeo, nurse);
+      juliet.acknowledges = true;
+      assert.equal(await juliet.returns(), 'refused');
+      await juliet.syncs();
+      assert.deepEqual(await juliet.bodies(2), ['while she is away', 'one more']);
+    },
+  );
   assert.deepEqual(
     [juliet, romeo, nurse].flatMap(({ client }) => client.streamErrors),
     [],

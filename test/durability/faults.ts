@@ -257,7 +257,7 @@ test('a full disk', { timeout: 120_000 }, async (t) => {
   });
 });
 
-test('a full disk, and the server is killed and started on it', { timeout: 120_000 }, async (t) => {
+test('a full disk, on which the server is killed and started', { timeout: 120_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -296,7 +296,7 @@ test('files that cannot grow', { timeout: 120_000 }, async (t) => {
   });
 });
 
-test('a server that is told to stop while its disk is full', { timeout: 120_000 }, async (t) => {
+test('a server that is stopped while its disk is full', { timeout: 120_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -323,7 +323,7 @@ test('a server that is told to stop while its disk is full', { timeout: 120_000 
   await speaker.compare(true);
 });
 
-test('somebody else holds the database', { timeout: 120_000 }, async (t) => {
+test('another process locks the database', { timeout: 120_000 }, async (t) => {
   const server = await started(t);
   const script = fileURLToPath(new URL('../unit/storage-child.js', import.meta.url));
   let locker: ChildProcess;
@@ -340,7 +340,7 @@ test('somebody else holds the database', { timeout: 120_000 }, async (t) => {
   });
 });
 
-test('files that may only be read', { timeout: 120_000 }, async (t) => {
+test('read-only files', { timeout: 120_000 }, async (t) => {
   const disk = Disk.make(64);
   if (typeof disk === 'string') return t.skip(disk);
   const server = await started(t, join(disk.place, 'data'));

@@ -53,7 +53,7 @@ test(`${rounds} power cuts under a server, seed ${seed}`, { timeout: 60_000 + ro
   const world = new World({ cast, random, port, rooms: ['hall', 'yard'], newcomers: true, burst: 8 });
   for (let n = 0; n < rounds; n++)
     await t.test(`round ${n + 1}`, (t) => round(t, { server, world, random, ending: cut }));
-  await t.test('the archives are what they were', () => world.compareAll());
+  await t.test('the archives are unchanged', () => world.compareAll());
   await server.stop();
   disk.unmount();
 });

@@ -55,7 +55,7 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, asy
       for (const { address, client } of world.actors) assert.equal(client.refused, 0, `${address} could not resume`);
     });
   }
-  await t.test('the archives are what they were', () => world.compareAll());
+  await t.test('the archives are unchanged', () => world.compareAll());
 });
 
 /** A connection that is no session to resume, and all that the server said on it until it was closed. */

@@ -30,7 +30,7 @@ function seeded(seed: number): <T>(from: readonly T[]) => T {
   };
 }
 
-test('nothing that an account keeps makes it fail', async () => {
+test('no stored account data makes a request fail', async () => {
   const pick = seeded(402_398);
   const { connect, account, stop } = await startHost(
     [roster, presence, privateStorage, vcard, clientCaps, pubsub, mam, bookmarks, vcard4, avatars, displayed],

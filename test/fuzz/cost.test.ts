@@ -418,7 +418,7 @@ const early: readonly { readonly title: string; readonly opened: boolean; readon
   return cases;
 })();
 
-test('before the login nothing costs more than a millisecond', { timeout: 120_000 }, async () => {
+test('no stanza before login costs more than a millisecond', { timeout: 120_000 }, async () => {
   const stage = await Stage.open({ config });
   try {
     await stage.account('alice@localhost');

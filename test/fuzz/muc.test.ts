@@ -26,7 +26,7 @@ function seeded(seed: number): <T>(from: readonly T[]) => T {
   };
 }
 
-test('nothing that is said to rooms makes them fail', async () => {
+test('no request to a room makes it fail', async () => {
   const pick = seeded(45_313);
   const { host, connect, stop } = await startHost([disco, roster, blocking, presence, adhoc, mam, muc], {
     config: { modules: { muc: { lock_new_rooms: false, rooms_per_user: 20, presences_per_minute: 'unlimited' } } },

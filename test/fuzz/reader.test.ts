@@ -309,7 +309,7 @@ function check(bytes: Buffer, header: string, rnd: Random): 'accepted' | 'refuse
   return 'refused';
 }
 
-test('tampered stanzas are read as saxes reads them, or refused', () => {
+test('modified stanzas are read like saxes reads them, or refused', () => {
   const rnd = random(SEED);
   const seen = { accepted: 0, refused: 0 };
   for (const header of [...HEADERS, '']) {

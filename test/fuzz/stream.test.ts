@@ -217,7 +217,7 @@ async function round(scene: Scene, seed: number): Promise<void> {
   }
 }
 
-scenario('changed connections hurt nobody', { config, alone: true }, async (scene) => {
+scenario('modified connections affect nobody else', { config, alone: true }, async (scene) => {
   const { server, stage } = scene;
   const romeo = await scene.actor('romeo@localhost/orchard', { presence: true });
   const juliet = await scene.actor('juliet@localhost/balcony', { transport: 'tls', presence: true });

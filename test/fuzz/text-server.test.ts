@@ -397,7 +397,7 @@ class Play {
   }
 }
 
-scenario('what a server passes on is what it was given', { config }, async (scene) => {
+scenario('a server forwards content unchanged', { config }, async (scene) => {
   const play = new Play(randomOf(SEED));
   try {
     await play.run(scene, ROUNDS);

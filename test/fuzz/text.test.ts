@@ -205,7 +205,7 @@ function changed({ stanza, tree }: Pair, generator: Generator, random: Random): 
   }
 }
 
-test('what comes out of a stanza is what went in, changed as was asked', () => {
+test('serialized stanzas are equal to parsed ones, except for requested changes', () => {
   const random = randomOf(SEED);
   let both: Both | undefined;
   let generator = new Generator(random);

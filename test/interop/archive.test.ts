@@ -38,7 +38,7 @@ function read(one: Way, other: Way): void {
     return id;
   };
 
-  step('what comes live, and the copies of it, have the ids of the archive', async () => {
+  step('live messages and carbons have the ids of the archive', async () => {
     const account = stage.account('phone');
     a = await stage.keep(one.device(account, stage.port(one.listener)));
     second = await stage.keep(one.device({ ...account, resource: 'desk' }, stage.port(one.listener)));
@@ -64,7 +64,7 @@ function read(one: Way, other: Way): void {
     assert.deepEqual(told(await second.history({ max: 50 })), said);
   });
 
-  step('pages lead through it, forward and back', async () => {
+  step('pages forward and backward', async () => {
     for (const max of [1, 5, 12]) {
       assert.deepEqual(await pages(a, { with: romeo, max }), said);
       assert.deepEqual(await pages(a, { with: romeo, max, before: '' }), said);
@@ -79,7 +79,7 @@ function read(one: Way, other: Way): void {
     assert.deepEqual(told(await a.history({ with: 'nobody@localhost', max: 5 })), []);
   });
 
-  step('who comes back reads what is behind the last it knows, and knows it again where it comes live', async () => {
+  step('a returning client reads what follows its last message, and recognises it when it arrives live', async () => {
     await Promise.all([a.offline(), second.offline()]);
     await b.ping('localhost');
     const last = said.at(-1)!.id;
@@ -107,7 +107,7 @@ function read(one: Way, other: Way): void {
     assert.deepEqual(told(await second.history({ max: 50 })), said);
   });
 
-  step('it is searched, by time and by words', async () => {
+  step('searches by time and by words', async () => {
     await untilNextSecond();
     const start = new Date();
     for (const body of ['the Nightingale & the lark', 'no bird at all']) {
@@ -121,7 +121,7 @@ function read(one: Way, other: Way): void {
     assert.deepEqual(told(await a.history({ text: 'owl', max: 50 })), []);
   });
 
-  step('what is taken back is a tombstone (XEP-0424)', async () => {
+  step('a retracted message is a tombstone (XEP-0424)', async () => {
     const [author, reader] = b.retract === undefined ? [a, b] : [b, a];
     assert.ok(author.retract !== undefined);
     const to = bare(reader.jid);
@@ -142,7 +142,7 @@ function read(one: Way, other: Way): void {
     said.length = 0;
   });
 
-  step('what is not to be kept is not (XEP-0441)', async () => {
+  step('preferences exclude messages (XEP-0441)', async () => {
     const count = async (device: Device, text: string) => (await device.history({ text, max: 50 })).messages.length;
     const { default: usual } = await a.preferences();
     assert.equal(usual, 'always');

@@ -11,7 +11,7 @@ const stage = Stage.forThisFile({
   modules: { proxy65: { listen: ['127.0.0.1:0'], public_hosts: ['127.0.0.1'] } },
 });
 
-test('slixmpp sends bytes through the proxy, and gets some back', { skip: without('slixmpp') }, async () => {
+test('slixmpp sends and receives bytes through the proxy', { skip: without('slixmpp') }, async () => {
   const options = {
     sender: stage.account('sender'),
     taker: stage.account('taker'),

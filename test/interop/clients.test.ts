@@ -56,7 +56,7 @@ function converse(one: Way, other: Way): void {
     assert.match(a.jid, /@localhost\/.*phone/);
   });
 
-  step('both subscribe, accept, and see each other', async () => {
+  step('both subscribe, approve, and see each other', async () => {
     await a.setContact(romeo, 'Roméo <R&J>', ['Friends', 'Vérone']);
     await a.subscribe(romeo);
     await b.inbox.next('presence', { from: juliet, type: 'subscribe' });
@@ -79,7 +79,7 @@ function converse(one: Way, other: Way): void {
     assert.equal((await b.roster()).find(({ jid }) => jid === juliet)?.subscription, 'both');
   });
 
-  step('both talk, and what they say arrives as it was said', async () => {
+  step('both send messages, which arrive unchanged', async () => {
     for (const text of texts) {
       await a.say(b.jid, text);
       assert.equal((await b.inbox.next('message', { from: a.jid })).body, text);
@@ -90,7 +90,7 @@ function converse(one: Way, other: Way): void {
     for (const device of [a, second]) await device.inbox.next('message', { from: b.jid, body: 'for both' });
   });
 
-  step('what one device says and hears, the other is told (XEP-0280)', async () => {
+  step('other devices get carbons (XEP-0280)', async () => {
     await second.enableCarbons();
     await b.say(a.jid, 'for the phone');
     await second.inbox.next('message', { from: b.jid, body: 'for the phone', carbon: 'received' });
@@ -100,11 +100,11 @@ function converse(one: Way, other: Way): void {
     await b.inbox.next('message', { body: 'from the phone' });
   });
 
-  step('a connection that is cut costs nothing (XEP-0198)', async (t) => {
+  step('a lost connection is resumed (XEP-0198)', async (t) => {
     await resumes(t, a, b, relay, one.miscounts === true);
   });
 
-  step('keeps a card, private data, and asks what others are', async () => {
+  step('vCard, private storage, service discovery and version', async () => {
     await a.setCard('Juliet Càpulet & <sons>');
     assert.equal(await b.card(juliet), 'Juliet Càpulet & <sons>');
     await a.setPrivate('ünder <us>');
@@ -118,7 +118,7 @@ function converse(one: Way, other: Way): void {
     assert.ok(Array.isArray(await a.commands('localhost')));
   });
 
-  step('blocks, and is not there for whom it blocked (XEP-0191)', async () => {
+  step('blocks a user (XEP-0191)', async () => {
     b.inbox.take('presence');
     await a.block(romeo);
     assert.deepEqual(await a.blocked(), [romeo]);
@@ -137,7 +137,7 @@ function converse(one: Way, other: Way): void {
     assert.deepEqual(await a.blocked(), []);
   });
 
-  step('what is said while it is away waits for it (XEP-0160)', async () => {
+  step('messages to an offline user are delivered later (XEP-0160)', async () => {
     b.inbox.take('presence');
     await Promise.all([a.offline(), second.offline()]);
     for (const from of [a.jid, second.jid]) await b.inbox.next('presence', { from, type: 'unavailable' });
@@ -154,7 +154,7 @@ function converse(one: Way, other: Way): void {
     );
   });
 
-  step('takes a contact off the roster', async () => {
+  step('removes a contact from the roster', async () => {
     await a.removeContact(romeo);
     await b.inbox.next('presence', { from: a.jid, type: 'unavailable' });
     assert.deepEqual(await a.roster(), []);

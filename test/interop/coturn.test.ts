@@ -121,11 +121,11 @@ describe('coturn', { skip, concurrency: false }, () => {
     assert.match(await relay(turn.port, username, password), noneLost);
   });
 
-  test('relays over TCP for them', async () => {
+  test('relays over TCP', async () => {
     assert.match(await relay(turn.port, username, password, '-t'), noneLost);
   });
 
-  test('refuses another password, another time, and what is over', async () => {
+  test('refuses wrong passwords, other times and expired credentials', async () => {
     assert.doesNotMatch(await relay(turn.port, username, `${password.slice(1)}A`), noneLost);
     const [ends, word] = username.split(':');
     assert.doesNotMatch(await relay(turn.port, `${Number(ends) + 1}:${word}`, password), noneLost);

@@ -24,7 +24,7 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     assert.equal(isEncrypted, true, `${body} was not encrypted`);
   };
 
-  step('two strangers', async () => {
+  step('two users who are not contacts', async () => {
     [juliet, romeo] = await Promise.all([device(account), device(other)]);
     await Promise.all([juliet.online(), romeo.online()]);
     await juliet.sayEncrypted!(romeo.jid, 'Grüße <&> 🌼');
@@ -54,7 +54,7 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     await hears(juliet, 'from the desk', { carbon: 'sent' });
   });
 
-  step('who is away reads it when it comes, and on the other device out of the archive', async () => {
+  step('an offline user decrypts later, and the other device from the archive', async () => {
     await Promise.all([juliet.offline(), desk.offline()]);
     for (const jid of [juliet.jid, desk.jid]) await romeo.inbox.next('presence', { from: jid, type: 'unavailable' });
     for (const body of ['away 1', 'away 2', 'away 3']) await romeo.sayEncrypted!(account.bare, body);
@@ -69,7 +69,7 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     );
   });
 
-  step('in a room for members', async () => {
+  step('in a members-only room', async () => {
     const room = 'secret@conference.localhost';
     await juliet.rooms.enter(room, 'Juliet');
     await juliet.rooms.configure(room, {

@@ -47,7 +47,7 @@ describe('one account with every library, and a contact', { skip, concurrency: f
   });
 
   for (const [at, { name }] of kinds.entries()) {
-    step(`a picture by ${name} (XEP-0084)`, async () => {
+    step(`an avatar by ${name} (XEP-0084)`, async () => {
       const picture = pictures[at]!;
       const id = createHash('sha1').update(Buffer.from(picture, 'base64')).digest('hex');
       await devices[at]!.pep.setAvatar('image/png', picture);
@@ -68,7 +68,7 @@ describe('one account with every library, and a contact', { skip, concurrency: f
       for (const device of devices) assert.deepEqual(await device.pep.bookmarks(), expected, device.library);
     });
 
-    step(`a card by ${name}`, async () => {
+    step(`a vCard by ${name}`, async () => {
       await devices[at]!.setCard(`Name & ${at}`);
       for (const device of [...devices, contact]) {
         assert.equal(await device.card(account.bare), `Name & ${at}`, device.library);
@@ -77,14 +77,14 @@ describe('one account with every library, and a contact', { skip, concurrency: f
     });
   }
 
-  step('a card of version 4 (XEP-0292)', async () => {
+  step('a vCard4 (XEP-0292)', async () => {
     const writer = devices.find(({ pep }) => pep.setCard4 !== undefined)!;
     await writer.pep.setCard4!('Name of <four>');
     for (const device of [...devices, contact])
       assert.equal(await device.card(account.bare), 'Name of <four>', device.library);
   });
 
-  step('a picture on a card', async () => {
+  step('the picture of a vCard', async () => {
     const id = createHash('sha1').update(Buffer.from(pictures[0]!, 'base64')).digest('hex');
     await devices[0]!.rooms.setPhoto(account.bare, 'image/png', pictures[0]!);
     await contact.inbox.next('avatar', { from: account.bare, id, by: 'pep' });
@@ -92,7 +92,7 @@ describe('one account with every library, and a contact', { skip, concurrency: f
       assert.equal(compact(await device.pep.avatar(account.bare)), pictures[0], device.library);
   });
 
-  step('bookmarks are taken away', async () => {
+  step('bookmarks are removed', async () => {
     const left = new Map(kinds.map((_, each) => [`room${each}@conference.localhost`, `Röom <${each}>`]));
     for (const [at, device] of devices.entries()) {
       // Not its own.
@@ -128,7 +128,7 @@ describe('one account with every library, and a contact', { skip, concurrency: f
         'verona@conference.localhost': 'Verona',
       });
   };
-  step('Profanity gets the picture, and has the bookmarks', withProfanity, without('profanity'));
+  step('Profanity gets the avatar and the bookmarks', withProfanity, without('profanity'));
 });
 
 const compact = (base64: string): string => base64.replaceAll(/\s/g, '');

@@ -22,7 +22,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
   const step = steps(90_000);
   after(() => profanity?.quits());
 
-  step('logs in, once the certificate is accepted', async () => {
+  step('logs in once the certificate is accepted', async () => {
     relay = await stage.relay('c2s');
     romeo = await stage.keep(ways.xmppJsTls.device(stage.account('home'), stage.port('c2s_tls')));
     second = await stage.keep(ways.xmppJsStartTls.device(account, stage.port('c2s')));
@@ -51,7 +51,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     assert.deepEqual(mine, { jid: other, subscription: 'both', name: 'Romeo', groups: [] });
   });
 
-  step('both talk', async () => {
+  step('both send messages', async () => {
     for (const text of ['Grüße – 日本語', '<b>&amp; "quoted"</b>', 'a long one '.repeat(80).trim()]) {
       await profanity.types(`/msg ${other} ${text}`);
       assert.equal((await romeo.inbox.next('message', { from: own })).body, text);
@@ -60,14 +60,14 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await profanity.sees(/Wie geht’s, <Julia> & Co\.\?/);
   });
 
-  step('what another device of its account says and hears is shown (XEP-0280)', async () => {
+  step('shows messages of another device (XEP-0280)', async () => {
     await second.say(other, 'said elsewhere');
     await profanity.sees(/said elsewhere/);
     await romeo.say(second.jid, 'heard elsewhere');
     await profanity.sees(/heard elsewhere/);
   });
 
-  step('asks the server', async () => {
+  step('queries the server', async () => {
     await profanity.types('/win 1');
     await pings(profanity);
     await profanity.types('/serversoftware localhost');
@@ -79,7 +79,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     assert.deepEqual(await second.blocked(), []);
   });
 
-  step('a connection that is cut comes back, and what was said meanwhile is shown', async () => {
+  step('reconnects after a lost connection, and shows missed messages', async () => {
     await profanity.types(`/msg ${other} before`);
     await romeo.inbox.next('message', { body: 'before' });
     relay.cut();
@@ -90,7 +90,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
     await romeo.inbox.next('message', { body: 'after' });
   });
 
-  step('what is said while it is away is shown when it comes', async () => {
+  step('shows offline messages', async () => {
     await second.offline();
     await profanity.types('/disconnect');
     await romeo.inbox.next('presence', { from: own, type: 'unavailable' });
@@ -117,7 +117,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
   const step = steps(90_000);
   after(() => profanity?.quits());
 
-  step('makes a room for members, and invites', async () => {
+  step('creates a members-only room, and invites', async () => {
     romeo = await stage.keep(ways.stanzaJs.device(stage.account('home'), stage.port('https')));
     await romeo.online();
     profanity = await Profanity.start();
@@ -145,7 +145,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
     await profanity.sees(/Romeo has joined/);
   });
 
-  step('all talk', async () => {
+  step('all send messages', async () => {
     await profanity.types('Grüße <an> & alle – 日本語');
     await romeo.inbox.next('message', { from: `${room}/Paula`, body: 'Grüße <an> & alle – 日本語' });
     await romeo.rooms.say(room, 'so <do> I & more');
@@ -163,7 +163,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
     await profanity.sees(/Romeo is now known as Roméo/);
   });
 
-  step('puts somebody out, and lets them in again', async () => {
+  step('kicks an occupant, who joins again', async () => {
     await profanity.types('/kick Roméo a break');
     await romeo.inbox.next('occupant', { from: `${room}/Roméo`, codes: [307, 110], reason: 'a break' });
     await profanity.sees(/Roméo has been kicked/);
@@ -173,7 +173,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
     await assert.rejects(romeo.rooms.enter(room, 'Romeo'), /forbidden/);
   });
 
-  step('is invited, sees what was said before, and what is taken back', async () => {
+  step('is invited, shows the history, and a retraction', async () => {
     await romeo.rooms.enter(other, 'Romeo');
     await romeo.rooms.configure(other, {});
     for (const text of ['said before', 'this as well']) {
@@ -196,7 +196,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
     await profanity.sees(/Room destroyed/);
   });
 
-  step('destroys its own', async () => {
+  step('destroys its room', async () => {
     await profanity.types(`/win ${room}`);
     await profanity.types('/room destroy');
     await until(async () => !(await romeo.rooms.list('conference.localhost')).includes(room));

@@ -54,7 +54,7 @@ async function listening(program: string, child: ChildProcess, ports: readonly n
   });
 }
 
-describe('proxies in front', { skip: absent.length > 0 && `${absent.join(' and ')} is not installed` }, () => {
+describe('reverse proxies', { skip: absent.length > 0 && `${absent.join(' and ')} is not installed` }, () => {
   let stage: Stage;
   let folder: string;
   const ports = { starttls: 0, direct: 0, ended: 0, web: 0 };
@@ -152,7 +152,7 @@ http {
     assert.ok(connectionOf(stage, peer).secure);
   });
 
-  test('HAProxy, where TLS ends', async () => {
+  test('HAProxy terminates TLS', async () => {
     const peer = await stage.connect({ transport: 'tls', port: ports.ended, address: client });
     await peer.opens();
     const features = await peer.receivesFeatures();

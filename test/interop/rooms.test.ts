@@ -69,7 +69,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
   const see = (devices: readonly Device[], wanted: Partial<Occupant>): Promise<Occupant[]> =>
     Promise.all(devices.map((device) => device.inbox.next('occupant', wanted)));
 
-  step('the owner makes it, for members alone and to last', async () => {
+  step('the owner creates a persistent members-only room', async () => {
     const resources = ['owner', 'member', 'guest'] as const;
     relay = await stage.relay(cast[1].listener);
     [owner, member, guest] = (await Promise.all(
@@ -94,7 +94,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     assert.equal((await owner.rooms.configuration(room))['muc#roomconfig_roomname'], 'The <Globe> & more');
   });
 
-  step('an instant room is for everybody, and gone with the last', async () => {
+  step('an instant room is open, and destroyed with its last occupant', async () => {
     const instant = `instant-${room}`;
     await owner.rooms.enter(instant, 'one');
     await owner.rooms.configure(instant, {});
@@ -107,7 +107,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     for (const device of [owner, member]) drop(device, 'occupant', 'subject');
   });
 
-  step('only who is invited gets in; the history is there', async () => {
+  step('only invited users can join, and get the history', async () => {
     for (const text of ['one', 'two', 'three']) await speaks(owner, 'Öwner <1>', text, [owner]);
     await assert.rejects(member.rooms.enter(room, 'Member'), /registration-required/);
     await owner.rooms.affiliate(room, bare(member.jid), 'member');
@@ -138,7 +138,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
       assert.equal(seen.occupant, guestId);
   });
 
-  step('all talk, and what they say arrives as it was said', async () => {
+  step('all send messages, which arrive unchanged', async () => {
     const all = [owner, member, guest];
     for (const text of texts) {
       await speaks(owner, 'Öwner <1>', text, all);
@@ -147,7 +147,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     }
   });
 
-  step('a word to one of them is for that one', async () => {
+  step('a private message reaches one occupant', async () => {
     await owner.rooms.whisper(room, 'Member', 'between us <two>');
     await member.inbox.next('message', { from: `${room}/Öwner <1>`, type: 'chat', body: 'between us <two>' });
     await member.rooms.whisper(room, 'Öwner <1>', 'yes');
@@ -158,7 +158,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await guest.inbox.next('refused', { from: `${room}/Nobody`, condition: 'item-not-found' });
   });
 
-  step('nicknames change, and two cannot have the same', async () => {
+  step('nicknames change, and are unique', async () => {
     await member.rooms.rename(room, 'Mémber');
     await see([owner, guest], { from: `${room}/Member`, type: 'unavailable', codes: [303], nick: 'Mémber' });
     await see([owner, guest], { from: `${room}/Mémber`, type: 'available', affiliation: 'member' });
@@ -166,7 +166,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await speaks(guest, 'Guest', 'still me', [owner, member, guest]);
   });
 
-  step('the subject is for all to see, and not for all to change', async () => {
+  step('everybody sees the subject, but not everybody can change it', async () => {
     await owner.rooms.setSubject(room, 'Fire & <thunder>');
     for (const device of [owner, member, guest])
       await device.inbox.next('subject', { from: `${room}/Öwner <1>`, subject: 'Fire & <thunder>' });
@@ -174,7 +174,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await guest.inbox.next('refused', { from: room, condition: 'forbidden' });
   });
 
-  step('affiliations are given, listed, and shown', async () => {
+  step('affiliations are granted, listed and shown', async () => {
     await owner.rooms.affiliate(room, bare(member.jid), 'admin', 'well done');
     await see([owner, member, guest], { from: `${room}/Mémber`, affiliation: 'admin', role: 'moderator' });
     assert.deepEqual(await owner.rooms.affiliated(room, 'admin'), [bare(member.jid)]);
@@ -182,7 +182,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await assert.rejects(guest.rooms.affiliate(room, bare(member.jid), 'none'), /forbidden/);
   });
 
-  step('a moderator takes back what somebody said (XEP-0425)', async () => {
+  step('a moderator retracts a message (XEP-0425)', async () => {
     const id = await speaks(guest, 'Guest', 'something rude', [owner, member, guest]);
     const moderate = owner.rooms.moderate ?? member.rooms.moderate;
     assert.ok(moderate !== undefined);
@@ -203,13 +203,13 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     for (const device of [owner, member, guest]) drop(device, 'message');
   });
 
-  step('all know that they are there (XEP-0410)', async () => {
+  step('all pings to themselves succeed (XEP-0410)', async () => {
     assert.equal(await owner.rooms.isIn(room, 'Öwner <1>'), true);
     assert.equal(await member.rooms.isIn(room, 'Mémber'), true);
     assert.equal(await guest.rooms.isIn(room, 'Guest'), true);
   });
 
-  step('a connection that is cut leaves nobody outside (XEP-0198)', async () => {
+  step('a lost connection does not leave the room (XEP-0198)', async () => {
     for (const device of [owner, guest]) drop(device, 'occupant');
     drop(member, 'back');
     relay.cut();
@@ -221,7 +221,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     drop(member, 'message');
   });
 
-  step('who was away reads what was said meanwhile in the archive', async () => {
+  step('a returning user reads missed messages in the archive', async () => {
     await guest.rooms.leave(room, 'Guest');
     await see([owner, member], { from: `${room}/Guest`, type: 'unavailable' });
     assert.equal(await guest.rooms.isIn(room, 'Guest'), false);
@@ -260,7 +260,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     assert.equal(latest.isLast, false);
   });
 
-  step('history since a time is sent on entering', async () => {
+  step('history since a time is sent on joining', async () => {
     await guest.rooms.leave(room, 'Guest back');
     await speaks(owner, 'Öwner <1>', 'before the time', [owner, member]);
     await untilNextSecond();
@@ -272,7 +272,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     for (const device of [owner, member]) drop(device, 'occupant');
   });
 
-  step('a picture and what it is', async () => {
+  step('avatar and room information', async () => {
     await owner.rooms.setPhoto(room, 'image/png', picture);
     for (const device of [member, guest]) {
       await device.inbox.next('changed', { from: room, codes: [104] });
@@ -295,7 +295,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     assert.ok((await guest.rooms.list(service)).includes(room));
   });
 
-  step('who is kicked may come back, and comes by a direct invitation', async () => {
+  step('a kicked user joins again, by a direct invitation', async () => {
     await owner.rooms.kick(room, 'Guest', 'a <break>');
     await see([owner, member, guest], {
       from: `${room}/Guest`,
@@ -314,7 +314,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await see([owner, member], { from: `${room}/Guest`, type: 'available' });
   });
 
-  step('who is banned may not', async () => {
+  step('a banned user cannot join', async () => {
     await owner.rooms.affiliate(room, bare(guest.jid), 'outcast', 'enough');
     await see([owner, member, guest], {
       from: `${room}/Guest`,
@@ -331,7 +331,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await see([owner, member], { from: `${room}/Guest`, type: 'available', affiliation: 'member' });
   });
 
-  step('it lasts without anybody in it, until it is destroyed', async () => {
+  step('an empty room persists until it is destroyed', async () => {
     await Promise.all([
       owner.rooms.leave(room, 'Öwner <1>'),
       member.rooms.leave(room, 'Mémber'),

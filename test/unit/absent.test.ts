@@ -42,7 +42,7 @@ const names = ['absent1', 'absent2', 'present'];
 const romeo = await account('romeo', Object.fromEntries(names.map((name) => [`${name}@example.org`, 'both'])));
 for (const name of names) await account(name, { 'romeo@example.org': 'both' });
 
-test('presence and events reach a contact who is there, and nothing is read for the others', async () => {
+test('presence and events reach online contacts; for others nothing is read', async () => {
   const present = connect('present@example.org/r');
   await knows(present);
   read.splice(0);
@@ -58,7 +58,7 @@ test('presence and events reach a contact who is there, and nothing is read for 
   assert.match(heard, /type="unavailable"/);
 });
 
-test('of an account, those sessions get an event that want it', async () => {
+test('only interested sessions of an account get an event', async () => {
   const plain = connect('present@example.org/plain');
   await plain.says('<presence/>');
   const silent = connect('present@example.org/silent');
@@ -72,7 +72,7 @@ test('of an account, those sessions get an event that want it', async () => {
   for (const one of [plain, silent]) assert.doesNotMatch(one.received.join(), /<item/);
 });
 
-test('a stanza for those who want something goes to all others where nobody does', async () => {
+test('a stanza for interested sessions goes to all if none declares its interest', async () => {
   const owner = Jid.parse('present@example.org');
   const stanza = Stanza.parse('<message type="headline"><body>x</body></message>').with({ from: romeo, to: owner });
   const heard = async (feature: string, except: readonly string[], kind: 'willing' | 'unwilling') => {

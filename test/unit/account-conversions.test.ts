@@ -15,7 +15,7 @@ const same = (one: Element, other: Element): void => assert.equal(serialize(pars
 
 const a = `<x xmlns='urn:x' a='1'>t</x>`;
 
-test('what a list stands for, when it is put together from items', () => {
+test('a list built from items has their meaning', () => {
   const lists = [
     '',
     `<conference jid='r@c'/>`,
@@ -37,7 +37,7 @@ test('what a list stands for, when it is put together from items', () => {
     }
 });
 
-test('the last of two bookmarks of a room counts, and the id of an item stays', () => {
+test('the last of two bookmarks of a room wins, and the item keeps its id', () => {
   const items = new Map([['R@c', item()]]);
   const { publish, retract } = differences(
     storage(`<conference jid='r@c' name='1'/><conference jid='r@C' name='2'/>`),
@@ -47,7 +47,7 @@ test('the last of two bookmarks of a room counts, and the id of an item stays', 
   assert.equal(publish.get('R@c')!.attrs.name, '2');
 });
 
-test('what an older client drops stays, what it changes is changed', () => {
+test('elements that an older client drops are kept, and its changes applied', () => {
   const before = item(
     `<nick>n</nick><password>p</password><extensions>${a}<y xmlns='urn:y'/></extensions><z xmlns='urn:z'/>`,
     `o='1'`,
@@ -67,7 +67,7 @@ test('what an older client drops stays, what it changes is changed', () => {
   );
 });
 
-test('a card that says the same is left as it is', () => {
+test('an equivalent card is not changed', () => {
   const cards = [
     '',
     '<FN>  J  </FN><N/><NICKNAME/><TEL><NUMBER> 1 </NUMBER></TEL>',

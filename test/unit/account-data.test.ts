@@ -27,26 +27,26 @@ const isEmptyResult = (answer: string) => assert.match(answer, /^<iq [^>]*type="
 const card = `<vCard xmlns="vcard-temp"><FN>Alice &amp; Co</FN><PHOTO><TYPE>image/png</TYPE></PHOTO></vCard>`;
 const askCard = '<vCard xmlns="vcard-temp"/>';
 
-test('a vCard is kept as it was written and shown to anybody', async () => {
+test('a vCard is stored unchanged, and public', async () => {
   assert.match(await alice.asks(iq('get', askCard)), /type="result" id="1"><vCard xmlns="vcard-temp"\/>/);
   isEmptyResult(await alice.asks(iq('set', card)));
   assert.ok((await alice.asks(iq('get', askCard))).includes(card));
   assert.ok((await carol.asks(iq('get', askCard, 'alice@example.org'))).includes(card));
 });
 
-test('no vCard and no account look the same to others (XEP-0054 §3.3)', async () => {
+test('a missing vCard and a missing account get the same answer (XEP-0054 §3.3)', async () => {
   const none = await carol.asks(iq('get', askCard, 'bob@example.org'));
   assert.match(none, /<service-unavailable /);
   assert.equal(none.replaceAll('bob', 'nobody'), await carol.asks(iq('get', askCard, 'nobody@example.org')));
 });
 
-test('only the owner writes the vCard, whether there is an account or not', async () => {
+test('only the owner can write the vCard, whether or not the account exists', async () => {
   for (const to of ['alice@example.org', 'nobody@example.org'])
     assert.match(await carol.asks(iq('set', card, to)), /<forbidden /);
   assert.deepEqual(await storage.document('vcards').owners({ limit: 10 }), ['alice@example.org']);
 });
 
-test('a vCard has a size', async () => {
+test('the size of a vCard is limited', async () => {
   const large = card.replace('Co', 'x'.repeat(600));
   assert.match(await alice.asks(iq('set', large)), /<policy-violation /);
   assert.ok((await alice.asks(iq('get', askCard))).includes(card));
@@ -57,7 +57,7 @@ test('a vCard has a size', async () => {
 
 const asPrivate = (...xml: string[]) => `<query xmlns="jabber:iq:private">${xml.join('')}</query>`;
 
-test('private elements are kept by their names', async () => {
+test('private elements are stored by name', async () => {
   isEmptyResult(await alice.asks(iq('set', asPrivate('<one xmlns="urn:a"><b>1</b></one>', '<two xmlns="urn:a"/>'))));
   assert.match(
     await alice.asks(iq('get', asPrivate('<one xmlns="urn:a"/>'))),
@@ -66,7 +66,7 @@ test('private elements are kept by their names', async () => {
   assert.match(await alice.asks(iq('get', asPrivate('<one xmlns="urn:b"/>'))), /<one xmlns="urn:b"\/>/);
 });
 
-test('several elements of one name are kept together, and replaced together', async () => {
+test('several elements of one name are stored and replaced together', async () => {
   await alice.asks(iq('set', asPrivate('<x xmlns="urn:x">1</x>', '<x xmlns="urn:x">2</x>')));
   assert.match(await alice.asks(iq('get', asPrivate('<x xmlns="urn:x"/>'))), />1<\/x><x xmlns="urn:x">2<\/x>/);
   await alice.asks(iq('set', asPrivate('<x xmlns="urn:x">3</x>')));
@@ -76,14 +76,14 @@ test('several elements of one name are kept together, and replaced together', as
   );
 });
 
-test('private data is the owner’s, whether there is an account or not', async () => {
+test('private data is readable only by its owner, whether or not the account exists', async () => {
   for (const to of ['alice@example.org', 'nobody@example.org']) {
     assert.match(await bob.asks(iq('get', asPrivate('<one xmlns="urn:a"/>'), to)), /<forbidden /);
     assert.match(await bob.asks(iq('set', asPrivate('<one xmlns="urn:a"/>'), to)), /<forbidden /);
   }
 });
 
-test('what is no private query is refused', async () => {
+test('invalid private queries are refused', async () => {
   assert.match(await alice.asks(iq('get', asPrivate())), /<bad-request /);
   assert.match(await alice.asks(iq('get', asPrivate('<a xmlns="urn:a"/>', '<b xmlns="urn:b"/>'))), /<bad-request /);
   assert.match(await alice.asks(iq('set', asPrivate())), /<not-acceptable /);
@@ -91,7 +91,7 @@ test('what is no private query is refused', async () => {
     assert.match(await alice.asks(iq('set', asPrivate(reserved))), /<not-acceptable /);
 });
 
-test('private data has a size, all of it together', async () => {
+test('the total size of private data is limited', async () => {
   const large = `<large xmlns="urn:l">${'x'.repeat(450)}</large>`;
   assert.match(await alice.asks(iq('set', asPrivate(large))), /<policy-violation /);
   assert.match(await alice.asks(iq('get', asPrivate('<large xmlns="urn:l"/>'))), /<large xmlns="urn:l"\/>/);
@@ -102,7 +102,7 @@ test('private data has a size, all of it together', async () => {
 
 const askLast = `<query xmlns="${NS.last}"/>`;
 
-test('who is there was active just now; who went away, then', async () => {
+test('an online user is active now; an offline one was active when they left', async () => {
   assert.match(await alice.asks(iq('get', askLast)), /<item-not-found /);
   await alice.appears();
   assert.match(await bob.asks(iq('get', askLast, 'alice@example.org')), /<query xmlns="jabber:iq:last" seconds="0"\/>/);
@@ -117,12 +117,12 @@ test('who is there was active just now; who went away, then', async () => {
   );
 });
 
-test('who may not see presence is told nothing, of resources neither (XEP-0012 §3, §4)', async () => {
+test('without access to presence nothing is revealed, not even resources (XEP-0012 §3, §4)', async () => {
   for (const to of ['alice@example.org', 'nobody@example.org', 'alice@example.org/a', 'nobody@example.org/a'])
     assert.match(await carol.asks(iq('get', askLast, to)), /<forbidden /);
 });
 
-test('the question to a resource reaches it from those who may ask', async () => {
+test('a request to a resource is forwarded from users with access', async () => {
   const back = connect('alice@example.org/back');
   assert.equal(await bob.asks(iq('get', askLast, 'alice@example.org/back')), '');
   assert.equal(back.received.length, 1);
@@ -130,11 +130,11 @@ test('the question to a resource reaches it from those who may ask', async () =>
   assert.equal(back.received.length, 1);
 });
 
-test('the server tells its uptime', async () => {
+test('the server returns its uptime', async () => {
   assert.match(await carol.asks(iq('get', askLast, 'example.org')), /<query xmlns="jabber:iq:last" seconds="\d+"\/>/);
 });
 
-test('after a crash an account was there until the server was last seen running', async () => {
+test('after a crash, an account counts as online until the server was last seen running', async () => {
   const store = storage.document<unknown>('last_activity');
   const hour = 3_600_000;
   const now = Date.now();

@@ -26,7 +26,7 @@ function counted() {
   return { storage, reads };
 }
 
-test('an account is made once', async () => {
+test('an account can be created only once', async () => {
   const { accounts, events } = await someAccounts();
   assert.equal(await accounts.exists(nurse.bare), false);
   await accounts.create(nurse, 'how now', { role: 'admin' });
@@ -40,7 +40,7 @@ test('an account is made once', async () => {
   assert.equal(await accounts.get('nobody@capulet.example'), undefined);
 });
 
-test('of two who make the same account at once, one does', async () => {
+test('one of two concurrent creations of an account succeeds', async () => {
   const storage = new MemoryStorage();
   const nodes = [
     await Accounts.open({ storage, iterations: 4096 }),
@@ -52,14 +52,14 @@ test('of two who make the same account at once, one does', async () => {
   for (const outcome of outcomes) if (outcome.status === 'rejected') assert.ok(refused('conflict')(outcome.reason));
 });
 
-test('an account is named user@host', async () => {
+test('the name of an account is user@host', async () => {
   const { accounts } = await someAccounts();
   for (const jid of ['capulet.example', 'nurse@capulet.example/kitchen']) {
     await assert.rejects(accounts.create(Jid.parse(jid), 'how now'), refused('invalid-name'));
   }
 });
 
-test('passwords have a least length in characters, and are what OpaqueString allows', async () => {
+test('passwords have a minimum length in characters, and follow OpaqueString', async () => {
   const { accounts } = await someAccounts({ minPasswordLength: 6 });
   for (const password of ['', 'short', '😀😀😀😀😀']) {
     const failure = password === '' ? 'password-invalid' : 'password-too-short';
@@ -73,14 +73,14 @@ test('passwords have a least length in characters, and are what OpaqueString all
   assert.ok(await accounts.verifyPassword(nurse.bare, '😀😀😀😀😀😀'));
 });
 
-test('RFC 8265 §4.2: other spaces and other spellings of a letter are the same password', async () => {
+test('RFC 8265 §4.2: other spaces and other forms of a letter are the same password', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(nurse, 'cafe\u0301\u00a0au lait');
   assert.ok(await accounts.verifyPassword(nurse.bare, 'caf\u00e9 au lait'));
   assert.equal(await accounts.verifyPassword(nurse.bare, 'Caf\u00e9 au lait'), undefined);
 });
 
-test('what is stored are SCRAM keys, one salt for each hash, and no password', async () => {
+test('SCRAM keys are stored with one salt for each hash, but no password', async () => {
   const storage = new MemoryStorage();
   const { accounts } = await someAccounts({ storage });
   await accounts.create(nurse, 'correct horse');
@@ -98,12 +98,12 @@ test('what is stored are SCRAM keys, one salt for each hash, and no password', a
   assert.equal(salts.size, 3);
 });
 
-test('rounds are 10000 unless configured, and never below 4096', async () => {
+test('iterations are 10000 by default, and at least 4096', async () => {
   assert.equal((await Accounts.open({ storage: new MemoryStorage() })).iterations, 10_000);
   assert.equal((await Accounts.open({ storage: new MemoryStorage(), iterations: 1 })).iterations, 4096);
 });
 
-test('a password is verified, changed, and the one before is none any more', async () => {
+test('a password is verified and changed; the old one becomes invalid', async () => {
   const { accounts, events } = await someAccounts();
   const before = await accounts.verifyPassword(juliet, 'pencil');
   assert.ok(before);
@@ -116,7 +116,7 @@ test('a password is verified, changed, and the one before is none any more', asy
   assert.equal(await accounts.verifyPassword('nobody@capulet.example', 'brushes'), undefined);
 });
 
-test('a password that is changed while it is checked is none any more', async () => {
+test('a password that changes during its check is invalid', async () => {
   const { accounts } = await someAccounts({ hashes: ['SHA-256'] });
   const salt = Buffer.alloc(16);
   const slow = keysOf('SHA-256', salted('SHA-256', 'how now', salt, 60_000), salt, 60_000);
@@ -126,7 +126,7 @@ test('a password that is changed while it is checked is none any more', async ()
   assert.equal(await checking, undefined);
 });
 
-test('what was proved holds as long as the account and its password do', async () => {
+test('an authentication is valid as long as the account and its password', async () => {
   const { accounts } = await someAccounts();
   const { epoch } = (await accounts.get(juliet))!;
   const identity = { jid: Jid.parse(juliet), epoch, anonymous: false };
@@ -140,7 +140,7 @@ test('what was proved holds as long as the account and its password do', async (
   assert.equal(await accounts.isCurrent({ ...identity, jid: nurse }), false);
 });
 
-test('disabling, enabling and roles are told when they change something', async () => {
+test('disabling, enabling and role changes emit events if something changes', async () => {
   const { accounts, events } = await someAccounts();
   events.length = 0;
   await accounts.disable(juliet);
@@ -166,7 +166,7 @@ test('disabling, enabling and roles are told when they change something', async 
   }
 });
 
-test('changes at the same time all happen', async () => {
+test('concurrent changes are all applied', async () => {
   const { accounts } = await someAccounts();
   await Promise.all([
     accounts.setRole(juliet, 'admin'),
@@ -178,7 +178,7 @@ test('changes at the same time all happen', async () => {
   assert.deepEqual([account?.role, account?.disabled], ['admin', true]);
 });
 
-test('existence is remembered, in both senses, and follows changes', async () => {
+test('existence is cached in both senses, and updated by changes', async () => {
   const { storage, reads } = counted();
   const { accounts } = await someAccounts({ storage });
   reads.count = 0;
@@ -200,7 +200,7 @@ test('existence is remembered, in both senses, and follows changes', async () =>
   assert.equal(await accounts.exists(nurse.bare), true);
 });
 
-test('what is remembered is bounded', async () => {
+test('the cache is bounded', async () => {
   const { storage, reads } = counted();
   const { accounts } = await someAccounts({ storage, cacheSize: 4 });
   for (let at = 0; at < 10; at++) await accounts.exists(`user${at}@capulet.example`);
@@ -209,7 +209,7 @@ test('what is remembered is bounded', async () => {
   assert.equal(reads.count, 1);
 });
 
-test('accounts of a host are listed page by page', async () => {
+test('the accounts of a host are listed in pages', async () => {
   const { accounts } = await someAccounts();
   for (const name of ['d', 'b', 'a', 'c']) await accounts.create(Jid.parse(`${name}@montague.example`), {});
   await accounts.disable('b@montague.example');
@@ -222,7 +222,7 @@ test('accounts of a host are listed page by page', async () => {
   assert.deepEqual((await accounts.list('example', { limit: 10 })).accounts, []);
 });
 
-test('a removed account is gone, and its name free when all that was told is done', async () => {
+test('a removed account no longer exists; its name is free once all handlers are done', async () => {
   const seen: string[] = [];
   const { accounts } = await someAccounts({
     onEvent: async (event) => {
@@ -242,7 +242,7 @@ test('a removed account is gone, and its name free when all that was told is don
   assert.ok(await accounts.verifyPassword(juliet, 'brushes'));
 });
 
-test('a removal that was cut short is finished before anybody gets the name', async () => {
+test('an interrupted removal is completed before the name is used again', async () => {
   const storage = new MemoryStorage();
   const told: string[] = [];
   let broken = true;
@@ -263,7 +263,7 @@ test('a removal that was cut short is finished before anybody gets the name', as
   assert.ok(await restarted.verifyPassword(juliet, 'brushes2'));
 });
 
-test('keys that another server made are taken over, also of a disabled account', async () => {
+test('keys from another server are imported, also for a disabled account', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(nurse, quickKeys('how now', ['SHA-1']), { disabled: true });
   const account = await accounts.verifyPassword(nurse.bare, 'how now');
@@ -273,7 +273,7 @@ test('keys that another server made are taken over, also of a disabled account',
   assert.equal(await accounts.lacksKeys('nobody@capulet.example', 'SHA-1'), false);
 });
 
-test('keys with too few rounds for today are made anew when the password is at hand', async () => {
+test('keys with too few iterations are replaced on the next login with PLAIN', async () => {
   const { accounts } = await someAccounts({ iterations: 5000 });
   const account = (await accounts.verifyPassword(juliet, 'pencil'))!;
   assert.equal((await accounts.credentials(juliet, 'SHA-1')).iterations, 4096);
@@ -287,13 +287,13 @@ test('keys with too few rounds for today are made anew when the password is at h
   assert.ok(await accounts.verifyPassword(juliet, 'brushes'));
 });
 
-test('only the configured keys are made', async () => {
+test('only configured keys are created', async () => {
   const { accounts } = await someAccounts({ hashes: ['SHA-256'] });
   await accounts.create(nurse, 'how now');
   assert.deepEqual((await accounts.get(nurse.bare))?.hashes, ['SHA-256']);
 });
 
-test('logins are noted at once and written later', async () => {
+test('logins are recorded at once and written later', async () => {
   const clock = { now: 1000 };
   const storage = new MemoryStorage();
   const { accounts } = await someAccounts({ storage, now: () => clock.now });

@@ -14,7 +14,7 @@ const refused = (addresses: readonly (string | undefined)[]) =>
   );
 const list = (count: number, address: (index: number) => string) => Array.from({ length: count }, (_, n) => address(n));
 
-test('a list has an end, and so has what has to be mapped in it', () => {
+test('the length of a list is limited, and so are addresses that need mapping', () => {
   demandFew(list(1000, (n) => `u${n}@example.org`));
   refused(list(1001, (n) => `u${n}@example.org`));
   demandFew([...list(1000, (n) => `u${n}@example.org`), undefined]);
@@ -23,7 +23,7 @@ test('a list has an end, and so has what has to be mapped in it', () => {
   refused([`a@b/${'\u30fb'.repeat(10_001)}`]);
 });
 
-test('of more claims than can be read none is believed', () => {
+test('none of too many claims is accepted', () => {
   const owner = Jid.parse('romeo@example.org');
   const id = (by: string) => `<stanza-id xmlns='urn:xmpp:sid:0' id='1' by='${by}'/>`;
   const of = (ids: string) => Stanza.parse(`<message>${ids}<body>x</body></message>`);

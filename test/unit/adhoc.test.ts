@@ -64,7 +64,7 @@ const refusedAs = (answer: string, type: string, ...conditions: string[]) => {
   for (const condition of conditions) assert.match(answer, new RegExp(`<${condition} `));
 };
 
-test('commands are listed for whoever may run them', async () => {
+test('commands are listed for users who may run them', async () => {
   const listed = async (client: typeof alice, to?: string) =>
     [...(await client.asks(disco_('items', NS.commands, to))).matchAll(/<item [^>]*node="([^"]+)"/g)].map(
       ([, node]) => node,
@@ -84,7 +84,7 @@ test('a command is described (§2.2)', async () => {
   refusedAs(await alice.asks(disco_('info', 'ruin')), 'cancel', 'forbidden');
 });
 
-test('stages: forward, back, to the end', async () => {
+test('stages: next, previous, complete', async () => {
   const first = await alice.asks(run('wizard'));
   assert.match(first, /status="executing"><actions execute="next"><next\/><\/actions><x [^>]*><title>page 1/);
   const id = sessionOf(first);
@@ -131,20 +131,20 @@ test('a session belongs to the address that opened it, and to its command', asyn
   assert.match(await alice.asks(run('wizard', { id })), /page 2/);
 });
 
-test('an address has so many sessions; the oldest goes', async () => {
+test('sessions per address are limited; the oldest is evicted', async () => {
   const ids: string[] = [];
   for (let n = 0; n < 11; n++) ids.push(sessionOf(await bob.asks(run('wizard'))));
   refusedAs(await bob.asks(run('wizard', { id: ids[0]! })), 'modify', 'bad-sessionid');
   assert.match(await bob.asks(run('wizard', { id: ids[1]! })), /page 2/);
 });
 
-test("an account's commands are its owner's", async () => {
+test('the commands of an account are for its owner', async () => {
   const to = 'alice@example.org';
   assert.match(await alice.asks(run('own', { to })), /status="completed"/);
   assert.match(await bob.asks(run('own', { to })), /<service-unavailable /);
 });
 
-test('sessions are bounded in all, and one account with many clients evicts nobody else', async () => {
+test('sessions are bounded in total, and an account with many clients evicts only its own', async () => {
   const id = sessionOf(await bob.asks(run('wizard')));
   for (let n = 0; n < 1001; n++) await connect(`alice@example.org/r${n}`).says(run('wizard'));
   assert.ok(!limits.includes('command_sessions'));

@@ -72,7 +72,7 @@ describe('command lines', () => {
     });
   }
 
-  test('what is for every command', () => {
+  test('options of every command', () => {
     const call = read('status --json --config a.toml --data d -h');
     assert.deepEqual([call.json, call.config, call.data, call.help], [true, 'a.toml', 'd', true]);
     assert.equal(read('user passwd a@b --password-stdin').secretFromStdin, true);
@@ -80,7 +80,7 @@ describe('command lines', () => {
   });
 });
 
-test('values are checked where they are used', () => {
+test('values are validated when they are used', () => {
   const add = named('user add');
   const values = readValues(add, { jid: 'Alice@Example.ORG', password: 'p' });
   assert.ok(Jid.parse('alice@example.org').equals(values.jid as unknown as Jid));
@@ -100,7 +100,7 @@ test('values are checked where they are used', () => {
   assert.throws(() => readValues(named('logs level'), { level: 'loud' }), CommandError);
 });
 
-test('names of commands are distinct, and every one is explained', () => {
+test('command names are unique, and every command has a description', () => {
   const names = commands.map(({ name }) => name);
   assert.deepEqual(names, [...new Set(names)]);
   const [all, page] = [overview(commands), cliReference(commands)];
@@ -112,7 +112,7 @@ test('names of commands are distinct, and every one is explained', () => {
   }
 });
 
-test('completion scripts name all commands, and shells can read them', () => {
+test('completion scripts contain all commands, and are valid for their shells', () => {
   for (const shell of ['bash', 'zsh', 'fish'] as const) {
     const script = completionScript(shell, commands);
     for (const word of ['passwd', '--password-stdin', 'completion', 'silent']) {
@@ -126,7 +126,7 @@ test('completion scripts name all commands, and shells can read them', () => {
   }
 });
 
-test('where things lie is told as the configuration has it', () => {
+test('the paths of files are those of the configuration', () => {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
   const file = join(folder, 'waxwing.toml');
   try {
@@ -149,7 +149,7 @@ test('where things lie is told as the configuration has it', () => {
   }
 });
 
-test('words', () => {
+test('splitting into words', () => {
   assert.equal(duration(0.4), '0 seconds');
   assert.equal(duration(61), '1 minute 1 second');
   assert.equal(duration(86_400 * 2 + 3600 + 5), '2 days 1 hour');
@@ -190,13 +190,13 @@ test('words', () => {
   assert.equal(columns([['tea\nROOM  forged', '1']]), 'tea\ufffdROOM  forged  1');
 });
 
-test('passwords that are chosen', () => {
+test('generated passwords', () => {
   const made = Array.from({ length: 50 }, newPassword);
   assert.equal(new Set(made).size, 50);
   for (const password of made) assert.match(password, /^(?:[2-9a-hjkmnp-z]{7}-){3}[2-9a-hjkmnp-z]{7}$/);
 });
 
-test('no module can have the name of a command of the program', () => {
+test('no module can have the name of a program command', () => {
   const names = Object.values(local).flatMap((one) => (typeof one === 'object' ? [one.name] : []));
   assert.deepEqual(names.sort(), [...localNames].sort());
   for (const name of localNames) assert.ok(ownCommands.some((command) => command.name === name));

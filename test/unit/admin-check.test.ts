@@ -40,7 +40,7 @@ describe('DNS', () => {
   const look = (resolver: DnsResolver, text = '[hosts."example.org"]') =>
     checkDns({ config: configOf(`${text}\n[listen]\nc2s_tls = ["*:443"]\nhttps = ["*:5443"]`) }, resolver);
 
-  test('records that lead here are well', async () => {
+  test('records that point to this server are ok', async () => {
     const findings = await look(
       zone({
         'SRV _xmpp-client._tcp.example.org': ['xmpp.example.org:5222'],
@@ -52,14 +52,14 @@ describe('DNS', () => {
     assert.deepEqual(levels(findings), ['ok', 'ok', 'ok']);
   });
 
-  test('without SRV records the host itself is tried', async () => {
+  test("without SRV records the host's own address is tried", async () => {
     assert.deepEqual(levels(await look(zone({ 'example.org': ['2001:db8::1'] }))), ['ok', 'ok']);
     const lost = await look(zone({}));
     assert.deepEqual(levels(lost), ['error', 'warning']);
     assert.match(lost[0]!.advice!, /_xmpp-client\._tcp\.example\.org → this machine, port 5222/);
   });
 
-  test('other ports, dead targets and services that are denied', async () => {
+  test('other ports, dead targets and denied services', async () => {
     const findings = await look(
       zone({
         'SRV _xmpp-client._tcp.example.org': ['a.example.org:15222', 'b.example.org:5222'],
@@ -72,7 +72,7 @@ describe('DNS', () => {
     assert.match(findings[1]!.what, /b\.example\.org has no address/);
   });
 
-  test('no answer is a finding, and a private name is not asked for', async () => {
+  test('a missing answer is a finding, and private names are not looked up', async () => {
     const broken = Object.assign(new Error('timeout'), { code: 'ETIMEOUT' });
     const resolver: DnsResolver = { srv: () => Promise.reject(broken), addresses: () => Promise.reject(broken) };
     const findings = await look(resolver, '[hosts.localhost]\n[hosts."example.org"]');
@@ -89,7 +89,7 @@ describe('DNS', () => {
 });
 
 describe('certificates', () => {
-  test('a self-signed one is well for a private name, and a warning for others', async () => {
+  test('a self-signed one is ok for a private name, and a warning for others', async () => {
     const data = folder();
     const config = configOf('[hosts.localhost]\n[hosts."example.org"]', data);
     assert.deepEqual(levels(await checkCertificates({ config })), ['ok', 'warning']);
@@ -102,7 +102,7 @@ describe('certificates', () => {
     ]);
   });
 
-  test('one that cannot be used is an error, one that others can read a warning', async () => {
+  test('an unusable one is an error, a readable key a warning', async () => {
     const data = folder();
     await ensureSelfSigned(join(data, 'certs'), ['localhost']);
     const key = join(data, 'certs/localhost.key');
@@ -114,7 +114,7 @@ describe('certificates', () => {
   });
 });
 
-test('ports: free, taken, the running server’s own', async () => {
+test('ports: free, in use, used by the running server', async () => {
   const taken = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => taken.once('listening', resolve));
   const { port } = taken.address() as AddressInfo;
@@ -145,7 +145,7 @@ describe('storage', () => {
   const look = (data: string, text = '', running?: StatusData) =>
     checkStorage({ config: configOf(text, data), running, full: false });
 
-  test('a fresh one has nothing to find', async () => {
+  test('a new one has no findings', async () => {
     const findings = await look(folder());
     assert.ok(
       findings.every(({ level }) => level === 'ok'),
@@ -153,7 +153,7 @@ describe('storage', () => {
     );
   });
 
-  test('one in use is sound; another program’s lock is an error', async () => {
+  test("one in use is sound; another process's lock is an error", async () => {
     const data = folder();
     mkdirSync(data, { mode: 0o700 });
     const file = join(data, 'waxwing.sqlite');
@@ -167,7 +167,7 @@ describe('storage', () => {
     assert.deepEqual(levels(await look(data)).slice(-2), ['warning', 'ok']);
   });
 
-  test('what is no database, and no folder', async () => {
+  test('not a database, not a folder', async () => {
     const data = folder();
     mkdirSync(data, { mode: 0o700 });
     writeFileSync(join(data, 'waxwing.sqlite'), 'x'.repeat(5000), { mode: 0o600 });
@@ -179,7 +179,7 @@ describe('storage', () => {
     assert.deepEqual(levels(await look(file)), ['error']);
   });
 
-  test('memory forgets, and a folder that others may write into is told', async () => {
+  test('memory storage, and a folder that others can write to', async () => {
     const data = folder();
     mkdirSync(data);
     chmodSync(data, 0o777);
@@ -191,7 +191,7 @@ describe('storage', () => {
   });
 });
 
-test('the clock is not before what was written', async () => {
+test('the clock is not earlier than existing files', async () => {
   const data = folder();
   mkdirSync(data);
   const config = configOf('', data);
@@ -203,7 +203,7 @@ test('the clock is not before what was written', async () => {
   assert.deepEqual(levels(await checkClock({ config: configOf('') }, 0)), ['error']);
 });
 
-test('open files are held against the connections that are allowed', async () => {
+test('the limit of open files is compared to the allowed connections', async () => {
   const config = configOf('[limits]\nconnections = 2000');
   const level = async (limit: number | undefined) =>
     levels(await checkLimits({ config, running: undefined }, Promise.resolve(limit)))[0];

@@ -68,11 +68,11 @@ const failure = (code: string) => (error: unknown) => error instanceof CommandEr
 const quiet = () => {};
 
 describe('the admin socket', () => {
-  test('is for its owner alone', () => {
+  test('only its owner can use it', () => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 
-  test('answers in JSON what any HTTP client asks', async () => {
+  test('answers any HTTP client in JSON', async () => {
     const added = await send('POST', '/v1/user/add', '{"jid": "Alice@localhost", "password": "wonderland"}');
     assert.deepEqual([added.status, added.type], [200, 'application/json']);
     assert.deepEqual(JSON.parse(added.text), { result: { jid: 'alice@localhost', admin: false } });
@@ -103,12 +103,12 @@ describe('the admin socket', () => {
     });
   }
 
-  test('refuses a body without end', async () => {
+  test('refuses an endless body', async () => {
     const reply = await send('POST', '/v1/status', `{"a": "${'x'.repeat(70_000)}"}`).catch(() => undefined);
     assert.ok(reply === undefined || reply.status === 400);
   });
 
-  test('tells how far it is, where lines are accepted', async () => {
+  test('reports progress if lines are accepted', async () => {
     const told: string[] = [];
     assert.deepEqual(await call(path, 'stop', {}, (text) => told.push(text)), { stopped: true, pid: process.pid });
     assert.deepEqual(told, ['going']);
@@ -116,13 +116,13 @@ describe('the admin socket', () => {
     assert.deepEqual(JSON.parse(plain.text), { result: { stopped: true, pid: process.pid } });
   });
 
-  test('errors come back as they were', async () => {
+  test('errors are returned unchanged', async () => {
     await assert.rejects(call(path, 'user show', { jid: 'nobody@localhost' }, quiet), failure('not-found'));
     await assert.rejects(call(path, 'user fly', {}, quiet), /without the command user fly/);
     await assert.rejects(call(join(folder, 'none.sock'), 'status', {}, quiet), failure('not-running'));
   });
 
-  test('levels of the log change', async () => {
+  test('log levels change', async () => {
     assert.deepEqual(await call(path, 'logs level', { area: 'storage', level: 'trace' }, quiet), {
       level: 'info',
       areas: { storage: 'trace' },
@@ -133,18 +133,18 @@ describe('the admin socket', () => {
     assert.equal(server.logs.area('streams').level, 'error');
   });
 
-  test('the configuration is shown with words for what JSON has not', async () => {
+  test('the configuration is shown with words for values that JSON lacks', async () => {
     const { config } = (await call(path, 'config show', {}, quiet)) as { config: Record<string, never> };
     assert.equal(config.data, folder);
     assert.doesNotMatch(JSON.stringify(config), /null/);
   });
 
-  test('a second server is refused, and the first goes on', async () => {
+  test('a second server is refused, and the first continues', async () => {
     await assert.rejects(open(path), failure('conflict'));
     assert.equal(await isAnswering(path), true);
   });
 
-  test('what a killed server left is replaced; what is no socket stays', async () => {
+  test('the socket of a killed server is replaced; another file is not', async () => {
     const stale = join(folder, 'stale.sock');
     const left = createNetServer().listen(stale);
     await new Promise((resolve) => left.once('listening', resolve));

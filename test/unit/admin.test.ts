@@ -37,7 +37,7 @@ const isDone = (answer: string) => assert.match(answer, /type="result".*status="
 
 const fails = (answer: string) => assert.match(answer, /status="completed".*<note type="error"/, answer);
 
-test('the commands are for administrators, in the list and in the doing', async () => {
+test('only administrators can list and run the commands', async () => {
   const list = `<iq type="get" id="1" to="example.org"><query xmlns="${NS.discoItems}" node="${NS.commands}"/></iq>`;
   assert.equal((await root.asks(list)).match(/<item [^>]*node="http:\/\/jabber.org\/protocol\/admin#/g)?.length, 30);
   assert.doesNotMatch(await alice.asks(list), /<item /);
@@ -45,7 +45,7 @@ test('the commands are for administrators, in the list and in the doing', async 
   assert.match(await alice.asks(command('delete-user')), /<forbidden /);
 });
 
-test('a user is added', async () => {
+test('add a user', async () => {
   const values = { accountjid: 'dave@example.org', password: 'correct horse', 'password-verify': 'correct horse' };
   isDone(await run('add-user', values));
   assert.notEqual(await accounts.verifyPassword('dave@example.org', 'correct horse'), undefined);
@@ -55,13 +55,13 @@ test('a user is added', async () => {
   fails(await run('add-user', { ...values, accountjid: '' }));
 });
 
-test('a password is changed', async () => {
+test('change a password', async () => {
   isDone(await run('change-user-password', { accountjid: 'dave@example.org', password: 'battery staple' }));
   assert.notEqual(await accounts.verifyPassword('dave@example.org', 'battery staple'), undefined);
   fails(await run('change-user-password', { accountjid: 'nobody@example.org', password: 'battery staple' }));
 });
 
-test('users are disabled and enabled', async () => {
+test('disable and enable users', async () => {
   isDone(await run('disable-user', { accountjids: ['bob@example.org', 'carol@example.org'] }));
   assert.equal((await accounts.get('bob@example.org'))?.disabled, true);
   assert.match(await run('get-disabled-users-num'), /<value>2<\/value>/);
@@ -73,7 +73,7 @@ test('users are disabled and enabled', async () => {
   assert.equal((await accounts.get('bob@example.org'))?.disabled, false);
 });
 
-test('users are deleted; all or none, and not oneself', async () => {
+test('delete users: all or none, and not oneself', async () => {
   fails(await run('delete-user', { accountjids: ['dave@example.org', 'nobody@example.org'] }));
   assert.match(await run('delete-user', { accountjids: ['dave@example.org', 'root@example.org'] }), /<not-allowed /);
   assert.equal(await accounts.exists('dave@example.org'), true);
@@ -99,7 +99,7 @@ test('numbers and lists', async () => {
   );
 });
 
-test('a list that is cut says so, and goes on after', async () => {
+test('a truncated list says so, and continues', async () => {
   for (let n = 0; n < 30; n++) await account(`user${String(n).padStart(2, '0')}`);
   const cut = await run('get-registered-users-list', { max_items: '25' });
   const last = /<note type="warn">The list continues after (.*?)\.<\/note>/.exec(cut)![1]!;
@@ -109,7 +109,7 @@ test('a list that is cut says so, and goes on after', async () => {
   assert.equal(listed.length, 34);
 });
 
-test('a roster, statistics, a login', async () => {
+test('roster, statistics, last login', async () => {
   const contacts = await run('get-user-roster', { accountjids: 'alice@example.org' });
   assert.match(contacts, /<query xmlns="jabber:iq:roster"><item jid="romeo@example.net" subscription="both"\/>/);
   alice.session.connection = { kind: 'tls', secure: true, remoteAddress: '192.0.2.7', answered() {}, close() {} };
@@ -119,7 +119,7 @@ test('a roster, statistics, a login', async () => {
   assert.match(await run('get-user-lastlogin', { accountjids: 'alice@example.org' }), /lastlogin"[^>]*><value>20\d\d-/);
 });
 
-test('sessions are ended, one or all', async () => {
+test('end one session, or all', async () => {
   const [one, other] = [connect('bob@example.org/1'), connect('bob@example.org/2')];
   isDone(await run('end-user-session', { accountjids: one.session.jid.full }));
   assert.match(
@@ -130,7 +130,7 @@ test('sessions are ended, one or all', async () => {
   assert.match(await run('get-online-users-num'), /<value>2<\/value>/);
 });
 
-test('an announcement reaches everybody online', async () => {
+test('an announcement reaches all online users', async () => {
   alice.received.length = 0;
   isDone(await run('announce', { announcement: ['Going down', 'in a minute'] }));
   assert.equal(alice.received.length, 1);
@@ -140,7 +140,7 @@ test('an announcement reaches everybody online', async () => {
   );
 });
 
-test('the message of the day comes once, at once or at the next login', async () => {
+test('the message of the day is sent once, immediately or at the next login', async () => {
   alice.received.length = 0;
   isDone(await run('set-motd', { motd: ['Be kind.'] }));
   assert.match(alice.received.splice(0).join(), /<body>Be kind.</);
@@ -167,7 +167,7 @@ test('the message of the day comes once, at once or at the next login', async ()
   assert.deepEqual(late.received, []);
 });
 
-test('new accounts are welcomed, once, old ones not', async () => {
+test('new accounts get the welcome message once, existing ones do not', async () => {
   isDone(await run('set-welcome', { welcome: ['Hello', 'there'] }));
   const before = connect('user02@example.org/x');
   await before.appears();

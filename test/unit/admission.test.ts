@@ -112,14 +112,14 @@ for (const [what, xml, expected] of [
     assert.equal(outcome(xml, undefined), expected);
   });
 
-test('a stanza that says no language has that of its stream (RFC 6120 §8.1.5)', () => {
+test('the default language of a stanza is that of its stream (RFC 6120 §8.1.5)', () => {
   assert.match(outcome(`<message/>`, romeo, 'it'), / xml:lang="it"/);
   assert.match(outcome(`<message xml:lang="la"/>`, romeo, 'it'), / xml:lang="la"/);
   assert.match(outcome(`<message xml:lang=""/>`, romeo, 'it'), / xml:lang=""/);
   assert.doesNotMatch(outcome(`<message/>`, romeo), /lang/);
 });
 
-test('bytes are counted, not characters', () => {
+test('limits count bytes, not characters', () => {
   for (const [text, bytes] of [
     ['', 0],
     ['abc', 3],

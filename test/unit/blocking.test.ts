@@ -21,7 +21,7 @@ test('rules match by address, account, resource of a domain, and domain (XEP-019
   assert.deepEqual(hits('x.org', ...all), all.slice(0, 6));
 });
 
-test('whom a rule covers of those who see presence', () => {
+test('the presence subscribers that a rule matches', () => {
   const items = new Map(
     Object.entries({ 'a@x.org': 'both', 'b@x.org': 'from', 'c@x.org': 'to', 'x.org': 'from', 'a@y.org': 'both' }).map(
       ([jid, subscription]) => [jid, { subscription: subscription as 'both', groups: [] }],
@@ -70,7 +70,7 @@ const message = (to: string, type = 'chat') => `<message type="${type}" to="${to
 const pings = (to: string) => `<iq type="get" id="p" to="${to}"><ping xmlns="${NS.ping}"/></iq>`;
 const gone = (received: string[]) => received.filter((xml) => xml.includes('type="unavailable"'));
 
-test('the list, and pushes to those who asked for it', async () => {
+test('the list, and pushes to clients that requested it', async () => {
   assert.match(await alice.asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
   const answer = await alice.asks(set('block', 'eve@x.org', 'EVIL.org'));
   assert.match(
@@ -87,7 +87,7 @@ test('the list, and pushes to those who asked for it', async () => {
   assert.match(await alice.asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
 });
 
-test('what cannot be a rule is refused', async () => {
+test('invalid rules are refused', async () => {
   assert.match(await alice.asks(set('block')), /<bad-request /);
   assert.match(await alice.asks(set('block', '<item/>')), /<bad-request /);
   assert.match(await alice.asks(set('block', '@x')), /<jid-malformed /);
@@ -96,7 +96,7 @@ test('what cannot be a rule is refused', async () => {
   assert.match(await alice.asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
 });
 
-test('whoever is blocked sees every session go, and is answered as if nobody were there', async () => {
+test('a blocked contact sees every session go offline, and gets errors as for a missing account', async () => {
   await alice.asks(set('block', 'bob@example.org'));
   assert.deepEqual(
     gone(bob.received.splice(0)).map((xml) => /from="([^"]*)"/.exec(xml)![1]),
@@ -118,7 +118,7 @@ test('whoever is blocked sees every session go, and is answered as if nobody wer
   alice.received.length = alice2.received.length = 0;
 });
 
-test('nothing goes out to the blocked (§3.2)', async () => {
+test('nothing is sent to blocked addresses (§3.2)', async () => {
   for (const xml of [message('bob@example.org'), pings('bob@example.org/b'), '<presence to="bob@example.org"/>']) {
     const answer = await alice.asks(xml);
     assert.match(answer, /from="bob@example.org[^"]*" type="error"/);
@@ -130,13 +130,13 @@ test('nothing goes out to the blocked (§3.2)', async () => {
   assert.deepEqual(bob.received, []);
 });
 
-test('others are not concerned', async () => {
+test('others are not affected', async () => {
   await carol.says(message('alice@example.org/a'));
   assert.equal(alice.received.splice(0).length, 1);
   assert.match(await carol.asks(message('nobody@example.org')), /<service-unavailable /);
 });
 
-test('unblocked, one sees the presence again', async () => {
+test('unblocking sends presence again', async () => {
   await alice.asks(set('unblock', 'bob@example.org'));
   assert.match(
     bob.received.splice(0).join(),
@@ -146,7 +146,7 @@ test('unblocked, one sees the presence again', async () => {
   assert.equal(alice.received.splice(0).length, 1);
 });
 
-test('a rule that still holds keeps the presence back', async () => {
+test('presence is withheld while another rule still matches', async () => {
   await alice.asks(set('block', 'bob@example.org', 'bob@example.org/b'));
   bob.received.length = 0;
   await alice.asks(set('unblock', 'bob@example.org/b'));
@@ -154,7 +154,7 @@ test('a rule that still holds keeps the presence back', async () => {
   await alice.asks(set('unblock'));
 });
 
-test('who got presence directly sees it end', async () => {
+test('recipients of directed presence get unavailable presence', async () => {
   await alice.says('<presence to="carol@example.org/c"/>');
   carol.received.length = 0;
   await alice.asks(set('block', 'carol@example.org'));
@@ -164,7 +164,7 @@ test('who got presence directly sees it end', async () => {
   alice2.received.length = 0;
 });
 
-test("one's own server and account go on working, whatever is blocked", async () => {
+test("a user's own server and account keep working, whatever is blocked", async () => {
   await alice.asks(set('block', 'example.org', 'alice@example.org'));
   assert.match(await alice.asks(pings('example.org')), /type="result"/);
   assert.match(await alice.asks(pings('alice@example.org')), /type="result"/);
@@ -175,7 +175,7 @@ test("one's own server and account go on working, whatever is blocked", async ()
   alice2.received.length = 0;
 });
 
-test('a blocked occupant is not heard, and does not put us out of the room', async () => {
+test('stanzas of a blocked occupant are dropped, without leaving the room', async () => {
   await alice.asks(set('block', 'carol@example.org/c'));
   assert.equal(await carol.asks(message('alice@example.org/a', 'groupchat')), '');
   assert.deepEqual(alice.received.splice(0), []);
@@ -190,7 +190,7 @@ test('the service for other modules', async () => {
   await alice.asks(set('unblock'));
 });
 
-test('reports are kept for administrators, so many a day (XEP-0377)', async () => {
+test('reports are stored for administrators, up to a daily limit (XEP-0377)', async () => {
   const report = (text: string) =>
     `<item jid="eve@x.org"><report xmlns="urn:xmpp:reporting:1" reason="urn:xmpp:reporting:spam"><text>${text}</text>` +
     '<stanza-id xmlns="urn:xmpp:sid:0" by="x.org" id="s1"/></report></item>';
@@ -206,7 +206,7 @@ test('reports are kept for administrators, so many a day (XEP-0377)', async () =
   assert.ok(!shown.includes('three'));
 });
 
-test('a new account of an old name has an empty list', async () => {
+test('a new account with an old name has an empty list', async () => {
   const dave = await account('dave');
   assert.match(await connect('dave@example.org/d').asks(set('block', 'x.org')), /type="result"/);
   await accounts.remove(dave.bare);
@@ -216,7 +216,7 @@ test('a new account of an old name has an empty list', async () => {
   assert.match(await connect('dave@example.org/d').asks(list), /<blocklist xmlns="urn:xmpp:blocking"\/>/);
 });
 
-test('the list is there after a restart', async () => {
+test('the list survives a restart', async () => {
   const again = await startHost([disco, roster, blocking], { storage });
   after(again.stop);
   assert.match(await again.connect('bob@example.org/x').asks(list), /<item jid="eve@x.org"\/>/);

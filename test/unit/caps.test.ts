@@ -52,12 +52,12 @@ test('sorting is by the bytes of UTF-8', () => {
     assert.equal(capsHash([exodus], features), '+JmO35I1ILm681m7cKQmtP69G9Q=');
 });
 
-test('a form without a hidden FORM_TYPE does not count (§5.4)', () => {
+test('a form without a hidden FORM_TYPE is ignored (§5.4)', () => {
   const plain = form(field('FORM_TYPE', 'urn:x'), field('a', 'b'));
   assert.equal(capsHash([exodus], discoFeatures, [plain, form(field('a', 'b'))]), capsHash([exodus], discoFeatures));
 });
 
-test('an answer proves the hash that it has', () => {
+test('a disco#info result matches its own hash', () => {
   const query = answer(
     ...psi.map(({ lang, ...rest }) => identity({ ...rest, 'xml:lang': lang })),
     ...discoFeatures.map(feature),
@@ -79,7 +79,7 @@ for (const [what, query] of Object.entries({
   'a separator in a name': answer(identity({ ...exodus, name: 'x<http://jabber.org/protocol/muc' })),
   'a separator in a value': answer(identity(exodus), form(hidden('urn:x'), field('a', 'b<c'))),
 })) {
-  test(`ill-formed and proof of nothing: ${what}`, () => {
+  test(`ill-formed, so it matches no hash: ${what}`, () => {
     assert.equal(readInfo(query), null);
     assert.equal(provesCaps(query, 'sha-1', capsHash([exodus], ['a'])), false);
   });

@@ -15,7 +15,7 @@ const BODY = '<body>Hi</body>';
 const PRIVATE = `<private xmlns='${NS.carbons}'/>`;
 const ROOM = `<x xmlns='${NS.mucUser}'/>`;
 
-test('what is copied (§6.1)', () => {
+test('which messages are copied (§6.1)', () => {
   const peer = Jid.parse('juliet@example.com/balcony');
   const occupant = Jid.parse('room@muc.example.com/nick');
   const room = Jid.parse('room@muc.example.com');
@@ -43,7 +43,7 @@ test('what is copied (§6.1)', () => {
   }
 });
 
-test('ids in our name go, however they are spelled; others stay', () => {
+test('forged ids of the account are removed, however spelled; others stay', () => {
   const owner = Jid.parse('romeo@example.org');
   const id = (by: string) => `<stanza-id xmlns='${NS.stanzaId}' id='1' by='${by}'/>`;
   const origin = `<origin-id xmlns='${NS.stanzaId}' id='2'/>`;
@@ -95,7 +95,7 @@ const outcome = () =>
     return got.join();
   });
 
-test('what one sends, his others get, and the other’s others (§7, §8)', async () => {
+test('other clients of the sender and of the recipient get copies (§7, §8)', async () => {
   await garden.says(`<message to='juliet@example.org/balcony' type='chat' id='1'>${BODY}</message>`);
   const [sent] = home.received;
   assert.equal(
@@ -117,7 +117,7 @@ test('what one sends, his others get, and the other’s others (§7, §8)', asyn
   assert.deepEqual(outcome(), ['', '', '', 'message', '']);
 });
 
-test('copies carry the id in the archive of their owner', async () => {
+test('a copy has the archive id of its owner', async () => {
   await garden.says(`<message to='juliet@example.org/balcony' type='chat' id='keep'>${BODY}</message>`);
   assert.match(home.received.join(), /by="romeo@example.org"/);
   assert.doesNotMatch(home.received.join(), /by="juliet/);
@@ -125,12 +125,12 @@ test('copies carry the id in the archive of their owner', async () => {
   outcome();
 });
 
-test('a note to oneself is copied once', async () => {
+test('a message to oneself is copied once', async () => {
   await garden.says(`<message to='romeo@example.org/old' type='chat'>${BODY}</message>`);
   assert.deepEqual(outcome(), ['', 'received', 'message', '', '']);
 });
 
-test('an error follows the copies of its message, and no other', async () => {
+test('only an error for a copied message is copied', async () => {
   const error = (id: string) =>
     `<message to='romeo@example.org/garden' type='error' id='${id}'>${BODY}<error type='cancel'/></message>`;
   await garden.says(`<message to='juliet@example.org/balcony' type='chat' id='known'>${BODY}</message>`);
@@ -141,7 +141,7 @@ test('an error follows the copies of its message, and no other', async () => {
   assert.deepEqual(outcome(), ['message', '', '', '', '']);
 });
 
-test('forged copies do not get far (§11)', async () => {
+test('forged copies are dropped (§11)', async () => {
   const forged = `<received xmlns='${NS.carbons}'><forwarded xmlns='${NS.forward}'><message xmlns='jabber:client'/></forwarded></received>`;
   assert.match(
     await garden.asks(`<message to='juliet@example.org' type='chat'>${BODY}${forged}</message>`),
@@ -158,7 +158,7 @@ test('forged copies do not get far (§11)', async () => {
   assert.deepEqual(outcome(), ['', '', '', 'message', 'received']);
 });
 
-test('disabled, nothing is copied any more; enabling twice is no error (§5, §10)', async () => {
+test('disabled, nothing is copied; enabling twice is allowed (§5, §10)', async () => {
   assert.match(await home.asks(enable), /result/);
   assert.match(await home.asks(`<iq type='set' id='d'><disable xmlns='${NS.carbons}'/></iq>`), /result/);
   assert.match(

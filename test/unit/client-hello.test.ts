@@ -27,7 +27,7 @@ const body = hello.subarray(5);
 const record = (payload: Buffer) =>
   Buffer.concat([Buffer.from([22, 3, 1, payload.length >> 8, payload.length & 255]), payload]);
 
-test('is found, in however many pieces and records it comes', () => {
+test('is found in any number of pieces and records', () => {
   assert.deepEqual(readHello(hello), { servername: 'a.example' });
   for (let end = 0; end < hello.length; end++) assert.equal(readHello(hello.subarray(0, end)), undefined, String(end));
   for (const at of [1, 3, 50, body.length - 1]) {
@@ -40,7 +40,7 @@ test('is missing without SNI', async () => {
   assert.deepEqual(readHello(await helloOf('')), { servername: undefined });
 });
 
-test('what is no ClientHello is unreadable, and never waited for without end', () => {
+test('input that is not a ClientHello is unreadable, and never waited for endlessly', () => {
   for (const text of ['GET / HTTP/1.1', '<stream:stream', '\x16\x02', '\x16\x03\x01\x00\x00'])
     assert.equal(readHello(Buffer.from(text, 'latin1')), 'unreadable');
   const endless = Buffer.alloc(20_000, record(Buffer.from([1, 255, 255, 255])));
@@ -49,7 +49,7 @@ test('what is no ClientHello is unreadable, and never waited for without end', (
   assert.equal(readHello(tiny), 'unreadable');
 });
 
-test('whatever byte is wrong, nothing is thrown', () => {
+test('no damaged byte makes it throw', () => {
   for (let at = 0; at < hello.length; at++)
     for (const byte of [0, 1, 127, 255]) {
       const wrong = Buffer.from(hello);

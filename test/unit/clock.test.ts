@@ -7,7 +7,7 @@ import { takeClocks } from './clocks.js';
 const source = new URL('../../../src/', import.meta.url);
 const hour = 3_600_000;
 
-test('nothing but the clock module reads a clock', () => {
+test('only the clock module reads a clock', () => {
   const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
     .map((name) => name.replaceAll('\\', '/'))
     .filter((name) => name.endsWith('.ts') && name !== 'server/clock.ts');
@@ -22,7 +22,7 @@ test('nothing but the clock module reads a clock', () => {
   }
 });
 
-test('a step of the wall clock is no time that passed', () => {
+test('a step of the wall clock is not elapsed time', () => {
   const clocks = takeClocks();
   try {
     for (const step of [hour, -2 * hour]) {
@@ -36,7 +36,7 @@ test('a step of the wall clock is no time that passed', () => {
   }
 });
 
-test('what passed between two processes', () => {
+test('time elapsed between two processes', () => {
   const then = { wall: 10 * hour, uptime: 5 * hour };
   const cases = [
     ['the clock went right', { wall: 11 * hour, uptime: 6 * hour }, hour],

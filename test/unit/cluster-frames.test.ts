@@ -37,7 +37,7 @@ function encoded(all: readonly Message[]): Buffer {
   return bytes;
 }
 
-test('what is written is read, in pieces of any size', () => {
+test('written frames are read, in pieces of any size', () => {
   const random = mulberry32(7);
   const bytes = encoded(messages);
   for (let round = 0; round < 200; round++) {
@@ -52,7 +52,7 @@ test('what is written is read, in pieces of any size', () => {
   }
 });
 
-test('bytes that are taken are not written over by what follows', () => {
+test('bytes taken from the writer are not overwritten later', () => {
   const encoder = new Encoder();
   encoder.add(messages[1]!);
   const first = encoder.take();
@@ -62,7 +62,7 @@ test('bytes that are taken are not written over by what follows', () => {
   assert.deepEqual(first, copy);
 });
 
-test('bytes that nobody wrote end in a FrameError', () => {
+test('invalid bytes cause a FrameError', () => {
   const random = mulberry32(11);
   let refused = 0;
   for (let round = 0; round < 5000; round++) {
@@ -79,7 +79,7 @@ test('bytes that nobody wrote end in a FrameError', () => {
   assert.ok(refused > 1000);
 });
 
-test('what is longer than a message may be is refused before it is there', () => {
+test('a message that is too long is refused before it is complete', () => {
   const head = Buffer.alloc(5);
   head.writeUInt32BE(2 ** 31, 0);
   assert.throws(() => [...new Decoder().read(head)], FrameError);

@@ -186,7 +186,7 @@ test('one node is the home of everything', async () => {
   assert.equal(node.memberOf(users[0]!)!.id, 'a');
 });
 
-test('two nodes share, and each knows where everybody is', async () => {
+test('two nodes share the slots, and agree on every home', async () => {
   const world = new World(1, false);
   const [a, b] = [await world.start('a'), await world.start('b')];
   await world.rest();
@@ -204,7 +204,7 @@ test('two nodes share, and each knows where everybody is', async () => {
 });
 
 for (const seed of seeds)
-  test(`nodes come and go in order while all talk: nothing is lost, doubled or overtaken (seed ${seed})`, async () => {
+  test(`nodes join and leave under load: nothing is lost, duplicated or reordered (seed ${seed})`, async () => {
     const world = new World(seed, seed % 2 === 0);
     await world.start('a');
     const stop = talk(world);
@@ -227,7 +227,7 @@ for (const seed of seeds)
   });
 
 for (const seed of seeds)
-  test(`a node dies while all talk: what was on its way to it arrives at its heirs (seed ${seed})`, async () => {
+  test(`a node dies under load: stanzas for it reach the new homes (seed ${seed})`, async () => {
     const world = new World(seed, seed % 2 === 0);
     for (const id of ['a', 'b', 'c']) await world.start(id);
     const stop = talk(world);
@@ -249,7 +249,7 @@ for (const seed of seeds)
     assert.equal(dead.of(users[0]!), dead);
   });
 
-test('a request is lost with its home, and everything else is sent to the next one, marked', async () => {
+test('a request is lost with its home; everything else is sent to the next home, marked as repeated', async () => {
   const world = new World(1, false);
   const [a, b] = [await world.start('a'), await world.start('b')];
   await world.rest();
@@ -275,7 +275,7 @@ test('a request is lost with its home, and everything else is sent to the next o
   await assert.rejects(confirmed, (error) => error instanceof ParcelError && error.reason === 'closed');
 });
 
-test('questions are answered at the home, in their turn, and have a deadline and a bound', async () => {
+test('questions are answered at the home, in order, with a deadline and a bound', async () => {
   const world = new World(1, false);
   const stuck = new Promise<void>(() => {});
   const a = await world.start('a', { mostQuestions: 2 });
@@ -308,7 +308,7 @@ test('questions are answered at the home, in their turn, and have a deadline and
   assert.equal(a.inspection.questions, 0);
 });
 
-test('a node that cannot be reached is shut out by itself', async () => {
+test('an unreachable node fences itself', async () => {
   const world = new World(1, false);
   // Far above what a busy machine needs to connect them.
   const a = await world.start('a', { unreachableMs: 1500 });
@@ -321,7 +321,7 @@ test('a node that cannot be reached is shut out by itself', async () => {
   assert.deepEqual(world.warnings, ['node b is unreachable and will be expelled']);
 });
 
-test('a node that starts anew follows itself', async () => {
+test('a restarted node follows itself', async () => {
   const world = new World(1, false);
   const a = await world.start('a');
   const before = await world.start('b');
@@ -336,7 +336,7 @@ test('a node that starts anew follows itself', async () => {
   assert.deepEqual(world.arrived, [{ at: 'b', to: user.bare, payload: 'message', isAgain: true }]);
 });
 
-test('a storage that has lost a view stops the node', async () => {
+test('a storage that lost a view stops the node', async () => {
   const world = new World(1, false);
   const a = await world.start('a');
   const old = await world.data.document('cluster').get('view');

@@ -15,7 +15,7 @@ import { checked } from '../../src/storage/checked.js';
 import { StorageError } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 
-test('slots are what nodes of all versions agree on', () => {
+test('all versions compute the same slots', () => {
   const known: readonly (readonly [string, number])[] = [
     ['', 3213],
     ['a', 2314],
@@ -31,7 +31,7 @@ test('slots are what nodes of all versions agree on', () => {
   assert.equal(slotOfJob('x'), slotOf('job:x'));
 });
 
-test('addresses that resemble each other are spread evenly', () => {
+test('similar addresses are spread evenly', () => {
   for (const name of [(n: number) => `user${n}@example.org`, (n: number) => `${n}@chat.example.org`]) {
     const counts = new Array<number>(slotCount).fill(0);
     const users = 50 * slotCount;
@@ -64,7 +64,7 @@ const counts = (slots: readonly number[]): Map<number, number> => {
 const moved = (a: readonly number[], b: readonly number[]): number =>
   a.filter((number, slot) => number !== b[slot]).length;
 
-test('slots are dealt evenly, and none moves that need not', () => {
+test('slots are distributed evenly, with the fewest moves', () => {
   let view = after(emptyView, withMember(emptyView, joining('n0')));
   assert.deepEqual(counts(view.slots), new Map([[0, slotCount]]));
   for (let n = 1; n < 12; n++) {
@@ -93,7 +93,7 @@ test('slots are dealt evenly, and none moves that need not', () => {
   assert.deepEqual(counts(view.slots), new Map([[0, slotCount]]));
 });
 
-test('who is leaving gives all and gets none, unless all are leaving', () => {
+test('a leaving member gives all its slots and gets none, unless all are leaving', () => {
   const slots = Array.from({ length: slotCount }, (_, slot) => slot % 3);
   const dealt = deal({ members: [member('a', 0), member('b', 1, true), member('c', 2)], slots });
   assert.deepEqual(
@@ -107,7 +107,7 @@ test('who is leaving gives all and gets none, unless all are leaving', () => {
   assert.deepEqual(all, slots);
 });
 
-test('a member that starts anew has its slots and its number under another epoch', () => {
+test('a restarted member has its slots and its number under a new epoch', () => {
   let view = after(emptyView, withMember(emptyView, joining('a')));
   view = after(view, withMember(view, joining('b')));
   view = { ...view, slots: deal(view), handingOver: 'a' };
@@ -131,7 +131,7 @@ test('a cluster is full at 1,024 members', () => {
   assert.equal(withMember(view, joining('n7', 2)).members.length, 1024);
 });
 
-test('changes made at the same time follow each other', async () => {
+test('concurrent changes are serialized', async () => {
   const storage = new MemoryStorage();
   const stores = Array.from({ length: 20 }, () => new ViewStore(storage.handle()));
   await Promise.all(stores.map((store, n) => store.change((view) => withMember(view, joining(`n${n}`)))));
@@ -141,7 +141,7 @@ test('changes made at the same time follow each other', async () => {
   assert.deepEqual(await stores[1]!.change(() => undefined), view);
 });
 
-test('nothing stands in for a damaged view', async () => {
+test('a damaged view is an error', async () => {
   const good = { version: 1, ...withMember(emptyView, joining('a')) };
   const damages = [
     7,

@@ -22,7 +22,7 @@ describe('senders and connections', () => {
   const places = Array.from({ length: 5 }, (_, number) => ({ number }));
   const shareOut = (some: typeof places) => new Map(senders.map((sender) => [sender, placeOf(some, sender)]));
 
-  test('each connection has about as many', () => {
+  test('senders are distributed about evenly', () => {
     const all = [...shareOut(places).values()];
     for (const place of places) {
       const share = all.filter((one) => one === place).length / senders.length;
@@ -30,17 +30,17 @@ describe('senders and connections', () => {
     }
   });
 
-  test('only senders of a connection that goes, or comes, move', () => {
+  test('only senders of an added or removed connection move', () => {
     const [gone, ...rest] = places;
     const before = shareOut(places);
     for (const [sender, place] of shareOut(rest))
       if (before.get(sender) !== gone) assert.equal(before.get(sender), place);
   });
 
-  test('none without a connection', () => assert.equal(placeOf([], 'romeo@verona'), undefined));
+  test('none without connections', () => assert.equal(placeOf([], 'romeo@verona'), undefined));
 });
 
-describe('what waits for a component', () => {
+describe('the queue of a component', () => {
   const config = loadConfig({ text: `[components.mantua]\nsecret = "${secret}"\nconnections = 2`, modules: [] });
 
   class Wire implements Line {
@@ -90,7 +90,7 @@ describe('what waits for a component', () => {
     return { component, refused, says, wire: () => new Wire(component) };
   };
 
-  test('goes to another connection when one is lost, in order', async () => {
+  test('moves to another connection in order when one is lost', async () => {
     const { component, refused, says, wire } = make();
     const [one, other] = [wire(), wire()];
     component.enter(one);
@@ -112,7 +112,7 @@ describe('what waits for a component', () => {
     assert.equal(component.waitingBytes, 0);
   });
 
-  test('keeps its connection while another one comes', async () => {
+  test('stays with its connection when another is added', async () => {
     const { component, says, wire } = make();
     const [one, other] = [wire(), wire()];
     component.enter(one);
@@ -131,7 +131,7 @@ describe('what waits for a component', () => {
     assert.ok(other.sent.length > 0, 'with nothing waiting, senders move');
   });
 
-  test('is refused when the last connection is lost, but for presence', async () => {
+  test('is refused when the last connection is lost, except presence', async () => {
     const { component, refused, says, wire } = make();
     const one = wire();
     component.enter(one);
@@ -146,7 +146,7 @@ describe('what waits for a component', () => {
     assert.equal(component.waitingBytes, 0);
   });
 
-  test('of one connection too many the oldest is told', () => {
+  test('the oldest connection is closed if there are too many', () => {
     const { component, wire } = make();
     const wires = [wire(), wire(), wire()];
     for (const one of wires) component.enter(one);
@@ -169,7 +169,7 @@ describe('the configuration', () => {
     }
   };
 
-  test('has a domain of its own and a long secret for each component', () => {
+  test('needs a domain of its own and a long secret for each component', () => {
     for (const [text, found] of [
       [`[components.mantua]\nsecret = "${secret}"`, []],
       ['[components.mantua]\nsecret_file = "mantua.secret"', []],
@@ -217,7 +217,7 @@ describe('the configuration', () => {
     assert.match(findings(of('localhost]\nroster = "all"'))[0]!, /roster "all"/);
   });
 
-  test('names secrets that can be read', () => {
+  test('secrets have to be readable', () => {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     after(() => rmSync(folder, { recursive: true }));
     const file = join(folder, 'mantua.secret');

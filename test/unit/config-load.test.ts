@@ -35,8 +35,8 @@ function findings(text: string, more: Partial<LoadOptions> = {}): readonly Findi
 const told = (text: string, more: Partial<LoadOptions> = {}) =>
   findings(text, more).map(({ line, path, problem, hint }) => `${line ?? '-'} ${path}: ${problem}; ${hint}`);
 
-describe('a configuration that is fine', () => {
-  test('an empty one has every default', () => {
+describe('a valid configuration', () => {
+  test('an empty one has all defaults', () => {
     const config = load('');
     assert.deepEqual(Object.keys(config.hosts), ['localhost']);
     assert.equal(config.limits.stanza_bytes, 262_144);
@@ -63,7 +63,7 @@ describe('a configuration that is fine', () => {
     assert.equal(auth.fast_token_seconds, 1_209_600);
   });
 
-  test('one file stands for a list of one', () => {
+  test('a single file stands for a list', () => {
     const { hosts } = load('[hosts.localhost]\ncertificate = "/a.crt"\nkey = ["/a.key"]');
     assert.deepEqual(hosts.localhost, {
       ...load('').hosts.localhost,
@@ -72,7 +72,7 @@ describe('a configuration that is fine', () => {
     });
   });
 
-  test('relative paths start in the folder of the file, or in the data folder', () => {
+  test('relative paths start at the folder of the file, or at the data folder', () => {
     const text = '[hosts.localhost]\ncertificate = "a.crt"\nkey = "a.key"\n[modules]\nload = ["./m.js", "npm-package"]';
     const config = load(text, { file: '/etc/waxwing/waxwing.toml' });
     assert.equal(config.data, '/etc/waxwing/data');
@@ -83,7 +83,7 @@ describe('a configuration that is fine', () => {
     assert.equal(config.log.file, '');
   });
 
-  test('overrides are laid over the file', () => {
+  test('overrides replace values of the file', () => {
     const config = load('[limits]\nstanza_bytes = 20000\nstanza_depth = 50', {
       overrides: { limits: { stanza_depth: 60 }, hosts: { 'example.org': {} } },
     });
@@ -100,7 +100,7 @@ describe('a configuration that is fine', () => {
     assert.equal(isEnabled(load('[modules.bosh]\nenabled = true'), 'bosh'), true);
   });
 
-  test('a file is read, and names its modules before their schemas are known', (context) => {
+  test('a file is read, and its modules are known before their schemas', (context) => {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     context.after(() => rmSync(folder, { recursive: true }));
     const file = join(folder, 'x.toml');
@@ -124,7 +124,7 @@ describe('a configuration that is fine', () => {
   test('plain TCP needs no confirmation on loopback addresses', () => assert.deepEqual(told(open), []));
 });
 
-describe('a configuration that is refused', () => {
+describe('an invalid configuration', () => {
   const table: readonly (readonly [name: string, text: string, ...expected: string[]])[] = [
     [
       'text where a number belongs',
@@ -224,23 +224,23 @@ describe('a configuration that is refused', () => {
   ];
   for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(told(text), expected));
 
-  test('a socket path that no system takes', () => {
+  test('a socket path that is too long for any system', () => {
     const data = `/${'long/'.repeat(20)}`;
     assert.match(told(`data = "${data}"`)[0]!, /^- admin\.socket: the path .* is too long for a Unix socket/);
   });
 
-  test('confirmed, the same is accepted', () => {
+  test('the same is valid with a confirmation', () => {
     assert.deepEqual(told('[c2s]\nrequire_encryption = false\nconfirm_plain_anywhere = true'), []);
     assert.deepEqual(told('[listen]\nhttp = ["*:80"]\n[http]\nconfirm_plain_anywhere = true'), []);
   });
 
-  test('a contradiction is not told of a key that is wrong by itself', () => {
+  test('a contradiction is not reported for a key that is invalid itself', () => {
     assert.deepEqual(told('[c2s]\nrequire_encryption = false\nconfirm_plain_anywhere = "yes"'), [
       '3 c2s.confirm_plain_anywhere: "yes" is text; write true or false',
     ]);
   });
 
-  test('the message has file, line and column of every finding', () => {
+  test('the message has file, line and column of each finding', () => {
     assert.throws(() => load('[limits]\n  stanza_bytes = "x"\n  depth = 1', { file: 'conf/w.toml' }), {
       name: 'ConfigError',
       message:
@@ -250,13 +250,13 @@ describe('a configuration that is refused', () => {
     });
   });
 
-  test('what the program adds has no line', () => {
+  test('an override has no line', () => {
     assert.deepEqual(told('[limits]\nstanza_depth = 50', { overrides: { limits: { stanza_depth: 'x' } }, file: 'f' }), [
       '- limits.stanza_depth: "x" is text; write a whole number, such as 100',
     ]);
   });
 
-  test('a file that is not there', () => {
+  test('a missing file', () => {
     assert.throws(() => loadConfig({ file: '/nowhere/w.toml', modules }), {
       message: '/nowhere/w.toml: no such file; set the file with --config',
     });

@@ -61,7 +61,7 @@ describe('positions in TOML', () => {
     test(path.join('.'), () => assert.deepEqual([at(path, 'key'), at(path, 'value')], [key, value]));
   }
 
-  test('what is not written down has none', () => {
+  test('missing keys have no position', () => {
     assert.equal(locate(['nothing'], 'key'), undefined);
     assert.equal(locator('')(['x'], 'value'), undefined);
   });

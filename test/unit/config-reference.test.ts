@@ -32,9 +32,9 @@ const load = (text: string) => loadConfig({ text, modules });
 describe('the reference', () => {
   const { toml, markdown } = configReference(modules);
 
-  test('is a configuration that equals the defaults', () => assert.deepEqual(load(toml), load('')));
+  test('equals the defaults when it is loaded', () => assert.deepEqual(load(toml), load('')));
 
-  test('has every key with what it means', () => {
+  test('has every key with its description', () => {
     assert.match(
       toml,
       /^# Files over HTTP\. \(XEP-0363\)\n\[modules\.upload\]\n# Largest file\. At least 1 KB\. \(live\)\nsize = "10 MiB"$/m,
@@ -46,7 +46,7 @@ describe('the reference', () => {
     assert.match(markdown, /^### `\[modules\.upload\]`\n\nFiles over HTTP\. \(XEP-0363\)$/m);
   });
 
-  test('says something of every key', () => {
+  test('has a description for every key', () => {
     const lines = toml.split('\n');
     const silent = lines.filter((line, index) => /^[a-z_]+ = /.test(line) && !lines[index - 1]?.startsWith('# '));
     assert.deepEqual(silent, []);
@@ -54,7 +54,7 @@ describe('the reference', () => {
 });
 
 describe('changes', () => {
-  test('are told apart by whether they need a restart', () => {
+  test('are divided by whether they need a restart', () => {
     const before = load('[hosts.localhost]\nadmins = ["a@localhost"]\n[hosts."b.example"]');
     const after = load(`
       [hosts.localhost]
@@ -81,7 +81,7 @@ describe('changes', () => {
   });
 });
 
-test('shown, a configuration has no secrets', () => {
+test('secrets are hidden when a configuration is shown', () => {
   const text = '[modules.upload]\naccess_token = "hunter2"\nkeys = { a = "hunter3" }';
   const shown = redact(load(text), modules);
   assert.doesNotMatch(JSON.stringify(shown), /hunter/);
@@ -90,7 +90,7 @@ test('shown, a configuration has no secrets', () => {
 });
 
 describe('with the modules of the server', () => {
-  test('the reference is a configuration that equals the defaults', () => {
+  test('the reference equals the defaults when it is loaded', () => {
     const { toml } = configReference(standardModules);
     assert.deepEqual(
       loadConfig({ text: toml, modules: standardModules }),
@@ -99,7 +99,7 @@ describe('with the modules of the server', () => {
   });
 
   for (const name of ['minimal', 'loadtest']) {
-    test(`conf/${name}.toml is a configuration`, () => {
+    test(`conf/${name}.toml is valid`, () => {
       const file = fileURLToPath(new URL(`../../../conf/${name}.toml`, import.meta.url));
       assert.ok(loadConfig({ file, modules: standardModules }));
     });

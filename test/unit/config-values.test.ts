@@ -88,7 +88,7 @@ describe('addresses', () => {
   });
 });
 
-test('the name that was meant', () => {
+test('the name that was probably meant', () => {
   const names = ['stanza_bytes', 'stanza_depth', 'connections'];
   assert.equal(nearest('stanza_byte', names), 'stanza_bytes');
   assert.equal(nearest('stnaza_bytes', names), 'stanza_bytes');

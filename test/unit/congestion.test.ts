@@ -41,7 +41,7 @@ function world(t: TestContext) {
   return { congestion, share, says, stops: () => stops, tick };
 }
 
-test('long stanzas wait until clients have taken what is on its way, and short ones of others do not', (t) => {
+test('long stanzas wait until clients have read earlier output; short ones of others do not', (t) => {
   const { congestion, share, says, stops, tick } = world(t);
   const [hostile, other] = [share(), share()];
   const handled: string[] = [];
@@ -64,7 +64,7 @@ test('long stanzas wait until clients have taken what is on its way, and short o
   assert.deepEqual(handled.slice(4), ['short, of who multiplied']);
 });
 
-test('slow readers hold up nobody for long', (t) => {
+test('slow readers do not delay anybody for long', (t) => {
   const { congestion, share, says, tick } = world(t);
   congestion.holds(2 * full);
   let isHandled = false;
@@ -78,7 +78,7 @@ test('slow readers hold up nobody for long', (t) => {
   assert.equal(isHandled, true);
 });
 
-test('what was forgotten and is taken later is not counted twice', (t) => {
+test('output that is evicted and read later is not counted twice', (t) => {
   const { congestion, tick } = world(t);
   congestion.holds(full);
   tick(1000);

@@ -32,8 +32,8 @@ describe('delay', () => {
     "<delay xmlns='jabber:x:delay' stamp='2002-09-10T23:08:25Z'/>",
     "<x xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25Z'/>",
   ]) {
-    it(`is none in ${xml}`, () => assert.equal(readDelay(parse(xml)), undefined));
+    it(`is missing in ${xml}`, () => assert.equal(readDelay(parse(xml)), undefined));
   }
 
-  it('is none where there is no element', () => assert.equal(readDelay(undefined), undefined));
+  it('is missing without an element', () => assert.equal(readDelay(undefined), undefined));
 });

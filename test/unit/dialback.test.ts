@@ -13,7 +13,7 @@ test('XEP-0185 §3: the example', () => {
   assert.ok(keys.isValid(`\n  ${key}\n`, claim));
 });
 
-test('XEP-0220 §2.1: its two examples', () => {
+test('XEP-0220 §2.1: both examples', () => {
   for (const [secret, receiving, originating, streamId, wanted] of [
     [
       's3cr3tf0rd14lb4ck',
@@ -33,7 +33,7 @@ test('XEP-0220 §2.1: its two examples', () => {
     assert.equal(new DialbackKeys(secret).make({ receiving, originating, streamId }), wanted);
 });
 
-test('a key is for one pair of domains in one direction, one stream and one secret', () => {
+test('a key is for one pair of domains, one direction, one stream and one secret', () => {
   const keys = new DialbackKeys('s3cr3tf0rd14lb4ck');
   const others = [
     { ...claim, receiving: 'xmpp.example.net' },
@@ -48,7 +48,7 @@ test('a key is for one pair of domains in one direction, one stream and one secr
     assert.ok(!keys.isValid(wrong, claim), wrong);
 });
 
-test('without a secret each process has one of its own', () => {
+test('without a secret each process generates one', () => {
   const keys = new DialbackKeys('');
   assert.ok(keys.isValid(keys.make(claim), claim));
   assert.ok(!new DialbackKeys('').isValid(keys.make(claim), claim));

@@ -63,7 +63,7 @@ const vars = (answer: string) =>
     .map(({ attrs }) => attrs.var);
 const isUnavailable = (answer: string) => assert.match(answer, /type="error".*<service-unavailable /);
 
-test('the server: identity and the features that modules declare', async () => {
+test('the server: its identity, and the features of modules', async () => {
   const answer = await bob.asks(info('example.org'));
   assert.match(answer, /<identity category="server" type="im" name="Waxwing"\/>/);
   assert.deepEqual(
@@ -77,12 +77,12 @@ test('the server: its services are its items', async () => {
   assert.match(answer, /<query xmlns="[^"]*#items"><item jid="places.example.org"\/><\/query>/);
 });
 
-test('an unknown node is not found, nor is one that may not be seen', async () => {
+test('an unknown node is not found, nor is a hidden one', async () => {
   for (const node of ['nope', 'secret:1'])
     for (const ask of [info, items]) assert.match(await bob.asks(ask('example.org', node)), /<item-not-found /);
 });
 
-test('an account is described to itself and to those who see its presence (XEP-0030 §8)', async () => {
+test('an account, to itself and to its subscribers (XEP-0030 §8)', async () => {
   for (const client of [alice, bob]) {
     const answer = await client.asks(info('alice@example.org'));
     assert.match(answer, /<identity category="account" type="registered"\/>/);
@@ -90,7 +90,7 @@ test('an account is described to itself and to those who see its presence (XEP-0
   }
 });
 
-test('an account that one may not see looks like none (XEP-0030 §8)', async () => {
+test('an account that is not visible looks missing (XEP-0030 §8)', async () => {
   const hidden = await carol.asks(info('alice@example.org'));
   isUnavailable(hidden);
   assert.equal(hidden.replaceAll('alice', 'nobody'), await carol.asks(info('nobody@example.org')));
@@ -100,23 +100,23 @@ test('an account that one may not see looks like none (XEP-0030 §8)', async () 
   assert.equal(empty.replaceAll('alice', 'nobody'), await carol.asks(items('nobody@example.org')));
 });
 
-test('resources are listed for those who see the presence', async () => {
+test('resources are listed for subscribers', async () => {
   assert.match(await bob.asks(items('alice@example.org')), /<item jid="alice@example.org\/a"\/>/);
   assert.match(await bob.asks(items('bob@example.org')), /<query xmlns="[^"]*#items"\/>/); // bob is unavailable
 });
 
-test('a node is mirrored and answered by its source', async () => {
+test('the source of a node answers for it', async () => {
   assert.match(await bob.asks(items('alice@example.org', 'urn:open')), /node="urn:open"><item [^>]*name="one"/);
   assert.match(await bob.asks(info('alice@example.org', 'urn:open')), /node="urn:open"><identity category="pubsub"/);
   assert.match(await bob.asks(info('alice@example.org', 'urn:other')), /<item-not-found /);
 });
 
-test('an anonymous account says so', async () => {
+test('an anonymous account has its own identity', async () => {
   const ghost = connect('ghost@example.org/g', 'ANONYMOUS');
   assert.match(await ghost.asks(info('ghost@example.org')), /category="account" type="anonymous"/);
 });
 
-test('services are described by their module, and by those that speak for any', async () => {
+test('services are described by their module, and by modules for all services', async () => {
   const answer = await bob.asks(info('places.example.org'));
   assert.match(answer, /<identity category="places" type="all"\/>/);
   assert.deepEqual(new Set(vars(answer)), new Set([NS.discoInfo, NS.discoItems, 'urn:places']));
@@ -126,7 +126,7 @@ test('services are described by their module, and by those that speak for any', 
   isUnavailable(await bob.asks(info('garden@places.example.org/x')));
 });
 
-test('XEP-0115: the stream feature has the hash of what is told without a node, and node#ver tells the same', async () => {
+test('XEP-0115: the hash in the stream features matches disco#info, also of node#ver', async () => {
   const features = host.hooks.streamFeatures.map(({ feature }) =>
     feature({ secure: true, remoteAddress: '', kind: 'tls', account: undefined }),
   );

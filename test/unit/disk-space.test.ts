@@ -25,7 +25,7 @@ function disk(total: number, lowBytes = gibibyte) {
   return { watched, heard, has };
 }
 
-test('it is said once that little is left, and once that there is room again', async () => {
+test('low space is logged once, and so is its end', async () => {
   const { watched, heard, has } = disk(100 * gibibyte);
   await has(2 * gibibyte);
   assert.equal(watched.writable, Number.POSITIVE_INFINITY);
@@ -42,7 +42,7 @@ test('it is said once that little is left, and once that there is room again', a
   assert.equal(watched.writable, Number.POSITIVE_INFINITY);
 });
 
-test('of a small disk a tenth is little; 0 is never little', async () => {
+test('the threshold is a tenth of a small disk; 0 disables it', async () => {
   const small = disk(gibibyte);
   await small.has(gibibyte / 5);
   assert.equal(small.watched.isLow, false);
@@ -53,7 +53,7 @@ test('of a small disk a tenth is little; 0 is never little', async () => {
   assert.equal(off.watched.isLow, false);
 });
 
-test('what cannot be read changes nothing, and is said once', async () => {
+test('a failed reading changes nothing, and is logged once', async () => {
   const { watched, heard, has } = disk(100 * gibibyte);
   await has(gibibyte / 2);
   await has(new Error('gone'));
@@ -64,7 +64,7 @@ test('what cannot be read changes nothing, and is said once', async () => {
   assert.deepEqual(heard, [true, 'gone', 'gone again']);
 });
 
-test('the system says how much is free', async () => {
+test('the system reports free space', async () => {
   const { free, total } = await spaceOf(tmpdir());
   assert.ok(free > 0 && free <= total);
 });

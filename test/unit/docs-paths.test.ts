@@ -11,7 +11,7 @@ const markdown = (folder: string, recursive = true) =>
     .map((name) => folder + name.replaceAll('\\', '/'));
 const documents = [...markdown('', false), ...markdown('docs/'), ...markdown('bench/'), ...markdown('test/')];
 
-test('files and folders that documents name exist', () => {
+test('files and folders named in documents exist', () => {
   const missing: string[] = [];
   for (const document of documents) {
     const text = read(document);
@@ -24,7 +24,7 @@ test('files and folders that documents name exist', () => {
   assert.deepEqual(missing, []);
 });
 
-test('the path of a message names functions of its files', () => {
+test('the path of a message names existing functions', () => {
   const [, path] = read('CONTRIBUTING.md').split('## The path of a message');
   const [walk] = path!.split('\n## ');
   const missing: string[] = [];

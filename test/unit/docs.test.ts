@@ -10,13 +10,13 @@ const project = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
 const made = documents(standardModules, project);
 
 for (const [path, text] of made) {
-  test(`${path} says what the code says (npm run docs)`, () => {
+  test(`${path} is current (npm run docs)`, () => {
     const isCurrent = readFileSync(new URL(path, root), 'utf8') === text;
     assert.ok(isCurrent, `${path} is out of date: npm run docs writes it anew`);
   });
 }
 
-test('the DOAP file names every specification once', () => {
+test('the DOAP file contains every specification once', () => {
   const implemented = parse(made.get('doap.xml')!)
     .getChild('Project', 'http://usefulinc.com/ns/doap#')!
     .getChildren('implements');
@@ -31,7 +31,7 @@ test('the DOAP file names every specification once', () => {
       assert.ok(addresses.includes(`https://xmpp.org/extensions/${spec.toLowerCase()}.html`), spec);
 });
 
-test('no two modules have one name', () => {
+test('module names are unique', () => {
   const names = standardModules.map(({ name }) => name);
   assert.deepEqual(names, [...new Set(names)]);
 });

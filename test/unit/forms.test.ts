@@ -89,7 +89,7 @@ describe('readForm', () => {
     assert.equal(read.bool('c'), true);
   });
 
-  it('knows the words for booleans', () => {
+  it('reads booleans', () => {
     const words = [
       ['1', true],
       ['true', true],
@@ -102,7 +102,7 @@ describe('readForm', () => {
       fails('not-acceptable', () => readForm(x(field('b', word))).bool('b'));
   });
 
-  it('takes FORM_TYPE for what XEP-0068 says', () => {
+  it('reads FORM_TYPE as XEP-0068 does', () => {
     const plain = field('FORM_TYPE', 'urn:example');
     assert.equal(readForm(x(plain)).formType, 'urn:example');
     assert.equal(readForm(x(plain, 'result')).formType, undefined);
@@ -116,7 +116,7 @@ describe('readForm', () => {
     fails('bad-request', () => readForm(x(field('FORM_TYPE'))));
   });
 
-  it('refuses what is no form', () => {
+  it('refuses other elements', () => {
     const malformed: readonly (Element | undefined)[] = [
       undefined,
       parse("<x xmlns='jabber:x:other' type='submit'/>"),
@@ -131,7 +131,7 @@ describe('readForm', () => {
     for (const element of malformed) fails('bad-request', () => readForm(element));
   });
 
-  it('passes over what is none of its own', () => {
+  it('ignores unknown fields', () => {
     const read = readForm(
       x("<field type='fixed'><value>Hi</value></field><y xmlns='other'/><field xmlns='other' var='a'/>"),
     );
@@ -248,7 +248,7 @@ describe('a defined form', () => {
     assert.deepEqual([name, whois, roles, groups, items], ['Orchard', 'anyone', ['c', 'a'], ['x', 'y'], 'max']);
   });
 
-  it('keeps apart what is left out and what is emptied', () => {
+  it('distinguishes missing and empty fields', () => {
     assert.deepEqual(read(), { name: 'Orchard' });
     assert.deepEqual(read(field('secret'), field('lines'), field('roles'), field('admins', '')), {
       name: 'Orchard',
@@ -299,13 +299,13 @@ describe('a defined form', () => {
     it(`answers ${condition} to ${content || 'nothing'}`, () => fails(condition, () => room.read(x(content))));
   }
 
-  it('answers bad-request to what is not submitted', () => {
+  it('answers bad-request to a form that is not submitted', () => {
     fails('bad-request', () => room.read(undefined));
     fails('bad-request', () => room.read(x(named, 'form')));
     fails('bad-request', () => room.read(x(named, 'result')));
   });
 
-  it('refuses unknown fields where its XEP says so', () => {
+  it('refuses unknown fields if its XEP requires it', () => {
     const filter = defineForm('urn:example:filter', { with: { type: 'jid-single' } }, { unknown: 'refuse' });
     assert.equal(filter.read(x(field('FORM_TYPE', 'urn:example:filter') + field('with', 'a@b')))?.with?.full, 'a@b');
     fails('feature-not-implemented', () => filter.read(x(field('without', 'a@b'))));

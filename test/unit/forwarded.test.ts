@@ -45,12 +45,12 @@ for (const [said, address] of [
     assert.equal(requestPeer(request('127.0.0.1', { 'x-forwarded-for': said }), forwarded)?.address, address);
   });
 
-test('nobody else is believed', () => {
+test('the header of other addresses is ignored', () => {
   for (const said of ['9.9.9.9', 'unknown'])
     assert.equal(requestPeer(request('127.0.0.2', { 'x-forwarded-for': said }), forwarded)?.address, '127.0.0.2');
 });
 
-test('access by address: what came through a proxy counts as its client, or as nobody', () => {
+test("access by address: a request through a proxy counts as its client's", () => {
   const none = networks([]);
   const untrusted = { forwarded: none, protocol: none };
   assert.equal(accessAddress(request('127.0.0.1', {}), untrusted), '127.0.0.1');

@@ -34,7 +34,7 @@ for (const [name, framing] of [
   ['TCP', tcp],
   ['WebSocket', webSocket],
 ] as const) {
-  test(`${name}: what one side writes the other reads as the same stream`, () => {
+  test(`${name}: each side reads what the other writes`, () => {
     const error = new StreamError('conflict', 'Twice.').toElements();
     const items = read(framing, [
       framing.open({ from: 'a & b', to: undefined, id: '"1"', version: '1.0' }, NS.client),
@@ -62,17 +62,17 @@ for (const [name, framing] of [
   });
 }
 
-test('on TCP the content namespace is said once, in the header', () => {
+test('on TCP the content namespace is declared once, in the header', () => {
   const open = tcp.open({ version: '1.0' }, NS.server);
   assert.match(open, /^<\?xml version='1\.0'\?><stream:stream xmlns="jabber:server" [^>]*[^/]>$/);
   assert.equal(tcp.stanza(Stanza.build('iq', { id: '1' }), NS.server), '<iq id="1"/>');
 });
 
-test('on WebSocket each message says it (RFC 7395 §3.3.3)', () => {
+test('on WebSocket each message declares it (RFC 7395 §3.3.3)', () => {
   assert.equal(webSocket.stanza(Stanza.build('iq', { id: '1' }), NS.client), '<iq xmlns="jabber:client" id="1"/>');
 });
 
-test('on WebSocket only <open/> and <close/> of the framing are what they are called (§3.4, §3.6)', () => {
+test("on WebSocket only the framing's own <open/> and <close/> are special (§3.4, §3.6)", () => {
   const element = (xml: string) => webSocket.read(readElement(xml)).kind;
   assert.equal(element(`<open xmlns='${NS.framing}'/>`), 'open');
   assert.equal(element(`<close xmlns='${NS.framing}'/>`), 'close');
@@ -81,14 +81,14 @@ test('on WebSocket only <open/> and <close/> of the framing are what they are ca
   assert.equal(tcp.read(readElement(`<close xmlns='${NS.framing}'/>`)).kind, 'element');
 });
 
-test('after our end nothing but the end of the peer is looked at', () => {
+test("after our closing tag only the peer's closing tag is handled", () => {
   assert.equal(webSocket.isEnd(Buffer.from(`<close xmlns='${NS.framing}'/>`)), true);
   for (const text of ['', '<', '<clos', '<message/>', ' <close/>'])
     assert.equal(webSocket.isEnd(Buffer.from(text)), false);
   assert.equal(tcp.isEnd(Buffer.from('</stream:stream>')), false);
 });
 
-test('white space keeps TCP in use, and WebSocket has pings (RFC 6120 §4.6.1, RFC 7395 §3.7)', () => {
+test('white space keeps TCP alive, and WebSocket uses pings (RFC 6120 §4.6.1, RFC 7395 §3.7)', () => {
   assert.equal(tcp.keepalive, ' ');
   assert.equal(webSocket.keepalive, undefined);
 });

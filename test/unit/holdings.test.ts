@@ -5,7 +5,7 @@ import { Holdings } from '../../src/server/limits/holdings.js';
 import { Portions } from '../../src/server/limits/portions.js';
 import { mulberry32 } from '../../src/storage/wrappers.js';
 
-test('of what is remembered each holder evicts its own first, then the largest holder loses', () => {
+test("each holder evicts its own entries first, then the largest holder's", () => {
   const holdings = new Holdings<number>(3);
   for (let at = 0; at < 100; at++) assert.equal(holdings.set('greedy', String(at), at, 5), false);
   assert.equal(holdings.size, 3);
@@ -20,7 +20,7 @@ test('of what is remembered each holder evicts its own first, then the largest h
   assert.equal(holdings.get('a', 'x'), undefined);
 });
 
-test('among equals the least recently used holder loses', () => {
+test("among equals the least recently used holder's entries are evicted", () => {
   const holdings = new Holdings<number>(3);
   for (const holder of ['a', 'b', 'c']) holdings.set(holder, 'x', 1, 3);
   holdings.set('a', 'x', 2, 3);
@@ -31,7 +31,7 @@ test('among equals the least recently used holder loses', () => {
   );
 });
 
-test('one who holds less than others never loses to them, whatever they do', () => {
+test('a holder with fewer entries than others loses none to them, whatever they do', () => {
   const random = mulberry32(7);
   const holdings = new Holdings<number>(10);
   holdings.set('honest', 'x', 1, 50);
@@ -50,7 +50,7 @@ for (const [greedy, all, each] of [
   [50, 1000, 100],
   [100, 10_000, 10_000],
 ] as const)
-  test(`${greedy} holders that take all they can of ${all} leave room for others`, () => {
+  test(`${greedy} holders that use all they can of ${all} leave room for others`, () => {
     const portions = new Portions(() => ({ all, each }));
     for (let at = 0; at < all; at++) for (let holder = 0; holder < greedy; holder++) portions.take(`greedy${holder}`);
     assert.ok(portions.size < all, `${portions.size} of ${all}`);
@@ -58,7 +58,7 @@ for (const [greedy, all, each] of [
     assert.equal(portions.take('greedy0') === undefined, false);
   });
 
-test('a place is given back once, and bounds say which of them it was', () => {
+test('a place is released once, and bounds name the exceeded limit', () => {
   const portions = new Portions(() => ({ all: 2, each: 1 }));
   assert.equal(portions.take('a'), undefined);
   assert.equal(portions.take('a'), 'each');

@@ -56,12 +56,12 @@ for (const [title, order, expected] of [
   test(`hooks in order: ${title}`, () => assert.equal(orderOf(order), expected));
 }
 
-test('what is named holds in every order of the list', () => {
+test('named orders apply in any order of the list', () => {
   const order = { a: { after: ['c'] }, b: { before: 'all' }, c: { after: ['b'] }, d: { after: 'all' } } as const;
   for (let seed = 0; seed < 50; seed++) assert.equal(orderOf(order, shuffled(['a', 'b', 'c', 'd'], seed)), 'b c a d');
 });
 
-test('the hooks of one module stay in their order', () => {
+test('the hooks of one module stay in order', () => {
   const called: string[] = [];
   const hooks = [
     event('started', () => void called.push('first'), { after: ['other'] }),
@@ -76,7 +76,7 @@ test('the hooks of one module stay in their order', () => {
   assert.deepEqual(called, ['other', 'first', 'second']);
 });
 
-test('a circle names its modules and what they do', async () => {
+test('the error for a circle names its modules and hooks', async () => {
   for (const circle of [
     { a: { after: ['b'] }, b: { after: ['a'] }, c: {} },
     { a: { before: ['b'] }, b: { before: ['a'] }, c: {} },
@@ -111,7 +111,7 @@ test('the deprecated names of hooks on unauthenticated streams still work', asyn
   );
 });
 
-test('two modules cannot claim one thing', async () => {
+test('two modules cannot claim the same thing', async () => {
   const nothing = () => undefined;
   const run = () => ({ status: 'completed' }) as const;
   for (const [hook, message] of [
@@ -130,7 +130,7 @@ test('two modules cannot claim one thing', async () => {
     await assert.rejects(startHost([named('one', hook), named('two', hook)]), message);
 });
 
-test('a message to the host is for the next who takes it where one has waited and does not', async () => {
+test('a message to the host goes to the next handler if an asynchronous one declines', async () => {
   const taken: string[] = [];
   const slow = named(
     'slow',
@@ -154,7 +154,7 @@ test('a message to the host is for the next who takes it where one has waited an
   assert.deepEqual(taken, ['slow', 'taker', 'slow', 'taker']);
 });
 
-test('the standard modules start after those whose services they have, in every order of the list', () => {
+test('the standard modules start after the modules that they need, in any order of the list', () => {
   const config = loadConfig({ text: '', modules: standardModules });
   for (let seed = 1; seed <= 20; seed++) {
     const chosen = chooseModules(shuffled(standardModules, seed), config);
@@ -168,14 +168,14 @@ test('the standard modules start after those whose services they have, in every 
   }
 });
 
-test('the documents are the same in every order of the list', () => {
+test('the documents are the same in any order of the list', () => {
   const project = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'));
   const expected = documents(standardModules, project);
   for (const seed of [1, 2, 3]) assert.deepEqual(documents(shuffled(standardModules, seed), project), expected);
 });
 
 for (const path of ['', 'x', '/x/', '//x', '/x?y', '/x#y', '/x y', '/x\ny'])
-  test(`nobody can answer for the path ${JSON.stringify(path)}`, async () => {
+  test(`no hook can answer for the path ${JSON.stringify(path)}`, async () => {
     await assert.rejects(
       startHost([
         named(

@@ -4,7 +4,7 @@ import { IdleMemory } from '../../src/server/idle-memory.js';
 
 const mb = 1_048_576;
 
-test('what a storm has left is collected once, when it is over', () => {
+test('garbage of a load peak is collected once, after it', () => {
   let inUse = 20 * mb;
   let utilization = 0;
   let collected = 0;
@@ -34,7 +34,7 @@ test('what a storm has left is collected once, when it is over', () => {
   assert.equal(look(100, 0), 3);
 });
 
-test('what is really in use is looked at less and less often', () => {
+test('memory in use is checked less and less often', () => {
   let inUse = 20 * mb;
   let collected = 0;
   const memory = new IdleMemory(
@@ -62,7 +62,7 @@ test('a large heap is left to V8', () => {
   memory.look();
 });
 
-test('what was in use the last time is collected once it is garbage', () => {
+test('memory in use at the last check is collected once it is garbage', () => {
   let live = 20 * mb;
   let inUse = live;
   const memory = new IdleMemory(
@@ -82,7 +82,7 @@ test('what was in use the last time is collected once it is garbage', () => {
   assert.equal(inUse, live);
 });
 
-test('where the budget of all queues was used up, a busy server collects too', () => {
+test('if the queue budget was exhausted, a busy server collects too', () => {
   let inUse = 20 * mb;
   const memory = new IdleMemory(
     () => {

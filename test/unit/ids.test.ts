@@ -16,24 +16,24 @@ const assertRising = (ids: readonly string[]): void => {
 };
 
 describe('a stanza id', () => {
-  it('tells when it was made', () => {
+  it('contains its time', () => {
     const before = Date.now();
     const made = timeOf(stanzaId(owner));
     assert.ok(made >= before && made <= Date.now());
   });
 
-  it('sorts by code unit and by time in the order of making, for one owner', () => {
+  it('sorts by code unit and by time in the order of creation, per owner', () => {
     assertRising(Array.from({ length: 100_000 }, () => stanzaId('busy@example.org')));
   });
 
-  it('never repeats between owners of one millisecond', () => {
+  it('is unique among owners within a millisecond', () => {
     const at = Date.now() + 1000;
     const ids = Array.from({ length: 20_000 }, (_, n) => stanzaId(`${n}@many.example.org`, at));
     assert.equal(new Set(ids).size, ids.length);
     assert.ok(ids.every((id) => timeOf(id) - at < 2));
   });
 
-  it('goes on from the one before when the clock is set back, until it has caught up', () => {
+  it('continues after the previous one if the clock is set back', () => {
     const at = Date.now() + hour;
     const ids = [at, at - hour, at - hour + 1, at - 2 * hour, at + 2, at + 100, at + 101].map((now) =>
       stanzaId(owner, now),
@@ -45,13 +45,13 @@ describe('a stanza id', () => {
     );
   });
 
-  it('has the right time for owners that had none while the clock was ahead', () => {
+  it('has the right time for owners without ids while the clock was ahead', () => {
     const at = Date.now() + 2000;
     stanzaId(owner, at + 3 * hour);
     assert.equal(timeOf(stanzaId(other, at)), at);
   });
 
-  it('rises for every owner, however many there are and whatever the clock does', () => {
+  it('increases for every owner, however many, and whatever the clock does', () => {
     const random = seeded(7);
     const last = new Map<string, string>();
     const from = Date.now() + 10 * hour;
@@ -66,7 +66,7 @@ describe('a stanza id', () => {
     }
   });
 
-  it('goes on above what an earlier process reserved, and reserves before it is made', () => {
+  it('continues above the reservation of an earlier process, and reserves in advance', () => {
     const from = Date.now() + 20 * hour;
     const written: number[] = [];
     const end = reserveIds(from, (until) => void written.push(until));
@@ -83,7 +83,7 @@ describe('a stanza id', () => {
     assert.equal(written.length, count + 1, 'it has ended');
   });
 
-  it('goes on above what is stored for its owner', () => {
+  it('continues above the stored ids of its owner', () => {
     const at = Date.now() + 100 * hour;
     idsAbove(other, idAt(at));
     idsAbove(other, idAt(at - hour));
@@ -91,7 +91,7 @@ describe('a stanza id', () => {
     assert.equal(timeOf(stanzaId(other)), at + 1);
   });
 
-  it('carries the number of its node', () => {
+  it('contains the number of its node', () => {
     const at = Date.now() + 180_000;
     setNode(0);
     const zero = stanzaId(owner, at);
@@ -103,7 +103,7 @@ describe('a stanza id', () => {
     for (const node of [-1, 1024, 1.5, Number.NaN]) assert.throws(() => setNode(node), RangeError);
   });
 
-  it('begins a time range', () => {
+  it('starts a time range', () => {
     const at = Date.now() + 1000 * hour;
     const id = stanzaId(owner, at);
     assert.ok(idAt(at) <= id && idAt(at + 1) > id);
@@ -114,7 +114,7 @@ describe('a stanza id', () => {
     assert.ok(idAt(Number.POSITIVE_INFINITY) > id);
   });
 
-  it('is told from what is none', () => {
+  it('can be recognised', () => {
     for (const text of ['', 'x', 'W00000000000000', '000000000000000w', '00000000000000000']) {
       assert.ok(Number.isNaN(timeOf(text)), text);
     }
@@ -122,7 +122,7 @@ describe('a stanza id', () => {
 });
 
 describe('a random id', () => {
-  it('has as many bits as asked for', () => {
+  it('has the requested number of bits', () => {
     for (const [bytes, length] of [
       [16, 22],
       [12, 16],
@@ -136,7 +136,7 @@ describe('a random id', () => {
     assert.throws(() => randomId(8193), RangeError);
   });
 
-  it('never comes twice, also when the pool is filled again', () => {
+  it('is unique, also when the pool is refilled', () => {
     const ids = new Set(Array.from({ length: 5000 }, () => randomId()));
     assert.equal(ids.size, 5000);
   });

@@ -172,7 +172,7 @@ function circlesOf(edges: readonly Pick<Import, 'from' | 'to'>[]): string[][] {
 
 const partOf = (file: string) => parts.find(([part]) => file.startsWith(part));
 
-test('the imports are found', () => {
+test('imports are found', () => {
   assert.ok(imports.length > 300);
   assert.deepEqual(
     importsOf(
@@ -191,7 +191,7 @@ test('the imports are found', () => {
 });
 
 for (const [part, may, type] of parts) {
-  test(`src/${part} imports what it may`, () => {
+  test(`src/${part} imports only what it may`, () => {
     const wrong = imports
       .filter(({ from, to }) => partOf(from)?.[0] === part && !from.endsWith('modules/index.ts') && to.endsWith('.ts'))
       .filter(({ to }) => !to.startsWith(part))
@@ -211,14 +211,14 @@ test('circles are found', () => {
   assert.deepEqual(circlesOf([{ from: 'a', to: 'b' }]), []);
 });
 
-test('files import each other in no circle', () => {
+test('there are no circular imports', () => {
   assert.deepEqual(circlesOf(imports.filter(({ to }) => to.endsWith('.ts'))), []);
 });
 
 /** Types alone: what a module provides, for those that need it. */
 const isService = ({ to, isType }: Import) => isType && to.endsWith('/services.ts');
 
-test('modules import of each other the types of services alone', () => {
+test('modules import only types of services of each other', () => {
   /** A file, or a folder with all that is in it. */
   const moduleOf = (file: string) => file.split('/')[1];
   const wrong = imports
@@ -229,7 +229,7 @@ test('modules import of each other the types of services alone', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('the server names modules in its default list and the types of their services alone', () => {
+test('the server names modules only in its default list and in types of services', () => {
   const wrong = imports
     .filter((found) => !isService(found))
     .filter(({ from, to }) => !from.startsWith('modules/') && to.startsWith('modules/') && to !== 'modules/index.ts')
@@ -238,7 +238,7 @@ test('the server names modules in its default list and the types of their servic
   assert.deepEqual(wrong, []);
 });
 
-test('modules use no packages except for the schemas of their configuration', () => {
+test('modules use no packages except for their schemas', () => {
   const wrong = imports
     .filter(
       ({ from, to }) => from.startsWith('modules/') && !to.endsWith('.ts') && !to.startsWith('node:') && to !== 'zod',
@@ -248,7 +248,7 @@ test('modules use no packages except for the schemas of their configuration', ()
   assert.deepEqual(wrong, []);
 });
 
-test('waxwing/module knows all services and events of the standard modules', () => {
+test('waxwing/module includes all services and events of the standard modules', () => {
   const merging = files.filter(
     (file) => file.startsWith('modules/') && /^declare module /m.test(readFileSync(new URL(file, source), 'utf8')),
   );

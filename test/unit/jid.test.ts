@@ -52,7 +52,7 @@ const invalid: readonly (readonly [string, RegExp])[] = [
 
 describe('a Jid', () => {
   for (const [text, [local, domain, resource]] of valid) {
-    it(`is made of ${JSON.stringify(text)}`, () => {
+    it(`is parsed from ${JSON.stringify(text)}`, () => {
       const jid = Jid.parse(text);
       assert.deepEqual([jid.local, jid.domain, jid.resource], [local, domain, resource]);
       assert.equal(jid.bare, local === undefined ? domain : `${local}@${domain}`);
@@ -64,7 +64,7 @@ describe('a Jid', () => {
     });
   }
   for (const [text, message] of invalid) {
-    it(`is not made of ${JSON.stringify(text).slice(0, 60)}`, () => {
+    it(`is not parsed from ${JSON.stringify(text).slice(0, 60)}`, () => {
       assert.throws(
         () => Jid.parse(text),
         (error) => error instanceof JidError && message.test(error.message),
@@ -74,7 +74,7 @@ describe('a Jid', () => {
     });
   }
 
-  it('is made of parts, which cannot move their borders', () => {
+  it('is built from parts, which cannot change their boundaries', () => {
     assert.throws(() => Jid.of('a@b', 'c'), JidError);
     assert.throws(() => Jid.of('a', 'b/c'), JidError);
     assert.throws(() => Jid.of(undefined, 'a@b'), JidError);
@@ -83,7 +83,7 @@ describe('a Jid', () => {
     assert.equal(Jid.of('A', 'B', 'c/d').full, 'a@b/c/d');
   });
 
-  it('is shared', () => {
+  it('is cached', () => {
     const phone = Jid.parse('romeo@verona.example/phone');
     const desk = Jid.parse('ROMEO@verona.example/desk');
     assert.equal(phone.toBare(), desk.toBare());
@@ -100,7 +100,7 @@ describe('a Jid', () => {
     assert.ok(!one.sameBare(Jid.parse('c@b/1')) && !one.sameBare(undefined));
   });
 
-  it('outlives the cache, equal if not the same', () => {
+  it('stays equal after eviction from the cache', () => {
     const before = Jid.parse('lasting@verona.example/x');
     for (let i = 0; i < 30_000; i++) Jid.parse(`passing${i}@verona.example`);
     const after = Jid.parse('lasting@verona.example/x');
@@ -108,7 +108,7 @@ describe('a Jid', () => {
     assert.ok(after.equals(before) && after.sameBare(before.toBare()));
   });
 
-  it('is as good if it is too long for the cache', () => {
+  it('works if it is too long for the cache', () => {
     const text = `a@b/${'c'.repeat(1000)}`;
     assert.ok(Jid.parse(text).equals(Jid.parse(text)));
   });

@@ -42,7 +42,7 @@ const bodies = async (owner: Jid) =>
 const chat = (to: Jid, body: string, more = '', id = body) =>
   `<message to='${to}' type='chat' id='${id}'><body>${body}</body>${more}</message>`;
 
-test('a message is in both archives, under ids that only the owners see (§3.5)', async () => {
+test('a message is in both archives, under ids that only their owners see (§3.5)', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   const garden = connect(`${romeo}/garden`);
@@ -69,7 +69,7 @@ test('a message is in both archives, under ids that only the owners see (§3.5)'
   );
 });
 
-test('a note to oneself is archived once, with oneself', async () => {
+test('a message to oneself is archived once', async () => {
   const { romeo } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.appears();
@@ -96,7 +96,7 @@ test('the acknowledgement waits for both archives, the message does not', async 
   await Promise.all(waiting);
 });
 
-test('a passing address has no archive (XEP-0175)', async () => {
+test('an anonymous account has no archive (XEP-0175)', async () => {
   const { juliet } = await couple();
   const guest = connect('guest@example.org/x', 'ANONYMOUS');
   await guest.says(chat(juliet, 'hello'));
@@ -112,7 +112,7 @@ test("a refused message is not in the recipient's archive", async () => {
   assert.match(orchard.received.join(), /service-unavailable/);
 });
 
-test('texts are kept for a search only where there is one', async () => {
+test('texts are stored for a search only if it is enabled', async () => {
   for (const search of [true, false]) {
     const { host, storage, stop } = await startHost([mam], { config: { modules: { mam: { search } } } });
     const room = Jid.parse('verona@rooms.example.org');
@@ -128,7 +128,7 @@ test('texts are kept for a search only where there is one', async () => {
 
 const query = (inner = '') => `<iq type='set' id='q'><query xmlns='${NS.mam}'>${inner}</query></iq>`;
 
-test('an offline message has the id of the archive, and goes when its owner has read the archive (§6.1.1)', async () => {
+test('an offline message has its archive id, and is deleted when its owner reads the archive (§6.1.1)', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(juliet, 'one'));
@@ -146,7 +146,7 @@ test('an offline message has the id of the archive, and goes when its owner has 
   assert.doesNotMatch(balcony.received.join(), /<body>one</);
 });
 
-test('binding by XEP-0386 clears what the archive has, and nothing else', async () => {
+test('binding by XEP-0386 deletes only offline messages that are archived', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(juliet, 'one'));
@@ -165,7 +165,7 @@ test('binding by XEP-0386 clears what the archive has, and nothing else', async 
   assert.equal(metadata?.getChild('end')?.attrs.id, id);
 });
 
-test('what is on its way to a session that acknowledges is not taken from it', async () => {
+test('messages in flight to a session with stream management are not deleted', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   const receipts: Receipt[] = [];
@@ -187,7 +187,7 @@ test('what is on its way to a session that acknowledges is not taken from it', a
   assert.equal(await offlineLog.count(juliet.bare, {}), 0, 'the archive has what it says');
 });
 
-test('what the archive has and what is kept whole come in order, in the next process too', async () => {
+test('archived and other offline messages are delivered in order, also by the next process', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(juliet, 'one'));
@@ -209,7 +209,7 @@ test('what the archive has and what is kept whole come in order, in the next pro
   assert.equal(await references.count(juliet.bare), 0);
 });
 
-test('many of both come in order, page by page', async () => {
+test('many of both are delivered in order, page by page', async () => {
   const { romeo, juliet } = await couple();
   const { connect: dial } = await startHost([roster, presence, stanzaIds, mam, offline], {
     storage,
@@ -240,7 +240,7 @@ test('many of both come in order, page by page', async () => {
   assert.deepEqual([await references.count(juliet.bare), await offlineLog.count(juliet.bare, {})], [0, 0]);
 });
 
-test('a full offline store is no loss to who has an archive', async () => {
+test('a full offline store loses nothing that is archived', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   for (let n = 0; n < 5; n++) await orchard.says(chat(juliet, `${n}`));
@@ -313,7 +313,7 @@ const settled = async () => {
   for (let n = 0; n < 50; n++) await new Promise(setImmediate);
 };
 
-test('what its author takes back is a tombstone on both sides, with its corrections (XEP-0424 §4)', async () => {
+test('a retracted message is a tombstone on both sides, with its corrections (XEP-0424 §4)', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   const phone = connect(`${romeo}/phone`);
@@ -342,7 +342,7 @@ test('what its author takes back is a tombstone on both sides, with its correcti
   }
 });
 
-test('nobody takes back what somebody else said', async () => {
+test('only the author can retract a message', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   const balcony = connect(`${juliet}/balcony`);
@@ -355,7 +355,7 @@ test('nobody takes back what somebody else said', async () => {
   assert.equal((await bodies(romeo))[0], 'mine');
 });
 
-test('occupants of a room do not speak for each other', () => {
+test('occupants of a room are distinct authors', () => {
   const from = (resource: string, x = '') =>
     Stanza.parse(`<message from='verona@rooms.example.org/${resource}'>${x}</message>`);
   const x = `<x xmlns='${NS.mucUser}'/>`;
@@ -367,7 +367,7 @@ test('occupants of a room do not speak for each other', () => {
   assert.equal(isByAuthor(Stanza.parse('<message/>'), Stanza.parse('<message/>')), false);
 });
 
-test('a room keeps of a retracted message what it says', async () => {
+test('a room keeps the retraction of a message', async () => {
   const room = Jid.parse('verona@rooms.example.org');
   const stanza = Stanza.parse(
     `<message from='${room}/romeo' type='groupchat' id='m'><body>x</body><occupant-id xmlns='${NS.occupantId}' id='o'/></message>`,
@@ -389,7 +389,7 @@ test('a room keeps of a retracted message what it says', async () => {
   });
 });
 
-test('trims up to a message, or all', async () => {
+test('trims up to a message, or everything', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   for (const body of ['1', '2', '3', '4']) await orchard.says(chat(juliet, body));

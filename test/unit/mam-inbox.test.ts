@@ -11,7 +11,7 @@ import { startHost } from './module-host.js';
 const BODY = '<body>x</body>';
 const owner = Jid.parse('romeo@example.org');
 
-test('what an entry means (§4)', () => {
+test('the conversation of an entry (§4)', () => {
   const cases: [from: string, content: string, meaning: Meaning][] = [
     ['juliet@example.org/x', BODY, { kind: 'received', id: 'm' }],
     ['juliet@example.org', `<encrypted xmlns='${NS.omemo}'/>`, { kind: 'received', id: 'm' }],
@@ -32,7 +32,7 @@ test('what an entry means (§4)', () => {
   }
 });
 
-test('what is unread', () => {
+test('unread messages', () => {
   const received = (id: string): Meaning => ({ kind: 'received', id });
   const displayed = (id: string): Meaning => ({ kind: 'displayed', id });
   const run = (...meanings: Meaning[]) =>
@@ -59,7 +59,7 @@ test('what is unread', () => {
   assert.equal(readTo(known, '0'), known, 'read before');
 });
 
-test('of many unread messages the latest are told apart', () => {
+test('only the latest of many unread messages are checked one by one', () => {
   let known: Conversation | undefined;
   for (let n = 0; n < 150; n++) known = follow(known, `${1000 + n}`, { kind: 'received', id: `m${n}` });
   assert.equal(known!.unread, 150);
@@ -88,7 +88,7 @@ const list = async (client: ReturnType<typeof connect>, inner = '', attributes =
   };
 };
 
-test('is brought up to date by what came since, over restarts', async () => {
+test('is updated with later messages, also after restarts', async () => {
   const romeo = await account('romeo');
   const orchard = connect(`${romeo}/orchard`);
   const says = (who: string, body: string) =>
@@ -145,7 +145,7 @@ test('is brought up to date by what came since, over restarts', async () => {
   assert.deepEqual((await list(orchard)).entries, ['nurse 1'], 'what is not in the archive has no conversation');
 });
 
-test('several sessions may ask at once', async () => {
+test('several sessions can request it at once', async () => {
   const romeo = await account('mercutio');
   const clients = ['a', 'b', 'c'].map((resource) => connect(`${romeo}/${resource}`));
   for (let n = 0; n < 10; n++)
@@ -154,7 +154,7 @@ test('several sessions may ask at once', async () => {
   for (const { entries } of lists) assert.deepEqual(entries, ['juliet 10']);
 });
 
-test('looks back no further than it is told to', async () => {
+test('reads no further back than configured', async () => {
   const romeo = await account('escalus');
   const log = storage.log('archive');
   for (let n = 0; n < 150; n++)

@@ -34,7 +34,7 @@ const nothing: Query = {
   queryId: 'q',
 };
 
-test('reads what is asked', () => {
+test('reads a query', () => {
   assert.deepEqual(read(''), nothing);
   const asked = read(
     `${submitted(
@@ -68,7 +68,7 @@ test('reads what is asked', () => {
   assert.equal(read(`<order xmlns='${NS.orderBy}' by='creation'/>`).descending, false);
 });
 
-test('refuses what it does not know', () => {
+test('refuses unknown fields', () => {
   const cases: [inner: string, condition: string, searches?: boolean][] = [
     [submitted(field('colour', 'red')), 'feature-not-implemented'],
     [submitted(field('{urn:xmpp:fulltext:0}fulltext', 'x')), 'feature-not-implemented', false],
@@ -114,7 +114,7 @@ const idOf = (n: number) => archive[n]!.id;
 const searching = { store, inTurn: turns() };
 const seek = (asked: Partial<Query>) => find(owner, { ...nothing, ...asked }, undefined, searching);
 
-test('finds what a slow reading of the rules finds, a page after the other, in both orders and directions', async () => {
+test('equals a slow implementation, page by page, in both orders and directions', async () => {
   const filters: [Partial<Query>, (entry: (typeof archive)[number]) => boolean][] = [
     [{}, () => true],
     [{ with: Jid.parse('juliet@example.org') }, (entry) => entry.with === 'juliet@example.org'],
@@ -171,7 +171,7 @@ test('between two messages of a page request', async () => {
   assert.equal(complete, true);
 });
 
-test('a message that is not there (§4.1.3, §4.3.2)', async () => {
+test('a missing message (§4.1.3, §4.3.2)', async () => {
   const there = idOf(5);
   for (const asked of [
     { page: { max: 5, after: 'x' } },
@@ -201,7 +201,7 @@ test('counts what is cheap to count', async () => {
   assert.equal((await seek({ page: { max: 90, after: idOf(80) } })).count, undefined);
 });
 
-test('a page is not too long, and not too long looked for', async () => {
+test('the size of a page and the search for it are limited', async () => {
   const big = new MemoryStorage().log('archive');
   const body = 'x'.repeat(100_000);
   for (let n = 0; n < 20; n++)
@@ -227,7 +227,7 @@ test('a page is not too long, and not too long looked for', async () => {
   assert.deepEqual([second.entries.map((entry) => entry.id), second.complete], [[id(5400)], true]);
 });
 
-test('in a room, who may not know who is who finds nobody by a real address', async () => {
+test('in a room, users who cannot see real addresses find nobody by them', async () => {
   const room = Jid.parse('verona@rooms.example.org');
   const log = new MemoryStorage().log('archive');
   const say = (id: string, nick: string, real: string) =>
@@ -250,7 +250,7 @@ test('in a room, who may not know who is who finds nobody by a real address', as
   assert.equal(await seen('verona@rooms.example.org', false), '1,2');
 });
 
-test('a result is written as it would be by way of a tree', () => {
+test('a result is written as if built as a tree', () => {
   const message = '<message xmlns="jabber:client" from="a@b"><body>&lt;|&gt;</body></message>';
   const id = idAt(Date.UTC(2026, 1, 3, 4, 5, 6, 7));
   assert.equal(

@@ -24,7 +24,7 @@ const keeping = (more: Partial<Parameters<typeof retention>[1]> = {}) => ({
   ...more,
 });
 
-test('lets go of what is too old, for each as long as it wants', async () => {
+test('deletes what is too old, per owner', async () => {
   const store = await filled(['a@example.org', 'b@example.org', 'c@rooms.example.org', 'd@elsewhere.example'], 20);
   const step = retention(store, keeping({ age: (owner) => (owner.startsWith('b') ? 2 : 5) * day }), log);
   for (let n = 0; n < 3; n++) await step(now);
@@ -34,7 +34,7 @@ test('lets go of what is too old, for each as long as it wants', async () => {
   assert.equal(await store.count('d@elsewhere.example', {}), 20, 'another host keeps its own');
 });
 
-test('lets go of what is too much, the oldest first and a step after the other', async () => {
+test('deletes the oldest of too many, in steps', async () => {
   const store = await filled(['a@example.org'], 1200);
   const step = retention(store, keeping({ messages: 10 }), log);
   await step(now);
@@ -45,7 +45,7 @@ test('lets go of what is too much, the oldest first and a step after the other',
   assert.equal(entries.at(-1)!.id, idAt(now));
 });
 
-test('goes through many archives, then rests for a while', async () => {
+test('covers many archives, then pauses', async () => {
   const owners = Array.from({ length: 250 }, (_, n) => `u${n}@example.org`);
   const store = await filled(owners, 3);
   const step = retention(store, keeping({ messages: 1 }), log);
@@ -58,7 +58,7 @@ test('goes through many archives, then rests for a while', async () => {
   assert.equal(await store.count('u1@example.org', {}), 1);
 });
 
-test('does nothing where everything is kept', async () => {
+test('does nothing without limits', async () => {
   const store = await filled(['a@example.org'], 3);
   await retention(store, keeping({ messages: 1, isEndless: () => true }), log)(now);
   assert.equal(await store.count('a@example.org', {}), 3);

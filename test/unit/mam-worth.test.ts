@@ -64,14 +64,14 @@ test('what is archived for an account, and for a room (XEP-0313 §6.1, XEP-0334 
   }
 });
 
-test('a note to oneself is kept once', () => {
+test('a message to oneself is archived once', () => {
   assert.equal(isKept('chat', BODY, 'out', romeo), false);
   assert.equal(isKept('chat', BODY, 'out', romeo.withResource('x')), false);
   assert.equal(isKept('chat', BODY, 'in', romeo.withResource('x')), true);
   assert.equal(isKept('chat', BODY, 'out'), true);
 });
 
-test('what a search looks at', () => {
+test('the text for a search', () => {
   const long = 'x'.repeat(20_000);
   const cases: [content: string, text: string | undefined][] = [
     [BODY, 'Hi'],

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Metrics } from '../../src/server/metrics.js';
 import { StreamCounts } from '../../src/server/stream/counts.js';
 
-test('what was counted is written for Prometheus', async () => {
+test('metrics in the format of Prometheus', async () => {
   const metrics = new Metrics();
   const counts = new StreamCounts();
   metrics.start({

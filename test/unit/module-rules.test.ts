@@ -39,7 +39,7 @@ const exceptions: Readonly<Record<string, string>> = {
 
 const found = (text: string) => Object.entries(rules).flatMap(([what, pattern]) => (pattern.test(text) ? [what] : []));
 
-test('the rules find what they are for', () => {
+test('the rules detect violations', () => {
   for (const [text, what] of [
     ['const asked = new WeakSet<Session>();', 'a map by sessions'],
     ['const all = new Map<Session, Sm>();', 'a map by sessions'],
@@ -68,7 +68,7 @@ test('the rules find what they are for', () => {
     assert.deepEqual(found(text), [], text);
 });
 
-test('modules keep to them', () => {
+test('modules follow them', () => {
   assert.ok(sources.length > 100);
   const broken = sources.flatMap(([name, text]) => found(text).map((what) => `${name}: ${what}`));
   assert.deepEqual(broken.sort(), Object.keys(exceptions).sort());

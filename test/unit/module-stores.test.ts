@@ -50,14 +50,14 @@ const storedBefore = [
   'vcards',
 ];
 
-test('what databases have is stored under the name that it always had', () => {
+test('stores of existing databases keep their names', () => {
   const names = standardModules.flatMap(({ name, stores = {} }) =>
     Object.entries(stores).map(([store, declaration]) => storedName(name, store, declaration)),
   );
   assert.deepEqual(names.filter((name) => !name.includes('/')).sort(), storedBefore);
 });
 
-test('the server has no stores but those that modules cannot have', async () => {
+test("modules cannot use the names of the server's stores", async () => {
   const storage = new MemoryStorage();
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
   after(() => rmSync(folder, { recursive: true, force: true }));
@@ -95,7 +95,7 @@ const counter = (name: string): ModuleDefinition =>
     ],
   });
 
-test('two modules may call their stores the same', async () => {
+test('two modules may have stores of the same name', async () => {
   const storage = new MemoryStorage();
   const { connect, account, stop } = await startHost([counter('one'), counter('two')], { storage });
   after(stop);
@@ -109,7 +109,7 @@ test('two modules may call their stores the same', async () => {
   assert.equal(await storage.document('two/items').get('alice@example.org'), 1);
 });
 
-test('a database of before is read: stores under their plain names', async () => {
+test('an older database can be read: stores with plain names', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
   after(() => rmSync(folder, { recursive: true, force: true }));
   const file = join(folder, 'waxwing.sqlite');

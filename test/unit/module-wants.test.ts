@@ -31,21 +31,21 @@ const wanting = (seen: unknown[]) =>
     },
   });
 
-test('a module finds the service that it wants, wherever it stands in the list', async () => {
+test('a module finds an optional service, wherever its module is in the list', async () => {
   const seen: unknown[] = [];
   const { stop } = await startHost([wanting(seen), provider]);
   after(stop);
   assert.deepEqual(seen, [reports]);
 });
 
-test('and does without where nobody provides it', async () => {
+test('and works without it', async () => {
   const seen: unknown[] = [];
   const { stop } = await startHost([wanting(seen)]);
   after(stop);
   assert.deepEqual(seen, [undefined]);
 });
 
-test('messages to the host go to whoever takes them; the others are refused', async () => {
+test('a message to the host goes to the first handler that takes it; others are refused', async () => {
   const taken: (string | undefined)[] = [];
   const taker = defineModule({
     name: 'taker',

@@ -33,13 +33,13 @@ async function runs(modules: Readonly<Record<string, unknown>>): Promise<string[
   return logged;
 }
 
-test('each of them starts without being configured, and says nothing', async () => {
+test('each starts without configuration, and logs nothing', async () => {
   assert.deepEqual(await runs({}), []);
   const optional = standardModules.filter((module) => module.optional === true).map(({ name }) => name);
   assert.deepEqual(await runs(Object.fromEntries(optional.map((name) => [name, { enabled: true }]))), []);
 });
 
-test('each of them can be disabled, with what needs it', async () => {
+test('each can be disabled with its dependents', async () => {
   for (const { name } of standardModules) {
     const gone = new Set([name]);
     for (let size = 0; size < gone.size; ) {
@@ -54,16 +54,16 @@ test('each of them can be disabled, with what needs it', async () => {
   }
 });
 
-test('what needs a module that is disabled does not start, and says which', async () => {
+test('a module whose dependency is disabled does not start, and the error names it', async () => {
   await assert.rejects(runs({ disabled: ['roster'] }), /roster/);
 });
 
-test('a module that is not there is no module to disable', async () => {
+test('an unknown module cannot be disabled', async () => {
   await assert.rejects(runs({ disabled: ['pign'] }), /no such module: "pign".*"ping"/s);
   await assert.rejects(runs({ pign: {} }), /pign/);
 });
 
-test('a module says what it is in one sentence', () => {
+test('each has a summary of one sentence', () => {
   for (const { name, summary } of standardModules) {
     assert.match(name, /^[a-z][a-z0-9_]*$/);
     assert.match(summary, /^[A-Z].*\.$/, name);

@@ -14,7 +14,7 @@ const room = (changes: Partial<StoredRoom['config']> = {}): Room => {
 const spoken = Stanza.parse(`<message xmlns='jabber:client'><body>x</body></message>`);
 const hour = 3_600_000;
 
-test('XEP-0502: messages an hour, of full hours of the last day', (t) => {
+test('XEP-0502: messages per hour, over the full hours of the last day', (t) => {
   const clocks = takeClocks();
   t.after(clocks.restore);
   const coven = room();
@@ -37,7 +37,7 @@ test('XEP-0502: messages an hour, of full hours of the last day', (t) => {
   assert.equal(activityOf(coven), 0);
 });
 
-test('XEP-0502 §3, §9: only of rooms that are lasting, listed and open', (t) => {
+test('XEP-0502 §3, §9: only for persistent, public and open rooms', (t) => {
   const clocks = takeClocks();
   t.after(clocks.restore);
   const rooms = [{ persistent: false }, { public: false }, { membersOnly: true }, { password: 'x' }].map(room);
@@ -45,7 +45,7 @@ test('XEP-0502 §3, §9: only of rooms that are lasting, listed and open', (t) =
   for (const one of rooms) assert.equal(activityOf(one), undefined);
 });
 
-test('a room does one thing after the other', async () => {
+test('a room handles its events one after another', async () => {
   const coven = room();
   const done: string[] = [];
   let finish = () => {};

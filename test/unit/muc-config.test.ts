@@ -6,7 +6,7 @@ import { defaultsOf, settings } from '../../src/modules/xep-0045-muc/settings.js
 
 const defaults = defaultsOf(settings.parse({}));
 
-test('the archive of a room that is stored as one setting with its log is as it was', () => {
+test('a room whose log and archive were one setting keeps both', () => {
   const { archived, publicLog, ...rest } = defaults;
   assert.deepEqual([archived, publicLog], [true, false]);
   for (const logging of [true, false]) {
@@ -18,14 +18,14 @@ test('the archive of a room that is stored as one setting with its log is as it 
   assert.deepEqual(restored(defaults, own), own);
 });
 
-test('a log is public where outsiders can read it', () => {
+test('a log is public if outsiders can read it', () => {
   const open = { ...defaults, publicLog: true };
   assert.equal(isPubliclyLogged(open), true);
   for (const closed of [{ publicLog: false }, { archived: false }, { membersOnly: true }, { password: 'x' }])
     assert.equal(isPubliclyLogged({ ...open, ...closed }), false, JSON.stringify(closed));
 });
 
-test('registration rests in members-only rooms, unless admins decide', () => {
+test('registration is inactive in members-only rooms, unless admins decide', () => {
   assert.equal(isRegistrationOpen(defaults), true);
   assert.equal(isRegistrationOpen({ ...defaults, membersOnly: true }), false);
   assert.equal(isRegistrationOpen({ ...defaults, membersOnly: true, approval: true }), true);

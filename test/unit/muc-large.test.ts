@@ -49,7 +49,7 @@ async function founded(fields: Readonly<Record<string, readonly string[]>> = {})
   return { ...started, client, owner, counted, filled };
 }
 
-test('XEP-0045 §7.2: to enter costs a presence from all and one to all, and what is said one to all', async () => {
+test('XEP-0045 §7.2: a join costs a presence from each and to each occupant, a message one to each', async () => {
   const { counted, filled, client, stop } = await founded();
   const others = await filled();
   const there = crowd + 1;
@@ -69,7 +69,7 @@ test('XEP-0045 §7.2: to enter costs a presence from all and one to all, and wha
   stop();
 });
 
-test('§7.2.8: another client of somebody who is there is told to those who see addresses', async () => {
+test('§7.2.8: another client of an occupant is shown to those who see addresses', async () => {
   const { counted, filled, connect, stop } = await founded();
   await filled();
   const second = connect('user7@example.org/phone');
@@ -80,7 +80,7 @@ test('§7.2.8: another client of somebody who is there is told to those who see 
   stop();
 });
 
-test('muc#roomconfig_presencebroadcast: a room of visitors who are not seen grows without telling all of each', async () => {
+test('muc#roomconfig_presencebroadcast: joins of hidden visitors are not broadcast', async () => {
   const { counted, filled, client, owner, stop } = await founded({
     'muc#roomconfig_moderatedroom': ['1'],
     'muc#roomconfig_presencebroadcast': ['moderator', 'participant'],
@@ -102,7 +102,7 @@ test('muc#roomconfig_presencebroadcast: a room of visitors who are not seen grow
   stop();
 });
 
-test('§10.9, §11.2: where a room or the service goes, each hears of himself alone', async () => {
+test('§10.9, §11.2: a destroyed room or service sends each occupant only their own presence', async () => {
   for (const end of ['room', 'service'] as const) {
     const { counted, filled, owner, host, stop } = await founded();
     await filled();
@@ -113,7 +113,7 @@ test('§10.9, §11.2: where a room or the service goes, each hears of himself al
   }
 });
 
-test('XEP-0463 §5.2: a change of a list is told once to each, and long lists in parts', async () => {
+test('XEP-0463 §5.2: a change of a list is sent once to each, and long lists in parts', async () => {
   const { counted, filled, owner, client, stop } = await founded();
   await filled();
   const grants = (from: number, count: number) => () => {
@@ -151,7 +151,7 @@ test('XEP-0463 §5.2: a change of a list is told once to each, and long lists in
   stop();
 });
 
-test('XEP-0045 §7.2.13: what a room remembers has an end in characters', async () => {
+test('XEP-0045 §7.2.13: the history is limited in characters', async () => {
   const { owner, client, stop } = await founded();
   const long = 'x'.repeat(60_000);
   for (let n = 0; n < 40; n++)

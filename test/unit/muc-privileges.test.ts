@@ -12,7 +12,7 @@ import {
   type Verdict,
 } from '../../src/modules/xep-0045-muc/privileges.js';
 
-test('XEP-0045 §5.1.2: the role in which somebody enters', () => {
+test('XEP-0045 §5.1.2: the role on joining', () => {
   const table: [Affiliation, Role, Role][] = [
     // affiliation, moderated room, unmoderated room
     ['outcast', 'none', 'none'],
@@ -44,7 +44,7 @@ test('§5.1.3: a role after a change of affiliation', () => {
     assert.equal(roleAfter(role, before, after, isModerated), expected, `${role} ${before} → ${after}`);
 });
 
-test('§8.2-8.4, §9.6-9.7: who may give whom a role', () => {
+test('§8.2-8.4, §9.6-9.7: who may grant which role', () => {
   const who = (role: Role, affiliation: Affiliation): Standing => ({ role, affiliation });
   const table: [Standing, Standing, Role, Verdict][] = [
     // kicking

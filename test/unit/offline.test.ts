@@ -17,7 +17,7 @@ const hint = (name: string) => `<${name} xmlns='${NS.hints}'/>`;
 const BODY = '<body>Hi</body>';
 const TYPING = `<composing xmlns='${NS.chatStates}'/>`;
 
-test('what is stored (XEP-0160 §3, XEP-0334 §4)', () => {
+test('which messages are stored (XEP-0160 §3, XEP-0334 §4)', () => {
   const cases: [title: string, type: string, content: string, stored: boolean, dispensable?: boolean][] = [
     ['chat with a body', 'chat', BODY, true],
     ['normal with a body', 'normal', BODY, true],
@@ -48,7 +48,7 @@ test('what is stored (XEP-0160 §3, XEP-0334 §4)', () => {
   }
 });
 
-test('a delay of ours is told once', () => {
+test("the server's own delay is added once", () => {
   const owner = Jid.parse('romeo@example.org');
   const stanza = Stanza.parse(`<message to='romeo@example.org/x'>${BODY}</message>`);
   const stored = storedForm(stanza, owner, 'example.org', 0);
@@ -118,7 +118,7 @@ const stored = async (owner: string) =>
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 await account('juliet');
 
-test('stored for who is not there, and delivered in order when he comes', async () => {
+test('stored for an offline user, and delivered in order', async () => {
   await account('romeo');
   for (const body of ['1', '2', '3']) await sender.says(chat('romeo@example.org', body));
   await sender.says(`<message to='romeo@example.org' type='chat'>${TYPING}</message>`);
@@ -148,7 +148,7 @@ test('stored for who is not there, and delivered in order when he comes', async 
   shy.ends();
 });
 
-test('what is on its way is on disk before it is acknowledged, and gone when it has arrived', async () => {
+test('a message in flight is durable before it is acknowledged, and deleted once it has arrived', async () => {
   await account('paris');
   const phone = acknowledging('paris@example.org/phone');
   await phone.says('<presence/>');
@@ -180,7 +180,7 @@ test('what is on its way is on disk before it is acknowledged, and gone when it 
   assert.deepEqual(await stored('paris'), []);
 });
 
-test('what was lost is an offline message, spooled or not', async () => {
+test('a lost message is an offline message, stored before or not', async () => {
   await account('benvolio');
   const phone = acknowledging('benvolio@example.org/phone');
   const tablet = acknowledging('benvolio@example.org/tablet');
@@ -202,7 +202,7 @@ test('what was lost is an offline message, spooled or not', async () => {
   assert.match(next.sent[2]!.xml, /^<message to="benvolio@example.org" .*<delay /);
 });
 
-test('what one session lost goes to another that is there', async () => {
+test('a message lost by one session goes to another that is online', async () => {
   await account('mercutio');
   const phone = acknowledging('mercutio@example.org/phone');
   const desk = acknowledging('mercutio@example.org/desk');
@@ -216,7 +216,7 @@ test('what one session lost goes to another that is there', async () => {
   assert.deepEqual(desk.bodies(), ['1', '2']);
 });
 
-test('nothing overtakes what is being delivered, nor gets lost behind it', async () => {
+test('messages being delivered are neither overtaken nor lost', async () => {
   await account('tybalt');
   for (let body = 0; body < 110; body++) await sender.says(chat('tybalt@example.org', String(body)));
   const phone = acknowledging('tybalt@example.org/phone');
@@ -242,7 +242,7 @@ test('nothing overtakes what is being delivered, nor gets lost behind it', async
   assert.doesNotMatch(phone.sent.at(-1)!.xml, /delay/);
 });
 
-test('nor does what was held up on its way', async () => {
+test('the same for messages that were held back on their way', async () => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;
@@ -279,7 +279,7 @@ test('nor does what was held up on its way', async () => {
   end();
 });
 
-test('a second device does not wait for the first to acknowledge', async () => {
+test('a second device does not wait for acknowledgements of the first', async () => {
   await account('sampson');
   for (let body = 0; body < 60; body++) await sender.says(chat('sampson@example.org', String(body)));
   const first = acknowledging('sampson@example.org/first');
@@ -294,7 +294,7 @@ test('a second device does not wait for the first to acknowledge', async () => {
   assert.deepEqual(new Set(second.bodies()).size, 60);
 });
 
-test('what one session lost is not overtaken by what was not sent yet', async () => {
+test('a lost message is not overtaken by unsent ones', async () => {
   await account('montague');
   for (let body = 0; body < 110; body++) await sender.says(chat('montague@example.org', String(body)));
   const first = acknowledging('montague@example.org/first');
@@ -311,7 +311,7 @@ test('what one session lost is not overtaken by what was not sent yet', async ()
   assert.deepEqual(second.bodies(), [...numbers(50, 100), ...numbers(0, 50), ...numbers(100, 110)]);
 });
 
-test('what a session before the restart was sent is stored until it has arrived', async () => {
+test('messages sent to a session before a restart are stored until they have arrived', async () => {
   const owner = await account('capulet');
   const phone = acknowledging('capulet@example.org/phone');
   const desk = acknowledging('capulet@example.org/desk');
@@ -355,7 +355,7 @@ test('what a session before the restart was sent is stored until it has arrived'
   end();
 });
 
-test('there is a limit, and the sender hears of it', async () => {
+test('the store is limited, and the sender gets an error', async () => {
   await account('gregory');
   for (let body = 0; body < 120; body++) await sender.says(chat('gregory@example.org', String(body)));
   assert.deepEqual(sender.received, []);
@@ -364,7 +364,7 @@ test('there is a limit, and the sender hears of it', async () => {
   assert.equal((await stored('gregory')).length, 120);
 });
 
-test('who lost a message before and cannot be reached is not sent it again and again', async () => {
+test('an unreachable session that lost a message is not tried again and again', async () => {
   await account('peter');
   await sender.says(chat('peter@example.org', '1'));
   let attempts = 0;
@@ -385,7 +385,7 @@ test('who lost a message before and cannot be reached is not sent it again and a
   assert.deepEqual(await stored('peter'), ['1']);
 });
 
-test('what was lost over a restart is stored', async () => {
+test('messages lost in a restart are stored', async () => {
   await account('abraham');
   const { session } = acknowledging('abraham@example.org/x');
   directory.remove(session);

@@ -16,7 +16,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 const gone = new StanzaError('remote-server-timeout');
 
 for (const seed of [1, 2, 3, 4, 5])
-  test(`nothing is lost, told twice or out of order, and all bounds hold: seed ${seed}`, async () => {
+  test(`nothing is lost, refused twice or reordered, and all bounds hold: seed ${seed}`, async () => {
     const random = mulberry32(seed);
     const below = (n: number) => Math.floor(random() * n);
     const budget = { most: () => most, used: 0 };
@@ -137,7 +137,7 @@ for (const seed of [1, 2, 3, 4, 5])
     );
   });
 
-test('what fills an outbox is told once for each turn, and not where it is empty again', async () => {
+test('filling an outbox is reported once per turn, unless it is empty again', async () => {
   let filled = 0;
   const outbox = new Outbox({
     bounds: () => bounds,
@@ -165,7 +165,7 @@ test('what fills an outbox is told once for each turn, and not where it is empty
   assert.equal(filled, 2);
 });
 
-test('sources wait while an eighth is taken, and go on together', async () => {
+test('sources pause when an eighth is used, and continue together', async () => {
   const outbox = new Outbox({
     bounds: () => ({ stanzas: 16, bytes: 60_000 }),
     budget: { most: () => most, used: 0 },

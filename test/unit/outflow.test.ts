@@ -8,7 +8,7 @@ import { takeClocks } from './clocks.js';
 
 const service = Jid.parse('rooms.localhost');
 
-test('the sources of all sessions share a turn of the event loop, and each has its turn', async (t) => {
+test('the sources of all sessions share a turn of the event loop', async (t) => {
   const clocks = takeClocks();
   t.after(() => clocks.restore());
   const sessions = 40;
@@ -46,7 +46,7 @@ test('the sources of all sessions share a turn of the event loop, and each has i
   assert.ok(sent.every((one) => one === each));
 });
 
-test('a session with nothing to wait for is served at once', () => {
+test('a session without other sources is served immediately', () => {
   const jid = Jid.parse('juliet@localhost/balcony');
   const sent: string[] = [];
   const session = new Session(jid, { send: ({ id }) => void sent.push(id ?? '') });

@@ -208,7 +208,7 @@ describe('Nickname', () => {
     ['a\0b', undefined],
     ['\uD800', undefined],
   ]);
-  it('compares without regard to case', () => {
+  it('compares without case', () => {
     for (const [input, key] of [
       ['Foo', 'foo'],
       ['\u03A3', '\u03C3'],
@@ -224,12 +224,12 @@ describe('Nickname', () => {
   });
 });
 
-it('says which character it refuses, and not the string', () => {
+it('names the refused character, but not the string', () => {
   assert.throws(() => prepareLocal('a\uFB01'), { message: 'U+FB01' });
   assert.throws(() => prepareLocal('king\u265A'), { message: 'U+265A' });
 });
 
-it('never changes what it once made', () => {
+it('is stable', () => {
   let seed = 1;
   const random = (below: number): number => (seed = (seed * 48_271) % 0x7fffffff) % below;
   const blocks = [
@@ -252,7 +252,7 @@ it('never changes what it once made', () => {
   }
 });
 
-it('refuses before any work what is too long, or has more marks on one letter than any language (UAX #15 §13)', () => {
+it('refuses input that is too long, or has too many marks on one letter, before any work (UAX #15 §13)', () => {
   for (const prepare of [prepareLocal, prepareResource, opaqueString, nickname, nicknameKey]) {
     assert.throws(() => prepare('\u30FB'.repeat(100_000)), PrecisError);
     assert.throws(() => prepare(`a${'\u0316'.repeat(31)}`), { message: 'more than 30 marks on one letter' });

@@ -68,7 +68,7 @@ test('priorities (§4.7.2.3)', () => {
     assert.throws(() => priorityOf(given(text)), { condition: 'bad-request' }, text);
 });
 
-test('becoming available, changing, and going (§4.2, §4.4, §4.5)', async () => {
+test('becoming available, changing, and becoming unavailable (§4.2, §4.4, §4.5)', async () => {
   await account('romeo', { 'juliet@example.org': 'both', 'far@remote.example': 'both', 'idle@example.org': 'both' });
   await account('juliet', { 'romeo@example.org': 'both' });
   await account('idle', { 'romeo@example.org': 'both' });
@@ -157,7 +157,7 @@ test('directed presence ends with the session, once (§4.6)', async () => {
   assert.equal(taken(benvolio).length, 1, 'a subscriber hears of it as such');
 });
 
-test('directed presence has a limit, and what a room ends is forgotten', async () => {
+test('directed presence is limited, and forgotten when a room ends it', async () => {
   await account('tybalt');
   const client = connect('tybalt@example.org/x');
   for (let room = 0; room < 10; room++) await client.says(`<presence to='r${room}@muc.remote/t'/>`);
@@ -173,7 +173,7 @@ test('directed presence has a limit, and what a room ends is forgotten', async (
   assert.doesNotMatch(sentAway().join(), /r2@/);
 });
 
-test('two become contacts, and part (§3)', async () => {
+test('two users become contacts, and unsubscribe (§3)', async () => {
   await account('ann');
   await account('bob');
   const ann = connect('ann@example.org/a');
@@ -248,7 +248,7 @@ test('removing a contact ends both subscriptions (§2.5.2)', async () => {
   assert.equal((await itemOf('dora@example.org', 'carl@example.org'))?.subscription, 'none');
 });
 
-test('a request waits for whoever comes, until it is answered (§3.1.3)', async () => {
+test('a request stays pending for the next session until it is answered (§3.1.3)', async () => {
   await account('emma');
   await from(
     "<presence from='frank@remote.example/x' to='emma@example.org' type='subscribe' id='1'><nick xmlns='http://jabber.org/protocol/nick'>Frank</nick></presence>",
@@ -276,7 +276,7 @@ test('a request waits for whoever comes, until it is answered (§3.1.3)', async 
   }
 });
 
-test('who is subscribed, or approved beforehand, is told so (§3.1.3, §3.4)', async () => {
+test('subscribed and pre-approved requests are approved automatically (§3.1.3, §3.4)', async () => {
   await account('gus', { 'hal@remote.example': 'from' });
   const client = connect('gus@example.org/g');
   await asksForRoster(client);
@@ -304,7 +304,7 @@ test('who is subscribed, or approved beforehand, is told so (§3.1.3, §3.4)', a
   assert.deepEqual(rest, []);
 });
 
-test('probes are answered by the server alone (§4.3.2)', async () => {
+test('only the server answers probes (§4.3.2)', async () => {
   await account('kate', { 'luke@remote.example': 'from', 'mary@remote.example': 'to' });
   const probe = async (who: string, to = 'kate@example.org') => {
     await from(`<presence from='${who}' to='${to}' type='probe'/>`);
@@ -330,7 +330,7 @@ test('probes are answered by the server alone (§4.3.2)', async () => {
   assert.deepEqual(taken(client), []);
 });
 
-test('presence goes where it is addressed (§8.5)', async () => {
+test('presence is delivered by address (§8.5)', async () => {
   await account('nora');
   const present = connect('nora@example.org/1');
   const absent = connect('nora@example.org/2');
@@ -348,7 +348,7 @@ test('presence goes where it is addressed (§8.5)', async () => {
   assert.match(await absent.asks("<presence type='subscribe' to='nora@example.org'/>"), /not-allowed/);
 });
 
-test('whom an account has blocked hears nothing of it', async () => {
+test('a blocked contact gets no presence', async () => {
   await account('otto', { 'blocked@example.org': 'both' });
   await account('blocked', { 'otto@example.org': 'both' });
   const blocked = connect('blocked@example.org/b');
@@ -375,7 +375,7 @@ test('an unreachable contact gets no presence until it sends some', async () => 
   assert.equal(sentAway().length, 1);
 });
 
-test('who is told, and who is spared, is the same after a restart', async () => {
+test('recipients of presence are the same after a restart', async () => {
   await account('rosaline', { 'far@remote.example': 'both', 'near@other.example': 'from' });
   const client = connect('rosaline@example.org/x');
   await client.says('<presence/>');
@@ -403,7 +403,7 @@ test('who is told, and who is spared, is the same after a restart', async () => 
   );
 });
 
-test('an account that is about to go takes its leave', async () => {
+test('an account that is deleted cancels its subscriptions', async () => {
   const jid = await account('rita', { 'sam@remote.example': 'both', 'tess@remote.example': 'from' });
   const client = connect('rita@example.org/r');
   await client.says('<presence/>');

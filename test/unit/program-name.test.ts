@@ -14,7 +14,7 @@ for (const folder of [join(clone, 'bin'), installed, join(root, 'other')]) mkdir
 writeFileSync(script, '', { mode: 0o755 });
 writeFileSync(join(root, 'other', 'waxwing'), '', { mode: 0o755 });
 
-test('advice names a command that is there', () => {
+test('advice names an existing command', () => {
   assert.equal(programName(script, `/nowhere:${join(root, 'other')}`, clone), 'bin/waxwing.js');
   assert.equal(programName(script, '', root), 'clone/bin/waxwing.js');
   assert.equal(programName(script, '', installed), script);

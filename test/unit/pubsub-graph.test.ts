@@ -15,7 +15,7 @@ function graphOf(...links: readonly string[]): Graph {
 const chain = (length: number, prefix = 'n') =>
   Array.from({ length: length - 1 }, (_, index) => `${prefix}${index} ${prefix}${index + 1}`);
 
-test('what is above, the nearest distance of each', () => {
+test('ancestors, with their shortest distance', () => {
   const graph = graphOf('a b', 'b c', 'a c', 'x a');
   assert.deepEqual([...collectionsAbove(graph, graph.parents('c'))].sort(), [
     ['a', 1],
@@ -25,7 +25,7 @@ test('what is above, the nearest distance of each', () => {
   assert.deepEqual([...collectionsAbove(graph, [])], []);
 });
 
-test('no cycles, however long', () => {
+test('cycles of any length are refused', () => {
   const graph = graphOf('a b', 'b c', 'x c');
   assert.equal(canContain(graph, 'a', 'a'), false);
   assert.equal(canContain(graph, 'b', 'a'), false);
@@ -35,7 +35,7 @@ test('no cycles, however long', () => {
   assert.equal(canContain(graph, 'c', 'new'), true);
 });
 
-test('no chain is longer than allowed, wherever the link is', () => {
+test('chains have a maximum length, wherever the new link is', () => {
   const graph = graphOf(...chain(longestChain), ...chain(4, 'm'));
   assert.equal(canContain(graph, `n${longestChain - 1}`, 'new'), false);
   assert.equal(canContain(graph, `n${longestChain - 2}`, 'new'), true);
@@ -44,7 +44,7 @@ test('no chain is longer than allowed, wherever the link is', () => {
   assert.equal(canContain(graph, `n${longestChain - 4}`, 'm0'), false);
 });
 
-test('random links never make a cycle, nor a chain that is too long', () => {
+test('random links create neither cycles nor chains that are too long', () => {
   let seed = 248;
   const random = (below: number) => {
     seed = (seed * 1103515245 + 12345) % 2147483648;

@@ -37,7 +37,7 @@ const options = (fields: Record<string, string | readonly string[]>) =>
     fields: Object.entries(fields).map(([name, value]) => ({ var: `pubsub#${name}`, type: 'text-multi', value })),
   });
 
-test('options are read with their types, and cut to what the service allows', () => {
+test('options are read with their types, and limited to those of the service', () => {
   const read = readOptions(
     options({ max_items: '99999', persist_items: 'true', access_model: 'open', max_payload_size: '99999999' }),
     usual,
@@ -54,7 +54,7 @@ test('options are read with their types, and cut to what the service allows', ()
   assert.throws(() => readConfig(options({}), usual), { condition: 'bad-request' }, 'another FORM_TYPE');
 });
 
-test('a precondition is met where the value is the same; lists are sets', () => {
+test('a precondition is met by an equal value; lists are sets', () => {
   const config: NodeConfig = { ...defaults(true, usual), 'pubsub#roster_groups_allowed': ['a', 'b'] };
   demand({}, config);
   demand(
@@ -69,7 +69,7 @@ test('a precondition is met where the value is the same; lists are sets', () => 
   for (const other of others) assert.throws(() => demand(other, config), { condition: 'conflict' });
 });
 
-test('what is kept of a configuration is what differs', () => {
+test('only differences of a configuration are stored', () => {
   const from = defaults(false, usual);
   assert.deepEqual(differing(from, from), {});
   assert.deepEqual(differing({ ...from, 'pubsub#title': 'x', 'pubsub#roster_groups_allowed': [] }, from), {
@@ -120,7 +120,7 @@ function node(changed: Partial<NodeConfig>, affiliations: Record<string, Affilia
 const groups = ['Friends'];
 const contact = { subscription: 'both', groups } as const;
 
-test('who may read, by access model', () => {
+test('read access by access model', () => {
   type Row = readonly [NodeConfig['pubsub#access_model'], string, typeof contact | undefined, Barrier | undefined];
   const rows: Row[] = [
     ['open', 'stranger@x', undefined, undefined],
@@ -145,7 +145,7 @@ test('who may read, by access model', () => {
   assert.equal(barrier(holder, one, 'friend@x', { subscription: 'to', groups }), 'roster', 'he does not see us');
 });
 
-test('who may read and publish, by affiliation', () => {
+test('read and publish access by affiliation', () => {
   const rows: readonly (readonly [Affiliation, Barrier | undefined, boolean])[] = [
     ['owner', undefined, true],
     ['publisher', undefined, true],
@@ -183,7 +183,7 @@ const publish = (name: string, id: string, text: string, to = '') =>
 const items = (name: string, to = '') =>
   `<iq type="get" id="i"${to}><pubsub xmlns="${NS.pubsub}"><items node="${name}"/></pubsub></iq>`;
 
-test('many who make a node at once find one another’s items in it', async () => {
+test("concurrent creations of a node see each other's items", async () => {
   await account('many');
   const clients = Array.from({ length: 20 }, (_, n) => connect(`many@example.org/${n}`));
   const answers = await Promise.all(clients.map((client, n) => client.asks(publish('made', `i${n}`, 'x'))));
@@ -193,7 +193,7 @@ test('many who make a node at once find one another’s items in it', async () =
   assert.equal((await storage.map('pubsub_items').all('many@example.org')).size, 20);
 });
 
-test('accounts that are not in memory are as they were', async () => {
+test('evicted accounts are loaded unchanged', async () => {
   const names = Array.from({ length: 30 }, (_, n) => `user${n}`);
   for (const name of names) await account(name);
   for (const round of ['one', 'two'])
@@ -210,7 +210,7 @@ test('accounts that are not in memory are as they were', async () => {
   }
 });
 
-test('asking those who are not there leaves nothing behind', async () => {
+test('queries for offline users leave nothing behind', async () => {
   await account('asker');
   const client = connect('asker@example.org/r');
   for (let n = 0; n < 5; n++) {
@@ -224,7 +224,7 @@ test('asking those who are not there leaves nothing behind', async () => {
   );
 });
 
-test('capabilities that are kept are bounded, the oldest go', async () => {
+test('stored capabilities are bounded; the oldest are evicted', async () => {
   await account('caps');
   for (let n = 0; n < 15; n++) {
     const client = connect(`caps@example.org/${n}`);
@@ -246,7 +246,7 @@ test('capabilities that are kept are bounded, the oldest go', async () => {
   assert.deepEqual(limits, []);
 });
 
-test('visitors of an account are bounded, strangers sooner than contacts', async () => {
+test('visitors of an account are bounded, those without a subscription first', async () => {
   const owner = await account('visited', { 'friend@far.example': 'both' });
   const caps = host.services.clientCaps!;
   const arrives = (from: string) =>
@@ -269,7 +269,7 @@ test('visitors of an account are bounded, strangers sooner than contacts', async
   assert.deepEqual(limits, []);
 });
 
-test('what is kept of an account is counted, and counted anew where that was cut off', async () => {
+test('usage of an account is counted, and counted again after a crash', async () => {
   const owner = await account('counted');
   const client = connect(`${owner.bare}/r`);
   for (const id of ['a', 'b', 'b']) assert.match(await client.asks(publish('n', id, 'text')), /type="result"/);
@@ -286,7 +286,7 @@ test('what is kept of an account is counted, and counted anew where that was cut
   assert.deepEqual(await usage.get(owner.bare), { items: 3, bytes: (bytes / 2) * 3 });
 });
 
-test('several who subscribe at once are all there, and none beyond the limit', async () => {
+test('concurrent subscriptions are all stored, up to the limit', async () => {
   const owner = await account('popular');
   const client = connect(`${owner.bare}/r`);
   assert.match(
@@ -308,7 +308,7 @@ test('several who subscribe at once are all there, and none beyond the limit', a
 // ---------------------------------------------------------------------------------------------------------------
 // Events
 
-test('what an entry says is said in words', () => {
+test('the body describes an entry in words', () => {
   const entry = (inner: string) =>
     Stanza.build(
       'message',

@@ -25,26 +25,26 @@ const { host, stop } = await startHost([counter]);
 after(stop);
 const owner = Jid.parse('romeo@example.org');
 
-test('what is known is answered at once', () => {
+test('a known answer is synchronous', () => {
   assert.equal(host.askHome(sum, owner, [1, 2, 3]), 6);
   assert.deepEqual(host.askNodes(sum, [1, 2]), [3]);
 });
 
-test('what takes a while is waited for, and is about the one who was asked', async () => {
+test('an asynchronous answer is awaited, for the right account', async () => {
   assert.equal(await host.askHome(slow, owner, null), 'romeo@example.org');
   assert.deepEqual(await host.askNodes(slow, null), ['example.org']);
 });
 
-test('a question that nobody answers is a fault of the module', () => {
+test('a question without an answerer is a bug of the module', () => {
   assert.throws(() => host.askHome(nobodys, owner, null), /counter\.nobodys/);
 });
 
-test('a question is answered once', () => {
+test('a question has one answerer', () => {
   const twice = [answers(sum, () => 0), answers(sum, () => 1)];
   assert.throws(() => new Hooks('example.org', [{ definition: counter, hooks: twice }]), /counter\.sum/);
 });
 
-test('the questions of the standard modules begin with the name of their module', async () => {
+test('questions of standard modules are prefixed with their names', async () => {
   const names: string[] = [];
   const listening = standardModules.map((module) => ({
     ...module,

@@ -5,7 +5,7 @@ import { Rates } from '../../src/server/limits/rates.js';
 const times = (count: number, take: () => boolean): number =>
   Array.from({ length: count }, take).filter(Boolean).length;
 
-test('so many at once, and then as many as come back', () => {
+test('a burst, then a constant rate', () => {
   let now = 1_000_000;
   const rates = new Rates(3, 3000, 10, () => now);
   assert.equal(
@@ -33,7 +33,7 @@ test('several at once, or none of them', () => {
   );
 });
 
-test('a number that does not divide the time', () => {
+test('a number that does not divide the period', () => {
   const rates = new Rates(7, 1000, 10, () => 5);
   assert.equal(
     times(20, () => rates.take('a')),
@@ -41,7 +41,7 @@ test('a number that does not divide the time', () => {
   );
 });
 
-test('none, and any number', () => {
+test('zero, and unlimited', () => {
   assert.equal(new Rates(0, 1000).take('a'), false);
   const unlimited = new Rates(Infinity, 1000);
   assert.equal(
@@ -62,7 +62,7 @@ test('of several, all or nothing', () => {
   );
 });
 
-test('what is kept is bounded', () => {
+test('memory is bounded', () => {
   const rates = new Rates(1, 1000, 4, () => 5);
   for (let key = 0; key < 100; key++) assert.ok(rates.take(`k${key}`));
   assert.ok(rates.take('k0'), 'forgotten');

@@ -55,7 +55,7 @@ const features = ({ host }: Started, secure: boolean, remoteAddress = '192.0.2.1
     .filter(({ phase }) => phase === 'unauthenticated')
     .map(({ feature }) => feature({ secure, remoteAddress, kind: 'tcp', account: undefined }));
 
-test('strangers make no accounts unless the configuration lets them', async () => {
+test('nobody can create accounts unless the configuration allows it', async () => {
   assert.equal(await stranger(closed, 'get', query('')), 'service-unavailable');
   assert.equal(await stranger(closed, 'set', naming('alice')), 'service-unavailable');
   assert.equal(await closed.accounts.exists('alice@example.org'), false);
@@ -63,7 +63,7 @@ test('strangers make no accounts unless the configuration lets them', async () =
   assert.match(String(features(open, true)[0]), /<register xmlns="http:\/\/jabber.org\/features\/iq-register"/);
 });
 
-test('not where somebody could read along, but on this machine', async () => {
+test('not over an unencrypted connection, except from this machine', async () => {
   assert.equal(await stranger(open, 'set', naming('plain'), { secure: false }), 'not-authorized');
   assert.deepEqual(features(open, false), [undefined]);
   const local = { secure: false, remoteAddress: '::1' };
@@ -77,14 +77,14 @@ test('the fields, also as a form', async () => {
   assert.match(answer, /<value>jabber:iq:register<\/value>.*var="username".*<required\/>/);
 });
 
-test('an account is made, by its normalised name, once', async () => {
+test('an account is created once, under its normalised name', async () => {
   assert.equal(await stranger(open, 'set', naming('Alice')), 'result');
   assert.notEqual(await open.accounts.verifyPassword('alice@example.org', 'correct horse'), undefined);
   assert.equal(await stranger(open, 'set', naming('ALICE', 'taken over')), 'conflict');
   assert.equal(await open.accounts.verifyPassword('alice@example.org', 'taken over'), undefined);
 });
 
-test('an account is made by a form', async () => {
+test('an account is created by a form', async () => {
   const field = (name: string, value: string) => `<field var="${name}"><value>${value}</value></field>`;
   const form = (...fields: string[]) => query(`<x xmlns="jabber:x:data" type="submit">${fields.join('')}</x>`);
   assert.equal(
@@ -110,11 +110,11 @@ for (const [what, payload] of Object.entries({
   });
 }
 
-test('names that seem to speak for the service are taken', async () => {
+test("names that seem to be the operator's are reserved", async () => {
   for (const name of ['admin', 'Postmaster']) assert.equal(await stranger(open, 'set', naming(name)), 'conflict');
 });
 
-test('one address makes so many', async () => {
+test('accounts per address are limited', async () => {
   const server = await withConfig({ open: true, per_address: 2, in_all: 4 });
   after(server.stop);
   const from = (remoteAddress: string, name: string) => stranger(server, 'set', naming(name), { remoteAddress });
@@ -127,7 +127,7 @@ test('one address makes so many', async () => {
   assert.deepEqual(server.limits, ['registrations', 'registrations']);
 });
 
-test('attempts are counted in windows, for so many addresses', () => {
+test('attempts are counted in windows, for a bounded number of addresses', () => {
   let now = 0;
   const attempts = new Attempts(1000, 2, () => now);
   attempts.note('a');
@@ -154,7 +154,7 @@ await closed.accounts.create(alice.session.jid.toBare(), 'first password');
 const isPassword = async (password: string) =>
   (await closed.accounts.verifyPassword('alice@example.org', password)) !== undefined;
 
-test('an account is told that it is one', async () => {
+test('an account learns that it is registered', async () => {
   for (const to of ['example.org', 'alice@example.org'])
     assert.match(
       await alice.asks(`<iq type="get" id="1" to="${to}">${query('')}</iq>`),
@@ -162,7 +162,7 @@ test('an account is told that it is one', async () => {
     );
 });
 
-test('an account changes its password (§3.3)', async () => {
+test('a user changes their password (§3.3)', async () => {
   assert.match(await alice.asks(set(naming('alice', 'second password'))), /^<iq [^>]*type="result"[^>]*\/>$/);
   assert.equal(await isPassword('second password'), true);
   assert.match(await alice.asks(`<iq type="set" id="2">${naming('ALICE', 'third password')}</iq>`), /type="result"/);
@@ -176,7 +176,7 @@ for (const [what, payload, condition] of [
   ["another's name", naming('bob', 'secret word'), 'forbidden'],
   ['a short password', naming('alice', 'secret'), 'not-acceptable'],
 ] as const) {
-  test(`the password stays, and is not repeated: ${what}`, async () => {
+  test(`the password is unchanged, and not repeated: ${what}`, async () => {
     const answer = await alice.asks(set(payload));
     assert.match(answer, new RegExp(`<${condition} `));
     assert.doesNotMatch(answer, /secret|<query/);
@@ -184,14 +184,14 @@ for (const [what, payload, condition] of [
   });
 }
 
-test('no password over a channel that others read', async () => {
+test('no password over an unencrypted channel', async () => {
   const plain = closed.connect('alice@example.org/plain');
   connected(plain.session, false);
   assert.match(await plain.asks(set(naming('alice', 'fourth password'))), /<not-authorized /);
   assert.equal(await isPassword('third password'), true);
 });
 
-test('what the configuration forbids', async () => {
+test('disabled by configuration', async () => {
   const strict = await withConfig({ password_change: false, removal: false });
   after(strict.stop);
   const bob = strict.connect('bob@example.org/b');
@@ -202,14 +202,14 @@ test('what the configuration forbids', async () => {
   assert.equal(await strict.accounts.exists('bob@example.org'), true);
 });
 
-test('a passing session has no account to change', async () => {
+test('an anonymous account has no password to change', async () => {
   const ghost = closed.connect('ghost@example.org/g', 'ANONYMOUS');
   connected(ghost.session);
   for (const payload of [naming('ghost'), query('<remove/>')])
     assert.match(await ghost.asks(set(payload)), /<registration-required /);
 });
 
-test('an account removes itself, and hears of it before its sessions end (§3.2)', async () => {
+test('a user deletes their account, and gets the result before the session ends (§3.2)', async () => {
   assert.match(await alice.asks(set(query('<remove/><username>alice</username>'))), /<bad-request /);
   await closed.host.emit('accountDeleting', { jid: alice.session.jid.toBare() });
   assert.deepEqual(alice.received, []); // somebody else's doing is not answered

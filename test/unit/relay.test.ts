@@ -75,7 +75,7 @@ function pair(network = new LocalNetwork(), isMember: (node: NodeName) => boolea
 }
 
 for (const seed of [1, 2, 3, 4])
-  test(`many streams at once, in both directions, late (seed ${seed})`, async () => {
+  test(`many streams in both directions, delayed (seed ${seed})`, async () => {
     const random = mulberry32(seed);
     const { near, far, open, accepted } = pair(new LocalNetwork({ random: mulberry32(seed + 50), delays: 0.3 }));
     const ends = Array.from({ length: 20 }, (_, n) => open(`${n}`));
@@ -103,7 +103,7 @@ for (const seed of [1, 2, 3, 4])
     for (const other of accepted.values()) assert.equal(other.outcome, 'closed');
   });
 
-test('no more than the window is ahead of a reader that does not take it', async () => {
+test('unconfirmed bytes are limited by the window', async () => {
   const { open, accepted } = pair();
   const [slow, quick] = [open('slow'), open('quick')];
   await until(() => accepted.size === 2);
@@ -121,7 +121,7 @@ test('no more than the window is ahead of a reader that does not take it', async
   await until(() => slow.relay.queued === 0);
 });
 
-test('a cut ends all streams of the wire, and the next stream has a new wire', async () => {
+test('a lost wire ends all its streams, and the next stream opens a new wire', async () => {
   const { network, near, far, open, accepted } = pair();
   const end = open('1');
   await until(() => accepted.size === 1);
@@ -138,7 +138,7 @@ test('a cut ends all streams of the wire, and the next stream has a new wire', a
   await until(() => accepted.get('2')!.bytes === 1);
 });
 
-test('streams of a node that is no member any more end, and it opens none', async () => {
+test('streams of a former member end, and it can open none', async () => {
   let members = ['a', 'b'];
   const { near, far, open, accepted, failures } = pair(new LocalNetwork(), ({ id }) => members.includes(id));
   const end = open('1');
@@ -152,21 +152,21 @@ test('streams of a node that is no member any more end, and it opens none', asyn
   assert.deepEqual([accepted.size, near.size, far.size, failures.length], [1, 0, 0, 1]);
 });
 
-test('a stream for an earlier run of the peer, or for nobody, ends', async () => {
+test('a stream for an earlier epoch, or without a home, ends', async () => {
   const { open, accepted, failures } = pair();
   const ends = [open('1', { ...peer, epoch: 1 }), open('2', { ...peer, address: 'nowhere' })];
   await until(() => ends.every(({ outcome }) => outcome === 'cut'));
   assert.deepEqual([accepted.size, failures.length], [0, 1]);
 });
 
-test('an opening that cannot be read ends its wire, and is reported', async () => {
+test('an invalid opening closes its wire, and is reported', async () => {
   const { open, failures } = pair();
   const end = open('none of ours');
   await until(() => end.outcome !== undefined);
   assert.match(String(failures[0]), /none of ours/);
 });
 
-test('what is no message closes the wire', async () => {
+test('invalid messages close the wire', async () => {
   const greeting = Buffer.from(JSON.stringify({ protocol: 1, from: a, to: b }));
   const message = (kind: number, id: number, body: Buffer = Buffer.alloc(0)): Buffer => {
     const head = Buffer.alloc(9);

@@ -15,7 +15,7 @@ const said = (body: string, more = '') =>
 const kept = (element = report(''), messages: readonly Stanza[] = []) =>
   made({ by: Jid.parse('alice@example.org/a'), about: Jid.parse('eve@x.org'), element }, messages);
 
-test('what is kept of a report is bounded', () => {
+test('the stored size of a report is limited', () => {
   const ids = Array.from({ length: 200 }, (_, at) => `<stanza-id xmlns='${NS.stanzaId}' by='x' id='i${at}'/>`).join('');
   const long = 'x'.repeat(5000);
   const stored = kept(
@@ -30,7 +30,7 @@ test('what is kept of a report is bounded', () => {
   assert.match(stored.evidence![0]!, /from="eve@x.org\/r".*<body>y{1000}<\/body>/);
 });
 
-test('messages do not say whom they were sent to (XEP-0377 §4)', () => {
+test('reported messages do not contain their recipient (XEP-0377 §4)', () => {
   const id = serialize(el('stanza-id', { xmlns: NS.stanzaId, by: 'alice@example.org', id: '7' }));
   const stored = kept(report(''), [said('Buy gold', id)]);
   assert.doesNotMatch(stored.evidence![0]!, /alice/);
@@ -38,7 +38,7 @@ test('messages do not say whom they were sent to (XEP-0377 §4)', () => {
   assert.equal(forwarded!.getChild('message', NS.client)?.getChildText('body'), 'Buy gold', String(forwarded));
 });
 
-test('as it is said to others', () => {
+test('as forwarded to others', () => {
   const stored = kept(report(`<text xml:lang='de'>Zu viel &lt;Gold&gt;</text>`), [said('Buy gold')]);
   assert.equal(wordsOf(stored), 'alice@example.org reports eve@x.org (spam)\nZu viel <Gold>\n> Buy gold');
   assert.equal(

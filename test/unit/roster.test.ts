@@ -49,7 +49,7 @@ test('roster sets are checked (RFC 6121 §2.3.3)', () => {
     );
 });
 
-test('what a client may not set is passed over', () => {
+test('read-only attributes are ignored', () => {
   const { contact, wanted } = readSet(
     query('<item jid="Juliet@Example.org/x" name="J" subscription="both" ask="subscribe" approved="true"/>'),
   );
@@ -58,7 +58,7 @@ test('what a client may not set is passed over', () => {
   assert.equal(readSet(query('<item jid="a@b" subscription="remove"/>')).wanted, undefined);
 });
 
-test('the version depends on what clients see alone', () => {
+test('the version depends only on what clients see', () => {
   const item = (more: Partial<RosterItem> = {}): RosterItem => ({ groups: [], subscription: 'none', ...more });
   const base = digest(
     new Map([
@@ -106,7 +106,7 @@ test('the version depends on what clients see alone', () => {
     );
 });
 
-test('changes since a version come once a contact, in the order of their last change', () => {
+test('changes since a version contain each contact once, in the order of their last change', () => {
   const items = new Map<string, RosterItem>(
     ['a', 'b', 'c'].map((contact) => [contact, { groups: [], subscription: 'none' }]),
   );
@@ -137,7 +137,7 @@ const asked = async (client: Client, xml: string) => {
   return client.received.splice(0);
 };
 
-test('one sets, all that asked for the roster are told, and it is stored', async () => {
+test('a set is pushed to all clients that requested the roster, and stored', async () => {
   const owner = await account('romeo');
   const phone = connect('romeo@example.org/phone');
   const desk = connect('romeo@example.org/desk');
@@ -175,7 +175,7 @@ test('one sets, all that asked for the roster are told, and it is stored', async
   );
 });
 
-test('a roster is its owner’s alone, and has a limit', async () => {
+test('only the owner can access a roster, and it is limited', async () => {
   await account('tybalt');
   const client = connect('tybalt@example.org/x');
   const other = (type: string, to: string) => `<iq type='${type}' id='3' to='${to}'><query xmlns='${NS.roster}'/></iq>`;
@@ -219,7 +219,7 @@ test('versions (§2.6): up to date, changes, or all', async () => {
   ]);
 });
 
-test('a waiting request is not seen, and many of them are refused', async () => {
+test('a pending request is hidden, and too many are refused', async () => {
   const owner = await account('benvolio');
   const client = connect('benvolio@example.org/x');
   await asked(client, get());
@@ -234,7 +234,7 @@ test('a waiting request is not seen, and many of them are refused', async () => 
   assert.deepEqual([items.get('spam1@x')?.hidden, items.get('spam1@x')?.pendingIn], [undefined, '<presence/>']);
 });
 
-test('a change that could not be written is taken back', async () => {
+test('a change that cannot be stored is reverted', async () => {
   const owner = await account('paris');
   const service = host.services.roster!;
   await service.get(owner.bare);

@@ -24,10 +24,10 @@ describe('readRsm', () => {
     ["<max xmlns='other'>1</max>", { max: 50 }],
   ] as const;
   for (const [content, request] of valid) {
-    it(`takes ${content || 'an empty set'}`, () => assert.deepEqual(readRsm(set(content), limits), request));
+    it(`reads ${content || 'an empty set'}`, () => assert.deepEqual(readRsm(set(content), limits), request));
   }
 
-  it('takes no set for the first page', () => assert.deepEqual(readRsm(undefined, limits), { max: 50 }));
+  it('without a set, reads the first page', () => assert.deepEqual(readRsm(undefined, limits), { max: 50 }));
 
   for (const content of [
     '<max/>',
@@ -90,16 +90,16 @@ describe('pageOf', () => {
     ['<max>0</max>', []],
   ];
   for (const [content, expected] of cases)
-    it(`gives for ${content ?? 'no page'}`, () => assert.deepEqual(page(content).shown, expected));
+    it(`for ${content ?? 'no page'}`, () => assert.deepEqual(page(content).shown, expected));
 
-  it('tells whether a list is whole and no page was asked for', () => {
+  it('reports whether a list is complete without paging', () => {
     const all = (request: string | undefined) =>
       pageOf(['a'], (name) => name, request === undefined ? undefined : parse(request), limits).isWhole;
     assert.deepEqual([all(undefined), all('<query/>'), page(undefined).isWhole], [true, true, false]);
     assert.equal(all(`<query>${serialize(set('<max>5</max>'))}</query>`), false);
   });
 
-  it('ends a page that gets too large, and shows at least one item', () => {
+  it('ends a page that gets too large, after at least one item', () => {
     const large = () => 90_000;
     assert.deepEqual(page('<max>5</max>', large).shown, [0, 1]);
     assert.deepEqual(page('<max>5</max><before/>', large).shown, [8, 9]);
@@ -107,7 +107,7 @@ describe('pageOf', () => {
       assert.deepEqual(page(content, () => 1_000_000).shown, [0]);
   });
 
-  it('knows no item that is not there', () => {
+  it('refuses a missing item', () => {
     for (const content of ['<after>x</after>', '<before>x</before>'])
       assert.throws(
         () => page(content),

@@ -31,7 +31,7 @@ const reason = (wanted: UnresolvedError['reason']) => (error: unknown) =>
 
 const addresses = { 'a.example': ['203.0.113.1'], 'b.example': ['203.0.113.2'], 'c.example': ['203.0.113.3'] };
 
-test('RFC 6120 §3.2.1, XEP-0368 §3: records of both services in the order of their priorities', async () => {
+test('RFC 6120 §3.2.1, XEP-0368 §3: records of both services ordered by priority', async () => {
   const srv = {
     '_xmpp-server._tcp.example.org': ['20 0 5269 c.example', '5 0 5269 a.example'],
     '_xmpps-server._tcp.example.org': ['10 0 5270 b.example'],
@@ -43,7 +43,7 @@ test('RFC 6120 §3.2.1, XEP-0368 §3: records of both services in the order of t
   ]);
 });
 
-test('RFC 2782: among equal priorities weights decide by chance', async () => {
+test('RFC 2782: among equal priorities the order is random, by weight', async () => {
   const srv = {
     '_xmpp-server._tcp.example.org': ['1 60 5269 a.example', '1 30 5269 b.example', '1 10 5269 c.example'],
   };
@@ -56,7 +56,7 @@ test('RFC 2782: among equal priorities weights decide by chance', async () => {
   assert.equal(await firstOf(0.999), '203.0.113.1:5269');
 });
 
-test('RFC 6120 §3.2.1: a target "." says that there is no such service', async () => {
+test('RFC 6120 §3.2.1: the target "." means that there is no such service', async () => {
   const none = ['0 0 0 .'];
   const plain = { '_xmpp-server._tcp.example.org': none };
   await assert.rejects(
@@ -67,30 +67,30 @@ test('RFC 6120 §3.2.1: a target "." says that there is no such service', async 
   assert.deepEqual(await places({ addresses, srv: direct }, 'example.org'), ['!203.0.113.1:5270']);
 });
 
-test('RFC 6120 §3.2.2: without records the addresses of the domain, IPv6 and IPv4 in turn', async () => {
+test('RFC 6120 §3.2.2: without records, addresses of the domain, IPv6 and IPv4 alternately', async () => {
   const zone = { addresses: { 'example.org': ['203.0.113.1', '203.0.113.2', '2001:db8::1'] } };
   assert.deepEqual(await places(zone, 'example.org'), ['2001:db8::1:5269', '203.0.113.1:5269', '203.0.113.2:5269']);
 });
 
-test('an internationalised domain is asked for in A-labels', async () => {
+test('an internationalised domain is looked up as A-labels', async () => {
   const zone = { addresses: { 'xn--exmple-cua.org': ['203.0.113.1'] } };
   assert.deepEqual(await places(zone, 'exämple.org'), ['203.0.113.1:5269']);
   assert.ok(server.asked.includes('SRV _xmpp-server._tcp.xn--exmple-cua.org'));
 });
 
-test('a target without an address is left out', async () => {
+test('a target without an address is skipped', async () => {
   const srv = {
     '_xmpp-server._tcp.example.org': ['1 0 5269 nowhere.example', '2 0 5269 broken.example', '3 0 5269 a.example'],
   };
   assert.deepEqual(await places({ addresses, srv, broken: ['broken.example'] }, 'example.org'), ['203.0.113.1:5269']);
 });
 
-test('there is no address, or no answer', async () => {
+test('no address, and no answer', async () => {
   await assert.rejects(places({}, 'example.org'), reason('none'));
   await assert.rejects(places({ broken: ['example.org'] }, 'example.org'), reason('unknown'));
 });
 
-test('what cannot be asked for is not: literal addresses, and what the configuration knows', async () => {
+test('literal addresses and configured domains are not looked up', async () => {
   assert.deepEqual(await places({}, '203.0.113.7'), ['203.0.113.7:5269']);
   assert.deepEqual(await places({}, '[2001:db8::7]'), ['2001:db8::7:5269']);
   const asked = server.asked.length;
@@ -101,7 +101,7 @@ test('what cannot be asked for is not: literal addresses, and what the configura
   assert.deepEqual(await places({ addresses }, 'example.org', override('a.example:15269')), ['203.0.113.1:15269']);
 });
 
-test('addresses that lead inside are refused unless they are allowed', async () => {
+test('private addresses are refused unless they are allowed', async () => {
   for (const inside of [
     '127.0.0.1',
     '10.1.2.3',
@@ -123,7 +123,7 @@ test('addresses that lead inside are refused unless they are allowed', async () 
   assert.deepEqual(await places(both, 'example.org'), ['203.0.113.1:5269']);
 });
 
-test('however much DNS says, only so many places are tried', async () => {
+test('the number of places is limited, however many DNS returns', async () => {
   const many = Array.from({ length: 20 }, (_, n) => `203.0.113.${n}`);
   const srv = { '_xmpp-server._tcp.example.org': many.map((_, n) => `${n} 0 5269 a.example`) };
   assert.equal((await places({ addresses: { 'a.example': many }, srv }, 'example.org')).length, 16);

@@ -54,13 +54,13 @@ for (const [what, algorithm, hash] of [
   ['RSASSA-PSS with SHA-1', pss('2b0e03021a'), 'sha256'],
   ['RSASSA-PSS and nothing else', sequence(oid('2a864886f70d01010a'), sequence()), 'sha256'],
 ] as const) {
-  test(`RFC 5929 §4.1: a certificate signed by ${what} is hashed by ${hash}`, () => {
+  test(`RFC 5929 §4.1: a certificate signed with ${what} is hashed with ${hash}`, () => {
     const made = certificate(algorithm);
     assert.deepEqual(endPointHash(made), createHash(hash).update(made.raw).digest());
   });
 }
 
-test('a signature without a hash of its own has no end point binding', () => {
+test('a signature without a hash has no tls-server-end-point binding', () => {
   assert.equal(endPointHash(certificate(sequence(oid('2b6570')))), undefined); // Ed25519
   assert.equal(endPointHash(certificate(pss('2b6570'))), undefined);
 });
@@ -101,7 +101,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const satisfies SecureVersion[])
   });
 }
 
-test('a stream without TLS binds to nothing', () => {
+test('a stream without TLS has no binding', () => {
   assert.deepEqual(noBindings.channelBindingTypes, []);
   assert.equal(noBindings.channelBinding('tls-exporter'), undefined);
 });

@@ -7,7 +7,7 @@ import { context, fails, quickKeys, runOnce, someAccounts } from './sasl-client.
 
 const certificate = (...xmppAddresses: string[]) => ({ clientCertificate: { trusted: true, xmppAddresses } });
 
-test('XEP-0178 §2: a certificate with one address proves that account', async () => {
+test('XEP-0178 §2: a certificate with one address authenticates that account', async () => {
   const { accounts } = await someAccounts();
   const on = context(accounts, certificate('Juliet@capulet.example', 'juliet@elsewhere.example', 'capulet.example'));
   for (const message of ['', 'juliet@capulet.example', 'JULIET@capulet.example']) {
@@ -19,7 +19,7 @@ test('XEP-0178 §2: a certificate with one address proves that account', async (
   assert.deepEqual(await external.start(on).step(undefined), { challenge: Buffer.alloc(0) });
 });
 
-test('XEP-0178 §2: with several addresses the client has to say which', async () => {
+test('XEP-0178 §2: with several addresses the client has to choose', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(Jid.parse('nurse@capulet.example'), quickKeys('pencil'));
   const on = context(accounts, certificate('juliet@capulet.example', 'nurse@capulet.example'));
@@ -59,7 +59,7 @@ test('only addresses in the certificate, of this host, with an account', async (
   await fails('account-disabled', () => runOnce(external, juliet, ''));
 });
 
-test('XEP-0178 §3: a server proves the domain of its stream header', async () => {
+test('XEP-0178 §3: a server authenticates as the domain of its stream header', async () => {
   const peer = { from: Jid.parse('montague.example'), certifies: (domain: string) => domain === 'montague.example' };
   assert.equal(authenticateServer(Buffer.alloc(0), peer).full, 'montague.example');
   assert.equal(authenticateServer(Buffer.from('Montague.example'), peer).full, 'montague.example');
@@ -74,7 +74,7 @@ test('XEP-0178 §3: a server proves the domain of its stream header', async () =
   await fails('malformed-request', () => authenticateServer(Buffer.from([0xc3]), peer));
 });
 
-test('XEP-0175: an anonymous user gets an address of its own', async () => {
+test('XEP-0175: an anonymous user gets a new address', async () => {
   const { accounts } = await someAccounts();
   const first = await runOnce(anonymous, context(accounts), undefined);
   const second = await runOnce(anonymous, context(accounts), 'sirhc');

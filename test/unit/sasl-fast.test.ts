@@ -43,7 +43,7 @@ async function world() {
 }
 
 for (const mechanism of ['HT-SHA-256-NONE', 'HT-SHA-256-EXPR', 'HT-SHA-256-ENDP'] as const) {
-  test(`${mechanism}: a token proves the account, and the server that it knows the token`, async () => {
+  test(`${mechanism}: a token authenticates both sides`, async () => {
     const { accounts, issue, login, clock } = await world();
     const { token, expires } = await issue(mechanism);
     assert.equal(expires, clock.now + 21 * day);
@@ -59,7 +59,7 @@ for (const mechanism of ['HT-SHA-256-NONE', 'HT-SHA-256-EXPR', 'HT-SHA-256-ENDP'
   });
 }
 
-test('§3.4: a token is bound to its mechanism, its device and the channel', async () => {
+test('§3.4: a token is bound to its mechanism, device and channel', async () => {
   const { issue, login } = await world();
   const { token } = await issue('HT-SHA-256-EXPR');
   await fails('not-authorized', () => login(token, { mechanism: 'HT-SHA-256-NONE' }));
@@ -82,7 +82,7 @@ test('wrong tokens, unknown names and devices without a token get the same answe
   }
 });
 
-test('messages that are no name and proof are malformed, and so is a request without a device', async () => {
+test('malformed messages, and a request without a device', async () => {
   const { accounts, login } = await world();
   const on = context(accounts, { fast: { clientId } });
   for (const message of [
@@ -104,7 +104,7 @@ test('messages that are no name and proof are malformed, and so is a request wit
   assert.deepEqual(await fast('HT-SHA-256-NONE').start(on).step(undefined), { challenge: Buffer.alloc(0) });
 });
 
-test('§3.5: the token before stays good until the new one is used, and ends then', async () => {
+test('§3.5: the previous token is valid until the new one is used', async () => {
   const { clock, issue, login } = await world();
   const first = (await issue()).token;
   await login(first);
@@ -121,7 +121,7 @@ test('§3.5: the token before stays good until the new one is used, and ends the
   await fails('not-authorized', () => login('not the token'));
 });
 
-test('§4.2: a token that has expired is told so, to who holds it', async () => {
+test('§4.2: an expired token is reported to its holder', async () => {
   const { clock, issue, login } = await world();
   const { token, expires } = await issue();
   clock.now = expires - 1;
@@ -131,7 +131,7 @@ test('§4.2: a token that has expired is told so, to who holds it', async () => 
   await fails('not-authorized', () => login('not the token'));
 });
 
-test('§3.4: a count has to grow, and is optional', async () => {
+test('§3.4: a count has to increase, and is optional', async () => {
   const { issue, login } = await world();
   const { token } = await issue();
   await login(token, { fast: { clientId, count: 5 } });
@@ -145,7 +145,7 @@ test('§3.4: a count has to grow, and is optional', async () => {
   assert.deepEqual(twice.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
 });
 
-test('§3.6: a token that is invalidated is good this once', async () => {
+test('§3.6: a token that is invalidated is valid once', async () => {
   const { accounts, clock, issue, login } = await world();
   const first = (await issue()).token;
   await login(first);
@@ -159,7 +159,7 @@ test('§3.6: a token that is invalidated is good this once', async () => {
   assert.deepEqual(await accounts.tokens.devices(juliet), []);
 });
 
-test('tokens end with the password, with revocation and with the account', async () => {
+test('tokens are revoked with the password, explicitly, and with the account', async () => {
   const { accounts, events, issue, login } = await world();
   const phone = (await issue('HT-SHA-256-NONE', 'phone')).token;
   const desk = (await issue('HT-SHA-256-NONE', 'desk')).token;
@@ -191,7 +191,7 @@ test('tokens end with the password, with revocation and with the account', async
   await fails('not-authorized', () => login(last, at('desk')));
 });
 
-test('a token issued for a password that is changed meanwhile is good for nothing', async () => {
+test('a token issued for a password that changes meanwhile is invalid', async () => {
   const { accounts, login } = await world();
   const { epoch } = (await accounts.get(juliet))!;
   await accounts.setPassword(juliet, 'brushes');
@@ -199,7 +199,7 @@ test('a token issued for a password that is changed meanwhile is good for nothin
   await fails('credentials-expired', () => login(token));
 });
 
-test('a password that is changed while the token is checked ends the login', async () => {
+test('a password change during the check of a token fails the login', async () => {
   const { accounts, storage, issue, login } = await world();
   const { token } = await issue();
   const { epoch } = (await accounts.get(juliet))!;
@@ -216,7 +216,7 @@ test('a password that is changed while the token is checked ends the login', asy
   await changed;
 });
 
-test('an account has a bounded number of devices: the one whose token expires first makes room', async () => {
+test('devices per account are limited: the one whose token expires first is evicted', async () => {
   const { accounts, clock, issue } = await world();
   for (const id of ['d', 'c', 'b', 'a']) {
     await issue('HT-SHA-256-NONE', id);
@@ -232,7 +232,7 @@ test('an account has a bounded number of devices: the one whose token expires fi
   assert.deepEqual(await accounts.tokens.devices(juliet), []);
 });
 
-test('what is stored of an unbound token does not log in', async () => {
+test('the stored record of an unbound token cannot be used to log in', async () => {
   const { storage, issue } = await world();
   const { token } = await issue('HT-SHA-256-NONE');
   const stored = await storage.map<DeviceTokens>('fast_tokens').get(juliet, clientId);
@@ -243,7 +243,7 @@ test('what is stored of an unbound token does not log in', async () => {
   assert.ok(!JSON.stringify(stored).includes(token));
 });
 
-test('a device is listed by what it said of itself', async () => {
+test('a device is listed with its own description', async () => {
   const { accounts, clock } = await world();
   const { epoch } = (await accounts.get(juliet))!;
   await accounts.tokens.issue(juliet, { clientId, mechanism: 'HT-SHA-256-NONE', epoch, label: "Juliet's phone" });

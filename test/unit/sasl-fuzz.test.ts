@@ -23,7 +23,7 @@ const seeds = [
   `juliet\0${'x'.repeat(32)}`,
 ];
 
-test('whatever a client sends, a mechanism challenges, or fails with a SASL condition', async () => {
+test('for any input, a mechanism sends a challenge or a SASL failure', async () => {
   const { accounts } = await someAccounts();
   const random = seeded(5802);
   const on = context(accounts, {

@@ -16,7 +16,7 @@ const stream = {
 } as const;
 const everything = { ...defaultPolicy, mechanisms: mechanismNames };
 
-test('the strongest first, PLAIN and ANONYMOUS only where they are asked for', () => {
+test('strongest first; PLAIN and ANONYMOUS only if enabled', () => {
   assert.deepEqual(offer(defaultPolicy, stream), {
     mechanisms: [
       'SCRAM-SHA-512-PLUS',
@@ -38,7 +38,7 @@ test('the configuration decides the order', () => {
   assert.deepEqual(offer({ ...defaultPolicy, mechanisms }, stream).mechanisms, mechanisms);
 });
 
-test('-PLUS and bound tokens only where there is something to bind to', () => {
+test('-PLUS and bound tokens only with channel binding', () => {
   const unbound = offer(defaultPolicy, { ...stream, channelBindingTypes: [] });
   assert.deepEqual(unbound.mechanisms, ['SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1']);
   assert.deepEqual(unbound.channelBindingTypes, []);
@@ -48,18 +48,18 @@ test('-PLUS and bound tokens only where there is something to bind to', () => {
   assert.deepEqual(endPoint.fast, ['HT-SHA-256-ENDP', 'HT-SHA-256-NONE']);
 });
 
-test('XEP-0440 §3: no types without a -PLUS mechanism', () => {
+test('XEP-0440 §3: binding types only with a -PLUS mechanism', () => {
   const mechanisms = ['SCRAM-SHA-1', 'EXTERNAL'] as const;
   assert.deepEqual(offer({ ...defaultPolicy, mechanisms }, stream).channelBindingTypes, []);
 });
 
-test('SCRAM only for hashes that accounts have keys for', () => {
+test('SCRAM only for hashes with stored keys', () => {
   const { mechanisms, upgrades } = offer(defaultPolicy, { ...stream, hashes: ['SHA-1'] });
   assert.deepEqual(mechanisms, ['SCRAM-SHA-1-PLUS', 'SCRAM-SHA-1']);
   assert.deepEqual(upgrades, ['UPGR-SCRAM-SHA-1']);
 });
 
-test('EXTERNAL only with a certificate that names an account of the host', () => {
+test('EXTERNAL only with a certificate for an account of the host', () => {
   const has = (trusted: boolean, ...xmppAddresses: string[]) =>
     offer(defaultPolicy, { ...stream, clientCertificate: { trusted, xmppAddresses } }).mechanisms.includes('EXTERNAL');
   assert.equal(has(true, 'juliet@capulet.example'), true);
@@ -75,7 +75,7 @@ test('without encryption neither PLAIN nor tokens, unless PLAIN is allowed', () 
   assert.ok(offer({ ...everything, plainWithoutTls: true }, open).mechanisms.includes('PLAIN'));
 });
 
-test('only what was offered can be had (RFC 6120 §6.5.7)', async () => {
+test('only offered mechanisms can be used (RFC 6120 §6.5.7)', async () => {
   const offer1 = offer(defaultPolicy, stream);
   assert.equal(offered(offer1, 'SCRAM-SHA-256', defaultPolicy)?.name, 'SCRAM-SHA-256');
   for (const name of ['PLAIN', 'ANONYMOUS', 'EXTERNAL', 'scram-sha-1', 'HT-SHA-256-NONE', 'toString', '']) {
@@ -102,7 +102,7 @@ async function imported() {
   return { accounts, identity };
 }
 
-test('XEP-0480: a client gives the keys that its account lacks, and logs in by them', async () => {
+test('XEP-0480: a client provides missing keys of its account, and logs in with them', async () => {
   const { accounts, identity } = await imported();
   const due = await dueUpgrades(identity, tasks, accounts);
   assert.deepEqual(
@@ -120,13 +120,13 @@ test('XEP-0480: a client gives the keys that its account lacks, and logs in by t
   assert.deepEqual(await dueUpgrades(identity, [], accounts), []);
 });
 
-test('XEP-0480: nothing is due for an account that has all keys', async () => {
+test('XEP-0480: no task for an account with all keys', async () => {
   const { accounts } = await someAccounts();
   const { identity } = await runOnce(plain(), context(accounts), '\0juliet\0pencil');
   assert.deepEqual(await dueUpgrades(identity, tasks, accounts), []);
 });
 
-test('XEP-0480: a hash of another length is refused, and one for a password that was changed', async () => {
+test('XEP-0480: a hash of the wrong length, or for an old password, is refused', async () => {
   const { accounts, identity } = await imported();
   const [sha512] = await dueUpgrades(identity, tasks, accounts);
   await fails('malformed-request', () => sha512!.finish(Buffer.alloc(32)));
@@ -137,7 +137,7 @@ test('XEP-0480: a hash of another length is refused, and one for a password that
   assert.deepEqual(await accounts.credentials(bare, 'SHA-512'), before);
 });
 
-test('XEP-0480: who did not prove the password does not give the account another', async () => {
+test('XEP-0480: a task cannot change the password', async () => {
   const { accounts, identity } = await imported();
   const byToken: Identity = { ...identity, mechanism: 'HT-SHA-256-NONE', byPassword: false };
   assert.deepEqual(await dueUpgrades(byToken, tasks, accounts), []);

@@ -7,7 +7,7 @@ import { context, fails, quickKeys, runOnce, someAccounts } from './sasl-client.
 
 const mechanism = plain();
 
-test('a name and its password prove an identity', async () => {
+test('authenticates with name and password', async () => {
   const { accounts } = await someAccounts();
   for (const message of [
     '\0juliet\0pencil',
@@ -24,14 +24,14 @@ test('a name and its password prove an identity', async () => {
   }
 });
 
-test('without an initial response it asks for one', async () => {
+test('requests a missing initial response', async () => {
   const { accounts } = await someAccounts();
   const exchange = mechanism.start(context(accounts));
   assert.deepEqual(await exchange.step(undefined), { challenge: Buffer.alloc(0) });
   assert.ok((await exchange.step(Buffer.from('\0juliet\0pencil'))).success);
 });
 
-test('a wrong password and a name without an account get the same answer', async () => {
+test('a wrong password and a missing account get the same answer', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(Jid.parse('keyless@capulet.example'), {});
   const texts = new Set<string | undefined>();
@@ -41,7 +41,7 @@ test('a wrong password and a name without an account get the same answer', async
   assert.equal(texts.size, 1);
 });
 
-test('messages that are not two NULs and three parts of UTF-8 are malformed', async () => {
+test('malformed messages', async () => {
   const { accounts } = await someAccounts();
   for (const message of [
     '',
@@ -59,7 +59,7 @@ test('messages that are not two NULs and three parts of UTF-8 are malformed', as
   }
 });
 
-test('nobody logs in as another (one identity, proved once)', async () => {
+test('nobody can authenticate as another', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(Jid.parse('romeo@capulet.example'), quickKeys('dagger'), { role: 'admin' });
   for (const authzid of ['romeo@capulet.example', 'romeo', 'juliet', 'juliet@capulet.example/balcony', 'a b']) {
@@ -67,7 +67,7 @@ test('nobody logs in as another (one identity, proved once)', async () => {
   }
 });
 
-test('not without encryption, unless it is allowed', async () => {
+test('not without encryption, unless allowed', async () => {
   const { accounts } = await someAccounts();
   const open = context(accounts, { secure: false });
   await fails('encryption-required', () => runOnce(mechanism, open, undefined));
@@ -76,14 +76,14 @@ test('not without encryption, unless it is allowed', async () => {
   assert.equal(identity.local, 'juliet');
 });
 
-test('a disabled account is told so only by its password', async () => {
+test('a disabled account is reported only for the right password', async () => {
   const { accounts } = await someAccounts();
   await accounts.disable('juliet@capulet.example');
   await fails('account-disabled', () => runOnce(mechanism, context(accounts), '\0juliet\0pencil'));
   await fails('not-authorized', () => runOnce(mechanism, context(accounts), '\0juliet\0pen'));
 });
 
-test('a password that is changed while it is checked is no proof any more', async () => {
+test('a password that changes during its check is invalid', async () => {
   const { accounts } = await someAccounts();
   await accounts.get('juliet@capulet.example');
   const attempt = fails('not-authorized', () => runOnce(mechanism, context(accounts), '\0juliet\0pencil'));
@@ -91,7 +91,7 @@ test('a password that is changed while it is checked is no proof any more', asyn
   await attempt;
 });
 
-test('an account that came with keys for one hash gets the others by its password', async () => {
+test('an account imported with one hash gets the others with its password', async () => {
   const { accounts } = await someAccounts();
   const bare = 'imported@capulet.example';
   await accounts.create(Jid.parse(bare), quickKeys('pencil', ['SHA-1']));
@@ -100,7 +100,7 @@ test('an account that came with keys for one hash gets the others by its passwor
   assert.ok(await accounts.verifyPassword(bare, 'pencil'));
 });
 
-test('when too many passwords are being checked, the answer is to come back later', async () => {
+test('with too many concurrent checks the failure is temporary', async () => {
   const { accounts } = await someAccounts();
   const attempts = Array.from({ length: 150 }, () => accounts.verifyPassword('juliet@capulet.example', 'pencil'));
   const settled = Promise.allSettled(attempts);
@@ -110,7 +110,7 @@ test('when too many passwords are being checked, the answer is to come back late
   assert.ok(await runOnce(mechanism, context(accounts), '\0juliet\0pencil'));
 });
 
-test('who is shut out is refused before the password is looked at', async () => {
+test('a locked account is refused before the password is checked', async () => {
   const { accounts } = await someAccounts();
   const on = context(accounts, {
     admit: (bare) => {

@@ -35,7 +35,7 @@ for (const [rfc, hash, clientFirst, serverFirst, withoutProof, proof, verifier] 
     '6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=',
   ],
 ] as const) {
-  test(`${rfc}: the keys accept the proof of the example and give its verifier`, async () => {
+  test(`${rfc}: the example's proof and verifier match the keys`, async () => {
     const { s = '', i } = attributes(Buffer.from(serverFirst));
     const salt = Buffer.from(s, 'base64');
     const keys = keysOf(hash, await saltPassword(hash, 'pencil', salt, Number(i)), salt, Number(i));
@@ -48,7 +48,7 @@ for (const [rfc, hash, clientFirst, serverFirst, withoutProof, proof, verifier] 
 }
 
 for (const hash of ['SHA-1', 'SHA-256', 'SHA-512'] as const satisfies ScramHash[]) {
-  test(`SCRAM-${hash} proves an identity`, async () => {
+  test(`SCRAM-${hash} authenticates`, async () => {
     const { accounts } = await someAccounts();
     const identity = await runScram(scram(hash, { plus: false }), context(accounts), { hash });
     assert.equal(identity.jid.full, 'juliet@capulet.example');
@@ -59,7 +59,7 @@ for (const hash of ['SHA-1', 'SHA-256', 'SHA-512'] as const satisfies ScramHash[
     assert.ok(await accounts.isCurrent(identity));
   });
 
-  test(`SCRAM-${hash}-PLUS binds to the channel`, async () => {
+  test(`SCRAM-${hash}-PLUS uses channel binding`, async () => {
     const { accounts } = await someAccounts();
     const identity = await runScram(scram(hash, { plus: true }), context(accounts, bound), {
       hash,
@@ -84,7 +84,7 @@ test('names are unescaped, normalised, and may be the bare address', async () =>
   }
 });
 
-test('without an initial response it asks for one with an empty challenge (RFC 4422 §5)', async () => {
+test('requests a missing initial response with an empty challenge (RFC 4422 §5)', async () => {
   const { accounts } = await someAccounts();
   const exchange = scram256.start(context(accounts));
   assert.deepEqual(await exchange.step(undefined), { challenge: Buffer.alloc(0) });
@@ -92,7 +92,7 @@ test('without an initial response it asks for one with an empty challenge (RFC 4
   assert.match(String(challenge), /^r=abc/);
 });
 
-test('an authorization identity is oneself or nothing', async () => {
+test('an authorization identity has to be the account itself', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(Jid.parse('romeo@capulet.example'), quickKeys('pencil'));
   const identity = await runScram(scram256, context(accounts), { header: 'n,a=Juliet@Capulet.example,' });
@@ -108,7 +108,7 @@ test('an authorization identity is oneself or nothing', async () => {
   );
 });
 
-test('first messages that break the grammar are malformed', async () => {
+test('malformed first messages', async () => {
   const { accounts } = await someAccounts();
   for (const message of [
     '',
@@ -150,21 +150,21 @@ test('first messages that break the grammar are malformed', async () => {
   }
 });
 
-test('extensions that need not be understood are ignored', async () => {
+test('optional extensions are ignored', async () => {
   const { accounts } = await someAccounts();
   const exchange = scram256.start(context(accounts));
   const { challenge } = await exchange.step(Buffer.from('n,,n=juliet,r=abc,x=1=2,y=z'));
   assert.match(String(challenge), /^r=abc/);
 });
 
-test('names that no account can have are not authorized', async () => {
+test('invalid account names are not authorized', async () => {
   const { accounts } = await someAccounts();
   for (const name of ['a b', 'juliet@montague.example', 'juliet@capulet.example/balcony', '@', 'a"b', '\ufeffjuliet']) {
     await fails('not-authorized', () => runScram(scram256, context(accounts), { name }));
   }
 });
 
-test('the flags y, n and p mean what RFC 5802 §6 says', async () => {
+test('the flags y, n and p (RFC 5802 §6)', async () => {
   const { accounts } = await someAccounts();
   // y: the client can bind and thinks that we cannot. True where no -PLUS was offered, a downgrade where one was.
   const identity = await runScram(scram256, context(accounts), { header: 'y,,' });
@@ -182,14 +182,14 @@ test('the flags y, n and p mean what RFC 5802 §6 says', async () => {
   }
 });
 
-test('a nonce that is not the one of this exchange fails, however well it is signed', async () => {
+test('a nonce of another exchange fails, even with a valid proof', async () => {
   const { accounts } = await someAccounts();
   for (const nonce of [() => 'fyko+d2lbbFgONRv9qkxdawL', (r: string) => `${r}x`, (r: string) => r.slice(1)]) {
     await fails('not-authorized', () => runScram(scram256, context(accounts), { nonce }));
   }
 });
 
-test('a binding that was not offered is not taken, even if it could be had', async () => {
+test('a channel binding that is not offered is refused, even if it is available', async () => {
   const { accounts } = await someAccounts();
   const on = context(accounts, { ...bound, channelBinding: () => binding });
   for (const header of ['p=tls-unique,,', 'p=tls-server-end-points,,']) {
@@ -197,13 +197,13 @@ test('a binding that was not offered is not taken, even if it could be had', asy
   }
 });
 
-test('accounts of another host are strangers', async () => {
+test('accounts of another host do not exist', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(Jid.parse('romeo@montague.example'), quickKeys('pencil'));
   await fails('not-authorized', () => runScram(scram256, context(accounts), { name: 'romeo@montague.example' }));
 });
 
-test('binding to another channel fails', async () => {
+test('a binding of another channel fails', async () => {
   const { accounts } = await someAccounts();
   for (const other of [Buffer.from('another channel'), Buffer.alloc(0), Buffer.concat([binding, binding])]) {
     await fails('not-authorized', () =>
@@ -212,7 +212,7 @@ test('binding to another channel fails', async () => {
   }
 });
 
-test('a final message changed in any place fails', async () => {
+test('a final message changed at any position fails', async () => {
   const { accounts } = await someAccounts();
   let length = 0;
   await runScram(scram256, context(accounts), {
@@ -234,7 +234,7 @@ test('a final message changed in any place fails', async () => {
   }
 });
 
-test('final messages: the binding and the nonce count whole, the grammar is kept', async () => {
+test('final messages: binding and nonce are compared as a whole, and the grammar is checked', async () => {
   const { accounts } = await someAccounts();
   const attempt = (final: (message: string) => string) => () => runScram(scram256, context(accounts), { final });
   await fails(
@@ -315,7 +315,7 @@ test('final messages: the binding and the nonce count whole, the grammar is kept
   );
 });
 
-test('a wrong password, a name without an account and one without such keys look alike', async () => {
+test('a wrong password, a missing account and missing keys look the same', async () => {
   const { accounts } = await someAccounts();
   await accounts.create(Jid.parse('imported@capulet.example'), quickKeys('pencil', ['SHA-1']));
   const shape = async (name: string) => {
@@ -340,7 +340,7 @@ test('a wrong password, a name without an account and one without such keys look
   await fails('not-authorized', () => runScram(scram256, context(accounts), { name: 'nobody' }));
 });
 
-test('the salts of nobody stay the same when the server starts again', async () => {
+test('salts of missing accounts are stable across restarts', async () => {
   const { MemoryStorage } = await import('../../src/storage/memory.js');
   const { Accounts } = await import('../../src/server/accounts/index.js');
   const storage = new MemoryStorage();
@@ -349,14 +349,14 @@ test('the salts of nobody stay the same when the server starts again', async () 
   assert.equal(await salt(), await salt());
 });
 
-test('a disabled account is told so only after its proof', async () => {
+test('a disabled account is reported only after a valid proof', async () => {
   const { accounts } = await someAccounts();
   await accounts.disable('juliet@capulet.example');
   await fails('account-disabled', () => runScram(scram256, context(accounts)));
   await fails('not-authorized', () => runScram(scram256, context(accounts), { password: 'wrong' }));
 });
 
-test('a password that is changed, or an account that goes, between the messages ends the exchange', async () => {
+test('a changed password, or a deleted account, between the messages fails the exchange', async () => {
   for (const change of ['password', 'account'] as const) {
     const { accounts } = await someAccounts();
     const on = context(accounts);
@@ -382,7 +382,7 @@ test('a password that is changed, or an account that goes, between the messages 
   }
 });
 
-test('XEP-0474 §6.3: the example offer gives the example hash', async () => {
+test("XEP-0474 §6.3: the example's offer has the example's hash", async () => {
   const { accounts } = await someAccounts();
   const h = async (mechanisms: string[], channelBindingTypes: string[]) => {
     const exchange = scram('SHA-1', { plus: false }).start(context(accounts, { mechanisms, channelBindingTypes }));
@@ -395,7 +395,7 @@ test('XEP-0474 §6.3: the example offer gives the example hash', async () => {
   assert.equal(await h(mechanisms, []), digest('SHA-1', 'SCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS').toString('base64'));
 });
 
-test('who is shut out is refused before any key is looked at', async () => {
+test('a locked account is refused before any key is read', async () => {
   const { accounts } = await someAccounts();
   const asked: string[] = [];
   const on = context(accounts, {

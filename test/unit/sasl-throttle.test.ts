@@ -19,7 +19,7 @@ function world(limits: Partial<ThrottleLimits> = {}) {
 const repeat = <T>(times: number, what: (at: number) => T): T[] => Array.from({ length: times }, (_, at) => what(at));
 const home = '192.0.2.1';
 
-test('failures of an account at an address make the answer slower, up to a limit, and then shut it out there', () => {
+test('failures of an account at an address delay the answer, up to a limit, and then lock it there', () => {
   const { throttle, clock } = world();
   assert.deepEqual(
     repeat(9, () => throttle.failed(home, 'juliet').delay),
@@ -39,7 +39,7 @@ test('failures of an account at an address make the answer slower, up to a limit
   assert.equal(throttle.refusal(home, 'juliet'), undefined);
 });
 
-test('failures are forgotten with time', () => {
+test('failures expire', () => {
   const { throttle, clock } = world();
   repeat(5, () => throttle.failed(home, 'juliet'));
   clock.now += 2 * 60_000;
@@ -48,7 +48,7 @@ test('failures are forgotten with time', () => {
   assert.equal(throttle.failed(home, 'juliet').delay, 0);
 });
 
-test('an old password that is retried for days shuts out nobody, wherever they are', () => {
+test('an old password retried for days locks nobody out, at any address', () => {
   const { throttle, clock, fails } = world();
   for (const account of ['bob', 'alice']) throttle.succeeded(home, account);
   const end = clock.now + 3 * 86_400_000;
@@ -65,7 +65,7 @@ test('an old password that is retried for days shuts out nobody, wherever they a
   assert.equal(fails(home, 'bob'), 0);
 });
 
-test('the same at an address that is not known: the account alone is shut out there', () => {
+test('the same at an unknown address: only the account is locked there', () => {
   const { throttle, clock, fails } = world();
   for (let times = 0; times < 5000; times++) {
     if (throttle.refusal(home, 'bob') === undefined) fails(home, 'bob');
@@ -79,7 +79,7 @@ test('the same at an address that is not known: the account alone is shut out th
   assert.equal(fails(home, 'alice'), 0);
 });
 
-test('guesses at a known pair are bounded by the answers that wait', () => {
+test('guesses at a known pair are limited by pending answers', () => {
   const { throttle } = world();
   throttle.succeeded(home, 'juliet');
   const failures = repeat(20, () => throttle.failed(home, 'juliet'));
@@ -91,7 +91,7 @@ test('guesses at a known pair are bounded by the answers that wait', () => {
   assert.equal(throttle.refusal(home, 'juliet'), undefined);
 });
 
-test('an address that guesses at many accounts is shut out, except for those that are known there', () => {
+test('an address that guesses at many accounts is locked, except for accounts known there', () => {
   const { throttle, clock } = world();
   throttle.succeeded(home, 'juliet');
   const shut = (account: string) => throttle.refusal(home, account);
@@ -110,14 +110,14 @@ test('an address that guesses at many accounts is shut out, except for those tha
   assert.equal(shut('juliet'), 'failures_per_address');
 });
 
-test('IPv6 addresses of one /64 are one', () => {
+test('the IPv6 addresses of a /64 count as one', () => {
   const { throttle } = world();
   repeat(30, (at) => throttle.failed(`2001:db8::${at + 1}`, `user${at}`));
   assert.equal(throttle.refusal('2001:db8::ffff', 'nurse'), 'failures_per_address');
   assert.equal(throttle.refusal('2001:db8:0:1::1', 'nurse'), undefined);
 });
 
-test('failures at an account from many addresses slow it down, and never shut it out', () => {
+test('failures from many addresses slow an account down, but never lock it', () => {
   const { throttle } = world();
   throttle.succeeded(home, 'juliet');
   repeat(500, (at) => throttle.failed(`198.51.${at % 250}.${at % 7}`, 'juliet'));
@@ -127,7 +127,7 @@ test('failures at an account from many addresses slow it down, and never shut it
   assert.equal(throttle.failed('203.0.113.2', 'romeo').delay, 0);
 });
 
-test('a login lets the account start afresh, not the address', () => {
+test('a login resets the account, not the address', () => {
   const { throttle } = world({ addressLimit: 5 });
   repeat(6, () => throttle.failed(home, 'juliet'));
   repeat(4, (at) => throttle.failed(home, `user${at}`));
@@ -138,7 +138,7 @@ test('a login lets the account start afresh, not the address', () => {
   assert.equal(throttle.refusal(home, 'nurse'), 'failures_per_address');
 });
 
-test('unlimited is unlimited, delays included', () => {
+test('unlimited also disables delays', () => {
   const unlimited = Number.POSITIVE_INFINITY;
   const both = world({ addressLimit: unlimited, accountLimit: unlimited });
   repeat(500, () => assert.equal(both.fails(home, 'juliet'), 0));
@@ -157,7 +157,7 @@ test('unlimited is unlimited, delays included', () => {
   assert.equal(lifted.throttle.failed(home, 'juliet').delay, 0);
 });
 
-test('what is remembered is bounded, and nobody evicts more of others than their share', () => {
+test('memory is bounded, and an address evicts no more of others than its share', () => {
   const { throttle } = world({ addressLimit: Number.POSITIVE_INFINITY, size: 5000 });
   repeat(10, () => throttle.failed('198.51.100.1', 'juliet'));
   repeat(20_000, (at) => throttle.failed(home, `user${at}`));

@@ -19,7 +19,7 @@ const started = async (config?: Record<string, unknown>) => {
 };
 const asking = (ns: string, name: string) => `<iq type="get" id="1" to="example.org"><${name} xmlns="${ns}"/></iq>`;
 
-test('XEP-0092: name and version; the system only where that is wanted', async () => {
+test('XEP-0092: name and version; the system only if configured', async () => {
   const alice = (await started()).connect('alice@example.org/a');
   assert.match(
     await alice.asks(asking(NS.version, 'query')),
@@ -32,14 +32,14 @@ test('XEP-0092: name and version; the system only where that is wanted', async (
   );
 });
 
-test('XEP-0202: UTC, and nothing of where the server stands', async () => {
+test('XEP-0202: UTC, without the time zone of the server', async () => {
   const answer = await (await started()).connect('alice@example.org/a').asks(asking(NS.time, 'time'));
   const [, utc] = /<time xmlns="urn:xmpp:time"><tzo>\+00:00<\/tzo><utc>(.*)<\/utc><\/time>/.exec(answer)!;
   assert.match(utc!, /Z$/);
   assert.notEqual(parseDateTime(utc!), undefined);
 });
 
-test('XEP-0157: contact addresses in disco#info, where there are any', async () => {
+test('XEP-0157: configured contact addresses in disco#info', async () => {
   const none = await (await started()).connect('alice@example.org/a').asks(asking(NS.discoInfo, 'query'));
   assert.doesNotMatch(none, /jabber:x:data/);
   const addresses = {
@@ -58,7 +58,7 @@ test('XEP-0157: contact addresses in disco#info, where there are any', async () 
   );
 });
 
-test('XEP-0478: the limits that hold before and after the login', async () => {
+test('XEP-0478: the limits before and after login', async () => {
   const { host } = await started({
     limits: { stanza_bytes: 20_000, stanza_bytes_unauthenticated: 5000, ping_after_seconds: 90.5 },
   });

@@ -59,7 +59,7 @@ const cases = costs.flatMap(([limit, spend]) => [
   { title: `${limit} alone`, limit, spend, limits: only(limit) },
 ]);
 for (const { title, limit, spend, limits } of cases)
-  test(`a share that is used up is served again when time has paid for it: ${title}`, async () => {
+  test(`a share in debt is served again after enough time: ${title}`, async () => {
     const { hits, hit, now, pass, end } = world();
     const share = new Share('rate_account', () => limits, hit);
     pass(100);
@@ -83,7 +83,7 @@ for (const { title, limit, spend, limits } of cases)
     end();
   });
 
-test('twenty streams of one account have one turn together', async () => {
+test('twenty streams of an account share one turn', async () => {
   const { hit, end } = world();
   const share = new Share('rate_account', () => ({ ...rates, cpu_ms_per_second: 1e9, cpu_ms_burst: 1e9 }), hit);
   const served: number[] = [];
@@ -108,7 +108,7 @@ test('twenty streams of one account have one turn together', async () => {
   end();
 });
 
-test('accounts that did much have turns together, one after the other, and others do not wait for them', async () => {
+test('accounts in debt are served one after another, without delaying others', async () => {
   const { hit, end } = world();
   const all = { ...rates, cpu_ms_per_second: 1e9, cpu_ms_burst: 1e9, stanzas_per_second: 1e9, stanza_burst: 1e9 };
   const busy = Array.from({ length: 10 }, () => new Share('rate_account', () => all, hit));
@@ -134,7 +134,7 @@ test('accounts that did much have turns together, one after the other, and other
   end();
 });
 
-test('a clock that jumps is nobody’s work', async () => {
+test('a jump of the clock does not count as work', async () => {
   const { hit, end } = world();
   const share = new Share('rate_account', () => ({ ...rates, cpu_ms_burst: 2000, cpu_ms_per_second: 1e6 }), hit);
   share.worked(1e9);
@@ -143,7 +143,7 @@ test('a clock that jumps is nobody’s work', async () => {
   end();
 });
 
-test('connecting again fills no share; addresses of proxies have one for each connection', () => {
+test('reconnecting does not refill a share; addresses of proxies have one for each connection', () => {
   const { hit, end } = world();
   const shares = new Shares(
     () => ({ ...limits, rate_account: rates, rate_address: rates }),
@@ -167,7 +167,7 @@ test('connecting again fills no share; addresses of proxies have one for each co
   end();
 });
 
-test('where the disk gets full, who wrote much is served at a trickle, and others at once', async () => {
+test('when the disk is nearly full, accounts that wrote much are served slowly, others immediately', async () => {
   const { hits, hit, pass, end } = world();
   let writable = Number.POSITIVE_INFINITY;
   const all = { ...rates, stanza_burst: 1e9, byte_burst: 1e9 };
@@ -201,7 +201,7 @@ test('where the disk gets full, who wrote much is served at a trickle, and other
   end();
 });
 
-test('what was written is counted by days', (t) => {
+test('written bytes are counted by day', (t) => {
   const day = 86_400_000;
   let now = 20_000 * day;
   t.mock.method(Date, 'now', () => now);
@@ -257,7 +257,7 @@ function disk() {
   return { hits, backlog, share, write };
 }
 
-test('what one account has waiting holds it until half is durable, and nobody else', async () => {
+test('an account with many pending writes waits until half of them are durable; others do not', async () => {
   const { hits, share, write } = disk();
   const [hostile, ordinary] = [share(), share()];
   const writes = Array.from({ length: 5 }, () => write(hostile, 1000));
@@ -270,7 +270,7 @@ test('what one account has waiting holds it until half is durable, and nobody el
   assert.equal(hostile.isHeld, false);
 });
 
-test('too much in all holds the largest first, and small ones go on', async () => {
+test('too many pending writes in total pause the largest accounts first', async () => {
   const { backlog, hits, share, write } = disk();
   const large = Array.from({ length: 4 }, share);
   const small = Array.from({ length: 20 }, share);
@@ -287,7 +287,7 @@ test('too much in all holds the largest first, and small ones go on', async () =
   assert.deepEqual([backlog.waiting, backlog.bytes], [0, 0]);
 });
 
-test('whatever order writes end in, nobody is held for ever', async () => {
+test('no account is paused forever, in whatever order writes complete', async () => {
   let state = 7;
   const random = (below: number) => {
     state = (state * 1_103_515_245 + 12_345) % 2 ** 31;

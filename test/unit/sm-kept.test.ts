@@ -70,7 +70,7 @@ function managed(host: LocalHost, resumables: Resumables, id: string) {
 
 const isAt = (h: number) => `<a xmlns='urn:xmpp:sm:3' h='${h}'/>`;
 
-test('what a client says is acknowledged when the disk has forgotten how it was before', async () => {
+test('a stanza is acknowledged once the stale snapshot is deleted', async () => {
   const { resumables, taken, goOn } = disk();
   const { sm, acknowledged } = managed(host, resumables, 'a');
   resumables.snapshot(sm, nowhere);
@@ -110,7 +110,7 @@ test('a snapshot counts once it is durable', async () => {
   assert.equal(resumables.snapshots, 1);
 });
 
-test('so is what was sent to somebody who was kept', async () => {
+test('a stanza sent to a session with a snapshot waits likewise', async () => {
   const { resumables, taken, goOn } = disk();
   const sender = managed(host, resumables, 'a');
   const recipient = managed(host, resumables, 'b');
@@ -124,7 +124,7 @@ test('so is what was sent to somebody who was kept', async () => {
   assert.equal(sender.acknowledged(), isAt(1));
 });
 
-test('what is held back for an inactive client, and what it acknowledges, makes it outdated too', async () => {
+test('held stanzas and acknowledgements make a snapshot stale, too', async () => {
   const { resumables, taken, goOn, store } = disk();
   const { sm, session } = managed(host, resumables, 'a');
   const csi = new CsiLink(sm);
@@ -151,7 +151,7 @@ test('what is held back for an inactive client, and what it acknowledges, makes 
   assert.deepEqual(taken(), ['forget a']);
 });
 
-test('what the disk does not forget is tried again, and said once', async () => {
+test('a failed deletion is retried, and logged once', async () => {
   const { resumables, taken, goOn, failures } = disk();
   const { sm, acknowledged } = managed(host, resumables, 'a');
   resumables.snapshot(sm, nowhere);
@@ -168,7 +168,7 @@ test('what the disk does not forget is tried again, and said once', async () => 
   assert.deepEqual(taken(), ['set a']);
 });
 
-test('who ends is forgotten', () => {
+test('the snapshot of an ended session is deleted', () => {
   const { resumables, taken } = disk();
   const [one, other] = [managed(host, resumables, 'a'), managed(host, resumables, 'b')];
   resumables.snapshot(one.sm, nowhere);
@@ -177,7 +177,7 @@ test('who ends is forgotten', () => {
   assert.equal(resumables.get('a'), undefined);
 });
 
-test('when the process stops, what comes after is written as well', async () => {
+test('writes during the shutdown are completed', async () => {
   const { resumables, taken, store } = disk();
   const { sm, session } = managed(host, resumables, 'a');
   resumables.snapshot(sm, nowhere);
@@ -188,7 +188,7 @@ test('when the process stops, what comes after is written as well', async () => 
   assert.equal((await store.get('a'))?.queue.length, 2);
 });
 
-test('a session comes back as it was', async () => {
+test('a session is restored unchanged', async () => {
   const { resumables, store } = disk();
   const { sm, session } = managed(host, resumables, 'a');
   session.appears(Stanza.parse('<presence><show>away</show></presence>'), 5);

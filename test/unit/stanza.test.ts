@@ -12,7 +12,7 @@ const juliet = Jid.parse('juliet@example.com/balcony');
 
 const CHAT = `<message xmlns='jabber:client' to='romeo@example.net/orchard' from='juliet@example.com/balcony' type='chat' id='1&amp;2' xml:lang='en' other='x'><body>Ö &lt; O</body> <active xmlns='${NS.chatStates}'/><x xmlns='u'><body>inner</body></x><x xmlns='v'/></message>`;
 
-test('the header of a stanza is at hand', () => {
+test('the header of a stanza', () => {
   const stanza = Stanza.parse(CHAT);
   assert.equal(stanza.name, 'message');
   assert.equal(stanza.to, romeo);
@@ -45,7 +45,7 @@ test('children are found by namespace and name', () => {
   ]);
 });
 
-test('children are built when asked for', () => {
+test('children are built on demand', () => {
   const stanza = Stanza.parse(CHAT);
   const body = stanza.child(NS.client, 'body');
   assert.equal(body?.getNS(), NS.client);
@@ -90,7 +90,7 @@ test('a stanza is built from header and elements', () => {
   );
 });
 
-test('a header is written so that it is read back', () => {
+test('a written header is read back unchanged', () => {
   const from = Jid.parse(`a@example.net/"<&>'`);
   const stanza = Stanza.build(
     'message',
@@ -105,7 +105,7 @@ test('a header is written so that it is read back', () => {
   assert.equal(again.toXml(), stanza.toXml());
 });
 
-test('a changed stanza is another one', () => {
+test('a changed stanza is a new object', () => {
   const stanza = Stanza.parse(CHAT);
   const before = stanza.toXml();
   const stamped = stanza.with({ from: romeo, id: undefined });
@@ -118,7 +118,7 @@ test('a changed stanza is another one', () => {
   assert.equal(stanza.toXml(), before);
 });
 
-test('children are added behind the others', () => {
+test('children are appended', () => {
   const stanza = Stanza.parse(CHAT).plus(
     el('stanza-id', { xmlns: NS.stanzaId, id: '1', by: `a' xmlns="w"` }),
     undefined,
@@ -142,7 +142,7 @@ test('children are added behind the others', () => {
   assert.deepEqual(Stanza.parse(stanza.toXml()).childNames(), stanza.childNames());
 });
 
-test('text that is added is checked', () => {
+test('appended text is checked', () => {
   const stanza = Stanza.parse('<message/>');
   for (const xml of ['<a>', '</message><message>', '<a:b/>', '&nbsp;', '<!---->', '</x><x>', '\0']) {
     assert.throws(() => stanza.plus(xml), XmlError, xml);
@@ -150,7 +150,7 @@ test('text that is added is checked', () => {
   assert.equal(stanza.plus("<p:a xmlns:p='u'/><![CDATA[<]]>").content, '<a xmlns="u"/>&lt;');
 });
 
-test('what is added without a namespace is in the own one, however deep and however it is written', () => {
+test("appended elements without a namespace get the stanza's, at any depth", () => {
   const stanza = Stanza.parse('<message/>');
   const prefixed = "<p:a xmlns:p='u'><b/></p:a>";
   assert.equal(stanza.plus(prefixed).child('u', 'a')?.children.length, 1);
@@ -160,7 +160,7 @@ test('what is added without a namespace is in the own one, however deep and howe
   assert.equal(stanza.plus("<body xmlns='jabber:client'>a</body>").content, '<body>a</body>');
 });
 
-test('children are taken away, the others stay where they can be found', () => {
+test('removing children leaves the others accessible', () => {
   const stanza = Stanza.parse(CHAT);
   assert.equal(stanza.without('w', 'x'), stanza);
   assert.equal(
@@ -183,7 +183,7 @@ test('children are taken away, the others stay where they can be found', () => {
   );
 });
 
-test('what is added stands behind the content, and what is taken out is all of it', () => {
+test('appended elements follow the content, and removal is complete', () => {
   for (const wide of ['é', '漢', 'aé漢']) {
     const xml = `<message><body>hi</body><${wide}></${wide}><x xmlns='u'><${wide}></${wide}></x></message>`;
     const stanza = Stanza.parse(xml);
@@ -194,7 +194,7 @@ test('what is added stands behind the content, and what is taken out is all of i
   }
 });
 
-test('namespaces with references are compared as what they mean', () => {
+test('namespaces with references are compared unescaped', () => {
   const stanza = Stanza.parse("<message><a xmlns='a&amp;b'/><stanza-id xmlns='urn:xmpp:&#115;id:0'/><b/></message>");
   assert.ok(stanza.has('a&b', 'a'));
   assert.ok(stanza.has(NS.stanzaId, 'stanza-id'));
@@ -202,7 +202,7 @@ test('namespaces with references are compared as what they mean', () => {
   assert.ok(stanza.plus(el('c')).without(NS.client, 'b').has('a&b', 'a'));
 });
 
-test('the own namespace is the same from every stream', () => {
+test("the stanza's own namespace is the same from every stream", () => {
   for (const own of ['jabber:client', 'jabber:server', 'jabber:component:accept', '']) {
     for (const xml of [
       `<message xmlns='${own}'><body>a</body></message>`,
@@ -221,7 +221,7 @@ test('the own namespace is the same from every stream', () => {
   assert.equal(Stanza.parse(`<message xmlns='jabber:server'>${others}</message>`).content, others);
 });
 
-test('what is no address is told apart from what is no stanza', () => {
+test('an invalid address is distinguished from an invalid stanza', () => {
   for (const header of ["to='@example.net'", "from='a@b@c'", "to=''"]) {
     const top = readElement(`<iq type='get' id='1' ${header}><q xmlns='u'/></iq>`);
     assert.throws(() => Stanza.fromTopLevel(top), JidError, header);
@@ -233,7 +233,7 @@ test('what is no address is told apart from what is no stanza', () => {
   assert.throws(() => Stanza.parse('<auth/>'), TypeError);
 });
 
-test('an IQ is answered', () => {
+test('the result of an IQ', () => {
   const request = Stanza.parse(
     `<iq type='get' id='1' to='example.net' from='${juliet}' xml:lang='de'><q xmlns='u'/></iq>`,
   );
@@ -244,7 +244,7 @@ test('an IQ is answered', () => {
   );
 });
 
-test('an error carries what it answers', () => {
+test('an error contains the stanza', () => {
   const request = Stanza.parse(
     `<iq type='get' id='1' to='example.net' from='${juliet}' xml:lang='de'><q xmlns='u'/></iq>`,
   );
@@ -254,7 +254,7 @@ test('an error carries what it answers', () => {
   );
 });
 
-test('texts that come together mean what they meant apart (XML 1.0 §2.4, §2.11)', () => {
+test('adjacent texts keep their meaning (XML 1.0 §2.4, §2.11)', () => {
   const pieces = ['', 'a', '\r', '\n', ']', ']]', '>', ']>', '&gt;', '&#13;'];
   const textOf = (stanza: Stanza) => readTree(stanza.toXml(NS.client)).getText();
   for (const first of pieces)

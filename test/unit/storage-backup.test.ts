@@ -59,7 +59,7 @@ const refused = (file: string, pattern: RegExp) =>
     return true;
   });
 
-test('a copy is whole, private, of its own, and never put over another file', async () => {
+test('a backup is complete and private, and never replaces a file', async () => {
   const { folder, file, copy } = place();
   await write(file, 0, 50);
   assert.ok(backUp(file, copy).bytes > 0);
@@ -79,7 +79,7 @@ test('a copy is whole, private, of its own, and never put over another file', as
   assert.equal(await count(other.file), 60);
 });
 
-test('a copy under load is of one moment, and ends', async () => {
+test('a backup under load is consistent, and terminates', async () => {
   const { file, copy } = place();
   const storage = await openSqlite({ file });
   try {
@@ -119,7 +119,7 @@ test('a copy under load is of one moment, and ends', async () => {
   }
 });
 
-test('a backup takes the place of what was there, which is kept whole with its log', async () => {
+test('a restore keeps the previous database with its log', async () => {
   const { folder, file, copy } = place();
   await write(file, 0, 10);
   backUp(file, copy);
@@ -139,7 +139,7 @@ test('a backup takes the place of what was there, which is kept whole with its l
   );
 });
 
-test('what is no whole backup of ours is not put back, and nothing changes', async () => {
+test('a file that is not a complete backup is not restored, and nothing changes', async () => {
   const { folder, file, copy } = place();
   await write(file, 0, 2000);
   backUp(file, copy);
@@ -173,7 +173,7 @@ test('what is no whole backup of ours is not put back, and nothing changes', asy
   );
 });
 
-test('nothing is put under a server that runs', async () => {
+test('a restore needs a stopped server', async () => {
   const { file, copy } = place();
   await write(file, 0, 1);
   backUp(file, copy);
@@ -182,7 +182,7 @@ test('nothing is put under a server that runs', async () => {
   await storage.close();
 });
 
-test('a start stops at a database that is missing, empty, damaged or of another program', async () => {
+test("the start is refused for a database that is missing, empty, damaged or another program's", async () => {
   const { file } = place();
   await write(file, 0, 5);
   const whole = readFileSync(file);
@@ -212,7 +212,7 @@ test('a start stops at a database that is missing, empty, damaged or of another 
   assert.equal(await count(file), 0, 'somebody wants to begin anew');
 });
 
-test('a start stops at a log without its database, and at the log of another', async () => {
+test('the start is refused for a log without its database, or with another one', async () => {
   const { file, copy } = place();
   await crashed(file, 30);
   const log = readFileSync(`${file}-wal`);

@@ -20,7 +20,7 @@ function loader(): {
   return { load, calls, answer: (value) => waiting.shift()!(value) };
 }
 
-test('a hit is the value itself, a miss a promise of it', async () => {
+test('a hit returns the value, a miss a promise', async () => {
   const { load, calls, answer } = loader();
   const cache = new Cache<string>(10, load);
   const first = cache.get('romeo');
@@ -32,13 +32,13 @@ test('a hit is the value itself, a miss a promise of it', async () => {
   assert.deepEqual(calls, ['romeo']);
 });
 
-test('null can stand for nothing', async () => {
+test('null can stand for a missing value', async () => {
   const cache = new Cache<string | null>(10, async () => null);
   assert.equal(await cache.get('romeo'), null);
   assert.equal(cache.get('romeo'), null);
 });
 
-test('callers at the same time share one load', async () => {
+test('concurrent callers share one load', async () => {
   const { load, calls, answer } = loader();
   const cache = new Cache<string>(10, load);
   const both = Promise.all([cache.get('romeo'), cache.get('romeo')]);
@@ -47,7 +47,7 @@ test('callers at the same time share one load', async () => {
   assert.deepEqual(calls, ['romeo']);
 });
 
-test('a failure is not kept', async () => {
+test('a failure is not cached', async () => {
   const { load, answer } = loader();
   const cache = new Cache<string>(10, load);
   const failed = cache.get('romeo');
@@ -63,7 +63,7 @@ for (const [what, write, then] of [
   ['delete', (cache: Cache<string>) => cache.delete('romeo'), undefined],
   ['clear', (cache: Cache<string>) => cache.clear(), undefined],
 ] as const) {
-  test(`${what} during a load wins over what is loaded`, async () => {
+  test(`${what} during a load wins over the loaded value`, async () => {
     const { load, answer } = loader();
     const cache = new Cache<string>(10, load);
     const loading = cache.get('romeo');
@@ -74,7 +74,7 @@ for (const [what, write, then] of [
   });
 }
 
-test('delete, then a second load while the first still runs: the second counts', async () => {
+test('delete, then a second load during the first: the second wins', async () => {
   const { load, answer } = loader();
   const cache = new Cache<string>(10, load);
   const first = cache.get('romeo');
@@ -88,7 +88,7 @@ test('delete, then a second load while the first still runs: the second counts',
   assert.equal(cache.get('romeo'), 'new');
 });
 
-test('a failure of a load that no longer counts leaves what was written', async () => {
+test('a failed load that is obsolete leaves the written value', async () => {
   const { load, answer } = loader();
   const cache = new Cache<string>(10, load);
   const loading = cache.get('romeo');
@@ -98,7 +98,7 @@ test('a failure of a load that no longer counts leaves what was written', async 
   assert.equal(cache.get('romeo'), 'new');
 });
 
-test('never more than the maximum, and the half last used is there', () => {
+test('the maximum is never exceeded, and the most recently used half is present', () => {
   const recent = new Recent<number>(10);
   for (let n = 0; n < 100; n++) {
     recent.set(`${n}`, n);
@@ -109,7 +109,7 @@ test('never more than the maximum, and the half last used is there', () => {
   assert.equal(recent.get('50'), undefined);
 });
 
-test('what is deleted is gone from both halves', () => {
+test('a deleted value is removed from both halves', () => {
   const recent = new Recent<number>(4);
   for (let n = 0; n < 4; n++) recent.set(`${n}`, n);
   for (let n = 0; n < 4; n++) recent.delete(`${n}`);
@@ -117,7 +117,7 @@ test('what is deleted is gone from both halves', () => {
   for (let n = 0; n < 4; n++) assert.equal(recent.get(`${n}`), undefined);
 });
 
-test('writing again moves no second copy', () => {
+test('writing again keeps one copy', () => {
   const recent = new Recent<number>(4);
   for (const key of ['a', 'b', 'c', 'a', 'a', 'b']) recent.set(key, 1);
   assert.ok(recent.size <= 4);

@@ -20,7 +20,7 @@ function watched(inner: Storage = new MemoryStorage()) {
   return { inner, damaged, storage: checked(inner, (record) => damaged.push(record)) };
 }
 
-test('a damaged document is not there, is reported once, and can be written', async () => {
+test('a damaged document is missing, reported once, and writable', async () => {
   const { inner, damaged, storage } = watched();
   const store = storage.document<number>('d', isNumber);
   await inner.document('d').set('a', 'x');
@@ -33,7 +33,7 @@ test('a damaged document is not there, is reported once, and can be written', as
   assert.equal(await store.get('a'), 2);
 });
 
-test('a damaged document that is refused cannot be read or taken for absent', async () => {
+test('a damaged document of a strict store can neither be read nor count as missing', async () => {
   const { inner, storage } = watched();
   const store = storage.document<number>('d', { ...isNumber, damaged: 'refuse' });
   await inner.document('d').set('a', null);
@@ -46,7 +46,7 @@ test('a damaged document that is refused cannot be read or taken for absent', as
   assert.equal(await store.get('a'), 3);
 });
 
-test('damaged values of a map leave no short page', async () => {
+test('damaged values of a map do not shorten a page', async () => {
   const { inner, damaged, storage } = watched();
   const store = storage.map<number>('m', isNumber);
   const all = Array.from({ length: 50 }, (_, n): [string, unknown] => [String(100 + n), n % 7 === 0 ? n : 'x']);
@@ -60,7 +60,7 @@ test('damaged values of a map leave no short page', async () => {
   assert.equal(damaged.length, 42);
 });
 
-test('another value stands in for a damaged one', async () => {
+test('a replacement for a damaged value', async () => {
   const { inner, storage } = watched();
   const store = storage.map<number>('m', { ...isNumber, damaged: (owner, key) => owner.length * 10 + key.length });
   await inner.map('m').set('a', [['kk', 'x']]);
@@ -68,7 +68,7 @@ test('another value stands in for a damaged one', async () => {
   assert.deepEqual(await store.all('a'), new Map([['kk', 12]]));
 });
 
-test('damaged entries of a log are filled up in pages, in both directions', async () => {
+test('pages skip damaged entries of a log, in both directions', async () => {
   const { inner, storage } = watched();
   const store = storage.log('l', { check: (value) => value !== 'bad' });
   const ids = Array.from({ length: 40 }, (_, n) => String(100 + n));
@@ -97,7 +97,7 @@ test('damaged entries of a log are filled up in pages, in both directions', asyn
   });
 });
 
-test('what is no JSON in a database is damaged, whatever the store', async () => {
+test('invalid JSON in a database is damaged, in any store', async () => {
   const file = join(folder, 'broken.db');
   const first = await openSqlite({ file });
   await first.document('d').set('a', { x: 1 });

@@ -5,7 +5,7 @@ import { StorageError } from '../../src/storage/contract.js';
 import { failureWithCode } from '../../src/storage/sqlite/errors.js';
 import { takeClocks } from './clocks.js';
 
-test('errors like one another are logged once, then counted each minute until they end', (t) => {
+test('similar errors are logged once, then counted each minute until they end', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const clocks = takeClocks();
   t.after(clocks.restore);
@@ -38,14 +38,14 @@ test('errors like one another are logged once, then counted each minute until th
   assert.deepEqual(taken(), ['full 1']);
 });
 
-test('what peers are told', () => {
+test('error texts for peers', () => {
   for (const failure of ['full', 'unavailable', 'locked'] as const)
     assert.equal(storageRefusal(new StorageError(failure, '')).condition, 'resource-constraint');
   for (const failure of ['corrupt', 'read-only'] as const)
     assert.equal(storageRefusal(new StorageError(failure, '')).condition, 'internal-server-error');
 });
 
-test('an error of another thread keeps its code', () => {
+test('an error from another thread keeps its code', () => {
   const failureOf = (code?: string) => failureWithCode(code, 'it failed', '/nowhere/x').failure;
   assert.equal(failureOf('SQLITE_FULL'), 'full');
   assert.equal(failureOf('SQLITE_IOERR_WRITE'), 'unavailable');

@@ -94,7 +94,7 @@ async function fullDisk(storage: Storage, value: string): Promise<void> {
   assert.equal(await storage.document('d').get('juliet'), undefined);
 }
 
-test('a file that may not grow refuses writes as full, keeps what it promised, and goes on with room', async () => {
+test('a file that cannot grow refuses writes as full, keeps acknowledged data, and recovers', async () => {
   const storage = await openSqlite({ file: newFile(), maxBytes: 2 ** 20 });
   await fullDisk(storage, 'x'.repeat(5000));
   await storage.log('filler').trim('filler', { keep: 10 });
@@ -119,7 +119,7 @@ test('a full disk', async (t) => {
   await again.close();
 });
 
-test('a folder that cannot be written to', async (t) => {
+test('a folder without write permission', async (t) => {
   const place = smallDisk(t, '3m');
   if (place === undefined) return;
   const file = join(place, 'x.db');
@@ -130,7 +130,7 @@ test('a folder that cannot be written to', async (t) => {
   await (await openSqlite({ file })).close();
 });
 
-test('a file without the permission to write', { skip: process.getuid?.() === 0 && 'root may write' }, async () => {
+test('a file without write permission', { skip: process.getuid?.() === 0 && 'root may write' }, async () => {
   const file = newFile();
   await (await openSqlite({ file })).close();
   chmodSync(file, 0o400);
@@ -139,7 +139,7 @@ test('a file without the permission to write', { skip: process.getuid?.() === 0 
   await (await openSqlite({ file })).close();
 });
 
-test('a folder that is not there, a file that is a folder', async () => {
+test('a missing folder, and a file in place of a folder', async () => {
   await fails(openSqlite({ file: join(folder, 'nowhere', 'x.db') }), 'unavailable', /nowhere/);
   const file = newFile();
   mkdirSync(file);
@@ -174,7 +174,7 @@ function immutable(t: TestContext, file: string): ((on: boolean) => void) | unde
   return undefined;
 }
 
-test('I/O errors while writing fail what was written, reads go on, and so do writes when the disk does', async (t) => {
+test('I/O errors fail the affected writes; reads continue, and writes once the disk recovers', async (t) => {
   const probe = newFile();
   writeFileSync(probe, '');
   if (immutable(t, probe) === undefined) return;
@@ -203,7 +203,7 @@ test('I/O errors while writing fail what was written, reads go on, and so do wri
   await storage.close();
 });
 
-test('another server has the file: refused, until it ends, however it ends', async (t) => {
+test('a file of another server is refused until that ends, in whatever way', async (t) => {
   const file = newFile();
   const first = await other(t, 'open', file);
   await fails(openSqlite({ file }), 'locked', /open in another process/);
@@ -219,7 +219,7 @@ test('another server has the file: refused, until it ends, however it ends', asy
   await storage.close();
 });
 
-test('another process writes: writes wait without holding anybody up, and are done after', async (t) => {
+test('while another process writes, writes wait without blocking, and are completed later', async (t) => {
   const file = newFile();
   const storage = await openSqlite({ file });
   const document = storage.document<number>('d');
@@ -252,7 +252,7 @@ test('another process writes for too long', async (t) => {
   await storage.close();
 });
 
-test('another process reads for long: the log grows meanwhile, and is copied after', async (t) => {
+test('another process reads for long: the log grows, and is copied later', async (t) => {
   const file = newFile();
   const storage = await openSqlite({ file, walBytes: 2 ** 16 });
   const log = storage.log('l');
@@ -272,7 +272,7 @@ test('another process reads for long: the log grows meanwhile, and is copied aft
   await storage.close();
 });
 
-test('what is no database, or another program’s', async () => {
+test("not a database, or another program's", async () => {
   const garbage = newFile();
   writeFileSync(garbage, 'this is no database '.repeat(1000));
   await fails(openSqlite({ file: garbage }), 'corrupt');
@@ -284,7 +284,7 @@ test('what is no database, or another program’s', async () => {
   await fails(openSqlite({ file: foreign }), 'unavailable', /another program/);
 });
 
-test('a database cut short', async () => {
+test('a truncated database', async () => {
   const file = newFile();
   const storage = await openSqlite({ file });
   await storage.document('d').set('romeo', 'x'.repeat(100_000));
@@ -293,7 +293,7 @@ test('a database cut short', async () => {
   await fails(openSqlite({ file }), 'corrupt');
 });
 
-test('damaged pages fail what needs them; the rest goes on, and all of it once the file is whole', async () => {
+test('damaged pages fail only what needs them, until the file is repaired', async () => {
   const file = newFile();
   const first = await openSqlite({ file });
   await first.document('small').set('romeo', 'fine');
@@ -320,7 +320,7 @@ test('damaged pages fail what needs them; the rest goes on, and all of it once t
   await again.close();
 });
 
-test('what was acknowledged before the process was killed is there', async (t) => {
+test('acknowledged data survives a killed process', async (t) => {
   const file = newFile();
   const promised = new Map<string, Set<string>>();
   let counter = -1;

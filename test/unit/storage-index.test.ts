@@ -56,7 +56,7 @@ const append = (log: LogStore, owner: string, from: number, to: number): Promise
     ),
   );
 
-test('what was appended is put into the index in the background, each entry once', async () => {
+test('appended entries are indexed in the background, once each', async () => {
   const file = newFile();
   const { text, seen } = watched();
   const first = await openSqlite({ file, ...eager });
@@ -79,7 +79,7 @@ test('what was appended is put into the index in the background, each entry once
   assert.deepEqual(inIndex(file), seqs(file));
 });
 
-test('while the event loop is busy nothing is done in the background, and nothing is missed by who searches', async () => {
+test('indexing pauses while the event loop is busy, and searches miss nothing', async () => {
   const file = newFile();
   const { text, seen } = watched();
   const storage = await openSqlite({ file, ...never });
@@ -95,7 +95,7 @@ test('while the event loop is busy nothing is done in the background, and nothin
   await storage.close();
 });
 
-test('what the process did not come to before it ended is found, and put into the index by the next', async () => {
+test('entries not yet indexed at exit are found, and indexed by the next process', async () => {
   const file = newFile();
   const first = await openSqlite({ file, ...never });
   await append(first.log('l', { text: (value) => value }), 'romeo', 0, 300);
@@ -108,7 +108,7 @@ test('what the process did not come to before it ended is found, and put into th
   assert.deepEqual(inIndex(file), seqs(file));
 });
 
-test('the index has what the log has, whatever becomes of entries', async () => {
+test('the index matches the log after any changes', async () => {
   const file = newFile();
   const storage = await openSqlite({ file, ...eager });
   const log = storage.log('l', { text: (value) => value.replace('silent', '') });
@@ -130,7 +130,7 @@ test('the index has what the log has, whatever becomes of entries', async () => 
   await storage.close();
 });
 
-test('who searches again after a time without a search finds what came or was replaced meanwhile', async () => {
+test('a search after a pause finds entries that were added or replaced', async () => {
   const file = newFile();
   const first = await openSqlite({ file });
   const log = first.log('l', { text: (value) => value });
@@ -154,7 +154,7 @@ test('who searches again after a time without a search finds what came or was re
   await third.close();
 });
 
-test('a common word is found in the order of the ids, however they came', async () => {
+test('a common word is found in the order of ids, in whatever order entries were appended', async () => {
   const storage = await openSqlite({ file: newFile() });
   const log = storage.log('l', { text: (value) => value });
   const entry = (n: number) => ({
@@ -207,7 +207,7 @@ test('a common word is found in the order of the ids, however they came', async 
   await storage.close();
 });
 
-test('a file of before is searched as a new one', async () => {
+test('an older file can be searched', async () => {
   const file = newFile();
   const db = new Sqlite(file);
   db.exec(`
@@ -265,7 +265,7 @@ test('pieces are indexed until none is left, and again after an append', async (
   assert.equal(done, 5);
 });
 
-test('a failure is told once, and tried again', async () => {
+test('a failure is reported once, and retried', async () => {
   const outcomes = [new Error('full'), new Error('full'), true, new Error('locked'), false];
   const told: unknown[] = [];
   const background = indexer({
@@ -284,7 +284,7 @@ test('a failure is told once, and tried again', async () => {
   assert.deepEqual(told, ['full']);
 });
 
-test('who waits for pieces gets them in turn with others', async () => {
+test('waiting searches are served in turn', async () => {
   const background = indexer({ piece: async () => false, interval: 1000, warn: assert.ifError });
   const order: string[] = [];
   const many = async (name: string, pieces: number): Promise<void> => {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { compare } from '../../src/storage/order.js';
 import { words } from '../../src/storage/words.js';
 
-test('text is ordered as its UTF-8 bytes are', () => {
+test('text is ordered by its UTF-8 bytes', () => {
   const texts = ['', '\0', 'a', 'a\0', 'ab', 'b', '\x7f', '\x80', '\u07ff', '\u0800', '\ud7ff', '\ue000', '\uffff'];
   texts.push('\u{10000}', '\u{10000}a', '\u{10001}', '\u{103ff}', '\u{10400}', '\u{10ffff}');
   for (const a of texts) {

@@ -52,7 +52,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   return settled;
 }
 
-test('a write resolves when its sync has ended, and not before; reads do not wait', async () => {
+test('a write resolves after its sync, not before; reads do not wait', async () => {
   const { storage, sync } = await held();
   const document = storage.document<number>('d');
   const written = document.set('romeo', 1);
@@ -86,7 +86,7 @@ test('the writes of one turn share a sync, and those made during it share the ne
   await storage.close();
 });
 
-test('a failed sync fails what it was for, and all that was executed since; then the storage goes on', async () => {
+test('a failed sync rejects its writes, and all executed since; then the storage recovers', async () => {
   const { storage, sync } = await held();
   const document = storage.document<number>('d');
   const first = document.set('a', 1);
@@ -109,7 +109,7 @@ test('a failed sync fails what it was for, and all that was executed since; then
   await storage.close();
 });
 
-test('what cannot be copied after a failed sync is refused, until it can', async (t) => {
+test('after a failed sync, copies are refused until one succeeds', async (t) => {
   const file = newFile();
   const { storage, sync } = await held({ file });
   const document = storage.document<number>('d');
@@ -139,7 +139,7 @@ test('what cannot be copied after a failed sync is refused, until it can', async
   await storage.close();
 });
 
-test('too many writes are refused, and taken again when some are done', async () => {
+test('too many writes are refused, until some are done', async () => {
   for (const options of [{ maxWaiting: 10 }, { maxWaitingBytes: 1000 }]) {
     const { storage, sync } = await held(options);
     const log = storage.log('l');
@@ -156,7 +156,7 @@ test('too many writes are refused, and taken again when some are done', async ()
   }
 });
 
-test('what is removed before it was executed is never written', async () => {
+test('a value removed before its execution is never written', async () => {
   const file = newFile();
   const storage = await openSqlite({ file });
   const log = storage.log('spool');
@@ -175,7 +175,7 @@ test('what is removed before it was executed is never written', async () => {
   await storage.close();
 });
 
-test('what is written over before it was executed is never written', async () => {
+test('a value replaced before its execution is never written', async () => {
   const file = newFile();
   const storage = await openSqlite({ file });
   const document = storage.document<string>('d');
@@ -187,7 +187,7 @@ test('what is written over before it was executed is never written', async () =>
   await storage.close();
 });
 
-test('one bad operation does not take the others of its transaction with it', async () => {
+test('a failed operation does not affect others of its transaction', async () => {
   const storage = await openSqlite({ file: newFile() });
   const log = storage.log('l');
   const bad = { id: 'b', value: 'v', with: Symbol('no text') as unknown as string };
@@ -208,7 +208,7 @@ test('one bad operation does not take the others of its transaction with it', as
   await storage.close();
 });
 
-test('a set of entries that fails half way leaves nothing', async () => {
+test('a set of entries that fails half-way has no effect', async () => {
   const storage = await openSqlite({ file: newFile() });
   const map = storage.map<unknown>('m');
   await map.set('romeo', [['a', 1]]);
@@ -229,7 +229,7 @@ test('a set of entries that fails half way leaves nothing', async () => {
   await storage.close();
 });
 
-test('the log stays bounded while somebody always writes, and all is there after', async () => {
+test('the log stays bounded under constant writes, and nothing is lost', async () => {
   const file = newFile();
   const storage = await openSqlite({ file, walBytes: 512 * 1024 });
   const log = storage.log('l');
@@ -255,7 +255,7 @@ test('the log stays bounded while somebody always writes, and all is there after
   await storage.close();
 });
 
-test('forgetting that was cut off is finished when the file is opened again', async () => {
+test('an interrupted deletion is completed when the file is opened', async () => {
   const file = newFile();
   const first = await openSqlite({ file });
   const many = Array.from({ length: 1200 }, (_, n) => [`${n}`, n] as const);
@@ -286,7 +286,7 @@ test('forgetting that was cut off is finished when the file is opened again', as
   assert.deepEqual(rows(), [1, 0, 1, 0, 0]);
 });
 
-test('a page costs the same wherever it lies, and uses an index', async () => {
+test('a page costs the same at any position, and uses an index', async () => {
   const file = newFile();
   const storage = await openSqlite({ file });
   const log = storage.log('l');
@@ -304,7 +304,7 @@ test('a page costs the same wherever it lies, and uses an index', async () => {
   db.close();
 });
 
-test('names of tables lead back to the stores', () => {
+test('table names map back to stores', () => {
   const names = new Set<string>();
   for (const shape of ['document', 'map', 'log'] as const) {
     for (const name of [...oddNames, 'camelCase', 'camelcase', '^camelcase', 'owners.x']) {
@@ -317,7 +317,7 @@ test('names of tables lead back to the stores', () => {
   assert.equal(names.size, 3 * (oddNames.length + 4));
 });
 
-test('migrations run in order, once, each whole or not at all', async () => {
+test('migrations run in order, once, and atomically', async () => {
   const file = newFile();
   await (await openSqlite({ file })).close();
   const db = new Sqlite(file);
@@ -343,7 +343,7 @@ test('migrations run in order, once, each whole or not at all', async () => {
   });
 });
 
-test('files are for nobody else to read', { skip: process.platform === 'win32' }, async () => {
+test('files are private', { skip: process.platform === 'win32' }, async () => {
   const file = newFile();
   const storage = await openSqlite({ file });
   await storage.document('d').set('romeo', 'secret');

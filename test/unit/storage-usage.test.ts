@@ -27,7 +27,7 @@ function counted(quota: Quota, inner: Storage = new MemoryStorage()) {
 const isQuota = (error: unknown) => error instanceof StorageError && error.failure === 'quota';
 const text = (bytes: number) => 'x'.repeat(bytes - 2);
 
-test('what is beyond the quota is refused, whichever store it goes to, and others go on', async () => {
+test('writes beyond the quota are refused in every store; other owners are not affected', async () => {
   const { storage, reached } = counted({ archive: 1e9, data: 200_000 });
   await storage.document('vcards').set('a@b', text(100_000));
   await settled();
@@ -42,7 +42,7 @@ test('what is beyond the quota is refused, whichever store it goes to, and other
   await storage.document('vcards').set('b', text(500_000));
 });
 
-test('what was removed gives room at once', async () => {
+test('removed data makes room immediately', async () => {
   const { storage } = counted({ archive: 1e9, data: 200_000 });
   const items = storage.map<string>('items');
   for (const key of ['1', '2']) {
@@ -54,7 +54,7 @@ test('what was removed gives room at once', async () => {
   await items.set('a@b', [['3', text(95_000)]]);
 });
 
-test('what is replaced does not count twice for long', async () => {
+test('replaced data is counted twice only briefly', async () => {
   const { storage } = counted({ archive: 1e9, data: 500_000 });
   for (let n = 0; n < 100; n++) {
     await storage.document('vcards').set('a@b', text(50_000));
@@ -79,7 +79,7 @@ test('the oldest entries of an archive make room', async () => {
   assert.ok(reached.includes('archive'));
 });
 
-test('entries that come while an archive is measured make room too, though none comes after them', async () => {
+test('entries appended during the measurement make room too', async () => {
   for (let seed = 1; seed <= 20; seed++) {
     const inner = late(new MemoryStorage(), seed);
     const { storage } = counted({ archive: 400_000, data: 1e9 }, inner);
@@ -96,7 +96,7 @@ test('entries that come while an archive is measured make room too, though none 
   }
 });
 
-test('an owner near its quota is reported; usage is by store', async () => {
+test('an owner near its quota is reported; usage is per store', async () => {
   const { storage, usages, near } = counted({ archive: 1e9, data: 100_000 });
   await storage.document('vcards').set('a@b', text(70_000));
   await settled();
@@ -107,7 +107,7 @@ test('an owner near its quota is reported; usage is by store', async () => {
   assert.deepEqual((await usages.of('a@b')).stores, { vcards: 70_000, cards: 21_000 });
 });
 
-test('after a crash it is measured again: the quota holds whatever was in memory', async () => {
+test('usage is measured again after a crash: the quota applies', async () => {
   const inner = new MemoryStorage();
   const before = counted({ archive: 1e9, data: 200_000 }, inner);
   await before.storage.document('vcards').set('a@b', text(150_000));
@@ -128,7 +128,7 @@ test('after a crash it is measured again: the quota holds whatever was in memory
   assert.ok(written <= 7, `${written} writes`);
 });
 
-test('whatever is written and removed, the truth is never far above the quota', async () => {
+test('for random writes and removals, the real usage is never far above the quota', async () => {
   const random = mulberry32(3);
   const { storage, usages } = counted({ archive: 1e9, data: 300_000 });
   const items = storage.map('items');

@@ -5,7 +5,7 @@ import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { measured, routed } from '../../src/storage/wrappers.js';
 
-test('measured tells what was called, how long it took, and how it ended', async () => {
+test('measured reports operation, duration and outcome', async () => {
   const seen: string[] = [];
   const storage = measured(new MemoryStorage(), ({ shape, name, operation }, milliseconds, error) => {
     assert.ok(milliseconds >= 0);
@@ -18,7 +18,7 @@ test('measured tells what was called, how long it took, and how it ended', async
   assert.deepEqual(seen, ['document vcard set done', 'log archive page failed', 'map roster all failed']);
 });
 
-test('late runs what is called late, an owner in order and owners out of order', async () => {
+test('late delays operations, in order per owner and out of order among owners', async () => {
   const inner = new MemoryStorage();
   const storage = late(inner, 3);
   const owners = Array.from({ length: 20 }, (_, n) => `owner-${n}`);
@@ -37,7 +37,7 @@ test('late runs what is called late, an owner in order and owners out of order',
   assert.notDeepEqual(order, owners);
 });
 
-test('late has its own copy of what is written', async () => {
+test('late copies written values', async () => {
   const storage = late(new MemoryStorage(), 1);
   const value = { a: 1 };
   const entries: [string, object][] = [['k', value]];
@@ -49,7 +49,7 @@ test('late has its own copy of what is written', async () => {
   assert.deepEqual(await storage.map('m').all('a'), new Map([['k', { a: 1 }]]));
 });
 
-test('routed puts each store on its driver, and lists what can be reached', async () => {
+test('routed uses the driver of each store, and lists reachable stores', async () => {
   const plain = new MemoryStorage();
   const archive = new MemoryStorage();
   const storage = routed({ default: plain, stores: { archive, history: archive } });

@@ -39,13 +39,13 @@ test('rules', () => {
   assert.deepEqual(hits('*.x.org'), ['a@y.x.org']);
 });
 
-test('who asks for a subscription is no contact for that', () => {
+test('a subscription request alone does not make a contact', () => {
   assert.equal(isContact(undefined), false);
   assert.equal(isContact({ subscription: 'none', groups: [], hidden: true, pendingIn: '<presence/>' }), false);
   assert.equal(isContact({ subscription: 'none', groups: [] }), true);
 });
 
-test('strangers of one server are bounded together, contacts are not', async () => {
+test('unknown senders of one server are limited together, contacts are not', async () => {
   const { alice, comes, limits } = await stage({ per_domain: 2 });
   assert.equal(await comes(message('a@remote.example/x')), '');
   assert.equal(await comes(message('b@remote.example/x')), '');
@@ -56,7 +56,7 @@ test('strangers of one server are bounded together, contacts are not', async () 
   assert.equal(alice.received.length, 8);
 });
 
-test('requests for subscription are answered with what refuses them', async () => {
+test('subscription requests are answered with the error', async () => {
   const { alice, comes } = await stage({ subscriptions: 'refuse' });
   const answer = await comes('<presence type="subscribe" id="s" from="a@remote.example" to="alice@example.org"/>');
   assert.match(
@@ -66,7 +66,7 @@ test('requests for subscription are answered with what refuses them', async () =
   assert.deepEqual(alice.received, []);
 });
 
-test('rooms elsewhere that one has entered are known', async () => {
+test('joined rooms elsewhere are known senders', async () => {
   const { alice, comes } = await stage({ messages: 'refuse' });
   const whisper = message('hall@rooms.example/romeo');
   assert.match(await comes(whisper), /<policy-violation /);
@@ -74,7 +74,7 @@ test('rooms elsewhere that one has entered are known', async () => {
   assert.equal(await comes(whisper), '');
 });
 
-test('whoever is asked something of importance is known', async () => {
+test('an address asked for something important is known', async () => {
   const { alice, comes } = await stage({ messages: 'refuse' });
   const news = message('pubsub.remote.example', 'headline');
   assert.match(await comes(news), /<policy-violation /);
@@ -84,7 +84,7 @@ test('whoever is asked something of importance is known', async () => {
   assert.equal(await comes(news), '');
 });
 
-test('so many are remembered, those of today before those of yesterday', async () => {
+test('remembered addresses are limited; the oldest day is evicted', async () => {
   const { alice, storage, comes } = await stage({ messages: 'refuse', remembered: 10 });
   for (let count = 0; count < 15; count++)
     await alice.says(`<message type="chat" to="u${count}@remote.example"><body>x</body></message>`);
@@ -93,7 +93,7 @@ test('so many are remembered, those of today before those of yesterday', async (
   assert.equal(await comes(message('u5@remote.example')), '');
 });
 
-test('what is held for too long goes back', async () => {
+test('messages held for too long are returned', async () => {
   const { alice, host, storage, comes, sent } = await stage({ messages: 'hold', held_seconds: 60 });
   assert.equal(await comes(message('a@remote.example/x')), '');
   assert.match(alice.received.splice(0).join(), /from="example.org".*a@remote.example has written/);

@@ -182,7 +182,7 @@ test('a handler gets the header, each element in order, and the end', async () =
   assert.deepEqual(seen(echo), ['opened mantua', 'a', 'slow', 'b', 'closed in order', 'gone']);
 });
 
-test('a header of another kind of stream, or of no version, ends it with an error in a stream of ours', async () => {
+test('a header of another kind of stream, or without a version, ends it with an error after our header', async () => {
   for (const [header, condition] of [
     [HEADER.replace('jabber:server', 'jabber:client'), 'invalid-namespace'],
     [HEADER.replace(" version='1.0'", ''), 'unsupported-version'],
@@ -201,7 +201,7 @@ test('a header of another kind of stream, or of no version, ends it with an erro
   }
 });
 
-test('what a handler throws ends the stream; what is a bug of ours says nothing of it', async () => {
+test('an exception of a handler ends the stream; a bug is not described to the peer', async () => {
   for (const [name, condition] of [
     ['fail', 'policy-violation'],
     ['break', 'internal-server-error'],
@@ -222,7 +222,7 @@ test("the peer's stream error ends the stream, and is not answered by another on
   assert.deepEqual(seen(echo), ['opened mantua', 'closed in order']);
 });
 
-test('after a restart the next header is due', async () => {
+test('after a restart the next header is required', async () => {
   const { peer, echo, reads } = await pair();
   peer.write(`${HEADER}<restart/>`);
   await reads(/features\/>$/);
@@ -233,7 +233,7 @@ test('after a restart the next header is due', async () => {
   assert.deepEqual(seen(echo), ['opened mantua', 'restart', 'opened padua']);
 });
 
-test('a peer that is gone is lost; what it said before is handled first', async () => {
+test('a lost connection ends the stream, after earlier data is handled', async () => {
   const { peer, echo, becomes } = await pair();
   peer.write(`${HEADER}<slow/><a/>`);
   while (echo.events.at(-1) !== 'slow') await turn();
@@ -245,7 +245,7 @@ test('a peer that is gone is lost; what it said before is handled first', async 
   assert.deepEqual(seen(echo), ['opened mantua', 'slow', 'a', 'lost', 'gone']);
 });
 
-test('a stream that we open is the same stream: our header goes first', async () => {
+test('an outgoing stream sends its header first', async () => {
   const peer = connect({ port: (listener.address() as { port: number }).port, host: '127.0.0.1' });
   const [socket] = (await once(listener, 'connection')) as [Socket];
   after(() => {
@@ -274,7 +274,7 @@ test('a stream that we open is the same stream: our header goes first', async ()
   assert.equal(given.counts.streamErrors.size, 0);
 });
 
-test('what is held goes out when the holder says so, and is counted meanwhile', async () => {
+test('held output is sent on request, and counted meanwhile', async () => {
   const given = parts();
   const { peer, echo, reads } = await pair(given);
   peer.write(HEADER);
@@ -294,7 +294,7 @@ test('what is held goes out when the holder says so, and is counted meanwhile', 
   assert.doesNotMatch(await reads(/<z\/>$/), /x{20}|<y\/>/);
 });
 
-test('a stream that closes says nothing of what it held, and counts it no more', async () => {
+test('a closing stream discards held output and its count', async () => {
   const given = parts();
   const { peer, echo, reads, becomes } = await pair(given);
   peer.write(HEADER);
@@ -308,7 +308,7 @@ test('a stream that closes says nothing of what it held, and counts it no more',
   await becomes('gone');
 });
 
-test('a peer that does not read is cut off, not waited for', async () => {
+test('a peer that does not read is disconnected', async () => {
   const given = parts('write_queue_bytes = "256 KiB"\noutbound_bytes = "4 MiB"\n');
   const { peer, echo, reads, becomes } = await pair(given);
   peer.write(HEADER);
@@ -321,7 +321,7 @@ test('a peer that does not read is cut off, not waited for', async () => {
   assert.equal(given.shares.size, 0);
 });
 
-test('who sends too fast is slowed down by what it may, and a known peer may more', async () => {
+test('a fast sender is slowed down to its rate; a known peer has a higher one', async () => {
   const given = parts(
     '[limits.rate_unauthenticated]\nstanzas_per_second = 1000\nstanza_burst = 2\nbytes_per_second = "1 MiB"\nbyte_burst = "1 MiB"\n',
   );
@@ -336,7 +336,7 @@ test('who sends too fast is slowed down by what it may, and a known peer may mor
   }
 });
 
-test('quiet peers are sent white space, then asked, then given up', async () => {
+test('idle peers get white space, then a ping, then are disconnected', async () => {
   const given = parts('idle_whitespace_seconds = 60\nping_after_seconds = 300\nping_timeout_seconds = 30\n');
   const { peer, echo, reads, becomes } = await pair(given);
   peer.write(HEADER);

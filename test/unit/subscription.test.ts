@@ -177,14 +177,14 @@ for (const { title, way, type, rows } of tables) {
   });
 }
 
-test('a contact who is subscribed and asks again is told so at once (§3.1.3)', () => {
+test('a subscribed contact that requests again gets approval immediately (§3.1.3)', () => {
   for (const state of ['From', 'From + Pending Out', 'Both'])
     assert.equal(inbound('subscribe', item(state), '').approve, true);
   for (const state of ['None', 'None + Pending In', 'To', 'To + Pending In'])
     assert.equal(inbound('subscribe', item(state), '').approve, false);
 });
 
-test('pre-approval (§3.4): noted, used, taken back', () => {
+test('pre-approval (§3.4): stored, used, withdrawn', () => {
   const stranger = outbound('subscribed', undefined);
   assert.deepEqual(stranger, { item: { groups: [], subscription: 'none', approved: true }, route: false });
   const again = outbound('subscribed', stranger.item);
@@ -203,7 +203,7 @@ test('pre-approval (§3.4): noted, used, taken back', () => {
   assert.deepEqual(back, { item: { groups: [], subscription: 'none' }, route: false });
 });
 
-test('a request from somebody who is not in the roster is kept where clients do not see it', () => {
+test('a request from a user who is not in the roster is stored but hidden from clients', () => {
   const { item: kept, deliver } = inbound('subscribe', undefined, '<presence id="1"/>');
   assert.deepEqual(kept, { groups: [], subscription: 'none', hidden: true, pendingIn: '<presence id="1"/>' });
   assert.equal(deliver, true);
@@ -215,7 +215,7 @@ test('a request from somebody who is not in the roster is kept where clients do 
   assert.equal(outbound('subscribe', kept).item?.pendingIn, '<presence id="1"/>');
 });
 
-test('strangers leave no trace but by asking', () => {
+test('only a request stores something for users outside of the roster', () => {
   for (const type of ['subscribed', 'unsubscribe', 'unsubscribed'] as const)
     assert.deepEqual(inbound(type, undefined, ''), { item: undefined, deliver: false, approve: false });
   assert.deepEqual(outbound('unsubscribe', undefined), { item: undefined, route: true });

@@ -104,7 +104,7 @@ async function handshaker(certificates: Certificates) {
 }
 
 describe('certificates', () => {
-  test('are made where there are none, for the host and its services, readable by nobody else', async () => {
+  test('are generated if missing, for the host and its services, and private', async () => {
     const { kinds } = await open('[hosts.localhost]\n[hosts."exämple.org"]', ['conference']);
     assert.deepEqual(kinds(), ['made', 'made']);
     const file = join(folder, 'data/certs/exämple.org.crt');
@@ -118,7 +118,7 @@ describe('certificates', () => {
     assert.deepEqual((await open('[hosts.localhost]\n[hosts."exämple.org"]', ['conference'])).kinds(), []);
   });
 
-  test('of our own are renewed with the same key before they end', async () => {
+  test('generated ones are renewed with the same key before they expire', async () => {
     const certs = join(folder, 'data/certs');
     mkdirSync(certs, { recursive: true });
     const old = makeSelfSigned(['localhost'], undefined, Date.now() - 800 * day);
@@ -134,7 +134,7 @@ describe('certificates', () => {
     assert.deepEqual((await open('', ['upload'])).kinds(), ['made'], 'a service is new');
   });
 
-  test('are chosen by the name that the client asks for', async () => {
+  test('are selected by SNI', async () => {
     put('a', 'a.example', '*.a.example');
     put('b', 'b.example', 'talk.other.example');
     const { certificates } = await open(`[hosts."a.example"]\n${files('a')}[hosts."b.example"]\n${files('b')}`);
@@ -149,7 +149,7 @@ describe('certificates', () => {
     assert.equal(await chosen({ servername: '' }), 'a.example', 'no name at all');
   });
 
-  test('come with TLS 1.2 and 1.3, or the newer alone', async () => {
+  test('work with TLS 1.2 and 1.3, or 1.3 only', async () => {
     const { certificates } = await open();
     const shake = await handshaker(certificates);
     assert.equal((await shake({ maxVersion: 'TLSv1.2' })).protocol, 'TLSv1.2');
@@ -158,7 +158,7 @@ describe('certificates', () => {
     await assert.rejects(shake({ maxVersion: 'TLSv1.2' }));
   });
 
-  test('let sessions be resumed by tickets, also after they were read again', async () => {
+  test('allow resumption by tickets, also after a reload', async () => {
     const { certificates, kinds } = await open();
     const shake = await handshaker(certificates);
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
@@ -171,7 +171,7 @@ describe('certificates', () => {
     assert.deepEqual(kinds(), ['made'], 'nothing new was read');
   });
 
-  test('let no session be resumed under another name, or when what it began with has changed', async () => {
+  test('refuse resumption under another name, or after a change of the settings', async () => {
     put('a', 'a.example', '*.a.example');
     put('b', 'b.example');
     put('authority', 'authority.example');
@@ -199,7 +199,7 @@ describe('certificates', () => {
     }
   });
 
-  test('are read again when their files changed, also behind a link', async () => {
+  test('are reloaded when their files change, also through a link', async () => {
     mkdirSync(join(folder, 'live'));
     put('live/one', 'one.example');
     put('live/two', 'two.example');
@@ -220,7 +220,7 @@ describe('certificates', () => {
     assert.deepEqual((await shake({})).names, ['two.example']);
   });
 
-  test('that are bad are refused once, and the ones before stay', async () => {
+  test('that are invalid are refused once, and the previous ones stay', async () => {
     put('x', 'x.example');
     const { certificates, kinds, news } = await open(`[hosts.localhost]\n${files('x')}`);
     const shake = await handshaker(certificates);
@@ -237,7 +237,7 @@ describe('certificates', () => {
     assert.deepEqual((await shake({})).names, ['z.example']);
   });
 
-  test('that are bad at the start stop it', async () => {
+  test('that are invalid prevent the start', async () => {
     put('x', 'x.example');
     const start = (text: string) => Certificates.open({ config: configOf(`[hosts.localhost]\n${text}`) });
     await assert.rejects(start(files('missing')), CertificateError);
@@ -255,7 +255,7 @@ describe('the inspection', () => {
   const problemsOf = async (text: string, now?: number) =>
     (await inspectCertificates({ config: configOf(text) }, now)).map(({ problems }) => problems);
 
-  test('tells what a certificate is for and how long', async () => {
+  test('reports domains and validity', async () => {
     put('x', 'localhost', '*.localhost');
     const [found] = await inspectCertificates({ config: configOf(`[hosts.localhost]\n${files('x')}`) });
     assert.deepEqual(found?.names, ['localhost', '*.localhost']);
@@ -264,7 +264,7 @@ describe('the inspection', () => {
     assert.deepEqual(found?.problems, []);
   });
 
-  test('tells what is wrong', async () => {
+  test('reports problems', async () => {
     put('x', 'x.example');
     chmodSync(join(folder, 'x.key'), 0o644);
     const text = `[hosts.localhost]\n${files('x')}`;
@@ -278,7 +278,7 @@ describe('the inspection', () => {
     assert.deepEqual(await problemsOf(`[hosts.localhost]\n${files('missing')}`), [['no such file']]);
   });
 
-  test('makes nothing', async () => {
+  test('generates nothing', async () => {
     assert.deepEqual(await problemsOf(''), [[]]);
     assert.throws(() => statSync(join(folder, 'data')), { code: 'ENOENT' });
   });

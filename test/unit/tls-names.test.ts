@@ -21,7 +21,7 @@ function certificate(extensions: readonly (readonly [oid: string, value: Buffer]
 }
 
 describe('DER', () => {
-  test('lengths and identifiers are read as they were written', () => {
+  test('lengths and identifiers are read as written', () => {
     for (const size of [0, 1, 127, 128, 255, 256, 65_535, 65_536]) {
       assert.equal(readOne(writeDer(octetString, Buffer.alloc(size)), octetString).length, size);
     }
@@ -43,7 +43,7 @@ describe('DER', () => {
   for (const [name, hex] of broken) {
     test(`${name} is refused`, () => assert.throws(() => readDer(Buffer.from(hex, 'hex')), DerError));
   }
-  test('identifiers that are none are refused', () => {
+  test('invalid identifiers are refused', () => {
     for (const hex of ['', '80', '2a80', '2a8001', 'ffffffffffffffff7f']) {
       assert.throws(() => readOid(Buffer.from(hex, 'hex')), DerError, hex);
     }
@@ -53,7 +53,7 @@ describe('DER', () => {
 describe('the names of a certificate', () => {
   const found = (...extensions: readonly (readonly [string, Buffer])[]) => xmppAddresses(certificate(extensions));
 
-  test('are domains and XMPP addresses, all of them', () => {
+  test('are all domains and XMPP addresses', () => {
     const names = nameList(
       text(implicit(2), 'example.org'),
       text(implicit(1), 'alice@mail.example'),
@@ -69,7 +69,7 @@ describe('the names of a certificate', () => {
     });
   });
 
-  test('a name that reads like another is just a name', () => {
+  test('a name that looks like another is just a name', () => {
     const forged = nameList(
       text(implicit(1), 'x, othername:XmppAddr:admin@example.org'),
       text(implicit(6), 'xmpp:admin@example.org'),
@@ -102,7 +102,7 @@ describe('the names of a certificate', () => {
     test(`${name}: no names`, () => assert.deepEqual(xmppAddresses(der), { dns: [], xmppAddr: [], srv: [] }));
   }
 
-  test('every cut certificate is read without an error', () => {
+  test('truncated certificates are read without an error', () => {
     const whole = new X509Certificate(makeSelfSigned(['example.org']).certificate).raw;
     for (let length = 0; length < whole.length; length++) {
       assert.deepEqual(xmppAddresses(whole.subarray(0, length)), { dns: [], xmppAddr: [], srv: [] });
@@ -110,7 +110,7 @@ describe('the names of a certificate', () => {
   });
 });
 
-describe('the domains that names prove', () => {
+describe('the domains that names match', () => {
   const table: readonly (readonly [names: readonly string[], domain: string, covers: boolean])[] = [
     [['example.org'], 'example.org', true],
     [['EXAMPLE.org'], 'example.org', true],
@@ -125,26 +125,26 @@ describe('the domains that names prove', () => {
     [['192.0.2.1'], '192.0.2.1', false],
   ];
   for (const [dns, domain, covers] of table) {
-    test(`${dns} ${covers ? 'proves' : 'does not prove'} ${domain}`, () =>
+    test(`${dns} ${covers ? 'matches' : 'does not match'} ${domain}`, () =>
       assert.equal(coversDomain({ dns, xmppAddr: [], srv: [] }, domain), covers));
   }
-  test('an XMPP address proves its domain', () => {
+  test('an XMPP address matches its domain', () => {
     assert.ok(coversDomain({ dns: [], xmppAddr: ['example.org'], srv: [] }, 'example.org'));
     assert.ok(!coversDomain({ dns: [], xmppAddr: ['a@example.org'], srv: [] }, 'example.org'));
   });
-  test('a service proves its domain for that service alone, in A-labels and any case', () => {
+  test('a service name matches its domain for that service only, as A-labels, without case', () => {
     const names = { dns: [], xmppAddr: [], srv: ['_XMPP-server.xn--exmple-cua.org', '_xmpp-client.example.net'] };
     assert.ok(coversServer(names, 'exämple.org'));
     assert.ok(!coversDomain(names, 'exämple.org'));
     assert.ok(!coversServer(names, 'example.net'));
     assert.ok(!coversServer(names, 'org'));
   });
-  test('to another server an address proves its domain in any spelling, an account none', () => {
+  test('to another server an address matches its domain in any spelling, an account does not', () => {
     const names = { dns: [], xmppAddr: ['XN--exmple-cua.org', 'a@example.net'], srv: [] };
     assert.ok(coversServer(names, 'exämple.org'));
     assert.ok(!coversServer(names, 'example.net'));
   });
-  test('written names are read again', () => {
+  test('written names are read back', () => {
     assert.deepEqual(xmppAddresses(certificate([[san, writeNames(['exämple.org'], ['exämple.org'])]])), {
       dns: ['xn--exmple-cua.org'],
       xmppAddr: ['exämple.org'],
@@ -159,7 +159,7 @@ describe('a self-signed certificate', () => {
   const { certificate: pem, key } = makeSelfSigned(domains, undefined, now);
   const parsed = new X509Certificate(pem);
 
-  test('is for its domains, and no authority', () => {
+  test('has its domains, and is not a CA', () => {
     assert.deepEqual(xmppAddresses(parsed.raw), {
       dns: ['xn--exmple-cua.org', 'conference.xn--exmple-cua.org'],
       xmppAddr: domains,
@@ -177,7 +177,7 @@ describe('a self-signed certificate', () => {
     assert.equal(Date.parse(parsed.validTo), now - 3_600_000 + 825 * 86_400_000 - 1000);
   });
 
-  test('works with a given key, a long name, and beyond 2049', () => {
+  test('works with a given key, a long name, and after 2049', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const long = `${'a'.repeat(60)}.${'b'.repeat(60)}.example`;
     const other = new X509Certificate(makeSelfSigned([long], privateKey, Date.UTC(2049, 0, 1)).certificate);

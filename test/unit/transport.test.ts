@@ -36,7 +36,7 @@ async function pair(): Promise<{
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-test('what is patient goes out with what is not, in the order of writing', async () => {
+test('deferred output is sent with other output, in the order of writing', async () => {
   const { transport, received, until } = await pair();
   transport.write('1', 10);
   transport.write('2', 10);
@@ -50,7 +50,7 @@ test('what is patient goes out with what is not, in the order of writing', async
   await until('1234');
 });
 
-test('what is patient goes out by itself too, once more each time', async () => {
+test('deferred output is sent by itself, once more each time', async () => {
   const { transport, until } = await pair();
   for (const [n, text] of ['1', '12', '123'].entries()) {
     transport.write(String(n + 1), 10);
@@ -58,7 +58,7 @@ test('what is patient goes out by itself too, once more each time', async () => 
   }
 });
 
-test('much of it does not wait, nor does what is there at the end', async () => {
+test('much deferred output is sent immediately, and so is any at the end', async () => {
   const { transport, until } = await pair();
   const much = 'x'.repeat(flushAbove + 1);
   transport.write(much, 10);
@@ -79,7 +79,7 @@ for (const [moment, before] of [
     },
   ],
 ] as const)
-  test(`a connection ${moment} is reset and gone`, async () => {
+  test(`a connection ${moment} is reset and closed`, async () => {
     const peer = connect({ port: (server.address() as { port: number }).port, host: '127.0.0.1', allowHalfOpen: true });
     peer.on('error', () => {}).resume();
     const [socket] = (await once(server, 'connection')) as [Socket];

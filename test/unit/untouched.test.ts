@@ -7,7 +7,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { startHost } from './module-host.js';
 
-test('a plain groupchat message is untouched by every standard module, one that claims something is not', async () => {
+test('a plain groupchat message is skipped by every standard module, one with forged elements is not', async () => {
   const { host, stop } = await startHost(standardModules);
   const ids = `<stanza-id xmlns='${NS.stanzaId}' by='coven@conference.example.org' id='1'/><occupant-id xmlns='${NS.occupantId}' id='x'/>`;
   const cases: [string, boolean][] = [

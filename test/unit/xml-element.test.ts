@@ -14,7 +14,7 @@ import {
 } from '../../src/server/xml/element.js';
 import { readElement } from '../../src/server/xml/reader.js';
 
-test('elements are built from attributes and children, what is undefined left out', () => {
+test('elements are built from attributes and children, undefined ones omitted', () => {
   const element = el('a', { xmlns: 'u', b: '1', c: undefined }, 'text', undefined, el('d', null, '<'));
   assert.equal(serialize(element), '<a xmlns="u" b="1">text<d>&lt;</d></a>');
   assert.equal(element.getChild('d')?.getNS(), 'u');
@@ -48,7 +48,7 @@ test('attributes are escaped', () => {
   for (const [value, written] of cases) assert.equal(serialize(el('a', { b: value })), `<a b="${written}"/>`);
 });
 
-test('what is no name is not written', () => {
+test('invalid names are not written', () => {
   for (const name of ['', 'a b', '1', '-a', 'a>', 'a:', ':a', 'a:b:c', 'a:1', 'a"', '\u00d7', '€', '\ud800']) {
     assert.throws(() => serialize(el(name)), TypeError, name);
     assert.throws(() => serialize(el('a', { [name]: '1' })), TypeError, name);
@@ -58,7 +58,7 @@ test('what is no name is not written', () => {
   }
 });
 
-test('a namespace that is in force anyway is not declared again', () => {
+test('a namespace in scope is not declared again', () => {
   const tree = el(
     'a',
     { xmlns: 'u' },
@@ -77,7 +77,7 @@ test('an element taken out of its tree keeps its namespace', () => {
   assert.equal(serialize(childrenOf(other)[0]!, 'u'), '<b xmlns="v" p:c="1" xmlns:p="v"><d xmlns="u"/></b>');
 });
 
-test('elements of ltx, and numbers, are written too', () => {
+test('ltx elements, and numbers, are written too', () => {
   const element = new ltx.Element('a', { xmlns: 'u', n: 1 });
   element
     .c('b')
@@ -117,7 +117,7 @@ test('a tree knows its namespaces', () => {
   assert.equal(w?.parent, tree);
 });
 
-test('text and attributes are read as XML has them', () => {
+test('text and attributes are unescaped', () => {
   const tree = parse(
     `<a b='1&#10;2\t3\r\n4&apos;&quot;' __proto__='5'>\r\n&lt;<![CDATA[&lt;\r]]>&#x1F600;&#13;<c/>]]&gt;</a>`,
   );
@@ -130,13 +130,13 @@ test('text and attributes are read as XML has them', () => {
   assert.equal(serialize(parse(serialize(tree))), serialize(tree));
 });
 
-test('the namespace around the text is the default', () => {
+test('the namespace of the context is the default', () => {
   assert.equal(parse('<a/>').getNS(), '');
   assert.equal(parse('<a/>', 'u').getNS(), 'u');
   assert.equal(parse("<a xmlns='v'/>", 'u').getNS(), 'v');
 });
 
-test('what is not exactly one element is refused', () => {
+test('anything except one element is refused', () => {
   for (const xml of [
     '',
     ' ',
@@ -161,7 +161,7 @@ test('a top-level element becomes a tree', () => {
   assert.equal(serialize(tree), '<iq xmlns="u" id="&lt;" p:x="1" xmlns:p="u">a<b/><c xmlns=""/></iq>');
 });
 
-test('strings of a long text do not hold it', () => {
+test('strings do not retain the text that they were cut from', () => {
   // Not to be seen from outside; but they have to be right.
   const value = 'thirteen and more characters';
   const tree = parse(`<a b='${value}' c='${'x'.repeat(5000)}'><d>${value}</d><e>${value}&amp;</e></a>`);
@@ -170,7 +170,7 @@ test('strings of a long text do not hold it', () => {
   assert.equal(tree.getChildText('e'), `${value}&`);
 });
 
-test('a stored element goes out as its text, and means the same in every place', () => {
+test('a stored element is written as its text, with the same meaning everywhere', () => {
   const texts = [
     `<x xmlns="u"/>`,
     `<x xmlns="u" é="&lt;">é<y xmlns=""/>&amp;</x>`,
@@ -196,7 +196,7 @@ test('a stored element goes out as its text, and means the same in every place',
   }
 });
 
-test('a stored text that is damaged is no element', () => {
+test('a damaged stored text has no element', () => {
   for (const text of ['', 'x', '<x', '<x xmlns="u">', '<x xmlns="u"/><y/>', '<x xmlns="u"></é>', '<x xmlns="u"/>>'])
     assert.throws(() => verbatim(text), XmlError, text);
 });

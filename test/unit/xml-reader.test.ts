@@ -85,7 +85,7 @@ test('a header without prefix is a header', () => {
   assert.equal(open.defaultNs, STREAM);
 });
 
-test('what is in front of a header that should not be', () => {
+test('invalid input before a header', () => {
   const cases: [string, string][] = [
     ['GET / HTTP/1.1\r\n', 'not-well-formed'],
     ['\x16\x03\x01', 'not-well-formed'],
@@ -118,7 +118,7 @@ test('what is in front of a header that should not be', () => {
   }
 });
 
-test('what no stanza may be, or have in it', () => {
+test('invalid stanzas', () => {
   const cases: [condition: string, ...texts: string[]][] = [
     [
       'restricted-xml',
@@ -236,7 +236,7 @@ test('what no stanza may be, or have in it', () => {
   }
 });
 
-test('only valid UTF-8 is read, in text, attributes and names', () => {
+test('only valid UTF-8 is accepted, in text, attributes and names', () => {
   const bad =
     'c080 c1bf 80 bf c3 c328 e08080 e09fbf eda080 edbfbf e282 e28228 efbfbe efbfbf f0808080 f08fbfbf f09f98 f4908080 f5808080 f8 ff';
   for (const hex of bad.split(' ')) {
@@ -261,7 +261,7 @@ test('only valid UTF-8 is read, in text, attributes and names', () => {
   }
 });
 
-test('all characters of XML are read, however they are cut', () => {
+test('all XML characters are accepted, however they are split', () => {
   const text = '\t\n \x7f\x80\x85\u07ff\u0800\u2028\ud7ff\ue000\ufffd\u{10000}\u{1ffff}\u{10ffff}ö€';
   for (const size of [1, 2, 3, 5, 1000]) {
     const top = only(feed(opened(), `<m a='${text.slice(2)}' b='2'><b>${text}</b><c xmlns='ö'>${text}</c></m>`, size));
@@ -275,7 +275,7 @@ test('all characters of XML are read, however they are cut', () => {
   }
 });
 
-test('children lie where the index says, whatever the width of the characters around them', () => {
+test('the index locates children, whatever the width of earlier characters', () => {
   const wide = 'aé漢';
   const value = `${wide}\u{1f600}`;
   const contents = [
@@ -318,7 +318,7 @@ test('children lie where the index says, whatever the width of the characters ar
   }
 });
 
-test('the header of a stanza is unescaped, its content is as it came', () => {
+test('the header of a stanza is unescaped, its content unchanged', () => {
   const xml = `<message\n to = "a@b/'c'"\r\n\tid='&lt;&#x41;&#9;\t\r\n&quot;' xml:lang='en' other='x'  ><body a="1" >&lt;\r\n</body> <x xmlns='u'/></message\n>`;
   for (const size of [1, 7, 1000]) {
     assert.deepEqual(only(feed(opened(), xml, size)), {
@@ -342,7 +342,7 @@ test('an empty stanza has neither content nor children', () => {
   }
 });
 
-test('content that leans on what is outside of it is made to stand alone', () => {
+test('content that depends on outer declarations becomes self-contained', () => {
   const header = HEADER.replace('>', " xmlns:o='urn:outer'>");
   const cases: [xml: string, ns: string, content: string][] = [
     [
@@ -380,7 +380,7 @@ test('content that leans on what is outside of it is made to stand alone', () =>
   }
 });
 
-test('rewriting makes no stanza larger than the limit', () => {
+test('rewriting cannot exceed the limit of a stanza', () => {
   const header = HEADER.replace('>', ` xmlns:o='${'u'.repeat(250)}'>`);
   const wide = `<o:a>${'é'.repeat(30)}</o:a>`;
   for (const xml of [
@@ -397,7 +397,7 @@ test('rewriting makes no stanza larger than the limit', () => {
   }
 });
 
-test('attributes of a namespace keep it beside them', () => {
+test('prefixed attributes keep their namespace', () => {
   const top = only(feed(opened(), "<m xmlns:a='urn:a' a:b='1' __proto__='2' xml:space='preserve'/>"));
   assert.deepEqual(Object.entries(top.attrs), [
     ['a:b', '1'],
@@ -407,7 +407,7 @@ test('attributes of a namespace keep it beside them', () => {
   ]);
 });
 
-test('limits hold while reading, before the element is complete', () => {
+test('limits apply while reading, before the element is complete', () => {
   const endless: [string, string, number][] = [
     ['<m>', 'x', 10_000],
     ["<m a='", '>', 10_000],
@@ -465,13 +465,13 @@ test('each limit is exact', () => {
   }
 });
 
-test('limits can be raised on the way', () => {
+test('limits can be raised during the stream', () => {
   const reader = opened({ ...LIMITS, stanzaBytes: 200 });
   reader.limits = LIMITS;
   assert.equal(only(feed(reader, `<m>${'x'.repeat(1000)}</m>`)).content.length, 1000);
 });
 
-test('large elements are read a byte at a time', () => {
+test('large elements can be read byte by byte', () => {
   const limits = { ...LIMITS, stanzaBytes: 300_000 };
   for (const xml of [
     `<m a='${'>'.repeat(100_000)}'/>`,
@@ -482,7 +482,7 @@ test('large elements are read a byte at a time', () => {
   }
 });
 
-test('items are pulled one by one, and the rest waits', () => {
+test('items are pulled one by one', () => {
   const reader = opened();
   reader.push(Buffer.from('<a/> <b>1</b>\n<c'));
   assert.equal(reader.buffered, 16);
@@ -496,13 +496,13 @@ test('items are pulled one by one, and the rest waits', () => {
   assert.equal(reader.buffered, 0);
 });
 
-test('white space between stanzas is nothing', () => {
+test('white space between stanzas is ignored', () => {
   const reader = opened();
   assert.deepEqual(feed(reader, ' \n\t\r '), []);
   assert.equal(reader.buffered, 0);
 });
 
-test('no chunk is held when more is asked for', () => {
+test('no chunk is retained when more input is needed', () => {
   const reader = opened();
   for (const part of ['<message><body>one, ', 'two', '</body></message> ', '<', 'iq/>']) {
     const chunk = Buffer.from(part);
@@ -514,7 +514,7 @@ test('no chunk is held when more is asked for', () => {
   }
 });
 
-test('a stream ends with its closing tag, and what follows is ignored', () => {
+test('a stream ends with its closing tag, and later data is ignored', () => {
   for (const size of [1, 1000]) {
     const reader = opened();
     assert.deepEqual(
@@ -531,7 +531,7 @@ test('a stream ends with its closing tag, and what follows is ignored', () => {
   );
 });
 
-test('an error stays', () => {
+test('an error is final', () => {
   const reader = opened();
   reader.push(Buffer.from('<a/><!--'));
   assert.equal(reader.next()?.kind, 'element');
@@ -545,7 +545,7 @@ test('an error stays', () => {
   assert.equal(reader.buffered, 0);
 });
 
-test('after a restart another header comes', () => {
+test('after a restart there is another header', () => {
   const reader = opened();
   reader.push(
     Buffer.from(
@@ -558,7 +558,7 @@ test('after a restart another header comes', () => {
   assert.equal((reader.next() as TopLevel).ns, 'jabber:server');
 });
 
-test('what was sent in plain behind starttls can be thrown away', () => {
+test('plaintext after starttls can be discarded', () => {
   const reader = opened();
   const injected = `${HEADER}<iq/>`;
   reader.push(Buffer.from(`<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>${injected}`));
@@ -569,7 +569,7 @@ test('what was sent in plain behind starttls can be thrown away', () => {
   assert.equal(feed(reader, HEADER)[0]?.kind, 'open');
 });
 
-test('framed: each message is one element of its own', () => {
+test('framed: each message is one element', () => {
   const reader = new XmlReader('framed', LIMITS);
   const read = (text: string) => {
     reader.push(Buffer.from(text));
@@ -584,7 +584,7 @@ test('framed: each message is one element of its own', () => {
   assert.deepEqual(read(''), []);
 });
 
-test('framed: messages that arrive together are kept apart', () => {
+test('framed: messages that arrive together are separate', () => {
   const reader = new XmlReader('framed', LIMITS);
   for (const text of ['<a/>', ' ', '', '<b/>']) reader.push(Buffer.from(text));
   assert.equal(reader.buffered, 9);
@@ -594,7 +594,7 @@ test('framed: messages that arrive together are kept apart', () => {
   );
 });
 
-test('framed: what is no single element is refused', () => {
+test('framed: anything except one element is refused', () => {
   const cases: [string, string][] = [
     ['<a/><b/>', 'bad-format'],
     ['<a/>text', 'bad-format'],
@@ -619,7 +619,7 @@ test('framed: what is no single element is refused', () => {
   }
 });
 
-test('elements of one stanza are bounded, those of the next are counted anew', () => {
+test('elements of a stanza are limited, and counted per stanza', () => {
   for (const size of [1, 7, 1000]) {
     const reader = opened({ ...LIMITS, elements: 5 });
     assert.equal(feed(reader, `<message><a/><b><c/></b><d/></message>`.repeat(3), size).length, 3);
@@ -643,7 +643,7 @@ test('attributes beyond five count as elements', () => {
   assert.throws(() => read(100, 2), /more than 101 elements/);
 });
 
-test('references are read once, whichever they are', () => {
+test('references are decoded once, of every kind', () => {
   const read = (xml: string) => parse(`<a>${xml}</a>`).getText();
   assert.equal(read('&amp;lt;&lt;&amp;amp;'), '&lt;<&amp;');
   assert.equal(read('&#38;lt;&#x26;amp;&gt;'), '&lt;&amp;>');
