@@ -21,6 +21,7 @@ export interface ServerOptions {
   readonly s2s?: Readonly<Record<string, unknown>>;
   readonly limits?: Readonly<Record<string, unknown>>;
   readonly modules?: Readonly<Record<string, unknown>>;
+  readonly log?: Readonly<Record<string, unknown>>;
   /** Of its host. */
   readonly host?: Readonly<Record<string, unknown>>;
 }
@@ -60,7 +61,7 @@ export class Servers {
   }
 
   async #start(domain: string, options: ServerOptions): Promise<void> {
-    const { certificate, s2s = {}, limits = {}, modules = {}, host = {} } = options;
+    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, log } = options;
     const name = certificate === undefined ? domain : `${domain}-other`;
     if (certificate !== undefined) this.#write(name, certificate);
     const file = join(this.folder, name);
@@ -71,6 +72,7 @@ export class Servers {
       s2s: { enabled: true, dns_servers: [this.dns.address], allow_networks: ['127.0.0.0/8'], ...s2s },
       limits,
       modules,
+      ...(log && { log }),
     };
     this.#configs.set(domain, config);
     // Other servers find one port.
@@ -150,6 +152,11 @@ export class Impostor {
 
   says(xml: string): void {
     this.#socket.write(xml);
+  }
+
+  /** Closes its half of the connection. */
+  ends(): void {
+    this.#socket.end();
   }
 
   /** With a new reader for what is answered. */
