@@ -13,7 +13,7 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import Sqlite, { type Database } from 'better-sqlite3';
-import { searchableIn } from '../src/modules/xep-0313-mam/worth.js';
+import { searchableIn } from '../src/modules/xep-0313-mam/archivable.js';
 import { openSqlite } from '../src/storage/sqlite/index.js';
 
 interface Row {

@@ -279,11 +279,11 @@ export default defineModule({
       return 'handled';
     };
 
-    /** The service notifies one node. One that is not told has the change when it fetches the list again. */
+    /** The service notifies one node. One that misses it gets the change when it fetches the list again. */
     const tell = ({ name }: List, changes: Change[]): void => {
-      const told = host.askNodes(changed, { list: name, changes });
-      if (told instanceof Promise)
-        told.catch((error: unknown) =>
+      const delivered = host.askNodes(changed, { list: name, changes });
+      if (delivered instanceof Promise)
+        delivered.catch((error: unknown) =>
           log.warn({ err: error, list: name }, 'a node did not get a change of a block list'),
         );
     };

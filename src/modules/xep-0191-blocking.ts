@@ -119,8 +119,8 @@ export default defineModule({
     const silence = (list: BlockList, passage: Passage): 'handled' | undefined => {
       if (list.size === 0) return undefined;
       const { owner, peer, stanza } = passage;
-      const isUnheard = (isDroppedSilently(owner, stanza) && isBlocked(list, peer)) || isRelayed(list, passage);
-      return isUnheard ? 'handled' : undefined;
+      const isBlockedSilently = (isDroppedSilently(owner, stanza) && isBlocked(list, peer)) || isRelayed(list, passage);
+      return isBlockedSilently ? 'handled' : undefined;
     };
 
     const change = async (owner: Jid, write: Promise<unknown>, list: BlockList): Promise<void> => {

@@ -133,13 +133,13 @@ export default defineModule({
       }
       const request = el('pubsub', { xmlns: NS.pubsub }, parse(serialize(asked)));
       const answer = await ask(Stanza.build('iq', { type: 'set', from: owner, to: service }, request));
-      const said = answer.child(NS.pubsub, 'pubsub')?.getChild('subscription')?.attrs;
-      const state = said?.subscription ?? (name === 'subscribe' ? 'subscribed' : 'none');
+      const attributes = answer.child(NS.pubsub, 'pubsub')?.getChild('subscription')?.attrs;
+      const state = attributes?.subscription ?? (name === 'subscribe' ? 'subscribed' : 'none');
       if (!states.includes(state)) {
         await persist(owner, service.full, flat(node), undefined);
         return;
       }
-      const { subid } = said ?? {};
+      const { subid } = attributes ?? {};
       const isPublic = asked.getChild('public', NS.pps) !== undefined;
       await persist(owner, service.full, flat(node), {
         state: flat(state),

@@ -176,7 +176,7 @@ export default defineModule({
       adorn((passage) => {
         const { stanza, owner, origin } = passage;
         if (stanza.type !== undefined) return undefined;
-        const photo = photoSaid(stanza);
+        const photo = photoOf(stanza);
         if (stanza.to === undefined && origin.session !== undefined) {
           origin.session.set(isWithout, photo === '');
         }
@@ -196,7 +196,7 @@ export default defineModule({
 });
 
 /** The hash that a client announces itself: '' for no avatar, undefined if it announces nothing. */
-const photoSaid = (presence: Stanza): string | undefined =>
+const photoOf = (presence: Stanza): string | undefined =>
   presence.child(NS.vcardUpdate, 'x')?.getChildText('photo', NS.vcardUpdate)?.trim();
 
 const forSession = (session: Session): Origin => ({ session, acknowledges: false, acknowledgeAfter() {} });

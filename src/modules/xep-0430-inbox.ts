@@ -145,18 +145,18 @@ export default defineModule({
       known: ReadonlyMap<string, Conversation>,
     ): Promise<readonly (readonly [peer: string, entry: string])[]> => {
       if (pep === undefined) return [];
-      const said = new Map<string, string>();
+      const markers = new Map<string, string>();
       for (const [peer, { unread }] of known) {
         if (unread === 0) continue;
         const id = entryIn(await pep.item(owner.bare, NS.displayed, peer), owner);
-        if (id !== undefined) said.set(peer, id);
+        if (id !== undefined) markers.set(peer, id);
       }
-      const ids = [...new Set(said.values())];
+      const ids = [...new Set(markers.values())];
       if (ids.length === 0) return [];
       // §5.1: ids from another conversation are ignored
       const { entries } = await archive.read(owner, { ids, limit: ids.length });
       const peers = new Map(entries.map(({ id, with: peer }) => [id, peer]));
-      return [...said].filter(([peer, id]) => peers.get(id) === peer);
+      return [...markers].filter(([peer, id]) => peers.get(id) === peer);
     };
 
     /** Conversations whose archive entries are all deleted, and those over the limit. */

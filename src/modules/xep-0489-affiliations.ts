@@ -32,7 +32,7 @@ type Affiliation = 'anonymous' | 'registered' | 'member' | 'admin';
 const day = 86_400_000;
 const cached = 20_000;
 /** Message types that are stamped: those of one-to-one chats. */
-const saidTypes = ['chat', 'normal'];
+const messageTypes = ['chat', 'normal'];
 /** §5. */
 const embedding = ['embed-presence-sub', 'embed-presence-directed', 'embed-message'].map((name) => `${NS.raa}#${name}`);
 
@@ -139,7 +139,7 @@ export default defineModule({
               (passage) => {
                 const { way, stanza } = passage;
                 if (way !== 'out') return undefined;
-                return stamp(passage, stanza.type === undefined || saidTypes.includes(stanza.type));
+                return stamp(passage, stanza.type === undefined || messageTypes.includes(stanza.type));
               },
               { after: ['pubsub'], skips: () => true },
             ),

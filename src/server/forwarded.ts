@@ -25,9 +25,9 @@ const proxyHeaders = [
 export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer | undefined {
   const peer = peerOf(request.socket);
   if (!isIn(proxies, peer.address)) return peer;
-  const { 'x-forwarded-for': said, 'x-forwarded-proto': protocol } = request.headers;
-  if (said === undefined) return peer;
-  const addresses = [said].flat().join(',').split(',').map(addressOf);
+  const { 'x-forwarded-for': header, 'x-forwarded-proto': protocol } = request.headers;
+  if (header === undefined) return peer;
+  const addresses = [header].flat().join(',').split(',').map(addressOf);
   const at = addresses.findLastIndex((address) => address === undefined || !isIn(proxies, address));
   if (at < 0) return peer;
   const address = addresses[at];

@@ -317,7 +317,7 @@ class WaxwingServer implements Server {
       ),
       report: changeLog(this.logs.area('certificates')),
     });
-    await (this.#membership?.enter() ?? this.#streamSessions.keeping.load());
+    await (this.#membership?.enter() ?? this.#streamSessions.snapshots.load());
     await this.#anonymous.sweep((to) => this.sessions.of(to.bare).length > 0 || this.#router.wayTo(to) !== undefined);
   }
 
@@ -330,7 +330,7 @@ class WaxwingServer implements Server {
       log: this.logs.area('cluster'),
       sessions: () => this.sessions.all(),
       anonymous: () => this.#anonymous,
-      restore: () => this.#streamSessions.keeping.load(),
+      restore: () => this.#streamSessions.snapshots.load(),
       isStopping: () => this.#stopping !== undefined,
       end: (session, error) => this.#streamSessions.ending.end(session, error),
       halt: this.#options.halt ?? (() => this.stop()),
@@ -419,7 +419,7 @@ class WaxwingServer implements Server {
     await this.disk.start();
     this.#sweeper = new Sweeper(
       [this.#streams, this.components.streams],
-      this.#streamSessions.keeping,
+      this.#streamSessions.snapshots,
       (now) => this.#listeners?.cutLate(now),
       () => this.config,
     );
@@ -436,7 +436,7 @@ class WaxwingServer implements Server {
         freeSpace: () => this.disk.space?.free,
         quotas: () => this.usages.reaches,
         hibernating: () => this.hibernating,
-        snapshots: () => this.#streamSessions.snapshots,
+        snapshots: () => this.#streamSessions.snapshotCount,
         components: () => this.components.figures,
         federation: () => this.#federation?.figures,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
@@ -459,7 +459,7 @@ class WaxwingServer implements Server {
       streams: this.#streams.size + this.components.size,
       sessions: this.sessions.size,
       ...this.#streamSessions.inspection,
-      unsettled: this.#backlog.waiting,
+      pendingWrites: this.#backlog.waiting,
       shares: this.#shares.size,
       asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asking, 0),
       anonymous: this.#anonymous.pending,
@@ -573,7 +573,7 @@ class WaxwingServer implements Server {
     const goodbye = () => new StreamError('system-shutdown');
     // Staying sessions are first notified of ending ones, then saved; then their streams are closed.
     for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
-    await this.#streamSessions?.keeping.save();
+    await this.#streamSessions?.snapshots.save();
     for (const stream of this.#streams) stream.close(goodbye());
     this.components?.close(goodbye());
     this.#federation?.close();

@@ -66,7 +66,7 @@ export interface Inspection {
   readonly managed: number;
   readonly resumable: number;
   /** Writes that acknowledgements wait for. */
-  readonly unsettled: number;
+  readonly pendingWrites: number;
   /** Shares of accounts and addresses used by streams. */
   readonly shares: number;
   /** Snapshots of ended sessions still to be deleted. */

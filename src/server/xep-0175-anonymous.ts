@@ -52,7 +52,7 @@ export class AnonymousAccounts {
   }
 
   /** An anonymous account at another node has sent a stanza. */
-  heard(bare: string, block: string): void {
+  seen(bare: string, block: string): void {
     this.#elsewhere.set(bare, block);
   }
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { searchableIn } from '../../src/modules/xep-0313-mam/archivable.js';
 import { formOf, type Query, readQuery } from '../../src/modules/xep-0313-mam/query.js';
 import { find, resultXml, turns } from '../../src/modules/xep-0313-mam/results.js';
-import { searchableIn } from '../../src/modules/xep-0313-mam/worth.js';
 import { Jid } from '../../src/server/address/jid.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { idAfter, idAt } from '../../src/server/stanza/ids.js';

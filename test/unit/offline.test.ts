@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
 import offline from '../../src/modules/xep-0160-offline/index.js';
-import { isDispensable, isWorthKeeping, storedForm } from '../../src/modules/xep-0160-offline/stanzas.js';
+import { isDispensable, isStorable, storedForm } from '../../src/modules/xep-0160-offline/stanzas.js';
 import { Jid } from '../../src/server/address/jid.js';
 import { defineModule, message } from '../../src/server/module/index.js';
 import type { Receipt } from '../../src/server/routing/link.js';
@@ -43,7 +43,7 @@ test('which messages are stored (XEP-0160 §3, XEP-0334 §4)', () => {
   ];
   for (const [title, type, content, stored, dispensable] of cases) {
     const stanza = Stanza.parse(`<message${type === '' ? '' : ` type='${type}'`}>${content}</message>`);
-    assert.equal(isWorthKeeping(stanza), stored, title);
+    assert.equal(isStorable(stanza), stored, title);
     if (dispensable !== undefined) assert.equal(isDispensable(stanza), dispensable, title);
   }
 });

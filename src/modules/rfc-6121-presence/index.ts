@@ -170,10 +170,10 @@ export default defineModule({
     };
 
     /** §4.2, §4.4. */
-    const becomeAvailable = (from: Session, said: Stanza, items: Items): Maybe<void> => {
+    const becomeAvailable = (from: Session, original: Stanza, items: Items): Maybe<void> => {
       if (from.isOver) return undefined; // gone while the roster was loaded
       const { presence: before, priority: priorityBefore } = from;
-      const stanza = withCapsOf(said, before);
+      const stanza = withCapsOf(original, before);
       const owner = from.jid.toBare();
       // Parsed again: a copy does not retain the buffer read from the socket.
       from.appears(Stanza.parse(stanza.toXml(NS.client)), priorityOf(stanza));
@@ -222,8 +222,8 @@ export default defineModule({
     // --- out: to one --------------------------------------------------------------------------------------------
 
     /** §4.6.2: presence to one address. Throws StanzaError if the session has sent it to too many. */
-    const direct = (from: Session, to: Jid, said: Stanza, origin: Origin): Maybe<void> => {
-      const stanza = said.type === undefined ? withCapsOf(said, from.presence) : said;
+    const direct = (from: Session, to: Jid, original: Stanza, origin: Origin): Maybe<void> => {
+      const stanza = original.type === undefined ? withCapsOf(original, from.presence) : original;
       reached(from, to);
       if (stanza.type === 'unavailable') dropDirected(from, to);
       else {

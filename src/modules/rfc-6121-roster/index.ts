@@ -182,7 +182,7 @@ export default defineModule({
       if (contact.bare === to.bare) throw new StanzaError('not-allowed', 'You cannot add yourself as a contact.');
       const { hidden: _, ...current }: RosterItem = before ?? { subscription: 'none', groups: [] };
       const subscription = grants?.(contact) === true ? subscriptionIn(payload) : undefined;
-      await set(to, contact, { ...current, ...wanted, ...(subscription && settled(current, subscription)) });
+      await set(to, contact, { ...current, ...wanted, ...(subscription && withSubscription(current, subscription)) });
     };
 
     const own =
@@ -273,7 +273,7 @@ function subscriptionIn(query: Element): RosterItem['subscription'] | undefined 
 }
 
 /** What follows from a subscription that was set: requests that it answers are over. */
-const settled = (
+const withSubscription = (
   { ask, pendingIn }: RosterItem,
   subscription: RosterItem['subscription'],
 ): Pick<RosterItem, 'subscription' | 'ask' | 'pendingIn'> => ({

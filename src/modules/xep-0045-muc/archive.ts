@@ -9,7 +9,7 @@ import type { Archives, ArchiveView } from '../xep-0313-mam/services.js';
 import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import { isWelcome, type Room, type Seat } from './room.js';
-import { withoutSender } from './said.js';
+import { withoutSender } from './room-history.js';
 
 /**
  * Archives a message if the room has an archive, and returns its id (XEP-0359). `by` is the sender; messages of the
@@ -43,8 +43,8 @@ function demandReader(room: Room, { from }: IqRequest): void {
   if (!room.config.archived) throw new StanzaError('service-unavailable', 'The room has no archive.');
   const affiliation = room.affiliationOf(from);
   if (!isWelcome(room, affiliation)) throw new StanzaError('forbidden', 'You may not enter the room.');
-  const isThere = room.occupantsOf(from.bare).length > 0;
-  if (room.config.password !== '' && !isThere && !isAtLeast(affiliation, 'member'))
+  const isOccupant = room.occupantsOf(from.bare).length > 0;
+  if (room.config.password !== '' && !isOccupant && !isAtLeast(affiliation, 'member'))
     throw new StanzaError('forbidden', 'The room needs a password.');
 }
 

@@ -8,7 +8,7 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 import { detached, type Muc, pour } from './muc.js';
 import type { Remembered, Room, Seat } from './room.js';
-import { longestRemembered, mostRemembered, setHistory } from './said.js';
+import { longestRemembered, mostRemembered, setHistory } from './room-history.js';
 
 /** Stores a message, as it was broadcast, for later occupants. */
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {

@@ -20,7 +20,7 @@ import { cleaned, deliverToAll, type Muc } from './muc.js';
 import { hasRole, type Role } from './privileges.js';
 import { receiveDecision } from './registration.js';
 import { isOpenTo, type Occupant, occupantIdElement, type Room, type Seat, stanzaIdElement } from './room.js';
-import { isSubject } from './said.js';
+import { isSubject } from './room-history.js';
 import { changeSubject } from './subject.js';
 import { receiveVoiceForm } from './voice.js';
 import { retractOwn } from './xep-0424-retraction.js';

@@ -11,7 +11,7 @@ import { announce, announceChange, deliverByAccount, type Muc, unavailableFrom }
 import { hide } from './roles.js';
 import { isWelcome, type Room } from './room.js';
 import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
-import { setHistory } from './said.js';
+import { setHistory } from './room-history.js';
 
 /** Characters of a reason or a password. */
 const longestText = 1000;

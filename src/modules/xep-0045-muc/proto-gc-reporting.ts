@@ -59,8 +59,8 @@ export function reporting(muc: Muc) {
       const element = reportIn(payload);
       const room = Jid.tryParse(payload.getChildText('jid', NS.gcReport)?.trim() ?? '');
       if (room === undefined) throw new StanzaError('bad-request', 'The report needs the address of a room.');
-      const isThere = await muc.rooms.inRoom(room.toBare(), (found) => found !== undefined);
-      if (!isThere) throw new StanzaError('item-not-found', 'There is no such room.');
+      const exists = await muc.rooms.inRoom(room.toBare(), (found) => found !== undefined);
+      if (!exists) throw new StanzaError('item-not-found', 'There is no such room.');
       take(from, room);
       await reports.add({ by: from.toBare(), about: room.toBare(), element, messages: [] });
     },

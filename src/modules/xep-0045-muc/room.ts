@@ -152,7 +152,7 @@ export class Room {
    */
   lockedSince: number | undefined;
   /** Set once the object is stale: look the room up again. */
-  isGone = false;
+  isDestroyed = false;
   /** Time of the last access, ms. */
   touched = monotonic();
   #isRunning = false;

@@ -13,7 +13,7 @@ import { compare } from '../../storage/order.js';
 import type { MucParts } from './parts.js';
 import { Room, type StoredRoom, stanzaIdElement } from './room.js';
 import { restored } from './room-config.js';
-import { asBroadcast, isSubject, setHistory } from './said.js';
+import { asBroadcast, isSubject, setHistory } from './room-history.js';
 import { defaultsOf } from './settings.js';
 
 /** What is known about a room that is not loaded. */
@@ -181,7 +181,7 @@ export class Rooms {
 
   #inTurn<T>(room: Room, operation: (room: Room | undefined) => Maybe<T>): Maybe<T> {
     room.touched = monotonic();
-    return room.turn(() => (room.isGone ? this.inRoom(room.jid, operation) : operation(room)));
+    return room.turn(() => (room.isDestroyed ? this.inRoom(room.jid, operation) : operation(room)));
   }
 
   /** The list does not decide: another node may have created the room while this one started. */
@@ -289,7 +289,7 @@ export class Rooms {
     const { stores, archive } = this.#muc;
     const { bare } = room.jid;
     await stores.muc_rooms.delete(bare);
-    room.isGone = true;
+    room.isDestroyed = true;
     this.#loaded.delete(bare);
     const rest = async () => {
       await Promise.all([
@@ -315,7 +315,7 @@ export class Rooms {
       if (room.lockedSince !== undefined && now - room.lockedSince > config.lock_seconds * 1000)
         room.lockedSince = undefined;
       const isUsed = room.seats.size > 0 || room.config.persistent || now - room.touched < config.idle_seconds * 1000;
-      if (!isUsed) await room.turn(() => (room.seats.size > 0 || room.isGone ? undefined : this.remove(room)));
+      if (!isUsed) await room.turn(() => (room.seats.size > 0 || room.isDestroyed ? undefined : this.remove(room)));
     }
     this.#evictIdle(config.idle_seconds * 1000);
     if (now - this.#started < config.idle_seconds * 1000) return;
@@ -335,7 +335,7 @@ export class Rooms {
     for (const [bare, room] of this.#loaded) {
       if (room.seats.size > 0 || !room.isIdle || room.touched > latest || !room.config.persistent) continue;
       if (room.lockedSince !== undefined) continue;
-      room.isGone = true;
+      room.isDestroyed = true;
       this.#loaded.delete(bare);
     }
   }
@@ -384,9 +384,9 @@ export class Rooms {
   /** This node has it at once. Another that does not answer for so long has left the cluster, or is shut out of it. */
   #tellNodes(jid: Jid, entry: Entry | null): void {
     const { host, log } = this.#muc;
-    const told = host.askNodes(listed, { room: jid.bare, entry });
-    if (told instanceof Promise)
-      told.catch((error: unknown) =>
+    const delivered = host.askNodes(listed, { room: jid.bare, entry });
+    if (delivered instanceof Promise)
+      delivered.catch((error: unknown) =>
         log.warn({ err: error, room: jid.bare }, 'could not announce a room to another node'),
       );
   }

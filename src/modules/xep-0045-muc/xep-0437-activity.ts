@@ -83,7 +83,7 @@ export function noteLeaving(muc: Muc, room: Room, { jid }: Seat): void {
   clients.get(jid.full)?.notified.delete(room.jid.bare);
   room.notifiedCount = undefined;
   if (subscriptions.size === 0 && muc.rooms.joins(jid.bare) === 0) users.delete(jid.bare);
-  if (room.isGone || !isListed(room.members.get(jid.bare))) return;
+  if (room.isDestroyed || !isListed(room.members.get(jid.bare))) return;
   muc.stores.muc_left.set(jid.bare, [[room.jid.bare, { at: stanzaId(room.jid.bare) }]]).catch((error: unknown) => {
     muc.log.warn({ err: error, room: room.jid.bare }, 'could not store when a user left the room');
   });

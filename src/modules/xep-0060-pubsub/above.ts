@@ -7,12 +7,12 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { affiliationOf, barrier, entryFor } from './access.js';
+import { isActive, subids, toSubscriber } from './delivery.js';
 import { eventFrom } from './events.js';
 import { collectionsAbove, type Graph } from './graph.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';
 import { solicited, speakersOf } from './speakers.js';
-import { isActive, subids, toSubscriber } from './telling.js';
 
 export const parentsOf = (holder: Holder, name: string): readonly string[] =>
   holder.nodes.get(name)?.config['pubsub#collection'] ?? [];

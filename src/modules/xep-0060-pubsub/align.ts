@@ -1,4 +1,4 @@
-import { followersOf, isAttachments, shared } from './kept.js';
+import { followersOf, isAttachments, shared } from './managed.js';
 import type { Holder, Node } from './node.js';
 import { differing } from './node-config.js';
 import type { PubSub } from './pubsub.js';

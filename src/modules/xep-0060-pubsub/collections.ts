@@ -14,7 +14,7 @@ import { notifyLink, parentsOf } from './above.js';
 import { affiliationOf, demandOwner } from './access.js';
 import { noSuchNode, pubsubError } from './errors.js';
 import { canContain, type Graph, mostParents } from './graph.js';
-import { isAttachments, isManaged } from './kept.js';
+import { isAttachments, isManaged } from './managed.js';
 import type { Holder, Node } from './node.js';
 import { differing, type NodeConfig } from './node-config.js';
 import type { PubSub } from './pubsub.js';

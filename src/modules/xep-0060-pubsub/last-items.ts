@@ -12,12 +12,12 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { barrier, entryFor } from './access.js';
+import { deliver, toSubscriber } from './delivery.js';
 import { keyOf } from './holders.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import { interest, isContactHere, visitorsOf, wants } from './notify.js';
 import type { PubSub } from './pubsub.js';
 import { solicited, speakersOf } from './speakers.js';
-import { deliver, toSubscriber } from './telling.js';
 
 const suffix = '+notify';
 

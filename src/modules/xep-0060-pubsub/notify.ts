@@ -14,11 +14,11 @@ import { hasFrom } from '../../server/stanza/subscription.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { type Kind, notifyAbove } from './above.js';
 import { barrier, entryFor } from './access.js';
+import { deliver, isActive, subids, toSubscriber } from './delivery.js';
 import { subscriptionsAt } from './holders.js';
 import type { Holder, Node, Subscriber } from './node.js';
 import type { PubSub } from './pubsub.js';
 import { solicited, speakersOf } from './speakers.js';
-import { deliver, isActive, subids, toSubscriber } from './telling.js';
 
 type Roster = ReadonlyMap<string, RosterItem>;
 

@@ -15,8 +15,8 @@ import { align } from './align.js';
 import { checkLinks, childrenOf, isCollection, type Links, orphan, writeLinks } from './collections.js';
 import { forbidden, pubsubError } from './errors.js';
 import { eventFrom, nodeEvent } from './events.js';
-import { followersOf, isAttachments, isManaged } from './kept.js';
 import { reveal } from './last-items.js';
+import { followersOf, isAttachments, isManaged } from './managed.js';
 import { type Affiliation, affiliations, type Holder, type Items, type Node } from './node.js';
 import {
   defaults,

@@ -11,7 +11,7 @@ import { affiliationOf, demandOwner, mayPublish, missing, ownersOf } from './acc
 import { isCollection } from './collections.js';
 import { forbidden, noSuchNode, pubsubError, unsupported } from './errors.js';
 import { bareEvent, itemEvent, nodeEvent, retractEvent } from './events.js';
-import { isAttachments, isManaged } from './kept.js';
+import { isAttachments, isManaged } from './managed.js';
 import type { Found, Holder, Items, Node } from './node.js';
 import { demand, type NodeConfig, readOptions, roomFor } from './node-config.js';
 import { audience, notify } from './notify.js';

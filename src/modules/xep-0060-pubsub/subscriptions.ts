@@ -16,6 +16,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { affiliationOf, barrier, demandOwner, entryFor, missing, ownersOf, refusal } from './access.js';
 import { isCollection } from './collections.js';
+import { deliver } from './delivery.js';
 import { noSuchNode, pubsubError, unsupported } from './errors.js';
 import { eventFrom } from './events.js';
 import { subscriptionsAt } from './holders.js';
@@ -25,7 +26,6 @@ import { invalidOptions, type Options, offeredOptions, readOptions } from './opt
 import type { PubSub } from './pubsub.js';
 import { type Action, find, formIn, inTurn, nameIn, nodeNamed } from './request.js';
 import { accepts, forOwner, solicited, speakersOf } from './speakers.js';
-import { deliver } from './telling.js';
 import { publishSubscriber } from './xep-0465-public.js';
 
 /** Owners asked to approve a subscription. */

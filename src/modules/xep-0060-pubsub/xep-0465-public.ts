@@ -5,7 +5,7 @@
 import type { Jid } from '../../server/address/jid.js';
 import { NS } from '../../server/stanza/ns.js';
 import { el } from '../../server/xml/element.js';
-import { put, subscribersOf, take } from './kept.js';
+import { put, subscribersOf, take } from './managed.js';
 import type { Holder, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 

@@ -9,7 +9,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { type Element, el, parse } from '../../server/xml/element.js';
 import { barrier, entryFor, mayPublish } from './access.js';
 import { noSuchNode } from './errors.js';
-import { attachmentsConfig, attachmentsPrefix, isAttachments, put, summaryOf, take } from './kept.js';
+import { attachmentsConfig, attachmentsPrefix, isAttachments, put, summaryOf, take } from './managed.js';
 import type { Holder, Node } from './node.js';
 import type { PubSub } from './pubsub.js';
 

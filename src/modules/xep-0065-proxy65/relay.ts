@@ -159,10 +159,10 @@ export class Relay {
     let isGreeted = false;
     const over = () => {
       clearTimeout(deadline);
-      socket.removeListener('data', heard).removeListener('end', gone);
+      socket.removeListener('data', received).removeListener('end', gone);
     };
     const gone = () => socket.destroy();
-    const heard = (chunk: Buffer) => {
+    const received = (chunk: Buffer) => {
       bytes = Buffer.concat([bytes, chunk.subarray(0, 2 * longestMessage)]);
       try {
         if (!isGreeted) {
@@ -190,7 +190,7 @@ export class Relay {
         socket.destroy();
       }
     };
-    socket.on('data', heard).once('end', gone).once('close', over);
+    socket.on('data', received).once('end', gone).once('close', over);
   }
 
   #wait(hash: string, socket: Socket): void {

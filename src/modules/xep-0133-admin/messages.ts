@@ -32,7 +32,7 @@ const announced = defineQuestion({
 /** Sent to every node: the greetings have changed. */
 const changed = defineQuestion({
   name: 'admin.greetings',
-  given: z.object({ next: storedGreetings, isTold: z.boolean() }),
+  given: z.object({ next: storedGreetings, isSent: z.boolean() }),
   answer: z.null(),
 });
 
@@ -59,7 +59,7 @@ export async function announcements(
   /** `isSent`: send the message of the day to online accounts now. */
   const change = async (next: Greetings, isSent = false) => {
     await greetings.set(host.domain, next);
-    await host.askNodes(changed, { next, isTold: isSent });
+    await host.askNodes(changed, { next, isSent });
   };
 
   const say = (to: Jid, subject: string, text: string) =>
@@ -158,7 +158,7 @@ export async function announcements(
         await toAll(async (account) => say(account, 'Announcement', text));
         return null;
       }),
-      answers(changed, async ({ next, isTold: isSent }) => {
+      answers(changed, async ({ next, isSent }) => {
         current = next;
         if (isSent) await toAll(greet);
         return null;

@@ -25,9 +25,9 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { withStanzaId } from '../../server/stanza/stanza-id.js';
 import { sentXml, whole } from '../../server/stanza/stored.js';
-import { type Entry, openOfflineStore, type Place, pageLength } from './kept.js';
 import { isBacklogged, isForReachable, isReachable } from './reachable.js';
-import { isDispensable, isOurs, isWorthKeeping, storedForm } from './stanzas.js';
+import { isDispensable, isOurs, isStorable, storedForm } from './stanzas.js';
+import { type Entry, openOfflineStore, type Place, pageLength } from './store.js';
 
 declare module '../../server/module/index.js' {
   interface Services {
@@ -361,7 +361,7 @@ export default defineModule({
         'archive',
         (passage) => {
           const { way, owner, origin, sessions } = passage;
-          if (way !== 'in' || sessions.length === 0 || !isWorthKeeping(passage.stanza)) return undefined;
+          if (way !== 'in' || sessions.length === 0 || !isStorable(passage.stanza)) return undefined;
           if ((flushes.has(owner.bare) || isBacklogged(sessions)) && isForReachable(passage))
             return storeIfRoom(passage);
           if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
@@ -385,7 +385,7 @@ export default defineModule({
       message('deliver', (passage) => {
         const { way, owner, receipt } = passage;
         if (way !== 'in' || !flushes.has(owner.bare)) return undefined;
-        if (!isWorthKeeping(passage.stanza) || !isForReachable(passage)) return undefined;
+        if (!isStorable(passage.stanza) || !isForReachable(passage)) return undefined;
         if (!(receipt instanceof Delivery) || !receipt.cancel()) return storeIfRoom(passage);
         if (!hasDelay(passage.seen)) flushes.get(owner.bare)!.live.add(receipt.id);
         readOut(owner.bare);
@@ -404,7 +404,7 @@ export default defineModule({
           readOut(passage.owner.bare);
           return 'handled';
         }
-        if (isWorthKeeping(stanza)) return storeIfRoom(passage);
+        if (isStorable(stanza)) return storeIfRoom(passage);
         return isDispensable(stanza) ? 'handled' : undefined;
       }),
       event('available', ({ session: { jid, priority } }) => {

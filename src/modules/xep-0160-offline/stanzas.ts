@@ -6,7 +6,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 
 /** XEP-0160 §3, XEP-0334 §4: messages with content that the recipient would miss. */
-export function isWorthKeeping(stanza: Stanza): boolean {
+export function isStorable(stanza: Stanza): boolean {
   const { type } = stanza;
   if (type === 'error' || type === 'groupchat') return false;
   if (stanza.has(NS.hints, 'no-store')) return false;

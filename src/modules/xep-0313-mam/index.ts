@@ -29,11 +29,11 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { sentXml } from '../../server/stanza/stored.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
+import { isArchivable, searchableIn } from './archivable.js';
 import { formElement, formOf, readQuery } from './query.js';
 import { type Found, find, results, resultXml, sizeOf, turns } from './results.js';
 import { retention, stepMs } from './retention.js';
 import type { ArchivePreferences, Archives, ArchiveView } from './services.js';
-import { isWorthKeeping, searchableIn } from './worth.js';
 
 export default defineModule({
   name: 'mam',
@@ -175,7 +175,7 @@ export default defineModule({
     const others = { access: 'anyone', absent: true } as const;
     return [
       message('archive', (passage) => {
-        if (isAnonymous(passage) || !isWorthKeeping(passage)) return undefined;
+        if (isAnonymous(passage) || !isArchivable(passage)) return undefined;
         const wanted = preferences?.wants(passage.owner, passage.peer) ?? true;
         if (wanted === true) archiveMessage(passage);
         else if (wanted !== false)

@@ -102,8 +102,8 @@ export default defineModule({
       for (const { jid, presence: current } of host.sessions(owner.bare)) {
         if (current === undefined) continue;
         const stanza = before ? Stanza.build('presence', { from: jid, type: 'unavailable' }) : current;
-        const told = stanza.with({ to: contact });
-        if (await host.admits(told)) await host.route(told);
+        const forwarded = stanza.with({ to: contact });
+        if (await host.admits(forwarded)) await host.route(forwarded);
       }
     };
 

@@ -74,7 +74,7 @@ interface Peer {
   wire: Wire;
   encoder: Encoder;
   handled: number[];
-  isGone: boolean;
+  isClosed: boolean;
   isScheduled: boolean;
 }
 
@@ -120,7 +120,7 @@ export class Inbox {
   accept(wire: Wire): WireEvents {
     const decoder = new Decoder();
     let peer: Peer | undefined;
-    const isCurrent = (): boolean => peer === undefined || (peer.wire === wire && !peer.isGone);
+    const isCurrent = (): boolean => peer === undefined || (peer.wire === wire && !peer.isClosed);
     return {
       bytes: (bytes) => {
         try {
@@ -164,7 +164,7 @@ export class Inbox {
     for (const [key, peer] of this.#peers) {
       if (isMember(peer.node)) continue;
       this.#peers.delete(key);
-      peer.isGone = true;
+      peer.isClosed = true;
       this.#drop((entry) => entry.peer === peer && !isOwn(entry.slot));
       // A peer that is alive closes the wire itself after its last confirmations.
       setTimeout(() => peer.wire.close(), farewell).unref();
@@ -202,7 +202,7 @@ export class Inbox {
         pending: new Set<number>(),
         handled: [],
         isScheduled: false,
-        isGone: false,
+        isClosed: false,
         ...fresh,
       };
       this.#peers.set(key, peer);

@@ -602,8 +602,8 @@ export class ClusterNode implements Homes, Away {
     this.#expelling.add(id);
     try {
       await this.#options.storage.fence(id, member.epoch);
-      const isThere = (view: View): boolean => view.members.some((one) => keyOf(one) === keyOf(member));
-      this.#adopt(await this.#views.change((view) => (isThere(view) ? withoutMember(view, id) : undefined)));
+      const isMember = (view: View): boolean => view.members.some((one) => keyOf(one) === keyOf(member));
+      this.#adopt(await this.#views.change((view) => (isMember(view) ? withoutMember(view, id) : undefined)));
       this.#announceView();
     } catch (error) {
       if (error instanceof StorageError && error.failure === 'fenced') this.#end();

@@ -287,12 +287,12 @@ class Stream implements RelayEnd {
   readonly #remove: () => void;
   events: RelayEvents | undefined;
   /** Bytes sent and not yet confirmed. */
-  #ahead = 0;
+  #inFlight = 0;
   /** Chunks queued until the window has room, and their size. */
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   /** Bytes received and not yet confirmed; at most the window and one chunk. */
-  #owed = 0;
+  #unconfirmed = 0;
   /** Whether `end` was called, and whether the other end was notified. */
   #ends = false;
   #endSent = false;
@@ -304,7 +304,7 @@ class Stream implements RelayEnd {
   }
 
   get queued(): number {
-    return this.#ahead + this.#waitingBytes;
+    return this.#inFlight + this.#waitingBytes;
   }
 
   send(chunk: Buffer): void {
@@ -316,7 +316,7 @@ class Stream implements RelayEnd {
 
   took(bytes: number): void {
     if (this.#isOver || bytes === 0) return;
-    this.#owed -= bytes;
+    this.#unconfirmed -= bytes;
     const body = Buffer.allocUnsafe(4);
     body.writeUInt32BE(bytes, 0);
     this.#write(credit, body);
@@ -337,10 +337,10 @@ class Stream implements RelayEnd {
 
   /** Chunks are not split, so a direction may exceed the window by less than one chunk. */
   #flush(): void {
-    while (this.#waiting.length > 0 && this.#ahead < relayWindow) {
+    while (this.#waiting.length > 0 && this.#inFlight < relayWindow) {
       const chunk = this.#waiting.shift()!;
       this.#waitingBytes -= chunk.length;
-      this.#ahead += chunk.length;
+      this.#inFlight += chunk.length;
       this.#write(data, chunk);
     }
     if (!this.#ends || this.#endSent || this.#waiting.length > 0) return;
@@ -349,14 +349,14 @@ class Stream implements RelayEnd {
   }
 
   received(chunk: Buffer): void {
-    if (this.#owed >= relayWindow) throw new RelayError('more bytes than the window allows');
-    this.#owed += chunk.length;
+    if (this.#unconfirmed >= relayWindow) throw new RelayError('more bytes than the window allows');
+    this.#unconfirmed += chunk.length;
     this.events?.received(chunk);
   }
 
   credited(bytes: number): void {
-    if (bytes > this.#ahead) throw new RelayError('more bytes confirmed than sent');
-    this.#ahead -= bytes;
+    if (bytes > this.#inFlight) throw new RelayError('more bytes confirmed than sent');
+    this.#inFlight -= bytes;
     this.#flush();
     this.events?.drained();
   }

@@ -48,7 +48,7 @@ export interface ElsewhereParts {
   /** The host of a domain or of a service's domain; any host if there is none. */
   host(domain: string): LocalHost;
   /** The network addresses by which anonymous accounts (XEP-0175), here or at other nodes, are counted. */
-  anonymous(): { blockOf(bare: string): string | undefined; heard(bare: string, block: string): void };
+  anonymous(): { blockOf(bare: string): string | undefined; seen(bare: string, block: string): void };
 }
 
 export class Elsewhere implements Receiver {
@@ -95,8 +95,7 @@ export class Elsewhere implements Receiver {
 
   receive(delivery: Delivery): Maybe<void> {
     const { stanza, anonymous, ...about } = read(delivery.payload);
-    if (anonymous !== undefined && stanza.from !== undefined)
-      this.#parts.anonymous().heard(stanza.from.bare, anonymous);
+    if (anonymous !== undefined && stanza.from !== undefined) this.#parts.anonymous().seen(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
     if (to === undefined) throw new Error('a stanza from another node has no addressee');
     const origin: Origin = {
@@ -167,7 +166,7 @@ const isSameBut = (a: Stanza, b: Stanza): boolean =>
   a.content === b.content;
 
 function writtenHeader({ behalf, audience, isRaised }: About, anonymous: string | undefined): string {
-  if ([behalf, audience, isRaised, anonymous].every((said) => said === undefined)) return '';
+  if ([behalf, audience, isRaised, anonymous].every((field) => field === undefined)) return '';
   const speakers = behalf?.speakers.map(({ full }) => full);
   const header = {
     speakers,

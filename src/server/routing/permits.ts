@@ -30,11 +30,11 @@ export function permits(host: Permitting, access: Access, from: Jid, to: Jid): M
 /** Subscribed to the owner's presence and not blocked. */
 function seesPresence({ services }: Permitting, who: Jid, owner: string): Maybe<boolean> {
   const { roster, blocking } = services;
-  const isHeard = (sees: boolean): Maybe<boolean> => {
+  const isUnblocked = (sees: boolean): Maybe<boolean> => {
     if (!sees) return false;
     const blocked = blocking?.isBlocked(owner, who) ?? false;
     return typeof blocked === 'boolean' ? !blocked : blocked.then((one) => !one);
   };
   const sees = roster?.sees(owner, who) ?? false;
-  return typeof sees === 'boolean' ? isHeard(sees) : sees.then(isHeard);
+  return typeof sees === 'boolean' ? isUnblocked(sees) : sees.then(isUnblocked);
 }

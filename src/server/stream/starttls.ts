@@ -27,7 +27,7 @@ export function startTls(stream: XmlStream, isTimely: boolean, failed: () => voi
   }
   stream.write(`<proceed xmlns='${NS.tls}'/>`);
   // §5.4.3.3: data after <starttls/> is discarded.
-  stream.startAfresh();
+  stream.restartAfterTls();
   transport.startTls((error) => {
     if (error === undefined) return;
     failed();

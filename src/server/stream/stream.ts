@@ -430,7 +430,7 @@ export class XmlStream implements TransportReader, Writer {
   }
 
   /** Restarts, discarding the peer's earlier header and all unread data (§5.4.3.3). */
-  startAfresh(): void {
+  restartAfterTls(): void {
     this.#from = this.#lang = undefined;
     this.#reader.discard();
     this.restart();

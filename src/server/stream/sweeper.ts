@@ -4,7 +4,7 @@
  */
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
-import type { Keeping } from './sessions/keeping.js';
+import type { Snapshots } from './sessions/snapshots.js';
 import type { XmlStream } from './stream.js';
 
 const intervalMs = 1000;
@@ -29,7 +29,7 @@ export class Sweeper {
   constructor(
     /** By kind. */
     readonly streams: readonly Iterable<Swept>[],
-    readonly sessions: Pick<Keeping, 'sweep'>,
+    readonly sessions: Pick<Snapshots, 'sweep'>,
     /** Cuts connections that have not become a stream by the login timeout. */
     readonly cutLate: (now: number) => void,
     readonly config: () => Config,

@@ -91,7 +91,7 @@ export function filesOf(folder: string, host: string): { readonly certificate: s
  */
 export async function ensureSelfSigned(folder: string, domains: readonly string[], now = wall()): Promise<boolean> {
   const files = filesOf(folder, domains[0]!);
-  const [certificate, key] = await Promise.all([readIfThere(files.certificate), readIfThere(files.key)]);
+  const [certificate, key] = await Promise.all([readIfExists(files.certificate), readIfExists(files.key)]);
   if (certificate !== undefined && !isDue(certificate, domains, now)) return false;
   const made = makeSelfSigned(domains, key === undefined ? newKey() : createPrivateKey(key), now);
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -122,7 +122,7 @@ export function isSelfSigned(certificate: X509Certificate): boolean {
   return certificate.subject === certificate.issuer && certificate.verify(certificate.publicKey);
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
+async function readIfExists(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {

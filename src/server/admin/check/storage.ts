@@ -89,11 +89,11 @@ async function folder(path: string): Promise<Finding[]> {
 
 async function nearestFolder(path: string): Promise<string> {
   const above = dirname(path);
-  const isThere = await stat(above).then(
+  const exists = await stat(above).then(
     () => true,
     () => false,
   );
-  return isThere || above === path ? above : nearestFolder(above);
+  return exists || above === path ? above : nearestFolder(above);
 }
 
 async function isWritable(path: string): Promise<boolean> {

@@ -202,13 +202,15 @@ function nameIn(mechanism: string, message: string): string | undefined {
 /** The client's header, with its namespace prefixes, which later elements may use. */
 function headerText({ attrs, defaultNs, prefixes }: StreamOpen, { framing }: Transport): string {
   const { to, from, version, 'xml:lang': lang } = attrs;
-  const said = { to, from, version, 'xml:lang': lang };
-  if (framing === 'websocket') return serialize(el('open', { xmlns: NS.framing, ...said }));
+  const attributes = { to, from, version, 'xml:lang': lang };
+  if (framing === 'websocket') return serialize(el('open', { xmlns: NS.framing, ...attributes }));
   const declared = Object.fromEntries(
     Object.entries(prefixes)
       .filter(([prefix]) => prefix !== 'stream' && prefix !== 'xml')
       .map(([prefix, ns]) => [`xmlns:${prefix}`, ns]),
   );
-  const text = serialize(el('stream:stream', { xmlns: defaultNs, 'xmlns:stream': NS.stream, ...declared, ...said }));
+  const text = serialize(
+    el('stream:stream', { xmlns: defaultNs, 'xmlns:stream': NS.stream, ...declared, ...attributes }),
+  );
   return `${text.slice(0, -2)}>`;
 }

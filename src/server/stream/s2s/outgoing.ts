@@ -130,7 +130,7 @@ export class OutgoingStream implements StreamHandler {
       this.fail('The server refused TLS.');
       return;
     }
-    this.xml.startAfresh();
+    this.xml.restartAfterTls();
     transport.startTls((error) => {
       if (error === undefined) {
         this.begin();

@@ -3,15 +3,15 @@
 import type { Jid } from '../../address/jid.js';
 import { Binding } from './binding.js';
 import { Ending } from './ending.js';
-import { Keeping } from './keeping.js';
 import type { SessionsParts } from './parts.js';
 import { Resuming } from './resuming.js';
+import { Snapshots } from './snapshots.js';
 
 export class Sessions {
   readonly binding: Binding;
   readonly resuming: Resuming;
   readonly ending: Ending;
-  readonly keeping: Keeping;
+  readonly snapshots: Snapshots;
   readonly #parts: SessionsParts;
 
   constructor(parts: SessionsParts) {
@@ -19,7 +19,7 @@ export class Sessions {
     this.ending = new Ending(parts);
     this.resuming = new Resuming(parts, this.ending);
     this.binding = new Binding(parts, this.ending, this.resuming);
-    this.keeping = new Keeping(parts, this.ending, this.resuming);
+    this.snapshots = new Snapshots(parts, this.ending, this.resuming);
   }
 
   /** Whether the home of an account is this node. */
@@ -39,7 +39,7 @@ export class Sessions {
   }
 
   /** Sessions with a snapshot. */
-  get snapshots(): number {
+  get snapshotCount(): number {
     return this.#parts.resumables.snapshots;
   }
 

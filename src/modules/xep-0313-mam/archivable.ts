@@ -8,7 +8,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 const mostSearched = 10_000;
 
 /** Messages in rooms are archived by the rooms. */
-export function isWorthKeeping({
+export function isArchivable({
   way,
   owner,
   peer,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isWorthKeeping, searchable } from '../../src/modules/xep-0313-mam/worth.js';
+import { isArchivable, searchable } from '../../src/modules/xep-0313-mam/archivable.js';
 import { Jid } from '../../src/server/address/jid.js';
 import type { Way } from '../../src/server/routing/passage.js';
 import { isLasting } from '../../src/server/stanza/lasting.js';
@@ -15,7 +15,7 @@ const juliet = Jid.parse('juliet@example.org/balcony');
 const parse = (type: string, content: string) =>
   Stanza.parse(`<message${type === '' ? '' : ` type='${type}'`}>${content}</message>`);
 const isKept = (type: string, content: string, way: Way = 'in', peer = juliet) =>
-  isWorthKeeping({ way, owner: romeo, peer, stanza: parse(type, content) });
+  isArchivable({ way, owner: romeo, peer, stanza: parse(type, content) });
 
 test('what is archived for an account, and for a room (XEP-0313 §6.1, XEP-0334 §4)', () => {
   const cases: [title: string, type: string, content: string, kept: boolean][] = [

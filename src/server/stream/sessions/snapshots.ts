@@ -20,7 +20,7 @@ const mostSnapshotSize = 65_536;
 /** Snapshots stored in one sweep at most. */
 const mostAtOnce = 200;
 
-export class Keeping {
+export class Snapshots {
   readonly #parts: SessionsParts;
   readonly #ending: Ending;
   readonly #resuming: Resuming;
