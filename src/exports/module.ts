@@ -21,6 +21,7 @@ export type {} from '../modules/xep-0191-blocking.js';
 export type * from '../modules/xep-0313-mam/services.js';
 export type * from '../modules/xep-0377-reports/services.js';
 export type {} from '../modules/xep-0398-avatars.js';
+export type { Reported } from '../modules/xep-0489-affiliations.js';
 export * from '../server/account-refusal.js';
 export type * from '../server/accounts/index.js';
 export * from '../server/address/jid.js';

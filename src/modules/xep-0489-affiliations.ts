@@ -1,12 +1,12 @@
 /**
  * XEP-0489: Reporting Account Affiliations. Tells other servers whether an account was registered by its user, created
  * by an administrator, or is anonymous: on request, and in stanzas of the account to non-contacts elsewhere. Left out:
- * trust. Affiliations reported by other servers are passed on and not used.
+ * trust. Affiliations that other servers report in stanzas are passed on, and used by the filter for unknown senders.
  */
 
 import { z } from 'zod';
-import type { Jid } from '../server/address/jid.js';
-import { wall } from '../server/clock.js';
+import { Jid } from '../server/address/jid.js';
+import { monotonic, wall } from '../server/clock.js';
 import {
   adorn,
   defineModule,
@@ -19,18 +19,43 @@ import {
   message,
 } from '../server/module/index.js';
 import type { Passage } from '../server/routing/passage.js';
-import { formatDateTime } from '../server/stanza/datetime.js';
+import { formatDateTime, parseDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
+import { Stanza } from '../server/stanza/stanza.js';
 import { whole } from '../server/stanza/stored.js';
 import { hasTo } from '../server/stanza/subscription.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
+import { Recent } from '../storage/recent.js';
+
+declare module '../server/module/index.js' {
+  interface Services {
+    affiliations: {
+      /**
+       * What the sender's server, another one, reports of the sender in a stanza. Undefined if it reports nothing, or is
+       * not known to remove what its clients claim.
+       */
+      reported(stanza: Stanza): Reported | undefined;
+    };
+  }
+}
 
 type Affiliation = 'anonymous' | 'registered' | 'member' | 'admin';
+export interface Reported {
+  readonly affiliation: Affiliation;
+  /** When the account was created, in ms since 1970. */
+  readonly since: number | undefined;
+}
 
 const day = 86_400_000;
 const cached = 20_000;
+/** Servers whose announced features are cached, for how long, and for how long if there was no answer, in ms. */
+const rememberedServers = 10_000;
+const hour = 3_600_000;
+/** Servers that are being asked. */
+const mostAsked = 20;
+const affiliations: readonly string[] = ['anonymous', 'registered', 'member', 'admin'];
 /** Message types that are stamped: those of one-to-one chats. */
 const messageTypes = ['chat', 'normal'];
 /** §5. */
@@ -61,8 +86,9 @@ export default defineModule({
   }),
   stores: { registered: document<{ readonly at: number }>({ storedAs: 'registered', value: z.object({ at: whole }) }) },
   needs: ['roster'],
+  provides: ['affiliations'],
 
-  start: ({ host, config, stores, services: { roster } }) => {
+  start: ({ host, config, stores, services: { roster }, provide, log }) => {
     /** When the user registered the account, in ms since 1970; null if it was created otherwise. */
     const registered = new Cache<number | null>(
       cached,
@@ -121,6 +147,58 @@ export default defineModule({
         if (await nonContact) passage.stanza = passage.stanza.plus(await info(owner));
       })();
     };
+
+    /** What other servers announce of §5, until when, in ms. */
+    const announced = new Recent<{ readonly names: ReadonlySet<string>; readonly until: number }>(rememberedServers);
+    let asking = 0;
+
+    /** Asks a server what it announces. Rejects with StanzaError. */
+    const ask = async (domain: string): Promise<ReadonlySet<string>> => {
+      const query = el('query', { xmlns: NS.discoInfo });
+      const answer = await host.ask(Stanza.build('iq', { type: 'get', from: host.jid, to: Jid.parse(domain) }, query));
+      const names = (answer.child(NS.discoInfo, 'query')?.getChildren('feature', NS.discoInfo) ?? []).map(
+        ({ attrs }) => attrs.var ?? '',
+      );
+      return new Set(names.filter((name) => embedding.includes(name)));
+    };
+
+    /** Whether a server announces a feature. False until it has been asked, which this starts. */
+    const announces = (domain: string, feature: string): boolean => {
+      const known = announced.get(domain);
+      if (known !== undefined && monotonic() < known.until) return known.names.has(feature);
+      if (asking >= mostAsked) {
+        host.limitHit('account_affiliations.asking');
+        return false;
+      }
+      asking++;
+      announced.set(domain, { names: new Set(), until: monotonic() + hour });
+      ask(domain)
+        .then(
+          (names) => announced.set(domain, { names, until: monotonic() + day }),
+          (error: unknown) => {
+            if (!(error instanceof StanzaError)) throw error;
+          },
+        )
+        .finally(() => asking--)
+        .catch((error: unknown) => log.error({ err: error, domain }, 'could not ask a server for its features'));
+      return false;
+    };
+
+    provide('affiliations', {
+      reported(stanza) {
+        const { from, name, type } = stanza;
+        const told = stanza.child(NS.raa, 'info')?.attrs;
+        if (from === undefined || told === undefined || !affiliations.includes(told.affiliation ?? ''))
+          return undefined;
+        const kind = name === 'message' ? 'message' : type === 'subscribe' ? 'presence-sub' : 'presence-directed';
+        // §3.3, §6.2: otherwise a client may have written it.
+        if (host.isLocal(from.domain) || !announces(from.domain, `${NS.raa}#embed-${kind}`)) return undefined;
+        return {
+          affiliation: told.affiliation as Affiliation,
+          since: told.since === undefined ? undefined : parseDateTime(told.since),
+        };
+      },
+    });
 
     const features = config.query === 'nobody' ? [] : [NS.raa];
     return [

@@ -4,6 +4,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
 import { befriends, passes, refusal, subscribes } from './phrases.js';
 import { enters, founds, service } from './rooms.js';
+import { play, type Servers } from './servers.js';
 
 const open = { config: { modules: { register: { open: true } } }, alone: true };
 const info = (affiliation: string, more = '') => `<info xmlns='${NS.raa}' affiliation='${affiliation}'${more}/>`;
@@ -162,3 +163,74 @@ scenario('§2: anonymous accounts', { config: { auth: { anonymous: true } } }, a
   await passing.sends(query(passing.jid.split('/')[0]!));
   await passing.receives(`<iq type='result' id='q'>${info('anonymous')}</iq>`);
 });
+
+// --- what other servers report ----------------------------------------------------------------------------------------
+
+const [montague, capulet] = ['montague.example', 'capulet.example'];
+const says = (id: string) => `<message id='${id}' type='chat' to='juliet@${capulet}'><body>${id}</body></message>`;
+
+/** A user of Montague's who made the account just now. */
+async function newcomer(servers: Servers, name: string): Promise<Peer> {
+  const stage = servers.stage(montague);
+  const client = await stage.connect({ transport: 'starttls', host: montague });
+  await client.opens();
+  await client.receivesFeatures();
+  await client.sends(`<iq type='set' id='new'><query xmlns='${NS.register}'><username>${name}</username>
+    <password>password</password></query></iq>`);
+  await client.receives(`<iq type='result' id='new'/>`);
+  return stage.actor(`${name}@${montague}/x`, { password: 'password' });
+}
+
+/** Capulet has asked Montague what it announces, which the first report makes it do. */
+async function hasAsked(peer: Peer): Promise<void> {
+  await peer.sends(`<iq type='get' id='p' to='${capulet}'><ping xmlns='${NS.ping}'/></iq>`);
+  await peer.receives(`<iq type='result' id='p'/>`);
+}
+
+const limited = { [capulet]: { modules: { strangers: { per_domain_newcomers: 2 } } } };
+const tooMany = (id: string) => `<message id='${id}' type='error'>${refusal('wait', 'policy-violation')}</message>`;
+
+play(
+  '§3.3, §6.2: unknown senders that their server reports as new share a limit; others do not',
+  { ...limited, [montague]: { modules: { register: { open: true } } } },
+  async (servers) => {
+    const juliet = await servers.stage(capulet).actor(`juliet@${capulet}/balcony`, { presence: true });
+    const isHeard = async (peer: Peer, id: string) => {
+      await peer.sends(says(id));
+      await juliet.receives(`<message type='chat' id='${id}' from='${peer.jid}'/>`);
+    };
+    const romeo = await newcomer(servers, 'romeo');
+    // Not counted: Capulet does not know yet whether Montague removes what clients write.
+    await isHeard(romeo, '0');
+    await hasAsked(romeo);
+    await isHeard(romeo, '1');
+    const benvolio = await newcomer(servers, 'benvolio');
+    await isHeard(benvolio, '2');
+    await romeo.sends(says('3'));
+    await romeo.receives(tooMany('3'));
+    await benvolio.sends(says('4'));
+    await benvolio.receives(tooMany('4'));
+    const mercutio = await servers.stage(montague).actor(`mercutio@${montague}/square`);
+    for (const id of ['5', '6', '7']) await isHeard(mercutio, id);
+    // Who has written to them knows them.
+    await juliet.sends(`<message to='${romeo.jid}' type='chat'><body>Ay me!</body></message>`);
+    await romeo.receives(`<message from='${juliet.jid}' type='chat'><body>Ay me!</body></message>`);
+    await isHeard(romeo, '8');
+    const { text } = await servers.stage(capulet).server.metrics.text();
+    assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.per_domain_newcomers"\} 2/);
+  },
+);
+
+play(
+  '§6.2: what a server does not announce is ignored, whoever wrote it',
+  { ...limited, [montague]: { modules: { account_affiliations: { embed: false } } } },
+  async (servers) => {
+    const juliet = await servers.stage(capulet).actor(`juliet@${capulet}/balcony`, { presence: true });
+    const romeo = await servers.stage(montague).actor(`romeo@${montague}/orchard`);
+    for (const id of ['0', '1', '2', '3', '4']) {
+      await romeo.sends(says(id).replace('<body>', `${info('anonymous')}<body>`));
+      await juliet.receives(`<message type='chat' id='${id}' from='${romeo.jid}'>${info('anonymous')}</message>`);
+      await hasAsked(romeo);
+    }
+  },
+);

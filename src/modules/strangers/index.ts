@@ -112,6 +112,14 @@ export default defineModule({
     per_domain: count({ min: 1, unlimited: true })
       .default(500)
       .describe('The same for all unknown senders of one other server, or for all anonymous accounts of this one.'),
+    per_domain_newcomers: count({ min: 1, unlimited: true })
+      .default(50)
+      .describe(
+        'The same for all unknown senders of one other server that it reports (XEP-0489) as anonymous, or as registered by their users within newcomer_seconds.',
+      ),
+    newcomer_seconds: seconds({ min: 0 })
+      .default(604_800)
+      .describe('How long an account of another server counts as new.'),
     per_receiver: count({ min: 1, unlimited: true })
       .default(200)
       .describe('The same for all unknown senders to one account.'),
@@ -133,15 +141,16 @@ export default defineModule({
     held: log({ storedAs: 'held', value: sentXml }),
   },
   needs: ['roster'],
-  wants: ['blockLists'],
+  wants: ['blockLists', 'affiliations'],
   provides: ['consent'],
 
-  start: ({ host, config, stores, services: { roster, blockLists }, provide, log: logger }) => {
+  start: ({ host, config, stores, services: { roster, blockLists, affiliations }, provide, log: logger }) => {
     const window = config.window_seconds * 1000;
     const allowed = config.allow_from.map(normalised);
     const refused = config.refuse_from.map(normalised);
     const bySender = new Rates(config.per_sender, window, 50_000);
     const byDomain = new Rates(config.per_domain, window);
+    const byNewcomers = new Rates(config.per_domain_newcomers, window);
     const byReceiver = new Rates(config.per_receiver, window, 50_000);
     const newContacts = new Rates(config.new_contacts, window, 50_000);
     const pairs = new Recent<true>(rememberedPairs);
@@ -267,6 +276,15 @@ export default defineModule({
       return isListed ? 'refuse' : config[kind];
     };
 
+    /** XEP-0489: whether another server says of the sender of a stanza that anybody could have made the account just now. */
+    const isNewcomer = (who: Jid, stanza: Stanza): boolean => {
+      // What a service relays says nothing about whom it relays for.
+      if (host.isLocal(who.domain) || stanza.from?.bare !== who.bare) return false;
+      const reported = affiliations?.reported(stanza);
+      if (reported?.affiliation !== 'registered') return reported?.affiliation === 'anonymous';
+      return reported.since !== undefined && wall() - reported.since < config.newcomer_seconds * 1000;
+    };
+
     /** Decides on a stanza. Throws the StanzaError for its sender. */
     const judge = (kind: Kind, owner: Jid, who: Jid, stanza: Stanza): 'allow' | 'hold' | 'drop' => {
       const treatment = treatmentOf(kind, who);
@@ -281,6 +299,7 @@ export default defineModule({
         [bySender, who.bare, 'strangers.per_sender'],
       ];
       if (!host.isLocal(who.domain) || isAnonymous(who)) all.push([byDomain, who.domain, 'strangers.per_domain']);
+      if (isNewcomer(who, stanza)) all.push([byNewcomers, who.domain, 'strangers.per_domain_newcomers']);
       const empty = Rates.takeAll(...all.map(([rates, key]) => [rates, key] as const));
       if (empty !== undefined) {
         host.limitHit(all[empty]![2]);
