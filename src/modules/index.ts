@@ -32,6 +32,7 @@ import externalServices from './xep-0215-external-services.js';
 import carbons from './xep-0280-carbons.js';
 import vcard4 from './xep-0292-vcard4/index.js';
 import mam from './xep-0313-mam/index.js';
+import delegation from './xep-0355-delegation/index.js';
 import privilege from './xep-0356-privilege/index.js';
 import stanzaIds from './xep-0359-stanza-id.js';
 import pam from './xep-0376-pam.js';
@@ -79,6 +80,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   vcard4,
   mam,
   stanzaIds,
+  delegation,
   privilege,
   pam,
   reports,

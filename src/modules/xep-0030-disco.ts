@@ -28,9 +28,24 @@ declare module '../server/module/index.js' {
       server(): Maybe<ServerInfo>;
     };
   }
+
+  interface Events {
+    /** What the server or its accounts answer has changed while it runs. */
+    discoChanged: Record<string, never>;
+  }
 }
 
 const both = [NS.discoInfo, NS.discoItems];
+
+interface OwnedSource {
+  readonly module: string;
+  readonly source: DiscoSource;
+}
+
+interface Remaining {
+  readonly features: readonly string[];
+  readonly sources: readonly DiscoSource[];
+}
 
 /** Maximum items in one answer, unless a source has a lower limit. */
 const largestPage = 500;
@@ -68,15 +83,31 @@ export default defineModule({
     };
 
     /** The sources for the requested node that the requester may see. */
-    const sources = async (target: Target, query: DiscoQuery): Promise<DiscoSource[]> => {
-      const found: DiscoSource[] = [];
+    const sources = async (target: Target, query: DiscoQuery): Promise<OwnedSource[]> => {
+      const found: OwnedSource[] = [];
       for (const { name } of modulesFor(target, query.to.domain)) {
         for (const source of host.declared.disco(target, name)) {
           if (!answersFor(source, query.node)) continue;
-          if (await host.permits(source.access ?? 'anyone', query.from, query.to)) found.push(source);
+          if (await host.permits(source.access ?? 'anyone', query.from, query.to)) found.push({ module: name, source });
         }
       }
       return found;
+    };
+
+    /** What remains of the declared features and the sources if some of these replace modules. */
+    const remaining = (target: Target, query: DiscoQuery, all: readonly OwnedSource[]): Remaining => {
+      const replaced = all.flatMap(({ source }) => source.replaces?.(query) ?? []);
+      const features = query.node === undefined ? featuresOf(target, query.to.domain) : [];
+      if (replaced.length === 0) return { features, sources: all.map(({ source }) => source) };
+      const modules = new Set(replaced.flatMap((ns) => host.declared.answering(ns)));
+      const isLeftOut = (name: string) => replaced.some((ns) => name === ns || name.startsWith(`${ns}#`));
+      return {
+        features: modulesFor(target, query.to.domain)
+          .filter(({ name }) => !modules.has(name))
+          .flatMap((module) => module.features?.[target] ?? [])
+          .filter((name) => !isLeftOut(name)),
+        sources: all.filter(({ module }) => !modules.has(module)).map(({ source }) => source),
+      };
     };
 
     const identityOf = (target: Target, query: DiscoQuery): readonly Identity[] => {
@@ -90,8 +121,7 @@ export default defineModule({
       const answering = await sources(target, query);
       if (query.node !== undefined && answering.length === 0) throw new StanzaError('item-not-found');
       const own = query.node === undefined ? identityOf(target, query) : [];
-      const ownFeatures = query.node === undefined ? featuresOf(target, query.to.domain) : [];
-      const { identities, features: names, forms } = await describe(query, answering, own, ownFeatures);
+      const { identities, features: names, forms } = await describe(query, own, remaining(target, query, answering));
       return el(
         'query',
         { xmlns: NS.discoInfo, node: request.payload.attrs.node },
@@ -119,10 +149,10 @@ export default defineModule({
       const answering = await sources(target, query);
       if (query.node !== undefined && answering.length === 0) throw new StanzaError('item-not-found');
       const own = query.node !== undefined || isHidden ? [] : itemsOf(target, query);
-      const further = await Promise.all(answering.map((source) => source.items?.(query) ?? []));
+      const further = await Promise.all(answering.map(({ source }) => source.items?.(query) ?? []));
       const all = [...own, ...further.flat()];
       if (isHidden && all.length === 0) return [];
-      const cap = Math.min(largestPage, ...answering.map(({ page = largestPage }) => page));
+      const cap = Math.min(largestPage, ...answering.map(({ source: { page = largestPage } }) => page));
       // Items that are nodes of this address are identified by node or name, others by node or address.
       const idOf = ({ jid, node, name }: DiscoItem) => node ?? (jid === query.to.full ? (name ?? jid) : jid);
       const sizeOf = ({ jid, node, name }: DiscoItem) => jid.length + (node?.length ?? 0) + (name?.length ?? 0);
@@ -158,9 +188,10 @@ export default defineModule({
       server: () => {
         const query: DiscoQuery = { from: host.jid, to: host.jid, node: undefined, session: undefined };
         const open = host.declared
-          .disco('server')
-          .filter(({ node, access = 'anyone' }) => node === undefined && access === 'anyone');
-        return describe(query, open, identityOf('server', query), featuresOf('server', host.domain));
+          .modules()
+          .flatMap(({ name }) => host.declared.disco('server', name).map((source) => ({ module: name, source })))
+          .filter(({ source: { node, access = 'anyone' } }) => node === undefined && access === 'anyone');
+        return describe(query, identityOf('server', query), remaining('server', query, open));
       },
     });
 
@@ -197,9 +228,8 @@ const answersFor = (source: DiscoSource, node: string | undefined): boolean =>
 /** Combines the answers of the sources. */
 function describe(
   query: DiscoQuery,
-  sources: readonly DiscoSource[],
   ownIdentities: readonly Identity[],
-  ownFeatures: readonly string[],
+  { features: ownFeatures, sources }: Remaining,
 ): Maybe<ServerInfo> {
   const identities = gather([ownIdentities, ...sources.map((source) => source.identities?.(query) ?? [])]);
   const features = gather([ownFeatures, ...sources.map((source) => source.features?.(query) ?? [])]);

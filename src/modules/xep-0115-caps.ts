@@ -21,19 +21,28 @@ export default defineModule({
 
   start: ({ services }) => {
     let ver: string | undefined;
+    /** The answer being gathered; an earlier one may be outdated. */
+    let latest: Promise<ServerInfo> | undefined;
     const hash = ({ identities, features, forms }: ServerInfo) => capsHash(identities, features, forms);
 
     /** The current hash. Undefined until its inputs have been gathered for the first time. */
     const current = (): string | undefined => {
       if (ver !== undefined) return ver;
       const info = services.disco.server();
-      if (!(info instanceof Promise)) ver = hash(info);
-      else
-        void info.then(
-          (gathered) => (ver = hash(gathered)),
-          () => {}, // a source failed: retried at the next stream
-        );
-      return ver;
+      if (!(info instanceof Promise)) return (ver = hash(info));
+      latest = info;
+      void info.then(
+        (gathered) => {
+          if (latest === info) ver = hash(gathered);
+        },
+        () => {}, // a source failed: retried at the next stream
+      );
+      return undefined;
+    };
+
+    const renew = (): void => {
+      ver = undefined;
+      latest = undefined;
     };
 
     /** §6.2: node#ver returns the same answer as no node; other hashes are unknown. */
@@ -48,9 +57,8 @@ export default defineModule({
         const known = current();
         return known === undefined ? undefined : el('c', { xmlns: NS.caps, hash: 'sha-1', node: software, ver: known });
       }),
-      event('reloaded', () => {
-        ver = undefined;
-      }),
+      event('reloaded', renew),
+      event('discoChanged', renew),
       disco('server', {
         node: (node) => node.startsWith(`${software}#`),
         identities: async (query) => (await verified(query)).identities,

@@ -248,7 +248,7 @@ class WaxwingServer implements Server {
       ...shared,
       anonymous: this.#anonymous,
       ended: (session) => {
-        for (const host of this.#hosts.values()) host.unanswered(session);
+        for (const host of this.#hosts.values()) host.unanswered((to) => to.equals(session.jid));
       },
       damaged: (owner, key) => damaged({ shape: 'document', store: 'stream_management', owner, key }),
       host: (domain) => this.#hosts.get(domain),

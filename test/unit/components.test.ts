@@ -217,6 +217,40 @@ describe('the configuration', () => {
     assert.match(findings(of('localhost]\nroster = "all"'))[0]!, /roster "all"/);
   });
 
+  test('delegates each namespace of a host to one component (XEP-0355 §4.1, §8)', () => {
+    const of = (component: string, table: string) =>
+      `[components.${component}]\nsecret = "${secret}"\n[components.${component}.delegations.${table}\n`;
+    const path = 'components.mantua.delegations.localhost';
+    const special = 'urn:xmpp:delegation:2:bare:disco#info:*';
+    for (const [text, found] of [
+      [of('mantua', `localhost]\n"urn:x" = []\n"urn:y" = ["node", "jid"]\n"urn:z" = "node"\n"${special}" = []`), []],
+      [
+        of('mantua', 'localhost]\n"urn:x" = []') + of('padua', 'localhost]\n"urn:x" = ["node"]'),
+        ['components.padua.delegations.localhost."urn:x" is also delegated to mantua'],
+      ],
+      [
+        of('mantua', 'verona]\n"urn:x" = []'),
+        ['components.mantua.delegations.verona verona is not a host of the server'],
+      ],
+      [of('mantua', 'localhost]'), [`${path} delegates nothing`]],
+      [
+        of('mantua', 'localhost]\n"urn:xmpp:delegation:2" = []'),
+        [`${path}."urn:xmpp:delegation:2" cannot be delegated`],
+      ],
+      [of('mantua', 'localhost]\n"urn:xmpp:privilege:2" = []'), [`${path}."urn:xmpp:privilege:2" cannot be delegated`]],
+      [
+        of('mantua', 'localhost]\n"http://jabber.org/protocol/disco#info" = []'),
+        [`${path}."http://jabber.org/protocol/disco#info" cannot be delegated`],
+      ],
+      [
+        of('mantua', `localhost]\n"${special}" = ["node"]`),
+        [`${path}."${special}" has attributes, which do not apply here`],
+      ],
+      [of('mantua', 'localhost]\n"urn:x" = ["a b"]'), [`${path}."urn:x"[0] "a b" is not the name of an attribute`]],
+    ] as const)
+      assert.deepEqual(findings(text), found, text);
+  });
+
   test('secrets have to be readable', () => {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     after(() => rmSync(folder, { recursive: true }));

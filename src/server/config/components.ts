@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { NS } from '../stanza/ns.js';
 import { ConfigError } from './findings.js';
-import { because, hostName, live, network } from './keys.js';
+import { because, hostName, live, network, oneOrMore } from './keys.js';
 import { formatPath } from './shape.js';
 import { count } from './units.js';
 
@@ -13,6 +13,13 @@ const requests = ['none', 'get', 'set', 'both'] as const;
 const namespace = z
   .string()
   .refine((text) => /^[^\s]+$/.test(text), because('is not a namespace', 'write one such as "urn:xmpp:mam:2"'));
+
+const attribute = z
+  .string()
+  .refine(
+    (text) => /^[A-Za-z_][\w.-]*$/.test(text),
+    because('is not the name of an attribute', 'write one such as "node", or [] to delegate all requests'),
+  );
 
 const privileges = z.strictObject({
   roster: z
@@ -91,6 +98,13 @@ const component = z.strictObject({
       'What the component may do for the accounts of a host, one table per host (XEP-0356). The component can then act as any of these accounts: grant only what it needs.',
     )
     .meta({ ...live, example: 'example.org' }),
+  delegations: z
+    .record(hostName, z.record(namespace, oneOrMore(attribute)))
+    .default({})
+    .describe(
+      'Namespaces of requests to a host and to its accounts that the component answers instead of the server, one table per host (XEP-0355). Each has a list of attributes that the payload must have to be delegated; [] delegates all.',
+    )
+    .meta({ ...live, example: 'example.org' }),
 });
 
 export type ComponentSettings = z.output<typeof component>;
@@ -155,6 +169,47 @@ export function privilegeProblems(
       problems.push({ at: ['iq', ns], problem: 'cannot be granted', hint: 'remove it' });
   }
   return problems;
+}
+
+/** XEP-0355 §7.2.4, §7.2.5: service discovery at accounts, as far as the server does not answer it. */
+const discoInfoOfAccounts = `${NS.delegation}:bare:disco#info:*`;
+const discoItemsOfAccounts = `${NS.delegation}:bare:disco#items:*`;
+
+/** XEP-0355 §8, rule 5, and what would defeat the privileges or the rules of service discovery. */
+const undelegated: Readonly<Record<string, string>> = {
+  [NS.delegation]: 'remove it',
+  [NS.privilege]: 'remove it',
+  [NS.privilegeOld]: 'remove it',
+  [NS.discoInfo]: `the features of a delegated namespace are included by themselves; for further nodes write "${discoInfoOfAccounts}"`,
+  [NS.discoItems]: `write "${discoItemsOfAccounts}"`,
+};
+
+/** Returns what is wrong with the delegations of all components. */
+export function delegationProblems(
+  components: Readonly<Record<string, Pick<ComponentSettings, 'delegations'>>>,
+  hosts: Readonly<Record<string, unknown>>,
+): readonly Problem[] {
+  const taken = new Map<string, string>();
+  return Object.entries(components).flatMap(([domain, { delegations }]) =>
+    Object.entries(delegations).flatMap(([host, namespaces]): Problem[] => {
+      const at = [domain, 'delegations', host];
+      if (!Object.hasOwn(hosts, host))
+        return [{ at, problem: `${host} is not a host of the server`, hint: hostHint(hosts) }];
+      if (Object.keys(namespaces).length === 0)
+        return [{ at, problem: 'delegates nothing', hint: 'name a namespace, or remove the table' }];
+      return Object.entries(namespaces).flatMap(([ns, attributes]): Problem[] => {
+        const problem = (text: string, hint: string): Problem[] => [{ at: [...at, ns], problem: text, hint }];
+        if (Object.hasOwn(undelegated, ns)) return problem('cannot be delegated', undelegated[ns]!);
+        if ((ns === discoInfoOfAccounts || ns === discoItemsOfAccounts) && attributes.length > 0)
+          return problem('has attributes, which do not apply here', 'write []');
+        const key = `${host} ${ns}`;
+        const other = taken.get(key);
+        taken.set(key, domain);
+        if (other === undefined) return [];
+        return problem(`is also delegated to ${other}`, 'delegate each namespace of a host to one component');
+      });
+    }),
+  );
 }
 
 const hostHint = (hosts: Readonly<Record<string, unknown>>): string => `use one of ${Object.keys(hosts).join(', ')}`;

@@ -1,6 +1,6 @@
 /** Rules about combinations of keys that are individually valid. */
 import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
-import { privilegeProblems, secretHint, secretProblem } from './components.js';
+import { delegationProblems, privilegeProblems, secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
 import { type Config, listenersOf } from './schema.js';
@@ -131,6 +131,11 @@ const rules: readonly Rule[] = [
           }));
         }),
       ),
+  },
+  {
+    keys: ['components', 'hosts'],
+    check: ({ components, hosts }) =>
+      delegationProblems(components, hosts).map(({ at, ...found }) => ({ path: ['components', ...at], ...found })),
   },
   {
     keys: ['limits.stanza_bytes_unauthenticated', 'limits.stanza_bytes'],

@@ -43,6 +43,11 @@ export interface DiscoSource {
   /** XEP-0128 forms. */
   forms?(query: DiscoQuery): Maybe<readonly Element[]>;
   items?(query: DiscoQuery): Maybe<readonly DiscoItem[]>;
+  /**
+   * Namespaces that this source describes instead of the modules that answer them (XEP-0355 §7.2): what these modules
+   * declare and describe is left out.
+   */
+  replaces?(query: DiscoQuery): readonly string[];
   /** Maximum items in one answer; defaults to the limit of disco. */
   readonly page?: number | undefined;
 }

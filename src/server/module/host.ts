@@ -122,8 +122,8 @@ export interface Host {
 
 export interface Declared {
   features(target: Target, module?: string): readonly string[];
-  /** Modules that answer requests of a namespace. */
-  answering(target: Target, ns: string): readonly string[];
+  /** Modules that answer requests of a namespace to the host or its accounts. */
+  answering(ns: string): readonly string[];
   disco(target: Target, module?: string): readonly DiscoSource[];
   commands(module?: string): readonly Command[];
   services(): readonly { readonly domain: string; readonly module: string }[];

@@ -100,11 +100,11 @@ export class Asks {
     else ask.reject(errorOf(stanza));
   }
 
-  /** The entity at this full address has gone: rejects its pending requests. */
-  unanswered(by: Jid): void {
+  /** These entities have gone: rejects their pending requests. */
+  unanswered(by: (to: Jid) => boolean): void {
     if (this.#open.size === 0) return;
     for (const [id, ask] of this.#open) {
-      if (!ask.to.equals(by)) continue;
+      if (!by(ask.to)) continue;
       this.#open.delete(id);
       clearTimeout(ask.timer);
       ask.reject(new StanzaError('recipient-unavailable'));

@@ -293,11 +293,10 @@ export class Hooks implements Declared {
     return undefined;
   }
 
-  /** Modules that answer requests of a namespace. */
-  answering(target: Target, ns: string): readonly string[] {
-    const table = target === 'account' ? this.account : target === 'server' ? this.server : this.anyService;
-    const found = [...table].filter(([key]) => key.endsWith(` ${ns}`)).map(([, { module }]) => module);
-    return [...new Set(found)];
+  /** Modules that answer requests of a namespace to the host or its accounts. */
+  answering(ns: string): readonly string[] {
+    const found = [...this.account, ...this.server].filter(([key]) => key.endsWith(` ${ns}`));
+    return [...new Set(found.map(([, { module }]) => module))];
   }
 
   /** Adds what answers a question. Throws HookError where something does already. */

@@ -275,9 +275,9 @@ export class LocalHost implements Host, Destination {
   }
   readonly isAwaited = (stanza: Stanza): boolean => this.#asks.isAnswer(stanza);
 
-  /** A session has ended: rejects the requests it has not answered. */
-  unanswered(session: Session): void {
-    this.#asks.unanswered(session.jid);
+  /** These entities have gone: rejects the requests that they have not answered. */
+  unanswered(by: (to: Jid) => boolean): void {
+    this.#asks.unanswered(by);
   }
 
   /** Pending requests of `ask`. */

@@ -45,7 +45,10 @@ export class Components {
         for (const host of parts.hosts()) void host.emit('componentConnected', event);
       },
       gone: (event) => {
-        for (const host of parts.hosts()) void host.emit('componentGone', event);
+        for (const host of parts.hosts()) {
+          host.unanswered((to) => to.domain === event.domain);
+          void host.emit('componentGone', event);
+        }
       },
     };
     const secrets = [...readSecrets(parts.config().components)];
