@@ -55,7 +55,7 @@ import { type Left, noSubscribers } from './subscribers.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
 import { search } from './xep-0433-search.js';
-import { removeGhostSubscriptions } from './xep-0437-activity.js';
+import { lookInto, noteSubscription, removeGhostSubscriptions, subscribing, unseen } from './xep-0437-activity.js';
 import * as tokens from './xep-0488-tokens.js';
 import * as mentions from './xep-0513-mentions.js';
 
@@ -291,12 +291,14 @@ export default defineModule({
       answers(listed, ({ room, entry }) => rooms.noteListed(Jid.parse(room), entry)),
       answers(leftover, (_, room) => rooms.removeLeftover(room)),
       answers(lost, (given, room) => notifyLost(muc, room, given)),
+      answers(subscribing, (given) => noteSubscription(muc, given)),
+      answers(unseen, (given, room) => lookInto(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
       event('stopping', () => closeAll(muc)),
       event('revived', ({ session }) => notifyAfterCrash(muc, session)),
       every(sweepMs, async () => {
         await removeGhosts(muc);
-        removeGhostSubscriptions(muc);
+        await removeGhostSubscriptions(muc);
         await rooms.sweep();
       }),
     ];

@@ -4,13 +4,17 @@ import type { Jid } from '../../server/address/jid.js';
 import { Portions } from '../../server/limits/portions.js';
 import type { Session } from '../../server/routing/session.js';
 
-/** A client's subscription; lasts while it is available to the service. */
+/** A client's subscription; lasts while it is available to the service. Every node has it, for the rooms that live there. */
 export interface Subscription {
   readonly jid: Jid;
-  /** Undefined for clients of other servers. */
-  readonly session: Session | undefined;
-  /** Rooms the client was notified about and has not been in since. */
+  /** Rooms of this node that the client was notified about and has not been in since. */
   readonly notified: Set<string>;
+}
+
+/** What the home of the service knows of it besides. */
+export interface Subscribed {
+  /** Undefined for clients of other servers and nodes. */
+  readonly session: Session | undefined;
   /** The user it counts for in `activity_subscriptions`. */
   readonly holder: string;
 }
@@ -18,6 +22,8 @@ export interface Subscription {
 export interface Subscribers {
   /** By full address. */
   readonly clients: Map<string, Subscription>;
+  /** By full address, at the home of the service. Bounded by `portions`, and `clients` with it. */
+  readonly held: Map<string, Subscribed>;
   /**
    * By bare address. Also has users without subscriptions who are still in rooms, while these remove them one by one.
    */
@@ -36,6 +42,7 @@ export interface Left {
 
 export const noSubscribers = (all: number): Subscribers => ({
   clients: new Map(),
+  held: new Map(),
   users: new Map(),
   count: 0,
   portions: new Portions(() => ({ all, each: all })),

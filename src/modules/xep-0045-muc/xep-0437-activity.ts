@@ -3,15 +3,19 @@
  * rooms are those in which they have an affiliation other than outcast. The time at which they left a room is stored,
  * and later messages are looked up in the archive. In a room without an archive, only messages sent during the
  * subscription count.
+ *
+ * Clients subscribe at the service's home, which tells all nodes: each room notifies of its messages itself.
  */
-
+import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
-import type { Maybe } from '../../server/module/index.js';
+import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
+import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
 import { isListed, type Room, type Seat } from './room.js';
@@ -25,40 +29,94 @@ const mostRooms = 500;
 const mostRead = 50;
 const readAtOnce = 20;
 
+/** Sent to every node by the home of the service: a client subscribes, or no longer does. */
+export const subscribing = defineQuestion({
+  name: 'muc.activity_subscription',
+  given: z.object({ client: jid, isOver: z.boolean() }),
+  answer: z.null(),
+});
+
+/**
+ * Asked at the home of a room: whether it has messages after `at` that the client has not been notified about. `lost`: the
+ * room is gone, or the user has no affiliation any longer.
+ */
+export const unseen = defineQuestion({
+  name: 'muc.activity_unseen',
+  given: z.object({ client: jid, at: z.string() }),
+  answer: z.enum(['active', 'quiet', 'lost']),
+});
+
 /** Presence to the service itself. Throws StanzaError. */
 export function receiveSubscription(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   const from = stanza.from!;
   if (stanza.type === 'unavailable' || stanza.type === 'error') return unsubscribe(muc, from);
   if (stanza.type !== undefined || !stanza.has(NS.rai, 'rai')) return;
-  const { clients, users } = muc.subscribers;
-  unsubscribe(muc, from);
-  const others = users.get(from.bare) ?? new Set();
-  const holder = muc.host.holderOf(from);
-  if (others.size >= mostSubscriptions || muc.subscribers.portions.take(holder) !== undefined) {
-    muc.host.limitHit('muc.activity_subscriptions');
-    throw new StanzaError('resource-constraint', 'The limit of subscriptions is reached.', { type: 'wait' });
-  }
-  const session = origin.session?.jid.full === from.full ? origin.session : undefined;
-  const subscription: Subscription = { jid: from, session, notified: new Set(), holder };
-  clients.set(from.full, subscription);
-  users.set(from.bare, others.add(subscription));
-  muc.subscribers.count++;
-  return notifyMissed(muc, subscription);
+  return subscribe(muc, from, origin.session?.jid.full === from.full ? origin.session : undefined);
 }
 
-export function unsubscribe({ subscribers, rooms }: Muc, client: Jid): void {
-  const subscription = subscribers.clients.get(client.full);
-  if (subscription === undefined) return;
-  subscribers.clients.delete(client.full);
-  subscribers.portions.give(subscription.holder);
-  const others = subscribers.users.get(client.bare)!;
-  others.delete(subscription);
-  if (others.size === 0 && rooms.joins(client.bare) === 0) subscribers.users.delete(client.bare);
+async function subscribe(muc: Muc, client: Jid, session: Session | undefined): Promise<void> {
+  const { subscribers, host } = muc;
+  const { clients, users, held, portions } = subscribers;
+  release(muc, client);
+  const isFull = !clients.has(client.full) && (users.get(client.bare)?.size ?? 0) >= mostSubscriptions;
+  const holder = host.holderOf(client);
+  if (isFull || portions.take(holder) !== undefined) {
+    host.limitHit('muc.activity_subscriptions');
+    await unsubscribe(muc, client);
+    throw new StanzaError('resource-constraint', 'The limit of subscriptions is reached.', { type: 'wait' });
+  }
+  held.set(client.full, { session, holder });
+  try {
+    await host.askNodes(subscribing, { client: client.full, isOver: false });
+  } catch (error) {
+    await unsubscribe(muc, client);
+    throw error;
+  }
+  await notifyMissed(muc, client);
+}
+
+/** At the home of the service: the client's subscription no longer counts. */
+function release({ subscribers: { held, portions } }: Muc, { full }: Jid): void {
+  const subscribed = held.get(full);
+  if (subscribed === undefined) return;
+  held.delete(full);
+  portions.give(subscribed.holder);
+}
+
+/** At the home of the service. */
+export function unsubscribe(muc: Muc, client: Jid): Maybe<void> {
+  release(muc, client);
+  if (!muc.subscribers.clients.has(client.full)) return;
+  const told = muc.host.askNodes(subscribing, { client: client.full, isOver: true });
+  if (told instanceof Promise) return told.then(() => {});
+}
+
+/** At every node. */
+export function noteSubscription(
+  { subscribers, rooms }: Muc,
+  { client, isOver }: { readonly client: string; readonly isOver: boolean },
+): null {
+  const { clients, users } = subscribers;
+  const jid = Jid.parse(client);
+  const all = users.get(jid.bare) ?? new Set();
+  const old = clients.get(jid.full);
+  if (old !== undefined) all.delete(old);
+  if (isOver) {
+    clients.delete(jid.full);
+    if (all.size === 0 && rooms.joins(jid.bare) === 0) users.delete(jid.bare);
+    return null;
+  }
+  const subscription: Subscription = { jid, notified: new Set() };
+  clients.set(jid.full, subscription);
+  users.set(jid.bare, all.add(subscription));
+  subscribers.count++;
+  return null;
 }
 
 /** Removes subscriptions of local clients whose sessions ended without an unavailable presence. */
-export function removeGhostSubscriptions(muc: Muc): void {
-  for (const { jid, session } of muc.subscribers.clients.values()) if (session?.isOver === true) unsubscribe(muc, jid);
+export async function removeGhostSubscriptions(muc: Muc): Promise<void> {
+  for (const [full, { session }] of [...muc.subscribers.held])
+    if (session?.isOver === true) await unsubscribe(muc, Jid.parse(full));
 }
 
 /** "Rules": a message was sent; notifies every subscriber who has not been notified yet. */
@@ -71,7 +129,8 @@ export function notifyActivity(muc: Muc, room: Room, stanza: Stanza): void {
     const subscriptions = users.get(user);
     if (subscriptions === undefined || !isListed(room.members.get(user))) continue;
     for (const subscription of subscriptions)
-      if (room.seat(subscription.jid) === undefined) notify(muc, subscription, [room.jid.bare]);
+      if (room.seat(subscription.jid) === undefined && marks(subscription, room.jid.bare))
+        send(muc, subscription.jid, [room.jid.bare]);
   }
 }
 
@@ -90,42 +149,54 @@ export function noteLeaving(muc: Muc, room: Room, { jid }: Seat): void {
 }
 
 /** "Rules": notifies about rooms with messages since the user left. */
-async function notifyMissed(muc: Muc, subscription: Subscription): Promise<void> {
+async function notifyMissed(muc: Muc, client: Jid): Promise<void> {
   const { muc_left } = muc.stores;
-  const { jid } = subscription;
-  const left = await muc_left.page(jid.bare, { limit: mostRooms });
+  const left = await muc_left.page(client.bare, { limit: mostRooms });
   const active: string[] = [];
   const lost: string[] = [];
   for (let done = 0; done < left.length; done += readAtOnce) {
     const some = left.slice(done, done + readAtOnce);
-    const found = await Promise.all(some.map(([room, { at }]) => lookInto(muc, Jid.parse(room), jid, at)));
+    const found = await Promise.all(
+      some.map(([room, { at }]) => muc.host.askHome(unseen, Jid.parse(room), { client: client.full, at })),
+    );
     some.forEach(([room], index) => {
       if (found[index] === 'active') active.push(room);
       else if (found[index] === 'lost') lost.push(room);
     });
   }
-  if (lost.length > 0) await muc_left.delete(jid.bare, lost);
-  if (muc.subscribers.clients.get(jid.full) === subscription) notify(muc, subscription, active);
+  if (lost.length > 0) await muc_left.delete(client.bare, lost);
+  if (muc.subscribers.clients.has(client.full)) send(muc, client, active);
 }
 
-/** `lost` if the room is gone or the user has no affiliation any longer. */
-async function lookInto(muc: Muc, jid: Jid, user: Jid, at: string): Promise<'active' | 'quiet' | 'lost'> {
+/** At the home of a room: as the question `unseen`. An active room counts as notified. */
+export async function lookInto(
+  muc: Muc,
+  jid: Jid,
+  { client, at }: { readonly client: string; readonly at: string },
+): Promise<'active' | 'quiet' | 'lost'> {
+  const user = Jid.parse(client);
   const room = muc.rooms.peek(jid.bare);
   const member =
     room === undefined ? await muc.stores.muc_members.get(jid.bare, user.bare) : room.members.get(user.bare);
   if (!isListed(member)) return 'lost';
   if (room !== undefined && room.occupantsOf(user.bare).length > 0) return 'quiet';
   const { entries } = await muc.archive.read(jid, { after: at, limit: mostRead, backwards: true });
-  return entries.some(({ value }) => isActivity(Stanza.parse(value))) ? 'active' : 'quiet';
+  if (!entries.some(({ value }) => isActivity(Stanza.parse(value)))) return 'quiet';
+  const subscription = muc.subscribers.clients.get(client);
+  return subscription !== undefined && marks(subscription, jid.bare) ? 'active' : 'quiet';
 }
 
-/** Notifies about the rooms that the client has not been notified about. */
-function notify({ host, jid: service }: Muc, { jid, notified }: Subscription, rooms: readonly string[]): void {
-  const unseen = rooms.filter((room) => !notified.has(room)).slice(0, mostRooms - notified.size);
-  if (unseen.length === 0) return;
-  for (const room of unseen) notified.add(room);
-  const activity = unseen.map((room) => el('activity', null, room));
-  void host.route(Stanza.build('message', { from: service, to: jid }, el('rai', { xmlns: NS.rai }, ...activity)));
+/** Marks a room as one that the client was notified about. Returns false if it was already, or there are too many. */
+function marks({ notified }: Subscription, room: string): boolean {
+  if (notified.has(room) || notified.size >= mostRooms) return false;
+  notified.add(room);
+  return true;
+}
+
+function send({ host, jid: service }: Muc, client: Jid, rooms: readonly string[]): void {
+  if (rooms.length === 0) return;
+  const activity = rooms.map((room) => el('activity', null, room));
+  void host.route(Stanza.build('message', { from: service, to: client }, el('rai', { xmlns: NS.rai }, ...activity)));
 }
 
 /** A new readable message: no correction (XEP-0308), reaction or marker. */
