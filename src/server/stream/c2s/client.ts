@@ -91,7 +91,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** Refused IQs before login. */
   #refused = 0;
   /** A registration form was sent: the longer timeout holds. */
-  #signsUp = false;
+  signsUp = false;
   #hasExtended = false;
   /** Counted in `signUps`. */
   #holdsPlace = false;
@@ -161,6 +161,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
       this.xml.continueFrom(host.domain);
       this.#offer();
       if (this.negotiation !== undefined) this.negotiation.attempts = this.#continued.attempts;
+      if (this.#continued.signsUp) this.#extendDeadline();
       this.#continued = undefined;
       return;
     }
@@ -333,8 +334,8 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   #extendDeadline(): void {
     if (this.#hasExtended) return;
     this.#hasExtended = true;
-    this.#signsUp = this.#holdsPlace = this.#parts.signUps.enter(this.remoteAddress);
-    if (!this.#signsUp) this.#parts.limitHit('registrations_per_address');
+    this.signsUp = this.#holdsPlace = this.#parts.signUps.enter(this.remoteAddress);
+    if (!this.signsUp) this.#parts.limitHit('registrations_per_address');
   }
 
   #leaveSignUps(): void {
@@ -538,7 +539,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** One timeout from connecting to binding; only a registration form extends it, once. */
   isLate(now: number): boolean {
     const { login_deadline_seconds, registration_deadline_seconds } = this.#parts.config().limits;
-    const seconds = this.#signsUp
+    const seconds = this.signsUp
       ? Math.max(login_deadline_seconds, registration_deadline_seconds)
       : login_deadline_seconds;
     return now - this.connectedAt >= seconds * 1000;
@@ -546,7 +547,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   /** Closes the stream with an error; the peer gets little time to close its half. */
   expire(): void {
-    this.#parts.limitHit(this.#signsUp ? 'registration_deadline_seconds' : 'login_deadline_seconds');
+    this.#parts.limitHit(this.signsUp ? 'registration_deadline_seconds' : 'login_deadline_seconds');
     this.xml.close(new StreamError('connection-timeout'), lateCloseMs);
   }
 

@@ -31,6 +31,8 @@ export interface Continued {
   readonly attempts: number;
   /** How many times it was handed over: once for each home of the accounts that a client tries. */
   readonly hops: number;
+  /** A registration form was sent. */
+  readonly signsUp: boolean;
 }
 
 /** A client's stream as the gateway sees it. */
@@ -41,6 +43,7 @@ export interface GatewayStream {
   readonly header: StreamOpen | undefined;
   readonly connectedAt: number;
   readonly hops: number;
+  readonly signsUp: boolean;
 }
 
 /** Most hand-overs of one connection. Beyond that the login is processed where the stream is, and refused. */
@@ -61,6 +64,7 @@ const schema = z.object({
   certificate: z.object({ trusted: z.boolean(), xmppAddresses: z.array(z.string()) }).optional(),
   attempts: z.number(),
   hops: z.number(),
+  signsUp: z.boolean(),
   /** The header and the first element of the login, as framed. */
   said: z.array(z.string()),
 });
@@ -88,7 +92,7 @@ export class Gateway {
    * login request, if `item` is its missing first message.
    */
   wayFor(stream: GatewayStream, item: TopLevel, incomplete: TopLevel | undefined): HandOver | undefined {
-    const { host, negotiation, header, hops } = stream;
+    const { host, negotiation, header, hops, signsUp } = stream;
     if (host === undefined || negotiation === undefined || header === undefined || hops >= mostHops) return undefined;
     const login = incomplete === undefined ? elementOf(item) : completed(elementOf(incomplete), item);
     if (login === undefined) return undefined;
@@ -110,6 +114,7 @@ export class Gateway {
       certificate: certificate && { trusted: certificate.trusted, xmppAddresses: [...certificate.xmppAddresses] },
       attempts,
       hops: hops + 1,
+      signsUp,
       said: [headerText(header, transport), serialize(login)],
     };
     return { peer, opening: JSON.stringify(opening) };
@@ -128,7 +133,7 @@ export class Gateway {
 
   /** Takes over a stream from another node. Throws ZodError if the opening is invalid. */
   accept(text: string, relay: RelayEnd): RelayEvents {
-    const { said, age, attempts, hops, certificate, bindings, ...connection } = schema.parse(JSON.parse(text));
+    const { said, age, attempts, hops, signsUp, certificate, bindings, ...connection } = schema.parse(JSON.parse(text));
     const known = new Map(Object.entries(bindings).filter(([, bytes]) => bytes !== undefined && bytes.length > 0));
     const transport = new RelayedTransport(relay, {
       ...connection,
@@ -138,7 +143,7 @@ export class Gateway {
         channelBinding: (type) => known.get(type),
       },
     });
-    this.#parts.connected(transport, monotonic() - age, { attempts, hops });
+    this.#parts.connected(transport, monotonic() - age, { attempts, hops, signsUp });
     for (const one of said) transport.reader.received(Buffer.from(one));
     return transport;
   }
