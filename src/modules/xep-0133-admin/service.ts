@@ -1,7 +1,10 @@
-/** XEP-0133 §4.29 to §4.31: the list of administrators, and stopping or restarting the server. */
-
+/**
+ * XEP-0133 §4.29 to §4.31: the list of administrators, and stopping or restarting the server: all nodes, if it is a
+ * cluster. `waxwing stop` stops one node.
+ */
+import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
-import { type Command, event, type Hook, type Host } from '../../server/module/index.js';
+import { answers, type Command, defineQuestion, event, type Hook, type Host } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { asking, type Outcome } from './asking.js';
 
@@ -10,6 +13,18 @@ const longestDelay = 86_400;
 const pageSize = 1000;
 /** Maximum administrators in one form. */
 const mostAdmins = 1000;
+
+const how = z.enum(['stop', 'restart']);
+
+/** Asked of every node: whether it can end in this way. */
+const canEnd = defineQuestion({ name: 'admin.can_end', given: z.object({ how }), answer: z.boolean() });
+
+/** Sent to every node: it ends after this delay, which replaces an earlier one. */
+const ends = defineQuestion({
+  name: 'admin.ends',
+  given: z.object({ how, seconds: z.number().min(0).max(longestDelay) }),
+  answer: z.null(),
+});
 
 export interface ServiceParts {
   /** Sends a message to everybody who is online. */
@@ -103,21 +118,14 @@ export function serviceCommands(
         const seconds = /^\d{1,6}$/.test(delay) ? Number(delay) : Number.NaN;
         if (!(seconds <= longestDelay))
           throw new StanzaError('not-acceptable', `The delay must be a number of seconds, at most ${longestDelay}.`);
-        if (how === 'restart' && !host.canRestart)
+        if ((await host.askNodes(canEnd, { how })).includes(false))
           throw new StanzaError(
             'feature-not-implemented',
             'The server cannot restart itself: no service manager would start it again.',
           );
         const own = announcement.join('\n').trim();
         await announce(own === '' ? `The server will be ${verb} in ${seconds} seconds.` : own);
-        clearTimeout(timer);
-        // Gives the answer time to be sent.
-        timer = setTimeout(
-          () => {
-            host.halt(how).catch(failed);
-          },
-          Math.max(100, seconds * 1000),
-        ).unref();
+        await host.askNodes(ends, { how, seconds });
         return { note: { type: 'info', text: `The server will be ${verb} in ${seconds} seconds.` } };
       },
     });
@@ -128,6 +136,15 @@ export function serviceCommands(
       ending('restart', 'restart', 'Restart the server', 'restarted'),
       ending('stop', 'shutdown', 'Shut down the server', 'shut down'),
     ],
-    hooks: [event('stopping', () => clearTimeout(timer))],
+    hooks: [
+      answers(canEnd, ({ how }) => how === 'stop' || host.canRestart),
+      answers(ends, ({ how, seconds }) => {
+        clearTimeout(timer);
+        // Gives the answer time to be sent.
+        timer = setTimeout(() => void host.halt(how).catch(failed), Math.max(100, seconds * 1000)).unref();
+        return null;
+      }),
+      event('stopping', () => clearTimeout(timer)),
+    ],
   };
 }

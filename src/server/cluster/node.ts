@@ -93,6 +93,8 @@ export class ClusterNode implements Homes, Away {
   readonly #expelling = new Set<string>();
   #isBalancing = false;
   #isUnbalanced = false;
+  /** This node has removed itself from the view. */
+  #hasLeft = false;
   #isOver = false;
   #stopListening: (() => void) | undefined;
   #watch: NodeJS.Timeout | undefined;
@@ -358,7 +360,7 @@ export class ClusterNode implements Homes, Away {
   }
 
   #adopt(view: View): void {
-    if (this.#isOver || view.version <= this.#view.version) return;
+    if (this.#isOver || this.#hasLeft || view.version <= this.#view.version) return;
     const before = this.#view;
     this.#view = view;
     if (this.#ownIn(view) === undefined) {
@@ -579,6 +581,8 @@ export class ClusterNode implements Homes, Away {
       await this.#allConfirmed();
     }
     if (this.#isOver) return;
+    // A view without this node is not one that expels it.
+    this.#hasLeft = true;
     const left = await this.#views.change((view) =>
       this.#ownIn(view) === undefined ? undefined : withoutMember(view, this.name.id),
     );
