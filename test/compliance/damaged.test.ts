@@ -300,7 +300,7 @@ const config = {
 
 async function opened(): Promise<Stage> {
   const { muc: _, ...rest } = config;
-  const stage = await Stage.open({ config: rest, storage: () => new MemoryStorage(), errors: true });
+  const stage = await Stage.open({ config: rest, storage: () => new MemoryStorage(), nodes: 1, errors: true });
   for (const account of [victim, bystander, 'dave@localhost']) await stage.account(account);
   return stage;
 }

@@ -94,6 +94,9 @@ export interface ScenarioOptions {
   readonly errors?: boolean;
 }
 
+/** About the end of a process, and what the next one finds; or about its files. */
+export const oneProcess: ScenarioOptions = { nodes: 1, alone: true };
+
 export interface Scene {
   readonly stage: Stage;
   readonly server: Server;
@@ -764,8 +767,20 @@ export class Peer {
 
   /** The next element, which has to be this one. Returns it. */
   async receives(xml: string, options: ReceiveOptions = {}): Promise<Element> {
+    return this.#isThis(await this.#next(xml), xml, options);
+  }
+
+  /** The next element of this name, which has to be this one. Elements of other names are passed over before it. */
+  async receivesFirst(xml: string, options: ReceiveOptions = {}): Promise<Element> {
+    const { name } = parse(xml, NS.client);
+    for (;;) {
+      const item = await this.#next(xml);
+      if (item.kind !== 'element' || item.element.name === name) return this.#isThis(item, xml, options);
+    }
+  }
+
+  #isThis(item: Item, xml: string, options: ReceiveOptions): Element {
     const wanted = parse(xml, NS.client);
-    const item = await this.#next(xml);
     if (item.kind !== 'element') throw this.#wrong(xml, describe(item));
     const captured = new Map(this.#stage.captured);
     const wrong = difference(wanted, item.element, captured, options.exactly === true);

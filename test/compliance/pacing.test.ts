@@ -25,7 +25,8 @@ const busy = {
 /** A window of ten stanzas. */
 const narrow = { config: { ...busy.config, stream_management: { queue_stanzas: 20 } } };
 
-const pacedRoom = { ...narrow, alone: true };
+/** A room paces clients of its own node; to those of other nodes it sends as to another server. */
+const pacedRoom = { ...narrow, nodes: 1, alone: true };
 
 /** A scenario with people who are there without a connection, and gone when it ends. */
 const extras: Session[] = [];
@@ -161,13 +162,13 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
     });
 
     scenario(`${part(2000)} contacts online at login (${how})`, { ...busy, alone: true }, async (scene) => {
-      const roster = scene.server.host('localhost')!.provided('roster')!;
+      const roster = ({ bare }: Jid) => scene.stage.home(bare).host('localhost')!.provided('roster')!;
       const owner = Jid.parse('juliet@localhost');
       const juliet = await scene.actor('juliet@localhost/balcony', { transport });
       for (let at = 0; at < part(2000); at++) {
         const contact = Jid.parse(`contact${at}@localhost`);
         const item = { subscription: 'both', groups: [] } as const;
-        await Promise.all([roster.set(owner, contact, item), roster.set(contact, owner, item)]);
+        await Promise.all([roster(owner).set(owner, contact, item), roster(contact).set(contact, owner, item)]);
         await extra(scene, contact.local!)('<presence/>');
       }
       if (isManaged) await juliet.managesStream();
@@ -228,7 +229,7 @@ async function acknowledging(
   return { takes, all };
 }
 
-scenario('XEP-0045 §7.1: events during a join', { ...narrow, alone: true }, async (scene) => {
+scenario('XEP-0045 §7.1: events during a join', pacedRoom, async (scene) => {
   const people = await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -277,33 +278,29 @@ scenario('XEP-0045 §7.1: events during a join', { ...narrow, alone: true }, asy
   assert.equal(heard.at(-3)!.getChildText('status'), '19');
 });
 
-scenario(
-  'a user who leaves during a join gets the unavailable presence last',
-  { ...narrow, alone: true },
-  async (scene) => {
-    const people = await crowd(scene, 'agora', 30);
-    const room = `agora@${service}`;
-    const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
-    const { takes, all } = await acknowledging(juliet);
-    await juliet.sends(joins(`${room}/juliet`));
-    const first = await takes();
-    await juliet.sends(`<presence to='${room}/juliet' type='unavailable'/>`);
-    await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
-    await juliet.sends(joins(`${room}/again`));
-    const isOver = ({ attrs }: Element) => attrs.from === `${room}/again`;
-    let isBack = false;
-    const rest = await all((element) => {
-      isBack ||= isOver(element);
-      return isBack && isSubject(element);
-    });
-    const left = rest.findIndex(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable');
-    assert.ok(left >= 0);
-    assert.ok(first.length + left < 30, 'what it does not need any more is not sent');
-    const entered = rest.slice(left + 1).filter(({ name }) => name === 'presence');
-    assert.equal(entered.length, 31);
-    assert.ok(codes(entered.at(-1)!).includes('110'));
-  },
-);
+scenario('a user who leaves during a join gets the unavailable presence last', pacedRoom, async (scene) => {
+  const people = await crowd(scene, 'agora', 30);
+  const room = `agora@${service}`;
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const { takes, all } = await acknowledging(juliet);
+  await juliet.sends(joins(`${room}/juliet`));
+  const first = await takes();
+  await juliet.sends(`<presence to='${room}/juliet' type='unavailable'/>`);
+  await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
+  await juliet.sends(joins(`${room}/again`));
+  const isOver = ({ attrs }: Element) => attrs.from === `${room}/again`;
+  let isBack = false;
+  const rest = await all((element) => {
+    isBack ||= isOver(element);
+    return isBack && isSubject(element);
+  });
+  const left = rest.findIndex(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable');
+  assert.ok(left >= 0);
+  assert.ok(first.length + left < 30, 'what it does not need any more is not sent');
+  const entered = rest.slice(left + 1).filter(({ name }) => name === 'presence');
+  assert.equal(entered.length, 31);
+  assert.ok(codes(entered.at(-1)!).includes('110'));
+});
 
 scenario('XEP-0198 §4: an <r/> that was ignored while output is pending is repeated', pacedRoom, async (scene) => {
   await crowd(scene, 'agora', 30);
@@ -321,7 +318,7 @@ scenario('XEP-0198 §4: an <r/> that was ignored while output is pending is repe
   }
 });
 
-scenario('a resumed session continues its pending output', { ...narrow, alone: true }, async (scene) => {
+scenario('a resumed session continues its pending output', pacedRoom, async (scene) => {
   await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { defineModule, streamFeature } from '../../src/server/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, scenario } from './dialogue.js';
+import { oneProcess, type Peer, scenario } from './dialogue.js';
 
 /** One reader serves all transports, and is tried on each that has a stream of bytes. */
 const transports = ['tcp', 'tls'] as const;
@@ -527,7 +527,7 @@ for (const [title, end] of [
   }
 }
 
-scenario('§4.9.3.20: the server announces its shutdown', { alone: true }, async ({ actor, server }) => {
+scenario('§4.9.3.20: the server announces its shutdown', oneProcess, async ({ actor, server }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { transport: 'websocket' });
   const stopped = server.stop();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
-import { type Peer, scenario } from './dialogue.js';
+import { oneProcess, type Peer, scenario } from './dialogue.js';
 
 const required = { c2s: { allow_plain_tcp_on_loopback: false } };
 const optional = { c2s: { require_encryption: false } };
@@ -205,7 +205,7 @@ scenario('XEP-0368 §3, RFC 6066 §3: each host has its own certificate', async 
 
 scenario(
   '§13.7.2: a new certificate applies to new connections; existing ones stay open',
-  { alone: true },
+  oneProcess,
   async ({ actor, server, stage, connect }) => {
     const romeo = await actor('romeo@localhost/orchard', { transport: 'tls' });
     const before = romeo.tls!.getPeerCertificate().fingerprint256;

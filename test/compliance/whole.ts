@@ -1,6 +1,7 @@
 /** The nodes of a cluster as one server, for dialogues that look inside it. */
 import { Jid } from '../../src/server/address/jid.js';
-import type { Inspection, Server } from '../../src/server/index.js';
+import type { Host, Inspection, Server } from '../../src/server/index.js';
+import type { Session } from '../../src/server/routing/session.js';
 
 /** Where an address lives. */
 export type HomeOf = (jid: Jid) => Server;
@@ -73,6 +74,17 @@ export function whole(nodes: readonly Server[], homeOf: HomeOf): Server {
       const names = Object.keys(counts[0]!) as (keyof Inspection)[];
       const total = (name: keyof Inspection) => counts.reduce((so, count) => so + count[name], 0);
       return Object.fromEntries(names.map((name) => [name, total(name)])) as unknown as Inspection;
+    },
+    host: (domain) => {
+      const host = first!.host(domain);
+      const at = (session: Session): Host => homeOf(session.jid).host(domain)!;
+      return (
+        host &&
+        replaced(host, {
+          fromSession: (stanza, session, origin) => at(session).fromSession(stanza, session, origin),
+          sessions: (owner) => home(owner).sessions.of(owner),
+        })
+      );
     },
     kick: (session, text) => homeOf(session.jid).kick(session, text),
     reload: async () => (await each((node) => node.reload()))[0]!,

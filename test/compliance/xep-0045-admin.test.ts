@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { allCommands } from '../../src/server/admin/commands.js';
 import { run } from '../../src/server/admin/run.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Scene, scenario } from './dialogue.js';
+import { oneProcess, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { configures, enters, founds, grants, item, joins, quiets, service } from './rooms.js';
 
@@ -12,43 +12,39 @@ const error = (type: string, condition: string) => `<iq type='error'>${refusal(t
 const ruled = { config: { hosts: { localhost: { admins: ['macbeth@localhost'] }, 'elsewhere.example': {} } } };
 const archive = (name: string) => `<iq type='set' id='q' to='${room(name)}'><query xmlns='${NS.mam}'/></iq>`;
 
-scenario(
-  '§11.2: a service that shuts down notifies each occupant, and keeps the rooms',
-  { alone: true },
-  async (scene) => {
-    const { actor, stage } = scene;
-    const crone = await actor('crone1@localhost/desktop');
-    const hag = await actor('hag66@localhost/pda');
-    await founds(crone, 'heath', 'firstwitch', { 'muc#roomconfig_persistentroom': '1' });
-    await founds(crone, 'moor', 'firstwitch');
-    await enters(hag, 'heath', 'thirdwitch');
-    await quiets(crone, hag);
-    const farewell = (name: string, nick: string) =>
-      `<presence type='unavailable' from='${room(name)}/${nick}'><x xmlns='${NS.mucUser}'>
+scenario('§11.2: a service that shuts down notifies each occupant, and keeps the rooms', oneProcess, async (scene) => {
+  const { actor, stage } = scene;
+  const crone = await actor('crone1@localhost/desktop');
+  const hag = await actor('hag66@localhost/pda');
+  await founds(crone, 'heath', 'firstwitch', { 'muc#roomconfig_persistentroom': '1' });
+  await founds(crone, 'moor', 'firstwitch');
+  await enters(hag, 'heath', 'thirdwitch');
+  await quiets(crone, hag);
+  const farewell = (name: string, nick: string) =>
+    `<presence type='unavailable' from='${room(name)}/${nick}'><x xmlns='${NS.mucUser}'>
       <item affiliation='*' role='none'/><status code='110'/><status code='332'/></x></presence>`;
-    await Promise.all([
-      stage.restart(),
-      (async () => {
-        await hag.receives(farewell('heath', 'thirdwitch'));
-        await hag.receivesStreamError('system-shutdown');
-      })(),
-      (async () => {
-        await crone.receivesAnyOrder([farewell('heath', 'firstwitch'), farewell('moor', 'firstwitch')]);
-        await crone.receivesStreamError('system-shutdown');
-      })(),
-    ]);
-    const again = await actor('crone1@localhost/desktop');
-    // a temporary one as well: whoever was in it may come back
-    for (const name of ['heath', 'moor']) {
-      await again.sends(joins(`${room(name)}/firstwitch`));
-      const self = await again.receives(
-        `<presence><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}</x></presence>`,
-      );
-      assert.doesNotMatch(self.toString(), /code="201"/);
-      await quiets(again);
-    }
-  },
-);
+  await Promise.all([
+    stage.restart(),
+    (async () => {
+      await hag.receives(farewell('heath', 'thirdwitch'));
+      await hag.receivesStreamError('system-shutdown');
+    })(),
+    (async () => {
+      await crone.receivesAnyOrder([farewell('heath', 'firstwitch'), farewell('moor', 'firstwitch')]);
+      await crone.receivesStreamError('system-shutdown');
+    })(),
+  ]);
+  const again = await actor('crone1@localhost/desktop');
+  // a temporary one as well: whoever was in it may come back
+  for (const name of ['heath', 'moor']) {
+    await again.sends(joins(`${room(name)}/firstwitch`));
+    const self = await again.receives(
+      `<presence><x xmlns='${NS.mucUser}'>${item('owner', 'moderator')}</x></presence>`,
+    );
+    assert.doesNotMatch(self.toString(), /code="201"/);
+    await quiets(again);
+  }
+});
 
 scenario('an administrator of the host owns all rooms, and is on no list', ruled, async ({ actor }) => {
   const crone = await actor('crone1@localhost/desktop');
@@ -187,7 +183,7 @@ scenario('waxwing room: create, list, show and destroy', { alone: true }, async 
 });
 
 /** A client that resumes learns from its queue that it was removed (XEP-0198). */
-scenario('§11.2: a hibernating session is notified when it is resumed', { alone: true }, async (scene: Scene) => {
+scenario('§11.2: a hibernating session is notified when it is resumed', oneProcess, async (scene: Scene) => {
   const { actor, stage, known } = scene;
   const hag = await actor('hag66@localhost/pda');
   await founds(hag, 'sleepers', 'thirdwitch', { 'muc#roomconfig_persistentroom': '1' });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, type Scene, scenario } from './dialogue.js';
+import { oneProcess, type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { configures, enters, founds, grants, item, joins, quiets, service } from './rooms.js';
 
@@ -561,7 +561,7 @@ scenario('XEP-0307: a unique room name', async ({ actor }) => {
 
 scenario(
   'a persistent room survives a restart, and its occupants learn that they left it',
-  { alone: true },
+  oneProcess,
   async (scene) => {
     const [crone, hag] = await pair(scene, 'forres', {
       'muc#roomconfig_persistentroom': '1',

@@ -490,7 +490,7 @@ test('the proxy uses the port once it is free', async () => {
   assert.deepEqual(relay.ports, []);
 });
 
-scenario('all hosts share the port', async ({ actor }) => {
+scenario('all hosts share the port', { nodes: 1 }, async ({ actor }) => {
   const romeo = await actor(romeoJid);
   const juliet = await actor(julietJid);
   await juliet.sends(`<iq type='get' id='1' to='proxy.elsewhere.example'><query xmlns='${NS.bytestreams}'/></iq>`);

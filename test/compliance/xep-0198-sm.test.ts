@@ -7,7 +7,15 @@ import type { SavedSm } from '../../src/server/stream/xep-0198-record.js';
 import type { Element } from '../../src/server/xml/element.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { hits, type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+import {
+  hits,
+  oneProcess,
+  type Peer,
+  type ScenarioOptions,
+  type Scene,
+  scenario,
+  type TransportName,
+} from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const r = `<r xmlns='${NS.sm}'/>`;
@@ -802,7 +810,7 @@ scenario(
   },
 );
 
-scenario('messages stored for a hibernating session survive a restart', { ...few, alone: true }, async (scene) => {
+scenario('messages stored for a hibernating session survive a restart', { ...few, ...oneProcess }, async (scene) => {
   const romeo = await scene.actor('romeo@localhost/orchard');
   const id = await hibernates(scene);
   const all = numbered(40);
@@ -852,9 +860,7 @@ scenario('§5: a hibernating session ends when its resource is bound again', asy
 
 // --- restarts -----------------------------------------------------------------------------------------------------------------
 
-const alone = { alone: true };
-
-scenario('a session is resumed after a restart of the server', alone, async (scene) => {
+scenario('a session is resumed after a restart of the server', oneProcess, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -884,7 +890,7 @@ scenario('a session is resumed after a restart of the server', alone, async (sce
   await back.receives(pong('9'));
 });
 
-scenario('§4: counts wrap after 2^32 - 1', alone, async (scene) => {
+scenario('§4: counts wrap after 2^32 - 1', oneProcess, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
