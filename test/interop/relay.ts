@@ -20,10 +20,10 @@ export class Relay {
     this.#server = server;
   }
 
-  /** Listens on a free port of 127.0.0.1, and passes on to `port`. */
-  static open(port: number): Promise<Relay> {
+  /** Listens on a free port of 127.0.0.1, and passes on to `port`, by default of the same address. */
+  static open(port: number, host = '127.0.0.1'): Promise<Relay> {
     const server = createServer({ noDelay: true }, (near) => {
-      const far = connect({ host: '127.0.0.1', port, noDelay: true });
+      const far = connect({ host, port, noDelay: true });
       for (const [socket, other] of [[near, far] as const, [far, near] as const]) {
         relay.#sockets.add(socket);
         socket.on('error', () => {});

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Real clients against the server. Installs what is missing: npm and PyPI packages into .interop, and Debian packages if it runs as
-# root. A program that is not available fails the run if CI is true, and is skipped with a message otherwise.
-# Arguments choose test files by parts of their names: test/interop/run.sh profanity
+# Real clients and other servers against the server. Installs what is missing: npm and PyPI packages into .interop, and Debian
+# packages if it runs as root. A program that is not available fails the run if CI is true, and is skipped with a message otherwise.
+# Arguments choose test files by parts of their names: test/interop/run.sh profanity. Without arguments it runs all clients;
+# test/interop/run.sh federation runs the other servers (test/interop/federation/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -16,9 +17,52 @@ missing() {
   echo "interop: SKIPPED, $1 is missing and cannot be installed: $2" >&2
 }
 
+# Which files to run.
+files=()
+choose() {
+  local file part
+  for file in dist/test/interop/*.test.js dist/test/interop/federation/*.test.js; do
+    [ $# -eq 0 ] && [[ $file != */federation/* ]] && files+=("$file")
+    for part in "$@"; do [[ ${file#dist/test/interop/} == *"$part"* ]] && files+=("$file") && break; done
+  done
+  [ ${#files[@]} -gt 0 ] || { echo "interop: no test file matches $*" >&2; exit 1; }
+}
+has_clients() { [[ " ${files[*]}" =~ \ dist/test/interop/[^/]*\.test\.js ]]; }
+has_servers() { [[ " ${files[*]}" == *' dist/test/interop/federation/'* ]]; }
+
+# A daemon that is installed does not start on its own: its ports may be taken, and the tests start their own.
+policy=/usr/sbin/policy-rc.d
+without_daemons() {
+  local is_ours=
+  [ -e "$policy" ] || { is_ours=1; printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; }
+  local status=0
+  "$@" || status=$?
+  [ -z "$is_ours" ] || rm -f "$policy"
+  return "$status"
+}
+
 # Debian packages, installed together so that the lists are fetched once.
 need_debian() {
   local packages=()
+  # With WAXWING_INTEROP_ENTER the other servers come from elsewhere.
+  if has_servers && [ -z "${WAXWING_INTEROP_ENTER:-}" ]; then
+    command -v prosody >/dev/null || packages+=(prosody)
+    [ -n "$(find /usr/lib -name lunbound.so -print -quit)" ] || packages+=(lua-unbound)
+    command -v ejabberdctl >/dev/null || packages+=(ejabberd)
+  fi
+  has_clients && need_clients
+  [ ${#packages[@]} -eq 0 ] && return 0
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  echo "interop: installing ${packages[*]} …" >&2
+  without_daemons install_debian "${packages[@]}" >"$place/apt.log" 2>&1 || cat "$place/apt.log" >&2
+}
+
+install_debian() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
+}
+
+need_clients() {
   command -v tmux >/dev/null || packages+=(tmux)
   command -v profanity >/dev/null || packages+=(profanity)
   command -v python3 >/dev/null || packages+=(python3)
@@ -26,12 +70,6 @@ need_debian() {
   command -v haproxy >/dev/null || packages+=(haproxy)
   command -v nginx >/dev/null || packages+=(nginx-light)
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-  [ ${#packages[@]} -eq 0 ] && return 0
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
-  echo "interop: installing ${packages[*]} …" >&2
-  export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$place/apt.log" 2>&1 ||
-    cat "$place/apt.log" >&2
 }
 
 # Installs again when the requirements changed: up_to_date NAME FILE... (and done NAME FILE... afterwards).
@@ -59,23 +97,24 @@ need_python() {
 }
 
 node scripts/setup.mjs
+choose "$@"
 need_debian
 export WAXWING_INTEROP_WITHOUT=
 without() { WAXWING_INTEROP_WITHOUT+=" $1"; }
-need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javascript; }
-need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
-{ command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
-{ command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
-{ command -v haproxy && command -v nginx; } >/dev/null || missing 'haproxy or nginx' 'proxies'
+if has_clients; then
+  need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javascript; }
+  need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
+  { command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
+  { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
+  { command -v haproxy && command -v nginx; } >/dev/null || missing 'haproxy or nginx' 'proxies'
+  # The clients verify the certificate; Node reads additional trusted certificates at startup.
+  node dist/test/interop/certificate.js "$place"
+  export NODE_EXTRA_CA_CERTS=$place/localhost.crt
+fi
+if has_servers && [ -z "${WAXWING_INTEROP_ENTER:-}" ]; then
+  command -v prosody >/dev/null || { missing prosody 'Prosody'; without prosody; }
+  command -v ejabberdctl >/dev/null || { missing ejabberd 'ejabberd'; without ejabberd; }
+fi
 
-# The clients verify the certificate; Node reads additional trusted certificates at startup.
-node dist/test/interop/certificate.js "$place"
-export NODE_EXTRA_CA_CERTS=$place/localhost.crt
-
-files=()
-for file in dist/test/interop/*.test.js; do
-  [ $# -eq 0 ] && files+=("$file")
-  for part in "$@"; do [[ $file == *"$part"* ]] && files+=("$file"); done
-done
 # Third-party programs leave timers running.
 exec node --test --test-timeout=300000 --test-force-exit "${files[@]}"

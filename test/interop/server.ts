@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -55,7 +56,7 @@ export class ServerProcess {
   #config: Record<string, unknown>;
   #process: ChildProcess | undefined;
   #lines: Interface | undefined;
-  #ports = new Map<ListenerKind, number>();
+  #listening: readonly Bound[] = [];
   /** What it logged, line by line, over all starts; as JSON. */
   readonly log: string[] = [];
 
@@ -94,11 +95,12 @@ export class ServerProcess {
       exited.catch(() => {});
       return JSON.parse(line) as Ready;
     });
-    for (const { kind, port } of ready.listening) this.#ports.set(kind, port);
-    // What comes after finds it where this one was.
-    this.#config = merged(this.#config, {
-      listen: Object.fromEntries(ready.listening.map(({ kind, port }) => [kind, [`127.0.0.1:${port}`]])),
-    });
+    this.#listening = ready.listening;
+    // The next start listens at the same places.
+    const listen: Partial<Record<ListenerKind, string[]>> = {};
+    for (const { kind, address, port } of ready.listening)
+      (listen[kind] ??= []).push(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
+    this.#config = merged(this.#config, { listen });
   }
 
   /** Sets the wall clock of the running server forward or back. */
@@ -108,10 +110,11 @@ export class ServerProcess {
     await within(patience, 'a step of the clock', () => answered);
   }
 
-  port(kind: ListenerKind): number {
-    const port = this.#ports.get(kind);
-    assert.ok(port !== undefined, `nothing listens for ${kind}`);
-    return port;
+  /** The port at an address; by default the last one that was configured. */
+  port(kind: ListenerKind, at?: string): number {
+    const bound = this.#listening.findLast((one) => one.kind === kind && (at === undefined || one.address === at));
+    assert.ok(bound !== undefined, `nothing listens for ${kind}`);
+    return bound.port;
   }
 
   get running(): boolean {

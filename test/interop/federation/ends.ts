@@ -1,0 +1,90 @@
+/** A server is stopped or killed, and starts again. `other` is that server. */
+import type { Client } from './client.js';
+import { until } from './program.js';
+import { newRoom, opens } from './rooms.js';
+import { converse } from './routes.js';
+import type { Play } from './scene.js';
+
+/** Patience with servers that pause after a failure before they connect again, in ms. */
+const patience = 30_000;
+
+/** Resolves once requests and answers cross again. */
+const reaches = (one: Client, other: Client): Promise<unknown> =>
+  until(`an answer from ${other.jid} to ${one.jid}`, patience, async () => {
+    await one.can.ping(other.jid);
+    return true;
+  });
+
+const ending = (how: 'stop' | 'kill'): Play => ({
+  title: how === 'stop' ? 'the other server restarts' : 'the other server is killed and starts again',
+  async play(scene, one, other) {
+    const [romeo, juliet] = await scene.friends(one, other);
+    await other[how]();
+    juliet.cut();
+    // Nobody is there: that is said, and nothing waits for them.
+    romeo.sends(`<message to='${juliet.bare}' type='chat' id='lost'><body>Anybody?</body></message>`);
+    await romeo.gets(`<message from='${juliet.bare}' type='error' id='lost'><error/></message>`);
+    await other.start();
+    // RFC 6121 §4.3: who logs in learns by probes who is there, and is seen.
+    const again = await scene.someone(other, { bare: juliet.bare, resource: 'again' });
+    await again.gets(`<presence from='${romeo.jid}'/>`);
+    await romeo.gets(`<presence from='${again.jid}'/>`);
+    await reaches(romeo, again);
+    await reaches(again, romeo);
+    await converse(romeo, again);
+    await converse(again, romeo);
+  },
+});
+
+export const ends: readonly Play[] = [
+  ending('stop'),
+  ending('kill'),
+  {
+    title: 'who was in a room when their server was killed is removed from it, and comes back',
+    async play(scene, one, other) {
+      const [romeo, juliet] = await scene.friends(one, other);
+      const room = newRoom(one);
+      await opens(romeo, room, 'romeo');
+      await juliet.can.rooms.enter(room, 'juliet');
+      await romeo.inbox.next('occupant', { from: `${room}/juliet`, type: 'available' });
+      await other.kill();
+      juliet.cut();
+      // XEP-0045 §18.1.2: what cannot be delivered removes the occupant.
+      await romeo.can.rooms.say(room, 'Are you there?');
+      await romeo.inbox.next('message', { from: `${room}/romeo`, body: 'Are you there?' });
+      await romeo.inbox.next('occupant', { from: `${room}/juliet`, type: 'unavailable' });
+      await other.start();
+      const again = await scene.someone(other, { bare: juliet.bare });
+      await reaches(again, romeo);
+      await again.can.rooms.enter(room, 'juliet');
+      await again.inbox.next('occupant', { from: `${room}/romeo`, type: 'available' });
+      await romeo.can.rooms.say(room, 'Welcome');
+      await again.inbox.next('message', { from: `${room}/romeo`, body: 'Welcome' });
+    },
+  },
+  {
+    title: 'a room whose server was killed: who was in it notices by a ping (XEP-0410), and comes back',
+    async play(scene, one, other) {
+      const [romeo, juliet] = await scene.friends(one, other);
+      const room = newRoom(other);
+      await opens(juliet, room, 'juliet');
+      await juliet.can.rooms.configure(room, { 'muc#roomconfig_persistentroom': '1' });
+      await romeo.can.rooms.enter(room, 'romeo');
+      await other.kill();
+      juliet.cut();
+      await other.start();
+      const again = await scene.someone(other, { bare: juliet.bare });
+      await reaches(romeo, again);
+      const isIn = await romeo.can.rooms.isIn(room, 'romeo').catch((error: unknown) => {
+        if (/item-not-found|service-unavailable/.test(String(error))) return false;
+        throw error;
+      });
+      if (!isIn) await romeo.can.rooms.enter(room, 'romeo');
+      await again.can.rooms.enter(room, 'juliet');
+      await romeo.can.rooms.say(room, 'Still here');
+      await again.inbox.next('message', { from: `${room}/romeo`, body: 'Still here' });
+      await again.can.rooms.say(room, 'Me too');
+      await romeo.inbox.next('message', { from: `${room}/juliet`, body: 'Me too' });
+    },
+  },
+];

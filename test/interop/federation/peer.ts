@@ -1,0 +1,58 @@
+/** A server of the tests: Waxwing, or another one that it talks to. */
+import type { Authority } from './authority.js';
+
+/**
+ * Domains, by what is special about the streams between those of two servers. For each a test shows that stanzas cross,
+ * and domains and DNS are such that they could not cross in another way.
+ *
+ * - `external`: STARTTLS, and SASL EXTERNAL; the other servers have dialback turned off.
+ * - `dialback`: the certificates do not prove the domain of the side that connects.
+ * - `direct`: DNS names ports of direct TLS alone (XEP-0368).
+ * - `six`: DNS names an IPv6 address alone.
+ * - `bidi`: for streams that carry stanzas both ways (XEP-0288).
+ * - `managed`: for streams with stream management (XEP-0198), over relays.
+ */
+export const ways = ['external', 'dialback', 'direct', 'six', 'bidi', 'managed'] as const;
+export type Way = (typeof ways)[number];
+
+export const domainOf = (server: string, way: Way): string =>
+  way === 'external' ? `${server}.example` : `${way}.${server}.example`;
+
+/** The service of rooms of a domain. */
+export const roomsOf = (domain: string): string => `conference.${domain}`;
+
+/** Where something listens. */
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface Peer {
+  readonly name: string;
+  /** Ways that this version of the server has. */
+  readonly ways: ReadonlySet<Way>;
+  /** Whether it asks the DNS of the test for addresses too, not only for SRV records. */
+  readonly looksNamesUp: boolean;
+  readonly c2s: Place;
+  readonly s2s: Place;
+  readonly directTls: Place;
+  /** STARTTLS at ::1. */
+  readonly six: Place;
+  /** Resolves once it accepts connections. It listens at the same places each time. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  kill(): Promise<void>;
+  close(): Promise<void>;
+  /** What it logged last. */
+  readonly log: readonly string[];
+  /** What it logged and must not have. */
+  complaints(): readonly string[];
+}
+
+export interface PeerOptions {
+  /** `address:port` of the DNS server that it asks. */
+  readonly dns: string;
+  readonly authority: Authority;
+  /** Passwords by bare address. */
+  readonly accounts: Readonly<Record<string, string>>;
+}

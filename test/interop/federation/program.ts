@@ -1,0 +1,149 @@
+/** Runs another server as an unprivileged process of its own, in a temporary folder. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { within } from '../server.js';
+
+/** Patience with a program that starts or stops, in ms. */
+const patience = 60_000;
+const mostLines = 5000;
+/** The user `nobody`. */
+const nobody = 65534;
+const isRoot = process.getuid?.() === 0;
+
+/**
+ * What the programs are started by: a command that runs its arguments, such as one that enters a chroot. Default: nothing.
+ * It must end in the program itself (exec), since that is the process to be ended.
+ */
+const enter = (process.env.WAXWING_INTEROP_ENTER ?? '').split(' ').filter((word) => word !== '');
+
+export interface Command {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const unprivileged = isRoot ? ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--'] : [];
+
+function commandOf({ program, args, env = {} }: Command, folder: string): readonly [string, ...string[]] {
+  const variables = Object.entries({ HOME: folder, ...env }).map(([name, value]) => `${name}=${value}`);
+  return [...enter, ...unprivileged, 'env', ...variables, program, ...args] as unknown as [string, ...string[]];
+}
+
+export class Program {
+  readonly folder: string;
+  readonly #name: string;
+  #child: ChildProcess | undefined;
+  /** What it wrote, over all starts. */
+  readonly log: string[] = [];
+
+  private constructor(name: string, folder: string) {
+    this.#name = name;
+    this.folder = folder;
+  }
+
+  static async create(name: string): Promise<Program> {
+    return new Program(name, await mkdtemp(join(tmpdir(), `waxwing-${name}-`)));
+  }
+
+  /** Writes a file of the folder. */
+  async writes(path: string, text: string): Promise<string> {
+    const file = join(this.folder, path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, text);
+    return file;
+  }
+
+  /** Resolves once it accepts connections at the place. */
+  async start(command: Command, host: string, port: number): Promise<void> {
+    if (isRoot) await give(this.folder);
+    const [program, ...args] = commandOf(command, this.folder);
+    const child = spawn(program, args, { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr])
+      createInterface(stream).on('line', (line) => {
+        this.log.push(line);
+        if (this.log.length > mostLines) this.log.shift();
+      });
+    const exited = once(child, 'exit').then(() => {
+      throw new Error(`${this.#name} did not start:\n${this.log.slice(-40).join('\n')}`);
+    });
+    exited.catch(() => {});
+    const accepting = until(`the start of ${this.#name}`, patience, () => accepts(host, port));
+    await Promise.race([accepting, exited]).catch((error: unknown) => {
+      throw new Error(`${error}\n${this.log.slice(-40).join('\n')}`);
+    });
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || !this.isRunning) return;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    try {
+      await within(patience, `the end of ${this.#name}`, () => exited);
+    } catch (error) {
+      child.kill('SIGKILL');
+      await exited;
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.end('SIGKILL');
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Everything in a folder belongs to the user that the program runs as. */
+async function give(folder: string): Promise<void> {
+  await chown(folder, nobody, nobody);
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true }))
+    await chown(join(entry.parentPath ?? entry.path, entry.name), nobody, nobody);
+}
+
+function accepts(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+/** Asks again and again, since other servers do not say when: the first answer that is neither undefined nor false. */
+export async function until<T>(what: string, ms: number, look: () => Promise<T | undefined | false>): Promise<T> {
+  const end = performance.now() + ms;
+  let last: unknown;
+  for (;;) {
+    try {
+      const found = await look();
+      if (found !== undefined && found !== false) return found;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > end) throw new Error(`${what} took longer than ${ms / 1000} s`, { cause: last });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Ports of an address, and of ::1, that were free a moment ago. */
+export async function freePorts(host: string, count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, host));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  assert.equal(new Set(ports).size, count);
+  return ports;
+}
