@@ -1,8 +1,9 @@
 /** Two servers talk (RFC 6120 §13, RFC 6121): messages, presence, rooms, archives, and what becomes of what cannot be sent. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
+import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
 import { refusal } from './phrases.js';
-import { lure, play, type Servers } from './servers.js';
+import { Impostor, lure, play, type Servers } from './servers.js';
 
 const [montague, capulet] = ['montague.example', 'capulet.example'];
 const both = { [montague]: {}, [capulet]: {} };
@@ -154,3 +155,17 @@ play('what waits for a server that says nothing is bounded, and returned', small
   assert.ok(counts['resource-constraint'] >= 2 && counts['remote-server-timeout'] >= 1);
   assert.equal(counts['resource-constraint'] + counts['remote-server-timeout'], 12);
 });
+
+const verona = 'verona.example';
+const twoHosts = { [capulet]: { hosts: { [verona]: makeSelfSigned([verona]) } } };
+play(
+  'RFC 6120 §5.4.3.1: a server that sends no server name in TLS gets the certificate of its header',
+  twoHosts,
+  async (servers) => {
+    for (const domain of [capulet, verona]) {
+      const peer = Impostor.connect(servers.stage(capulet).port('s2s'), `from='${montague}' to='${domain}'`);
+      await peer.opensWithTls();
+      assert.match(peer.peerNames, new RegExp(`DNS:${domain}`));
+    }
+  },
+);

@@ -16,6 +16,8 @@ import { Stage } from './dialogue.js';
 export interface ServerOptions {
   /** Its certificate. Default: one for the domain and its services, which all others trust. */
   readonly certificate?: Pem;
+  /** Further hosts, by the certificate of each. */
+  readonly hosts?: Readonly<Record<string, Pem>>;
   /** Further certificates that all trust. */
   readonly trusts?: readonly Pem[];
   readonly s2s?: Readonly<Record<string, unknown>>;
@@ -61,12 +63,17 @@ export class Servers {
   }
 
   async #start(domain: string, options: ServerOptions): Promise<void> {
-    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, log } = options;
+    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, hosts = {}, log } = options;
     const name = certificate === undefined ? domain : `${domain}-other`;
     if (certificate !== undefined) this.#write(name, certificate);
-    const file = join(this.folder, name);
+    for (const [other, pem] of Object.entries(hosts)) this.#write(other, pem);
+    const files = (of: string) => ({
+      certificate: join(this.folder, `${of}.crt`),
+      key: join(this.folder, `${of}.key`),
+    });
+    const others = Object.fromEntries(Object.keys(hosts).map((other) => [other, files(other)]));
     const config = {
-      hosts: { [domain]: { certificate: `${file}.crt`, key: `${file}.key`, ...host } },
+      hosts: { [domain]: { ...files(name), ...host }, ...others },
       listen: { s2s: ['127.0.0.1:0'], s2s_tls: ['127.0.0.1:0'] },
       tls: { server_authorities: this.#authorities },
       s2s: { enabled: true, dns_servers: [this.dns.address], allow_networks: ['127.0.0.0/8'], ...s2s },
@@ -148,6 +155,12 @@ export class Impostor {
   /** Connects to a port of 127.0.0.1, from a loopback address. */
   static connect(port: number, attributes: string, localAddress = '127.0.0.1'): Impostor {
     return new Impostor(connectTcp({ port, host: '127.0.0.1', localAddress }), attributes);
+  }
+
+  /** The names in the certificate of the other side. */
+  get peerNames(): string {
+    assert.ok(this.#socket instanceof TLSSocket);
+    return this.#socket.getPeerX509Certificate()?.subjectAltName ?? '';
   }
 
   says(xml: string): void {

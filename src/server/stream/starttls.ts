@@ -16,9 +16,9 @@ export function offersStartTls(transport: Transport): boolean {
 /**
  * Answers `<starttls/>` (§5.4). `isTimely`: no negotiation is in progress that it would interrupt. Returns true if TLS
  * starts: everything before is discarded and a new header is due. Otherwise the stream is closed. `failed` is called if
- * the handshake fails.
+ * the handshake fails. `domain`: the local domain in the header, whose certificate a peer without a server name gets.
  */
-export function startTls(stream: XmlStream, isTimely: boolean, failed: () => void): boolean {
+export function startTls(stream: XmlStream, isTimely: boolean, failed: () => void, domain?: string): boolean {
   const { transport } = stream;
   if (!isTimely || transport.secure || !hasStartTls(transport)) {
     stream.write(`<failure xmlns='${NS.tls}'/>`);
@@ -32,6 +32,6 @@ export function startTls(stream: XmlStream, isTimely: boolean, failed: () => voi
     if (error === undefined) return;
     failed();
     transport.destroy();
-  });
+  }, domain);
   return true;
 }

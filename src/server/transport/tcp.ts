@@ -117,7 +117,7 @@ export class TcpTransport implements Upgradable {
     this.#socket.destroy();
   }
 
-  startTls(ready: (error: Error | undefined) => void): void {
+  startTls(ready: (error: Error | undefined) => void, servername?: string): void {
     this.flush();
     const plain = this.#socket;
     plain.removeListener('data', onData).removeListener('end', onEnd).removeListener('close', onClose);
@@ -137,7 +137,8 @@ export class TcpTransport implements Upgradable {
     };
     const heard = (hello: Hello) => {
       this.#awaitsHello = false;
-      this.#shakeHands(secured(plain, tlsOptions(hello)), ready);
+      const isNamed = hello === 'unreadable' || hello.servername !== undefined;
+      this.#shakeHands(secured(plain, tlsOptions(isNamed ? hello : { servername })), ready);
     };
     awaitHello(plain, heard, failed);
   }

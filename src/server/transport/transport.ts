@@ -42,8 +42,11 @@ export interface Transport {
 
 /** A transport that supports STARTTLS (RFC 6120 §5). */
 export interface Upgradable extends Transport {
-  /** Sends the queue, then starts TLS. Calls `ready` with the error if the handshake fails. */
-  startTls(ready: (error: Error | undefined) => void): void;
+  /**
+   * Sends the queue, then starts TLS. Calls `ready` with the error if the handshake fails. `servername`: what the peer
+   * asks for if its ClientHello has no server name.
+   */
+  startTls(ready: (error: Error | undefined) => void, servername?: string): void;
 }
 
 /** The reader of a transport that has no stream. */

@@ -143,7 +143,8 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   #startTls(): void {
     const isTimely = !this.#isAuthenticated && this.#pending.size === 0;
-    if (!startTls(this.xml, isTimely, () => this.#parts.tlsFailed())) return;
+    // §5.4.3.1: the header names the domain for servers that do not send SNI, such as Prosody 0.12.
+    if (!startTls(this.xml, isTimely, () => this.#parts.tlsFailed(), this.#to)) return;
     this.#to = this.#from = undefined;
   }
 
