@@ -91,6 +91,7 @@ export class Federation {
         if (verdict !== 'valid') this.domains.failed(claim.originating, 'verification', false);
         return verdict;
       },
+      proved: (domain) => this.#remotes.isBack(domain),
       closed: (stream) => void this.#incoming.delete(stream),
     };
     this.#before = router.remote;

@@ -138,6 +138,26 @@ play('a server that goes away is connected to again', both, async (servers) => {
   await again.receives(`<message id='2' type='chat'><body>after</body></message>`);
 });
 
+play(
+  'a server that connects to us is connected to at once, although it was unreachable before',
+  both,
+  async (servers) => {
+    const { romeo, juliet } = await actors(servers);
+    servers.dns.zone = { ...servers.dns.zone, srv: {} };
+    await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>?</body></message>`);
+    await romeo.receives(refused('1', 'cancel', 'remote-server-not-found'));
+    servers.leads(capulet, servers.stage(capulet).port('s2s'));
+    servers.leads(montague, servers.stage(montague).port('s2s'));
+    // Its back-off lasts for two seconds or more.
+    await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='2'><body>?</body></message>`);
+    await romeo.receives(refused('2', 'cancel', 'remote-server-not-found'));
+    await juliet.sends(`<message to='romeo@montague.example' type='chat' id='3'><body>here</body></message>`);
+    await romeo.receives(`<message type='chat' id='3'><body>here</body></message>`);
+    await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='4'><body>at last</body></message>`);
+    await juliet.receives(`<message type='chat' id='4'><body>at last</body></message>`);
+  },
+);
+
 const small = { [montague]: { s2s: { queue_stanzas_per_domain: 10 }, limits: { login_deadline_seconds: 3 } } };
 play('what waits for a server that says nothing is bounded, and returned', small, async (servers) => {
   const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });

@@ -40,6 +40,8 @@ export interface IncomingParts extends StreamParts {
   /** Verifies a dialback key with the authoritative server. Never rejects. */
   verify(claim: DialbackClaim, key: string): Promise<Verdict>;
   tlsFailed(): void;
+  /** A remote domain is authenticated. */
+  proved(domain: string): void;
   /** Called once the stream has ended. */
   closed(stream: IncomingStream): void;
 }
@@ -175,6 +177,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     this.#pairs.add(`${from} ${to}`);
     this.#domains.add(from);
     this.visit.proved(from, to);
+    this.#parts.proved(from);
     this.xml.establish();
   }
 

@@ -299,6 +299,14 @@ export class Remotes implements Destination {
       }));
   }
 
+  /**
+   * The server of a domain has opened a stream, so it is running again: the next stanza to it is tried at once. The
+   * failures still count, in case it can connect to us but we cannot connect to it.
+   */
+  isBack(domain: string): void {
+    for (const backOff of this.#backOffsOf(domain)) this.#backOffs.set(keyOf(backOff.pair), { ...backOff, until: 0 });
+  }
+
   #backOffsOf(domain: string): BackOff[] {
     return [...this.#backOffs.values()].filter(({ pair }) => pair.to === domain);
   }
