@@ -49,7 +49,7 @@ export class Client {
   readonly #login: Login;
   readonly #socket: Socket;
   readonly #reader = new CheckedReader('stream');
-  /** What came before the session began and nobody has looked at. */
+  /** Elements of the negotiation that are not read yet. */
   readonly #items: StreamItem[] = [];
   /** Stanzas that no test has asked for. */
   readonly #stanzas: Element[] = [];
