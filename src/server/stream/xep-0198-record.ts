@@ -9,9 +9,8 @@ import type { Link, Sent } from '../routing/link.js';
 import { Session } from '../routing/session.js';
 import { readStates, type SessionState, type StoredStates } from '../routing/session-state.js';
 import { jid, stanzaXml, whole } from '../stanza/stored.js';
+import { modulus } from './xep-0198-received.js';
 
-/** Counters wrap at 2^32 (§4). */
-export const modulus = 2 ** 32;
 const counter = whole.lt(modulus);
 
 interface SavedStanza {

@@ -9,12 +9,12 @@ import type { LocalHost } from '../routing/host.js';
 import type { Link, Receipt, Sent } from '../routing/link.js';
 import { isReplaceable, sizeOf, stanzaOverhead } from '../routing/outflow.js';
 import type { Session } from '../routing/session.js';
-import { StreamError } from '../stanza/errors.js';
+import type { StreamError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
-import { el } from '../xml/element.js';
-import { modulus, msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
+import { acknowledgement, distance, handledTooMany, modulus, Received, request } from './xep-0198-received.js';
+import { msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 
 /** The stream that the stanzas of a session are written to. */
 export interface Outlet {
@@ -38,12 +38,6 @@ const awayShare = 0.5;
 /** Compacting scans the whole queue: if more than this share of it is left, it was not worth it. */
 const worthCompacting = 0.9;
 
-/** A received stanza with pending writes. */
-interface NotDurable {
-  readonly number: number;
-  left: number;
-}
-
 /** The snapshot store as one Sm sees it. */
 export interface Snapshots {
   /** Resolves once every stale snapshot has been deleted. Returns undefined if there is none. Never rejects. */
@@ -62,16 +56,7 @@ export class Sm implements Link {
   /** Restored from an earlier process and not resumed since. */
   isRevived = false;
   #outlet: Outlet | undefined;
-  /** Stanzas received since `<enable/>`. */
-  #received = 0;
-  /** How many of them were handled. */
-  #handled = 0;
-  readonly #notDurable: NotDurable[] = [];
-  /** Stanza numbers that the first and the last unanswered `<r/>` want acknowledged; -1: none. */
-  #owed = -1;
-  #owedLast = -1;
-  /** Called once everything received is durable, or the session has ended. */
-  #waiters: (() => void)[] = [];
+  readonly #received = new Received((h) => this.#outlet?.write(acknowledgement(h)));
   /** How many connections have claimed the session to resume it. */
   #claims = 0;
   #queue: Sent[] = [];
@@ -114,17 +99,16 @@ export class Sm implements Link {
    * effects, for any owner, may become durable while a crash could restore the count from before it.
    */
   begin(): Promise<void> | undefined {
-    this.#received = (this.#received + 1) % modulus;
+    this.#received.begin();
     this.changed();
     return this.#deleting;
   }
 
   /** The stanza that began last was handled. */
   handled(): void {
-    this.#handled = this.#received;
     const { invalidating } = this.snapshots;
     if (invalidating !== undefined) this.waitFor(invalidating);
-    this.#advance();
+    this.#received.handled();
   }
 
   /** The state has changed: a stored snapshot is stale. */
@@ -139,57 +123,26 @@ export class Sm implements Link {
 
   /** The current stanza is acknowledged only after `durable` settles. */
   waitFor(durable: Promise<unknown>): void {
-    const last = this.#notDurable.at(-1);
-    let entry: NotDurable;
-    if (last !== undefined && last.number === this.#received) entry = last;
-    else {
-      entry = { number: this.#received, left: 0 };
-      this.#notDurable.push(entry);
-    }
-    entry.left++;
-    const done = () => {
-      entry.left--;
-      this.#advance();
-    };
-    durable.then(done, done);
+    this.#received.waitFor(durable);
   }
 
   /** Stanzas that may be acknowledged: handled, and durable with all before them. */
   get h(): number {
-    const first = this.#notDurable[0];
-    return first === undefined ? this.#handled : (first.number - 1 + modulus) % modulus;
-  }
-
-  #advance(): void {
-    while (this.#notDurable.length > 0 && this.#notDurable[0]!.left === 0) this.#notDurable.shift();
-    if (this.#owed >= 0 && distance(this.#owed, this.h) >= 0) {
-      this.#acknowledge();
-      this.#owed = this.#owedLast !== this.#owed && distance(this.#owedLast, this.h) < 0 ? this.#owedLast : -1;
-    }
-    if (this.#waiters.length > 0 && this.isCaughtUp) this.#wake();
-  }
-
-  #wake(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const wake of waiters) wake();
-  }
-
-  #acknowledge(): void {
-    this.#outlet?.write(`<a xmlns='${NS.sm}' h='${this.h}'/>`);
+    return this.#received.h;
   }
 
   /** `<r/>`: answered once everything received before it is durable. */
   requested(): void {
-    if (distance(this.#received, this.h) >= 0) this.#acknowledge();
-    else {
-      this.#owedLast = this.#received;
-      if (this.#owed < 0) this.#owed = this.#received;
-    }
+    this.#received.requested();
+  }
+
+  /** Called once a second: an answer that is due for long is given with the present count. */
+  answerLate(now: number): void {
+    this.#received.answerLate(now);
   }
 
   get isCaughtUp(): boolean {
-    return this.#notDurable.length === 0 && this.#handled === this.#received;
+    return this.#received.isCaughtUp;
   }
 
   /**
@@ -197,8 +150,7 @@ export class Sm implements Link {
    * now.
    */
   whenCaughtUp(): Promise<void> | undefined {
-    if (this.isCaughtUp) return undefined;
-    return new Promise((resolve) => this.#waiters.push(resolve));
+    return this.#received.whenCaughtUp();
   }
 
   // --- what we send -----------------------------------------------------------------------------------------------
@@ -302,20 +254,13 @@ export class Sm implements Link {
   ask(): void {
     if (this.#asked === undefined) this.#askedAt = monotonic();
     this.#asked = (this.#acknowledged + this.waiting) % modulus;
-    this.#outlet?.write(`<r xmlns='${NS.sm}'/>`, true);
+    this.#outlet?.write(request, true);
   }
 
   /** `<a/>`. Throws StreamError if more is acknowledged than was sent (§4). */
   acknowledged(h: number): void {
     const count = this.#newIn(h);
-    if (count > this.waiting)
-      throw new StreamError('undefined-condition', 'The client acknowledged more stanzas than were sent to it.', [
-        el('handled-count-too-high', {
-          xmlns: NS.sm,
-          h: String(h),
-          'send-count': String((this.#acknowledged + this.waiting) % modulus),
-        }),
-      ]);
+    if (count > this.waiting) throw handledTooMany(h, (this.#acknowledged + this.waiting) % modulus);
     if (count > 0) this.changed();
     this.#acknowledged = h;
     for (let left = count; left > 0; left--) {
@@ -363,7 +308,7 @@ export class Sm implements Link {
     this.#asked = undefined;
     this.#excess = 0;
     this.#isBacklogged = false;
-    this.#owed = -1;
+    this.#received.forgetRequests();
     this.expires = 0;
     this.isRevived = false;
   }
@@ -401,7 +346,7 @@ export class Sm implements Link {
     this.#queue = [];
     this.#head = 0;
     this.#outlet = undefined;
-    this.#wake();
+    this.#received.ended();
     for (const { stanza, receipt } of lost) {
       if (receipt !== undefined) receipt.lost(stanza);
       else void this.host.undeliverable(stanza, this.session);
@@ -428,7 +373,7 @@ export class Sm implements Link {
 
   restore(saved: SavedSm, now: number): void {
     this.isRevived = true;
-    this.#received = this.#handled = saved.received;
+    this.#received.restore(saved.received);
     this.#acknowledged = saved.acknowledged;
     for (const { xml, reference } of saved.queue) {
       const stanza = Stanza.parse(xml);
@@ -441,10 +386,4 @@ export class Sm implements Link {
     this.#isBacklogged = this.#isOver(awayShare);
     this.expires = now + msLeft(saved);
   }
-}
-
-/** Distance from `from` to `to` modulo 2^32: negative if `to` is before `from`. */
-function distance(from: number, to: number): number {
-  const ahead = (to - from + modulus) % modulus;
-  return ahead < modulus / 2 ? ahead : ahead - modulus;
 }

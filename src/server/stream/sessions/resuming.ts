@@ -9,6 +9,7 @@ import { NS } from '../../stanza/ns.js';
 import { type Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import type { C2sStream } from '../c2s/stream.js';
+import { demandCounter, failed } from '../xep-0198-received.js';
 import { Sm } from '../xep-0198-sm.js';
 import type { Ending } from './ending.js';
 import type { SessionsParts } from './parts.js';
@@ -30,7 +31,7 @@ export class Resuming {
     const { sm, phase } = stream;
     const { name, attrs } = item;
     if (sm !== undefined && name === 'r') sm.requested();
-    else if (sm !== undefined && name === 'a') sm.acknowledged(counter(attrs.h));
+    else if (sm !== undefined && name === 'a') sm.acknowledged(demandCounter(attrs.h));
     else if (phase === 'bound' && sm === undefined && name === 'enable')
       stream.writeElement(this.enable(stream, stream.session!, attrs.resume, attrs.max));
     else if (phase === 'authenticated' && name === 'resume') return this.#resumeClassic(stream, item);
@@ -89,7 +90,7 @@ export class Resuming {
     writeResumed: (resumed: Element) => void,
   ): Promise<Element | undefined> {
     const { resumables, counts } = this.#parts;
-    const acknowledged = counter(h);
+    const acknowledged = demandCounter(h);
     const sm = resumables.get(previd);
     // Whether another account has such a session is not disclosed.
     if (sm === undefined || !sm.session.jid.sameBare(stream.account)) {
@@ -147,15 +148,4 @@ export class Resuming {
     sm.detach(monotonic());
     old.close(new StreamError('conflict', 'Another connection resumed the session.'));
   }
-}
-
-/** Parses a counter of XEP-0198. Throws StreamError('invalid-xml') if it is invalid. */
-function counter(text: string | undefined): number {
-  if (text === undefined || !/^\d{1,10}$/.test(text) || Number(text) >= 2 ** 32)
-    throw new StreamError('invalid-xml', 'The attribute "h" must be a number below 2^32.');
-  return Number(text);
-}
-
-function failed(condition: string, h?: number): Element {
-  return el('failed', { xmlns: NS.sm, h: h?.toString() }, el(condition, { xmlns: NS.stanzas }));
 }
