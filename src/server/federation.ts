@@ -13,6 +13,7 @@ import type { LocalHost } from './routing/host.js';
 import { type Destination, type Router, serverOrigin } from './routing/router.js';
 import { StreamError } from './stanza/errors.js';
 import type { StreamParts } from './stream/handler.js';
+import { outboxBounds } from './stream/s2s/delivery.js';
 import { DialbackKeys } from './stream/s2s/dialback.js';
 import { DomainCounts } from './stream/s2s/domains.js';
 import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
@@ -22,6 +23,7 @@ import type { Pair } from './stream/s2s/outgoing.js';
 import { Policy } from './stream/s2s/policy.js';
 import { Remotes } from './stream/s2s/remotes.js';
 import { resolve } from './stream/s2s/resolve.js';
+import { ServerSessions } from './stream/s2s/sessions.js';
 import { Visits } from './stream/s2s/visits.js';
 import type { Certificates } from './tls/certificates.js';
 import { certifiesServer } from './tls/server.js';
@@ -54,6 +56,7 @@ export class Federation {
   readonly #parts: FederationParts;
   readonly #incomingParts: IncomingParts;
   readonly #incoming = new Set<IncomingStream>();
+  readonly #sessions: ServerSessions;
   readonly #remotes: Remotes;
   readonly #policy: Policy;
   readonly #visits: Visits;
@@ -79,9 +82,14 @@ export class Federation {
       dial: (pair) => this.#dial(pair, dns),
       refuse: (stanza, error) => host(stanza.from!.domain).refuse(stanza, error, serverOrigin),
     });
+    this.#sessions = new ServerSessions({
+      bounds: () => outboxBounds(parts.config()),
+      limitHit: (limit) => parts.limitHit(limit),
+    });
     this.#incomingParts = {
       ...parts,
       visits: this.#visits,
+      sessions: this.#sessions,
       keys,
       domains: this.domains,
       certifies: certifiesServer,
@@ -158,6 +166,7 @@ export class Federation {
     for (const stream of this.#incoming) stream.sweep(now);
     this.#remotes.sweep(now);
     this.domains.sweep(now);
+    this.#sessions.sweep(now);
   }
 
   // --- administration ---------------------------------------------------------------------------------------------
@@ -177,7 +186,7 @@ export class Federation {
   /** Closes all streams with a remote domain and ends its back-off. Returns how many streams it closed. */
   kick(domain: string): number {
     const incoming = [...this.#incoming].filter((stream) => stream.isOf(domain) && stateOf(stream.xml) !== 'closing');
-    for (const { xml } of incoming) xml.close(new StreamError('reset', 'An administrator closed the stream.'));
+    for (const stream of incoming) stream.close(new StreamError('reset', 'An administrator closed the stream.'));
     return incoming.length + this.#remotes.kick(domain);
   }
 
@@ -200,12 +209,12 @@ export class Federation {
 
   /** Stops reading stanzas. Resolves once those already read have been handled. */
   async stopTaking(): Promise<void> {
-    await Promise.all([...this.#incoming].map(({ xml }) => xml.stopTaking()));
+    await Promise.all([this.#remotes.whenAcknowledged(), ...[...this.#incoming].map((stream) => stream.stopTaking())]);
   }
 
   /** Closes all streams with `system-shutdown`. */
   close(): void {
-    for (const { xml } of this.#incoming) xml.close(new StreamError('system-shutdown'));
+    for (const stream of this.#incoming) stream.close(new StreamError('system-shutdown'));
     this.#remotes.close();
   }
 

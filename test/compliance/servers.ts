@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -10,6 +10,7 @@ import { connect as connectTls, TLSSocket } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned, type Pem } from '../../src/server/tls/self-signed.js';
 import { type StreamItem, type TopLevel, XmlReader } from '../../src/server/xml/reader.js';
+import type { Storage } from '../../src/storage/contract.js';
 import { DnsServer } from '../dns-server.js';
 import { Stage } from './dialogue.js';
 
@@ -26,6 +27,8 @@ export interface ServerOptions {
   readonly log?: Readonly<Record<string, unknown>>;
   /** Of its host. */
   readonly host?: Readonly<Record<string, unknown>>;
+  /** Its storage. Default: one in memory. */
+  readonly storage?: () => Storage;
 }
 
 /** Servers, by the domain of each. */
@@ -63,7 +66,7 @@ export class Servers {
   }
 
   async #start(domain: string, options: ServerOptions): Promise<void> {
-    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, hosts = {}, log } = options;
+    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, hosts = {}, log, storage } = options;
     const name = certificate === undefined ? domain : `${domain}-other`;
     if (certificate !== undefined) this.#write(name, certificate);
     for (const [other, pem] of Object.entries(hosts)) this.#write(other, pem);
@@ -83,7 +86,7 @@ export class Servers {
     };
     this.#configs.set(domain, config);
     // Other servers find one port.
-    const stage = await Stage.open({ nodes: 1, config });
+    const stage = await Stage.open({ nodes: 1, config, ...(storage && { storage }) });
     this.#stages.set(domain, stage);
     this.leads(domain, stage.port('s2s'));
   }
@@ -134,10 +137,15 @@ export function play(
       await dialogue(servers);
       for (const domain of Object.keys(domains)) assert.deepEqual(servers.stage(domain).takeErrors(), []);
     } finally {
+      for (const impostor of impostors) impostor.cut();
+      impostors.clear();
       await servers.close();
     }
   });
 }
+
+/** Those of the present test. */
+const impostors = new Set<Impostor>();
 
 /** A program that poses as a server: it opens a stream, or was asked for one. */
 export class Impostor {
@@ -149,7 +157,7 @@ export class Impostor {
   constructor(socket: Socket, attributes: string) {
     this.attributes = attributes;
     this.#socket = socket.on('error', () => {});
-    after(() => this.#socket.destroy());
+    impostors.add(this);
   }
 
   /** Connects to a port of 127.0.0.1, from a loopback address. */
@@ -201,8 +209,8 @@ export class Impostor {
     return this.opens();
   }
 
-  /** Answers the stream of somebody who connected, up to features that offer dialback: TLS with the certificate. */
-  async answers({ certificate: cert, key }: Pem, id: string): Promise<void> {
+  /** Answers an incoming stream, with TLS, up to the features: dialback and `more`. */
+  async answers({ certificate: cert, key }: Pem, id: string, more = ''): Promise<void> {
     const features = (xml: string) => `<stream:features>${xml}</stream:features>`;
     assert.equal((await this.hears()).kind, 'open');
     this.sendsHeader(`${this.attributes} id='${id}'`, this.#reader);
@@ -214,7 +222,7 @@ export class Impostor {
     this.#reader = newReader();
     assert.equal((await this.hears()).kind, 'open');
     this.sendsHeader(`${this.attributes} id='${id}'`, this.#reader);
-    this.says(features(`<dialback xmlns='${NS.dialbackFeature}'><errors/></dialback>`));
+    this.says(features(`<dialback xmlns='${NS.dialbackFeature}'><errors/></dialback>${more}`));
   }
 
   /** The next item; the end of the stream where there is none. */
@@ -230,6 +238,11 @@ export class Impostor {
       }
       this.#reader.push(chunk);
     }
+  }
+
+  /** Breaks the connection. */
+  cut(): void {
+    this.#socket.destroy();
   }
 
   async hearsElement(name: string): Promise<TopLevel> {
@@ -274,4 +287,48 @@ export async function lure(attributes: string): Promise<{ readonly port: number;
       return came.shift()!;
     },
   };
+}
+
+/** Passes connections on to a port of 127.0.0.1, and breaks them on request. */
+export class Relay {
+  readonly port: number;
+  /** How many connections were made so far. */
+  made = 0;
+  readonly #open = new Set<Socket>();
+
+  private constructor(listener: Server, to: number) {
+    this.port = (listener.address() as AddressInfo).port;
+    listener.on('connection', (near) => {
+      this.made++;
+      const far = connectTcp(to, '127.0.0.1');
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        this.#open.add(one);
+        one.setNoDelay(true);
+        one
+          .on('error', () => {})
+          .on('close', () => {
+            this.#open.delete(one);
+            other.destroy();
+          });
+        one.pipe(other);
+      }
+    });
+    after(() => {
+      listener.close();
+      this.cut();
+    });
+  }
+
+  static async open(to: number): Promise<Relay> {
+    const listener = createServer().listen(0, '127.0.0.1');
+    await once(listener, 'listening');
+    return new Relay(listener, to);
+  }
+
+  cut(): void {
+    for (const socket of this.#open) socket.resetAndDestroy();
+  }
 }

@@ -5,7 +5,6 @@ import { defineModule, iq } from '../../src/server/module/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-record.js';
 import type { Element } from '../../src/server/xml/element.js';
-import type { Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import {
   hits,
@@ -16,6 +15,7 @@ import {
   scenario,
   type TransportName,
 } from './dialogue.js';
+import { Gate } from './gate.js';
 import { refusal } from './phrases.js';
 
 const r = `<r xmlns='${NS.sm}'/>`;
@@ -225,48 +225,6 @@ scenario('§4: invalid counts', async ({ actor }) => {
 });
 
 // --- acknowledged is on disk ----------------------------------------------------------------------------------------------
-
-/** Writes are done at once, and said to be done when the gate is open. */
-class Gate {
-  #waiting: (() => void)[] = [];
-  #isOpen = true;
-
-  close(): void {
-    this.#isOpen = false;
-  }
-  open(): void {
-    this.#isOpen = true;
-    for (const go of this.#waiting.splice(0)) go();
-  }
-  #pass(): Promise<void> {
-    return this.#isOpen ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
-  around(storage: Storage): Storage {
-    const guard = <S extends object>(store: S): S =>
-      new Proxy(store, {
-        get: (target, name) => {
-          const method = Reflect.get(target, name) as (...parameters: unknown[]) => Promise<unknown>;
-          if (!['append', 'set', 'compareAndSet', 'delete', 'remove'].includes(String(name))) return method;
-          return async (...parameters: unknown[]) => {
-            const result = await method.call(target, ...parameters);
-            await this.#pass();
-            return result;
-          };
-        },
-      });
-    return {
-      document: <T>(name: string) => guard(storage.document<T>(name)),
-      map: <T>(name: string) => guard(storage.map<T>(name)),
-      log: (name) => guard(storage.log(name)),
-      stores: () => storage.stores(),
-      join: (node, epoch) => storage.join(node, epoch),
-      fence: (node, epoch) => storage.fence(node, epoch),
-      flush: () => storage.flush(),
-      close: () => storage.close(),
-    };
-  }
-}
 
 /** A server whose disk can be made to wait. */
 function slowly(title: string, play: (scene: Scene, gate: Gate) => Promise<void>, options: ScenarioOptions = {}): void {

@@ -154,6 +154,18 @@ export const s2s = z
         'Idle time after which a stream to another server is closed. An incoming stream is closed after twice as long.',
       )
       .meta(live),
+    resume_seconds: wait()
+      .default(60)
+      .describe(
+        'How long a stream that lost its connection can be resumed (XEP-0198), and for how long the server tries to connect again while stanzas are queued. 0: streams cannot be resumed.',
+      )
+      .meta(live),
+    acknowledgement_seconds: wait(1)
+      .default(120)
+      .describe(
+        'Time limit for another server to acknowledge stanzas (XEP-0198). After it the stream is closed, and the stanzas are returned to their senders with an error.',
+      )
+      .meta(live),
     streams: count({ min: 1 })
       .default(2000)
       .describe('Maximum number of streams to other servers. Each pair of a local and a remote domain needs one.')
@@ -181,8 +193,10 @@ export const s2s = z
       )
       .meta(live),
     queue_stanzas_per_domain: count({ min: 10 })
-      .default(2000)
-      .describe('Maximum number of stanzas queued for one pair of domains. Further stanzas are refused.')
+      .default(5000)
+      .describe(
+        'Maximum number of stanzas queued for one pair of domains, or sent and not acknowledged. Further stanzas are refused.',
+      )
       .meta(live),
     queue_bytes_per_domain: bytes({ min: 65_536 })
       .default(2_097_152)

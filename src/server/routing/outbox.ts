@@ -76,6 +76,7 @@ export class Outbox implements Destination {
   #bytes = 0;
   #isDue = false;
   #sources: (() => void)[] = [];
+  readonly #emptied: (() => void)[] = [];
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
@@ -114,7 +115,7 @@ export class Outbox implements Destination {
     this.#isDue = true;
     setImmediate(() => {
       this.#isDue = false;
-      if (this.#head < this.#waiting.length) this.#parts.filled();
+      if (this.isWaiting) this.#parts.filled();
     });
   }
 
@@ -133,6 +134,17 @@ export class Outbox implements Destination {
     return parcel;
   }
 
+  /** Taken stanzas, neither sent nor refused, that are to be taken again before all others, in this order. */
+  putBack(parcels: readonly Parcel[]): void {
+    this.#waiting = [...parcels, ...this.#waiting.slice(this.#head)];
+    this.#head = 0;
+  }
+
+  /** Whether there is a stanza to take. */
+  get isWaiting(): boolean {
+    return this.#head < this.#waiting.length;
+  }
+
   /** Nothing can be sent now: refuses all waiting stanzas. */
   refuseAll(error: StanzaError): void {
     // Errors may lead to new stanzas, which are not refused here.
@@ -144,6 +156,11 @@ export class Outbox implements Destination {
     return this.#isPaced ? new Promise((resolve) => this.#sources.push(resolve)) : undefined;
   }
 
+  /** Resolves once every stanza was sent or refused. */
+  whenEmpty(): Promise<void> | undefined {
+    return this.size === 0 ? undefined : new Promise((resolve) => this.#emptied.push(resolve));
+  }
+
   get #isPaced(): boolean {
     const { stanzas, bytes } = this.#parts.bounds();
     return this.#bytes * pacedPart >= bytes || this.size * pacedPart >= stanzas;
@@ -153,6 +170,7 @@ export class Outbox implements Destination {
     if (isSent) this.#parts.sent?.();
     this.#senders.give(senderOf(stanza));
     this.#count(-sizeOf(stanza));
+    if (this.#emptied.length > 0 && this.size === 0) for (const wake of this.#emptied.splice(0)) wake();
     if (this.#sources.length === 0 || this.#isPaced) return;
     const sources = this.#sources;
     this.#sources = [];

@@ -35,6 +35,8 @@ export interface StreamHandler {
   ahead(item: TopLevel, isHalted: boolean): boolean;
   /** The output has room again. Called on established streams only. */
   drained(): void;
+  /** The peer sent a stream error (RFC 6120 §4.9). `closed` follows. */
+  blamed?(error: TopLevel): void;
   /** The stream was closed, by the peer or by us, with `error` if there was one. */
   closed(error: StreamError | undefined): void;
   /** The connection was lost before the stream was closed. */

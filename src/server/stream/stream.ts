@@ -16,7 +16,7 @@ import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Transport, TransportReader } from '../transport/transport.js';
 import { type Element, serialize } from '../xml/element.js';
-import { type StreamItem, type StreamOpen, XmlError, XmlReader } from '../xml/reader.js';
+import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
 import { increment } from './counts.js';
 import { type Framing, framingOf } from './framing.js';
 import { type Allowance, readerLimits, type StreamHandler, type StreamParts } from './handler.js';
@@ -349,7 +349,7 @@ export class XmlStream implements TransportReader, Writer {
     this.#buckets.takeStanza();
     this.#share.takeStanza();
     if (this.#state === 'opening') throw new StreamError('bad-format', 'Send a stream header first.');
-    if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(); // §4.9.1.1
+    if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(item); // §4.9.1.1
     this.#size = item.content.length;
     return this.#handler.element(item);
   }
@@ -552,7 +552,8 @@ export class XmlStream implements TransportReader, Writer {
   }
 
   /** RFC 6120 §4.4: the peer has closed its stream; we close ours. */
-  #closedByPeer(): void {
+  #closedByPeer(error?: TopLevel): void {
+    if (error !== undefined) this.#handler.blamed?.(error);
     this.close();
     this.transport.end();
   }

@@ -55,6 +55,11 @@ export class Received {
     this.#advance();
   }
 
+  /** The stanza that began last closed the stream, and does not count. */
+  rejected(): void {
+    this.#received = this.#handled;
+  }
+
   /** The current stanza is acknowledged only after `durable` settles. */
   waitFor(durable: Promise<unknown>): void {
     const last = this.#notDurable.at(-1);

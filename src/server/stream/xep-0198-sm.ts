@@ -136,11 +136,6 @@ export class Sm implements Link {
     this.#received.requested();
   }
 
-  /** Called once a second: an answer that is due for long is given with the present count. */
-  answerLate(now: number): void {
-    this.#received.answerLate(now);
-  }
-
   get isCaughtUp(): boolean {
     return this.#received.isCaughtUp;
   }
@@ -235,8 +230,12 @@ export class Sm implements Link {
     return this.#asked !== undefined && now - this.#askedAt >= ms;
   }
 
-  /** Called once a second: repeats an `<r/>` that the client may have missed, so that pending sources go on. */
+  /**
+   * Called once a second: gives an answer that is due for long, and repeats an `<r/>` that the client may have missed, so
+   * that pending sources go on.
+   */
   askAgain(now: number): void {
+    this.#received.answerLate(now);
     if (this.#outlet !== undefined && this.session.isPouring && this.isSilent(now, askAgainMs)) this.ask();
   }
 

@@ -553,7 +553,6 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   checkPace(now: number): void {
     this.sm?.askAgain(now);
-    this.sm?.answerLate(now);
     this.xml.checkPace(now);
     if (this.xml.isEstablished && this.sm?.isFull === true) this.#parts.sessions.ending.overflowed(this.sm);
   }

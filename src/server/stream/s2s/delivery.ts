@@ -1,40 +1,81 @@
 /**
  * Delivers the stanzas of one pair of domains to another server. It authenticates with SASL EXTERNAL (XEP-0178) or server
- * dialback (XEP-0220 §2.1.1), then drains the outbox as fast as the peer reads.
+ * dialback (XEP-0220 §2.1.1), enables or resumes stream management (XEP-0198) if the peer offers it, then drains the
+ * outbox as fast as the peer reads and acknowledges.
  */
+import type { Config } from '../../config/schema.js';
 import type { Outbox } from '../../routing/outbox.js';
 import { StanzaError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import { type Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
+import { counterOf, demandCounter } from '../xep-0198-received.js';
 import { type DialbackKeys, domainOf } from './dialback.js';
-import type { OutgoingStream, Task } from './outgoing.js';
+import type { OutgoingStream, StreamEnd, Task } from './outgoing.js';
+import { ServerSm, sendFrom, unknownFate } from './sm.js';
 
 export interface DeliveryParts {
   readonly outbox: Outbox;
   readonly keys: DialbackKeys;
+  config(): Config;
+  /** The session of an earlier connection, to be resumed. */
+  readonly resumes: ServerSm | undefined;
   /** The monotonic clock, in ms. */
   now(): number;
   /** Called once the peer accepts stanzas. */
   opened(stream: OutgoingStream): void;
-  ended(reason: StanzaError): void;
+  ended(reason: StanzaError, how: StreamEnd): void;
 }
+
+type Phase = 'new' | 'external' | 'authenticated' | 'dialback' | 'enabling' | 'resuming' | 'open';
+
+/** XEP-0198 §5: longer ids need not be accepted. */
+const longestId = 4000;
 
 export class Delivery implements Task {
   readonly #parts: DeliveryParts;
   /** How we authenticate, once that has begun. */
   authentication: 'EXTERNAL' | 'dialback' | undefined;
-  #phase: 'new' | 'external' | 'authenticated' | 'dialback' | 'open' = 'new';
+  #phase: Phase = 'new';
+  #offersSm = false;
+  #sm: ServerSm | undefined;
   /** When a stanza was last sent, in ms. */
   #lastSent = 0;
+  /** What the peer had acknowledged when the stream was opened. */
+  #acknowledgedBefore = 0;
+  #hasSent = false;
+  /** The peer did not acknowledge anything for too long. */
+  isOverdue = false;
 
   constructor(parts: DeliveryParts) {
     this.#parts = parts;
+    this.#sm = parts.resumes;
+  }
+
+  /** The session. While the stream is negotiated, the one that is to be resumed. */
+  get session(): ServerSm | undefined {
+    return this.#sm;
+  }
+
+  get sm(): ServerSm | undefined {
+    return this.#phase === 'open' ? this.#sm : undefined;
+  }
+
+  /** Whether stanzas of the session may have been sent over this stream. */
+  get isInSession(): boolean {
+    return this.#phase === 'open' || this.#phase === 'resuming';
+  }
+
+  /** Whether the peer has accepted any stanza over this stream. */
+  get hasProgressed(): boolean {
+    return this.#sm === undefined ? this.#hasSent : this.#sm.acknowledgedCount !== this.#acknowledgedBefore;
   }
 
   ready(stream: OutgoingStream, features: Element): void {
+    // §2. After dialback there is no restart: the features before it count.
+    this.#offersSm = features.getChild('sm', NS.sm) !== undefined;
     if (this.#phase === 'authenticated') {
-      this.#open(stream);
+      this.#proved(stream);
       return;
     }
     if (this.#phase !== 'new') {
@@ -76,6 +117,7 @@ export class Delivery implements Task {
       stream.begin();
     } else if (this.#phase === 'dialback' && item.ns === NS.dialback && item.name === 'result')
       this.#result(stream, item);
+    else if (item.ns === NS.sm) this.#managed(stream, item);
     // The stream is unidirectional: any other element is ignored, such as an unsolicited response.
   }
 
@@ -83,41 +125,118 @@ export class Delivery implements Task {
     const { from, to } = stream.pair;
     // §3.1: the response has to match the request of this stream.
     if (domainOf(attrs.from) !== to || domainOf(attrs.to) !== from) return;
-    if (attrs.type === 'valid') this.#open(stream);
+    if (attrs.type === 'valid') this.#proved(stream);
     else if (attrs.type === 'invalid') {
       const text = 'The server rejected our dialback key.';
       stream.fail(text, new StanzaError('internal-server-error', text));
     } else stream.fail('The server could not verify our dialback key.');
   }
 
+  // --- stream management ------------------------------------------------------------------------------------------
+
+  #proved(stream: OutgoingStream): void {
+    const sm = this.#sm;
+    if (sm?.id !== undefined && this.#offersSm) {
+      this.#phase = 'resuming';
+      stream.xml.writeElement(el('resume', { xmlns: NS.sm, previd: sm.id, h: String(sm.received.h) }));
+      return;
+    }
+    this.#endSession(undefined);
+    this.#enable(stream);
+  }
+
+  #enable(stream: OutgoingStream): void {
+    if (!this.#offersSm) {
+      this.#open(stream);
+      return;
+    }
+    this.#phase = 'enabling';
+    const { resume_seconds } = this.#parts.config().s2s;
+    const resumption = resume_seconds > 0 ? { resume: 'true', max: String(resume_seconds) } : {};
+    // Stanzas wait for the answer: without it they could be lost with the connection.
+    stream.xml.writeElement(el('enable', { xmlns: NS.sm, ...resumption }));
+  }
+
+  #managed(stream: OutgoingStream, { name, attrs }: TopLevel): void {
+    const { sm } = this;
+    if (sm !== undefined && name === 'r') sm.received.requested();
+    else if (sm !== undefined && name === 'a') {
+      sm.acknowledged(demandCounter(attrs.h));
+      this.send(stream);
+    } else if (this.#phase === 'enabling' && name === 'enabled') {
+      this.#sm = this.#newSession(attrs);
+      this.#sm.attach(stream.xml);
+      this.#open(stream);
+    } else if (this.#phase === 'enabling' && name === 'failed') this.#open(stream);
+    else if (this.#phase === 'resuming' && name === 'resumed' && attrs.previd === this.#sm!.id) {
+      this.#acknowledgedBefore = this.#sm!.acknowledgedCount;
+      this.#sm!.resumed(demandCounter(attrs.h), stream.xml);
+      this.#open(stream);
+    } else if (this.#phase === 'resuming' && name === 'failed') {
+      this.#endSession(counterOf(attrs.h));
+      this.#enable(stream);
+    }
+  }
+
+  #newSession({ id, resume, max }: TopLevel['attrs']): ServerSm {
+    const { config } = this.#parts;
+    const isResumable = (resume === 'true' || resume === '1') && id !== undefined && id.length <= longestId;
+    const most = config().s2s.resume_seconds;
+    return new ServerSm({
+      id: isResumable && most > 0 ? id : undefined,
+      holdSeconds: Math.min(most, counterOf(max) ?? most),
+      bounds: () => outboxBounds(config()),
+    });
+  }
+
+  /** The former session cannot be resumed. What it had not handled comes first in the new one (§5). */
+  #endSession(h: number | undefined): void {
+    this.#sm?.end(h, unknownFate());
+    this.#sm = undefined;
+  }
+
+  // --- stanzas ----------------------------------------------------------------------------------------------------
+
   #open(stream: OutgoingStream): void {
     this.#phase = 'open';
     this.#lastSent = this.#parts.now();
-    stream.xml.establish();
+    stream.establish();
     this.#parts.opened(stream);
     this.send(stream);
   }
 
-  /** Sends from the outbox until it is empty or the stream's output buffer is full. */
+  /** Sends from the outbox until it is empty or the peer has to read or acknowledge first. */
   send({ xml }: OutgoingStream): void {
-    while (this.#phase === 'open' && xml.hasRoom) {
-      const parcel = this.#parts.outbox.take();
-      if (parcel === undefined) return;
-      this.#lastSent = this.#parts.now();
-      xml.writeStanza(parcel.stanza);
-      parcel.sent();
-    }
+    if (this.#phase !== 'open' || !sendFrom(this.#parts.outbox, xml, this.#sm)) return;
+    this.#hasSent = true;
+    this.#lastSent = this.#parts.now();
   }
 
   drained(stream: OutgoingStream): void {
     this.send(stream);
   }
 
-  ended(reason: StanzaError): void {
-    this.#parts.ended(reason);
+  ended(reason: StanzaError, how: StreamEnd): void {
+    this.#parts.ended(reason, how);
   }
 
   isIdle(since: number): boolean {
     return this.#lastSent <= since && this.#parts.outbox.size === 0;
   }
+
+  sweep(stream: OutgoingStream, now: number): void {
+    const sm = this.#sm;
+    if (sm === undefined) return;
+    const { limits, s2s } = this.#parts.config();
+    sm.received.answerLate(now);
+    if (sm.isOverdue(now, s2s.acknowledgement_seconds * 1000)) {
+      this.isOverdue = true;
+      stream.fail('The server does not acknowledge stanzas.');
+    } else if (sm.isSilent(now, limits.ping_timeout_seconds * 1000)) stream.xml.abandon();
+  }
+}
+
+/** The bounds of the queue of one pair. */
+export function outboxBounds({ s2s }: Config): { readonly stanzas: number; readonly bytes: number } {
+  return { stanzas: s2s.queue_stanzas_per_domain, bytes: s2s.queue_bytes_per_domain };
 }

@@ -1,18 +1,15 @@
 /**
  * An incoming stream from another server (RFC 6120): TLS, then SASL EXTERNAL (XEP-0178) or server dialback (XEP-0220),
- * then stanzas. The peer may authenticate several pairs of a remote and a local domain, and sends stanzas of these pairs
- * only. The stream is unidirectional; stanzas to that server use an outgoing stream. There is no stream management.
+ * then stanzas, with stream management (XEP-0198) if the peer enables it. The peer may authenticate several pairs of a
+ * remote and a local domain, and sends stanzas of these pairs only. The stream is unidirectional; stanzas to that server
+ * use an outgoing stream.
  */
 
 import { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
 import type { Maybe } from '../../maybe.js';
-import type { Admission, Entrance } from '../../routing/admission.js';
-import type { LocalHost } from '../../routing/host.js';
-import type { Origin } from '../../routing/passage.js';
-import { type StanzaError, type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
+import { type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
-import { type Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
@@ -21,20 +18,19 @@ import { authenticateServer } from '../sasl/external.js';
 import { SaslError } from '../sasl/mechanism.js';
 import { hasStartTls, startTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
+import { acknowledgement, counterOf, demandCounter, failed, type Received } from '../xep-0198-received.js';
+import { Arrivals, type ArrivalsParts } from './arrivals.js';
 import { type DialbackClaim, type DialbackKeys, declaration, domainOf } from './dialback.js';
-import type { DomainCounts } from './domains.js';
 import { isoTime, type ServerStream, stateOf, tlsFacts } from './inspection.js';
+import type { ServerSessions } from './sessions.js';
+import { acknowledgesAhead, isAcknowledging, type ServerSm } from './sm.js';
 import type { Verdict } from './verification.js';
 import { lateCloseMs, Visit, type Visits } from './visits.js';
 
-export interface IncomingParts extends StreamParts {
+export interface IncomingParts extends StreamParts, ArrivalsParts {
   config(): Config;
-  readonly admission: Admission;
-  readonly domains: DomainCounts;
   readonly keys: DialbackKeys;
   readonly visits: Visits;
-  /** The host of a local domain, which may be that of a service or component. Undefined if the domain is not local. */
-  host(domain: string): LocalHost | undefined;
   /** Whether the peer's certificate is valid for a domain. */
   certifies(transport: Transport, domain: string): boolean;
   /** Verifies a dialback key with the authoritative server. Never rejects. */
@@ -42,6 +38,8 @@ export interface IncomingParts extends StreamParts {
   tlsFailed(): void;
   /** A remote domain is authenticated. */
   proved(domain: string): void;
+  /** Sessions of stream management. */
+  readonly sessions: ServerSessions;
   /** Called once the stream has ended. */
   closed(stream: IncomingStream): void;
 }
@@ -50,15 +48,16 @@ export interface IncomingParts extends StreamParts {
 const mostPairs = 100;
 const mostPending = 10;
 
-export class IncomingStream implements StreamHandler, Entrance, Origin {
+/** Share of the login deadline that a resumption may wait for stanzas of the former connection. */
+const pendingShare = 0.5;
+
+export class IncomingStream implements StreamHandler {
   readonly ns = NS.server;
   readonly declares = declaration;
   readonly mayLag = 0;
-  readonly sender = undefined;
-  readonly session = undefined;
-  readonly acknowledges = false;
   readonly xml: XmlStream;
   readonly visit: Visit;
+  readonly #arrivals: Arrivals;
   readonly #parts: IncomingParts;
   /** When the connection was accepted, in ms. */
   readonly #connectedAt: number;
@@ -66,14 +65,8 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   #to: string | undefined;
   #from: string | undefined;
   #id = '';
-  /** Stanzas. */
-  #received = 0;
   /** Whether SASL EXTERNAL succeeded. */
   #isAuthenticated = false;
-  /** The authenticated pairs, as "from to". */
-  readonly #pairs = new Set<string>();
-  /** The authenticated remote domains. */
-  readonly #domains = new Set<string>();
   /** The pairs whose dialback is pending. */
   readonly #pending = new Set<string>();
 
@@ -81,6 +74,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     this.#parts = parts;
     this.#connectedAt = connectedAt;
     this.xml = new XmlStream(transport, this, parts);
+    this.#arrivals = new Arrivals(parts, this.xml);
     this.visit = new Visit(parts.visits, this.xml);
   }
 
@@ -108,10 +102,14 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   #features(): Element[] {
     if (!this.xml.transport.secure) return [el('starttls', { xmlns: NS.tls }, el('required'))];
-    const dialback = el('dialback', { xmlns: NS.dialbackFeature }, el('errors')); // XEP-0220 §2.4.2
+    // XEP-0198 §2. It can be enabled once a pair has authenticated; there are no features after dialback.
+    const others = [
+      el('dialback', { xmlns: NS.dialbackFeature }, el('errors')), // XEP-0220 §2.4.2
+      el('sm', { xmlns: NS.sm }),
+    ];
     // XEP-0178 §3, 10.
-    if (this.#isAuthenticated || this.#from === undefined || !this.#certifies(this.#from)) return [dialback];
-    return [el('mechanisms', { xmlns: NS.sasl }, el('mechanism', null, 'EXTERNAL')), dialback];
+    if (this.#isAuthenticated || this.#from === undefined || !this.#certifies(this.#from)) return others;
+    return [el('mechanisms', { xmlns: NS.sasl }, el('mechanism', null, 'EXTERNAL')), ...others];
   }
 
   element(item: TopLevel): Maybe<void> {
@@ -120,22 +118,27 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     if (item.ns === NS.sasl) return this.#sasl(item);
     if (item.ns === NS.dialback && item.name === 'result') return this.#result(item);
     if (item.ns === NS.dialback && item.name === 'verify') return this.#verify(item);
+    if (item.ns === NS.sm) return this.#managed(item);
     if (!this.xml.isEstablished) throw new StreamError('not-authorized');
-    if (item.ns !== NS.server || stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
-    return this.#stanza(item);
+    return this.#arrivals.take(item);
   }
 
-  isFree(): boolean {
-    return false;
+  isFree(item: TopLevel): boolean {
+    return isAcknowledging(item, this.#arrivals.sm);
   }
-  ahead(): boolean {
-    return false;
+  ahead(item: TopLevel, isHalted: boolean): boolean {
+    return acknowledgesAhead(item, this.#arrivals.sm, isHalted, () => {});
   }
   drained(): void {}
   closed(error: StreamError | undefined): void {
     this.visit.closed(error);
+    const sm = this.#leaveSession();
+    if (sm !== undefined) this.#parts.sessions.end(sm);
   }
-  lost(): void {}
+  lost(): void {
+    const sm = this.#leaveSession();
+    if (sm !== undefined) this.#parts.sessions.lost(sm);
+  }
   gone(): void {
     this.visit.left();
     this.#parts.closed(this);
@@ -157,7 +160,8 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
   /** XEP-0178 §3, 11. */
   #sasl({ name, attrs, content }: TopLevel): void {
     try {
-      if (name !== 'auth' || this.#isAuthenticated || this.#pairs.size > 0) throw new StreamError('not-authorized');
+      if (name !== 'auth' || this.#isAuthenticated || this.#arrivals.pairs.size > 0)
+        throw new StreamError('not-authorized');
       if (attrs.mechanism !== 'EXTERNAL') throw new SaslError('invalid-mechanism');
       const from = Jid.tryParse(this.#from ?? '');
       if (from === undefined) throw new SaslError('not-authorized');
@@ -174,8 +178,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   /** Admits stanzas of a pair, and establishes the stream with the first. Throws StreamError if a limit is reached. */
   #prove(from: string, to: string): void {
-    this.#pairs.add(`${from} ${to}`);
-    this.#domains.add(from);
+    this.#arrivals.prove(from, to);
     this.visit.proved(from, to);
     this.#parts.proved(from);
     this.xml.establish();
@@ -192,7 +195,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
       this.visit.refused(refusal, 'refused a domain', { domain: from });
       this.#answer('result', { from: to, to: from }, refusal);
       // §1.2: a valid certificate makes dialback unnecessary.
-    } else if (this.#pairs.has(pair) || this.#certifies(from)) this.#accept(from, to);
+    } else if (this.#arrivals.has(from, to) || this.#certifies(from)) this.#accept(from, to);
     else if (this.#pending.has(pair)) return;
     else if (this.#pending.size >= mostPending || !this.visit.startsDialback(from, to))
       this.#answer('result', { from: to, to: from }, 'resource-constraint');
@@ -209,7 +212,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     // No peer may claim a local domain.
     if (this.#parts.host(from) !== undefined) return 'forbidden';
     if (this.visit.denies(from, to)) return 'not-allowed';
-    return this.#pairs.size + this.#pending.size >= mostPairs ? 'resource-constraint' : undefined;
+    return this.#arrivals.pairs.size + this.#pending.size >= mostPairs ? 'resource-constraint' : undefined;
   }
 
   /** Never rejects. */
@@ -224,7 +227,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     }
     this.visit.refused(verdict === 'invalid' ? 'forbidden' : verdict, 'dialback failed', { domain: from });
     if (verdict !== 'invalid') this.#answer('result', { from: to, to: from }, verdict);
-    else if (this.#pairs.size > 0) this.#answer('result', { from: to, to: from }, 'forbidden');
+    else if (this.#arrivals.pairs.size > 0) this.#answer('result', { from: to, to: from }, 'forbidden');
     else {
       this.#answer('result', { from: to, to: from, type: 'invalid' });
       this.xml.close();
@@ -255,36 +258,98 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     this.xml.writeElement(el(`db:${name}`, error ? { ...attributes, type: 'error' } : attributes, error));
   }
 
-  // --- stanzas ----------------------------------------------------------------------------------------------------
+  // --- stream management: XEP-0198 --------------------------------------------------------------------------------
 
-  #stanza(item: TopLevel): Maybe<void> {
-    const { attrs } = item;
-    const to = Jid.tryParse(attrs.to ?? '')?.domain;
-    const from = Jid.tryParse(attrs.from ?? '')?.domain;
-    // Admission rejects missing and malformed addresses, and domains that the peer has not authenticated.
-    const isProved = from === undefined || to === undefined || this.#pairs.has(`${from} ${to}`);
-    if (!isProved && this.#domains.has(from!))
-      throw new StreamError('not-authorized', 'The pair of domains is not authenticated.');
-    const stanza = this.#parts.admission.admit(item, this);
-    if (stanza === undefined) return;
-    this.#received++;
-    this.#parts.domains.received(stanza.from!.domain);
-    return this.#parts.host(stanza.to!.domain)?.route(stanza, this);
+  #managed({ name, attrs }: TopLevel): Maybe<void> {
+    const { sm, hasAny } = this.#arrivals;
+    const isNew = this.xml.isEstablished && sm === undefined;
+    if (sm !== undefined && name === 'r') sm.received.requested();
+    else if (sm !== undefined && name === 'a') sm.acknowledged(demandCounter(attrs.h));
+    else if (isNew && name === 'enable') this.#enable(attrs);
+    else if (isNew && !hasAny && name === 'resume') return this.#resume(attrs);
+    // §3, §6: at the wrong time it is refused, and the stream goes on.
+    else if (['r', 'a', 'enable', 'resume'].includes(name)) this.xml.writeElement(failed('unexpected-request'));
+    else throw new StreamError('unsupported-stanza-type');
   }
 
-  get lang(): string | undefined {
-    return this.xml.lang;
+  #enable({ resume, max }: TopLevel['attrs']): void {
+    const { resume_seconds } = this.#parts.config().s2s;
+    const isWanted = resume === 'true' || resume === '1';
+    const hold = isWanted ? Math.min(counterOf(max) ?? resume_seconds, resume_seconds) : 0;
+    const sm = this.#parts.sessions.open(this.#arrivals.pairs, hold);
+    const resumption = sm.id === undefined ? {} : { id: sm.id, resume: 'true', max: String(hold) };
+    this.xml.writeElement(el('enabled', { xmlns: NS.sm, ...resumption }));
+    sm.attach(this.xml, () => this.#replaced());
+    this.#arrivals.sm = sm;
   }
 
-  speaksFor(from: Jid): boolean {
-    return this.#domains.has(from.domain);
+  /** §5. Only a server that has proved the same pairs may resume a session. */
+  async #resume({ previd = '', h }: TopLevel['attrs']): Promise<void> {
+    const { sessions } = this.#parts;
+    const { pairs } = this.#arrivals;
+    const acknowledged = demandCounter(h);
+    const sm = sessions.find(previd, pairs);
+    if (sm === undefined) return this.#refuseToResume(sessions.ended(previd, pairs));
+    const isMine = sm.claim();
+    // `h` must count every stanza that was received.
+    const isCaughtUp = await this.#within(sm.received.whenCaughtUp());
+    if (this.xml.state !== 'open') return;
+    if (!isMine() || !isCaughtUp) {
+      if (!sm.isOver && !isCaughtUp) sessions.end(sm);
+      return this.#refuseToResume(sessions.ended(previd, pairs));
+    }
+    this.#arrivals.sm = sm;
+    sessions.resumed(sm, pairs);
+    this.xml.writeElement(el('resumed', { xmlns: NS.sm, previd, h: String(sm.received.h) }));
+    sm.resumed(acknowledged, this.xml, () => this.#replaced());
   }
 
-  refused(stanza: Stanza, error: StanzaError): void {
-    this.#parts.host(stanza.to!.domain)?.refuse(stanza, error, this);
+  async #refuseToResume(received: Received | undefined): Promise<void> {
+    const isCaughtUp = received !== undefined && (await this.#within(received.whenCaughtUp()));
+    this.xml.writeElement(failed('item-not-found', isCaughtUp ? received.h : undefined));
   }
 
-  acknowledgeAfter(): void {}
+  /** Whether `work` resolves in time. A stanza that takes too long must not keep the peer out. */
+  #within(work: Promise<void> | undefined): Promise<boolean> {
+    if (work === undefined) return Promise.resolve(true);
+    const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * pendingShare;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => resolve(false), ms).unref();
+      work.then(() => {
+        clearTimeout(timer);
+        resolve(true);
+      }, reject);
+    });
+  }
+
+  /** §5: another connection resumes the session of this one. Nothing it still receives is handled. */
+  #replaced(): void {
+    const sm = this.#leaveSession();
+    if (sm !== undefined) this.#parts.sessions.lost(sm);
+    this.xml.close(new StreamError('conflict', 'Another connection resumed the session.'));
+  }
+
+  #leaveSession(): ServerSm | undefined {
+    const { sm } = this.#arrivals;
+    this.#arrivals.sm = undefined;
+    return sm;
+  }
+
+  // --- ends -------------------------------------------------------------------------------------------------------
+
+  /** Takes no more stanzas. Resolves once those received are handled and can be acknowledged. */
+  async stopTaking(): Promise<void> {
+    const { sm } = this.#arrivals;
+    await this.xml.stopTaking();
+    await sm?.received.whenCaughtUp();
+  }
+
+  /** Closes the stream. The last count comes first, so that the peer knows what was handled (§4). */
+  close(error?: StreamError): void {
+    const { sm } = this.#arrivals;
+    if (sm !== undefined) this.xml.write(acknowledgement(sm.received.h));
+    this.xml.close(error);
+  }
 
   // --- time -------------------------------------------------------------------------------------------------------
 
@@ -294,7 +359,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
     return {
       direction: 'in',
       state: stateOf(xml),
-      pairs: [...this.#pairs].map((pair) => {
+      pairs: [...this.#arrivals.pairs].map((pair) => {
         const [remote = '', local = ''] = pair.split(' ');
         return { local, remote };
       }),
@@ -304,9 +369,9 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
       },
       address: xml.transport.remoteAddress,
       tls: tlsFacts(xml.transport),
-      authentication: this.#isAuthenticated ? 'EXTERNAL' : this.#pairs.size > 0 ? 'dialback' : null,
+      authentication: this.#isAuthenticated ? 'EXTERNAL' : this.#arrivals.pairs.size > 0 ? 'dialback' : null,
       since: isoTime(this.#connectedAt),
-      received: this.#received,
+      received: this.#arrivals.count,
       sent: 0,
       queued: 0,
       queuedBytes: 0,
@@ -315,7 +380,7 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
 
   /** Whether a remote domain has been authenticated on it, or is in its header. */
   isOf(domain: string): boolean {
-    return this.#from === domain || this.#domains.has(domain);
+    return this.#from === domain || this.#arrivals.hasDomain(domain);
   }
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
@@ -326,10 +391,11 @@ export class IncomingStream implements StreamHandler, Entrance, Origin {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
+      this.#arrivals.sm?.received.answerLate(now);
       const fault = this.visit.check();
       if (fault !== undefined) xml.close(fault, lateCloseMs);
       // The peer should close an idle stream first; this one seems to be abandoned.
-      if (now - xml.lastRead >= 2000 * s2s.idle_seconds) xml.close(new StreamError('connection-timeout'));
+      if (now - xml.lastRead >= 2000 * s2s.idle_seconds) this.close(new StreamError('connection-timeout'));
     } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {
       this.#parts.limitHit('login_deadline_seconds');
       xml.close(new StreamError('connection-timeout'), lateCloseMs);

@@ -6,7 +6,7 @@ import type { Config } from '../../config/schema.js';
 import { StanzaError, type StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import type { Transport } from '../../transport/transport.js';
-import { type Element, elementOf } from '../../xml/element.js';
+import { childrenOf, type Element, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import { demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
 import { hasStartTls } from '../starttls.js';
@@ -14,6 +14,7 @@ import { XmlStream } from '../stream.js';
 import { declaration } from './dialback.js';
 import type { Step } from './domains.js';
 import { denied, deniedText, type Policy } from './policy.js';
+import { acknowledgesAhead, isAcknowledging, type ServerSm } from './sm.js';
 
 /** A local domain and a remote domain. */
 export interface Pair {
@@ -31,6 +32,25 @@ export interface OutgoingParts extends StreamParts {
   closed(stream: OutgoingStream): void;
 }
 
+/**
+ * How a stream ended. 'lost': the connection broke, or the stream did not become usable. 'closed': either side closed it
+ * without a fault of the other. 'failed': a stream error blames what was sent over it.
+ */
+export type StreamEnd = 'lost' | 'closed' | 'failed';
+
+/** Stream errors that blame nobody (RFC 6120 §4.9.3). */
+const blameless = [
+  'conflict',
+  'connection-timeout',
+  'host-gone',
+  'host-unknown',
+  'remote-connection-failed',
+  'reset',
+  'resource-constraint',
+  'see-other-host',
+  'system-shutdown',
+];
+
 /** The purpose of a stream. */
 export interface Task {
   /** Called with the peer's features once TLS is up and the certificate is checked, and again after each restart. */
@@ -40,7 +60,11 @@ export interface Task {
   /** Called when an established stream can take more output. */
   drained(stream: OutgoingStream): void;
   /** Called once when the stream ends, with the error for the senders of undelivered stanzas. */
-  ended(reason: StanzaError): void;
+  ended(reason: StanzaError, how: StreamEnd): void;
+  /** Called once a second on an established stream, with the monotonic clock in ms. */
+  sweep(stream: OutgoingStream, now: number): void;
+  /** Stream management of the stream, once it is enabled or resumed. */
+  readonly sm?: ServerSm | undefined;
   /** Whether an established stream has been idle since a time in ms (`monotonic`). */
   isIdle(since: number): boolean;
 }
@@ -48,7 +72,6 @@ export interface Task {
 export class OutgoingStream implements StreamHandler {
   readonly ns = NS.server;
   readonly declares = declaration;
-  readonly mayLag = 0;
   readonly xml: XmlStream;
   readonly pair: Pair;
   /** The stream id, assigned by the peer. */
@@ -63,6 +86,8 @@ export class OutgoingStream implements StreamHandler {
   step: Step = 'tls';
   #awaitsTls = false;
   #isEnded = false;
+  /** The peer's stream error blames us. */
+  #isBlamed = false;
 
   constructor(transport: Transport, parts: OutgoingParts, pair: Pair, task: Task, openedAt: number) {
     this.pair = pair;
@@ -81,6 +106,13 @@ export class OutgoingStream implements StreamHandler {
   /** Whether the peer's certificate is valid for the remote domain. */
   get isCertified(): boolean {
     return this.#parts.certifies(this.xml.transport, this.pair.to);
+  }
+
+  /** Negotiation is over: the limits of an authenticated server apply. */
+  establish(): void {
+    const { allowance, share } = this.#parts.policy.terms(this.pair.from, this.pair.to);
+    this.xml.admit(allowance, share());
+    this.xml.establish();
   }
 
   // --- StreamHandler ----------------------------------------------------------------------------------------------
@@ -141,20 +173,28 @@ export class OutgoingStream implements StreamHandler {
     });
   }
 
-  isFree(): boolean {
-    return false;
+  /** Stanzas that are sent again after a resumption are written at once. */
+  get mayLag(): number {
+    return this.#task.sm?.waitingBytes ?? 0;
   }
-  ahead(): boolean {
-    return false;
+  isFree(item: TopLevel): boolean {
+    return isAcknowledging(item, this.#task.sm);
+  }
+  ahead(item: TopLevel, isHalted: boolean): boolean {
+    return acknowledgesAhead(item, this.#task.sm, isHalted, () => this.#task.drained(this));
   }
   drained(): void {
     this.#task.drained(this);
   }
+  blamed(error: TopLevel): void {
+    this.#isBlamed = !childrenOf(elementOf(error)).some((child) => blameless.includes(child.getName()));
+  }
   closed(error: StreamError | undefined): void {
-    this.#end(new StanzaError('remote-server-timeout', error?.text));
+    const how = error !== undefined || this.#isBlamed ? 'failed' : 'closed';
+    this.#end(new StanzaError('remote-server-timeout', error?.text), how);
   }
   lost(): void {
-    this.#end(new StanzaError('remote-server-timeout', 'The connection to the server was lost.'));
+    this.#end(new StanzaError('remote-server-timeout', 'The connection to the server was lost.'), 'lost');
   }
   gone(): void {
     this.#parts.closed(this);
@@ -165,7 +205,7 @@ export class OutgoingStream implements StreamHandler {
   /** Gives the stream up: ends its task and closes it. */
   fail(text: string, reason = new StanzaError('remote-server-timeout', text)): void {
     this.#parts.log.info({ domain: this.pair.to, reason: text }, 'stream to another server failed');
-    this.#end(reason);
+    this.#end(reason, 'lost');
     this.xml.close();
   }
 
@@ -178,10 +218,10 @@ export class OutgoingStream implements StreamHandler {
       this.fail('The certificate of the server is not valid for its domain, which is required from now on.');
   }
 
-  #end(reason: StanzaError): void {
+  #end(reason: StanzaError, how: StreamEnd): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#task.ended(reason);
+    this.#task.ended(reason, how);
   }
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
@@ -193,6 +233,7 @@ export class OutgoingStream implements StreamHandler {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
+      this.#task.sweep(this, now);
       if (this.#task.isIdle(now - s2s.idle_seconds * 1000)) xml.close();
     } else if (now - this.openedAt >= limits.login_deadline_seconds * 1000) {
       this.fail('The server did not answer in time.');

@@ -13,13 +13,14 @@ import type { Destination } from '../../routing/router.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
-import { Delivery } from './delivery.js';
+import { Delivery, outboxBounds } from './delivery.js';
 import type { DialbackClaim, DialbackKeys } from './dialback.js';
 import type { DomainCounts, Step } from './domains.js';
 import { isoTime, type Pause, type ServerStream, stateOf, tlsFacts } from './inspection.js';
-import { type OutgoingParts, OutgoingStream, type Pair, type Task } from './outgoing.js';
+import { type OutgoingParts, OutgoingStream, type Pair, type StreamEnd, type Task } from './outgoing.js';
 import { denied } from './policy.js';
 import { UnresolvedError } from './resolve.js';
+import { type ServerSm, unknownFate } from './sm.js';
 import { type Verdict, Verification } from './verification.js';
 
 export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
@@ -46,6 +47,10 @@ interface BackOff {
   readonly reason: StanzaError;
 }
 
+/** Pauses between attempts to connect again after a stream was lost, in ms. Up to half is jitter. */
+const firstPause = 500;
+const longestPause = 15_000;
+
 interface Route {
   readonly pair: Pair;
   readonly outbox: Outbox;
@@ -61,6 +66,14 @@ interface Route {
   opener: string | undefined;
   /** The established stream. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
+  /** The session of the lost stream, to be resumed (XEP-0198). */
+  resumes: ServerSm | undefined;
+  /** When a stream was lost, in ms, unless the peer has accepted stanzas since. */
+  lostAt: number | undefined;
+  /** Attempts to connect since then. */
+  attempts: number;
+  /** Set between two attempts. */
+  pause: NodeJS.Timeout | undefined;
 }
 
 export class Remotes implements Destination {
@@ -139,6 +152,10 @@ export class Remotes implements Destination {
       step: 'connection',
       open: undefined,
       outbox: this.#outbox(() => this.#send(route), sent),
+      resumes: undefined,
+      lostAt: undefined,
+      attempts: 0,
+      pause: undefined,
     };
     this.#routes.set(key, route);
     void this.#connect(route);
@@ -148,10 +165,7 @@ export class Remotes implements Destination {
   #outbox(filled: () => void, sent: () => void): Outbox {
     const { limitHit, refuse } = this.#parts;
     return new Outbox({
-      bounds: () => {
-        const { queue_stanzas_per_domain, queue_bytes_per_domain } = this.#parts.config().s2s;
-        return { stanzas: queue_stanzas_per_domain, bytes: queue_bytes_per_domain };
-      },
+      bounds: () => outboxBounds(this.#parts.config()),
       budget: this.#budget,
       limitHit: () => limitHit('s2s.queue_bytes'),
       refuse,
@@ -168,16 +182,19 @@ export class Remotes implements Destination {
 
   /** Never rejects. */
   async #connect(route: Route): Promise<void> {
+    const { keys, config } = this.#parts;
     const delivery: Delivery = new Delivery({
       outbox: route.outbox,
-      keys: this.#parts.keys,
+      keys,
+      config,
+      resumes: route.resumes,
       now: monotonic,
       opened: (stream) => {
         route.open = { stream, delivery };
         this.#isOpened(route);
         this.#backOffs.delete(keyOf(route.pair));
       },
-      ended: (reason) => this.#ended(route, reason),
+      ended: (reason, how) => this.#ended(route, delivery, reason, how),
     });
     route.last = undefined;
     route.step = 'connection';
@@ -211,7 +228,7 @@ export class Remotes implements Destination {
       this.#parts.log.info({ domain: pair.to, err: error }, 'connection to another server failed');
       failed(error instanceof UnresolvedError ? 'dns' : 'connection');
       const isNone = error instanceof UnresolvedError && error.reason !== 'unknown';
-      task.ended(new StanzaError(isNone ? 'remote-server-not-found' : 'remote-server-timeout'));
+      task.ended(new StanzaError(isNone ? 'remote-server-not-found' : 'remote-server-timeout'), 'lost');
       return;
     }
     const closed = (stream: OutgoingStream) => void this.#streams.delete(stream);
@@ -226,25 +243,68 @@ export class Remotes implements Destination {
     route.opener = undefined;
   }
 
-  #ended(route: Route, reason: StanzaError): void {
-    const key = keyOf(route.pair);
+  #ended(route: Route, delivery: Delivery, reason: StanzaError, how: StreamEnd): void {
     const isDenied = this.#parts.policy.denies(route.pair.from, route.pair.to);
     this.#isOpened(route);
     const wasOpen = route.open !== undefined;
     route.open = undefined;
-    // The peer closed an idle stream while stanzas were being queued for it.
-    if (wasOpen && route.outbox.size > 0 && !this.#isClosed && !isDenied) {
+    route.resumes = this.#toResume(delivery, reason, how);
+    if (wasOpen && (delivery.hasProgressed || route.lostAt === undefined)) {
+      route.lostAt = monotonic();
+      route.attempts = 0;
+    }
+    const isNeeded = route.resumes !== undefined || route.outbox.size > 0;
+    if (isNeeded && !isDenied && this.#mayReconnect(route, delivery)) this.#reconnect(route);
+    else this.#giveUp(route, reason, !isDenied && (!wasOpen || delivery.isOverdue));
+  }
+
+  /** The session of a stream that has ended, if it is to be resumed. */
+  #toResume(delivery: Delivery, reason: StanzaError, how: StreamEnd): ServerSm | undefined {
+    const sm = delivery.session;
+    sm?.detach();
+    if (sm === undefined || sm.waiting === 0) return undefined;
+    // What the peer blames the stream for may be among the unacknowledged stanzas: they are not sent again.
+    if ((how === 'failed' && delivery.isInSession) || delivery.isOverdue || this.#isClosed) sm.refuseAll(reason);
+    else if (sm.id === undefined) sm.end(undefined, unknownFate());
+    // XEP-0198 §5: also if the peer has closed the stream, because its answer may say what it has handled.
+    else return sm;
+    return undefined;
+  }
+
+  /** A stream that was usable is opened again, for a time, if there is something to send. */
+  #mayReconnect({ lostAt }: Route, { isOverdue }: Delivery): boolean {
+    const most = Math.max(1000, this.#parts.config().s2s.resume_seconds * 1000);
+    return lostAt !== undefined && monotonic() < lostAt + most && !isOverdue && !this.#isClosed;
+  }
+
+  #reconnect(route: Route): void {
+    const longest = Math.min(firstPause * 2 ** (route.attempts - 1), longestPause);
+    if (route.attempts++ === 0) {
       void this.#connect(route);
       return;
     }
+    route.last = undefined;
+    route.pause = setTimeout(
+      () => {
+        route.pause = undefined;
+        void this.#connect(route);
+      },
+      longest * (0.5 + Math.random() / 2),
+    ).unref();
+  }
+
+  #giveUp(route: Route, reason: StanzaError, hasFailed: boolean): void {
+    const key = keyOf(route.pair);
+    clearTimeout(route.pause);
     this.#routes.delete(key);
-    if (!wasOpen && !isDenied) {
+    if (hasFailed) {
       const failures = (this.#backOffs.get(key)?.failures ?? 0) + 1;
       const longest = Math.min(firstBackOff * 2 ** (failures - 1), longestBackOff);
       const until = monotonic() + longest * (0.5 + Math.random() / 2);
       this.#backOffs.set(key, { pair: route.pair, failures, until, reason });
       this.#parts.domains.failed(route.pair.to, route.last?.stream.step ?? route.step, true);
     }
+    route.resumes?.refuseAll(reason);
     route.outbox.refuseAll(reason);
   }
 
@@ -315,7 +375,13 @@ export class Remotes implements Destination {
   kick(domain: string): number {
     const routes = [...this.#routes.values()].filter(({ pair }) => pair.to === domain);
     let closed = 0;
-    for (const { open, last } of routes) {
+    for (const route of routes) {
+      const { open, last, pause } = route;
+      if (pause !== undefined) {
+        clearTimeout(pause);
+        route.pause = undefined;
+        void this.#connect(route);
+      }
       if (last === undefined || stateOf(last.stream.xml) === 'closing') continue;
       closed++;
       // Without an error, because the peer has done nothing wrong: what is queued goes over a new stream.
@@ -333,9 +399,16 @@ export class Remotes implements Destination {
     for (const stream of this.#streams) stream.sweep(now);
   }
 
+  /** Resolves once what was sent so far is acknowledged, as far as streams are open. */
+  async whenAcknowledged(): Promise<void> {
+    await Promise.all([...this.#routes.values()].map(({ open, outbox }) => open && outbox.whenEmpty()));
+  }
+
   /** Closes all streams, and refuses new ones. */
   close(): void {
     this.#isClosed = true;
+    for (const route of this.#routes.values())
+      if (route.pause !== undefined) this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
     for (const { xml } of this.#streams) xml.close(new StreamError('system-shutdown'));
   }
 

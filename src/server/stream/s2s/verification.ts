@@ -44,6 +44,7 @@ export class Verification implements Task {
   }
 
   drained(): void {}
+  sweep(): void {}
 
   ended({ condition }: StanzaError): void {
     this.#answered(condition);

@@ -1,0 +1,125 @@
+/**
+ * The stanzas that another server sends over one stream: each is of a pair of a remote and a local domain that the peer
+ * has proved, and is counted for stream management (XEP-0198) if that is enabled.
+ */
+import { Jid } from '../../address/jid.js';
+import type { Maybe } from '../../maybe.js';
+import type { Admission, Entrance } from '../../routing/admission.js';
+import type { LocalHost } from '../../routing/host.js';
+import type { Awaited, Origin } from '../../routing/passage.js';
+import { type StanzaError, StreamError } from '../../stanza/errors.js';
+import { NS } from '../../stanza/ns.js';
+import { type Stanza, stanzaName } from '../../stanza/stanza.js';
+import type { TopLevel } from '../../xml/reader.js';
+import type { XmlStream } from '../stream.js';
+import type { DomainCounts } from './domains.js';
+import type { ServerSm } from './sm.js';
+
+export interface ArrivalsParts {
+  readonly admission: Admission;
+  readonly domains: Pick<DomainCounts, 'received'>;
+  /** The host of a local domain, which may be that of a service or component. Undefined if the domain is not local. */
+  host(domain: string): LocalHost | undefined;
+}
+
+export class Arrivals implements Entrance, Origin {
+  readonly sender = undefined;
+  readonly session = undefined;
+  /** Counts the stanzas, once it is enabled. */
+  sm: ServerSm | undefined;
+  /** Counts the present stanza, also after the stream has left the session. */
+  #counting: ServerSm | undefined;
+  /** How many stanzas were admitted. */
+  count = 0;
+  /** Whether a stanza has arrived. */
+  hasAny = false;
+  readonly #parts: ArrivalsParts;
+  readonly #xml: XmlStream;
+  /** The proved pairs, as "from to". */
+  readonly #pairs = new Set<string>();
+  /** The proved remote domains. */
+  readonly #domains = new Set<string>();
+
+  constructor(parts: ArrivalsParts, xml: XmlStream) {
+    this.#parts = parts;
+    this.#xml = xml;
+  }
+
+  /** The proved pairs, as "from to". */
+  get pairs(): ReadonlySet<string> {
+    return this.#pairs;
+  }
+
+  /** From now on, stanzas from the one domain to the other are accepted. */
+  prove(from: string, to: string): void {
+    this.#pairs.add(keyOf(from, to));
+    this.#domains.add(from);
+  }
+
+  /** Whether a remote domain is proved. */
+  hasDomain(domain: string): boolean {
+    return this.#domains.has(domain);
+  }
+
+  has(from: string, to: string): boolean {
+    return this.#pairs.has(keyOf(from, to));
+  }
+
+  /** Handles a stanza. Throws StreamError. */
+  take(item: TopLevel): Maybe<void> {
+    if (item.ns !== NS.server || stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
+    const { attrs } = item;
+    const to = Jid.tryParse(attrs.to ?? '')?.domain;
+    const from = Jid.tryParse(attrs.from ?? '')?.domain;
+    // Missing and malformed addresses, and senders that are not proved, are rejected by admission.
+    const isProved = from === undefined || to === undefined || this.has(from, to);
+    if (!isProved && this.#domains.has(from!))
+      throw new StreamError('not-authorized', 'The pair of domains is not authenticated.');
+    const { sm } = this;
+    this.hasAny = true;
+    this.#counting = sm;
+    sm?.received.begin();
+    const stanza = this.#admit(item);
+    if (stanza !== undefined) {
+      this.count++;
+      this.#parts.domains.received(stanza.from!.domain);
+    }
+    const routed = stanza && this.#parts.host(stanza.to!.domain)?.route(stanza, this);
+    if (routed !== undefined) return routed.then(() => sm?.received.handled());
+    sm?.received.handled();
+  }
+
+  #admit(item: TopLevel): Stanza | undefined {
+    try {
+      return this.#parts.admission.admit(item, this);
+    } catch (error) {
+      this.#counting?.received.rejected();
+      throw error;
+    }
+  }
+
+  // --- Entrance, Origin -------------------------------------------------------------------------------------------
+
+  get lang(): string | undefined {
+    return this.#xml.lang;
+  }
+
+  speaksFor(from: Jid): boolean {
+    return this.#domains.has(from.domain);
+  }
+
+  refused(stanza: Stanza, error: StanzaError): void {
+    this.#parts.host(stanza.to!.domain)?.refuse(stanza, error, this);
+  }
+
+  get acknowledges(): boolean {
+    return this.#counting !== undefined;
+  }
+
+  acknowledgeAfter(done: Promise<unknown>, what: Awaited = 'disk'): void {
+    if (what === 'disk') this.#xml.waitsForDisk(done);
+    this.#counting?.received.waitFor(done);
+  }
+}
+
+const keyOf = (from: string, to: string): string => `${from} ${to}`;
