@@ -30,6 +30,7 @@ import { Shares } from './limits/shares.js';
 import { type Bound, isSharedAddress, Listeners, type Proxies } from './listeners.js';
 import { chooseModules, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
+import { LoginFailures } from './login-failures.js';
 import { type ClusterOptions, Membership } from './membership.js';
 import { Metrics } from './metrics.js';
 import type { Events, Host, ModuleDefinition, ModuleListener } from './module/index.js';
@@ -51,7 +52,6 @@ import { SignUps } from './stream/c2s/sign-ups.js';
 import { Components, stillConfigured } from './stream/component/index.js';
 import { StreamCounts } from './stream/counts.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
-import { Throttle, throttleLimits } from './stream/sasl/throttle.js';
 import { Sessions } from './stream/sessions/index.js';
 import { Sweeper } from './stream/sweeper.js';
 import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
@@ -152,7 +152,7 @@ class WaxwingServer implements Server {
   #streamSessions!: Sessions;
   #anonymous!: AnonymousAccounts;
   #login!: Login;
-  #throttle!: Throttle;
+  #failures!: LoginFailures;
   #policy!: SaslPolicy;
   #proxies: Proxies = { protocol: new BlockList(), forwarded: new BlockList() };
   #sweeper: Sweeper | undefined;
@@ -233,11 +233,8 @@ class WaxwingServer implements Server {
       onEvent: (event) => this.#accountChanged(event),
       elsewhere: this.#membership && ((bare) => elsewhere(bare, this.#router, (domain) => this.#hosts.get(domain))),
     });
-    this.#throttle = new Throttle({
-      limits: () => throttleLimits(this.config.auth),
-      now: monotonic,
-    });
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
+    this.#failures = new LoginFailures({ ...shared, hosts: this.#hosts, log: this.logs.area('cluster') });
     this.#anonymous = new AnonymousAccounts({
       store: this.storage.document<true>('passing'),
       forget: (jid) => this.#deleteAccountData(jid, true),
@@ -265,7 +262,7 @@ class WaxwingServer implements Server {
       ...shared,
       policy: () => this.#policy,
       accounts: this.accounts,
-      throttle: this.#throttle,
+      throttle: this.#failures.throttle,
       sessions: this.#streamSessions,
       counts: this.#counts,
       attemptsPerStream: () => this.config.auth.attempts_per_stream,
@@ -302,6 +299,7 @@ class WaxwingServer implements Server {
       const claimed = hooks.http.get(path)?.get('GET');
       if (enabled && claimed !== undefined)
         throw new HookError(`module ${claimed.module} answers GET ${path}; choose another metrics.path`);
+      hooks.answer(this.#failures.answerer);
       host.start(hooks);
     }
     this.components = new Components({
@@ -407,7 +405,7 @@ class WaxwingServer implements Server {
         connected(transport, at);
       },
       componentConnected: (transport, at) =>
-        this.components.connected(transport, at, { ...server, throttle: this.#throttle }),
+        this.components.connected(transport, at, { ...server, throttle: this.#failures.throttle }),
       // A denied page must look like a missing one.
       http: (request, response) => {
         if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);

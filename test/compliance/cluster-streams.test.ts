@@ -112,6 +112,28 @@ scenario('XEP-0388 §4: stanzas sent before <success/> arrives are not lost', tw
   await peer.receives(`<iq type='result' id='p'/>`);
 });
 
+scenario(
+  'RFC 6120 §13.9.5: an address that guesses at accounts of several homes is locked at all nodes',
+  { ...two, config: { auth: { failures_per_address: 4 } } },
+  async (scene) => {
+    const address = '127.1.3.1';
+    const guessed = [0, 1].flatMap((at) => living(scene, at, 2));
+    for (const [at, account] of guessed.entries()) {
+      await scene.stage.account(account);
+      const [guesser] = await greeted(scene.connect, { address, node: at % 2 });
+      assert.equal(outcome(await attempts(guesser, { user: localOf(account), secret: 'wrong' })), 'not-authorized');
+      await scene.stage.nodesAtRest();
+    }
+    for (const [at, account] of [0, 1].map((at) => living(scene, at, 3)[2]!).entries()) {
+      await scene.stage.account(account);
+      const [locked] = await greeted(scene.connect, { address, node: at });
+      assert.equal(outcome(await attempts(locked, { user: localOf(account) })), 'temporary-auth-failure');
+      const [other] = await greeted(scene.connect, { address: '127.1.3.2', node: at });
+      assert.equal(outcome(await attempts(other, { user: localOf(account) })), 'success');
+    }
+  },
+);
+
 scenario('attempts of a client that tries accounts of several homes are counted together', two, async (scene) => {
   const [romeo] = living(scene, 0, 1);
   const [juliet] = living(scene, 1, 1);

@@ -185,3 +185,28 @@ for (const [address, block] of [
     assert.equal(addressBlock(address), block);
   });
 }
+
+test('failures of an address at other nodes count with its own', () => {
+  const reported: string[] = [];
+  const all = { addressLimit: 4, accountLimit: 10, lockout: 300_000, size: 1000 };
+  const clock = { now: 1_000_000 };
+  const throttle = new Throttle({
+    limits: () => all,
+    now: () => clock.now,
+    addressFailed: (block) => reported.push(block),
+  });
+  for (const account of ['juliet', 'romeo', 'juliet']) throttle.failed('2001:db8::1', account);
+  throttle.succeeded('2001:db8::1', 'nurse');
+  throttle.failed('2001:db8::1', 'nurse');
+  // An account counts once, and a known one not at all.
+  assert.deepEqual(reported, ['2001:db8:0:0::/64', '2001:db8:0:0::/64']);
+  throttle.addressFailedElsewhere('2001:db8:0:0::/64', 1);
+  assert.equal(throttle.refusal('2001:db8::2', 'tybalt'), undefined);
+  throttle.addressFailedElsewhere('2001:db8:0:0::/64', 1_000_000_000);
+  assert.equal(throttle.refusal('2001:db8::2', 'tybalt'), 'failures_per_address');
+  assert.equal(throttle.refusal('2001:db8::1', 'nurse'), undefined);
+  assert.equal(throttle.refusal('192.0.2.7', 'tybalt'), undefined);
+  clock.now += 300_000;
+  assert.equal(throttle.refusal('2001:db8::2', 'tybalt'), undefined);
+  assert.equal(reported.length, 2);
+});

@@ -40,6 +40,8 @@ export interface ThrottleOptions {
   readonly limits: () => ThrottleLimits;
   /** ms, monotonic. */
   readonly now: () => number;
+  /** A failure has been counted against an address, given as the block that it is counted under. */
+  readonly addressFailed?: (block: string) => void;
 }
 
 /** The limit that refused an attempt. */
@@ -117,13 +119,23 @@ export class Throttle {
     if (!isKnown) {
       if (accountLimit !== Number.POSITIVE_INFINITY)
         delays.push(this.#count(this.#tally(this.#accounts, account, ''), accountLimit, false));
-      if (isFirst && addressLimit !== Number.POSITIVE_INFINITY)
+      if (isFirst && addressLimit !== Number.POSITIVE_INFINITY) {
         delays.push(this.#count(this.#tally(this.#addresses, block, ''), addressLimit, true));
+        this.#options.addressFailed?.(block);
+      }
     }
     const delay = Math.max(...delays);
     if (delay === 0) return { delay, answered: () => {} };
     pair.delayed++;
     return { delay, answered: () => void pair.delayed-- };
+  }
+
+  /** An address has failed at accounts that live at another node. */
+  addressFailedElsewhere(block: string, times: number): void {
+    const { addressLimit } = this.#options.limits();
+    if (addressLimit === Number.POSITIVE_INFINITY) return;
+    for (let left = Math.min(times, addressLimit); left > 0; left--)
+      this.#count(this.#tally(this.#addresses, block, ''), addressLimit, true);
   }
 
   /** Records a login: resets the account's count, and makes the address known. */
