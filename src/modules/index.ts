@@ -42,6 +42,7 @@ import bookmarks from './xep-0402-bookmarks/index.js';
 import retraction from './xep-0424-retraction.js';
 import inbox from './xep-0430-inbox.js';
 import mamPreferences from './xep-0441-mam-prefs.js';
+import outage from './xep-0455-outage/index.js';
 import limits from './xep-0478-limits.js';
 import accountAffiliations from './xep-0489-affiliations.js';
 import displayed from './xep-0490-displayed.js';
@@ -89,6 +90,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   retraction,
   inbox,
   mamPreferences,
+  outage,
   limits,
   accountAffiliations,
   displayed,

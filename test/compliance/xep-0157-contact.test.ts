@@ -40,3 +40,41 @@ scenario('§3: the contact addresses of the host, for its users', { config }, as
   // Another host has its own: none
   assert.deepEqual(await forms(await actor('juliet@elsewhere.example/balcony')), []);
 });
+
+scenario(
+  '§3: administrators of the host are reachable, unless another address is configured',
+  {
+    config: {
+      hosts: {
+        localhost: { admins: ['romeo@localhost', 'o\\27neil?%@localhost'], contact: { security: contact.security } },
+        'elsewhere.example': { admins: ['juliet@elsewhere.example'], contact: { admin: ['mailto:a@localhost'] } },
+      },
+    },
+  },
+  async ({ actor }) => {
+    const fieldsFor = async (peer: Peer) => (await forms(peer)).map(({ fields }) => fields);
+    assert.deepEqual(await fieldsFor(await actor('romeo@localhost/orchard')), [
+      {
+        FORM_TYPE: ['http://jabber.org/network/serverinfo'],
+        'admin-addresses': ['xmpp:romeo@localhost', 'xmpp:o%5C27neil%3F%25@localhost'],
+        'security-addresses': contact.security,
+      },
+    ]);
+    assert.deepEqual(await fieldsFor(await actor('juliet@elsewhere.example/balcony')), [
+      { FORM_TYPE: ['http://jabber.org/network/serverinfo'], 'admin-addresses': ['mailto:a@localhost'] },
+    ]);
+  },
+);
+
+scenario(
+  '§5: administrators may stay unnamed',
+  {
+    config: {
+      hosts: { localhost: { admins: ['romeo@localhost'] }, 'elsewhere.example': {} },
+      modules: { contact: { publish_admins: false } },
+    },
+  },
+  async ({ actor }) => {
+    assert.deepEqual(await forms(await actor('romeo@localhost/orchard')), []);
+  },
+);

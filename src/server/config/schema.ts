@@ -49,6 +49,13 @@ const contactAddresses = (purpose: string) =>
     .describe(`${purpose} A list of URIs.`)
     .meta(live);
 
+/** Whether the text is a URL of HTTP, without a password. */
+function isWebAddress(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password } = new URL(text);
+  return (protocol === 'https:' || protocol === 'http:') && username === '' && password === '';
+}
+
 /** XEP-0157: the contact addresses of a host in its server information. */
 const contact = z
   .strictObject({
@@ -79,6 +86,20 @@ const host = z.strictObject({
     .default([])
     .describe('Accounts that administer this host.')
     .meta({ ...live, example: 'alice@example.org' }),
+  outage_status: z
+    .array(
+      z
+        .string()
+        .refine(
+          isWebAddress,
+          because('is not a web address', 'write one such as "https://status.example.net/example.org.json"'),
+        ),
+    )
+    .default([])
+    .describe(
+      'Web addresses of a file with the outage status of the host (XEP-0455). Clients keep them, and read the file when they cannot connect, so it should not depend on this server. See waxwing outage.',
+    )
+    .meta({ ...live, example: 'https://status.example.net/example.org.json' }),
   contact,
   s2s: hostS2s,
 });

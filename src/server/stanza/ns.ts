@@ -136,6 +136,8 @@ export const NS = {
   mentions: 'urn:xmpp:mmn:0', // 0452
   explicitMentions: 'urn:xmpp:mentions:0', // 0513
   mav: 'urn:xmpp:muc:affiliations:1', // 0463
+  serviceOutage: 'urn:xmpp:sos:0', // 0455
+  publicServerInfo: 'urn:xmpp:serverinfo:0', // 0485
   displayed: 'urn:xmpp:mds:displayed:0', // 0490
   displayedAssist: 'urn:xmpp:mds:server-assist:0',
   mucToken: 'urn:xmpp:muc-token-invite:0', // 0488
